@@ -1,0 +1,129 @@
+"""What a job asks of a data set, and what describes one before it is opened."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cvbench.errors import IntegrityError
+
+
+class Dataset(Protocol):
+    """An ordered list of samples. A sample keeps its index and its id for as long as `digest` is the same.
+
+    Every data set can be pickled, and `open_dataset(spec, split=split)` opens the same one where its files are.
+
+    Attributes:
+        name: Key in the feature store, of [a-z0-9._-], such as "cub200" or "folder-birds".
+        split: One of the data set's splits.
+        spec: What `open_dataset` opens it by; a folder's path is absolute.
+        classes: Class names by label.
+        ids: Unique sample ids in order: a relative path, or such as "test/00012".
+        labels: (N,) int64, -1 for none.
+        factors: Name -> (N,) numeric or unicode array: what else is known of each sample.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def split(self) -> str: ...
+    @property
+    def spec(self) -> str: ...
+    @property
+    def classes(self) -> tuple[str, ...]: ...
+    @property
+    def ids(self) -> Sequence[str]: ...
+    @property
+    def labels(self) -> NDArray[np.int64]: ...
+    @property
+    def factors(self) -> Mapping[str, NDArray[Any]]: ...
+
+    def __len__(self) -> int: ...
+
+    def read(self, index: int) -> bytes | NDArray[np.uint8]:
+        """The sample as it is stored: an encoded image, or pixels (H, W) or (H, W, 3).
+
+        Raises:
+            IntegrityError: The file has changed since the data set was opened.
+            DataUnavailableError: The file is gone or cannot be read.
+        """
+
+    @property
+    def digest(self) -> str:
+        """Hex sha256 over name, split, classes, ids, labels, factors and the files' sizes (or the pixels)."""
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """What the registry knows of a data set without opening it.
+
+    Attributes:
+        name: Its spec; "folder" stands for every `folder:PATH`.
+        counts: Split -> images, as published; empty if there is nothing to compare with.
+        classes: Number of classes, None if it depends on the files.
+        homepage: Where to get it.
+        tree: The files that are expected, one pattern a line.
+    """
+
+    name: str
+    title: str
+    splits: tuple[str, ...]
+    default_split: str
+    counts: Mapping[str, int]
+    classes: int | None
+    licence: str
+    homepage: str
+    tree: str
+
+
+class Reader(Protocol):
+    """One kind of data set: a module's entry in the registry."""
+
+    info: DatasetInfo
+
+    def locate(self, argument: str, root: Path | None) -> Path | None:
+        """Where the files are, without reading them; None if nowhere under `root`."""
+
+    def every_split(self, argument: str, root: Path | None) -> tuple[str, ...]:
+        """The splits that together hold every image once."""
+
+    def open(self, argument: str, root: Path | None, split: str | None) -> Dataset:
+        """Open a split. `argument` is what follows the colon of the spec."""
+
+
+def check_unique(ids: Sequence[str], where: str) -> None:
+    """Refuse a manifest that names a sample twice."""
+    if len(set(ids)) != len(ids):
+        seen: set[str] = set()
+        twice = next(name for name in ids if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        raise IntegrityError(f"sample {twice!r} is listed twice", where=where)
+
+
+def manifest_digest(
+    *,
+    name: str,
+    split: str,
+    classes: Sequence[str],
+    ids: Sequence[str],
+    arrays: Mapping[str, NDArray[Any]],
+) -> str:
+    """Hex sha256 of a manifest, the same on every machine.
+
+    Args:
+        arrays: Everything numeric that identifies the samples; keys are sorted, numbers hashed little-endian.
+    """
+    header = {"manifest": 1, "name": name, "split": split, "classes": list(classes), "ids": list(ids)}
+    digest = hashlib.sha256(json.dumps(header, ensure_ascii=True, sort_keys=True).encode())
+    for key in sorted(arrays):
+        array = arrays[key]
+        portable = np.ascontiguousarray(array.astype(array.dtype.newbyteorder("<"), copy=False))
+        digest.update(f"\n{key} {portable.dtype.str} {portable.shape}\n".encode())
+        digest.update(portable.data if portable.dtype.kind != "U" else portable.tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,169 @@
+"""CUB-200-2011: 11,788 photographs of 200 species of birds, with a bounding box each.
+
+Five index files, space-separated without a header, are joined on the image id (Wah et al. 2011, the archive's README):
+
+    images.txt               <image> <path below images/>
+    image_class_labels.txt   <image> <class, from 1>
+    train_test_split.txt     <image> <1 train, 0 test>
+    classes.txt              <class, from 1> <name>
+    bounding_boxes.txt       <image> <x> <y> <width> <height>       pixels
+
+Labels become 0-based. The older CUB-200 (2010) has no official split of this form and is refused. Eight of the images
+are grey, and some of the photographs also occur in ImageNet's training set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+from typing import TypeVar
+
+import numpy as np
+
+from cvbench.errors import DataUnavailableError, IntegrityError
+from cvbench.storage.datasets.base import DatasetInfo, check_unique
+from cvbench.storage.datasets.files import FileDataset, file_sizes
+from cvbench.storage.datasets.roots import absent, first_match, listing
+
+_INDEX = ("images.txt", "image_class_labels.txt", "train_test_split.txt", "classes.txt", "bounding_boxes.txt")
+_FOLDERS = ("", "CUB_200_2011", "cub200", "cub200/CUB_200_2011", "CUB_200_2011/CUB_200_2011")
+_BOX = ("bbox_x", "bbox_y", "bbox_w", "bbox_h")
+_IN_SPLIT = {"train": {1}, "test": {0}, "all": {0, 1}}
+
+T = TypeVar("T")
+
+
+class CubReader:
+    """The reader of `cub200`."""
+
+    info = DatasetInfo(
+        name="cub200",
+        title="Caltech-UCSD Birds-200-2011",
+        splits=("train", "test", "all"),
+        default_split="test",
+        counts={"train": 5_994, "test": 5_794, "all": 11_788},
+        classes=200,
+        licence="images are their photographers'; non-commercial research and education",
+        homepage="https://www.vision.caltech.edu/datasets/cub_200_2011/",
+        tree=f"[cub200/]CUB_200_2011/{{{','.join(_INDEX)}}}\n[cub200/]CUB_200_2011/images/NNN.Class/*.jpg",
+    )
+
+    def locate(self, argument: str, root: Path | None) -> Path | None:
+        """The folder with `images/` and an index, whether or not the index is complete."""
+        return first_match(root, _FOLDERS, _looks_like_cub)
+
+    def every_split(self, argument: str, root: Path | None) -> tuple[str, ...]:
+        """The splits that together hold every image once."""
+        return ("all",)
+
+    def open(self, argument: str, root: Path | None, split: str | None) -> FileDataset:
+        """One split, by image id."""
+        found = self.locate(argument, root)
+        if found is None:
+            raise absent(self.info, root)
+        _check_index(found, self.info)
+        return _read_tree(found, split or self.info.default_split)
+
+
+READER = CubReader()
+
+
+def _looks_like_cub(folder: Path) -> bool:
+    return (folder / "images").is_dir() and any((folder / name).exists() for name in (*_INDEX, "lists"))
+
+
+def _check_index(folder: Path, info: DatasetInfo) -> None:
+    missing = [name for name in _INDEX if not (folder / name).is_file()]
+    if "train_test_split.txt" in missing:
+        raise DataUnavailableError(
+            "this looks like CUB-200 of 2010, not CUB-200-2011: train_test_split.txt is missing",
+            where=str(folder),
+            why=f"expected {', '.join(_INDEX)} and images/; found {listing(folder)}",
+            fix=f"get CUB_200_2011 from {info.homepage}",
+        )
+    if missing:
+        raise DataUnavailableError(
+            f"cub200 lacks {', '.join(missing)}",
+            where=str(folder),
+            why=f"found {listing(folder)}",
+            fix=f"unpack the archive again; it is at {info.homepage}",
+        )
+
+
+def _read_tree(folder: Path, split: str) -> FileDataset:
+    images = _table(folder / "images.txt", _relative_path)
+    classes = _table(folder / "classes.txt", str)
+    class_of = _table(folder / "image_class_labels.txt", int)
+    side = _table(folder / "train_test_split.txt", int)
+    boxes = _table(folder / "bounding_boxes.txt", _box)
+    for name, table in (("image_class_labels", class_of), ("train_test_split", side), ("bounding_boxes", boxes)):
+        if unmatched := images.keys() ^ table.keys():
+            raise IntegrityError(
+                f"images.txt and {name}.txt do not list the same images",
+                where=str(folder / f"{name}.txt"),
+                why=f"{len(unmatched):,} ids are in one of them only, first {min(unmatched)}",
+            )
+    _check_values(folder / "image_class_labels.txt", class_of, set(classes), "a class of classes.txt")
+    _check_values(folder / "train_test_split.txt", side, {0, 1}, "0 or 1")
+    if sorted(classes) != list(range(1, len(classes) + 1)):
+        raise IntegrityError("the classes are not numbered from 1 without a gap", where=str(folder / "classes.txt"))
+    chosen = [i for i in sorted(images) if side[i] in _IN_SPLIT[split]]
+    if not chosen:
+        raise DataUnavailableError(f"cub200/{split} has no images", where=str(folder / "train_test_split.txt"))
+    ids = tuple(images[i] for i in chosen)
+    check_unique(ids, str(folder / "images.txt"))
+    corners = np.array([boxes[i] for i in chosen], dtype=np.float64)
+    return FileDataset(
+        name="cub200",
+        split=split,
+        spec="cub200",
+        classes=tuple(classes[i] for i in sorted(classes)),
+        ids=ids,
+        labels=np.array([class_of[i] - 1 for i in chosen], dtype=np.int64),
+        root=folder,
+        sizes=file_sizes(folder / "images", ids),
+        prefix="images",
+        factors={"image_id": np.array(chosen, dtype=np.int64)}
+        | {name: np.ascontiguousarray(corners[:, k]) for k, name in enumerate(_BOX)},
+    )
+
+
+def _table(path: Path, parse: Callable[[str], T]) -> dict[int, T]:
+    """Lines `<number> <rest>` as number -> parse(rest); a faulty line is named."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as err:
+        raise IntegrityError("an index file of cub200 cannot be read", where=str(path), why=str(err)) from err
+    table: dict[int, T] = {}
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            key_text, rest = line.split(maxsplit=1)
+            key, value = int(key_text), parse(rest.strip())
+        except ValueError as err:
+            raise IntegrityError(f"cannot read the line {line!r}", where=f"{path}:{number}", why=str(err)) from err
+        if key in table:
+            raise IntegrityError(f"the id {key} occurs twice", where=f"{path}:{number}")
+        table[key] = value
+    return table
+
+
+def _relative_path(text: str) -> str:
+    path = PurePosixPath(text)
+    if path.is_absolute() or ".." in path.parts or "\\" in text or "\0" in text:
+        raise ValueError("a path must lie below images/")
+    return str(path)
+
+
+def _box(text: str) -> tuple[float, ...]:
+    values = tuple(float(part) for part in text.split())
+    if len(values) != 4 or not np.isfinite(values).all():
+        raise ValueError("expected x, y, width and height")
+    return values
+
+
+def _check_values(path: Path, table: dict[int, int], allowed: set[int], expected: str) -> None:
+    for key, value in table.items():
+        if value not in allowed:
+            raise IntegrityError(f"image {key} has the value {value}, expected {expected}", where=str(path))

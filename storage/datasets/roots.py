@@ -1,0 +1,59 @@
+"""Where data sets are looked for, and what is said when they are not there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from cvbench.errors import DataUnavailableError
+from cvbench.storage.datasets.base import DatasetInfo
+
+ENVIRONMENT = "CVBENCH_DATA"
+
+
+def data_root(given: str | Path | None) -> Path | None:
+    """The folder that holds the data sets: as given, else from CVBENCH_DATA, else None. Always absolute."""
+    chosen = given if given is not None else os.environ.get(ENVIRONMENT) or None
+    return None if chosen is None else Path(os.path.abspath(Path(chosen).expanduser()))
+
+
+def first_match(root: Path | None, folders: Iterable[str], accept: Callable[[Path], bool]) -> Path | None:
+    """The first of `root / folder` that `accept` takes."""
+    if root is None:
+        return None
+    return next((root / folder for folder in folders if accept(root / folder)), None)
+
+
+def listing(folder: Path, limit: int = 8) -> str:
+    """What a person sees in a folder, in a few words."""
+    try:
+        names = sorted(entry.name + ("/" if entry.is_dir() else "") for entry in os.scandir(folder))
+    except FileNotFoundError:
+        return "no such folder"
+    except NotADirectoryError:
+        return "not a folder"
+    except OSError as err:
+        return f"unreadable: {err.strerror}"
+    shown = [name for name in names if not name.startswith(".")]
+    if not shown:
+        return "an empty folder"
+    rest = f" and {len(shown) - limit} more" if len(shown) > limit else ""
+    return ", ".join(shown[:limit]) + rest
+
+
+def absent(info: DatasetInfo, root: Path | None) -> DataUnavailableError:
+    """The error for a tree that is nowhere under the root."""
+    expected = f"expected {', '.join(info.tree.splitlines())}"
+    if root is None:
+        return DataUnavailableError(
+            f"{info.name}: no data root is given",
+            why=expected,
+            fix=f"get it from {info.homepage}, then pass --data-root DIR or set {ENVIRONMENT}=DIR",
+        )
+    return DataUnavailableError(
+        f"{info.name} is not under the data root",
+        where=str(root),
+        why=f"{expected}; found {listing(root)}",
+        fix=f"get it from {info.homepage}, unpack it there, or point --data-root or {ENVIRONMENT} to where it is",
+    )

@@ -1,0 +1,36 @@
+"""Write a small CUB-200-2011 tree in the real format."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.storage.dataset_suite import jpeg
+
+CLASSES = ("001.Black_footed_Albatross", "002.Laysan_Albatross", "003.Sooty_Albatross")
+
+# image id -> (class from 1, 1 = train); the ids have a gap and the files list them out of order, as nothing forbids
+IMAGES = {1: (1, 0), 2: (1, 1), 3: (2, 0), 5: (2, 1), 8: (3, 0), 9: (3, 0), 10: (3, 1), 11: (1, 0)}
+
+
+def relative(image: int) -> str:
+    """The image's path in images.txt."""
+    name = CLASSES[IMAGES[image][0] - 1]
+    return f"{name}/{name[4:]}_{image:04d}_{79_6000 + image}.jpg"
+
+
+def write_cub(folder: Path) -> None:
+    """`folder` becomes what the archive calls CUB_200_2011."""
+    order = sorted(IMAGES, key=lambda image: (image * 7) % 11)
+    for image in IMAGES:
+        path = folder / "images" / relative(image)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(jpeg(image, mode="L" if image == 8 else "RGB"))
+    table = {
+        "images.txt": [f"{i} {relative(i)}" for i in order],
+        "image_class_labels.txt": [f"{i} {IMAGES[i][0]}" for i in reversed(order)],
+        "train_test_split.txt": [f"{i} {IMAGES[i][1]}" for i in order],
+        "classes.txt": [f"{k} {name}" for k, name in enumerate(CLASSES, start=1)],
+        "bounding_boxes.txt": [f"{i} {i}.0 {i + 0.5} {10 + i}.0 {i * 2}.0" for i in order],
+    }
+    for name, lines in table.items():
+        (folder / name).write_text("\n".join(lines) + "\n")
