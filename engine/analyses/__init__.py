@@ -1,0 +1,10 @@
+"""The analyses, by name. Adding one is one new module and one line here."""
+
+from __future__ import annotations
+
+from cvbench.engine.analyses.base import Analysis, Layer, Partial, Result
+from cvbench.engine.analyses.cka import MinibatchCka
+
+ANALYSES: dict[str, type[Analysis]] = {"cka": MinibatchCka}
+
+__all__ = ["ANALYSES", "Analysis", "Layer", "Partial", "Result"]

@@ -1,0 +1,88 @@
+"""One array namespace for the kernels: NumPy on the host, CuPy on a CUDA device.
+
+A kernel asks `namespace(x)` for the module its input belongs to and uses only functions that both have, so the same
+lines run on either. CuPy is imported only when a CUDA tensor or a CuPy array is met: a machine without a GPU does not
+need it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cvbench.errors import ResourceError
+
+if TYPE_CHECKING:
+    import torch
+
+Array: TypeAlias = Any
+"""A numpy.ndarray or a cupy.ndarray (CuPy has no stubs, and may be absent)."""
+
+
+def namespace(array: Array) -> Any:
+    """The module whose functions take `array`: `numpy`, or `cupy` for a CuPy array.
+
+    >>> namespace(np.zeros(3)).__name__
+    'numpy'
+
+    Raises:
+        TypeError: for anything else, torch tensors among them (use `from_torch`).
+    """
+    if isinstance(array, np.ndarray | np.generic):
+        return np
+    if type(array).__module__.partition(".")[0] == "cupy":
+        return _cupy()
+    raise TypeError(f"expected a NumPy or CuPy array, got {type(array).__module__}.{type(array).__qualname__}")
+
+
+def to_host(array: Array) -> NDArray[Any]:
+    """`array` as a NumPy array: itself if it is one, else a copy from the device (which waits for its kernels)."""
+    host: NDArray[Any] = np.asarray(array) if namespace(array) is np else array.get()
+    return host
+
+
+to_numpy = to_host
+
+
+def from_torch(tensor: torch.Tensor) -> Array:
+    """The same memory as a NumPy (CPU) or CuPy (CUDA) array, by DLPack; only bfloat16 is copied, to float32.
+
+    The array keeps the tensor's memory alive. Torch and CuPy order their work by stream and torch reuses freed memory
+    on its own stream only: work on the array of a CUDA tensor inside `torch_stream`.
+    """
+    tensor = tensor.detach()
+    if str(tensor.dtype) == "torch.bfloat16":  # NumPy has no bfloat16, CuPy only from version 14
+        tensor = tensor.float()
+    return _cupy().from_dlpack(tensor) if tensor.is_cuda else np.from_dlpack(tensor)
+
+
+@contextlib.contextmanager
+def torch_stream(tensor: torch.Tensor) -> Iterator[None]:
+    """Run CuPy on torch's current stream of the tensor's device, so neither waits for nor overtakes the other."""
+    if not tensor.is_cuda:
+        yield
+        return
+    import torch
+
+    cupy = _cupy()
+    with (
+        cupy.cuda.Device(tensor.device.index),
+        cupy.cuda.ExternalStream(torch.cuda.current_stream(tensor.device).cuda_stream),
+    ):
+        yield
+
+
+def _cupy() -> Any:
+    try:
+        import cupy
+    except ImportError as error:
+        raise ResourceError(
+            "CuPy is needed for arrays on a CUDA device and cannot be imported",
+            why=str(error),
+            fix="pip install 'cvbench[cuda12]' (V100: always cuda12), or --device cpu",
+        ) from error
+    return cupy

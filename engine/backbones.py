@@ -1,0 +1,270 @@
+"""Backbones: a timm model whose layers can be read while it runs.
+
+backbone = load_backbone(resolve_spec("convnext-base"), device="cuda", precision="fp16")
+taps = backbone.resolve_taps(["blocks"])
+requests = expand_views(["pooled", "head"], backbone.layouts(taps))
+features = backbone.run(images, requests)       # {request: tensor on the device}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cvbench.engine.devices import resolve_device
+from cvbench.engine.layouts import TapLayout
+from cvbench.engine.precision import check_precision, forward_mode, round_mantissa, store_dtype
+from cvbench.engine.preprocess import Preprocess, preprocess_from_config
+from cvbench.engine.specs import BackboneSpec, resolve_spec
+from cvbench.engine.taps import TapTable, trace_taps
+from cvbench.engine.views import HEAD_VIEWS, Request, apply_view, check_views
+from cvbench.engine.weights import build_meta, build_model, data_config, weights_digest
+from cvbench.errors import UnknownNameError, UsageError
+
+__all__ = [
+    "Backbone",
+    "BackboneSpec",
+    "Description",
+    "Request",
+    "TapLayout",
+    "describe",
+    "load_backbone",
+    "resolve_spec",
+]
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a backbone would give, known without weights or arithmetic.
+
+    Attributes:
+        spec: Of the backbone.
+        preprocess: Of its images.
+        tap_names: All taps, in the order of computation.
+        layouts: Of the taps that were asked for, in that order.
+        head_sizes: {"head": D, "logits": K}; no "logits" without a classifier.
+        parameters: Number of parameters.
+        flops: Floating-point operations of one image's forward pass (a multiply-add is two).
+    """
+
+    spec: BackboneSpec
+    preprocess: Preprocess
+    tap_names: tuple[str, ...]
+    layouts: dict[str, TapLayout]
+    head_sizes: dict[str, int]
+    parameters: int
+    flops: int
+
+
+def describe(spec: BackboneSpec, *, taps: Sequence[str]) -> Description:
+    """Shapes of a backbone, on torch's meta device.
+
+    Args:
+        spec: Of the backbone.
+        taps: Patterns, as for `Backbone.resolve_taps`.
+
+    Raises:
+        UnknownNameError: for a pattern without a tap.
+        UsageError: if the model cannot take images of the size.
+    """
+    model, preprocess, table = _outline(spec)
+    layouts = {name: table.layouts[name] for name in table.resolve(taps)}
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    flops = _flops(model, preprocess.geometry.size)
+    return Description(spec, preprocess, tuple(table.layouts), layouts, dict(table.head_sizes), parameters, flops)
+
+
+def load_backbone(spec: BackboneSpec, *, device: str = "cpu", precision: str = "fp32") -> Backbone:
+    """Build a backbone and load its weights.
+
+    Args:
+        spec: Of the backbone.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        precision: Of the matrix products: `fp32`, `bf16` or `fp16`.
+
+    Raises:
+        DataUnavailableError, IntegrityError, UsageError: see `engine.weights.build_model`.
+        ResourceError: if the device cannot be used.
+    """
+    return Backbone(spec, resolve_device(device), precision)
+
+
+class Backbone:
+    """A loaded backbone.
+
+    Attributes:
+        spec: What it was made from.
+        preprocess: What its images need.
+        weights_digest: Hex sha256 of the state dict.
+        device: Where it computes.
+        precision: Of its matrix products.
+    """
+
+    def __init__(self, spec: BackboneSpec, device: torch.device, precision: str) -> None:
+        self._compute = check_precision(precision, device)
+        self.spec, self.device, self.precision = spec, device, precision
+        _, self.preprocess, self._table = _outline(spec)
+        model = build_model(spec)
+        self.weights_digest = weights_digest(model)
+        # Convolutions run faster with channels last; timm's other parts do not mind.
+        self._model: Any = model.to(device, memory_format=torch.channels_last)
+        self._modules: dict[str, nn.Module] = dict(self._model.named_modules())
+        self._plans: dict[tuple[Request, ...], _Plan] = {}
+
+    def tap_names(self) -> list[str]:
+        """All taps, in the order of computation."""
+        return list(self._table.layouts)
+
+    def resolve_taps(self, patterns: Sequence[str]) -> list[str]:
+        """Taps for `blocks`, `paper`, globs and exact names, in the order of computation; see `TapTable.resolve`."""
+        return self._table.resolve(patterns)
+
+    def layouts(self, taps: Sequence[str]) -> dict[str, TapLayout]:
+        """The layouts of the named taps."""
+        for tap in taps:
+            if tap not in self._table.layouts:
+                raise UnknownNameError.among("tap", tap, self._table.layouts, fix="--taps list")
+        return {tap: self._table.layouts[tap] for tap in taps}
+
+    def head_sizes(self) -> dict[str, int]:
+        """{"head": D, "logits": K}; no "logits" without a classifier."""
+        return dict(self._table.head_sizes)
+
+    def run(
+        self, images: Tensor, requests: Sequence[Request], *, dtype: str = "float16", keep_bits: int | None = None
+    ) -> dict[Request, Tensor]:
+        """One forward pass, reduced to the requested views while it runs.
+
+        The network stops after the last tap that is needed, unless the head is. An activation lives no longer than in a
+        plain forward pass.
+
+        Args:
+            images: (B, 3, h, w) uint8 on the backbone's device, as `engine.images.fit` gives them.
+            requests: Views of taps; `expand_views` makes them.
+            dtype: Of `pooled`, `cls` and `maps`: "float16" or "float32". Values beyond its range become infinite.
+            keep_bits: Mantissa bits of these to keep (after the conversion), see `round_mantissa`.
+
+        Returns:
+            For each request a tensor on the device: `pooled`, `cls` (B, C), `maps` (B, H, W, C), `head` (B, D) and
+            `logits` (B, K), the last two float32 and never rounded.
+
+        Raises:
+            UsageError: for images of another shape or type, or a view that the model or tap does not have.
+        """
+        if not requests:
+            return {}
+        plan = self._plan(tuple(requests))
+        stored = store_dtype(dtype)
+        size = self.preprocess.geometry.size
+        if images.dtype != torch.uint8 or images.ndim != 4 or tuple(images.shape[1:]) != (3, *size):
+            raise UsageError(
+                f"expected uint8 images (B, 3, {size[0]}, {size[1]}), got {images.dtype} {tuple(images.shape)}"
+            )
+
+        def keep(view: str, tap: str, activation: Tensor) -> Tensor:
+            values = apply_view(view, activation, self._table.layouts[tap], stored)
+            return values if keep_bits is None else round_mantissa(values, keep_bits)
+
+        with forward_mode(self.device, self._compute):
+            inputs = self.preprocess.normalise(images.contiguous(memory_format=torch.channels_last))
+            found = self._forward(inputs, plan, keep)
+        return {request: found[request] for request in requests}
+
+    def _forward(
+        self, inputs: Tensor, plan: _Plan, keep: Callable[[str, str, Tensor], Tensor]
+    ) -> dict[Request, Tensor]:
+        found: dict[Request, Tensor] = {}
+
+        def watch(tap: str, views: tuple[str, ...]) -> Callable[[nn.Module, Any, Tensor], None]:
+            def hook(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
+                for view in views:
+                    found[Request(view, tap)] = keep(view, tap, output)
+                if tap == plan.stop:
+                    raise _Enough
+
+            return hook
+
+        with ExitStack() as hooks:
+            for tap, views in plan.views.items():
+                handle = self._modules[tap].register_forward_hook(watch(tap, views))
+                hooks.callback(handle.remove)
+            try:
+                features = self._model.forward_features(inputs)
+                if "logits" in plan.head or plan.taps_in_head:
+                    logits = self._model.forward_head(features)
+                    found[Request("logits", "logits")] = logits.float()
+            except _Enough:
+                return found
+        if "head" in plan.head:
+            found[Request("head", "head")] = self._model.forward_head(features, pre_logits=True).float()
+        return found
+
+    def _plan(self, requests: tuple[Request, ...]) -> _Plan:
+        if requests not in self._plans:
+            self._plans[requests] = _make_plan(requests, self._table)
+        return self._plans[requests]
+
+
+class _Enough(Exception):
+    """Raised in the last hook that is needed, to leave the network."""
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What one pass has to compute."""
+
+    views: dict[str, tuple[str, ...]]  # per tap
+    head: frozenset[str]
+    stop: str | None  # the tap after which nothing more is needed
+    taps_in_head: bool
+
+
+def _make_plan(requests: tuple[Request, ...], table: TapTable) -> _Plan:
+    check_views([request.view for request in requests])
+    views: dict[str, tuple[str, ...]] = {}
+    head: set[str] = set()
+    for view, tap in ((request.view, request.tap) for request in dict.fromkeys(requests)):
+        if view in HEAD_VIEWS:
+            if tap != view or view not in table.head_sizes:
+                raise UsageError(
+                    f"this model has no {view} for {tap!r}", fix="a model with a classifier, or --view head"
+                )
+            head.add(view)
+            continue
+        if tap not in table.layouts:
+            raise UnknownNameError.among("tap", tap, table.layouts, fix="--taps list")
+        if view == "cls" and not table.layouts[tap].class_token:
+            raise UsageError(f"{tap} has no class token", fix="--view pooled")
+        views[tap] = (*views.get(tap, ()), view)
+    last = next((tap for tap in reversed(table.layouts) if tap in views), None)
+    return _Plan(views, frozenset(head), None if head else last, not table.in_head.isdisjoint(views))
+
+
+def _outline(spec: BackboneSpec) -> tuple[Any, Preprocess, TapTable]:
+    # A weights file may be replaced between two calls, and its header sets the number of classes.
+    return _cached_outline(spec) if spec.weights in ("pretrained", "random") else _make_outline(spec)
+
+
+def _make_outline(spec: BackboneSpec) -> tuple[Any, Preprocess, TapTable]:
+    model = build_meta(spec)
+    preprocess = preprocess_from_config(data_config(model, spec.image_size), spec.decoder)
+    size = preprocess.geometry.size
+    table = trace_taps(lambda wanted: model if wanted == size else build_meta(spec, wanted), size)
+    return model, preprocess, table
+
+
+_cached_outline = lru_cache(maxsize=16)(_make_outline)
+
+
+def _flops(model: Any, size: tuple[int, int]) -> int:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        model(torch.empty((1, 3, *size), device="meta"))
+    return int(counter.get_total_flops())

@@ -1,0 +1,98 @@
+"""Where height, width and channels stand in an activation, told from its shape.
+
+"nchw"    (B, C, H, W)   H x W keeps the image's aspect, or is 1 x 1
+"nhwc"    (B, H, W, C)   likewise. If C = H = W the shape does not tell; a second pass at twice the size does, since
+                         only the spatial axes grow
+"tokens"  (B, T, C)      T is a patch grid, with or without the model's prefix tokens (class, registers) in front.
+                         The grid is the patch embedding's, or that divided by a power of two (pyramids). Where the
+                         model names no grid, the order of its tokens is unknown: a sequence, height T, width 1
+"vector"  (B, C)         height = width = 1
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["nchw", "nhwc", "tokens", "vector"]
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class TapLayout:
+    """The shape of one image's activation at a tap.
+
+    Attributes:
+        height, width: The grid, cells.
+        channels: C.
+        prefix: Tokens in front of the grid.
+        kind: Where the axes stand in the raw activation, see above.
+        class_token: Whether the first prefix token is a class token (and not a register).
+    """
+
+    height: int
+    width: int
+    channels: int
+    prefix: int = 0
+    kind: Kind = "nchw"
+    class_token: bool = False
+
+
+def token_layout(
+    shape: Shape, grid: tuple[int, int] | None, size: tuple[int, int], prefix: int, class_token: bool
+) -> TapLayout | None:
+    """The layout of tokens (B, T, C), or None if T is neither a grid nor the prefix tokens and a grid.
+
+    Args:
+        shape: (B, T, C).
+        grid: The patch embedding's (rows, columns); None if the model does not say.
+        size: Of the image; any whole stride that divides it can then give the number of tokens.
+        prefix: The model's number of prefix tokens.
+        class_token: Whether the first of them is a class token.
+
+    >>> token_layout((2, 17, 64), (2, 8), (32, 128), 1, True)
+    TapLayout(height=2, width=8, channels=64, prefix=1, kind='tokens', class_token=True)
+    """
+    tokens, channels = shape[1:]
+    grids = _grids_of_strides(size) if grid is None else _pyramid(grid)
+    for leading in dict.fromkeys((0, prefix)):
+        for rows, columns in grids:
+            if tokens == leading + rows * columns:
+                height, width = (tokens - leading, 1) if grid is None else (rows, columns)
+                return TapLayout(height, width, channels, leading, "tokens", class_token and leading > 0)
+    return None
+
+
+def _pyramid(grid: tuple[int, int]) -> list[tuple[int, int]]:
+    """The grid, halved as long as both edges are even."""
+    grids = [grid]
+    while grids[-1][0] % 2 == 0 and grids[-1][1] % 2 == 0:
+        grids.append((grids[-1][0] // 2, grids[-1][1] // 2))
+    return grids
+
+
+def _grids_of_strides(size: tuple[int, int]) -> list[tuple[int, int]]:
+    strides = range(1, min(size) + 1)
+    return [(size[0] // s, size[1] // s) for s in strides if size[0] % s == 0 and size[1] % s == 0]
+
+
+def spatial_kinds(shape: Shape, size: tuple[int, int]) -> list[Kind]:
+    """Which pairs of axes could be the grid: of the image's aspect up to one cell, and no finer than the image."""
+    pairs: tuple[tuple[Kind, int, int], ...] = (("nchw", shape[2], shape[3]), ("nhwc", shape[1], shape[2]))
+    return [kind for kind, height, width in pairs if _is_grid(height, width, size)]
+
+
+def _is_grid(height: int, width: int, size: tuple[int, int]) -> bool:
+    if size[0] == size[1] or (height, width) == (1, 1):
+        return height == width <= size[1]
+    # height = size[0] / s and width = size[1] / s, each rounded up or down
+    return height <= size[0] and width <= size[1] and abs(height * size[1] - width * size[0]) < max(size)
+
+
+def kinds_that_grow(shape: Shape, larger: Shape) -> list[Kind]:
+    """The layout of a 4-D activation by comparison with an image twice as large; empty if that does not tell."""
+    grows = tuple(a != b for a, b in zip(shape, larger, strict=True))[1:]
+    decided: dict[tuple[bool, ...], Kind] = {(False, True, True): "nchw", (True, True, False): "nhwc"}
+    if grows in decided:
+        return [decided[grows]]
+    return ["nchw"] if shape[1:] == (1, 1, 1) else []

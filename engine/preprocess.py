@@ -1,0 +1,94 @@
+"""From an image to what a backbone expects: the geometry is the CPU's, the normalisation the device's.
+
+Every model brings its own rules (timm's data config); sharing one transform between two models biases their comparison.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor
+
+from cvbench.engine.images import Geometry
+from cvbench.errors import UsageError
+
+Channels = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """What happens to an image before the first layer.
+
+    Attributes:
+        geometry: Resize and crop, in pixels.
+        mean: Per channel, of values in [0, 1].
+        std: Per channel, likewise.
+    """
+
+    geometry: Geometry
+    mean: Channels
+    std: Channels
+
+    def as_dict(self) -> dict[str, Any]:
+        """A JSON-ready record, part of the features' fingerprint."""
+        return cast("dict[str, Any]", _listed(asdict(self)))
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """(x / 255 - mean) / std as one multiply-add.
+
+        Args:
+            images: (B, 3, h, w) uint8, on any device.
+
+        Returns:
+            (B, 3, h, w) float32, in the memory format of the input; within 1e-6 of the formula in float64.
+        """
+        factor, offset = _constants(self.mean, self.std, images.device)
+        return torch.addcmul(offset, images.to(torch.float32), factor)
+
+
+def preprocess_from_config(config: Mapping[str, Any], decoder: Literal["fast", "pil"] = "fast") -> Preprocess:
+    """Read timm's data config (`timm.data.resolve_model_data_config`).
+
+    As `timm.data.transforms_factory.transforms_imagenet_eval`: both edges of the target are divided by `crop_pct` and
+    rounded down; `center` resizes the shorter edge to that and crops, `squash` both edges, `border` the longer one.
+
+    Raises:
+        UsageError: for an interpolation, crop or number of channels that we do not have.
+    """
+    channels, height, width = config["input_size"]
+    if channels != 3:
+        raise UsageError(f"the model wants {channels} channels; images have 3")
+    mean, std = (cast("Channels", tuple(float(v) for v in config[name])) for name in ("mean", "std"))
+    crop = config["crop_mode"]
+    scaled = (math.floor(height / config["crop_pct"]), math.floor(width / config["crop_pct"]))
+    geometry = Geometry(
+        size=(height, width),
+        resize=scaled[0] if crop == "center" and scaled[0] == scaled[1] else scaled,
+        crop=crop,
+        interpolation=config["interpolation"],
+        decoder=decoder,
+        fill=cast("tuple[int, int, int]", tuple(round(255 * v) for v in mean)) if crop == "border" else (0, 0, 0),
+    )
+    return Preprocess(geometry, mean, std)
+
+
+@lru_cache(maxsize=64)
+def _constants(mean: Channels, std: Channels, device: torch.device) -> tuple[Tensor, Tensor]:
+    """(3, 1, 1) float32 factor and offset. Kept, since sending them anew would make every batch wait for the last."""
+    factor = [1.0 / (255.0 * s) for s in std]  # in float64, rounded once
+    offset = [-m / s for m, s in zip(mean, std, strict=True)]
+    with torch.inference_mode(False):  # they outlive the pass that first needs them
+        one, two = (torch.tensor(v, dtype=torch.float32, device=device).view(3, 1, 1) for v in (factor, offset))
+    return one, two
+
+
+def _listed(value: Any) -> Any:
+    """Tuples as lists, as they would come back from JSON."""
+    if isinstance(value, dict):
+        return {key: _listed(item) for key, item in value.items()}
+    return [_listed(item) for item in value] if isinstance(value, tuple) else value
