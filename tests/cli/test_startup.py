@@ -1,0 +1,80 @@
+"""Start-up: help and shell completion answer before anything heavy is imported."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HEAVY = (
+    "torch",
+    "torchvision",
+    "timm",
+    "ray",
+    "zarr",
+    "matplotlib",
+    "numpy",
+    "xarray",
+    "dask",
+    "scipy",
+    "sklearn",
+    "cupy",
+)
+
+IMPORT = "import cvbench.cli"
+HELP = """
+import sys
+sys.argv = ["cvbench", *{arguments!r}]
+from cvbench.cli import main
+try:
+    main()
+except SystemExit as stop:
+    assert not stop.code, stop.code
+"""
+REPORT = "\nimport json, sys\nprint()\nprint(json.dumps(sorted({name.partition('.')[0] for name in sys.modules})))"
+
+
+def modules_after(code: str) -> tuple[str, set[str]]:
+    """(what a fresh interpreter printed, the top-level modules it had imported at the end)."""
+    done = subprocess.run(
+        [sys.executable, "-c", code + REPORT],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    printed, _, last = done.stdout.rstrip().rpartition("\n")
+    return printed, set(json.loads(last))
+
+
+def test_importing_the_command_line_is_light() -> None:
+    _, modules = modules_after(IMPORT)
+    assert "cvbench" in modules
+    assert modules.isdisjoint(HEAVY), sorted(modules.intersection(HEAVY))
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["extract", "--help"], ["analyze", "cka", "--help"]], ids=" ".join)
+def test_help_is_light(arguments: list[str]) -> None:
+    printed, modules = modules_after(HELP.format(arguments=arguments))
+    assert "Usage" in printed
+    assert modules.isdisjoint(HEAVY), sorted(modules.intersection(HEAVY))
+
+
+def test_the_reader_sees_a_heavy_import() -> None:
+    _, modules = modules_after("import numpy")
+    assert not modules.isdisjoint(HEAVY)
+
+
+def test_the_installed_command_answers() -> None:
+    command = Path(sys.executable).with_name("cvbench")
+    done = subprocess.run(
+        [str(command), "--help"], capture_output=True, text=True, timeout=120, check=False, stdin=subprocess.DEVNULL
+    )
+    assert done.returncode == 0, done.stderr
+    assert "extract" in done.stdout
+    assert "analyze" in done.stdout

@@ -1,0 +1,249 @@
+"""The arrows between the folders, and what no file may do, read from the imports and calls of every file."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FOLDERS = ("engine", "jobs", "storage", "cli")
+
+# cli -> jobs -> engine, storage. `errors` and the package itself are everybody's.
+MAY_IMPORT = {
+    "cli": {"cli", "jobs"},
+    "jobs": {"jobs", "engine", "storage"},
+    "engine": {"engine"},
+    "storage": {"storage"},
+}
+MAY_NOT_IMPORT = {
+    "cli": {"ray", "torch", "zarr", "timm", "cupy", "obstore"},
+    "jobs": {"typer"},
+    "engine": {"ray", "zarr", "obstore", "dask", "xarray", "typer", "rich"},
+    "storage": {"ray", "torch", "torchvision", "timm", "cupy", "typer", "rich"},
+}
+# cli stands at every start: only these (and the standard library) may be imported before a command runs.
+CLI_AT_START = {"cvbench", "typer", "click", "rich"}
+
+RUNS_CODE_MODULES = {"joblib", "cPickle", "dill", "marshal", "shelve", "jsonpickle"}
+RUNS_CODE_CALLS = {
+    "eval",
+    "exec",
+    "os.system",
+    "pickle.load",
+    "pickle.loads",
+    "pickle.Unpickler",
+    "cloudpickle.load",
+    "cloudpickle.loads",
+    "torch.load",
+    "yaml.load",
+    "yaml.full_load",
+    "yaml.unsafe_load",
+    "yaml.load_all",
+    "pandas.read_pickle",
+}
+
+
+def sources(*tops: str) -> list[Path]:
+    """Every Python file under these folders of the repository."""
+    return sorted(path for top in tops for path in (ROOT / top).rglob("*.py"))
+
+
+def imports(tree: ast.AST, package: str) -> Iterator[tuple[str, ast.stmt]]:
+    """(absolute name of an imported module or member, statement), wherever in the file it stands."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, node) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                above = package.split(".")[: len(package.split(".")) - node.level + 1]
+                base = ".".join([*above, *([base] if base else [])])
+            yield from ((f"{base}.{alias.name}", node) for alias in node.names)
+
+
+def package_of(path: Path) -> str:
+    """The dotted package that relative imports of this file start from."""
+    return ".".join(["cvbench", *path.relative_to(ROOT).parent.parts])
+
+
+def dotted(node: ast.expr, names: dict[str, str]) -> str:
+    """`a.b.c` of a called expression, its first name resolved through the file's imports; "" if it is none."""
+    parts: list[str] = []
+    while isinstance(node, ast.Attribute):
+        parts.append(node.attr)
+        node = node.value
+    if not isinstance(node, ast.Name):
+        return ""
+    return ".".join([names.get(node.id, node.id), *reversed(parts)])
+
+
+def import_faults(text: str, folder: str, package: str) -> list[str]:
+    """Imports in a file of `folder` that go against the arrows."""
+    faults = []
+    for name, node in imports(ast.parse(text), package):
+        top, _, rest = name.partition(".")
+        inner = rest.partition(".")[0]
+        against = top == "cvbench" and inner in FOLDERS and inner not in MAY_IMPORT[folder]
+        if top in FOLDERS:
+            faults.append(f"{node.lineno}: bare import of {name}")
+        elif against or top in MAY_NOT_IMPORT[folder]:
+            faults.append(f"{node.lineno}: {folder} imports {name}")
+    return faults
+
+
+def bound_names(tree: ast.AST) -> dict[str, str]:
+    """Names that absolute imports bind in the file, and what they stand for: {"np": "numpy", "load": "torch.load"}."""
+    names: dict[str, str] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                top = alias.name.partition(".")[0]
+                names[alias.asname or top] = alias.name if alias.asname else top
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            names.update({alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names})
+    return names
+
+
+def has_restricted_unpickler(tree: ast.AST, names: dict[str, str]) -> bool:
+    """Whether the file defines a subclass of pickle's Unpickler with its own `find_class`."""
+    return any(
+        isinstance(node, ast.ClassDef)
+        and "pickle.Unpickler" in {dotted(base, names) for base in node.bases}
+        and any(isinstance(part, ast.FunctionDef) and part.name == "find_class" for part in node.body)
+        for node in ast.walk(tree)
+    )
+
+
+def danger_faults(text: str, package: str) -> list[str]:
+    """Calls and imports that can run code from the bytes they read.
+
+    `pickle` itself may be imported only where a restricted unpickler is defined.
+    """
+    tree = ast.parse(text)
+    names = bound_names(tree)
+    banned = RUNS_CODE_MODULES | (set() if has_restricted_unpickler(tree, names) else {"pickle"})
+    faults = [f"{at.lineno}: imports {name}" for name, at in imports(tree, package) if name.partition(".")[0] in banned]
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        called = dotted(node.func, names)
+        if called in RUNS_CODE_CALLS:
+            faults.append(f"{node.lineno}: calls {called}")
+        for keyword in node.keywords:
+            off = isinstance(keyword.value, ast.Constant) and keyword.value.value is False
+            if keyword.arg in {"allow_pickle", "trust_remote_code", "shell"} and not off:
+                faults.append(f"{node.lineno}: {called}({keyword.arg}=...)")
+    return faults
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_imports_follow_the_arrows(folder: str) -> None:
+    faults = [
+        f"{path.relative_to(ROOT)}:{fault}"
+        for path in sources(folder)
+        for fault in import_faults(path.read_text(), folder, package_of(path))
+    ]
+    assert not faults, "\n".join(faults)
+
+
+def test_cli_imports_only_typer_before_a_command_runs() -> None:
+    faults = [
+        f"{path.relative_to(ROOT)}:{node.lineno}: {name}"
+        for path in sources("cli")
+        for statement in ast.parse(path.read_text()).body
+        if isinstance(statement, ast.Import | ast.ImportFrom)
+        for name, node in imports(ast.Module([statement], []), package_of(path))
+        if name.partition(".")[0] not in CLI_AT_START | set(sys.stdlib_module_names)
+    ]
+    assert not faults, "\n".join(faults)
+
+
+def test_nobody_imports_a_folder_by_its_bare_name() -> None:
+    faults = [
+        f"{path.relative_to(ROOT)}:{node.lineno}: {name}"
+        for path in [*sources("tests", "bench"), *(ROOT / "src/cvbench").glob("*.py")]
+        for name, node in imports(ast.parse(path.read_text()), package_of(path))
+        if name.partition(".")[0] in FOLDERS
+    ]
+    assert not faults, "\n".join(faults)
+
+
+def test_nothing_reads_bytes_that_could_run() -> None:
+    faults = [
+        f"{path.relative_to(ROOT)}:{fault}"
+        for path in [*sources(*FOLDERS), *(ROOT / "src/cvbench").glob("*.py")]
+        for fault in danger_faults(path.read_text(), package_of(path))
+    ]
+    assert not faults, "\n".join(faults)
+
+
+def test_the_package_links_to_the_four_folders() -> None:
+    for folder in FOLDERS:
+        link = ROOT / "src/cvbench" / folder
+        assert link.is_symlink()
+        assert link.readlink() == Path("../..") / folder
+
+
+# The reader itself: each rule finds what it is there for.
+
+
+@pytest.mark.parametrize(
+    ("folder", "text"),
+    [
+        ("engine", "import zarr"),
+        ("engine", "def f():\n    import ray"),
+        ("engine", "from cvbench.storage import features"),
+        ("engine", "from ..storage import features"),
+        ("engine", "from cvbench import storage"),
+        ("storage", "import torch.nn as nn"),
+        ("storage", "from cvbench.engine.views import pooled"),
+        ("storage", "import ray"),
+        ("jobs", "from cvbench.cli import main"),
+        ("jobs", "import storage"),
+        ("cli", "from cvbench.storage.features import FeatureStore"),
+        ("cli", "import ray"),
+    ],
+)
+def test_the_reader_sees_a_wrong_import(folder: str, text: str) -> None:
+    assert import_faults(text, folder, f"cvbench.{folder}")
+
+
+@pytest.mark.parametrize(
+    ("folder", "text"),
+    [
+        ("jobs", "import ray\nfrom cvbench.storage import features\nfrom cvbench.engine import views"),
+        ("engine", "import torch\nfrom .views import pooled\nfrom ..errors import UsageError"),
+        ("cli", "import typer\nfrom cvbench.jobs import extract\nfrom cvbench import errors"),
+    ],
+)
+def test_the_reader_lets_a_right_import_pass(folder: str, text: str) -> None:
+    assert import_faults(text, folder, f"cvbench.{folder}") == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import pickle",
+        "from pickle import loads",
+        "import joblib",
+        "import torch\ntorch.load('x')",
+        "from torch import load as read\nread('x')",
+        "import torch as t\nt.load('x', weights_only=True)",
+        "import yaml\nyaml.load('x')",
+        "eval('1')",
+        "import numpy as np\nnp.load('x', allow_pickle=True)",
+        "import subprocess\nsubprocess.run('x', shell=True)",
+        "import pickle\nclass U(pickle.Unpickler):\n    def find_class(self, m, n): ...\npickle.loads(b'')",
+    ],
+)
+def test_the_reader_sees_what_could_run_code(text: str) -> None:
+    assert danger_faults(text, "cvbench.storage")
+
+
+def test_the_reader_lets_a_restricted_unpickler_pass() -> None:
+    text = "import pickle\nclass U(pickle.Unpickler):\n    def find_class(self, m, n): ...\nU(None).load()"
+    assert danger_faults(text, "cvbench.storage") == []
