@@ -12,7 +12,7 @@ from cvbench.cli.options import DataRoot, Split, check_format, echo_json, echo_t
 if TYPE_CHECKING:
     from cvbench.jobs.datasets import Report
 
-app = typer.Typer(help="List, describe and check data sets.", no_args_is_help=True)
+app = typer.Typer(help="List, describe and check data sets.", no_args_is_help=True, rich_markup_mode=None)
 
 _SCHEMA = {"schema_version": 1}
 _SHOWN = 20

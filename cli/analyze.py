@@ -1,0 +1,94 @@
+"""`cvbench analyze ...`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cvbench.cli import options as shared
+
+if TYPE_CHECKING:
+    from cvbench.jobs.analyze import Analysed
+
+app = typer.Typer(help="Compute results from a feature store.", no_args_is_help=True, rich_markup_mode=None)
+
+
+@app.callback()
+def group() -> None:
+    """Compute results from a feature store. Partials are kept per unit: a result is never computed twice."""
+
+
+@app.command()
+def cka(
+    store: shared.Store = shared.DEFAULT_STORE,
+    dataset: Annotated[
+        str | None, typer.Option("--dataset", "-d", help="Data set, if the store holds several.")
+    ] = None,
+    split: shared.Split = None,
+    backbone: Annotated[list[str], typer.Option("--backbone", "-m", help="Backbones; default all. Repeat.")] = [],
+    view: Annotated[str, typer.Option("--view", help="pooled, maps, cls or head.")] = "pooled",
+    taps: Annotated[list[str], typer.Option("--taps", help="Layers, names or globs; default all. Repeat.")] = [],
+    estimator: Annotated[str, typer.Option("--estimator", help="minibatch, debiased or biased.")] = "minibatch",
+    cka_batch: Annotated[
+        str, typer.Option("--cka-batch", help="Samples per CKA batch, at least 4, or 'auto'.")
+    ] = "auto",
+    resamples: Annotated[int, typer.Option("--resamples", min=1, help="Bootstrap resamples.")] = 2000,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the bootstrap.")] = 0,
+    out: Annotated[
+        str | None, typer.Option("--out", "-o", help="Folder for the heat maps (SVG, PNG) and their data.")
+    ] = None,
+    address: shared.Address = "local",
+    device: shared.Device = "cpu",
+    gpus: shared.Gpus = None,
+    threads: shared.Threads = None,
+    output: Annotated[str, typer.Option("--format", help="table, json or csv.")] = "table",
+) -> None:
+    """Layerwise linear CKA (HSIC1, minibatch) of every pair of layers of every backbone, with 95 % intervals."""
+    from cvbench.cli.display import progress
+    from cvbench.jobs.analyze import Selection
+    from cvbench.jobs.cka import CkaOptions
+    from cvbench.jobs.cka import cka as run
+
+    shared.check_format(output, ("table", "json", "csv"))
+    batch = None if cka_batch == "auto" else shared.size(cka_batch, "--cka-batch")
+    selection = Selection(store, dataset, split, tuple(backbone), view, tuple(taps))
+    options = CkaOptions(estimator, batch, resamples, seed)
+    with progress() as listen:
+        analysed = run(selection, options, shared.cluster(address, device, gpus, threads), listen)
+    _show_cka(analysed, output)
+    if out is not None:
+        from pathlib import Path
+
+        from cvbench.jobs.figures import cka_heatmaps
+
+        name = f"cka-{analysed.selected.dataset}-{analysed.selected.split}-{analysed.selected.view}"
+        for path in cka_heatmaps(analysed.result, Path(out) / name):
+            typer.echo(f"figure: {path}", err=True)
+
+
+def _show_cka(analysed: Analysed, output: str) -> None:
+    from cvbench.jobs.cka import cka_json, cka_rows
+
+    result = analysed.result
+    if output == "json":
+        shared.echo_json({"schema_version": 1, **cka_json(result, analysed.selected.dataset)})
+    elif output == "csv":
+        shared.echo_csv(list(cka_rows(result)))
+    else:
+        attrs = result.attrs
+        rows = [
+            [entry["name"], shared.number(entry["value"]), shared.number(entry["low"]), shared.number(entry["high"])]
+            for entry in attrs["summary"]
+        ]
+        shared.echo_table(["linear CKA", "value", "low", "high"], rows)
+        selected = analysed.selected
+        typer.echo(
+            f"{selected.dataset}/{selected.split}, view {selected.view}: {len(attrs['layers'])} layers, "
+            f"{attrs['samples']} samples in {attrs['batches']} batches of {attrs['batch_size']}, {attrs['estimator']}"
+        )
+        for entry in attrs["undefined"]:
+            typer.echo(f"undefined: {entry['backbone']}/{entry['tap']}: {entry['reason']}")
+        for note in attrs["notes"]:
+            typer.echo(f"note: {note}")
+        typer.echo(f"result: {analysed.path} in the store")

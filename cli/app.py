@@ -1,0 +1,96 @@
+"""The root of the command line: groups, exit codes, and how errors look."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from typing import Annotated, NoReturn
+
+import typer
+
+from cvbench import __version__
+from cvbench.cli import analyze, datasets, extract, store
+from cvbench.errors import CvbenchError
+
+app = typer.Typer(
+    name="cvbench",
+    help="How do two vision backbones differ inside? Layerwise features of whole data sets, on Ray, in Zarr.",
+    no_args_is_help=True,
+    rich_markup_mode=None,  # plain help: rich would double the start-up time
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "token_normalize_func": lambda name: name.replace("_", "-"),
+    },
+)
+app.command("extract")(extract.extract)
+app.command("plan")(extract.plan)
+app.add_typer(analyze.app, name="analyze")
+app.add_typer(store.app, name="store")
+app.add_typer(datasets.app, name="datasets")
+
+RESUME_HINT = "interrupted; everything committed is kept, the same command goes on from there"
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"cvbench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Exit codes: 0 done (or nothing to do), 2 usage, 3 data unavailable, 4 integrity, 5 incomplete, 6 resources,
+    8 cluster, 130 interrupted, 143 terminated."""
+
+
+def main() -> NoReturn:
+    """Run the command line and end the process with its exit code."""
+    signal.signal(signal.SIGTERM, _terminate)
+    sys.exit(_run())
+
+
+def _run() -> int:
+    command = typer.main.get_command(app)
+    try:
+        result = command.main(standalone_mode=False)
+    except CvbenchError as error:
+        if "-v" in sys.argv or "--verbose" in sys.argv:
+            raise
+        _complain(str(error))
+        return error.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        _complain(RESUME_HINT)
+        return 130
+    except _TerminatedError:
+        _complain(RESUME_HINT)
+        return 143
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader has left; Python would complain once more on exit
+        return 0
+    except Exception as error:
+        if not hasattr(error, "exit_code") or not hasattr(error, "show"):
+            raise
+        error.show()  # click's own usage errors
+        return int(error.exit_code)
+    return int(result or 0)
+
+
+def _complain(text: str) -> None:
+    printable = "".join(c if c.isprintable() or c == "\n" else "?" for c in text)  # file names may hold escapes
+    first, *rest = printable.split("\n")
+    typer.echo("\n".join([f"cvbench: {first}", *(f"  {line}" for line in rest)]), err=True)
+
+
+class _TerminatedError(BaseException):
+    """SIGTERM arrived; unwinds like an interrupt, so that Ray is shut down."""
+
+
+def _terminate(number: int, frame: object) -> None:
+    raise _TerminatedError

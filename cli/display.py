@@ -1,0 +1,97 @@
+"""How a running job looks: a bar on a terminal, one JSON line per interval elsewhere. Everything goes to stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cvbench.jobs.progress import Event, Listener
+
+INTERVAL = 10.0  # seconds between JSON lines
+
+
+@contextmanager
+def progress() -> Iterator[Listener]:
+    """A listener for the duration of a job."""
+    if sys.stderr.isatty():
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=Console(stderr=True)) as bar:
+            yield _Bar(bar)
+    else:
+        yield _JsonLines()
+
+
+class _Rate:
+    """Samples per second since the job began."""
+
+    def __init__(self) -> None:
+        self.begin = time.monotonic()
+        self.samples = 0
+
+    def add(self, samples: int) -> float:
+        self.samples += samples
+        return self.samples / max(time.monotonic() - self.begin, 1e-9)
+
+
+class _Bar:
+    def __init__(self, bar: Any) -> None:
+        self._bar = bar
+        self._task: Any = None
+        self._rate = _Rate()
+
+    def __call__(self, event: Event) -> None:
+        from cvbench.jobs.progress import Advanced, Note, Started
+
+        if isinstance(event, Started):
+            self._rate = _Rate()
+            self._task = self._bar.add_task(
+                f"{event.job} {event.title}", total=event.total, completed=event.skipped, rate=""
+            )
+        elif isinstance(event, Advanced):
+            rate = self._rate.add(event.samples)
+            self._bar.update(self._task, advance=event.samples, rate=f"{rate:,.0f} samples/s")
+        elif isinstance(event, Note):
+            self._bar.console.print(event.text, highlight=False, markup=False)
+
+
+class _JsonLines:
+    def __init__(self) -> None:
+        self._rate = _Rate()
+        self._last = 0.0
+        self._state: dict[str, Any] = {}
+
+    def __call__(self, event: Event) -> None:
+        from cvbench.jobs.progress import Advanced, Note, Started
+
+        if isinstance(event, Note):
+            self._print({"event": "note", "text": event.text})
+        elif isinstance(event, Started):
+            self._rate = _Rate()
+            self._state = {"job": event.job, "title": event.title, "samples": event.skipped, "total": event.total}
+            self._print({"event": "started", **self._state, "units": event.units})
+        elif isinstance(event, Advanced):
+            rate = self._rate.add(event.samples)
+            self._state["samples"] += event.samples
+            if time.monotonic() - self._last >= INTERVAL:
+                self._last = time.monotonic()
+                self._print({"event": "progress", **self._state, "samples_per_s": round(rate, 1)})
+        else:
+            self._print({"event": "ended", **self._state})
+
+    @staticmethod
+    def _print(line: dict[str, Any]) -> None:
+        print(json.dumps(line), file=sys.stderr, flush=True)

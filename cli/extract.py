@@ -1,0 +1,230 @@
+"""`cvbench extract` and `cvbench plan`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cvbench.cli import options as shared
+
+if TYPE_CHECKING:
+    from cvbench.jobs.extract import ExtractOptions, ExtractReport
+    from cvbench.jobs.plan import PlanReport
+
+PAIR = ["convnext-base", "vit-base-16"]
+
+Datasets = Annotated[
+    list[str], typer.Option("--dataset", "-d", help="digits, cub200, cifar10, or folder:PATH of class folders. Repeat.")
+]
+Backbones = Annotated[list[str], typer.Option("--backbone", "-m", help="timm model or alias. Repeat.")]
+Weights = Annotated[
+    list[str], typer.Option("--weights", help="pretrained, random, FILE.safetensors, or MODEL=FILE.safetensors.")
+]
+Taps = Annotated[
+    list[str], typer.Option("--taps", help="blocks, paper, a module name or a glob; 'list' prints what there is.")
+]
+Views = Annotated[list[str], typer.Option("--view", help="pooled, maps, head or logits. Repeat.")]
+Maps = Annotated[str, typer.Option("--maps", help="Samples that the maps view covers: a number or 'all'.")]
+Limit = Annotated[str | None, typer.Option("--limit", help="Samples to cover, rounded up to whole units.")]
+BatchSize = Annotated[str, typer.Option("--batch-size", "-b", help="Images per forward pass, or 'auto'.")]
+ImageSize = Annotated[
+    int | None, typer.Option("--image-size", min=8, help="Input size in pixels, if not the model's own.")
+]
+UnitSize = Annotated[
+    int | None, typer.Option("--unit", min=4, help="Samples of one unit of work; frozen in the store.")
+]
+Precision = Annotated[str, typer.Option("--precision", help="fp32, bf16 or fp16 (autocast).")]
+Dtype = Annotated[str, typer.Option("--dtype", help="Stored type of pooled and maps: float16 or float32.")]
+KeepBits = Annotated[
+    int | None, typer.Option("--keep-bits", min=1, max=10, help="Round mantissas to this many bits, on the device.")
+]
+Codec = Annotated[
+    str, typer.Option("--codec", help="none, zstd, blosc-zstd, blosc-lz4, or with a filter: bitround5+zstd.")
+]
+Decoder = Annotated[str, typer.Option("--decoder", help="fast, or pil (strict reference resize).")]
+Seed = Annotated[int, typer.Option("--seed", help="Seed of the sample order.")]
+MaxUnreadable = Annotated[
+    float, typer.Option("--max-unreadable", min=0, max=1, help="Share of unreadable samples that is tolerated.")
+]
+MaxBytes = Annotated[str | None, typer.Option("--max-bytes", help="Refuse to write more than this, e.g. 20GB.")]
+Format = Annotated[str, typer.Option("--format", help="table or json.")]
+
+
+def extract(
+    dataset: Datasets,
+    backbone: Backbones = PAIR,
+    store: shared.Store = shared.DEFAULT_STORE,
+    split: shared.Split = None,
+    data_root: shared.DataRoot = None,
+    weights: Weights = ["pretrained"],
+    taps: Taps = ["blocks"],
+    view: Views = ["pooled"],
+    maps: Maps = "1024",
+    limit: Limit = None,
+    batch_size: BatchSize = "auto",
+    image_size: ImageSize = None,
+    unit: UnitSize = None,
+    precision: Precision = "fp32",
+    dtype: Dtype = "float16",
+    keep_bits: KeepBits = None,
+    codec: Codec = "none",
+    decoder: Decoder = "fast",
+    seed: Seed = 0,
+    max_unreadable: MaxUnreadable = 0.01,
+    max_bytes: MaxBytes = None,
+    address: shared.Address = "local",
+    device: shared.Device = "auto",
+    gpus: shared.Gpus = None,
+    threads: shared.Threads = None,
+    plan_only: Annotated[bool, typer.Option("--plan", "-n", help="Only say what would be done.")] = False,
+    output: Format = "table",
+) -> None:
+    """Stream data sets through backbones and keep layerwise features. The same command again resumes."""
+    values = dict(locals())
+    shared.check_format(output, ("table", "json"))
+    jobs = [_options(name, values) for name in dataset]
+    if taps == ["list"]:
+        _list_taps(jobs[0])
+        return
+    if plan_only:
+        for job in jobs:
+            _plan(job, gpus or 0, None, 1000.0, output)
+        return
+    from cvbench.cli.display import progress
+    from cvbench.jobs.extract import extract as run
+
+    cluster = shared.cluster(address, device, gpus, threads)
+    for job in jobs:
+        with progress() as listen:
+            report = run(job, cluster, listen)
+        _show(report, output)
+
+
+def plan(
+    dataset: Datasets,
+    backbone: Backbones = PAIR,
+    store: shared.Store = shared.DEFAULT_STORE,
+    split: shared.Split = None,
+    data_root: shared.DataRoot = None,
+    weights: Weights = ["pretrained"],
+    taps: Taps = ["blocks"],
+    view: Views = ["pooled"],
+    maps: Maps = "1024",
+    limit: Limit = None,
+    batch_size: BatchSize = "auto",
+    image_size: ImageSize = None,
+    unit: UnitSize = None,
+    dtype: Dtype = "float16",
+    max_bytes: MaxBytes = None,
+    gpus: Annotated[int, typer.Option("--gpus", min=0, help="GPUs of the run; 0 is this machine's cores.")] = 0,
+    rate: Annotated[float | None, typer.Option("--rate", min=0.001, help="Images/s per GPU, all backbones.")] = None,
+    disk_mb_s: Annotated[float, typer.Option("--disk-mb-s", min=0.1, help="Write bandwidth of the store.")] = 1000.0,
+    output: Format = "table",
+) -> None:
+    """Say bytes, hours and the bottleneck of an extraction. Nothing runs, no weights are loaded."""
+    values = dict(locals())
+    shared.check_format(output, ("table", "json"))
+    for name in dataset:
+        _plan(_options(name, values), gpus, rate, disk_mb_s, output)
+
+
+def _options(dataset: str, values: dict[str, Any]) -> ExtractOptions:
+    from cvbench.jobs.extract import ExtractOptions
+
+    batch = values["batch_size"]
+    plain = ("store", "split", "data_root", "image_size", "unit", "dtype")
+    extras = ("precision", "keep_bits", "codec", "decoder", "seed", "max_unreadable")
+    return ExtractOptions(
+        dataset=dataset,
+        backbones=tuple(values["backbone"]),
+        weights=tuple(values["weights"]),
+        taps=tuple(values["taps"]),
+        views=tuple(dict.fromkeys(values["view"])),
+        maps=shared.size(values["maps"], "--maps"),
+        limit=shared.size(values["limit"], "--limit"),
+        batch_size=None if batch == "auto" else shared.size(batch, "--batch-size"),
+        max_bytes=shared.byte_count(values["max_bytes"]),
+        **{name: values[name] for name in plain},
+        **{name: values[name] for name in extras if name in values},
+    )
+
+
+def _list_taps(job: ExtractOptions) -> None:
+    from cvbench.jobs.extract import list_taps
+
+    for model, taps in list_taps(job).items():
+        for tap, layout in taps.items():
+            typer.echo(f"{model}\t{tap}\t{layout}")
+
+
+def _show(report: ExtractReport, output: str) -> None:
+    from dataclasses import asdict
+
+    if output == "json":
+        shared.echo_json({"schema_version": 1, **asdict(report)})
+        return
+    done = f"{report.computed} samples computed" if report.computed else "nothing to do"
+    typer.echo(f"{report.dataset}/{report.split}: {report.samples} samples, {report.layers} layers, {done}")
+    if report.unreadable:
+        typer.echo(f"  {len(report.unreadable)} unreadable samples are kept as NaN rows:", err=True)
+        for sample in report.unreadable[:10]:
+            typer.echo(f"    {sample.id}: {sample.reason}", err=True)
+    for layer, count in report.nonfinite.items():
+        typer.echo(f"  {count} non-finite values in {layer}: try --precision bf16 or --dtype float32", err=True)
+    typer.echo(f"  store: {report.store}")
+    typer.echo(f"  next:  cvbench analyze cka --store {report.store} --dataset {report.dataset}")
+
+
+def _plan(job: ExtractOptions, gpus: int, rate: float | None, disk_mb_s: float, output: str) -> None:
+    from cvbench.jobs.plan import plan as run
+
+    report = run(job, gpus=gpus, rate=rate, disk_mb_s=disk_mb_s)
+    if output == "json":
+        shared.echo_json({"schema_version": 1, **_plan_json(report)})
+    else:
+        _plan_table(report)
+
+
+def _plan_json(report: PlanReport) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    layers = [
+        {
+            **asdict(layer.group),
+            "tap": layer.tap,
+            "shape": list(layer.shape),
+            "dtype": layer.dtype,
+            "samples": layer.samples,
+            "bytes": layer.bytes,
+        }
+        for layer in report.layers
+    ]
+    return {**asdict(report), "layers": layers, "hours_expected": report.hours_expected}
+
+
+def _plan_table(report: PlanReport) -> None:
+    from cvbench.jobs.plan import human
+
+    rows = [
+        [
+            layer.group.backbone,
+            layer.group.view,
+            layer.tap,
+            "x".join(map(str, layer.shape)),
+            layer.dtype,
+            str(layer.samples),
+            human(layer.bytes),
+        ]
+        for layer in report.layers
+    ]
+    shared.echo_table(["backbone", "view", "tap", "shape", "dtype", "samples to do", "bytes"], rows)
+    free = "unknown" if report.free_bytes is None else human(report.free_bytes)
+    typer.echo(f"{report.dataset}/{report.split}: {report.samples} samples")
+    typer.echo(f"units: {report.units_done} of {report.units_total} done")
+    typer.echo(f"to write: {human(report.bytes_total)}; free: {free}")
+    for stage, hours in report.hours.items():
+        mark = "  <- bottleneck" if stage == report.bottleneck else ""
+        typer.echo(f"{stage}: {hours:.2f} h at {report.rates[stage]}{mark}")
+    if not report.fits:
+        typer.echo(f"does not fit: {report.advice}")

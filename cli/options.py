@@ -1,0 +1,136 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from cvbench.jobs.executor import Cluster
+
+DEFAULT_STORE = "./cvbench.zarr"
+
+Store = Annotated[str, typer.Option("--store", help="Path or URL of the feature store.")]
+DataRoot = Annotated[
+    str | None, typer.Option("--data-root", envvar="CVBENCH_DATA", help="Folder that holds the data sets.")
+]
+Split = Annotated[str | None, typer.Option("--split", help="Split of the data set; the default is the data set's own.")]
+Address = Annotated[
+    str,
+    typer.Option(
+        "--address",
+        envvar="CVBENCH_ADDRESS",
+        help='"local" starts a private Ray, "none" runs in this process, else the address of a Ray cluster.',
+    ),
+]
+Gpus = Annotated[int | None, typer.Option("--gpus", min=1, help="How many GPUs (actors) to use; default all.")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
+Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU cores of one actor (CPU only).")]
+
+
+def cluster(address: str, device: str, gpus: int | None, threads: int | None) -> Cluster:
+    """The cluster that the options describe.
+
+    Raises:
+        UsageError: A device that does not exist.
+    """
+    from cvbench.jobs.executor import Cluster, choose_device
+
+    return Cluster(address=address, device=choose_device(device, address), actors=gpus, threads=threads or 1)
+
+
+def size(text: str | None, name: str) -> int | None:
+    """A count: "all" or None is None, else a positive number.
+
+    Raises:
+        BadParameter: Neither.
+    """
+    if text is None or text == "all":
+        return None
+    if not text.isdigit() or int(text) < 1:
+        raise typer.BadParameter(f"{name} {text}: give a positive number or 'all'")
+    return int(text)
+
+
+def byte_count(text: str | None) -> int | None:
+    """Bytes from "20GB", "1.5TB", "4096".
+
+    Raises:
+        BadParameter: Anything else.
+    """
+    if text is None:
+        return None
+    factors = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+    number = text.strip().upper().rstrip("KMGTB")
+    try:
+        return int(float(number) * factors[text.strip().upper()[len(number) :]])
+    except (KeyError, ValueError):
+        raise typer.BadParameter(f"--max-bytes {text}: give a size such as 20GB") from None
+
+
+def echo_json(value: object) -> None:
+    """Print one JSON document to stdout; NaN becomes null, since JSON has none."""
+    import json
+
+    typer.echo(json.dumps(_plain(value), indent=2))
+
+
+def echo_table(columns: list[str], rows: list[list[str]]) -> None:
+    """Print a table to stdout."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*columns, box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        table.add_row(*row)
+    # A pipe has no width: rich would cut at 80 columns.
+    Console(markup=False, width=None if _is_terminal() else 200).print(table)
+
+
+def _is_terminal() -> bool:
+    import sys
+
+    return sys.stdout.isatty()
+
+
+def _plain(value: object) -> object:
+    import math
+
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if hasattr(value, "item") and not isinstance(value, str):
+        return _plain(value.item())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def echo_csv(rows: list[dict[str, object]]) -> None:
+    """Print rows with the same keys as CSV to stdout; None is an empty field."""
+    import csv
+    import sys
+
+    if rows:
+        writer = csv.DictWriter(sys.stdout, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def number(value: float | None) -> str:
+    """A number for a table; undefined is a dash."""
+    return "-" if value is None else f"{value:.4f}"
+
+
+def check_format(given: str, known: tuple[str, ...]) -> None:
+    """Refuse an output format that does not exist, before the work starts.
+
+    Raises:
+        UnknownNameError: `given` is not in `known`.
+    """
+    from cvbench.errors import UnknownNameError
+
+    if given not in known:
+        raise UnknownNameError.among("format", given, known, fix=f"--format {', '.join(known)}")

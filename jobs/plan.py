@@ -1,0 +1,244 @@
+"""`cvbench plan`: bytes, hours and the bottleneck of an extraction, before anything runs or weights are loaded."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cvbench.errors import DataUnavailableError, ResourceError
+from cvbench.jobs.extract import CPU_BATCH, ExtractOptions, arrays_of, descriptions_of, frozen_split, resolved, units_of
+
+if TYPE_CHECKING:
+    from cvbench.engine.backbones import Description
+    from cvbench.storage.features import ArraySpec, FeatureStore, GroupKey
+    from cvbench.storage.units import Unit
+
+DECODE_SECONDS = 0.0015  # one core, one 500 x 375 JPEG, decode + antialiased resize (measured; see bench/README.md)
+GFLOPS_PER_GPU = 2 * 33.0 * 350  # assumed: the Base pair (33 GMACs) at 350 images/s on a V100 with AMP
+GFLOPS_PER_CORE = 2 * 33.0 * 1.5  # assumed: one CPU core in float32
+SPARE = 0.05  # share of the free disk that stays free
+
+
+@dataclass(frozen=True)
+class LayerPlan:
+    """One array: `samples` rows are still to be written."""
+
+    group: GroupKey
+    tap: str
+    shape: tuple[int, ...]
+    dtype: str
+    samples: int
+
+    @property
+    def bytes_per_sample(self) -> int:
+        """Uncompressed bytes of one row."""
+        return math.prod(self.shape) * (2 if self.dtype == "float16" else 4)
+
+    @property
+    def bytes(self) -> int:
+        """Uncompressed bytes still to be written."""
+        return self.samples * self.bytes_per_sample
+
+
+@dataclass(frozen=True)
+class PlanReport:
+    """What a run would do. Hours are estimated by stage from the stated rates; the slowest stage is the bottleneck."""
+
+    dataset: str
+    split: str
+    samples: int
+    units_total: int
+    units_done: int
+    layers: tuple[LayerPlan, ...]
+    bytes_total: int
+    free_bytes: int | None
+    fits: bool
+    advice: str | None
+    hours: dict[str, float]
+    rates: dict[str, str]
+    bottleneck: str
+
+    @property
+    def hours_expected(self) -> float:
+        """Stages overlap: the slowest one decides."""
+        return max(self.hours.values())
+
+
+def plan_layers(
+    groups: Mapping[GroupKey, Sequence[ArraySpec]], pending: Mapping[GroupKey, Mapping[Unit, Sequence[str]]]
+) -> list[LayerPlan]:
+    """One `LayerPlan` for each array; `pending` says which taps of each unit are missing."""
+    rows: dict[tuple[GroupKey, str], int] = Counter()
+    for group, units in pending.items():
+        for unit, taps in units.items():
+            for tap in taps:
+                rows[group, tap] += len(unit)
+    return [
+        LayerPlan(group, array.tap, array.shape, array.dtype, rows[group, array.tap])
+        for group, arrays in groups.items()
+        for array in arrays
+    ]
+
+
+def free_bytes(store: str) -> int | None:
+    """Free bytes where a local store is or will be; None for URLs, which do not say."""
+    if "://" in store:
+        return None
+    path = Path(store)
+    while not path.exists():
+        path = path.parent
+    return shutil.disk_usage(path).free
+
+
+def advise(layers: Iterable[LayerPlan], budget: int) -> str | None:
+    """None if `layers` fit into `budget` bytes; else the option that would make them fit."""
+    layers = list(layers)
+    total = sum(layer.bytes for layer in layers)
+    if total <= budget:
+        return None
+    maps = [layer for layer in layers if layer.group.view == "maps"]
+    others = total - sum(layer.bytes for layer in maps)
+    per_sample = sum(layer.bytes_per_sample for layer in maps)
+    if maps and others <= budget:
+        most = (budget - others) // per_sample
+        if most > 0:
+            return f"--maps {most} fits (maps take {human(per_sample)} per image); or fewer --taps"
+        return "leave --view maps out, or name fewer --taps"
+    per_sample = sum(layer.bytes_per_sample for layer in layers)
+    most = budget // per_sample
+    return f"--limit {most} fits, or fewer --taps, or another --store" if most else "another --store, or fewer --taps"
+
+
+def check_space(layers: Iterable[LayerPlan], options: ExtractOptions) -> None:
+    """Refuse before the first write what will not fit.
+
+    Raises:
+        ResourceError: More bytes than `options.max_bytes`, or than the disk has free; says which option would fit.
+    """
+    layers = list(layers)
+    total = sum(layer.bytes for layer in layers)
+    for budget, why in _budgets(options):
+        advice = advise(layers, budget)
+        if advice is not None:
+            raise ResourceError(
+                f"{human(total)} are to be written and {human(budget)} may be",
+                where=options.store,
+                why=why,
+                fix=advice,
+            )
+
+
+def _budgets(options: ExtractOptions) -> list[tuple[int, str]]:
+    free = free_bytes(options.store)
+    budgets = [] if free is None else [(int(free * (1 - SPARE)), f"{human(free)} are free on the disk of the store")]
+    if options.max_bytes is not None:
+        budgets.append((options.max_bytes, "--max-bytes"))
+    return budgets
+
+
+def plan(options: ExtractOptions, *, gpus: int = 0, rate: float | None = None, disk_mb_s: float = 1000.0) -> PlanReport:
+    """What `extract` with the same options would do; nothing runs, no weights are loaded.
+
+    Args:
+        options: As for `extract`.
+        gpus: GPUs of the run; 0 is this machine's CPU cores.
+        rate: Images per second and GPU (or core) through all backbones together; None scales an assumed rate by the
+            models' multiply-adds.
+        disk_mb_s: Write bandwidth of the store in MB/s.
+    """
+    from cvbench.storage.datasets import open_dataset
+    from cvbench.storage.features import GroupKey
+    from cvbench.storage.units import plan_units, unit_size
+
+    options = resolved(options)
+    dataset = open_dataset(options.dataset, data_root=options.data_root, split=options.split)
+    descriptions = descriptions_of(options)
+    store = _existing(options.store)
+    frozen = frozen_split(store, dataset)
+    size = options.unit or (frozen.unit if frozen else unit_size(len(dataset), options.batch_size or CPU_BATCH))
+    groups = {
+        GroupKey(dataset.name, dataset.split, description.spec.key, view): arrays
+        for description in descriptions
+        for view, arrays in arrays_of(description, options).items()
+    }
+    units = {group: units_of(options, len(dataset), size, group.view) for group in groups}
+    pending = {
+        group: store.pending(group, taps, units[group]) if store else dict.fromkeys(units[group], taps)
+        for group, taps in ((group, [array.tap for array in arrays]) for group, arrays in groups.items())
+    }
+    layers = plan_layers(groups, pending)
+    samples = max(sum(len(u) for u in us) for us in units.values())
+    todo = sum(len(unit) for unit in set().union(*pending.values()))
+    total_units = len(plan_units(len(dataset), size, options.limit))
+    hours, rates = _hours(todo, sum(layer.bytes for layer in layers), descriptions, gpus, rate, disk_mb_s)
+    advice = next((text for budget, _ in _budgets(options) if (text := advise(layers, budget))), None)
+    return PlanReport(
+        dataset=dataset.name,
+        split=dataset.split,
+        samples=samples,
+        units_total=total_units,
+        units_done=total_units - math.ceil(todo / size),
+        layers=tuple(layers),
+        bytes_total=sum(layer.bytes for layer in layers),
+        free_bytes=free_bytes(options.store),
+        fits=advice is None,
+        advice=advice,
+        hours=hours,
+        rates=rates,
+        bottleneck=max(hours, key=lambda stage: hours[stage]),
+    )
+
+
+def _existing(store: str) -> FeatureStore | None:
+    from cvbench.storage.features import FeatureStore
+
+    try:
+        return FeatureStore.open(store, mode="r")
+    except DataUnavailableError:
+        return None
+
+
+def _hours(
+    samples: int,
+    volume: int,
+    descriptions: Sequence[Description],
+    gpus: int,
+    rate: float | None,
+    disk_mb_s: float,
+) -> tuple[dict[str, float], dict[str, str]]:
+    """Hours by stage, and in words the rates they come from."""
+    cores = os.cpu_count() or 1
+    workers = gpus or cores
+    kind = "GPU" if gpus else "CPU core"
+    if rate is None:
+        giga = sum(description.flops for description in descriptions) / 1e9
+        each = (GFLOPS_PER_GPU if gpus else GFLOPS_PER_CORE) / max(giga, 1e-6)
+        stated = f"{each:,.1f} images/s per {kind}, assumed from {giga:.1f} GFLOP per image"
+    else:
+        each, stated = rate, f"{rate:,.1f} images/s per {kind}, given by --rate"
+    decoders = workers * 4 if gpus else cores
+    hours = {
+        "forward": samples / (each * workers) / 3600,
+        "decode": samples * DECODE_SECONDS / decoders / 3600,
+        "write": volume / (disk_mb_s * 1e6) / 3600,
+    }
+    rates = {
+        "forward": f"{stated}, {workers} of them",
+        "decode": f"{DECODE_SECONDS * 1e3:.1f} ms per image and core, {decoders} cores",
+        "write": f"{disk_mb_s:,.0f} MB/s to the store",
+    }
+    return hours, rates
+
+
+def human(size: float) -> str:
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if size < 1000 or unit == "TB":
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    raise AssertionError

@@ -1,0 +1,94 @@
+"""What `cvbench store` does: look into a store, check it, tidy it, take layers out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from cvbench.errors import UsageError
+from cvbench.storage.export import Exported, Format
+from cvbench.storage.export import export as export_layers
+from cvbench.storage.features import FeatureStore, GroupKey, LayerInfo
+from cvbench.storage.results import ResultKey, list_results
+from cvbench.storage.verify import GcReport, VerifyReport, as_dict
+from cvbench.storage.verify import gc as collect
+from cvbench.storage.verify import verify as check
+
+__all__ = ["Exported", "Format", "SplitSummary", "StoreInfo", "as_dict", "export", "gc", "info", "verify"]
+
+
+@dataclass(frozen=True)
+class SplitSummary:
+    """One split of the store."""
+
+    dataset: str
+    split: str
+    samples: int
+    unit: int
+    batch: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class StoreInfo:
+    """What is in a store."""
+
+    url: str
+    splits: tuple[SplitSummary, ...]
+    layers: tuple[LayerInfo, ...]
+    results: tuple[ResultKey, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON form."""
+        layers = [
+            {
+                **asdict(layer.group),
+                "tap": layer.tap,
+                "shape": list(layer.shape),
+                "dtype": layer.dtype,
+                "codec": layer.codec,
+                "committed": layer.committed,
+                "bad": layer.bad,
+                "nonfinite": layer.nonfinite,
+                "bytes": layer.bytes,
+            }
+            for layer in self.layers
+        ]
+        splits = [asdict(split) for split in self.splits]
+        return {"store": self.url, "splits": splits, "layers": layers, "results": [asdict(r) for r in self.results]}
+
+
+def info(url: str) -> StoreInfo:
+    """Splits, layers and results of the store at `url`."""
+    store = FeatureStore.open(url)
+    frozen = [store.split(dataset, split) for dataset, split in store.splits()]
+    splits = tuple(SplitSummary(s.dataset, s.split, s.n, s.unit, s.batch, s.seed) for s in frozen)
+    return StoreInfo(store.url, splits, tuple(store.tree()), tuple(list_results(store)))
+
+
+def verify(url: str, *, deep: bool = False) -> VerifyReport:
+    """Compare the store with its ledger; `deep` reads every byte."""
+    return check(FeatureStore.open(url), deep=deep)
+
+
+def gc(url: str, *, orphans: bool = False, dry_run: bool = False) -> GcReport:
+    """Remove what killed processes left behind."""
+    return collect(FeatureStore.open(url), orphans=orphans, dry_run=dry_run)
+
+
+def export(url: str, group: str, out: str, *, taps: Sequence[str] = (), format: str = "npy") -> list[Exported]:
+    """Write layers of `group`, "dataset/split/backbone/view", into the folder `out`.
+
+    Raises:
+        UsageError: The group or the format is not of that form.
+    """
+    formats: dict[str, Format] = {"npy": "npy", "npz": "npz", "safetensors": "safetensors"}
+    if format not in formats:
+        raise UsageError(f"unknown format {format!r}", fix=f"one of: {', '.join(formats)}")
+    parts = group.strip("/").split("/")
+    if len(parts) != 4:
+        raise UsageError(
+            f"expected dataset/split/backbone/view, got {group!r}", fix=f"cvbench store info --store {url}"
+        )
+    return export_layers(FeatureStore.open(url), GroupKey(*parts), out, taps=taps, format=formats[format])

@@ -1,0 +1,177 @@
+"""SIGKILL of drivers and actors at random points: whatever dies, the same command ends with the same bytes.
+
+A kill falls when the store has grown by a random number of files, so it hits every phase: before the first chunk,
+between chunks and their commit, between commits.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from cvbench.jobs.executor import Cluster
+from cvbench.jobs.extract import ExtractOptions, extract
+from tests.jobs.images import write_folder
+from tests.jobs.test_extract import contents
+
+DRIVER_KILLS = 12
+RAY_DRIVER_KILLS = 3
+ACTOR_KILLS = 8  # with the drivers', more than 20
+DEADLINE = 150  # seconds for one command
+
+
+@pytest.fixture(scope="module")
+def pets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_folder(tmp_path_factory.mktemp("kills") / "pets", 192, broken=(50,))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(pets: Path) -> dict[str, str]:
+    """The bytes of the run that nobody disturbs."""
+    store = pets.parent / "reference.zarr"
+    options = ExtractOptions(
+        dataset=f"folder:{pets}",
+        backbones=("test_vit", "test_convnext"),
+        store=str(store),
+        weights=("random",),
+        views=("pooled", "maps"),
+        maps=None,
+        taps=("blocks.*", "stages.*.blocks.0"),
+        batch_size=4,
+        unit=4,
+        image_size=32,
+    )
+    extract(options, Cluster(address="none"))
+    return contents(store)
+
+
+def command(pets: Path, store: Path, address: str) -> list[str]:
+    given = "--weights random --view pooled --view maps --maps all --taps blocks.* --taps stages.*.blocks.0"
+    sizes = "--batch-size 4 --unit 4 --image-size 32 --backbone test_vit --backbone test_convnext"
+    return [
+        *(sys.executable, "-c", "from cvbench.cli import main; main()", "extract", "--dataset", f"folder:{pets}"),
+        *("--store", str(store), "--address", address, *given.split(), *sizes.split()),
+    ]
+
+
+def start(pets: Path, store: Path, address: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        command(pets, store, address), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+
+
+def files(store: Path) -> int:
+    return sum(len(names) for _, _, names in os.walk(store))
+
+
+def wait_for_growth(process: subprocess.Popen[str], store: Path, grown: int) -> bool:
+    """Wait until the store has `grown` more files; False if the command ended before."""
+    begin, goal = time.monotonic(), files(store) + grown
+    while process.poll() is None:
+        if files(store) >= goal:
+            return True
+        assert time.monotonic() - begin < DEADLINE, "the command makes no progress"
+        time.sleep(0.02)
+    return False
+
+
+def actors_of(process: subprocess.Popen[str]) -> Iterator[psutil.Process]:
+    for child in psutil.Process(process.pid).children(recursive=True):
+        try:
+            if child.cmdline() and child.cmdline()[0].startswith("ray::_Actor"):
+                yield child
+        except psutil.Error:
+            continue
+
+
+def tidy(store: Path) -> dict[str, str]:
+    """What is in the store once the temporary files of the killed are swept."""
+    swept = subprocess.run(
+        [sys.executable, "-c", "from cvbench.cli import main; main()", "store", "gc", "--store", str(store)],
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+    )
+    assert swept.returncode == 0, swept.stderr
+    return contents(store)
+
+
+def finish(pets: Path, store: Path, address: str = "none") -> None:
+    process = start(pets, store, address)
+    _, said = process.communicate(timeout=DEADLINE)
+    assert process.returncode == 0, said
+
+
+def stop_group(process: subprocess.Popen[str]) -> None:
+    """Kill the driver alone, as a lost machine would; what it started must end by itself or do no harm."""
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def test_a_driver_killed_at_random_points_resumes_to_the_same_bytes(
+    pets: Path, undisturbed: dict[str, str], tmp_path: Path
+) -> None:
+    rng = random.Random(1)
+    store, killed, total = tmp_path / "store-0.zarr", 0, len(undisturbed)
+    while killed < DRIVER_KILLS:
+        process = start(pets, store, "none")
+        if wait_for_growth(process, store, rng.randrange(1, total // 4)):
+            stop_group(process)
+            killed += 1
+        else:  # it was faster than the kill: compare, and go on with a new store
+            assert process.returncode == 0, process.communicate()[1]
+            assert tidy(store) == undisturbed
+            store = tmp_path / f"store-{killed}.zarr"
+    finish(pets, store)
+    assert tidy(store) == undisturbed
+
+
+@pytest.mark.ray
+def test_killed_actors_and_drivers_on_ray_end_with_the_same_bytes(
+    pets: Path, undisturbed: dict[str, str], tmp_path: Path
+) -> None:
+    rng = random.Random(2)
+    store, total = tmp_path / "store.zarr", len(undisturbed)
+    for _ in range(RAY_DRIVER_KILLS):
+        process = start(pets, store, "local")
+        if wait_for_growth(process, store, rng.randrange(20, total // 8)):
+            stop_group(process)
+    killed, round_ = 0, 0
+    while killed < ACTOR_KILLS:
+        process = start(pets, store, "local")
+        while killed < ACTOR_KILLS and wait_for_growth(process, store, rng.randrange(10, total // 12)):
+            victims = list(actors_of(process))
+            if victims:
+                rng.choice(victims).kill()
+                killed += 1
+        _, said = process.communicate(timeout=DEADLINE)
+        assert process.returncode == 0, said
+        assert tidy(store) == undisturbed
+        round_ += 1
+        assert round_ < 6, "the runs end before an actor can be killed"
+        store = tmp_path / f"store-{round_}.zarr"
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupt_says_that_the_same_command_resumes(
+    pets: Path, undisturbed: dict[str, str], tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    store = tmp_path / "store.zarr"
+    process = start(pets, store, "none")
+    assert wait_for_growth(process, store, len(undisturbed) // 5)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=DEADLINE)
+    assert process.returncode == code
+    assert "the same command goes on" in said
+    assert "Traceback" not in said
+    finish(pets, store)
+    assert tidy(store) == undisturbed

@@ -1,0 +1,19 @@
+"""Fixtures that several folders share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def ray_here() -> Iterator[None]:
+    """One private local Ray with two CPU slots for all tests that can share it: jobs use a Ray that is there."""
+    import ray
+
+    from cvbench.jobs.executor import Cluster, RaySession
+
+    with RaySession(Cluster(address="local", actors=2)):
+        yield
+    assert not ray.is_initialized()

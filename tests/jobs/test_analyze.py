@@ -1,0 +1,154 @@
+"""Analyses over a store: partials, order of layers, resuming, and what is said when something is not there."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cvbench.errors import DataUnavailableError, UnknownNameError, UsageError
+from cvbench.jobs.analyze import Selection, select
+from cvbench.jobs.cka import CkaOptions, cka
+from cvbench.jobs.executor import Cluster
+from cvbench.jobs.extract import ExtractOptions, extract
+from cvbench.storage.features import FeatureStore
+from cvbench.storage.results import list_results, load_result
+from tests.engine.cka_reference import cka_reference
+from tests.jobs.images import write_folder
+from tests.jobs.test_extract import contents
+
+LOOP = Cluster(address="none")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store of 64 images, 2 of them unreadable, through both small backbones, in units of 16."""
+    folder = tmp_path_factory.mktemp("analyze")
+    write_folder(folder / "pets", 64, broken=(9, 30))
+    options = ExtractOptions(
+        dataset=f"folder:{folder / 'pets'}",
+        backbones=("test_vit", "test_convnext"),
+        store=str(folder / "store.zarr"),
+        weights=("random",),
+        views=("pooled", "maps", "head"),
+        maps=32,
+        batch_size=8,
+        unit=16,
+        image_size=64,
+        max_unreadable=0.1,
+    )
+    extract(options, LOOP)
+    return folder / "store.zarr"
+
+
+def copy(made: Path, tmp_path: Path) -> str:
+    import shutil
+
+    return str(shutil.copytree(made, tmp_path / "store.zarr"))
+
+
+def test_cka_of_the_store_is_the_reference_on_its_rows(made: Path, tmp_path: Path) -> None:
+    store = copy(made, tmp_path)
+    analysed = cka(Selection(store), CkaOptions(batch=7), LOOP)
+    opened = FeatureStore.open(store)
+    batches = []  # rows of each batch: of each unit the readable rows, in sevens, the rest dropped
+    layer = opened.layer(analysed.selected.group(analysed.selected.layers[0]), analysed.selected.layers[0].tap)
+    for unit in analysed.selected.units:
+        readable = [row for row in layer.rows if unit.start <= row < unit.stop]
+        batches += [readable[i : i + 7] for i in range(0, len(readable) - 6, 7)]
+    rows = np.concatenate(batches)
+    features = [opened.layer(analysed.selected.group(at), at.tap).read(0, 64)[rows] for at in analysed.selected.layers]
+    expected = cka_reference(features, 7)
+    # float16 inputs are exact in float32; the Gram sums are float64
+    np.testing.assert_allclose(analysed.result.data["cka"][1], expected, atol=1e-6)
+    assert analysed.result.attrs["samples"] == 7 * len(batches)
+
+
+def test_layers_come_in_depth_order_and_backbones_as_asked(made: Path) -> None:
+    store = FeatureStore.open(made)
+    taps = [at.tap for at in select(store, Selection(str(made), backbones=("test_vit",))).layers]
+    assert taps == [f"blocks.{i}" for i in range(len(taps))]
+    both = select(store, Selection(str(made), backbones=("test_convnext", "test_vit"))).layers
+    assert both[0].backbone.startswith("test_convnext")
+    assert both[-1].backbone.startswith("test_vit")
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_here")
+@pytest.mark.parametrize("view", ["pooled", "maps"])
+def test_any_number_of_actors_gives_the_same_bits(made: Path, tmp_path: Path, view: str) -> None:
+    found = {}
+    for name, cluster in (("loop", LOOP), ("two", Cluster(address="local", actors=2))):
+        (tmp_path / name).mkdir()
+        store = copy(made, tmp_path / name)
+        found[name] = cka(Selection(store, view=view), CkaOptions(batch=5), cluster).result
+    for variable in ("cka", "low", "high", "hsic"):
+        np.testing.assert_array_equal(found["loop"].data[variable][1], found["two"].data[variable][1])
+    assert found["loop"].attrs == found["two"].attrs
+
+
+def test_a_partial_is_never_computed_twice_and_a_grown_store_measures_the_new_units_only(
+    made: Path, tmp_path: Path
+) -> None:
+    store = copy(made, tmp_path)
+    options = CkaOptions(batch=7)
+    assert cka(Selection(store, view="maps"), options, LOOP).measured == 2
+    before = contents(store)
+    again = cka(Selection(store, view="maps"), options, LOOP)
+    assert again.measured == 0
+    assert contents(store) == before
+    assert cka(Selection(store, view="maps"), replace(options, seed=1), LOOP).measured == 0  # of the summary only
+    grown = ExtractOptions(
+        dataset=f"folder:{made.parent / 'pets'}",
+        backbones=("test_vit", "test_convnext"),
+        store=store,
+        weights=("random",),
+        views=("maps",),
+        maps=None,
+        image_size=64,
+        max_unreadable=0.1,
+    )
+    assert extract(grown, LOOP).computed == 32
+    assert cka(Selection(store, view="maps"), options, LOOP).measured == 2
+
+
+@pytest.mark.parametrize("estimator", ["debiased", "biased"])
+def test_full_data_estimators_run_and_are_kept(made: Path, tmp_path: Path, estimator: str) -> None:
+    store = copy(made, tmp_path)
+    result = cka(Selection(store), CkaOptions(estimator=estimator), LOOP).result
+    values = result.data["cka"][1]
+    np.testing.assert_allclose(np.diagonal(values), 1, atol=1e-9)
+    assert result.attrs["samples"] == 62
+    kept = [load_result(FeatureStore.open(store), key) for key in list_results(FeatureStore.open(store))]
+    assert len(kept) == 1
+    assert kept[0] is not None
+    np.testing.assert_array_equal(kept[0]["cka"].values, values)
+    assert kept[0].attrs["dataset"] == "folder-pets"
+
+
+def test_what_is_not_there_is_named(made: Path, tmp_path: Path) -> None:
+    store = copy(made, tmp_path)
+    for selection, error, said in (
+        (Selection(store, dataset="pet"), UnknownNameError, "the store holds folder-pets"),
+        (Selection(store, view="logits"), UnknownNameError, "--view logits adds it"),
+        (Selection(store, backbones=("test_vit3",)), UnknownNameError, "the store holds test_convnext"),
+        (Selection(store, taps=("blocks.9",)), UnknownNameError, "blocks.5"),
+        (Selection(str(tmp_path / "none.zarr")), DataUnavailableError, "cvbench extract"),
+        (Selection(store, split="train"), UsageError, "folder-pets/all"),
+    ):
+        with pytest.raises(error) as caught:
+            cka(selection, CkaOptions(batch=4), LOOP)
+        assert said in str(caught.value), selection
+    assert not (tmp_path / "none.zarr").exists(), "an analysis made a store"
+
+
+def test_batches_too_small_or_larger_than_a_unit_are_usage_errors(made: Path, tmp_path: Path) -> None:
+    store = copy(made, tmp_path)
+    with pytest.raises(UsageError, match="at least 4"):
+        cka(Selection(store), CkaOptions(batch=3), LOOP)
+    with pytest.raises(UsageError, match="does not fit a unit of 16"):
+        cka(Selection(store), CkaOptions(batch=17), LOOP)
+    with pytest.raises(UnknownNameError, match="estimator"):
+        cka(Selection(store), CkaOptions(estimator="unbiased"), LOOP)
