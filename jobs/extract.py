@@ -93,7 +93,7 @@ def extract(options: ExtractOptions, cluster: Cluster, listen: Listener = silent
         ResourceError: The bytes do not fit the disk or `max_bytes`.
         IncompleteError: Some unit could not be computed, or too many samples are unreadable.
     """
-    job = _prepare(options, cluster)
+    job = prepare(options, cluster)
     job.check_space()
     tasks = job.tasks()
     waiting = sum(len(task.unit) for task in tasks)
@@ -190,7 +190,8 @@ class _Job:
         )
 
 
-def _prepare(options: ExtractOptions, cluster: Cluster) -> _Job:
+def prepare(options: ExtractOptions, cluster: Cluster) -> _Job:
+    """Open the data set, load and digest the weights, declare the arrays; compute nothing."""
     from cvbench.engine.backbones import load_backbone
     from cvbench.storage.datasets import open_dataset
     from cvbench.storage.features import FeatureStore

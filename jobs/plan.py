@@ -154,7 +154,7 @@ def plan(options: ExtractOptions, *, gpus: int = 0, rate: float | None = None, d
     """
     from cvbench.storage.datasets import open_dataset
     from cvbench.storage.features import GroupKey
-    from cvbench.storage.units import plan_units, unit_size
+    from cvbench.storage.units import unit_size
 
     options = resolved(options)
     dataset = open_dataset(options.dataset, data_root=options.data_root, split=options.split)
@@ -173,17 +173,17 @@ def plan(options: ExtractOptions, *, gpus: int = 0, rate: float | None = None, d
         for group, taps in ((group, [array.tap for array in arrays]) for group, arrays in groups.items())
     }
     layers = plan_layers(groups, pending)
-    samples = max(sum(len(u) for u in us) for us in units.values())
-    todo = sum(len(unit) for unit in set().union(*pending.values()))
-    total_units = len(plan_units(len(dataset), size, options.limit))
+    covered: set[Unit] = set().union(*units.values())
+    waiting: set[Unit] = set().union(*pending.values())
+    samples, todo = (sum(len(unit) for unit in some) for some in (covered, waiting))
     hours, rates = _hours(todo, sum(layer.bytes for layer in layers), descriptions, gpus, rate, disk_mb_s)
     advice = next((text for budget, _ in _budgets(options) if (text := advise(layers, budget))), None)
     return PlanReport(
         dataset=dataset.name,
         split=dataset.split,
         samples=samples,
-        units_total=total_units,
-        units_done=total_units - math.ceil(todo / size),
+        units_total=len(covered),
+        units_done=len(covered) - len(waiting),
         layers=tuple(layers),
         bytes_total=sum(layer.bytes for layer in layers),
         free_bytes=free_bytes(options.store),

@@ -1,7 +1,7 @@
 """cvbench: how do two vision backbones differ inside?
 
-A batch engine that streams data sets through timm backbones on Ray actors, keeps layerwise activations in a chunked Zarr
-feature store, and computes representation analyses from it.
+A batch engine that streams data sets through timm backbones on Ray actors, keeps layerwise activations in a chunked
+Zarr feature store, and computes representation analyses from it.
 """
 
 from __future__ import annotations

@@ -1,0 +1,316 @@
+"""The feature store: what cvbench keeps of a data set's way through a backbone, in one Zarr hierarchy.
+
+    <dataset>/<split>/<backbone>/<view>/<tap>     (N, ...) arrays, pre-allocated, written unit by unit
+    <dataset>/<split>/samples/{id,label,...}      the sample table, in store order
+
+Writing: `begin` a split, `declare` a group, then for each unit that is `missing` taps a `writer`, closed by its commit.
+Reading: `tree`, `layer`, `samples`, `status`. Readers see committed units only.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cvbench.errors import DataUnavailableError, IntegrityError, UnknownNameError, UsageError
+from cvbench.storage import split as splits
+from cvbench.storage.encoding import Encoding
+from cvbench.storage.fingerprint import canonical, refuse_if_different
+from cvbench.storage.keys import LEDGER, GroupKey, split_key
+from cvbench.storage.layer import FeatureLayer
+from cvbench.storage.ledger import BadSample, Commit, Ledger, ObjectRecord, TapRecord, digest
+from cvbench.storage.nodes import (
+    FORMAT,
+    ArraySpec,
+    array_document,
+    create_array,
+    create_groups,
+    create_root,
+    refuse_other_array,
+)
+from cvbench.storage.objects import Objects, open_objects
+from cvbench.storage.split import SplitInfo
+from cvbench.storage.units import Unit, plan_units
+from cvbench.storage.writer import UnitWriter
+
+__all__ = [
+    "ArraySpec",
+    "BadSample",
+    "Commit",
+    "FeatureLayer",
+    "FeatureStore",
+    "GroupKey",
+    "LayerInfo",
+    "ObjectRecord",
+    "SplitInfo",
+    "TapRecord",
+    "Unit",
+    "UnitWriter",
+]
+
+Mode = Literal["r", "a"]
+
+
+@dataclass(frozen=True)
+class LayerInfo:
+    """One array of the store, and how much of it is there."""
+
+    group: GroupKey
+    tap: str
+    shape: tuple[int, ...]
+    dtype: str
+    committed: int  # samples in committed units, bad ones included
+    bad: int
+    nonfinite: int
+    bytes: int  # of the committed objects
+    codec: str
+
+    @property
+    def path(self) -> str:
+        """Path of the array in the store."""
+        return f"{self.group.path}/{self.tap}"
+
+
+class FeatureStore:
+    """A feature store at a path or URL. Picklable; safe to open in any number of processes."""
+
+    def __init__(self, objects: Objects, mode: Mode) -> None:
+        self.objects, self.mode = objects, mode
+        self.ledger = Ledger(objects)
+        self._encodings: dict[tuple[GroupKey, str], Encoding] = {}
+        self._splits: dict[tuple[str, str], SplitInfo] = {}
+
+    @classmethod
+    def open(cls, url: str | Path | Objects, mode: Mode = "r") -> FeatureStore:
+        """Open a store; with mode "a" create it if there is none.
+
+        Raises:
+            DataUnavailableError: Mode "r" and nothing is there.
+            IntegrityError: Something is there that is no store of ours, or one of a newer format.
+        """
+        objects = url if isinstance(url, Objects) else open_objects(url)
+        root = objects.get("zarr.json")
+        if root is None:
+            if mode == "r":
+                raise DataUnavailableError(
+                    "there is no feature store", where=objects.url, fix=f"cvbench extract --store {objects.url}"
+                )
+            strays = [key for key in objects.list() if key != f"{LEDGER}/zarr.json"]
+            if not strays:
+                create_root(objects)
+            root = objects.get("zarr.json")  # now ours, or that of a process that was faster
+            if root is None:
+                raise IntegrityError("the place is not empty and holds no feature store", where=objects.url)
+        _check_root(root, objects.url)
+        return cls(objects, mode)
+
+    @property
+    def url(self) -> str:
+        """Path or URL."""
+        return self.objects.url
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (FeatureStore, (self.objects, self.mode))
+
+    def __repr__(self) -> str:
+        return f"FeatureStore({self.url!r}, mode={self.mode!r})"
+
+    # Writing
+
+    def begin(self, info: SplitInfo) -> SplitInfo:
+        """Freeze a split and its sample table, or get what is frozen: unit, batch and classes then are the stored ones.
+
+        Raises:
+            FingerprintMismatchError: Another manifest, order or seed is frozen.
+        """
+        self._writable()
+        return splits.begin(self.ledger, info)
+
+    def declare(
+        self, group: GroupKey, fingerprint: Mapping[str, Any], arrays: Sequence[ArraySpec], *, codec: str = "none"
+    ) -> None:
+        """Create a group's arrays, after its fingerprint agreed with the stored one. More taps may be added any time.
+
+        Args:
+            group: Where; its split must have begun.
+            fingerprint: All that affects bytes, as JSON; kept whole. The codec joins it.
+            arrays: The arrays to create where absent.
+            codec: See `storage.codecs`.
+
+        Raises:
+            FingerprintMismatchError: Before any write, naming every differing field with both values.
+        """
+        self._writable()
+        frozen = self.split(group.dataset, group.split)
+        wanted = {"format": FORMAT, "codec": codec, "fingerprint": canonical(fingerprint)}
+        stored = self.ledger.get(group.fingerprint)
+        if stored is not None:
+            _refuse(stored, wanted, group)
+        sharded = self.objects.sharded
+        documents = {s.tap: array_document(s, frozen.n, frozen.unit, codec, sharded=sharded) for s in arrays}
+        there = {tap: self.objects.get(f"{group.path}/{tap}/zarr.json") for tap in documents}
+        for tap, node_bytes in there.items():
+            if node_bytes is not None:
+                refuse_other_array(f"{group.path}/{tap}", node_bytes, documents[tap])
+        absent = [tap for tap in documents if there[tap] is None or self.objects.size(group.array(tap)) is None]
+        if stored is not None and not absent:
+            return
+        create_groups(self.objects, group.path)
+        if stored is None and not self.ledger.put(group.fingerprint, wanted):
+            _refuse(self.ledger.get(group.fingerprint) or {}, wanted, group)
+        for tap in absent:
+            data = create_array(self.objects, f"{group.path}/{tap}", documents[tap])
+            node = {"key": f"{group.path}/{tap}/zarr.json", "size": len(data), "blake3": digest(data)}
+            self.ledger.put(group.array(tap), {"format": FORMAT, "tap": tap, "node": node}, settle=False)
+        self.objects.settle(group.array(tap) for tap in absent)
+
+    def missing(self, group: GroupKey, taps: Sequence[str], unit: Unit) -> list[str]:
+        """The taps of `unit` that are not committed."""
+        return self.pending(group, taps, [unit]).get(unit, [])
+
+    def pending(self, group: GroupKey, taps: Sequence[str], units: Iterable[Unit]) -> dict[Unit, list[str]]:
+        """For each unit with anything to do, the taps that are not committed: one listing for all units."""
+        return self.ledger.missing(group, taps, units)
+
+    def writer(self, group: GroupKey, taps: Sequence[str], unit: Unit) -> UnitWriter:
+        """A writer of these taps of one unit. The group must be declared."""
+        self._writable()
+        frozen = self.split(group.dataset, group.split)
+        if unit not in plan_units(frozen.n, frozen.unit)[unit.index : unit.index + 1]:
+            raise UsageError(f"{unit} is no unit of {group.dataset}/{group.split}, which has units of {frozen.unit}")
+        return UnitWriter(self.ledger, group, {tap: self.encoding(group, tap) for tap in taps}, unit)
+
+    def _writable(self) -> None:
+        if self.mode != "a":
+            raise UsageError("the feature store was opened for reading", where=self.url, fix='open it with mode="a"')
+
+    # Reading
+
+    def groups(self) -> list[GroupKey]:
+        """All declared groups, sorted."""
+        keys = (key.split("/") for key in self.objects.list(f"{LEDGER}/") if key.endswith("/fingerprint.json"))
+        return sorted(GroupKey(*parts[1:5]) for parts in keys if len(parts) == 6)
+
+    def taps(self, group: GroupKey) -> list[str]:
+        """The declared taps of a group, sorted by name."""
+        prefix = f"{LEDGER}/{group.path}/arrays/"
+        return [key[len(prefix) : -len(".json")] for key in self.objects.list(prefix)]
+
+    def fingerprint(self, group: GroupKey) -> dict[str, Any]:
+        """What `declare` froze: {"format", "codec", "fingerprint": {...}}."""
+        stored = self.ledger.get(group.fingerprint)
+        if stored is None:
+            raise self._absent(group.path)
+        return stored
+
+    def commits(self, group: GroupKey) -> list[Commit]:
+        """All commit records of a group, in unit order."""
+        return self.ledger.commits(group)
+
+    def split(self, dataset: str, split: str) -> SplitInfo:
+        """The frozen settings and sample table of a split."""
+        if (dataset, split) not in self._splits:
+            found = splits.read_split(self.ledger, dataset, split)
+            if found is None:
+                raise self._absent(f"{dataset}/{split}")
+            self._splits[dataset, split] = found
+        return self._splits[dataset, split]
+
+    def splits(self) -> list[tuple[str, str]]:
+        """(dataset, split) of every split that was begun, sorted."""
+        keys = (key.split("/") for key in self.objects.list(f"{LEDGER}/") if key.endswith("/split.json"))
+        return sorted((parts[1], parts[2]) for parts in keys if "/".join(parts) == split_key(parts[1], parts[2]))
+
+    def samples(self, dataset: str, split: str) -> dict[str, NDArray[Any]]:
+        """The sample table in store order: id, label, factors; arrays (N,)."""
+        info = self.split(dataset, split)
+        return {"id": info.ids, "label": info.labels, **info.factors}
+
+    def encoding(self, group: GroupKey, tap: str) -> Encoding:
+        """How the objects of a tap's array are made.
+
+        Raises:
+            UnknownNameError: No such tap, but others: the nearest are named.
+            DataUnavailableError: Nothing of the group is there.
+        """
+        if (group, tap) not in self._encodings:
+            path = f"{group.path}/{tap}"
+            metadata = self.objects.get(f"{path}/zarr.json")
+            if metadata is None:
+                known = self.taps(group)
+                raise UnknownNameError.among("stored tap", tap, known) if known else self._absent(group.path)
+            self._encodings[group, tap] = Encoding(path, metadata)
+        return self._encodings[group, tap]
+
+    def layer(self, group: GroupKey, tap: str) -> FeatureLayer:
+        """One tap's features, with the units that are committed now."""
+        return FeatureLayer(self, group, tap)
+
+    def status(self, dataset: str, split: str, backbone: str, view: str, tap: str) -> NDArray[np.int8]:
+        """(N,) int8: 0 not committed, 1 there, 2 the sample is unreadable."""
+        layer = self.layer(GroupKey(dataset, split, backbone, view), tap)
+        status = np.zeros(layer.shape[0], np.int8)
+        for unit in layer.units:
+            status[unit.start : unit.stop] = 1
+        status[[sample.row for sample in layer.bad]] = 2
+        return status
+
+    def tree(self) -> list[LayerInfo]:
+        """Every declared array with what is committed of it. Reads the ledger only."""
+        return [info for group in self.groups() for info in self._group_infos(group)]
+
+    def _group_infos(self, group: GroupKey) -> list[LayerInfo]:
+        commits = self.ledger.commits(group)
+        infos = []
+        for tap in self.taps(group):
+            ours = list({c.unit.index: c for c in commits if tap in c.taps}.values())
+            encoding = self.encoding(group, tap)
+            infos.append(
+                LayerInfo(
+                    group,
+                    tap,
+                    encoding.shape,
+                    encoding.dtype.name,
+                    committed=sum(len(c.unit) for c in ours),
+                    bad=sum(len(c.bad) for c in ours),
+                    nonfinite=sum(c.taps[tap].nonfinite for c in ours),
+                    bytes=sum(o.size for c in ours for o in c.taps[tap].objects.values()),
+                    codec=str(encoding.document["attributes"].get("codec", "")),
+                )
+            )
+        return infos
+
+    def _absent(self, path: str) -> DataUnavailableError:
+        there = sorted({g.path for g in self.groups()})
+        dataset = path.split("/", 1)[0]
+        return DataUnavailableError(
+            f"the store holds nothing of {path}",
+            where=self.url,
+            why=f"it holds: {', '.join(there) or 'nothing yet'}",
+            fix=f"cvbench extract --store {self.url} --dataset {dataset}",
+        )
+
+
+def _check_root(root: bytes, url: str) -> None:
+    try:
+        document = json.loads(root)
+        version = document["attributes"]["cvbench"]["format"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise IntegrityError("there is a zarr store, but it is not one of cvbench", where=url) from error
+    if not isinstance(version, int) or version > FORMAT or version < 1:
+        raise IntegrityError(
+            f"the store has format {version}, this cvbench reads up to {FORMAT}", where=url, fix="use a newer cvbench"
+        )
+
+
+def _refuse(stored: Mapping[str, Any], wanted: Mapping[str, Any], group: GroupKey) -> None:
+    def flat(record: Mapping[str, Any]) -> dict[str, Any]:
+        return {"format": record.get("format"), "codec": record.get("codec"), **record.get("fingerprint", {})}
+
+    refuse_if_different(flat(stored), flat(wanted), group.fingerprint)

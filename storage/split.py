@@ -1,0 +1,194 @@
+"""The frozen sample axis of a split: its settings, and the table of samples in store order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cvbench.errors import IntegrityError, UsageError
+from cvbench.storage.codecs import quiet
+from cvbench.storage.encoding import Encoding
+from cvbench.storage.fingerprint import refuse_if_different
+from cvbench.storage.keys import check_name, split_key
+from cvbench.storage.ledger import Ledger, ObjectRecord, digest
+from cvbench.storage.nodes import FORMAT, create_groups
+from cvbench.storage.objects import Objects
+
+_ROWS = 65_536  # of one chunk of the sample table
+
+
+@dataclass(frozen=True, eq=False)
+class SplitInfo:
+    """What is fixed for a split when its first sample is written.
+
+    Attributes:
+        dataset: Name of the data set, with `split` the place in the store.
+        n: Number of samples N.
+        dataset_digest: Digest of the data set's manifest.
+        seed: Seed of the store order (`sample_order`).
+        unit: Rows of a unit, a multiple of `batch`.
+        batch: Rows of a batch.
+        classes: Class names by label.
+        ids: (N,) unicode, unique, in store order, like all that follow.
+        labels: (N,) int64, -1 = none.
+        factors: Name -> (N,) numbers or text.
+    """
+
+    dataset: str
+    split: str
+    n: int
+    dataset_digest: str
+    seed: int
+    unit: int
+    batch: int
+    classes: tuple[str, ...]
+    ids: NDArray[Any]
+    labels: NDArray[np.int64]
+    factors: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+
+    def columns(self) -> dict[str, NDArray[Any]]:
+        """The sample table: id, label and the factors, as fixed-width arrays.
+
+        Raises:
+            UsageError: Wrong lengths, repeated ids, a unit that no batch divides, or a factor that is no array of
+                numbers or text.
+        """
+        if self.n < 1 or self.unit < 1 or self.batch < 1 or self.unit % self.batch:
+            raise UsageError(f"expected n >= 1 and a unit of whole batches, got {self.n=}, {self.unit=}, {self.batch=}")
+        table = {"id": _fixed(self.ids, "id"), "label": np.asarray(self.labels, np.int64)}
+        for name, values in self.factors.items():
+            if check_name("factor", name) in {*table, "sample"}:  # "sample" is the axis
+                raise UsageError(f"a factor cannot be named {name!r}")
+            table[name] = _fixed(values, name)
+        for name, values in table.items():
+            if values.shape != (self.n,):
+                raise UsageError(f"column {name!r} has shape {values.shape}, expected ({self.n},)")
+        if len(np.unique(table["id"])) != self.n:
+            raise UsageError(f"the sample ids of {self.dataset}/{self.split} are not unique")
+        return table
+
+
+def _fixed(values: Any, name: str) -> NDArray[Any]:
+    array = np.asarray(values)
+    if array.dtype.kind == "O":
+        array = array.astype(np.str_)
+    if array.dtype.kind == "U":
+        return array.astype(f"<U{max(1, array.dtype.itemsize // 4)}")
+    if array.dtype.kind not in "fiub":
+        raise UsageError(f"column {name!r} has dtype {array.dtype}; numbers or text are kept")
+    return array
+
+
+def begin(ledger: Ledger, info: SplitInfo) -> SplitInfo:
+    """Create the split, or return it with the settings that were frozen by the first run.
+
+    The sample table is written first and `split.json` last, so a split that exists is complete; after a crash between
+    the two, the same call goes on.
+
+    Raises:
+        FingerprintMismatchError: The split was begun with another manifest, order or seed.
+        IntegrityError: A crashed attempt left a sample table of other content.
+    """
+    key = split_key(info.dataset, info.split)
+    stored = ledger.get(key)
+    if stored is None:
+        table = info.columns()
+        objects = write_samples(ledger.objects, f"{info.dataset}/{info.split}/samples", table)
+        ledger.objects.settle(objects)
+        record = _identity(info) | {"unit": info.unit, "batch": info.batch, "classes": list(info.classes)}
+        record |= {"format": FORMAT, "columns": list(table)}
+        record |= {"objects": {name: {"size": o.size, "blake3": o.blake3} for name, o in objects.items()}}
+        ledger.put(key, record)
+        stored = ledger.get(key)
+        if stored is None:
+            raise IntegrityError("a record vanished right after it was written", where=key)
+    identity = _identity(info)
+    refuse_if_different({name: stored[name] for name in identity}, identity, key)
+    return _with_frozen(info, stored)
+
+
+def _identity(info: SplitInfo) -> dict[str, Any]:
+    order = digest("\n".join(map(str, info.ids)).encode())
+    return {"n": info.n, "dataset_digest": info.dataset_digest, "seed": info.seed, "order_digest": order}
+
+
+def _with_frozen(info: SplitInfo, stored: Mapping[str, Any]) -> SplitInfo:
+    fixed = {"unit": stored["unit"], "batch": stored["batch"], "classes": tuple(stored["classes"])}
+    return SplitInfo(**{**{name: getattr(info, name) for name in info.__dataclass_fields__}, **fixed})
+
+
+def read_split(ledger: Ledger, dataset: str, split: str) -> SplitInfo | None:
+    """The frozen split with its sample table, or None if it was never begun."""
+    stored = ledger.get(split_key(dataset, split))
+    if stored is None:
+        return None
+    path = f"{dataset}/{split}/samples"
+    table = {name: read_column(ledger.objects, f"{path}/{name}") for name in stored["columns"]}
+    ids, labels = table.pop("id"), table.pop("label")
+    settings = {name: stored[name] for name in ("n", "dataset_digest", "seed", "unit", "batch")}
+    return SplitInfo(
+        dataset, split, classes=tuple(stored["classes"]), ids=ids, labels=labels, factors=table, **settings
+    )
+
+
+def write_samples(objects: Objects, path: str, table: Mapping[str, NDArray[Any]]) -> dict[str, ObjectRecord]:
+    """Create the arrays of the sample table; returns every object with size and digest."""
+    create_groups(objects, path)
+    written: dict[str, ObjectRecord] = {}
+    for name, values in table.items():
+        for key, data in sorted(_column_files(values).items(), key=lambda item: item[0] == "zarr.json"):
+            full = f"{path}/{name}/{key}"
+            if not objects.create(full, data) and objects.get(full) != data:
+                raise IntegrityError(
+                    "a crashed attempt left another sample table",
+                    where=full,
+                    fix="cvbench store gc --orphans",
+                )
+            written[full] = ObjectRecord(len(data), digest(data))
+    return written
+
+
+def _column_files(values: NDArray[Any]) -> dict[str, bytes]:
+    import zarr
+    from zarr.codecs import Crc32cCodec, ZstdCodec
+    from zarr.storage import MemoryStore
+
+    files: dict[str, Any] = {}
+    with quiet():
+        array = zarr.create_array(
+            MemoryStore(files),
+            shape=values.shape,
+            chunks=(min(len(values), _ROWS),),
+            dtype=values.dtype,
+            filters=None,
+            compressors=[ZstdCodec(level=1), Crc32cCodec()],
+            dimension_names=["sample"],
+            chunk_key_encoding={"name": "default", "separator": "."},
+            config={"write_empty_chunks": True},
+        )
+        array[...] = values
+    return {key: value.to_bytes() for key, value in files.items()}
+
+
+def read_column(objects: Objects, path: str) -> NDArray[Any]:
+    """One column of the sample table.
+
+    Raises:
+        IntegrityError: An object of it is missing or damaged.
+    """
+    metadata = objects.get(f"{path}/zarr.json")
+    if metadata is None:
+        raise IntegrityError("a column of the sample table is missing", where=f"{path}/zarr.json")
+    encoding = Encoding(path, metadata)
+    blocks = []
+    for index in range(-(-encoding.shape[0] // encoding.rows)):
+        key = encoding.key(index)
+        data = objects.get(key)
+        if data is None:
+            raise IntegrityError("a chunk of the sample table is missing", where=key)
+        blocks.append(encoding.decode(data, key))
+    return np.concatenate(blocks)[: encoding.shape[0]]

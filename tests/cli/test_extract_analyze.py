@@ -1,0 +1,249 @@
+"""`cvbench extract`, `plan` and `analyze cka` as a user types them: output, exit codes, messages."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+from typer.testing import CliRunner, Result
+
+from cvbench.cli.app import app
+from cvbench.errors import CvbenchError
+from tests.jobs.images import write_folder
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(app, arguments)
+
+
+def run_process(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The real process: exit code and stderr are the root's work, which `CliRunner` goes around."""
+    import os
+
+    code = "from cvbench.cli import main; main()"
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, **environment},
+    )
+
+
+SIZES = ("--image-size", "64", "--batch-size", "8", "--unit", "16")
+SMALL = ("--backbone", "test_vit", "--backbone", "test_convnext", "--weights", "random", *SIZES)
+
+
+@pytest.fixture(scope="module")
+def pets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_folder(tmp_path_factory.mktemp("cli") / "pets", 40)
+
+
+@pytest.fixture(scope="module")
+def store(pets: Path) -> Path:
+    path = pets.parent / "store.zarr"
+    result = run("extract", "--dataset", f"folder:{pets}", "--store", str(path), "--address", "none", *SMALL)
+    assert result.exit_code == 0, result.output
+    assert "40 samples, 21 layers, 40 samples computed" in result.stdout
+    assert "cvbench analyze cka" in result.stdout
+    return path
+
+
+def test_again_there_is_nothing_to_do(pets: Path, store: Path) -> None:
+    result = run(
+        *("extract", "--dataset", f"folder:{pets}", "--store", str(store), "--address", "none", "--format", "json"),
+        *SMALL,
+    )
+    assert result.exit_code == 0
+    report = json.loads(result.stdout)
+    assert report["computed"] == 0
+    assert report["samples"] == 40
+    assert report["schema_version"] == 1
+
+
+def test_a_finished_store_opens_with_plain_zarr_and_xarray(store: Path) -> None:
+    import xarray
+
+    root = zarr.open_group(store, mode="r")
+    array = root["folder-pets/all/test_vit/pooled/blocks.3".replace("test_vit", _vit(store))]
+    assert isinstance(array, zarr.Array)
+    assert array.shape == (40, 64)
+    assert array.metadata.dimension_names[0] == "sample"  # type: ignore[union-attr, index]
+    assert np.isfinite(np.asarray(array[:])).all()
+    ids = root["folder-pets/all/samples/id"]
+    assert isinstance(ids, zarr.Array)
+    assert len(set(np.asarray(ids[:]).tolist())) == 40
+    data = xarray.open_zarr(store, group=f"folder-pets/all/{_vit(store)}/pooled", consolidated=False)
+    assert data["blocks.3"].dims[0] == "sample"
+
+
+def _vit(store: Path) -> str:
+    return next(path.name for path in (store / "folder-pets" / "all").iterdir() if path.name.startswith("test_vit"))
+
+
+def test_cka_prints_the_promised_json(store: Path) -> None:
+    result = run("analyze", "cka", "--store", str(store), "--address", "none", "--format", "json", "--cka-batch", "8")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    names = {"dataset", "layers", "cka", "low", "high", "estimator", "batch_size", "batches", "samples"}
+    assert names <= found.keys()
+    assert found["dataset"] == "folder-pets"
+    assert (found["batch_size"], found["batches"], found["samples"]) == (8, 5, 40)
+    cka = np.array(found["cka"])
+    assert cka.shape == (15, 15) == (len(found["layers"]),) * 2
+    np.testing.assert_allclose(cka, cka.T)
+    np.testing.assert_allclose(np.diagonal(cka), 1)
+    assert (np.array(found["low"]) <= cka + 1e-9).all()
+    assert (np.array(found["high"]) >= cka - 1e-9).all()
+    assert found["layers"][0].keys() == {"backbone", "tap"}
+
+
+def test_cka_as_csv_and_as_a_figure(store: Path, tmp_path: Path) -> None:
+    result = run(
+        *("analyze", "cka", "--store", str(store), "--address", "none", "--cka-batch", "8", "--format", "csv"),
+        *("--backbone", "test_vit", "--out", str(tmp_path)),
+    )
+    assert result.exit_code == 0, result.output
+    rows = list(csv.DictReader(io.StringIO(result.stdout)))
+    assert len(rows) == 6 * 7 // 2
+    assert {path.suffix for path in tmp_path.iterdir()} == {".svg", ".png", ".csv"}
+
+
+def test_plan_says_bytes_and_the_bottleneck_and_makes_nothing(pets: Path, tmp_path: Path) -> None:
+    target = tmp_path / "none.zarr"
+    arguments = ("plan", "--dataset", f"folder:{pets}", "--store", str(target), "--view", "maps", "--maps", "16")
+    result = run(*arguments, *SMALL, "--format", "json")
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    maps = [layer for layer in report["layers"] if layer["view"] == "maps" and layer["tap"] == "blocks.0"]
+    assert maps[0]["shape"] == [4, 4, 64]  # 64 pixels in patches of 16
+    assert maps[0]["bytes"] == 16 * 4 * 4 * 64 * 2
+    assert report["bytes_total"] == sum(layer["bytes"] for layer in report["layers"])
+    assert report["bottleneck"] in report["hours"]
+    assert report["units_done"] == 0
+    assert "to write" in run(*arguments, *SMALL).stdout
+    assert not target.exists()
+
+
+def test_plan_of_the_reference_pair_needs_no_weights(pets: Path, tmp_path: Path) -> None:
+    """The Base pair's block outputs: 12.96 MB per image in float16."""
+    result = run(
+        *("extract", "--plan", "--dataset", f"folder:{pets}", "--store", str(tmp_path / "none.zarr")),
+        *("--view", "maps", "--maps", "all", "--format", "json"),
+    )
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    maps = sum(layer["bytes"] for layer in report["layers"] if layer["view"] == "maps")
+    convnext = 3 * 56 * 56 * 128 + 3 * 28 * 28 * 256 + 27 * 14 * 14 * 512 + 3 * 7 * 7 * 1024
+    assert maps == 40 * 2 * (convnext + 12 * 196 * 768)
+    assert len(report["layers"]) == 36 + 12 + 12  # the class tokens apart
+
+
+def test_plan_sees_what_is_done(pets: Path, store: Path) -> None:
+    result = run("plan", "--dataset", f"folder:{pets}", "--store", str(store), *SMALL, "--format", "json")
+    report = json.loads(result.stdout)
+    assert (report["units_done"], report["units_total"], report["bytes_total"]) == (3, 3, 0)
+
+
+def test_taps_list(pets: Path) -> None:
+    result = run("extract", "--dataset", f"folder:{pets}", "--taps", "list", *SMALL)
+    assert result.exit_code == 0, result.output
+    assert any(line.split("\t")[1:] == ["blocks.0.attn", "4x4x64"] for line in result.stdout.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("changed", "code", "said"),
+    [
+        (("--dataset", "cub20"), 2, "did you mean: cub200"),
+        (("--backbone", "test_vitt"), 2, "did you mean: test_vit"),
+        (("--taps", "block"), 2, "blocks"),
+        (("--view", "poled"), 2, "did you mean: pooled"),
+        (("--dataset", "cub200", "--data-root", "/nonexistent"), 3, "CUB_200_2011"),
+        (("--address", "127.0.0.1:1"), 8, "--address local"),
+        (("--max-bytes", "1kB"), 6, "--limit"),
+        (("--precision", "fp8"), 2, "fp16"),
+        (("--device", "gpu"), 2, "cuda"),
+        (("--limit", "0"), 2, "positive"),
+        (("--format", "xml"), 2, "json"),
+        (("--keep-bits", "99"), 2, "keep-bits"),
+    ],
+)
+def test_bad_input_has_a_message_and_an_exit_code(
+    pets: Path, tmp_path: Path, changed: tuple[str, ...], code: int, said: str
+) -> None:
+    """In this process, for speed; the mapping of errors to exit codes is the next test's."""
+    given = ["--store", str(tmp_path / "s.zarr"), "--address", "none", "--weights", "random"]
+    given += [] if "--dataset" in changed else ["--dataset", f"folder:{pets}"]
+    given += [] if "--backbone" in changed else ["--backbone", "test_vit"]
+    result = run("extract", *given, *changed)
+    if isinstance(result.exception, CvbenchError):
+        assert result.exception.exit_code == code
+        assert said in str(result.exception)
+    else:
+        assert result.exit_code == code, result.output
+        assert said in result.output
+
+
+def test_errors_reach_the_shell_without_a_traceback(pets: Path, tmp_path: Path) -> None:
+    done = run_process("extract", "--dataset", "cub20", "--store", str(tmp_path / "s.zarr"))
+    assert done.returncode == 2
+    assert done.stderr.startswith("cvbench: unknown data")
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    done = run_process("analyze", "cka", "--store", str(tmp_path / "s.zarr"))
+    assert done.returncode == 3
+    assert "fix: cvbench extract" in done.stderr
+    assert run_process("extract").returncode == 2
+
+
+def test_an_empty_folder_and_a_foreign_store(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    result = run("extract", "--dataset", f"folder:{tmp_path / 'empty'}", "--store", str(tmp_path / "s"), *SMALL)
+    assert isinstance(result.exception, CvbenchError)
+    assert result.exception.exit_code == 3
+    zarr.open_group(tmp_path / "foreign.zarr", mode="w")
+    result = run("analyze", "cka", "--store", str(tmp_path / "foreign.zarr"))
+    assert isinstance(result.exception, CvbenchError)
+    assert result.exception.exit_code == 4
+
+
+def test_a_damaged_chunk_is_named_by_the_analysis(store: Path, tmp_path: Path) -> None:
+    import shutil
+
+    damaged = shutil.copytree(store, tmp_path / "damaged.zarr")
+    victim = next((damaged / "folder-pets" / "all" / _vit(store) / "pooled" / "blocks.2").glob("c*"))
+    data = bytearray(victim.read_bytes())
+    data[100] ^= 1
+    victim.write_bytes(data)
+    result = run("analyze", "cka", "--store", str(damaged), "--address", "none", "--cka-batch", "8")
+    assert isinstance(result.exception, CvbenchError)
+    assert result.exception.exit_code == 4
+    assert "pooled/blocks.2" in str(result.exception)
+    result = run("store", "verify", "--store", str(damaged), "--deep")
+    assert result.exit_code == 4
+    assert "pooled/blocks.2" in result.stdout
+
+
+def test_a_full_disk_is_said_and_resumed(pets: Path, tmp_path: Path) -> None:
+    """RLIMIT_FSIZE stands in for a full disk: the write fails in the kernel, in the middle of a file."""
+    target = tmp_path / "s.zarr"
+    code = (
+        "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000));"
+        "from cvbench.cli import main; main()"
+    )
+    arguments = ["extract", "--dataset", f"folder:{pets}", "--store", str(target), "--address", "none", *SMALL]
+    arguments += ["--dtype", "float32", "--view", "maps"]
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 6, done.stderr
+    assert "Traceback" not in done.stderr
+    again = run(*arguments)
+    assert again.exit_code == 0, again.output
+    assert run("store", "verify", "--store", str(target), "--deep").exit_code == 0
