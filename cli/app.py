@@ -79,6 +79,8 @@ def _run() -> int:
             raise
         error.show()  # click's own usage errors
         return int(error.exit_code)
+    if result == 130:  # typer turns an interrupt into this code, and says nothing
+        _complain(RESUME_HINT)
     return int(result or 0)
 
 

@@ -204,7 +204,7 @@ def _plan_json(report: PlanReport) -> dict[str, Any]:
 
 
 def _plan_table(report: PlanReport) -> None:
-    from cvbench.jobs.plan import human
+    from cvbench.jobs.sizes import human
 
     rows = [
         [

@@ -77,21 +77,26 @@ def echo_json(value: object) -> None:
 
 
 def echo_table(columns: list[str], rows: list[list[str]]) -> None:
-    """Print a table to stdout."""
-    from rich.console import Console
-    from rich.table import Table
+    """Print a table to stdout: folded to the width of a terminal, never cut or folded in a pipe.
 
-    table = Table(*columns, box=None, pad_edge=False, header_style="bold")
-    for row in rows:
-        table.add_row(*row)
-    # A pipe has no width: rich would cut at 80 columns.
-    Console(markup=False, width=None if _is_terminal() else 200).print(table)
-
-
-def _is_terminal() -> bool:
+    Cells are data, not markup; control characters in them never reach the terminal.
+    """
     import sys
 
-    return sys.stdout.isatty()
+    clean = [["".join(c for c in cell if c.isprintable()) for cell in row] for row in rows]
+    if sys.stdout.isatty():
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(*columns, box=None, pad_edge=False, header_style="bold")
+        for row in clean:
+            table.add_row(*(Text(cell, overflow="fold") for cell in row))
+        Console().print(table)
+        return
+    widths = [max(map(len, column)) for column in zip(columns, *clean, strict=True)]
+    for row in [columns, *clean]:
+        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def _plain(value: object) -> object:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from cvbench.errors import DataUnavailableError, ResourceError
 from cvbench.jobs.extract import CPU_BATCH, ExtractOptions, arrays_of, descriptions_of, frozen_split, resolved, units_of
+from cvbench.jobs.sizes import human
 
 if TYPE_CHECKING:
     from cvbench.engine.backbones import Description
@@ -234,11 +235,3 @@ def _hours(
         "write": f"{disk_mb_s:,.0f} MB/s to the store",
     }
     return hours, rates
-
-
-def human(size: float) -> str:
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if size < 1000 or unit == "TB":
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    raise AssertionError

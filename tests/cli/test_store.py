@@ -98,7 +98,9 @@ def test_a_misspelt_tap_names_its_neighbours(store: str, tmp_path: Path) -> None
 
 
 def test_wrong_format_is_a_usage_error(store: str) -> None:
-    assert run(app, ["info", "--store", store, "--format", "xml"]).exit_code == 2
+    result = run(app, ["info", "--store", store, "--format", "xml"])
+    assert isinstance(result.exception, UnknownNameError)
+    assert result.exception.exit_code == 2
 
 
 def test_every_command_has_help() -> None:
