@@ -39,14 +39,14 @@ def cka(
         str | None, typer.Option("--out", "-o", help="Folder for the heat maps (SVG, PNG) and their data.")
     ] = None,
     address: shared.Address = "local",
-    device: shared.Device = "cpu",
+    device: shared.Device = "auto",
     gpus: shared.Gpus = None,
     threads: shared.Threads = None,
     output: Annotated[str, typer.Option("--format", help="table, json or csv.")] = "table",
 ) -> None:
     """Layerwise linear CKA (HSIC1, minibatch) of every pair of layers of every backbone, with 95 % intervals."""
     from cvbench.cli.display import progress
-    from cvbench.jobs.analyze import Selection
+    from cvbench.jobs.analyze import Selection, analysis_device
     from cvbench.jobs.cka import CkaOptions
     from cvbench.jobs.cka import cka as run
 
@@ -54,8 +54,9 @@ def cka(
     batch = None if cka_batch == "auto" else shared.size(cka_batch, "--cka-batch")
     selection = Selection(store, dataset, split, tuple(backbone), view, tuple(taps))
     options = CkaOptions(estimator, batch, resamples, seed)
+    cluster = shared.cluster(address, analysis_device(device, address), gpus, threads)
     with progress() as listen:
-        analysed = run(selection, options, shared.cluster(address, device, gpus, threads), listen)
+        analysed = run(selection, options, cluster, listen)
     _show_cka(analysed, output)
     if out is not None:
         from pathlib import Path

@@ -48,6 +48,15 @@ def to_host(array: Array) -> NDArray[Any]:
 to_numpy = to_host
 
 
+def to_device(array: NDArray[Any], device: str) -> Array:
+    """A host array where the kernels shall run: itself for "cpu", a CuPy copy for "cuda".
+
+    Raises:
+        ResourceError: "cuda" without CuPy.
+    """
+    return _cupy().asarray(array) if device == "cuda" else array
+
+
 def from_torch(tensor: torch.Tensor) -> Array:
     """The same memory as a NumPy (CPU) or CuPy (CUDA) array, by DLPack; only bfloat16 is copied, to float32.
 

@@ -7,18 +7,20 @@ computed once, by any actor, and the result is the same bit for bit however many
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Analysis, Layer, Partial, Result
+from cvbench.engine.array import Array, to_device
 from cvbench.errors import DataUnavailableError, IncompleteError, UnknownNameError, UsageError
-from cvbench.jobs.executor import Cluster, run_tasks
+from cvbench.jobs.executor import Cluster, choose_device, run_tasks
 from cvbench.jobs.progress import Advanced, Ended, Listener, Note, Started, silent
 from cvbench.storage.features import FeatureLayer, FeatureStore, GroupKey, LayerInfo
 from cvbench.storage.results import ResultKey, get_partial, put_partial, save_result
@@ -131,8 +133,8 @@ def analyze(
         cluster: Where units are measured.
         listen: Receives progress.
     """
-    key = partials_key(store, selected, analysis)
-    recipe = MeasureRecipe(store.url, selected, analysis, key, cluster.threads)
+    key = partials_key(store, selected, analysis, cluster.device)
+    recipe = MeasureRecipe(store.url, selected, analysis, key, cluster.threads, cluster.device)
     todo = [unit for unit in selected.units if get_partial(store, key, unit.index) is None]
     skipped = selected.samples - sum(len(unit) for unit in todo)
     listen(
@@ -178,11 +180,23 @@ def labelled(result: Result, selected: Selected) -> xarray.Dataset:
     )
 
 
-def partials_key(store: FeatureStore, selected: Selected, analysis: Analysis) -> ResultKey:
+def analysis_device(device: str, address: str) -> str:
+    """As `choose_device`, but "auto" is a GPU only where CuPy can drive it.
+
+    Raises:
+        ResourceError: "cuda" is asked for, and CuPy or the card is missing.
+    """
+    if device == "auto" and importlib.util.find_spec("cupy") is None:
+        return "cpu"
+    return choose_device(device, address)
+
+
+def partials_key(store: FeatureStore, selected: Selected, analysis: Analysis, device: str) -> ResultKey:
     """Where partials lie: data set, analysis, and a digest of the parameters and of the features' fingerprints."""
     groups = {group.path: group for group in map(selected.group, selected.layers)}
     identity = {
         "analysis": analysis.name,
+        "device": device,  # a GPU sums in another order
         "parameters": dict(analysis.as_dict()),
         "layers": [[layer.backbone, layer.tap] for layer in selected.layers],
         "fingerprints": {path: dict(store.fingerprint(group)) for path, group in groups.items()},
@@ -199,6 +213,7 @@ class MeasureRecipe:
     analysis: Analysis
     key: ResultKey
     threads: int  # of the matrix products; fixed, since the order of a sum may depend on it
+    device: str  # "cpu" (NumPy) or "cuda" (CuPy)
 
     def build(self) -> MeasureWorker:
         """Open the store."""
@@ -222,9 +237,9 @@ class MeasureWorker:
         selected = self.recipe.selected
         rows = readable_rows(self._layers.values(), task)
 
-        def read(layer: Layer) -> NDArray[Any]:
+        def read(layer: Layer) -> Array:
             values = self._layers[layer].read_unit(task)
-            return values if len(rows) == len(values) else values[rows]
+            return to_device(values if len(rows) == len(values) else values[rows], self.recipe.device)
 
         with threadpool_limits(self.recipe.threads):
             partial = self.recipe.analysis.measure(selected.layers, read, len(rows))

@@ -104,6 +104,8 @@ class RaySession:
             return self
         try:
             _knock(self.cluster.address)
+            # Ray warns when it authenticates by default; asked for, it does so in silence.
+            os.environ.setdefault("RAY_AUTH_MODE", "token")
             if self.cluster.address == "local":
                 self._start_local(ray)
             else:
@@ -127,6 +129,7 @@ class RaySession:
             object_store_memory=100 * 1024 * 1024,
             log_to_driver=False,
             configure_logging=False,
+            _node_ip_address="127.0.0.1",  # loopback only: whoever reaches a Ray port can run code
         )
 
     def __exit__(self, *exc: object) -> None:

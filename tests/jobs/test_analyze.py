@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from cvbench.errors import DataUnavailableError, UnknownNameError, UsageError
-from cvbench.jobs.analyze import Selection, select
+from cvbench.errors import DataUnavailableError, ResourceError, UnknownNameError, UsageError
+from cvbench.jobs.analyze import Selection, analysis_device, select
 from cvbench.jobs.cka import CkaOptions, cka
 from cvbench.jobs.executor import Cluster
 from cvbench.jobs.extract import ExtractOptions, extract
@@ -126,6 +127,14 @@ def test_full_data_estimators_run_and_are_kept(made: Path, tmp_path: Path, estim
     assert kept[0] is not None
     np.testing.assert_array_equal(kept[0]["cka"].values, values)
     assert kept[0].attrs["dataset"] == "folder-pets"
+
+
+def test_without_cupy_auto_is_the_cpu_and_cuda_is_refused() -> None:
+    if importlib.util.find_spec("cupy") is not None:
+        pytest.skip("CuPy is installed")
+    assert analysis_device("auto", "local") == "cpu"
+    with pytest.raises(ResourceError):
+        analysis_device("cuda", "local")
 
 
 def test_what_is_not_there_is_named(made: Path, tmp_path: Path) -> None:
