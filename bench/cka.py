@@ -16,7 +16,6 @@ import argparse
 import importlib
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -80,7 +79,7 @@ def run_cvbench(models: list[nn.Module], x: torch.Tensor, batch: int) -> NDArray
     total = np.zeros((len(taps), len(taps)))
     with torch.inference_mode():
         for part in torch.split(x, batch):
-            unit = UnitHsic(len(taps), len(part), batch)
+            unit = UnitHsic(len(taps), len(part), batch, threads=torch.get_num_threads())
             for model in models:
                 model(part)
             total += unit.per_batch()[0]
@@ -134,7 +133,8 @@ def child(tool: str, n: int, batch: int, repeats: int) -> dict[str, Any]:
         run()
         walls.append(time.perf_counter() - wall)
         cpus.append(time.process_time() - cpu)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    status = Path("/proc/self/status").read_text()  # getrusage would give the parent's peak through fork
+    peak = next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM"))
     return {"wall": min(walls), "cpu": min(cpus), "memory": peak - before}
 
 

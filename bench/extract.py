@@ -95,12 +95,13 @@ def throughput(images: Path, count: int, rounds: int, threads: int, folder: Path
 def peak(images: Path, folder: Path, limit: int) -> float:
     """Peak resident MB of one whole extraction of `limit` samples in its own process."""
     code = (
-        "import resource, sys; sys.path.insert(0, sys.argv[1]); import extract as b; from pathlib import Path;"
+        "import sys; sys.path.insert(0, sys.argv[1]); import extract as b; from pathlib import Path;"
         "from dataclasses import replace; from cvbench.jobs.extract import extract;"
         "from cvbench.jobs.executor import Cluster;"
         "o = b.options(Path(sys.argv[2]), Path(sys.argv[3]), ('test_convnext', 'test_vit'), 64, None);"
         "extract(replace(o, limit=int(sys.argv[4])), Cluster(address='none'));"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
+        # Not getrusage: its peak is inherited from the parent through fork.
+        "print(next(int(l.split()[1]) for l in open('/proc/self/status') if l.startswith('VmHWM')) / 1024)"
     )
     here = str(Path(__file__).parent)
     arguments = [sys.executable, "-c", code, here, str(images), str(folder / f"m{limit}.zarr"), str(limit)]

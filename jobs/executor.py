@@ -104,8 +104,6 @@ class RaySession:
             return self
         try:
             _knock(self.cluster.address)
-            # Ray warns when it authenticates by default; asked for, it does so in silence.
-            os.environ.setdefault("RAY_AUTH_MODE", "token")
             if self.cluster.address == "local":
                 self._start_local(ray)
             else:

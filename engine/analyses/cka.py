@@ -60,8 +60,8 @@ class UnitHsic:
     Memory: the one layer that is being added, and L * batches * b(b-1)/2 * 8 bytes: 4 bytes per Gram entry, in float64.
     """
 
-    def __init__(self, layers: int, n: int, batch: int) -> None:
-        self.layers, self.n, self.batch = layers, n, batch
+    def __init__(self, layers: int, n: int, batch: int, *, threads: int = 1) -> None:
+        self.layers, self.n, self.batch, self.threads = layers, n, batch, threads
         self.batches = n // batch
         self._features: dict[int, Array] = {}
         self._packed: Array | None = None
@@ -106,7 +106,7 @@ class UnitHsic:
             self._triangle = xp.asarray(hsic.triangle(self.batch))
             self._packed = xp.empty((self.batches, self.layers, len(self._triangle)), dtype=xp.float64)
         for i in range(self.batches):
-            k = hsic.gram(x[i * self.batch : (i + 1) * self.batch])
+            k = hsic.gram(x[i * self.batch : (i + 1) * self.batch], threads=self.threads)
             self._packed[i, index] = hsic.u_centred(k).ravel()[self._triangle]
         self._require_finite(self._packed[:, index].sum(), name)
 

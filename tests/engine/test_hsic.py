@@ -132,3 +132,8 @@ def test_cupy_gives_what_numpy_gives(rng: np.random.Generator, dtype: str) -> No
     np.testing.assert_allclose(to_host(hsic.cka(hsic.hsic_packed(packed, 32))), hsic.cka(by_gram(features)), atol=1e-6)
     narrow = to_host(hsic.hsic_features(moved[:1]))
     np.testing.assert_allclose(narrow, np.asarray(hsic.hsic_features(features[:1])), rtol=1e-9)
+
+
+def test_any_number_of_threads_gives_the_same_bits(rng: np.random.Generator) -> None:
+    x = rng.normal(size=(16, 20_000)).astype(np.float32)
+    np.testing.assert_array_equal(hsic.gram(x, threads=3), hsic.gram(x))
