@@ -191,15 +191,22 @@ def analysis_device(device: str, address: str) -> str:
     return choose_device(device, address)
 
 
+def features_identity(store: FeatureStore, selected: Selected) -> dict[str, Any]:
+    """Which features, and how they were made: part of the identity of all that is computed from them."""
+    groups = {group.path: group for group in map(selected.group, selected.layers)}
+    return {
+        "layers": [[layer.backbone, layer.tap] for layer in selected.layers],
+        "fingerprints": {path: dict(store.fingerprint(group)) for path, group in groups.items()},
+    }
+
+
 def partials_key(store: FeatureStore, selected: Selected, analysis: Analysis, device: str) -> ResultKey:
     """Where partials lie: data set, analysis, and a digest of the parameters and of the features' fingerprints."""
-    groups = {group.path: group for group in map(selected.group, selected.layers)}
     identity = {
         "analysis": analysis.name,
         "device": device,  # a GPU sums in another order
         "parameters": dict(analysis.as_dict()),
-        "layers": [[layer.backbone, layer.tap] for layer in selected.layers],
-        "fingerprints": {path: dict(store.fingerprint(group)) for path, group in groups.items()},
+        **features_identity(store, selected),
     }
     return ResultKey(selected.dataset, selected.split, analysis.name, _digest(identity))
 

@@ -13,7 +13,7 @@ from cvbench.engine.analyses.cka import MinibatchCka, choose_batch
 from cvbench.engine.analyses.cka_full import full_cka
 from cvbench.engine.analyses.cka_result import cka_json, cka_rows
 from cvbench.errors import UnknownNameError, UsageError
-from cvbench.jobs.analyze import Analysed, Selected, Selection, analyze, keep, readable_rows, select
+from cvbench.jobs.analyze import Analysed, Selected, Selection, analyze, features_identity, keep, readable_rows, select
 from cvbench.jobs.executor import Cluster
 from cvbench.jobs.extract import absolute
 from cvbench.jobs.progress import Listener, silent
@@ -78,5 +78,5 @@ def _full(store: FeatureStore, selected: Selected, options: CkaOptions) -> Analy
         return np.concatenate(pieces) if len(pieces) > 1 else pieces[0]
 
     result = full_cka(selected.layers, read_rows, len(positions), estimator=options.estimator)  # type: ignore[arg-type]
-    path = keep(store, selected, result, ["full", options.estimator])
+    path = keep(store, selected, result, [options.estimator, features_identity(store, selected)])
     return Analysed(result, selected, path, len(selected.units))

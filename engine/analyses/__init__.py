@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from cvbench.engine.analyses.base import Analysis, Layer, Partial, Result
 from cvbench.engine.analyses.cka import MinibatchCka
+from cvbench.engine.analyses.spectra import Spectra
 
-ANALYSES: dict[str, type[Analysis]] = {"cka": MinibatchCka}
+ANALYSES: dict[str, type[Analysis]] = {"cka": MinibatchCka, "spectra": Spectra}
 
 __all__ = ["ANALYSES", "Analysis", "Layer", "Partial", "Result"]

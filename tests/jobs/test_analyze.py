@@ -129,6 +129,18 @@ def test_full_data_estimators_run_and_are_kept(made: Path, tmp_path: Path, estim
     assert kept[0].attrs["dataset"] == "folder-pets"
 
 
+def test_full_data_results_of_other_layers_are_kept_apart(made: Path, tmp_path: Path) -> None:
+    store, options = copy(made, tmp_path), CkaOptions(estimator="debiased")
+    for selection in (
+        Selection(store),
+        Selection(store, backbones=("test_vit",)),
+        Selection(store, taps=("blocks.0", "stages.0.*")),
+        Selection(store, view="head"),
+    ):
+        cka(selection, options, LOOP)
+    assert len(list_results(FeatureStore.open(store))) == 4
+
+
 def test_without_cupy_auto_is_the_cpu_and_cuda_is_refused() -> None:
     if importlib.util.find_spec("cupy") is not None:
         pytest.skip("CuPy is installed")

@@ -1,0 +1,123 @@
+"""Labelled rows, sorted by class and read a block at a time: standardised, centred, of unit length, in float64.
+
+Nothing of the size of the input is made: a block is made ready anew whenever it is read. That costs O(block d), little
+beside the O(block^2 d) of a product with it, and the input stays as it is stored, in float16 or float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cvbench.engine.array import Array, namespace
+
+BLOCK = 1024
+"""Rows per block, the side of a tile."""
+
+
+@dataclass(frozen=True, eq=False)
+class Groups:
+    """Rows sorted by label, on the host.
+
+    Attributes:
+        order: (n,) int64: position p holds row order[p].
+        own: (n,) int64 class of each position, 0 <= own < K, ascending.
+        counts: (K,) int64 members of each class, none 0.
+        labels: (K,) int64 label of each class, ascending.
+    """
+
+    order: NDArray[np.int64]
+    own: NDArray[np.int64]
+    counts: NDArray[np.int64]
+    labels: NDArray[np.int64]
+
+    def indicator(self, positions: slice, like: Array) -> tuple[slice, Array]:
+        """The classes that these positions span, and (positions, classes) float64, 1 where one belongs to the other."""
+        own = self.own[positions]
+        classes = slice(int(own[0]), int(own[-1]) + 1)
+        member = own[:, None] == np.arange(classes.start, classes.stop)
+        return classes, namespace(like).asarray(member.astype(np.float64))
+
+
+def group_rows(labels: NDArray[np.int64]) -> Groups:
+    """Sort rows by label, those of one label in their order."""
+    names, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    order = np.argsort(inverse, kind="stable")
+    return Groups(order, inverse[order], counts, names)
+
+
+@dataclass(frozen=True, eq=False)
+class Points:
+    """Rows of `x` by their position in `groups`, made ready when they are read: (x - shift) * factor.
+
+    With `centre`: then over their length, less `centre`; rows of length 0 stay 0, and `zero` (n,) names them.
+    """
+
+    x: Array
+    groups: Groups
+    shift: Array
+    factor: Array
+    centre: Array | None = None
+    zero: Array | None = None
+
+    def at(self, positions: slice | NDArray[np.int64]) -> Array:
+        """(len(positions), d) float64."""
+        xp = namespace(self.x)
+        values = self.x[xp.asarray(self.groups.order[positions])].astype(xp.float64)
+        values -= self.shift
+        values *= self.factor
+        if self.centre is None:
+            return values
+        length = lengths(values)
+        values /= xp.where(length > 0, length, 1.0)
+        values -= self.centre
+        return xp.where(length > 0, values, 0.0)
+
+
+def prepare(x: Array, groups: Groups, *, standardise: bool, unit: bool, block: int = BLOCK) -> Points:
+    """How rows have to be read: centred against cancellation, which changes no distance; standardised; of unit length.
+
+    Args:
+        x: (n, d).
+        groups: Of its rows.
+        standardise: z-score of each feature.
+        unit: For the cosine, which depends on the origin: no centring but that of the standardisation.
+        block: Rows per block.
+    """
+    xp = namespace(x)
+    mean, deviation = moments(lambda rows: x[rows].astype(xp.float64), len(x), block)
+    factor = xp.ones_like(mean)
+    if standardise:
+        factor = xp.where(deviation > 0, 1.0 / xp.where(deviation > 0, deviation, 1.0), 0.0)
+    if not unit:
+        return Points(x, groups, mean, factor)
+    plain = Points(x, groups, mean if standardise else xp.zeros_like(mean), factor)
+    zero = xp.concatenate([lengths(plain.at(rows))[:, 0] == 0 for rows in blocks(len(x), block)])
+    directed = Points(x, groups, plain.shift, factor, xp.zeros_like(mean), zero)
+    centre, _ = moments(directed.at, len(x), block)
+    return Points(x, groups, plain.shift, factor, centre, zero)
+
+
+def moments(read: Callable[[slice], Array], n: int, block: int = BLOCK) -> tuple[Array, Array]:
+    """Mean and standard deviation (divisor n) of each column, both (d,) float64.
+
+    By differences to the first row, so that a constant column has exactly its value and 0.
+    """
+    first = read(slice(0, 1))[0]
+    mean = first + sum((read(rows) - first).sum(axis=0) for rows in blocks(n, block)) / n
+    square = sum(((read(rows) - mean) ** 2).sum(axis=0) for rows in blocks(n, block))
+    return mean, namespace(first).sqrt(square / n)
+
+
+def lengths(values: Array) -> Array:
+    """(b, 1) Euclidean lengths of rows (b, d) float64."""
+    return namespace(values).sqrt((values * values).sum(axis=1, keepdims=True))
+
+
+def blocks(n: int, block: int, start: int = 0) -> Iterator[slice]:
+    """start <= i < n in runs of `block`; the last may be shorter."""
+    for at in range(start, n, block):
+        yield slice(at, min(at + block, n))

@@ -1,0 +1,241 @@
+"""The silhouette against Rousseeuw's formula and scikit-learn, and what it does to rows, labels and blocks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from sklearn.metrics import silhouette_samples as peer
+
+from cvbench.engine.analyses.base import Layer
+from cvbench.engine.analyses.silhouette import Samples, SilhouetteOptions, silhouette, stratified_rows
+from cvbench.engine.analyses.silhouette_result import silhouette_json, silhouette_rows, summarise
+from cvbench.engine.kernels import silhouette as kernel
+from cvbench.engine.kernels.grouped import group_rows, prepare
+from cvbench.engine.kernels.silhouette import METRICS, silhouette_samples
+from cvbench.errors import IntegrityError, UnknownNameError, UsageError
+
+F64 = NDArray[np.float64]
+I64 = NDArray[np.int64]
+
+
+def pairwise(x: NDArray[Any], metric: str) -> F64:
+    """(n, n) float64 distances, pair by pair."""
+    rows = np.asarray(x, dtype=np.float64)
+    n = len(rows)
+    d = np.zeros((n, n))
+    for i in range(n):
+        for j in range(n):
+            if i == j:
+                continue
+            if metric == "cosine":
+                scale = np.sqrt((rows[i] @ rows[i]) * (rows[j] @ rows[j]))
+                d[i, j] = 1 - (rows[i] @ rows[j] / scale if scale > 0 else 0)
+            else:
+                square = ((rows[i] - rows[j]) ** 2).sum()
+                d[i, j] = square if metric == "sqeuclidean" else np.sqrt(square)
+    return d
+
+
+def reference(x: NDArray[Any], labels: I64, metric: str) -> F64:
+    """Rousseeuw (1987), equation 1, sample by sample."""
+    d = pairwise(x, metric)
+    s = np.zeros(len(d))
+    for i in range(len(d)):
+        own = (labels == labels[i]) & (np.arange(len(d)) != i)
+        if not own.any():
+            continue
+        a = d[i, own].mean()
+        b = min(d[i, labels == other].mean() for other in set(labels.tolist()) - {int(labels[i])})
+        s[i] = (b - a) / max(a, b) if max(a, b) > 0 else 0
+    return s
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(7)
+
+
+def clusters(rng: np.random.Generator, n: int = 90, d: int = 6) -> tuple[F64, I64]:
+    """Overlapping classes of unequal size, the labels neither dense nor sorted, one of them a singleton."""
+    labels = rng.choice([3, 5, 11, 40], size=n, p=[0.5, 0.2, 0.2, 0.1])
+    labels[n // 2] = 77
+    return rng.normal(size=(n, d)) + np.sin(labels)[:, None] * np.arange(d), labels.astype(np.int64)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("block", [1, 7, 64, 1024])
+def test_the_formula_for_any_block(rng: np.random.Generator, metric: str, block: int) -> None:
+    x, labels = clusters(rng)
+    found = silhouette_samples(x, labels, metric=metric, block=block)
+    np.testing.assert_allclose(found, reference(x, labels, metric), atol=1e-12)
+    assert found[labels == 77] == 0
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("metric", METRICS)
+def test_scikit_learn_to_1e_6(rng: np.random.Generator, metric: str, dtype: type) -> None:
+    x, labels = clusters(rng, n=600, d=40)
+    given: NDArray[Any] = x.astype(dtype)
+    expected = peer(given.astype(np.float64), labels, metric=metric)
+    np.testing.assert_allclose(silhouette_samples(given, labels, metric=metric, block=128), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_strips_without_symmetry_give_the_same(
+    rng: np.random.Generator, metric: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, labels = clusters(rng)
+    whole = silhouette_samples(x, labels, metric=metric, block=16)
+    monkeypatch.setattr(kernel, "SYMMETRIC_BYTES", 0)
+    np.testing.assert_allclose(silhouette_samples(x, labels, metric=metric, block=16), whole, atol=1e-12)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_scored_rows_have_their_value_among_all(rng: np.random.Generator, metric: str) -> None:
+    x, labels = clusters(rng)
+    rows = rng.permutation(len(x))[:33]
+    whole = silhouette_samples(x, labels, metric=metric)
+    np.testing.assert_allclose(
+        silhouette_samples(x, labels, metric=metric, rows=rows, block=8), whole[rows], atol=1e-12
+    )
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_names_of_labels_and_order_of_rows_do_not_matter(rng: np.random.Generator, metric: str) -> None:
+    x, labels = clusters(rng)
+    whole = silhouette_samples(x, labels, metric=metric)
+    renamed = np.array([{3: 9, 5: 1, 11: 0, 40: 300, 77: 2}[int(label)] for label in labels])
+    np.testing.assert_allclose(silhouette_samples(x, renamed, metric=metric), whole, atol=1e-12)
+    order = rng.permutation(len(x))
+    np.testing.assert_allclose(silhouette_samples(x[order], labels[order], metric=metric), whole[order], atol=1e-12)
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "sqeuclidean"])
+def test_an_offset_of_500_costs_nothing(rng: np.random.Generator, metric: str) -> None:
+    x, labels = clusters(rng)
+    x = np.round(x * 64) / 64  # so that x + 500 is exact in float32
+    plain = silhouette_samples(x.astype(np.float32), labels, metric=metric)
+    np.testing.assert_allclose(
+        silhouette_samples((x + 500).astype(np.float32), labels, metric=metric), plain, atol=1e-12
+    )
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_duplicates_are_at_distance_0(rng: np.random.Generator, metric: str) -> None:
+    """Four points, each ten times; the second stands in two classes, where a = b = 0."""
+    points = rng.normal(size=(4, 50)) + 20
+    x = np.repeat(points, 10, axis=0)
+    labels = np.repeat([0, 1, 2, 2], 10)
+    labels[10:15] = 3
+    expected = reference(x, labels, metric)
+    found = silhouette_samples(x, labels, metric=metric, block=8)
+    np.testing.assert_allclose(found, expected, atol=1e-9)
+    np.testing.assert_array_equal(found[:10], 1)
+    np.testing.assert_array_equal(found[10:20], 0)
+    np.testing.assert_array_equal(silhouette_samples(np.full((20, 3), 0.1), labels[10:30], metric=metric), 0)
+
+
+def test_zero_vectors_have_cosine_distance_1(rng: np.random.Generator) -> None:
+    x, labels = clusters(rng, n=40)
+    x[[3, 4, 19]] = 0
+    expected = reference(x, labels, "cosine")
+    np.testing.assert_allclose(silhouette_samples(x, labels, metric="cosine", block=16), expected, atol=1e-12)
+    np.testing.assert_allclose(peer(x, labels, metric="cosine"), expected, atol=1e-12)
+
+
+def test_closed_form_is_the_sum_over_pairs(rng: np.random.Generator) -> None:
+    x, labels = clusters(rng)
+    groups = group_rows(labels)
+    member = groups.own[:, None] == np.arange(len(groups.counts))
+    everyone = np.arange(len(x))
+    for metric, sums in (("cosine", kernel.cosine_sums), ("sqeuclidean", kernel.squared_sums)):
+        points = prepare(x, groups, standardise=False, unit=metric == "cosine")
+        found = np.concatenate([part for _, part in sums(points, everyone, 13)])
+        expected = pairwise(x[groups.order], metric) @ member
+        np.testing.assert_allclose(found, expected, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_standardised_features(rng: np.random.Generator, metric: str) -> None:
+    x, labels = clusters(rng)
+    x *= 10.0 ** np.arange(x.shape[1])
+    with_constant = np.column_stack([x, np.full(len(x), 0.1)])  # 0.1 is not exact: its mean must be met all the same
+    scaled = (x - x.mean(axis=0)) / x.std(axis=0)
+    found = silhouette_samples(with_constant, labels, metric=metric, standardise=True, block=32)
+    np.testing.assert_allclose(found, reference(scaled, labels, metric), atol=1e-11)
+
+
+def result_of(x: F64, labels: I64, **options: Any) -> Any:
+    samples = Samples("pets/all", np.arange(len(x)) * 2, labels)
+    return silhouette([Layer("vit", "head")], lambda layer: x, samples, SilhouetteOptions(**options))
+
+
+def test_the_result_is_the_means_of_the_samples(rng: np.random.Generator) -> None:
+    x, labels = clusters(rng)
+    result = result_of(x, labels, metrics=("euclidean", "cosine"), standardise=False, resamples=200)
+    for j, metric in enumerate(("euclidean", "cosine")):
+        s = reference(x, labels, metric)
+        means = [s[labels == label].mean() for label in np.unique(labels)]
+        for name, expected in (("micro", s.mean()), ("macro", np.mean(means)), ("negative", (s < 0).mean())):
+            value, low, high = (result.data[f"{name}{end}"][1][0, j] for end in ("", "_low", "_high"))
+            assert value == pytest.approx(expected, abs=1e-12)
+            assert low < value < high
+        np.testing.assert_allclose(result.data["per_class"][1][0, j], means, atol=1e-12)
+    assert result.coords["sample"][:3] == [0, 2, 4]
+    assert result.attrs["notes"][0].startswith("1 classes have one sample")
+    rows = list(silhouette_rows(result))
+    assert [row["metric"] for row in rows] == ["euclidean", "cosine"]
+    assert rows[0]["micro"] == result.data["micro"][1][0, 0]
+    assert [entry["samples"] for entry in silhouette_json(result)[0]["per_class"]] == result.data["members"][1].tolist()
+
+
+def test_a_sample_is_stratified_and_its_means_are_weighted(rng: np.random.Generator) -> None:
+    x, labels = clusters(rng, n=400)
+    full = result_of(x, labels, resamples=50).data["micro"][1][0, 0]
+    found = [result_of(x, labels, sample=80, seed=seed, resamples=50) for seed in range(30)]
+    micro = np.array([result.data["micro"][1][0, 0] for result in found])
+    assert abs(micro.mean() - full) < 4 * micro.std() / np.sqrt(len(micro))
+    rows = stratified_rows(labels, 80, 0)
+    assert len(np.unique(rows)) == len(rows)
+    drawn, counts = (np.unique(these, return_counts=True)[1] for these in (labels[rows], labels))
+    assert min(drawn) == 1  # the singleton
+    assert np.abs(drawn - counts / 5).max() < 2
+    np.testing.assert_array_equal(stratified_rows(labels, 80, 0), rows)
+
+
+def test_intervals_cover_and_depend_on_the_seed_alone(rng: np.random.Generator) -> None:
+    """s is normal about a known mean: 95 % intervals should hold it in most of 60 experiments."""
+    own = np.repeat([0, 1, 2], 40)
+    members = np.array([40, 40, 40])
+    hits = 0
+    for _ in range(60):
+        _, low, high = summarise(rng.normal(0.3, 0.1, 120), own, members, 400, 0.95, 0)["micro"]
+        hits += low < 0.3 < high
+    assert hits >= 50
+    s = rng.normal(0.3, 0.1, 120)
+    first, again, other = (summarise(s, own, members, 400, 0.95, seed)["macro"] for seed in (0, 0, 1))
+    assert first == again != other
+
+
+def test_what_is_not_defined_is_refused(rng: np.random.Generator) -> None:
+    x, labels = clusters(rng)
+    for wrong, said in (
+        (np.zeros_like(labels), "pets/all are of one class only"),
+        (np.arange(len(labels)), "every sample of pets/all is alone"),
+        (np.where(labels == 5, -1, labels), "samples of pets/all have no label"),
+    ):
+        with pytest.raises(UsageError, match=said) as caught:
+            result_of(x, wrong)
+        assert "vit/head" in str(caught.value)
+    with pytest.raises(UsageError, match="too small for 5 classes"):
+        result_of(x, labels, sample=6)
+    with pytest.raises(UsageError, match="not one row of features"):
+        result_of(x[:, :, None], labels)
+    x[4, 2] = np.nan
+    with pytest.raises(IntegrityError, match=r"vit/head of pets/all holds values that are not finite, in 1 of 90"):
+        result_of(x, labels)
+    with pytest.raises(UnknownNameError, match="euclidean"):
+        SilhouetteOptions(metrics=("euclid",))

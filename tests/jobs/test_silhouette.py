@@ -1,0 +1,142 @@
+"""The silhouette of a store: the rows it is of, what is kept, and what is said when something is not there."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.metrics import silhouette_samples as peer
+
+from cvbench.errors import DataUnavailableError, UnknownNameError, UsageError
+from cvbench.jobs.analyze import Selection
+from cvbench.jobs.executor import Cluster
+from cvbench.jobs.extract import ExtractOptions, extract
+from cvbench.jobs.progress import Event, Note
+from cvbench.jobs.silhouette import SilhouetteOptions, comparison_notes, silhouette, table_json, table_rows
+from cvbench.storage.features import FeatureStore
+from cvbench.storage.results import list_results, load_result
+from tests.jobs.images import write_folder
+
+FAST = SilhouetteOptions(resamples=100)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One store: 40 images of 2 classes, 2 of them unreadable; 36 of 9 classes; 8 of a single class."""
+    folder = tmp_path_factory.mktemp("silhouette")
+    for name, count, classes in (("pets", 40, 2), ("birds", 36, 9), ("rocks", 8, 1)):
+        write_folder(folder / name, count, classes, broken=(9, 30) if name == "pets" else ())
+        options = ExtractOptions(
+            dataset=f"folder:{folder / name}",
+            backbones=("test_vit", "test_convnext"),
+            store=str(folder / "store.zarr"),
+            weights=("random",),
+            taps=("blocks",),
+            views=("head", "pooled", "maps") if name == "pets" else ("head",),
+            batch_size=8,
+            unit=16,
+            image_size=64,
+            max_unreadable=0.1,
+        )
+        extract(options, Cluster(address="none"))
+    return folder / "store.zarr"
+
+
+@pytest.fixture
+def store(made: Path, tmp_path: Path) -> str:
+    return str(shutil.copytree(made, tmp_path / "store.zarr"))
+
+
+def head(store: str, dataset: str = "folder-pets", **changes: object) -> Selection:
+    return Selection(store, dataset, view="head", **changes)  # type: ignore[arg-type]
+
+
+def test_it_is_scikit_learns_on_the_readable_rows(store: str) -> None:
+    options = SilhouetteOptions(("euclidean", "cosine"), standardise=False, resamples=100)
+    (found,) = silhouette([head(store)], options)
+    opened = FeatureStore.open(store)
+    assert len(found.selected.layers) == 2
+    for i, layer in enumerate(found.selected.layers):
+        stored = opened.layer(found.selected.group(layer), layer.tap)
+        labels = opened.samples("folder-pets", "all")["label"][stored.rows]
+        assert len(labels) == 38
+        for j, metric in enumerate(options.metrics):
+            expected = peer(stored.numpy().astype(np.float64), labels, metric=metric)
+            np.testing.assert_allclose(found.result.data["silhouette"][1][i, j], expected, atol=1e-6)
+            assert found.result.data["micro"][1][i, j] == pytest.approx(expected.mean(), abs=1e-6)
+
+
+def test_the_result_is_kept_under_what_it_depends_on(store: str) -> None:
+    first, *_ = silhouette([head(store)], FAST)
+    paths = {first.path}
+    for selection, options in (
+        (head(store), SilhouetteOptions(resamples=100, seed=1)),
+        (head(store), SilhouetteOptions(resamples=100, standardise=False)),
+        (head(store, backbones=("test_vit",)), FAST),
+    ):
+        paths.add(silhouette([selection], options)[0].path)
+    assert len(paths) == 4
+    assert silhouette([head(store)], FAST)[0].path == first.path
+    opened = FeatureStore.open(store)
+    kept = {key.path: load_result(opened, key) for key in list_results(opened)}
+    assert kept.keys() == paths
+    dataset = kept[first.path]
+    assert dataset is not None
+    np.testing.assert_array_equal(dataset["micro"].values, first.result.data["micro"][1])
+    assert dataset["silhouette"].sizes == {"layer": 2, "metric": 1, "sample": 38}
+    assert (dataset.attrs["dataset"], dataset.attrs["view"]) == ("folder-pets", "head")
+    assert dataset.attrs["space"] == "features standardised"
+
+
+def test_several_data_sets_make_one_table(store: str) -> None:
+    heard: list[Event] = []
+    options = SilhouetteOptions(("euclidean", "cosine"), resamples=100)
+    found = silhouette([head(store), head(store, "folder-birds")], options, listen=heard.append)
+    rows = list(table_rows(found))
+    assert [(row["dataset"], row["metric"], row["classes"]) for row in rows[::2]] == [
+        *[("folder-pets", "euclidean", 2)] * 2,
+        *[("folder-birds", "euclidean", 9)] * 2,
+    ]
+    assert len({row["backbone"] for row in rows}) == 2
+    assert any("samples per class differ" in note for note in comparison_notes(found))
+    table = table_json(found)
+    assert [len(row["per_class"]) for row in table["results"]] == [2] * 4 + [9] * 4
+    assert any(isinstance(event, Note) and "held in memory" in event.text for event in heard)
+
+
+def test_a_sample_of_the_rows_has_their_values(store: str) -> None:
+    (whole,) = silhouette([head(store)], FAST)
+    (part,) = silhouette([head(store)], SilhouetteOptions(resamples=100, sample=10))
+    at = np.isin(whole.result.coords["sample"], part.result.coords["sample"])
+    assert part.result.attrs["scored_samples"] == at.sum() == 10
+    assert part.result.attrs["samples"] == 38
+    np.testing.assert_allclose(
+        part.result.data["silhouette"][1], whole.result.data["silhouette"][1][..., at], atol=1e-9
+    )
+
+
+def test_any_pooled_layer_can_be_scored(store: str) -> None:
+    (found,) = silhouette([Selection(store, "folder-pets", view="pooled", taps=("blocks.1", "blocks.3"))], FAST)
+    assert {layer.tap for layer in found.selected.layers} >= {"blocks.1", "blocks.3"}
+
+
+def test_what_cannot_be_scored_is_named(store: str, tmp_path: Path) -> None:
+    for selection, error, said in (
+        (head(store, "folder-rocks"), UsageError, "folder-rocks/all are of one class only"),
+        (Selection(store, "folder-pets", view="logits"), UnknownNameError, "--view logits adds it"),
+        (Selection(store, "folder-pets", view="maps"), UsageError, "--view head or --view pooled"),
+        (Selection(store, view="head"), UsageError, "--dataset"),
+        (Selection(str(tmp_path / "none.zarr"), view="head"), DataUnavailableError, "cvbench extract"),
+    ):
+        with pytest.raises(error) as caught:
+            silhouette([selection], FAST)
+        assert said in str(caught.value)
+    assert not (tmp_path / "none.zarr").exists(), "an analysis made a store"
+
+
+def test_nothing_is_kept_if_one_data_set_is_not_there(store: str) -> None:
+    with pytest.raises(UnknownNameError, match="folder-pet"):
+        silhouette([head(store), head(store, "folder-pet")], FAST)
+    assert list_results(FeatureStore.open(store)) == []

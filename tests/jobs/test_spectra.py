@@ -1,0 +1,178 @@
+"""`analyze spectra` over a store: its numbers against the stored rows, any number of actors, its forms, its figure."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cvbench.engine.analyses.base import Layer, Result
+from cvbench.engine.analyses.spectra import Spectra
+from cvbench.errors import UnknownNameError, UsageError
+from cvbench.jobs.analyze import Selection
+from cvbench.jobs.executor import Cluster
+from cvbench.jobs.extract import ExtractOptions, extract
+from cvbench.jobs.spectra import SpectraOptions, spectra, spectra_json, spectra_rows
+from cvbench.jobs.spectra_figure import spectra_figure
+from cvbench.storage.features import FeatureStore
+from cvbench.storage.results import list_results, load_result
+from tests.jobs.images import write_folder
+
+LOOP = Cluster(address="none")
+QUICK = SpectraOptions(resamples=50)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Maps of 32 images, one unreadable, through both small backbones in units of 8; the last grid is 2x2."""
+    folder = tmp_path_factory.mktemp("spectra")
+    write_folder(folder / "pets", 32, broken=(9,))
+    extract(options(folder, ("maps",), 64), LOOP)
+    return folder / "store.zarr"
+
+
+def options(folder: Path, views: tuple[str, ...], size: int) -> ExtractOptions:
+    return ExtractOptions(
+        dataset=f"folder:{folder / 'pets'}",
+        backbones=("test_vit", "test_convnext"),
+        store=str(folder / "store.zarr"),
+        weights=("random",),
+        views=views,
+        maps=32,
+        batch_size=8,
+        unit=8,
+        image_size=size,
+        max_unreadable=0.1,
+    )
+
+
+def copy(made: Path, tmp_path: Path) -> str:
+    return str(shutil.copytree(made, tmp_path / "store.zarr"))
+
+
+def result_of(backbones: dict[str, list[int]], n: int = 12) -> Result:
+    """Layers of smooth maps with the given sides, the last of each backbone constant."""
+    rng = np.random.default_rng(2)
+    layers, maps = [], {}
+    for name, sides in backbones.items():
+        for i, side in enumerate(sides):
+            layer = Layer(name, f"blocks.{i}")
+            values = rng.normal(size=(n, side, side, 4)).cumsum(axis=1).cumsum(axis=2)
+            maps[layer] = np.ones_like(values) if i == len(sides) - 1 else values
+            layers.append(layer)
+    analysis = Spectra(resamples=30)
+    return analysis.summarise(layers, [analysis.measure(layers, maps.__getitem__, n)])
+
+
+def test_the_numbers_are_those_of_the_stored_rows(made: Path, tmp_path: Path) -> None:
+    store = copy(made, tmp_path)
+    analysed = spectra(Selection(store), QUICK, LOOP)
+    result = analysed.result
+    assert result.attrs["samples"] == 31
+    opened = FeatureStore.open(store)
+    for i, layer in enumerate(analysed.selected.layers):
+        maps = opened.layer(analysed.selected.group(layer), layer.tap).numpy()
+        assert maps.shape[1:3] == tuple(result.attrs["layers"][i]["grid"])
+        amplitude = np.abs(np.fft.fft2(maps.astype(np.float64), axes=(1, 2)))
+        mean = np.log(amplitude + 1e-6).mean(axis=(0, -1))
+        expected = [mean[k, k] - mean[0, 0] for k in range((len(mean) + 1) // 2)]
+        np.testing.assert_allclose(result.data["diagonal"][1][i, : len(expected)], expected, atol=1e-4)
+        energy = (amplitude**2).sum(axis=-1)
+        share = (energy[:, 0, 0] / energy.sum(axis=(1, 2))).mean()
+        found = result.data["measures"][1][i, result.coords["measure"].index("dc_share")]
+        assert found == pytest.approx(share, rel=1e-5)
+    kept = [load_result(opened, key) for key in list_results(opened)]
+    assert kept[0] is not None
+    np.testing.assert_array_equal(kept[0]["profile"].values, result.data["profile"][1])
+    assert kept[0].attrs["view"] == "maps"
+
+
+def test_a_partial_is_never_computed_twice(made: Path, tmp_path: Path) -> None:
+    store = copy(made, tmp_path)
+    assert spectra(Selection(store), QUICK, LOOP).measured == 4
+    assert spectra(Selection(store), SpectraOptions(resamples=60, seed=1), LOOP).measured == 0
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_here")
+def test_any_number_of_actors_gives_the_same_bits(made: Path, tmp_path: Path) -> None:
+    found = {}
+    for name, cluster in (("loop", LOOP), ("two", Cluster(address="local", actors=2))):
+        (tmp_path / name).mkdir()
+        found[name] = spectra(Selection(copy(made, tmp_path / name)), QUICK, cluster).result
+    for variable, (_, values) in found["loop"].data.items():
+        np.testing.assert_array_equal(values, found["two"].data[variable][1])
+    assert found["loop"].attrs == found["two"].attrs
+
+
+def test_a_store_without_maps_says_how_to_get_them(made: Path, tmp_path: Path) -> None:
+    shutil.copytree(made.parent / "pets", tmp_path / "pets")
+    extract(options(tmp_path, ("pooled",), 64), LOOP)
+    with pytest.raises(UnknownNameError, match="cvbench extract --dataset folder-pets --view maps adds it"):
+        spectra(Selection(str(tmp_path / "store.zarr")), QUICK, LOOP)
+
+
+def test_a_layer_of_one_position_is_refused_before_the_work(made: Path, tmp_path: Path) -> None:
+    shutil.copytree(made.parent / "pets", tmp_path / "pets")
+    extract(options(tmp_path, ("maps",), 32), LOOP)
+    store = str(tmp_path / "store.zarr")
+    with pytest.raises(UsageError, match=r"test_convnext.*stages\.3.* has no spatial extent: it has 1x1 grid"):
+        spectra(Selection(store), QUICK, LOOP)
+    assert not list_results(FeatureStore.open(store))
+    assert spectra(Selection(store, taps=("blocks.*",)), QUICK, LOOP).measured == 4
+
+
+def test_json_and_rows_carry_every_number() -> None:
+    result = result_of({"conv": [8, 7, 4], "vit": [6, 6]})
+    found = json.loads(json.dumps(spectra_json(result, "digits"), allow_nan=False))
+    assert found["dataset"] == "digits"
+    assert found["frequency"] == result.coords["frequency"]
+    layer = found["layers"][1]
+    assert (layer["backbone"], layer["tap"], layer["grid"], layer["channels"]) == ("conv", "blocks.1", [7, 7], 4)
+    assert layer["radial"]["frequency"] == pytest.approx([0, 2 / 7, 4 / 7, 6 / 7])
+    assert layer["radial"]["value"] == result.data["radial"][1][1, :4].tolist()
+    assert len(layer["diagonal"]["low"]) == len(layer["diagonal"]["frequency"]) == 4
+    constant = {measure["name"]: measure for measure in found["layers"][2]["measures"]}
+    assert constant["dc_share"]["value"] == 1
+    assert (constant["centroid"]["value"], constant["centroid"]["n_undefined"]) == (None, 12)
+    rows = list(spectra_rows(result))
+    assert len({tuple(row) for row in rows}) == 1  # the same columns in each
+    radial = [row for row in rows if row["quantity"] == "radial" and row["tap"] == "blocks.1"]
+    assert [row["value"] for row in radial if row["backbone"] == "conv"] == layer["radial"]["value"]
+    assert sum(row["quantity"] == "profile" for row in rows) == 5 * len(found["frequency"])
+
+
+def test_two_processes_draw_the_same_bytes(tmp_path: Path) -> None:
+    code = (
+        "import sys, pathlib; from tests.jobs.test_spectra import *; "
+        "spectra_figure(result_of({'a': [8, 8, 4], 'b': [7, 7]}), pathlib.Path(sys.argv[1]), ('svg', 'png', 'pdf'))"
+    )
+    for name in ("one", "two"):
+        subprocess.run([sys.executable, "-c", code, str(tmp_path / name / "spectra")], check=True)
+    names = sorted(path.name for path in (tmp_path / "one").iterdir())
+    assert names == [f"spectra.{suffix}" for suffix in ("csv", "pdf", "png", "svg")]
+    for name in names:
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+@pytest.mark.parametrize("backbones", [{"a": [8]}, {"a": [4, 2], "b": [2], "c": [9, 9, 5]}], ids=["one", "three"])
+def test_the_figure_and_its_data(tmp_path: Path, backbones: dict[str, list[int]]) -> None:
+    result = result_of(backbones)
+    files = spectra_figure(result, tmp_path / "deep" / "spectra.v1")
+    assert [path.name for path in files] == ["spectra.v1.svg", "spectra.v1.png", "spectra.v1.csv"]
+    assert files[0].read_text().count("<image ") == len(backbones) + 2  # one map each, and the colour bars
+    rows = list(csv.DictReader(files[-1].read_text().splitlines()))
+    assert len(rows) == len(list(spectra_rows(result)))
+    assert float(rows[1]["value"]) == result.data["radial"][1][0, 1]
+
+
+def test_an_unknown_format_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="unknown figure format 'gif'"):
+        spectra_figure(result_of({"a": [4]}), tmp_path / "spectra", ["svg", "gif"])
+    assert not list(tmp_path.iterdir())
