@@ -8,6 +8,7 @@ import random
 import subprocess
 import sys
 import threading
+from concurrent.futures import wait
 from pathlib import Path
 
 import numpy as np
@@ -168,11 +169,18 @@ class StoreMachine(RuleBasedStateMachine):
         self.committed: set[tuple[int, str]] = set()
         self.records: dict[str, str] = {}
         self.live = 0
+        self.begun: list[Attempt] = []
+
+    def quiet(self) -> None:
+        """Let the threads of all attempts end, so that an injected fault meets the call it is meant for."""
+        for attempt in self.begun:
+            wait(list(attempt.writer._pending))
 
     @rule(target=attempts, unit=st.integers(0, 2), taps=st.sampled_from([TAPS, TAPS[:1], TAPS[1:]]))
     def begin(self, unit: int, taps: tuple[str, ...]) -> Attempt:
         self.live += 1
-        return Attempt(FeatureStore.open(self.objects, "a"), unit, taps)
+        self.begun.append(Attempt(FeatureStore.open(self.objects, "a"), unit, taps))
+        return self.begun[-1]
 
     @rule(target=attempts, attempt=consumes(attempts), rows=st.integers(1, 8))
     def compute(self, attempt: Attempt, rows: int) -> Attempt:
@@ -187,6 +195,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(attempt=consumes(attempts))
     def disk_full(self, attempt: Attempt) -> None:
+        self.quiet()
         self.objects.fail(1, "before")
         with pytest.raises((ResourceError, IntegrityError)):
             attempt.finish()
@@ -202,6 +211,7 @@ class StoreMachine(RuleBasedStateMachine):
         while attempt.writer._pending:  # so that the next call to the store is the record's
             attempt.writer._pending.popleft().result()
         if lose:
+            self.quiet()
             self.objects.fail(1, "after")
             with pytest.raises(ResourceError):
                 attempt.commit()
