@@ -45,9 +45,6 @@ def to_host(array: Array) -> NDArray[Any]:
     return host
 
 
-to_numpy = to_host
-
-
 def to_device(array: NDArray[Any], device: str) -> Array:
     """A host array where the kernels shall run: itself for "cpu", a CuPy copy for "cuda".
 

@@ -9,7 +9,7 @@ import csv
 import io
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,6 +74,26 @@ def cka_heatmaps(result: Result, stem: Path, formats: Sequence[str] = ("svg", "p
     Raises:
         UsageError: another format.
     """
+    return save_figure(lambda: _draw(list(_panels(result)), _label(result)), cka_rows(result), stem, formats)
+
+
+def save_figure(
+    draw: Callable[[], Figure], rows: Iterable[Mapping[str, Any]], stem: Path, formats: Sequence[str]
+) -> list[Path]:
+    """Draw in the common style, away from the user's settings, and save the figure with its numbers beside it.
+
+    Args:
+        draw: Makes the figure.
+        rows: What `stem.csv` gets.
+        stem: Path without suffix; folders are made.
+        formats: Among svg, png and pdf.
+
+    Returns:
+        The files written, the CSV last.
+
+    Raises:
+        UsageError: another format.
+    """
     for name in formats:
         if name not in _METADATA:
             raise UsageError(f"unknown figure format {name!r}", fix=f"one of {', '.join(_METADATA)}")
@@ -84,12 +104,12 @@ def cka_heatmaps(result: Result, stem: Path, formats: Sequence[str] = ("svg", "p
     with mpl.rc_context():
         mpl.rcdefaults()
         mpl.rcParams.update(_STYLE)
-        figure = _draw(list(_panels(result)), _label(result))
+        figure = draw()
         for name in formats:
             buffer = io.BytesIO()
             figure.savefig(buffer, format=name, metadata=_METADATA[name])
             files.append(_write(stem, name, buffer.getvalue()))
-    return [*files, _write(stem, "csv", _csv(cka_rows(result)))]
+    return [*files, _write(stem, "csv", _csv(rows))]
 
 
 def _panels(result: Result) -> Iterator[Panel]:
@@ -115,8 +135,8 @@ def _draw(panels: Sequence[Panel], label: str) -> Figure:
         image = axis.imshow(panel.values, cmap=colours, vmin=0, vmax=1, origin="lower", aspect="auto")
         axis.set_box_aspect(1)
         axis.set_title(panel.row if panel.row == panel.column else f"{panel.row} × {panel.column}")
-        _ticks(axis, "x", panel.column_taps, panel.column)
-        _ticks(axis, "y", panel.row_taps, panel.row)
+        layer_ticks(axis, "x", panel.column_taps, panel.column)
+        layer_ticks(axis, "y", panel.row_taps, panel.row)
     for axis in axes[len(panels) :]:
         axis.set_axis_off()
     beyond = np.concatenate([panel.values.ravel() for panel in panels])
@@ -127,7 +147,7 @@ def _draw(panels: Sequence[Panel], label: str) -> Figure:
     return figure
 
 
-def _ticks(axis: Axes, which: str, taps: Sequence[str], backbone: str) -> None:
+def layer_ticks(axis: Axes, which: str, taps: Sequence[str], backbone: str) -> None:
     """Layer index and tap name at evenly spaced layers, the first and the last among them."""
     shown = np.unique(np.linspace(0, len(taps) - 1, min(MAX_TICKS, len(taps))).round().astype(int)).tolist()
     texts = [f"{taps[i]}  {i}" for i in shown]
@@ -143,7 +163,7 @@ def _label(result: Result) -> str:
     return f"linear CKA ({ESTIMATORS[result.attrs['estimator']]})"
 
 
-def _csv(rows: Iterator[Mapping[str, Any]]) -> bytes:
+def _csv(rows: Iterable[Mapping[str, Any]]) -> bytes:
     text = io.StringIO()
     table = list(rows)
     writer = csv.DictWriter(text, fieldnames=list(table[0]), lineterminator="\n")

@@ -5,7 +5,6 @@ The same result gives the same bytes with the same matplotlib, as for every figu
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Result
-from cvbench.errors import UsageError
-from cvbench.jobs.figures import _METADATA, _STYLE, _csv, _ticks, _write
+from cvbench.jobs.figures import layer_ticks, save_figure
 from cvbench.jobs.spectra import spectra_rows
 
 if TYPE_CHECKING:
@@ -60,22 +58,7 @@ def spectra_figure(result: Result, stem: Path, formats: Sequence[str] = ("svg", 
     Raises:
         UsageError: another format.
     """
-    for name in formats:
-        if name not in _METADATA:
-            raise UsageError(f"unknown figure format {name!r}", fix=f"one of {', '.join(_METADATA)}")
-    import matplotlib as mpl
-
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    files = []
-    with mpl.rc_context():
-        mpl.rcdefaults()
-        mpl.rcParams.update(_STYLE)
-        figure = _draw(result)
-        for name in formats:
-            buffer = io.BytesIO()
-            figure.savefig(buffer, format=name, metadata=_METADATA[name])
-            files.append(_write(stem, name, buffer.getvalue()))
-    return [*files, _write(stem, "csv", _csv(spectra_rows(result)))]
+    return save_figure(lambda: _draw(result), spectra_rows(result), stem, formats)
 
 
 def _stacks(result: Result) -> list[Stack]:
@@ -154,7 +137,7 @@ def _map(axis: Axes, stack: Stack, result: Result, limits: tuple[float, float]) 
     )
     for at in stack.stages:
         axis.axhline(at - 0.5, color="white", linewidth=1.0)
-    _ticks(axis, "y", stack.taps, stack.backbone)
+    layer_ticks(axis, "y", stack.taps, stack.backbone)
     axis.set_xlabel("radial frequency / π per position, on the axis of all layers")
     return image
 

@@ -23,7 +23,7 @@ def test_anything_else_is_refused(other: object) -> None:
 def test_to_host_does_not_copy_numpy() -> None:
     x = np.arange(3)
     assert array.to_host(x) is x
-    assert array.to_numpy(x) is x
+    assert array.to_host(x) is x
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64, torch.uint8])
