@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -94,7 +94,6 @@ def extract(options: ExtractOptions, cluster: Cluster, listen: Listener = silent
         IncompleteError: Some unit could not be computed, or too many samples are unreadable.
     """
     job = prepare(options, cluster)
-    job.check_space()
     tasks = job.tasks()
     waiting = sum(len(task.unit) for task in tasks)
     listen(Started("extract", job.title, job.samples, len(tasks), job.samples - waiting))
@@ -117,7 +116,6 @@ class _Job:
 
     options: ExtractOptions
     store: FeatureStore
-    dataset: Dataset
     split: SplitInfo
     groups: dict[GroupKey, list[ArraySpec]]
     recipe: ExtractRecipe
@@ -138,21 +136,10 @@ class _Job:
     def tasks(self) -> list[UnitTask]:
         """What is missing, by unit."""
         work: dict[Unit, list[tuple[GroupKey, tuple[str, ...]]]] = {}
-        for group, pending in self._pending().items():
+        for group, pending in _pending(self.store, self.groups, self.split, self.options).items():
             for unit, taps in pending.items():
                 work.setdefault(unit, []).append((group, tuple(taps)))
         return [UnitTask(unit, tuple(groups)) for unit, groups in sorted(work.items(), key=lambda item: item[0])]
-
-    def check_space(self) -> None:
-        from cvbench.jobs.plan import check_space, plan_layers
-
-        check_space(plan_layers(self.groups, self._pending()), self.options)
-
-    def _pending(self) -> dict[GroupKey, dict[Unit, list[str]]]:
-        return {
-            group: self.store.pending(group, [array.tap for array in arrays], self.units(group))
-            for group, arrays in self.groups.items()
-        }
 
     def report(self, receipts: Sequence[UnitReceipt]) -> ExtractReport:
         """Check that every unit is committed and that few enough samples were unreadable."""
@@ -191,8 +178,12 @@ class _Job:
 
 
 def prepare(options: ExtractOptions, cluster: Cluster) -> _Job:
-    """Open the data set, load and digest the weights, declare the arrays; compute nothing."""
+    """Open the data set, load and digest the weights, declare the arrays; compute nothing.
+
+    Whatever refuses the run (names, fingerprints, space) does so before the first write into a split.
+    """
     from cvbench.engine.backbones import load_backbone
+    from cvbench.jobs.plan import check_space, plan_layers
     from cvbench.storage.datasets import open_dataset
     from cvbench.storage.features import FeatureStore
 
@@ -203,15 +194,17 @@ def prepare(options: ExtractOptions, cluster: Cluster) -> _Job:
     declared = {description.spec.key: arrays_of(description, options) for description in described}
     backbones = {spec.key: load_backbone(spec, device="cpu", precision=options.precision) for spec in specs}
     store = FeatureStore.open(options.store, mode="a")
-    split, order_notes = _begin(store, dataset, options, cluster, described)
-    groups: dict[GroupKey, list[ArraySpec]] = {}
-    for name, backbone in backbones.items():
-        for view, arrays in declared[name].items():
-            group = _group(split, name, view)
-            store.declare(
-                group, _fingerprint(split, backbone, view, options, cluster.device), arrays, codec=options.codec
-            )
-            groups[group] = arrays
+    split = _split_info(store, dataset, options, cluster, described)
+    groups = {_group(split, name, view): arrays for name in backbones for view, arrays in declared[name].items()}
+    fingerprints = {
+        group: _fingerprint(split, backbones[group.backbone], group.view, options, cluster.device) for group in groups
+    }
+    for group, fingerprint in fingerprints.items():
+        store.agree(group, fingerprint, codec=options.codec)
+    check_space(plan_layers(groups, _pending(store, groups, split, options)), options)
+    split = store.begin(split)
+    for group, arrays in groups.items():
+        store.declare(group, fingerprints[group], arrays, codec=options.codec)
     recipe = ExtractRecipe(
         store=options.store,
         dataset=options.dataset,
@@ -229,7 +222,17 @@ def prepare(options: ExtractOptions, cluster: Cluster) -> _Job:
         decode_threads=options.decode_threads or _decode_threads(cluster),
         provenance=_provenance(cluster.device),
     )
-    return _Job(options, store, dataset, split, groups, recipe, order_notes)
+    return _Job(options, store, split, groups, recipe, list(_rounding_notes(options, split)))
+
+
+def _pending(
+    store: FeatureStore, groups: Mapping[GroupKey, Sequence[ArraySpec]], split: SplitInfo, options: ExtractOptions
+) -> dict[GroupKey, dict[Unit, list[str]]]:
+    """For each group the units with anything to do, and the taps that they lack."""
+    return {
+        group: store.pending(group, [a.tap for a in arrays], units_of(options, split.n, split.unit, group.view))
+        for group, arrays in groups.items()
+    }
 
 
 def resolved(options: ExtractOptions) -> ExtractOptions:
@@ -368,13 +371,13 @@ def list_taps(options: ExtractOptions) -> dict[str, dict[str, str]]:
     return listed
 
 
-def _begin(
+def _split_info(
     store: FeatureStore,
     dataset: Dataset,
     options: ExtractOptions,
     cluster: Cluster,
     described: Sequence[Description],
-) -> tuple[SplitInfo, list[str]]:
+) -> SplitInfo:
     """Freeze the order, unit and batch of this split, or take what the store has frozen already."""
     from cvbench.storage.features import SplitInfo
     from cvbench.storage.order import sample_order
@@ -390,7 +393,7 @@ def _begin(
             f"--unit {unit} is no multiple of the batch of {batch}", fix=f"--unit {unit // batch * batch + batch}"
         )
     order = sample_order(len(dataset), options.seed)
-    info = SplitInfo(
+    return SplitInfo(
         dataset=dataset.name,
         split=dataset.split,
         n=len(dataset),
@@ -403,7 +406,6 @@ def _begin(
         labels=dataset.labels[order],
         factors={name: values[order] for name, values in dataset.factors.items()},
     )
-    return store.begin(info), list(_rounding_notes(options, info))
 
 
 def frozen_split(store: FeatureStore | None, dataset: Dataset) -> SplitInfo | None:

@@ -149,9 +149,7 @@ class FeatureStore:
         self._writable()
         frozen = self.split(group.dataset, group.split)
         wanted = {"format": FORMAT, "codec": codec, "fingerprint": canonical(fingerprint)}
-        stored = self.ledger.get(group.fingerprint)
-        if stored is not None:
-            _refuse(stored, wanted, group)
+        stored = self.agree(group, fingerprint, codec=codec)
         sharded = self.objects.sharded
         documents = {s.tap: array_document(s, frozen.n, frozen.unit, codec, sharded=sharded) for s in arrays}
         there = {tap: self.objects.get(f"{group.path}/{tap}/zarr.json") for tap in documents}
@@ -169,6 +167,18 @@ class FeatureStore:
             node = {"key": f"{group.path}/{tap}/zarr.json", "size": len(data), "blake3": digest(data)}
             self.ledger.put(group.array(tap), {"format": FORMAT, "tap": tap, "node": node}, settle=False)
         self.objects.settle(group.array(tap) for tap in absent)
+
+    def agree(self, group: GroupKey, fingerprint: Mapping[str, Any], *, codec: str = "none") -> dict[str, Any] | None:
+        """The stored fingerprint of a group, or None if it was never declared. Writes nothing: with several groups to
+        declare, ask for all of them first.
+
+        Raises:
+            FingerprintMismatchError: It differs from the one given, naming every differing field with both values.
+        """
+        stored = self.ledger.get(group.fingerprint)
+        if stored is not None:
+            _refuse(stored, {"format": FORMAT, "codec": codec, "fingerprint": canonical(fingerprint)}, group)
+        return stored
 
     def missing(self, group: GroupKey, taps: Sequence[str], unit: Unit) -> list[str]:
         """The taps of `unit` that are not committed."""

@@ -199,6 +199,17 @@ def test_another_fingerprint_is_refused_before_any_write(tmp_path: Path, field: 
     assert contents(tmp_path / "store.zarr") == before
 
 
+def test_one_differing_backbone_refuses_the_run_before_another_is_declared(tmp_path: Path) -> None:
+    write_folder(tmp_path / "pets", 20)
+    job = options(tmp_path, backbones=("test_vit",), taps=("blocks.0",))
+    extract(job, LOOP)
+    before = contents(tmp_path / "store.zarr")
+    both = replace(job, backbones=("test_convnext", "test_vit"), taps=("*blocks.0",), precision="bf16")
+    with pytest.raises(FingerprintMismatchError, match="precision"):
+        extract(both, LOOP)
+    assert contents(tmp_path / "store.zarr") == before, "the new backbone was declared before the other was refused"
+
+
 def test_other_weights_and_another_data_set_are_refused(tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
@@ -220,6 +231,7 @@ def test_bytes_that_do_not_fit_are_refused_with_the_option_that_would(tmp_path: 
     with pytest.raises(ResourceError, match="to be written") as caught:
         extract(job, LOOP)
     assert "--maps" in (caught.value.fix or "")
+    extract(replace(job, max_bytes=None, maps=8, unit=8), LOOP)  # the refused run froze nothing
     most = int((caught.value.fix or "").split("--maps ")[1].split()[0])
     assert most < 40
 
