@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from cvbench.jobs.extract import ExtractOptions
+from cvbench.jobs.request import ExtractOptions
 
 BACKBONES = ("convnext_tiny", "vit_small_patch16_224")
 BATCH = 32

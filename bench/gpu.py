@@ -39,7 +39,8 @@ from cvbench.engine.precision import forward_mode
 from cvbench.engine.specs import resolve_spec
 from cvbench.engine.views import Request
 from cvbench.jobs.executor import Cluster
-from cvbench.jobs.extract import ExtractOptions, extract
+from cvbench.jobs.extract import extract
+from cvbench.jobs.request import ExtractOptions
 
 AGREEMENT = 1e-5  # float32 products on both sides, against float64; relative to the largest entry
 

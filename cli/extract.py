@@ -9,8 +9,9 @@ import typer
 from cvbench.cli import options as shared
 
 if TYPE_CHECKING:
-    from cvbench.jobs.extract import ExtractOptions, ExtractReport
+    from cvbench.jobs.extract import ExtractReport
     from cvbench.jobs.plan import PlanReport
+    from cvbench.jobs.request import ExtractOptions
 
 PAIR = ["convnext-base", "vit-base-16"]
 
@@ -130,7 +131,7 @@ def plan(
 
 
 def _options(dataset: str, values: dict[str, Any]) -> ExtractOptions:
-    from cvbench.jobs.extract import ExtractOptions
+    from cvbench.jobs.request import ExtractOptions
 
     batch = values["batch_size"]
     plain = ("store", "split", "data_root", "image_size", "unit", "dtype")
@@ -151,7 +152,7 @@ def _options(dataset: str, values: dict[str, Any]) -> ExtractOptions:
 
 
 def _list_taps(job: ExtractOptions) -> None:
-    from cvbench.jobs.extract import list_taps
+    from cvbench.jobs.request import list_taps
 
     for model, taps in list_taps(job).items():
         for tap, layout in taps.items():

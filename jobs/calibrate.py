@@ -11,7 +11,7 @@ from cvbench.jobs.executor import Cluster, run_tasks
 
 if TYPE_CHECKING:
     from cvbench.engine.backbones import BackboneSpec, Description
-    from cvbench.jobs.extract import ExtractOptions
+    from cvbench.jobs.request import ExtractOptions
 
 CANDIDATES = (256, 128, 64, 32, 16, 8)
 

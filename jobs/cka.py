@@ -15,8 +15,8 @@ from cvbench.engine.analyses.cka_result import cka_json, cka_rows
 from cvbench.errors import UnknownNameError, UsageError
 from cvbench.jobs.analyze import Analysed, Selected, Selection, analyze, features_identity, keep, readable_rows, select
 from cvbench.jobs.executor import Cluster
-from cvbench.jobs.extract import absolute
 from cvbench.jobs.progress import Listener, silent
+from cvbench.jobs.request import absolute
 from cvbench.storage.features import FeatureStore
 
 __all__ = ["ESTIMATORS", "CkaOptions", "cka", "cka_json", "cka_rows"]

@@ -127,7 +127,6 @@ class RaySession:
             object_store_memory=100 * 1024 * 1024,
             log_to_driver=False,
             configure_logging=False,
-            _node_ip_address="127.0.0.1",  # loopback only: whoever reaches a Ray port can run code
         )
 
     def __exit__(self, *exc: object) -> None:

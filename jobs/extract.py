@@ -6,67 +6,22 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cvbench import __version__
-from cvbench.errors import FingerprintMismatchError, IncompleteError, UnknownNameError, UsageError
+from cvbench.errors import FingerprintMismatchError, IncompleteError, UsageError
 from cvbench.jobs.executor import Cluster, run_tasks
 from cvbench.jobs.extract_worker import ExtractRecipe, UnitReceipt, UnitTask
 from cvbench.jobs.progress import Advanced, Ended, Listener, Note, Started, silent
+from cvbench.jobs.request import CPU_BATCH, ExtractOptions, arrays_of, descriptions_of, frozen_split, resolved, units_of
 
 if TYPE_CHECKING:
     from cvbench.engine.backbones import Backbone, Description
     from cvbench.storage.datasets import Dataset
     from cvbench.storage.features import ArraySpec, BadSample, FeatureStore, GroupKey, SplitInfo
     from cvbench.storage.units import Unit
-
-VIEWS = ("pooled", "maps", "head", "logits")
-DIMS = {"pooled": ("sample", "channel"), "cls": ("sample", "channel"), "maps": ("sample", "row", "column", "channel")}
-CPU_BATCH = 32  # on a CPU the batch hardly matters for speed; a constant keeps stores comparable
-
-
-@dataclass(frozen=True)
-class ExtractOptions:
-    """What to extract. Everything that changes bytes goes into the fingerprint of the features.
-
-    Attributes:
-        dataset: Name of a registered data set, or "folder:PATH".
-        backbones: timm model names or aliases.
-        store: Path or URL of the feature store.
-        weights: "pretrained", "random", or a .safetensors file; "MODEL=FILE" entries give single backbones their own.
-        taps: Tap sets, names or globs.
-        views: Of `VIEWS`.
-        maps: How many samples the `maps` view covers (a prefix of the store order); None is all.
-        limit: How many samples every view covers; None is all.
-        batch_size: Images per forward pass; None is "auto", calibrated once and frozen in the store.
-        max_unreadable: Share of unreadable samples above which the run counts as incomplete.
-    """
-
-    dataset: str
-    backbones: tuple[str, ...]
-    store: str = "cvbench.zarr"
-    split: str | None = None
-    data_root: str | None = None
-    weights: tuple[str, ...] = ("pretrained",)
-    taps: tuple[str, ...] = ("blocks",)
-    views: tuple[str, ...] = ("pooled",)
-    maps: int | None = 1024
-    limit: int | None = None
-    batch_size: int | None = None
-    image_size: int | None = None
-    unit: int | None = None
-    precision: str = "fp32"
-    dtype: str = "float16"
-    keep_bits: int | None = None
-    codec: str = "none"
-    decoder: Literal["fast", "pil"] = "fast"
-    seed: int = 0
-    decode_threads: int | None = None
-    max_unreadable: float = 0.01
-    max_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -202,7 +157,8 @@ def prepare(options: ExtractOptions, cluster: Cluster) -> _Job:
     for group, fingerprint in fingerprints.items():
         store.agree(group, fingerprint, codec=options.codec)
     check_space(plan_layers(groups, _pending(store, groups, split, options)), options)
-    split = store.begin(split)
+    begun = store.begin(split)
+    _refuse_other_sizes(replace(options, batch_size=split.batch, unit=split.unit), begun, store.url)  # a race
     for group, arrays in groups.items():
         store.declare(group, fingerprints[group], arrays, codec=options.codec)
     recipe = ExtractRecipe(
@@ -233,142 +189,6 @@ def _pending(
         group: store.pending(group, [a.tap for a in arrays], units_of(options, split.n, split.unit, group.view))
         for group, arrays in groups.items()
     }
-
-
-def resolved(options: ExtractOptions) -> ExtractOptions:
-    """Absolute paths, so that actors with another working directory mean the same files; and early checks."""
-    for view in options.views:
-        if view not in VIEWS:
-            raise UnknownNameError.among("view", view, VIEWS, fix=f"views: {', '.join(VIEWS)}")
-    if options.limit is not None and options.limit < 1:
-        raise UsageError(f"--limit {options.limit} leaves no sample", fix="give a positive number")
-    if not options.backbones:
-        raise UsageError("no backbone given", fix="--backbone convnext-base --backbone vit-base-16")
-    dataset = options.dataset
-    if dataset.startswith("folder:"):
-        path = Path(dataset.removeprefix("folder:")).expanduser()
-        root = Path(options.data_root).expanduser() if options.data_root else Path()
-        dataset = f"folder:{(root / path).resolve()}"
-    return replace(
-        options,
-        dataset=dataset,
-        store=absolute(options.store),
-        data_root=str(Path(options.data_root).expanduser().resolve()) if options.data_root else None,
-    )
-
-
-def absolute(store: str) -> str:
-    """A store path made absolute; URLs stay."""
-    return store if "://" in store else str(Path(store).expanduser().resolve())
-
-
-def specs_of(options: ExtractOptions) -> list[Any]:
-    """The backbones asked for, with their weights.
-
-    Raises:
-        UnknownNameError: No such model; or weights for a backbone that is not asked for.
-    """
-    from cvbench.engine.backbones import resolve_spec
-
-    default, own = "pretrained", {}
-    for entry in options.weights:
-        name, equals, file = entry.partition("=")
-        if equals:
-            own[name] = file
-        else:
-            default = entry
-    for name in own:
-        if name not in options.backbones:
-            raise UnknownNameError.among("backbone in --weights", name, options.backbones)
-    specs = [
-        resolve_spec(
-            name,
-            weights=_weights_path(own.get(name, default)),
-            head="logits" in options.views,
-            image_size=options.image_size,
-            decoder=options.decoder,
-        )
-        for name in options.backbones
-    ]
-    twice = [key for key, count in Counter(spec.key for spec in specs).items() if count > 1]
-    if twice:
-        raise UsageError(f"backbone {twice[0]} is given twice", fix="name each backbone once")
-    return specs
-
-
-def descriptions_of(options: ExtractOptions) -> list[Description]:
-    """The backbones with the taps that the patterns name.
-
-    Families name their modules differently: a pattern must match in one backbone at least, and leave each with a tap.
-
-    Raises:
-        UnknownNameError: A pattern that matches nowhere; names its neighbours.
-        UsageError: A backbone in which no pattern matches.
-    """
-    from cvbench.engine.backbones import describe
-
-    specs = specs_of(options)
-    matching: dict[str, list[str]] = {spec.key: [] for spec in specs}
-    for pattern in options.taps:
-        errors = []
-        for spec in specs:
-            try:
-                describe(spec, taps=[pattern])
-            except UnknownNameError as error:
-                errors.append(error)
-            else:
-                matching[spec.key].append(pattern)
-        if len(errors) == len(specs):
-            raise errors[0]
-    for key, patterns in matching.items():
-        if not patterns:
-            raise UsageError(f"no tap of {key} fits {', '.join(options.taps)}", fix="--taps list shows what there is")
-    return [describe(spec, taps=matching[spec.key]) for spec in specs]
-
-
-def _weights_path(weights: str) -> str:
-    return str(Path(weights).expanduser().resolve()) if weights.endswith(".safetensors") else weights
-
-
-def arrays_of(backbone: Description, options: ExtractOptions) -> dict[str, list[ArraySpec]]:
-    """The arrays of one backbone, by view."""
-    from cvbench.engine.views import expand_views
-    from cvbench.storage.features import ArraySpec
-
-    heads = backbone.head_sizes
-    arrays: dict[str, list[ArraySpec]] = {}
-    for request in expand_views(options.views, backbone.layouts):
-        if request.view in ("head", "logits"):
-            if request.view not in heads:
-                raise UsageError(
-                    f"{backbone.spec.key} has no classifier, so no {request.view}",
-                    fix="leave --view logits out, or take a model with a head",
-                )
-            shape: tuple[int, ...] = (heads[request.view],)
-            spec = ArraySpec(request.tap, shape, "float32", ("sample", "channel"), {})
-        else:
-            layout = backbone.layouts[request.tap]
-            grid = (layout.height, layout.width)
-            shape = (*grid, layout.channels) if request.view == "maps" else (layout.channels,)
-            # Names do not sort by depth ("blocks.10" before "blocks.2"): the position among all taps does.
-            depth = backbone.tap_names.index(request.tap)
-            attrs = {"grid": list(grid), "prefix_tokens": layout.prefix, "position": depth}
-            spec = ArraySpec(request.tap, shape, options.dtype, DIMS[request.view], attrs)
-        arrays.setdefault(request.view, []).append(spec)
-    return arrays
-
-
-def list_taps(options: ExtractOptions) -> dict[str, dict[str, str]]:
-    """For each backbone, everything that can be tapped and its shape; no weights are loaded."""
-    from cvbench.engine.backbones import describe
-
-    listed: dict[str, dict[str, str]] = {}
-    for spec in specs_of(options):
-        description = describe(spec, taps=["*"])
-        listed[spec.key] = {
-            tap: f"{layout.height}x{layout.width}x{layout.channels}" for tap, layout in description.layouts.items()
-        }
-    return listed
 
 
 def _split_info(
@@ -408,13 +228,6 @@ def _split_info(
     )
 
 
-def frozen_split(store: FeatureStore | None, dataset: Dataset) -> SplitInfo | None:
-    """What the store has frozen of this split, or None if it was never begun."""
-    if store is None or (dataset.name, dataset.split) not in store.splits():
-        return None
-    return store.split(dataset.name, dataset.split)
-
-
 def _refuse_other_sizes(options: ExtractOptions, frozen: SplitInfo, url: str) -> None:
     for option, asked, held in (
         ("--batch-size", options.batch_size, frozen.batch),
@@ -427,17 +240,6 @@ def _refuse_other_sizes(options: ExtractOptions, frozen: SplitInfo, url: str) ->
                 why="batches and units decide which bytes lie where; they are frozen by the first run",
                 fix=f"leave {option} out, or use another --store",
             )
-
-
-def units_of(options: ExtractOptions, n: int, size: int, view: str) -> list[Unit]:
-    """The units that a view covers: all, or the prefix that --limit and --maps leave, in whole units."""
-    from cvbench.storage.units import plan_units
-
-    limits = [options.limit]
-    if view == "maps" or (view == "cls" and "pooled" not in options.views):
-        limits.append(options.maps)
-    given = [limit for limit in limits if limit is not None]
-    return plan_units(n, size, min(given) if given else None)
 
 
 def _rounding_notes(options: ExtractOptions, split: SplitInfo) -> Iterator[str]:

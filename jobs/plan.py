@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cvbench.errors import DataUnavailableError, ResourceError
-from cvbench.jobs.extract import CPU_BATCH, ExtractOptions, arrays_of, descriptions_of, frozen_split, resolved, units_of
+from cvbench.jobs.request import CPU_BATCH, ExtractOptions, arrays_of, descriptions_of, frozen_split, resolved, units_of
 from cvbench.jobs.sizes import human
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from cvbench.engine.analyses.silhouette_result import silhouette_json, silhouett
 from cvbench.engine.array import Array, to_device
 from cvbench.errors import UsageError
 from cvbench.jobs.analyze import Analysed, Selected, Selection, features_identity, keep, readable_rows, select
-from cvbench.jobs.extract import absolute
 from cvbench.jobs.progress import Advanced, Ended, Listener, Note, Started, silent
+from cvbench.jobs.request import absolute
 from cvbench.jobs.sizes import human
 from cvbench.storage.features import FeatureLayer, FeatureStore
 

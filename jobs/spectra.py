@@ -11,8 +11,8 @@ from cvbench.engine.analyses.base import Result
 from cvbench.engine.analyses.spectra import Spectra, check_grid
 from cvbench.jobs.analyze import Analysed, Selection, analyze, select
 from cvbench.jobs.executor import Cluster
-from cvbench.jobs.extract import absolute
 from cvbench.jobs.progress import Listener, silent
+from cvbench.jobs.request import absolute
 from cvbench.storage.features import FeatureStore
 
 VIEW = "maps"

@@ -166,7 +166,6 @@ def test_taps_list(pets: Path) -> None:
         (("--taps", "block"), 2, "blocks"),
         (("--view", "poled"), 2, "did you mean: pooled"),
         (("--dataset", "cub200", "--data-root", "/nonexistent"), 3, "CUB_200_2011"),
-        (("--address", "127.0.0.1:1"), 8, "--address local"),
         (("--max-bytes", "20kB"), 6, "--limit"),
         (("--precision", "fp8"), 2, "fp16"),
         (("--device", "gpu"), 2, "cuda"),
@@ -201,6 +200,11 @@ def test_errors_reach_the_shell_without_a_traceback(pets: Path, tmp_path: Path) 
     assert done.returncode == 3
     assert "fix: cvbench extract" in done.stderr
     assert run_process("extract").returncode == 2
+    # In a process of its own, as a Ray that runs already would be used whatever the address.
+    given = ("extract", "--dataset", f"folder:{pets}", "--store", str(tmp_path / "s.zarr"), *SMALL)
+    done = run_process(*given, "--address", "127.0.0.1:1")
+    assert done.returncode == 8
+    assert "--address local" in done.stderr
 
 
 def test_an_empty_folder_and_a_foreign_store(tmp_path: Path) -> None:

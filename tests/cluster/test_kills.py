@@ -20,7 +20,8 @@ import psutil
 import pytest
 
 from cvbench.jobs.executor import Cluster
-from cvbench.jobs.extract import ExtractOptions, extract
+from cvbench.jobs.extract import extract
+from cvbench.jobs.request import ExtractOptions
 from tests.jobs.images import write_folder
 from tests.jobs.test_extract import contents
 

@@ -13,7 +13,8 @@ from cvbench.errors import DataUnavailableError, ResourceError, UnknownNameError
 from cvbench.jobs.analyze import Selection, analysis_device, select
 from cvbench.jobs.cka import CkaOptions, cka
 from cvbench.jobs.executor import Cluster
-from cvbench.jobs.extract import ExtractOptions, extract
+from cvbench.jobs.extract import extract
+from cvbench.jobs.request import ExtractOptions
 from cvbench.storage.features import FeatureStore
 from cvbench.storage.results import list_results, load_result
 from tests.engine.cka_reference import cka_reference

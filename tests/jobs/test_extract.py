@@ -22,8 +22,9 @@ from cvbench.errors import (
     UsageError,
 )
 from cvbench.jobs.executor import Cluster
-from cvbench.jobs.extract import ExtractOptions, extract
+from cvbench.jobs.extract import extract
 from cvbench.jobs.progress import Event, Note
+from cvbench.jobs.request import ExtractOptions
 from cvbench.storage.features import FeatureStore, GroupKey
 from tests.jobs.images import write_folder
 

@@ -12,8 +12,9 @@ from sklearn.metrics import silhouette_samples as peer
 from cvbench.errors import DataUnavailableError, UnknownNameError, UsageError
 from cvbench.jobs.analyze import Selection
 from cvbench.jobs.executor import Cluster
-from cvbench.jobs.extract import ExtractOptions, extract
+from cvbench.jobs.extract import extract
 from cvbench.jobs.progress import Event, Note
+from cvbench.jobs.request import ExtractOptions
 from cvbench.jobs.silhouette import SilhouetteOptions, comparison_notes, silhouette, table_json, table_rows
 from cvbench.storage.features import FeatureStore
 from cvbench.storage.results import list_results, load_result

@@ -17,7 +17,8 @@ from cvbench.engine.analyses.spectra import Spectra
 from cvbench.errors import UnknownNameError, UsageError
 from cvbench.jobs.analyze import Selection
 from cvbench.jobs.executor import Cluster
-from cvbench.jobs.extract import ExtractOptions, extract
+from cvbench.jobs.extract import extract
+from cvbench.jobs.request import ExtractOptions
 from cvbench.jobs.spectra import SpectraOptions, spectra, spectra_json, spectra_rows
 from cvbench.jobs.spectra_figure import spectra_figure
 from cvbench.storage.features import FeatureStore
