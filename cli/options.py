@@ -28,6 +28,17 @@ Gpus = Annotated[int | None, typer.Option("--gpus", min=1, help="How many GPUs (
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU cores of one actor (CPU only).")]
 
+OneDataset = Annotated[str | None, typer.Option("--dataset", "-d", help="Data set, if the store holds several.")]
+Datasets = Annotated[list[str], typer.Option("--dataset", "-d", help="Data sets, if the store holds several. Repeat.")]
+Backbones = Annotated[list[str], typer.Option("--backbone", "-m", help="Backbones; default all. Repeat.")]
+Layers = Annotated[list[str], typer.Option("--taps", help="Layers, names or globs; default all. Repeat.")]
+Resamples = Annotated[int, typer.Option("--resamples", min=1, help="Bootstrap resamples.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of all that is drawn at random.")]
+Out = Annotated[
+    str | None, typer.Option("--out", "-o", help="Folder for the figure (SVG, PNG) and the numbers behind it (CSV).")
+]
+Format = Annotated[str, typer.Option("--format", help="table, json or csv.")]
+
 
 def cluster(address: str, device: str, gpus: int | None, threads: int | None) -> Cluster:
     """The cluster that the options describe.

@@ -23,7 +23,7 @@ from cvbench.errors import DataUnavailableError, IncompleteError, UnknownNameErr
 from cvbench.jobs.executor import Cluster, choose_device, run_tasks
 from cvbench.jobs.progress import Advanced, Ended, Listener, Note, Started, silent
 from cvbench.storage.features import FeatureLayer, FeatureStore, GroupKey, LayerInfo
-from cvbench.storage.results import ResultKey, get_partial, put_partial, save_result
+from cvbench.storage.results import ResultKey, get_partial, load_result, put_partial, save_result
 from cvbench.storage.units import Unit
 
 if TYPE_CHECKING:
@@ -177,6 +177,24 @@ def labelled(result: Result, selected: Selected) -> xarray.Dataset:
     }
     return xarray.Dataset(
         {name: (dims, values) for name, (dims, values) in result.data.items()}, coords=result.coords, attrs=attrs
+    )
+
+
+def stored_result(store: FeatureStore, key: ResultKey) -> Result:
+    """A result that `keep` has kept; its attributes also name `dataset`, `split`, `view` and `run`, its path.
+
+    Raises:
+        DataUnavailableError: There is none under this key.
+        IntegrityError: It is damaged.
+    """
+    found = load_result(store, key)
+    if found is None:
+        raise DataUnavailableError("the store holds no such result", where=key.path)
+    return Result(
+        name=key.analysis,
+        coords={str(name): values.values.tolist() for name, values in found.coords.items()},
+        data={str(name): (tuple(map(str, v.dims)), v.values) for name, v in found.data_vars.items()},
+        attrs={**found.attrs, "run": key.path},
     )
 
 

@@ -13,7 +13,7 @@ import pytest
 from cvbench.engine.analyses.base import Layer, Result
 from cvbench.engine.analyses.cka_result import cka_result
 from cvbench.errors import UsageError
-from cvbench.jobs.figures import cka_heatmaps
+from cvbench.jobs.figures.cka import cka_heatmaps
 
 
 def result_of(backbones: dict[str, int], constant: int | None = None) -> Result:
@@ -28,7 +28,8 @@ def result_of(backbones: dict[str, int], constant: int | None = None) -> Result:
 
 
 def test_two_processes_write_the_same_bytes(tmp_path: Path) -> None:
-    code = (
+    code = "import sys, cvbench.jobs.figures.cka, cvbench.jobs.figures.spectra"
+    code += "; sys.exit('matplotlib' in sys.modules or 'torch' in sys.modules)"
         "import sys, pathlib; from tests.jobs.test_figures import *; "
         "cka_heatmaps(result_of({'a': 3, 'b': 2}), pathlib.Path(sys.argv[1]), ('svg', 'png', 'pdf'))"
     )
@@ -85,5 +86,5 @@ def test_an_unknown_format_is_refused_before_anything_is_written(tmp_path: Path)
 
 
 def test_importing_the_module_does_not_import_matplotlib() -> None:
-    code = "import sys, cvbench.jobs.figures; sys.exit('matplotlib' in sys.modules or 'torch' in sys.modules)"
+    code = "import sys, cvbench.jobs.figures.cka, cvbench.jobs.figures.spectra; sys.exit('matplotlib' in sys.modules or 'torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

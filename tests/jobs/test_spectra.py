@@ -18,9 +18,9 @@ from cvbench.errors import UnknownNameError, UsageError
 from cvbench.jobs.analyze import Selection
 from cvbench.jobs.executor import Cluster
 from cvbench.jobs.extract import extract
+from cvbench.jobs.figures.spectra import spectra_figure
 from cvbench.jobs.request import ExtractOptions
 from cvbench.jobs.spectra import SpectraOptions, spectra, spectra_json, spectra_rows
-from cvbench.jobs.spectra_figure import spectra_figure
 from cvbench.storage.features import FeatureStore
 from cvbench.storage.results import list_results, load_result
 from tests.jobs.images import write_folder

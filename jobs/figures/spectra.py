@@ -1,6 +1,6 @@
 """The figure of `cvbench analyze spectra`: curves per layer, layer x frequency maps, and the high-frequency share.
 
-The same result gives the same bytes with the same matplotlib, as for every figure (see `cvbench.jobs.figures`).
+The same result gives the same bytes with the same matplotlib, as for every figure (see `cvbench.jobs.figures.base`).
 """
 
 from __future__ import annotations
@@ -14,15 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Result
-from cvbench.jobs.figures import layer_ticks, save_figure
+from cvbench.jobs.figures.base import COLOURS, MARKERS, layer_ticks, save_figure
 from cvbench.jobs.spectra import spectra_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")  # Okabe & Ito 2008
-MARKERS = "osD^vP*"  # told apart without colour too
 SHARE = "share_above_0.5"
 
 

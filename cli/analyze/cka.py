@@ -1,0 +1,83 @@
+"""`cvbench analyze cka`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cvbench.cli import options as shared
+
+if TYPE_CHECKING:
+    from cvbench.jobs.analyze import Analysed
+
+
+def cka(
+    store: shared.Store = shared.DEFAULT_STORE,
+    dataset: shared.OneDataset = None,
+    split: shared.Split = None,
+    backbone: shared.Backbones = [],
+    view: Annotated[str, typer.Option("--view", help="pooled, maps, cls or head.")] = "pooled",
+    taps: shared.Layers = [],
+    estimator: Annotated[str, typer.Option("--estimator", help="minibatch, debiased or biased.")] = "minibatch",
+    cka_batch: Annotated[
+        str, typer.Option("--cka-batch", help="Samples per CKA batch, at least 4, or 'auto'.")
+    ] = "auto",
+    resamples: shared.Resamples = 2000,
+    seed: shared.Seed = 0,
+    out: shared.Out = None,
+    address: shared.Address = "local",
+    device: shared.Device = "auto",
+    gpus: shared.Gpus = None,
+    threads: shared.Threads = None,
+    output: shared.Format = "table",
+) -> None:
+    """Layerwise linear CKA (HSIC1, minibatch) of every pair of layers of every backbone, with 95 % intervals."""
+    from cvbench.cli.display import progress
+    from cvbench.jobs.analyze import Selection, analysis_device
+    from cvbench.jobs.cka import CkaOptions
+    from cvbench.jobs.cka import cka as run
+
+    shared.check_format(output, ("table", "json", "csv"))
+    batch = None if cka_batch == "auto" else shared.size(cka_batch, "--cka-batch")
+    selection = Selection(store, dataset, split, tuple(backbone), view, tuple(taps))
+    options = CkaOptions(estimator, batch, resamples, seed)
+    cluster = shared.cluster(address, analysis_device(device, address), gpus, threads)
+    with progress() as listen:
+        analysed = run(selection, options, cluster, listen)
+    _show_cka(analysed, output)
+    if out is not None:
+        from pathlib import Path
+
+        from cvbench.jobs.figures.cka import cka_heatmaps
+
+        name = f"cka-{analysed.selected.dataset}-{analysed.selected.split}-{analysed.selected.view}"
+        for path in cka_heatmaps(analysed.result, Path(out) / name):
+            typer.echo(f"figure: {path}", err=True)
+
+
+def _show_cka(analysed: Analysed, output: str) -> None:
+    from cvbench.jobs.cka import cka_json, cka_rows
+
+    result = analysed.result
+    if output == "json":
+        shared.echo_json({"schema_version": 1, **cka_json(result, analysed.selected.dataset)})
+    elif output == "csv":
+        shared.echo_csv(list(cka_rows(result)))
+    else:
+        attrs = result.attrs
+        rows = [
+            [entry["name"], shared.number(entry["value"]), shared.number(entry["low"]), shared.number(entry["high"])]
+            for entry in attrs["summary"]
+        ]
+        shared.echo_table(["linear CKA", "value", "low", "high"], rows)
+        selected = analysed.selected
+        typer.echo(
+            f"{selected.dataset}/{selected.split}, view {selected.view}: {len(attrs['layers'])} layers, "
+            f"{attrs['samples']} samples in {attrs['batches']} batches of {attrs['batch_size']}, {attrs['estimator']}"
+        )
+        for entry in attrs["undefined"]:
+            typer.echo(f"undefined: {entry['backbone']}/{entry['tap']}: {entry['reason']}")
+        for note in attrs["notes"]:
+            typer.echo(f"note: {note}")
+        typer.echo(f"result: {analysed.path} in the store")

@@ -1,0 +1,78 @@
+"""`cvbench analyze spectra`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from cvbench.cli import options as shared
+
+if TYPE_CHECKING:
+    from cvbench.jobs.analyze import Analysed
+
+
+def spectra(
+    store: shared.Store = shared.DEFAULT_STORE,
+    dataset: shared.OneDataset = None,
+    split: shared.Split = None,
+    backbone: shared.Backbones = [],
+    taps: shared.Layers = [],
+    resamples: shared.Resamples = 2000,
+    seed: shared.Seed = 0,
+    out: shared.Out = None,
+    address: shared.Address = "local",
+    device: shared.Device = "auto",
+    gpus: shared.Gpus = None,
+    threads: shared.Threads = None,
+    output: shared.Format = "table",
+) -> None:
+    """Fourier spectra of the stored maps of every layer of every backbone, with 95 % intervals over images."""
+    from cvbench.cli.display import progress
+    from cvbench.jobs.analyze import Selection, analysis_device
+    from cvbench.jobs.spectra import VIEW, SpectraOptions
+    from cvbench.jobs.spectra import spectra as run
+
+    shared.check_format(output, ("table", "json", "csv"))
+    selection = Selection(store, dataset, split, tuple(backbone), VIEW, tuple(taps))
+    cluster = shared.cluster(address, analysis_device(device, address), gpus, threads)
+    with progress() as listen:
+        analysed = run(selection, SpectraOptions(resamples, seed), cluster, listen)
+    _show_spectra(analysed, output)
+    if out is not None:
+        from pathlib import Path
+
+        from cvbench.jobs.figures.spectra import spectra_figure
+
+        name = f"spectra-{analysed.selected.dataset}-{analysed.selected.split}"
+        for path in spectra_figure(analysed.result, Path(out) / name):
+            typer.echo(f"figure: {path}", err=True)
+
+
+def _show_spectra(analysed: Analysed, output: str) -> None:
+    from cvbench.jobs.spectra import spectra_json, spectra_rows
+
+    result, selected = analysed.result, analysed.selected
+    report = spectra_json(result, selected.dataset)
+    if output == "json":
+        shared.echo_json({"schema_version": 1, **report})
+        return
+    if output == "csv":
+        shared.echo_csv(list(spectra_rows(result)))
+        return
+    rows = []
+    for layer in report["layers"]:
+        measures = {measure["name"]: measure for measure in layer["measures"]}
+        high = measures["share_above_0.5"]
+        numbers = [high["value"], high["low"], high["high"], high["white_noise"]]
+        numbers += [measures["centroid"]["value"], measures["dc_share"]["value"], layer["profile"]["value"][-1]]
+        names = [layer["backbone"], layer["tap"], "x".join(map(str, layer["grid"]))]
+        rows.append([*names, *map(shared.number, numbers), str(high["n_undefined"])])
+    top = f"log amplitude at {report['frequency'][-1]:.3f} pi"
+    columns = ["share above 0.5 pi", "low", "high", "of noise", "centroid", "DC share", top, "undefined"]
+    shared.echo_table(["backbone", "tap", "grid", *columns], rows)
+    typer.echo(f"{selected.dataset}/{selected.split}: {len(rows)} layers, {report['samples']} images")
+    typer.echo(f"log amplitude is relative to DC (nat); white noise is at +{report['null_level']:.3f}, not at 0")
+    for note in report["notes"]:
+        typer.echo(f"note: {note}")
+    typer.echo(f"result: {analysed.path} in the store")

@@ -1,0 +1,1 @@
+"""The figures of results, one module per analysis; `base` holds what they share."""
