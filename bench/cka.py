@@ -36,7 +36,7 @@ from cvbench.engine.analyses.cka import MinibatchCka, UnitHsic
 from cvbench.engine.array import from_torch
 from cvbench.engine.kernels import hsic
 
-PAIR = ("convnext_atto", "vit_tiny_patch16_224")
+PAIR = ["convnext_tiny", "vit_small_patch16_224"]
 PEERS = ("pytorch-cka", "torch-cka")
 
 
@@ -110,9 +110,9 @@ def run_torch_cka(models: list[nn.Module], x: torch.Tensor, batch: int, taps: li
 RUN_PEER = {"pytorch-cka": run_pytorch_cka, "torch-cka": run_torch_cka}
 
 
-def child(tool: str, n: int, batch: int, repeats: int) -> dict[str, Any]:
+def child(tool: str, pair: list[str], n: int, batch: int, repeats: int) -> dict[str, Any]:
     """Time and memory of one tool in this process."""
-    models, x = [load(name) for name in PAIR], images(n)
+    models, x = [load(name) for name in pair], images(n)
     taps = [blocks(model) for model in models]
     run_bare(models, x[:4], 4)
 
@@ -139,7 +139,7 @@ def child(tool: str, n: int, batch: int, repeats: int) -> dict[str, Any]:
 
 
 def spawn(tool: str, options: argparse.Namespace) -> dict[str, Any]:
-    line = [sys.executable, __file__, "--child", tool]
+    line = [sys.executable, __file__, "--child", tool, "--pair", *options.pair]
     for key in ("images", "batch", "repeats", "threads"):
         line += [f"--{key}", str(getattr(options, key))]
     done = subprocess.run(line, capture_output=True, text=True, check=False)
@@ -170,9 +170,9 @@ class Stored(nn.Module):
         return self.x[rows]
 
 
-def activations(n: int) -> list[list[torch.Tensor]]:
+def activations(pair: list[str], n: int) -> list[list[torch.Tensor]]:
     kept: list[list[torch.Tensor]] = []
-    for name in PAIR:
+    for name in pair:
         model = load(name)
         kept.append([])
         for key in blocks(model)[::3]:
@@ -201,9 +201,9 @@ def reference(features: list[torch.Tensor], batch: int) -> NDArray[np.float64]:
     return np.asarray(total / np.outer(own, own))
 
 
-def accuracy(n: int, batch: int) -> Iterator[tuple[str, str, str]]:
+def accuracy(pair: list[str], n: int, batch: int) -> Iterator[tuple[str, str, str]]:
     """(input, tool, maximum error or what happened), of the ConvNeXt x ViT matrix; of all three for cvbench."""
-    plain = activations(n)
+    plain = activations(pair, n)
     inputs = {
         "float32": plain,
         "float32 + 1000": [[x + 1000 for x in model] for model in plain],
@@ -232,6 +232,7 @@ def describe(found: NDArray[np.float64], exact: NDArray[np.float64]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--pair", nargs=2, default=PAIR, help="timm models")
     parser.add_argument("--images", type=int, default=64)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--repeats", type=int, default=1)
@@ -243,9 +244,9 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     warnings.filterwarnings("ignore")
     if options.child:
-        print(json.dumps(child(options.child, options.images, options.batch, options.repeats)))
+        print(json.dumps(child(options.child, options.pair, options.images, options.batch, options.repeats)))
         return
-    print(f"{' and '.join(PAIR)}, {options.images} images, batches of {options.batch}, {options.threads} threads\n")
+    print(f"{' and '.join(options.pair)}, {options.images} images, batches of {options.batch}, {options.threads} threads\n")
     print(f"{'tool':14}{'matrices':>9}{'wall s':>9}{'CPU s':>9}{'peak MB':>9}   wall, memory against pytorch-cka")
     base: dict[str, Any] = {"failed": True}
     for tool in ("bare", "pytorch-cka", "torch-cka", "cvbench"):
@@ -261,7 +262,7 @@ def main() -> None:
             flush=True,
         )
     print(f"\n{'activations':16}{'tool':14}maximum error against float64")
-    for name, tool, text in accuracy(32, 16):
+    for name, tool, text in accuracy(options.pair, 32, 16):
         print(f"{name:16}{tool:14}{text}", flush=True)
 
 
