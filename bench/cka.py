@@ -57,8 +57,12 @@ def images(n: int) -> torch.Tensor:
     return sum((nn.functional.interpolate(x, size=224, mode="bilinear") for x in scales), torch.zeros(()))
 
 
-def blocks(model: nn.Module) -> list[str]:
-    return [key for key, _ in model.named_modules() if key.split(".")[-2:-1] == ["blocks"]]
+def layers_of(model: nn.Module, taps: str) -> list[str]:
+    """Every block's output; with "all" also the parts of each block that mix space and channels."""
+    blocks = [key for key, _ in model.named_modules() if key.split(".")[-2:-1] == ["blocks"]]
+    parts = ("attn", "conv_dw", "mlp") if taps == "all" else ()
+    inside = [f"{block}.{part}" for block in blocks for part in parts]
+    return blocks + [key for key in inside if key in dict(model.named_modules())]
 
 
 def run_bare(models: list[nn.Module], x: torch.Tensor, batch: int) -> None:
@@ -68,8 +72,8 @@ def run_bare(models: list[nn.Module], x: torch.Tensor, batch: int) -> None:
                 model(part)
 
 
-def run_cvbench(models: list[nn.Module], x: torch.Tensor, batch: int) -> NDArray[np.float64]:
-    taps = [model.get_submodule(key) for model in models for key in blocks(model)]
+def run_cvbench(models: list[nn.Module], x: torch.Tensor, batch: int, names: list[list[str]]) -> NDArray[np.float64]:
+    taps = [model.get_submodule(key) for model, keys in zip(models, names, strict=True) for key in keys]
     unit: UnitHsic
 
     def hook(index: int) -> Callable[[nn.Module, Any, torch.Tensor], None]:
@@ -110,17 +114,17 @@ def run_torch_cka(models: list[nn.Module], x: torch.Tensor, batch: int, taps: li
 RUN_PEER = {"pytorch-cka": run_pytorch_cka, "torch-cka": run_torch_cka}
 
 
-def child(tool: str, pair: list[str], n: int, batch: int, repeats: int) -> dict[str, Any]:
+def child(tool: str, pair: list[str], wanted: str, n: int, batch: int, repeats: int) -> dict[str, Any]:
     """Time and memory of one tool in this process."""
     models, x = [load(name) for name in pair], images(n)
-    taps = [blocks(model) for model in models]
+    taps = [layers_of(model, wanted) for model in models]
     run_bare(models, x[:4], 4)
 
     def run() -> None:
         if tool == "bare":
             run_bare(models, x, batch)
         elif tool == "cvbench":
-            run_cvbench(models, x, batch)
+            run_cvbench(models, x, batch, taps)
         else:
             RUN_PEER[tool](models, x, batch, taps)
 
@@ -140,7 +144,7 @@ def child(tool: str, pair: list[str], n: int, batch: int, repeats: int) -> dict[
 
 def spawn(tool: str, options: argparse.Namespace) -> dict[str, Any]:
     line = [sys.executable, __file__, "--child", tool, "--pair", *options.pair]
-    for key in ("images", "batch", "repeats", "threads"):
+    for key in ("taps", "images", "batch", "repeats", "threads"):
         line += [f"--{key}", str(getattr(options, key))]
     done = subprocess.run(line, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -175,7 +179,7 @@ def activations(pair: list[str], n: int) -> list[list[torch.Tensor]]:
     for name in pair:
         model = load(name)
         kept.append([])
-        for key in blocks(model)[::3]:
+        for key in layers_of(model, "blocks")[::3]:
             model.get_submodule(key).register_forward_hook(lambda m, i, out: kept[-1].append(out.flatten(1)))
         with torch.inference_mode():
             model(images(n))
@@ -214,7 +218,7 @@ def accuracy(pair: list[str], n: int, batch: int) -> Iterator[tuple[str, str, st
         exact = reference([*plain[0], *plain[1]] if name == "float16" else [*a, *b], batch)
         layers = [Layer("x", str(i)) for i in range(len(a) + len(b))]
         stacked = dict(zip(layers, [*a, *b], strict=True))
-        unit = MinibatchCka(batch=batch).measure(layers, lambda layer: from_torch(stacked[layer]), n)  # noqa: B023
+        unit = MinibatchCka(batch=batch).measure(layers, lambda layer: from_torch(stacked[layer]), np.arange(n))  # noqa: B023
         yield name, "cvbench", describe(hsic.cka(unit["hsic"].sum(axis=0)), exact)
         taps = [[f"taps.{i}" for i in range(len(side))] for side in (a, b)]
         for peer in PEERS:
@@ -233,6 +237,7 @@ def describe(found: NDArray[np.float64], exact: NDArray[np.float64]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pair", nargs=2, default=PAIR, help="timm models")
+    parser.add_argument("--taps", default="blocks", choices=("blocks", "all"))
     parser.add_argument("--images", type=int, default=64)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--repeats", type=int, default=1)
@@ -244,10 +249,15 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     warnings.filterwarnings("ignore")
     if options.child:
-        print(json.dumps(child(options.child, options.pair, options.images, options.batch, options.repeats)))
+        print(
+            json.dumps(child(options.child, options.pair, options.taps, options.images, options.batch, options.repeats))
+        )
         return
-    print(f"{' and '.join(options.pair)}, {options.images} images, batches of {options.batch}, {options.threads} threads\n")
-    print(f"{'tool':14}{'matrices':>9}{'wall s':>9}{'CPU s':>9}{'peak MB':>9}   wall, memory against pytorch-cka")
+    print(
+        f"{' and '.join(options.pair)}, {options.images} images, batches of {options.batch}, "
+        f"{options.threads} threads, {'block outputs' if options.taps == 'blocks' else 'blocks and their parts'}\n"
+    )
+    print(f"{'tool':14}{'matrices':>9}{'wall s':>9}{'CPU s':>9}{'peak MB':>9}   wall, CPU, memory against pytorch-cka")
     base: dict[str, Any] = {"failed": True}
     for tool in ("bare", "pytorch-cka", "torch-cka", "cvbench"):
         row = spawn(tool, options)
@@ -256,7 +266,7 @@ def main() -> None:
         if "failed" in row:
             print(f"{tool:14}{matrices:9d}   failed: {row['failed']}", flush=True)
             continue
-        ratios = "" if "failed" in base else f"{row['wall'] / base['wall']:.2f}, {row['memory'] / base['memory']:.2f}"
+        ratios = "" if "failed" in base else ", ".join(f"{row[k] / base[k]:.2f}" for k in ("wall", "cpu", "memory"))
         print(
             f"{tool:14}{matrices:9d}{row['wall']:9.2f}{row['cpu']:9.2f}{row['memory'] / 1e6:9.0f}   {ratios}",
             flush=True,

@@ -3,9 +3,10 @@
     python bench/extract.py [--images 256] [--rounds 3] [--threads 2]
 
 Throughput: `extract --view pooled` (decode, forward, reduce, write, commit; in this process, no Ray) against a loop
-that does only the forward passes, on batches decoded beforehand. Alternating rounds; the ratio is of the best
-rounds. The forward pass is the physical limit. Bound: 0.90. Memory: peak resident set of whole processes at N and 8 N
-samples. Bound: 1.1.
+that does only the forward passes, on batches decoded beforehand; the same with each live analysis, and with all three.
+Alternating rounds; the ratios are of the best rounds, in wall clock and in CPU seconds. The forward pass is the
+physical limit. Bounds: 0.90 without, 0.85 (an aim) with all live analyses. Memory: peak resident set of whole processes
+at N and 8 N samples. Bound: 1.1.
 """
 
 from __future__ import annotations
@@ -38,7 +39,18 @@ def write_images(root: Path, count: int, size: tuple[int, int] = (375, 500)) -> 
     return root
 
 
-def options(images: Path, store: Path, backbones: tuple[str, ...], unit: int, image_size: int | None) -> ExtractOptions:
+LIVE: dict[str, tuple[str, ...]] = {"extract": (), "all live": ("cka", "spectra", "similarity")}
+LIVE |= {name: (name,) for name in LIVE["all live"]}
+
+
+def options(
+    images: Path,
+    store: Path,
+    backbones: tuple[str, ...],
+    unit: int,
+    image_size: int | None,
+    analyses: tuple[str, ...] = (),
+) -> ExtractOptions:
     return ExtractOptions(
         dataset=f"folder:{images}",
         backbones=backbones,
@@ -47,6 +59,7 @@ def options(images: Path, store: Path, backbones: tuple[str, ...], unit: int, im
         batch_size=BATCH,
         unit=unit,
         image_size=image_size,
+        analyses=analyses,
     )
 
 
@@ -67,29 +80,38 @@ def throughput(images: Path, count: int, rounds: int, threads: int, folder: Path
         for b in backbones
     ]
 
-    def bare() -> float:
-        begin = time.perf_counter()
+    def bare() -> tuple[float, float]:
+        begin = time.perf_counter(), time.process_time()
         with torch.inference_mode():
             for start in range(0, count, BATCH):
                 for backbone, all_images in zip(backbones, decoded, strict=True):
                     inputs = backbone.preprocess.normalise(all_images[start : start + BATCH])
-                    backbone._model(inputs.contiguous(memory_format=torch.channels_last))
-        return count / (time.perf_counter() - begin)
+                    backbone.network(inputs.contiguous(memory_format=torch.channels_last))
+        return time.perf_counter() - begin[0], time.process_time() - begin[1]
 
-    def ours(number: int) -> float:
+    def ours(name: str, number: int) -> tuple[float, float]:
         # Loading the weights is not part of the rate: it is the same for one image and for a million.
-        job = prepare(options(images, folder / f"s{number}.zarr", BACKBONES, 128, None), cluster)
+        store = folder / f"{name}{number}.zarr"
+        job = prepare(options(images, store, BACKBONES, 128, None, LIVE[name]), cluster)
         worker = job.recipe.build()
         tasks = job.tasks()
-        begin = time.perf_counter()
+        begin = time.perf_counter(), time.process_time()
         for task in tasks:
             worker.run(task)
-        return count / (time.perf_counter() - begin)
+        return time.perf_counter() - begin[0], time.process_time() - begin[1]
 
     bare()
-    pairs = [(bare(), ours(number)) for number in range(rounds)]
-    best = [max(rates) for rates in zip(*pairs, strict=True)]
-    return {"bare_images_per_s": best[0], "extract_images_per_s": best[1], "ratio": best[1] / best[0]}
+    seconds: dict[str, list[tuple[float, float]]] = {"bare": []} | {name: [] for name in LIVE}
+    for number in range(rounds):
+        seconds["bare"].append(bare())
+        for name in LIVE:
+            seconds[name].append(ours(name, number))
+    best = {name: [min(values) for values in zip(*pairs, strict=True)] for name, pairs in seconds.items()}
+    found = {"bare_images_per_s": count / best["bare"][0]}
+    for name in LIVE:
+        wall, cpu = (best["bare"][i] / best[name][i] for i in (0, 1))
+        found |= {f"{name}: ratio": wall, f"{name}: ratio of CPU seconds": cpu}
+    return found
 
 
 def peak(images: Path, folder: Path, limit: int) -> float:
@@ -123,7 +145,7 @@ def main() -> int:
         small, large = peak(many, folder, 128), peak(many, folder, 1024)
         figures |= {"peak_mb_at_128": small, "peak_mb_at_1024": large, "memory_ratio": large / small}
     print(json.dumps({key: round(value, 3) for key, value in figures.items()}, indent=2))
-    return 0 if figures["ratio"] >= 0.90 and figures["memory_ratio"] <= 1.1 else 1
+    return 0 if figures["extract: ratio"] >= 0.90 and figures["memory_ratio"] <= 1.1 else 1
 
 
 if __name__ == "__main__":

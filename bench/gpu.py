@@ -15,6 +15,7 @@ Prints one JSON object; exit 1 if a check of `kernels` fails.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import statistics
 import tempfile
@@ -27,22 +28,20 @@ from typing import Any
 import numpy as np
 import timm
 import torch
+from gpu_checks import AGREEMENT, kernel_checks
 from numpy.typing import NDArray
 from PIL import Image
 
 from cvbench.engine.analyses.base import Layer
 from cvbench.engine.analyses.cka import MinibatchCka
-from cvbench.engine.array import Array, from_torch, namespace, to_host, torch_stream
+from cvbench.engine.array import from_torch, namespace, torch_stream
 from cvbench.engine.backbones import Backbone, load_backbone
-from cvbench.engine.kernels import hsic
 from cvbench.engine.precision import forward_mode
 from cvbench.engine.specs import resolve_spec
 from cvbench.engine.views import Request
 from cvbench.jobs.executor import Cluster
 from cvbench.jobs.extract import extract
 from cvbench.jobs.request import ExtractOptions
-
-AGREEMENT = 1e-5  # float32 products on both sides, against float64; relative to the largest entry
 
 
 @dataclass(frozen=True)
@@ -64,16 +63,21 @@ SMOKE = Scale(("test_convnext", "test_vit"), 8, 2, 3, 64, 16, 500, 64)
 
 
 def seconds(work: Callable[[], object], rounds: int, device: torch.device) -> float:
-    """Median wall time of `work`, the device's queue drained before and after each round; two rounds warm it up."""
+    """Median time of `work`, by CUDA events on a GPU; two rounds warm it up."""
     times = []
     for _ in range(rounds + 2):
         if device.type == "cuda":
+            begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
             torch.cuda.synchronize(device)
-        start = time.perf_counter()
-        work()
-        if device.type == "cuda":
+            begin.record()
+            work()
+            end.record()
             torch.cuda.synchronize(device)
-        times.append(time.perf_counter() - start)
+            times.append(begin.elapsed_time(end) / 1e3)
+        else:
+            start = time.perf_counter()
+            work()
+            times.append(time.perf_counter() - start)
     return statistics.median(times[2:])
 
 
@@ -130,42 +134,6 @@ def forward_figures(scale: Scale, device: torch.device) -> dict[str, Any]:
     return figures
 
 
-def on_device(values: NDArray[Any], device: torch.device) -> Array:
-    """The values as a CuPy array on a CUDA device, else as they are."""
-    return from_torch(torch.from_numpy(values).to(device)) if device.type == "cuda" else values
-
-
-def kernel_checks(device: torch.device) -> dict[str, float]:
-    """Largest error of each kernel on the device, relative to the largest entry of NumPy's float64 result."""
-    rng = np.random.default_rng(0)
-    wide = rng.normal(3.0, 1.0, (64, 5000))
-    narrow = [rng.normal(-2.0, 1.0, (256, width)) for width in (5, 17, 40)]
-    exact_gram = hsic.u_centred(hsic.gram(wide))
-    exact_features = hsic.hsic_features(narrow)
-
-    def error(found: Array, exact: NDArray[np.float64]) -> float:
-        return float(np.abs(to_host(found) - exact).max() / np.abs(exact).max())
-
-    checks = {
-        f"gram {kind}": error(
-            hsic.u_centred(hsic.gram(on_device(wide.astype(kind), device))),
-            hsic.u_centred(hsic.gram(wide.astype(kind).astype(np.float64))),
-        )
-        for kind in ("float16", "float32", "float64")
-    }
-    packed = np.stack([exact_gram.ravel()[hsic.triangle(64)] * factor for factor in (1.0, 0.5)])
-    checks["pairs"] = error(hsic.hsic_packed(on_device(packed, device), 64), hsic.hsic_packed(packed, 64))
-    checks["features"] = error(hsic.hsic_features([on_device(x, device) for x in narrow]), exact_features)
-    layers = [Layer("a", str(index)) for index in range(3)]
-    stored = {layer: rng.normal(size=(96, 40 * (index + 1))).astype(np.float16) for index, layer in enumerate(layers)}
-    parts = [
-        MinibatchCka(batch=32).measure(layers, lambda layer, to=to: on_device(stored[layer], to), 96)["hsic"]  # type: ignore[misc]
-        for to in (device, torch.device("cpu"))
-    ]
-    checks["unit"] = error(parts[0], parts[1])
-    return checks
-
-
 def cka_figures(scale: Scale, device: torch.device) -> dict[str, float]:
     """Seconds of one unit of CKA, of its Gram products alone, and the rates of both and of a large product."""
     generator = torch.Generator().manual_seed(0)
@@ -185,7 +153,9 @@ def cka_figures(scale: Scale, device: torch.device) -> dict[str, float]:
     with torch_stream(rows):
         analysis = MinibatchCka(batch=scale.cka_batch)
         rounds = min(scale.rounds, 3)
-        unit = seconds(lambda: analysis.measure(layers, lambda _layer: stored, scale.samples), rounds, device)
+        unit = seconds(
+            lambda: analysis.measure(layers, lambda _layer: stored, np.arange(scale.samples)), rounds, device
+        )
         alone = seconds(products, rounds, device)
         large = seconds(lambda: square @ square, rounds, device)
     flops = 2.0 * scale.layers * scale.samples * scale.cka_batch * scale.width
@@ -211,23 +181,26 @@ def write_images(folder: Path, count: int) -> None:
 
 
 def extract_figures(scale: Scale, device: torch.device) -> dict[str, float]:
-    """The whole job, decode to commit, in this process: images/s per precision."""
+    """The whole job, decode to commit, in this process: images/s per precision, without and with all live analyses."""
     figures = {}
     with tempfile.TemporaryDirectory() as scratch:
         write_images(Path(scratch) / "images", scale.images)
-        for precision in precisions(device):
+        for precision, live in itertools.product(precisions(device), ((), ("cka", "spectra", "similarity"))):
+            name = f"{precision} live" if live else precision
             options = ExtractOptions(
                 dataset=f"folder:{scratch}/images",
                 backbones=scale.models,
-                store=f"{scratch}/{precision}.zarr",
+                store=f"{scratch}/{name.replace(' ', '-')}.zarr",
                 weights=("random",),
                 views=("pooled", "head"),
                 batch_size=scale.batch,
                 precision=precision,
+                image_size=64 if scale is SMOKE else None,  # a grid of one position has no spectrum
+                analyses=live,
             )
             start = time.perf_counter()
             report = extract(options, Cluster(address="none", device=device.type))
-            figures[precision] = report.computed / (time.perf_counter() - start)
+            figures[name] = report.computed / (time.perf_counter() - start)
     return figures
 
 

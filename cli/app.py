@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from cvbench import __version__
-from cvbench.cli import analyze, datasets, extract, store
+from cvbench.cli import analyze, datasets, evaluate, extract, report, store, transfer
 from cvbench.errors import CvbenchError
 
 app = typer.Typer(
@@ -26,7 +26,10 @@ app = typer.Typer(
 )
 app.command("extract")(extract.extract)
 app.command("plan")(extract.plan)
+app.command("report")(report.report)
 app.add_typer(analyze.app, name="analyze")
+app.add_typer(evaluate.app, name="eval")
+app.add_typer(transfer.app, name="transfer")
 app.add_typer(store.app, name="store")
 app.add_typer(datasets.app, name="datasets")
 

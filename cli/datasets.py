@@ -1,4 +1,4 @@
-"""`cvbench datasets`: what can be read, what it is, and whether its files are whole."""
+"""`cvbench datasets`: what can be read, what it is, whether its files are whole, and where they come from."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from cvbench.cli.options import DataRoot, Split, check_format, echo_json, echo_t
 
 if TYPE_CHECKING:
     from cvbench.jobs.datasets import Report
+    from cvbench.jobs.download import Listener, Terms
 
-app = typer.Typer(help="List, describe and check data sets.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="List, describe, check and download data sets.", no_args_is_help=True, rich_markup_mode=None)
 
 _SCHEMA = {"schema_version": 1}
 _SHOWN = 20
 
-Name = Annotated[str, typer.Argument(metavar="DATASET", help="A name of `datasets ls`, or folder:PATH.")]
+Name = Annotated[str, typer.Argument(metavar="DATASET", help="A name of `datasets ls`, or such as folder:PATH.")]
 Format = Annotated[str, typer.Option("--format", help="table or json.")]
 
 
@@ -26,25 +27,27 @@ Format = Annotated[str, typer.Option("--format", help="table or json.")]
 def ls(data_root: DataRoot = None, output: Format = "table") -> None:
     """List the data sets, and where they are under the data root."""
     check_format(output, ("table", "json"))
-    from cvbench.jobs.datasets import list_datasets
+    from cvbench.jobs.datasets import list_datasets, list_groups
 
     rows = list_datasets(data_root)
     if output == "json":
-        echo_json({**_SCHEMA, "datasets": [row.as_dict() for row in rows]})
+        echo_json({**_SCHEMA, "datasets": [row.as_dict() for row in rows], "groups": list_groups()})
         return
     echo_table(
         ["name", "classes", "images", "title", "found"],
         [
             [
-                "folder:PATH" if row.info.name == "folder" else row.info.name,
+                f"{row.info.name}:PATH" if row.info.of_files else row.info.name,
                 "" if row.info.classes is None else str(row.info.classes),
-                _counts(row.info.counts),
+                _counts(row.info.counts, most=3),
                 row.info.title,
                 row.found or "-",
             ]
             for row in rows
         ],
     )
+    typer.echo("")
+    echo_table(["group", "data sets"], [[name, ", ".join(members)] for name, members in list_groups().items()])
 
 
 @app.command()
@@ -67,6 +70,8 @@ def info(dataset: Name, data_root: DataRoot = None, output: Format = "table") ->
         ("licence", known.licence),
         ("homepage", known.homepage),
         *(("expects", line) for line in known.tree.splitlines()),
+        *(("note", line) for line in known.notes.splitlines()),
+        ("forms", f"{known.name}:{known.argument}" if known.argument else ""),
         ("found", row.found or "not under the data root"),
     ]
     for name, value in pairs:
@@ -104,8 +109,74 @@ def verify(
         )
 
 
-def _counts(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{split} {count:,}" for split, count in counts.items())
+@app.command()
+def download(
+    dataset: Name,
+    data_root: DataRoot = None,
+    accept_licence: Annotated[
+        bool, typer.Option("--accept-licence", help="Accept the licence without being asked.")
+    ] = False,
+    keep_archives: Annotated[bool, typer.Option("--keep-archives", help="Keep the archives after unpacking.")] = False,
+    output: Format = "table",
+) -> None:
+    """Fetch the official archives below the data root, check and unpack them. The same command again resumes.
+
+    The licence is shown, and must be accepted: at the prompt, or by --accept-licence.
+    """
+    check_format(output, ("table", "json"))
+    from cvbench.jobs.download import download as run
+    from cvbench.jobs.download import present, terms
+
+    result = present(dataset, data_root)
+    if result is None:
+        accepted = _agree(terms(dataset, data_root), accept_licence)
+        result = run(dataset, data_root, accepted=accepted, keep=keep_archives, listen=_progress())
+    if output == "json":
+        echo_json({**_SCHEMA, **result.as_dict()})
+        return
+    typer.echo(f"{dataset}: {f'{result.files:,} files in' if result.fetched else 'is there already:'} {result.folder}")
+    if result.fetched:
+        rows = [[file, f"{size:,}", sha256, url or "an earlier attempt"] for file, size, sha256, url in result.fetched]
+        echo_table(["file", "bytes", "sha256", "from"], rows)
+
+
+def _agree(terms: Terms, accepted: bool) -> bool:
+    """Show the conditions on stderr, and ask if a person is there."""
+    import sys
+
+    lines = [
+        f"{terms.title}: {terms.homepage}",
+        f"licence: {terms.licence}",
+        *(f"from: {url}" for url in terms.files),
+        f"to: {terms.folder}",
+    ]
+    typer.echo("\n".join(lines), err=True)
+    if accepted or not sys.stdin.isatty():
+        return accepted
+    return typer.confirm("Do you accept the licence?", err=True)
+
+
+def _progress(interval: float = 5.0) -> Listener:
+    """A listener that prints a line to stderr every few seconds, and at the end of each file."""
+    import time
+
+    from cvbench.jobs.sizes import human
+
+    last = [time.monotonic()]
+
+    def listen(file: str, done: int, total: int | None) -> None:
+        if done == total or time.monotonic() - last[0] >= interval:
+            last[0] = time.monotonic()
+            whole = "" if total is None else f" of {human(total)}"
+            typer.echo(f"{file}: {human(done)}{whole}", err=True)
+
+    return listen
+
+
+def _counts(counts: Mapping[str, int], most: int | None = None) -> str:
+    parts = [f"{split} {count:,}" for split, count in counts.items()]
+    shown = parts if most is None or len(parts) <= most else [*parts[:most], "..."]
+    return ", ".join(shown)
 
 
 def _print_report(report: Report) -> None:

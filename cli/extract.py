@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 PAIR = ["convnext-base", "vit-base-16"]
 
 Datasets = Annotated[
-    list[str], typer.Option("--dataset", "-d", help="digits, cub200, cifar10, or folder:PATH of class folders. Repeat.")
+    list[str], typer.Option("--dataset", "-d", help="A name of `datasets ls`, folder:PATH, or a group: @paper. Repeat.")
 ]
 Backbones = Annotated[list[str], typer.Option("--backbone", "-m", help="timm model or alias. Repeat.")]
 Weights = Annotated[
@@ -45,6 +45,10 @@ Codec = Annotated[
 ]
 Decoder = Annotated[str, typer.Option("--decoder", help="fast, or pil (strict reference resize).")]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of the sample order.")]
+Analyses = Annotated[
+    list[str],
+    typer.Option("--analyze", help="cka, spectra, similarity: measured live on whole maps, none is stored. Repeat."),
+]
 MaxUnreadable = Annotated[
     float, typer.Option("--max-unreadable", min=0, max=1, help="Share of unreadable samples that is tolerated.")
 ]
@@ -72,6 +76,7 @@ def extract(
     codec: Codec = "none",
     decoder: Decoder = "fast",
     seed: Seed = 0,
+    analyze: Analyses = [],
     max_unreadable: MaxUnreadable = 0.01,
     max_bytes: MaxBytes = None,
     address: shared.Address = "local",
@@ -84,7 +89,7 @@ def extract(
     """Stream data sets through backbones and keep layerwise features. The same command again resumes."""
     values = dict(locals())
     shared.check_format(output, ("table", "json"))
-    jobs = [_options(name, values) for name in dataset]
+    jobs = _all_options(dataset, values)
     if taps == ["list"]:
         _list_taps(jobs[0])
         return
@@ -126,8 +131,14 @@ def plan(
     """Say bytes, hours and the bottleneck of an extraction. Nothing runs, no weights are loaded."""
     values = dict(locals())
     shared.check_format(output, ("table", "json"))
-    for name in dataset:
-        _plan(_options(name, values), gpus, rate, disk_mb_s, output)
+    for job in _all_options(dataset, values):
+        _plan(job, gpus, rate, disk_mb_s, output)
+
+
+def _all_options(specs: list[str], values: dict[str, Any]) -> list[ExtractOptions]:
+    from cvbench.jobs.request import datasets_of
+
+    return [_options(dataset, values) for dataset in datasets_of(specs)]
 
 
 def _options(dataset: str, values: dict[str, Any]) -> ExtractOptions:
@@ -146,6 +157,7 @@ def _options(dataset: str, values: dict[str, Any]) -> ExtractOptions:
         limit=shared.size(values["limit"], "--limit"),
         batch_size=None if batch == "auto" else shared.size(batch, "--batch-size"),
         max_bytes=shared.byte_count(values["max_bytes"]),
+        analyses=tuple(name for text in values.get("analyze", ()) for name in text.split(",")),
         **{name: values[name] for name in plain},
         **{name: values[name] for name in extras if name in values},
     )
@@ -174,6 +186,8 @@ def _show(report: ExtractReport, output: str) -> None:
     for layer, count in report.nonfinite.items():
         typer.echo(f"  {count} non-finite values in {layer}: try --precision bf16 or --dtype float32", err=True)
     typer.echo(f"  store: {report.store}")
+    for path in report.results:
+        typer.echo(f"  result: {path} in the store")
     typer.echo(f"  next:  cvbench analyze cka --store {report.store} --dataset {report.dataset}")
 
 

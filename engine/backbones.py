@@ -23,7 +23,7 @@ from cvbench.engine.precision import check_precision, forward_mode, round_mantis
 from cvbench.engine.preprocess import Preprocess, preprocess_from_config
 from cvbench.engine.specs import BackboneSpec, resolve_spec
 from cvbench.engine.taps import TapTable, trace_taps
-from cvbench.engine.views import HEAD_VIEWS, Request, apply_view, check_views
+from cvbench.engine.views import HEAD_VIEWS, Request, apply_view, check_views, spatial
 from cvbench.engine.weights import build_meta, build_model, data_config, weights_digest
 from cvbench.errors import UnknownNameError, UsageError
 
@@ -76,7 +76,8 @@ def describe(spec: BackboneSpec, *, taps: Sequence[str]) -> Description:
     model, preprocess, table = _outline(spec)
     layouts = {name: table.layouts[name] for name in table.resolve(taps)}
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    flops = _flops(model, preprocess.geometry.size)
+    key = (spec.model, preprocess.geometry.size, parameters)
+    flops = _FLOPS[key] = _FLOPS.get(key) or _flops(model, preprocess.geometry.size)
     return Description(spec, preprocess, tuple(table.layouts), layouts, dict(table.head_sizes), parameters, flops)
 
 
@@ -136,8 +137,38 @@ class Backbone:
         """{"head": D, "logits": K}; no "logits" without a classifier."""
         return dict(self._table.head_sizes)
 
+    @property
+    def network(self) -> Any:
+        """The model itself, in eval mode on `device`: for what `run` cannot give, such as gradients (`engine.cam`)."""
+        return self._model
+
+    @property
+    def compute(self) -> torch.dtype:
+        """The type of the matrix products."""
+        return self._compute
+
+    def inputs(self, images: Tensor) -> Tensor:
+        """What the first layer gets: (B, 3, h, w) float32, from uint8 images as `run` takes them.
+
+        Raises:
+            UsageError: for images of another shape or type.
+        """
+        size = self.preprocess.geometry.size
+        if images.dtype != torch.uint8 or images.ndim != 4 or tuple(images.shape[1:]) != (3, *size):
+            raise UsageError(
+                f"expected uint8 images (B, 3, {size[0]}, {size[1]}), got {images.dtype} {tuple(images.shape)}"
+            )
+        return self.preprocess.normalise(images.contiguous(memory_format=torch.channels_last))
+
     def run(
-        self, images: Tensor, requests: Sequence[Request], *, dtype: str = "float16", keep_bits: int | None = None
+        self,
+        images: Tensor,
+        requests: Sequence[Request],
+        *,
+        dtype: str = "float16",
+        keep_bits: int | None = None,
+        observed: Sequence[str] = (),
+        observe: Callable[[str, Tensor], None] | None = None,
     ) -> dict[Request, Tensor]:
         """One forward pass, reduced to the requested views while it runs.
 
@@ -149,6 +180,9 @@ class Backbone:
             requests: Views of taps; `expand_views` makes them.
             dtype: Of `pooled`, `cls` and `maps`: "float16" or "float32". Values beyond its range become infinite.
             keep_bits: Mantissa bits of these to keep (after the conversion), see `round_mantissa`.
+            observed: Taps whose whole maps `observe` gets as each is computed, and that are let go at once.
+            observe: (tap, (B, H, W, C) in `dtype`, rounded as `maps` is). The memory may be the network's own: read it
+                before returning, and do not write to it.
 
         Returns:
             For each request a tensor on the device: `pooled`, `cls` (B, C), `maps` (B, H, W, C), `head` (B, D) and
@@ -157,34 +191,37 @@ class Backbone:
         Raises:
             UsageError: for images of another shape or type, or a view that the model or tap does not have.
         """
-        if not requests:
+        if not requests and not observed:
             return {}
-        plan = self._plan(tuple(requests))
+        # An observed tap is one more view of it, which nobody keeps.
+        plan = self._plan((*requests, *(Request(OBSERVED, tap) for tap in observed)))
         stored = store_dtype(dtype)
-        size = self.preprocess.geometry.size
-        if images.dtype != torch.uint8 or images.ndim != 4 or tuple(images.shape[1:]) != (3, *size):
-            raise UsageError(
-                f"expected uint8 images (B, 3, {size[0]}, {size[1]}), got {images.dtype} {tuple(images.shape)}"
-            )
 
-        def keep(view: str, tap: str, activation: Tensor) -> Tensor:
-            values = apply_view(view, activation, self._table.layouts[tap], stored)
-            return values if keep_bits is None else round_mantissa(values, keep_bits)
+        def keep(view: str, tap: str, activation: Tensor) -> Tensor | None:
+            layout = self._table.layouts[tap]
+            if view != OBSERVED:
+                values = apply_view(view, activation, layout, stored)
+                return values if keep_bits is None else round_mantissa(values, keep_bits)
+            if observe is not None:
+                values = spatial(activation, layout).to(stored)
+                observe(tap, values if keep_bits is None else round_mantissa(values, keep_bits))
+            return None
 
         with forward_mode(self.device, self._compute):
-            inputs = self.preprocess.normalise(images.contiguous(memory_format=torch.channels_last))
-            found = self._forward(inputs, plan, keep)
+            found = self._forward(self.inputs(images), plan, keep)
         return {request: found[request] for request in requests}
 
     def _forward(
-        self, inputs: Tensor, plan: _Plan, keep: Callable[[str, str, Tensor], Tensor]
+        self, inputs: Tensor, plan: _Plan, keep: Callable[[str, str, Tensor], Tensor | None]
     ) -> dict[Request, Tensor]:
         found: dict[Request, Tensor] = {}
 
         def watch(tap: str, views: tuple[str, ...]) -> Callable[[nn.Module, Any, Tensor], None]:
             def hook(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
                 for view in views:
-                    found[Request(view, tap)] = keep(view, tap, output)
+                    kept = keep(view, tap, output)
+                    if kept is not None:
+                        found[Request(view, tap)] = kept
                 if tap == plan.stop:
                     raise _Enough
 
@@ -211,6 +248,10 @@ class Backbone:
         return self._plans[requests]
 
 
+OBSERVED = "observed"
+"""The view of a tap that goes to `observe`."""
+
+
 class _Enough(Exception):
     """Raised in the last hook that is needed, to leave the network."""
 
@@ -226,7 +267,7 @@ class _Plan:
 
 
 def _make_plan(requests: tuple[Request, ...], table: TapTable) -> _Plan:
-    check_views([request.view for request in requests])
+    check_views([request.view for request in requests if request.view != OBSERVED])
     views: dict[str, tuple[str, ...]] = {}
     head: set[str] = set()
     for view, tap in ((request.view, request.tap) for request in dict.fromkeys(requests)):
@@ -260,6 +301,10 @@ def _make_outline(spec: BackboneSpec) -> tuple[Any, Preprocess, TapTable]:
 
 
 _cached_outline = lru_cache(maxsize=16)(_make_outline)
+
+
+_FLOPS: dict[tuple[str, tuple[int, int], int], int] = {}
+"""Counted once per model, image size and number of parameters: it takes a second."""
 
 
 def _flops(model: Any, size: tuple[int, int]) -> int:

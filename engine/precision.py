@@ -49,13 +49,26 @@ def store_dtype(name: str) -> torch.dtype:
 @contextmanager
 def forward_mode(device: torch.device, compute: torch.dtype) -> Iterator[None]:
     """Inference mode, autocast to `compute`, and convolutions without TF32 whose algorithm is not picked by a race."""
+    with torch.inference_mode(), _arithmetic(device, compute):
+        yield
+
+
+@contextmanager
+def trunk_mode(device: torch.device, compute: torch.dtype) -> Iterator[None]:
+    """As `forward_mode`, but a graph may begin at a tensor made here, which inference mode forbids."""
+    with torch.no_grad(), _arithmetic(device, compute):
+        yield
+
+
+@contextmanager
+def _arithmetic(device: torch.device, compute: torch.dtype) -> Iterator[None]:
     autocast = nullcontext() if compute is torch.float32 else torch.autocast(device.type, dtype=compute)
     exact = (
         torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
         if device.type == "cuda"
         else nullcontext()
     )
-    with torch.inference_mode(), exact, autocast:
+    with exact, autocast:
         yield
 
 

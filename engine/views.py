@@ -92,13 +92,17 @@ def apply_view(view: str, activation: Tensor, layout: TapLayout, dtype: torch.dt
         return _pooled(activation, layout).to(dtype)
     if view == "cls":
         return activation[:, 0].to(dtype, copy=True, memory_format=torch.contiguous_format)
-    batch = activation.shape[0]
+    return spatial(activation, layout).to(dtype, copy=True, memory_format=torch.contiguous_format)
+
+
+def spatial(activation: Tensor, layout: TapLayout) -> Tensor:
+    """A raw activation as (B, H, W, C), prefix tokens left out; shares its memory."""
     if layout.kind == "nchw":
-        activation = activation.permute(0, 2, 3, 1)
-    elif layout.kind == "tokens":
-        activation = activation[:, layout.prefix :]
-    copied = activation.to(dtype, copy=True, memory_format=torch.contiguous_format)
-    return copied.view(batch, layout.height, layout.width, layout.channels)
+        return activation.permute(0, 2, 3, 1)
+    if layout.kind == "tokens":
+        grid = (layout.height, layout.width)
+        return torch.unflatten(activation[:, layout.prefix :], 1, grid)
+    return activation[:, None, None] if layout.kind == "vector" else activation
 
 
 def _pooled(activation: Tensor, layout: TapLayout) -> Tensor:

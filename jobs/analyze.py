@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
@@ -133,7 +133,8 @@ def analyze(
         cluster: Where units are measured.
         listen: Receives progress.
     """
-    key = partials_key(store, selected, analysis, cluster.device)
+    split = selected.dataset, selected.split
+    key = partials_key(split, selected.layers, fingerprints_of(store, selected), analysis, cluster.device)
     recipe = MeasureRecipe(store.url, selected, analysis, key, cluster.threads, cluster.device)
     todo = [unit for unit in selected.units if get_partial(store, key, unit.index) is None]
     skipped = selected.samples - sum(len(unit) for unit in todo)
@@ -150,18 +151,31 @@ def analyze(
 
     run_tasks(recipe, todo, cluster, done)
     listen(Ended(f"analyze {analysis.name}"))
-    result = analysis.summarise(selected.layers, _partials(store, key, selected.units))
-    path = keep(store, selected, result, [key.name, dict(analysis.summary_dict())])
+    result, path = keep_summary(store, analysis, selected, key)
     return Analysed(result, selected, path, len(todo))
+
+
+def keep_summary(store: FeatureStore, analysis: Analysis, selected: Selected, key: ResultKey) -> tuple[Result, str]:
+    """The result of all partials under `key`, in unit order, kept in the store; and the path of its group.
+
+    Raises:
+        IncompleteError: A unit has no partial.
+    """
+    result = analysis.summarise(selected.layers, _partials(store, key, selected.units))
+    return result, keep(store, selected, result, [key.name, dict(analysis.summary_dict())])
 
 
 def keep(store: FeatureStore, selected: Selected, result: Result, identity: object) -> str:
     """Save `result` in the store under a digest of what it depends on; the path of its group."""
-    units = [(unit.start, unit.stop) for unit in selected.units]
-    digest = _digest({"identity": identity, "units": units})
-    key = ResultKey(selected.dataset, selected.split, result.name, digest)
+    key = result_key(selected, result.name, identity)
     save_result(store, key, labelled(result, selected))
     return key.path
+
+
+def result_key(selected: Selected, name: str, identity: object) -> ResultKey:
+    """Where the result of an analysis lies that depends on `identity` and on the selected units."""
+    units = [(unit.start, unit.stop) for unit in selected.units]
+    return ResultKey(selected.dataset, selected.split, name, _digest({"identity": identity, "units": units}))
 
 
 def labelled(result: Result, selected: Selected) -> xarray.Dataset:
@@ -211,22 +225,34 @@ def analysis_device(device: str, address: str) -> str:
 
 def features_identity(store: FeatureStore, selected: Selected) -> dict[str, Any]:
     """Which features, and how they were made: part of the identity of all that is computed from them."""
+    return _identity(selected.layers, fingerprints_of(store, selected))
+
+
+def fingerprints_of(store: FeatureStore, selected: Selected) -> dict[str, Mapping[str, Any]]:
+    """Path of each group that the layers lie in -> what the store has frozen for it."""
     groups = {group.path: group for group in map(selected.group, selected.layers)}
-    return {
-        "layers": [[layer.backbone, layer.tap] for layer in selected.layers],
-        "fingerprints": {path: dict(store.fingerprint(group)) for path, group in groups.items()},
-    }
+    return {path: dict(store.fingerprint(group)) for path, group in groups.items()}
 
 
-def partials_key(store: FeatureStore, selected: Selected, analysis: Analysis, device: str) -> ResultKey:
-    """Where partials lie: data set, analysis, and a digest of the parameters and of the features' fingerprints."""
+def partials_key(
+    split: tuple[str, str],
+    layers: Sequence[Layer],
+    fingerprints: Mapping[str, Mapping[str, Any]],
+    analysis: Analysis,
+    device: str,
+) -> ResultKey:
+    """Where partials lie: split, analysis, and a digest of the parameters and of the features' fingerprints."""
     identity = {
         "analysis": analysis.name,
         "device": device,  # a GPU sums in another order
         "parameters": dict(analysis.as_dict()),
-        **features_identity(store, selected),
+        **_identity(layers, fingerprints),
     }
-    return ResultKey(selected.dataset, selected.split, analysis.name, _digest(identity))
+    return ResultKey(*split, analysis.name, _digest(identity))
+
+
+def _identity(layers: Sequence[Layer], fingerprints: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    return {"layers": [[layer.backbone, layer.tap] for layer in layers], "fingerprints": dict(fingerprints)}
 
 
 @dataclass(frozen=True)
@@ -267,7 +293,7 @@ class MeasureWorker:
             return to_device(values if len(rows) == len(values) else values[rows], self.recipe.device)
 
         with threadpool_limits(self.recipe.threads):
-            partial = self.recipe.analysis.measure(selected.layers, read, len(rows))
+            partial = self.recipe.analysis.measure(selected.layers, read, rows)
         put_partial(self.store, self.recipe.key, task.index, partial)
         return len(rows)
 

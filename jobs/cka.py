@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cvbench.engine.analyses.base import Layer
+from cvbench.engine.analyses.base import Layer, Result
 from cvbench.engine.analyses.cka import MinibatchCka, choose_batch
 from cvbench.engine.analyses.cka_full import full_cka
 from cvbench.engine.analyses.cka_result import cka_json, cka_rows
 from cvbench.errors import UnknownNameError, UsageError
 from cvbench.jobs.analyze import Analysed, Selected, Selection, analyze, features_identity, keep, readable_rows, select
 from cvbench.jobs.executor import Cluster
+from cvbench.jobs.figures.cka import cka_heatmaps
 from cvbench.jobs.progress import Listener, silent
 from cvbench.jobs.request import absolute
+from cvbench.jobs.section import Section, TidyRow
+from cvbench.jobs.sections import bootstrap_options, selection_options, tidy_row
 from cvbench.storage.features import FeatureStore
 
-__all__ = ["ESTIMATORS", "CkaOptions", "cka", "cka_json", "cka_rows"]
+__all__ = ["ESTIMATORS", "SECTION", "CkaOptions", "cka", "cka_json", "cka_rows"]
 
 ESTIMATORS = ("minibatch", "debiased", "biased")
 
@@ -80,3 +84,62 @@ def _full(store: FeatureStore, selected: Selected, options: CkaOptions) -> Analy
     result = full_cka(selected.layers, read_rows, len(positions), estimator=options.estimator)  # type: ignore[arg-type]
     path = keep(store, selected, result, [options.estimator, features_identity(store, selected)])
     return Analysed(result, selected, path, len(selected.units))
+
+
+def tidy_rows(result: Result) -> Iterator[TidyRow]:
+    """The summary numbers, then every pair of layers once."""
+    yield from headline_rows(result)
+    for row in cka_rows(result):
+        first, second = row["backbone_a"], row["backbone_b"]
+        backbone = first if first == second else f"{first} vs {second}"
+        factor = f"{row['tap_a']} vs {row['tap_b']}"
+        yield _row(result, backbone, "linear CKA", factor, row)
+
+
+def headline_rows(result: Result) -> Iterator[TidyRow]:
+    """Means within each backbone, of its first against its last quarter, and across each pair of backbones."""
+    names = list(dict.fromkeys(layer["backbone"] for layer in result.attrs["layers"]))
+    meaning = {}  # the summary's own names hold those of the backbones
+    for name in names:
+        meaning[f"mean of different layers, {name}"] = (name, "mean of different layers")
+        meaning[f"first quarter against last quarter, {name}"] = (name, "first quarter against last quarter")
+        for other in names:
+            meaning[f"mean, {name} against {other}"] = (f"{name} vs {other}", "mean over all pairs of layers")
+    for entry in result.attrs["summary"]:
+        backbone, factor = meaning[entry["name"]]
+        yield _row(result, backbone, "mean linear CKA", factor, entry, value="value")
+
+
+def _row(
+    result: Result, backbone: str, metric: str, factor: str, numbers: dict[str, Any], value: str = "cka"
+) -> TidyRow:
+    attrs = result.attrs
+    unused = attrs.get("samples_in_units", attrs["samples"]) - attrs["samples"]
+    estimate = (numbers[value], numbers["low"], numbers["high"])
+    return tidy_row(result, backbone, metric, factor, estimate, attrs["batches"], unused)
+
+
+def _command(result: Result) -> list[str]:
+    attrs = result.attrs
+    batch = ["--cka-batch", str(attrs["batch_size"])] if attrs["estimator"] == "minibatch" else []
+    how = ["--view", attrs["view"], "--estimator", attrs["estimator"], *batch]
+    return ["analyze", "cka", *selection_options(result), *how, *bootstrap_options(result)]
+
+
+SECTION = Section(
+    analysis="cka",
+    title="Layerwise similarity: linear CKA",
+    about=(
+        "Linear centred kernel alignment compares two layers by how alike they arrange the same images: 1 means the "
+        "same up to rotation and scale, 0 unrelated. Each panel has the layers of one backbone against those of "
+        "another or the same one, the first layer at the bottom left; bright squares on the diagonal are stages of "
+        "layers that change little, and a bright corner far from it says that early and late layers still agree. "
+        "Intervals are a bootstrap over batches, which n counts; the samples left out are unreadable or filled no "
+        "batch. Source: Kornblith et al. 2019; minibatch estimator with the unbiased HSIC of Song et al. 2012 as in "
+        "Nguyen et al. 2021."
+    ),
+    rows=tidy_rows,
+    options=_command,
+    figure=cka_heatmaps,
+    headline=headline_rows,
+)

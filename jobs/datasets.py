@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cvbench.errors import DataUnavailableError, DecodeError, IntegrityError
 from cvbench.storage.datasets import (
@@ -22,7 +23,9 @@ from cvbench.storage.datasets import (
     open_listed,
 )
 from cvbench.storage.datasets.files import ABSENT, FileDataset
+from cvbench.storage.datasets.parquet_files import ParquetDataset
 from cvbench.storage.datasets.pixels import PixelDataset
+from cvbench.storage.datasets.wds import TarDataset
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,13 @@ def list_datasets(data_root: str | Path | None = None) -> list[Description]:
     return [describe_dataset(name, data_root) for name in dataset_names()]
 
 
+def list_groups() -> dict[str, tuple[str, ...]]:
+    """Group of data sets, such as "@robustness" -> its members."""
+    from cvbench.storage.datasets.groups import GROUPS
+
+    return dict(GROUPS)
+
+
 def describe_dataset(spec: str, data_root: str | Path | None = None) -> Description:
     """What the registry knows of `spec`, and where its files are."""
     found = locate(spec, data_root=data_root)
@@ -150,6 +160,14 @@ def _check_counts(dataset: Dataset, info: DatasetInfo) -> Iterator[Problem]:
         yield Problem("count", dataset.split, f"{len(dataset):,} images, {expected:,} were published")
     if info.classes is not None and len(dataset.classes) != info.classes:
         yield Problem("classes", dataset.split, f"{len(dataset.classes)} classes, {info.classes} were published")
+    elif info.classes is not None and len(without := _without_image(dataset)):
+        first = dataset.classes[without[0]]
+        yield Problem("classes", dataset.split, f"{len(without)} classes have no image, first {first}")
+
+
+def _without_image(dataset: Dataset) -> NDArray[np.int64]:
+    """Labels that no sample has."""
+    return np.setdiff1d(np.arange(len(dataset.classes)), dataset.labels)
 
 
 def _check_files(dataset: Dataset) -> Iterator[Problem]:
@@ -171,7 +189,9 @@ def _present(dataset: Dataset) -> list[int]:
 def _bytes(dataset: Dataset) -> int:
     if isinstance(dataset, FileDataset):
         return int(dataset.sizes.clip(min=0).sum())
-    return dataset.pixels.nbytes if isinstance(dataset, PixelDataset) else 0
+    if isinstance(dataset, PixelDataset):
+        return dataset.pixels.nbytes
+    return dataset.nbytes if isinstance(dataset, TarDataset | ParquetDataset) else 0
 
 
 def _decode_all(dataset: Dataset, indices: Sequence[int], threads: int) -> list[Problem]:

@@ -14,6 +14,8 @@ from cvbench import __version__
 from cvbench.errors import FingerprintMismatchError, IncompleteError, UsageError
 from cvbench.jobs.executor import Cluster, run_tasks
 from cvbench.jobs.extract_worker import ExtractRecipe, UnitReceipt, UnitTask
+from cvbench.jobs.live import VIEW as MAPS
+from cvbench.jobs.live import LiveTask, live_pending, live_tasks, summarise_live
 from cvbench.jobs.progress import Advanced, Ended, Listener, Note, Started, silent
 from cvbench.jobs.request import CPU_BATCH, ExtractOptions, arrays_of, descriptions_of, frozen_split, resolved, units_of
 
@@ -37,6 +39,7 @@ class ExtractReport:
     nonfinite: dict[str, int]
     seconds: dict[str, float] = field(default_factory=dict)
     layers: int = 0
+    results: tuple[str, ...] = ()  # paths of what was measured live
 
 
 def extract(options: ExtractOptions, cluster: Cluster, listen: Listener = silent) -> ExtractReport:
@@ -48,25 +51,34 @@ def extract(options: ExtractOptions, cluster: Cluster, listen: Listener = silent
         ResourceError: The bytes do not fit the disk or `max_bytes`.
         IncompleteError: Some unit could not be computed, or too many samples are unreadable.
     """
-    job = prepare(options, cluster)
+    return run_units(prepare(options, cluster), cluster, "extract", listen)
+
+
+def run_units(job: UnitJob, cluster: Cluster, name: str, listen: Listener = silent) -> ExtractReport:
+    """Compute the missing units of a job and check that nothing is left; `name` is what a listener is told.
+
+    Raises:
+        IncompleteError: As for `extract`.
+    """
     tasks = job.tasks()
     waiting = sum(len(task.unit) for task in tasks)
-    listen(Started("extract", job.title, job.samples, len(tasks), job.samples - waiting))
+    listen(Started(name, job.title, job.samples, len(tasks), job.samples - waiting))
     for note in job.notes:
         listen(Note(note))
     receipts: list[UnitReceipt] = []
 
     def done(task: UnitTask, receipt: UnitReceipt) -> None:
         receipts.append(receipt)
-        listen(Advanced("extract", receipt.unit, receipt.samples, len(receipt.bad), dict(receipt.seconds)))
+        listen(Advanced(name, receipt.unit, receipt.samples, len(receipt.bad), dict(receipt.seconds)))
 
     run_tasks(job.recipe, tasks, cluster, done)
-    listen(Ended("extract"))
-    return job.report(receipts)
+    listen(Ended(name))
+    report = job.report(receipts)
+    return replace(report, results=tuple(found.path for found in summarise_live(job.store, job.live, job.live_units)))
 
 
 @dataclass
-class _Job:
+class UnitJob:
     """One data set through all backbones: opened, resolved and declared, nothing computed yet."""
 
     options: ExtractOptions
@@ -75,6 +87,7 @@ class _Job:
     groups: dict[GroupKey, list[ArraySpec]]
     recipe: ExtractRecipe
     notes: list[str]
+    live: tuple[LiveTask, ...] = ()
 
     @property
     def title(self) -> str:
@@ -85,8 +98,14 @@ class _Job:
         return units_of(self.options, self.split.n, self.split.unit, group.view)
 
     @property
+    def live_units(self) -> list[Unit]:
+        """The units that live analyses shall cover: as `pooled`, maps or not."""
+        return units_of(self.options, self.split.n, self.split.unit, "pooled") if self.live else []
+
+    @property
     def samples(self) -> int:
-        return max(sum(len(unit) for unit in self.units(group)) for group in self.groups)
+        covered = [self.units(group) for group in self.groups] + [self.live_units]
+        return max(sum(len(unit) for unit in units) for units in covered)
 
     def tasks(self) -> list[UnitTask]:
         """What is missing, by unit."""
@@ -94,7 +113,8 @@ class _Job:
         for group, pending in _pending(self.store, self.groups, self.split, self.options).items():
             for unit, taps in pending.items():
                 work.setdefault(unit, []).append((group, tuple(taps)))
-        return [UnitTask(unit, tuple(groups)) for unit, groups in sorted(work.items(), key=lambda item: item[0])]
+        live = live_pending(self.store, self.live, self.live_units)
+        return [UnitTask(unit, tuple(work.get(unit, ())), live.get(unit, ())) for unit in sorted({*work, *live})]
 
     def report(self, receipts: Sequence[UnitReceipt]) -> ExtractReport:
         """Check that every unit is committed and that few enough samples were unreadable."""
@@ -132,13 +152,12 @@ class _Job:
         )
 
 
-def prepare(options: ExtractOptions, cluster: Cluster) -> _Job:
+def prepare(options: ExtractOptions, cluster: Cluster) -> UnitJob:
     """Open the data set, load and digest the weights, declare the arrays; compute nothing.
 
     Whatever refuses the run (names, fingerprints, space) does so before the first write into a split.
     """
     from cvbench.engine.backbones import load_backbone
-    from cvbench.jobs.plan import check_space, plan_layers
     from cvbench.storage.datasets import open_dataset
     from cvbench.storage.features import FeatureStore
 
@@ -149,19 +168,46 @@ def prepare(options: ExtractOptions, cluster: Cluster) -> _Job:
     declared = {description.spec.key: arrays_of(description, options) for description in described}
     backbones = {spec.key: load_backbone(spec, device="cpu", precision=options.precision) for spec in specs}
     store = FeatureStore.open(options.store, mode="a")
-    split = _split_info(store, dataset, options, cluster, described)
+    split = split_info(store, dataset, options, cluster, described)
     groups = {_group(split, name, view): arrays for name in backbones for view, arrays in declared[name].items()}
     fingerprints = {
-        group: _fingerprint(split, backbones[group.backbone], group.view, options, cluster.device) for group in groups
+        group: fingerprint_of(split, backbones[group.backbone], group.view, options, cluster.device) for group in groups
     }
-    for group, fingerprint in fingerprints.items():
+    live = _live(options, store, split, described, backbones, cluster.device)
+    declare_all(store, split, groups, fingerprints, options)
+    recipe = replace(recipe_of(options, dataset, split, list(backbones.values()), cluster), live=live)
+    return UnitJob(options, store, split, groups, recipe, list(rounding_notes(options, split)), live)
+
+
+def _live(
+    options: ExtractOptions,
+    store: FeatureStore,
+    split: SplitInfo,
+    described: Sequence[Description],
+    backbones: Mapping[str, Backbone],
+    device: str,
+) -> tuple[LiveTask, ...]:
+    """The live analyses; where maps are stored as well, they must have been made in the same way."""
+    from cvbench.storage.features import frozen_form
+
+    if not options.analyses:
+        return ()
+    fingerprints = {}
+    for name, backbone in backbones.items():
+        group = _group(split, name, MAPS)
+        fingerprint = fingerprint_of(split, backbone, MAPS, options, device)
         store.agree(group, fingerprint, codec=options.codec)
-    check_space(plan_layers(groups, _pending(store, groups, split, options)), options)
-    begun = store.begin(split)
-    _refuse_other_sizes(replace(options, batch_size=split.batch, unit=split.unit), begun, store.url)  # a race
-    for group, arrays in groups.items():
-        store.declare(group, fingerprints[group], arrays, codec=options.codec)
-    recipe = ExtractRecipe(
+        fingerprints[group.path] = frozen_form(fingerprint, options.codec)
+    covered = sum(len(unit) for unit in units_of(options, split.n, split.unit, "pooled"))
+    named = split.dataset, split.split
+    return live_tasks(options.analyses, described, fingerprints, named, (split.batch, covered), device)
+
+
+def recipe_of(
+    options: ExtractOptions, dataset: Dataset, split: SplitInfo, backbones: Sequence[Backbone], cluster: Cluster
+) -> ExtractRecipe:
+    """What an actor needs to compute the units of `split` with these backbones."""
+    return ExtractRecipe(
         store=options.store,
         dataset=options.dataset,
         data_root=options.data_root,
@@ -169,16 +215,34 @@ def prepare(options: ExtractOptions, cluster: Cluster) -> _Job:
         dataset_digest=dataset.digest,
         seed=split.seed,
         batch=split.batch,
-        backbones=tuple((b.spec, b.weights_digest) for b in backbones.values()),
+        backbones=tuple((b.spec, b.weights_digest) for b in backbones),
         device=cluster.device,
         precision=options.precision,
         dtype=options.dtype,
         keep_bits=options.keep_bits,
         threads=cluster.threads,
         decode_threads=options.decode_threads or _decode_threads(cluster),
-        provenance=_provenance(cluster.device),
+        provenance=_versions(cluster.device),
     )
-    return _Job(options, store, split, groups, recipe, list(_rounding_notes(options, split)))
+
+
+def declare_all(
+    store: FeatureStore,
+    split: SplitInfo,
+    groups: Mapping[GroupKey, Sequence[ArraySpec]],
+    fingerprints: Mapping[GroupKey, Mapping[str, Any]],
+    options: ExtractOptions,
+) -> None:
+    """Begin the split and declare the groups, after all of them agree with the store and the bytes fit."""
+    from cvbench.jobs.plan import check_space, plan_layers
+
+    for group, fingerprint in fingerprints.items():
+        store.agree(group, fingerprint, codec=options.codec)
+    check_space(plan_layers(groups, _pending(store, groups, split, options)), options)
+    begun = store.begin(split)
+    _refuse_other_sizes(replace(options, batch_size=split.batch, unit=split.unit), begun, store.url)  # a race
+    for group, arrays in groups.items():
+        store.declare(group, fingerprints[group], arrays, codec=options.codec)
 
 
 def _pending(
@@ -191,7 +255,7 @@ def _pending(
     }
 
 
-def _split_info(
+def split_info(
     store: FeatureStore,
     dataset: Dataset,
     options: ExtractOptions,
@@ -242,7 +306,8 @@ def _refuse_other_sizes(options: ExtractOptions, frozen: SplitInfo, url: str) ->
             )
 
 
-def _rounding_notes(options: ExtractOptions, split: SplitInfo) -> Iterator[str]:
+def rounding_notes(options: ExtractOptions, split: SplitInfo) -> Iterator[str]:
+    """What to say where whole units cover more samples than were asked for."""
     from cvbench.storage.units import plan_units
 
     for name, asked in (("--limit", options.limit), ("--maps", options.maps if "maps" in options.views else None)):
@@ -265,7 +330,7 @@ def _group(split: SplitInfo, backbone: str, view: str) -> GroupKey:
     return GroupKey(split.dataset, split.split, backbone, view)
 
 
-def _fingerprint(
+def fingerprint_of(
     split: SplitInfo, backbone: Backbone, view: str, options: ExtractOptions, device: str
 ) -> dict[str, Any]:
     """Everything that the bytes of one (dataset, backbone, view) depend on, taps apart."""
@@ -287,7 +352,7 @@ def _fingerprint(
     }
 
 
-def _provenance(device: str) -> dict[str, Any]:
+def _versions(device: str) -> dict[str, Any]:
     """Versions only: the same run gives the same record, whenever and wherever it was made."""
     from importlib.metadata import version
 

@@ -20,6 +20,7 @@ import numpy as np
 
 from cvbench.engine.views import Request
 from cvbench.errors import IntegrityError, ResourceError
+from cvbench.jobs.live import LivePass, LiveTask
 from cvbench.storage.features import BadSample, FeatureStore, GroupKey, UnitWriter
 from cvbench.storage.units import Unit
 
@@ -37,6 +38,7 @@ class UnitTask:
 
     unit: Unit
     work: tuple[tuple[GroupKey, tuple[str, ...]], ...]
+    live: tuple[str, ...] = ()  # live analyses without a partial
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,7 @@ class ExtractRecipe:
     threads: int  # of torch in this process: on a CPU those of the forward pass, on a GPU those of each resize
     decode_threads: int
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    live: tuple[LiveTask, ...] = ()
 
     def build(self) -> ExtractWorker:
         """Load data set and weights, and check that they are what the plan was made for.
@@ -109,6 +112,7 @@ class ExtractWorker:
             threads=recipe.decode_threads,
         )
         self._device_turn = threading.Lock()
+        self._live = LivePass((), recipe.threads)  # of the unit whose turn it is
         self._writing = ThreadPoolExecutor(1, thread_name_prefix="write")
 
     def run(self, task: UnitTask) -> UnitReceipt:
@@ -122,6 +126,7 @@ class ExtractWorker:
         seconds = dict.fromkeys(("decode_wait", "device", "write_wait", "commit"), 0.0)
         bad: list[BadSample] = []
         batches = self.feed.start(task.unit)
+        live = LivePass([at for at in self.recipe.live if at.analysis.name in task.live], self.recipe.threads)
         with ExitStack() as stack:
             writers = {
                 group: stack.enter_context(self.store.writer(group, taps, task.unit)) for group, taps in task.work
@@ -129,11 +134,12 @@ class ExtractWorker:
             waiting: deque[Future[None]] = deque()
             stack.callback(_drain, waiting)  # before the writers close: none may still be written to
             with self._device_turn:
+                self._live = live
                 tick = time.perf_counter()
                 for batch in batches:
                     seconds["decode_wait"] += time.perf_counter() - tick
                     tick = time.perf_counter()
-                    outputs = self._forward(batch, task)
+                    outputs = self.forward(batch, task)
                     seconds["device"] += time.perf_counter() - tick
                     tick = time.perf_counter()
                     bad.extend(batch.bad)
@@ -146,26 +152,36 @@ class ExtractWorker:
             while waiting:
                 waiting.popleft().result()
             nonfinite = self._commit(writers, bad)
+            live.commit(self.store, task.unit)
             seconds["commit"] = time.perf_counter() - tick
         seconds["total"] = time.perf_counter() - begin
         return UnitReceipt(task.unit.index, len(task.unit), tuple(bad), nonfinite, seconds)
 
-    def _forward(self, batch: Batch, task: UnitTask) -> dict[GroupKey, dict[str, HostCopy]]:
+    def forward(self, batch: Batch, task: UnitTask) -> dict[GroupKey, dict[str, HostCopy]]:
         """One pass of every backbone that has work in this task; the copies to the host are under way on return."""
         import torch
 
         from cvbench.engine.transfer import HostCopy
 
         outputs: dict[GroupKey, dict[str, HostCopy]] = {}
-        recipe = self.recipe
+        recipe, live = self.recipe, self._live
+        live.begin(batch.offset, batch.size, [sample.row - task.unit.start - batch.offset for sample in batch.bad])
         for name, backbone in self.backbones.items():
             groups = {group.view: (group, taps) for group, taps in task.work if group.backbone == name}
-            if not groups:
+            observed = live.taps(name)
+            if not groups and not observed:
                 continue
             requests = [Request(view, tap) for view, (_, taps) in groups.items() for tap in taps]
             images = batch.images[backbone.preprocess.geometry].to(recipe.device, non_blocking=True)
             try:
-                results = backbone.run(images, requests, dtype=recipe.dtype, keep_bits=recipe.keep_bits)
+                results = backbone.run(
+                    images,
+                    requests,
+                    dtype=recipe.dtype,
+                    keep_bits=recipe.keep_bits,
+                    observed=observed,
+                    observe=live.observer(name),
+                )
             except torch.OutOfMemoryError as error:
                 raise ResourceError(
                     f"the device has not enough memory for a batch of {recipe.batch}",

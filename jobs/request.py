@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -34,6 +35,7 @@ class ExtractOptions:
         maps: How many samples the `maps` view covers (a prefix of the store order); None is all.
         limit: How many samples every view covers; None is all.
         batch_size: Images per forward pass; None is "auto", calibrated once and frozen in the store.
+        analyses: Measured live, on every layer's whole maps, which are not stored; see `jobs.live`.
         max_unreadable: Share of unreadable samples above which the run counts as incomplete.
     """
 
@@ -57,12 +59,15 @@ class ExtractOptions:
     decoder: Literal["fast", "pil"] = "fast"
     seed: int = 0
     decode_threads: int | None = None
+    analyses: tuple[str, ...] = ()
     max_unreadable: float = 0.01
     max_bytes: int | None = None
 
 
 def resolved(options: ExtractOptions) -> ExtractOptions:
     """Absolute paths, so that actors with another working directory mean the same files; and early checks."""
+    from cvbench.storage.datasets import absolute_spec
+
     for view in options.views:
         if view not in VIEWS:
             raise UnknownNameError.among("view", view, VIEWS, fix=f"views: {', '.join(VIEWS)}")
@@ -70,17 +75,23 @@ def resolved(options: ExtractOptions) -> ExtractOptions:
         raise UsageError(f"--limit {options.limit} leaves no sample", fix="give a positive number")
     if not options.backbones:
         raise UsageError("no backbone given", fix="--backbone convnext-base --backbone vit-base-16")
-    dataset = options.dataset
-    if dataset.startswith("folder:"):
-        path = Path(dataset.removeprefix("folder:")).expanduser()
-        root = Path(options.data_root).expanduser() if options.data_root else Path()
-        dataset = f"folder:{(root / path).resolve()}"
     return replace(
         options,
-        dataset=dataset,
+        dataset=absolute_spec(options.dataset, data_root=options.data_root),
         store=absolute(options.store),
         data_root=str(Path(options.data_root).expanduser().resolve()) if options.data_root else None,
     )
+
+
+def datasets_of(specs: Iterable[str]) -> list[str]:
+    """The data sets asked for: groups such as "@robustness" replaced by their members, each once.
+
+    Raises:
+        UnknownNameError: There is no such group.
+    """
+    from cvbench.storage.datasets.groups import expand
+
+    return expand(specs)
 
 
 def absolute(store: str) -> str:
@@ -93,16 +104,12 @@ def specs_of(options: ExtractOptions) -> list[BackboneSpec]:
 
     Raises:
         UnknownNameError: No such model; or weights for a backbone that is not asked for.
+        UsageError: A backbone twice, or two weights for the same.
     """
     from cvbench.engine.backbones import resolve_spec
 
-    default, own = "pretrained", {}
-    for entry in options.weights:
-        name, equals, file = entry.partition("=")
-        if equals:
-            own[name] = file
-        else:
-            default = entry
+    own = weights_of(options.weights)
+    default = own.pop("", "pretrained")
     for name in own:
         if name not in options.backbones:
             raise UnknownNameError.among("backbone in --weights", name, options.backbones)
@@ -120,6 +127,29 @@ def specs_of(options: ExtractOptions) -> list[BackboneSpec]:
     if twice:
         raise UsageError(f"backbone {twice[0]} is given twice", fix="name each backbone once")
     return specs
+
+
+def weights_of(entries: Iterable[str]) -> dict[str, str]:
+    """Backbone -> its weights, from entries such as "test_vit=FILE"; "" for those of all others.
+
+    Raises:
+        UsageError: Two for the same backbone, or two for all others.
+
+    >>> weights_of(["random", "test_vit=own.safetensors"])
+    {'': 'random', 'test_vit': 'own.safetensors'}
+    """
+    found: dict[str, str] = {}
+    for entry in entries:
+        name, equals, file = entry.partition("=")
+        if not equals or "/" in name:  # a path may hold an equals sign; a backbone's name holds no slash
+            name, file = "", entry
+        if name in found:
+            raise UsageError(
+                f"{name or 'every backbone'} is given two weights: {found[name]} and {file}",
+                fix="--weights FILE once for all, --weights BACKBONE=FILE for single ones",
+            )
+        found[name] = file
+    return found
 
 
 def descriptions_of(options: ExtractOptions) -> list[Description]:

@@ -51,6 +51,7 @@ class Section:
         options: What follows `cvbench` in the command that makes this result again, without `--store`.
         figure: Draws it; None if a table says all.
         headline: The few rows that the report's table shows; None: all of `rows`.
+        overview: Draws several results of the analysis beside each other; no file if there is nothing to compare.
     """
 
     analysis: str
@@ -60,3 +61,4 @@ class Section:
     options: Callable[[Result], list[str]]
     figure: Draw | None = None
     headline: Callable[[Result], Iterator[TidyRow]] | None = None
+    overview: Callable[[Sequence[Result], Path, Sequence[str]], list[Path]] | None = None

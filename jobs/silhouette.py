@@ -2,50 +2,72 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Layer
-from cvbench.engine.analyses.silhouette import Samples, SilhouetteOptions
+from cvbench.engine.analyses.silhouette import SilhouetteOptions, check_labels
 from cvbench.engine.analyses.silhouette import silhouette as score
+from cvbench.engine.analyses.silhouette_pairs import difference_rows
 from cvbench.engine.analyses.silhouette_result import silhouette_json, silhouette_rows
 from cvbench.engine.array import Array, to_device
-from cvbench.errors import UsageError
-from cvbench.jobs.analyze import Analysed, Selected, Selection, features_identity, keep, readable_rows, select
+from cvbench.jobs.analyze import Analysed, Selection, features_identity, keep, select
+from cvbench.jobs.executor import Cluster
+from cvbench.jobs.matrix import Matrices
 from cvbench.jobs.progress import Advanced, Ended, Listener, Note, Started, silent
 from cvbench.jobs.request import absolute
-from cvbench.jobs.sizes import human
-from cvbench.storage.features import FeatureLayer, FeatureStore
+from cvbench.jobs.tsne import kept_map
+from cvbench.jobs.whole import dask_scheduler, principal_scores
+from cvbench.storage.features import FeatureStore
 
-__all__ = ["SilhouetteOptions", "comparison_notes", "silhouette", "table_json", "table_rows"]
+__all__ = [
+    "SilhouetteOptions",
+    "comparison_notes",
+    "silhouette",
+    "table_differences",
+    "table_json",
+    "table_rows",
+]
+
+HERE = Cluster(address="none")
 
 
 def silhouette(
-    selections: Sequence[Selection], options: SilhouetteOptions, device: str = "cpu", listen: Listener = silent
+    selections: Sequence[Selection],
+    options: SilhouetteOptions,
+    device: str = "cpu",
+    listen: Listener = silent,
+    *,
+    spaces: Sequence[str] = (),
+    cluster: Cluster = HERE,
 ) -> list[Analysed]:
-    """The silhouette of the selected layers of each data set; every result is kept in the store.
+    """The silhouette of the selected layers of each data set in each space; every result is kept in the store.
 
-    Memory: the largest layer as it is stored, said in a note before it is read, and what `silhouette_samples` says.
+    Memory: the largest layer as it is stored, said in a note before it is read, and what `silhouette_samples` says. The
+    principal components of "pca50" are found without holding the layer (see `cvbench.jobs.whole`).
 
     Args:
         selections: One per data set, of one store.
         options: How to score.
         device: "cpu" (NumPy) or "cuda" (CuPy).
         listen: Receives progress.
+        spaces: Of `SPACES`, one result each; empty: that of `options`.
+        cluster: Where principal components are computed.
 
     Raises:
-        UsageError: A view that is no matrix; labels, classes or a sample for which it is not defined.
+        UsageError: A view that is no matrix; labels, classes or a sample for which it is not defined; no t-SNE map.
         IntegrityError: A layer with values that are not finite.
     """
     url = absolute(selections[0].store)
+    every = [replace(options, space=space) for space in spaces] or [options]
     reader = FeatureStore.open(url)  # for reading: an analysis never makes a store
     found = [select(reader, replace(selection, store=url)) for selection in selections]  # all, before any is scored
     store = FeatureStore.open(url, mode="a")
-    return [_one(store, selected, options, device, listen) for selected in found]
+    opened = [Matrices(store, selected) for selected in found]
+    return [_one(matrices, each, device, cluster, listen) for matrices in opened for each in every]
 
 
 def table_rows(outcomes: Sequence[Analysed]) -> Iterator[dict[str, Any]]:
@@ -53,6 +75,14 @@ def table_rows(outcomes: Sequence[Analysed]) -> Iterator[dict[str, Any]]:
     for outcome in outcomes:
         selected = outcome.selected
         for row in silhouette_rows(outcome.result):
+            yield {"dataset": selected.dataset, "split": selected.split, "view": selected.view, **row}
+
+
+def table_differences(outcomes: Sequence[Analysed]) -> Iterator[dict[str, Any]]:
+    """One flat row per data set, pair of backbones, metric and kind of interval."""
+    for outcome in outcomes:
+        selected = outcome.selected
+        for row in difference_rows(outcome.result):
             yield {"dataset": selected.dataset, "split": selected.split, "view": selected.view, **row}
 
 
@@ -66,62 +96,72 @@ def table_json(outcomes: Sequence[Analysed]) -> dict[str, Any]:
     ]
     keys = ("sample", "resamples", "confidence", "seed", "interval")
     attrs = outcomes[0].result.attrs
-    return {"results": rows, **{key: attrs[key] for key in keys}, "notes": comparison_notes(outcomes)}
+    return {
+        "results": rows,
+        "differences": list(table_differences(outcomes)),
+        **{key: attrs[key] for key in keys},
+        "notes": comparison_notes(outcomes),
+    }
 
 
 def comparison_notes(outcomes: Sequence[Analysed]) -> list[str]:
     """What a reader must know before comparing the rows."""
     notes = [f"{outcome.selected.dataset}: {note}" for outcome in outcomes for note in outcome.result.attrs["notes"]]
+    notes = list(dict.fromkeys(notes))  # each space has the same of the labels
     sizes = {outcome.selected.dataset: float(np.median(outcome.result.data["members"][1])) for outcome in outcomes}
     if sizes and max(sizes.values()) > 1.5 * min(sizes.values()):
         shown = ", ".join(f"{name} {size:g}" for name, size in sizes.items())
         notes.append(f"samples per class differ ({shown}, medians): compare layers within a data set, not across")
+    for dataset in sizes:
+        own = [outcome.result for outcome in outcomes if outcome.selected.dataset == dataset]
+        orders = {tuple(np.argsort(-result.data["micro"][1][:, 0], kind="stable")) for result in own}
+        if len(orders) > 1:
+            named = ", ".join(result.attrs["space"] for result in own)
+            notes.append(f"{dataset}: the order of the layers depends on the space ({named})")
+    if any(outcome.result.attrs["space_option"] == "tsne" for outcome in outcomes):
+        notes.append("t-SNE can make clusters look more apart than they are: its silhouette is of the picture")
+        if any("cosine" in outcome.result.attrs["metrics"] for outcome in outcomes):
+            notes.append("the cosine on a t-SNE map depends on where its centre lies: read the Euclidean one")
     return notes
 
 
-def _one(
-    store: FeatureStore, selected: Selected, options: SilhouetteOptions, device: str, listen: Listener
-) -> Analysed:
-    features = {layer: store.layer(selected.group(layer), layer.tap) for layer in selected.layers}
-    _check_matrices(features, selected)
-    kept = [(unit, readable_rows(features.values(), unit)) for unit in selected.units]
-    positions = np.concatenate([unit.start + rows for unit, rows in kept])
-    info = store.split(selected.dataset, selected.split)
-    where = f"{selected.dataset}/{selected.split}"
-    samples = Samples(where, positions, info.labels[positions], info.classes)
-    size = max(layer.shape[1] * layer.dtype.itemsize for layer in features.values()) * len(positions)
-    job = "analyze silhouette"
-    listen(Started(job, where, len(positions) * len(features), len(features), 0))
-    listen(Note(f"{where}: a layer of {len(positions)} samples is held in memory as one array, at most {human(size)}"))
-    if selected.left_out:
-        listen(Note(f"{selected.left_out} units are left out: not all layers have them"))
-
-    def read(layer: Layer) -> Array:
-        values: NDArray[Any] = np.empty((len(positions), *features[layer].shape[1:]), features[layer].dtype)
-        at = 0
-        for unit, rows in kept:
-            values[at : at + len(rows)] = features[layer].read_unit(unit)[rows]
-            at += len(rows)
-        return to_device(values, device)
+def _one(matrices: Matrices, options: SilhouetteOptions, device: str, cluster: Cluster, listen: Listener) -> Analysed:
+    store, selected, samples = matrices.store, matrices.selected, matrices.samples
+    check_labels(samples, selected.layers)
+    read, used = _reader(matrices, options, device, cluster, listen)
+    n, job = len(samples.positions), "analyze silhouette"
+    listen(Started(job, f"{matrices.where}, {options.space}", n * len(selected.layers), len(selected.layers), 0))
+    for note in matrices.notes:
+        listen(Note(note))
 
     def scored(layer: Layer) -> None:
-        listen(Advanced(job, selected.layers.index(layer), len(positions)))
+        listen(Advanced(job, selected.layers.index(layer), n))
 
     result = score(selected.layers, read, samples, options, scored)
     listen(Ended(job))
-    return Analysed(result, selected, keep(store, selected, result, _identity(store, selected, options, device)), 0)
-
-
-def _identity(store: FeatureStore, selected: Selected, options: SilhouetteOptions, device: str) -> dict[str, Any]:
     # A GPU sums in another order.
-    return {"options": options.as_dict(), "device": device, **features_identity(store, selected)}
+    identity = {"options": options.as_dict(), "device": device, **used, **features_identity(store, selected)}
+    return Analysed(result, selected, keep(store, selected, result, identity), 0)
 
 
-def _check_matrices(features: dict[Layer, FeatureLayer], selected: Selected) -> None:
-    for layer, stored in features.items():
-        if len(stored.shape) != 2:
-            raise UsageError(
-                f"{layer} of {selected.dataset}/{selected.split} is a map per sample, the silhouette needs a vector",
-                where=f"view {selected.view}",
-                fix="--view head or --view pooled",
-            )
+def _reader(
+    matrices: Matrices, options: SilhouetteOptions, device: str, cluster: Cluster, listen: Listener
+) -> tuple[Callable[[Layer], Array], dict[str, Any]]:
+    """How a layer is read in the space wanted, and what else that depends on."""
+    if options.space == "pca50":
+
+        def components(layer: Layer) -> Array:
+            with dask_scheduler(cluster) as scheduler:
+                scores, _ = principal_scores(matrices.lazy(layer), 50, standardise=True, scheduler=scheduler)
+            return to_device(scores, device)
+
+        return components, {}
+    if options.space == "tsne":
+        maps = kept_map(matrices, options.seed, listen)
+        points = maps.data["map"][1]
+
+        def mapped(layer: Layer) -> Array:
+            return to_device(points[matrices.selected.layers.index(layer)], device)
+
+        return mapped, {"map": maps.attrs["backend"], "version": maps.attrs["backend_version"]}
+    return lambda layer: matrices.read(layer, device), {}

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from cvbench.engine.analyses.base import Result
-from cvbench.engine.analyses.spectra import Spectra, check_grid
+from cvbench.engine.analyses.grid import check_grid
+from cvbench.engine.analyses.spectra import WANTS, Spectra
 from cvbench.jobs.analyze import Analysed, Selection, analyze, select
 from cvbench.jobs.executor import Cluster
 from cvbench.jobs.progress import Listener, silent
 from cvbench.jobs.request import absolute
+from cvbench.jobs.samples import input_sizes
+from cvbench.jobs.section import Section, TidyRow
+from cvbench.jobs.sections import bootstrap_options, end_layers, selection_options, tidy_row
 from cvbench.storage.features import FeatureStore
 
 VIEW = "maps"
@@ -39,8 +44,9 @@ def spectra(selection: Selection, options: SpectraOptions, cluster: Cluster, lis
     opened = FeatureStore.open(selection.store)  # for reading: an analysis never makes a store
     selected = select(opened, selection)
     for layer in selected.layers:
-        check_grid(layer, opened.encoding(selected.group(layer), layer.tap).shape)
-    analysis = Spectra(resamples=options.resamples, seed=options.seed)
+        check_grid(layer, opened.encoding(selected.group(layer), layer.tap).shape, WANTS)
+    inputs = tuple(input_sizes(opened, selected).items())
+    analysis = Spectra(inputs, resamples=options.resamples, seed=options.seed)
     return analyze(analysis, FeatureStore.open(selection.store, mode="a"), selected, cluster, listen)
 
 
@@ -58,8 +64,16 @@ def spectra_json(result: Result, dataset: str) -> dict[str, Any]:
         layers.append(
             {
                 **layer,
-                "radial": {"frequency": axis[:length], **_estimates(result, "radial", i, length)},
-                "diagonal": {"frequency": axis[:reach], **_estimates(result, "diagonal", i, reach)},
+                "radial": {
+                    "frequency": axis[:length],
+                    "cycles_per_pixel": _numbers(result, "cycles_per_pixel", i)[:length],
+                    **_estimates(result, "radial", i, length),
+                },
+                "diagonal": {
+                    "frequency": axis[:reach],
+                    "notebook_frequency": _numbers(result, "notebook_frequency", i)[:reach],
+                    **_estimates(result, "diagonal", i, reach),
+                },
                 "profile": _estimates(result, "profile", i),
                 "measures": list(_measures(result, i)),
             }
@@ -103,3 +117,89 @@ def _estimates(result: Result, name: str, layer: int, length: int | None = None)
 
 def _numbers(result: Result, name: str, layer: int) -> list[float | None]:
     return [value if math.isfinite(value) else None for value in result.data[name][1][layer].tolist()]
+
+
+QUANTITIES = {
+    "radial": "relative log amplitude (nat)",
+    "diagonal": "relative log amplitude on the half-diagonal (nat)",
+    "profile": "relative log amplitude on the common axis (nat)",
+    "share_above_0.25": "energy share above 0.25 π",
+    "share_above_0.5": "energy share above 0.5 π",
+    "dc_share": "energy share of DC",
+    "centroid": "mean radial frequency (π)",
+    "corners": "relative log amplitude of the corners (nat)",
+    "slope": "slope of log amplitude over log frequency",
+    "variance": "spatial variance of a channel",
+}
+
+
+def tidy_rows(result: Result) -> Iterator[TidyRow]:
+    """Every layer's curves and measures."""
+    for row in spectra_rows(result):
+        at = "" if row["frequency"] is None else f" at {row['frequency']:.4f} π"
+        yield _row(result, row, f"{row['tap']}{at}")
+    yield from difference_rows(result)
+
+
+def difference_rows(result: Result) -> Iterator[TidyRow]:
+    """One backbone less another, at their deepest layers of one grid."""
+    for row in result.attrs["differences"]:
+        factor = f"{row['tap_a']} less {row['tap_b']}"
+        metric = f"difference of {QUANTITIES[row['measure']]}"
+        pair = f"{row['backbone_a']} vs {row['backbone_b']}"
+        estimate = (row["value"], row["low"], row["high"])
+        yield tidy_row(result, pair, metric, factor, estimate, result.attrs["samples"], 0)
+
+
+def headline_rows(result: Result) -> Iterator[TidyRow]:
+    """Energy above half the Nyquist frequency, and the top of the common axis, of first and last layers."""
+    layers, top = result.attrs["layers"], result.coords["frequency"][-1]
+    ends = {(layers[i]["backbone"], layers[i]["tap"]) for i in end_layers(result)}
+    rows = [row for row in spectra_rows(result) if (row["backbone"], row["tap"]) in ends]
+    for row in rows:
+        if row["quantity"] == "share_above_0.5":
+            yield _row(result, row, row["tap"])
+    for row in rows:
+        if row["quantity"] == "profile" and row["frequency"] == top:
+            yield _row(result, row, f"{row['tap']} at {top:.4f} π")
+    yield from (row for row in difference_rows(result) if QUANTITIES["share_above_0.5"] in row.metric)
+
+
+def _row(result: Result, row: dict[str, Any], factor: str) -> TidyRow:
+    attrs = result.attrs
+    undefined = row["n_undefined"]
+    unreadable = attrs.get("samples_in_units", attrs["samples"]) - attrs["samples"]
+    metric = QUANTITIES.get(row["quantity"], row["quantity"].replace("_", " "))
+    estimate = (row["value"], row["low"], row["high"])
+    return tidy_row(
+        result, row["backbone"], metric, factor, estimate, attrs["samples"] - undefined, unreadable + undefined
+    )
+
+
+def _command(result: Result) -> list[str]:
+    return ["analyze", "spectra", *selection_options(result), *bootstrap_options(result)]
+
+
+def _figure(result: Result, stem: Path, formats: Sequence[str]) -> list[Path]:
+    from cvbench.jobs.figures.spectra import spectra_figure  # which needs this module
+
+    return spectra_figure(result, stem, formats)
+
+
+SECTION = Section(
+    analysis="spectra",
+    title="Fourier spectra of the feature maps",
+    about=(
+        "How much of each layer's maps is slow or fast over space. Above: amplitude by radial frequency, as a "
+        "logarithm relative to the mean of the map (DC), one curve per layer from dark (first) to bright (last); "
+        "white noise is the dashed line. In the middle the same as layer by frequency. Below: the share of energy "
+        "above half the Nyquist frequency, without DC; a layer that smooths lies below the dotted line of white "
+        "noise. Frequency 1 π is one cycle in two positions of the layer's own grid. Numbers are means over images, "
+        "which n counts, with a bootstrap over images; images left out are unreadable or constant. Source: Park and "
+        "Kim 2022, with a true radial axis."
+    ),
+    rows=tidy_rows,
+    options=_command,
+    figure=_figure,
+    headline=headline_rows,
+)

@@ -148,7 +148,7 @@ class FeatureStore:
         """
         self._writable()
         frozen = self.split(group.dataset, group.split)
-        wanted = {"format": FORMAT, "codec": codec, "fingerprint": canonical(fingerprint)}
+        wanted = frozen_form(fingerprint, codec)
         stored = self.agree(group, fingerprint, codec=codec)
         sharded = self.objects.sharded
         documents = {s.tap: array_document(s, frozen.n, frozen.unit, codec, sharded=sharded) for s in arrays}
@@ -177,7 +177,7 @@ class FeatureStore:
         """
         stored = self.ledger.get(group.fingerprint)
         if stored is not None:
-            _refuse(stored, {"format": FORMAT, "codec": codec, "fingerprint": canonical(fingerprint)}, group)
+            _refuse(stored, frozen_form(fingerprint, codec), group)
         return stored
 
     def missing(self, group: GroupKey, taps: Sequence[str], unit: Unit) -> list[str]:
@@ -317,6 +317,11 @@ def _check_root(root: bytes, url: str) -> None:
         raise IntegrityError(
             f"the store has format {version}, this cvbench reads up to {FORMAT}", where=url, fix="use a newer cvbench"
         )
+
+
+def frozen_form(fingerprint: Mapping[str, Any], codec: str) -> dict[str, Any]:
+    """What `declare` freezes for a group."""
+    return {"format": FORMAT, "codec": codec, "fingerprint": canonical(fingerprint)}
 
 
 def _refuse(stored: Mapping[str, Any], wanted: Mapping[str, Any], group: GroupKey) -> None:

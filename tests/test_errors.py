@@ -13,6 +13,7 @@ EXIT_CODES = {
     "CvbenchError": 1,
     "UsageError": 2,
     "UnknownNameError": 2,
+    "EvaluationSuspectError": 2,
     "DataUnavailableError": 3,
     "IntegrityError": 4,
     "FingerprintMismatchError": 4,

@@ -19,7 +19,7 @@ DOCUMENTS = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "ben
 
 def shown_commands() -> list[str]:
     """Each `cvbench ...` line of the README's code blocks, without its comment, and those that `make demo` runs."""
-    lines = (ROOT / "README.md").read_text().splitlines()
+    lines = re.sub(r"\\\n +", "", (ROOT / "README.md").read_text()).splitlines()
     shown = [line.strip().partition(" #")[0].strip() for line in lines if line.startswith("    cvbench ")]
     makefile = (ROOT / "Makefile").read_text().replace("\\\n", " ")
     return shown + re.findall(r"^\t\$\(BIN\)/(cvbench .+)$", makefile, flags=re.MULTILINE)

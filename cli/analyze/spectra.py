@@ -73,6 +73,12 @@ def _show_spectra(analysed: Analysed, output: str) -> None:
     shared.echo_table(["backbone", "tap", "grid", *columns], rows)
     typer.echo(f"{selected.dataset}/{selected.split}: {len(rows)} layers, {report['samples']} images")
     typer.echo(f"log amplitude is relative to DC (nat); white noise is at +{report['null_level']:.3f}, not at 0")
+    for row in report["differences"]:
+        if row["measure"] == "share_above_0.5" and row["value"] is not None:
+            ends = ", ".join(shared.number(row[key]) for key in ("low", "high"))
+            pair = f"{row['backbone_a']} {row['tap_a']} less {row['backbone_b']} {row['tap_b']}"
+            said = "" if row["resolved"] else ": not resolved"
+            typer.echo(f"{pair}: share above 0.5 pi {row['value']:+.4f} [{ends}]{said}")
     for note in report["notes"]:
         typer.echo(f"note: {note}")
     typer.echo(f"result: {analysed.path} in the store")

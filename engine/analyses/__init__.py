@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from cvbench.engine.analyses.base import Analysis, Layer, Partial, Result
 from cvbench.engine.analyses.cka import MinibatchCka
+from cvbench.engine.analyses.maps import ChannelMaps
+from cvbench.engine.analyses.similarity import Similarity
 from cvbench.engine.analyses.spectra import Spectra
 
-ANALYSES: dict[str, type[Analysis]] = {"cka": MinibatchCka, "spectra": Spectra}
+ANALYSES: dict[str, type[Analysis]] = {
+    "cka": MinibatchCka,
+    "similarity": Similarity,
+    "spectra": Spectra,
+    "maps": ChannelMaps,
+}
 
 __all__ = ["ANALYSES", "Analysis", "Layer", "Partial", "Result"]

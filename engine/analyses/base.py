@@ -18,6 +18,9 @@ from cvbench.engine.array import Array
 Partial: TypeAlias = dict[str, NDArray[np.float64]]
 """Small float64 arrays of one unit, by name."""
 
+Rows: TypeAlias = NDArray[np.int64]
+"""Positions of samples within their unit."""
+
 
 @dataclass(frozen=True, order=True)
 class Layer:
@@ -54,14 +57,14 @@ class Analysis(Protocol):
     def name(self) -> str:
         """Its key in the registry and in the store."""
 
-    def measure(self, layers: Sequence[Layer], read: Callable[[Layer], Array], n: int) -> Partial:
+    def measure(self, layers: Sequence[Layer], read: Callable[[Layer], Array], rows: Rows) -> Partial:
         """The partial of one unit.
 
         Args:
             layers: All layers, in the result's order.
-            read: Layer -> (n, ...) activations; the same samples in the same order for every layer. Called once per
-                layer, and the array is let go before the next call.
-            n: Samples of the unit, unreadable ones left out.
+            read: Layer -> (len(rows), ...) activations; the same samples in the same order for every layer. Called once
+                per layer, and the array is let go before the next call.
+            rows: Where the samples stand in their unit, ascending; unreadable ones are left out.
         """
 
     def summarise(self, layers: Sequence[Layer], partials: Iterable[Partial]) -> Result:

@@ -7,6 +7,7 @@ may fall slightly below 0 or above 1; nothing is clamped. The kernels and formul
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -14,7 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from cvbench.engine.analyses.base import Layer, Partial, Result
+from cvbench.engine.analyses.base import Layer, Partial, Result, Rows
 from cvbench.engine.analyses.cka_result import cka_result
 from cvbench.engine.array import Array, namespace, to_host
 from cvbench.engine.kernels import hsic
@@ -51,6 +52,28 @@ def choose_batch(n_unit: int, n_total: int) -> int:
     return min(32, n_unit, n_total)
 
 
+def batches_of(rows: Rows, batch: int) -> list[slice]:
+    """Where to cut the samples of a unit into CKA batches.
+
+    A batch is a run of `batch` positions of the unit, so that it is the same whoever cuts it, and whatever others lack.
+    One that has lost samples (unreadable ones, or the end of the unit) counts with those it has, since HSIC_1 is
+    unbiased for every size, if they are at least half of it and MIN_BATCH; else they are dropped.
+
+    >>> batches_of(np.array([0, 1, 2, 3, 4, 5, 7, 8, 9, 16]), 8)
+    [slice(0, 7, None)]
+
+    Args:
+        rows: Positions in the unit, ascending.
+        batch: Positions per batch.
+
+    Returns:
+        Slices of `rows`.
+    """
+    edges = np.searchsorted(rows, np.arange(0, (rows[-1] if len(rows) else 0) + batch + 1, batch))
+    least = max(MIN_BATCH, (batch + 1) // 2)
+    return [slice(int(a), int(z)) for a, z in itertools.pairwise(edges) if z - a >= least]
+
+
 class UnitHsic:
     """HSIC_1 of all pairs of layers for each batch of one unit; layers are added one by one and can be let go at once.
 
@@ -58,15 +81,27 @@ class UnitHsic:
     the first layer that makes them wider turns them into Gram matrices. Both are the same estimator.
 
     Memory: the one layer that is being added, and L * batches * b(b-1)/2 * 8 bytes: 4 bytes per Gram entry, in float64.
+
+    Args:
+        layers: How many.
+        rows: Of the samples in their unit, see `batches_of`; or their number, if none is missing.
+        batch: b.
+        threads: For the Gram matrices, see `hsic.gram`.
     """
 
-    def __init__(self, layers: int, n: int, batch: int, *, threads: int = 1) -> None:
-        self.layers, self.n, self.batch, self.threads = layers, n, batch, threads
-        self.batches = n // batch
+    def __init__(self, layers: int, rows: Rows | int, batch: int, *, threads: int = 1) -> None:
+        positions = np.arange(rows) if isinstance(rows, int) else rows
+        self.layers, self.n, self.batch, self.threads = layers, len(positions), batch, threads
+        self.cuts = batches_of(positions, batch)
         self._features: dict[int, Array] = {}
         self._packed: Array | None = None
-        self._triangle: Array | None = None
+        self._triangles: dict[int, Array] = {}  # by size of batch, where the layers are
         self._added: set[int] = set()
+
+    @property
+    def used(self) -> int:
+        """Samples that fall into a batch."""
+        return sum(cut.stop - cut.start for cut in self.cuts)
 
     def add(self, index: int, activations: Array, name: str) -> None:
         """Take layer `index`: activations (n, ...) of any float type; `name` is for the error messages.
@@ -77,7 +112,7 @@ class UnitHsic:
         if len(activations) != self.n:
             raise IntegrityError(f"{name} has {len(activations)} samples where the unit has {self.n}", where=name)
         self._added.add(index)
-        x = hsic.flatten_as_stored(activations)[: self.batches * self.batch]
+        x = hsic.flatten_as_stored(activations)
         if self._packed is None and self._width() + x.shape[1] < self.batch:
             self._require_finite(x.sum(dtype=namespace(x).float64), name)
             self._features[index] = x.copy()  # the caller may reuse its buffer
@@ -91,10 +126,9 @@ class UnitHsic:
         if len(self._added) != self.layers:
             raise UsageError(f"{len(self._added)} of {self.layers} layers were added")
         if self._packed is not None:
-            found = [hsic.hsic_packed(self._packed[i], self.batch) for i in range(self.batches)]
+            found = [hsic.hsic_packed(self._packed[i], cut.stop - cut.start) for i, cut in enumerate(self.cuts)]
         else:
-            cuts = [slice(i * self.batch, (i + 1) * self.batch) for i in range(self.batches)]
-            found = [hsic.hsic_features([self._features[i][cut] for i in range(self.layers)]) for cut in cuts]
+            found = [hsic.hsic_features([self._features[i][cut] for i in range(self.layers)]) for cut in self.cuts]
         return np.array([to_host(s) for s in found], dtype=np.float64).reshape(-1, self.layers, self.layers)
 
     def _width(self) -> int:
@@ -103,11 +137,14 @@ class UnitHsic:
     def _add_grams(self, index: int, x: Array, name: str) -> None:
         xp = namespace(x)
         if self._packed is None:
-            self._triangle = xp.asarray(hsic.triangle(self.batch))
-            self._packed = xp.empty((self.batches, self.layers, len(self._triangle)), dtype=xp.float64)
-        for i in range(self.batches):
-            k = hsic.gram(x[i * self.batch : (i + 1) * self.batch], threads=self.threads)
-            self._packed[i, index] = hsic.u_centred(k).ravel()[self._triangle]
+            size = self.batch * (self.batch - 1) // 2
+            self._packed = xp.zeros((len(self.cuts), self.layers, size), dtype=xp.float64)
+        for i, cut in enumerate(self.cuts):
+            k = hsic.gram(x[cut], threads=self.threads)
+            if len(k) not in self._triangles:
+                self._triangles[len(k)] = xp.asarray(hsic.triangle(len(k)))
+            above = hsic.u_centred(k).ravel()[self._triangles[len(k)]]
+            self._packed[i, index, : len(above)] = above  # a short batch leaves zeros, which add nothing
         self._require_finite(self._packed[:, index].sum(), name)
 
     def _require_finite(self, total: Array, name: str) -> None:
@@ -124,7 +161,7 @@ class MinibatchCka:
     """The analysis `cka`.
 
     Attributes:
-        batch: Samples per batch, b >= 4. A remainder of a unit that fills no batch is dropped and counted.
+        batch: Samples per batch, b >= 4. See `batches_of` for one that is not full.
         resamples, confidence, seed: Of the bootstrap over batches.
     """
 
@@ -142,7 +179,7 @@ class MinibatchCka:
                 why="the unbiased estimator divides by b - 3",
             )
 
-    def measure(self, layers: Sequence[Layer], read: Callable[[Layer], Array], n: int) -> Partial:
+    def measure(self, layers: Sequence[Layer], read: Callable[[Layer], Array], rows: Rows) -> Partial:
         """HSIC_1 of every pair of layers, per batch of one unit.
 
         Memory: one layer's unit as `read` gives it, and L * batches * b(b-1)/2 * 8 bytes.
@@ -153,13 +190,16 @@ class MinibatchCka:
         Raises:
             IntegrityError: a layer with values that are not finite, or of another number of samples.
         """
-        unit = UnitHsic(len(layers), n, self.batch)
-        if unit.batches:
+        unit = LiveCka(self, layers)
+        unit.begin(rows)
+        if unit.wanted:
             for index, layer in enumerate(layers):
-                unit.add(index, read(layer), str(layer))
-        found = unit.per_batch() if unit.batches else np.empty((0, len(layers), len(layers)))
-        used = unit.batches * self.batch
-        return {"hsic": found, "rows": np.array([float(used)]), "dropped": np.array([float(n - used)])}
+                unit.add(index, read(layer))
+        return unit.partial()
+
+    def live(self, layers: Sequence[Layer]) -> LiveCka:
+        """A collector for one unit; its batches must hold whole CKA batches."""
+        return LiveCka(self, layers)
 
     def summarise(self, layers: Sequence[Layer], partials: Iterable[Partial]) -> Result:
         """CKA of every pair with its bootstrap interval over batches; see `cka_result`.
@@ -183,7 +223,53 @@ class MinibatchCka:
         return cka_result(layers, batches, {**attrs, **self.summary_dict()})
 
     def as_dict(self) -> Mapping[str, Any]:
-        return {"analysis": self.name, "version": 1, "estimator": "minibatch", "kernel": "linear", "batch": self.batch}
+        return {"analysis": self.name, "version": 2, "estimator": "minibatch", "kernel": "linear", "batch": self.batch}
 
     def summary_dict(self) -> Mapping[str, Any]:
         return {"resamples": self.resamples, "confidence": self.confidence, "seed": self.seed}
+
+
+class LiveCka:
+    """Collects one unit of `MinibatchCka`: the Gram matrices of one batch at a time, and HSIC_1 of those before."""
+
+    def __init__(self, analysis: MinibatchCka, layers: Sequence[Layer], *, threads: int = 1) -> None:
+        self._analysis, self._layers, self._threads = analysis, layers, threads
+        self._found: list[NDArray[np.float64]] = [np.empty((0, len(layers), len(layers)))]
+        self._current: UnitHsic | None = None
+        self._used = self._seen = 0
+
+    @property
+    def wanted(self) -> bool:
+        """Whether any sample of the present batch counts."""
+        return self._current is not None and bool(self._current.cuts)
+
+    def begin(self, rows: Rows) -> None:
+        """The next batch, see `LiveUnit`."""
+        self._close()
+        self._current = UnitHsic(len(self._layers), rows, self._analysis.batch, threads=self._threads)
+        self._seen += len(rows)
+
+    def add(self, index: int, maps: Array) -> None:
+        """One layer of the batch, see `LiveUnit`.
+
+        Raises:
+            IntegrityError: a layer with values that are not finite, or of another number of samples.
+        """
+        if self._current is not None and self._current.cuts:
+            self._current.add(index, maps, str(self._layers[index]))
+
+    def partial(self) -> Partial:
+        """As `MinibatchCka.measure`."""
+        self._close()
+        dropped = self._seen - self._used
+        return {
+            "hsic": np.concatenate(self._found),
+            "rows": np.array([float(self._used)]),
+            "dropped": np.array([float(dropped)]),
+        }
+
+    def _close(self) -> None:
+        if self._current is not None and self._current.cuts:
+            self._found.append(self._current.per_batch())
+            self._used += self._current.used
+        self._current = None

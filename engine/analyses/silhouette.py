@@ -12,14 +12,21 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Layer, Result
+from cvbench.engine.analyses.samples import Samples, check_features, stratified_rows
 from cvbench.engine.analyses.silhouette_result import Scored, silhouette_result
-from cvbench.engine.array import Array, namespace
-from cvbench.engine.kernels.grouped import blocks
+from cvbench.engine.array import Array
 from cvbench.engine.kernels.silhouette import METRICS, silhouette_samples
-from cvbench.errors import IntegrityError, UnknownNameError, UsageError
+from cvbench.errors import UnknownNameError, UsageError
+
+SPACES = {
+    "features": "features",
+    "standardised": "features standardised",
+    "pca50": "features standardised, PCA-50",
+    "tsne": "t-SNE map",
+}
+"""Where distances can be taken, and how a result says so. The ranking of backbones may depend on it."""
 
 
 @dataclass(frozen=True)
@@ -28,14 +35,15 @@ class SilhouetteOptions:
 
     Attributes:
         metrics: Of "euclidean", "cosine", "sqeuclidean".
-        standardise: z-score of each feature first; a constant feature becomes 0.
+        space: Of `SPACES`: what `read` gives. Only the standardisation is done here: z-score of each feature, where a
+            constant one becomes 0.
         sample: Rows to score, each class in proportion; None is all.
         resamples, confidence: Of the bootstrap.
         seed: Of the sample and of the bootstrap.
     """
 
     metrics: tuple[str, ...] = ("euclidean",)
-    standardise: bool = True
+    space: str = "standardised"
     sample: int | None = None
     resamples: int = 2000
     confidence: float = 0.95
@@ -45,27 +53,12 @@ class SilhouetteOptions:
         for metric in self.metrics:
             if metric not in METRICS:
                 raise UnknownNameError.among("metric", metric, METRICS, fix=f"--metric {', '.join(METRICS)}")
+        if self.space not in SPACES:
+            raise UnknownNameError.among("space", self.space, SPACES, fix=f"--space {', '.join(SPACES)}")
 
     def as_dict(self) -> dict[str, Any]:
         """Every field, as plain JSON."""
         return {**asdict(self), "metrics": list(self.metrics)}
-
-
-@dataclass(frozen=True, eq=False)
-class Samples:
-    """The rows of every layer.
-
-    Attributes:
-        where: Their data set, for messages.
-        positions: (n,) int64 place of each row in the store.
-        labels: (n,) int64, -1 for none.
-        classes: Class names by label; may be empty.
-    """
-
-    where: str
-    positions: NDArray[np.int64]
-    labels: NDArray[np.int64]
-    classes: tuple[str, ...] = ()
 
 
 def silhouette(
@@ -98,17 +91,16 @@ def silhouette(
     found = np.empty((len(layers), len(options.metrics), len(rows)))
     for index, layer in enumerate(layers):
         x = read(layer)
-        _check_features(x, samples, layer)
+        check_features(x, samples, layer)
         for at, metric in enumerate(options.metrics):
-            found[index, at] = silhouette_samples(
-                x, samples.labels, metric=metric, standardise=options.standardise, rows=rows
-            )
+            standardise = options.space == "standardised"
+            found[index, at] = silhouette_samples(x, samples.labels, metric=metric, standardise=standardise, rows=rows)
         del x
         scored(layer)
     what = Scored(
         found, samples.positions[rows], samples.labels[rows], samples.labels, dict(enumerate(samples.classes))
     )
-    return silhouette_result(layers, what, options.as_dict())
+    return silhouette_result(layers, what, {**options.as_dict(), "space_label": SPACES[options.space]})
 
 
 def check_labels(samples: Samples, layers: Sequence[Layer]) -> None:
@@ -138,47 +130,4 @@ def check_labels(samples: Samples, layers: Sequence[Layer]) -> None:
             f"every sample of {samples.where} is alone in its class",
             where=where,
             fix="extract more samples (a larger --limit)",
-        )
-
-
-def stratified_rows(labels: NDArray[np.int64], sample: int | None, seed: int) -> NDArray[np.int64]:
-    """Rows to score, ascending: all, or about `sample` of them, from each class in proportion and at least two.
-
-    Raises:
-        UsageError: `sample` is less than two per class (one where a class has one member).
-    """
-    if sample is None or sample >= len(labels):
-        return np.arange(len(labels))
-    names, counts = np.unique(labels, return_counts=True)
-    least = np.minimum(counts, 2)
-    if sample < least.sum():
-        raise UsageError(
-            f"a sample of {sample} is too small for {len(names)} classes",
-            where="--sample",
-            why="two of each class are needed for the interval",
-            fix=f"--sample {least.sum()} or more",
-        )
-    wanted = np.clip(np.rint(sample * counts / len(labels)).astype(np.int64), least, counts)
-    rng = np.random.default_rng(seed)
-    drawn = [
-        rng.choice(np.flatnonzero(labels == name), size, replace=False)
-        for name, size in zip(names, wanted, strict=True)
-    ]
-    return np.sort(np.concatenate(drawn))
-
-
-def _check_features(x: Array, samples: Samples, layer: Layer) -> None:
-    if x.ndim != 2 or len(x) != len(samples.labels):
-        raise UsageError(
-            f"{layer} of {samples.where} has shape {x.shape}, not one row of features per sample",
-            where=f"{samples.where}: {layer}",
-            fix="--view head or --view pooled",
-        )
-    xp = namespace(x)
-    bad = sum(int((~xp.isfinite(x[rows]).all(axis=1)).sum()) for rows in blocks(len(x), 4096))
-    if bad:
-        raise IntegrityError(
-            f"{layer} of {samples.where} holds values that are not finite, in {bad} of {len(x)} samples",
-            where=f"{samples.where}: {layer}",
-            fix="extract this layer again with --precision fp32 or bf16",
         )

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Layer, Result
+from cvbench.engine.analyses.silhouette_pairs import backbone_pairs, pair_data
 from cvbench.engine.bootstrap import percentile_interval, resample_weights
 
 F64 = NDArray[np.float64]
@@ -46,19 +47,24 @@ def silhouette_result(layers: Sequence[Layer], scored: Scored, options: Mapping[
     Args:
         layers: L layers.
         scored: What was found.
-        options: metrics (M), standardise, sample, resamples, confidence, seed.
+        options: metrics (M), space, space_label, sample, resamples, confidence, seed.
 
     Returns:
         For each of `NUMBERS`: itself, _low and _high (layer, metric); macro_over_classes_low, _high; per_class, _low
-        and _high (layer, metric, class); silhouette (layer, metric, sample); members, scored (class,) int64.
+        and _high (layer, metric, class); silhouette (layer, metric, sample); members, scored (class,) int64. With two
+        backbones or more: difference_micro, _macro and _over_classes, each also _low and _high (pair, metric).
     """
     labels, own, drawn = np.unique(scored.labels, return_inverse=True, return_counts=True)
     members = np.bincount(np.searchsorted(labels, scored.all_labels))
     shape = scored.s.shape[:2]
     table = {key: np.empty(shape) for name in (*NUMBERS, "macro_over_classes") for key in _keys(name)}
     table |= {key: np.empty((*shape, len(labels))) for key in _keys("per_class")}
+
+    def summary(s: F64) -> dict[str, tuple[Any, Any, Any]]:
+        return summarise(s, own, members, options["resamples"], options["confidence"], options["seed"])
+
     for at in np.ndindex(*shape):
-        found = summarise(scored.s[at], own, members, options["resamples"], options["confidence"], options["seed"])
+        found = summary(scored.s[at])
         for name, values in found.items():
             for key, value in zip(_keys(name), values, strict=True):
                 table[key][at] = value
@@ -69,6 +75,10 @@ def silhouette_result(layers: Sequence[Layer], scored: Scored, options: Mapping[
     data["silhouette"] = (("layer", "metric", "sample"), scored.s)
     data["members"] = (("class",), members)
     data["scored"] = (("class",), drawn)
+    differences = {
+        (a, b): [summary(scored.s[a, j] - scored.s[b, j]) for j in range(shape[1])] for a, b in backbone_pairs(layers)
+    }
+    pair_names, of_pairs, pairs = pair_data(layers, differences)
     return Result(
         name="silhouette",
         coords={
@@ -76,11 +86,14 @@ def silhouette_result(layers: Sequence[Layer], scored: Scored, options: Mapping[
             "metric": list(options["metrics"]),
             "class": [scored.names.get(int(label), str(label)) for label in labels],
             "sample": scored.positions.tolist(),
+            **pair_names,
         },
-        data=data,
+        data={**data, **of_pairs},
         attrs={
-            **options,
-            "space": "features standardised" if options["standardise"] else "features",
+            **{key: value for key, value in options.items() if key != "space_label"},
+            "space": options["space_label"],
+            "space_option": options["space"],
+            "pairs": pairs,
             "samples": len(scored.all_labels),
             "scored_samples": len(scored.labels),
             "interval": "bootstrap of s within classes, given the mean distances",

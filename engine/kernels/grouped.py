@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,8 @@ from cvbench.engine.array import Array, namespace
 
 BLOCK = 1024
 """Rows per block, the side of a tile."""
+MANY = 64
+"""Classes in a tile above which a matrix product adds them up sooner than one sum each."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +43,22 @@ class Groups:
         classes = slice(int(own[0]), int(own[-1]) + 1)
         member = own[:, None] == np.arange(classes.start, classes.stop)
         return classes, namespace(like).asarray(member.astype(np.float64))
+
+    def sums(self, positions: slice, tile: Array) -> tuple[slice, Array]:
+        """The classes that these positions span, and (b, classes) float64 sums of the columns of each.
+
+        Args:
+            positions: What the columns of the tile are.
+            tile: (b, positions), float32 or float64; either is added up in float64.
+        """
+        own = self.own[positions]
+        classes = slice(int(own[0]), int(own[-1]) + 1)
+        if classes.stop - classes.start > MANY:
+            _, member = self.indicator(positions, tile)
+            return classes, tile.astype(np.float64) @ member
+        ends = np.searchsorted(own, np.arange(classes.start, classes.stop + 1)).tolist()
+        parts = [tile[:, a:b].sum(axis=1, dtype=np.float64) for a, b in pairwise(ends)]
+        return classes, namespace(tile).stack(parts, axis=1)
 
 
 def group_rows(labels: NDArray[np.int64]) -> Groups:
@@ -110,6 +129,12 @@ def moments(read: Callable[[slice], Array], n: int, block: int = BLOCK) -> tuple
     mean = first + sum((read(rows) - first).sum(axis=0) for rows in blocks(n, block)) / n
     square = sum(((read(rows) - mean) ** 2).sum(axis=0) for rows in blocks(n, block))
     return mean, namespace(first).sqrt(square / n)
+
+
+def longest(points: Points, block: int = BLOCK) -> float:
+    """Length of the longest row, 1 if all are 0."""
+    found = max(float(lengths(points.at(rows)).max()) for rows in blocks(len(points.groups.own), block))
+    return found or 1.0
 
 
 def lengths(values: Array) -> Array:

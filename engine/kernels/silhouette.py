@@ -11,23 +11,24 @@ Sums of distances to every class are all it takes. Squared Euclidean and cosine 
 
 Euclidean distances have none: tiles of |x|^2 + |y|^2 - 2 x.y by matrix products, each also its mirror image.
 
-Rounding: rows are read a block at a time as they are stored, then centred in float64, in which all the rest is done.
-What lies below `FLOOR` of the squares it is the difference of is rounding, and taken as 0: so duplicates are at 0.
+Rounding: rows are read a block at a time as they are stored, then centred in float64, in which the rest is done. Only
+the Euclidean tiles of features stored in float32 or float16 are in float32, where `cvbench.engine.kernels.distances`
+says that it is harmless: s is within 1e-6 then, else within 1e-12.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.engine.array import Array, namespace, to_host
-from cvbench.engine.kernels.grouped import BLOCK, Points, blocks, group_rows, prepare
+from cvbench.engine.kernels.distances import FLOOR, Rows, distances
+from cvbench.engine.kernels.grouped import BLOCK, Points, blocks, group_rows, longest, prepare
 
 METRICS = ("euclidean", "cosine", "sqeuclidean")
 
-FLOOR = 1e-13
 SYMMETRIC_BYTES = 2**28
 """Half of the tiles suffice if the (n, K) sums of all rows are held: as long as these are no more than 256 MB."""
 
@@ -41,7 +42,7 @@ def silhouette_samples(
     rows: NDArray[np.int64] | None = None,
     block: int = BLOCK,
 ) -> NDArray[np.float64]:
-    """s of some rows against all rows: exactly what these rows have in the silhouette of all.
+    """s of some rows against all rows: what these rows have in the silhouette of all, up to rounding.
 
     Memory: `x`, a few blocks (block, d) and a tile (block, block) of float64. Besides, Euclidean: (n, K) float64 sums
     up to `SYMMETRIC_BYTES`, else (block, K); closed forms: (K, d) and (block, K) float64.
@@ -133,50 +134,44 @@ def cosine_sums(points: Points, queries: NDArray[np.int64], block: int = BLOCK) 
 
 
 def euclidean_sums(points: Points, queries: NDArray[np.int64], block: int = BLOCK) -> Iterator[tuple[slice, Array]]:
-    """Sums of distances to the members of each class: (queries[slice], (b, K) float64); all at once if by symmetry."""
-    n, size = len(points.groups.own), len(points.groups.counts)
+    """Sums of distances to the members of each class: (queries[slice], (b, K) float64); all at once if by symmetry.
+
+    In units of the longest row, which s does not depend on.
+    """
+    xp, groups = namespace(points.x), points.groups
+    n, size = len(groups.own), len(groups.counts)
+    single, unit = points.x.dtype.itemsize < 8, longest(points, block)
+
+    def read(positions: slice | NDArray[np.int64]) -> Rows:
+        return Rows.of(points.at(positions) / unit, single=single)
+
     if len(queries) == n and n * size * 8 <= SYMMETRIC_BYTES:
-        yield slice(0, n), _all_by_symmetry(points, block)
+        yield slice(0, n), _all_by_symmetry(points, read, block)
         return
-    xp = namespace(points.x)
     for cut in blocks(len(queries), block):
-        x = points.at(queries[cut])
-        sums = xp.zeros((len(x), size))
+        x = read(queries[cut])
+        sums = xp.zeros((len(x.values), size))
         for rows in blocks(n, block):
-            tile = distances(x, points.at(rows))
+            tile = distances(x, read(rows))
             inside = np.flatnonzero((queries[cut] >= rows.start) & (queries[cut] < rows.stop))
             tile[xp.asarray(inside), xp.asarray(queries[cut][inside] - rows.start)] = 0.0
-            classes, member = points.groups.indicator(rows, x)
-            sums[:, classes] += tile @ member
+            classes, part = groups.sums(rows, tile)
+            sums[:, classes] += part
         yield cut, sums
 
 
-def _all_by_symmetry(points: Points, block: int) -> Array:
+def _all_by_symmetry(points: Points, read: Callable[[slice], Rows], block: int) -> Array:
     """(n, K) float64: a tile above the diagonal is summed along its rows and along its columns."""
     xp, groups = namespace(points.x), points.groups
     n = len(groups.own)
     sums = xp.zeros((n, len(groups.counts)))
     for rows in blocks(n, block):
-        x = points.at(rows)
-        row_classes, row_member = groups.indicator(rows, x)
-        tile = distances(x, x)
-        xp.fill_diagonal(tile, 0.0)
-        sums[rows, row_classes] += tile @ row_member
+        x = read(rows)
+        classes, part = groups.sums(rows, distances(x, x))
+        sums[rows, classes] += part
         for columns in blocks(n, block, start=rows.stop):
-            tile = distances(x, points.at(columns))
-            classes, member = groups.indicator(columns, x)
-            sums[rows, classes] += tile @ member
-            sums[columns, row_classes] += tile.T @ row_member
+            tile = distances(x, read(columns))
+            for mine, others, seen in ((rows, columns, tile), (columns, rows, tile.T)):
+                classes, part = groups.sums(others, seen)
+                sums[mine, classes] += part
     return sums
-
-
-def distances(x: Array, y: Array) -> Array:
-    """(b, c) Euclidean distances of centred rows (b, d) and (c, d) float64."""
-    xp = namespace(x)
-    squares = (x * x).sum(axis=1)[:, None]
-    tile = x @ y.T
-    tile *= -2.0
-    tile += squares
-    tile += (y * y).sum(axis=1)
-    tile *= tile > FLOOR * squares  # nothing below 0 is left
-    return xp.sqrt(tile, out=tile)

@@ -55,6 +55,8 @@ class HalfPlane:
         corners: Whether any coefficient lies beyond the last bin.
         diagonal: Positions of the half-diagonal entries among the K; None for a grid that is not square.
         energy: (K, 3 + len(CUTS)) sums of DC, all but DC, each cut, and rho times all but DC.
+        slope: (K,) gives the least-squares slope of log amplitudes over ln rho, 0 < rho <= 1; NaN if all rho are equal.
+        noise: (K,) log amplitude of white noise above DC: NULL_LEVEL, and 0 where a coefficient is real, as DC is.
     """
 
     weights: F64
@@ -64,6 +66,8 @@ class HalfPlane:
     corners: bool
     diagonal: NDArray[np.intp] | None
     energy: F64
+    slope: F64
+    noise: F64
 
 
 @functools.lru_cache(maxsize=64)
@@ -97,7 +101,17 @@ def half_plane(height: int, width: int) -> HalfPlane:
         bool(counts[-1]),
         diagonal,
         np.stack([dc, weights - dc, *above, weights * rho], axis=1),
+        _slope(rho, weights),
+        np.where(once & (2 * u % height == 0), 0.0, NULL_LEVEL).ravel(),
     )
+
+
+def _slope(rho: F64, weights: F64) -> F64:
+    inside = weights * ((rho > 0) & (rho <= 1 + 1e-9))
+    x = np.log(np.where(rho > 0, rho, 1.0))
+    x -= (inside * x).sum() / inside.sum()
+    spread = (inside * x * x).sum()
+    return inside * x / (spread if spread > 1e-12 else math.nan)
 
 
 def channel_sums(maps: Array, block: int | None = None) -> tuple[Array, Array]:
@@ -198,3 +212,20 @@ def energy_shares(energies: Array, plane: HalfPlane) -> Array:
     total = sums[:, 0] + sums[:, 1]
     dc = sums[:, 0] / xp.where(total > 0, total, xp.nan)
     return xp.stack([*(sums[:, 2 + i] / beside for i in range(len(CUTS))), dc, sums[:, -1] / beside], axis=1)
+
+
+def spatial_variance(energies: Array, plane: HalfPlane, channels: int) -> Array:
+    """Mean over channels of the variance over positions (unbiased), per image, by Parseval.
+
+    Args:
+        energies: (n, K) float64 from `channel_sums`.
+        plane: Of the same grid.
+        channels: C.
+
+    Returns:
+        (n,) float64, in squared units of the activation.
+    """
+    positions = plane.weights.sum()
+    with np.errstate(invalid="ignore"):
+        beside = (energies @ namespace(energies).asarray(plane.energy))[:, 1]
+    return beside / (positions * (positions - 1) * channels)

@@ -2,7 +2,8 @@
 
 CvbenchError                                       exit  meaning
 ├── UsageError             (also ValueError)          2  an option, name or configuration is wrong
-│   └── UnknownNameError   (also KeyError)            2  a dataset, backbone, tap, view ... that does not exist
+│   ├── UnknownNameError   (also KeyError)            2  a dataset, backbone, tap, view ... that does not exist
+│   └── EvaluationSuspectError                        2  an accuracy near chance: labels or weights do not fit
 ├── DataUnavailableError   (also FileNotFoundError)   3  data set, weights or features are not there
 ├── IntegrityError                                    4  stored or read bytes are not what was recorded
 │   └── FingerprintMismatchError                      4  the store holds the same thing made in another way
@@ -107,6 +108,12 @@ class UnknownNameError(UsageError, KeyError):
         return cls(f"unknown {kind} {name!r}", did_you_mean=near, fix=fix)
 
     __str__ = CvbenchError.__str__  # KeyError's own would print a repr
+
+
+class EvaluationSuspectError(UsageError):
+    """An accuracy is near chance: most likely labels, class order or weights do not belong together."""
+
+    code = "evaluation-suspect"
 
 
 class DataUnavailableError(CvbenchError, FileNotFoundError):

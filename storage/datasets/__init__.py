@@ -1,6 +1,6 @@
 """Data sets: one registry, one reader a file.
 
-A spec is a name ("cub200") or a name with an argument ("folder:PATH"). To add a data set, write a reader
+A spec is a name ("cub200") or a name with an argument ("folder:PATH", "dtd:3"). To add a data set, write a reader
 (`base.Reader`) and name it in READERS; a test class inherited from `DatasetTests` proves that it keeps the contract.
 """
 
@@ -9,15 +9,34 @@ from __future__ import annotations
 from pathlib import Path
 
 from cvbench.errors import DataUnavailableError, UnknownNameError, UsageError
-from cvbench.storage.datasets import cifar, cub, digits, folder
-from cvbench.storage.datasets.base import Dataset, DatasetInfo, Reader
+from cvbench.storage.datasets import (
+    caltech,
+    cifar,
+    cub,
+    cue_conflict,
+    digits,
+    dtd,
+    eurosat,
+    flowers,
+    folder,
+    imagenet,
+    imagenet_shifts,
+    parquet,
+    pets,
+    pug,
+    sun,
+    wds,
+)
+from cvbench.storage.datasets.base import Dataset, DatasetInfo, Reader, Variants
 from cvbench.storage.datasets.files import FileDataset
+from cvbench.storage.datasets.roots import absolute_path
 from cvbench.storage.datasets.roots import data_root as resolve_root
 
 __all__ = [
     "READERS",
     "Dataset",
     "DatasetInfo",
+    "absolute_spec",
     "dataset_info",
     "dataset_names",
     "every_split",
@@ -26,22 +45,49 @@ __all__ = [
 ]
 
 READERS: dict[str, Reader] = {
-    reader.info.name: reader for reader in (cifar.READER, cub.READER, digits.READER, folder.READER)
+    reader.info.name: reader
+    for reader in (
+        caltech.READER,
+        cifar.READER_10,
+        cifar.READER_100,
+        cub.READER,
+        cue_conflict.READER,
+        digits.READER,
+        dtd.READER,
+        eurosat.READER,
+        flowers.READER,
+        folder.READER,
+        imagenet.READER,
+        *imagenet_shifts.READERS,
+        parquet.READER,
+        pets.READER,
+        pug.READER,
+        sun.READER,
+        wds.READER,
+    )
 }
 
 
 def dataset_names() -> list[str]:
-    """The names in the registry, sorted; "folder" needs a path behind it: `folder:PATH`."""
+    """The names in the registry, sorted; some need a path behind them: `folder:PATH`."""
     return sorted(READERS)
 
 
-def dataset_info(name: str) -> DatasetInfo:
-    """What is known of a data set without opening it.
+def dataset_info(spec: str) -> DatasetInfo:
+    """What is known of a data set without opening it; an official form of it ("dtd:3") has its own.
 
     Raises:
-        UnknownNameError: Naming the nearest data sets.
+        UnknownNameError: Naming the nearest data sets, or forms.
     """
-    return _split_spec(name)[0].info
+    return _info(*_split_spec(spec))
+
+
+def absolute_spec(spec: str, *, data_root: str | Path | None = None) -> str:
+    """The spec with any path in it made absolute, so that a process that runs elsewhere means the same files."""
+    reader, argument = _split_spec(spec)
+    if not reader.info.of_files or not argument:
+        return spec
+    return f"{reader.info.name}:{absolute_path(argument, resolve_root(data_root))}"
 
 
 def locate(spec: str, *, data_root: str | Path | None = None) -> Path | None:
@@ -60,7 +106,7 @@ def open_dataset(spec: str, *, data_root: str | Path | None = None, split: str |
     """Open one split of a data set.
 
     Args:
-        spec: "digits", "cub200", "cifar10" or "folder:PATH".
+        spec: "digits", "cub200", "dtd:3", "folder:PATH" and so on.
         data_root: The folder that holds the data sets; else that of the environment variable CVBENCH_DATA.
         split: One of its splits; else its default.
 
@@ -82,16 +128,20 @@ def open_dataset(spec: str, *, data_root: str | Path | None = None, split: str |
 def open_listed(spec: str, *, data_root: str | Path | None = None, split: str | None = None) -> Dataset:
     """As `open_dataset`, but images that are listed and missing are left for the caller to find (`verify` does)."""
     reader, argument = _split_spec(spec)
-    known = reader.info.splits
+    known = _info(reader, argument).splits
     if split is not None and known and split not in known:
         raise UnknownNameError.among(f"split of {reader.info.name}", split, known, fix=f"splits: {', '.join(known)}")
     return reader.open(argument, resolve_root(data_root), split)
+
+
+def _info(reader: Reader, argument: str) -> DatasetInfo:
+    return reader.variant(argument) if argument and isinstance(reader, Variants) else reader.info
 
 
 def _split_spec(spec: str) -> tuple[Reader, str]:
     name, colon, argument = spec.partition(":")
     if name not in READERS:
         raise UnknownNameError.among("dataset", spec, dataset_names(), fix="cvbench datasets ls")
-    if colon and name != "folder":
+    if colon and not READERS[name].info.argument:
         raise UsageError(f"{name} takes no argument", where=spec, fix=name)
     return READERS[name], argument

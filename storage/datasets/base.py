@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,6 +70,8 @@ class DatasetInfo:
         classes: Number of classes, None if it depends on the files.
         homepage: Where to get it.
         tree: The files that are expected, one pattern a line.
+        argument: What may follow a colon in the spec, for a person to read; "PATH" means files. Empty if nothing may.
+        notes: What to know of the images or the splits, one sentence a line.
     """
 
     name: str
@@ -81,6 +83,13 @@ class DatasetInfo:
     licence: str
     homepage: str
     tree: str
+    argument: str = ""
+    notes: str = ""
+
+    @property
+    def of_files(self) -> bool:
+        """Whether the spec must name the files: `folder:PATH`."""
+        return self.argument == "PATH"
 
 
 class Reader(Protocol):
@@ -96,6 +105,18 @@ class Reader(Protocol):
 
     def open(self, argument: str, root: Path | None, split: str | None) -> Dataset:
         """Open a split. `argument` is what follows the colon of the spec."""
+
+
+@runtime_checkable
+class Variants(Protocol):
+    """A reader whose argument chooses one of several official forms of the data set, such as another partition."""
+
+    def variant(self, argument: str) -> DatasetInfo:
+        """What is known of that form.
+
+        Raises:
+            UnknownNameError: There is no such form.
+        """
 
 
 def check_unique(ids: Sequence[str], where: str) -> None:

@@ -1,14 +1,18 @@
-"""CIFAR-10: 60,000 colour images of 32 x 32 in ten classes (Krizhevsky 2009), in its Python form.
+"""CIFAR-10 and CIFAR-100: 60,000 colour images of 32 x 32 in 10 or 100 classes (Krizhevsky 2009), in their Python form.
 
     cifar-10-batches-py/{data_batch_1..data_batch_5, test_batch, batches.meta}
+    cifar-100-python/{train, test, meta}
 
 Each file is a pickle of a dict: "data" (N, 3072) uint8, the red, green and blue plane of each image in row-major order,
-and "labels", a list; `batches.meta` holds "label_names". The split is held in memory: 150 MB for train, 30 MB for test
-(180 MB is the whole data set), and about twice that while it is opened.
+and lists of labels: "labels", or of CIFAR-100 "fine_labels" and "coarse_labels". The classes of CIFAR-100 are the fine
+ones; the 20 coarse ones are the factor `coarse`, by name. The split is held in memory: 150 MB for train, 30 MB for
+test, and about twice that while it is opened.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,31 +24,37 @@ from cvbench.storage.datasets.pixels import PixelDataset
 from cvbench.storage.datasets.roots import absent, first_match, listing
 from cvbench.storage.datasets.safe_pickle import load_plain
 
-_BATCHES = {"train": tuple(f"data_batch_{i}" for i in range(1, 6)), "test": ("test_batch",)}
-_META = "batches.meta"
-_FOLDERS = ("", "cifar-10-batches-py", "cifar10", "cifar10/cifar-10-batches-py")
 _BYTES = 3 * 32 * 32
+_HOME = "https://www.cs.toronto.edu/~kriz/cifar.html (Python version, md5 {})"
+_LICENCE = "none stated; cite Krizhevsky 2009"
 
 
+@dataclass(eq=False)
 class CifarReader:
-    """The reader of `cifar10`."""
+    """The reader of one of the two.
 
-    info = DatasetInfo(
-        name="cifar10",
-        title="CIFAR-10",
-        splits=("train", "test"),
-        default_split="test",
-        counts={"train": 50_000, "test": 10_000},
-        classes=10,
-        licence="none stated; cite Krizhevsky 2009",
-        homepage="https://www.cs.toronto.edu/~kriz/cifar.html (Python version, md5 c58f30108f718f92721af3b95e74349a)",
-        tree="[cifar10/]cifar-10-batches-py/{data_batch_1..data_batch_5,test_batch,batches.meta}",
-    )
+    Attributes:
+        batches: Split -> its files, in order.
+        meta: The file with the class names.
+        names: Key of labels in a batch -> key of their names in `meta`; the first are the classes, others factors.
+        factors: Key of labels in a batch -> the factor's name.
+    """
+
+    info: DatasetInfo
+    batches: Mapping[str, tuple[str, ...]]
+    meta: str
+    folders: tuple[str, ...]
+    names: Mapping[str, str]
+    factors: Mapping[str, str]
 
     def locate(self, argument: str, root: Path | None) -> Path | None:
-        """The folder with `batches.meta` or any of the batches."""
-        names = (_META, *_BATCHES["train"], *_BATCHES["test"])
-        return first_match(root, _FOLDERS, lambda folder: any((folder / name).is_file() for name in names))
+        """The folder with any of the files; in the data root itself one does not suffice, "train" is a common name."""
+        files = (self.meta, *(name for names in self.batches.values() for name in names))
+
+        def holds(folder: Path) -> bool:
+            return sum((folder / name).is_file() for name in files) >= (2 if folder == root else 1)
+
+        return first_match(root, self.folders, holds)
 
     def every_split(self, argument: str, root: Path | None) -> tuple[str, ...]:
         """The splits that together hold every image once."""
@@ -55,54 +65,97 @@ class CifarReader:
         folder = self.locate(argument, root)
         if folder is None:
             raise absent(self.info, root)
-        chosen = split or self.info.default_split
-        needed = (*_BATCHES[chosen], _META)
-        if missing := [name for name in needed if not (folder / name).is_file()]:
+        name, chosen = self.info.name, split or self.info.default_split
+        needed = (*self.batches[chosen], self.meta)
+        if missing := [file for file in needed if not (folder / file).is_file()]:
             raise DataUnavailableError(
-                f"cifar10/{chosen} lacks {', '.join(missing)}",
+                f"{name}/{chosen} lacks {', '.join(missing)}",
                 where=str(folder),
                 why=f"found {listing(folder)}",
                 fix=f"unpack the archive again; it is at {self.info.homepage}",
             )
-        classes = _class_names(folder / _META)
-        batches = [_batch(folder / name, len(classes)) for name in _BATCHES[chosen]]
+        known = {key: _names(folder / self.meta, title) for key, title in self.names.items()}
+        batches = [_batch(folder / file, known) for file in self.batches[chosen]]
+        labels = {key: np.concatenate([found[key] for _, found in batches]) for key in known}
         pixels = np.concatenate([pixels for pixels, _ in batches])
+        classes, *_ = known
         return PixelDataset(
-            name="cifar10",
+            name=name,
             split=chosen,
-            spec="cifar10",
-            classes=classes,
+            spec=name,
+            classes=known[classes],
             ids=tuple(f"{chosen}/{i:05d}" for i in range(len(pixels))),
-            labels=np.concatenate([labels for _, labels in batches]),
+            labels=labels[classes],
             pixels=pixels,
             data_root=str(folder),
+            factors={factor: np.array(known[key])[labels[key]] for key, factor in self.factors.items()},
         )
 
 
-READER = CifarReader()
+READER_10 = CifarReader(
+    info=DatasetInfo(
+        name="cifar10",
+        title="CIFAR-10",
+        splits=("train", "test"),
+        default_split="test",
+        counts={"train": 50_000, "test": 10_000},
+        classes=10,
+        licence=_LICENCE,
+        homepage=_HOME.format("c58f30108f718f92721af3b95e74349a"),
+        tree="[cifar10/]cifar-10-batches-py/{data_batch_1..data_batch_5,test_batch,batches.meta}",
+    ),
+    batches={"train": tuple(f"data_batch_{i}" for i in range(1, 6)), "test": ("test_batch",)},
+    meta="batches.meta",
+    folders=("", "cifar-10-batches-py", "cifar10", "cifar10/cifar-10-batches-py"),
+    names={"labels": "label_names"},
+    factors={},
+)
+
+READER_100 = CifarReader(
+    info=DatasetInfo(
+        name="cifar100",
+        title="CIFAR-100",
+        splits=("train", "test"),
+        default_split="test",
+        counts={"train": 50_000, "test": 10_000},
+        classes=100,
+        licence=_LICENCE,
+        homepage=_HOME.format("eb9058c3a382ffc7106e4002c42a8d85"),
+        tree="[cifar100/]cifar-100-python/{train,test,meta}",
+    ),
+    batches={"train": ("train",), "test": ("test",)},
+    meta="meta",
+    folders=("", "cifar-100-python", "cifar100", "cifar100/cifar-100-python"),
+    names={"fine_labels": "fine_label_names", "coarse_labels": "coarse_label_names"},
+    factors={"coarse_labels": "coarse"},
+)
 
 
-def _class_names(path: Path) -> tuple[str, ...]:
-    names = _field(path, load_plain(path), "label_names")
+def _names(path: Path, key: str) -> tuple[str, ...]:
+    names = _field(path, load_plain(path), key)
     if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
-        raise IntegrityError("label_names is not a list of names", where=str(path))
+        raise IntegrityError(f"{key} is not a list of names", where=str(path))
     return tuple(names)
 
 
-def _batch(path: Path, classes: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """(N, 3, 32, 32) uint8 and (N,) int64 of one file."""
+def _batch(path: Path, names: Mapping[str, tuple[str, ...]]) -> tuple[NDArray[np.uint8], dict[str, NDArray[np.int64]]]:
+    """(N, 3, 32, 32) uint8 and (N,) int64 for each kind of label in one file."""
     content = load_plain(path)
-    pixels, labels = _field(path, content, "data"), _field(path, content, "labels")
+    pixels = _field(path, content, "data")
     if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.ndim != 2 or pixels.shape[1] != _BYTES:
         raise IntegrityError(f"data is not an array (N, {_BYTES}) of uint8", where=str(path))
-    if not isinstance(labels, list) or not all(type(label) is int and 0 <= label < classes for label in labels):
-        raise IntegrityError(f"labels is not a list of numbers from 0 to {classes - 1}", where=str(path))
-    if len(labels) != len(pixels) or not labels:
-        raise IntegrityError(f"{len(pixels)} images but {len(labels)} labels", where=str(path))
-    return pixels.reshape(-1, 3, 32, 32), np.array(labels, dtype=np.int64)
+    labels = {}
+    for key, known in names.items():
+        values = _field(path, content, key)
+        if not isinstance(values, list) or not all(type(value) is int and 0 <= value < len(known) for value in values):
+            raise IntegrityError(f"{key} is not a list of numbers from 0 to {len(known) - 1}", where=str(path))
+        if len(values) != len(pixels) or not values:
+            raise IntegrityError(f"{len(pixels)} images but {len(values)} {key}", where=str(path))
+        labels[key] = np.array(values, dtype=np.int64)
+    return pixels.reshape(-1, 3, 32, 32), labels
 
 
 def _field(path: Path, content: object, name: str) -> object:
     if not isinstance(content, dict) or name not in content:
-        raise IntegrityError(f"not a file of CIFAR-10: there is no {name!r} in it", where=str(path))
+        raise IntegrityError(f"not a file of CIFAR: there is no {name!r} in it", where=str(path))
     return content[name]

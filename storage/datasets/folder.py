@@ -20,7 +20,7 @@ import numpy as np
 from cvbench.errors import DataUnavailableError, IntegrityError, UnknownNameError, UsageError
 from cvbench.storage.datasets.base import DatasetInfo
 from cvbench.storage.datasets.files import FileDataset, file_sizes
-from cvbench.storage.datasets.roots import listing
+from cvbench.storage.datasets.roots import absolute_path, listing
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 SPLITS = ("test", "val", "train")
@@ -39,6 +39,7 @@ class FolderReader:
         licence="yours",
         homepage="your own images",
         tree=f"PATH/[{{train,val,test}}/]<class>/<image>{{{','.join(SUFFIXES)}}}",
+        argument="PATH",
     )
 
     def locate(self, argument: str, root: Path | None) -> Path | None:
@@ -73,8 +74,7 @@ def _required(argument: str) -> str:
 
 def folder_path(argument: str, root: Path | None) -> Path:
     """The absolute folder that `folder:<argument>` means."""
-    path = Path(argument).expanduser()
-    return Path(os.path.abspath(path if root is None else root / path))
+    return Path(absolute_path(argument, root))
 
 
 def folder_splits(path: Path) -> list[str]:

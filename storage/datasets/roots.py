@@ -18,6 +18,14 @@ def data_root(given: str | Path | None) -> Path | None:
     return None if chosen is None else Path(os.path.abspath(Path(chosen).expanduser()))
 
 
+def absolute_path(argument: str, root: Path | None) -> str:
+    """The path in a spec made absolute: below the data root, or the working folder if there is none. URLs stay."""
+    if "://" in argument:
+        return argument
+    path = Path(argument).expanduser()
+    return os.path.abspath(path if root is None else root / path)
+
+
 def first_match(root: Path | None, folders: Iterable[str], accept: Callable[[Path], bool]) -> Path | None:
     """The first of `root / folder` that `accept` takes."""
     if root is None:
@@ -44,16 +52,19 @@ def listing(folder: Path, limit: int = 8) -> str:
 
 def absent(info: DatasetInfo, root: Path | None) -> DataUnavailableError:
     """The error for a tree that is nowhere under the root."""
+    from cvbench.storage.downloads.sources import SOURCES
+
     expected = f"expected {', '.join(info.tree.splitlines())}"
+    command = f"cvbench datasets download {info.name} --data-root DIR, or " if info.name in SOURCES else ""
     if root is None:
         return DataUnavailableError(
             f"{info.name}: no data root is given",
             why=expected,
-            fix=f"get it from {info.homepage}, then pass --data-root DIR or set {ENVIRONMENT}=DIR",
+            fix=f"{command}get it from {info.homepage}, then pass --data-root DIR or set {ENVIRONMENT}=DIR",
         )
     return DataUnavailableError(
         f"{info.name} is not under the data root",
         where=str(root),
         why=f"{expected}; found {listing(root)}",
-        fix=f"get it from {info.homepage}, unpack it there, or point --data-root or {ENVIRONMENT} to where it is",
+        fix=f"{command}get it from {info.homepage}, unpack it there, or point --data-root or {ENVIRONMENT} to it",
     )

@@ -41,15 +41,16 @@ def test_the_table_has_every_data_set_backbone_and_metric(store: str) -> None:
     result = run("analyze", "silhouette", "--store", store, *BOTH, "--metric", "cosine", "--metric", "euclidean")
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
-    assert lines[0].split()[:4] == ["dataset", "backbone", "tap", "metric"]
+    assert lines[0].split()[:4] == ["dataset", "backbone", "tap", "space"]
     assert [line.split()[0] for line in lines[1:9]] == ["folder-pets"] * 4 + ["folder-birds"] * 4
-    assert [line.split()[3] for line in lines[1:9]] == ["cosine", "euclidean"] * 4
-    assert "features standardised; 95 % intervals" in result.stdout
+    assert [line.split()[5] for line in lines[1:9]] == ["cosine", "euclidean"] * 4
+    assert all(" features standardised  " in line for line in lines[1:9])
+    assert "95 % intervals: bootstrap within classes" in result.stdout
     assert sum(line.startswith("result: results/folder-") for line in lines) == 2
 
 
 def test_json_and_csv_have_the_same_numbers(store: str) -> None:
-    found = run("analyze", "silhouette", "--store", store, *BOTH, "--raw", "--format", "json")
+    found = run("analyze", "silhouette", "--store", store, *BOTH, "--space", "features", "--format", "json")
     assert found.exit_code == 0, found.output
     report = json.loads(found.stdout)
     assert report["schema_version"] == 1
@@ -58,9 +59,33 @@ def test_json_and_csv_have_the_same_numbers(store: str) -> None:
         assert row["micro_low"] <= row["micro"] <= row["micro_high"]
         assert row["space"] == "features"
         assert len(row["per_class"]) == row["classes"]
-    table = run("analyze", "silhouette", "--store", store, *BOTH, "--raw", "--format", "csv")
+    table = run("analyze", "silhouette", "--store", store, *BOTH, "--space", "features", "--format", "csv")
     rows = list(csv.DictReader(io.StringIO(table.stdout)))
     assert [float(row["micro"]) for row in rows] == [row["micro"] for row in report["results"]]
+
+
+def test_every_space_and_the_paired_differences(store: str) -> None:
+    spaces = ("--space", "standardised", "--space", "pca50")
+    result = run("analyze", "silhouette", "--store", store, *BOTH, *spaces, "--format", "json")
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    assert [row["space"] for row in report["results"]] == [
+        *["features standardised"] * 2,
+        *["features standardised, PCA-50"] * 2,
+    ] * 2
+    assert len(report["differences"]) == 2 * 2 * 3
+    for row in report["differences"]:
+        assert row["resolved"] == (not row["low"] <= 0 <= row["high"])
+        means = {r["backbone"]: r[row["mean"]] for r in report["results"] if keys(r) == keys(row)}
+        assert row["difference"] == pytest.approx(means[row["a"]] - means[row["b"]], abs=1e-12)
+    table = run("analyze", "silhouette", "--store", store, *BOTH).stdout
+    assert "minus" in table
+    assert "bootstrap of classes" in table
+    assert any(not row["resolved"] for row in report["differences"]) == ("not resolved" in table)
+
+
+def keys(row: dict[str, object]) -> list[object]:
+    return [row[key] for key in ("dataset", "space", "metric")]
 
 
 def test_a_sample_is_scored_against_all(store: str) -> None:
@@ -74,6 +99,8 @@ def test_a_sample_is_scored_against_all(store: str) -> None:
     ("changed", "code", "said"),
     [
         (("--metric", "manhattan"), 2, "euclidean"),
+        (("--space", "pca"), 2, "--space features, standardised"),
+        (("--space", "tsne"), 2, "perplexity 30 needs more than 91 samples"),
         (("--view", "pooled"), 2, "--view pooled adds it"),
         (("--dataset", "folder-pet"), 2, "folder-pets"),
         (("--sample", "3"), 2, "--sample 8 or more"),
@@ -100,3 +127,20 @@ def test_without_a_data_set_the_only_one_is_meant(store: str, tmp_path: Path) ->
     missing = run("analyze", "silhouette", "--store", str(tmp_path / "none.zarr"))
     assert isinstance(missing.exception, CvbenchError)
     assert missing.exception.exit_code == 3
+
+
+def test_the_figure_is_written_beside_its_numbers(store: str, tmp_path: Path) -> None:
+    result = run("analyze", "silhouette", "--store", store, *BOTH, "--out", str(tmp_path / "figures"))
+    assert result.exit_code == 0, result.output
+    files = [tmp_path / "figures" / f"silhouette-head.{suffix}" for suffix in ("svg", "png", "csv")]
+    assert [line for line in result.stderr.splitlines() if line.startswith("figure: ")] == [
+        f"figure: {f}" for f in files
+    ]
+    rows = list(csv.DictReader(files[-1].read_text().splitlines()))
+    assert [(row["dataset"], row["backbone"]) for row in rows[::2]] == [
+        ("folder-pets", rows[0]["backbone"]),
+        ("folder-birds", rows[0]["backbone"]),
+    ]
+    one = run("analyze", "silhouette", "--store", store, *BOTH[2:], "--out", str(tmp_path / "one"))
+    assert one.exit_code == 0, one.output
+    assert sorted(path.name for path in (tmp_path / "one").iterdir())[0] == "silhouette-folder-birds-all-head.csv"

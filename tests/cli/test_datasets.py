@@ -40,9 +40,20 @@ def test_ls_names_each_data_set(command: str, tmp_path: Path, monkeypatch: pytes
     monkeypatch.chdir(tmp_path.parent)
     lines = run(command, "--data-root", tmp_path.name).stdout.splitlines()
     assert lines[0].split() == ["name", "classes", "images", "title", "found"]
-    names = [line.split()[0] for line in lines[1:] if not line.startswith(" ")]
-    assert names == ["cifar10", "cub200", "digits", "folder:PATH"]
-    assert lines[1].split()[-1] == "-"
+    names = [line.split()[0] for line in lines[1 : lines.index("")]]
+    assert names == sorted(names)
+    assert {"cifar10", "cub200", "digits", "folder:PATH", "imagenet-val"} <= set(names)
+    found = {line.split()[0]: line.split()[-1] for line in lines[1 : lines.index("")]}
+    assert found["cub200"] == str(tmp_path)
+    assert found["imagenet-val"] == "-"
+
+
+def test_ls_names_the_groups() -> None:
+    lines = run("ls").stdout.splitlines()
+    groups = {line.split()[0]: line for line in lines[lines.index("") + 2 :]}
+    assert set(groups) == {"@robustness", "@transfer", "@paper"}
+    assert "imagenet-a, imagenet-r" in groups["@robustness"]
+    assert result("ls")["groups"]["@transfer"][0] == "eurosat"
 
 
 def test_ls_as_json(tmp_path: Path) -> None:
@@ -68,7 +79,11 @@ def test_info_says_what_is_expected_and_where_to_get_it(tmp_path: Path) -> None:
 
 def test_info_as_json() -> None:
     content = result("info", "digits")
-    assert (content["name"], content["classes"], content["counts"]) == ("digits", 10, {"all": 1_797})
+    assert (content["name"], content["classes"], content["counts"]) == (
+        "digits",
+        10,
+        {"all": 1_797, "train": 1_200, "val": 200, "test": 397},
+    )
 
 
 def test_info_of_an_unknown_data_set() -> None:

@@ -27,14 +27,24 @@ def hsic_0(k: F64, l: F64) -> float:  # noqa: E741
     return float(np.trace(k @ h @ l @ h) / (n - 1) ** 2)
 
 
-def cka_reference(features: Sequence[NDArray[Any]], batch: int, estimator: str = "unbiased") -> F64:
-    """(L, L) of L layers (n, ...); sums of whole batches, then one quotient."""
+def cka_reference(
+    features: Sequence[NDArray[Any]], batch: int | Sequence[Sequence[int]], estimator: str = "unbiased"
+) -> F64:
+    """(L, L) of L layers (n, ...); sums over batches, then one quotient.
+
+    The batches: the rows of each, or their size; a rest then counts if it is half a batch and 4 at least.
+    """
     hsic = hsic_1 if estimator == "unbiased" else hsic_0
     flat = [x.reshape(len(x), -1).astype(np.float64) for x in features]
     total = np.zeros((len(flat), len(flat)))
-    for start in range(0, len(flat[0]) // batch * batch, batch):
-        cuts = [x[start : start + batch] for x in flat]
+    for rows in _batches(len(flat[0]), batch) if isinstance(batch, int) else batch:
+        cuts = [x[list(rows)] for x in flat]
         grams = [(x - x.mean(axis=0)) @ (x - x.mean(axis=0)).T for x in cuts]
         total += np.array([[hsic(a, b) for b in grams] for a in grams])
     own = np.sqrt(np.diag(total))
     return np.asarray(total / np.outer(own, own))
+
+
+def _batches(n: int, size: int) -> list[range]:
+    runs = [range(start, min(start + size, n)) for start in range(0, n, size)]
+    return [run for run in runs if len(run) >= max(4, size / 2)]

@@ -42,7 +42,7 @@ def partial_of(features: Features, rows: slice, batch: int) -> Partial:
     layers = layers_of(len(features))
     cut = dict(zip(layers, features, strict=True))
     n = len(features[0][rows])
-    return MinibatchCka(batch=batch).measure(layers, lambda layer: cut[layer][rows], n)
+    return MinibatchCka(batch=batch).measure(layers, lambda layer: cut[layer][rows], np.arange(n))
 
 
 def minibatch(features: Features, batch: int) -> Result:
@@ -144,13 +144,46 @@ class TestUnits:
                 np.testing.assert_array_equal(results[0].data[key][1], other.data[key][1])
             assert results[0].attrs == other.attrs
 
-    def test_the_rest_is_dropped_and_counted(self, rng: np.random.Generator) -> None:
-        features = related(rng, 45, [(10,), (40,)])
-        partials = [partial_of(features, cut, 16) for cut in (slice(0, 37), slice(37, 45))]
-        assert [p["hsic"].shape for p in partials] == [(2, 2, 2), (0, 2, 2)]
+    def test_a_rest_below_half_a_batch_is_dropped_and_counted(self, rng: np.random.Generator) -> None:
+        features = related(rng, 47, [(10,), (40,)])
+        partials = [partial_of(features, cut, 16) for cut in (slice(0, 37), slice(37, 47))]
+        assert [p["hsic"].shape for p in partials] == [(2, 2, 2), (1, 2, 2)]
         result = MinibatchCka(batch=16).summarise(layers_of(2), partials)
-        assert (result.attrs["samples"], result.attrs["dropped"], result.attrs["batches"]) == (32, 13, 2)
-        np.testing.assert_allclose(value(result), cka_reference([x[:32] for x in features], 16), atol=1e-10)
+        assert (result.attrs["samples"], result.attrs["dropped"], result.attrs["batches"]) == (42, 5, 3)
+        batches = [range(16), range(16, 32), range(37, 47)]
+        np.testing.assert_allclose(value(result), cka_reference(features, batches), atol=1e-10)
+
+    @pytest.mark.parametrize("shapes", [[(2,), (3,)], [(40,), (5, 3, 2)]], ids=["features", "grams"])
+    def test_unreadable_samples_shorten_their_own_batch_only(
+        self, rng: np.random.Generator, shapes: list[tuple[int, ...]]
+    ) -> None:
+        features = related(rng, 48, shapes)
+        rows = np.array([i for i in range(48) if i not in (3, 20, *range(32, 41))])
+        layers = layers_of(2)
+        kept = {layer: x[rows] for layer, x in zip(layers, features, strict=True)}
+        partial = MinibatchCka(batch=16).measure(layers, kept.__getitem__, rows)
+        result = MinibatchCka(batch=16).summarise(layers, [partial])
+        batches = [[i for i in range(16) if i != 3], [i for i in range(16, 32) if i != 20]]
+        np.testing.assert_allclose(value(result), cka_reference(features, batches), atol=1e-10)
+        assert (result.attrs["samples"], result.attrs["dropped"]) == (30, 7)
+
+    @pytest.mark.parametrize("shapes", [[(2,), (3,)], [(40,), (5, 3, 2)]], ids=["features", "grams"])
+    def test_live_batches_give_the_same_bits(self, rng: np.random.Generator, shapes: list[tuple[int, ...]]) -> None:
+        features = [x.astype(np.float16) for x in related(rng, 70, shapes)]
+        rows = np.array([i for i in range(70) if i not in (3, 20, 21, *range(40, 45))])
+        layers, analysis = layers_of(2), MinibatchCka(batch=8)
+        kept = {layer: x[rows] for layer, x in zip(layers, features, strict=True)}
+        stored = analysis.measure(layers, kept.__getitem__, rows)
+        unit = analysis.live(layers)
+        for start in range(0, 70, 24):  # three CKA batches each, the last one cut short
+            part = rows[(rows >= start) & (rows < start + 24)]
+            unit.begin(part)
+            for index, x in enumerate(features):
+                unit.add(index, x[part])
+        found = unit.partial()
+        assert found.keys() == stored.keys()
+        for key, values in stored.items():
+            np.testing.assert_array_equal(found[key], values)
 
     def test_partials_are_float64_and_the_input_is_unchanged(self, rng: np.random.Generator) -> None:
         features = [x.astype(np.float32) for x in related(rng, 32, [(10,), (40,)])]
@@ -239,7 +272,7 @@ class TestBadInput:
 
     def test_no_full_batch(self, rng: np.random.Generator) -> None:
         with pytest.raises(UsageError, match="no unit fills a CKA batch of 16") as error:
-            minibatch(related(rng, 15, [(5,), (6,)]), 16)
+            minibatch(related(rng, 7, [(5,), (6,)]), 16)
         assert "--cka-batch" in str(error.value)
 
     def test_full_data_of_three_rows_or_of_another_estimator(self, rng: np.random.Generator) -> None:

@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 from sklearn.metrics import silhouette_samples as peer
 
 from cvbench.engine.analyses.base import Layer
-from cvbench.engine.analyses.silhouette import Samples, SilhouetteOptions, silhouette, stratified_rows
+from cvbench.engine.analyses.samples import Samples, stratified_rows
+from cvbench.engine.analyses.silhouette import SilhouetteOptions, silhouette
+from cvbench.engine.analyses.silhouette_pairs import difference_rows
 from cvbench.engine.analyses.silhouette_result import silhouette_json, silhouette_rows, summarise
 from cvbench.engine.kernels import silhouette as kernel
 from cvbench.engine.kernels.grouped import group_rows, prepare
@@ -175,7 +177,7 @@ def result_of(x: F64, labels: I64, **options: Any) -> Any:
 
 def test_the_result_is_the_means_of_the_samples(rng: np.random.Generator) -> None:
     x, labels = clusters(rng)
-    result = result_of(x, labels, metrics=("euclidean", "cosine"), standardise=False, resamples=200)
+    result = result_of(x, labels, metrics=("euclidean", "cosine"), space="features", resamples=200)
     for j, metric in enumerate(("euclidean", "cosine")):
         s = reference(x, labels, metric)
         means = [s[labels == label].mean() for label in np.unique(labels)]
@@ -239,3 +241,27 @@ def test_what_is_not_defined_is_refused(rng: np.random.Generator) -> None:
         result_of(x, labels)
     with pytest.raises(UnknownNameError, match="euclidean"):
         SilhouetteOptions(metrics=("euclid",))
+    with pytest.raises(UnknownNameError, match="--space features"):
+        SilhouetteOptions(space="pca")
+
+
+def two_layers(x: F64, y: F64, labels: I64, **options: Any) -> Any:
+    samples = Samples("pets/all", np.arange(len(x)), labels)
+    layers = {Layer("vit", "head"): x, Layer("convnext", "head"): y}
+    return silhouette(list(layers), layers.__getitem__, samples, SilhouetteOptions(resamples=300, **options))
+
+
+def test_a_difference_is_paired(rng: np.random.Generator) -> None:
+    """A backbone and itself: exactly 0. Noise added to the same features: resolved, which unpaired ends are not."""
+    x, labels = clusters(rng, n=200)
+    for row in difference_rows(two_layers(x, x, labels, metrics=("euclidean", "cosine"))):
+        assert (row["difference"], row["low"], row["high"], row["resolved"]) == (0, 0, 0, False)
+    result = two_layers(x, x + rng.normal(0, 0.8, x.shape), labels)
+    micro, macro, over = difference_rows(result)
+    ends = [result.data[f"micro{end}"][1][:, 0] for end in ("", "_low", "_high")]
+    assert micro["difference"] == pytest.approx(ends[0][0] - ends[0][1], abs=1e-12)
+    assert micro["resolved"]
+    assert ends[1][0] < ends[2][1], "the intervals of the two overlap"
+    assert (macro["difference"], macro["interval"]) == (over["difference"], "bootstrap within classes")
+    assert over["high"] - over["low"] > macro["high"] - macro["low"], "classes vary more than samples within them"
+    assert result_of(x, labels).attrs["pairs"] == []

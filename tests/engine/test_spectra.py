@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from cvbench.engine.analyses import ANALYSES
 from cvbench.engine.analyses.base import Analysis, Layer, Partial, Result
-from cvbench.engine.analyses.spectra import MEASURES, Spectra, check_grid, common_axis, interpolation
+from cvbench.engine.analyses.spectra import Spectra
+from cvbench.engine.analyses.spectra_result import MEASURES, common_axis, interpolation
 from cvbench.engine.kernels.spectrum import half_plane
 from cvbench.errors import DataUnavailableError, IntegrityError, UsageError
 
@@ -37,7 +38,7 @@ def some_maps(rng: np.random.Generator, n: int) -> list[NDArray[Any]]:
 def partial_of(maps: Maps, rows: slice = slice(None)) -> Partial:
     layers = layers_of(len(maps))
     held = dict(zip(layers, maps, strict=True))
-    return Spectra().measure(layers, lambda layer: held[layer][rows], len(maps[0][rows]))
+    return Spectra().measure(layers, lambda layer: held[layer][rows], np.arange(len(maps[0][rows])))
 
 
 def result_of(maps: Maps, **options: Any) -> Result:
@@ -49,12 +50,13 @@ def log_amplitude(maps: NDArray[Any]) -> NDArray[np.float64]:
     return found
 
 
-def test_partials_are_float64_per_image_and_layer(rng: np.random.Generator) -> None:
+def test_partials_are_float64_and_only_measures_grow_with_the_images(rng: np.random.Generator) -> None:
     partial = partial_of([x.astype(np.float16) for x in some_maps(rng, 6)])
     assert {values.dtype for values in partial.values()} == {np.dtype(np.float64)}
     shapes = {key: values.shape for key, values in partial.items()}
-    assert [shapes[f"profile/{i}"] for i in range(3)] == [(6, 5), (6, 4), (6, 3)]
-    assert [shapes[f"diagonal/{i}"] for i in range(3)] == [(6, 4), (6, 4), (6, 0)]
+    assert [shapes[f"profile/{i}"] for i in range(3)] == [(5,), (4,), (3,)]
+    assert [shapes[f"products/{i}"] for i in range(3)] == [(5, 5), (4, 4), (3, 3)]
+    assert [shapes[f"diagonal/{i}"] for i in range(3)] == [(2, 4), (2, 4), (2, 0)]
     assert shapes["measures/0"] == (6, len(MEASURES))
     assert partial["grid/2"].tolist() == [4, 6, 3]
 
@@ -72,6 +74,26 @@ def test_means_are_those_of_the_formula(rng: np.random.Generator) -> None:
     at = MEASURES.index("dc_share")
     assert result.data["measures"][1][1, at] == pytest.approx(shares.mean(), abs=1e-10)
     assert result.attrs["samples"] == 9
+    spread = maps[1].var(axis=(1, 2), ddof=1).mean()
+    assert result.data["measures"][1][1, MEASURES.index("variance")] == pytest.approx(spread, rel=1e-10)
+
+
+def test_the_slope_is_the_least_squares_line_through_all_coefficients(rng: np.random.Generator) -> None:
+    maps = rng.normal(size=(3, 4, 6, 2)).cumsum(axis=2)
+    u, v = np.meshgrid(np.fft.fftfreq(4) * 2, np.fft.fftfreq(6) * 2, indexing="ij")
+    rho = np.hypot(u, v)
+    inside = (rho > 0) & (rho <= 1 + 1e-9)
+    lines = [np.polyfit(np.log(rho[inside]), image[inside], 1)[0] for image in log_amplitude(maps)]
+    found = result_of([maps]).data["measures"][1][0, MEASURES.index("slope")]
+    assert found == pytest.approx(np.mean(lines), rel=1e-9)
+
+
+def test_physical_and_notebook_axes(rng: np.random.Generator) -> None:
+    result = result_of(some_maps(rng, 4), inputs=(("net", (64, 96)),))
+    np.testing.assert_allclose(result.data["cycles_per_pixel"][1][0], np.arange(5) / 64)
+    np.testing.assert_allclose(result.data["notebook_frequency"][1][1, :4], [0, 1 / 3, 2 / 3, 1])
+    assert np.isnan(result.data["notebook_frequency"][1][2]).all()  # not square
+    assert np.isnan(result_of(some_maps(rng, 4)).data["cycles_per_pixel"][1]).all()
 
 
 class TestCommonAxis:
@@ -118,11 +140,21 @@ class TestIntervals:
         np.testing.assert_array_equal(value[:, 0], 0)  # DC less itself
         assert (low[:, 1:] < value[:, 1:]).all()
         assert (value[:, 1:] < high[:, 1:]).all()
-        own = partial_of(maps)["profile/0"]
-        error = own.std(axis=0) / math.sqrt(200)
+        own = np.concatenate([partial_of(maps, slice(i, i + 1))["profile/0"][None] for i in range(200)])
+        error = own.std(axis=0, ddof=1) / math.sqrt(200)
         found = result.data["radial_high"][1][0, :5] - result.data["radial_low"][1][0, :5]
-        np.testing.assert_allclose(found, 2 * 1.96 * error, rtol=0.1, atol=1e-12)
+        np.testing.assert_allclose(found, 2 * 1.959964 * error, rtol=1e-6, atol=1e-12)
         assert result.attrs["notes"] == []
+
+    def test_those_of_the_common_axis_know_how_bins_vary_together(self, rng: np.random.Generator) -> None:
+        maps = some_maps(rng, 50)
+        result = result_of(maps)
+        common = np.array(result.coords["frequency"])
+        to_common = interpolation(half_plane(7, 7).frequency, common)
+        each = [partial_of(maps, slice(i, i + 1))["profile/1"] @ to_common for i in range(50)]
+        error = np.std(each, axis=0, ddof=1) / math.sqrt(50)
+        found = result.data["profile_high"][1][1] - result.data["profile"][1][1]
+        np.testing.assert_allclose(found, 1.959964 * error, rtol=1e-5, atol=1e-12)
 
     def test_the_seed_decides(self, rng: np.random.Generator) -> None:
         maps = some_maps(rng, 40)
@@ -145,7 +177,12 @@ class TestUndefined:
         maps[0][:2] = 4.5
         result = result_of(maps)
         undefined = dict(zip(MEASURES, result.data["n_undefined"][1][0].tolist(), strict=True))
-        assert undefined == {"share_above_0.25": 2, "share_above_0.5": 2, "dc_share": 0, "centroid": 2, "corners": 0}
+        assert {name for name, count in undefined.items() if count == 2} == {
+            "share_above_0.25",
+            "share_above_0.5",
+            "centroid",
+        }
+        assert set(undefined.values()) == {0, 2}
         at = MEASURES.index("centroid")
         assert result.data["measures"][1][0, at] == pytest.approx(rest.data["measures"][1][0, at])
 
@@ -159,12 +196,53 @@ class TestUndefined:
         assert result.data["measures"][1][1, MEASURES.index("dc_share")] == 1
 
 
+class TestDifferences:
+    def test_the_deepest_layers_of_one_grid_on_the_same_images(self, rng: np.random.Generator) -> None:
+        layers = [Layer("a", "0"), Layer("a", "1"), Layer("b", "0"), Layer("b", "1"), Layer("c", "0")]
+        sides = (8, 4, 8, 8, 5)
+        maps = {layer: rng.normal(size=(60, side, side, 3)) for layer, side in zip(layers, sides, strict=True)}
+        maps[layers[3]] = maps[layers[0]].cumsum(axis=1)
+        partial = Spectra().measure(layers, maps.__getitem__, np.arange(60))
+        rows = Spectra(resamples=500).summarise(layers, [partial]).attrs["differences"]
+        assert {(r["backbone_a"], r["tap_a"], r["backbone_b"], r["tap_b"]) for r in rows} == {("a", "0", "b", "1")}
+        found = {row["measure"]: row for row in rows}["share_above_0.5"]
+        at = MEASURES.index("share_above_0.5")
+        each = partial["measures/0"][:, at] - partial["measures/3"][:, at]
+        assert found["value"] == pytest.approx(each.mean())
+        width = 2 * 1.96 * each.std() / math.sqrt(60)
+        assert found["high"] - found["low"] == pytest.approx(width, rel=0.2)  # 500 resamples
+        assert found["resolved"]
+
+    def test_a_backbone_against_itself_is_nothing_and_not_resolved(self, rng: np.random.Generator) -> None:
+        layers = [Layer("a", "0"), Layer("b", "0")]
+        maps = rng.normal(size=(40, 6, 6, 3))
+        partial = Spectra().measure(layers, lambda layer: maps, np.arange(40))
+        for row in Spectra(resamples=100).summarise(layers, [partial]).attrs["differences"]:
+            assert (row["value"], row["low"], row["high"], row["resolved"]) == (0, 0, 0, False)
+
+
+def test_live_batches_give_the_partial_of_the_unit(rng: np.random.Generator) -> None:
+    maps = some_maps(rng, 20)
+    whole = partial_of(maps)
+    unit = Spectra().live(layers_of(3))
+    for rows in (np.arange(8), np.arange(8, 8), np.arange(8, 20)):
+        unit.begin(rows)
+        for index, values in enumerate(maps):
+            unit.add(index, values[rows])
+    found = unit.partial()
+    assert found.keys() == whole.keys()
+    for key, values in whole.items():
+        np.testing.assert_allclose(found[key], values, rtol=1e-12)  # float64 sums in another order
+
+
 class TestNoise:
     def test_its_values_are_stated(self, rng: np.random.Generator) -> None:
         noise = [rng.normal(size=(300, 8, 8, 40)).astype(np.float32)]
         result = result_of(noise)
         value, stated = (result.data[name][1][0] for name in ("measures", "white_noise"))
-        np.testing.assert_allclose(value[:-1], stated[:-1], atol=5e-3)
+        shares = slice(0, MEASURES.index("corners"))
+        np.testing.assert_allclose(value[shares], stated[shares], atol=5e-3)
+        assert value[MEASURES.index("slope")] == pytest.approx(stated[MEASURES.index("slope")], abs=0.02)
         assert result.attrs["null_level"] == pytest.approx(0.34657, abs=1e-5)
         assert result.data["radial"][1][0, 1:4] == pytest.approx(np.full(3, 0.34657), abs=0.04)
 
@@ -178,7 +256,6 @@ class TestBadInput:
         assert "--taps" in str(error.value)
 
     def test_a_grid_of_2x2_is_enough(self, rng: np.random.Generator) -> None:
-        assert check_grid(Layer("net", "last"), (9, 2, 2, 8)) == (2, 2)
         result = result_of([rng.normal(size=(3, 2, 2, 4))])
         assert result.coords["frequency"] == [0, 1]
 

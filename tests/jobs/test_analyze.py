@@ -55,17 +55,17 @@ def test_cka_of_the_store_is_the_reference_on_its_rows(made: Path, tmp_path: Pat
     store = copy(made, tmp_path)
     analysed = cka(Selection(store), CkaOptions(batch=7), LOOP)
     opened = FeatureStore.open(store)
-    batches = []  # rows of each batch: of each unit the readable rows, in sevens, the rest dropped
     layer = opened.layer(analysed.selected.group(analysed.selected.layers[0]), analysed.selected.layers[0].tap)
+    batches = []  # rows of each batch: of each seven of a unit those that could be read, if they are four at least
     for unit in analysed.selected.units:
-        readable = [row for row in layer.rows if unit.start <= row < unit.stop]
-        batches += [readable[i : i + 7] for i in range(0, len(readable) - 6, 7)]
-    rows = np.concatenate(batches)
-    features = [opened.layer(analysed.selected.group(at), at.tap).read(0, 64)[rows] for at in analysed.selected.layers]
-    expected = cka_reference(features, 7)
+        runs = [range(at, min(at + 7, unit.stop)) for at in range(unit.start, unit.stop, 7)]
+        batches += [[row for row in run if row in layer.rows] for run in runs]
+    batches = [batch for batch in batches if len(batch) >= 4]
+    features = [opened.layer(analysed.selected.group(at), at.tap).read(0, 64) for at in analysed.selected.layers]
     # float16 inputs are exact in float32; the Gram sums are float64
-    np.testing.assert_allclose(analysed.result.data["cka"][1], expected, atol=1e-6)
-    assert analysed.result.attrs["samples"] == 7 * len(batches)
+    np.testing.assert_allclose(analysed.result.data["cka"][1], cka_reference(features, batches), atol=1e-6)
+    assert analysed.result.attrs["samples"] == sum(map(len, batches))
+    assert analysed.result.attrs["dropped"] == 62 - analysed.result.attrs["samples"]
 
 
 def test_layers_come_in_depth_order_and_backbones_as_asked(made: Path) -> None:

@@ -104,4 +104,4 @@ def test_verify_of_a_tree_that_is_not_there(tmp_path: Path) -> None:
 
 def test_verify_of_an_unknown_split(tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError):
-        verify("digits", split="train")
+        verify("digits", split="training")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from cvbench.jobs.extract import extract
 from cvbench.jobs.progress import Event, Note
 from cvbench.jobs.request import ExtractOptions
 from cvbench.jobs.silhouette import SilhouetteOptions, comparison_notes, silhouette, table_json, table_rows
+from cvbench.jobs.tsne import TsneOptions, tsne
 from cvbench.storage.features import FeatureStore
 from cvbench.storage.results import list_results, load_result
 from tests.jobs.images import write_folder
@@ -55,7 +57,7 @@ def head(store: str, dataset: str = "folder-pets", **changes: object) -> Selecti
 
 
 def test_it_is_scikit_learns_on_the_readable_rows(store: str) -> None:
-    options = SilhouetteOptions(("euclidean", "cosine"), standardise=False, resamples=100)
+    options = SilhouetteOptions(("euclidean", "cosine"), "features", resamples=100)
     (found,) = silhouette([head(store)], options)
     opened = FeatureStore.open(store)
     assert len(found.selected.layers) == 2
@@ -74,7 +76,7 @@ def test_the_result_is_kept_under_what_it_depends_on(store: str) -> None:
     paths = {first.path}
     for selection, options in (
         (head(store), SilhouetteOptions(resamples=100, seed=1)),
-        (head(store), SilhouetteOptions(resamples=100, standardise=False)),
+        (head(store), SilhouetteOptions(resamples=100, space="features")),
         (head(store, backbones=("test_vit",)), FAST),
     ):
         paths.add(silhouette([selection], options)[0].path)
@@ -113,9 +115,8 @@ def test_a_sample_of_the_rows_has_their_values(store: str) -> None:
     at = np.isin(whole.result.coords["sample"], part.result.coords["sample"])
     assert part.result.attrs["scored_samples"] == at.sum() == 10
     assert part.result.attrs["samples"] == 38
-    np.testing.assert_allclose(
-        part.result.data["silhouette"][1], whole.result.data["silhouette"][1][..., at], atol=1e-9
-    )
+    expected = whole.result.data["silhouette"][1][..., at]
+    np.testing.assert_allclose(part.result.data["silhouette"][1], expected, atol=1e-6)  # products are in float32
 
 
 def test_any_pooled_layer_can_be_scored(store: str) -> None:
@@ -141,3 +142,32 @@ def test_nothing_is_kept_if_one_data_set_is_not_there(store: str) -> None:
     with pytest.raises(UnknownNameError, match="folder-pet"):
         silhouette([head(store), head(store, "folder-pet")], FAST)
     assert list_results(FeatureStore.open(store)) == []
+
+
+def test_spaces_are_results_of_their_own(store: str) -> None:
+    """PCA-50 of fewer than 50 features turns the standardised ones, which no Euclidean silhouette sees."""
+    found = silhouette([head(store)], FAST, spaces=("standardised", "pca50"))
+    assert [outcome.result.attrs["space"] for outcome in found] == [
+        "features standardised",
+        "features standardised, PCA-50",
+    ]
+    plain, turned = (outcome.result.data["silhouette"][1] for outcome in found)
+    assert found[0].path != found[1].path
+    np.testing.assert_allclose(turned, plain, atol=1e-6)
+
+
+def test_the_map_is_that_of_analyze_tsne(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its defaults, made once: here with a perplexity for 38 samples."""
+    small = partial(TsneOptions, perplexity=5.0, iterations=250)
+    monkeypatch.setattr("cvbench.jobs.tsne.TsneOptions", small)
+    (found,) = silhouette([head(store)], FAST, spaces=("tsne",))
+    opened = FeatureStore.open(store)
+    (key,) = [key for key in list_results(opened) if key.analysis == "tsne"]
+    maps = load_result(opened, key)
+    assert maps is not None
+    for i in range(2):
+        expected = peer(maps["map"].values[i], maps["label"].values)
+        np.testing.assert_allclose(found.result.data["silhouette"][1][i, 0], expected, atol=1e-9)
+    assert "of the picture" in comparison_notes([found])[-1]
+    made = tsne(head(store), small(repeats=1))
+    assert (made.path, made.measured) == (key.path, 0)

@@ -68,7 +68,7 @@ def result_of(backbones: dict[str, list[int]], n: int = 12) -> Result:
             maps[layer] = np.ones_like(values) if i == len(sides) - 1 else values
             layers.append(layer)
     analysis = Spectra(resamples=30)
-    return analysis.summarise(layers, [analysis.measure(layers, maps.__getitem__, n)])
+    return analysis.summarise(layers, [analysis.measure(layers, maps.__getitem__, np.arange(n))])
 
 
 def test_the_numbers_are_those_of_the_stored_rows(made: Path, tmp_path: Path) -> None:

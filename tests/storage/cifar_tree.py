@@ -1,4 +1,4 @@
-"""Write small CIFAR-10 files as the archive has them: pickles of Python 2 with byte strings, protocol 2."""
+"""Write small CIFAR files as the archives have them: pickles of Python 2 with byte strings, protocol 2."""
 
 from __future__ import annotations
 
@@ -30,6 +30,38 @@ def write_cifar(folder: Path) -> None:
     (folder / "batches.meta").write_bytes(python2_pickle({"num_cases_per_batch": PER_FILE, "label_names": NAMES}))
     for name in (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"):
         write_batch(folder / name, images(name), labels(name))
+
+
+FINE = [f"fine_{i:02d}" for i in range(100)]
+COARSE = [f"coarse_{i:02d}" for i in range(20)]
+
+
+def write_cifar100(folder: Path) -> None:
+    """`folder` becomes what the archive calls cifar-100-python."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "meta").write_bytes(python2_pickle({"fine_label_names": FINE, "coarse_label_names": COARSE}))
+    for name in ("train", "test"):
+        write_batch100(folder / name, images(name), fine_labels(name))
+
+
+def fine_labels(name: str, n: int = PER_FILE) -> list[int]:
+    """n fine labels; the coarse one of class k is k // 5 here."""
+    return [(7 * len(name) + 31 * i) % 100 for i in range(n)]
+
+
+def write_batch100(path: Path, data: NDArray[np.uint8], fine: list[int]) -> None:
+    """One file of CIFAR-100."""
+    path.write_bytes(
+        python2_pickle(
+            {
+                "data": data,
+                "fine_labels": fine,
+                "coarse_labels": [label // 5 for label in fine],
+                "batch_label": "a batch",
+                "filenames": [f"{i}.png" for i in range(len(data))],
+            }
+        )
+    )
 
 
 def write_batch(path: Path, data: NDArray[np.uint8], classes: list[int]) -> None:

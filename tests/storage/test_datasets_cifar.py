@@ -1,4 +1,4 @@
-"""cifar10, and the unpickler that runs nothing."""
+"""cifar10, cifar100, and the unpickler that runs nothing."""
 
 from __future__ import annotations
 
@@ -9,14 +9,29 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torchvision
 
 from cvbench.errors import DataUnavailableError, IntegrityError
-from cvbench.storage.datasets import open_dataset, safe_pickle
+from cvbench.storage.datasets import locate, open_dataset, safe_pickle
 from cvbench.storage.datasets.safe_pickle import load_plain
-from tests.storage.cifar_tree import NAMES, PER_FILE, images, labels, python2_pickle, write_batch, write_cifar
+from tests.storage.cifar_tree import (
+    COARSE,
+    FINE,
+    NAMES,
+    PER_FILE,
+    fine_labels,
+    images,
+    labels,
+    python2_pickle,
+    write_batch,
+    write_batch100,
+    write_cifar,
+    write_cifar100,
+)
 from tests.storage.dataset_suite import DatasetTests
 
 FOLDER = "cifar-10-batches-py"
+FOLDER_100 = "cifar-100-python"
 
 
 class TestCifar(DatasetTests):
@@ -33,6 +48,22 @@ class TestCifar(DatasetTests):
         else:
             data[3, 17] ^= 1  # one bit of one pixel; the file's size stays
         write_batch(root / FOLDER / "test_batch", data, classes)
+
+
+class TestCifar100(DatasetTests):
+    spec = "cifar100"
+    splits = ("train", "test")
+
+    def make(self, root: Path) -> None:
+        write_cifar100(root / FOLDER_100)
+
+    def change(self, root: Path, what: str) -> None:
+        data, classes = images("test"), fine_labels("test")
+        if what == "label":
+            classes[2] = (classes[2] + 1) % 100
+        else:
+            data[3, 17] ^= 1
+        write_batch100(root / FOLDER_100 / "test", data, classes)
 
 
 @pytest.fixture
@@ -83,6 +114,42 @@ def test_a_missing_batch_is_named(tree: Path) -> None:
     with pytest.raises(DataUnavailableError, match="lacks data_batch_3"):
         open_dataset("cifar10", data_root=tree, split="train")
     assert len(open_dataset("cifar10", data_root=tree, split="test")) == PER_FILE
+
+
+def test_the_classes_of_cifar100_are_the_fine_ones_and_the_coarse_ones_a_factor(tmp_path: Path) -> None:
+    write_cifar100(tmp_path / FOLDER_100)
+    dataset = open_dataset("cifar100", data_root=tmp_path, split="train")
+    assert list(dataset.classes) == FINE
+    assert dataset.labels.tolist() == fine_labels("train")
+    assert dataset.factors["coarse"].tolist() == [COARSE[label // 5] for label in fine_labels("train")]
+
+
+@pytest.mark.parametrize("place", ["", FOLDER_100, "cifar100", f"cifar100/{FOLDER_100}"])
+def test_cifar100_is_found_under_the_data_root_as(tmp_path: Path, place: str) -> None:
+    write_cifar100(tmp_path / place)
+    assert len(open_dataset("cifar100", data_root=tmp_path)) == PER_FILE
+    assert locate("cifar10", data_root=tmp_path) is None
+
+
+def test_a_file_called_train_in_the_data_root_is_not_cifar100(tmp_path: Path) -> None:
+    (tmp_path / "train").write_text("a list of something")
+    assert locate("cifar100", data_root=tmp_path) is None
+    with pytest.raises(DataUnavailableError, match="not under the data root"):
+        open_dataset("cifar100", data_root=tmp_path)
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100"])
+def test_agrees_with_torchvision(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_cifar(tmp_path / FOLDER)
+    write_cifar100(tmp_path / FOLDER_100)
+    loader = {"cifar10": torchvision.datasets.CIFAR10, "cifar100": torchvision.datasets.CIFAR100}[name]
+    monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *_: True)  # md5s of the real files
+    for split in ("train", "test"):
+        theirs = loader(str(tmp_path), train=split == "train")
+        ours = open_dataset(name, data_root=tmp_path, split=split)
+        assert list(ours.classes) == theirs.classes
+        assert ours.labels.tolist() == theirs.targets
+        assert all(np.array_equal(ours.read(i), theirs.data[i]) for i in range(len(theirs)))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,92 @@
+"""`cvbench analyze maps`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cvbench.cli import options as shared
+
+if TYPE_CHECKING:
+    from cvbench.jobs.analyze import Analysed
+
+
+def maps(
+    store: shared.Store = shared.DEFAULT_STORE,
+    dataset: shared.OneDataset = None,
+    split: shared.Split = None,
+    backbone: shared.Backbones = [],
+    taps: shared.Layers = [],
+    image: Annotated[
+        list[str], typer.Option("--image", help="Sample ids to draw; default the first four of the store. Repeat.")
+    ] = [],
+    measure: Annotated[
+        str, typer.Option("--measure", help="Which map to draw: mean, abs, norm or pc1 (first principal component).")
+    ] = "mean",
+    source: Annotated[
+        str | None, typer.Option("--source", help="Where the images are, for a data set of your own: folder:PATH.")
+    ] = None,
+    data_root: shared.DataRoot = None,
+    resamples: shared.Resamples = 2000,
+    seed: shared.Seed = 0,
+    out: shared.Out = None,
+    address: shared.Address = "local",
+    device: shared.Device = "auto",
+    gpus: shared.Gpus = None,
+    threads: shared.Threads = None,
+    output: shared.Format = "table",
+) -> None:
+    """Channel-mean feature maps beside the images; foreground share and outlier tokens over all images."""
+    from cvbench.cli.display import progress
+    from cvbench.jobs.analyze import Selection, analysis_device
+    from cvbench.jobs.maps import VIEW, MapsOptions
+    from cvbench.jobs.maps import maps as run
+
+    shared.check_format(output, ("table", "json", "csv"))
+    selection = Selection(store, dataset, split, tuple(backbone), VIEW, tuple(taps))
+    cluster = shared.cluster(address, analysis_device(device, address), gpus, threads)
+    options = MapsOptions(tuple(image), measure, source, data_root, resamples, seed)
+    with progress() as listen:
+        analysed = run(selection, options, cluster, listen)
+    _show_maps(analysed, output)
+    if out is not None:
+        from cvbench.jobs.figures.maps import maps_figure
+
+        name = f"maps-{analysed.selected.dataset}-{analysed.selected.split}"
+        for path in maps_figure(analysed.result, Path(out) / name):
+            typer.echo(f"figure: {path}", err=True)
+
+
+def _show_maps(analysed: Analysed, output: str) -> None:
+    from cvbench.jobs.maps import maps_json, maps_rows
+
+    result, selected = analysed.result, analysed.selected
+    report = maps_json(result, selected.dataset)
+    if output == "json":
+        shared.echo_json({"schema_version": 1, **report, "stored": [analysed.path]})
+        return
+    if output == "csv":
+        shared.echo_csv(list(maps_rows(result)))
+        return
+    rows = []
+    for layer in report["layers"]:
+        measures = {measure["name"]: measure for measure in layer["measures"]}
+        rate = measures["outlier_rate"]
+        numbers = [rate["value"], rate["low"], rate["high"]]
+        if "foreground_share" in measures:
+            excess = measures["foreground_excess"]
+            numbers += [measures[name]["value"] for name in ("foreground_share", "box_share")]
+            numbers += [excess["low"], excess["high"], measures["contrast"]["value"]]
+        names = [layer["backbone"], layer["tap"], "x".join(map(str, layer["grid"]))]
+        rows.append([*names, *map(shared.number, numbers)])
+    columns = ["outlier rate", "low", "high"]
+    if rows and len(rows[0]) > 6:
+        columns += ["norm in box", "box area", "excess low", "excess high", "contrast"]
+    shared.echo_table(["backbone", "tap", "grid", *columns], rows)
+    typer.echo(f"{selected.dataset}/{selected.split}: {len(rows)} layers, {report['samples']} images")
+    typer.echo(f"drawn: {', '.join(report['images'])}")
+    for note in report["notes"]:
+        typer.echo(f"note: {note}")
+    typer.echo(f"result: {analysed.path} in the store")

@@ -1,0 +1,95 @@
+"""`cvbench analyze similarity`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cvbench.cli import options as shared
+
+if TYPE_CHECKING:
+    from cvbench.jobs.analyze import Analysed
+
+
+def similarity(
+    store: shared.Store = shared.DEFAULT_STORE,
+    dataset: shared.OneDataset = None,
+    split: shared.Split = None,
+    backbone: shared.Backbones = [],
+    taps: shared.Layers = [],
+    image: Annotated[
+        list[str], typer.Option("--image", help="Sample ids whose own matrices are kept and drawn too. Repeat.")
+    ] = [],
+    resamples: shared.Resamples = 2000,
+    seed: shared.Seed = 0,
+    out: shared.Out = None,
+    address: shared.Address = "local",
+    device: shared.Device = "auto",
+    gpus: shared.Gpus = None,
+    threads: shared.Threads = None,
+    output: shared.Format = "table",
+) -> None:
+    """Cosine similarity between the local features of every layer, with 95 % intervals over images."""
+    from cvbench.cli.display import progress
+    from cvbench.jobs.analyze import Selection, analysis_device
+    from cvbench.jobs.similarity import VIEW, SimilarityOptions, image_similarity
+    from cvbench.jobs.similarity import similarity as run
+
+    shared.check_format(output, ("table", "json", "csv"))
+    selection = Selection(store, dataset, split, tuple(backbone), VIEW, tuple(taps))
+    cluster = shared.cluster(address, analysis_device(device, address), gpus, threads)
+    images = image_similarity(selection, image) if image else None
+    with progress() as listen:
+        analysed = run(selection, SimilarityOptions(resamples, seed), cluster, listen)
+    _show_similarity(analysed, images, output)
+    if out is not None:
+        from cvbench.jobs.figures.similarity import similarity_figure, similarity_images_figure
+
+        name = f"similarity-{analysed.selected.dataset}-{analysed.selected.split}"
+        files = similarity_figure(analysed.result, Path(out) / name)
+        if images is not None:
+            files += similarity_images_figure(images.result, Path(out) / f"{name}-images")
+        for path in files:
+            typer.echo(f"figure: {path}", err=True)
+
+
+def _show_similarity(analysed: Analysed, images: Analysed | None, output: str) -> None:
+    from cvbench.jobs.similarity import similarity_json, similarity_rows
+
+    result, selected = analysed.result, analysed.selected
+    report = similarity_json(result, selected.dataset)
+    stored = [analysed.path] + ([images.path] if images else [])
+    if output == "json":
+        shared.echo_json({"schema_version": 1, **report, "stored": stored})
+        return
+    if output == "csv":
+        shared.echo_csv(list(similarity_rows(result)))
+        return
+    columns = ["similarity", "centred |similarity|", "contrast", "low", "high", "length", "pixels", "undefined"]
+    shared.echo_table(["backbone", "tap", "grid", *columns], [_cells(layer) for layer in report["layers"]])
+    for row in report["differences"]:
+        if row["value"] is not None and row["version"] == "centred":
+            ends = ", ".join(shared.number(row[key]) for key in ("low", "high"))
+            said = "" if row["resolved"] else ": not resolved"
+            quantity = row["quantity"].removesuffix("_difference").replace("_", " ")
+            typer.echo(
+                f"{row['backbone']}, last layers on {row['grid']}: {quantity} {row['value']:+.4f} [{ends}]{said}"
+            )
+    typer.echo(f"{selected.dataset}/{selected.split}: {len(report['layers'])} layers, {report['samples']} images")
+    typer.echo("contrast, its interval, length (grid steps, and pixels) and differences are of centred features")
+    for note in report["notes"]:
+        typer.echo(f"note: {note}")
+    for path in stored:
+        typer.echo(f"result: {path} in the store")
+
+
+def _cells(layer: dict[str, Any]) -> list[str]:
+    raw, centred = ({m["name"]: m for m in layer[version]["measures"]} for version in ("raw", "centred"))
+    contrast, length = centred["contrast"], centred["length"]
+    numbers = [raw["mean"]["value"], centred["mean_absolute"]["value"]]
+    numbers += [contrast["value"], contrast["low"], contrast["high"], length["value"]]
+    numbers.append(centred["length_pixels"]["value"] if "length_pixels" in centred else None)
+    names = [layer["backbone"], layer["tap"], "x".join(map(str, layer["grid"]))]
+    return [*names, *map(shared.number, numbers), str(length["n_undefined"])]

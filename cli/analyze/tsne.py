@@ -1,0 +1,103 @@
+"""`cvbench analyze tsne`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cvbench.cli import options as shared
+
+if TYPE_CHECKING:
+    from cvbench.jobs.analyze import Analysed
+
+SHOWN = ("trustworthiness_10", "recall_10", "purity_features_10", "purity_map_10", "silhouette_map")
+
+
+def tsne(
+    store: shared.Store = shared.DEFAULT_STORE,
+    dataset: shared.OneDataset = None,
+    split: shared.Split = None,
+    backbone: shared.Backbones = [],
+    view: Annotated[str, typer.Option("--view", help="head, logits, pooled or cls.")] = "head",
+    taps: shared.Layers = [],
+    backend: Annotated[str, typer.Option("--backend", help="auto, opentsne, sklearn or cuml.")] = "auto",
+    perplexity: Annotated[float, typer.Option("--perplexity", min=1.0, help="Effective number of neighbours.")] = 30.0,
+    iterations: Annotated[int, typer.Option("--iterations", help="Of them 250 with exaggeration.")] = 1000,
+    preprocess: Annotated[
+        str, typer.Option("--preprocess", help="standardise, none or l2 (then distances rank as the cosine does).")
+    ] = "standardise",
+    components: Annotated[int, typer.Option("--components", min=2, help="Principal components before t-SNE.")] = 50,
+    repeats: Annotated[
+        int, typer.Option("--repeats", min=1, help="Runs: one from PCA, which is shown, the others for the spread.")
+    ] = 5,
+    sample: Annotated[
+        str, typer.Option("--sample", help="Samples to map, each class in proportion, or 'all'.")
+    ] = "all",
+    measured: Annotated[int, typer.Option("--measured", min=3, help="Samples that the measures are of.")] = 5000,
+    resamples: shared.Resamples = 2000,
+    seed: shared.Seed = 0,
+    out: shared.Out = None,
+    output: shared.Format = "table",
+) -> None:
+    """t-SNE maps of the features, and how far they can be believed, with 95 % intervals over images."""
+    from cvbench.cli.display import progress
+    from cvbench.jobs.analyze import Selection
+    from cvbench.jobs.tsne import TsneOptions
+    from cvbench.jobs.tsne import tsne as run
+
+    shared.check_format(output, ("table", "json", "csv"))
+    selection = Selection(store, dataset, split, tuple(backbone), view, tuple(taps))
+    options = TsneOptions(
+        backend=backend,
+        perplexity=perplexity,
+        iterations=iterations,
+        preprocess=preprocess,
+        components=components,
+        repeats=repeats,
+        sample=shared.size(sample, "--sample"),
+        measured=measured,
+        resamples=resamples,
+        seed=seed,
+    )
+    with progress() as listen:
+        analysed = run(selection, options, listen)
+    _show_tsne(analysed, output)
+    if out is not None:
+        from pathlib import Path
+
+        from cvbench.jobs.figures.tsne import tsne_figure
+
+        name = f"tsne-{analysed.selected.dataset}-{analysed.selected.split}"
+        for path in tsne_figure(analysed.result, Path(out) / name):
+            typer.echo(f"figure: {path}", err=True)
+
+
+def _show_tsne(analysed: Analysed, output: str) -> None:
+    from cvbench.jobs.tsne import measure_rows, tsne_json
+
+    result, selected = analysed.result, analysed.selected
+    rows = list(measure_rows(result))
+    if output == "json":
+        names = {key: getattr(selected, key) for key in ("dataset", "split", "view")}
+        shared.echo_json({"schema_version": 1, **names, **tsne_json(result), "stored": analysed.path})
+        return
+    if output == "csv":
+        shared.echo_csv(rows)
+        return
+    cells = []
+    for row in rows:
+        if row["measure"] in SHOWN:
+            numbers = [row[key] for key in ("value", "low", "high", "sd_over_runs")]
+            cells.append([row["backbone"], row["tap"], row["measure"], *map(shared.number, numbers), str(row["n"])])
+    shared.echo_table(["backbone", "tap", "measure", "value", "low", "high", "sd of runs", "images"], cells)
+    attrs = result.attrs
+    typer.echo(
+        f"{attrs['backend']} {attrs['backend_version']}, perplexity {attrs['perplexity']:g}, "
+        f"{attrs['iterations']} iterations, {attrs['repeats']} runs; 95 % intervals: {attrs['interval']}"
+    )
+    if attrs["chance_purity"] is not None:
+        typer.echo(f"purity by chance: {attrs['chance_purity']:.4f}; --format csv has all measures")
+    for note in attrs["notes"]:
+        typer.echo(f"note: {note}")
+    typer.echo(f"result: {analysed.path} in the store")

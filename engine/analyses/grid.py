@@ -1,0 +1,49 @@
+"""What the analyses of spatial maps ask of a layer before they measure it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cvbench.engine.analyses.base import Layer
+from cvbench.errors import IntegrityError, UsageError
+
+
+def check_grid(layer: Layer, shape: Sequence[int], wants: str) -> tuple[int, int]:
+    """Height and width of a layer's maps.
+
+    Args:
+        layer: For the message.
+        shape: (n, H, W, C).
+        wants: What needs a grid, for the message.
+
+    Raises:
+        UsageError: No grid, or one without spatial extent.
+    """
+    grid = tuple(shape[1:3]) if len(shape) == 4 else ()
+    if len(grid) != 2 or min(grid) < 2:
+        shown = "x".join(map(str, grid)) or "no"
+        raise UsageError(
+            f"{layer} has no spatial extent: it has {shown} grid, {wants} needs 2x2 at least",
+            where=str(layer),
+            fix="choose other layers with --taps, or extract larger images (--image-size)",
+        )
+    return int(grid[0]), int(grid[1])
+
+
+def check_samples(layer: Layer, found: int, n: int) -> None:
+    """Refuse a layer of another number of samples than its unit.
+
+    Raises:
+        IntegrityError: It has.
+    """
+    if found != n:
+        raise IntegrityError(f"{layer} has {found} samples where the unit has {n}", where=str(layer))
+
+
+def not_finite(layer: Layer) -> IntegrityError:
+    """The error for a layer with values that are not finite."""
+    return IntegrityError(
+        f"{layer} holds values that are not finite",
+        where=str(layer),
+        fix="extract this layer again with --precision fp32 or bf16",
+    )

@@ -1,0 +1,65 @@
+"""Live analyses: a unit's partial from activations that are still on the device, batch by batch, layer by layer.
+
+What is measured is what the view `maps` would hold, in its type. So a partial is the one that `measure` gives from the
+store, and no map is ever kept: memory is one layer of one batch, and the partials.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cvbench.engine.analyses.base import Layer, Partial
+from cvbench.engine.array import Array
+
+
+class LiveUnit(Protocol):
+    """Collects one unit. Per batch: `begin`, then `add` once per layer; at the end `partial`."""
+
+    def begin(self, rows: NDArray[np.int64]) -> None:
+        """The next batch: its samples' rows within the unit, ascending; unreadable ones are left out."""
+
+    def add(self, index: int, maps: Array) -> None:
+        """Layer number `index` of the batch: (len(rows), H, W, C). The caller may reuse the memory afterwards."""
+
+    def partial(self) -> Partial:
+        """What `measure` gives for the whole unit."""
+
+
+class LiveAnalysis(Protocol):
+    """An analysis that can also run live."""
+
+    def live(self, layers: Sequence[Layer]) -> LiveUnit:
+        """A collector for one unit of these layers."""
+
+
+class LayerwiseUnit:
+    """The collector of an analysis that looks at each layer and image by itself.
+
+    It keeps a small part per batch and layer, whose keys end in `/index` of the layer, and joins them at the end.
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[Layer],
+        measure_layer: Callable[[int, Layer, Array], Partial],
+        merge: Callable[[Iterable[Partial]], Partial],
+    ) -> None:
+        self._layers, self._measure, self._merge = layers, measure_layer, merge
+        self._parts: defaultdict[int, list[Partial]] = defaultdict(list)
+
+    def begin(self, rows: NDArray[np.int64]) -> None:
+        """Nothing to prepare: images are independent."""
+
+    def add(self, index: int, maps: Array) -> None:
+        self._parts[index].append(self._measure(index, self._layers[index], maps))
+
+    def partial(self) -> Partial:
+        joined: Partial = {}
+        for index in range(len(self._layers)):
+            joined |= self._merge(self._parts[index])
+        return joined

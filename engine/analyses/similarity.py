@@ -1,0 +1,248 @@
+"""Cosine similarity between the local features of every layer, per image (kernels in `cvbench.engine.kernels`).
+
+Two versions: `raw`, and `centred`, where the image's mean feature is subtracted first. A third that is in use, with the
+mean of each position over the data set subtracted, is not computed: it takes a pass over the data before the first.
+
+Per image: the mean over i != j of S ("mean patch similarity", Gong et al. 2021 with |S|, which is `mean_absolute`),
+the neighbour contrast and the correlation length in grid steps. Their intervals are a percentile bootstrap over images.
+The distance profile and the lag correlogram keep sums and sums of squares instead, so that memory does not grow with
+the images; their intervals are mean +- z standard errors over images, which is what that bootstrap of a mean tends to.
+
+The P x P matrices are summed over images where P <= 784 (28 x 28); a 56 x 56 grid would need 10 million numbers.
+An image whose features are all zero (centred: all equal) has no direction to compare: undefined, left out, counted.
+
+Numbers of two grids are not comparable. The last layers of all backbones are therefore averaged to the coarsest of
+their grids, and only there is one subtracted from the other.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cvbench.engine.analyses.base import Layer, Partial, Result, Rows
+from cvbench.engine.analyses.grid import check_grid, check_samples, not_finite
+from cvbench.engine.analyses.live import LayerwiseUnit
+from cvbench.engine.analyses.similarity_result import LARGEST_MATRIX, MEASURES, VERSIONS, similarity_result
+from cvbench.engine.array import Array, namespace, to_host
+from cvbench.engine.kernels import similarity as kernel
+
+GROUP = 32
+"""Images taken at a time."""
+
+_PER_IMAGE, _FIXED = ("scalars", "common"), "grid"
+WANTS = "similarity between positions"
+
+
+@dataclass(frozen=True)
+class Similarity:
+    """The analysis `similarity`.
+
+    Attributes:
+        compared: The layers that are also measured on the `common` grid, one of each backbone; see `between`.
+        common: (h, w), not finer than the grid of any of them.
+        inputs: (backbone, (height, width) of its input in pixels), for lengths in pixels; those left out have none.
+        resamples, confidence, seed: Of the bootstrap over images.
+    """
+
+    compared: tuple[Layer, ...] = ()
+    common: tuple[int, int] | None = None
+    inputs: tuple[tuple[str, tuple[int, int]], ...] = ()
+    resamples: int = 2000
+    confidence: float = 0.95
+    seed: int = 0
+    name: ClassVar[str] = "similarity"
+
+    @classmethod
+    def between(
+        cls, grids: Mapping[Layer, tuple[int, int]], inputs: Mapping[str, tuple[int, int]], **options: Any
+    ) -> Similarity:
+        """The analysis that compares the last layers of all backbones.
+
+        Args:
+            grids: (H, W) of each layer, in the order of the result; a backbone's last is its last one here.
+            inputs: Backbone -> (height, width) of its input in pixels, as far as known.
+            options: Of the bootstrap.
+        """
+        last = tuple({layer.backbone: layer for layer in grids}.values())
+        height, width = (min(grids[layer][axis] for layer in last) for axis in (0, 1))
+        compare = len(last) > 1 and min(height, width) > 1
+        common = (height, width) if compare else None
+        return cls(last if compare else (), common, tuple(inputs.items()), **options)
+
+    def measure(self, layers: Sequence[Layer], read: Callable[[Layer], Array], rows: Rows) -> Partial:
+        """Similarities of every image of one unit: `measure_layer` of each layer.
+
+        Memory: one layer's unit as `read` gives it, and what `measure_layer` says.
+
+        Raises:
+            UsageError: A layer without spatial extent.
+            IntegrityError: A layer with values that are not finite, or of another number of samples.
+        """
+        partial: Partial = {}
+        for index, layer in enumerate(layers):
+            maps = read(layer)
+            check_grid(layer, maps.shape, WANTS)
+            check_samples(layer, len(maps), len(rows))
+            partial |= self.measure_layer(index, layer, maps)
+            del maps
+        return partial
+
+    def live(self, layers: Sequence[Layer]) -> LayerwiseUnit:
+        """A collector for one unit."""
+        return LayerwiseUnit(layers, self.measure_layer, merge)
+
+    def measure_layer(self, index: int, layer: Layer, maps: Array) -> Partial:
+        """One layer's part of a partial, of any number of images; `merge` joins those of several batches.
+
+        Memory: GROUP images in float32 twice, a block of the kernel, and 2 P^2 * 8 bytes where P <= 784.
+
+        Args:
+            index: Of the layer in the result.
+            layer: Which one.
+            maps: (n, H, W, C) float16, float32 or float64, NumPy or CuPy, without prefix tokens.
+
+        Returns:
+            float64 on the host, v = 2 versions, K = H (2W-1) lags dy >= 0 (see the kernel), R = max(H, W):
+            `scalars/i` (n, v, 4) MEASURES; `common/i` (n, v, 4) the same on the common grid, for compared layers of
+            another grid; `counts/i` (v,) images with a direction; over these the sums and sums of squares
+            `profile/i` (2, v, R), `lags/i` (2, v, K); `matrix/i` (v, P(P+1)/2) the sums of S, its upper triangle row
+            by row, (v, 0) where P > 784; `grid/i` (3,) H, W, C.
+
+        Raises:
+            UsageError: A layer without spatial extent.
+            IntegrityError: Values that are not finite.
+        """
+        grid = check_grid(layer, maps.shape, WANTS)
+        found = _measure(layer, maps, keep_matrix=grid[0] * grid[1] <= LARGEST_MATRIX)
+        if self.common is not None and layer in self.compared and self.common != grid:
+            pooled = _measure(layer, maps, pool=self.common)
+            found["common"] = pooled["scalars"]
+        found["grid"] = np.array(maps.shape[1:], dtype=np.float64)
+        return {f"{key}/{index}": values for key, values in found.items()}
+
+    def summarise(self, layers: Sequence[Layer], partials: Iterable[Partial]) -> Result:
+        """Means over images with their intervals; see `similarity_result` for what they are called.
+
+        Memory: one partial; 16 bytes per image and number of the bootstrap, 8 numbers a layer; the matrices.
+
+        Raises:
+            DataUnavailableError: No image.
+        """
+        said = {**self.as_dict(), **self.summary_dict()}
+        return similarity_result(layers, merge(partials), self.compared, dict(self.inputs), said)
+
+    def as_dict(self) -> Mapping[str, Any]:
+        return {
+            "analysis": self.name,
+            "version": 1,
+            "epsilon": kernel.EPSILON,
+            "largest_matrix": LARGEST_MATRIX,
+            "compared": [str(layer) for layer in self.compared],
+            "common_grid": list(self.common) if self.common else None,
+        }
+
+    def summary_dict(self) -> Mapping[str, Any]:
+        return {
+            "resamples": self.resamples,
+            "confidence": self.confidence,
+            "seed": self.seed,
+            "inputs": {name: list(size) for name, size in self.inputs},
+        }
+
+
+def merge(partials: Iterable[Partial]) -> Partial:
+    """One partial of several, in their order: rows of images one after the other, sums added.
+
+    So the partial of a unit may come from its batches, and that of a run from its units. Only float64 rounding depends
+    on where they were cut. No partial gives an empty one.
+    """
+    rows: dict[str, list[NDArray[np.float64]]] = {}
+    sums: Partial = {}
+    for partial in partials:
+        for key, values in partial.items():
+            kind = key.partition("/")[0]
+            if kind in _PER_IMAGE:
+                rows.setdefault(key, []).append(values)
+            elif kind == _FIXED or key not in sums:
+                sums[key] = values.copy()
+            else:
+                sums[key] += values
+    return {**{key: np.concatenate(parts) for key, parts in rows.items()}, **sums}
+
+
+def _measure(layer: Layer, maps: Array, *, keep_matrix: bool = False, pool: tuple[int, int] | None = None) -> Partial:
+    """The arrays of `measure_layer`, by kind; of the maps averaged to `pool` if given."""
+    grid = pool or (int(maps.shape[1]), int(maps.shape[2]))
+    size = grid[0] * grid[1]
+    empty: Partial = {
+        "scalars": np.empty((0, len(VERSIONS), len(MEASURES))),
+        "counts": np.zeros(len(VERSIONS)),
+        "profile": np.zeros((2, len(VERSIONS), max(grid))),
+        "lags": np.zeros((2, len(VERSIONS), grid[0] * (2 * grid[1] - 1))),
+    }
+    total: list[Any] = [None, None]
+    parts = [empty]
+    for start in range(0, len(maps), GROUP):
+        chunk = maps[start : start + GROUP]
+        values = kernel.pool_to(chunk, pool) if pool else chunk
+        if values.dtype == np.float16:
+            values = values.astype(np.float32)  # once for both versions
+        found = [_version(layer, values, grid, centred, keep_matrix) for centred in (False, True)]
+        parts.append({key: np.stack([part[key] for part, _ in found], axis=axis) for key, axis in _STACKED.items()})
+        for version, (_, matrix) in enumerate(found):
+            if matrix is not None:
+                total[version] = matrix if total[version] is None else total[version] + matrix
+    joined = merge(parts)
+    joined["matrix"] = np.zeros((len(VERSIONS), size * (size + 1) // 2 if keep_matrix else 0))
+    for version, matrix in enumerate(total):
+        if matrix is not None:
+            joined["matrix"][version] = to_host(matrix)[np.triu_indices(size)]
+    return joined
+
+
+_STACKED = {"scalars": 1, "counts": 0, "profile": 1, "lags": 1}
+
+
+def _version(layer: Layer, values: Array, grid: tuple[int, int], centred: bool, keep: bool) -> tuple[Partial, Any]:
+    """One version of one group of images: its arrays by kind, and the sum of its matrices on the device."""
+    units, defined = kernel.unit_features(values, centred=centred)
+    pairs = kernel.pair_statistics(units, grid, matrix=keep)
+    means, absolute = to_host(pairs.lags), to_host(pairs.absolute)
+    if not np.isfinite(means).all():
+        raise not_finite(layer)
+    lags = kernel.lags(*grid)
+    profile, off = means @ lags.profile, means @ lags.off
+    length = kernel.correlation_length(profile, off)
+    scalars = np.stack([off, absolute, means @ (lags.near - lags.far), length], axis=1)
+    there = to_host(defined)
+    scalars[~there] = math.nan  # its features are zero: they add nothing to the sums either
+    found: Partial = {
+        "scalars": scalars,
+        "counts": np.array(float(there.sum())),
+        "profile": np.stack([profile.sum(axis=0), (profile**2).sum(axis=0)]),
+        "lags": np.stack([means.sum(axis=0), (means**2).sum(axis=0)]),
+    }
+    return found, pairs.matrix
+
+
+def image_matrices(maps: Array) -> NDArray[np.float32]:
+    """The whole matrices of single images.
+
+    Args:
+        maps: (n, H, W, C).
+
+    Returns:
+        (n, 2, P, P) float32, VERSIONS; zero for an image without direction.
+    """
+    xp = namespace(maps)
+    found = []
+    for centred in (False, True):
+        units, _ = kernel.unit_features(maps, centred=centred)
+        found.append(units @ units.transpose(0, 2, 1))
+    return np.asarray(to_host(xp.stack(found, axis=1)), dtype=np.float32)

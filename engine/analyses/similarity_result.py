@@ -1,0 +1,178 @@
+"""From the partials of `similarity` to a labelled result: means, intervals, matrices, differences on one grid."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cvbench.engine.analyses.base import Layer, Partial, Result
+from cvbench.engine.analyses.image_means import image_means, interval_notes
+from cvbench.errors import DataUnavailableError
+
+F64 = NDArray[np.float64]
+Data = dict[str, tuple[tuple[str, ...], NDArray[Any]]]
+
+VERSIONS = ("raw", "centred")
+MEASURES = ("mean", "mean_absolute", "contrast", "length")
+"""Mean patch similarity, the same of absolute values, neighbour contrast, correlation length in grid steps."""
+
+LARGEST_MATRIX = 784
+"""Positions P up to which a layer's P x P matrix is kept."""
+
+
+def similarity_result(
+    layers: Sequence[Layer],
+    partial: Partial,
+    compared: Sequence[Layer],
+    inputs: Mapping[str, tuple[int, int]],
+    said: Mapping[str, Any],
+) -> Result:
+    """The labelled result.
+
+    Args:
+        layers: L layers, in the partial's order.
+        partial: Of all images (`merge`).
+        compared: Layers that were measured on the common grid too.
+        inputs: Backbone -> (height, width) of its input in pixels.
+        said: Parameters; resamples, confidence and seed among them.
+
+    Returns:
+        Each variable but the matrices and the counts also with `_low` and `_high`, on dimensions
+        layer, version, measure: `measures`, with `n_undefined` images left out;
+        layer, version, step: `profile`, c(r) at r grid steps, NaN beyond the layer's own;
+        version, lag_row_*, lag_column_*: `correlogram_i` of layer number i, by signed offset (dy, dx);
+        version, patch_P, patch_P: `matrix_i`, float32, the mean S of layer number i; not where P > 784;
+        pair, version, measure: `difference`, first less second backbone on the common grid, with
+        `difference_undefined` images left out, if there is a pair; and `common`, `common_undefined` (compared, version,
+        measure), the two themselves.
+        The attribute `layers` has each layer's names, grid, channels and stride in pixels (null if unknown).
+
+    Raises:
+        DataUnavailableError: No image.
+    """
+    n = len(partial["scalars/0"]) if "scalars/0" in partial else 0
+    if not n:
+        raise DataUnavailableError("there is no readable image", fix="extract more samples (a larger --limit)")
+    at = {layer: i for i, layer in enumerate(layers)}
+    pairs = list(combinations([layer for layer in compared if layer in at], 2))
+    rows = [partial[f"scalars/{i}"] for i in range(len(layers))]
+    coarse = {layer: partial.get(f"common/{at[layer]}", rows[at[layer]]) for layer in compared if layer in at}
+    tables = [*rows, *coarse.values(), *(coarse[one] - coarse[other] for one, other in pairs)]
+    options = {key: said[key] for key in ("resamples", "confidence", "seed")}
+    means = image_means(np.concatenate([table.reshape(n, -1) for table in tables], axis=1), **options)
+    data: Data = {}
+    own, both = len(layers), len(layers) + len(coarse)
+    for name, count, dimension, part in (
+        ("measures", "n_undefined", "layer", slice(0, own)),
+        ("common", "common_undefined", "compared", slice(own, both)),
+        ("difference", "difference_undefined", "pair", slice(both, len(tables))),
+    ):
+        if part.start < part.stop:
+            for key, values in ((name, means.value), (f"{name}_low", means.low), (f"{name}_high", means.high)):
+                data[key] = ((dimension, "version", "measure"), _shaped(values, part))
+            data[count] = ((dimension, "version", "measure"), _shaped(means.undefined, part))
+    data |= _profiles(partial, len(layers), said["confidence"])
+    coords: dict[str, list[Any]] = {
+        "layer": [str(layer) for layer in layers],
+        "version": list(VERSIONS),
+        "measure": list(MEASURES),
+        "step": list(range(data["profile"][1].shape[-1])),
+    }
+    if coarse:
+        coords["compared"] = [str(layer) for layer in coarse]
+    if pairs:
+        coords["pair"] = [f"{one.backbone} vs {other.backbone}" for one, other in pairs]
+    described = [_described(layer, partial[f"grid/{i}"], inputs) for i, layer in enumerate(layers)]
+    for i, layer in enumerate(described):
+        data |= _correlogram(partial, i, layer["grid"], said["confidence"], coords)
+        data |= _matrix(partial, i, layer["grid"])
+    notes = [*interval_notes(n), *_notes(described, pairs)]
+    attrs = {**said, "samples": n, "notes": notes, "layers": described, "interval": _INTERVAL}
+    return Result(name="similarity", coords=coords, data=data, attrs=attrs)
+
+
+_INTERVAL = "measures, difference: percentile bootstrap over images; profile, correlogram: standard errors over images"
+
+
+def _shaped(values: NDArray[Any], part: slice) -> NDArray[Any]:
+    return values.reshape(-1, len(VERSIONS), len(MEASURES))[part]
+
+
+def _described(layer: Layer, shape: F64, inputs: Mapping[str, tuple[int, int]]) -> dict[str, Any]:
+    height, width, channels = (int(v) for v in shape)
+    stride = None
+    if layer.backbone in inputs:
+        down, across = inputs[layer.backbone][0] / height, inputs[layer.backbone][1] / width
+        stride = down if abs(down - across) < 1e-9 else None  # else a step has no one length
+    names = {"backbone": layer.backbone, "tap": layer.tap}
+    return {**names, "grid": [height, width], "channels": channels, "stride": stride}
+
+
+def _notes(described: Sequence[Mapping[str, Any]], pairs: Sequence[tuple[Layer, Layer]]) -> list[str]:
+    notes = []
+    large = [layer for layer in described if layer["grid"][0] * layer["grid"][1] > LARGEST_MATRIX]
+    if large:
+        names = ", ".join(f"{layer['backbone']}/{layer['tap']}" for layer in large)
+        notes.append(f"no matrix is kept of grids above {LARGEST_MATRIX} positions: {names}")
+    if len({layer["backbone"] for layer in described}) > 1 and not pairs:
+        notes.append("no differences: the coarsest of the last layers' grids has no spatial extent")
+    return notes
+
+
+def _moments(sums: F64, count: F64, confidence: float) -> tuple[F64, F64, F64]:
+    """Mean and interval (v, m) of sums and sums of squares (2, v, m) over `count` (v,) images."""
+    n = np.where(count > 0, count, np.nan)[:, None]
+    mean = sums[0] / n
+    with np.errstate(invalid="ignore", divide="ignore"):
+        variance = np.maximum(sums[1] / n - mean**2, 0) * n / np.where(n > 1, n - 1, np.nan)
+    reach = NormalDist().inv_cdf((1 + confidence) / 2) * np.sqrt(variance / n)
+    return mean, mean - reach, mean + reach
+
+
+def _profiles(partial: Partial, layers: int, confidence: float) -> Data:
+    found = [_moments(partial[f"profile/{i}"], partial[f"counts/{i}"], confidence) for i in range(layers)]
+    width = max(mean.shape[1] for mean, _, _ in found)
+
+    def padded(values: F64) -> F64:
+        return np.pad(values, ((0, 0), (0, width - values.shape[1])), constant_values=np.nan)
+
+    return {
+        f"profile{suffix}": (("layer", "version", "step"), np.stack([padded(kinds[j]) for kinds in found]))
+        for j, suffix in enumerate(("", "_low", "_high"))
+    }
+
+
+def _correlogram(
+    partial: Partial, index: int, grid: Sequence[int], confidence: float, coords: dict[str, list[Any]]
+) -> Data:
+    """All signed offsets: the half that was measured, and its mirror image."""
+    height, width = grid
+    rows, columns = f"lag_row_{height}", f"lag_column_{width}"
+    coords[rows], coords[columns] = list(range(1 - height, height)), list(range(1 - width, width))
+    data: Data = {}
+    moments = _moments(partial[f"lags/{index}"], partial[f"counts/{index}"], confidence)
+    for suffix, values in zip(("", "_low", "_high"), moments, strict=True):
+        half = values.reshape(len(VERSIONS), height, 2 * width - 1)
+        whole = np.concatenate([half[:, :0:-1, ::-1], half], axis=1)
+        data[f"correlogram_{index}{suffix}"] = (("version", rows, columns), whole)
+    return data
+
+
+def _matrix(partial: Partial, index: int, grid: Sequence[int]) -> Data:
+    packed, size = partial[f"matrix/{index}"], grid[0] * grid[1]
+    if not packed.size:
+        return {}
+    count = partial[f"counts/{index}"]
+    whole = np.empty((len(VERSIONS), size, size), dtype=np.float32)
+    upper = np.triu_indices(size)
+    with np.errstate(invalid="ignore"):
+        mean = packed / np.where(count > 0, count, np.nan)[:, None]
+    for version in range(len(VERSIONS)):
+        whole[version][upper] = mean[version]
+        whole[version].T[upper] = mean[version]
+    return {f"matrix_{index}": (("version", f"patch_{size}", f"patch_again_{size}"), whole)}

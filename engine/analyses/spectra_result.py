@@ -1,0 +1,222 @@
+"""The partials of `spectra` as labelled means with intervals, one axis for all grids; pairs of backbones compared."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+
+from cvbench.engine.analyses.base import Layer, Partial, Result
+from cvbench.engine.kernels import spectrum
+from cvbench.engine.kernels.spectrum import F64, HalfPlane
+from cvbench.engine.online import OnlineMeans, RunningMeans
+from cvbench.errors import DataUnavailableError
+
+MEASURES = (*(f"share_above_{cut}" for cut in spectrum.CUTS), "dc_share", "centroid", "corners", "slope", "variance")
+"""Energy shares above each cut (in units of pi, DC left out), share of DC, energy-weighted mean radial frequency, the
+relative log amplitude of the corners, the slope of ln|F| over ln rho, and the spatial variance of a channel."""
+
+FEW_IMAGES = 30
+
+
+def spectra_result(
+    layers: Sequence[Layer], partials: Iterable[Partial], inputs: Mapping[str, tuple[int, int]], said: Mapping[str, Any]
+) -> Result:
+    """Label what the partials hold.
+
+    Args:
+        layers: In the order of the result.
+        partials: In unit order.
+        inputs: Backbone -> (height, width) of its input in pixels, as far as known.
+        said: The parameters, among them resamples, confidence and seed.
+
+    Returns:
+        Each variable also with `_low` and `_high`. On dimensions
+        layer, frequency: `profile`, radial, interpolated linearly to an axis that all layers reach;
+        layer, bin: `radial` at the layer's own bins and `diagonal`, both at `bin_frequency`; NaN beyond its length;
+        `cycles_per_pixel` of the same bins; `notebook_frequency` of the half-diagonal, as Park & Kim's notebook labels
+        it, for reproduction (its last entry is called 1 and is not);
+        layer, measure: `measures`, with `n_undefined` images left out and `white_noise`, its value for noise.
+        NaN only there, where no image defines a measure, and in low and high if there is no interval.
+        `attrs["differences"]`: for each pair of backbones the measures of the deepest layers that share a grid, one
+        less the other on the same images; `resolved` says that the interval leaves 0 out.
+
+    Raises:
+        DataUnavailableError: No image.
+    """
+    sums: Partial = {}
+    running: RunningMeans | None = None
+    pairs: list[tuple[int, int]] = []
+    for part in partials:
+        if running is None:
+            pairs = _pairs(layers, [part[f"grid/{i}"] for i in range(len(layers))])
+            options = {key: said[key] for key in ("resamples", "confidence", "seed")}
+            running = RunningMeans((len(layers) + len(pairs)) * len(MEASURES), **options)
+        tables = [part[f"measures/{i}"] for i in range(len(layers))]
+        running.add(np.concatenate([*tables, *(tables[i] - tables[j] for i, j in pairs)], axis=1))
+        for key, values in part.items():
+            kind = key.partition("/")[0]
+            if kind != "measures":
+                sums[key] = sums[key] + values if key in sums and kind != "grid" else values
+    if running is None or not running.images:
+        raise DataUnavailableError("there is no readable image", fix="extract more samples (a larger --limit)")
+    means = running.means()
+    width = len(MEASURES)
+    result = _labelled(layers, sums, means, inputs, float(said["confidence"]))
+    result.attrs.update(
+        **said,
+        samples=running.images,
+        notes=_notes(running.images),
+        differences=[
+            found
+            for number, (i, j) in enumerate(pairs, start=len(layers))
+            for found in _differences(layers[i], layers[j], means, number * width)
+        ],
+    )
+    return result
+
+
+def common_axis(axes: Sequence[F64]) -> F64:
+    """The bins of the finest grid up to the lowest last bin of all grids, and that one.
+
+    >>> common_axis([np.array([0, 0.25, 0.5, 0.75, 1]), np.array([0, 2 / 7, 4 / 7, 6 / 7])]).round(3).tolist()
+    [0.0, 0.25, 0.5, 0.75, 0.857]
+    """
+    top = min(axis[-1] for axis in axes)
+    finest = min(axes, key=lambda axis: float(axis[1]))
+    below = finest[finest < top - 1e-9]
+    return np.append(below, top)
+
+
+def interpolation(axis: F64, wanted: F64) -> F64:
+    """(len(axis), len(wanted)): a profile on `axis` times this is the profile, linearly interpolated, on `wanted`."""
+    return np.array([np.interp(wanted, axis, unit) for unit in np.eye(len(axis))])
+
+
+def _pairs(layers: Sequence[Layer], grids: Sequence[F64]) -> list[tuple[int, int]]:
+    """For each pair of backbones their deepest layers of one grid: only these can be compared number by number."""
+    found = []
+    for a, b in itertools.combinations(dict.fromkeys(layer.backbone for layer in layers), 2):
+        of_a, of_b = ([i for i, layer in enumerate(layers) if layer.backbone == name] for name in (a, b))
+        same = [(i, j) for i in of_a for j in of_b if (grids[i][:2] == grids[j][:2]).all()]
+        if same:  # as deep in both as can be
+            found.append(max(same, key=lambda pair: (sum(pair), pair)))
+    return found
+
+
+def _differences(a: Layer, b: Layer, means: OnlineMeans, at: int) -> Iterable[dict[str, Any]]:
+    for number, measure in enumerate(MEASURES, start=at):
+        value, low, high = (float(x[number]) for x in (means.value, means.low, means.high))
+        known = math.isfinite(low) and math.isfinite(high)
+        yield {
+            "backbone_a": a.backbone,
+            "tap_a": a.tap,
+            "backbone_b": b.backbone,
+            "tap_b": b.tap,
+            "measure": measure,
+            "value": value if math.isfinite(value) else None,
+            "low": low if known else None,
+            "high": high if known else None,
+            "resolved": known and not low <= 0 <= high,
+        }
+
+
+def _notes(n: int) -> list[str]:
+    if n == 1:
+        return ["no interval: it is over images, and there is one image"]
+    return [f"{n} images: with fewer than {FEW_IMAGES} the intervals are too narrow"] if n < FEW_IMAGES else []
+
+
+def _estimate(total: F64, squares: F64, n: int, confidence: float) -> list[F64]:
+    """Mean, low and high from sums and sums of squares over n images."""
+    mean = total / n
+    if n == 1:
+        return [mean, np.full_like(mean, np.nan), np.full_like(mean, np.nan)]
+    variance = np.maximum(squares / n - mean**2, 0.0)
+    reach = NormalDist().inv_cdf((1 + confidence) / 2) * np.sqrt(variance / (n - 1))
+    return [mean, mean - reach, mean + reach]
+
+
+def _labelled(
+    layers: Sequence[Layer],
+    sums: Partial,
+    means: OnlineMeans,
+    inputs: Mapping[str, tuple[int, int]],
+    confidence: float,
+) -> Result:
+    count = len(layers)
+    grids = [tuple(int(v) for v in sums[f"grid/{i}"]) for i in range(count)]
+    planes = [spectrum.half_plane(*grid[:2]) for grid in grids]
+    common = common_axis([plane.frequency for plane in planes])
+    width = max(len(plane.frequency) for plane in planes)
+    curves: dict[str, list[list[F64]]] = {"profile": [], "radial": [], "diagonal": []}
+    for i, plane in enumerate(planes):
+        total, products = sums[f"profile/{i}"], sums[f"products/{i}"]
+        to_common = interpolation(plane.frequency, common)
+        squares = np.einsum("bf,bc,cf->f", to_common, products, to_common)
+        curves["profile"].append(_estimate(total @ to_common, squares, means.images, confidence))
+        own = [_estimate(total, np.diagonal(products), means.images, confidence)]
+        once, twice = sums[f"diagonal/{i}"]
+        own.append(_estimate(once, twice, means.images, confidence))
+        for name, estimate in zip(("radial", "diagonal"), own, strict=True):
+            curves[name].append([_padded(values, width) for values in estimate])
+    table = (count, len(MEASURES))
+    data: dict[str, tuple[tuple[str, ...], Any]] = {
+        "bin_frequency": (("layer", "bin"), np.stack([_padded(plane.frequency, width) for plane in planes])),
+        "cycles_per_pixel": (("layer", "bin"), np.stack(list(_physical(layers, planes, inputs, width)))),
+        "notebook_frequency": (("layer", "bin"), np.stack([_notebook(plane, width) for plane in planes])),
+        "n_undefined": (("layer", "measure"), means.undefined[: math.prod(table)].reshape(table)),
+        "white_noise": (("layer", "measure"), np.stack([_white_noise(plane) for plane in planes])),
+    }
+    for row, suffix in enumerate(("", "_low", "_high")):
+        for name, estimates in curves.items():
+            dimension = "frequency" if name == "profile" else "bin"
+            data[name + suffix] = (("layer", dimension), np.stack([estimate[row] for estimate in estimates]))
+        found = (means.value, means.low, means.high)[row][: math.prod(table)]
+        data["measures" + suffix] = (("layer", "measure"), found.reshape(table))
+    described = [
+        {"backbone": layer.backbone, "tap": layer.tap, "grid": list(grid[:2]), "channels": grid[2]}
+        for layer, grid in zip(layers, grids, strict=True)
+    ]
+    coords = {
+        "layer": [str(layer) for layer in layers],
+        "frequency": common.tolist(),
+        "bin": list(range(width)),
+        "measure": list(MEASURES),
+    }
+    attrs = {
+        "layers": described,
+        "null_level": spectrum.NULL_LEVEL,
+        "axes": "frequency: pi per position of the layer's own grid; relative log amplitude: nat above that of DC",
+        "intervals": "measures and differences: Poisson bootstrap over images; curves: standard error over images",
+    }
+    return Result("spectra", coords, data, attrs)
+
+
+def _physical(
+    layers: Sequence[Layer], planes: Sequence[HalfPlane], inputs: Mapping[str, tuple[int, int]], width: int
+) -> Iterable[F64]:
+    """Cycles per pixel of the input: bin k is k cycles per its shorter side."""
+    for layer, plane in zip(layers, planes, strict=True):
+        side = min(inputs[layer.backbone]) if layer.backbone in inputs else math.nan
+        yield _padded(np.arange(len(plane.frequency)) / side, width)
+
+
+def _notebook(plane: HalfPlane, width: int) -> F64:
+    entries = 0 if plane.diagonal is None else len(plane.diagonal)
+    return _padded(np.linspace(0, 1, entries), width)
+
+
+def _white_noise(plane: HalfPlane) -> F64:
+    """(7,) what a flat spectrum gives for each of MEASURES: shares of coefficients, null level, slope; no variance."""
+    shares = spectrum.energy_shares(np.ones((1, len(plane.rho))), plane)[0]
+    corners = spectrum.NULL_LEVEL if plane.corners else math.nan
+    return np.append(shares, [corners, plane.noise @ plane.slope, math.nan])
+
+
+def _padded(values: F64, width: int) -> F64:
+    return np.pad(values, (0, width - len(values)), constant_values=np.nan)

@@ -1,0 +1,105 @@
+"""Formulas of class activation maps: activation A and gradient G = dy_c/dA, both (B, H, W, C), to a raw map (B, H, W).
+
+gradcam     sum_k w_k A_k, w_k = mean over positions of G_k                            Selvaraju et al. 2017
+gradcam++   the same, w_k = sum over positions of a relu(G), a = 1 / (2 + G sum A_k)   Chattopadhay et al. 2018, eq. 19
+layercam    sum_k relu(G_k) A_k                                                        Jiang et al. 2021
+hirescam    sum_k G_k A_k                                                              Draelos & Carin 2021
+eigencam    projection on the first principal axis of the positions; knows no class    Muhammad & Yeasin 2020
+
+The raw map is signed. Evidence for the class is its positive part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cvbench.errors import UnknownNameError
+
+
+@dataclass(frozen=True)
+class Method:
+    """One formula.
+
+    Attributes:
+        name: Its key.
+        title: Its name in the field.
+        formula: (activation, gradient) -> raw map; the gradient is None where none is needed.
+        needs_gradient: Whether it depends on a class.
+    """
+
+    name: str
+    title: str
+    formula: Callable[[Tensor, Tensor | None], Tensor]
+    needs_gradient: bool = True
+
+
+def find_method(name: str) -> Method:
+    """The method of this name.
+
+    Raises:
+        UnknownNameError: naming the nearest.
+    """
+    if name not in METHODS:
+        raise UnknownNameError.among("method", name, METHODS, fix=f"--method {', '.join(METHODS)}")
+    return METHODS[name]
+
+
+def gradcam(activation: Tensor, gradient: Tensor | None) -> Tensor:
+    """Channels weighted by their mean gradient over the patch positions."""
+    assert gradient is not None
+    return torch.einsum("bhwc,bc->bhw", activation, gradient.mean(dim=(1, 2)))
+
+
+def gradcam_plus_plus(activation: Tensor, gradient: Tensor | None) -> Tensor:
+    """Channels weighted by a weighted sum of their positive gradients.
+
+    The paper differentiates exp(y), whose factor exp(y) is the same for the whole map and left out. Its
+    a = G^2 / (2 G^2 + G^3 sum A) is cancelled by G^2, so that small gradients do not need the constant that other
+    implementations add below; where the rest is exactly 0, a is 1, as in the paper's code.
+    """
+    assert gradient is not None
+    below = 2 + gradient * activation.sum(dim=(1, 2), keepdim=True)
+    shares = 1 / torch.where(below == 0, torch.ones_like(below), below)
+    return torch.einsum("bhwc,bc->bhw", activation, (gradient.relu() * shares).sum(dim=(1, 2)))
+
+
+def layercam(activation: Tensor, gradient: Tensor | None) -> Tensor:
+    """Every position weighted by its own positive gradient."""
+    assert gradient is not None
+    return torch.einsum("bhwc,bhwc->bhw", activation, gradient.relu())
+
+
+def hirescam(activation: Tensor, gradient: Tensor | None) -> Tensor:
+    """Every position weighted by its own gradient. Where the gradient is the same everywhere, this is Grad-CAM."""
+    assert gradient is not None
+    return torch.einsum("bhwc,bhwc->bhw", activation, gradient)
+
+
+def eigencam(activation: Tensor, gradient: Tensor | None = None) -> Tensor:
+    """Projection of the centred positions on their first principal axis, through the P x P Gram matrix in float64.
+
+    An axis has no sign: the larger extreme becomes positive (Chung & Ying 2025, eq. 13).
+    """
+    batch, height, width, channels = activation.shape
+    positions = activation.reshape(batch, height * width, channels).double()
+    positions = positions - positions.mean(dim=1, keepdim=True)
+    values, vectors = torch.linalg.eigh(positions @ positions.transpose(1, 2))
+    projection = vectors[..., -1] * values[:, -1:].clamp(min=0).sqrt()
+    low, high = projection.amin(dim=1, keepdim=True), projection.amax(dim=1, keepdim=True)
+    return torch.where(-low > high, -projection, projection).reshape(batch, height, width).float()
+
+
+METHODS: dict[str, Method] = {
+    method.name: method
+    for method in (
+        Method("gradcam", "Grad-CAM", gradcam),
+        Method("gradcam++", "Grad-CAM++", gradcam_plus_plus),
+        Method("layercam", "LayerCAM", layercam),
+        Method("hirescam", "HiResCAM", hirescam),
+        Method("eigencam", "EigenCAM", eigencam, needs_gradient=False),
+    )
+}

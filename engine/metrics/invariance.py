@@ -1,0 +1,56 @@
+"""Does a backbone keep its answer when the image is scaled, shifted, or shown at another resolution?
+
+Per setting: top-1 accuracy and the mean softmax probability of the true class, each beside its paired difference to
+the same samples left as they were.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from cvbench.engine.metrics.intervals import Estimate, Options, mean_interval, wilson
+from cvbench.engine.metrics.paired import Comparison, compare
+from cvbench.engine.metrics.scores import Scores
+from cvbench.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One transform at one value, over the samples that both runs could read.
+
+    Attributes:
+        top1: Wilson's interval over samples.
+        probability: Mean softmax probability of the true class, bootstrap over samples.
+        change: Against the untransformed samples: accuracy difference, discordant samples, McNemar.
+        probability_change: Mean difference of the true class's probability, paired bootstrap.
+        consistency: Share of samples with the same prediction as before.
+    """
+
+    top1: Estimate
+    probability: Estimate
+    change: Comparison
+    probability_change: Estimate
+    consistency: Estimate
+
+
+def setting(transformed: Scores, reference: Scores, options: Options) -> Setting:
+    """Compare n >= 1 transformed samples with the same n untransformed ones, in the same order.
+
+    Raises:
+        UsageError: Another number of samples.
+    """
+    if len(transformed) != len(reference):
+        raise UsageError(
+            f"{len(transformed)} transformed samples cannot be paired with {len(reference)} untransformed ones",
+            why="a paired difference needs the same samples on both sides",
+        )
+    n = len(transformed)
+    return Setting(
+        top1=wilson(int(transformed.correct.sum()), n, options.confidence),
+        probability=mean_interval(transformed.probability, options),
+        change=compare(transformed.correct, reference.correct, options),
+        probability_change=mean_interval(transformed.probability - reference.probability, options),
+        consistency=wilson(int(np.sum(transformed.predicted == reference.predicted)), n, options.confidence),
+    )

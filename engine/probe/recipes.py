@@ -1,0 +1,317 @@
+"""The probes that are reported: which features, which loss, how the penalty is chosen, and on which samples.
+
+    clip_lbfgs       features as they are; logistic regression to convergence; C from a validation split (Radford et
+                     al. 2021, appendix A.3)
+    clip_benchmark   features of unit length; a linear layer by AdamW; weight decay from a validation split, 0 without
+                     one (CLIP_benchmark, `linear_probe.py`)
+
+Both search a logarithmic grid of 97 penalties: 7 far apart, then around the best in steps of 8, 4, 2 and 1. The best by
+validation top-1 is fitted anew on train and validation samples, and tested once. With `shots` the final fit has the
+training samples only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cvbench.engine.probe.linear import Schedule, train_linear, unit_length
+from cvbench.engine.probe.logistic import Fit, fit_logistic, prepare
+from cvbench.engine.probe.peer import fit_peer
+from cvbench.errors import UnknownNameError, UsageError
+
+I64 = NDArray[np.int64]
+
+RECIPES = ("clip_benchmark", "clip_lbfgs")
+SOLVERS = ("lbfgs", "scikit-learn")
+GRID = 97
+COARSE = 16  # 7 points: 0, 16, ..., 96
+UNVALIDATED = {"clip_lbfgs": 0.316, "clip_benchmark": 0.0}
+"""The penalty where nothing validates: C of CLIP's own example; no weight decay."""
+_TOGETHER = 2**24  # logits of the penalties that are fitted at once
+
+
+@dataclass(frozen=True)
+class ProbeOptions:
+    """How to probe.
+
+    Attributes:
+        recipe: Of `RECIPES`.
+        solver: Of `SOLVERS`, for `clip_lbfgs`; both have the same minimum.
+        seeds: How many; of the held-out samples, the shots, the first weights and the order of the batches.
+        first_seed: The lowest.
+        shots: Training samples per class; None is all.
+        hold_out: Share of the training samples, of each class, that validates where there is no validation split. None:
+            the recipe's own, 0.1 for `clip_lbfgs` and none for `clip_benchmark`.
+        schedule: Of `clip_benchmark`.
+        tolerance, max_iterations: Of `clip_lbfgs`.
+    """
+
+    recipe: str = "clip_benchmark"
+    solver: str = "lbfgs"
+    seeds: int = 3
+    first_seed: int = 0
+    shots: int | None = None
+    hold_out: float | None = None
+    schedule: Schedule = field(default_factory=Schedule)
+    tolerance: float = 1e-4
+    max_iterations: int = 1000
+
+    def __post_init__(self) -> None:
+        if self.recipe not in RECIPES:
+            raise UnknownNameError.among("recipe", self.recipe, RECIPES, fix=f"--recipe {', '.join(RECIPES)}")
+        if self.solver not in SOLVERS:
+            raise UnknownNameError.among("solver", self.solver, SOLVERS, fix=f"--solver {', '.join(SOLVERS)}")
+        if self.hold_out is not None and not 0 <= self.hold_out < 1:
+            raise UsageError(f"a share of {self.hold_out} cannot be held out", fix="--hold-out 0.1")
+
+    @property
+    def held_out(self) -> float:
+        """The share that is held out where there is no validation split."""
+        if self.hold_out is not None:
+            return self.hold_out
+        return 0.1 if self.recipe == "clip_lbfgs" else 0.0
+
+    def as_dict(self) -> dict[str, Any]:
+        """Every field, as plain JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """The samples of a split: features (n, d) float32, labels (n,) int64, both on the host."""
+
+    features: NDArray[np.float32]
+    labels: I64
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def rows(self, rows: I64) -> Part:
+        """Some of them."""
+        return Part(self.features[rows], self.labels[rows])
+
+    def joined(self, other: Part) -> Part:
+        """Both."""
+        return Part(np.concatenate([self.features, other.features]), np.concatenate([self.labels, other.labels]))
+
+
+@dataclass(frozen=True, eq=False)
+class ProbeRun:
+    """What one seed gave.
+
+    Attributes:
+        logits: (n_test, k) float32 of the test samples; -inf for a class without a training sample.
+        penalty: The one chosen: C for `clip_lbfgs`, the weight decay for `clip_benchmark`.
+        tried: (penalty, validation top-1) of each tried, strongest penalty first; empty without validation.
+        samples: Training and validation samples of the search, and samples of the final fit.
+        converged: Whether the final fit met its tolerance; None where nothing says so.
+    """
+
+    logits: NDArray[np.float32]
+    penalty: float
+    tried: tuple[tuple[float, float], ...]
+    samples: tuple[int, int, int]
+    converged: bool | None
+
+
+def penalties(recipe: str) -> NDArray[np.float64]:
+    """(97,) the grid, strongest penalty first: C from 1e-6 to 1e6, or weight decay from 1e2 to 1e-6."""
+    return np.logspace(-6, 6, GRID) if recipe == "clip_lbfgs" else np.logspace(2, -6, GRID)
+
+
+def probe(
+    train: Part, val: Part | None, test: Part, classes: int, options: ProbeOptions, device: str
+) -> list[ProbeRun]:
+    """One run per seed; a single one if no seed makes a difference.
+
+    Memory: train and validation features three times, and what the fits say.
+
+    Args:
+        train, val, test: Labels from 0 to classes - 1. Validation may be absent.
+        device: Of torch.
+
+    Raises:
+        UsageError: Fewer than two classes to train on, or fewer samples of a class than shots.
+    """
+    seeds = range(options.first_seed, options.first_seed + options.seeds)
+    varies = options.shots is not None or options.recipe != "clip_lbfgs" or (val is None and options.held_out > 0)
+    return [_one(train, val, test, classes, options, device, seed) for seed in (seeds if varies else seeds[:1])]
+
+
+def _one(
+    train: Part, val: Part | None, test: Part, classes: int, options: ProbeOptions, device: str, seed: int
+) -> ProbeRun:
+    rng = np.random.default_rng(seed)
+    whole = train if val is None else train.joined(val)
+    if val is None and options.held_out > 0:
+        held = stratified(train.labels, options.held_out, rng)
+        kept = np.setdiff1d(np.arange(len(train)), held)
+        train, val = train.rows(kept), train.rows(held)
+        val = val if len(val) else None
+    if options.shots is not None:
+        train = train.rows(few(train.labels, options.shots, rng))
+        whole = train
+    fitter: Any = _Logistic if options.recipe == "clip_lbfgs" else _Linear
+    grid = penalties(options.recipe)
+    tried: dict[int, float] = {}
+    penalty, start = UNVALIDATED[options.recipe], None
+    if val is not None:
+        candidates = fitter(train, options, device, seed)
+        best = search(lambda indices: candidates.accuracies(grid[list(indices)].tolist(), val), tried)
+        penalty = float(grid[best])
+        start = candidates.near(penalty)
+    final = fitter(whole, options, device, seed)
+    logits, converged = final.logits(penalty, start, test.features, classes)
+    shown = tuple((float(grid[i]), tried[i]) for i in sorted(tried))
+    sizes = (len(train), 0 if val is None else len(val), len(whole))
+    return ProbeRun(logits, penalty, shown, sizes, converged)
+
+
+def search(evaluate: Callable[[Sequence[int]], Sequence[float]], tried: dict[int, float]) -> int:
+    """The best of the grid's indices: 7 apart, then around the best in steps of 8, 4, 2, 1.
+
+    Of equals the stronger penalty wins, that is, the lower index.
+
+    Args:
+        evaluate: Indices, ascending -> their scores.
+        tried: Receives every score.
+    """
+
+    def best() -> int:
+        return max(tried, key=lambda index: (tried[index], -index))
+
+    wanted = list(range(0, GRID, COARSE))
+    tried.update(zip(wanted, evaluate(wanted), strict=True))
+    for step in (8, 4, 2, 1):
+        near = [best() - step, best() + step]
+        wanted = [index for index in near if 0 <= index < GRID and index not in tried]
+        if wanted:
+            tried.update(zip(wanted, evaluate(wanted), strict=True))
+    return best()
+
+
+def stratified(labels: I64, share: float, rng: np.random.Generator) -> I64:
+    """Rows, ascending: `share` of each class, rounded, never all of it."""
+    parts = []
+    for name in np.unique(labels):
+        own = np.flatnonzero(labels == name)
+        parts.append(rng.permutation(own)[: min(round(share * len(own)), len(own) - 1)])
+    return np.sort(np.concatenate(parts))
+
+
+def few(labels: I64, shots: int, rng: np.random.Generator) -> I64:
+    """Rows, ascending: `shots` of each class.
+
+    Raises:
+        UsageError: A class has fewer.
+    """
+    names, counts = np.unique(labels, return_counts=True)
+    if shots < 1 or counts.min() < shots:
+        raise UsageError(
+            f"class {names[counts.argmin()]} has {counts.min()} training samples, not {shots}",
+            where="--shots",
+            fix=f"--shots {counts.min()} or fewer",
+        )
+    return np.sort(np.concatenate([rng.permutation(np.flatnonzero(labels == name))[:shots] for name in names]))
+
+
+class _Candidates:
+    """Fits on one set of samples. Classes without a sample are left out of the fit and get no logit."""
+
+    def __init__(self, part: Part, options: ProbeOptions, device: str, seed: int) -> None:
+        self.options, self.device, self.seed = options, device, seed
+        self.names, own = np.unique(part.labels, return_inverse=True)
+        if len(self.names) < 2:
+            raise UsageError(
+                "the training samples are of one class only", fix="a data set with two classes or more, or more samples"
+            )
+        self.features = self.move(part.features)
+        self.labels = torch.from_numpy(own.astype(np.int64)).to(device)
+
+    def move(self, features: NDArray[np.float32]) -> Tensor:
+        """Features as the fit wants them, on the device."""
+        return torch.from_numpy(np.ascontiguousarray(features, dtype=np.float32)).to(self.device)
+
+    def score(self, logits: Tensor, val: Part) -> list[float]:
+        """Top-1 per model of (g, n, k) logits; 0 for a model that is not finite."""
+        finite = torch.isfinite(logits).all(dim=2).all(dim=1)
+        found = self.names[logits.argmax(dim=2).cpu().numpy()] == val.labels
+        return np.where(finite.cpu().numpy(), found.mean(axis=1), 0.0).tolist()  # type: ignore[no-any-return]
+
+    def spread(self, logits: Tensor, classes: int) -> NDArray[np.float32]:
+        """(n, k) of the classes trained on -> (n, classes)."""
+        wide = np.full((len(logits), classes), -np.inf, np.float32)
+        wide[:, self.names] = np.nan_to_num(logits.float().cpu().numpy(), nan=-np.inf)
+        return wide
+
+
+class _Logistic(_Candidates):
+    """`clip_lbfgs`."""
+
+    def __init__(self, part: Part, options: ProbeOptions, device: str, seed: int) -> None:
+        super().__init__(part, options, device, seed)
+        self._fits: dict[float, Fit] = {}
+        self._design = prepare(self.features)
+
+    def accuracies(self, cs: Sequence[float], val: Part) -> list[float]:
+        """Validation top-1 of each C; C ascends. Each group of penalties begins at the nearest fit so far."""
+        features, scores = self.move(val.features), []
+        together = max(1, _TOGETHER // (len(self.labels) * len(self.names)))
+        for at in range(0, len(cs), together):
+            group = list(cs[at : at + together])
+            fit = self._fit(group, self.near(group[0]))
+            self._fits.update({c: fit.one(index) for index, c in enumerate(group)})
+            scores += self.score(fit.logits(features), val)
+        return scores
+
+    def near(self, c: float) -> Fit | None:
+        """The fit whose C is nearest, by ratio; the weaker penalty of two."""
+        known = sorted(self._fits, key=lambda other: (abs(np.log(other / c)), other))
+        return self._fits[known[0]] if known else None
+
+    def logits(
+        self, c: float, start: Fit | None, features: NDArray[np.float32], classes: int
+    ) -> tuple[NDArray[np.float32], bool]:
+        """(n, classes) of the model with this C, and whether it converged."""
+        if start is not None and start.weight.shape[2] != len(self.names):  # validation has classes of its own
+            start = None
+        fit = self._fit([c], start)
+        return self.spread(fit.logits(self.move(features))[0], classes), bool(fit.converged[0])
+
+    def _fit(self, cs: Sequence[float], start: Fit | None) -> Fit:
+        limits: Any = {"tolerance": self.options.tolerance, "max_iterations": self.options.max_iterations}
+        if self.options.solver == "scikit-learn":
+            return fit_peer(self.features, self.labels, cs, start=start, **limits)
+        return fit_logistic(self._design, self.labels, len(self.names), cs, start=start, **limits)
+
+
+class _Linear(_Candidates):
+    """`clip_benchmark`."""
+
+    def move(self, features: NDArray[np.float32]) -> Tensor:
+        return unit_length(super().move(features))
+
+    def accuracies(self, decays: Sequence[float], val: Part) -> list[float]:
+        """Validation top-1 of each weight decay."""
+        return self.score(self._outputs(decays, self.move(val.features)), val)
+
+    def near(self, decay: float) -> None:
+        """Every training begins at random."""
+
+    def logits(
+        self, decay: float, start: Any, features: NDArray[np.float32], classes: int
+    ) -> tuple[NDArray[np.float32], None]:
+        """(n, classes) of the model with this weight decay."""
+        return self.spread(self._outputs([decay], self.move(features))[0], classes), None
+
+    def _outputs(self, decays: Sequence[float], features: Tensor) -> Tensor:
+        shape = (self.features, self.labels, len(self.names), decays, self.options.schedule, self.seed)
+        weight, bias = train_linear(*shape)
+        return torch.matmul(features, weight) + bias[:, None, :]

@@ -1,0 +1,176 @@
+"""From the logits of the test samples to a labelled result: top-1, top-5, mean per class, each with its interval.
+
+The interval is a percentile bootstrap over the test samples, given the fitted probes: a test sample counts with the
+share of the seeds that get it right. What the seeds differ by is beside it (`seed_*`), and not part of the interval.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cvbench.engine.analyses.base import Layer, Result
+from cvbench.engine.probe.recipes import ProbeRun
+
+I64 = NDArray[np.int64]
+F64 = NDArray[np.float64]
+
+NUMBERS = ("top1", "top5", "mean_per_class")
+
+
+@dataclass(frozen=True, eq=False)
+class Targets:
+    """The test samples.
+
+    Attributes:
+        positions: (n,) int64 place in the store.
+        labels: (n,) int64.
+        classes: Names by label.
+    """
+
+    positions: I64
+    labels: I64
+    classes: tuple[str, ...]
+
+
+def ranks(logits: NDArray[np.float32], labels: I64) -> I64:
+    """(n,) how many classes come before the true one; of equal logits the lower index comes first, as in `argmax`."""
+    own = logits[np.arange(len(labels)), labels][:, None]
+    earlier = np.arange(logits.shape[1]) < labels[:, None]
+    before: I64 = ((logits > own) | ((logits == own) & earlier)).sum(axis=1)
+    return before
+
+
+def probe_result(
+    layers: Sequence[Layer],
+    runs: Sequence[Sequence[ProbeRun]],
+    tested: Targets,
+    attrs: Mapping[str, Any],
+    *,
+    resamples: int,
+    confidence: float,
+    seed: int,
+) -> Result:
+    """The labelled result of L layers, S seeds, K classes, n test samples.
+
+    Args:
+        layers, runs: For each layer its runs, S each.
+        tested: The test samples.
+        attrs: What the result is of: joins its attributes.
+        resamples, confidence, seed: Of the bootstrap.
+
+    Returns:
+        For each of `NUMBERS`: itself, _low, _high (layer), seed_<name> (layer, seed); recall, _low, _high (layer,
+        class); penalty (layer, seed); predicted (layer, seed, sample) int64; members (class,) int64. NaN where
+        undefined: top-5 of fewer than six classes, the recall of a class without a test sample.
+    """
+    count = len(tested.classes)
+    members = np.bincount(tested.labels, minlength=count)
+    seeds = len(runs[0])
+    shape = (len(layers),)
+    data: dict[str, Any] = {f"{name}{end}": np.full(shape, np.nan) for name in NUMBERS for end in ("", "_low", "_high")}
+    data |= {f"recall{end}": np.full((*shape, count), np.nan) for end in ("", "_low", "_high")}
+    data |= {f"seed_{name}": np.full((*shape, seeds), np.nan) for name in NUMBERS}
+    data["penalty"] = np.array([[run.penalty for run in its] for its in runs])
+    data["predicted"] = np.array([[run.logits.argmax(axis=1) for run in its] for its in runs], dtype=np.int64)
+    for at, its in enumerate(runs):
+        rank = np.stack([ranks(run.logits, tested.labels) for run in its])
+        for name, value in summarise(rank, tested.labels, count, resamples, confidence, seed).items():
+            data[name][at] = value
+    dims = {1: ("layer",), 2: ("layer", "class"), 3: ("layer", "seed", "sample")}
+    named = {
+        key: (("layer", "seed") if key.startswith("seed_") or key == "penalty" else dims[value.ndim], value)
+        for key, value in data.items()
+    }
+    named["members"] = (("class",), members)
+    return Result(
+        name="probe",
+        coords={
+            "layer": [str(layer) for layer in layers],
+            "seed": list(range(seeds)),
+            "class": list(tested.classes),
+            "sample": tested.positions.tolist(),
+        },
+        data=named,
+        attrs={
+            **attrs,
+            "layers": [{"backbone": layer.backbone, "tap": layer.tap} for layer in layers],
+            "samples": len(tested.labels),
+            "resamples": resamples,
+            "confidence": confidence,
+            "seed": seed,
+            "interval": "bootstrap over test samples, given the fitted probes",
+            "tried": [[[list(pair) for pair in run.tried] for run in its] for its in runs],
+            "fitted_on": [[list(run.samples) for run in its] for its in runs],
+            "notes": list(_notes(layers, runs, members)),
+        },
+    )
+
+
+def summarise(
+    rank: I64, labels: I64, classes: int, resamples: int, confidence: float, seed: int
+) -> dict[str, float | F64]:
+    """The numbers of one layer, by name as in `probe_result`.
+
+    Memory: resamples * classes * 8 bytes, a few times.
+
+    Args:
+        rank: (S, n) of each seed.
+        labels: (n,).
+    """
+    names, own = np.unique(labels, return_inverse=True)
+    ends = [(1 - confidence) / 2, (1 + confidence) / 2]
+    found: dict[str, float | F64] = {}
+    levels = len(rank) + 1
+    for k, name in ((1, "top1"), (5, "top5")):
+        if classes <= k:
+            continue
+        hits = rank < k
+        # A kind is (class, how many seeds are right): a resample of the samples is one draw of the kinds' counts.
+        counts = np.bincount(own * levels + hits.sum(axis=0), minlength=len(names) * levels)
+        drawn = np.random.default_rng(seed).multinomial(len(labels), counts / len(labels), size=resamples)
+        shares = np.arange(levels) / len(rank)
+        right = drawn.reshape(resamples, len(names), levels) @ shares
+        found[f"seed_{name}"] = hits.mean(axis=1)
+        found[name] = float(hits.mean())
+        found[f"{name}_low"], found[f"{name}_high"] = np.quantile(right.sum(axis=1) / len(labels), ends)
+        if k == 1:
+            of = drawn.reshape(resamples, len(names), levels).sum(axis=2)
+            with np.errstate(invalid="ignore"):
+                found |= _classes(hits, own, names, classes, right / of, ends)
+    return found
+
+
+def _classes(
+    hits: NDArray[np.bool_], own: I64, names: I64, classes: int, drawn: F64, ends: list[float]
+) -> dict[str, float | F64]:
+    """Recall per class and its mean. `drawn` (resamples, classes present), NaN where a resample has none of a class."""
+    per_seed = np.stack([np.bincount(own, weights=row) / np.bincount(own) for row in hits])
+    table: dict[str, F64] = {f"recall{end}": np.full(classes, np.nan) for end in ("", "_low", "_high")}
+    table["recall"][names] = per_seed.mean(axis=0)
+    table["recall_low"][names], table["recall_high"][names] = np.nanquantile(drawn, ends, axis=0)
+    low, high = np.quantile(np.nanmean(drawn, axis=1), ends)
+    means: dict[str, float | F64] = {
+        "mean_per_class": float(per_seed.mean()),
+        "seed_mean_per_class": per_seed.mean(axis=1),
+    }
+    return {**means, "mean_per_class_low": low, "mean_per_class_high": high, **table}
+
+
+def _notes(layers: Sequence[Layer], runs: Sequence[Sequence[ProbeRun]], members: I64) -> list[str]:
+    notes = []
+    absent = int((members == 0).sum())
+    if absent:
+        notes.append(f"{absent} of {len(members)} classes have no test sample and are left out of the mean per class")
+    for layer, its in zip(layers, runs, strict=True):
+        if any(run.converged is False for run in its):
+            notes.append(f"{layer}: the final fit stopped before its tolerance (rounding, or the limit of iterations)")
+        if any(run.tried and run.penalty in (run.tried[0][0], run.tried[-1][0]) for run in its):
+            notes.append(f"{layer}: the best penalty is the strongest or weakest that was tried")
+        if any(np.isneginf(run.logits).all(axis=1).any() for run in its):
+            notes.append(f"{layer}: the probe diverged")
+    return notes

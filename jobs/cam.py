@@ -1,0 +1,219 @@
+"""`cvbench analyze cam`: heat maps of every image and backbone, kept in the store, and what is measured on them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cvbench.engine.analyses.base import Layer, Result
+from cvbench.engine.cam.boxed import GAUSSIAN_WIDTH
+from cvbench.engine.cam.graph import CHOICE
+from cvbench.engine.cam.methods import find_method
+from cvbench.engine.cam.summary import Resampling, summarise
+from cvbench.errors import DataUnavailableError, UnknownNameError, UsageError
+from cvbench.jobs.analyze import Analysed, Selected, features_identity, keep
+from cvbench.jobs.cam_images import boxes_of, inputs_of
+from cvbench.jobs.cam_maps import MapJob, MapOptions, prepare_maps
+from cvbench.jobs.cam_measure import BASELINE, measure_maps
+from cvbench.jobs.cam_rows import SECTION, cam_json, cam_rows
+from cvbench.jobs.cam_worker import choice_tap
+from cvbench.jobs.executor import Cluster
+from cvbench.jobs.extract import run_units
+from cvbench.jobs.progress import Listener, silent
+from cvbench.jobs.request import ExtractOptions
+from cvbench.jobs.samples import find_samples
+from cvbench.storage.features import FeatureStore
+
+__all__ = ["SECTION", "CamOptions", "MapOptions", "cam", "cam_json", "cam_rows"]
+
+F64 = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class CamOptions:
+    """What is made of the maps.
+
+    Attributes:
+        maps: Which maps.
+        correct_only: Only images whose label is the top-1 of every backbone.
+        tolerance: Input pixels by which boxes grow for the pointing game.
+        examples: How many images the result holds, to be drawn.
+        images: Sample ids to hold instead.
+        resamples, seed: Of the bootstrap over images.
+    """
+
+    maps: MapOptions = field(default_factory=MapOptions)
+    correct_only: bool = False
+    tolerance: float = 0.0
+    examples: int = 6
+    images: tuple[str, ...] = ()
+    resamples: int = 2000
+    seed: int = 0
+
+
+def cam(options: ExtractOptions, asked: CamOptions, cluster: Cluster, listen: Listener = silent) -> Analysed:
+    """Compute the maps that the store lacks, measure all that were asked for, and keep the result in the store.
+
+    Maps are read unit by unit. Memory: the measures, (n, 9) float64 per backbone and grid, (n, 14) with boxes.
+
+    Args:
+        options: Data set, backbones, weights and so on; `views`, `taps`, `maps` and `dtype` have no meaning here.
+        asked: Which maps, and what to make of them.
+        cluster: Where maps are computed; what is measured on them is measured here.
+        listen: Receives progress.
+
+    Returns:
+        The result (see `engine.cam.summary`), with `image_<i>`, `map_<i>` and `choice_<i>` of the examples of the i-th
+        backbone; `measured` is the number of images whose maps were computed now.
+
+    Raises:
+        CvbenchError: As `prepare_maps` and `extract`.
+        UsageError: `correct_only` without labels, or where no image is left.
+    """
+    job = prepare_maps(options, asked.maps, cluster)
+    if asked.correct_only:
+        _check_label_space(job)
+    _check_images(job, asked.images)
+    report = run_units(job.units, cluster, "analyze cam", listen)
+    store = FeatureStore.open(job.units.options.store, mode="a")
+    selected = _selected(job)
+    rows, tables, choices = measure_maps(
+        store, selected, job, correct_only=asked.correct_only, tolerance=asked.tolerance
+    )
+    if not len(rows):
+        raise UsageError(
+            "no image is left: no backbone's top-1 is the label of the same image", fix="leave --correct-only out"
+        )
+    attrs = _attrs(job, choices, options, asked) | {"samples": len(rows), "unreadable": len(report.unreadable)}
+    result = summarise(tables, Resampling(asked.resamples, seed=asked.seed), attrs)
+    _add_examples(result, store, selected, job, asked, rows)
+    settings = {**asdict(asked), "maps": asdict(job.options)}
+    path = keep(store, selected, result, [settings, features_identity(store, selected)])
+    return Analysed(result, selected, path, report.computed)
+
+
+def _check_label_space(job: MapJob) -> None:
+    for name in job.targets:
+        if not job.knows_labels(name):
+            raise UsageError(
+                f"the head of {name} does not know the labels of {job.dataset.name}, so none of its answers is right",
+                fix="weights with a head for this data set, or without --correct-only",
+            )
+
+
+def _check_images(job: MapJob, images: Sequence[str]) -> None:
+    known = set(job.dataset.ids) if images else set()
+    for name in images:
+        if name not in known:
+            raise UnknownNameError.among(f"sample of {job.dataset.name}:", name, job.dataset.ids[:20_000])
+
+
+def _selected(job: MapJob) -> Selected:
+    layers = tuple(Layer(name, target) for name, target in job.targets.items())
+    units = tuple(job.units.units(job.group(layers[0].backbone)))
+    split = job.units.split
+    return Selected(split.dataset, split.split, job.options.view, layers, units, left_out=0)
+
+
+def _attrs(job: MapJob, choices: dict[str, F64], options: ExtractOptions, asked: CamOptions) -> dict[str, Any]:
+    method = find_method(job.options.method)
+    backbones = [
+        {
+            "backbone": name,
+            "target": job.targets[name],
+            "classes": job.described[name].head_sizes["logits"],
+            "knows_labels": job.knows_labels(name),
+            "mean_probability": float(table[:, CHOICE.index("probability")].mean()),
+        }
+        for name, table in choices.items()
+    ]
+    notes = list(job.notes)
+    if len({description.preprocess.geometry for description in job.described.values()}) > 1:
+        notes.append(
+            "the backbones crop or resize differently: their grids do not cover quite the same part of an image"
+        )
+    if not method.needs_gradient:
+        notes.append(f"{method.title} knows no class: the map is of the image's strongest pattern")
+    return {
+        "layers": [{"backbone": name, "tap": target} for name, target in job.targets.items()],
+        "backbones": backbones,
+        "method": job.options.method,
+        "title": method.title,
+        "class": job.options.choice,
+        "correct_only": asked.correct_only,
+        "tolerance": asked.tolerance,
+        "precision": options.precision,
+        "baseline": f"{BASELINE}: in the image's middle, standard deviation {GAUSSIAN_WIDTH:g} of its height and width",
+        "notes": notes,
+        "command": _words(options, asked),
+    }
+
+
+def _words(options: ExtractOptions, asked: CamOptions) -> list[str]:
+    """What follows `cvbench` in the command that makes this result again, without `--store`."""
+    words = ["analyze", "cam", "--dataset", options.dataset]
+    words += ["--split", options.split] if options.split else []
+    for option, values in (("--backbone", options.backbones), ("--weights", options.weights)):
+        words += [word for value in values for word in (option, value)]
+    words += ["--method", asked.maps.method, "--class", asked.maps.choice]
+    words += [word for target in asked.maps.targets for word in ("--target", target)]
+    for name, value, default in (
+        ("--limit", options.limit, None),
+        ("--image-size", options.image_size, None),
+        ("--precision", options.precision, "fp32"),
+        ("--decoder", options.decoder, "fast"),
+        ("--tolerance", asked.tolerance, 0.0),
+        ("--resamples", asked.resamples, 2000),
+        ("--seed", asked.seed, 0),
+    ):
+        words += [name, str(value)] if value != default else []
+    return words + (["--correct-only"] if asked.correct_only else [])
+
+
+def _add_examples(
+    result: Result, store: FeatureStore, selected: Selected, job: MapJob, asked: CamOptions, rows: NDArray[np.int64]
+) -> None:
+    """Put the images to be drawn into the result, each as every backbone sees it, with raw map, choice and box."""
+    shown = _named_rows(store, selected, asked.images) if asked.images else rows[: asked.examples]
+    if not len(shown):
+        return
+    split = job.units.split
+    geometries = {name: job.described[name].preprocess.geometry for name in job.targets}
+    inputs = inputs_of(job.dataset, split, shown, geometries)
+    boxes = boxes_of(job.dataset, split)
+    inside = dict(zip(job.targets, boxes.at(shown, list(geometries.values())), strict=True)) if boxes else {}
+    result.coords["example"] = [str(split.ids[row]) for row in shown]
+    for i, layer in enumerate(selected.layers):
+        name = layer.backbone
+        maps, choice = (
+            np.concatenate([store.layer(selected.group(layer), tap).read(int(row), int(row) + 1) for row in shown])
+            for tap in (layer.tap, choice_tap(layer.tap))
+        )
+        result.data[f"image_{i}"] = (("example", f"y_{i}", f"x_{i}", "rgb"), inputs[name])
+        result.data[f"map_{i}"] = (("example", f"row_{i}", f"column_{i}"), maps)
+        result.data[f"choice_{i}"] = (("example", "choice"), choice.astype(np.float64))
+        if inside:
+            result.data[f"box_{i}"] = (("example", "corner"), inside[name])
+        names = split.classes if job.knows_labels(name) else None
+        result.attrs["backbones"][i]["examples"] = [
+            {key: _class_name(value, names) for key, value in zip(CHOICE[:2], pair, strict=True)}
+            for pair in choice[:, :2].astype(int).tolist()
+        ]
+    labels = split.labels[shown].tolist()
+    result.attrs["example_labels"] = [split.classes[label] if label >= 0 else None for label in labels]
+
+
+def _named_rows(store: FeatureStore, selected: Selected, images: Sequence[str]) -> NDArray[np.int64]:
+    try:
+        return find_samples(store, selected, images)
+    except DataUnavailableError as error:
+        error.fix = error.fix and "a larger --limit"
+        raise
+
+
+def _class_name(index: int, names: Sequence[str] | None) -> str:
+    return f"class {index}" if names is None else names[index]

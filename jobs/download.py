@@ -1,0 +1,144 @@
+"""What `cvbench datasets download` does: say the conditions, then fetch, check, unpack and put in place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from cvbench.errors import DataUnavailableError, UsageError
+from cvbench.storage.datasets import dataset_info, locate
+from cvbench.storage.datasets.roots import ENVIRONMENT
+from cvbench.storage.datasets.roots import data_root as resolve_root
+from cvbench.storage.downloads import SOURCES, Source, place
+
+Listener = Callable[[str, int, int | None], None]
+"""Hears (file, bytes so far, bytes in all or None)."""
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What a person agrees to before a download.
+
+    Attributes:
+        files: Where the archives are, the first place of each.
+        folder: Where the data set will be.
+    """
+
+    dataset: str
+    title: str
+    licence: str
+    homepage: str
+    files: tuple[str, ...]
+    folder: str
+
+
+@dataclass(frozen=True)
+class Downloaded:
+    """Where the data set is.
+
+    Attributes:
+        fetched: (file, bytes, SHA-256, where from) of each archive; empty if the data set was there already. "where
+            from" is empty for a file that an earlier attempt had brought.
+    """
+
+    dataset: str
+    folder: str
+    files: int
+    fetched: tuple[tuple[str, int, str, str], ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        names = ("file", "bytes", "sha256", "url")
+        return {**asdict(self), "fetched": [dict(zip(names, row, strict=True)) for row in self.fetched]}
+
+
+def present(spec: str, data_root: str | Path | None) -> Downloaded | None:
+    """The data set, if it is under the data root already."""
+    found = locate(spec, data_root=data_root)
+    return None if found is None else Downloaded(spec, str(found), files=0, fetched=())
+
+
+def terms(spec: str, data_root: str | Path | None) -> Terms:
+    """The conditions of a data set.
+
+    Raises:
+        UnknownNameError: No such data set.
+        DataUnavailableError: Its archives may not be, or cannot be, fetched by a program.
+        UsageError: No data root.
+    """
+    info, source = dataset_info(spec), _source(spec)
+    return Terms(
+        dataset=source.dataset,
+        title=info.title,
+        licence=info.licence,
+        homepage=info.homepage,
+        files=tuple(archive.urls[0] for archive in source.archives),
+        folder=str(_root(data_root) / source.folder),
+    )
+
+
+def download(
+    spec: str,
+    data_root: str | Path | None,
+    *,
+    accepted: bool,
+    keep: bool = False,
+    listen: Listener = lambda file, done, total: None,
+    pause: float = 1.0,
+) -> Downloaded:
+    """Fetch a data set below the data root; nothing to do if it is there.
+
+    Args:
+        accepted: The person has accepted the licence.
+        keep: Keep the archives.
+        pause: Seconds before a second attempt of a request.
+
+    Raises:
+        UsageError: Not accepted, no data root, or the folder is taken.
+        DataUnavailableError: No place serves an archive, or what it serves does not make the data set.
+        IntegrityError: An archive is not what was published.
+        ResourceError: The disk is full.
+    """
+    there = present(spec, data_root)
+    if there is not None:
+        return there
+    source, root = _source(spec), _root(data_root)
+    if not accepted:
+        raise UsageError(
+            f"the licence of {source.dataset} is not accepted",
+            why=dataset_info(spec).licence,
+            fix=f"cvbench datasets download {spec} --accept-licence",
+        )
+    placed = place(source, root, listen=listen, keep=keep, pause=pause)
+    if locate(spec, data_root=root) is None:
+        raise DataUnavailableError(
+            f"the archives are unpacked, but they do not make {source.dataset}",
+            where=str(placed.folder),
+            why=f"expected {', '.join(dataset_info(spec).tree.splitlines())}",
+        )
+    return Downloaded(
+        dataset=spec,
+        folder=str(placed.folder),
+        files=placed.files,
+        fetched=tuple((file.path.name, file.size, file.sha256, file.url) for file in placed.fetched),
+    )
+
+
+def _source(spec: str) -> Source:
+    info, name = dataset_info(spec), spec.partition(":")[0]
+    if name not in SOURCES:
+        raise DataUnavailableError(
+            f"{name} cannot be downloaded by cvbench",
+            why=f"these can: {', '.join(sorted(SOURCES))}",
+            fix=f"get it from {info.homepage}" if not info.of_files else None,
+        )
+    return SOURCES[name]
+
+
+def _root(data_root: str | Path | None) -> Path:
+    root = resolve_root(data_root)
+    if root is None:
+        raise UsageError("no data root is given", fix=f"--data-root DIR, or set {ENVIRONMENT}=DIR")
+    return root

@@ -1,0 +1,169 @@
+"""`cvbench eval accuracy`: top-1, top-5, mean per class, ReaL, and every pair of backbones on the same samples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from cvbench.engine.metrics.accuracy import mean_per_class, multi_label, per_class, top_k
+from cvbench.engine.metrics.intervals import Estimate, wilson
+from cvbench.engine.metrics.scores import Scores
+from cvbench.errors import UsageError
+from cvbench.jobs.analyze import Selection
+from cvbench.jobs.evaluation.compare import DIFFERENCE, EXACT, compare_pairs
+from cvbench.jobs.evaluation.labels import LabelSpace, are_wnids
+from cvbench.jobs.evaluation.samples import VIEW, EvalOptions, Samples, open_samples, open_store
+from cvbench.jobs.evaluation.shared import (
+    Evaluated,
+    check_chance,
+    content_digest,
+    keep_table,
+    score_samples,
+    selection_words,
+    space_of,
+)
+from cvbench.jobs.evaluation.table import Table, again, headline, table_result, tidy_rows
+from cvbench.jobs.figures.evaluation_intervals import Panel, interval_figure
+from cvbench.jobs.progress import Advanced, Ended, Listener, Started, silent
+from cvbench.jobs.section import Section
+
+NAME = "accuracy"
+TOP1, TOP5, MEAN, REAL = "top1", "top5", "mean per class", "ReaL top1"
+_UNDEFINED = Estimate(float("nan"), float("nan"), float("nan"), 0)
+
+
+@dataclass(frozen=True)
+class AccuracyOptions:
+    """Attributes:
+    per_class: A row for every class too.
+    real: File or folder of the ReaL labels of ImageNet's validation set; None: without.
+    masked: Select the columns of the data set's classes where it has a part of ImageNet's.
+    """
+
+    shared: EvalOptions = field(default_factory=EvalOptions)
+    per_class: bool = False
+    real: str | None = None
+    masked: bool = True
+
+
+def accuracy(selections: Sequence[Selection], options: AccuracyOptions, listen: Listener = silent) -> list[Evaluated]:
+    """Accuracy of the selected backbones on each data set; every result is kept in the store.
+
+    Memory: one block of logits, and 48 bytes per sample and backbone.
+
+    Raises:
+        UsageError: The classifier has other classes than the data set.
+        EvaluationSuspectError: An accuracy is near chance.
+        IncompleteError: A part of the data set only.
+    """
+    store = open_store(selections[0].store)
+    found = [open_samples(store, selection, options.shared) for selection in selections]  # all, before any is scored
+    return [_one(samples, options, listen) for samples in found]
+
+
+def _one(samples: Samples, options: AccuracyOptions, listen: Listener) -> Evaluated:
+    layers = samples.selected.layers
+    table = Table(samples.info.dataset, samples.info.split, samples.failed)
+    notes, protocol, correct = list(samples.notes), {}, {}
+    real = _real(samples, options)
+    listen(Started("eval accuracy", samples.where, len(samples.rows) * len(layers), len(layers), 0))
+    for number, layer in enumerate(layers):
+        space = space_of(samples, layer, masked=options.masked)
+        scores = score_samples(samples, layer, space)
+        note = check_chance(samples, layer, space, scores, options.shared)
+        notes += [note] if note else []
+        whole = samples.kind(layer) == VIEW
+        if not whole:
+            notes.append(f"{layer.backbone}: imported predictions ({samples.kind(layer)}); top5 is not defined")
+        _add(table, layer.backbone, samples, scores, space, options, whole)
+        if real is not None:
+            table.add(layer.backbone, REAL, "", _real_top1(samples, scores, space, real))
+        protocol[layer.backbone], correct[layer.backbone] = space.protocol, scores.correct
+        listen(Advanced("eval accuracy", number, len(samples.rows)))
+    listen(Ended("eval accuracy"))
+    verdicts = compare_pairs(correct, table, options.shared.intervals)
+    words = [*selection_words(samples), *(["--per-class"] if options.per_class else [])]
+    words += [] if options.masked else ["--all-columns"]
+    words += ["--real", options.real] if options.real else []
+    attrs = {
+        "notes": notes,
+        "verdicts": verdicts,
+        "protocol": protocol,
+        "ties": "equal logits: the lower class index first",
+        "intervals": "accuracies: Wilson score, 95 %, over samples; mean per class and differences: percentile "
+        "bootstrap over samples",
+        "options": [*words, *options.shared.words()],
+        **options.shared.as_dict(),
+    }
+    identity = [samples.identity(), options.shared.as_dict(), options.per_class, options.masked, content_digest(real)]
+    return keep_table(samples, table_result(NAME, table.rows, attrs), identity)
+
+
+def _add(
+    table: Table,
+    backbone: str,
+    samples: Samples,
+    scores: Scores,
+    space: LabelSpace,
+    options: AccuracyOptions,
+    whole: bool,
+) -> None:
+    intervals, labels = options.shared.intervals, samples.labels
+    table.add(backbone, TOP1, "", wilson(int(scores.correct.sum()), len(scores), intervals.confidence))
+    table.add(backbone, TOP5, "", top_k(scores, 5, space.width) if whole else _UNDEFINED)
+    table.add(backbone, MEAN, "", mean_per_class(scores.correct, labels, intervals))
+    if options.per_class:
+        for name, estimate in zip(
+            samples.info.classes, per_class(scores.correct, labels, len(samples.info.classes)), strict=True
+        ):
+            table.add(backbone, TOP1, name, estimate)
+
+
+def _real(samples: Samples, options: AccuracyOptions) -> list[tuple[int, ...]] | None:
+    """The accepted labels of each sample, or None if they are not asked for."""
+    if options.real is None:
+        return None
+    from cvbench.storage.annotations import image_stem, load_real
+
+    accepted = load_real(Path(options.real))
+    stems = [image_stem(name) for name in samples.ids]
+    if not are_wnids(samples.info.classes) or not all(stem in accepted for stem in stems):
+        raise UsageError(
+            f"ReaL labels are of ImageNet's validation images, not of {samples.where}",
+            where="--real",
+            why=f"its samples are called {samples.ids[0]!r} and so on",
+            fix="--dataset imagenet-val",
+        )
+    return [tuple(accepted[stem]) for stem in stems]
+
+
+def _real_top1(samples: Samples, scores: Scores, space: LabelSpace, accepted: Sequence[tuple[int, ...]]) -> Estimate:
+    from cvbench.storage.datasets.imagenet_classes import imagenet_columns
+
+    labels = space.labels(scores.predicted)
+    index = np.append(imagenet_columns(samples.info.classes), -1)[labels]  # -1: none of the data set's classes
+    return multi_label(index, accepted)
+
+
+SECTION = Section(
+    analysis=NAME,
+    title="Accuracy",
+    about="Share of the images whose class gets the largest logit (top1), or one of the five largest (top5), and the "
+    "mean over classes of their accuracy. Intervals are Wilson's for single accuracies and a bootstrap over images "
+    "elsewhere. Two backbones are compared on the same images by McNemar's test: one is said to beat the other only if "
+    "its p value, adjusted for the number of pairs, is below 0.05 and the interval of the difference leaves out 0.",
+    rows=tidy_rows,
+    options=lambda result: again(result, NAME),
+    figure=interval_figure(
+        Panel(
+            title="accuracy with 95 % intervals",
+            axis="accuracy",
+            line=lambda row: row.metric if row.metric in (TOP1, TOP5, MEAN, REAL) and not row.factor else None,
+            percent=True,
+        )
+    ),
+    headline=headline((TOP1, TOP5, MEAN, REAL, DIFFERENCE, EXACT)),
+)

@@ -1,0 +1,170 @@
+"""`cvbench eval calibration`: ECE, reliability, NLL, Brier, before and after a temperature fitted on held-out rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cvbench.engine.analyses.base import Layer, Result
+from cvbench.engine.metrics.calibration import BINS, Calibration, Temperature, calibration, fit_temperature
+from cvbench.engine.metrics.scores import Scores, join_scores, score_block
+from cvbench.errors import UsageError
+from cvbench.jobs.analyze import Selection
+from cvbench.jobs.evaluation.labels import LabelSpace
+from cvbench.jobs.evaluation.samples import VIEW, EvalOptions, Samples, open_samples, open_store
+from cvbench.jobs.evaluation.shared import (
+    Evaluated,
+    check_chance,
+    keep_table,
+    refuse_kind,
+    score_samples,
+    selection_words,
+    space_of,
+)
+from cvbench.jobs.evaluation.table import Table, again, table_result, tidy_rows
+from cvbench.jobs.figures.evaluation_reliability import reliability_figure
+from cvbench.jobs.progress import Advanced, Ended, Listener, Started, silent
+from cvbench.jobs.section import Section, TidyRow
+
+NAME = "calibration"
+ECE, OVER, NLL, BRIER, TOP1 = "ECE", "confidence less accuracy", "NLL", "Brier", "top1"
+TEMPERATURE, BIN_ACCURACY, BIN_CONFIDENCE = "temperature", "bin accuracy", "bin confidence"
+WHOLE, BEFORE, AFTER = "", "held-out half, T = 1", "held-out half, T fitted"
+
+
+@dataclass(frozen=True)
+class CalibrationOptions:
+    """Attributes:
+    bins: Of equal width on [0, 1]; the reference has 15.
+    masked: Select the columns of the data set's classes before the softmax.
+    """
+
+    shared: EvalOptions = field(default_factory=EvalOptions)
+    bins: int = BINS
+    masked: bool = True
+
+
+def calibrate(
+    selections: Sequence[Selection], options: CalibrationOptions, listen: Listener = silent
+) -> list[Evaluated]:
+    """Calibration of the selected backbones on each data set; every result is kept in the store.
+
+    The temperature is fitted on the samples at even places of the store, whose order is a random permutation, and
+    judged on those at odd places, with and without it.
+
+    Memory: one block of logits, 48 bytes per sample and backbone, and (bins + 3) float64 per sample.
+
+    Raises:
+        UsageError: Imported predictions without probabilities; fewer than two samples.
+        EvaluationSuspectError, IncompleteError: As in `accuracy`.
+    """
+    store = open_store(selections[0].store)
+    found = [open_samples(store, selection, options.shared) for selection in selections]
+    return [_one(samples, options, listen) for samples in found]
+
+
+def _one(samples: Samples, options: CalibrationOptions, listen: Listener) -> Evaluated:
+    if len(samples.rows) < 2:
+        raise UsageError("a temperature needs two samples at least", where=samples.where)
+    layers = samples.selected.layers
+    table = Table(samples.info.dataset, samples.info.split, samples.failed)
+    notes, protocol = list(samples.notes), {}
+    listen(Started("eval calibration", samples.where, len(samples.rows) * len(layers), len(layers), 0))
+    for number, layer in enumerate(layers):
+        if samples.kind(layer) == "class":
+            refuse_kind(samples, layer, "calibration")
+        space = space_of(samples, layer, masked=options.masked)
+        scores = score_samples(samples, layer, space)
+        note = check_chance(samples, layer, space, scores, options.shared)
+        notes += [note] if note else []
+        notes += _backbone_rows(table, samples, layer, space, scores, options)
+        protocol[layer.backbone] = space.protocol
+        listen(Advanced("eval calibration", number, len(samples.rows)))
+    listen(Ended("eval calibration"))
+    words = [*selection_words(samples), *(["--bins", str(options.bins)] if options.bins != BINS else [])]
+    words += [] if options.masked else ["--all-columns"]
+    attrs = {
+        "notes": notes,
+        "protocol": protocol,
+        "binning": f"{options.bins} bins of equal width on [0, 1], lower < confidence <= upper; top-1 confidence",
+        "temperature": "least NLL on the samples at even places of the store's random order; judged on those at odd",
+        "softmax": "float32, summed in float64",
+        "intervals": "percentile bootstrap over samples; accuracies: Wilson score, 95 %",
+        "options": [*words, *options.shared.words()],
+        **options.shared.as_dict(),
+    }
+    identity = [samples.identity(), options.bins, options.masked, options.shared.as_dict()]
+    return keep_table(samples, table_result(NAME, table.rows, attrs), identity)
+
+
+def _backbone_rows(
+    table: Table, samples: Samples, layer: Layer, space: LabelSpace, scores: Scores, options: CalibrationOptions
+) -> list[str]:
+    """Add the rows of a backbone; what must be said of them."""
+    intervals, name = options.shared.intervals, layer.backbone
+    full = samples.kind(layer) == VIEW
+    whole = calibration(scores, intervals, options.bins)
+    _numbers(table, name, WHOLE, whole, full)
+    for one in whole.bins:
+        factor = f"({one.lower:.4g}, {one.upper:.4g}]"
+        table.add(name, BIN_ACCURACY, factor, one.accuracy)
+        table.plain(name, BIN_CONFIDENCE, factor, one.confidence, one.n)
+    if not full:
+        return [f"{name}: only the winner's probability was imported; NLL, Brier and the temperature are not defined"]
+    if (space.targets[samples.labels] < 0).any():
+        return [f"{name}: a class without an output has no likelihood; NLL, Brier and the temperature are not defined"]
+    fitted = samples.take(samples.rows % 2 == 0)
+    judged = samples.take(samples.rows % 2 == 1)
+    if not len(fitted.rows) or not len(judged.rows):
+        return [f"{name}: too few samples for a held-out half"]
+    temperature = fit_temperature(lambda: _blocks(fitted, layer, space))
+    table.plain(name, TEMPERATURE, "", temperature.value, len(fitted.rows))
+    _numbers(table, name, BEFORE, calibration(scores[samples.rows % 2 == 1], intervals, options.bins), full)
+    cooled = _scaled(judged, layer, space, temperature)
+    _numbers(table, name, AFTER, calibration(cooled, intervals, options.bins), full)
+    if temperature.bounded:
+        return [f"{name}: no temperature has the least NLL; {temperature.value:.3g} is the end of the range searched"]
+    return []
+
+
+def _numbers(table: Table, backbone: str, factor: str, found: Calibration, full: bool) -> None:
+    table.add(backbone, TOP1, factor, found.accuracy)
+    table.add(backbone, ECE, factor, found.ece)
+    table.add(backbone, OVER, factor, found.overconfidence)
+    if full:
+        table.add(backbone, NLL, factor, found.nll)
+        table.add(backbone, BRIER, factor, found.brier)
+
+
+def _blocks(samples: Samples, layer: Layer, space: LabelSpace) -> Iterator[tuple[NDArray[Any], NDArray[np.int64]]]:
+    targets = space.targets[samples.labels]
+    for rows, values in samples.blocks(layer):
+        yield values if space.columns is None else values[:, space.columns], targets[rows]
+
+
+def _scaled(samples: Samples, layer: Layer, space: LabelSpace, temperature: Temperature) -> Scores:
+    by = np.float32(temperature.value)
+    return join_scores([score_block(z / by, targets) for z, targets in _blocks(samples, layer, space)])
+
+
+def _rows(result: Result) -> Iterator[TidyRow]:
+    shown = (ECE, OVER, NLL, BRIER, TEMPERATURE)
+    return (row for row in tidy_rows(result) if row.metric in shown)
+
+
+SECTION = Section(
+    analysis=NAME,
+    title="Calibration",
+    about="Whether a confidence of 0.8 is right in 8 of 10 cases. The expected calibration error (ECE) is the mean gap "
+    "between confidence and accuracy over 15 bins of equal width, weighted by their samples; 0 is perfect, and a "
+    "resample of few samples never reaches it. One temperature is fitted on half of the samples by the least negative "
+    "log-likelihood and judged on the other half (Guo et al. 2017). NLL is in nats; Brier is the sum over classes.",
+    rows=tidy_rows,
+    options=lambda result: again(result, NAME),
+    figure=reliability_figure,
+    headline=_rows,
+)

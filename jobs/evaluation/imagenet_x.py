@@ -1,0 +1,270 @@
+"""`cvbench eval imagenet-x`: error ratios of the sixteen factors that ImageNet-X annotates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cvbench.engine.analyses.base import Result
+from cvbench.engine.metrics.accuracy import worst_classes
+from cvbench.engine.metrics.imagenet_x import factor_errors, metaclass_correct
+from cvbench.errors import DataUnavailableError, IncompleteError, UnknownNameError, UsageError
+from cvbench.jobs.analyze import Selection
+from cvbench.jobs.evaluation.labels import label_space
+from cvbench.jobs.evaluation.samples import EvalOptions, Samples, open_samples, open_store
+from cvbench.jobs.evaluation.shared import (
+    Evaluated,
+    check_chance,
+    content_digest,
+    keep_table,
+    score_samples,
+    selection_words,
+)
+from cvbench.jobs.evaluation.table import Table, again, table_result, tidy_rows
+from cvbench.jobs.figures.evaluation_intervals import Panel, interval_figure
+from cvbench.jobs.progress import Advanced, Ended, Listener, Note, Started, silent
+from cvbench.jobs.section import Section, TidyRow
+from cvbench.storage.datasets.imagenet_classes import imagenet_columns, imagenet_wnids
+from cvbench.storage.predictions import write_predictions
+
+if TYPE_CHECKING:
+    from cvbench.storage.annotations import ImageNetX
+
+NAME = "imagenet-x"
+DATASET = "imagenet-val"
+RATIO, ACCURACY, OVERALL, AVERAGE = "error ratio", "factor accuracy", "accuracy overall", "mean error ratio"
+WORST_FACTOR, WORST_CLASSES = "worst factor accuracy", "accuracy of the 100 worst classes"
+ERRORS = ("class", "real_class", "metaclass")
+OVERALLS = ("annotated", "full_val")
+
+
+@dataclass(frozen=True)
+class ImageNetXOptions:
+    """What is counted, and against what.
+
+    Attributes:
+        annotations: Folder (or file) of ImageNet-X's annotations.
+        which: "top": the one factor chosen per image; "multi": all that annotators named.
+        overall: Ratios compare with all "annotated" images (the reference), or with "full_val" (the study's wording).
+        error: Right is the "class", one of the "real_class" labels, or the "metaclass" of 17.
+        real: Where the ReaL labels lie, for "real_class".
+        keep_prototypes: Keep the images that were shown to annotators as prototypes.
+        export: Folder for one csv of predictions per backbone, in the reference's format.
+    """
+
+    annotations: str
+    which: Literal["top", "multi"] = "top"
+    overall: str = "annotated"
+    error: str = "class"
+    real: str | None = None
+    keep_prototypes: bool = False
+    export: str | None = None
+    shared: EvalOptions = field(default_factory=EvalOptions)
+
+    def __post_init__(self) -> None:
+        for option, given, known in (
+            ("factors", self.which, ("top", "multi")),
+            ("overall", self.overall, OVERALLS),
+            ("error", self.error, ERRORS),
+        ):
+            if given not in known:
+                raise UnknownNameError.among(f"--{option}", given, known, fix=f"--{option} {', '.join(known)}")
+
+    def words(self) -> list[str]:
+        """The options as they are typed, those at their default left out."""
+        words = ["--annotations", self.annotations]
+        for option, given, default in (
+            ("factors", self.which, "top"),
+            ("overall", self.overall, "annotated"),
+            ("error", self.error, "class"),
+            ("real", self.real, None),
+        ):
+            words += [f"--{option}", str(given)] if given != default else []
+        return words + ["--keep-prototypes"] * self.keep_prototypes + self.shared.words()
+
+
+def imagenet_x(selection: Selection, options: ImageNetXOptions, listen: Listener = silent) -> Evaluated:
+    """Error ratios of every backbone, kept in the store under the validation set.
+
+    Raises:
+        DataUnavailableError: No annotations there.
+        UsageError: The data set's images are not those that are annotated.
+        IncompleteError: Some annotated images have no logits, and `partial` is not set.
+        EvaluationSuspectError: An accuracy is near chance.
+    """
+    from cvbench.storage.annotations import load_imagenet_x
+
+    store = open_store(selection.store)
+    annotated = load_imagenet_x(Path(options.annotations), which=options.which, keep_prototypes=options.keep_prototypes)
+    samples = open_samples(store, replace(selection, dataset=selection.dataset or DATASET), options.shared)
+    joined = _join(samples, annotated, options)
+    table = Table(samples.info.dataset, samples.info.split, len(annotated.names) - int(joined.annotated.sum()))
+    notes = [*samples.notes, *joined.notes]
+    layers = samples.selected.layers
+    labels = imagenet_columns(samples.info.classes)[samples.labels]
+    listen(Started("eval imagenet-x", samples.where, len(samples.rows) * len(layers), len(layers), 0))
+    for number, layer in enumerate(layers):
+        # Annotated classes are ImageNet indices: argmax over all 1000, whatever class folders there are.
+        every = label_space(imagenet_wnids(), samples.outputs(layer), f"{samples.where}: {layer.backbone}")
+        space = replace(every, targets=every.targets[imagenet_columns(samples.info.classes)])
+        scores = score_samples(samples, layer, space)
+        note = check_chance(samples, layer, space, scores, options.shared)
+        notes += [note] if note else []
+        seen = _Seen(labels, every.labels(scores.predicted))
+        _add(table, layer.backbone, seen, joined, options)
+        if options.export is not None:
+            path = Path(options.export) / f"{layer.backbone}.csv"
+            write_predictions(path, samples.ids, seen.predicted, scores.confidence)
+            listen(Note(f"predictions: {path}"))
+        listen(Advanced("eval imagenet-x", number, len(samples.rows)))
+    listen(Ended("eval imagenet-x"))
+    attrs = {
+        "notes": notes,
+        "factors": options.which,
+        "overall": options.overall,
+        "error": options.error,
+        "annotated": int(joined.annotated.sum()),
+        "prototypes_left_out": annotated.prototypes,
+        "intervals": "error ratios: percentile bootstrap over images, numerator and denominator together (Wilson's "
+        "of the factor's errors where all of its images are right, or all wrong); accuracies: Wilson score, 95 %",
+        "options": [*selection_words(samples), *options.words()],
+        **options.shared.as_dict(),
+    }
+    read = content_digest(joined.annotated, joined.flags, joined.accepted, joined.metaclasses)
+    identity = [samples.identity(), options.overall, options.error, read, options.shared.as_dict()]
+    return keep_table(samples, table_result(NAME, table.rows, attrs), identity)
+
+
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """(n,) int64 ImageNet indices: of the true class, and of the predicted one."""
+
+    labels: NDArray[np.int64]
+    predicted: NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class _Joined:
+    """Annotations in the order of the samples.
+
+    Attributes:
+        annotated: (n,) bool.
+        flags: (n, 16) bool, all False where not annotated.
+        accepted: For "real_class": the labels accepted of each sample; samples that accept none do not count.
+        metaclasses: For "metaclass": of each of 1000 classes.
+        notes: What a reader must know.
+    """
+
+    annotated: NDArray[np.bool_]
+    flags: NDArray[np.bool_]
+    accepted: list[tuple[int, ...]] | None
+    metaclasses: tuple[str, ...] | None
+    notes: tuple[str, ...]
+
+
+def _join(samples: Samples, annotations: ImageNetX, options: ImageNetXOptions) -> _Joined:
+    from cvbench.storage.annotations import image_stem, load_metaclasses, load_real
+
+    stems = [image_stem(name) for name in samples.ids]
+    place = {stem: row for row, stem in enumerate(annotations.stems)}
+    at = np.array([place.get(stem, -1) for stem in stems], dtype=np.int64)
+    there = at >= 0
+    if not there.any():
+        raise UsageError(
+            f"none of the images of {samples.where} is annotated by ImageNet-X",
+            where=options.annotations,
+            why=f"samples are called {stems[0]!r}, annotated images {annotations.stems[0]!r}",
+            fix=f"--dataset {DATASET}",
+        )
+    missing = len(annotations.stems) - int(there.sum())
+    if missing > samples.failed and not options.shared.partial:
+        raise IncompleteError(
+            f"{missing:,} of the {len(annotations.stems):,} annotated images have no logits",
+            where=samples.where,
+            fix="extract the whole validation set, or --partial",
+        )
+    notes = [f"{missing:,} annotated images have no logits; they do not count"] if missing else []
+    labels = imagenet_columns(samples.info.classes)[samples.labels]
+    other = int((labels[there] != annotations.labels[at[there]]).sum())
+    if other:
+        raise UsageError(
+            f"{other:,} images have another class in {samples.where} than in ImageNet-X",
+            where=options.annotations,
+            why="the class folders are not those of ImageNet's validation set",
+            fix="cvbench datasets verify imagenet-val",
+        )
+    flags = np.where(there[:, None], annotations.factors[at], False)
+    accepted = None
+    if options.error == "real_class":
+        listed = load_real(Path(options.real or options.annotations))
+        absent = next((stem for stem in stems if stem not in listed), None)
+        if absent is not None:
+            raise DataUnavailableError(f"the ReaL labels lack {absent}", where=options.real or options.annotations)
+        accepted = [tuple(listed[stem]) for stem in stems]
+    metaclasses = load_metaclasses(Path(options.annotations)) if options.error == "metaclass" else None
+    return _Joined(there, flags, accepted, metaclasses, tuple(notes))
+
+
+def _add(table: Table, backbone: str, seen: _Seen, joined: _Joined, options: ImageNetXOptions) -> None:
+    from cvbench.storage.annotations import IMAGENET_X_FACTORS
+
+    intervals = options.shared.intervals
+    correct, counts = _correct(seen, joined, options)
+    counted = counts & (joined.annotated if options.overall == "annotated" else True)
+    found = factor_errors(correct, joined.flags & counts[:, None], intervals, counted)
+    for name, ratio, accuracy in zip(IMAGENET_X_FACTORS, found.ratio, found.accuracy, strict=True):
+        table.add(backbone, RATIO, name, ratio)
+        table.add(backbone, ACCURACY, name, accuracy)
+    table.add(backbone, AVERAGE, "", found.mean_ratio)
+    table.add(backbone, OVERALL, "", found.overall)
+    if found.worst is not None:
+        table.add(backbone, WORST_FACTOR, IMAGENET_X_FACTORS[found.worst], found.accuracy[found.worst])
+    inside = joined.annotated & counts
+    table.add(backbone, WORST_CLASSES, "", worst_classes(correct[inside], seen.labels[inside], 100, intervals))
+
+
+def _correct(seen: _Seen, joined: _Joined, options: ImageNetXOptions) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """(n,) bool each: the sample is right, and it counts."""
+    every = np.ones(len(seen.labels), dtype=bool)
+    if joined.accepted is not None:
+        hit = [label in accepted for label, accepted in zip(seen.predicted.tolist(), joined.accepted, strict=True)]
+        return np.array(hit), np.array([bool(accepted) for accepted in joined.accepted])
+    if joined.metaclasses is not None:
+        return metaclass_correct(seen.predicted, seen.labels, joined.metaclasses), every
+    return seen.predicted == seen.labels, every
+
+
+def _line(row: TidyRow) -> str | None:
+    if row.metric == AVERAGE:
+        return "mean of the ratios"
+    return f"{row.factor.replace('_', ' ')} ({row.n:,})" if row.metric == RATIO else None
+
+
+def _rows(result: Result) -> Iterator[TidyRow]:
+    return (row for row in tidy_rows(result) if row.metric in (RATIO, AVERAGE, OVERALL))
+
+
+SECTION = Section(
+    analysis=NAME,
+    title="Error factors (ImageNet-X)",
+    about="How much more often a backbone errs on validation images in which annotators saw a factor (Idrissi et al. "
+    "2022): (1 - accuracy with the factor) / (1 - accuracy overall). Above 1, images with the factor are harder. They "
+    "are unmodified photographs, not perturbed ones. Several factors have fewer than 130 images, so read the intervals "
+    "(bootstrap over images) and not the ratios alone.",
+    rows=tidy_rows,
+    options=lambda result: again(result, NAME),
+    figure=interval_figure(
+        Panel(
+            title="error ratio of each factor, 95 % intervals over images",
+            axis="error ratio: errors with the factor / errors overall",
+            line=_line,
+            reference=(1.0, "as overall"),
+        )
+    ),
+    headline=_rows,
+)

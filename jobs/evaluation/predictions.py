@@ -1,0 +1,227 @@
+"""`cvbench eval import`: predictions of another tool become the `logits` of a backbone, which all of `eval` reads.
+
+Logits are kept as they are; probabilities as their logarithm, of which the softmax gives them back. A predicted class
+with its probability p becomes log p for the class and the rest spread evenly: argmax and confidence are exact, nothing
+else is. A predicted class alone becomes a one-hot row. What is not known is not computed: the array says which it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cvbench.errors import IncompleteError, IntegrityError, UnknownNameError, UsageError
+from cvbench.jobs.evaluation.labels import are_wnids, label_space
+from cvbench.jobs.evaluation.samples import PREDICTIONS, VIEW
+from cvbench.jobs.progress import Advanced, Ended, Listener, Note, Started, silent
+from cvbench.jobs.request import CPU_BATCH, absolute
+from cvbench.storage.datasets import open_dataset
+from cvbench.storage.datasets.imagenet_classes import class_indices
+from cvbench.storage.features import ArraySpec, BadSample, FeatureStore, GroupKey, SplitInfo, Unit
+from cvbench.storage.order import sample_order
+from cvbench.storage.predictions import Predictions, match_names, read_predictions
+from cvbench.storage.units import plan_units, unit_size
+
+ABSENT = "no-prediction"
+_TINY = np.float32(np.finfo(np.float32).tiny)
+
+
+@dataclass(frozen=True)
+class ImportOptions:
+    """What to import.
+
+    Attributes:
+        file: See `read_predictions`.
+        dataset: A data set of the store, or one that can be opened.
+        backbone: The name that the predictions get.
+        values: What a table of values holds: "auto", "logits" or "probabilities".
+        by_order: The predictions are in the order of the data set's samples, whatever they are called.
+        partial: Accept that samples have no prediction; they count as failed.
+    """
+
+    file: str
+    dataset: str
+    backbone: str
+    store: str = "cvbench.zarr"
+    split: str | None = None
+    data_root: str | None = None
+    values: str = "auto"
+    by_order: bool = False
+    partial: bool = False
+
+    def __post_init__(self) -> None:
+        if self.values not in ("auto", "logits", "probabilities"):
+            raise UnknownNameError.among("--values", self.values, ("auto", "logits", "probabilities"))
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What was imported; `missing` samples have no prediction, `extra` predictions have no sample."""
+
+    dataset: str
+    split: str
+    backbone: str
+    kind: str
+    samples: int
+    missing: int
+    extra: int
+
+
+def import_predictions(options: ImportOptions, listen: Listener = silent) -> Imported:
+    """Write a file's predictions into the store; the same call again does nothing.
+
+    Raises:
+        UsageError: Names, classes or a format that do not fit.
+        IncompleteError: Samples without a prediction, and `partial` is not set; nothing is written.
+        FingerprintMismatchError: The store holds other logits of a backbone of this name.
+    """
+    path = Path(options.file)
+    predictions = read_predictions(path, options.values)
+    store = FeatureStore.open(absolute(options.store), mode="a")
+    info = _split(store, options)
+    where = f"{info.dataset}/{info.split}"
+    at = _places(info, predictions, options)
+    missing = int((at < 0).sum())
+    if missing and not options.partial:
+        first = info.ids[np.flatnonzero(at < 0)[0]]
+        raise IncompleteError(
+            f"{missing:,} of the {info.n:,} samples of {where} have no prediction",
+            where=f"{path}: such as {first}",
+            fix="a file with all of them, or --partial: they then count as failed",
+        )
+    width, classes = _classes(info, predictions, where)
+    group = GroupKey(info.dataset, info.split, options.backbone, VIEW)
+    kind = VIEW if predictions.values is not None else predictions.kind
+    spec = ArraySpec(VIEW, (width,), "float32", ("sample", "channel"), {PREDICTIONS: kind})
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    fingerprint = {"dataset_digest": info.dataset_digest, "imported": digest, "kind": predictions.kind, "view": VIEW}
+    store.agree(group, fingerprint)
+    info = store.begin(info)
+    store.declare(group, fingerprint, [spec])
+    pending = list(store.pending(group, [VIEW], plan_units(info.n, info.unit)))
+    listen(Started("eval import", where, info.n, len(pending), info.n - sum(map(len, pending))))
+    for unit in pending:
+        _write(store, group, unit, info, at, lambda rows: _logits(predictions, classes, width, rows))
+        listen(Advanced("eval import", unit.index, len(unit)))
+    listen(Ended("eval import"))
+    extra = len(predictions) - (info.n - missing)
+    if extra:
+        listen(Note(f"{extra:,} predictions are of no sample of {where}; they are left out"))
+    return Imported(info.dataset, info.split, options.backbone, predictions.kind, info.n, missing, extra)
+
+
+def _split(store: FeatureStore, options: ImportOptions) -> SplitInfo:
+    """What the store has frozen of the split, else the opened data set in a new order."""
+    held = [key for key in store.splits() if key[0] == options.dataset and options.split in (None, key[1])]
+    if len(held) == 1:
+        return store.split(*held[0])
+    if held:
+        raise UsageError(
+            f"the store holds several splits of {options.dataset}",
+            where=store.url,
+            fix=f"--split {' or '.join(split for _, split in held)}",
+        )
+    dataset = open_dataset(options.dataset, data_root=options.data_root, split=options.split)
+    if (dataset.name, dataset.split) in store.splits():
+        return store.split(dataset.name, dataset.split)
+    order = sample_order(len(dataset), 0)
+    return SplitInfo(
+        dataset=dataset.name,
+        split=dataset.split,
+        n=len(dataset),
+        dataset_digest=dataset.digest,
+        seed=0,
+        unit=unit_size(len(dataset), CPU_BATCH),
+        batch=CPU_BATCH,
+        classes=dataset.classes,
+        ids=np.array(dataset.ids, dtype=np.str_)[order],
+        labels=dataset.labels[order],
+        factors={name: values[order] for name, values in dataset.factors.items()},
+    )
+
+
+def _places(info: SplitInfo, predictions: Predictions, options: ImportOptions) -> NDArray[np.int64]:
+    """(n,) int64 row of the file for each store position; -1: none."""
+    if not options.by_order and predictions.names is not None:
+        return match_names([str(name) for name in info.ids], predictions.names, options.file)
+    if not options.by_order:
+        raise UsageError(
+            "the predictions do not name their samples",
+            where=options.file,
+            fix="--by-order, if they are in the order of the data set: by class and file name, as datasets are listed",
+        )
+    if len(predictions) != info.n:
+        raise UsageError(
+            f"{len(predictions):,} predictions for {info.n:,} samples cannot be matched by order", where=options.file
+        )
+    return sample_order(info.n, info.seed)
+
+
+def _classes(info: SplitInfo, predictions: Predictions, where: str) -> tuple[int, NDArray[np.int64] | None]:
+    """Width of the logits, and the predicted classes as columns."""
+    wnids = are_wnids(info.classes)
+    if predictions.values is not None:
+        width = predictions.values.shape[1]
+        if not _foreign(info):
+            label_space(info.classes, width, where)  # refuses a width that fits no class
+        return width, None
+    width = 1000 if wnids or _foreign(info) else len(info.classes)
+    names = class_indices() if width == 1000 else {name: i for i, name in enumerate(info.classes)}
+    columns = [value if isinstance(value, int) else names.get(value, -1) for value in predictions.classes or ()]
+    wrong = next((i for i, column in enumerate(columns) if not 0 <= column < width), None)
+    if wrong is not None:
+        raise IntegrityError(
+            f"{(predictions.classes or ())[wrong]!r} is no class: expected 0 to {width - 1}, or a name", where=where
+        )
+    p = predictions.probability
+    if p is not None and (p * width <= 1).any():
+        raise IntegrityError(
+            f"the probability {p.min():.3g} of a predicted class is not above 1/{width}",
+            where=where,
+            why=f"the largest of {width} probabilities that sum to 1 always is",
+        )
+    return width, np.array(columns, dtype=np.int64)
+
+
+def _foreign(info: SplitInfo) -> bool:
+    """Data sets with classes of their own that are scored by a classifier of ImageNet."""
+    return info.dataset in ("pug-imagenet", "cue-conflict")
+
+
+def _logits(
+    predictions: Predictions, classes: NDArray[np.int64] | None, width: int, rows: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """(m, width) float32 of rows of the file."""
+    if predictions.values is not None:
+        values = predictions.values[rows]
+        return np.log(np.maximum(values, _TINY)) if predictions.kind == "probabilities" else values
+    assert classes is not None
+    at = np.arange(len(rows))
+    if predictions.probability is None:
+        table = np.zeros((len(rows), width), np.float32)
+        table[at, classes[rows]] = 1
+        return table
+    p = predictions.probability[rows]
+    rest = np.maximum((1 - p) / (width - 1), _TINY)
+    table = np.repeat(np.log(rest)[:, None], width, axis=1)
+    table[at, classes[rows]] = np.log(p)
+    return table.astype(np.float32)
+
+
+def _write(
+    store: FeatureStore, group: GroupKey, unit: Unit, info: SplitInfo, at: NDArray[np.int64], logits: Any
+) -> None:
+    with store.writer(group, [VIEW], unit) as writer:
+        rows = at[unit.start : unit.stop]
+        absent = np.flatnonzero(rows < 0).tolist()
+        bad = [BadSample(unit.start + i, str(info.ids[unit.start + i]), ABSENT, "not in the file") for i in absent]
+        writer.exclude(bad)
+        values = logits(np.maximum(rows, 0))
+        values[absent] = np.nan
+        writer.write(VIEW, 0, values)
+        writer.commit(provenance={"imported": True})

@@ -1,0 +1,165 @@
+"""`cvbench eval pug`: accuracy where one factor of a rendered scene varies at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cvbench.engine.analyses.base import Result
+from cvbench.engine.metrics.pug import PugAccuracies, pug_accuracies
+from cvbench.engine.metrics.scores import score_block
+from cvbench.engine.metrics.suspect import chance_of
+from cvbench.jobs.analyze import Selection
+from cvbench.jobs.evaluation.compare import DIFFERENCE, compare_pairs
+from cvbench.jobs.evaluation.labels import LabelSpace, label_space
+from cvbench.jobs.evaluation.samples import EvalOptions, Samples, open_samples, open_store
+from cvbench.jobs.evaluation.shared import Evaluated, content_digest, keep_table, selection_words, suspect
+from cvbench.jobs.evaluation.table import Table, again, table_result, tidy_rows
+from cvbench.jobs.figures.evaluation_pug import pug_figure
+from cvbench.jobs.progress import Advanced, Ended, Listener, Started, silent
+from cvbench.jobs.section import Section, TidyRow
+from cvbench.storage.annotations import PUG_GROUPS, load_pug_classes
+from cvbench.storage.datasets.imagenet_classes import imagenet_wnids
+
+NAME = "pug"
+DATASET = "pug-imagenet"
+GROUP, SUBSET, VALUE, MEAN, REFERENCE = (
+    "factor accuracy",
+    "subset accuracy",
+    "accuracy at a value",
+    "mean accuracy over subsets",
+    "subset accuracy, reference labels",
+)
+VARIES = {
+    "Worlds": "world_name",
+    "Camera_Pitch": "camera_pitch",
+    "Camera_Yaw": "camera_yaw",
+    "Camera_Roll": "camera_roll",
+    "Object_Pitch": "character_rotation_pitch",
+    "Object_Yaw": "character_rotation_yaw",
+    "Object_Roll": "character_rotation_roll",
+    "Object_Scale": "character_scale",
+    "Object_Texture": "character_texture",
+    "Scene_Light": "scene_light",
+}
+"""Subset -> the factor of the sample table that varies in it."""
+
+
+@dataclass(frozen=True)
+class PugOptions:
+    """Attributes:
+    labels: Folder or file of class_to_imagenet_idx.json.
+    mode: "set": any of a label's ImageNet classes is right; "reference": as the authors' code has it, where every
+        Shirt is wrong. The other mode's subset accuracies are kept beside it.
+    """
+
+    labels: str
+    mode: Literal["set", "reference"] = "set"
+    shared: EvalOptions = field(default_factory=EvalOptions)
+
+
+def pug(selection: Selection, options: PugOptions, listen: Listener = silent) -> Evaluated:
+    """Accuracy of every backbone per subset, factor and value, kept in the store.
+
+    The prediction is the argmax over all 1000 classes, without masking.
+
+    Raises:
+        DataUnavailableError: The labels' file is not there.
+        UsageError: A classifier of other classes; or a data set without the factors.
+        EvaluationSuspectError, IncompleteError: As in `accuracy`.
+    """
+    store = open_store(selection.store)
+    classes = load_pug_classes(Path(options.labels))
+    samples = open_samples(store, replace(selection, dataset=selection.dataset or DATASET), options.shared)
+    right = classes.hits(options.mode, samples.info.classes)
+    by_reference = classes.hits("reference", samples.info.classes)
+    subset, objects = samples.factor("subset"), samples.factor("character_name")
+    curves = _curves(samples, subset)
+    table = Table(samples.info.dataset, samples.info.split, samples.failed)
+    notes, correct = list(samples.notes), {}
+    layers = samples.selected.layers
+    listen(Started("eval pug", samples.where, len(samples.rows) * len(layers), len(layers), 0))
+    for number, layer in enumerate(layers):
+        space = label_space(imagenet_wnids(), samples.outputs(layer), f"{samples.where}: {layer.backbone}")
+        predicted = _predicted(samples, layer, space)
+        hit = right[samples.labels, predicted]
+        chance = chance_of(int(hit.sum()), len(hit), float(right[samples.labels].mean()), predicted)
+        if chance.near:
+            notes.append(suspect(samples, layer, 1000, chance, options.shared))
+        intervals = options.shared.intervals
+        _add(table, layer.backbone, pug_accuracies(hit, subset, objects, PUG_GROUPS, curves, intervals))
+        reference = by_reference[samples.labels, predicted]
+        found = pug_accuracies(reference, subset, objects, PUG_GROUPS, {}, intervals)
+        for name, estimate in found.subsets.items():
+            table.add(layer.backbone, REFERENCE, name, estimate)
+        correct[layer.backbone] = hit
+        listen(Advanced("eval pug", number, len(samples.rows)))
+    listen(Ended("eval pug"))
+    # Renders of one object are alike, and McNemar's test takes them for independent: resample objects instead.
+    verdicts = compare_pairs(correct, table, options.shared.intervals, units=objects)
+    words = [*selection_words(samples), "--labels", options.labels]
+    words += ["--mode", options.mode] if options.mode != "set" else []
+    attrs = {
+        "notes": notes,
+        "verdicts": verdicts,
+        "mode": options.mode,
+        "protocol": "argmax over all 1000 ImageNet classes, mapped to the labels; other classes are wrong",
+        "aggregation": "a factor is the plain mean of its subsets",
+        "intervals": "percentile bootstrap over objects (the 3D assets), 95 %",
+        "options": [*words, *options.shared.words()],
+        **options.shared.as_dict(),
+    }
+    identity = [samples.identity(), options.mode, content_digest(right, by_reference), options.shared.as_dict()]
+    return keep_table(samples, table_result(NAME, table.rows, attrs), identity)
+
+
+def _predicted(samples: Samples, layer: Any, space: LabelSpace) -> NDArray[np.int64]:
+    """(n,) ImageNet-1k index of the largest logit."""
+    none = np.full(len(samples.rows), -1)
+    parts = [score_block(values, none[rows], space.columns).predicted for rows, values in samples.blocks(layer)]
+    return space.labels(np.concatenate(parts))
+
+
+def _curves(samples: Samples, subset: NDArray[np.str_]) -> dict[str, NDArray[np.str_]]:
+    """Subset -> (n,) text of what varies there; "default" for the default."""
+    present = set(np.unique(subset).tolist())
+    curves = {}
+    for name, column in VARIES.items():
+        if name in present:
+            values = samples.factor(column)
+            numeric = values.dtype.kind == "f"
+            curves[name] = np.array(["default" if v != v else f"{v:g}" for v in values]) if numeric else values
+    return curves
+
+
+def _add(table: Table, backbone: str, found: PugAccuracies) -> None:
+    table.add(backbone, MEAN, "", found.mean)
+    for name, estimate in found.groups.items():
+        table.add(backbone, GROUP, name, estimate)
+    for name, estimate in found.subsets.items():
+        table.add(backbone, SUBSET, name, estimate)
+    for subset, curve in found.values.items():
+        for value, estimate in curve.items():
+            table.add(backbone, VALUE, f"{subset}={value}", estimate)
+
+
+def _rows(result: Result) -> Iterator[TidyRow]:
+    return (row for row in tidy_rows(result) if row.metric in (GROUP, MEAN, DIFFERENCE))
+
+
+SECTION = Section(
+    analysis=NAME,
+    title="Factors of rendered scenes (PUG: ImageNet)",
+    about="Accuracy on renders in which one thing varies at a time: camera, orientation of the object, its size, its "
+    "texture, the background, the light (Bordes et al. 2023). A factor is the plain mean of its subsets; curves show "
+    "every value of what varies. Renders of one object are alike, so the intervals resample the objects.",
+    rows=tidy_rows,
+    options=lambda result: again(result, NAME),
+    figure=pug_figure,
+    headline=_rows,
+)

@@ -1,0 +1,258 @@
+"""`cvbench eval robustness`: accuracy on shifted data sets, beside the clean one under the same scoring."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cvbench.engine.analyses.base import Layer, Result
+from cvbench.engine.metrics.accuracy import top_k
+from cvbench.engine.metrics.intervals import Estimate, difference, mean_of_proportions, wilson
+from cvbench.engine.metrics.scores import Scores
+from cvbench.errors import UsageError
+from cvbench.jobs.analyze import Selection
+from cvbench.jobs.evaluation.compare import DIFFERENCE, compare_pairs
+from cvbench.jobs.evaluation.labels import label_space
+from cvbench.jobs.evaluation.samples import VIEW, EvalOptions, Samples, open_samples, open_store
+from cvbench.jobs.evaluation.shared import Evaluated, check_chance, keep_table, refuse_kind, score_samples, space_of
+from cvbench.jobs.evaluation.table import Table, again, table_result, tidy_rows
+from cvbench.jobs.figures.evaluation_intervals import Panel, interval_figure
+from cvbench.jobs.progress import Advanced, Ended, Listener, Started, silent
+from cvbench.jobs.section import Section, TidyRow
+
+NAME = "robustness"
+CLEAN = "imagenet-val"
+SETS = (
+    "imagenetv2-matched-frequency",
+    "imagenetv2-threshold-0.7",
+    "imagenetv2-top-images",
+    "imagenet-a",
+    "imagenet-r",
+    "imagenet-sketch",
+)
+TOP1, TOP5, COUNTERPART, DROP, MEAN = "top1", "top5", "clean top1", "top1 less clean", "mean top1 over sets"
+
+
+@dataclass(frozen=True, eq=False)
+class _Sets:
+    """The clean samples (None if there are none) and the shifted ones."""
+
+    clean: Samples | None
+    shifted: list[Samples]
+
+
+def robustness(
+    store: str,
+    datasets: Sequence[str],
+    clean: str | None,
+    backbones: Sequence[str],
+    options: EvalOptions,
+    listen: Listener = silent,
+) -> Evaluated:
+    """Accuracy on shifted data sets and its difference to the clean one; the result is kept under the clean data set.
+
+    A set of fewer classes (ImageNet-A, ImageNet-R) is compared with the clean images of its classes, scored over the
+    same columns.
+
+    Args:
+        datasets: Shifted sets; empty: those of `SETS` that the store has logits of.
+        clean: The clean set; None: ImageNet's validation set if the store has its logits, else no comparison.
+        backbones: Empty: all that have logits.
+
+    Raises:
+        UsageError: There is no shifted set; or a classifier of other classes.
+        EvaluationSuspectError, IncompleteError: As in `accuracy`.
+    """
+    opened = open_store(store)
+    held = {group.dataset for group in opened.groups() if group.view == VIEW}
+    names = list(dict.fromkeys(datasets)) or [name for name in SETS if name in held]
+    if not names:
+        raise UsageError(
+            "the store has logits of no shifted data set",
+            where=opened.url,
+            why=f"it has logits of {', '.join(sorted(held)) or 'none'}",
+            fix=f"cvbench extract --dataset {SETS[0]} --view logits, or --dataset with one that is there",
+        )
+    reference = clean or (CLEAN if CLEAN in held else None)
+    chosen = Selection(opened.url, backbones=tuple(backbones))
+    shifted = [open_samples(opened, replace(chosen, dataset=name), options) for name in names]
+    base = open_samples(opened, replace(chosen, dataset=reference), options) if reference else None
+    return _evaluate(_Sets(base, shifted), options, listen)
+
+
+def _evaluate(sets: _Sets, options: EvalOptions, listen: Listener) -> Evaluated:
+    home = sets.clean or sets.shifted[0]
+    table = Table(home.info.dataset, home.info.split, home.failed)
+    notes = [note for samples in (*sets.shifted, sets.clean) if samples for note in samples.notes]
+    verdicts: list[str] = []
+    protocol: dict[str, str] = {}
+    hits: dict[str, list[tuple[int, int]]] = {}
+    clean = _Clean(sets.clean, options)
+    total = sum(len(samples.rows) * len(samples.layers) for samples in sets.shifted)
+    listen(Started("eval robustness", home.where, total, len(sets.shifted), 0))
+    for number, samples in enumerate(sets.shifted):
+        table.place(samples.info.dataset, samples.info.split, samples.failed)
+        correct = {}
+        for layer in samples.selected.layers:
+            space = space_of(samples, layer)
+            scores = score_samples(samples, layer, space)
+            note = check_chance(samples, layer, space, scores, options)
+            notes += [note] if note else []
+            top1 = _set_rows(table, samples, layer, scores, space.width)
+            counterpart = clean.top1(layer.backbone, samples.info.classes)
+            if counterpart is not None:
+                table.n_failed = sets.clean.failed if sets.clean else 0
+                table.add(layer.backbone, COUNTERPART, "", counterpart)
+                table.n_failed = samples.failed
+                table.add(layer.backbone, DROP, "", difference(top1, counterpart))
+            hits.setdefault(layer.backbone, []).append((int(scores.correct.sum()), len(scores)))
+            correct[layer.backbone] = scores.correct
+            protocol[f"{samples.where}: {layer.backbone}"] = space.protocol
+        verdicts += compare_pairs(correct, table, options.intervals)
+        listen(Advanced("eval robustness", number, len(samples.rows) * len(samples.layers)))
+    listen(Ended("eval robustness"))
+    table.place(home.info.dataset, home.info.split, sum(samples.failed for samples in sets.shifted))
+    shown = ", ".join(samples.info.dataset for samples in sets.shifted)
+    for backbone, counts in hits.items():
+        if len(counts) == len(sets.shifted):
+            right, n = np.array(counts).T
+            table.add(backbone, MEAN, shown, mean_of_proportions(right, n, options.intervals))
+    notes += clean.notes
+    return _keep(home, sets, table, notes, verdicts, protocol, options)
+
+
+def _keep(
+    home: Samples,
+    sets: _Sets,
+    table: Table,
+    notes: list[str],
+    verdicts: list[str],
+    protocol: dict[str, str],
+    options: EvalOptions,
+) -> Evaluated:
+    words = [word for samples in sets.shifted for word in ("--dataset", samples.info.dataset)]
+    words += ["--clean", sets.clean.info.dataset] if sets.clean else []
+    words += [word for backbone in dict.fromkeys(layer.backbone for layer in home.layers) for word in ("-m", backbone)]
+    every = [samples for samples in (*sets.shifted, sets.clean) if samples]
+    attrs = {
+        "notes": [*notes, *_other_transforms(every)],
+        "made_from": {samples.where: samples.made_from() for samples in every},
+        "verdicts": verdicts,
+        "protocol": protocol,
+        "clean": sets.clean.where if sets.clean else "",
+        "sets": [samples.info.dataset for samples in sets.shifted],
+        "intervals": "accuracies: Wilson score, 95 %, over images; differences to clean: Newcombe, of independent "
+        "images; the mean over sets and pairs of backbones: bootstrap over images",
+        "options": [*words, *options.words()],
+        **options.as_dict(),
+    }
+    identity = [[samples.identity() for samples in every], options.as_dict()]
+    return keep_table(home, table_result(NAME, table.rows, attrs), identity)
+
+
+def _other_transforms(every: Sequence[Samples]) -> Iterator[str]:
+    """Backbones whose images were not prepared alike in all sets: their differences are not of the sets alone."""
+    records = [(samples.where, samples.made_from()) for samples in every]
+    for backbone in dict.fromkeys(name for _, made in records for name in made):
+        own = [(where, made[backbone]) for where, made in records if backbone in made]
+        other = [where for where, made in own if made != own[0][1]]
+        if other:
+            yield f"{backbone}: other weights or preprocessing for {', '.join(other)} than for {own[0][0]}"
+
+
+def _set_rows(table: Table, samples: Samples, layer: Layer, scores: Scores, width: int) -> Estimate:
+    top1 = wilson(int(scores.correct.sum()), len(scores))
+    table.add(layer.backbone, TOP1, "", top1)
+    if samples.kind(layer) == VIEW:
+        table.add(layer.backbone, TOP5, "", top_k(scores, 5, width))
+    if "rendition" in samples.info.factors:
+        kinds = samples.factor("rendition")
+        for kind in np.unique(kinds).tolist():
+            of_kind: NDArray[np.bool_] = kinds == kind
+            table.add(layer.backbone, TOP1, kind, wilson(int(scores.correct[of_kind].sum()), int(of_kind.sum())))
+    return top1
+
+
+class _Clean:
+    """Accuracy on the clean images of the classes of a shifted set, over the same columns; once per set of classes."""
+
+    def __init__(self, samples: Samples | None, options: EvalOptions) -> None:
+        self.samples, self.options = samples, options
+        self.notes: list[str] = []
+        self._known: dict[tuple[Layer, tuple[str, ...]], Estimate] = {}
+
+    def top1(self, backbone: str, classes: tuple[str, ...]) -> Estimate | None:
+        """None without clean logits of this backbone.
+
+        Raises:
+            UsageError: The clean set lacks some of the classes.
+        """
+        layers = self.samples.selected.layers if self.samples else ()
+        layer = next((layer for layer in layers if layer.backbone == backbone), None)
+        if self.samples is None or layer is None:
+            return None
+        if (layer, classes) not in self._known:
+            scores = self._score(self.samples, layer, classes)
+            self._known[layer, classes] = wilson(int(scores.correct.sum()), len(scores))
+        return self._known[layer, classes]
+
+    def _score(self, clean: Samples, layer: Layer, classes: tuple[str, ...]) -> Scores:
+        lacking = [name for name in classes if name not in clean.info.classes]
+        if lacking:
+            raise UsageError(
+                f"{len(lacking)} classes of the shifted set are not in {clean.where}",
+                where=f"--clean {clean.info.dataset}",
+                why=f"such as {lacking[0]}; a difference needs the same classes on both sides",
+                fix="another --clean, or none",
+            )
+        new = {name: label for label, name in enumerate(classes)}
+        relabel = np.array([new.get(name, -1) for name in clean.info.classes], dtype=np.int64)
+        inside = clean.take(relabel[clean.labels] >= 0)
+        space = label_space(classes, clean.outputs(layer), f"{clean.where}: {layer.backbone}")
+        if space.columns is not None and clean.kind(layer) != VIEW:
+            refuse_kind(clean, layer, "a score over some of the outputs")
+        targets = np.where(relabel >= 0, space.targets[np.maximum(relabel, 0)], -1)
+        scores = score_samples(inside, layer, replace(space, targets=targets))
+        note = check_chance(inside, layer, replace(space, targets=targets), scores, self.options)
+        if note:
+            self.notes.append(note)
+        return scores
+
+
+def _rows(result: Result) -> Iterator[TidyRow]:
+    return (row for row in tidy_rows(result) if row.metric in _HEADLINE and (row.metric == MEAN or not row.factor))
+
+
+def _line(row: TidyRow) -> str | None:
+    if row.metric == MEAN:
+        return "mean over sets"
+    return row.dataset if row.metric in (TOP1, COUNTERPART) and not row.factor else None
+
+
+_HEADLINE = (TOP1, COUNTERPART, DROP, MEAN, DIFFERENCE)
+
+SECTION = Section(
+    analysis=NAME,
+    title="Robustness",
+    about="Accuracy on data sets that shift ImageNet's distribution: new photographs (ImageNetV2), natural photographs "
+    "that a ResNet-50 gets wrong (ImageNet-A), renditions such as art, toys and sculptures (ImageNet-R), and pencil "
+    "sketches (ImageNet-Sketch). Beside each stands the accuracy on the clean validation images of the same classes, "
+    "scored over the same outputs (200 for ImageNet-A and -R). Intervals: Wilson's, and Newcombe's for differences to "
+    "the clean images.",
+    rows=tidy_rows,
+    options=lambda result: again(result, NAME),
+    figure=interval_figure(
+        Panel(
+            title="accuracy on shifted data sets with 95 % intervals",
+            axis="top-1 accuracy",
+            line=_line,
+            hollow=lambda row: row.metric == COUNTERPART,
+            hollow_means="clean images of the same classes",
+            percent=True,
+        )
+    ),
+    headline=_rows,
+)

@@ -1,0 +1,231 @@
+"""The samples of a data set that an evaluation counts, and their logits, block by block."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cvbench.engine.analyses.base import Layer
+from cvbench.engine.metrics.intervals import Options
+from cvbench.errors import IncompleteError, IntegrityError, UnknownNameError, UsageError
+from cvbench.jobs.analyze import Selected, Selection, features_identity, readable_rows, select
+from cvbench.jobs.request import absolute
+from cvbench.storage.datasets import dataset_info
+from cvbench.storage.features import FeatureLayer, FeatureStore, SplitInfo
+
+VIEW = "logits"
+PREDICTIONS = "predictions"
+"""Attribute of an imported array: "logits", "class" (one-hot) or "class and probability"."""
+
+_BLOCK = 4096
+_MADE_FROM = ("model", "weights_digest", "image_size", "preprocess", "precision", "imported", "kind")
+_DERIVED = ("pug-imagenet",)  # its counts are derived, and its subsets may be used apart
+I64 = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class EvalOptions:
+    """What all evaluations share.
+
+    Attributes:
+        intervals: Resamples, seed and coverage.
+        partial: Accept logits of a part of the data set; the n of every row says how many.
+        allow_chance: Report an accuracy near chance (of random weights, say) instead of refusing it.
+    """
+
+    intervals: Options = field(default_factory=Options)
+    partial: bool = False
+    allow_chance: bool = False
+
+    @classmethod
+    def of(cls, resamples: int, seed: int, partial: bool = False, allow_chance: bool = False) -> EvalOptions:
+        """The options from plain values."""
+        return cls(Options(resamples, seed), partial, allow_chance)
+
+    def as_dict(self) -> dict[str, Any]:
+        """All that a result depends on."""
+        return {"resamples": self.intervals.resamples, "seed": self.intervals.seed, "partial": self.partial}
+
+    def words(self) -> list[str]:
+        """The options as they are typed, those at their default left out."""
+        words = ["--resamples", str(self.intervals.resamples)] if self.intervals.resamples != 2000 else []
+        words += ["--seed", str(self.intervals.seed)] if self.intervals.seed else []
+        return words + ["--partial"] * self.partial + ["--allow-chance"] * self.allow_chance
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """The samples of a data set that count: committed, readable and labelled, the same for every backbone.
+
+    Attributes:
+        rows: (n,) int64 store positions, ascending; what is per sample is in this order.
+        failed: Committed samples that do not count.
+        notes: What a reader must know.
+    """
+
+    store: FeatureStore
+    selected: Selected
+    info: SplitInfo
+    rows: I64
+    failed: int
+    layers: Mapping[Layer, FeatureLayer]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def where(self) -> str:
+        """Data set and split."""
+        return f"{self.info.dataset}/{self.info.split}"
+
+    @property
+    def labels(self) -> I64:
+        """(n,) int64."""
+        labels: I64 = self.info.labels[self.rows]
+        return labels
+
+    @property
+    def ids(self) -> list[str]:
+        """(n,) ids."""
+        return [str(name) for name in self.info.ids[self.rows]]
+
+    def factor(self, name: str) -> NDArray[Any]:
+        """(n,) of a factor.
+
+        Raises:
+            UsageError: The data set has no such factor.
+        """
+        if name not in self.info.factors:
+            held = ", ".join(self.info.factors) or "none"
+            raise UsageError(f"{self.where} has no factor {name!r}", where=self.store.url, why=f"its factors: {held}")
+        values: NDArray[Any] = self.info.factors[name][self.rows]
+        return values
+
+    def outputs(self, layer: Layer) -> int:
+        """Width of the logits."""
+        return self.layers[layer].shape[1]
+
+    def kind(self, layer: Layer) -> str:
+        """What the logits are: "logits", or of which kind the imported predictions are."""
+        return str(self.layers[layer].attrs.get(PREDICTIONS, VIEW))
+
+    def take(self, chosen: NDArray[np.bool_]) -> Samples:
+        """Some of the samples, by a mask over `rows`."""
+        return replace(self, rows=self.rows[chosen])
+
+    def blocks(self, layer: Layer) -> Iterator[tuple[slice, NDArray[Any]]]:
+        """(which of `rows`, (m, outputs) logits), in order.
+
+        Raises:
+            IntegrityError: Values that are not finite.
+        """
+        stored, done = self.layers[layer], 0
+        for start, stop in _ranges(self.rows, self.info.unit):
+            values = stored.read(start, stop)
+            inside = self.rows[done : done + np.searchsorted(self.rows[done:], stop)] - start
+            if len(inside) < len(values):
+                values = values[inside]
+            bad = int((~np.isfinite(values).all(axis=1)).sum())
+            if bad:
+                raise IntegrityError(
+                    f"the logits of {bad} readable samples are not finite",
+                    where=f"{self.where}: {layer.backbone}",
+                    fix="extract them again with --precision fp32 or bf16",
+                )
+            yield slice(done, done + len(inside)), values
+            done += len(inside)
+
+    def made_from(self) -> dict[str, dict[str, Any]]:
+        """Backbone -> what its numbers depend on: model, weights, image size, preprocessing, or the imported file."""
+        records = {}
+        for layer in self.selected.layers:
+            fingerprint = self.store.fingerprint(self.selected.group(layer))["fingerprint"]
+            records[layer.backbone] = {name: fingerprint[name] for name in _MADE_FROM if name in fingerprint}
+        return records
+
+    def identity(self) -> dict[str, Any]:
+        """What a result of these samples depends on."""
+        return features_identity(self.store, self.selected)
+
+
+def open_store(url: str) -> FeatureStore:
+    """A store to read from and to keep results in; it must exist."""
+    place = absolute(url)
+    FeatureStore.open(place)  # for reading: an analysis never makes a store
+    return FeatureStore.open(place, mode="a")
+
+
+def open_samples(store: FeatureStore, selection: Selection, options: EvalOptions) -> Samples:
+    """The samples of a data set, with the logits of the selected backbones.
+
+    Raises:
+        IncompleteError: Logits of a part of the data set only, and `options.partial` is not set.
+        UsageError: No sample has a label.
+        UnknownNameError, DataUnavailableError: See `select`.
+    """
+    selected = select(store, replace(selection, store=store.url, view=VIEW, taps=()))
+    info = store.split(selected.dataset, selected.split)
+    layers = {layer: store.layer(selected.group(layer), layer.tap) for layer in selected.layers}
+    notes = []
+    if selected.samples < info.n:
+        if not options.partial:
+            raise _partial(store, selected, info)
+        notes.append(f"partial: {selected.samples:,} of the {info.n:,} samples of {info.dataset}/{info.split}")
+    notes += _check_published(info, store.url, options)
+    kept = [unit.start + readable_rows(layers.values(), unit) for unit in selected.units]
+    rows = np.concatenate(kept).astype(np.int64)
+    labelled = rows[info.labels[rows] >= 0]
+    if not len(labelled):
+        raise UsageError(
+            f"no readable sample of {info.dataset}/{info.split} has a label", where=store.url, why="every label is -1"
+        )
+    if len(labelled) < len(rows):
+        notes.append(f"{len(rows) - len(labelled):,} samples of {info.dataset} have no label and do not count")
+    failed = selected.samples - len(labelled)
+    return Samples(store, selected, info, labelled, failed, layers, tuple(notes))
+
+
+def _check_published(info: SplitInfo, url: str, options: EvalOptions) -> list[str]:
+    """Whether the data set itself was whole when it was extracted.
+
+    Raises:
+        IncompleteError: It has fewer images than published, and `options.partial` is not set.
+    """
+    try:
+        known = dataset_info(info.dataset)
+    except UnknownNameError:  # a folder of one's own, or a name of an older version
+        return []
+    published = known.counts.get(info.split, info.n)
+    if info.n == published:
+        return []
+    said = f"{info.dataset}/{info.split} has {info.n:,} images, published are {published:,}"
+    if info.n > published or options.partial or known.name in _DERIVED:
+        return [said]
+    raise IncompleteError(
+        said,
+        where=url,
+        why="a benchmark's number is over its whole data set",
+        fix=f"cvbench datasets verify {info.dataset}, then extract into a new store; or --partial",
+    )
+
+
+def _ranges(rows: I64, unit: int) -> Iterator[tuple[int, int]]:
+    """Ranges of the store that hold all of the rows, each within a unit and of `_BLOCK` rows at most."""
+    size = min(unit, _BLOCK)
+    for index in np.unique(rows // unit).tolist():
+        inside = rows[np.searchsorted(rows, index * unit) : np.searchsorted(rows, (index + 1) * unit)]
+        first, last = int(inside[0]), int(inside[-1]) + 1
+        for start in range(first, last, size):
+            yield start, min(start + size, last)
+
+
+def _partial(store: FeatureStore, selected: Selected, info: SplitInfo) -> IncompleteError:
+    names: Sequence[str] = list(dict.fromkeys(layer.backbone for layer in selected.layers))
+    return IncompleteError(
+        f"logits of {selected.samples:,} of the {info.n:,} samples of {info.dataset}/{info.split} are there",
+        where=f"{store.url}: {', '.join(names)}",
+        why="a benchmark's number is over its whole data set",
+        fix=f"cvbench extract --dataset {info.dataset} --view logits without --limit; or --partial",
+    )

@@ -1,0 +1,123 @@
+"""`cvbench eval shape-bias`: decisions on images whose shape and texture are of different classes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cvbench.engine.analyses.base import Layer
+from cvbench.engine.metrics.shape_bias import category_decisions, shape_bias
+from cvbench.engine.metrics.suspect import chance_of
+from cvbench.errors import UsageError
+from cvbench.jobs.analyze import Selection
+from cvbench.jobs.evaluation.compare import compare_shares
+from cvbench.jobs.evaluation.samples import VIEW, EvalOptions, Samples, open_samples, open_store
+from cvbench.jobs.evaluation.shared import Evaluated, keep_table, refuse_kind, selection_words, suspect
+from cvbench.jobs.evaluation.table import Table, again, headline, table_result, tidy_rows
+from cvbench.jobs.figures.evaluation_intervals import Panel, interval_figure
+from cvbench.jobs.progress import Advanced, Ended, Listener, Started, silent
+from cvbench.jobs.section import Section
+from cvbench.storage.annotations import shape_indices
+
+NAME = "shape-bias"
+DATASET = "cue-conflict"
+BIAS, SHAPE, TEXTURE, DIFFERENCE = "shape bias", "decided by shape", "decided by texture", "shape bias difference"
+
+
+def evaluate(selection: Selection, options: EvalOptions, listen: Listener = silent) -> Evaluated:
+    """Shape bias of every backbone, pooled and per shape category, kept in the store.
+
+    Raises:
+        UsageError: A classifier that is not one of ImageNet-1k, or a data set without shape and texture.
+        EvaluationSuspectError: Decisions match shape or texture hardly more often than by chance.
+        IncompleteError: A part of the data set only.
+    """
+    store = open_store(selection.store)
+    samples = open_samples(store, replace(selection, dataset=selection.dataset or DATASET), options)
+    indices = shape_indices()
+    categories = list(indices)
+    shape, texture = (_positions(samples, name, categories) for name in ("shape", "texture"))
+    table = Table(samples.info.dataset, samples.info.split, samples.failed)
+    notes, decisions = list(samples.notes), {}
+    layers = samples.selected.layers
+    listen(Started("eval shape-bias", samples.where, len(samples.rows) * len(layers), len(layers), 0))
+    for number, layer in enumerate(layers):
+        decided = _decide(samples, layer)
+        found = shape_bias(decided, shape, texture, categories, options.intervals.confidence)
+        chance = chance_of(found.bias.n, found.conflicts, 2 / len(categories), decided)
+        if chance.near:
+            notes.append(suspect(samples, layer, len(categories) // 2, chance, options))
+        table.add(layer.backbone, BIAS, "", found.bias)
+        table.add(layer.backbone, SHAPE, "", found.shape)
+        table.add(layer.backbone, TEXTURE, "", found.texture)
+        for name, estimate in found.per_category.items():
+            table.add(layer.backbone, BIAS, name, estimate)
+        decisions[layer.backbone] = decided
+        listen(Advanced("eval shape-bias", number, len(samples.rows)))
+    listen(Ended("eval shape-bias"))
+    conflict = shape != texture
+    parts = {
+        name: ((decided == shape)[conflict], (decided == texture)[conflict]) for name, decided in decisions.items()
+    }
+    verdicts = compare_shares(parts, table, options.intervals, DIFFERENCE)
+    attrs = {
+        "notes": notes,
+        "verdicts": verdicts,
+        "conflicts": int(conflict.sum()),
+        "protocol": "softmax over 1000 classes, mean over each category's classes, argmax of the 16 means; images "
+        "without a conflict are left out",
+        "intervals": "Wilson score, 95 %, over the images decided by shape or texture; differences: percentile "
+        "bootstrap over images, paired",
+        "options": [*selection_words(samples), *options.words()],
+        **options.as_dict(),
+    }
+    identity = [samples.identity(), options.as_dict()]
+    return keep_table(samples, table_result(NAME, table.rows, attrs), identity)
+
+
+def _decide(samples: Samples, layer: Layer) -> NDArray[np.int64]:
+    where = f"{samples.where}: {layer.backbone}"
+    if samples.outputs(layer) != 1000:
+        raise UsageError(
+            f"the shape bias needs the 1000 outputs of ImageNet-1k, the classifier has {samples.outputs(layer):,}",
+            where=where,
+            why="the 16 categories are sets of ImageNet-1k classes",
+            fix="a backbone fine-tuned on ImageNet-1k",
+        )
+    if samples.kind(layer) != VIEW:
+        refuse_kind(samples, layer, "the shape bias")
+    parts = [category_decisions(values, shape_indices()) for _, values in samples.blocks(layer)]
+    return np.concatenate(parts)
+
+
+def _positions(samples: Samples, factor: str, categories: list[str]) -> NDArray[np.int64]:
+    """(n,) int64 position of each sample's shape or texture among the categories."""
+    place = {name: i for i, name in enumerate(categories)}
+    values = samples.factor(factor).tolist()
+    unknown = next((value for value in values if value not in place), None)
+    if unknown is not None:
+        raise UsageError(f"{unknown!r} is none of the 16 categories", where=f"{samples.where}: factor {factor}")
+    return np.array([place[value] for value in values], dtype=np.int64)
+
+
+SECTION = Section(
+    analysis=NAME,
+    title="Shape or texture (cue conflict)",
+    about="Images with the shape of one object and the texture of another (Geirhos et al. 2019): of those decided as "
+    "one of the two, the share decided by shape. The decision is the largest mean probability over the classes of "
+    "each of 16 categories. The value of all images is pooled; it is not the mean of the categories.",
+    rows=tidy_rows,
+    options=lambda result: again(result, NAME),
+    figure=interval_figure(
+        Panel(
+            title="shape bias with 95 % intervals",
+            axis="decided by shape, of those decided by shape or texture",
+            line=lambda row: (row.factor or "all categories") if row.metric == BIAS else None,
+            reference=(50.0, "as often by texture"),
+            percent=True,
+        )
+    ),
+    headline=headline((BIAS, SHAPE, TEXTURE, DIFFERENCE)),
+)

@@ -1,0 +1,225 @@
+"""The figure of `cvbench analyze cam`: heat maps over a few images, and the means of the whole data set below.
+
+The same result gives the same bytes with the same matplotlib, as for every figure (see `cvbench.jobs.figures.base`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cvbench.engine.analyses.base import Result
+from cvbench.engine.cam.grids import common_grid, display, pool
+from cvbench.jobs.cam_rows import MEASURES, cam_rows
+from cvbench.jobs.figures.base import COLOURS, MARKERS, save_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+BOXED = ("energy_in_box", "pointing_game")
+SHOWN = ("radius", "effective_area", "gini", "gaussian_r2", *BOXED)
+SIDE, GAP, TEXT = 1.75, 0.12, 0.46  # inches: an image, between two, its title and label
+TOP, EDGE = 0.34, 0.15  # margins
+MEANS, NAMES = 1.7, 1.6  # a row of panels below, and the names of backbones to their left
+SCALE = "inferno"  # even in lightness, for colour-blind readers too
+
+
+def cam_figure(result: Result, stem: Path, formats: Sequence[str] = ("svg", "png")) -> list[Path]:
+    """Draw a cam result.
+
+    One row per example: the image, and over it each backbone's map, pooled to the grid that all share. Below, means
+    over all images on that grid.
+
+    Args:
+        result: Of `cam`.
+        stem: Path without suffix; folders are made. `stem.csv` gets the means of `cam_rows`, then per example the
+            classes and the cells of its raw map.
+        formats: Among svg, png and pdf.
+
+    Returns:
+        The files written, the CSV last.
+
+    Raises:
+        UsageError: another format.
+    """
+    return save_figure(lambda: _draw(result), _numbers(result), stem, formats)
+
+
+def _numbers(result: Result) -> Iterator[dict[str, Any]]:
+    """Means with an empty `sample`; for every example and backbone the raw signed cells, row by row."""
+    for row in cam_rows(result):
+        yield {"sample": "", **row, "cell_row": None, "cell_column": None}
+    for i, backbone in enumerate(result.attrs["backbones"]):
+        for k, sample in enumerate(result.coords.get("example", [])):
+            maps = result.data[f"map_{i}"][1][k]
+            names = {"backbone": backbone["backbone"], "target": backbone["target"]}
+            shape = "x".join(map(str, maps.shape))
+            for (row_index, column), value in np.ndenumerate(maps):
+                yield {
+                    "sample": sample,
+                    **names,
+                    "grid": shape,
+                    "common": False,
+                    "measure": "raw map",
+                    "value": float(value),
+                    "low": None,
+                    "high": None,
+                    "n": 1,
+                    "n_undefined": 0,
+                    "resolved": None,
+                    "cell_row": row_index,
+                    "cell_column": column,
+                }
+
+
+@dataclass(frozen=True)
+class _Page:
+    """Places axes by inches from the top left: a solver of constraints would move them by its last digits."""
+
+    figure: Figure
+    width: float
+    height: float
+
+    def axes(self, left: float, top: float, width: float, height: float) -> Axes:
+        bottom = self.height - top - height
+        rectangle = (left / self.width, bottom / self.height, width / self.width, height / self.height)
+        return self.figure.add_axes(rectangle)
+
+
+def _draw(result: Result) -> Figure:
+    from matplotlib.figure import Figure
+
+    samples = len(result.coords.get("example", []))
+    columns, panels = len(result.attrs["backbones"]) + 1, len(_shown(result))
+    across = panels if panels < 5 else -(-panels // 2)
+    pictures, row = EDGE + columns * (SIDE + GAP), SIDE + TEXT
+    width = max(pictures + 0.8, NAMES + 1.35 * across)
+    height = samples * row + TOP + 0.2 + MEANS * -(-panels // across)
+    page = _Page(Figure(figsize=(width, height)), width, height)
+    for k in range(samples):
+        axes = [page.axes(EDGE + j * (SIDE + GAP), TOP + k * row, SIDE, SIDE) for j in range(columns)]
+        _example(axes, result, k)
+    if samples:
+        bar = page.figure.colorbar(_scale(), cax=page.axes(pictures + 0.05, TOP, 0.12, SIDE))
+        bar.set_label(f"{result.attrs['title']}, scaled by image", fontsize=6)
+        bar.ax.tick_params(labelsize=6)
+    each, top = (width - NAMES - EDGE) / across, samples * row + TOP + 0.35
+    places = [(NAMES + j % across * each, top + j // across * MEANS) for j in range(panels)]
+    _means([page.axes(left, down, each - 0.22, MEANS - 0.75) for left, down in places], result, across)
+    _below(page, result, top - 0.22)
+    return page.figure
+
+
+def _below(page: _Page, result: Result, top: float) -> None:
+    grid = "x".join(map(str, next(row["grid"] for row in result.attrs["rows"] if row["common"])))
+    text = (
+        f"means over {result.attrs['images']} images on {grid} cells; bars: {result.attrs['confidence']:.0%} intervals"
+    )
+    page.figure.text(0.5, 1 - top / page.height, text, fontsize=7, ha="center", va="bottom")
+
+
+def _example(axes: Sequence[Axes], result: Result, k: int) -> None:
+    backbones = result.attrs["backbones"]
+    grids = [result.data[f"map_{i}"][1].shape[1:] for i in range(len(backbones))]
+    grid = common_grid(grids)
+    label = result.attrs["example_labels"][k]
+    _picture(axes[0], result.data["image_0"][1][k], _short(str(result.coords["example"][k])))
+    axes[0].set_xlabel(f"label: {_short(label)}" if label is not None else "no label", fontsize=6)
+    for i, backbone in enumerate(backbones):
+        image = result.data[f"image_{i}"][1][k]
+        heat = display(pool(result.data[f"map_{i}"][1][k : k + 1], grid), image.shape[:2])[0]
+        _picture(axes[i + 1], _over(image, heat), _lines(backbone["backbone"]) if k == 0 else "")
+        said = backbone["examples"][k]
+        own = f"predicted: {_short(said['predicted'])}"
+        shown = "" if said["class"] == said["predicted"] else f"map of: {_short(said['class'])}; "
+        axes[i + 1].set_xlabel(shown + own, fontsize=6)
+        if not heat.any():
+            axes[i + 1].annotate(
+                "no positive cell", (0.5, 0.03), xycoords="axes fraction", ha="center", fontsize=6, color="white"
+            )
+        if f"box_{i}" in result.data:
+            _box(axes[i + 1], result.data[f"box_{i}"][1][k])
+
+
+def _over(image: NDArray[np.uint8], heat: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """The image in grey under the colours of the map: nothing else in the picture has a colour."""
+    from matplotlib import colormaps
+
+    grey = image.astype(np.float64) @ [0.299, 0.587, 0.114]  # luma, ITU-R BT.601
+    colour = colormaps[SCALE](heat)[..., :3] * 255
+    mixed: NDArray[np.uint8] = (0.45 * grey[..., None] + 0.55 * colour).round().astype(np.uint8)
+    return mixed
+
+
+def _picture(axis: Axes, image: NDArray[np.uint8], title: str) -> None:
+    axis.imshow(image, interpolation="nearest")
+    axis.set_xticks([])
+    axis.set_yticks([])
+    axis.set_title(title, fontsize=7)
+
+
+def _box(axis: Axes, box: NDArray[np.float64]) -> None:
+    from matplotlib.patches import Rectangle
+
+    if np.isfinite(box).all():
+        x0, y0, x1, y1 = box - 0.5  # matplotlib's pixel 0 spans -0.5 to 0.5
+        for colour, width in (("black", 2.2), ("white", 1.0)):
+            axis.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, edgecolor=colour, linewidth=width))
+
+
+def _scale() -> Any:
+    from matplotlib import colormaps
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+
+    return ScalarMappable(Normalize(0, 1), colormaps[SCALE])
+
+
+def _shown(result: Result) -> list[str]:
+    return [name for name in SHOWN if name in result.coords["measure"]]
+
+
+def _means(axes: Sequence[Axes], result: Result, across: int) -> None:
+    """One panel per measure, `across` in a row: a dot and an interval per backbone, on the common grid."""
+    rows = [(i, row) for i, row in enumerate(result.attrs["rows"]) if row["common"]]
+    maps = result.attrs["images"] - result.data["n_undefined"][1][:, result.coords["measure"].index("radius")]
+    names = [_lines(row["backbone"]) + (f"\n{maps[i]} maps" if row["target"] else "") for i, row in rows]
+    for j, (axis, measure) in enumerate(zip(axes, _shown(result), strict=True)):
+        at = result.coords["measure"].index(measure)
+        for place, (i, row) in enumerate(rows):
+            value, low, high = (result.data[name][1][i, at] for name in ("value", "low", "high"))
+            colour = COLOURS[place % (len(COLOURS) - 1)] if row["target"] else "0.5"
+            if np.isfinite(value) and (row["target"] or measure in BOXED):
+                axis.plot([low, high], [place, place], color=colour, linewidth=1.6)
+                axis.plot([value], [place], color=colour, marker=MARKERS[place % len(MARKERS)], ms=5)
+        if measure in BOXED:
+            share = result.data["value"][1][rows[0][0], result.coords["measure"].index("box_share")]
+            axis.axvline(share, color="0.3", linestyle=":", linewidth=1.0)
+            axis.annotate(
+                "box area", (share, 1.03), xycoords=("data", "axes fraction"), fontsize=5, color="0.3", ha="center"
+            )
+        axis.set_yticks(range(len(rows)), names if j % across == 0 else [""] * len(rows), fontsize=6)
+        axis.set_ylim(len(rows) - 0.5, -0.5)
+        axis.margins(x=0.15)
+        axis.tick_params(axis="x", labelsize=6)
+        axis.locator_params(axis="x", nbins=4)
+        axis.set_xlabel(MEASURES[measure].replace(", ", ",\n"), fontsize=6)
+
+
+def _lines(backbone: str) -> str:
+    """The name with its tag on a second line.
+
+    >>> _lines("convnext_base.fb_in22k")
+    'convnext_base\\n.fb_in22k'
+    """
+    return backbone.replace(".", "\n.", 1)
+
+
+def _short(text: str, most: int = 26) -> str:
+    return text if len(text) <= most else f"...{text[3 - most :]}"

@@ -1,0 +1,106 @@
+"""Numbers with their intervals, one line per factor and one mark per backbone: the figure of most evaluations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cvbench.engine.analyses.base import Result
+from cvbench.jobs.evaluation.table import tidy_rows
+from cvbench.jobs.figures.base import COLOURS, MARKERS, save_figure
+from cvbench.jobs.section import Draw, TidyRow
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Panel:
+    """What a figure shows.
+
+    Attributes:
+        title, axis: Texts.
+        line: Row -> which line it is on; None: it is not shown.
+        hollow: Row -> whether its mark is hollow: what the filled one is compared with.
+        hollow_means: What a hollow mark is, for the legend; "" if there are none.
+        reference: Where a vertical line stands, and what it means.
+        percent: Values are shares, shown in percent.
+    """
+
+    title: str
+    axis: str
+    line: Callable[[TidyRow], str | None]
+    hollow: Callable[[TidyRow], bool] = lambda row: False
+    hollow_means: str = ""
+    reference: tuple[float, str] | None = None
+    percent: bool = False
+
+
+def interval_figure(panel: Panel) -> Draw:
+    """A drawing function for `Section.figure`; lines keep the order of the rows, undefined numbers are left out."""
+
+    def draw(result: Result, stem: Path, formats: Sequence[str] = ("svg", "png")) -> list[Path]:
+        rows = list(tidy_rows(result))
+        return save_figure(lambda: _draw(rows, panel), map(asdict, rows), stem, formats)
+
+    return draw
+
+
+def _draw(rows: Sequence[TidyRow], panel: Panel) -> Figure:
+    from matplotlib.figure import Figure
+
+    shown = [(line, row) for row in rows if (line := panel.line(row)) is not None and row.value is not None]
+    lines = list(dict.fromkeys(line for line, _ in shown))
+    names = list(dict.fromkeys(row.backbone for _, row in shown))
+    height = 1.4 + len(lines) * max(0.26, 0.13 * len(names) + 0.08)
+    figure = Figure(figsize=(6.4, height), layout="constrained")
+    axis = figure.add_subplot()
+    step = 0.7 / max(len(names), 1)
+    for line, row in shown:
+        number = names.index(row.backbone)
+        at = lines.index(line) + (number - (len(names) - 1) / 2) * step
+        _mark(axis, at, row, number, panel)
+    for y in range(len(lines) - 1):
+        axis.axhline(y + 0.5, color="0.9", linewidth=0.6, zorder=0)
+    if panel.reference is not None:
+        axis.axvline(panel.reference[0], color="0.4", linewidth=0.8, linestyle="--", zorder=1)
+        place: dict[str, Any] = {
+            "xycoords": ("data", "axes fraction"),
+            "xytext": (3, -2),
+            "textcoords": "offset points",
+        }
+        axis.annotate(panel.reference[1], (panel.reference[0], 1), **place, fontsize=6, color="0.4", va="top")
+    axis.set_yticks(range(len(lines)), lines)
+    axis.set_ylim(len(lines) - 0.5, -0.5 if panel.reference is None else -0.8)
+    axis.set_xlabel(f"{panel.axis} (%)" if panel.percent else panel.axis)
+    axis.set_title(panel.title)
+    axis.spines[["top", "right"]].set_visible(False)
+    _legend(figure, names, panel, any(panel.hollow(row) for _, row in shown))
+    return figure
+
+
+def _mark(axis: Axes, at: float, row: TidyRow, number: int, panel: Panel) -> None:
+    by = 100 if panel.percent else 1
+    assert row.value is not None
+    colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
+    if row.low is not None and row.high is not None:
+        axis.plot([by * row.low, by * row.high], [at, at], color=colour, linewidth=1.1, solid_capstyle="butt")
+    face = "white" if panel.hollow(row) else colour
+    axis.plot([by * row.value], [at], marker=marker, ms=4.5, mfc=face, mec=colour, mew=1.0, linestyle="")
+
+
+def _legend(figure: Figure, names: Sequence[str], panel: Panel, hollow: bool) -> None:
+    from matplotlib.lines import Line2D
+
+    handles = [
+        Line2D([], [], color=COLOURS[i % len(COLOURS)], marker=MARKERS[i % len(MARKERS)], ms=4.5, label=name)
+        for i, name in enumerate(names)
+    ]
+    if hollow:
+        empty = Line2D([], [], color="0.3", marker="o", mfc="white", linestyle="", ms=4.5, label=panel.hollow_means)
+        handles.append(empty)
+    if handles:
+        figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, fontsize=7)

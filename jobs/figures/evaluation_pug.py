@@ -1,0 +1,110 @@
+"""The figure of `cvbench eval pug`: accuracy at every value of what varies, one panel per subset."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cvbench.engine.analyses.base import Result
+from cvbench.jobs.evaluation.table import tidy_rows
+from cvbench.jobs.figures.base import COLOURS, MARKERS, save_figure
+from cvbench.jobs.section import TidyRow
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+GROUP, VALUE = "factor accuracy", "accuracy at a value"
+COLUMNS = 3
+UNITS = {"Pitch": "degrees", "Yaw": "degrees", "Roll": "degrees", "Scale": "scale"}
+MANY = 12  # values beyond which their names do not fit
+
+
+def pug_figure(result: Result, stem: Path, formats: Sequence[str] = ("svg", "png")) -> list[Path]:
+    """The factors, then a curve per subset: accuracy at every value, with intervals over objects.
+
+    Subsets of many values (the worlds) are sorted by the first backbone's accuracy and not named one by one.
+
+    Args:
+        result: Of `cvbench eval pug`.
+        stem: Path without suffix; folders are made. `stem.csv` gets the numbers.
+        formats: Among svg, png and pdf.
+
+    Returns:
+        The files written, the CSV last.
+
+    Raises:
+        UsageError: another format.
+    """
+    rows = list(tidy_rows(result))
+    return save_figure(lambda: _draw(rows), map(asdict, rows), stem, formats)
+
+
+def _draw(rows: Sequence[TidyRow]) -> Figure:
+    from matplotlib.figure import Figure
+
+    names = list(dict.fromkeys(row.backbone for row in rows if row.metric == GROUP))
+    subsets = list(dict.fromkeys(row.factor.partition("=")[0] for row in rows if row.metric == VALUE))
+    panels = [("factors", [row for row in rows if row.metric == GROUP])]
+    panels += [(s, [r for r in rows if r.metric == VALUE and r.factor.startswith(f"{s}=")]) for s in subsets]
+    deep = math.ceil(len(panels) / COLUMNS)
+    figure = Figure(figsize=(9.5, 2.5 * deep + 0.4), layout="constrained")
+    axes = figure.subplots(deep, COLUMNS, squeeze=False, sharey=True).ravel()
+    for number, (axis, (title, own)) in enumerate(zip(axes, panels, strict=False)):
+        _panel(axis, title, own, names)
+        if number % COLUMNS == 0:
+            axis.set_ylabel("accuracy (%)")
+    for axis in axes[len(panels) :]:
+        axis.set_axis_off()
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False, fontsize=7)
+    return figure
+
+
+def _panel(axis: Axes, title: str, rows: Sequence[TidyRow], names: Sequence[str]) -> None:
+    values = list(dict.fromkeys(row.factor.rpartition("=")[2] for row in rows))
+    if len(values) > MANY:
+        first = {row.factor.rpartition("=")[2]: row.value or 0.0 for row in rows if row.backbone == names[0]}
+        values.sort(key=lambda value: first.get(value, 0.0))
+    continuous = title != "factors" and all(map(_is_number, values))
+    for number, name in enumerate(names):
+        own = {row.factor.rpartition("=")[2]: row for row in rows if row.backbone == name and row.value is not None}
+        at = [i for i, value in enumerate(values) if value in own]
+        found = [own[values[i]] for i in at]
+        colour = COLOURS[number % len(COLOURS)]
+        means = [100 * (row.value or 0.0) for row in found]
+        shift = 0.12 * (number - (len(names) - 1) / 2)  # so that intervals do not hide each other
+        places = [i + shift for i in at]
+        axis.plot(
+            places,
+            means,
+            linestyle="-" if continuous else "none",
+            color=colour,
+            marker=MARKERS[number % len(MARKERS)],
+            ms=3,
+            linewidth=1,
+            label=name,
+        )
+        for i, row in zip(places, found, strict=True):
+            if row.low is not None and row.high is not None:
+                axis.plot([i, i], [100 * row.low, 100 * row.high], color=colour, linewidth=0.9)
+    axis.set_title(title.replace("_", " ").lower())
+    if len(values) > MANY:
+        axis.set_xticks([])
+        axis.set_xlabel(f"{len(values)} values, by accuracy of {names[0]}", fontsize=6)
+    else:
+        axis.set_xticks(range(len(values)), values, rotation=0 if max(map(len, values)) < 5 else 35, fontsize=6)
+        axis.set_xlabel(UNITS.get(title.rpartition("_")[2], ""), fontsize=6)
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def _is_number(text: str) -> bool:
+    """Whether neighbouring values may be joined by a line; the default is a number that is not written."""
+    try:
+        float(text)
+    except ValueError:
+        return text == "default"
+    return True

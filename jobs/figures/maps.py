@@ -1,0 +1,156 @@
+"""The figure of `cvbench analyze maps`: images beside their maps, and the numbers over all images by depth.
+
+The same result gives the same bytes with the same matplotlib, as for every figure (see `cvbench.jobs.figures.base`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cvbench.engine.analyses.base import Result
+from cvbench.jobs.figures.base import COLOURS, MARKERS, save_figure
+from cvbench.jobs.maps import maps_rows
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MAX_IMAGES = 12
+TITLES = {
+    "mean": "mean over channels",
+    "abs": "mean absolute value over channels",
+    "norm": "channel L2 norm",
+    "pc1": "first principal component",
+}
+SIDE = 1.7  # inches of a panel
+
+
+def maps_figure(result: Result, stem: Path, formats: Sequence[str] = ("svg", "png")) -> list[Path]:
+    """Draw a maps result.
+
+    One row per image, the first twelve: the image as a backbone sees it (with its box), and beside it the chosen map of
+    each drawn layer, scaled from its own least to its own greatest value, which stand below. Under them the numbers
+    over all images, by depth.
+
+    Args:
+        result: Of `jobs.maps.maps`.
+        stem: Path without suffix; folders are made. `stem.csv` gets the numbers (see `maps_rows`).
+        formats: Among svg, png and pdf.
+
+    Returns:
+        The files written, the CSV last.
+
+    Raises:
+        UsageError: another format.
+    """
+    return save_figure(lambda: _draw(result), maps_rows(result), stem, formats)
+
+
+def _columns(result: Result) -> list[tuple[str, int, int]]:
+    """("picture" or "map", its number, the picture that belongs to it); a picture stands before its layers' maps."""
+    columns: list[tuple[str, int, int]] = []
+    shown = None
+    for drawn in result.attrs["drawn"]:
+        if drawn["picture"] != shown and f"picture_{drawn['picture']}" in result.data:
+            columns.append(("picture", drawn["picture"], drawn["picture"]))
+        shown = drawn["picture"]
+        columns.append(("map", drawn["layer"], drawn["picture"]))
+    return columns
+
+
+def _draw(result: Result) -> Figure:
+    from matplotlib.figure import Figure
+
+    columns, ids = _columns(result), result.coords["image"][:MAX_IMAGES]
+    width = max(SIDE * len(columns), 7.2)
+    figure = Figure(figsize=(width + 0.3, (SIDE + 0.2) * len(ids) + 3.4), layout="constrained")
+    parts = figure.subfigures(2, 1, squeeze=False, height_ratios=((SIDE + 0.2) * len(ids) + 0.7, 2.7))
+    above, below = parts[0, 0], parts[1, 0]
+    axes = above.subplots(len(ids), len(columns), squeeze=False)
+    kind = result.attrs["measure"]
+    above.suptitle(f"{TITLES[kind]}; each map from its least (dark) to its greatest value (bright)", fontsize=8)
+    for line, name in enumerate(ids):
+        for axis, column in zip(axes[line], columns, strict=True):
+            _panel(axis, result, column, line)
+            axis.set_xticks([])
+            axis.set_yticks([])
+            if line:
+                axis.set_title("")
+        axes[line][0].set_ylabel(name if len(name) <= 24 else f"…{name[-23:]}", fontsize=6)
+    _numbers(below, result)
+    return figure
+
+
+def _panel(axis: Axes, result: Result, column: tuple[str, int, int], line: int) -> None:
+    what, number, picture = column
+    if what == "picture":
+        image = result.data[f"picture_{number}"][1][line]
+        axis.imshow(image, interpolation="nearest")
+        axis.set_title(f"input\n{image.shape[0]}x{image.shape[1]} pixels", fontsize=7)
+        _box(axis, result, picture, line, 1.0, 1.0)
+        return
+    layer = result.attrs["layers"][number]
+    height, width = layer["grid"]
+    values = result.data[f"map_{number}"][1][result.coords["kind"].index(result.attrs["measure"]), line]
+    axis.imshow(values, cmap="viridis", interpolation="nearest", extent=(0, width, height, 0))
+    axis.set_title(f"{layer['backbone']}\n{layer['tap']}  {height}x{width}", fontsize=7)
+    axis.set_xlabel(f"{values.min():.3g} to {values.max():.3g}", fontsize=6, labelpad=2)
+    if f"picture_{picture}" in result.data:
+        rows, columns = result.data[f"picture_{picture}"][1].shape[1:3]
+        _box(axis, result, picture, line, height / rows, width / columns)
+
+
+def _box(axis: Axes, result: Result, picture: int, line: int, down: float, across: float) -> None:
+    """The sample's box, if it has one, in the axis's own units: `down` and `across` per pixel."""
+    from matplotlib.patches import Rectangle
+
+    if f"box_{picture}" not in result.data:
+        return
+    x0, y0, x1, y1 = (float(edge) for edge in result.data[f"box_{picture}"][1][line])
+    if np.isnan(x0):
+        return
+    shift = -0.5 if down == 1.0 else 0.0  # a picture's first pixel is centred at 0
+    place = (x0 * across + shift, y0 * down + shift)
+    size = ((x1 - x0) * across, (y1 - y0) * down)
+    for colour, width in (("black", 2.0), ("white", 0.9)):  # seen on any ground
+        axis.add_patch(Rectangle(place, *size, fill=False, edgecolor=colour, linewidth=width))
+
+
+def _numbers(figure: Any, result: Result) -> None:
+    """The measures over all images by depth, one curve per backbone."""
+    boxes = "foreground_share" in result.coords["measure"]
+    axes = figure.subplots(1, 3 if boxes else 1, squeeze=False)[0]
+    said = f"{result.attrs['confidence']:.0%} interval over {result.attrs['samples']} images"
+    _depth(axes[0], result, "outlier_rate", "share of tokens")
+    axes[0].set_title(f"outlier tokens\n{said}", fontsize=7)
+    axes[0].set_ylim(bottom=0)
+    if boxes:
+        _depth(axes[1], result, "foreground_share", "share of the norm")
+        _depth(axes[1], result, "box_share", "share of the norm", dotted=True)
+        axes[1].set_title("channel norm in the box\ndotted: the box's share of the area", fontsize=7)
+        _depth(axes[2], result, "contrast", "inside less outside")
+        axes[2].axhline(0, color="0.5", linewidth=0.6)
+        axes[2].set_title("foreground-background contrast\nabove 0: stronger in the box", fontsize=7)
+    axes[0].legend(frameon=False, fontsize=6)
+
+
+def _depth(axis: Axes, result: Result, measure: str, label: str, *, dotted: bool = False) -> None:
+    layers, at = result.attrs["layers"], result.coords["measure"].index(measure)
+    for i, backbone in enumerate(dict.fromkeys(layer["backbone"] for layer in layers)):
+        rows = [j for j, layer in enumerate(layers) if layer["backbone"] == backbone]
+        value, low, high = (result.data[f"measures{end}"][1][rows, at] for end in ("", "_low", "_high"))
+        depth, colour = np.linspace(0, 1, len(rows)), COLOURS[i % len(COLOURS)]
+        if dotted:
+            axis.plot(depth, value, color=colour, linewidth=0.9, linestyle=":")
+            continue
+        if len(rows) == 1:
+            axis.errorbar(depth, value, [value - low, high - value], color=colour, linewidth=1.0, capsize=2)
+        axis.fill_between(depth, low, high, color=colour, alpha=0.25, linewidth=0)
+        axis.plot(depth, value, label=backbone, color=colour, marker=MARKERS[i % len(MARKERS)], ms=3.5, linewidth=1.0)
+    axis.set_xlim(-0.04, 1.04)
+    axis.set_xlabel("depth (0 first layer, 1 last)")
+    axis.set_ylabel(label)

@@ -1,0 +1,221 @@
+"""The figures of `cvbench analyze similarity`: matrices, correlograms, profiles and depth curves; single images.
+
+The same result gives the same bytes with the same matplotlib, as for every figure (see `cvbench.jobs.figures.base`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cvbench.engine.analyses.base import Result
+from cvbench.jobs.figures.base import COLOURS, MARKERS, save_figure
+from cvbench.jobs.similarity import similarity_rows
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+VERSIONS = ("raw", "centred")
+MAX_IMAGES = 8
+
+
+def similarity_figure(result: Result, stem: Path, formats: Sequence[str] = ("svg", "png")) -> list[Path]:
+    """Draw a similarity result.
+
+    One column per backbone, of its last layer that has a matrix: the mean matrix raw and centred, and the centred lag
+    correlogram. Below, similarity by distance of these layers, and by depth the mean patch similarity and the
+    correlation length. The matrices themselves are in the stored result.
+
+    Args:
+        result: Of `similarity`.
+        stem: Path without suffix; folders are made. `stem.csv` gets the numbers (see `similarity_rows`).
+        formats: Among svg, png and pdf.
+
+    Returns:
+        The files written, the CSV last.
+
+    Raises:
+        UsageError: another format.
+    """
+    return save_figure(lambda: _draw(result), similarity_rows(result), stem, formats)
+
+
+def similarity_images_figure(result: Result, stem: Path, formats: Sequence[str] = ("svg", "png")) -> list[Path]:
+    """Draw the matrices of single images, one row each, the first eight; the CSV has each matrix's mean over i != j."""
+    return save_figure(lambda: _draw_images(result), _image_rows(result), stem, formats)
+
+
+def _last_rows(result: Result) -> dict[str, int]:
+    """Backbone -> number of its last layer."""
+    return {layer["backbone"]: i for i, layer in enumerate(result.attrs["layers"])}
+
+
+def _draw(result: Result) -> Figure:
+    from matplotlib.figure import Figure
+
+    last = _last_rows(result)
+    columns = len(last)
+    figure = Figure(figsize=(max(3.6 * columns, 6.4), 13.0), layout="constrained")
+    parts = figure.subfigures(2, 1, squeeze=False, height_ratios=(8.6, 4.4))
+    axes = parts[0, 0].subplots(3, columns, squeeze=False)
+    for column, (backbone, row) in enumerate(last.items()):
+        _column(parts[0, 0], axes[:, column], result, backbone, row)
+    curves = parts[1, 0].subplots(2, 2)
+    for axis, version in zip(curves[0], VERSIONS, strict=True):
+        _profiles(axis, result, last, version)
+    _depth_similarity(curves[1, 0], result)
+    _depth_length(curves[1, 1], result)
+    return figure
+
+
+def _column(figure: Any, axes: Sequence[Axes], result: Result, backbone: str, row: int) -> None:
+    layer = result.attrs["layers"][row]
+    height, width = layer["grid"]
+    title = f"{backbone}  {layer['tap']}\n"
+    for axis, version, name in zip(axes, (0, 1), VERSIONS, strict=False):
+        if f"matrix_{row}" not in result.data:
+            axis.set_axis_off()
+            text = f"{title}no matrix is kept\nof {height}x{width} positions"
+            axis.text(0.5, 0.5, text, ha="center", va="center", fontsize=7)
+            title = ""
+            continue
+        matrix = result.data[f"matrix_{row}"][1][version]
+        image = _matrix(axis, matrix, width)
+        axis.set_title(f"{title}{name} cosine, mean over images, W = {width}")
+        figure.colorbar(image, ax=axis, shrink=0.8, pad=0.02, extend="max").set_label("cosine")
+        title = ""
+    values = result.data[f"correlogram_{row}"][1][1]
+    axis = axes[2]
+    reach = (0.5 - width, width - 0.5, height - 0.5, 0.5 - height)
+    image = axis.imshow(values, extent=reach, **_diverging(_beside_centre(values)))
+    axis.set_xlabel("offset to the right (grid steps)")
+    axis.set_ylabel("offset down (grid steps)")
+    axis.set_title("centred cosine by offset")
+    axis.locator_params(integer=True, nbins=7)
+    figure.colorbar(image, ax=axis, shrink=0.8, pad=0.02, extend="max").set_label("cosine")
+
+
+def _matrix(axis: Axes, matrix: NDArray[Any], width: int) -> Any:
+    off = matrix[~np.eye(len(matrix), dtype=bool)]
+    image = axis.imshow(matrix, interpolation="nearest", **_diverging(off))
+    ticks = np.arange(0, len(matrix), width * max(1, len(matrix) // width // 7))
+    axis.set_xticks(ticks)
+    axis.set_yticks(ticks)
+    axis.set_xlabel("position (row by row)")
+    axis.set_ylabel("position (row by row)")
+    return image
+
+
+def _beside_centre(values: NDArray[Any]) -> NDArray[Any]:
+    flat = values.ravel()  # the offset 0 is 1 everywhere, and would set the scale
+    return np.asarray(flat[np.arange(flat.size) != flat.size // 2])
+
+
+def _diverging(values: NDArray[Any]) -> dict[str, Any]:
+    """A scale about 0 where there are both signs, else from the least value; the diagonal does not set it."""
+    finite = values[np.isfinite(values)]
+    low, high = (float(np.quantile(finite, q)) for q in (0.001, 0.999)) if finite.size else (0.0, 1.0)
+    if low < 0 < high and -low > 0.05 * high:
+        reach = max(-low, high)
+        return {"cmap": "RdBu_r", "vmin": -reach, "vmax": reach}
+    return {"cmap": "viridis", "vmin": low, "vmax": max(high, low + 1e-6)}
+
+
+def _profiles(axis: Axes, result: Result, last: dict[str, int], version: str) -> None:
+    at = VERSIONS.index(version)
+    for i, row in enumerate(last.values()):
+        layer = result.attrs["layers"][row]
+        steps = np.arange(max(layer["grid"]))
+        value, low, high = (result.data[f"profile{s}"][1][row, at, : len(steps)] for s in ("", "_low", "_high"))
+        colour, scale = COLOURS[i % len(COLOURS)], layer["stride"] or 1
+        axis.fill_between(steps * scale, low, high, color=colour, alpha=0.25, linewidth=0)
+        axis.plot(steps * scale, value, label=_name(result, row), **_line(i, colour))
+        if version == "centred":
+            length = result.data["measures"][1][row, at, result.coords["measure"].index("length")] * scale
+            axis.axvline(length, color=colour, linewidth=0.8, linestyle=":")
+    known = all(result.attrs["layers"][row]["stride"] for row in last.values())
+    axis.set_xlabel("distance (pixels of the input)" if known else "distance (grid steps)")
+    axis.set_ylabel(f"{version} cosine")
+    axis.axhline(0, color="0.6", linewidth=0.6)
+    axis.set_title("dotted: mean correlation length" if version == "centred" else "last layers, by distance")
+    axis.legend(frameon=False, fontsize=6)
+
+
+def _name(result: Result, row: int) -> str:
+    layer = result.attrs["layers"][row]
+    return f"{layer['backbone']} ({layer['grid'][0]}x{layer['grid'][1]})"
+
+
+def _line(i: int, colour: str) -> dict[str, Any]:
+    return {"color": colour, "marker": MARKERS[i % len(MARKERS)], "ms": 3.5, "linewidth": 1.0}
+
+
+def _depth_similarity(axis: Axes, result: Result) -> None:
+    _depth(axis, result, "raw", "mean", False)
+    axis.set_ylabel("mean patch similarity (raw)")
+    axis.set_title(f"band: {result.attrs['confidence']:.0%} interval over {result.attrs['samples']} images")
+    axis.legend(frameon=False, fontsize=6)
+
+
+def _depth_length(axis: Axes, result: Result) -> None:
+    known = all(layer["stride"] for layer in result.attrs["layers"])
+    _depth(axis, result, "centred", "length", known)
+    axis.set_ylabel(f"correlation length ({'pixels' if known else 'grid steps'})")
+    axis.set_title("centred features")
+
+
+def _depth(axis: Axes, result: Result, version: str, measure: str, pixels: bool) -> None:
+    """One curve per backbone over its layers; thin vertical lines: its grid changes."""
+    place = (VERSIONS.index(version), result.coords["measure"].index(measure))
+    layers = result.attrs["layers"]
+    for i, backbone in enumerate(_last_rows(result)):
+        rows = [j for j, layer in enumerate(layers) if layer["backbone"] == backbone]
+        scale = np.array([layers[j]["stride"] if pixels else 1.0 for j in rows])
+        value, low, high = (result.data[f"measures{s}"][1][(rows, *place)] * scale for s in ("", "_low", "_high"))
+        depth, colour = np.linspace(0, 1, len(rows)), COLOURS[i % len(COLOURS)]
+        if len(rows) == 1:
+            axis.errorbar(depth, value, [value - low, high - value], color=colour, linewidth=1.0, capsize=2)
+        axis.fill_between(depth, low, high, color=colour, alpha=0.25, linewidth=0)
+        axis.plot(depth, value, label=backbone, **_line(i, colour))
+        for j in range(1, len(rows)):
+            if layers[rows[j]]["grid"] != layers[rows[j - 1]]["grid"]:
+                axis.axvline((depth[j] + depth[j - 1]) / 2, color=colour, linewidth=0.5, linestyle="--")
+    axis.set_xlim(-0.02, 1.02)
+    axis.set_xlabel("depth (0 first layer, 1 last; dashed: the grid changes)")
+
+
+def _draw_images(result: Result) -> Figure:
+    from matplotlib.figure import Figure
+
+    layers, ids = result.attrs["layers"], result.coords["image"][:MAX_IMAGES]
+    columns = 2 * len(layers)
+    figure = Figure(figsize=(2.7 * columns + 0.4, 2.6 * len(ids) + 0.4), layout="constrained")
+    axes = figure.subplots(len(ids), columns, squeeze=False)
+    for line, name in enumerate(ids):
+        for column in range(columns):
+            number, version = divmod(column, 2)
+            axis, layer = axes[line][column], layers[number]
+            image = _matrix(axis, result.data[f"matrix_{number}"][1][line, version], layer["grid"][1])
+            axis.set_xlabel("")
+            axis.set_ylabel(name if column == 0 else "", fontsize=7)
+            if line == 0:
+                title = f"{layer['backbone']}\n{layer['tap']}\n{VERSIONS[version]} cosine, W = {layer['grid'][1]}"
+                axis.set_title(title, fontsize=7)
+            figure.colorbar(image, ax=axis, shrink=0.8, pad=0.02, extend="max")
+    return figure
+
+
+def _image_rows(result: Result) -> Iterator[dict[str, Any]]:
+    for number, layer in enumerate(result.attrs["layers"]):
+        matrices = result.data[f"matrix_{number}"][1].astype(np.float64)
+        size = matrices.shape[-1]
+        off = (matrices.sum(axis=(2, 3)) - np.trace(matrices, axis1=2, axis2=3)) / (size * (size - 1))
+        names = {"backbone": layer["backbone"], "tap": layer["tap"], "grid": "x".join(map(str, layer["grid"]))}
+        for line, name in enumerate(result.coords["image"]):
+            for version, label in enumerate(VERSIONS):
+                yield {"image": name, **names, "version": label, "mean": float(off[line, version])}

@@ -1,0 +1,158 @@
+"""The figure of `cvbench analyze tsne`: a map per layer, classes in the same colours everywhere.
+
+The same result gives the same bytes with the same matplotlib, as for every figure (see `cvbench.jobs.figures.base`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cvbench.engine.analyses.base import Result
+from cvbench.engine.analyses.tsne_result import point_rows
+from cvbench.jobs.figures.base import COLOURS, MARKERS, save_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+PANELS_PER_ROW = 3
+LEGEND = 20
+"""Classes up to which there is a legend, and a mark of its own for each class."""
+DENSE = 50_000
+"""Points above which a panel is a picture: in each cell the mean colour, the darker the more points."""
+CELLS = 400
+
+
+def tsne_figure(result: Result, stem: Path, formats: Sequence[str] = ("svg", "png")) -> list[Path]:
+    """Draw the maps of a t-SNE result, one panel per layer, axes equal and without numbers.
+
+    Args:
+        result: Of `tsne`.
+        stem: Path without suffix; folders are made. `stem.csv` gets the points (see `point_rows`).
+        formats: Among svg, png and pdf.
+
+    Returns:
+        The files written, the CSV last.
+
+    Raises:
+        UsageError: another format.
+    """
+    return save_figure(lambda: _draw(result), point_rows(result), stem, formats)
+
+
+def _draw(result: Result) -> Figure:
+    from matplotlib.figure import Figure
+
+    layers, maps = result.attrs["layers"], result.data["map"][1]
+    own = np.searchsorted(result.attrs["labels"], result.data["label"][1])
+    columns = min(PANELS_PER_ROW, len(layers))
+    rows = math.ceil(len(layers) / columns)
+    figure = Figure(figsize=(4.2 * columns, 4.5 * rows + 0.6), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    several = len({layer["tap"] for layer in layers}) > len({layer["backbone"] for layer in layers})
+    for i, (axis, layer) in enumerate(zip(axes, layers, strict=False)):
+        _panel(axis, maps[i], own, result)
+        axis.set_title(f"{layer['backbone']}  {layer['tap']}" if several else layer["backbone"])
+        axis.set_xlabel(_caption(result, i), fontsize=7)
+    for axis in axes[len(layers) :]:
+        axis.set_axis_off()
+    _legend(figure, result)
+    return figure
+
+
+def _panel(axis: Axes, points: NDArray[np.float64], own: NDArray[np.int64], result: Result) -> None:
+    classes = len(result.attrs["labels"])
+    if len(points) > DENSE:
+        picture, extent = density(points, own, _colours(classes))
+        axis.imshow(picture, extent=extent, origin="lower", interpolation="nearest")
+    else:
+        size = float(np.clip(6000 / len(points), 1.0, 14.0))
+        shapes = _markers(classes)
+        for shape in dict.fromkeys(shapes):
+            mine = np.isin(own, [c for c in range(classes) if shapes[c] == shape])
+            colours = _colours(classes)[own[mine]]
+            style: dict[str, Any] = {"marker": shape, "s": size, "linewidths": 0, "alpha": 0.8, "rasterized": True}
+            axis.scatter(points[mine, 0], points[mine, 1], c=colours, **style)
+    axis.set_aspect("equal", adjustable="datalim")
+    axis.set_box_aspect(1)
+    axis.set_xticks([])
+    axis.set_yticks([])
+
+
+def density(
+    points: NDArray[np.float64], own: NDArray[np.int64], colours: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], tuple[float, float, float, float]]:
+    """Picture (CELLS, CELLS, 3) of many points, and its extent: white without points, else the mean colour.
+
+    Args:
+        points: (n, 2).
+        own: (n,) class of each.
+        colours: (K, 3) in 0 .. 1.
+    """
+    middle = (points.max(axis=0) + points.min(axis=0)) / 2
+    half = float((points.max(axis=0) - points.min(axis=0)).max() / 2) * 1.02 or 1.0
+    cell = ((points - middle + half) / (2 * half) * CELLS).astype(np.int64).clip(0, CELLS - 1)
+    flat = cell[:, 1] * CELLS + cell[:, 0]
+    counts = np.bincount(flat, minlength=CELLS * CELLS).astype(np.float64)
+    sums = np.stack([np.bincount(flat, colours[own, c], CELLS * CELLS) for c in range(3)], axis=1)
+    mean = sums / np.maximum(counts, 1)[:, None]
+    strength = (0.25 + 0.75 * np.log1p(counts) / np.log1p(counts.max()))[:, None] * (counts > 0)[:, None]
+    picture = (1 - strength) + strength * mean
+    extent = (middle[0] - half, middle[0] + half, middle[1] - half, middle[1] + half)
+    return picture.reshape(CELLS, CELLS, 3), extent
+
+
+def _colours(classes: int) -> NDArray[np.float64]:
+    """(K, 3): a class has the same colour in every panel. Few classes: told apart without colour vision too."""
+    from matplotlib import colormaps
+    from matplotlib.colors import to_rgb
+
+    if classes <= LEGEND:
+        return np.array([to_rgb(COLOURS[c % len(COLOURS)]) for c in range(classes)])
+    # Neighbours in the list of classes get unlike colours: steps of the golden ratio around the map.
+    return np.array(colormaps["turbo"](np.arange(classes) * 0.618034 % 1.0))[:, :3]
+
+
+def _markers(classes: int) -> list[str]:
+    if classes > LEGEND:
+        return ["o"] * classes
+    return [MARKERS[c // len(COLOURS)] for c in range(classes)]
+
+
+def _caption(result: Result, layer: int) -> str:
+    measures = result.coords["measure"]
+
+    def shown(name: str) -> str:
+        value = float(result.data["measures"][1][layer, measures.index(name)])
+        return f"{value:.3f}" if math.isfinite(value) else "-"
+
+    kept = f"trustworthiness {shown('trustworthiness_10')}, KL {float(result.data['kl'][1][layer, 0]):.3f} nat"
+    purity = f"10-NN purity {shown('purity_map_10')} (features {shown('purity_features_10')})"
+    return f"{kept}\n{purity}, silhouette {shown('silhouette_map')}"
+
+
+def _legend(figure: Figure, result: Result) -> None:
+    from matplotlib.lines import Line2D
+
+    attrs = result.attrs
+    names = attrs["class_names"]
+    said = (
+        f"t-SNE ({attrs['backend']} {attrs['backend_version']}), perplexity {attrs['perplexity']:g}, "
+        f"{attrs['samples']} images; only neighbourhoods can be read"
+    )
+    if len(names) > LEGEND:
+        figure.supxlabel(f"{said}; {len(names)} classes, each in its own colour", fontsize=7)
+        return
+    figure.supxlabel(said, fontsize=7)
+    colours, shapes = _colours(len(names)), _markers(len(names))
+    marks = [
+        Line2D([], [], linestyle="", marker=shape, color=tuple(colour), markersize=5, label=name[:24])
+        for shape, colour, name in zip(shapes, colours, names, strict=True)
+    ]
+    figure.legend(handles=marks, loc="outside upper center", ncols=min(len(names), 10), frameon=False, fontsize=7)

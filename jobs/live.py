@@ -1,0 +1,185 @@
+"""`cvbench extract --analyze ...`: analyses of whole maps that are never stored, measured while each layer is computed.
+
+The partials are those of `cvbench analyze` over the view `maps`, under the same key: whichever comes first, the other
+finds them. A unit without its partial is run again, even if its features are committed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cvbench.engine.analyses.base import Analysis, Layer, Rows
+from cvbench.engine.analyses.cka import MIN_BATCH, MinibatchCka
+from cvbench.engine.analyses.grid import check_grid
+from cvbench.engine.analyses.live import LiveUnit
+from cvbench.engine.analyses.similarity import Similarity
+from cvbench.engine.analyses.spectra import Spectra
+from cvbench.errors import UnknownNameError, UsageError
+from cvbench.jobs.analyze import Analysed, Selected, keep_summary, partials_key
+from cvbench.storage.results import ResultKey, list_partials, put_partial
+from cvbench.storage.units import Unit
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from cvbench.engine.backbones import Description
+    from cvbench.storage.features import FeatureStore
+
+VIEW = "maps"
+LIVE = ("cka", "spectra", "similarity")
+
+
+@dataclass(frozen=True)
+class LiveTask:
+    """One analysis, of all tapped layers of all backbones; plain values, so that it travels."""
+
+    analysis: Analysis
+    layers: tuple[Layer, ...]
+    key: ResultKey
+
+
+def check_live(names: Sequence[str]) -> None:
+    """Refuse an analysis that cannot run live.
+
+    Raises:
+        UnknownNameError: Naming the nearest.
+    """
+    for name in names:
+        if name not in LIVE:
+            raise UnknownNameError.among("live analysis", name, LIVE, fix=f"--analyze {','.join(LIVE)}")
+
+
+def live_tasks(
+    names: Sequence[str],
+    described: Sequence[Description],
+    fingerprints: Mapping[str, Mapping[str, Any]],
+    split: tuple[str, str],
+    sizes: tuple[int, int],
+    device: str,
+) -> tuple[LiveTask, ...]:
+    """What to measure live.
+
+    Args:
+        names: Of `LIVE`.
+        described: The backbones with the taps asked for.
+        fingerprints: Path of each backbone's group of maps -> what the store would freeze for it.
+        split: Data set and split.
+        sizes: Images per forward pass, and samples covered in all.
+        device: "cpu" or "cuda".
+
+    Raises:
+        UnknownNameError: No such analysis.
+        UsageError: A layer without spatial extent, or batches too small for CKA.
+    """
+    check_live(names)
+    ordered = sorted(described, key=lambda d: d.spec.key)  # as `analyze` finds them in the store
+    shapes = {Layer(d.spec.key, tap): layout for d in ordered for tap, layout in d.layouts.items()}
+    made: dict[str, Analysis] = {}
+    for name in dict.fromkeys(names):
+        if name == "cka":
+            made[name] = MinibatchCka(batch=live_batch(*sizes))
+            continue
+        grids = {
+            layer: check_grid(layer, (1, at.height, at.width, at.channels), f"--analyze {name}")
+            for layer, at in shapes.items()
+        }
+        inputs = {d.spec.key: d.preprocess.geometry.size for d in ordered}
+        made[name] = Spectra(tuple(inputs.items())) if name == "spectra" else Similarity.between(grids, inputs)
+    layers = tuple(shapes)
+    return tuple(LiveTask(a, layers, partials_key(split, layers, fingerprints, a, device)) for a in made.values())
+
+
+def live_batch(batch: int, samples: int) -> int:
+    """Samples per CKA batch: of 256, 128, 64, 32 the largest that cuts a forward batch evenly and gives 30 batches.
+
+    If none does: the forward batch, as CKA needs a batch's layers side by side.
+
+    >>> live_batch(512, 50_000), live_batch(64, 640), live_batch(48, 5000)
+    (256, 64, 48)
+
+    Raises:
+        UsageError: The forward batch is below 4.
+    """
+    if batch < MIN_BATCH:
+        raise UsageError(
+            f"live CKA needs batches of at least {MIN_BATCH} images, not {batch}",
+            where="--batch-size",
+            fix="a larger one",
+        )
+    fitting = (size for size in (256, 128, 64, 32) if batch % size == 0 and samples >= 30 * size)
+    return next(fitting, batch)
+
+
+def live_pending(store: FeatureStore, tasks: Sequence[LiveTask], units: Sequence[Unit]) -> dict[Unit, tuple[str, ...]]:
+    """For each unit that lacks any partial, the analyses that it lacks."""
+    there = {task.analysis.name: set(list_partials(store, task.key)) for task in tasks}
+    lacking = {unit: tuple(name for name, held in there.items() if unit.index not in held) for unit in units}
+    return {unit: names for unit, names in lacking.items() if names}
+
+
+def summarise_live(store: FeatureStore, tasks: Sequence[LiveTask], units: Sequence[Unit]) -> list[Analysed]:
+    """The results of all tasks over these units, kept in the store as `analyze` keeps them."""
+    found = []
+    for task in tasks:
+        selected = Selected(task.key.dataset, task.key.split, VIEW, task.layers, tuple(units), 0)
+        result, path = keep_summary(store, task.analysis, selected, task.key)
+        found.append(Analysed(result, selected, path, 0))
+    return found
+
+
+class LivePass:
+    """The live analyses of one unit, in one actor: told of each batch and layer as it is computed."""
+
+    def __init__(self, tasks: Sequence[LiveTask], threads: int) -> None:
+        self._tasks = list(tasks)
+        self._threads = threads
+        self._units: list[LiveUnit] = [task.analysis.live(task.layers) for task in tasks]  # type: ignore[attr-defined]
+        self._index = {layer: i for i, layer in enumerate(tasks[0].layers)} if tasks else {}
+        self._inside: Rows = np.arange(0)
+        self._size = 0
+
+    def begin(self, offset: int, size: int, bad: Sequence[int]) -> None:
+        """The next batch of the unit.
+
+        Args:
+            offset: Row of its first sample within the unit.
+            size: Its samples; what follows in the tensors is padding.
+            bad: Rows within the batch that could not be read.
+        """
+        self._size = size
+        self._inside = np.setdiff1d(np.arange(size), np.array(bad, dtype=np.int64))
+        for unit in self._units:
+            unit.begin(offset + self._inside)
+
+    def taps(self, backbone: str) -> list[str]:
+        """What to observe of a backbone, in the order of computation."""
+        return [layer.tap for layer in self._index if layer.backbone == backbone]
+
+    def observer(self, backbone: str) -> Callable[[str, Tensor], None]:
+        """What `Backbone.run` calls with each layer's maps."""
+        from threadpoolctl import threadpool_limits
+
+        from cvbench.engine.array import from_torch, torch_stream
+
+        def observe(tap: str, maps: Tensor) -> None:
+            index = self._index[Layer(backbone, tap)]
+            with ExitStack() as stack:
+                stack.enter_context(torch_stream(maps))
+                stack.enter_context(threadpool_limits(self._threads, user_api="blas"))
+                values = from_torch(maps[: self._size])
+                if len(self._inside) < self._size:
+                    values = values[self._inside.tolist()]
+                for unit in self._units:
+                    unit.add(index, values)
+
+        return observe
+
+    def commit(self, store: FeatureStore, unit: Unit) -> None:
+        """Keep the partials of the unit."""
+        for task, collected in zip(self._tasks, self._units, strict=True):
+            put_partial(store, task.key, unit.index, collected.partial())

@@ -1,0 +1,115 @@
+"""`cvbench report`: all results of a store as one HTML page, the figures as files, and one tidy table.
+
+Nothing in it tells when or where it was made: the same store gives the same bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cvbench.errors import CvbenchError, IncompleteError, ResourceError
+from cvbench.jobs.progress import Listener, Note, silent
+from cvbench.jobs.report.collect import Item, collect, public_url
+from cvbench.jobs.report.figures import FOLDER, draw, draw_overview
+from cvbench.jobs.report.page import chapters, render
+from cvbench.jobs.report.provenance import Provenance, provenance
+from cvbench.jobs.report.tables import write_tables
+from cvbench.jobs.request import absolute
+from cvbench.storage.features import FeatureStore
+
+__all__ = ["PAGE", "Report", "report"]
+
+PAGE = "report.html"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was written.
+
+    Attributes:
+        page: The HTML page; everything that it shows is in it.
+        tables: Parquet, CSV, JSON.
+        figures: SVG, PNG and CSV files.
+        results, numbers: How many of the store the page shows, and rows of a table.
+        raw: Paths of results that no section could read; the page lists them last, with their variables.
+    """
+
+    page: Path
+    tables: tuple[Path, ...]
+    figures: tuple[Path, ...]
+    results: int
+    numbers: int
+    raw: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON form."""
+        lists = {name: [str(path) for path in getattr(self, name)] for name in ("tables", "figures")}
+        return {
+            "page": str(self.page),
+            **lists,
+            "results": self.results,
+            "numbers": self.numbers,
+            "raw": list(self.raw),
+        }
+
+
+def report(store: str, out: str, listen: Listener = silent) -> Report:
+    """Write the page, the figures and the tables of every result of a store; files of the same name are replaced.
+
+    Args:
+        store: Path or URL; only read.
+        out: Folder for `report.html`, `results.*` and `figures`; made if absent.
+        listen: Receives a note for each result that is shown raw.
+
+    Raises:
+        DataUnavailableError: There is no store, or no result in it; says what to run first.
+        ResourceError: The folder cannot be written.
+        IntegrityError: A result is damaged.
+    """
+    opened = FeatureStore.open(absolute(store))
+    shown = public_url(store)
+    items, facts = collect(opened, shown), provenance(opened)
+    folder = Path(out).expanduser()
+    try:
+        return _write(shown, facts, items, folder, listen)
+    except CvbenchError:
+        raise
+    except OSError as error:
+        raise ResourceError(
+            "the report cannot be written",
+            where=str(error.filename or folder),
+            why=error.strerror,
+            fix="--out with a folder that can be written",
+        ) from error
+
+
+def complete(made: Report) -> None:
+    """Raises:
+    IncompleteError: Some results are shown raw, since no section could read them.
+    """
+    if made.raw:
+        raise IncompleteError(
+            f"{len(made.raw)} of {made.results} results are shown as raw variables only",
+            where=", ".join(made.raw),
+            why="this version of cvbench has no section that can read them",
+            fix="use the cvbench that made them, or run their analysis again",
+        )
+
+
+def _write(store: str, facts: Provenance, items: list[Item], folder: Path, listen: Listener) -> Report:
+    (folder / FOLDER).mkdir(parents=True, exist_ok=True)
+    tables = write_tables([row for item in items for row in item.rows], folder)
+    pictures = {item.name: draw(item, folder) for item in items}
+    for analysis in dict.fromkeys(item.key.analysis for item in items if item.section is not None):
+        same = [item for item in items if item.key.analysis == analysis and item.section is not None]
+        pictures[analysis] = draw_overview(same, folder)
+    for item in items:
+        if item.section is None:
+            listen(Note(f"{item.key.path} is shown raw: {item.problem}"))
+    page = folder / PAGE
+    page.write_text(render(store, facts, chapters(items, pictures)), encoding="utf-8")
+    figures = [folder / href for picture in pictures.values() if picture for _, href in picture.files]
+    raw = tuple(item.key.path for item in items if item.section is None)
+    return Report(page, tuple(tables), tuple(figures), len(items), sum(len(item.rows) for item in items), raw)

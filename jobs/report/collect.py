@@ -1,0 +1,131 @@
+"""All results of a store, each with its section, its tidy rows and the command that makes it again."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from urllib.parse import urlsplit, urlunsplit
+
+from cvbench.engine.analyses.base import Result
+from cvbench.errors import DataUnavailableError
+from cvbench.jobs.analyze import stored_result
+from cvbench.jobs.section import Section, TidyRow
+from cvbench.jobs.sections import SECTIONS, section_of
+from cvbench.storage.features import FeatureStore, GroupKey, Unit
+from cvbench.storage.results import ResultKey, list_results
+
+Stored = Mapping[tuple[GroupKey, str], set[Unit]]
+"""(group, tap) -> its committed units."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One result of the store.
+
+    Attributes:
+        section: How it is reported; None if that is not known, which `problem` then explains.
+        rows, headline: Tidy rows, and the few of the report's table; empty without a section.
+        command: What makes it again, to paste; "" without a section.
+        grown: Samples that the store now has of its layers, if more than the result is of; else 0.
+        live: Measured while its layers were computed; the store does not hold them.
+    """
+
+    key: ResultKey
+    result: Result
+    section: Section | None
+    problem: str = ""
+    rows: tuple[TidyRow, ...] = ()
+    headline: tuple[TidyRow, ...] = ()
+    command: str = ""
+    grown: int = 0
+    live: bool = False
+
+    @property
+    def name(self) -> str:
+        """Names its files and its place in the page."""
+        key = self.key
+        return f"{key.analysis}-{key.dataset}-{key.split}-{key.digest[:8]}"
+
+
+def collect(store: FeatureStore, shown: str) -> list[Item]:
+    """Every result of the store, in the order of `SECTIONS`, then by data set, split and digest.
+
+    Memory: all results at once.
+
+    Args:
+        store: Opened.
+        shown: How commands name it.
+
+    Raises:
+        DataUnavailableError: The store holds no result; says what to run first.
+        IntegrityError: A result is damaged.
+    """
+    keys = list_results(store)
+    stored = _stored(store)
+    if not keys:
+        analyse, extract = (f"cvbench {words} --store {shlex.quote(shown)}" for words in ("analyze cka", "extract"))
+        raise DataUnavailableError(
+            "the store holds no results, so there is nothing to report",
+            where=shown,
+            fix=analyse if stored else f"{extract} --dataset digits, then {analyse}",
+        )
+    order = {analysis: at for at, analysis in enumerate(SECTIONS)}
+    keys.sort(key=lambda key: (order.get(key.analysis, len(order)), key.analysis, key))
+    return [_item(store, key, stored, shown) for key in keys]
+
+
+def public_url(url: str) -> str:
+    """The store's path or URL without whatever could be a secret: user, password, query.
+
+    >>> public_url("s3://key:secret@bucket/a.zarr?token=1"), public_url("demo/a.zarr")
+    ('s3://bucket/a.zarr', 'demo/a.zarr')
+    """
+    if not re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", url):
+        return url
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def _stored(store: FeatureStore) -> Stored:
+    units: dict[tuple[GroupKey, str], set[Unit]] = {}
+    for group in store.groups():
+        for commit in store.commits(group):
+            for tap in commit.taps:
+                units.setdefault((group, tap), set()).add(commit.unit)
+    return units
+
+
+def _item(store: FeatureStore, key: ResultKey, stored: Stored, shown: str) -> Item:
+    found = stored_result(store, key)
+    own = list(_layers(key, found))
+    beside = {place for place in stored if place[0] in {group for group, _ in own}}
+    result = replace(
+        found,
+        data=dict(sorted(found.data.items())),  # a zarr group lists its arrays in any order
+        attrs={**found.attrs, "all_taps": bool(own) and beside == set(own)},
+    )
+    covered = found.attrs.get("samples_in_units", 0)
+    common = set.intersection(*(stored.get(place, set()) for place in own)) if own else set()
+    now = sum(len(unit) for unit in common)
+    live = bool(own) and not any(place in stored for place in own)
+    plain = Item(key, result, None, grown=now if covered and now > covered else 0, live=live)
+    section = section_of(key.analysis)
+    if section is None:
+        return replace(plain, problem="this version of cvbench has no section for the analysis")
+    try:
+        rows = tuple(section.rows(result))
+        headline = rows if section.headline is None else tuple(section.headline(result))
+        command = ["cvbench", *section.options(result), "--store", shown]
+    except Exception as error:  # of an older version, say: shown raw, said aloud, and the other results are not lost
+        return replace(plain, problem=f"its section cannot read it: {type(error).__name__}: {error}")
+    return replace(plain, section=section, rows=rows, headline=headline, command=shlex.join(command))
+
+
+def _layers(key: ResultKey, result: Result) -> Iterator[tuple[GroupKey, str]]:
+    """Where the layers of a result lie, as far as it names them."""
+    view = result.attrs.get("view")
+    for layer in result.attrs.get("layers", ()):
+        if view is not None and isinstance(layer, dict) and {"backbone", "tap"} <= layer.keys():
+            yield GroupKey(key.dataset, key.split, layer["backbone"], view), layer["tap"]

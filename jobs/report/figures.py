@@ -1,0 +1,63 @@
+"""The figures of a report: drawn into its folder, and made part of the page."""
+
+from __future__ import annotations
+
+import base64
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cvbench.jobs.report.collect import Item
+
+MAX_SVG = 1_000_000  # bytes; above, the page carries the PNG
+FORMATS = ("svg", "png")
+FOLDER = "figures"
+_DOTS = 160  # per inch, of the PNG files
+_PIXELS = 96  # per inch, of a page
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure as the page shows it.
+
+    Attributes:
+        source: A data URI. As the source of an image a drawing cannot run scripts, and its ids meet no other's.
+        alt: What it shows, for who cannot see it.
+        width: In CSS pixels, as it was drawn.
+        files: (suffix, path relative to the page), to take along.
+    """
+
+    source: str
+    alt: str
+    width: int
+    files: tuple[tuple[str, str], ...]
+
+
+def draw(item: Item, folder: Path) -> Picture | None:
+    """Draw the figure of a result into `folder/figures`; None if its section has none."""
+    section = item.section
+    if section is None or section.figure is None:
+        return None
+    files = section.figure(item.result, folder / FOLDER / item.name, FORMATS)
+    return picture(files, f"{section.title}, {item.key.dataset}/{item.key.split}")
+
+
+def draw_overview(items: Sequence[Item], folder: Path) -> Picture | None:
+    """Draw the results of one analysis beside each other; None if its section does not, or finds nothing to compare."""
+    section = items[0].section
+    if section is None or section.overview is None or len(items) < 2:
+        return None
+    files = section.overview([item.result for item in items], folder / FOLDER / section.analysis, FORMATS)
+    return picture(files, f"{section.title}, side by side") if files else None
+
+
+def picture(files: Sequence[Path], alt: str) -> Picture:
+    """Of the files of one figure, an SVG and a PNG among them."""
+    paths = {path.suffix[1:]: path for path in files}
+    svg, png = paths["svg"].read_bytes(), paths["png"].read_bytes()
+    kind, data = ("svg+xml", svg) if len(svg) <= MAX_SVG else ("png", png)
+    source = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+    (dots,) = struct.unpack(">I", png[16:20])  # the width in the PNG's header
+    links = tuple((suffix, f"{FOLDER}/{path.name}") for suffix, path in paths.items())
+    return Picture(source, alt, round(dots * _PIXELS / _DOTS), links)

@@ -1,0 +1,75 @@
+"""Numbers as a person reads them: as many digits as the interval warrants, and a mark that shows where it lies."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cvbench.jobs.section import TidyRow
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row of a table as text; `dot` and `bar` place value and interval between 0 and 100, None if undefined."""
+
+    backbone: str
+    metric: str
+    factor: str
+    value: str
+    interval: str
+    n: int
+    n_failed: int
+    dot: float | None
+    bar: tuple[float, float] | None
+
+
+def number(value: float | None, places: int = 3) -> str:
+    """A number as text, with more places if it would look like zero and is not.
+
+    >>> number(0.12345), number(1234.5, 0), number(-0.0), number(None), number(-0.0003), number(0.00000123)
+    ('0.123', '1,234', '0.000', 'undefined', '-0.0003', '1.2e-06')
+    """
+    if value is None:
+        return "undefined"
+    size = abs(value)
+    if 0 < size < 1e-5 and places > 2:
+        return f"{value:.1e}"
+    while 0 < size < 0.5 * 10.0**-places and places < 6:
+        places += 1
+    return f"{value + 0.0:,.{places}f}"
+
+
+def decimals(row: TidyRow) -> int:
+    """Decimal places that give the interval of a row two digits, and three without one."""
+    if row.low is None or row.high is None or not row.high > row.low:
+        return 3
+    return min(max(1 - math.floor(math.log10(row.high - row.low)), 0), 6)
+
+
+def lines(rows: Sequence[TidyRow]) -> tuple[Line, ...]:
+    """Rows as text; the marks of all rows of one metric share a scale."""
+    scales: dict[str, list[float]] = {}
+    for row in rows:
+        scales.setdefault(row.metric, []).extend(v for v in (row.value, row.low, row.high) if v is not None)
+    return tuple(_line(row, scales[row.metric]) for row in rows)
+
+
+def _line(row: TidyRow, seen: Sequence[float]) -> Line:
+    def place(value: float) -> float:
+        bottom, top = min(seen), max(seen)
+        return round(100 * (value - bottom) / (top - bottom), 2) if top > bottom else 50.0
+
+    places = decimals(row)
+    known = row.low is not None and row.high is not None
+    return Line(
+        row.backbone,
+        row.metric,
+        row.factor,
+        number(row.value, places),
+        f"{number(row.low, places)} to {number(row.high, places)}" if known else "none",
+        row.n,
+        row.n_failed,
+        None if row.value is None else place(row.value),
+        (place(row.low), place(row.high)) if row.low is not None and row.high is not None else None,
+    )

@@ -1,0 +1,238 @@
+"""The page: what each part of it says, and its rendering. The template only lays out what is prepared here."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import math
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+import numpy as np
+
+from cvbench.jobs.report.collect import Item
+from cvbench.jobs.report.figures import Picture
+from cvbench.jobs.report.lines import Line, lines, number
+from cvbench.jobs.report.provenance import Provenance
+
+FEW = 80  # rows that are all put into the page; more are in the tables beside it
+SHOWN = 24  # rows of a result without a headline of its own
+KEY_NUMBERS = 6  # rows of a result in the summary; half of them if there are many results
+MANY = 12
+_BOOKKEEPING = {"dataset", "split", "run", "view", "all_taps", "layers", "notes", "undefined", "summary", "labels"}
+_BOOKKEEPING |= {"space_option"}  # says the same as `space`
+
+
+@dataclass(frozen=True)
+class Block:
+    """One result.
+
+    Attributes:
+        heading: Data set, split, view, and the parameters in which it differs from its siblings.
+        lines: The short table; `rest`: all rows if they are few and more than those; `total`: how many there are.
+        command: What makes it again, cut where a line may break: before options.
+        variables: (name, dimensions, shape, values) of a result that no section can read.
+    """
+
+    anchor: str
+    heading: str
+    run: str
+    backbones: tuple[str, ...]
+    level: str
+    picture: Picture | None
+    notes: tuple[str, ...]
+    lines: tuple[Line, ...]
+    rest: tuple[Line, ...]
+    total: int
+    command: tuple[str, ...]
+    parameters: tuple[tuple[str, str], ...]
+    variables: tuple[tuple[str, str, str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """One analysis with its results."""
+
+    anchor: str
+    title: str
+    about: str
+    overview: Picture | None
+    blocks: tuple[Block, ...]
+
+
+def chapters(items: Sequence[Item], pictures: Mapping[str, Picture | None]) -> list[Chapter]:
+    """One chapter per analysis in the order of the items, and a last one for the results that no section can read.
+
+    Args:
+        items: As collected.
+        pictures: By name of an item, and by analysis for the overview.
+    """
+    found = []
+    for analysis in dict.fromkeys(item.key.analysis for item in items if item.section is not None):
+        mine = [item for item in items if item.key.analysis == analysis and item.section is not None]
+        section = mine[0].section
+        assert section is not None
+        blocks = tuple(_blocks(mine, pictures))
+        found.append(Chapter(analysis, section.title, section.about, pictures.get(analysis), blocks))
+    raw = [item for item in items if item.section is None]
+    if raw:
+        about = (
+            "These results are in the store, but this version of cvbench cannot explain them. Their variables are "
+            "listed as they are kept."
+        )
+        found.append(Chapter("raw-results", "Other results", about, None, tuple(_blocks(raw, pictures))))
+    return found
+
+
+def render(store: str, facts: Provenance, parts: Sequence[Chapter]) -> str:
+    """The HTML page. All that comes from data is escaped; nothing in it can run or load anything."""
+    from jinja2 import Environment, StrictUndefined
+
+    here = resources.files("cvbench.jobs.report")
+    style = here.joinpath("page.css").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["count"] = lambda value: f"{value:,}"
+    blocks = [block for chapter in parts for block in chapter.blocks]
+    names = [backbone.name for backbone in facts.backbones] or [name for block in blocks for name in block.backbones]
+    template = environment.from_string(here.joinpath("page.html.j2").read_text(encoding="utf-8"))
+    return template.render(
+        store=store,
+        facts=facts,
+        chapters=parts,
+        style=style,
+        policy=f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'",
+        key_numbers=KEY_NUMBERS if len(blocks) <= MANY else KEY_NUMBERS // 2,
+        names=list(dict.fromkeys(names)),
+        results=len(blocks),
+        numbers=sum(block.total for block in blocks),
+    )
+
+
+def _blocks(items: Sequence[Item], pictures: Mapping[str, Picture | None]) -> Iterator[Block]:
+    for item, heading in zip(items, _headings(items), strict=True):
+        attrs = item.result.attrs
+        few = len(item.rows) <= FEW
+        short = item.headline if len(item.headline) < len(item.rows) or few else item.headline[:SHOWN]
+        yield Block(
+            anchor=item.name,
+            heading=heading,
+            run=item.key.path,
+            backbones=tuple(_backbones(item)),
+            level=f"{attrs.get('confidence', 0.95):.0%}".replace("%", " %"),
+            picture=pictures.get(item.name),
+            notes=tuple(_notes(item)),
+            lines=lines(short),
+            rest=lines(item.rows) if few and len(short) < len(item.rows) else (),
+            total=len(item.rows),
+            command=tuple(_phrases(item.command)),
+            parameters=tuple((name.replace("_", " "), text) for name, text in _parameters(item).items()),
+            variables=tuple(_variables(item)) if item.section is None else (),
+        )
+
+
+def _phrases(command: str) -> Iterator[str]:
+    """The command as a shell reads it, each option with its value."""
+    phrase: list[str] = []
+    for word in map(shlex.quote, shlex.split(command)):
+        if word.startswith("--") and phrase:
+            yield " ".join(phrase)
+            phrase = []
+        phrase.append(word)
+    if phrase:
+        yield " ".join(phrase)
+
+
+def _headings(items: Sequence[Item]) -> list[str]:
+    """Data set, split and view; where several results share these, the parameters that differ; at last the digest."""
+
+    def place(item: Item) -> str:
+        view = [f"view {item.result.attrs['view']}"] if "view" in item.result.attrs else []
+        name = [] if item.section is not None else [item.key.analysis]
+        return " · ".join([*name, f"{item.key.dataset} / {item.key.split}", *view])
+
+    def marks(item: Item) -> dict[str, str]:
+        layers = item.result.attrs.get("layers", ())
+        return {**_parameters(item), "layers": f"{len(layers)} of {', '.join(_backbones(item))}"}
+
+    headings = []
+    for item in items:
+        own = marks(item)
+        others = [marks(other) for other in items if place(other) == place(item)]
+        differing = [name for name, text in own.items() if any(other.get(name, text) != text for other in others)]
+        words = [f"{name.replace('_', ' ')} {own[name]}" for name in differing[:4]]
+        headings.append(" · ".join([place(item), *words]))
+    return [
+        heading if headings.count(heading) == 1 else f"{heading} · {item.key.digest[:8]}"
+        for heading, item in zip(headings, items, strict=True)
+    ]
+
+
+def _parameters(item: Item) -> dict[str, str]:
+    """The attributes that are plain values, as text."""
+    return {
+        str(name): ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+        for name, value in item.result.attrs.items()
+        if name not in _BOOKKEEPING and (_plain(value) or (isinstance(value, list) and all(map(_plain, value))))
+    }
+
+
+def _plain(value: object) -> bool:
+    return value is None or isinstance(value, str | int | float)
+
+
+def _backbones(item: Item) -> list[str]:
+    layers = item.result.attrs.get("layers", ())
+    named = [str(layer["backbone"]) for layer in layers if isinstance(layer, dict) and "backbone" in layer]
+    return list(dict.fromkeys(named or [row.backbone for row in item.rows]))
+
+
+def _notes(item: Item) -> Iterator[str]:
+    attrs = item.result.attrs
+    if item.problem:
+        yield item.problem
+    yield from map(str, attrs.get("notes", ()))
+    for entry in attrs.get("undefined", ()):
+        if isinstance(entry, dict) and {"backbone", "tap", "reason"} <= entry.keys():
+            yield f"undefined: {entry['backbone']}/{entry['tap']}: {entry['reason']}"
+    if item.live:
+        yield (
+            f"measured during the extraction, of layers that the store does not hold (cvbench extract --analyze "
+            f"{item.key.analysis}); the command below needs them (--view {attrs['view']})"
+        )
+    if item.grown:
+        yield (
+            f"the store now has {item.grown:,} samples of these layers, this result is of "
+            f"{attrs['samples_in_units']:,}: the command below makes a new one of all"
+        )
+
+
+def _variables(item: Item) -> Iterator[tuple[str, str, str, str]]:
+    for name, (dims, values) in item.result.data.items():
+        yield name, ", ".join(dims), "x".join(map(str, values.shape)) or "one number", _glance(values)
+    kept = {name: value for name, value in item.result.attrs.items() if name in _BOOKKEEPING and name != "all_taps"}
+    for name, value in kept.items():
+        yield name, "attribute", "", _cut(value if isinstance(value, str) else json.dumps(value, sort_keys=True))
+
+
+def _glance(values: np.ndarray[Any, Any]) -> str:
+    """The first values, and from where to where all are."""
+    flat = values.ravel()
+    more = ", ..." if len(flat) > 6 else ""
+    if values.dtype.kind not in "fiu":
+        return _cut(", ".join(map(str, flat[:6])) + more)
+
+    def text(value: Any) -> str:
+        return number(float(value), 0 if values.dtype.kind in "iu" else 3) if math.isfinite(value) else "undefined"
+
+    finite = flat[np.isfinite(flat)]
+    spread = f" (from {text(finite.min())} to {text(finite.max())})" if len(finite) > 1 else ""
+    return ", ".join(map(text, flat[:6])) + more + spread
+
+
+def _cut(text: str, limit: int = 400) -> str:
+    return text if len(text) <= limit else f"{text[:limit]} ..."

@@ -1,0 +1,247 @@
+"""`cvbench analyze similarity`: similarity between local features of the `maps` view; JSON, rows and the report."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from cvbench.engine.analyses.base import Result
+from cvbench.engine.analyses.grid import check_grid
+from cvbench.engine.analyses.similarity import WANTS, Similarity, image_matrices
+from cvbench.engine.analyses.similarity_result import VERSIONS
+from cvbench.jobs.analyze import Analysed, Selected, Selection, analyze, features_identity, keep, select
+from cvbench.jobs.executor import Cluster
+from cvbench.jobs.progress import Listener, silent
+from cvbench.jobs.request import absolute
+from cvbench.jobs.samples import find_samples, input_sizes, last_layers, read_rows
+from cvbench.jobs.section import Section, TidyRow
+from cvbench.jobs.sections import bootstrap_options, end_layers, selection_options, tidy_row
+from cvbench.storage.features import FeatureStore
+
+VIEW = "maps"
+
+QUANTITIES = {
+    "mean": "mean patch similarity",
+    "mean_absolute": "mean absolute patch similarity",
+    "contrast": "neighbour contrast",
+    "length": "correlation length (grid steps)",
+    "length_pixels": "correlation length (pixels)",
+    "profile": "similarity by distance",
+}
+
+
+@dataclass(frozen=True)
+class SimilarityOptions:
+    """Attributes:
+    resamples, seed: Of the bootstrap over images.
+    """
+
+    resamples: int = 2000
+    seed: int = 0
+
+
+def similarity(
+    selection: Selection, options: SimilarityOptions, cluster: Cluster, listen: Listener = silent
+) -> Analysed:
+    """Similarity within every selected layer's maps, whatever view the selection names; the result is kept.
+
+    Raises:
+        UnknownNameError: The store has no maps; says which `cvbench extract` adds them.
+        UsageError: A layer without spatial extent, before anything is measured.
+    """
+    opened, selected = _selected(selection)
+    grids = {
+        layer: check_grid(layer, opened.encoding(selected.group(layer), layer.tap).shape, WANTS)
+        for layer in selected.layers
+    }
+    chosen = {"resamples": options.resamples, "seed": options.seed}
+    analysis = Similarity.between(grids, input_sizes(opened, selected), **chosen)
+    return analyze(analysis, FeatureStore.open(opened.url, mode="a"), selected, cluster, listen)
+
+
+def image_similarity(selection: Selection, ids: Sequence[str]) -> Analysed:
+    """The matrices of single images in the last selected layer of each backbone; kept as `similarity-images`.
+
+    Memory: for each backbone and image, two P x P matrices in float32.
+
+    Raises:
+        UnknownNameError: No such sample; names the nearest.
+        DataUnavailableError: A sample without maps.
+    """
+    opened, selected = _selected(selection)
+    rows = find_samples(opened, selected, ids)
+    result = Result("similarity-images", {"image": [], "version": list(VERSIONS)}, {}, {"layers": []})
+    info = opened.split(selected.dataset, selected.split)
+    result.coords["image"] += [str(info.ids[row]) for row in rows]
+    for i, layer in enumerate(last_layers(selected.layers)):
+        maps = read_rows(opened, selected, layer, rows.tolist())
+        height, width = check_grid(layer, maps.shape, WANTS)
+        size = height * width
+        dims = ("image", "version", f"patch_{size}", f"patch_again_{size}")
+        result.data[f"matrix_{i}"] = (dims, image_matrices(maps))
+        result.attrs["layers"].append({"backbone": layer.backbone, "tap": layer.tap, "grid": [height, width]})
+    store = FeatureStore.open(opened.url, mode="a")
+    identity = {"images": result.coords["image"], **features_identity(store, selected)}
+    return Analysed(result, selected, keep(store, selected, result, identity), 0)
+
+
+def _selected(selection: Selection) -> tuple[FeatureStore, Selected]:
+    """Opened for reading: an analysis never makes a store."""
+    selection = Selection(**{**asdict(selection), "store": absolute(selection.store), "view": VIEW})
+    opened = FeatureStore.open(selection.store)
+    return opened, select(opened, selection)
+
+
+def similarity_json(result: Result, dataset: str) -> dict[str, Any]:
+    """The JSON form of `cvbench analyze similarity --format json`; undefined numbers are null.
+
+    `layers`: per layer its names, grid, channels, stride, and per version the measures and the `profile` by grid
+    step. `common`: the same measures of the last layers on `common_grid`; `differences` between them, each with
+    `resolved`: whether its interval leaves out 0. The matrices and correlograms are in the stored result.
+    """
+    layers = []
+    for i, layer in enumerate(result.attrs["layers"]):
+        versions = {}
+        for version, name in enumerate(VERSIONS):
+            found = _estimates(result, "profile", (i, version))
+            reach = max(layer["grid"])
+            profile = {key: values[:reach] for key, values in found.items()}
+            versions[name] = {"measures": list(_native(result, i, version)), "profile": profile}
+        layers.append({**layer, **versions})
+    rows = list(similarity_rows(result))
+    common = [row for row in rows if row["quantity"].endswith("_common")]
+    differences = [row for row in rows if row["quantity"].endswith("_difference")]
+    attrs = {key: value for key, value in result.attrs.items() if key != "layers"}
+    return {"dataset": dataset, "layers": layers, "common": common, "differences": differences, **attrs}
+
+
+def similarity_rows(result: Result) -> Iterator[dict[str, Any]]:
+    """One row per layer, version and number; undefined numbers are None.
+
+    Quantities: the measures, `length_pixels` where the stride is known, `profile` by grid `step`; then the measures of
+    the last layers on the common grid, `..._common`, and what two backbones differ by there, `..._difference`, which is
+    `resolved` if its interval leaves out 0.
+    """
+    for i, layer in enumerate(result.attrs["layers"]):
+        names = {"backbone": layer["backbone"], "tap": layer["tap"], "grid": _grid(layer["grid"])}
+        for version, name in enumerate(VERSIONS):
+            measures = list(_native(result, i, version))
+            for measure in measures:
+                yield _row(names, name, measure.pop("name"), **measure)
+            found = _estimates(result, "profile", (i, version))
+            for step in range(max(layer["grid"])):
+                ends = {key: values[step] for key, values in found.items()}
+                yield _row(names, name, "profile", step=step, n_undefined=measures[0]["n_undefined"], **ends)
+    for variable, dimension in (("common", "compared"), ("difference", "pair")):
+        for i, label in enumerate(result.coords.get(dimension, [])):
+            backbone, _, tap = label.partition("/") if variable == "common" else (label, "", "last")
+            names = {"backbone": backbone, "tap": tap, "grid": _grid(result.attrs["common_grid"])}
+            for version, name in enumerate(VERSIONS):
+                for measure in _measures(result, variable, f"{variable}_undefined", (i, version)):
+                    resolved = _resolved(measure) if variable == "difference" else None
+                    yield _row(names, name, f"{measure.pop('name')}_{variable}", resolved=resolved, **measure)
+
+
+def _row(names: dict[str, str], version: str, quantity: str, **found: Any) -> dict[str, Any]:
+    empty = {"step": None, "value": None, "low": None, "high": None, "n_undefined": 0, "resolved": None}
+    return {**names, "version": version, "quantity": quantity, **empty, **found}
+
+
+def _native(result: Result, layer: int, version: int) -> Iterator[dict[str, Any]]:
+    """The measures of a layer on its own grid, the length in pixels after that in steps."""
+    stride = result.attrs["layers"][layer]["stride"]
+    for measure in _measures(result, "measures", "n_undefined", (layer, version)):
+        yield measure
+        if measure["name"] == "length" and stride is not None:
+            ends = {key: None if measure[key] is None else measure[key] * stride for key in ("value", "low", "high")}
+            yield {**measure, **ends, "name": "length_pixels"}
+
+
+def _measures(result: Result, variable: str, count: str, at: tuple[int, int]) -> Iterator[dict[str, Any]]:
+    found = _estimates(result, variable, at)
+    undefined = result.data[count][1][at].tolist()
+    for j, name in enumerate(result.coords["measure"]):
+        yield {"name": name, **{key: values[j] for key, values in found.items()}, "n_undefined": undefined[j]}
+
+
+def _resolved(measure: dict[str, Any]) -> bool | None:
+    if measure["low"] is None:
+        return None
+    return not measure["low"] <= 0 <= measure["high"]
+
+
+def _estimates(result: Result, name: str, at: tuple[int, int]) -> dict[str, list[float | None]]:
+    parts = {"value": "", "low": "_low", "high": "_high"}
+    tables = {key: result.data[name + suffix][1][at].tolist() for key, suffix in parts.items()}
+    return {key: [v if math.isfinite(v) else None for v in values] for key, values in tables.items()}
+
+
+def _grid(grid: Sequence[int]) -> str:
+    return "x".join(map(str, grid))
+
+
+def tidy_rows(result: Result) -> Iterator[TidyRow]:
+    """Every layer's measures and profile, the common grid and the differences."""
+    for row in similarity_rows(result):
+        yield _tidy(result, row)
+
+
+def headline_rows(result: Result) -> Iterator[TidyRow]:
+    """Similarity and correlation length, centred, of first and last layers; what the backbones differ by."""
+    layers = result.attrs["layers"]
+    wanted = {(layers[i]["backbone"], layers[i]["tap"]) for i in end_layers(result)}
+    for row in similarity_rows(result):
+        if row["version"] != "centred":
+            continue
+        ours = row["quantity"] in ("contrast", "length_pixels") and (row["backbone"], row["tap"]) in wanted
+        if ours or row["quantity"].endswith("_difference"):
+            yield _tidy(result, row)
+
+
+def _tidy(result: Result, row: dict[str, Any]) -> TidyRow:
+    attrs, quantity = result.attrs, row["quantity"]
+    for ending, words in (("_common", " on the common grid"), ("_difference", ": difference on the common grid")):
+        if quantity.endswith(ending):
+            base = quantity.removesuffix(ending)
+            metric = QUANTITIES[base] + words
+            break
+    else:
+        metric = QUANTITIES[quantity]
+    step = "" if row["step"] is None else f" at {row['step']} steps"
+    factor = f"{row['tap']} ({row['grid']}){step}"
+    undefined = row["n_undefined"]
+    failed = attrs.get("samples_in_units", attrs["samples"]) - attrs["samples"] + undefined
+    estimate = (row["value"], row["low"], row["high"])
+    named = f"{metric}, {row['version']}"
+    return tidy_row(result, row["backbone"], named, factor, estimate, attrs["samples"] - undefined, failed)
+
+
+def _command(result: Result) -> list[str]:
+    return ["analyze", "similarity", *selection_options(result), *bootstrap_options(result)]
+
+
+def _figure(result: Result, stem: Path, formats: Sequence[str]) -> list[Path]:
+    from cvbench.jobs.figures.similarity import similarity_figure  # which needs this module
+
+    return similarity_figure(result, stem, formats)
+
+
+SECTION = Section(
+    analysis="similarity",
+    title="Similarity between local features",
+    about=(
+        "Cosines between the features at every two positions of an image, averaged over images, without class tokens. "
+        "In the matrices positions run row by row, so lines parallel to the diagonal are neighbours in other rows. Raw "
+        "cosines are mostly the cosine with the image's mean feature; centred ones have it subtracted. The correlation "
+        "length is the distance at which similarity has fallen to 1/e. Layers on different grids are not comparable: "
+        "differences are taken between last layers averaged to one grid, and are not resolved where their interval "
+        "contains 0. Intervals are over images. Sources: Gong et al. 2021 for the mean patch similarity."
+    ),
+    rows=tidy_rows,
+    options=_command,
+    figure=_figure,
+    headline=headline_rows,
+)

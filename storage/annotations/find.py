@@ -1,0 +1,49 @@
+"""Where an annotation file is looked for, and what is said when it is not there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from cvbench.errors import DataUnavailableError, IntegrityError
+from cvbench.storage.datasets.roots import listing
+
+
+def find_file(place: str | Path, names: Sequence[str], folders: Sequence[str], what: str, homepage: str) -> Path:
+    """The file itself if `place` is one, else the first of `place / folder / name`.
+
+    Args:
+        names: What the file may be called.
+        folders: Folders below `place`, such as those of a checkout of the repository; `place` itself comes first.
+        what: Of whom the file is, for the error.
+        homepage: Where to get it.
+
+    Raises:
+        DataUnavailableError: It is in none of these places.
+    """
+    path = Path(os.path.abspath(Path(place).expanduser()))
+    if path.is_file():
+        return path
+    for folder in ("", *folders):
+        for name in names:
+            if (path / folder / name).is_file():
+                return path / folder / name
+    raise DataUnavailableError(
+        f"the annotations of {what} are not there",
+        where=str(path),
+        why=f"expected {' or '.join(names)}, there or in {', '.join(folders)}; found {listing(path)}",
+        fix=f"get the file from {homepage} and name it or its folder",
+    )
+
+
+def read_text(path: Path) -> str:
+    """The file's text.
+
+    Raises:
+        IntegrityError: It cannot be read as UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as err:
+        raise IntegrityError("a file of annotations cannot be read", where=str(path), why=str(err)) from err

@@ -1,0 +1,40 @@
+"""Groups of data sets: "@robustness" on the command line stands for its members."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+
+from cvbench.errors import UnknownNameError
+
+_ROBUSTNESS = ("imagenetv2-matched-frequency", "imagenet-a", "imagenet-r", "imagenet-sketch")
+_TRANSFER = ("eurosat", "sun397", "flowers102", "dtd", "cifar100", "caltech101", "pets")
+
+GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "@robustness": _ROBUSTNESS,
+        "@transfer": _TRANSFER,
+        "@paper": ("cub200", "cifar10", "imagenet-val", "pug-imagenet", *_ROBUSTNESS, *_TRANSFER),
+    }
+)
+"""What each group holds: shifts of ImageNet, sets to transfer to, and every set of the reference study."""
+
+
+def expand(specs: Iterable[str]) -> list[str]:
+    """The specs with groups replaced by their members, in order, each once.
+
+    Raises:
+        UnknownNameError: There is no such group.
+
+    >>> expand(["cub200", "@robustness"])
+    ['cub200', 'imagenetv2-matched-frequency', 'imagenet-a', 'imagenet-r', 'imagenet-sketch']
+    """
+    found: list[str] = []
+    for spec in specs:
+        if not spec.startswith("@"):
+            found.append(spec)
+        elif spec in GROUPS:
+            found += GROUPS[spec]
+        else:
+            raise UnknownNameError.among("group of data sets", spec, GROUPS, fix=f"groups: {', '.join(GROUPS)}")
+    return list(dict.fromkeys(found))

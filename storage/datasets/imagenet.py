@@ -1,0 +1,135 @@
+"""ImageNet-1k's validation set: 50,000 images, 50 for each of 1000 classes (Russakovsky et al. 2015).
+
+Five layouts are read, under the data root itself or under `imagenet/` in it:
+
+    val/<WordNet id>/ILSVRC2012_val_000NNNNN.JPEG              torchvision, timm
+    images/val/<WordNet id>/...                                CoOp
+    imagenet-val/<WordNet id>/...                              EasyRobust
+    <WordNet id>/...
+    val/ or ILSVRC2012_img_val/, one flat folder, and its labels in another file: `imagenet_flat`
+
+Folders with other names are refused: numbers in the order of the development kit would give an accuracy of 0.1 %.
+So are files with other names: annotations (ReaL, ImageNet-X) are found by the number in them. Nothing is written.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cvbench.errors import IntegrityError
+from cvbench.storage.datasets.base import DatasetInfo
+from cvbench.storage.datasets.class_tree import Images, holds, named_folders, not_found, read_images
+from cvbench.storage.datasets.files import FileDataset
+from cvbench.storage.datasets.imagenet_classes import class_indices, imagenet_wnids
+from cvbench.storage.datasets.imagenet_flat import flat_labels
+from cvbench.storage.datasets.roots import first_match
+from cvbench.storage.datasets.scan import image_files, visible
+
+_TOPS = ("imagenet", "ImageNet", "imagenet-1k", "ILSVRC2012", "")
+_BELOW = ("val", "images/val", "imagenet-val", "ILSVRC2012_img_val", "")
+_PLACES = tuple("/".join(part for part in (top, below) if part) for below in _BELOW for top in _TOPS)
+_NAME = re.compile(r"ILSVRC2012_val_([0-9]{8})(?:_n[0-9]{8})?\.[A-Za-z]+")
+_COUNT = 50_000
+
+
+class ImageNetReader:
+    """The reader of `imagenet-val`."""
+
+    info = DatasetInfo(
+        name="imagenet-val",
+        title="ImageNet-1k, validation (ILSVRC 2012)",
+        splits=("val",),
+        default_split="val",
+        counts={"val": _COUNT},
+        classes=1000,
+        licence="terms of access of ImageNet: non-commercial research and education",
+        homepage="https://image-net.org/download.php",
+        tree="[imagenet/][val/|images/val/|imagenet-val/]<WordNet id>/ILSVRC2012_val_NNNNNNNN.JPEG\n"
+        "or val/ILSVRC2012_val_NNNNNNNN.JPEG with ILSVRC2012_devkit_t12/data/ or filename_label.csv",
+    )
+
+    def locate(self, argument: str, root: Path | None) -> Path | None:
+        """The folder of the class folders, or of the images if they lie flat."""
+        return first_match(root, _PLACES, _looks_like_val)
+
+    def every_split(self, argument: str, root: Path | None) -> tuple[str, ...]:
+        """The splits that together hold every image once."""
+        return self.info.splits
+
+    def open(self, argument: str, root: Path | None, split: str | None) -> FileDataset:
+        """All images: by class and then by number, or by number if they lie flat."""
+        folder = self.locate(argument, root)
+        if root is None or folder is None:
+            raise not_found(self.info, root, _PLACES)
+        in_classes = holds(folder, wnids=True, numbers=True)
+        images = _read_tree(folder, self.info) if in_classes else _read_flat(folder, root, self.info)
+        return FileDataset(
+            name=self.info.name,
+            split="val",
+            spec=self.info.name,
+            classes=imagenet_wnids(),
+            ids=images.ids,
+            labels=images.labels,
+            root=folder,
+            sizes=images.sizes,
+            factors={"image_number": image_numbers(folder, images.ids)},
+        )
+
+
+READER = ImageNetReader()
+
+
+def image_numbers(folder: Path, ids: Sequence[str]) -> NDArray[np.int64]:
+    """(N,) int64, the number from 1 in each file's name.
+
+    Raises:
+        IntegrityError: A file is not named as an image of the validation set is, or a number occurs twice.
+    """
+    numbers = np.zeros(len(ids), dtype=np.int64)
+    seen: dict[int, str] = {}
+    for i, sample in enumerate(ids):
+        match = _NAME.fullmatch(sample.rpartition("/")[2])
+        number = int(match.group(1)) if match else 0
+        if not 1 <= number <= _COUNT:
+            raise IntegrityError(
+                "not the name of a validation image",
+                where=str(folder / sample),
+                why="expected ILSVRC2012_val_00000001.JPEG to ILSVRC2012_val_00050000.JPEG",
+                fix="point --data-root to the validation set, or read the folder as folder:PATH",
+            )
+        if number in seen:
+            raise IntegrityError(f"image {number} is there twice: also {seen[number]}", where=str(folder / sample))
+        seen[number] = sample
+        numbers[i] = number
+    return numbers
+
+
+def _looks_like_val(folder: Path) -> bool:
+    # Numbers are refused when they are read; but a data root may hold folders of numbers for any other reason.
+    if holds(folder, wnids=True, numbers=folder.name.endswith("val")):
+        return True
+    return folder.is_dir() and any(_NAME.fullmatch(entry.name) for entry in visible(folder))
+
+
+def _read_tree(folder: Path, info: DatasetInfo) -> Images:
+    labelled = named_folders(folder, class_indices(), info)
+    if beside := [name for name, _ in image_files(folder) if _NAME.fullmatch(name)]:
+        raise IntegrityError(
+            f"{len(beside):,} validation images lie beside the class folders: they were not all sorted into them",
+            where=str(folder / beside[0]),
+            fix="run what sorts them into class folders to its end",
+        )
+    return read_images(folder, labelled, info)
+
+
+def _read_flat(folder: Path, root: Path, info: DatasetInfo) -> Images:
+    found = image_files(folder)  # the archive's order is not that of the names
+    ids = tuple(name for name, _ in found)
+    numbers = image_numbers(folder, ids)
+    labels = flat_labels(folder, root, numbers, info)
+    return Images(ids, labels, np.array([size for _, size in found], dtype=np.int64))

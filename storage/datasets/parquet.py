@@ -1,0 +1,138 @@
+"""`parquet:PATTERN`: Hugging Face image data sets as Parquet files.
+
+    parquet:/data/beans                     its data/{train,validation,test}-00000-of-00001.parquet, each a split
+    parquet:/data/beans/train-*.parquet     one split, "train"
+    parquet:s3://bucket/beans/data
+
+The image is a column of structures {bytes, path}, or of bytes; the label a column of integers. Which column is which,
+and the names of the classes, come from the metadata that Hugging Face's libraries write into the schema, else from
+`dataset_info.json` or `classes.txt` beside the files. Other columns with class names become factors.
+
+Parquet is read by row groups. The last few are kept, so a data set of up to 256 MB is read from disk once; beyond that
+a sample in random order costs its whole row group (100 images in Hugging Face's files).
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cvbench.errors import DataUnavailableError, IntegrityError, UnknownNameError
+from cvbench.storage.datasets.base import DatasetInfo
+from cvbench.storage.datasets.parquet_files import ParquetDataset, Table, read_tables
+from cvbench.storage.datasets.sharded import classes_for, listed_classes, pattern_of, place_of, store_key
+from cvbench.storage.datasets.shards import Shards, find_shards
+
+_SPLIT_NAME = re.compile(r"(?P<split>[A-Za-z0-9_.]+)-\d+-of-\d+(-[0-9a-f]+)?\.parquet")
+_SPLIT_FOLDERS = ("test", "validation", "val", "train")
+_DEFAULTS = ("test", "validation", "val", "train", "all")
+
+
+class ParquetReader:
+    """The reader of `parquet:PATTERN`."""
+
+    info = DatasetInfo(
+        name="parquet",
+        title="Hugging Face image data sets (parquet:PATH)",
+        splits=(),
+        default_split="all",
+        counts={},
+        classes=None,
+        licence="yours",
+        homepage="your own files",
+        tree="PATH: a folder, a pattern, or a URL (s3://, gs://, az://) of <split>-NNNNN-of-NNNNN.parquet\n"
+        "with the columns image {bytes, path} and label; beside them, if you like, classes.txt",
+        argument="PATH",
+    )
+
+    def locate(self, argument: str, root: Path | None) -> Path | None:
+        """The folder of local files."""
+        return place_of(argument, root)
+
+    def every_split(self, argument: str, root: Path | None) -> tuple[str, ...]:
+        """The splits that together hold every image once."""
+        return tuple(split_files(pattern_of(self.info, argument, root)))
+
+    def open(self, argument: str, root: Path | None, split: str | None) -> ParquetDataset:
+        """One split; ids are `<file>/<row>`."""
+        pattern = pattern_of(self.info, argument, root)
+        splits = split_files(pattern)
+        chosen = split or next((name for name in _DEFAULTS if name in splits), next(iter(splits)))
+        if chosen not in splits:
+            raise UnknownNameError.among(f"split of {pattern}", chosen, splits, fix=f"splits: {', '.join(splits)}")
+        shards = splits[chosen]
+        return _assemble(pattern, chosen, shards, read_tables(shards))
+
+
+READER = ParquetReader()
+
+
+def split_files(pattern: str) -> dict[str, Shards]:
+    """Split -> its files, by `<split>-NNNNN-of-NNNNN.parquet` or the folder's name; "all" if one has neither."""
+    found = _find(pattern)
+    names = [_split_of(shard.where) for shard in found]
+    if None in names:
+        return {"all": found}
+    known = [str(name) for name in names]
+    return {
+        split: Shards([shard for shard, name in zip(found, known, strict=True) if name == split])
+        for split in dict.fromkeys(known)
+    }
+
+
+def _find(pattern: str) -> Shards:
+    """The files of a pattern; those of a folder lie in it, or in its data/ or its folders of splits."""
+    if "://" not in pattern and Path(pattern).is_dir() and not any(Path(pattern).glob("*.parquet")):
+        inner = [Path(pattern) / name for name in ("data", *_SPLIT_FOLDERS)]
+        folders = [str(folder) for folder in inner if folder.is_dir() and any(folder.glob("*.parquet"))]
+        if folders:
+            return Shards([shard for folder in folders for shard in find_shards(folder, (".parquet",))])
+    return find_shards(pattern, (".parquet",))
+
+
+def _split_of(where: str) -> str | None:
+    folder, _, name = where.rpartition("/")
+    match = _SPLIT_NAME.fullmatch(name)
+    if match:
+        return match["split"].lower()
+    parent = folder.rpartition("/")[2]
+    return parent if parent in _SPLIT_FOLDERS else None
+
+
+def _assemble(pattern: str, split: str, shards: Shards, tables: list[Table]) -> ParquetDataset:
+    first = tables[0]
+    for shard, table in zip(shards, tables, strict=True):
+        if (table.image, table.names, sorted(table.labels)) != (first.image, first.names, sorted(first.labels)):
+            raise IntegrityError("the files of a split have different columns or classes", where=shard.where)
+    labels, factors = next(iter(first.labels), ""), [*first.labels][1:]
+    rows = [table.rows for table in tables]
+    if not sum(rows):
+        raise DataUnavailableError("the files hold no image", where=pattern)
+    columns = {name: np.concatenate([table.labels[name] for table in tables]) for name in first.labels}
+    values: NDArray[np.int64] = columns[labels] if labels else np.full(sum(rows), -1, dtype=np.int64)
+    known = first.names.get(labels, ()) or listed_classes(shards)
+    groups = [group for table in tables for group in table.groups]
+    return ParquetDataset(
+        name=store_key("parquet", pattern),
+        split=split,
+        spec=f"parquet:{pattern}",
+        classes=classes_for(known, int(values.max()), pattern),
+        ids=tuple(
+            f"{name}/{row:06d}" for name, count in zip(shards.names(), rows, strict=True) for row in range(count)
+        ),
+        labels=values,
+        factors={name: _named(columns[name], first.names[name]) for name in factors},
+        shards=shards,
+        image=first.image,
+        group_shard=np.repeat(np.arange(len(shards), dtype=np.int32), [len(table.groups) for table in tables]),
+        group_start=np.concatenate([[0], np.cumsum([count for count, _ in groups])]).astype(np.int64),
+        group_bytes=np.array([size for _, size in groups], dtype=np.int64),
+    )
+
+
+def _named(values: NDArray[np.int64], names: tuple[str, ...]) -> NDArray[np.str_]:
+    """Class names of a factor; "" where there is none."""
+    return np.array([*names, ""])[values]  # -1 is the last

@@ -1,0 +1,129 @@
+"""Oxford-IIIT Pets (Parkhi et al. 2012): 7,349 photographs of 37 breeds of cats and dogs.
+
+    images/<Breed>_<n>.jpg
+    annotations/{trainval,test}.txt     <Breed>_<n> <class, from 1> <1 cat, 2 dog> <breed within species>
+
+Labels are the class column less one. They follow the names without regard to case; sorting file names would not, since
+cats are capitalised and dogs are not. What else lies there is not read: `list.txt`, trimaps and their AppleDouble files
+(`._x.png`), .mat files among the images. Some files called .jpg are PNG or GIF, and two JPEG streams are damaged
+(chihuahua_121, beagle_116): images are recognised by their content.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from cvbench.errors import DataUnavailableError, IntegrityError
+from cvbench.storage.datasets.base import DatasetInfo, check_unique
+from cvbench.storage.datasets.coop import coop_info, open_coop
+from cvbench.storage.datasets.files import FileDataset, file_sizes
+from cvbench.storage.datasets.forms import COOP, Form, form_of
+from cvbench.storage.datasets.lists import below, lines
+from cvbench.storage.datasets.roots import absent, first_match, listing
+
+_SPLITS = ("trainval", "test")
+_JSON = "split_zhou_OxfordPets.json"
+_FOLDERS = ("", "oxford-iiit-pet", "oxford_pets", "pets")
+_FORMS = ("official", COOP)
+
+Entry = tuple[str, int]  # id of the image, class from 0
+
+
+class PetsReader:
+    """The reader of `pets`."""
+
+    info = DatasetInfo(
+        name="pets",
+        title="Oxford-IIIT Pets",
+        splits=(*_SPLITS, "all"),
+        default_split="test",
+        counts={"trainval": 3_680, "test": 3_669, "all": 7_349},
+        classes=37,
+        licence="CC BY-SA 4.0; images are their photographers'",
+        homepage="https://www.robots.ox.ac.uk/~vgg/data/pets/",
+        tree="[oxford-iiit-pet/]images/<Breed>_<n>.jpg\n[oxford-iiit-pet/]annotations/{trainval,test}.txt",
+        argument="coop",
+        notes=f"chihuahua_121 and beagle_116 are damaged JPEGs\ncoop: the splits of {_JSON}",
+    )
+
+    def variant(self, argument: str) -> DatasetInfo:
+        """CoOp's splits."""
+        return coop_info(self.info, _JSON) if form_of(self.info, argument, _FORMS).label == COOP else self.info
+
+    def locate(self, argument: str, root: Path | None) -> Path | None:
+        """The folder with `images/` and any of the lists."""
+        lists = (*(f"annotations/{split}.txt" for split in _SPLITS), _JSON)
+
+        def holds(folder: Path) -> bool:
+            return (folder / "images").is_dir() and any((folder / name).is_file() for name in lists)
+
+        return first_match(root, _FOLDERS, holds)
+
+    def every_split(self, argument: str, root: Path | None) -> tuple[str, ...]:
+        """The splits that together hold every image once."""
+        return ("all",)
+
+    def open(self, argument: str, root: Path | None, split: str | None) -> FileDataset:
+        """One split, in the order of its list."""
+        form = form_of(self.info, argument, _FORMS)
+        folder = self.locate(argument, root)
+        if folder is None:
+            raise absent(self.info, root)
+        chosen = split or self.info.default_split
+        if form.label == COOP:
+            return open_coop(form, _JSON, folder / "images", chosen)
+        return _read_tree(form, folder, chosen)
+
+
+READER = PetsReader()
+
+
+def _read_tree(form: Form, folder: Path, split: str) -> FileDataset:
+    paths = {name: folder / "annotations" / f"{name}.txt" for name in _SPLITS}
+    if missing := [path.name for path in paths.values() if not path.is_file()]:
+        raise DataUnavailableError(
+            f"pets lacks {', '.join(missing)}",
+            where=str(folder / "annotations"),
+            why=f"found {listing(folder / 'annotations')}",
+            fix="annotations.tar.gz has them",
+        )
+    breeds: dict[int, str] = {}
+    listed = {name: _entries(path, breeds) for name, path in paths.items()}
+    everything = [entry for entries in listed.values() for entry in entries]
+    check_unique([image for image, _ in everything], str(folder / "annotations"))
+    if sorted(breeds) != list(range(len(breeds))):
+        raise IntegrityError("the classes are not numbered from 1 without a gap", where=str(folder / "annotations"))
+    chosen = everything if split == "all" else listed[split]
+    if not chosen:
+        raise DataUnavailableError(f"pets/{split} has no images", where=str(folder / "annotations"))
+    ids = tuple(f"{image}.jpg" for image, _ in chosen)
+    return FileDataset(
+        name=form.name,
+        split=split,
+        spec=form.spec,
+        classes=tuple(breeds[label] for label in range(len(breeds))),
+        ids=ids,
+        labels=np.array([label for _, label in chosen], dtype=np.int64),
+        root=folder,
+        sizes=file_sizes(folder / "images", ids),
+        prefix="images",
+    )
+
+
+def _entries(path: Path, breeds: dict[int, str]) -> list[Entry]:
+    """The entries of a list; `breeds`, label -> name, is filled, and a label with two names refused."""
+    entries = []
+    for place, text in lines(path):
+        if text.startswith("#"):
+            continue
+        fields = text.split()
+        if len(fields) != 4 or not all(field.isdecimal() for field in fields[1:]) or int(fields[1]) < 1:
+            raise IntegrityError(f"cannot read the line {text!r}", where=place)
+        image, label = below(fields[0], place), int(fields[1]) - 1
+        breed = image.rpartition("_")[0]
+        if not breed or breeds.setdefault(label, breed) != breed:
+            raise IntegrityError(f"class {label + 1} is {breeds.get(label)!r} and {breed!r}", where=place)
+        entries.append((image, label))
+    return entries

@@ -1,0 +1,139 @@
+"""SUN397 (Xiao et al. 2010): 108,754 photographs of 397 kinds of scenes, in ten official partitions.
+
+    SUN397/<letter>/<class>[/<subclass>]/sun_<16 letters>.jpg
+    SUN397/ClassName.txt                            lines /a/abbey, in the order of the labels
+    {Training,Testing}_{01..10}.txt                 lines /a/abbey/sun_....jpg, of Partitions.zip
+
+"sun397" is partition 01, "sun397:2" to "sun397:10" are the others; each has 50 images of a class to train and 50 to
+test. "all" is every file there is. The lists may lie in the folder, beside it, or in `Partitions/` in either place.
+Classes are called without their letter: "church/outdoor". Many files called .jpg are BMP, PNG or GIF; two cannot be
+decoded (c/church/outdoor/sun_bhenjvsvrtumjuri.jpg, t/track/outdoor/sun_aophkoiosslinihb.jpg).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from cvbench.errors import DataUnavailableError, IntegrityError
+from cvbench.storage.datasets.base import DatasetInfo, check_unique
+from cvbench.storage.datasets.coop import coop_info, open_coop
+from cvbench.storage.datasets.files import FileDataset, file_sizes
+from cvbench.storage.datasets.forms import COOP, Form, form_of
+from cvbench.storage.datasets.lists import below, images_of, lines
+from cvbench.storage.datasets.roots import absent, first_match, listing
+
+_LIST = {"train": "Training_{:02d}.txt", "test": "Testing_{:02d}.txt"}
+_NAMES = "ClassName.txt"
+_JSON = "split_zhou_SUN397.json"
+_FOLDERS = ("SUN397", "sun397/SUN397", "SUN397/SUN397", "sun397", "")
+_FORMS = (*(str(partition) for partition in range(1, 11)), COOP)
+
+
+class SunReader:
+    """The reader of `sun397`."""
+
+    info = DatasetInfo(
+        name="sun397",
+        title="SUN397",
+        splits=("train", "test", "all"),
+        default_split="test",
+        counts={"train": 19_850, "test": 19_850, "all": 108_754},
+        classes=397,
+        licence="images are their owners'; research purposes, cite Xiao et al. 2010",
+        homepage="https://vision.princeton.edu/projects/2010/SUN/",
+        tree="[sun397/]SUN397/<letter>/<class>[/<subclass>]/sun_*.jpg\n"
+        "[sun397/]SUN397/ClassName.txt\n[sun397/][SUN397/][Partitions/]{Training,Testing}_{01..10}.txt",
+        argument="1..10|coop",
+        notes=f"1..10: the official partition, 1 if none is given; coop: the splits of {_JSON}\n"
+        "two files cannot be decoded: sun_bhenjvsvrtumjuri.jpg, sun_aophkoiosslinihb.jpg",
+    )
+
+    def variant(self, argument: str) -> DatasetInfo:
+        """Another partition, or CoOp's splits."""
+        coop = form_of(self.info, argument, _FORMS).label == COOP
+        return coop_info(self.info, _JSON) if coop else replace(self.info)
+
+    def locate(self, argument: str, root: Path | None) -> Path | None:
+        """The folder of the letters."""
+
+        def holds(folder: Path) -> bool:
+            known = any((place / _NAMES).is_file() for place in (folder, folder.parent))
+            return (folder / "a").is_dir() and (known or (folder / "a" / "abbey").is_dir())
+
+        return first_match(root, _FOLDERS, holds)
+
+    def every_split(self, argument: str, root: Path | None) -> tuple[str, ...]:
+        """The splits that together hold every image once."""
+        return ("all",)
+
+    def open(self, argument: str, root: Path | None, split: str | None) -> FileDataset:
+        """One split, in the order of its list; "all" by class, then by name."""
+        form = form_of(self.info, argument, _FORMS)
+        folder = self.locate(argument, root)
+        if folder is None:
+            raise absent(self.info, root)
+        chosen = split or self.info.default_split
+        if form.label == COOP:
+            return open_coop(form, _JSON, folder, chosen)
+        return _read_tree(form, folder, chosen)
+
+
+READER = SunReader()
+
+
+def _read_tree(form: Form, folder: Path, split: str) -> FileDataset:
+    names = _find(folder, _NAMES, "the SUN397 archive")
+    classes = [below(text.lstrip("/"), place) for place, text in lines(names)]  # a/abbey
+    check_unique(classes, str(names))
+    label_of = {name: label for label, name in enumerate(classes)}
+    if split == "all":
+        ids = [f"{name}/{file}" for name in classes for file in sorted(_files(folder / name))]
+    else:
+        ids = _listed(_find(folder, _LIST[split].format(int(form.label)), "Partitions.zip"), label_of)
+    if not ids:
+        raise DataUnavailableError(f"{form.spec}/{split} has no images", where=str(folder))
+    titles = tuple(name.partition("/")[2] or name for name in classes)
+    check_unique(titles, str(names))
+    return FileDataset(
+        name=form.name,
+        split=split,
+        spec=form.spec,
+        classes=titles,
+        ids=tuple(ids),
+        labels=np.array([label_of[image.rpartition("/")[0]] for image in ids], dtype=np.int64),
+        root=folder,
+        sizes=file_sizes(folder, ids),
+    )
+
+
+def _files(folder: Path) -> list[str]:
+    return [name for name in images_of(folder) if name.startswith("sun_")]
+
+
+def _listed(path: Path, label_of: dict[str, int]) -> list[str]:
+    """The images of a partition's list, as paths below the folder."""
+    ids = []
+    for place, text in lines(path):
+        image = below(text.lstrip("/"), place)
+        if image.rpartition("/")[0] not in label_of:
+            raise IntegrityError(f"{text!r} is in none of the classes of {_NAMES}", where=place)
+        ids.append(image)
+    check_unique(ids, str(path))
+    return ids
+
+
+def _find(folder: Path, name: str, source: str) -> Path:
+    """A list, in one of the places where people unpack it."""
+    places = [place for base in (folder, folder.parent) for place in (base, base / "Partitions")]
+    path = next((place / name for place in places if (place / name).is_file()), None)
+    if path is None:
+        raise DataUnavailableError(
+            f"sun397 lacks {name}",
+            where=str(folder),
+            why=f"it is neither there nor in Partitions/ nor one level above; found {listing(folder)}",
+            fix=f"it is in {source}, at {READER.info.homepage}",
+        )
+    return path

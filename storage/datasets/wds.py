@@ -1,0 +1,140 @@
+"""`wds:PATTERN`: WebDataset shards, plain tar files of images with their labels.
+
+    wds:/data/val-{000..009}.tar        wds:/data/val        wds:s3://bucket/val/*.tar
+
+Opening reads the headers of every shard once (all of a remote shard, in blocks) and keeps where each image lies; then a
+sample is one ranged read, in any order. Memory: about 150 bytes a sample. What a sample is: see `tar_index`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cvbench.errors import DataUnavailableError, UnknownNameError
+from cvbench.storage.datasets.base import DatasetInfo, check_unique, manifest_digest
+from cvbench.storage.datasets.sharded import classes_for, listed_classes, pattern_of, place_of, store_key
+from cvbench.storage.datasets.shards import Shards, find_shards
+from cvbench.storage.datasets.tar_index import Member, index_tar
+
+_READERS = 8  # shards that are indexed at a time from an object store
+
+
+@dataclass(frozen=True, eq=False)
+class TarDataset:
+    """A data set whose sample `i` is `sizes[i]` bytes at `offsets[i]` of the shard `shard_of[i]`."""
+
+    name: str
+    split: str
+    spec: str
+    classes: tuple[str, ...]
+    ids: tuple[str, ...]
+    labels: NDArray[np.int64]
+    shards: Shards
+    shard_of: NDArray[np.int32]
+    offsets: NDArray[np.int64]
+    sizes: NDArray[np.int64]
+    factors: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def read(self, index: int) -> bytes:
+        """The image's bytes; refused if the shard's size is not the one found when the data set was opened."""
+        return self.shards.read(int(self.shard_of[index]), int(self.offsets[index]), int(self.sizes[index]))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the images."""
+        return int(self.sizes.sum())
+
+    @cached_property
+    def digest(self) -> str:
+        """Hex sha256 over the manifest: ids, labels, where images lie, sizes of images and shards; not the contents."""
+        return manifest_digest(
+            name=self.name,
+            split=self.split,
+            classes=self.classes,
+            ids=self.ids,
+            arrays={
+                "label": self.labels,
+                "offset": self.offsets,
+                "size": self.sizes,
+                "shards": np.array([shard.size for shard in self.shards], dtype=np.int64),
+            },
+        )
+
+
+class WdsReader:
+    """The reader of `wds:PATTERN`."""
+
+    info = DatasetInfo(
+        name="wds",
+        title="WebDataset shards (wds:PATH)",
+        splits=(),
+        default_split="all",
+        counts={},
+        classes=None,
+        licence="yours",
+        homepage="your own shards",
+        tree="PATH: a folder of .tar files, a pattern such as val-{000..009}.tar, or a URL (s3://, gs://, az://)\n"
+        "in each <key>.{jpg,png,webp,...} and <key>.cls or <key>.json; beside them, if you like, classes.txt",
+        argument="PATH",
+    )
+
+    def locate(self, argument: str, root: Path | None) -> Path | None:
+        """The folder of local shards."""
+        return place_of(argument, root)
+
+    def every_split(self, argument: str, root: Path | None) -> tuple[str, ...]:
+        """The splits that together hold every image once."""
+        return ("all",)
+
+    def open(self, argument: str, root: Path | None, split: str | None) -> TarDataset:
+        """All shards of the pattern; ids are `<shard>/<key>`."""
+        pattern = pattern_of(self.info, argument, root)
+        if split not in (None, "all"):
+            raise UnknownNameError.among("split of wds", str(split), ("all",), fix="name the split in the pattern")
+        shards = find_shards(pattern, (".tar",))
+        remote = any(shard.remote for shard in shards)
+        with ThreadPoolExecutor(_READERS if remote else 1) as pool:
+            indices = list(pool.map(lambda i: _index(shards, i), range(len(shards))))
+        return _assemble(pattern, shards, indices)
+
+
+READER = WdsReader()
+
+
+def _index(shards: Shards, number: int) -> list[Member]:
+    with shards.open(number) as handle:
+        return index_tar(handle, shards[number].where)
+
+
+def _assemble(pattern: str, shards: Shards, indices: list[list[Member]]) -> TarDataset:
+    members = [member for index in indices for member in index]
+    if not members:
+        raise DataUnavailableError(
+            "the shards hold no image", where=pattern, fix="images are found by their extension: <key>.jpg"
+        )
+    ids = tuple(f"{name}/{m.key}" for name, index in zip(shards.names(), indices, strict=True) for m in index)
+    check_unique(ids, pattern)
+    labels = np.array([member.label for member in members], dtype=np.int64)
+    return TarDataset(
+        name=store_key("wds", pattern),
+        split="all",
+        spec=f"wds:{pattern}",
+        classes=classes_for(listed_classes(shards), int(labels.max()), pattern),
+        ids=ids,
+        labels=labels,
+        shards=shards,
+        shard_of=np.repeat(np.arange(len(shards), dtype=np.int32), [len(index) for index in indices]),
+        offsets=np.array([member.offset for member in members], dtype=np.int64),
+        sizes=np.array([member.size for member in members], dtype=np.int64),
+    )

@@ -1,0 +1,104 @@
+"""`cvbench analyze similarity` and `cvbench analyze maps` as a user types them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from cvbench.cli.app import app
+from cvbench.errors import CvbenchError
+from tests.jobs.images import write_folder
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(app, arguments)
+
+
+def analyze(name: str, store: Path, *arguments: str) -> Result:
+    return run("analyze", name, "--store", str(store), "--address", "none", "--resamples", "50", *arguments)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Maps of 16 images through both small backbones."""
+    folder = tmp_path_factory.mktemp("cli-similarity")
+    pets = write_folder(folder / "pets", 16)
+    common = ("extract", "--dataset", f"folder:{pets}", "--store", str(folder / "store.zarr"), "--address", "none")
+    sizes = ("--weights", "random", "--image-size", "64", "--batch-size", "8", "--unit", "8", "--view", "maps")
+    result = run(*common, *sizes, "--backbone", "test_vit", "--backbone", "test_convnext")
+    assert result.exit_code == 0, result.output
+    return folder / "store.zarr"
+
+
+class TestSimilarity:
+    def test_json(self, store: Path) -> None:
+        result = analyze("similarity", store, "--format", "json", "--image", "class-0/004.png")
+        assert result.exit_code == 0, result.output
+        found = json.loads(result.stdout)
+        assert found["schema_version"] == 1
+        assert (found["dataset"], found["samples"], found["common_grid"]) == ("folder-pets", 16, [2, 2])
+        vit = [layer for layer in found["layers"] if layer["backbone"].startswith("test_vit")]
+        assert (vit[0]["grid"], vit[0]["stride"]) == ([4, 4], 16)
+        assert len(found["differences"]) == 8
+        assert [path.split("/")[3] for path in found["stored"]] == ["similarity", "similarity-images"]
+
+    def test_csv_table_and_figures(self, store: Path, tmp_path: Path) -> None:
+        result = analyze("similarity", store, "--format", "csv", "--taps", "blocks.1")
+        rows = list(csv.DictReader(io.StringIO(result.stdout)))
+        assert {"mean", "mean_absolute", "contrast", "length", "length_pixels", "profile"} <= {
+            row["quantity"] for row in rows
+        }
+        chosen = ("--taps", "blocks.5", "--taps", "stages.3.*", "--image", "class-0/004.png")
+        result = analyze("similarity", store, "--out", str(tmp_path), *chosen)
+        assert result.exit_code == 0, result.output
+        assert "16 images" in result.stdout
+        assert "last layers on 2x2: contrast" in result.stdout
+        assert "with fewer than 30 the intervals are too narrow" in result.stdout
+        names = sorted(path.name for path in tmp_path.iterdir())
+        both = ("similarity-folder-pets-all", "similarity-folder-pets-all-images")
+        assert names == sorted(f"{name}.{suffix}" for name in both for suffix in ("csv", "png", "svg"))
+
+
+class TestMaps:
+    def test_json(self, store: Path) -> None:
+        result = analyze("maps", store, "--format", "json", "--image", "class-0/004.png", "--measure", "abs")
+        assert result.exit_code == 0, result.output
+        found = json.loads(result.stdout)
+        assert (found["images"], found["measure"]) == (["class-0/004.png"], "abs")
+        assert [measure["name"] for measure in found["layers"][0]["measures"]] == ["outlier_rate"]
+        assert any("no boxes" in note for note in found["notes"])
+
+    def test_csv_table_and_figure(self, store: Path, tmp_path: Path) -> None:
+        rows = list(csv.DictReader(io.StringIO(analyze("maps", store, "--format", "csv").stdout)))
+        assert {row["quantity"] for row in rows} == {"outlier_rate"}
+        source = ("--source", f"folder:{store.parent / 'pets'}", "--taps", "blocks.5")
+        result = analyze("maps", store, "--out", str(tmp_path), *source)
+        assert result.exit_code == 0, result.output
+        assert "outlier rate" in result.stdout.splitlines()[0]
+        assert "drawn: class-" in result.stdout
+        assert "without the images" not in result.stdout
+        names = sorted(path.name for path in tmp_path.iterdir())
+        assert names == [f"maps-folder-pets-all.{suffix}" for suffix in ("csv", "png", "svg")]
+
+
+@pytest.mark.parametrize("name", ["similarity", "maps"])
+@pytest.mark.parametrize(
+    ("changed", "code", "said"),
+    [
+        (("--format", "xml"), 2, "json"),
+        (("--backbone", "resnet18"), 2, "the store holds test_"),
+        (("--dataset", "folder-pet"), 2, "did you mean: folder-pets"),
+        (("--taps", "stem"), 2, "unknown tap 'stem'"),
+        (("--image", "class-0/04.png"), 2, "did you mean: class-0/0"),
+    ],
+)
+def test_bad_input(store: Path, name: str, changed: tuple[str, ...], code: int, said: str) -> None:
+    result = analyze(name, store, *changed)
+    assert isinstance(result.exception, CvbenchError)
+    assert result.exception.exit_code == code
+    assert said in str(result.exception)

@@ -1,0 +1,77 @@
+"""`cvbench analyze tsne` as a user types it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from cvbench.cli.app import app
+from cvbench.errors import CvbenchError
+from tests.jobs.images import write_folder
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(app, arguments)
+
+
+def analyze(store: str, *arguments: str) -> Result:
+    quick = ("--perplexity", "4", "--iterations", "250", "--repeats", "2", "--resamples", "50", "--backend", "sklearn")
+    return run("analyze", "tsne", "--store", store, *quick, *arguments)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """24 images of 2 classes through both small backbones."""
+    folder = tmp_path_factory.mktemp("cli-tsne")
+    write_folder(folder / "pets", 24, 2)
+    result = run(
+        *("extract", "--dataset", f"folder:{folder / 'pets'}", "--store", str(folder / "s.zarr"), "--view", "head"),
+        *("--backbone", "test_vit", "--backbone", "test_convnext", "--weights", "random", "--address", "none"),
+        *("--image-size", "64", "--batch-size", "8", "--unit", "8"),
+    )
+    assert result.exit_code == 0, result.output
+    return str(folder / "s.zarr")
+
+
+def test_table_csv_json_and_figure(store: str, tmp_path: Path) -> None:
+    result = analyze(store, "--out", str(tmp_path / "figures"))
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    assert lines[0].split()[:4] == ["backbone", "tap", "measure", "value"]
+    assert "sklearn" in result.stdout
+    assert "perplexity 4, 250 iterations, 2 runs" in result.stdout
+    assert "carry no claim by themselves" in result.stdout
+    names = sorted(path.name for path in (tmp_path / "figures").iterdir())
+    assert names == [f"tsne-folder-pets-all.{suffix}" for suffix in ("csv", "png", "svg")]
+    report = json.loads(analyze(store, "--format", "json").stdout)
+    assert (report["schema_version"], report["dataset"], report["backend"]) == (1, "folder-pets", "sklearn")
+    assert [len(layer["kl"]) for layer in report["layers"]] == [2, 2]
+    rows = list(csv.DictReader(io.StringIO(analyze(store, "--format", "csv").stdout)))
+    measures = {m["measure"]: m for m in report["layers"][0]["measures"]}
+    assert float(rows[0]["value"]) == measures[rows[0]["measure"]]["value"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "code", "said"),
+    [
+        (("--perplexity", "30"), 2, "--perplexity 6 or less"),
+        (("--backend", "umap"), 2, "--backend auto, sklearn"),
+        (("--backend", "cuml"), 6, "cvbench[tsne]"),
+        (("--preprocess", "whiten"), 2, "--preprocess standardise"),
+        (("--sample", "3"), 2, "--sample 4 or more"),
+        (("--view", "pooled"), 2, "--view pooled adds it"),
+        (("--format", "xml"), 2, "json"),
+        (("--iterations", "20"), 2, "250"),
+    ],
+)
+def test_bad_input(store: str, changed: tuple[str, ...], code: int, said: str) -> None:
+    result = analyze(store, *changed)
+    assert isinstance(result.exception, CvbenchError)
+    assert result.exception.exit_code == code
+    assert said in str(result.exception)
+    assert result.stdout == ""

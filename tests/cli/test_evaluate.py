@@ -1,0 +1,131 @@
+"""`cvbench eval ...` as a user types it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner, Result
+
+from cvbench.cli.app import app
+from cvbench.errors import CvbenchError
+from tests.jobs.logits_store import noisy_logits, write_logits
+from tests.jobs.test_evaluation import BIRDS, LABELS, LOGITS, imagenet_store
+
+COLUMNS = ["run", "dataset", "split", "backbone", "metric", "factor", "value", "low", "high", "n", "n_failed"]
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(app, arguments)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("cli")
+    write_logits(folder / "s.zarr", LOGITS, LABELS, BIRDS, bad=(3,))
+    guess = {"good": noisy_logits(LABELS, 7, 0.0)}
+    return write_logits(folder / "s.zarr", guess, LABELS, BIRDS, dataset="noise", units=3)
+
+
+BOTH = ("--dataset", "birds", "--resamples", "100")
+
+
+def test_accuracy_in_three_forms(store: str, tmp_path: Path) -> None:
+    table = run("eval", "accuracy", "--store", store, *BOTH, "--out", str(tmp_path / "fig"))
+    assert table.exit_code == 0, table.output
+    assert table.stdout.splitlines()[0].split() == [*COLUMNS[1:-1], "failed"]
+    assert "verdict: birds: good beats fair: +" in table.stdout
+    assert "Wilson score, 95 %" in table.stdout
+    names = {path.name for path in (tmp_path / "fig").iterdir()}
+    assert names == {f"accuracy-birds-all.{suffix}" for suffix in ("svg", "png", "csv")}
+    report = json.loads(run("eval", "accuracy", "--store", store, *BOTH, "--format", "json").stdout)
+    assert list(report["rows"][0]) == COLUMNS
+    assert report["verdicts"][0].startswith("birds: good beats fair")
+    assert report["protocols"][0]["protocol"]["good"] == "all 7 outputs; output i is class i"
+    text = run("eval", "accuracy", "--store", store, *BOTH, "--format", "csv").stdout
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert [row["metric"] for row in rows] == [row["metric"] for row in report["rows"]]
+    assert rows[0]["run"] == report["stored"][0]
+    assert (rows[0]["n"], rows[0]["n_failed"]) == ("69", "1")
+
+
+def test_calibration_and_robustness(store: str, tmp_path: Path) -> None:
+    found = run("eval", "calibration", "--store", store, *BOTH, "--bins", "5", "--format", "json")
+    assert found.exit_code == 0, found.output
+    report = json.loads(found.stdout)
+    assert report["protocols"][0]["binning"].startswith("5 bins of equal width")
+    assert sum(row["metric"] == "bin accuracy" for row in report["rows"]) == 10
+    url, _ = imagenet_store(tmp_path)
+    table = run("eval", "robustness", "--store", url, "--partial", "--resamples", "50")
+    assert table.exit_code == 0, table.output
+    assert "top1 less clean" in table.stdout
+    assert "toy" not in table.stdout
+    assert "toy" in run("eval", "robustness", "--store", url, "--partial", "--resamples", "50", "--long").stdout
+
+
+def test_the_command_in_the_result_makes_it_again(store: str) -> None:
+    from cvbench.jobs.analyze import stored_result
+    from cvbench.jobs.evaluation.accuracy import SECTION
+    from cvbench.storage.features import FeatureStore
+    from cvbench.storage.results import list_results
+
+    done = run("eval", "accuracy", "--store", store, *BOTH, "--per-class", "--format", "json")
+    path = json.loads(done.stdout)["stored"][0]
+    opened = FeatureStore.open(store)
+    (key,) = [key for key in list_results(opened) if key.path == path]
+    words = SECTION.options(stored_result(opened, key))
+    again = run(*words, "--store", store, "--format", "json")
+    assert json.loads(again.stdout)["stored"] == [path]
+
+
+def test_predictions_are_imported_and_scored(store: str, tmp_path: Path) -> None:
+    lines = [f"image-{i:05d}.png,{name}" for i, name in enumerate(np.array(BIRDS)[LABELS])]
+    (tmp_path / "p.csv").write_text("file_name,predicted_class\n" + "\n".join(lines) + "\n")
+    words = ("--dataset", "birds", "--store", store, "--backbone", "oracle")
+    done = run("eval", "import", str(tmp_path / "p.csv"), *words)
+    assert done.exit_code == 0, done.output
+    assert "birds/all/oracle: 70 of 70 samples, class" in done.stdout
+    assert "only the winner is known" in done.stdout
+    report = json.loads(run("eval", "accuracy", *words, "--format", "json").stdout)
+    top = {row["metric"]: row["value"] for row in report["rows"]}
+    assert (top["top1"], top["top5"]) == (1.0, None)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("accuracy", "--dataset", "noise"), 5, "48 of the 70 samples"),
+        (("accuracy", "--dataset", "noise", "--partial"), 2, "near chance"),
+        (("accuracy", "--dataset", "birds", "--format", "xml"), 2, "json"),
+        (("accuracy",), 2, "--dataset"),
+        (("calibration", "--dataset", "birds", "--bins", "0"), 2, "bins"),
+        (("robustness",), 2, "no shifted data set"),
+        (("imagenet-x", "--annotations", "nowhere"), 3, "annotations of ImageNet-X"),
+        (("imagenet-x", "--annotations", "nowhere", "--factors", "all"), 2, "top, multi"),
+        (("pug", "--labels", "nowhere"), 3, "annotations of PUG"),
+        (("shape-bias",), 2, "cue-conflict"),
+        (("import", "nowhere.csv", "--dataset", "birds", "--backbone", "x"), 3, "cannot be read"),
+        (("import", "x.csv", "--dataset", "birds", "--backbone", "x", "--values", "odds"), 2, "--values"),
+    ],
+)
+def test_bad_input_has_a_message_and_an_exit_code(store: str, words: tuple[str, ...], code: int, said: str) -> None:
+    result = run("eval", *words, "--store", store)
+    if isinstance(result.exception, CvbenchError):
+        assert result.exception.exit_code == code
+        assert said in str(result.exception)
+    else:
+        assert result.exit_code == code, result.output
+        assert said in result.output
+    assert result.stdout == ""
+
+
+def test_chance_can_be_reported(store: str) -> None:
+    words = ("--dataset", "noise", "--partial", "--allow-chance")
+    result = run("eval", "accuracy", "--store", store, *words, "--resamples", "50")
+    assert result.exit_code == 0, result.output
+    assert "note: partial: 48 of the 70 samples" in result.stdout
+    assert "is near chance" in result.stdout

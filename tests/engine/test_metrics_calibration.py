@@ -1,0 +1,114 @@
+"""Calibration against a loop over bins in float64, and the temperature against SciPy's minimiser."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
+
+from cvbench.engine.metrics.calibration import HOTTEST, calibration, fit_temperature
+from cvbench.engine.metrics.intervals import Options
+from cvbench.engine.metrics.scores import Scores, score_block
+
+FAST = Options(resamples=200)
+
+
+def scores_of(confidence: NDArray[np.float64], correct: NDArray[np.bool_]) -> Scores:
+    """Scores with these confidences; what calibration does not read of them is made up."""
+    n = len(confidence)
+    rank = np.where(correct, 0, 1).astype(np.int64)
+    nothing = np.full(n, 0.5)
+    return Scores(np.zeros(n, np.int64), rank, confidence, nothing, nothing, nothing)
+
+
+def reference_ece(confidence: list[float], correct: list[bool], bins: int) -> float:
+    """The definition: bin i holds lower < confidence <= upper."""
+    edges = np.linspace(0, 1, bins + 1).tolist()
+    total = 0.0
+    for lower, upper in itertools.pairwise(edges):
+        inside = [i for i, c in enumerate(confidence) if lower < c <= upper]
+        if inside:
+            gap = math.fsum(confidence[i] for i in inside) / len(inside) - sum(correct[i] for i in inside) / len(inside)
+            total += len(inside) / len(confidence) * abs(gap)
+    return total
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.floats(0.001, 1.0), st.booleans()), min_size=1, max_size=60), st.integers(1, 20))
+def test_ece_is_the_loop_over_bins(pairs: list[tuple[float, bool]], bins: int) -> None:
+    confidence, correct = np.array([c for c, _ in pairs]), np.array([hit for _, hit in pairs])
+    found = calibration(scores_of(confidence, correct), Options(resamples=20), bins)
+    assert found.ece.value == pytest.approx(reference_ece(confidence.tolist(), correct.tolist(), bins), abs=1e-12)
+    assert found.overconfidence.value == pytest.approx(confidence.mean() - correct.mean(), abs=1e-12)
+    assert sum(one.n for one in found.bins) == len(pairs)
+    assert abs(found.overconfidence.value) <= found.ece.value + 1e-12
+
+
+def test_an_edge_belongs_to_the_bin_that_it_closes() -> None:
+    edges = np.linspace(0, 1, 16)[1:]
+    found = calibration(scores_of(edges, np.ones(15, bool)), FAST)
+    assert [one.n for one in found.bins] == [1] * 15
+
+
+def test_a_bin_by_hand() -> None:
+    confidence = np.array([0.95, 0.97, 0.99, 0.35])
+    found = calibration(scores_of(confidence, np.array([True, True, False, False])), FAST)
+    last, fifth = found.bins[14], found.bins[5]
+    assert (last.n, fifth.n) == (3, 1)
+    assert [last.accuracy.value, last.confidence] == pytest.approx([2 / 3, 0.97])
+    assert [fifth.lower, fifth.upper] == pytest.approx([5 / 15, 6 / 15])
+    assert found.ece.value == pytest.approx(0.75 * (0.97 - 2 / 3) + 0.25 * 0.35)
+    assert math.isnan(found.bins[0].confidence)
+    assert found.accuracy.value == 0.5
+
+
+def test_a_calibrated_model_has_a_small_error_and_its_interval_says_so() -> None:
+    rng = np.random.default_rng(0)
+    confidence = rng.uniform(0.3, 1, 20_000)
+    found = calibration(scores_of(confidence, rng.random(20_000) < confidence), FAST)
+    assert found.ece.value < 0.015
+    assert found.overconfidence.low <= 0 <= found.overconfidence.high
+    assert found.ece.high < 0.03
+
+
+def test_a_class_without_a_column_has_no_likelihood() -> None:
+    scores = score_block(np.array([[1.0, 0.0], [0.0, 2.0]]), np.array([0, -1]))
+    found = calibration(scores, FAST)
+    assert math.isnan(found.nll.value)
+    assert math.isnan(found.brier.value)
+    assert found.accuracy.value == 0.5
+
+
+@pytest.mark.parametrize("scale", [0.3, 1.0, 4.0])
+def test_the_temperature_is_the_minimum_of_the_nll(scale: float) -> None:
+    rng = np.random.default_rng(3)
+    logits = rng.normal(size=(600, 7))
+    labels = np.array([rng.choice(7, p=np.exp(row)) for row in log_softmax(logits, axis=1)])
+    z = (scale * logits).astype(np.float32)
+
+    def nll(t: float) -> float:
+        return float(-log_softmax(z.astype(np.float64) / t, axis=1)[np.arange(600), labels].mean())
+
+    peer = minimize_scalar(nll, bounds=(0.02, 50), method="bounded", options={"xatol": 1e-9})
+    found = fit_temperature(lambda: ((z[i : i + 128], labels[i : i + 128]) for i in range(0, 600, 128)))
+    assert found.value == pytest.approx(peer.x, rel=1e-4)  # float32 weights: the slope's zero moves by about 1e-6
+    assert found.value == pytest.approx(scale, rel=0.2)
+    assert not found.bounded
+    assert found.steps < 12
+
+
+def test_a_temperature_without_a_minimum_says_so() -> None:
+    z = np.eye(3, dtype=np.float32)[[0, 1, 2]]
+    right = fit_temperature(lambda: [(z, np.array([0, 1, 2]))])
+    assert right.bounded, "all are right: the colder the better"
+    assert right.value < 0.1
+    wrong = fit_temperature(lambda: [(z, np.array([1, 2, 0]))])
+    assert wrong.bounded
+    assert wrong.value == pytest.approx(HOTTEST, rel=1e-3)

@@ -1,0 +1,56 @@
+"""Stores of results made by hand: what a report is of, without backbones or images."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import xarray
+
+from cvbench.engine.analyses.base import Layer, Result
+from cvbench.engine.analyses.cka_result import cka_result
+from cvbench.engine.analyses.silhouette_result import Scored, silhouette_result
+from cvbench.storage.features import FeatureStore
+from cvbench.storage.results import ResultKey, save_result
+
+HOSTILE = "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
+
+
+def small_cka(backbones: dict[str, int], batches: int = 6) -> Result:
+    """CKA of `backbones`, name -> number of layers."""
+    layers = [Layer(name, f"blocks.{i}") for name, count in backbones.items() for i in range(count)]
+    factors = np.cumsum(np.random.default_rng(3).normal(size=(batches, len(layers), 4)), axis=1)
+    attrs = {"estimator": "minibatch", "batch_size": 32, "samples": 32 * batches, "dropped": 5}
+    hsic = factors @ factors.transpose(0, 2, 1)
+    return cka_result(layers, hsic, {**attrs, "resamples": 50, "confidence": 0.95, "seed": 0})
+
+
+def small_silhouette(backbones: dict[str, int], classes: tuple[str, ...], shift: float = 0.0) -> Result:
+    """The silhouette of 60 samples by two metrics."""
+    layers = [Layer(name, f"blocks.{i}") for name, count in backbones.items() for i in range(count)]
+    rng = np.random.default_rng(5)
+    labels = np.arange(60) % len(classes)
+    s = np.clip(rng.normal(shift, 0.3, size=(len(layers), 2, 60)), -1, 1)
+    scored = Scored(s, np.arange(60), labels, labels, dict(enumerate(classes)))
+    options: dict[str, Any] = {
+        "metrics": ["euclidean", "cosine"],
+        "space": "standardised",
+        "space_label": "features standardised",
+    }
+    return silhouette_result(
+        layers, scored, {**options, "sample": None, "resamples": 50, "confidence": 0.95, "seed": 0}
+    )
+
+
+def foreign(text: str) -> Result:
+    """A result of an analysis that nobody knows."""
+    data: dict[str, Any] = {"amount": (("thing",), np.array([1.5, np.nan])), "of": (("thing",), np.array([3, 4]))}
+    return Result("unheard-of", {"thing": ["a", "b"]}, data, {"meaning": text, "notes": [text]})
+
+
+def put(store: FeatureStore, result: Result, digest: str, dataset: str = "birds", **attrs: Any) -> str:
+    """Keep a result; the path of its group."""
+    key = ResultKey(dataset, "test", result.name, digest)
+    kept = {"dataset": dataset, "split": "test", "view": "pooled", **result.attrs, **attrs}
+    save_result(store, key, xarray.Dataset(dict(result.data), coords=result.coords, attrs=kept))
+    return key.path

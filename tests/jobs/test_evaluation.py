@@ -1,0 +1,260 @@
+"""Benchmarks from stored logits: what counts, what is refused, and what is kept."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cvbench.engine.analyses.base import Result
+from cvbench.engine.metrics.intervals import Options
+from cvbench.errors import EvaluationSuspectError, IncompleteError, IntegrityError, UnknownNameError, UsageError
+from cvbench.jobs.analyze import Selection, stored_result
+from cvbench.jobs.evaluation.accuracy import SECTION as ACCURACY
+from cvbench.jobs.evaluation.accuracy import AccuracyOptions, accuracy
+from cvbench.jobs.evaluation.calibration import CalibrationOptions, calibrate
+from cvbench.jobs.evaluation.labels import label_space
+from cvbench.jobs.evaluation.robustness import robustness
+from cvbench.jobs.evaluation.samples import EvalOptions
+from cvbench.jobs.evaluation.table import tidy_rows
+from cvbench.jobs.section import TidyRow
+from cvbench.storage.datasets.imagenet_classes import imagenet_columns, imagenet_r_wnids, imagenet_wnids
+from cvbench.storage.features import FeatureStore
+from cvbench.storage.results import list_results
+from cvbench.storage.synsets import classifier_synsets
+from tests.jobs.logits_store import noisy_logits, write_logits
+
+SHARED = EvalOptions(Options(resamples=100))
+PART = replace(SHARED, partial=True)
+FAST = AccuracyOptions(SHARED)
+BIRDS = ("wren", "crow", "duck", "swan", "gull", "kite", "tern")
+LABELS = np.arange(70) % 7
+LOGITS = {"good": noisy_logits(LABELS, 7, 3.0), "fair": noisy_logits(LABELS, 7, 1.5, seed=1)}
+
+
+def rows(result: Result, **wanted: str) -> list[TidyRow]:
+    """The rows whose fields are as given."""
+    return [row for row in tidy_rows(result) if all(getattr(row, k) == v for k, v in wanted.items())]
+
+
+def one(result: Result, **wanted: str) -> TidyRow:
+    (found,) = rows(result, **wanted)
+    return found
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """70 birds of 7 classes in two backbones, five of them unreadable."""
+    folder = tmp_path_factory.mktemp("evaluation")
+    write_logits(folder / "s.zarr", LOGITS, LABELS, BIRDS, bad=(0, 17, 18, 40, 69))
+    return folder / "s.zarr"
+
+
+@pytest.fixture
+def store(made: Path, tmp_path: Path) -> str:
+    return str(shutil.copytree(made, tmp_path / "s.zarr"))
+
+
+def test_it_counts_the_readable_samples(store: str) -> None:
+    (found,) = accuracy([Selection(store, backbones=("good", "fair"))], FAST)
+    readable = np.setdiff1d(np.arange(70), (0, 17, 18, 40, 69))
+    for name, logits in LOGITS.items():
+        right = logits.argmax(axis=1) == LABELS
+        row = one(found.result, backbone=name, metric="top1")
+        assert (row.value, row.n, row.n_failed) == (right[readable].mean(), 65, 5)
+        five = np.argsort(-logits, axis=1, kind="stable")[:, :5] == LABELS[:, None]
+        assert one(found.result, backbone=name, metric="top5").value == five.any(axis=1)[readable].mean()
+        mean = np.mean([right[readable][LABELS[readable] == k].mean() for k in range(7)])
+        assert one(found.result, backbone=name, metric="mean per class").value == pytest.approx(mean)
+    pair = one(found.result, backbone="good vs fair", metric="top1 difference")
+    assert pair.value is not None
+    assert pair.value > 0
+    assert found.result.attrs["verdicts"][0].startswith("birds: good beats fair: +")
+
+
+def test_the_result_is_kept_and_read_again(store: str) -> None:
+    (found,) = accuracy([Selection(store)], AccuracyOptions(SHARED, per_class=True))
+    assert accuracy([Selection(store)], AccuracyOptions(SHARED, per_class=True))[0].path == found.path
+    opened = FeatureStore.open(store)
+    (key,) = list_results(opened)
+    kept = stored_result(opened, key)
+    assert list(tidy_rows(kept)) == list(tidy_rows(found.result))
+    assert one(kept, backbone="good", metric="top1", factor="crow").run == found.path
+    headline = ACCURACY.headline
+    assert headline is not None
+    assert {row.metric for row in headline(kept)} >= {"top1", "top1 difference"}
+    words = ACCURACY.options(kept)
+    assert words[:3] == ["eval", "accuracy", "--dataset"]
+    assert "--per-class" in words
+    assert accuracy([Selection(store)], FAST)[0].path != found.path, "other options, another result"
+
+
+def test_a_part_of_a_data_set_is_not_its_number(tmp_path: Path) -> None:
+    store = write_logits(tmp_path / "s.zarr", LOGITS, LABELS, BIRDS, units=3)
+    with pytest.raises(IncompleteError) as caught:
+        accuracy([Selection(store)], FAST)
+    assert "48 of the 70 samples" in str(caught.value)
+    assert "--partial" in str(caught.value)
+    assert list_results(FeatureStore.open(store)) == []
+    (found,) = accuracy([Selection(store)], AccuracyOptions(replace(SHARED, partial=True)))
+    assert one(found.result, backbone="good", metric="top1").n == 48
+    assert any("partial: 48 of the 70" in note for note in found.result.attrs["notes"])
+
+
+def test_another_order_of_the_classes_is_explained(tmp_path: Path) -> None:
+    wrong = np.roll(np.arange(7), 1)
+    store = write_logits(tmp_path / "s.zarr", {"vit": LOGITS["good"][:, wrong]}, LABELS, BIRDS)
+    with pytest.raises(EvaluationSuspectError) as caught:
+        accuracy([Selection(store)], FAST)
+    assert caught.value.exit_code == 2
+    assert "in another order than the classifier's outputs" in str(caught.value)
+    assert "renaming would make" in str(caught.value)
+    assert list_results(FeatureStore.open(store)) == [], "explained, not reported"
+
+
+def test_random_weights_are_explained_and_can_be_allowed(tmp_path: Path) -> None:
+    same = np.zeros((70, 7), np.float32)
+    same[:, 3] = 1
+    guess = noisy_logits(LABELS, 7, 0.0, seed=3)
+    for logits, said in ((same, "100 % of all samples get the same class"), (guess, "not told apart")):
+        store = write_logits(tmp_path / f"{said[:3]}.zarr", {"vit": logits}, LABELS, BIRDS)
+        with pytest.raises(EvaluationSuspectError) as caught:
+            accuracy([Selection(store)], FAST)
+        assert said in str(caught.value)
+        assert "--allow-chance" in str(caught.value)
+        (found,) = accuracy([Selection(store)], AccuracyOptions(replace(SHARED, allow_chance=True)))
+        assert any("near chance" in note for note in found.result.attrs["notes"])
+
+
+def test_what_cannot_be_evaluated_is_named(store: str, tmp_path: Path) -> None:
+    other = write_logits(tmp_path / "o.zarr", {"vit": noisy_logits(LABELS, 1000, 9.0)}, LABELS, BIRDS)
+    none = write_logits(tmp_path / "n.zarr", {"vit": LOGITS["good"]}, np.full(70, -1), BIRDS)
+    infinite = LOGITS["good"].copy()
+    infinite[3, 2] = np.inf
+    broken = write_logits(tmp_path / "b.zarr", {"vit": infinite}, LABELS, BIRDS)
+    cases: list[tuple[Selection, type[Exception], str]] = [
+        (Selection(other), UsageError, "1,000 outputs, the data set 7 classes of its own"),
+        (Selection(none), UsageError, "has a label"),
+        (Selection(broken), IntegrityError, "logits of 1 readable samples are not finite"),
+        (Selection(store, "bird"), UnknownNameError, "the store holds birds"),
+    ]
+    for selection, error, said in cases:
+        with pytest.raises(error) as caught:
+            accuracy([selection], FAST)
+        assert said in str(caught.value)
+
+
+def test_real_labels_are_of_imagenet_only(store: str, tmp_path: Path) -> None:
+    (tmp_path / "imagenet_real_labels.json").write_text(str([[0]] * 50_000))
+    with pytest.raises(UsageError, match="validation images, not of birds/all"):
+        accuracy([Selection(store)], AccuracyOptions(SHARED, real=str(tmp_path)))
+
+
+def test_calibration_from_a_store(store: str) -> None:
+    (found,) = calibrate([Selection(store, backbones=("good",))], CalibrationOptions(SHARED))
+    readable = np.setdiff1d(np.arange(70), (0, 17, 18, 40, 69))
+    z = LOGITS["good"].astype(np.float64)
+    p = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
+    confidence, right = p.max(axis=1)[readable], (p.argmax(axis=1) == LABELS)[readable]
+    at = np.ceil(confidence * 15).astype(int)
+    ece = sum(abs((confidence - right)[at == k].sum()) for k in range(1, 16)) / 65
+    assert one(found.result, metric="ECE", factor="").value == pytest.approx(ece, abs=1e-6)
+    nll = -np.log(p[np.arange(70), LABELS])[readable].mean()
+    assert one(found.result, metric="NLL", factor="").value == pytest.approx(nll, rel=1e-6)
+    bins = rows(found.result, metric="bin accuracy")
+    assert (len(bins), sum(row.n for row in bins)) == (15, 65)
+    halves = [one(found.result, metric="NLL", factor=f"held-out half, T {how}") for how in ("= 1", "fitted")]
+    fitted = one(found.result, metric="temperature")
+    assert halves[0].n == halves[1].n == 65 - fitted.n
+    t = fitted.value
+    assert t is not None
+    odd = readable[readable % 2 == 1]
+    cooled = np.exp(z / t) / np.exp(z / t).sum(axis=1, keepdims=True)
+    assert halves[1].value == pytest.approx(-np.log(cooled[odd, LABELS[odd]]).mean(), rel=1e-5)
+
+
+def imagenet_store(folder: Path) -> tuple[str, dict[str, Any]]:
+    """Clean images of all classes once, and 400 renditions."""
+    wnids, renditions = imagenet_wnids(), imagenet_r_wnids()
+    clean, shifted = np.arange(1000), np.arange(400) % 200
+    columns = imagenet_columns(renditions)
+    logits = {
+        "clean": noisy_logits(clean, 1000, 4.5),
+        "shifted": noisy_logits(columns[shifted], 1000, 3.0, seed=1),
+    }
+    place = folder / "in.zarr"
+    write_logits(place, {"vit": logits["clean"]}, clean, wnids, dataset="imagenet-val", split="val", unit=256)
+    kinds = np.array(["art", "toy"])[np.arange(400) % 2]
+    url = write_logits(
+        place,
+        {"vit": logits["shifted"]},
+        shifted,
+        renditions,
+        dataset="imagenet-r",
+        split="test",
+        unit=256,
+        factors={"rendition": kinds},
+    )
+    return url, logits | {"columns": columns, "kinds": kinds, "labels": shifted}
+
+
+def test_a_class_subset_is_scored_over_its_columns_on_both_sides(tmp_path: Path) -> None:
+    url, made = imagenet_store(tmp_path)
+    found = robustness(url, [], None, [], PART).result
+    right = made["shifted"][:, made["columns"]].argmax(axis=1) == made["labels"]
+    assert one(found, metric="top1", factor="", dataset="imagenet-r").value == right.mean()
+    assert one(found, metric="top1", factor="toy").value == right[made["kinds"] == "toy"].mean()
+    inside = made["clean"][np.ix_(made["columns"], made["columns"])].argmax(axis=1) == np.arange(200)
+    counterpart = one(found, metric="clean top1")
+    assert (counterpart.value, counterpart.n) == (inside.mean(), 200)
+    drop = one(found, metric="top1 less clean")
+    assert drop.value == pytest.approx(right.mean() - inside.mean())
+    assert one(found, metric="mean top1 over sets").value == right.mean()
+    assert found.attrs["protocol"] == {
+        "imagenet-r/test: vit": "200 of 1000 outputs, selected before argmax and softmax"
+    }
+    (whole,) = accuracy([Selection(url, "imagenet-r")], AccuracyOptions(PART, masked=False))
+    everything = made["shifted"].argmax(axis=1) == made["columns"][made["labels"]]
+    assert one(whole.result, metric="top1").value == everything.mean()
+
+
+def test_robustness_says_what_is_missing(store: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="logits of no shifted data set"):
+        robustness(store, [], None, [], SHARED)
+    url, _ = imagenet_store(tmp_path)
+    with pytest.raises(UsageError, match="800 classes of the shifted set are not in imagenet-r"):
+        robustness(url, ["imagenet-val"], "imagenet-r", [], PART)
+    alone = robustness(url, ["imagenet-r"], "imagenet-val", [], PART)
+    assert alone.path.startswith("results/imagenet-val/val/robustness/")
+
+
+def test_a_download_that_is_not_whole_is_no_benchmark(tmp_path: Path) -> None:
+    labels = np.arange(40) % 10
+    logits = {"vit": noisy_logits(labels, 10, 9.0)}
+    store = write_logits(tmp_path / "s.zarr", logits, labels, tuple("0123456789"), dataset="digits")
+    with pytest.raises(IncompleteError, match=r"digits/all has 40 images, published are 1,797"):
+        accuracy([Selection(store)], FAST)
+    (found,) = accuracy([Selection(store)], AccuracyOptions(PART))
+    assert found.result.attrs["notes"] == ["digits/all has 40 images, published are 1,797"]
+
+
+def test_a_large_head_is_read_by_wordnet_id() -> None:
+    synsets = classifier_synsets(21_841)
+    assert synsets is not None
+    space = label_space(imagenet_wnids(), 21_841, "here")
+    assert space.columns is not None
+    assert (space.width, int((space.targets < 0).sum())) == (999, 1), "teddy bear is missing"
+    assert "never right" in space.protocol
+    for label in (0, 500, 999):
+        assert synsets[space.columns[space.targets[label]]] == imagenet_wnids()[label]
+    assert space.labels(space.targets[[5, 900]]).tolist() == [5, 900]
+    few = label_space(imagenet_r_wnids(), 1000, "here")
+    assert few.columns is not None
+    assert few.columns.tolist() == imagenet_columns(imagenet_r_wnids()).tolist()
+    for classes, outputs in ((imagenet_wnids(), 10), (BIRDS, 1000), (("wren", "n01440764"), 1000)):
+        with pytest.raises(UsageError, match="outputs, the data set"):
+            label_space(classes, outputs, "here")

@@ -1,0 +1,366 @@
+"""ImageNet-X, PUG, shape bias and imported predictions from a store, against direct computations."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from cvbench.engine.metrics.intervals import Options
+from cvbench.errors import (
+    EvaluationSuspectError,
+    FingerprintMismatchError,
+    IncompleteError,
+    IntegrityError,
+    UnknownNameError,
+    UsageError,
+)
+from cvbench.jobs.analyze import Selection
+from cvbench.jobs.evaluation.accuracy import AccuracyOptions, accuracy
+from cvbench.jobs.evaluation.calibration import CalibrationOptions, calibrate
+from cvbench.jobs.evaluation.imagenet_x import ImageNetXOptions, imagenet_x
+from cvbench.jobs.evaluation.predictions import ImportOptions, import_predictions
+from cvbench.jobs.evaluation.pug import VARIES, PugOptions, pug
+from cvbench.jobs.evaluation.samples import EvalOptions
+from cvbench.jobs.evaluation.shape_bias import evaluate
+from cvbench.storage.annotations import IMAGENET_X_FACTORS, SHAPE_CATEGORIES, shape_indices
+from cvbench.storage.datasets.imagenet_classes import imagenet_wnids
+from cvbench.storage.predictions import write_predictions
+from tests.jobs.logits_store import noisy_logits, write_logits
+from tests.jobs.test_evaluation import BIRDS, LABELS, LOGITS, one, rows
+
+SHARED = EvalOptions(Options(resamples=100))
+N = 1500
+
+
+@pytest.fixture(scope="module")
+def annotated(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """1,500 validation images with ImageNet-X annotations, the first 50 of them prototypes."""
+    folder = tmp_path_factory.mktemp("imagenet-x")
+    rng = np.random.default_rng(0)
+    labels = np.arange(N) % 1000
+    names = [f"ILSVRC2012_val_{i + 1:08d}.JPEG" for i in range(N)]
+    flags = rng.random((N, 16)) < 0.2
+    flags[:, 3] = False  # no image has this factor
+    for which in ("top", "multi"):
+        lines = []
+        for name, label, row in zip(names, labels.tolist(), flags.tolist(), strict=True):
+            chosen = row if which == "multi" else [f and not any(row[:i]) for i, f in enumerate(row)]
+            named = dict(zip(IMAGENET_X_FACTORS, map(int, chosen), strict=True))
+            lines.append(json.dumps({"file_name": name, "class": label, **named, "justification": "", "one_word": ""}))
+        (folder / f"imagenet_x_val_{which}_factor.jsonl").write_text("\n".join(lines) + "\n")
+    (folder / "prototypical_paths.csv").write_text("file_name\n" + "".join(f"{name}\n" for name in names[:50]))
+    real = [[label] if i % 3 else [(label + 1) % 1000] for i, label in enumerate(labels.tolist())]
+    real[5] = []
+    (folder / "imagenet_real_labels.jsonl").write_text(json.dumps(real + [[]] * (50_000 - N)))
+    logits = noisy_logits(labels, 1000, 4.0)
+    wnids = imagenet_wnids()
+    ids = [f"{wnids[label]}/{name}" for label, name in zip(labels, names, strict=True)]
+    url = write_logits(
+        folder / "s.zarr", {"vit": logits}, labels, wnids, dataset="folder-val", split="val", ids=ids, unit=512
+    )
+    return {"url": url, "folder": folder, "labels": labels, "flags": flags, "logits": logits, "names": names}
+
+
+def options_of(made: dict[str, Any], **changes: Any) -> ImageNetXOptions:
+    return ImageNetXOptions(str(made["folder"]), **{"shared": SHARED, **changes})
+
+
+@pytest.mark.parametrize(("which", "overall"), [("multi", "annotated"), ("top", "annotated"), ("multi", "full_val")])
+def test_error_ratios_from_a_store(annotated: dict[str, Any], which: str, overall: str) -> None:
+    options = options_of(annotated, which=which, overall=overall)
+    result = imagenet_x(Selection(annotated["url"], "folder-val"), options).result
+    right = (annotated["logits"].argmax(axis=1) == annotated["labels"]).tolist()
+    kept = range(50, N)
+    average = np.mean([right[i] for i in (kept if overall == "annotated" else range(N))])
+    for factor, name in enumerate(IMAGENET_X_FACTORS):
+        flags = annotated["flags"]
+        first = [i for i in kept if flags[i, factor] and (which == "multi" or not flags[i, :factor].any())]
+        row = one(result, metric="error ratio", factor=name)
+        if not first:
+            assert (row.value, row.low, row.n) == (None, None, 0)
+            continue
+        hits = sum(right[i] for i in first) / len(first)
+        assert row.value == pytest.approx((1 - hits) / (1 - average))
+        assert row.n == len(first)
+    assert one(result, metric="accuracy overall").value == pytest.approx(average)
+    assert (result.attrs["annotated"], result.attrs["prototypes_left_out"]) == (1450, 50)
+
+
+def test_other_errors_of_imagenet_x(annotated: dict[str, Any]) -> None:
+    result = imagenet_x(Selection(annotated["url"], "folder-val"), options_of(annotated, error="real_class")).result
+    predicted, labels = annotated["logits"].argmax(axis=1), annotated["labels"]
+    hits = [predicted[i] == (labels[i] if i % 3 else (labels[i] + 1) % 1000) for i in range(50, N)]
+    row = one(result, metric="accuracy overall")
+    assert row.value == pytest.approx(np.mean(hits))
+    with pytest.raises(UnknownNameError, match="--error"):
+        options_of(annotated, error="real-class")
+
+
+def test_predictions_go_out_and_come_in_again(annotated: dict[str, Any], tmp_path: Path) -> None:
+    first = imagenet_x(Selection(annotated["url"], "folder-val"), options_of(annotated, export=str(tmp_path))).result
+    with open(tmp_path / "vit.csv", newline="") as handle:
+        lines = list(csv.DictReader(handle))
+    assert [line["file_name"] for line in lines] == annotated["names"]
+    assert [int(line["predicted_class"]) for line in lines] == annotated["logits"].argmax(axis=1).tolist()
+    done = import_predictions(ImportOptions(str(tmp_path / "vit.csv"), "folder-val", "published", annotated["url"]))
+    assert (done.samples, done.missing, done.extra, done.kind) == (N, 0, 0, "class and probability")
+    again = imagenet_x(
+        Selection(annotated["url"], "folder-val", backbones=("published",)), options_of(annotated)
+    ).result
+    for mine, theirs in zip(rows(first), rows(again), strict=True):
+        assert (mine.value, mine.low, mine.high, mine.n) == (theirs.value, theirs.low, theirs.high, theirs.n)
+
+
+def test_other_annotations_are_another_result(annotated: dict[str, Any], tmp_path: Path) -> None:
+    shutil.copytree(annotated["folder"], tmp_path / "x", ignore=shutil.ignore_patterns("s.zarr"))
+    selection = Selection(annotated["url"], "folder-val", backbones=("vit",))
+    first = imagenet_x(selection, options_of(annotated))
+    moved = replace(options_of(annotated), annotations=str(tmp_path / "x"))
+    assert imagenet_x(selection, moved).path == first.path, "the same annotations at another place"
+    (tmp_path / "x" / "prototypical_paths.csv").write_text(f"file_name\n{annotated['names'][0]}\n")
+    assert imagenet_x(selection, moved).path != first.path
+
+
+def test_only_what_is_annotated_is_scored(annotated: dict[str, Any], tmp_path: Path) -> None:
+    wnids, labels = imagenet_wnids(), np.arange(300)
+    logits = {"vit": noisy_logits(labels, 1000, 4.0)}
+    kind: dict[str, Any] = {"dataset": "folder-val", "split": "val", "unit": 304}
+    other = write_logits(tmp_path / "a.zarr", logits, labels, wnids, **kind)
+    with pytest.raises(UsageError, match="none of the images of folder-val/val is annotated"):
+        imagenet_x(Selection(other, "folder-val"), options_of(annotated))
+    names = [f"ILSVRC2012_val_{i + 1:08d}.JPEG" for i in range(300)]
+    few = write_logits(tmp_path / "b.zarr", logits, labels, wnids, ids=names, **kind)
+    with pytest.raises(IncompleteError, match="1,200 of the 1,450 annotated images have no logits"):
+        imagenet_x(Selection(few, "folder-val"), options_of(annotated))
+    found = imagenet_x(Selection(few, "folder-val"), options_of(annotated, shared=replace(SHARED, partial=True))).result
+    row = one(found, metric="accuracy overall")
+    assert (row.n, row.n_failed) == (250, 1200)
+    moved = write_logits(tmp_path / "c.zarr", logits, labels[::-1], wnids, ids=names, **kind)
+    with pytest.raises(UsageError, match="have another class"):
+        imagenet_x(Selection(moved, "folder-val"), options_of(annotated, shared=replace(SHARED, partial=True)))
+
+
+@pytest.fixture(scope="module")
+def renders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Eight objects of four labels in three subsets; Shirt and Sweatshirt share an ImageNet class."""
+    folder = tmp_path_factory.mktemp("pug")
+    table = {"Bear": [294, 295], "Cat": [281, 282], "Shirt": [841], "Sweatshirt": [841]}
+    (folder / "class_to_imagenet_idx.json").write_text(json.dumps(table))
+    classes = sorted(table)
+    made = [
+        (thing, subset, value)
+        for thing in range(8)
+        for subset, values in (("Worlds", "abcd"), ("Camera_Yaw", (0.0, 90.0)), ("Object_Scale", (0.5, math.nan)))
+        for value in values
+    ]
+    labels = np.array([thing % 4 for thing, _, _ in made])
+    factors: dict[str, NDArray[Any]] = {
+        "subset": np.array([subset for _, subset, _ in made]),
+        "character_name": np.array([f"thing-{thing}" for thing, _, _ in made]),
+    }
+    for subset, column in VARIES.items():
+        if column in ("world_name", "character_texture", "scene_light"):
+            factors[column] = np.array([v if own == subset else "Default" for _, own, v in made])
+        else:
+            factors[column] = np.array([v if own == subset else math.nan for _, own, v in made], dtype=np.float64)
+    column_of = np.array([table[name][0] for name in classes])[labels]
+    logits = noisy_logits(column_of, 1000, 4.0)
+    url = write_logits(folder / "s.zarr", {"vit": logits}, labels, classes, dataset="pug-imagenet", factors=factors)
+    right = np.array([p in table[classes[k]] for p, k in zip(logits.argmax(axis=1), labels, strict=True)])
+    return {"url": url, "folder": folder, "right": right, "labels": labels, **factors}
+
+
+def test_pug_from_a_store(renders: dict[str, Any]) -> None:
+    result = pug(Selection(renders["url"]), PugOptions(str(renders["folder"]), shared=SHARED)).result
+    right, subset = renders["right"], renders["subset"]
+    for name in ("Worlds", "Camera_Yaw", "Object_Scale"):
+        row = one(result, metric="subset accuracy", factor=name)
+        assert row.value == pytest.approx(right[subset == name].mean())
+        assert row.n == (subset == name).sum()
+    assert one(result, metric="factor accuracy", factor="camera").value == right[subset == "Camera_Yaw"].mean()
+    assert one(result, metric="factor accuracy", factor="light").value is None
+    at_90 = (subset == "Camera_Yaw") & (renders["camera_yaw"] == 90)
+    assert one(result, metric="accuracy at a value", factor="Camera_Yaw=90").value == right[at_90].mean()
+    assert one(result, metric="accuracy at a value", factor="Object_Scale=default").n == 8
+    shirts = right & (renders["labels"] == 2)
+    reference = one(result, metric="subset accuracy, reference labels", factor="Worlds")
+    worlds = subset == "Worlds"
+    assert reference.value == pytest.approx((right & ~shirts)[worlds].mean()), "every Shirt counts as wrong"
+    assert one(result, metric="mean accuracy over subsets").value == pytest.approx(
+        np.mean([right[subset == name].mean() for name in ("Worlds", "Camera_Yaw", "Object_Scale")])
+    )
+
+
+def test_pug_needs_its_factors(renders: dict[str, Any], tmp_path: Path) -> None:
+    store = write_logits(tmp_path / "s.zarr", {"vit": noisy_logits(LABELS, 1000, 4.0)}, LABELS % 4, BIRDS[:4])
+    with pytest.raises(UnknownNameError, match="label of PUG"):
+        pug(Selection(store, "birds"), PugOptions(str(renders["folder"]), shared=SHARED))
+    logits = {"vit": noisy_logits(LABELS, 1000, 4.0)}
+    url = write_logits(tmp_path / "t.zarr", logits, LABELS % 2, ("Bear", "Cat"), dataset="pug-imagenet")
+    with pytest.raises(UsageError, match="has no factor 'subset'"):
+        pug(Selection(url), PugOptions(str(renders["folder"]), shared=SHARED))
+
+
+def cue_conflict(folder: Path, strength: float, width: int = 1000) -> tuple[str, Any, Any, Any]:
+    """Every pair of shape and texture, five times."""
+    shape, texture = np.repeat(np.arange(16), 80), np.tile(np.arange(16), 80)
+    logits = np.random.default_rng(0).standard_normal((1280, width)).astype(np.float32)
+    if width == 1000:
+        first = np.array([which[0] for which in shape_indices().values()])
+        for kind, more in ((shape, strength), (texture, strength * 0.9)):
+            logits[np.arange(1280), first[kind]] += np.float32(more)
+    names = np.array(SHAPE_CATEGORIES)
+    factors = {"shape": names[shape], "texture": names[texture]}
+    place: dict[str, Any] = {"dataset": "cue-conflict", "split": "test", "unit": 256}
+    url = write_logits(folder, {"vit": logits}, shape, SHAPE_CATEGORIES, factors=factors, **place)
+    return url, logits.astype(np.float64), shape, texture
+
+
+def test_shape_bias_from_a_store(tmp_path: Path) -> None:
+    url, logits, shape, texture = cue_conflict(tmp_path / "s.zarr", 6.0)
+    result = evaluate(Selection(url), SHARED).result
+    p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    decided = np.stack([p[:, list(which)].mean(axis=1) for which in shape_indices().values()], axis=1).argmax(axis=1)
+    conflict = shape != texture
+    by_shape, by_texture = (decided == shape) & conflict, (decided == texture) & conflict
+    row = one(result, metric="shape bias", factor="")
+    assert row.value == pytest.approx(by_shape.sum() / (by_shape.sum() + by_texture.sum()))
+    assert one(result, metric="decided by shape").n == 1200
+    bears = shape == 1
+    expected = (by_shape & bears).sum() / ((by_shape | by_texture) & bears).sum()
+    assert one(result, metric="shape bias", factor="bear").value == pytest.approx(expected)
+
+
+def test_shape_bias_needs_an_imagenet_classifier_that_sees_something(tmp_path: Path) -> None:
+    url, *_ = cue_conflict(tmp_path / "a.zarr", 0.0, width=16)
+    with pytest.raises(UsageError, match="the 1000 outputs of ImageNet-1k, the classifier has 16"):
+        evaluate(Selection(url), SHARED)
+    url, *_ = cue_conflict(tmp_path / "b.zarr", 0.0)
+    with pytest.raises(EvaluationSuspectError, match="near chance"):
+        evaluate(Selection(url), SHARED)
+
+
+# Imported predictions
+
+
+@pytest.fixture
+def birds(tmp_path: Path) -> str:
+    return write_logits(tmp_path / "s.zarr", LOGITS, LABELS, BIRDS)
+
+
+def imported(birds: str, path: Path, **changes: Any) -> ImportOptions:
+    return ImportOptions(str(path), "birds", "theirs", birds, **changes)
+
+
+def test_imported_logits_and_probabilities_score_as_extracted_ones(birds: str, tmp_path: Path) -> None:
+    names = np.array([f"image-{i:05d}.png" for i in range(70)])
+    order = np.random.default_rng(0).permutation(70)
+    z = LOGITS["good"]
+    p = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
+    np.savez(tmp_path / "z.npz", file_name=names[order], logits=z[order])
+    np.savez(tmp_path / "p.npz", file_name=names[order], probabilities=p[order])
+    for number, file in enumerate(("z.npz", "p.npz")):
+        options = replace(imported(birds, tmp_path / file), backbone=f"theirs{number}")
+        assert import_predictions(options).missing == 0
+        assert import_predictions(options).samples == 70, "the same again does nothing"
+    (found,) = calibrate([Selection(birds, backbones=("good", "theirs0", "theirs1"))], CalibrationOptions(SHARED))
+    for metric in ("top1", "ECE", "NLL", "Brier"):
+        mine = one(found.result, backbone="good", metric=metric, factor="").value
+        for theirs in ("theirs0", "theirs1"):
+            # the logarithm of float32 probabilities
+            assert one(found.result, backbone=theirs, metric=metric, factor="").value == pytest.approx(mine, abs=1e-6)
+    with pytest.raises(FingerprintMismatchError):
+        import_predictions(replace(imported(birds, tmp_path / "p.npz"), backbone="theirs0"))
+
+
+def test_a_predicted_class_gives_what_it_can(birds: str, tmp_path: Path) -> None:
+    names = [f"image-{i:05d}.png" for i in range(70)]
+    z = LOGITS["good"].astype(np.float64)
+    p = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
+    write_predictions(tmp_path / "top.csv", names, z.argmax(axis=1), p.max(axis=1))
+    import_predictions(imported(birds, tmp_path / "top.csv"))
+    (found,) = accuracy([Selection(birds, backbones=("good", "theirs"))], AccuracyOptions(SHARED))
+    top1 = [one(found.result, backbone=name, metric="top1").value for name in ("good", "theirs")]
+    assert top1[0] == top1[1]
+    assert one(found.result, backbone="theirs", metric="top5").value is None
+    assert any("top5 is not defined" in note for note in found.result.attrs["notes"])
+    (judged,) = calibrate([Selection(birds, backbones=("good", "theirs"))], CalibrationOptions(SHARED))
+    ece = [one(judged.result, backbone=name, metric="ECE", factor="").value for name in ("good", "theirs")]
+    assert ece[0] == pytest.approx(ece[1], abs=1e-6)
+    assert rows(judged.result, backbone="theirs", metric="NLL") == []
+    (tmp_path / "class.json").write_text(json.dumps({name: BIRDS[k] for name, k in zip(names, LABELS, strict=True)}))
+    import_predictions(replace(imported(birds, tmp_path / "class.json"), backbone="named"))
+    (perfect,) = accuracy([Selection(birds, backbones=("named",))], AccuracyOptions(SHARED))
+    assert one(perfect.result, metric="top1").value == 1
+    with pytest.raises(UsageError, match="only the winner is known"):
+        calibrate([Selection(birds, backbones=("named",))], CalibrationOptions(SHARED))
+
+
+def test_order_is_the_data_set_s_not_the_store_s(tmp_path: Path) -> None:
+    """Digits in file order; the store permutes them."""
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    logits = noisy_logits(digits.target, 10, 8.0)
+    np.save(tmp_path / "z.npy", logits)
+    store = str(tmp_path / "new.zarr")
+    options = ImportOptions(str(tmp_path / "z.npy"), "digits", "theirs", store, by_order=True)
+    assert import_predictions(options).samples == 1797
+    (found,) = accuracy([Selection(store)], AccuracyOptions(SHARED))
+    assert one(found.result, metric="top1").value == (logits.argmax(axis=1) == digits.target).mean()
+    with pytest.raises(UsageError, match="do not name their samples"):
+        import_predictions(replace(options, by_order=False))
+    np.save(tmp_path / "z.npy", logits[:5])
+    with pytest.raises(UsageError, match="5 predictions for 1,797 samples"):
+        import_predictions(options)
+
+
+def test_a_missing_prediction_is_no_smaller_n(birds: str, tmp_path: Path) -> None:
+    names = np.array([*(f"image-{i:05d}.png" for i in range(60)), "stranger.png"])
+    np.savez(tmp_path / "z.npz", file_name=names, logits=LOGITS["good"][:61])
+    with pytest.raises(IncompleteError, match="10 of the 70 samples of birds/all have no prediction"):
+        import_predictions(imported(birds, tmp_path / "z.npz"))
+    done = import_predictions(imported(birds, tmp_path / "z.npz", partial=True))
+    assert (done.missing, done.extra) == (10, 1)
+    (found,) = accuracy([Selection(birds, backbones=("theirs",))], AccuracyOptions(SHARED))
+    row = one(found.result, metric="top1")
+    assert (row.n, row.n_failed) == (60, 10)
+
+
+@pytest.mark.parametrize(
+    ("content", "error", "said"),
+    [
+        ({"image-00000.png": 9}, IntegrityError, "9 is no class: expected 0 to 6"),
+        ({"image-00000.png": "emu"}, IntegrityError, "'emu' is no class"),
+        ([{"id": "image-00000.png", "pred": 1, "prob": 0.1}], IntegrityError, "not above 1/7"),
+        ({"image-00000.png": [1.0, 2.0, 3.0]}, UsageError, "3 outputs, the data set 7 classes"),
+    ],
+)
+def test_predictions_that_do_not_fit(
+    birds: str, tmp_path: Path, content: object, error: type[Exception], said: str
+) -> None:
+    (tmp_path / "p.json").write_text(json.dumps(content))
+    with pytest.raises(error) as caught:
+        import_predictions(imported(birds, tmp_path / "p.json", partial=True))
+    assert said in str(caught.value)
+
+
+def test_a_class_alone_cannot_be_masked(tmp_path: Path) -> None:
+    wnids = imagenet_wnids()[:20]
+    labels = np.arange(40) % 20
+    store = write_logits(tmp_path / "s.zarr", {"vit": noisy_logits(labels, 1000, 9.0)}, labels, wnids)
+    (tmp_path / "p.json").write_text(json.dumps({f"image-{i:05d}.png": int(k) for i, k in enumerate(labels)}))
+    import_predictions(ImportOptions(str(tmp_path / "p.json"), "birds", "theirs", store))
+    with pytest.raises(UsageError, match="a score over some of the outputs needs logits"):
+        accuracy([Selection(store, backbones=("theirs",))], AccuracyOptions(SHARED))
+    (found,) = accuracy([Selection(store, backbones=("theirs",))], AccuracyOptions(SHARED, masked=False))
+    assert one(found.result, metric="top1").value == 1
