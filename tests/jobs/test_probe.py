@@ -39,8 +39,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
             weights=("random",),
             views=("head", "pooled") if split == "test" else ("head",),
             image_size=32,
-            limit=400,
-            unit=100,
+            limit=384,
+            unit=128,
         )
         extract(options, Cluster(address="none"))
     return path
@@ -58,7 +58,7 @@ def test_it_is_the_fit_of_the_stored_rows(store: str) -> None:
     for split in ("train", "val", "test"):
         layer = opened.layer(GroupKey("digits", split, "test_convnext@32", "head"), "head")
         data[split] = layer.numpy(), opened.samples("digits", split)["label"][layer.rows]
-    assert [len(labels) for _, labels in data.values()] == [400, 200, 397]
+    assert [len(labels) for _, labels in data.values()] == [384, 200, 384]
     x, y = (np.concatenate([data[split][i] for split in ("train", "val")]) for i in (0, 1))
     penalty = float(found.result.data["penalty"][1][0, 0])
     fit = fit_logistic(prepare(torch.from_numpy(x)), torch.from_numpy(y), 10, [penalty], tolerance=1e-5)
