@@ -1,4 +1,4 @@
-"""The logistic probe against scikit-learn's, each in a process of its own: CPU seconds, wall, and the objective reached.
+"""The logistic probe against scikit-learn's, each in its own process: CPU seconds, wall, and the objective reached.
 
     python bench/probe.py                     # one fit per C and the whole search, 2,500 x 192 x 25: a minute
     python bench/probe.py --samples 10000 --features 768 --classes 100 --penalties 0.1     # minutes: scikit-learn's

@@ -13,7 +13,7 @@ SECTIONS: dict[str, str] = {
     "similarity": "cvbench.jobs.similarity:SECTION",
     "spectra": "cvbench.jobs.spectra:SECTION",
     "maps": "cvbench.jobs.maps:SECTION",
-    "cam": "cvbench.jobs.cam:SECTION",
+    "cam": "cvbench.jobs.cam_rows:SECTION",
     "tsne": "cvbench.jobs.tsne:SECTION",
     "silhouette": "cvbench.jobs.silhouette_rows:SECTION",
     "accuracy": "cvbench.jobs.evaluation.accuracy:SECTION",
@@ -22,9 +22,7 @@ SECTIONS: dict[str, str] = {
     "pug": "cvbench.jobs.evaluation.pug:SECTION",
     "robustness": "cvbench.jobs.evaluation.robustness:SECTION",
     "shape-bias": "cvbench.jobs.evaluation.shape_bias:SECTION",
-    "invariance": "cvbench.jobs.evaluation.invariance:SECTION",
     "probe": "cvbench.jobs.probe:SECTION",
-    "finetune": "cvbench.jobs.finetune:SECTION",
 }
 """Name of an analysis, as in the store -> "module:attribute" of its `Section`. The report's order."""
 
@@ -35,12 +33,7 @@ def section_of(analysis: str) -> Section | None:
     if place is None:
         return None
     module, _, attribute = place.partition(":")
-    try:
-        section: Section = getattr(importlib.import_module(module), attribute)
-    except ModuleNotFoundError as error:
-        if error.name is None or not module.startswith(error.name):
-            raise  # what is missing is something that the module needs
-        return None
+    section: Section = getattr(importlib.import_module(module), attribute)
     return section
 
 

@@ -8,7 +8,8 @@ the neighbour contrast and the correlation length in grid steps. Their intervals
 The distance profile and the lag correlogram keep sums and sums of squares instead, so that memory does not grow with
 the images; their intervals are mean +- z standard errors over images, which is what that bootstrap of a mean tends to.
 
-The P x P matrices are summed over images where P <= 784 (28 x 28); a 56 x 56 grid would need 10 million numbers.
+The P x P matrices are summed over images where P <= 784 (28 x 28); a 56 x 56 grid would need 10 million numbers. There
+the means by offset come from autocorrelations, a hundredth of the arithmetic, and `mean_absolute` stays undefined.
 An image whose features are all zero (centred: all equal) has no direction to compare: undefined, left out, counted.
 
 Numbers of two grids are not comparable. The last layers of all backbones are therefore averaged to the coarsest of
@@ -140,7 +141,7 @@ class Similarity:
     def as_dict(self) -> Mapping[str, Any]:
         return {
             "analysis": self.name,
-            "version": 1,
+            "version": 2,
             "epsilon": kernel.EPSILON,
             "largest_matrix": LARGEST_MATRIX,
             "compared": [str(layer) for layer in self.compared],
@@ -212,7 +213,10 @@ _STACKED = {"scalars": 1, "counts": 0, "profile": 1, "lags": 1}
 def _version(layer: Layer, values: Array, grid: tuple[int, int], centred: bool, keep: bool) -> tuple[Partial, Any]:
     """One version of one group of images: its arrays by kind, and the sum of its matrices on the device."""
     units, defined = kernel.unit_features(values, centred=centred)
-    pairs = kernel.pair_statistics(units, grid, matrix=keep)
+    if grid[0] * grid[1] > LARGEST_MATRIX:
+        pairs = kernel.lag_statistics(units, grid)
+    else:
+        pairs = kernel.pair_statistics(units, grid, matrix=keep)
     means, absolute = to_host(pairs.lags), to_host(pairs.absolute)
     if not np.isfinite(means).all():
         raise not_finite(layer)

@@ -118,7 +118,7 @@ def _notes(described: Sequence[Mapping[str, Any]], pairs: Sequence[tuple[Layer, 
     large = [layer for layer in described if layer["grid"][0] * layer["grid"][1] > LARGEST_MATRIX]
     if large:
         names = ", ".join(f"{layer['backbone']}/{layer['tap']}" for layer in large)
-        notes.append(f"no matrix is kept of grids above {LARGEST_MATRIX} positions: {names}")
+        notes.append(f"no matrix and no mean |similarity| of grids above {LARGEST_MATRIX} positions: {names}")
     if len({layer["backbone"] for layer in described}) > 1 and not pairs:
         notes.append("no differences: the coarsest of the last layers' grids has no spatial extent")
     return notes

@@ -11,8 +11,10 @@ mean feature was subtracted first: raw cosines of deep features are mostly the c
     correlation length  first r where (c(r) - c_inf) / (c(0) - c_inf) falls to 1/e, linear between integers;
                         c_inf = mean over i != j
 
-The last three, and the mean over i != j, are sums over lag means. Pairs are multiplied in blocks of whole grid rows,
-the second position never above the first block's top row: half of S for a large grid.
+The last three, and the mean over i != j, are sums over lag means. Two ways to these: all pairs multiplied, in blocks of
+whole grid rows, the second position never above the first block's top row (`pair_statistics`); or, for large grids, the
+autocorrelation of each channel by FFT, zero-padded, summed over channels (`lag_statistics`, Wiener-Khinchin): the same
+means for a hundredth of the arithmetic at 56 x 56, but no single cosine, so neither |S| nor the matrix.
 
 Rounding: float16 and float32 features are multiplied in float32, float64 in float64; matrices are added up over images
 in float64, one image at a time, so that the sum does not depend on the batches they came in.
@@ -112,7 +114,7 @@ class Pairs:
 
     Attributes:
         lags: (n, K) lag means.
-        absolute: (n,) mean of |S| over i != j.
+        absolute: (n,) mean of |S| over i != j; NaN where pairs were not looked at one by one.
         matrix: (P, P) S summed over the images, right on and above the diagonal; None if it was not asked for.
     """
 
@@ -151,6 +153,32 @@ def pair_statistics(units: Array, grid: tuple[int, int], *, matrix: bool, block:
         absolute[images] += 2 * cosines[:, :, inner:].sum(axis=(1, 2), dtype=xp.float64)
     itself = means[:, width - 1].copy()  # dy = dx = 0
     return Pairs(means / counts, (absolute - itself) / (size * (size - 1)), total)
+
+
+def lag_statistics(units: Array, grid: tuple[int, int], *, block: int | None = None) -> Pairs:
+    """As `pair_statistics` without a matrix, in float64, without looking at single pairs.
+
+    Memory: about 12 * block values of float64 beside the input and the result.
+
+    Args:
+        units: (n, P, C) from `unit_features`.
+        grid: (H, W), H W = P.
+        block: Values transformed at a time, whole channels; the default suits the device.
+    """
+    xp = namespace(units)
+    (height, width), (n, _, channels) = grid, units.shape
+    counts = xp.asarray(lags(height, width).counts)
+    means = xp.zeros((n, len(counts)))
+    step = max(1, (block or (HOST_BLOCK if xp is np else DEVICE_BLOCK)) // (4 * height * width))
+    for image in range(n):
+        power = xp.zeros((2 * height, width + 1))
+        for start in range(0, channels, step):
+            part = units[image, :, start : start + step].T.reshape(-1, height, width).astype(xp.float64)
+            spectrum = xp.fft.rfft2(part, s=(2 * height, 2 * width))
+            power += (xp.square(spectrum.real) + xp.square(spectrum.imag)).sum(axis=0)
+        sums = xp.fft.irfft2(power, s=(2 * height, 2 * width))[:height]
+        means[image] = xp.concatenate([sums[:, width + 1 :], sums[:, :width]], axis=1).ravel()
+    return Pairs(means / counts, xp.full(n, math.nan), None)
 
 
 def _lag_sums(cosines: Array, rows: int, below: int, height: int, width: int) -> Array:
