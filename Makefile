@@ -23,18 +23,30 @@ $(VENV)/.dev: $(VENV)/.runtime
 	$(PIP) install -qq -c constraints.txt -e '.[dev]'
 	@touch $@
 
+DEMO = --store demo/digits.zarr --dataset digits
+FIGURE = --out demo/figures --address none
+TRAIN = transfer finetune --dataset digits --weights random --image-size 64 --out demo/weights --address none
+
 demo: $(VENV)/.runtime
-	$(BIN)/cvbench extract --dataset digits --backbone test_convnext --backbone test_vit --weights random \
-		--taps blocks --view pooled --view head --store demo/digits.zarr
-	$(BIN)/cvbench analyze cka --store demo/digits.zarr --out demo/figures
+	$(BIN)/cvbench $(TRAIN) --backbone test_convnext --epochs 3
+	$(BIN)/cvbench $(TRAIN) --backbone test_vit --epochs 30
+	$(BIN)/cvbench extract $(DEMO) --split test --backbone test_convnext --backbone test_vit --image-size 64 \
+		--weights test_convnext=demo/weights/test_convnext@64-digits.safetensors \
+		--weights test_vit=demo/weights/test_vit@64-digits.safetensors \
+		--taps blocks --view pooled --view maps --view head --view logits
+	$(BIN)/cvbench analyze cka $(DEMO) --out demo/figures
+	$(BIN)/cvbench analyze spectra $(DEMO) $(FIGURE)
+	$(BIN)/cvbench analyze similarity $(DEMO) $(FIGURE)
+	$(BIN)/cvbench analyze silhouette $(DEMO)
+	$(BIN)/cvbench eval accuracy $(DEMO)
+	$(BIN)/cvbench report --store demo/digits.zarr --out demo/report
 	@echo
 	@echo 'What to look at:'
-	@echo '  demo/figures      heat maps of layerwise CKA (SVG and PNG): within each network, and ConvNeXt against ViT.'
-	@echo '                    Bright = two layers represent the digits alike. The weights are random here, so most are;'
-	@echo '                    the step in ConvNeXt is its last downsampling. Trained weights show much more.'
-	@echo '  demo/digits.zarr  the features, one array per layer. List them:'
-	@echo '                    $(BIN)/cvbench store info --store demo/digits.zarr'
-	@echo '  make demo again   finds everything committed and computes nothing anew.'
+	@echo '  demo/report/report.html   everything on one page: open it in a browser. Tables and figures lie beside it.'
+	@echo '  demo/figures              the figures as SVG and PNG, the numbers behind them as CSV.'
+	@echo '  demo/digits.zarr          the features, one array per layer. List them:'
+	@echo '                            $(BIN)/cvbench store info --store demo/digits.zarr'
+	@echo '  make demo again           finds everything there and computes nothing anew.'
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest </dev/null

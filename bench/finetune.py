@@ -9,13 +9,16 @@ train, test, write.
 from __future__ import annotations
 
 import argparse
+import os
 import tempfile
 import time
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as the command does, before torch starts its threads
 
 from cvbench.jobs.executor import Cluster
 from cvbench.jobs.finetune import FinetuneOptions, finetune
 
-RUNS = (("test_convnext", 64, 5), ("test_vit", 64, 30))
+RUNS = (("test_convnext", 64, 3), ("test_vit", 64, 30))
 
 
 def main() -> None:

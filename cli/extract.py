@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 PAIR = ["convnext-base", "vit-base-16"]
 
 Datasets = Annotated[
-    list[str], typer.Option("--dataset", "-d", help="A name of `datasets ls`, folder:PATH, or a group: @paper. Repeat.")
+    list[str],
+    typer.Option(
+        "--dataset", "-d", help="A name of `datasets ls`, folder:PATH, @paper; NAME+scale=2 transforms. Repeat."
+    ),
 ]
 Backbones = Annotated[list[str], typer.Option("--backbone", "-m", help="timm model or alias. Repeat.")]
 Weights = Annotated[

@@ -139,6 +139,8 @@ def finetune(
     """Fine-tune a whole backbone on a data set and test it. The same command again resumes."""
     import os
 
+    # Before torch starts its threads: where other processes want the cores too, threads that spin cost ten times more.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     from cvbench.cli.display import progress
     from cvbench.jobs.finetune import FinetuneOptions
     from cvbench.jobs.finetune import finetune as run

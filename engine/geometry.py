@@ -89,26 +89,27 @@ class Geometry:
         return max(1, round(height / ratio)), max(1, round(width / ratio))
 
 
-def fit(image: NDArray[np.uint8], geometry: Geometry) -> NDArray[np.uint8]:
+def fit(image: NDArray[np.uint8], geometry: Geometry, shift: tuple[int, int] = (0, 0)) -> NDArray[np.uint8]:
     """Resize and crop one image.
 
     Args:
         image: (H, W, 3) RGB uint8, as `decode` returns it.
         geometry: What the backbone wants.
+        shift: (down, right) pixels by which the crop lies beside its place, padded where it leaves the resized image.
 
     Returns:
         (3, h, w) RGB uint8, C-contiguous, with (h, w) = `geometry.size`.
     """
     height, width = geometry.resized(image.shape[0], image.shape[1])
     if height * width > MAX_PIXELS:
-        return _fit_window(image, geometry, height, width)
+        return _fit_window(image, geometry, (height, width), shift)
     if (height, width) == image.shape[:2]:
         resized = np.moveaxis(image, 2, 0)
     elif geometry.decoder == "pil":
         resized = np.moveaxis(_resize_pil(image, geometry, height, width), 2, 0)
     else:
         resized = _resize_torch(image, geometry, height, width)
-    return _center(resized, geometry)
+    return _center(resized, geometry, shift)
 
 
 def _resize_pil(image: NDArray[np.uint8], geometry: Geometry, height: int, width: int) -> NDArray[np.uint8]:
@@ -129,11 +130,9 @@ def _resize_torch(image: NDArray[np.uint8], geometry: Geometry, height: int, wid
     return np.asarray(resized[0].numpy(), dtype=np.uint8)
 
 
-def _center(image: NDArray[np.uint8], geometry: Geometry) -> NDArray[np.uint8]:
-    """Crop (3, H, W) around its centre, and pad where it is too small, with torchvision's rounding."""
-    (top, bottom, above, below), (left, right, before, after) = (
-        _span(length, wanted) for length, wanted in zip(image.shape[1:], geometry.size, strict=True)
-    )
+def _center(image: NDArray[np.uint8], geometry: Geometry, shift: tuple[int, int]) -> NDArray[np.uint8]:
+    """Crop (3, H, W) around its centre (and `shift`), and pad where it is too small, with torchvision's rounding."""
+    (top, bottom, above, below), (left, right, before, after) = map(_span, image.shape[1:], geometry.size, shift)
     inner = image[:, top:bottom, left:right]
     if not (above or below or before or after):
         return np.ascontiguousarray(inner)
@@ -143,31 +142,35 @@ def _center(image: NDArray[np.uint8], geometry: Geometry) -> NDArray[np.uint8]:
     return out
 
 
-def _span(length: int, wanted: int) -> tuple[int, int, int, int]:
+def _span(length: int, wanted: int, shift: int) -> tuple[int, int, int, int]:
     """(start, stop, pad before, pad after) along one axis."""
-    if length < wanted:
-        return 0, length, (wanted - length) // 2, (wanted - length + 1) // 2
-    start = round((length - wanted) / 2.0)  # half to even, as torchvision has it
-    return start, start + wanted, 0, 0
+    # Half to even, as torchvision has it; where the image is too small, the larger half of the padding comes after.
+    begin = (round((length - wanted) / 2.0) if length >= wanted else -((wanted - length) // 2)) + shift
+    start, stop = min(max(begin, 0), length), max(min(begin + wanted, length), 0)
+    if start >= stop:
+        return 0, 0, 0, wanted
+    return start, stop, start - begin, begin + wanted - stop
 
 
-def _fit_window(image: NDArray[np.uint8], geometry: Geometry, height: int, width: int) -> NDArray[np.uint8]:
+def _fit_window(
+    image: NDArray[np.uint8], geometry: Geometry, resized: tuple[int, int], shift: tuple[int, int]
+) -> NDArray[np.uint8]:
     """As `fit`, but resamples only what the crop keeps.
 
     A strip of 1 x 20,000 pixels would be 256 x 5,120,000 before the crop: gigabytes for 224 x 224 pixels. PIL takes the
     window as a box in source pixels, and filters beyond its edges, so the result is the same up to rounding; that
     rounding (the box is float32) breaks the byte equality, which is why no other image goes this way.
     """
-    (top, bottom, above, _), (left, right, before, _) = (
-        _span(length, wanted) for length, wanted in zip((height, width), geometry.size, strict=True)
-    )
-    scale_y, scale_x = image.shape[0] / height, image.shape[1] / width
+    (top, bottom, above, _), (left, right, before, _) = map(_span, resized, geometry.size, shift)
+    out = np.empty((3, *geometry.size), dtype=np.uint8)
+    out[:] = np.array(geometry.fill, dtype=np.uint8)[:, None, None]
+    if top == bottom or left == right:
+        return out
+    scale_y, scale_x = image.shape[0] / resized[0], image.shape[1] / resized[1]
     window = Image.fromarray(image).resize(
         (right - left, bottom - top),
         _PIL_FILTER[geometry.interpolation],
         box=(left * scale_x, top * scale_y, right * scale_x, bottom * scale_y),
     )
-    out = np.empty((3, *geometry.size), dtype=np.uint8)
-    out[:] = np.array(geometry.fill, dtype=np.uint8)[:, None, None]
     out[:, above : above + bottom - top, before : before + right - left] = np.moveaxis(np.asarray(window), 2, 0)
     return out

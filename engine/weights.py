@@ -168,8 +168,10 @@ def _read(path: Path) -> dict[str, Tensor]:
 
 
 def _fill(model: nn.Module, state: dict[str, Tensor], spec: BackboneSpec) -> None:
-    """Load strictly: every name and shape must be the model's."""
+    """Load strictly: every name and shape must be the model's, but for position embeddings at a size asked for."""
     own = model.state_dict()
+    if spec.image_size is not None:
+        state = _resampled(model, state)
     problems = [
         *_some("missing", own.keys() - state.keys()),
         *_some("unexpected", state.keys() - own.keys()),
@@ -186,6 +188,24 @@ def _fill(model: nn.Module, state: dict[str, Tensor], spec: BackboneSpec) -> Non
             fix="name the model, and with --image-size the size, that the file was written from",
         )
     model.load_state_dict(state)
+
+
+def _resampled(model: Any, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The weights with a ViT's square grid of position embeddings brought to the model's, as timm does for its own.
+
+    Bicubic with antialiasing; the class token's embedding stays (Dosovitskiy et al. 2021, section 3.2).
+    """
+    from timm.layers.pos_embed import resample_abs_pos_embed
+
+    grid = getattr(getattr(model, "patch_embed", None), "grid_size", None)
+    own, found = getattr(model, "pos_embed", None), state.get("pos_embed")
+    if grid is None or own is None or found is None or own.ndim != 3 or found.shape[::2] != own.shape[::2]:
+        return state
+    prefix = 0 if getattr(model, "no_embed_class", False) else int(getattr(model, "num_prefix_tokens", 1))
+    tokens = found.shape[1] - prefix
+    if own.shape[1] != grid[0] * grid[1] + prefix or tokens < 1 or math.isqrt(tokens) ** 2 != tokens:
+        return state
+    return state | {"pos_embed": resample_abs_pos_embed(found, list(grid), num_prefix_tokens=prefix)}
 
 
 def _shapes(name: str, found: Tensor, expected: Tensor) -> str:

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.engine.boxes import image_size, to_input
-from cvbench.engine.images import Geometry, decode, fit
+from cvbench.engine.images import Geometry, decode
+from cvbench.engine.transforms import render
 from cvbench.storage.order import sample_order
 
 if TYPE_CHECKING:
@@ -40,8 +41,8 @@ class Boxes:
 
 
 def boxes_of(dataset: Dataset, split: SplitInfo) -> Boxes | None:
-    """The boxes of a split, or None if the data set has none."""
-    if not set(BOX) <= set(split.factors):
+    """The boxes of a split, or None if the data set has none, or moves its images away from under them."""
+    if not set(BOX) <= set(split.factors) or dataset.transform is not None:
         return None
     return Boxes(dataset, split, np.stack([np.asarray(split.factors[name], np.float64) for name in BOX], axis=1))
 
@@ -55,5 +56,5 @@ def inputs_of(
     for index in order:
         image = decode(dataset.read(int(index)))
         for name, geometry in geometries.items():
-            seen[name].append(np.moveaxis(fit(image, geometry), 0, -1))
+            seen[name].append(np.moveaxis(render(image, geometry, dataset.transform), 0, -1))
     return {name: np.stack(images) for name, images in seen.items()}

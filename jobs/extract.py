@@ -17,7 +17,16 @@ from cvbench.jobs.extract_worker import ExtractRecipe, UnitReceipt, UnitTask
 from cvbench.jobs.live import VIEW as MAPS
 from cvbench.jobs.live import LiveTask, live_pending, live_tasks, summarise_live
 from cvbench.jobs.progress import Advanced, Ended, Listener, Note, Started, silent
-from cvbench.jobs.request import CPU_BATCH, ExtractOptions, arrays_of, descriptions_of, frozen_split, resolved, units_of
+from cvbench.jobs.request import (
+    CPU_BATCH,
+    ExtractOptions,
+    arrays_of,
+    descriptions_of,
+    frozen_split,
+    resolved,
+    transform_record,
+    units_of,
+)
 
 if TYPE_CHECKING:
     from cvbench.engine.backbones import Backbone, Description
@@ -349,7 +358,7 @@ def fingerprint_of(
         "view": view,
         "dtype": "float32" if floats else options.dtype,
         "keep_bits": None if floats else options.keep_bits,
-    }
+    } | transform_record(options.dataset, backbone.preprocess.geometry)
 
 
 def _versions(device: str) -> dict[str, Any]:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from cvbench.engine.images import Geometry, decode, fit
+from cvbench.engine.images import Geometry, decode
 from cvbench.engine.transfer import staging
+from cvbench.engine.transforms import render
 from cvbench.errors import DecodeError
 from cvbench.storage.features import BadSample
 
@@ -41,7 +42,7 @@ class Batch:
 
 
 class Feed:
-    """Decodes each sample once and fits it to every geometry that the backbones ask for.
+    """Decodes each sample once, applies the data set's transform, and fits it to every geometry that backbones ask for.
 
     Memory: `ahead` + 1 batches for every unit being read, whatever the size of the data set.
     """
@@ -100,7 +101,7 @@ class Feed:
         try:
             image = decode(self._dataset.read(index))
             for geometry, out in views.items():
-                out[row] = fit(image, geometry)
+                out[row] = render(image, geometry, self._dataset.transform)
         except DecodeError as error:
             return BadSample(position, self._dataset.ids[index], error.reason, error.what)
         return None

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from cvbench.engine.images import Geometry, decode, fit
+from cvbench.engine.images import Geometry, decode
+from cvbench.engine.transforms import render
 from cvbench.errors import DecodeError, UsageError
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class Images:
             kept = self._empty(len(self))
             list(self._pool.map(lambda row: self._load(row, kept[row]), range(len(self))))
             self._kept = kept
+            self._pool.shutdown()
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -94,7 +96,7 @@ class Images:
         split = int(np.searchsorted(self._starts, row, side="right")) - 1
         dataset, index = self._splits[split], row - int(self._starts[split])
         try:
-            out[:] = fit(decode(dataset.read(index)), self._geometry)
+            out[:] = render(decode(dataset.read(index)), self._geometry, dataset.transform)
         except DecodeError as error:
             self.bad[row] = f"{dataset.ids[index]}: {error.what}"
 

@@ -88,7 +88,7 @@ def run(task: FinetuneTask, rank: Rank, device: torch.device, heard: Callable[[R
 
     from cvbench.storage.datasets import open_dataset
 
-    torch.set_num_threads(task.threads)
+    torch.set_num_threads(1)  # decoding has threads of its own
     splits = {name: open_dataset(task.dataset, data_root=task.data_root, split=name) for name in _names(task)}
     classes = splits[task.test].classes
     trainer, geometry, total, each, members = _prepare(task, rank, device, splits, len(classes))
@@ -97,6 +97,7 @@ def run(task: FinetuneTask, rank: Rank, device: torch.device, heard: Callable[[R
         for role, names in (("train", task.train), ("val", (task.val,) if task.val else ()), ("test", (task.test,)))
         if names
     }
+    torch.set_num_threads(task.threads)
     curve, sums = _resume(task, trainer)
     saved = time.monotonic()
     while trainer.step < total:

@@ -6,12 +6,13 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from cvbench.errors import UnknownNameError, UsageError
 
 if TYPE_CHECKING:
     from cvbench.engine.backbones import BackboneSpec, Description
+    from cvbench.engine.geometry import Geometry
     from cvbench.storage.datasets import Dataset
     from cvbench.storage.features import ArraySpec, FeatureStore, SplitInfo
     from cvbench.storage.units import Unit
@@ -84,14 +85,31 @@ def resolved(options: ExtractOptions) -> ExtractOptions:
 
 
 def datasets_of(specs: Iterable[str]) -> list[str]:
-    """The data sets asked for: groups such as "@robustness" replaced by their members, each once.
+    """The data sets asked for, each once: "@robustness" means its members, "digits+scale" the variants of its grid.
 
     Raises:
-        UnknownNameError: There is no such group.
+        UnknownNameError: There is no such group or transform.
     """
     from cvbench.storage.datasets.groups import expand
+    from cvbench.storage.datasets.variant import expand_grid
 
-    return expand(specs)
+    return list(dict.fromkeys(spec for one in expand(specs) for spec in expand_grid(one)))
+
+
+def transform_record(dataset: str, geometry: Geometry) -> dict[str, Any]:
+    """What the fingerprint says of the transform of a variant; nothing for other data sets.
+
+    Raises:
+        UsageError: Images of this geometry cannot be transformed so.
+    """
+    from cvbench.engine.transforms import check_transform
+    from cvbench.storage.datasets.variant import split_transform
+
+    transform = split_transform(dataset)[1]
+    if transform is None:
+        return {}
+    check_transform(transform, geometry)
+    return {"transform": {"name": transform[0], **transform[1]}}
 
 
 def absolute(store: str) -> str:

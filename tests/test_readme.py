@@ -22,6 +22,8 @@ def shown_commands() -> list[str]:
     lines = re.sub(r"\\\n +", "", (ROOT / "README.md").read_text()).splitlines()
     shown = [line.strip().partition(" #")[0].strip() for line in lines if line.startswith("    cvbench ")]
     makefile = (ROOT / "Makefile").read_text().replace("\\\n", " ")
+    for name, value in re.findall(r"^([A-Z]+) = (--.+|transfer .+)$", makefile, flags=re.MULTILINE):
+        makefile = makefile.replace(f"$({name})", value)
     return shown + re.findall(r"^\t\$\(BIN\)/(cvbench .+)$", makefile, flags=re.MULTILINE)
 
 

@@ -7,13 +7,14 @@ import typer
 from cvbench.cli.evaluate.accuracy import accuracy
 from cvbench.cli.evaluate.calibration import calibration
 from cvbench.cli.evaluate.imagenet_x import imagenet_x
+from cvbench.cli.evaluate.invariance import invariance
 from cvbench.cli.evaluate.predictions import import_predictions
 from cvbench.cli.evaluate.pug import pug
 from cvbench.cli.evaluate.robustness import robustness
 from cvbench.cli.evaluate.shape_bias import shape_bias
 
 app = typer.Typer(help="Benchmarks, computed from stored logits.", no_args_is_help=True, rich_markup_mode=None)
-for command in (accuracy, robustness, imagenet_x, pug, calibration, shape_bias):
+for command in (accuracy, robustness, imagenet_x, pug, invariance, calibration, shape_bias):
     app.command()(command)
 app.command("import")(import_predictions)
 

@@ -57,7 +57,8 @@ def show(found: Sequence[Evaluated], section: Section, output: str, out: str | N
         _table([row for result in results for row in (section.rows if long else main)(result)], found)
     if out is not None and section.figure is not None:
         for result in results:
-            stem = f"{section.analysis}-{result.attrs['dataset']}-{result.attrs['split']}"
+            parts = [section.analysis, result.attrs["dataset"], result.attrs["split"], result.attrs.get("transform")]
+            stem = "-".join(part for part in parts if part)
             for path in section.figure(result, Path(out) / stem, ("svg", "png")):
                 typer.echo(f"figure: {path}", err=True)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cvbench.engine.metrics.intervals import Estimate, Options, mean_interval, wilson
+from cvbench.engine.metrics.intervals import Estimate, Options, counted_interval, mean_interval, wilson
 from cvbench.engine.metrics.paired import Comparison, compare
 from cvbench.engine.metrics.scores import Scores
 from cvbench.errors import UsageError
@@ -54,3 +54,18 @@ def setting(transformed: Scores, reference: Scores, options: Options) -> Setting
         probability_change=mean_interval(transformed.probability - reference.probability, options),
         consistency=wilson(int(np.sum(transformed.predicted == reference.predicted)), n, options.confidence),
     )
+
+
+def change_difference(first: tuple[Scores, Scores], second: tuple[Scores, Scores], options: Options) -> Estimate:
+    """How much more the accuracy of one backbone changes than that of another; paired bootstrap over samples.
+
+    (A transformed - A untransformed) - (B transformed - B untransformed), of the same n samples throughout: negative if
+    A loses more.
+
+    Args:
+        first, second: (transformed, untransformed) of A and of B.
+    """
+    changes = [after.correct.astype(np.int8) - before.correct.astype(np.int8) for after, before in (first, second)]
+    n = len(changes[0])
+    found = counted_interval((changes[0] - changes[1])[:, None], lambda sums: sums / n, options)
+    return Estimate(float((changes[0] - changes[1]).mean()), float(found.low[0]), float(found.high[0]), n)

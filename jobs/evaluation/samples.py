@@ -15,6 +15,7 @@ from cvbench.errors import IncompleteError, IntegrityError, UnknownNameError, Us
 from cvbench.jobs.analyze import Selected, Selection, features_identity, readable_rows, select
 from cvbench.jobs.request import absolute
 from cvbench.storage.datasets import dataset_info
+from cvbench.storage.datasets.variant import base_name
 from cvbench.storage.features import FeatureLayer, FeatureStore, SplitInfo
 
 VIEW = "logits"
@@ -194,7 +195,7 @@ def _check_published(info: SplitInfo, url: str, options: EvalOptions) -> list[st
         IncompleteError: It has fewer images than published, and `options.partial` is not set.
     """
     try:
-        known = dataset_info(info.dataset)
+        known = dataset_info(base_name(info.dataset))
     except UnknownNameError:  # a folder of one's own, or a name of an older version
         return []
     published = known.counts.get(info.split, info.n)

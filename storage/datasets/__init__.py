@@ -1,7 +1,8 @@
 """Data sets: one registry, one reader a file.
 
-A spec is a name ("cub200") or a name with an argument ("folder:PATH", "dtd:3"). To add a data set, write a reader
-(`base.Reader`) and name it in READERS; a test class inherited from `DatasetTests` proves that it keeps the contract.
+A spec is a name ("cub200") or a name with an argument ("folder:PATH", "dtd:3"); "+scale=2" after it makes a variant of
+the images (`variant`). To add a data set, write a reader (`base.Reader`) and name it in READERS; a test class inherited
+from `DatasetTests` proves that it keeps the contract.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from cvbench.storage.datasets.base import Dataset, DatasetInfo, Reader, Variants
 from cvbench.storage.datasets.files import FileDataset
 from cvbench.storage.datasets.roots import absolute_path
 from cvbench.storage.datasets.roots import data_root as resolve_root
+from cvbench.storage.datasets.variant import VariantDataset, split_transform, suffix
 
 __all__ = [
     "READERS",
@@ -87,7 +89,8 @@ def absolute_spec(spec: str, *, data_root: str | Path | None = None) -> str:
     reader, argument = _split_spec(spec)
     if not reader.info.of_files or not argument:
         return spec
-    return f"{reader.info.name}:{absolute_path(argument, resolve_root(data_root))}"
+    changed = suffix(split_transform(spec)[1])
+    return f"{reader.info.name}:{absolute_path(argument, resolve_root(data_root))}{changed}"
 
 
 def locate(spec: str, *, data_root: str | Path | None = None) -> Path | None:
@@ -106,12 +109,12 @@ def open_dataset(spec: str, *, data_root: str | Path | None = None, split: str |
     """Open one split of a data set.
 
     Args:
-        spec: "digits", "cub200", "dtd:3", "folder:PATH" and so on.
+        spec: "digits", "cub200", "dtd:3", "folder:PATH" and so on; a variant of it by "+scale=2" and the like.
         data_root: The folder that holds the data sets; else that of the environment variable CVBENCH_DATA.
         split: One of its splits; else its default.
 
     Raises:
-        UnknownNameError: No such data set or split.
+        UnknownNameError: No such data set, split or transform.
         DataUnavailableError: The files are not there, or not all of them.
         IntegrityError: The index files contradict each other or are damaged.
     """
@@ -122,11 +125,15 @@ def open_dataset(spec: str, *, data_root: str | Path | None = None, split: str |
             where=str(dataset.root / dataset.prefix / missing[0]),
             fix=f"cvbench datasets verify {spec}",
         )
-    return dataset
+    transform = split_transform(spec)[1]
+    return dataset if transform is None else VariantDataset(dataset, transform)
 
 
 def open_listed(spec: str, *, data_root: str | Path | None = None, split: str | None = None) -> Dataset:
-    """As `open_dataset`, but images that are listed and missing are left for the caller to find (`verify` does)."""
+    """As `open_dataset`, but images that are listed and missing are left for the caller to find (`verify` does).
+
+    A variant has the files of its base, which is what is opened.
+    """
     reader, argument = _split_spec(spec)
     known = _info(reader, argument).splits
     if split is not None and known and split not in known:
@@ -139,7 +146,7 @@ def _info(reader: Reader, argument: str) -> DatasetInfo:
 
 
 def _split_spec(spec: str) -> tuple[Reader, str]:
-    name, colon, argument = spec.partition(":")
+    name, colon, argument = split_transform(spec)[0].partition(":")
     if name not in READERS:
         raise UnknownNameError.among("dataset", spec, dataset_names(), fix="cvbench datasets ls")
     if colon and not READERS[name].info.argument:

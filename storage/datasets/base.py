@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 
 from cvbench.errors import IntegrityError
 
+Transform = tuple[str, Mapping[str, float]]
+"""What is done to an image beyond a backbone's own preprocessing, as plain data: ("scale", {"factor": 1.25})."""
+
 
 class Dataset(Protocol):
     """An ordered list of samples. A sample keeps its index and its id for as long as `digest` is the same.
@@ -28,6 +31,7 @@ class Dataset(Protocol):
         ids: Unique sample ids in order: a relative path, or such as "test/00012".
         labels: (N,) int64, -1 for none.
         factors: Name -> (N,) numeric or unicode array: what else is known of each sample.
+        transform: What is to be done to every image once it is decoded; None but for a `variant.VariantDataset`.
     """
 
     @property
@@ -44,6 +48,8 @@ class Dataset(Protocol):
     def labels(self) -> NDArray[np.int64]: ...
     @property
     def factors(self) -> Mapping[str, NDArray[Any]]: ...
+    @property
+    def transform(self) -> Transform | None: ...
 
     def __len__(self) -> int: ...
 

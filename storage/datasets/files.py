@@ -42,6 +42,10 @@ class FileDataset:
         """The file of a sample."""
         return self.root / self.prefix / self.ids[index]
 
+    @property
+    def transform(self) -> None:
+        """None: the images are taken as they are."""
+
     def read(self, index: int) -> bytes:
         """The file's bytes; refused if its size is not the one found when the data set was opened."""
         path, expected = self.path(index), int(self.sizes[index])

@@ -72,6 +72,10 @@ class ParquetDataset:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def transform(self) -> None:
+        """None: the images are taken as they are."""
+
     def read(self, index: int) -> bytes:
         """The image's bytes; its row group is read if it is not one of the last few."""
         group = int(np.searchsorted(self.group_start, index, side="right")) - 1

@@ -37,6 +37,10 @@ class PixelDataset:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def transform(self) -> None:
+        """None: the images are taken as they are."""
+
     def read(self, index: int) -> NDArray[np.uint8]:
         """(H, W) grey or (H, W, 3) RGB uint8, a copy."""
         image = self.pixels[index]

@@ -46,6 +46,10 @@ class TarDataset:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def transform(self) -> None:
+        """None: the images are taken as they are."""
+
     def read(self, index: int) -> bytes:
         """The image's bytes; refused if the shard's size is not the one found when the data set was opened."""
         return self.shards.read(int(self.shard_of[index]), int(self.offsets[index]), int(self.sizes[index]))

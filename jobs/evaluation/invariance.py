@@ -1,0 +1,233 @@
+"""`cvbench eval invariance`: accuracy and probability of the true class as images are scaled, shifted or resized."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from cvbench.engine.analyses.base import Result
+from cvbench.engine.metrics.intervals import Estimate
+from cvbench.engine.metrics.invariance import change_difference, setting
+from cvbench.engine.metrics.paired import holm
+from cvbench.engine.metrics.scores import Scores
+from cvbench.errors import UsageError
+from cvbench.jobs.evaluation.compare import EXACT, HOLM
+from cvbench.jobs.evaluation.invariance_samples import Settings, home_of, open_settings
+from cvbench.jobs.evaluation.samples import VIEW, EvalOptions, open_store
+from cvbench.jobs.evaluation.settings import TRANSFORMS, Grid, choose_dataset, find_settings, nothing_found
+from cvbench.jobs.evaluation.shared import Evaluated, check_chance, keep_table, score_samples, space_of
+from cvbench.jobs.evaluation.table import Table, again, table_result, tidy_rows
+from cvbench.jobs.figures.evaluation_invariance import invariance_figure
+from cvbench.jobs.progress import Advanced, Ended, Listener, Note, Started, silent
+from cvbench.jobs.section import Section, TidyRow
+from cvbench.storage.datasets.variant import RESOLUTION, Values, values_text
+from cvbench.storage.features import FeatureStore
+
+NAME = "invariance"
+TOP1, PROBABILITY = "top1", "true-class probability"
+CHANGE, PROBABILITY_CHANGE = "top1 less reference", "true-class probability less reference"
+SAME, BETWEEN = "same prediction as reference", "difference of top1 changes"
+_UNDEFINED = Estimate(float("nan"), float("nan"), float("nan"), 0)
+
+
+@dataclass(frozen=True)
+class InvarianceOptions:
+    """Attributes:
+    transforms: Of `TRANSFORMS`; empty: all that the store has.
+    grid: Values that count, as text; empty: all that the store has.
+    reference: What the others are compared with; None: scale 1, shift 0, the model's own resolution.
+    """
+
+    shared: EvalOptions = field(default_factory=EvalOptions)
+    transforms: tuple[str, ...] = ()
+    grid: tuple[str, ...] = ()
+    reference: str | None = None
+
+
+def invariance(
+    store: str,
+    dataset: str | None,
+    split: str | None,
+    backbones: Sequence[str],
+    options: InvarianceOptions,
+    listen: Listener = silent,
+) -> list[Evaluated]:
+    """One result for each transform, over the samples that every setting of every backbone could read.
+
+    Memory: one block of logits, and 48 bytes per sample, setting and backbone.
+
+    Raises:
+        UnknownNameError: No such transform, data set or backbone.
+        UsageError: A value that cannot be read, a classifier of other classes, or settings of different weights.
+        DataUnavailableError: There is nothing to compare; says which commands add it.
+        IntegrityError: The settings are of different samples.
+        EvaluationSuspectError, IncompleteError: As in `accuracy`.
+    """
+    if (options.grid or options.reference) and len(options.transforms) != 1:
+        raise UsageError("--grid and --reference are of one transform", fix=f"--transform {TRANSFORMS[0]}")
+    opened = open_store(store)
+    place = choose_dataset(opened, dataset, split)
+    names = tuple(dict.fromkeys(options.transforms)) or TRANSFORMS
+    grids = [_find(opened, place, name, backbones, options) for name in names]
+    usable = [_comparable(grid) for grid in grids]
+    empty = [grid for grid, use in zip(grids, usable, strict=True) if not use.found]
+    if len(empty) == len(grids) or (options.transforms and empty):
+        raise nothing_found(opened, place, empty)
+    jobs = [
+        (grid, use, open_settings(opened, use, options.shared))
+        for grid, use in zip(grids, usable, strict=True)
+        if use.found
+    ]
+    return [_one(opened, grid, use, settings, options, listen) for grid, use, settings in jobs]
+
+
+def _find(
+    store: FeatureStore, place: tuple[str, str], name: str, backbones: Sequence[str], options: InvarianceOptions
+) -> Grid:
+    # Nobody names a backbone with and without its size: without asking for a transform, those that fit it count.
+    if not options.transforms and name == RESOLUTION:
+        backbones = list(dict.fromkeys(backbone.partition("@")[0] for backbone in backbones))
+    return find_settings(store, place, name, backbones, options.grid, options.reference)
+
+
+def _comparable(grid: Grid) -> Grid:
+    """The grid without backbones that have nothing to compare."""
+    found = {name: own for name, own in grid.found.items() if grid.start[name] in own and len(own) > 1}
+    return replace(grid, found=found, start={name: grid.start[name] for name in found})
+
+
+def _one(
+    store: FeatureStore, whole: Grid, grid: Grid, settings: Settings, options: InvarianceOptions, listen: Listener
+) -> Evaluated:
+    every = [one for own in settings.values() for one in own.values()]
+    n, title = len(every[0].samples.rows), f"eval {NAME} {grid.transform}"
+    failed = max(one.samples.selected.samples for one in every) - n
+    table = Table(grid.dataset, grid.split, failed)
+    notes = list(dict.fromkeys(note for one in every for note in one.samples.notes))
+    protocol: dict[str, str] = {}
+    scores: dict[str, dict[Values, Scores]] = {}
+    listen(Started(title, f"{grid.dataset}/{grid.split}", n * len(every), len(every), 0))
+    done = itertools.count()
+    for name, own in settings.items():
+        first = own[grid.start[name]]
+        space = space_of(first.samples, first.layer)
+        scores[name] = {}
+        for values, one in own.items():
+            scores[name][values] = score_samples(one.samples, one.layer, space)
+            listen(Advanced(title, next(done), n))
+        # Far transforms may well take a good backbone to chance: only the start must be above it.
+        note = check_chance(first.samples, first.layer, space, scores[name][grid.start[name]], options.shared)
+        notes += [note] if note else []
+        protocol[name] = space.protocol
+        full = all(one.samples.kind(one.layer) == VIEW for one in own.values())
+        if not full:
+            notes.append(f"{name}: imported predictions; the probability of the true class is not known")
+        _rows_of(table, name, grid, scores[name], options.shared, full)
+    listen(Ended(title))
+    verdicts = _between(table, grid, scores, options.shared)
+    # What is missing is said, not kept: it is no part of what was found.
+    for text in (*notes, *(f"not there: {command}" for command in whole.commands())):
+        listen(Note(text))
+    result = table_result(NAME, table.rows, _attrs(grid, notes, verdicts, protocol, options))
+    home = home_of(store, grid, every[0].samples, options.shared)
+    parts = {one.samples.where: one.samples for one in every}
+    identity = [[samples.identity() for samples in parts.values()], grid.transform, result.attrs["options"]]
+    return keep_table(home, result, [identity, options.shared.as_dict()])
+
+
+def _rows_of(
+    table: Table, name: str, grid: Grid, scores: Mapping[Values, Scores], options: EvalOptions, full: bool
+) -> None:
+    start = scores[grid.start[name]]
+    exact: list[tuple[str, float, int]] = []
+    for values, own in scores.items():
+        found, factor = setting(own, start, options.intervals), factor_text(grid.transform, values)
+        table.add(name, TOP1, factor, found.top1)
+        table.add(name, PROBABILITY, factor, found.probability if full else _UNDEFINED)
+        table.add(name, CHANGE, factor, found.change.difference)
+        table.add(name, PROBABILITY_CHANGE, factor, found.probability_change if full else _UNDEFINED)
+        table.add(name, SAME, factor, found.consistency)
+        if values != grid.start[name]:
+            exact.append((factor, found.change.exact, len(own)))
+    adjusted = holm([p for _, p, _ in exact])
+    for (factor, p, n), corrected in zip(exact, adjusted, strict=True):
+        table.plain(name, EXACT, factor, p, n)
+        table.plain(name, HOLM, factor, corrected, n)
+
+
+def _between(
+    table: Table, grid: Grid, scores: Mapping[str, Mapping[Values, Scores]], options: EvalOptions
+) -> list[str]:
+    """Which of two backbones loses more, at each setting that both have."""
+    sentences = []
+    for a, b in itertools.combinations(scores, 2):
+        for values in [values for values in scores[a] if values in scores[b]]:
+            starts = grid.start[a], grid.start[b]
+            if values in starts:
+                continue
+            pairs = [(scores[name][values], scores[name][start]) for name, start in zip((a, b), starts, strict=True)]
+            found, factor = (
+                change_difference(pairs[0], pairs[1], options.intervals),
+                factor_text(grid.transform, values),
+            )
+            table.add(f"{a} vs {b}", BETWEEN, factor, found)
+            sentences.append(f"{grid.dataset}, {factor}: {_verdict(found, a, b)}")
+    return sentences
+
+
+def _verdict(change: Estimate, a: str, b: str) -> str:
+    points = f"{100 * change.value:+.2f} points [{100 * change.low:+.2f}, {100 * change.high:+.2f}]"
+    if change.low * change.high <= 0:
+        return f"which of {a} and {b} keeps more of its top1 is not resolved ({points})"
+    better, worse = (a, b) if change.value > 0 else (b, a)
+    return f"{better} keeps more of its top1 than {worse} ({a} less {b}: {points})"
+
+
+def _attrs(
+    grid: Grid, notes: list[str], verdicts: list[str], protocol: dict[str, str], options: InvarianceOptions
+) -> dict[str, Any]:
+    words = ["--dataset", grid.dataset, "--split", grid.split, "--transform", grid.transform]
+    for values in sorted({values for own in grid.found.values() for values in own}):
+        words += ["--grid", values_text(values)]
+    words += ["--reference", options.reference] if options.reference is not None else []
+    words += [word for name in grid.found for word in ("--backbone", name)]
+    return {
+        "transform": grid.transform,
+        "means": grid.means,
+        "start": {name: values_text(values) for name, values in grid.start.items()},
+        "notes": notes,
+        "verdicts": verdicts,
+        "protocol": protocol,
+        "preprocessing": "each backbone's own (resize, crop, filter, normalisation) in the place of one for all",
+        "intervals": "top1 and same prediction: Wilson score, 95 %, over samples; the rest: percentile bootstrap over "
+        "samples, differences paired by sample and not adjusted for the number of settings; McNemar's p beside its "
+        "adjustment over the settings of a backbone (Holm)",
+        "options": [*words, *options.shared.words()],
+        **options.shared.as_dict(),
+    }
+
+
+def factor_text(transform: str, values: Values) -> str:
+    """A setting as the tables name it: "scale=1.25"."""
+    return f"{transform}={values_text(values)}"
+
+
+def _headline(result: Result) -> Iterator[TidyRow]:
+    return (row for row in tidy_rows(result) if row.metric in (TOP1, PROBABILITY, CHANGE, BETWEEN))
+
+
+SECTION = Section(
+    analysis=NAME,
+    title="Invariance",
+    about="Accuracy and the mean softmax probability of the true class as the object is enlarged (scale), moved "
+    "(shift), or shown at another input resolution, and how they differ from those of the same images at scale 1, "
+    "shift 0 or the model's own resolution, the hollow marks (Vishniakov et al. 2024). The study's shift crops aside in "
+    "the original image, along its longer axis only: its effect depends on the size of the image. shift-frame moves the "
+    "crop after the resize. Bands are 95 % intervals over images.",
+    rows=tidy_rows,
+    options=lambda result: again(result, NAME),
+    figure=invariance_figure,
+    headline=_headline,
+)

@@ -1,0 +1,223 @@
+"""Which settings of a transform a store has logits of, and which commands add those that it lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from cvbench.errors import DataUnavailableError, UnknownNameError, UsageError
+from cvbench.jobs.evaluation.samples import VIEW
+from cvbench.storage.datasets import dataset_info
+from cvbench.storage.datasets.variant import (
+    KINDS,
+    RESOLUTION,
+    Values,
+    parse_name,
+    parse_transform,
+    values_text,
+    variant_spec,
+)
+from cvbench.storage.features import FeatureStore, GroupKey
+
+TRANSFORMS = (*KINDS, RESOLUTION)
+RESOLUTIONS: tuple[Values, ...] = ((112,), (224,), (336,), (512,), (640,))
+"""Of Vishniakov et al. 2024."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The settings of one transform of one data set, by backbone.
+
+    Attributes:
+        found: Backbone -> values -> where its logits are.
+        start: Backbone -> the values that its others are compared with.
+        missing: What is wanted and is not there, by backbone.
+    """
+
+    dataset: str
+    split: str
+    transform: str
+    found: Mapping[str, Mapping[Values, GroupKey]]
+    start: Mapping[str, Values]
+    missing: Mapping[str, tuple[Values, ...]] = field(default_factory=dict)
+
+    @property
+    def means(self) -> str:
+        """What the values are."""
+        return "input resolution (pixels)" if self.transform == RESOLUTION else KINDS[self.transform].means
+
+    def commands(self) -> list[str]:
+        """The commands that add what is missing, apart from the options that the data set was extracted with."""
+        together: dict[tuple[str, tuple[Values, ...]], list[str]] = {}
+        for backbone, wanted in self.missing.items():
+            model, _, size = backbone.partition("@")
+            together.setdefault((size, wanted), []).append(model)
+        try:
+            dataset_info(self.dataset)
+            spec, split = self.dataset, f" --split {self.split}"
+        except UnknownNameError:  # a folder: the store keeps no path
+            spec, split = "folder:PATH", ""
+        commands = []
+        for (size, wanted), models in together.items():
+            tail = "".join(f" --backbone {model}" for model in models) + f" --view {VIEW}"
+            if self.transform == RESOLUTION:
+                for values in wanted:
+                    sized = f"{tail} --image-size {values_text(values)}"
+                    commands.append(f"cvbench extract --dataset {spec}{split}{sized}")
+            else:
+                specs = " ".join(f"--dataset {variant_spec(spec, self.transform, values)}" for values in wanted)
+                commands.append(f"cvbench extract {specs}{split}{tail}" + (f" --image-size {size}" if size else ""))
+        return commands
+
+
+def default_grid(transform: str) -> tuple[Values, ...]:
+    """The values to look at if none are given."""
+    return RESOLUTIONS if transform == RESOLUTION else KINDS[transform].grid
+
+
+def parse_value(transform: str, text: str) -> Values:
+    """A value as it is typed.
+
+    Raises:
+        UsageError: It cannot be read.
+    """
+    if transform != RESOLUTION:
+        name, values = parse_transform(transform, text, "--grid")
+        if name == transform:
+            return tuple(values.values())
+        raise UsageError(f"{text} is a value of {name}", where="--grid", fix=f"--transform {name}")
+    if not text.isdecimal() or not 1 <= int(text) <= 4096:
+        raise UsageError(f"resolution={text} cannot be read", where="--grid", why="it takes pixels from 1 to 4096")
+    return (int(text),)
+
+
+def logits_groups(store: FeatureStore) -> list[GroupKey]:
+    """Where the store has logits."""
+    return [group for group in store.groups() if group.view == VIEW]
+
+
+def choose_dataset(store: FeatureStore, dataset: str | None, split: str | None) -> tuple[str, str]:
+    """The data set, and the split, of which there are logits, as such or transformed.
+
+    Raises:
+        UnknownNameError: The store has no logits of it.
+        UsageError: Several fit.
+    """
+    held = list(dict.fromkeys((parse_name(group.dataset)[0], group.split) for group in logits_groups(store)))
+    names = sorted({name for name, _ in held})
+    if dataset is not None and dataset not in names:
+        shown = ", ".join(names) or "none"
+        raise UnknownNameError.among("data set in this store:", dataset, names, fix=f"it has logits of: {shown}")
+    fitting = [key for key in held if dataset in (None, key[0]) and split in (None, key[1])]
+    if len(fitting) == 1:
+        return fitting[0]
+    shown = ", ".join("/".join(key) for key in held) or "none: cvbench extract --dataset digits+scale --view logits"
+    raise UsageError(
+        f"{len(fitting)} data sets of the store fit", where=store.url, fix=f"--dataset and --split; logits of {shown}"
+    )
+
+
+def find_settings(
+    store: FeatureStore,
+    place: tuple[str, str],
+    transform: str,
+    backbones: Sequence[str],
+    grid: Sequence[str] = (),
+    reference: str | None = None,
+) -> Grid:
+    """What the store has of a transform.
+
+    Args:
+        place: Data set and split.
+        backbones: As stored (without "@SIZE" for the resolution), or as `extract` was given them; empty: all.
+        grid: The values that count, beside the reference; empty: all that the store has.
+        reference: What the others are compared with; None: the study's start, for the resolution the model's own.
+
+    Raises:
+        UnknownNameError: No such transform, or no logits of such a backbone.
+        UsageError: A value that cannot be read.
+    """
+    if transform not in TRANSFORMS:
+        raise UnknownNameError.among("transform", transform, TRANSFORMS, fix=f"transforms: {', '.join(TRANSFORMS)}")
+    wanted = tuple(dict.fromkeys(parse_value(transform, text) for text in grid))
+    given = None if reference is None else parse_value(transform, reference)
+    there = _resolutions(store, place) if transform == RESOLUTION else _variants(store, place, transform)
+    chosen = [_stored(name, list(there)) for name in backbones] or list(there)
+    found, start, missing = {}, {}, {}
+    for name in chosen:
+        own = there[name]
+        first = given if given is not None else _start(transform, own)
+        keep = {values: group for values, group in own.items() if not wanted or values in wanted or values == first}
+        found[name], start[name] = dict(sorted(keep.items())), first
+        lacking = [values for values in (first, *(wanted or default_grid(transform))) if values not in own]
+        if lacking:
+            missing[name] = tuple(sorted(set(lacking)))
+    return Grid(*place, transform, found, start, missing)
+
+
+def nothing_found(store: FeatureStore, place: tuple[str, str], grids: Sequence[Grid]) -> DataUnavailableError:
+    """The error where no transform has more than the untransformed images."""
+    named = [grid.transform for grid in grids]
+    commands = [command for grid in grids for command in grid.commands()]
+    return DataUnavailableError(
+        f"no logits of {'/'.join(place)} under {' or '.join(named)} beside those they are compared with",
+        where=store.url,
+        why="each setting is an extraction of its own",
+        fix="; or ".join(commands[:6]) or None,
+    )
+
+
+def _variants(store: FeatureStore, place: tuple[str, str], transform: str) -> dict[str, dict[Values, GroupKey]]:
+    kind = KINDS[transform]
+    found: dict[str, dict[Values, GroupKey]] = {}
+    for group in logits_groups(store):
+        base, changed = parse_name(group.dataset)
+        if (base, group.split) != place:
+            continue
+        own = found.setdefault(group.backbone, {})
+        if changed is not None and changed[0] == transform:
+            own.setdefault(tuple(changed[1].values()), group)
+        elif changed is None and kind.untouched:
+            own[kind.start] = group  # the same pixels as its variant, which may be there too
+    return found
+
+
+def _resolutions(store: FeatureStore, place: tuple[str, str]) -> dict[str, dict[Values, GroupKey]]:
+    found: dict[str, dict[Values, GroupKey]] = {}
+    for group in sorted(logits_groups(store)):  # "vit" before "vit@224"
+        if (group.dataset, group.split) != place:
+            continue
+        size = input_size(store, group)
+        if size is not None:
+            found.setdefault(group.backbone.partition("@")[0], {}).setdefault((size,), group)
+    return found
+
+
+def input_size(store: FeatureStore, group: GroupKey) -> int | None:
+    """Edge of the input in pixels; None if it is no square, or unknown (imported predictions)."""
+    preprocess = store.fingerprint(group)["fingerprint"].get("preprocess")
+    if not preprocess:
+        return None
+    height, width = preprocess["geometry"]["size"]
+    return int(height) if height == width else None
+
+
+def _start(transform: str, own: Mapping[Values, GroupKey]) -> Values:
+    if transform != RESOLUTION:
+        return KINDS[transform].start
+    plain = [values for values, group in own.items() if "@" not in group.backbone]
+    return plain[0] if plain else (224,)
+
+
+def _stored(name: str, held: Sequence[str]) -> str:
+    from cvbench.engine.backbones import resolve_spec
+
+    if name in held:
+        return name
+    try:
+        key = resolve_spec(name, weights="random", head=True).key
+    except UnknownNameError:
+        key = ""
+    if key in held:
+        return key
+    raise UnknownNameError.among("backbone in this store:", name, held, fix=f"it has logits of {', '.join(held)}")
