@@ -22,6 +22,7 @@ SECTIONS: dict[str, str] = {
     "pug": "cvbench.jobs.evaluation.pug:SECTION",
     "robustness": "cvbench.jobs.evaluation.robustness:SECTION",
     "shape-bias": "cvbench.jobs.evaluation.shape_bias:SECTION",
+    "invariance": "cvbench.jobs.evaluation.invariance:SECTION",
     "probe": "cvbench.jobs.probe:SECTION",
 }
 """Name of an analysis, as in the store -> "module:attribute" of its `Section`. The report's order."""

@@ -223,9 +223,9 @@ SECTION = Section(
     title="Invariance",
     about="Accuracy and the mean softmax probability of the true class as the object is enlarged (scale), moved "
     "(shift), or shown at another input resolution, and how they differ from those of the same images at scale 1, "
-    "shift 0 or the model's own resolution, the hollow marks (Vishniakov et al. 2024). The study's shift crops aside in "
-    "the original image, along its longer axis only: its effect depends on the size of the image. shift-frame moves the "
-    "crop after the resize. Bands are 95 % intervals over images.",
+    "shift 0 or the model's own resolution, the hollow marks (Vishniakov et al. 2024). The study's shift crops aside "
+    "in the original image, along its longer axis only: its effect depends on the size of the image. shift-frame "
+    "moves the crop after the resize. Bands are 95 % intervals over images.",
     rows=tidy_rows,
     options=lambda result: again(result, NAME),
     figure=invariance_figure,

@@ -22,7 +22,7 @@ def write_heads(folder: Path, models: tuple[str, ...], size: int, count: int = 3
         backbone = load_backbone(resolve_spec(name, weights="random", image_size=size))
         images = np.stack([fit(decode(train.read(i)), backbone.preprocess.geometry) for i in range(count)])
         request = Request("head", "head")
-        parts = [backbone.run(part, [request])[request] for part in torch.from_numpy(images).split(32)]
+        parts = [backbone.run(part, [request])[request] for part in torch.from_numpy(images).chunk(count // 32 + 1)]
         x = torch.cat(parts).double()
         mean = x.mean(dim=0)
         hot = torch.nn.functional.one_hot(torch.from_numpy(train.labels[:count]), 10).double() - 0.1
