@@ -142,7 +142,9 @@ def find_settings(
     wanted = tuple(dict.fromkeys(parse_value(transform, text) for text in grid))
     given = None if reference is None else parse_value(transform, reference)
     there = _resolutions(store, place) if transform == RESOLUTION else _variants(store, place, transform)
-    chosen = [_stored(name, list(there)) for name in backbones] or list(there)
+    chosen = [_stored(name, list(there)) for name in backbones]
+    if not backbones:  # those that were meant for it, if there are such: not each that has the plain images
+        chosen = [name for name, own in there.items() if len(own) > 1] or list(there)
     found, start, missing = {}, {}, {}
     for name in chosen:
         own = there[name]
