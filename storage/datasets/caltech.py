@@ -19,11 +19,11 @@ import numpy as np
 
 from cvbench.errors import DataUnavailableError
 from cvbench.storage.datasets.base import DatasetInfo
-from cvbench.storage.datasets.coop import coop_info, open_coop
+from cvbench.storage.datasets.coop import CoopReader
 from cvbench.storage.datasets.files import FileDataset, file_sizes
-from cvbench.storage.datasets.forms import COOP, Form, form_of
+from cvbench.storage.datasets.forms import COOP, Form
 from cvbench.storage.datasets.lists import images_of, shuffled
-from cvbench.storage.datasets.roots import absent, first_match, listing
+from cvbench.storage.datasets.roots import first_match, listing
 from cvbench.storage.datasets.scan import subfolders
 
 TRAIN_PER_CLASS = 30
@@ -40,7 +40,7 @@ def _counts(form: str) -> dict[str, int]:
     return {"train": train, "test": _IMAGES[form] - train, "all": _IMAGES[form]}
 
 
-class CaltechReader:
+class CaltechReader(CoopReader):
     """The reader of `caltech101`."""
 
     info = DatasetInfo(
@@ -58,32 +58,21 @@ class CaltechReader:
         "test: the others\n101: no BACKGROUND_Google; 102: with it; 100: without Faces_easy too\n"
         f"coop: the splits of {_JSON}",
     )
+    forms = _FORMS
+    coop_file = _JSON
+    images = _TREE
 
-    def variant(self, argument: str) -> DatasetInfo:
-        """Another set of classes, or CoOp's splits."""
-        form = form_of(self.info, argument, _FORMS).label
-        if form == COOP:
-            return coop_info(self.info, _JSON)
-        return replace(self.info, counts=_counts(form), classes=int(form))
+    def info_of(self, label: str) -> DatasetInfo:
+        """Of another set of classes."""
+        return replace(self.info, counts=_counts(label), classes=int(label))
 
     def locate(self, argument: str, root: Path | None) -> Path | None:
         """The folder with `101_ObjectCategories`."""
         return first_match(root, _FOLDERS, lambda folder: (folder / _TREE).is_dir())
 
-    def every_split(self, argument: str, root: Path | None) -> tuple[str, ...]:
-        """The splits that together hold every image once."""
-        return ("all",)
-
-    def open(self, argument: str, root: Path | None, split: str | None) -> FileDataset:
-        """One split, by class and number."""
-        form = form_of(self.info, argument, _FORMS)
-        folder = self.locate(argument, root)
-        if folder is None:
-            raise absent(self.info, root)
-        chosen = split or self.info.default_split
-        if form.label == COOP:
-            return open_coop(form, _JSON, folder / _TREE, chosen)
-        return _read_tree(form, folder / _TREE, chosen)
+    def read_tree(self, form: Form, folder: Path, split: str) -> FileDataset:
+        """By class and number."""
+        return _read_tree(form, folder / _TREE, split)
 
 
 READER = CaltechReader()

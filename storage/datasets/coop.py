@@ -16,15 +16,63 @@ import numpy as np
 from cvbench.errors import DataUnavailableError, IntegrityError
 from cvbench.storage.datasets.base import DatasetInfo, check_unique
 from cvbench.storage.datasets.files import FileDataset, file_sizes
-from cvbench.storage.datasets.forms import Form
+from cvbench.storage.datasets.forms import COOP, Form, form_of
 from cvbench.storage.datasets.lists import below
-from cvbench.storage.datasets.roots import listing
+from cvbench.storage.datasets.roots import absent, listing
 
 SPLITS = ("train", "val", "test", "all")
 MAX_BYTES = 64 * 1024 * 1024
 """The largest file that is read; SUN397's, the longest, has 3 MB."""
 
 Entries = list[tuple[str, int]]
+
+
+class CoopReader:
+    """What the readers share whose data sets CoOp has split too.
+
+    Attributes:
+        info: Of the data set.
+        forms: What may follow the colon, the usual form first, `COOP` among them.
+        coop_file: CoOp's file.
+        images: The folder, below that of `locate`, from which the paths in CoOp's file start.
+    """
+
+    info: DatasetInfo
+    forms: tuple[str, ...]
+    coop_file: str
+    images: str = ""
+
+    def variant(self, argument: str) -> DatasetInfo:
+        """What is known of another form."""
+        label = form_of(self.info, argument, self.forms).label
+        return coop_info(self.info, self.coop_file) if label == COOP else self.info_of(label)
+
+    def info_of(self, label: str) -> DatasetInfo:
+        """Of a form that is not CoOp's."""
+        return self.info
+
+    def every_split(self, argument: str, root: Path | None) -> tuple[str, ...]:
+        """The splits that together hold every image once."""
+        return ("all",)
+
+    def open(self, argument: str, root: Path | None, split: str | None) -> FileDataset:
+        """One split; by default the data set's own default."""
+        form = form_of(self.info, argument, self.forms)
+        folder = self.locate(argument, root)
+        if folder is None:
+            raise absent(self.info, root)
+        chosen = split or self.info.default_split
+        if form.label == COOP:
+            return open_coop(form, self.coop_file, folder / self.images, chosen)
+        return self.read_tree(form, folder, chosen)
+
+    def locate(self, argument: str, root: Path | None) -> Path | None:
+        """Where the files are, without reading them; None if nowhere under `root`."""
+        raise NotImplementedError
+
+    def read_tree(self, form: Form, folder: Path, split: str) -> FileDataset:
+        """One split of a form that is not CoOp's."""
+        raise NotImplementedError
 
 
 def coop_info(info: DatasetInfo, file: str) -> DatasetInfo:

@@ -10,18 +10,17 @@ list names all 47, so this is also its rank in each of them).
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from cvbench.errors import DataUnavailableError, IntegrityError
 from cvbench.storage.datasets.base import DatasetInfo, check_unique
-from cvbench.storage.datasets.coop import coop_info, open_coop
+from cvbench.storage.datasets.coop import CoopReader
 from cvbench.storage.datasets.files import FileDataset, file_sizes
-from cvbench.storage.datasets.forms import COOP, Form, form_of
+from cvbench.storage.datasets.forms import COOP, Form
 from cvbench.storage.datasets.lists import below, lines
-from cvbench.storage.datasets.roots import absent, first_match, listing
+from cvbench.storage.datasets.roots import first_match, listing
 
 _SPLITS = ("train", "val", "test")
 _JSON = "split_zhou_DescribableTextures.json"
@@ -29,7 +28,7 @@ _FOLDERS = ("", "dtd", "dtd/dtd", "dtd-r1.0.1/dtd")
 _FORMS = (*(str(partition) for partition in range(1, 11)), COOP)
 
 
-class DtdReader:
+class DtdReader(CoopReader):
     """The reader of `dtd`."""
 
     info = DatasetInfo(
@@ -45,11 +44,9 @@ class DtdReader:
         argument="1..10|coop",
         notes=f"1..10: the official partition, 1 if none is given; coop: the splits of {_JSON}",
     )
-
-    def variant(self, argument: str) -> DatasetInfo:
-        """Another partition, or CoOp's splits."""
-        coop = form_of(self.info, argument, _FORMS).label == COOP
-        return coop_info(self.info, _JSON) if coop else replace(self.info)
+    forms = _FORMS
+    coop_file = _JSON
+    images = "images"
 
     def locate(self, argument: str, root: Path | None) -> Path | None:
         """The folder with `images/` and `labels/`, or with CoOp's file in the place of the latter."""
@@ -60,20 +57,9 @@ class DtdReader:
 
         return first_match(root, _FOLDERS, holds)
 
-    def every_split(self, argument: str, root: Path | None) -> tuple[str, ...]:
-        """The splits that together hold every image once."""
-        return ("all",)
-
-    def open(self, argument: str, root: Path | None, split: str | None) -> FileDataset:
-        """One split, in the order of its list; "all" is the three lists one after the other."""
-        form = form_of(self.info, argument, _FORMS)
-        folder = self.locate(argument, root)
-        if folder is None:
-            raise absent(self.info, root)
-        chosen = split or self.info.default_split
-        if form.label == COOP:
-            return open_coop(form, _JSON, folder / "images", chosen)
-        return _read_tree(form, folder, chosen)
+    def read_tree(self, form: Form, folder: Path, split: str) -> FileDataset:
+        """In the order of the split's list; "all" is the three lists one after the other."""
+        return _read_tree(form, folder, split)
 
 
 READER = DtdReader()

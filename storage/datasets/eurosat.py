@@ -16,11 +16,11 @@ import numpy as np
 
 from cvbench.errors import DataUnavailableError
 from cvbench.storage.datasets.base import DatasetInfo
-from cvbench.storage.datasets.coop import coop_info, open_coop
+from cvbench.storage.datasets.coop import CoopReader
 from cvbench.storage.datasets.files import FileDataset, file_sizes
-from cvbench.storage.datasets.forms import COOP, Form, form_of
+from cvbench.storage.datasets.forms import COOP, Form
 from cvbench.storage.datasets.lists import images_of, shuffled
-from cvbench.storage.datasets.roots import absent, first_match, listing
+from cvbench.storage.datasets.roots import first_match, listing
 
 CLASSES = (
     "AnnualCrop",
@@ -41,7 +41,7 @@ _FOLDERS = tuple(f"{outer}/{inner}".strip("/") for outer in ("eurosat", "EuroSAT
 _FORMS = ("rgb", COOP)
 
 
-class EurosatReader:
+class EurosatReader(CoopReader):
     """The reader of `eurosat`."""
 
     info = DatasetInfo(
@@ -58,27 +58,16 @@ class EurosatReader:
         notes="train, val, test: 60, 20 and 20 % of each class, in the order of SHA-256 of <Class>/<Class>_<n>.jpg\n"
         f"coop: the splits of {_JSON}",
     )
-
-    def variant(self, argument: str) -> DatasetInfo:
-        """CoOp's splits."""
-        return coop_info(self.info, _JSON) if form_of(self.info, argument, _FORMS).label == COOP else self.info
+    forms = _FORMS
+    coop_file = _JSON
 
     def locate(self, argument: str, root: Path | None) -> Path | None:
         """The folder of the class folders."""
         return first_match(root, _FOLDERS, lambda folder: sum((folder / name).is_dir() for name in CLASSES) > 1)
 
-    def every_split(self, argument: str, root: Path | None) -> tuple[str, ...]:
-        """The splits that together hold every image once."""
-        return ("all",)
-
-    def open(self, argument: str, root: Path | None, split: str | None) -> FileDataset:
-        """One split, by class and number."""
-        form = form_of(self.info, argument, _FORMS)
-        folder = self.locate(argument, root)
-        if folder is None:
-            raise absent(self.info, root)
-        chosen = split or self.info.default_split
-        return open_coop(form, _JSON, folder, chosen) if form.label == COOP else _read_tree(form, folder, chosen)
+    def read_tree(self, form: Form, folder: Path, split: str) -> FileDataset:
+        """By class and number."""
+        return _read_tree(form, folder, split)
 
 
 READER = EurosatReader()

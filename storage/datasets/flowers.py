@@ -16,12 +16,12 @@ import numpy as np
 
 from cvbench.errors import DataUnavailableError, IntegrityError
 from cvbench.storage.datasets.base import DatasetInfo
-from cvbench.storage.datasets.coop import coop_info, open_coop
+from cvbench.storage.datasets.coop import CoopReader
 from cvbench.storage.datasets.files import FileDataset, file_sizes
 from cvbench.storage.datasets.flower_names import FLOWERS
-from cvbench.storage.datasets.forms import COOP, Form, form_of
+from cvbench.storage.datasets.forms import COOP, Form
 from cvbench.storage.datasets.matfile import load_integers
-from cvbench.storage.datasets.roots import absent, first_match, listing
+from cvbench.storage.datasets.roots import first_match, listing
 
 _VARIABLE = {"train": "trnid", "val": "valid", "test": "tstid"}
 _LABELS, _SETS = "imagelabels.mat", "setid.mat"
@@ -30,7 +30,7 @@ _FOLDERS = ("", "flowers-102", "flowers102", "oxford_flowers", "102flowers")
 _FORMS = ("official", COOP)
 
 
-class FlowersReader:
+class FlowersReader(CoopReader):
     """The reader of `flowers102`."""
 
     info = DatasetInfo(
@@ -46,10 +46,9 @@ class FlowersReader:
         argument="coop",
         notes=f"coop: the splits of {_JSON}",
     )
-
-    def variant(self, argument: str) -> DatasetInfo:
-        """CoOp's splits."""
-        return coop_info(self.info, _JSON) if form_of(self.info, argument, _FORMS).label == COOP else self.info
+    forms = _FORMS
+    coop_file = _JSON
+    images = "jpg"
 
     def locate(self, argument: str, root: Path | None) -> Path | None:
         """The folder with `jpg/` and any of the lists."""
@@ -59,19 +58,8 @@ class FlowersReader:
 
         return first_match(root, _FOLDERS, holds)
 
-    def every_split(self, argument: str, root: Path | None) -> tuple[str, ...]:
-        """The splits that together hold every image once."""
-        return ("all",)
-
-    def open(self, argument: str, root: Path | None, split: str | None) -> FileDataset:
-        """One split, by number of the image."""
-        form = form_of(self.info, argument, _FORMS)
-        folder = self.locate(argument, root)
-        if folder is None:
-            raise absent(self.info, root)
-        chosen = split or self.info.default_split
-        if form.label == COOP:
-            return open_coop(form, _JSON, folder / "jpg", chosen)
+    def read_tree(self, form: Form, folder: Path, split: str) -> FileDataset:
+        """By number of the image."""
         if missing := [name for name in (_LABELS, _SETS) if not (folder / name).is_file()]:
             raise DataUnavailableError(
                 f"flowers102 lacks {', '.join(missing)}",
@@ -79,7 +67,7 @@ class FlowersReader:
                 why=f"found {listing(folder)}",
                 fix=f"they are separate files at {self.info.homepage}",
             )
-        return _read_tree(form, folder, chosen)
+        return _read_tree(form, folder, split)
 
 
 READER = FlowersReader()

@@ -17,11 +17,11 @@ import numpy as np
 
 from cvbench.errors import DataUnavailableError, IntegrityError
 from cvbench.storage.datasets.base import DatasetInfo, check_unique
-from cvbench.storage.datasets.coop import coop_info, open_coop
+from cvbench.storage.datasets.coop import CoopReader
 from cvbench.storage.datasets.files import FileDataset, file_sizes
-from cvbench.storage.datasets.forms import COOP, Form, form_of
+from cvbench.storage.datasets.forms import COOP, Form
 from cvbench.storage.datasets.lists import below, lines
-from cvbench.storage.datasets.roots import absent, first_match, listing
+from cvbench.storage.datasets.roots import first_match, listing
 
 _SPLITS = ("trainval", "test")
 _JSON = "split_zhou_OxfordPets.json"
@@ -31,7 +31,7 @@ _FORMS = ("official", COOP)
 Entry = tuple[str, int]  # id of the image, class from 0
 
 
-class PetsReader:
+class PetsReader(CoopReader):
     """The reader of `pets`."""
 
     info = DatasetInfo(
@@ -47,10 +47,9 @@ class PetsReader:
         argument="coop",
         notes=f"chihuahua_121 and beagle_116 are damaged JPEGs\ncoop: the splits of {_JSON}",
     )
-
-    def variant(self, argument: str) -> DatasetInfo:
-        """CoOp's splits."""
-        return coop_info(self.info, _JSON) if form_of(self.info, argument, _FORMS).label == COOP else self.info
+    forms = _FORMS
+    coop_file = _JSON
+    images = "images"
 
     def locate(self, argument: str, root: Path | None) -> Path | None:
         """The folder with `images/` and any of the lists."""
@@ -61,20 +60,9 @@ class PetsReader:
 
         return first_match(root, _FOLDERS, holds)
 
-    def every_split(self, argument: str, root: Path | None) -> tuple[str, ...]:
-        """The splits that together hold every image once."""
-        return ("all",)
-
-    def open(self, argument: str, root: Path | None, split: str | None) -> FileDataset:
-        """One split, in the order of its list."""
-        form = form_of(self.info, argument, _FORMS)
-        folder = self.locate(argument, root)
-        if folder is None:
-            raise absent(self.info, root)
-        chosen = split or self.info.default_split
-        if form.label == COOP:
-            return open_coop(form, _JSON, folder / "images", chosen)
-        return _read_tree(form, folder, chosen)
+    def read_tree(self, form: Form, folder: Path, split: str) -> FileDataset:
+        """In the order of the split's list."""
+        return _read_tree(form, folder, split)
 
 
 READER = PetsReader()

@@ -12,18 +12,17 @@ decoded (c/church/outdoor/sun_bhenjvsvrtumjuri.jpg, t/track/outdoor/sun_aophkoio
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from cvbench.errors import DataUnavailableError, IntegrityError
 from cvbench.storage.datasets.base import DatasetInfo, check_unique
-from cvbench.storage.datasets.coop import coop_info, open_coop
+from cvbench.storage.datasets.coop import CoopReader
 from cvbench.storage.datasets.files import FileDataset, file_sizes
-from cvbench.storage.datasets.forms import COOP, Form, form_of
+from cvbench.storage.datasets.forms import COOP, Form
 from cvbench.storage.datasets.lists import below, images_of, lines
-from cvbench.storage.datasets.roots import absent, first_match, listing
+from cvbench.storage.datasets.roots import first_match, listing
 
 _LIST = {"train": "Training_{:02d}.txt", "test": "Testing_{:02d}.txt"}
 _NAMES = "ClassName.txt"
@@ -32,7 +31,7 @@ _FOLDERS = ("SUN397", "sun397/SUN397", "SUN397/SUN397", "sun397", "")
 _FORMS = (*(str(partition) for partition in range(1, 11)), COOP)
 
 
-class SunReader:
+class SunReader(CoopReader):
     """The reader of `sun397`."""
 
     info = DatasetInfo(
@@ -50,11 +49,8 @@ class SunReader:
         notes=f"1..10: the official partition, 1 if none is given; coop: the splits of {_JSON}\n"
         "two files cannot be decoded: sun_bhenjvsvrtumjuri.jpg, sun_aophkoiosslinihb.jpg",
     )
-
-    def variant(self, argument: str) -> DatasetInfo:
-        """Another partition, or CoOp's splits."""
-        coop = form_of(self.info, argument, _FORMS).label == COOP
-        return coop_info(self.info, _JSON) if coop else replace(self.info)
+    forms = _FORMS
+    coop_file = _JSON
 
     def locate(self, argument: str, root: Path | None) -> Path | None:
         """The folder of the letters."""
@@ -65,20 +61,9 @@ class SunReader:
 
         return first_match(root, _FOLDERS, holds)
 
-    def every_split(self, argument: str, root: Path | None) -> tuple[str, ...]:
-        """The splits that together hold every image once."""
-        return ("all",)
-
-    def open(self, argument: str, root: Path | None, split: str | None) -> FileDataset:
-        """One split, in the order of its list; "all" by class, then by name."""
-        form = form_of(self.info, argument, _FORMS)
-        folder = self.locate(argument, root)
-        if folder is None:
-            raise absent(self.info, root)
-        chosen = split or self.info.default_split
-        if form.label == COOP:
-            return open_coop(form, _JSON, folder, chosen)
-        return _read_tree(form, folder, chosen)
+    def read_tree(self, form: Form, folder: Path, split: str) -> FileDataset:
+        """In the order of the split's list; "all" by class, then by name."""
+        return _read_tree(form, folder, split)
 
 
 READER = SunReader()
