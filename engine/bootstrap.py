@@ -70,3 +70,12 @@ def percentile_interval(
     if partly.any():
         bounds[:, partly] = np.nanquantile(table[:, partly], points, axis=0)
     return Interval(bounds[0], bounds[1], undefined)
+
+
+def resolved(low: float, high: float) -> bool:
+    """Whether a difference with this interval is told from 0; never without an interval (NaN).
+
+    >>> resolved(0.1, 0.3), resolved(-0.1, 0.3), resolved(0.0, 0.0), resolved(float("nan"), float("nan"))
+    (True, False, False, False)
+    """
+    return bool(low > 0 or high < 0)

@@ -14,12 +14,15 @@ from numpy.typing import NDArray
 
 F64 = NDArray[np.float64]
 
+FEW_IMAGES = 30
+"""With fewer an interval is too narrow."""
+
 BLOCK = 256
 """Images whose weights are drawn at a time."""
 
 
 @dataclass(frozen=True, eq=False)
-class OnlineMeans:
+class Means:
     """Of m numbers.
 
     Attributes:
@@ -38,7 +41,7 @@ class OnlineMeans:
 class RunningMeans:
     """Collects (n, m) values of n images at a time; the same images are drawn for every number.
 
-    Where the images are cut into calls does not change the draws, only float64 rounding.
+    Images are taken in blocks, however they come: where they are cut into calls changes no bit.
 
     Memory: resamples * m * 16 bytes.
     """
@@ -49,21 +52,28 @@ class RunningMeans:
         # Row 0 is the data itself, with weight 1 throughout.
         self._sums = np.zeros((resamples + 1, numbers))
         self._weights = np.zeros((resamples + 1, numbers))
+        self._waiting = np.empty((0, numbers))
         self.images = 0
 
     def add(self, values: F64) -> None:
         """Take (n, m) float64 values; NaN where an image does not define a number."""
-        for start in range(0, len(values), BLOCK):
-            part = values[start : start + BLOCK]
-            weights = np.ones((len(part), len(self._sums)))
-            weights[:, 1:] = self._rng.poisson(1.0, size=(len(part), len(self._sums) - 1))
-            defined = np.isfinite(part)
-            self._sums += weights.T @ np.where(defined, part, 0.0)
-            self._weights += weights.T @ defined
-            self.images += len(part)
+        self._waiting = np.concatenate([self._waiting, values])
+        self.images += len(values)
+        whole = len(self._waiting) // BLOCK * BLOCK
+        for start in range(0, whole, BLOCK):
+            self._take(self._waiting[start : start + BLOCK])
+        self._waiting = self._waiting[whole:]
 
-    def means(self) -> OnlineMeans:
-        """The means of all images so far, and their percentile intervals."""
+    def _take(self, part: F64) -> None:
+        weights = np.ones((len(part), len(self._sums)))
+        weights[:, 1:] = self._rng.poisson(1.0, size=(len(part), len(self._sums) - 1))
+        defined = np.isfinite(part)
+        self._sums += weights.T @ np.where(defined, part, 0.0)
+        self._weights += weights.T @ defined
+
+    def means(self) -> Means:
+        """The means of all images, and their percentile intervals. The end: no image may follow."""
+        self._take(self._waiting)
         with np.errstate(invalid="ignore"):
             table = self._sums / np.where(self._weights > 0, self._weights, np.nan)
         low, high = np.full((2, table.shape[1]), np.nan)
@@ -72,4 +82,11 @@ class RunningMeans:
             points = (1 - self._confidence) / 2, (1 + self._confidence) / 2
             low[known], high[known] = np.nanquantile(table[1:, known], points, axis=0)
         undefined = self.images - self._weights[0].astype(np.int64)
-        return OnlineMeans(table[0], low, high, undefined, self.images)
+        return Means(table[0], low, high, undefined, self.images)
+
+
+def interval_notes(n: int) -> list[str]:
+    """What a reader must know of the intervals of means over n images."""
+    if n == 1:
+        return ["no interval: it is over images, and there is one image"]
+    return [f"{n} images: with fewer than {FEW_IMAGES} the intervals are too narrow"] if n < FEW_IMAGES else []

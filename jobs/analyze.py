@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
@@ -133,9 +133,30 @@ def analyze(
         cluster: Where units are measured.
         listen: Receives progress.
     """
+    key, measured = measure_units(analysis, store, selected, cluster, listen, MeasureRecipe)
+    result, path = keep_summary(store, analysis, selected, key)
+    return Analysed(result, selected, path, measured)
+
+
+def measure_units(
+    analysis: Analysis,
+    store: FeatureStore,
+    selected: Selected,
+    cluster: Cluster,
+    listen: Listener,
+    recipe_of: Callable[[str, Selected, Analysis, ResultKey, int, str], MeasureRecipe],
+) -> tuple[ResultKey, int]:
+    """Measure every unit that has no partial yet.
+
+    Args:
+        recipe_of: `MeasureRecipe`, or what makes one that tells the analysis more of a unit.
+
+    Returns:
+        Where the partials lie, and how many units were measured.
+    """
     split = selected.dataset, selected.split
     key = partials_key(split, selected.layers, fingerprints_of(store, selected), analysis, cluster.device)
-    recipe = MeasureRecipe(store.url, selected, analysis, key, cluster.threads, cluster.device)
+    recipe = recipe_of(store.url, selected, analysis, key, cluster.threads, cluster.device)
     todo = [unit for unit in selected.units if get_partial(store, key, unit.index) is None]
     skipped = selected.samples - sum(len(unit) for unit in todo)
     listen(
@@ -151,8 +172,7 @@ def analyze(
 
     run_tasks(recipe, todo, cluster, done)
     listen(Ended(f"analyze {analysis.name}"))
-    result, path = keep_summary(store, analysis, selected, key)
-    return Analysed(result, selected, path, len(todo))
+    return key, len(todo)
 
 
 def keep_summary(store: FeatureStore, analysis: Analysis, selected: Selected, key: ResultKey) -> tuple[Result, str]:
@@ -161,7 +181,7 @@ def keep_summary(store: FeatureStore, analysis: Analysis, selected: Selected, ke
     Raises:
         IncompleteError: A unit has no partial.
     """
-    result = analysis.summarise(selected.layers, _partials(store, key, selected.units))
+    result = analysis.summarise(selected.layers, partials_of(store, key, selected.units))
     return result, keep(store, selected, result, [key.name, dict(analysis.summary_dict())])
 
 
@@ -306,7 +326,12 @@ def readable_rows(layers: Iterable[FeatureLayer], unit: Unit) -> NDArray[np.int6
     return np.flatnonzero(keep)
 
 
-def _partials(store: FeatureStore, key: ResultKey, units: Sequence[Unit]) -> Iterator[Partial]:
+def partials_of(store: FeatureStore, key: ResultKey, units: Sequence[Unit]) -> Iterator[Partial]:
+    """The partials of these units, in their order.
+
+    Raises:
+        IncompleteError: A unit has none.
+    """
     for unit in units:
         partial = get_partial(store, key, unit.index)
         if partial is None:

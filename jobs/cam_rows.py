@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from cvbench.engine.analyses.base import Result
+from cvbench.engine.bootstrap import resolved
 from cvbench.engine.cam.measures import MAP_MEASURES
-from cvbench.engine.cam.summary import resolved
 from cvbench.jobs.section import Section, TidyRow
 from cvbench.jobs.sections import tidy_row
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from cvbench.storage.results import ResultKey, list_partials, put_partial
 from cvbench.storage.units import Unit
 
 if TYPE_CHECKING:
+    from threadpoolctl import ThreadpoolController
     from torch import Tensor
 
     from cvbench.engine.backbones import Description
@@ -162,15 +164,13 @@ class LivePass:
 
     def observer(self, backbone: str) -> Callable[[str, Tensor], None]:
         """What `Backbone.run` calls with each layer's maps."""
-        from threadpoolctl import threadpool_limits
-
         from cvbench.engine.array import from_torch, torch_stream
 
         def observe(tap: str, maps: Tensor) -> None:
             index = self._index[Layer(backbone, tap)]
             with ExitStack() as stack:
                 stack.enter_context(torch_stream(maps))
-                stack.enter_context(threadpool_limits(self._threads, user_api="blas"))
+                stack.enter_context(_blas().limit(limits=self._threads, user_api="blas"))
                 values = from_torch(maps[: self._size])
                 if len(self._inside) < self._size:
                     values = values[self._inside.tolist()]
@@ -183,3 +183,11 @@ class LivePass:
         """Keep the partials of the unit."""
         for task, collected in zip(self._tasks, self._units, strict=True):
             put_partial(store, task.key, unit.index, collected.partial())
+
+
+@lru_cache(maxsize=1)
+def _blas() -> ThreadpoolController:
+    """Found once: looking through the loaded libraries takes 3 ms, which is too much for every layer of every batch."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()

@@ -5,42 +5,40 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from cvbench.engine.analyses.base import Partial, Result
+from cvbench.engine.analyses.base import Result
 from cvbench.engine.analyses.grid import check_grid
 from cvbench.engine.analyses.maps import WANTS, ChannelMaps, InputBoxes
+from cvbench.engine.bootstrap import resolved
 from cvbench.engine.kernels.channel_maps import KINDS
-from cvbench.errors import IncompleteError, UnknownNameError
+from cvbench.errors import UnknownNameError
 from cvbench.jobs.analyze import (
     Analysed,
     MeasureRecipe,
     MeasureWorker,
-    Selected,
     Selection,
-    fingerprints_of,
     keep,
-    partials_key,
+    measure_units,
+    partials_of,
     readable_rows,
     select,
 )
-from cvbench.jobs.executor import Cluster, run_tasks
+from cvbench.jobs.executor import Cluster
 from cvbench.jobs.maps_images import add_pictures, boxes_digest, input_boxes, open_images
-from cvbench.jobs.progress import Advanced, Ended, Listener, Note, Started, silent
+from cvbench.jobs.progress import Listener, silent
 from cvbench.jobs.request import absolute
 from cvbench.jobs.samples import find_samples, readable_positions
 from cvbench.jobs.section import Section, TidyRow
 from cvbench.jobs.sections import bootstrap_options, end_layers, selection_options, tidy_row
 from cvbench.storage.features import FeatureStore
-from cvbench.storage.results import ResultKey, get_partial
 from cvbench.storage.units import Unit
 
 VIEW = "maps"
 FIRST = 4
 """Samples that are drawn if none is named."""
-
-_JOB = "analyze maps"
 
 
 @dataclass(frozen=True)
@@ -87,8 +85,8 @@ def maps(selection: Selection, options: MapsOptions, cluster: Cluster, listen: L
     boxes, said = input_boxes(opened, selected, dataset, there)
     analysis = ChannelMaps(boxes_digest(boxes), options.resamples, seed=options.seed)
     store = FeatureStore.open(opened.url, mode="a")
-    key, measured = _measure(store, selected, analysis, boxes, cluster, listen)
-    result = analysis.summarise(selected.layers, _partials(store, key, selected.units))
+    key, measured = measure_units(analysis, store, selected, cluster, listen, partial(MapsRecipe, boxes=boxes))
+    result = analysis.summarise(selected.layers, partials_of(store, key, selected.units))
     said["notes"] = [*result.attrs["notes"], *notes, *said["notes"]]
     result.attrs.update(said, measure=options.measure, images_named=bool(options.images), source=options.source)
     add_pictures(result, opened, selected, rows, dataset)
@@ -123,36 +121,6 @@ class MapsWorker(MeasureWorker):
         assert isinstance(analysis, ChannelMaps)
         self.recipe = replace(self.recipe, analysis=replace(analysis, unit=unit))
         return super().run(task)
-
-
-def _measure(
-    store: FeatureStore,
-    selected: Selected,
-    analysis: ChannelMaps,
-    boxes: Mapping[str, InputBoxes],
-    cluster: Cluster,
-    listen: Listener,
-) -> tuple[ResultKey, int]:
-    """Measure what has no partial yet; where partials lie, and how many units that were."""
-    split = selected.dataset, selected.split
-    key = partials_key(split, selected.layers, fingerprints_of(store, selected), analysis, cluster.device)
-    recipe = MapsRecipe(store.url, selected, analysis, key, cluster.threads, cluster.device, boxes)
-    todo = [unit for unit in selected.units if get_partial(store, key, unit.index) is None]
-    skipped = selected.samples - sum(len(unit) for unit in todo)
-    listen(Started(_JOB, f"{selected.dataset}/{selected.split}", selected.samples, len(todo), skipped))
-    if selected.left_out:
-        listen(Note(f"{selected.left_out} units are left out: not all layers have them"))
-    run_tasks(recipe, todo, cluster, lambda unit, samples: listen(Advanced(_JOB, unit.index, len(unit))))
-    listen(Ended(_JOB))
-    return key, len(todo)
-
-
-def _partials(store: FeatureStore, key: ResultKey, units: Sequence[Unit]) -> Iterator[Partial]:
-    for unit in units:
-        partial = get_partial(store, key, unit.index)
-        if partial is None:
-            raise IncompleteError(f"unit {unit.index} has no partial", where=key.name, fix="run the same command again")
-        yield partial
 
 
 QUANTITIES = {
@@ -191,7 +159,7 @@ def _measures(result: Result, layer: int) -> Iterator[dict[str, Any]]:
 
 
 def _resolved(value: float | None, low: float | None, high: float | None) -> bool | None:
-    return None if low is None or high is None else not low <= 0 <= high
+    return None if low is None or high is None else resolved(low, high)
 
 
 _ENDS = {"value": "", "low": "_low", "high": "_high"}

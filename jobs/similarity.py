@@ -12,6 +12,7 @@ from cvbench.engine.analyses.base import Result
 from cvbench.engine.analyses.grid import check_grid
 from cvbench.engine.analyses.similarity import WANTS, Similarity, image_matrices
 from cvbench.engine.analyses.similarity_result import VERSIONS
+from cvbench.engine.bootstrap import resolved
 from cvbench.jobs.analyze import Analysed, Selected, Selection, analyze, features_identity, keep, select
 from cvbench.jobs.executor import Cluster
 from cvbench.jobs.progress import Listener, silent
@@ -170,7 +171,7 @@ def _measures(result: Result, variable: str, count: str, at: tuple[int, int]) ->
 def _resolved(measure: dict[str, Any]) -> bool | None:
     if measure["low"] is None:
         return None
-    return not measure["low"] <= 0 <= measure["high"]
+    return resolved(measure["low"], measure["high"])
 
 
 def _estimates(result: Result, name: str, at: tuple[int, int]) -> dict[str, list[float | None]]:

@@ -232,8 +232,8 @@ class MinibatchCka:
 class LiveCka:
     """Collects one unit of `MinibatchCka`: the Gram matrices of one batch at a time, and HSIC_1 of those before."""
 
-    def __init__(self, analysis: MinibatchCka, layers: Sequence[Layer], *, threads: int = 1) -> None:
-        self._analysis, self._layers, self._threads = analysis, layers, threads
+    def __init__(self, analysis: MinibatchCka, layers: Sequence[Layer]) -> None:
+        self._analysis, self._layers = analysis, layers
         self._found: list[NDArray[np.float64]] = [np.empty((0, len(layers), len(layers)))]
         self._current: UnitHsic | None = None
         self._used = self._seen = 0
@@ -246,7 +246,7 @@ class LiveCka:
     def begin(self, rows: Rows) -> None:
         """The next batch, see `LiveUnit`."""
         self._close()
-        self._current = UnitHsic(len(self._layers), rows, self._analysis.batch, threads=self._threads)
+        self._current = UnitHsic(len(self._layers), rows, self._analysis.batch)
         self._seen += len(rows)
 
     def add(self, index: int, maps: Array) -> None:

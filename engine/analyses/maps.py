@@ -1,7 +1,7 @@
 """Channel-mean feature maps in numbers: foreground share and contrast in boxes, and the rate of outlier tokens.
 
 All of the channel L2 norm of every position (kernels in `cvbench.engine.kernels.channel_maps`), per image; means over
-images with a percentile bootstrap over images. A box counts in each cell by the part that it covers.
+images with a Poisson bootstrap over images. A box counts in each cell by the part that it covers.
 
     outlier_rate       share of positions whose norm is an outlier of its image. High-norm tokens in the background
                        ("registers", Darcet et al. 2024) look like attention to it and are not: read this first
@@ -24,10 +24,10 @@ import numpy as np
 
 from cvbench.engine.analyses.base import Layer, Partial, Result, Rows
 from cvbench.engine.analyses.grid import check_grid, check_samples, not_finite
-from cvbench.engine.analyses.image_means import image_means, interval_notes
 from cvbench.engine.array import Array, namespace, to_host
 from cvbench.engine.boxes import F64, cell_fractions
 from cvbench.engine.kernels import channel_maps as kernel
+from cvbench.engine.online import RunningMeans, interval_notes
 from cvbench.errors import DataUnavailableError, UsageError
 
 OF_ALL = ("outlier_rate",)
@@ -124,14 +124,16 @@ class ChannelMaps:
         Raises:
             DataUnavailableError: No image.
         """
-        parts = list(partials)
-        n = sum(len(part["measures/0"]) for part in parts)
-        if not n:
-            raise DataUnavailableError("there is no readable image", fix="extract more samples (a larger --limit)")
-        tables = [np.concatenate([part[f"measures/{i}"] for part in parts]) for i in range(len(layers))]
-        means = image_means(
-            np.concatenate(tables, axis=1), resamples=self.resamples, confidence=self.confidence, seed=self.seed
+        running = RunningMeans(
+            len(layers) * len(self.measures), resamples=self.resamples, confidence=self.confidence, seed=self.seed
         )
+        grids: list[F64] = []
+        for part in partials:
+            running.add(np.concatenate([part[f"measures/{i}"] for i in range(len(layers))], axis=1))
+            grids = [part[f"grid/{i}"] for i in range(len(layers))]
+        if not running.images:
+            raise DataUnavailableError("there is no readable image", fix="extract more samples (a larger --limit)")
+        means = running.means()
         shape = (len(layers), len(self.measures))
         kinds = {"measures": means.value, "measures_low": means.low, "measures_high": means.high}
         data: dict[str, Any] = {
@@ -140,13 +142,13 @@ class ChannelMaps:
         }
         described: list[dict[str, Any]] = []
         for i, layer in enumerate(layers):
-            height, width, channels = (int(v) for v in parts[0][f"grid/{i}"])
+            height, width, channels = (int(v) for v in grids[i])
             names = {"backbone": layer.backbone, "tap": layer.tap}
             described.append({**names, "grid": [height, width], "channels": channels})
-        notes = interval_notes(n)
+        notes = interval_notes(means.images)
         if len({tuple(layer["grid"]) for layer in described}) > 1:
             notes.append("grids differ: compare numbers of layers on the same grid only")
-        attrs = {**self.as_dict(), **self.summary_dict(), "samples": n, "notes": notes, "layers": described}
+        attrs = {**self.as_dict(), **self.summary_dict(), "samples": means.images, "notes": notes, "layers": described}
         coords = {"layer": [str(layer) for layer in layers], "measure": list(self.measures)}
         return Result(name=self.name, coords=coords, data=data, attrs=attrs)
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Layer, Result
+from cvbench.engine.bootstrap import resolved
 
 F64 = NDArray[np.float64]
 KINDS = {
@@ -71,6 +72,6 @@ def difference_rows(result: Result) -> Iterator[dict[str, Any]]:
                     "difference": value,
                     "low": low,
                     "high": high,
-                    "resolved": not low <= 0 <= high,
+                    "resolved": resolved(low, high),
                     "interval": interval,
                 }

@@ -4,7 +4,7 @@ Two versions: `raw`, and `centred`, where the image's mean feature is subtracted
 mean of each position over the data set subtracted, is not computed: it takes a pass over the data before the first.
 
 Per image: the mean over i != j of S ("mean patch similarity", Gong et al. 2021 with |S|, which is `mean_absolute`),
-the neighbour contrast and the correlation length in grid steps. Their intervals are a percentile bootstrap over images.
+the neighbour contrast and the correlation length in grid steps. Their intervals are a Poisson bootstrap over images.
 The distance profile and the lag correlogram keep sums and sums of squares instead, so that memory does not grow with
 the images; their intervals are mean +- z standard errors over images, which is what that bootstrap of a mean tends to.
 
@@ -29,9 +29,17 @@ from numpy.typing import NDArray
 from cvbench.engine.analyses.base import Layer, Partial, Result, Rows
 from cvbench.engine.analyses.grid import check_grid, check_samples, not_finite
 from cvbench.engine.analyses.live import LayerwiseUnit
-from cvbench.engine.analyses.similarity_result import LARGEST_MATRIX, MEASURES, VERSIONS, similarity_result
+from cvbench.engine.analyses.similarity_result import (
+    LARGEST_MATRIX,
+    MEASURES,
+    VERSIONS,
+    image_table,
+    similarity_result,
+)
 from cvbench.engine.array import Array, namespace, to_host
 from cvbench.engine.kernels import similarity as kernel
+from cvbench.engine.online import RunningMeans
+from cvbench.errors import DataUnavailableError
 
 GROUP = 32
 """Images taken at a time."""
@@ -130,13 +138,24 @@ class Similarity:
     def summarise(self, layers: Sequence[Layer], partials: Iterable[Partial]) -> Result:
         """Means over images with their intervals; see `similarity_result` for what they are called.
 
-        Memory: one partial; 16 bytes per image and number of the bootstrap, 8 numbers a layer; the matrices.
+        Memory: one partial, the matrices, and resamples * 16 bytes for each number of an image, 8 a layer.
 
         Raises:
             DataUnavailableError: No image.
         """
         said = {**self.as_dict(), **self.summary_dict()}
-        return similarity_result(layers, merge(partials), self.compared, dict(self.inputs), said)
+        options = {"resamples": self.resamples, "confidence": self.confidence, "seed": self.seed}
+        running: RunningMeans | None = None
+        sums: Partial = {}
+        for partial in partials:
+            table = image_table(layers, partial, self.compared)
+            running = running or RunningMeans(table.shape[1], **options)  # type: ignore[arg-type]
+            running.add(table)
+            rest = {key: values for key, values in partial.items() if key.partition("/")[0] not in _PER_IMAGE}
+            sums = merge([sums, rest])
+        if running is None or not running.images:
+            raise DataUnavailableError("there is no readable image", fix="extract more samples (a larger --limit)")
+        return similarity_result(layers, sums, running.means(), self.compared, dict(self.inputs), said)
 
     def as_dict(self) -> Mapping[str, Any]:
         return {

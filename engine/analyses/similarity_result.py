@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from statistics import NormalDist
@@ -11,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Layer, Partial, Result
-from cvbench.engine.analyses.image_means import image_means, interval_notes
-from cvbench.errors import DataUnavailableError
+from cvbench.engine.online import Means, interval_notes
 
 F64 = NDArray[np.float64]
 Data = dict[str, tuple[tuple[str, ...], NDArray[Any]]]
@@ -25,9 +25,25 @@ LARGEST_MATRIX = 784
 """Positions P up to which a layer's P x P matrix is kept."""
 
 
+def compared_pairs(layers: Sequence[Layer], compared: Sequence[Layer]) -> tuple[list[Layer], list[tuple[Layer, Layer]]]:
+    """The compared layers that are there, and each pair of them."""
+    found = [layer for layer in compared if layer in layers]
+    return found, list(combinations(found, 2))
+
+
+def image_table(layers: Sequence[Layer], partial: Partial, compared: Sequence[Layer]) -> F64:
+    """(n, m) all numbers of each image: of the layers, of the compared ones on the common grid, of each pair."""
+    coarse, pairs = compared_pairs(layers, compared)
+    rows = {layer: partial[f"scalars/{i}"] for i, layer in enumerate(layers)}
+    shared = {layer: partial.get(f"common/{layers.index(layer)}", rows[layer]) for layer in coarse}
+    tables = [*rows.values(), *shared.values(), *(shared[one] - shared[other] for one, other in pairs)]
+    return np.concatenate([table.reshape(len(table), math.prod(table.shape[1:])) for table in tables], axis=1)
+
+
 def similarity_result(
     layers: Sequence[Layer],
     partial: Partial,
+    means: Means,
     compared: Sequence[Layer],
     inputs: Mapping[str, tuple[int, int]],
     said: Mapping[str, Any],
@@ -36,7 +52,8 @@ def similarity_result(
 
     Args:
         layers: L layers, in the partial's order.
-        partial: Of all images (`merge`).
+        partial: Of all images (`merge`), what is there per image left out.
+        means: Of the columns of `image_table`.
         compared: Layers that were measured on the common grid too.
         inputs: Backbone -> (height, width) of its input in pixels.
         said: Parameters; resamples, confidence and seed among them.
@@ -51,26 +68,14 @@ def similarity_result(
         `difference_undefined` images left out, if there is a pair; and `common`, `common_undefined` (compared, version,
         measure), the two themselves.
         The attribute `layers` has each layer's names, grid, channels and stride in pixels (null if unknown).
-
-    Raises:
-        DataUnavailableError: No image.
     """
-    n = len(partial["scalars/0"]) if "scalars/0" in partial else 0
-    if not n:
-        raise DataUnavailableError("there is no readable image", fix="extract more samples (a larger --limit)")
-    at = {layer: i for i, layer in enumerate(layers)}
-    pairs = list(combinations([layer for layer in compared if layer in at], 2))
-    rows = [partial[f"scalars/{i}"] for i in range(len(layers))]
-    coarse = {layer: partial.get(f"common/{at[layer]}", rows[at[layer]]) for layer in compared if layer in at}
-    tables = [*rows, *coarse.values(), *(coarse[one] - coarse[other] for one, other in pairs)]
-    options = {key: said[key] for key in ("resamples", "confidence", "seed")}
-    means = image_means(np.concatenate([table.reshape(n, -1) for table in tables], axis=1), **options)
+    coarse, pairs = compared_pairs(layers, compared)
     data: Data = {}
     own, both = len(layers), len(layers) + len(coarse)
     for name, count, dimension, part in (
         ("measures", "n_undefined", "layer", slice(0, own)),
         ("common", "common_undefined", "compared", slice(own, both)),
-        ("difference", "difference_undefined", "pair", slice(both, len(tables))),
+        ("difference", "difference_undefined", "pair", slice(both, both + len(pairs))),
     ):
         if part.start < part.stop:
             for key, values in ((name, means.value), (f"{name}_low", means.low), (f"{name}_high", means.high)):
@@ -91,12 +96,12 @@ def similarity_result(
     for i, layer in enumerate(described):
         data |= _correlogram(partial, i, layer["grid"], said["confidence"], coords)
         data |= _matrix(partial, i, layer["grid"])
-    notes = [*interval_notes(n), *_notes(described, pairs)]
-    attrs = {**said, "samples": n, "notes": notes, "layers": described, "interval": _INTERVAL}
+    notes = [*interval_notes(means.images), *_notes(described, pairs)]
+    attrs = {**said, "samples": means.images, "notes": notes, "layers": described, "interval": _INTERVAL}
     return Result(name="similarity", coords=coords, data=data, attrs=attrs)
 
 
-_INTERVAL = "measures, difference: percentile bootstrap over images; profile, correlogram: standard errors over images"
+_INTERVAL = "measures, difference: Poisson bootstrap over images; profile, correlogram: standard errors over images"
 
 
 def _shaped(values: NDArray[Any], part: slice) -> NDArray[Any]:

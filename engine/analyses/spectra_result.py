@@ -11,16 +11,15 @@ from typing import Any
 import numpy as np
 
 from cvbench.engine.analyses.base import Layer, Partial, Result
+from cvbench.engine.bootstrap import resolved
 from cvbench.engine.kernels import spectrum
 from cvbench.engine.kernels.spectrum import F64, HalfPlane
-from cvbench.engine.online import OnlineMeans, RunningMeans
+from cvbench.engine.online import Means, RunningMeans, interval_notes
 from cvbench.errors import DataUnavailableError
 
 MEASURES = (*(f"share_above_{cut}" for cut in spectrum.CUTS), "dc_share", "centroid", "corners", "slope", "variance")
 """Energy shares above each cut (in units of pi, DC left out), share of DC, energy-weighted mean radial frequency, the
 relative log amplitude of the corners, the slope of ln|F| over ln rho, and the spatial variance of a channel."""
-
-FEW_IMAGES = 30
 
 
 def spectra_result(
@@ -70,7 +69,7 @@ def spectra_result(
     result.attrs.update(
         **said,
         samples=running.images,
-        notes=_notes(running.images),
+        notes=interval_notes(running.images),
         differences=[
             found
             for number, (i, j) in enumerate(pairs, start=len(layers))
@@ -108,7 +107,7 @@ def _pairs(layers: Sequence[Layer], grids: Sequence[F64]) -> list[tuple[int, int
     return found
 
 
-def _differences(a: Layer, b: Layer, means: OnlineMeans, at: int) -> Iterable[dict[str, Any]]:
+def _differences(a: Layer, b: Layer, means: Means, at: int) -> Iterable[dict[str, Any]]:
     for number, measure in enumerate(MEASURES, start=at):
         value, low, high = (float(x[number]) for x in (means.value, means.low, means.high))
         known = math.isfinite(low) and math.isfinite(high)
@@ -121,14 +120,8 @@ def _differences(a: Layer, b: Layer, means: OnlineMeans, at: int) -> Iterable[di
             "value": value if math.isfinite(value) else None,
             "low": low if known else None,
             "high": high if known else None,
-            "resolved": known and not low <= 0 <= high,
+            "resolved": resolved(low, high),
         }
-
-
-def _notes(n: int) -> list[str]:
-    if n == 1:
-        return ["no interval: it is over images, and there is one image"]
-    return [f"{n} images: with fewer than {FEW_IMAGES} the intervals are too narrow"] if n < FEW_IMAGES else []
 
 
 def _estimate(total: F64, squares: F64, n: int, confidence: float) -> list[F64]:
@@ -144,7 +137,7 @@ def _estimate(total: F64, squares: F64, n: int, confidence: float) -> list[F64]:
 def _labelled(
     layers: Sequence[Layer],
     sums: Partial,
-    means: OnlineMeans,
+    means: Means,
     inputs: Mapping[str, tuple[int, int]],
     confidence: float,
 ) -> Result:

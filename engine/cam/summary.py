@@ -17,11 +17,9 @@ from cvbench.engine.analyses.base import Result
 from cvbench.engine.bootstrap import percentile_interval
 from cvbench.engine.cam.boxed import BOX_MEASURES, RATIOS
 from cvbench.engine.cam.measures import MAP_MEASURES
+from cvbench.engine.online import interval_notes
 
 F64 = NDArray[np.float64]
-
-FEW_IMAGES = 30
-"""Below this a percentile interval is too narrow."""
 
 
 @dataclass(frozen=True)
@@ -97,18 +95,9 @@ def summarise(rows: Sequence[Measured], how: Resampling, attrs: Mapping[str, Any
             "confidence": how.confidence,
             "seed": how.seed,
             "interval": "percentile bootstrap over images",
-            "notes": [*attrs.get("notes", []), *_notes(n)],
+            "notes": [*attrs.get("notes", []), *interval_notes(n)],
         },
     )
-
-
-def resolved(low: float, high: float) -> bool:
-    """Whether a difference with this interval is told from 0.
-
-    >>> resolved(0.1, 0.3), resolved(-0.1, 0.3), resolved(0.0, 0.0)
-    (True, False, False)
-    """
-    return bool(low > 0 or high < 0)
 
 
 def _comparable(one: Measured, two: Measured) -> bool:
@@ -153,9 +142,3 @@ def _estimate(
         )
         found[1:] = interval.low, interval.high
     return found, defined.sum(axis=0)
-
-
-def _notes(n: int) -> list[str]:
-    if n == 1:
-        return ["no interval: it is a bootstrap over images, and there is one image"]
-    return [f"{n} images: with fewer than {FEW_IMAGES} the intervals are too narrow"] if n < FEW_IMAGES else []
