@@ -11,6 +11,7 @@ from cvbench.jobs.section import Section, TidyRow
 SECTIONS: dict[str, str] = {
     "cka": "cvbench.jobs.cka:SECTION",
     "similarity": "cvbench.jobs.similarity:SECTION",
+    "similarity-images": "cvbench.jobs.similarity:IMAGES_SECTION",
     "spectra": "cvbench.jobs.spectra:SECTION",
     "maps": "cvbench.jobs.maps:SECTION",
     "cam": "cvbench.jobs.cam_rows:SECTION",

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from cvbench.engine.analyses.base import Result
 from cvbench.engine.analyses.grid import check_grid
 from cvbench.engine.analyses.similarity import WANTS, Similarity, image_matrices
@@ -245,4 +247,40 @@ SECTION = Section(
     options=_command,
     figure=_figure,
     headline=headline_rows,
+)
+
+
+def image_tidy_rows(result: Result) -> Iterator[TidyRow]:
+    """The mean similarity of different positions in each image; single images have no interval."""
+    for i, layer in enumerate(result.attrs["layers"]):
+        matrices = result.data[f"matrix_{i}"][1].astype(np.float64)
+        positions = matrices.shape[-1]
+        off = matrices.sum(axis=(2, 3)) - matrices.trace(axis1=2, axis2=3)
+        for image, values in zip(result.coords["image"], off / (positions * (positions - 1)), strict=True):
+            for version, value in zip(VERSIONS, values.tolist(), strict=True):
+                metric = f"{QUANTITIES['mean']}, {version}"
+                yield tidy_row(result, layer["backbone"], metric, f"{layer['tap']}, {image}", (value, None, None), 1)
+
+
+def _images_command(result: Result) -> list[str]:
+    named = [word for image in result.coords["image"] for word in ("--image", image)]
+    return ["analyze", "similarity", *selection_options(result), *named]
+
+
+def _images_figure(result: Result, stem: Path, formats: Sequence[str]) -> list[Path]:
+    from cvbench.jobs.figures.similarity import similarity_images_figure  # which needs this module
+
+    return similarity_images_figure(result, stem, formats)
+
+
+IMAGES_SECTION = Section(
+    analysis="similarity-images",
+    title="Similarity between local features of single images",
+    about=(
+        "The matrix of cosines between the features at every two positions, for the images that were asked for and the "
+        "last selected layer of each backbone. Positions run row by row. Single images have no interval."
+    ),
+    rows=image_tidy_rows,
+    options=_images_command,
+    figure=_images_figure,
 )

@@ -23,6 +23,7 @@ from cvbench.jobs.extract import extract
 from cvbench.jobs.figures.similarity import similarity_figure, similarity_images_figure
 from cvbench.jobs.request import ExtractOptions
 from cvbench.jobs.similarity import (
+    IMAGES_SECTION,
     SECTION,
     SimilarityOptions,
     image_similarity,
@@ -143,6 +144,14 @@ class TestImages:
         assert [row["image"] for row in rows[:3]] == [ids[11], ids[11], ids[2]]
         off = ~np.eye(len(expected[0]), dtype=bool)
         assert float(rows[1]["mean"]) == pytest.approx(expected[0][off].mean(), abs=1e-5)
+        (key,) = list_results(opened)
+        told = list(IMAGES_SECTION.rows(stored_result(opened, key)))
+        assert len(told) == 2 * 2 * 2  # layers, images, versions
+        found = {(row.factor, row.metric): row for row in told}[
+            f"blocks.5, {ids[11]}", "mean patch similarity, centred"
+        ]
+        assert found.value == pytest.approx(expected[0][off].mean(), abs=1e-5)
+        assert (found.low, found.n) == (None, 1)
 
     def test_an_unknown_image_is_named_with_its_neighbours(self, made: Path) -> None:
         with pytest.raises(UnknownNameError, match=r"unknown sample of folder-pets/all: 'class-0/00.png'") as error:
