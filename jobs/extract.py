@@ -15,7 +15,7 @@ from cvbench.errors import FingerprintMismatchError, IncompleteError, UsageError
 from cvbench.jobs.executor import Cluster, run_tasks
 from cvbench.jobs.extract_worker import ExtractRecipe, UnitReceipt, UnitTask
 from cvbench.jobs.live import VIEW as MAPS
-from cvbench.jobs.live import LiveTask, live_pending, live_tasks, summarise_live
+from cvbench.jobs.live import LiveTask, check_live, live_pending, live_tasks, summarise_live
 from cvbench.jobs.progress import Advanced, Ended, Listener, Note, Started, silent
 from cvbench.jobs.request import (
     CPU_BATCH,
@@ -170,6 +170,7 @@ def prepare(options: ExtractOptions, cluster: Cluster) -> UnitJob:
     from cvbench.storage.datasets import open_dataset
     from cvbench.storage.features import FeatureStore
 
+    check_live(options.analyses)
     options = resolved(options)
     dataset = open_dataset(options.dataset, data_root=options.data_root, split=options.split)
     described = descriptions_of(options)

@@ -67,7 +67,7 @@ def live_tasks(
     """What to measure live.
 
     Args:
-        names: Of `LIVE`.
+        names: Of `LIVE`, see `check_live`.
         described: The backbones with the taps asked for.
         fingerprints: Path of each backbone's group of maps -> what the store would freeze for it.
         split: Data set and split.
@@ -75,10 +75,8 @@ def live_tasks(
         device: "cpu" or "cuda".
 
     Raises:
-        UnknownNameError: No such analysis.
         UsageError: A layer without spatial extent, or batches too small for CKA.
     """
-    check_live(names)
     ordered = sorted(described, key=lambda d: d.spec.key)  # as `analyze` finds them in the store
     shapes = {Layer(d.spec.key, tap): layout for d in ordered for tap, layout in d.layouts.items()}
     made: dict[str, Analysis] = {}

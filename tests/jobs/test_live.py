@@ -138,6 +138,7 @@ class TestBadInput:
     def test_an_unknown_analysis(self, images: Path, tmp_path: Path) -> None:
         with pytest.raises(UnknownNameError, match="did you mean: spectra"):
             extract(options(images, tmp_path / "s.zarr", analyses=("spectrum",)), LOOP)
+        assert not (tmp_path / "s.zarr").exists()
 
     def test_a_layer_without_spatial_extent_is_refused_before_anything_is_written(
         self, images: Path, tmp_path: Path
