@@ -178,10 +178,13 @@ def test_an_interrupt_says_that_the_same_command_resumes(
 ) -> None:
     store = tmp_path / "store.zarr"
     process = start(pets, store, "none")
-    assert wait_for_growth(process, store, len(undisturbed) // 5)
+    assert wait_for_growth(process, store, len(undisturbed) // 10)
+    process.send_signal(signal.SIGSTOP)  # held, so that it cannot come to its end before the signal comes to it
+    assert files(store) < len(undisturbed), "the run was over before it could be interrupted"
     process.send_signal(number)
+    process.send_signal(signal.SIGCONT)
     _, said = process.communicate(timeout=DEADLINE)
-    assert process.returncode == code
+    assert process.returncode == code, said
     assert "the same command goes on" in said
     assert "Traceback" not in said
     finish(pets, store)
