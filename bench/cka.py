@@ -35,6 +35,7 @@ from cvbench.engine.analyses.base import Layer
 from cvbench.engine.analyses.cka import MinibatchCka, UnitHsic
 from cvbench.engine.array import from_torch
 from cvbench.engine.kernels import hsic
+from cvbench.engine.threads import host_threads
 
 PAIR = ["convnext_tiny", "vit_small_patch16_224"]
 PEERS = ("pytorch-cka", "torch-cka")
@@ -81,9 +82,9 @@ def run_cvbench(models: list[nn.Module], x: torch.Tensor, batch: int, names: lis
 
     handles = [tap.register_forward_hook(hook(i)) for i, tap in enumerate(taps)]
     total = np.zeros((len(taps), len(taps)))
-    with torch.inference_mode():
+    with torch.inference_mode(), host_threads(torch.get_num_threads()):
         for part in torch.split(x, batch):
-            unit = UnitHsic(len(taps), len(part), batch, threads=torch.get_num_threads())
+            unit = UnitHsic(len(taps), len(part), batch)
             for model in models:
                 model(part)
             total += unit.per_batch()[0]

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Analysis, Layer, Partial, Result
 from cvbench.engine.array import Array, to_device
+from cvbench.engine.threads import host_threads
 from cvbench.errors import DataUnavailableError, IncompleteError, UnknownNameError, UsageError
 from cvbench.jobs.executor import Cluster, choose_device, run_tasks
 from cvbench.jobs.progress import Advanced, Ended, Listener, Note, Started, silent
@@ -283,7 +284,7 @@ class MeasureRecipe:
     selected: Selected
     analysis: Analysis
     key: ResultKey
-    threads: int  # of the matrix products; fixed, since the order of a sum may depend on it
+    threads: int  # of the kernels on the host
     device: str  # "cpu" (NumPy) or "cuda" (CuPy)
 
     def build(self) -> MeasureWorker:
@@ -303,8 +304,6 @@ class MeasureWorker:
 
     def run(self, task: Unit) -> int:
         """Measure one unit; the number of samples that counted."""
-        from threadpoolctl import threadpool_limits
-
         selected = self.recipe.selected
         rows = readable_rows(self._layers.values(), task)
 
@@ -312,7 +311,7 @@ class MeasureWorker:
             values = self._layers[layer].read_unit(task)
             return to_device(values if len(rows) == len(values) else values[rows], self.recipe.device)
 
-        with threadpool_limits(self.recipe.threads):
+        with host_threads(1 if self.recipe.device == "cuda" else self.recipe.threads):
             partial = self.recipe.analysis.measure(selected.layers, read, rows)
         put_partial(self.store, self.recipe.key, task.index, partial)
         return len(rows)

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,13 +19,13 @@ from cvbench.engine.analyses.grid import check_grid
 from cvbench.engine.analyses.live import LiveUnit
 from cvbench.engine.analyses.similarity import Similarity
 from cvbench.engine.analyses.spectra import Spectra
+from cvbench.engine.threads import host_threads
 from cvbench.errors import UnknownNameError, UsageError
 from cvbench.jobs.analyze import Analysed, Selected, keep_summary, partials_key
 from cvbench.storage.results import ResultKey, list_partials, put_partial
 from cvbench.storage.units import Unit
 
 if TYPE_CHECKING:
-    from threadpoolctl import ThreadpoolController
     from torch import Tensor
 
     from cvbench.engine.backbones import Description
@@ -168,7 +167,7 @@ class LivePass:
             index = self._index[Layer(backbone, tap)]
             with ExitStack() as stack:
                 stack.enter_context(torch_stream(maps))
-                stack.enter_context(_blas().limit(limits=self._threads, user_api="blas"))
+                stack.enter_context(host_threads(1 if maps.is_cuda else self._threads))
                 values = from_torch(maps[: self._size].float())  # exact, and torch converts faster than NumPy
                 if len(self._inside) < self._size:
                     values = values[self._inside.tolist()]
@@ -181,11 +180,3 @@ class LivePass:
         """Keep the partials of the unit."""
         for task, collected in zip(self._tasks, self._units, strict=True):
             put_partial(store, task.key, unit.index, collected.partial())
-
-
-@lru_cache(maxsize=1)
-def _blas() -> ThreadpoolController:
-    """Found once: looking through the loaded libraries takes 3 ms, which is too much for every layer of every batch."""
-    from threadpoolctl import ThreadpoolController
-
-    return ThreadpoolController()

@@ -86,12 +86,11 @@ class UnitHsic:
         layers: How many.
         rows: Of the samples in their unit, see `batches_of`; or their number, if none is missing.
         batch: b.
-        threads: For the Gram matrices, see `hsic.gram`.
     """
 
-    def __init__(self, layers: int, rows: Rows | int, batch: int, *, threads: int = 1) -> None:
+    def __init__(self, layers: int, rows: Rows | int, batch: int) -> None:
         positions = np.arange(rows) if isinstance(rows, int) else rows
-        self.layers, self.n, self.batch, self.threads = layers, len(positions), batch, threads
+        self.layers, self.n, self.batch = layers, len(positions), batch
         self.cuts = batches_of(positions, batch)
         self._features: dict[int, Array] = {}
         self._packed: Array | None = None
@@ -140,7 +139,7 @@ class UnitHsic:
             size = self.batch * (self.batch - 1) // 2
             self._packed = xp.zeros((len(self.cuts), self.layers, size), dtype=xp.float64)
         for i, cut in enumerate(self.cuts):
-            k = hsic.gram(x[cut], threads=self.threads)
+            k = hsic.gram(x[cut])
             if len(k) not in self._triangles:
                 self._triangles[len(k)] = xp.asarray(hsic.triangle(len(k)))
             above = hsic.u_centred(k).ravel()[self._triangles[len(k)]]

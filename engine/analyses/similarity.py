@@ -18,9 +18,11 @@ their grids, and only there is one subtracted from the other.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -39,10 +41,11 @@ from cvbench.engine.analyses.similarity_result import (
 from cvbench.engine.array import Array, namespace, to_host
 from cvbench.engine.kernels import similarity as kernel
 from cvbench.engine.online import RunningMeans
+from cvbench.engine.threads import in_order
 from cvbench.errors import DataUnavailableError
 
-GROUP = 32
-"""Images taken at a time."""
+HOST_GROUP, DEVICE_GROUP = 2**20, 2**26
+"""Values taken at a time, whole images: what stays near a core, and what fills a GPU."""
 
 _PER_IMAGE, _FIXED = ("scalars", "common"), "grid"
 WANTS = "similarity between positions"
@@ -109,7 +112,8 @@ class Similarity:
     def measure_layer(self, index: int, layer: Layer, maps: Array) -> Partial:
         """One layer's part of a partial, of any number of images; `merge` joins those of several batches.
 
-        Memory: GROUP images in float32 twice, a block of the kernel, and 2 P^2 * 8 bytes where P <= 784.
+        Memory, for each thread: a group of images in float32 twice, a block of the kernel, and 2 P^2 * 8 bytes where
+        P <= 784.
 
         Args:
             index: Of the layer in the result.
@@ -160,7 +164,7 @@ class Similarity:
     def as_dict(self) -> Mapping[str, Any]:
         return {
             "analysis": self.name,
-            "version": 2,
+            "version": 3,
             "epsilon": kernel.EPSILON,
             "largest_matrix": LARGEST_MATRIX,
             "compared": [str(layer) for layer in self.compared],
@@ -199,38 +203,31 @@ def merge(partials: Iterable[Partial]) -> Partial:
 def _measure(layer: Layer, maps: Array, *, keep_matrix: bool = False, pool: tuple[int, int] | None = None) -> Partial:
     """The arrays of `measure_layer`, by kind; of the maps averaged to `pool` if given."""
     grid = pool or (int(maps.shape[1]), int(maps.shape[2]))
-    size = grid[0] * grid[1]
     empty: Partial = {
         "scalars": np.empty((0, len(VERSIONS), len(MEASURES))),
         "counts": np.zeros(len(VERSIONS)),
         "profile": np.zeros((2, len(VERSIONS), max(grid))),
         "lags": np.zeros((2, len(VERSIONS), grid[0] * (2 * grid[1] - 1))),
+        "matrix": np.zeros((len(VERSIONS), math.prod(grid) * (math.prod(grid) + 1) // 2 if keep_matrix else 0)),
     }
-    total: list[Any] = [None, None]
-    parts = [empty]
-    for start in range(0, len(maps), GROUP):
-        chunk = maps[start : start + GROUP]
-        values = kernel.pool_to(chunk, pool) if pool else chunk
+    size = max(1, (HOST_GROUP if namespace(maps) is np else DEVICE_GROUP) // math.prod(maps.shape[1:]))
+
+    def of_group(start: int) -> Partial:
+        group = maps[start : start + size]
+        values = kernel.pool_to(group, pool) if pool else group
         if values.dtype == np.float16:
             values = values.astype(np.float32)  # once for both versions
         found = [_version(layer, values, grid, centred, keep_matrix) for centred in (False, True)]
-        parts.append({key: np.stack([part[key] for part, _ in found], axis=axis) for key, axis in _STACKED.items()})
-        for version, (_, matrix) in enumerate(found):
-            if matrix is not None:
-                total[version] = matrix if total[version] is None else total[version] + matrix
-    joined = merge(parts)
-    joined["matrix"] = np.zeros((len(VERSIONS), size * (size + 1) // 2 if keep_matrix else 0))
-    for version, matrix in enumerate(total):
-        if matrix is not None:
-            joined["matrix"][version] = to_host(matrix)[np.triu_indices(size)]
-    return joined
+        return {key: np.stack([part[key] for part in found], axis=axis) for key, axis in _STACKED.items()}
+
+    return merge(itertools.chain([empty], in_order(of_group, range(0, len(maps), size))))
 
 
-_STACKED = {"scalars": 1, "counts": 0, "profile": 1, "lags": 1}
+_STACKED = {"scalars": 1, "counts": 0, "profile": 1, "lags": 1, "matrix": 0}
 
 
-def _version(layer: Layer, values: Array, grid: tuple[int, int], centred: bool, keep: bool) -> tuple[Partial, Any]:
-    """One version of one group of images: its arrays by kind, and the sum of its matrices on the device."""
+def _version(layer: Layer, values: Array, grid: tuple[int, int], centred: bool, keep: bool) -> Partial:
+    """One version of one group of images: its arrays by kind."""
     units, defined = kernel.unit_features(values, centred=centred)
     if grid[0] * grid[1] > LARGEST_MATRIX:
         pairs = kernel.lag_statistics(units, grid)
@@ -245,13 +242,19 @@ def _version(layer: Layer, values: Array, grid: tuple[int, int], centred: bool, 
     scalars = np.stack([off, absolute, means @ (lags.near - lags.far), length], axis=1)
     there = to_host(defined)
     scalars[~there] = math.nan  # its features are zero: they add nothing to the sums either
-    found: Partial = {
+    return {
         "scalars": scalars,
         "counts": np.array(float(there.sum())),
         "profile": np.stack([profile.sum(axis=0), (profile**2).sum(axis=0)]),
         "lags": np.stack([means.sum(axis=0), (means**2).sum(axis=0)]),
+        "matrix": np.empty(0) if pairs.matrix is None else to_host(pairs.matrix).ravel()[_upper(grid[0] * grid[1])],
     }
-    return found, pairs.matrix
+
+
+@lru_cache(maxsize=4)
+def _upper(size: int) -> NDArray[np.intp]:
+    """Flat positions of the upper triangle, row by row."""
+    return np.flatnonzero(np.tri(size, dtype=bool).T)
 
 
 def image_matrices(maps: Array) -> NDArray[np.float32]:

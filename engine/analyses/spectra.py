@@ -131,7 +131,7 @@ class Spectra:
     def as_dict(self) -> Mapping[str, Any]:
         return {
             "analysis": self.name,
-            "version": 2,
+            "version": 3,
             "amplitude": "mean over channels of ln(|fft2| + epsilon)",
             "epsilon": spectrum.EPSILON,
             "cuts": list(spectrum.CUTS),

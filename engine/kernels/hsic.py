@@ -21,14 +21,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.engine.array import Array, namespace
+from cvbench.engine.threads import in_order
 
 COLUMNS = 4096
 """Columns per block: (b, 4096) float32 stays in a core's cache, and float32 sums stay short."""
@@ -55,9 +54,7 @@ def flatten_as_stored(x: Array) -> Array:
     return flatten(x.transpose(0, *order))
 
 
-def gram(
-    x: Array, y: Array | None = None, *, mean: Array | None = None, columns: int = COLUMNS, threads: int = 1
-) -> Array:
+def gram(x: Array, y: Array | None = None, *, mean: Array | None = None, columns: int = COLUMNS) -> Array:
     """(X - m)(Y - m)' in float64.
 
     Args:
@@ -65,7 +62,6 @@ def gram(
         y: (c, p), with `mean`; None: x itself, half the work.
         mean: (p,) float64, subtracted from every row; None: the column means of x.
         columns: Columns multiplied at a time.
-        threads: Blocks multiplied at once on the host. They are added in order: any number gives the same bits.
 
     Returns:
         (b, c) float64. Non-finite input gives a non-finite result, never an error.
@@ -79,16 +75,15 @@ def gram(
         b, other = (a, unit) if y is None else _scaled(centred(y[:, part], centre))
         return (a @ b.T) * (unit * other)
 
-    on_host = xp is np
-    if on_host and y is None and mean is None and x.dtype != np.float64:
-        k = _plain_gram(x, columns, threads)
+    if xp is np and y is None and mean is None and x.dtype != np.float64:
+        k = _plain_gram(x, columns)
         if k is not None:
             return k
     shape = (len(x), len(x if y is None else y))
-    return _summed(product, xp.zeros(shape, dtype=xp.float64), range(0, x.shape[1], columns), threads if on_host else 1)
+    return _summed(product, xp.zeros(shape, dtype=xp.float64), range(0, x.shape[1], columns))
 
 
-def _plain_gram(x: NDArray[Any], columns: int, threads: int) -> NDArray[np.float64] | None:
+def _plain_gram(x: NDArray[Any], columns: int) -> NDArray[np.float64] | None:
     """The centred Gram with a plain float32 mean and no scale, two passes fewer; None where that costs digits.
 
     What the mean has wrong is the same in every row, so the small Gram matrix is centred once more, in float64. Digits
@@ -100,7 +95,7 @@ def _plain_gram(x: NDArray[Any], columns: int, threads: int) -> NDArray[np.float
         moved = np.subtract(part, part.mean(axis=0, dtype=np.float32), dtype=np.float32)
         return np.asarray(moved @ moved.T)
 
-    nearly = _summed(product, np.zeros((len(x), len(x))), range(0, x.shape[1], columns), threads)
+    nearly = _summed(product, np.zeros((len(x), len(x))), range(0, x.shape[1], columns))
     if not np.isfinite(nearly).all():
         return None
     k: NDArray[np.float64] = nearly - nearly.mean(axis=0)
@@ -109,7 +104,7 @@ def _plain_gram(x: NDArray[Any], columns: int, threads: int) -> NDArray[np.float
     return k if spread > SMALLEST and np.trace(nearly) < UNCENTRED * spread else None
 
 
-def _summed(product: Callable[[int], Array], total: Array, starts: range, threads: int) -> Array:
+def _summed(product: Callable[[int], Array], total: Array, starts: range) -> Array:
     """`total` plus the products of all blocks, added in order."""
 
     def quiet(start: int) -> Array:
@@ -117,14 +112,9 @@ def _summed(product: Callable[[int], Array], total: Array, starts: range, thread
             return product(start)
 
     with np.errstate(invalid="ignore", over="ignore"):
-        for block in map(quiet, starts) if threads == 1 else _pool(threads).map(quiet, starts):
+        for block in in_order(quiet, starts):
             total += block
     return total
-
-
-@lru_cache(maxsize=4)
-def _pool(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, thread_name_prefix="gram")
 
 
 def centred(x: Array, mean: Array | None = None) -> Array:

@@ -13,11 +13,12 @@ mean feature was subtracted first: raw cosines of deep features are mostly the c
 
 The last three, and the mean over i != j, are sums over lag means. Two ways to these: all pairs multiplied, in blocks of
 whole grid rows, the second position never above the first block's top row (`pair_statistics`); or, for large grids, the
-autocorrelation of each channel by FFT, zero-padded, summed over channels (`lag_statistics`, Wiener-Khinchin): the same
-means for a hundredth of the arithmetic at 56 x 56, but no single cosine, so neither |S| nor the matrix.
+autocorrelation along the rows by Fourier transform, zero-padded (Wiener-Khinchin), and along the columns by a product
+for each frequency, summed over channels by both (`lag_statistics`): the same means for a tenth of the arithmetic at
+56 x 56, but no single cosine, so neither |S| nor the matrix.
 
-Rounding: float16 and float32 features are multiplied in float32, float64 in float64; matrices are added up over images
-in float64, one image at a time, so that the sum does not depend on the batches they came in.
+Rounding: float16 and float32 features are multiplied in float32, float64 in float64; products are added up by offset,
+and matrices over images, in float64.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.engine.array import Array, namespace
+from cvbench.engine.kernels.dft import row_transform
 
 EPSILON = 1e-12
 """The least norm that a feature is divided by."""
@@ -149,36 +151,55 @@ def pair_statistics(units: Array, grid: tuple[int, int], *, matrix: bool, block:
             total[top:below, top:] += cosines[0] if len(cosines) == 1 else cosines.sum(axis=0, dtype=xp.float64)
         xp.abs(cosines, out=cosines)
         inner = below - top
-        absolute[images] += cosines[:, :, :inner].sum(axis=(1, 2), dtype=xp.float64)
-        absolute[images] += 2 * cosines[:, :, inner:].sum(axis=(1, 2), dtype=xp.float64)
+        absolute[images] += cosines[:, :, :inner].sum(axis=2).sum(axis=1, dtype=xp.float64)
+        absolute[images] += 2 * cosines[:, :, inner:].sum(axis=2).sum(axis=1, dtype=xp.float64)
     itself = means[:, width - 1].copy()  # dy = dx = 0
     return Pairs(means / counts, (absolute - itself) / (size * (size - 1)), total)
 
 
 def lag_statistics(units: Array, grid: tuple[int, int], *, block: int | None = None) -> Pairs:
-    """As `pair_statistics` without a matrix, in float64, without looking at single pairs.
+    """As `pair_statistics` without a matrix, and without looking at single pairs.
 
-    Memory: about 12 * block values of float64 beside the input and the result.
+    With Z[y, v] the transform of a row of one channel, padded to 2W points, the sums over the pairs of rows y, y + dy
+    are the inverse transform of the sum over channels of Z[y + dy, v] conj Z[y, v].
+
+    Memory: about 4 * block values beside the input and the result; a block is one image at least.
 
     Args:
         units: (n, P, C) from `unit_features`.
         grid: (H, W), H W = P.
-        block: Values transformed at a time, whole channels; the default suits the device.
+        block: Values transformed at a time, whole images; the default suits the device.
     """
     xp = namespace(units)
     (height, width), (n, _, channels) = grid, units.shape
     counts = xp.asarray(lags(height, width).counts)
     means = xp.zeros((n, len(counts)))
-    step = max(1, (block or (HOST_BLOCK if xp is np else DEVICE_BLOCK)) // (4 * height * width))
-    for image in range(n):
-        power = xp.zeros((2 * height, width + 1))
-        for start in range(0, channels, step):
-            part = units[image, :, start : start + step].T.reshape(-1, height, width).astype(xp.float64)
-            spectrum = xp.fft.rfft2(part, s=(2 * height, 2 * width))
-            power += (xp.square(spectrum.real) + xp.square(spectrum.imag)).sum(axis=0)
-        sums = xp.fft.irfft2(power, s=(2 * height, 2 * width))[:height]
-        means[image] = xp.concatenate([sums[:, width + 1 :], sums[:, :width]], axis=1).ravel()
+    step = max(1, (block or (HOST_BLOCK if xp is np else DEVICE_BLOCK)) // (2 * height * (width + 1) * channels))
+    for start in range(0, n, step):
+        images = slice(start, start + step)
+        rows = row_transform(units[images].reshape(-1, height, width, channels), 2 * width)
+        by_frequency = rows.reshape(-1, 2 * height, width + 1, channels).transpose(0, 2, 1, 3)
+        products = by_frequency @ by_frequency.transpose(0, 1, 3, 2)  # (b, width + 1, 2 H, 2 H), (y, part) twice
+        sums = xp.fft.irfft(_row_pairs(products, height), n=2 * width, axis=1).transpose(0, 2, 1)
+        means[images] = xp.concatenate([sums[:, :, width + 1 :], sums[:, :, :width]], axis=2).reshape(-1, len(counts))
     return Pairs(means / counts, xp.full(n, math.nan), None)
+
+
+def _row_pairs(products: Array, height: int) -> Array:
+    """(b, V, 2H, 2H) products of parts of Z -> (b, V, H) complex sums of Z[y + dy] conj Z[y] over y, by dy."""
+    xp = namespace(products)
+    b, v = products.shape[:2]
+    parts = products.reshape(b, v, height, 2, height, 2)
+    found = []
+    for part in (
+        parts[:, :, :, 0, :, 0] + parts[:, :, :, 1, :, 1],
+        parts[:, :, :, 0, :, 1] - parts[:, :, :, 1, :, 0],
+    ):
+        sums = xp.zeros((b, v, height))
+        for y in range(height):
+            sums[:, :, : height - y] += part[:, :, y, y:]
+        found.append(sums)
+    return found[0] + 1j * found[1]
 
 
 def _lag_sums(cosines: Array, rows: int, below: int, height: int, width: int) -> Array:

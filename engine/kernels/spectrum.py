@@ -13,7 +13,7 @@ in row-major order; v = 0 and, for even W, v = W/2 count once, the others twice.
 
 Rounding: float16 and float32 maps are transformed in float32, float64 in float64. Each map is shifted by its first
 value, and DC put right afterwards: a large offset costs no digits, and a constant map has no energy beside DC at all.
-Sums over channels are float64.
+Sums over the channels of a block are in the same precision (NumPy and CuPy add pairwise), those over blocks in float64.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.engine.array import Array, namespace
+from cvbench.engine.kernels.dft import power
+from cvbench.engine.threads import in_order
 
 EPSILON = 1e-6
 """Added to |F| before the logarithm."""
@@ -117,7 +119,7 @@ def _slope(rho: F64, weights: F64) -> F64:
 def channel_sums(maps: Array, block: int | None = None) -> tuple[Array, Array]:
     """Mean log amplitude and summed energy over the channels, per image.
 
-    Memory: about 6 * block * 4 bytes (8 for float64) beside the input and the result.
+    Memory: about 6 * block * 4 bytes (8 for float64) for each thread, beside the input and the result.
 
     Args:
         maps: (n, H, W, C) float16, float32 or float64, C >= 1.
@@ -130,30 +132,35 @@ def channel_sums(maps: Array, block: int | None = None) -> tuple[Array, Array]:
     xp = namespace(maps)
     n, height, width, channels = maps.shape
     size = height * (width // 2 + 1)
-    logs, energies = xp.zeros((n, size)), xp.zeros((n, size))
-    with np.errstate(invalid="ignore", over="ignore"):
-        for rows, part in _blocks(n, channels, height * width, block or _default_block(xp)):
-            energy = _energy(maps[rows, :, :, part])
-            energies[rows] += energy.sum(axis=1, dtype=xp.float64)
+    blocks = list(_blocks(n, channels, height * width, block or _default_block(xp)))
+
+    def sums(at: tuple[slice, slice]) -> tuple[Array, Array]:
+        with np.errstate(invalid="ignore", over="ignore"):
+            energy = _energy(maps[at[0], :, :, at[1]]).reshape(-1, size, at[1].stop - at[1].start)
+            total = energy.sum(axis=2)
             xp.sqrt(energy, out=energy)
             energy += EPSILON
-            logs[rows] += xp.log(energy, out=energy).sum(axis=1, dtype=xp.float64)
+            return xp.log(energy, out=energy).sum(axis=2), total
+
+    logs, energies = xp.zeros((n, size)), xp.zeros((n, size))
+    for (rows, _), (log, energy) in zip(blocks, in_order(sums, blocks), strict=True):
+        logs[rows] += log
+        energies[rows] += energy
     return logs / channels, energies
 
 
 def _energy(maps: Array) -> Array:
-    """(b, H, W, c) -> |F|^2, (b, c, K) in the precision of the work."""
+    """(b, H, W, c) -> |F|^2, (b, H, W//2 + 1, c) in the precision of the work."""
     xp = namespace(maps)
-    b, height, width, c = maps.shape
-    work = xp.float64 if maps.dtype == xp.float64 else xp.float32
-    values = maps.transpose(0, 3, 1, 2).astype(work, order="C")
-    offset = values[:, :, 0, 0].copy()
-    values -= offset[:, :, None, None]
-    spectrum = xp.fft.rfft2(values)
-    spectrum[:, :, 0, 0] += offset * (height * width)
-    energy = xp.square(spectrum.real)
-    energy += xp.square(spectrum.imag)
-    return energy.reshape(b, c, height * (width // 2 + 1))
+    _, height, width, _ = maps.shape
+    values = maps.astype(xp.float64 if maps.dtype == xp.float64 else xp.float32, order="C")
+    offset = values[:, :1, :1].copy()
+    values -= offset
+    energy = power(values)
+    dc = values.sum(axis=2).sum(axis=1)  # once more, so that the offset can be put back before the square
+    dc += offset[:, 0, 0] * (height * width)
+    energy[:, 0, 0] = xp.square(dc)
+    return energy
 
 
 def _blocks(n: int, channels: int, positions: int, block: int) -> Iterator[tuple[slice, slice]]:
@@ -162,7 +169,7 @@ def _blocks(n: int, channels: int, positions: int, block: int) -> Iterator[tuple
     step = channels if images > 1 else max(1, min(channels, block // positions))
     for row in range(0, n, images):
         for part in range(0, channels, step):
-            yield slice(row, row + images), slice(part, part + step)
+            yield slice(row, row + images), slice(part, min(part + step, channels))
 
 
 def _default_block(xp: object) -> int:

@@ -1,0 +1,72 @@
+"""Threads of the kernels on the host: whole blocks side by side, each on one core.
+
+NumPy's BLAS has threads of its own, but all else in a kernel (logarithms, sums, copies) has one; and BLAS threads that
+wait spin on the cores that torch needs. So within `host_threads(n)` BLAS keeps to one thread, and a kernel hands its
+blocks to n threads by `in_order`. What a block holds does not depend on n, and results are added up in the blocks'
+order: any number of threads gives the same bits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import ContextVar
+from functools import lru_cache
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_threads: ContextVar[int] = ContextVar("threads", default=1)
+
+
+@contextlib.contextmanager
+def host_threads(threads: int) -> Iterator[None]:
+    """Let kernels use this many cores, in this thread and until the block ends; 1 for arrays on a GPU.
+
+    The limit of BLAS holds for the whole process meanwhile. Outside of any `host_threads` kernels run on the calling
+    thread alone, and BLAS has as many threads as it likes.
+    """
+    token = _threads.set(threads)
+    try:
+        with _blas().limit(limits=1, user_api="blas"):
+            yield
+    finally:
+        _threads.reset(token)
+
+
+def in_order(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+    """`map`, on the threads of `host_threads`, few results ahead of the reader; what `function` raises is raised.
+
+    A function that itself calls `in_order` runs that one on its own thread.
+    """
+    threads = _threads.get()
+    if threads == 1:
+        yield from map(function, items)
+        return
+    pool, ahead = _pool(threads), deque[Future[R]]()
+    try:
+        for item in items:
+            ahead.append(pool.submit(function, item))
+            if len(ahead) > 2 * threads:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+    finally:
+        for future in ahead:
+            future.cancel()
+
+
+@lru_cache(maxsize=4)
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="kernel")
+
+
+@lru_cache(maxsize=1)
+def _blas() -> Any:
+    """Found once: looking through the loaded libraries takes 3 ms, which is too much for every layer of every batch."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
