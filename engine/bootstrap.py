@@ -29,9 +29,10 @@ def resample_weights(n: int, resamples: int, seed: int, block: int = 256) -> Ite
     """Multinomial weights of all resamples, in blocks of (<= block, n) float64; every row sums to n."""
     rng = np.random.default_rng(seed)
     for start in range(0, resamples, block):
-        size = min(block, resamples - start)
-        drawn = rng.integers(0, n, size=(size, n)) + n * np.arange(size)[:, None]
-        yield np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n).astype(np.float64)
+        weights = np.empty((min(block, resamples - start), n))
+        for row in weights:  # one at a time: the counters of one resample stay in a core's cache
+            row[:] = np.bincount(rng.integers(0, n, size=n), minlength=n)
+        yield weights
 
 
 def percentile_interval(
@@ -45,7 +46,7 @@ def percentile_interval(
 ) -> Interval:
     """Bootstrap interval of `statistic` over the rows of `values`.
 
-    Memory: resamples * k * 8 bytes for the statistics, block * (2n + m) * 8 for one block of resamples.
+    Memory: resamples * k * 8 bytes for the statistics, block * (n + m) * 8 for one block of resamples.
 
     Args:
         values: (n, m) float64, one row per sampling unit, n >= 1.

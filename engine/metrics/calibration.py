@@ -137,16 +137,20 @@ def fit_temperature(blocks: Blocks, tolerance: float = 1e-6) -> Temperature:
 
 
 def _slope(blocks: Blocks, b: float) -> tuple[float, float]:
-    """First and second derivative of the mean NLL of softmax(b z)."""
+    """First and second derivative of the mean NLL of softmax(b z).
+
+    A sample's sums are in the precision of its logits, float32 at least: they err by 1e-7 of themselves, each its own way.
+    """
     slope = curvature = 0.0
     n = 0
     for logits, targets in blocks():
         z = logits.astype(np.promote_types(logits.dtype, np.float32), copy=False)
         z = z - z.max(axis=1, keepdims=True)
         weights = np.exp(b * z)
-        total = weights.sum(axis=1, dtype=np.float64)
-        mean = np.einsum("ij,ij->i", weights, z, dtype=np.float64) / total
-        square = np.einsum("ij,ij->i", weights * z, z, dtype=np.float64) / total
+        total = weights.sum(axis=1).astype(np.float64)
+        weighted = weights * z
+        mean = weighted.sum(axis=1) / total
+        square = np.einsum("ij,ij->i", weighted, z) / total
         slope += float((mean - z[np.arange(len(z)), targets]).sum())
         curvature += float((square - mean**2).sum())
         n += len(z)

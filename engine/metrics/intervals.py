@@ -96,7 +96,7 @@ def row_interval(values: F64, statistic: Callable[[F64], F64], options: Options)
         resamples=options.resamples,
         confidence=options.confidence,
         seed=options.seed,
-        # A block of weights is block x n float64, and is drawn in as many integers: keep each near 32 MB.
+        # A block of weights is block x n float64: keep it near 32 MB.
         block=max(1, min(256, 2**22 // max(len(values), 1))),
     )
 
