@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -47,6 +49,12 @@ Codec = Annotated[
     str, typer.Option("--codec", help="none, zstd, blosc-zstd, blosc-lz4, or with a filter: bitround5+zstd.")
 ]
 Decoder = Annotated[str, typer.Option("--decoder", help="fast, or pil (strict reference resize).")]
+Preprocess = Annotated[
+    str,
+    typer.Option(
+        "--preprocess", help="model: each its own; beyond_inet or pug: the rules of those studies, shared by all."
+    ),
+]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of the sample order.")]
 Analyses = Annotated[
     list[str],
@@ -56,6 +64,12 @@ MaxUnreadable = Annotated[
     float, typer.Option("--max-unreadable", min=0, max=1, help="Share of unreadable samples that is tolerated.")
 ]
 MaxBytes = Annotated[str | None, typer.Option("--max-bytes", help="Refuse to write more than this, e.g. 20GB.")]
+Rate = Annotated[
+    float | None, typer.Option("--rate", min=0.001, help="For the plan: images/s per GPU or core, all backbones.")
+]
+DiskRate = Annotated[
+    float, typer.Option("--disk-mb-s", min=0.1, help="For the plan: write bandwidth of the store in MB/s.")
+]
 Format = Annotated[str, typer.Option("--format", help="table or json.")]
 
 
@@ -78,6 +92,7 @@ def extract(
     keep_bits: KeepBits = None,
     codec: Codec = "none",
     decoder: Decoder = "fast",
+    preprocess: Preprocess = "model",
     seed: Seed = 0,
     analyze: Analyses = [],
     max_unreadable: MaxUnreadable = 0.01,
@@ -87,6 +102,8 @@ def extract(
     gpus: shared.Gpus = None,
     threads: shared.Threads = None,
     plan_only: Annotated[bool, typer.Option("--plan", "-n", help="Only say what would be done.")] = False,
+    rate: Rate = None,
+    disk_mb_s: DiskRate = 1000.0,
     output: Format = "table",
 ) -> None:
     """Stream data sets through backbones and keep layerwise features. The same command again resumes."""
@@ -97,45 +114,39 @@ def extract(
         _list_taps(jobs[0])
         return
     if plan_only:
-        for job in jobs:
-            _plan(job, gpus or 0, None, 1000.0, output)
+        _show_plans(jobs, gpus or 0, rate, disk_mb_s, output)
         return
     from cvbench.cli.display import progress
     from cvbench.jobs.extract import extract as run
+    from cvbench.jobs.plan import check_together
 
     cluster = shared.cluster(address, device, gpus, threads)
-    for job in jobs:
-        with progress() as listen:
-            report = run(job, cluster, listen)
-        _show(report, output)
+    check_together(jobs)
+    reports = []
+    try:
+        for job in jobs:
+            with progress() as listen:
+                reports.append(run(job, cluster, listen))
+            if output == "table":
+                _show(reports[-1])
+    finally:  # what is done is said, whatever became of the next
+        if output == "json":
+            _echo_documents([asdict(report) for report in reports])
 
 
-def plan(
-    dataset: Datasets,
-    backbone: Backbones = PAIR,
-    store: shared.Store = shared.DEFAULT_STORE,
-    split: shared.Split = None,
-    data_root: shared.DataRoot = None,
-    weights: Weights = ["pretrained"],
-    taps: Taps = ["blocks"],
-    view: Views = ["pooled"],
-    maps: Maps = "1024",
-    limit: Limit = None,
-    batch_size: BatchSize = "auto",
-    image_size: ImageSize = None,
-    unit: UnitSize = None,
-    dtype: Dtype = "float16",
-    max_bytes: MaxBytes = None,
-    gpus: Annotated[int, typer.Option("--gpus", min=0, help="GPUs of the run; 0 is this machine's cores.")] = 0,
-    rate: Annotated[float | None, typer.Option("--rate", min=0.001, help="Images/s per GPU, all backbones.")] = None,
-    disk_mb_s: Annotated[float, typer.Option("--disk-mb-s", min=0.1, help="Write bandwidth of the store.")] = 1000.0,
-    output: Format = "table",
-) -> None:
+def plan(**values: Any) -> None:
     """Say bytes, hours and the bottleneck of an extraction. Nothing runs, no weights are loaded."""
-    values = dict(locals())
-    shared.check_format(output, ("table", "json"))
-    for job in _all_options(dataset, values):
-        _plan(job, gpus, rate, disk_mb_s, output)
+    extract(**values, plan_only=True)
+
+
+def _same_options(command: Any, of: Any, without: str) -> None:
+    """Give `command` the options of another command, one left out: a line that is typed for one fits the other."""
+    shape = inspect.signature(of, eval_str=True)
+    command.__signature__ = shape.replace(parameters=[p for name, p in shape.parameters.items() if name != without])
+    command.__annotations__ = {name: hint for name, hint in of.__annotations__.items() if name != without}
+
+
+_same_options(plan, extract, without="plan_only")
 
 
 def _all_options(specs: list[str], values: dict[str, Any]) -> list[ExtractOptions]:
@@ -149,7 +160,7 @@ def _options(dataset: str, values: dict[str, Any]) -> ExtractOptions:
 
     batch = values["batch_size"]
     plain = ("store", "split", "data_root", "image_size", "unit", "dtype")
-    extras = ("precision", "keep_bits", "codec", "decoder", "seed", "max_unreadable")
+    extras = ("precision", "keep_bits", "codec", "decoder", "preprocess", "seed", "max_unreadable")
     return ExtractOptions(
         dataset=dataset,
         backbones=tuple(values["backbone"]),
@@ -174,12 +185,13 @@ def _list_taps(job: ExtractOptions) -> None:
             typer.echo(f"{model}\t{tap}\t{layout}")
 
 
-def _show(report: ExtractReport, output: str) -> None:
-    from dataclasses import asdict
+def _echo_documents(found: list[dict[str, Any]]) -> None:
+    """One JSON document: that of the data set, or a list of those of several."""
+    documents = [{"schema_version": 1, **one} for one in found]
+    shared.echo_json(documents[0] if len(documents) == 1 else documents)
 
-    if output == "json":
-        shared.echo_json({"schema_version": 1, **asdict(report)})
-        return
+
+def _show(report: ExtractReport) -> None:
     done = f"{report.computed} samples computed" if report.computed else "nothing to do"
     typer.echo(f"{report.dataset}/{report.split}: {report.samples} samples, {report.layers} layers, {done}")
     if report.unreadable:
@@ -191,22 +203,31 @@ def _show(report: ExtractReport, output: str) -> None:
     typer.echo(f"  store: {report.store}")
     for path in report.results:
         typer.echo(f"  result: {path} in the store")
-    typer.echo(f"  next:  cvbench analyze cka --store {report.store} --dataset {report.dataset}")
+    typer.echo(f"  next:  {_next(report)}")
 
 
-def _plan(job: ExtractOptions, gpus: int, rate: float | None, disk_mb_s: float, output: str) -> None:
+def _next(report: ExtractReport) -> str:
+    """The command that shows something of what there is now."""
+    if report.results:
+        return f"cvbench report --store {report.store} --out report"
+    if not set(report.views) & {"pooled", "maps"}:
+        name = "eval accuracy" if "logits" in report.views else "analyze silhouette"
+        return f"cvbench {name} --store {report.store} --dataset {report.dataset}"
+    return f"cvbench analyze cka --store {report.store} --dataset {report.dataset}"
+
+
+def _show_plans(jobs: list[ExtractOptions], gpus: int, rate: float | None, disk_mb_s: float, output: str) -> None:
     from cvbench.jobs.plan import plan as run
 
-    report = run(job, gpus=gpus, rate=rate, disk_mb_s=disk_mb_s)
+    reports = [run(job, gpus=gpus, rate=rate, disk_mb_s=disk_mb_s) for job in jobs]
     if output == "json":
-        shared.echo_json({"schema_version": 1, **_plan_json(report)})
-    else:
+        _echo_documents([_plan_json(report) for report in reports])
+        return
+    for report in reports:
         _plan_table(report)
 
 
 def _plan_json(report: PlanReport) -> dict[str, Any]:
-    from dataclasses import asdict
-
     layers = [
         {
             **asdict(layer.group),
@@ -218,7 +239,8 @@ def _plan_json(report: PlanReport) -> dict[str, Any]:
         }
         for layer in report.layers
     ]
-    return {**asdict(report), "layers": layers, "hours_expected": report.hours_expected}
+    totals = {"bytes_by_view": report.bytes_by_view, "hours_expected": report.hours_expected}
+    return {**asdict(report), "layers": layers, **totals}
 
 
 def _plan_table(report: PlanReport) -> None:
@@ -240,9 +262,15 @@ def _plan_table(report: PlanReport) -> None:
     free = "unknown" if report.free_bytes is None else human(report.free_bytes)
     typer.echo(f"{report.dataset}/{report.split}: {report.samples} samples")
     typer.echo(f"units: {report.units_done} of {report.units_total} done")
-    typer.echo(f"to write: {human(report.bytes_total)}; free: {free}")
+    by_view = ", ".join(f"{view} {human(size)}" for view, size in report.bytes_by_view.items())
+    typer.echo(f"to write: {human(report.bytes_total)} ({by_view}); free: {free}")
     for stage, hours in report.hours.items():
         mark = "  <- bottleneck" if stage == report.bottleneck else ""
-        typer.echo(f"{stage}: {hours:.2f} h at {report.rates[stage]}{mark}")
+        typer.echo(f"{stage}: {_duration(hours)} at {report.rates[stage]}{mark}")
+    typer.echo(f"expected: {_duration(report.hours_expected)}, as the stages overlap")
     if not report.fits:
         typer.echo(f"does not fit: {report.advice}")
+
+
+def _duration(hours: float) -> str:
+    return f"{hours:.1f} h" if hours >= 1 else f"{hours * 60:.1f} min"

@@ -23,6 +23,8 @@ from cvbench.engine.threads import host_threads
 from cvbench.errors import DataUnavailableError, IncompleteError, UnknownNameError, UsageError
 from cvbench.jobs.executor import Cluster, choose_device, run_tasks
 from cvbench.jobs.progress import Advanced, Ended, Listener, Note, Started, silent
+from cvbench.jobs.request import VIEWS
+from cvbench.storage.datasets import key_of_spec, spec_of_key
 from cvbench.storage.features import FeatureLayer, FeatureStore, GroupKey, LayerInfo
 from cvbench.storage.results import ResultKey, get_partial, load_result, put_partial, save_result
 from cvbench.storage.units import Unit
@@ -36,7 +38,7 @@ class Selection:
     """Which layers of a store; None or empty is "all there are".
 
     Attributes:
-        dataset: May stay None if the store holds one data set.
+        dataset: As the store or as `extract` names it; may stay None if the store holds one.
         backbones: In the order of the result.
         view: "pooled", "maps", "cls" or "head".
         taps: Names or globs.
@@ -75,28 +77,20 @@ def select(store: FeatureStore, selection: Selection) -> Selected:
     """Find the layers that `selection` means.
 
     Raises:
-        UnknownNameError: A data set, backbone, view or tap that the store does not hold; names what it holds.
+        UnknownNameError: A data set, backbone or tap that the store does not hold, or a view that does not exist.
         UsageError: The data set is not named and the store holds several.
-        DataUnavailableError: No unit is committed for all layers.
+        DataUnavailableError: The view is not in the store, or no unit is committed for all layers.
     """
     infos = store.tree()
     dataset, split = _choose_split(infos, selection)
     infos = [info for info in infos if (info.group.dataset, info.group.split) == (dataset, split)]
-    views = sorted({info.group.view for info in infos})
-    if selection.view not in views:
-        add = f"cvbench extract --dataset {dataset} --view {selection.view}"
-        raise UnknownNameError.among(
-            f"view of {dataset}/{split} in this store:",
-            selection.view,
-            views,
-            fix=f"the store holds {', '.join(views)}; {add} adds it",
-        )
+    _check_view(store, infos, selection, dataset, split)
     infos = [info for info in infos if info.group.view == selection.view]
     held = list(dict.fromkeys(info.group.backbone for info in infos))
     backbones = [_stored_name(name, held) for name in selection.backbones] or held
     chosen = [i for name in backbones for i in _in_depth_order(store, infos, name) if _wanted(i.tap, selection.taps)]
     if not chosen:
-        raise UnknownNameError.among("tap", ", ".join(selection.taps), {info.tap for info in infos})
+        raise UnknownNameError.among("tap in this store:", ", ".join(selection.taps), [info.tap for info in infos])
     layers = tuple(Layer(info.group.backbone, info.tap) for info in chosen)
     common, union = _committed(store, chosen)
     if not common:
@@ -345,11 +339,12 @@ def _choose_split(infos: Sequence[LayerInfo], selection: Selection) -> tuple[str
             "the store holds no features", where=selection.store, fix="cvbench extract --dataset digits --store ..."
         )
     names = sorted({dataset for dataset, _ in held})
-    if selection.dataset is not None and selection.dataset not in names:
+    asked = None if selection.dataset is None else key_of_spec(selection.dataset)
+    if asked is not None and asked not in names:
         raise UnknownNameError.among(
-            "data set in this store:", selection.dataset, names, fix=f"the store holds {', '.join(names)}"
+            "data set in this store:", selection.dataset or "", names, fix=f"the store holds {', '.join(names)}"
         )
-    fitting = [key for key in held if selection.dataset in (None, key[0]) and selection.split in (None, key[1])]
+    fitting = [key for key in held if asked in (None, key[0]) and selection.split in (None, key[1])]
     if len(fitting) == 1:
         return fitting[0]
     shown = ", ".join("/".join(key) for key in held)
@@ -357,6 +352,30 @@ def _choose_split(infos: Sequence[LayerInfo], selection: Selection) -> tuple[str
         f"{len(fitting)} data sets of the store fit",
         where=selection.store,
         fix=f"--dataset and --split; it holds {shown}",
+    )
+
+
+def _check_view(
+    store: FeatureStore, infos: Sequence[LayerInfo], selection: Selection, dataset: str, split: str
+) -> None:
+    """Refuse a view that does not exist, or that the store lacks of this split; says which `extract` gives it."""
+    held = sorted({info.group.view for info in infos})
+    if selection.view in held:
+        return
+    if selection.view not in (known := (*VIEWS, "cls")):
+        raise UnknownNameError.among(
+            "view", selection.view, known, fix=f"--view {', '.join(held)} of {dataset}/{split} are in the store"
+        )
+    made = [store.fingerprint(info.group).get("fingerprint", {}) for info in infos]
+    words = [f"--backbone {name}" for name in dict.fromkeys(one["model"] for one in made if "model" in one)]
+    words += [f"--image-size {size}" for size in {one.get("image_size") for one in made} if size]
+    asked = " ".join([f"--dataset {spec_of_key(dataset)} --split {split}", *words])
+    view = "pooled" if selection.view == "cls" else selection.view
+    raise DataUnavailableError(
+        f"the store holds no view {selection.view!r} of {dataset}/{split}",
+        where=selection.store,
+        why=f"it holds {', '.join(held)}",
+        fix=f"cvbench extract {asked} --store {selection.store} --view {view} adds it (--weights and --taps as before)",
     )
 
 

@@ -22,6 +22,7 @@ from cvbench.jobs.request import (
     ExtractOptions,
     arrays_of,
     descriptions_of,
+    existing_store,
     frozen_split,
     resolved,
     transform_record,
@@ -48,6 +49,7 @@ class ExtractReport:
     nonfinite: dict[str, int]
     seconds: dict[str, float] = field(default_factory=dict)
     layers: int = 0
+    views: tuple[str, ...] = ()
     results: tuple[str, ...] = ()  # paths of what was measured live
 
 
@@ -158,6 +160,7 @@ class UnitJob:
             nonfinite=dict(nonfinite),
             seconds=dict(seconds),
             layers=sum(len(arrays) for arrays in self.groups.values()),
+            views=self.options.views,
         )
 
 
@@ -177,8 +180,8 @@ def prepare(options: ExtractOptions, cluster: Cluster) -> UnitJob:
     specs = [description.spec for description in described]
     declared = {description.spec.key: arrays_of(description, options) for description in described}
     backbones = {spec.key: load_backbone(spec, device="cpu", precision=options.precision) for spec in specs}
+    split = split_info(existing_store(options.store), dataset, options, cluster, described)
     store = FeatureStore.open(options.store, mode="a")
-    split = split_info(store, dataset, options, cluster, described)
     groups = {_group(split, name, view): arrays for name in backbones for view, arrays in declared[name].items()}
     fingerprints = {
         group: fingerprint_of(split, backbones[group.backbone], group.view, options, cluster.device) for group in groups
@@ -248,7 +251,7 @@ def declare_all(
 
     for group, fingerprint in fingerprints.items():
         store.agree(group, fingerprint, codec=options.codec)
-    check_space(plan_layers(groups, _pending(store, groups, split, options)), options)
+    check_space(plan_layers(groups, _pending(store, groups, split, options)), options, split.unit)
     begun = store.begin(split)
     _refuse_other_sizes(replace(options, batch_size=split.batch, unit=split.unit), begun, store.url)  # a race
     for group, arrays in groups.items():
@@ -266,7 +269,7 @@ def _pending(
 
 
 def split_info(
-    store: FeatureStore,
+    store: FeatureStore | None,
     dataset: Dataset,
     options: ExtractOptions,
     cluster: Cluster,
@@ -279,7 +282,7 @@ def split_info(
 
     frozen = frozen_split(store, dataset)
     if frozen is not None:
-        _refuse_other_sizes(options, frozen, store.url)
+        _refuse_other_sizes(options, frozen, options.store)
     batch = options.batch_size or (frozen.batch if frozen else _auto_batch(options, cluster, described))
     unit = options.unit or (frozen.unit if frozen else unit_size(len(dataset), batch))
     if unit % batch:
@@ -345,6 +348,7 @@ def fingerprint_of(
 ) -> dict[str, Any]:
     """Everything that the bytes of one (dataset, backbone, view) depend on, taps apart."""
     floats = view in ("head", "logits")
+    preset = {"preset": backbone.spec.preset} if backbone.spec.preset != "model" else {}  # older stores name none
     return {
         "dataset_digest": split.dataset_digest,
         "seed": split.seed,
@@ -359,6 +363,7 @@ def fingerprint_of(
         "view": view,
         "dtype": "float32" if floats else options.dtype,
         "keep_bits": None if floats else options.keep_bits,
+        **preset,
     } | transform_record(options.dataset, backbone.preprocess.geometry)
 
 

@@ -11,16 +11,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cvbench.errors import DataUnavailableError, ResourceError
-from cvbench.jobs.request import CPU_BATCH, ExtractOptions, arrays_of, descriptions_of, frozen_split, resolved, units_of
+from cvbench.errors import ResourceError
+from cvbench.jobs.request import (
+    CPU_BATCH,
+    ExtractOptions,
+    arrays_of,
+    descriptions_of,
+    existing_store,
+    frozen_split,
+    resolved,
+    units_of,
+)
 from cvbench.jobs.sizes import human
 
 if TYPE_CHECKING:
     from cvbench.engine.backbones import Description
-    from cvbench.storage.features import ArraySpec, FeatureStore, GroupKey
+    from cvbench.storage.features import ArraySpec, GroupKey
     from cvbench.storage.units import Unit
 
-DECODE_SECONDS = 0.0015  # one core, one 500 x 375 JPEG, decode + antialiased resize (measured; see bench/README.md)
+DECODE_SECONDS = 0.0015  # one core, one 500 x 375 JPEG, decode and antialiased resize (measured)
 GFLOPS_PER_GPU = 2 * 33.0 * 350  # assumed: the Base pair (33 GMACs) at 350 images/s on a V100 with AMP
 GFLOPS_PER_CORE = 2 * 33.0 * 1.5  # assumed: one CPU core in float32
 SPARE = 0.05  # share of the free disk that stays free
@@ -66,6 +75,14 @@ class PlanReport:
     bottleneck: str
 
     @property
+    def bytes_by_view(self) -> dict[str, int]:
+        """Uncompressed bytes still to be written, by view."""
+        totals: Counter[str] = Counter()
+        for layer in self.layers:
+            totals[layer.group.view] += layer.bytes
+        return dict(totals)
+
+    @property
     def hours_expected(self) -> float:
         """Stages overlap: the slowest one decides."""
         return max(self.hours.values())
@@ -97,8 +114,8 @@ def free_bytes(store: str) -> int | None:
     return shutil.disk_usage(path).free
 
 
-def advise(layers: Iterable[LayerPlan], budget: int) -> str | None:
-    """None if `layers` fit into `budget` bytes; else the option that would make them fit."""
+def advise(layers: Iterable[LayerPlan], budget: int, unit: int) -> str | None:
+    """None if `layers` fit into `budget` bytes; else the option that would make them fit, in whole units of samples."""
     layers = list(layers)
     total = sum(layer.bytes for layer in layers)
     if total <= budget:
@@ -107,16 +124,18 @@ def advise(layers: Iterable[LayerPlan], budget: int) -> str | None:
     others = total - sum(layer.bytes for layer in maps)
     per_sample = sum(layer.bytes_per_sample for layer in maps)
     if maps and others <= budget:
-        most = (budget - others) // per_sample
-        if most > 0:
+        most = (budget - others) // per_sample // unit * unit
+        if most:
             return f"--maps {most} fits (maps take {human(per_sample)} per image); or fewer --taps"
-        return "leave --view maps out, or name fewer --taps"
+        return f"leave --view maps out, name fewer --taps, or a smaller --unit (whole units of {unit} are written)"
     per_sample = sum(layer.bytes_per_sample for layer in layers)
-    most = budget // per_sample
-    return f"--limit {most} fits, or fewer --taps, or another --store" if most else "another --store, or fewer --taps"
+    most = budget // per_sample // unit * unit
+    if most:
+        return f"--limit {most} fits, or fewer --taps, or another --store"
+    return f"another --store, fewer --taps, or a smaller --unit (whole units of {unit} are written)"
 
 
-def check_space(layers: Iterable[LayerPlan], options: ExtractOptions) -> None:
+def check_space(layers: Iterable[LayerPlan], options: ExtractOptions, unit: int) -> None:
     """Refuse before the first write what will not fit.
 
     Raises:
@@ -125,13 +144,32 @@ def check_space(layers: Iterable[LayerPlan], options: ExtractOptions) -> None:
     layers = list(layers)
     total = sum(layer.bytes for layer in layers)
     for budget, why in _budgets(options):
-        advice = advise(layers, budget)
+        advice = advise(layers, budget, unit)
         if advice is not None:
             raise ResourceError(
                 f"{human(total)} are to be written and {human(budget)} may be",
                 where=options.store,
                 why=why,
                 fix=advice,
+            )
+
+
+def check_together(jobs: Sequence[ExtractOptions]) -> None:
+    """Before the first of several extractions: every data set is there, every name is known, all bytes fit together.
+
+    Raises:
+        CvbenchError: Whatever would refuse one of them; ResourceError if only their sum does not fit.
+    """
+    if len(jobs) < 2:
+        return
+    total = sum(plan(job).bytes_total for job in jobs)
+    for budget, why in _budgets(jobs[0]):
+        if total > budget:
+            raise ResourceError(
+                f"{human(total)} are to be written for {len(jobs)} data sets together and {human(budget)} may be",
+                where=jobs[0].store,
+                why=why,
+                fix="fewer --dataset, --limit or fewer --taps; `cvbench plan` says what each takes",
             )
 
 
@@ -160,7 +198,7 @@ def plan(options: ExtractOptions, *, gpus: int = 0, rate: float | None = None, d
     options = resolved(options)
     dataset = open_dataset(options.dataset, data_root=options.data_root, split=options.split)
     descriptions = descriptions_of(options)
-    store = _existing(options.store)
+    store = existing_store(options.store)
     frozen = frozen_split(store, dataset)
     size = options.unit or (frozen.unit if frozen else unit_size(len(dataset), options.batch_size or CPU_BATCH))
     groups = {
@@ -178,7 +216,7 @@ def plan(options: ExtractOptions, *, gpus: int = 0, rate: float | None = None, d
     waiting: set[Unit] = set().union(*pending.values())
     samples, todo = (sum(len(unit) for unit in some) for some in (covered, waiting))
     hours, rates = _hours(todo, sum(layer.bytes for layer in layers), descriptions, gpus, rate, disk_mb_s)
-    advice = next((text for budget, _ in _budgets(options) if (text := advise(layers, budget))), None)
+    advice = next((text for budget, _ in _budgets(options) if (text := advise(layers, budget, size))), None)
     return PlanReport(
         dataset=dataset.name,
         split=dataset.split,
@@ -194,15 +232,6 @@ def plan(options: ExtractOptions, *, gpus: int = 0, rate: float | None = None, d
         rates=rates,
         bottleneck=max(hours, key=lambda stage: hours[stage]),
     )
-
-
-def _existing(store: str) -> FeatureStore | None:
-    from cvbench.storage.features import FeatureStore
-
-    try:
-        return FeatureStore.open(store, mode="r")
-    except DataUnavailableError:
-        return None
 
 
 def _hours(

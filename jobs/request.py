@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from cvbench.errors import UnknownNameError, UsageError
+from cvbench.errors import DataUnavailableError, UnknownNameError, UsageError
 
 if TYPE_CHECKING:
     from cvbench.engine.backbones import BackboneSpec, Description
@@ -36,6 +36,7 @@ class ExtractOptions:
         maps: How many samples the `maps` view covers (a prefix of the store order); None is all.
         limit: How many samples every view covers; None is all.
         batch_size: Images per forward pass; None is "auto", calibrated once and frozen in the store.
+        preprocess: "model": each backbone's own; or a preset that all share, see `engine.preprocess`.
         analyses: Measured live, on every layer's whole maps, which are not stored; see `jobs.live`.
         max_unreadable: Share of unreadable samples above which the run counts as incomplete.
     """
@@ -58,6 +59,7 @@ class ExtractOptions:
     keep_bits: int | None = None
     codec: str = "none"
     decoder: Literal["fast", "pil"] = "fast"
+    preprocess: Literal["model", "beyond_inet", "pug"] = "model"
     seed: int = 0
     decode_threads: int | None = None
     analyses: tuple[str, ...] = ()
@@ -76,12 +78,31 @@ def resolved(options: ExtractOptions) -> ExtractOptions:
         raise UsageError(f"--limit {options.limit} leaves no sample", fix="give a positive number")
     if not options.backbones:
         raise UsageError("no backbone given", fix="--backbone convnext-base --backbone vit-base-16")
+    _check_formats(options)
     return replace(
         options,
         dataset=absolute_spec(options.dataset, data_root=options.data_root),
         store=absolute(options.store),
         data_root=str(Path(options.data_root).expanduser().resolve()) if options.data_root else None,
     )
+
+
+def _check_formats(options: ExtractOptions) -> None:
+    """Refuse what no array could be declared with, before anything is written."""
+    from cvbench.engine.precision import PRECISIONS, STORE_DTYPES
+    from cvbench.engine.specs import PRESETS
+    from cvbench.storage.codecs import parse_codec
+
+    for kind, given, known in (
+        ("precision", options.precision, PRECISIONS),
+        ("dtype", options.dtype, STORE_DTYPES),
+        ("decoder", options.decoder, ("fast", "pil")),
+        ("preprocess", options.preprocess, PRESETS),
+    ):
+        if given not in known:
+            raise UnknownNameError.among(kind, given, known, fix=f"--{kind} {' or '.join(known)}")
+    for dtype in {"float32" if view in ("head", "logits") else options.dtype for view in options.views}:
+        parse_codec(options.codec, dtype)
 
 
 def datasets_of(specs: Iterable[str]) -> list[str]:
@@ -138,6 +159,7 @@ def specs_of(options: ExtractOptions) -> list[BackboneSpec]:
             head="logits" in options.views,
             image_size=options.image_size,
             decoder=options.decoder,
+            preset=options.preprocess,
         )
         for name in options.backbones
     ]
@@ -254,6 +276,16 @@ def units_of(options: ExtractOptions, n: int, size: int, view: str) -> list[Unit
         limits.append(options.maps)
     given = [limit for limit in limits if limit is not None]
     return plan_units(n, size, min(given) if given else None)
+
+
+def existing_store(url: str) -> FeatureStore | None:
+    """The store for reading, or None if there is none yet: what only looks must not make one."""
+    from cvbench.storage.features import FeatureStore
+
+    try:
+        return FeatureStore.open(url, mode="r")
+    except DataUnavailableError:
+        return None
 
 
 def frozen_split(store: FeatureStore | None, dataset: Dataset) -> SplitInfo | None:

@@ -44,7 +44,7 @@ def parse_codec(name: str, dtype: str) -> tuple[list[Any], list[Any]]:
     for part in [] if name == "none" else name.split("+"):
         match = _PART.fullmatch(part)
         if match is None:
-            raise UnknownNameError.among("codec", name, NAMES, fix=f"for example --codec {NAMES[1]}")
+            raise UnknownNameError.among("codec", name, NAMES, fix=f"one of {', '.join(NAMES)}")
         kind, number = match["kind"], match["number"]
         if compressors:
             raise UsageError(

@@ -99,14 +99,20 @@ class FeatureStore:
         if root is None:
             if mode == "r":
                 raise DataUnavailableError(
-                    "there is no feature store", where=objects.url, fix=f"cvbench extract --store {objects.url}"
+                    "there is no feature store",
+                    where=objects.url,
+                    fix=f"cvbench extract --dataset digits --store {objects.url} makes one; or name another",
                 )
             strays = [key for key in objects.list() if key != f"{LEDGER}/zarr.json"]
             if not strays:
                 create_root(objects)
             root = objects.get("zarr.json")  # now ours, or that of a process that was faster
             if root is None:
-                raise IntegrityError("the place is not empty and holds no feature store", where=objects.url)
+                raise IntegrityError(
+                    "the place is not empty and holds no feature store",
+                    where=objects.url,
+                    fix="name a store of cvbench, or a place that does not exist yet, with --store",
+                )
         _check_root(root, objects.url)
         return cls(objects, mode)
 

@@ -76,6 +76,9 @@ def _show_cka(analysed: Analysed, output: str) -> None:
             f"{selected.dataset}/{selected.split}, view {selected.view}: {len(attrs['layers'])} layers, "
             f"{attrs['samples']} samples in {attrs['batches']} batches of {attrs['batch_size']}, {attrs['estimator']}"
         )
+        unreadable = selected.samples - attrs["samples"] - attrs["dropped"]
+        if unreadable:
+            typer.echo(f"note: {unreadable} unreadable samples are left out")
         for entry in attrs["undefined"]:
             typer.echo(f"undefined: {entry['backbone']}/{entry['tap']}: {entry['reason']}")
         for note in attrs["notes"]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -43,24 +43,9 @@ def cka_result(layers: Sequence[Layer], batches: F64, attrs: Mapping[str, Any]) 
         return np.column_stack([table[:, upper[0], upper[1]], *means])
 
     point = statistic(total[None])[0]
-    notes = []
-    low = high = np.full(len(point), np.nan)
-    if len(batches) < 2:
-        notes.append("no interval: it is a bootstrap over batches, and there is one batch")
-    else:
-        interval = percentile_interval(
-            batches.reshape(len(batches), -1),
-            statistic,
-            resamples=attrs["resamples"],
-            confidence=attrs["confidence"],
-            seed=attrs["seed"],
-        )
-        low, high = interval.low, interval.high
-        partly = np.isfinite(point) & (interval.undefined > 0)
-        if partly.any():
-            notes.append(f"{partly.sum()} intervals leave out resamples in which a layer's HSIC was not positive")
-        if len(batches) < FEW_BATCHES:
-            notes.append(f"{len(batches)} batches: with fewer than {FEW_BATCHES} the intervals are too narrow")
+    low, high, notes = _interval(batches, statistic, point, attrs)
+    if attrs["dropped"]:
+        notes.append(f"{attrs['dropped']} readable samples fill no batch of {attrs['batch_size']} and are left out")
     pairs = len(upper[0])
     dims = ("layer", "other")
     return Result(
@@ -85,6 +70,24 @@ def cka_result(layers: Sequence[Layer], batches: F64, attrs: Mapping[str, Any]) 
             ],
         },
     )
+
+
+def _interval(
+    batches: F64, statistic: Callable[[F64], F64], point: F64, attrs: Mapping[str, Any]
+) -> tuple[F64, F64, list[str]]:
+    """Low and high of each number, by a bootstrap over batches, and what must be said of them."""
+    none = np.full(len(point), np.nan)
+    if len(batches) < 2:
+        return none, none, ["no interval: it is a bootstrap over batches, and there is one batch"]
+    options = {key: attrs[key] for key in ("resamples", "confidence", "seed")}
+    found = percentile_interval(batches.reshape(len(batches), -1), statistic, **options)
+    notes = []
+    partly = np.isfinite(point) & (found.undefined > 0)
+    if partly.any():
+        notes.append(f"{partly.sum()} intervals leave out resamples in which a layer's HSIC was not positive")
+    if len(batches) < FEW_BATCHES:
+        notes.append(f"{len(batches)} batches: with fewer than {FEW_BATCHES} the intervals are too narrow")
+    return found.low, found.high, notes
 
 
 def cka_json(result: Result, dataset: str) -> dict[str, Any]:

@@ -103,8 +103,12 @@ class UnknownNameError(UsageError, KeyError):
 
     @classmethod
     def among(cls, kind: str, name: str, known: Iterable[str], *, fix: str | None = None) -> UnknownNameError:
-        """The error for `name`, with the nearest of `known`."""
-        near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
+        """The error for `name`, with the nearest of `known`; without a fix and a near name it lists some of them."""
+        known = list(dict.fromkeys(known))
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+        if fix is None and not near and known:
+            more = f" and {len(known) - 8} more" if len(known) > 8 else ""
+            fix = f"known are {', '.join(known[:8])}{more}"
         return cls(f"unknown {kind} {name!r}", did_you_mean=near, fix=fix)
 
     __str__ = CvbenchError.__str__  # KeyError's own would print a repr

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -166,8 +167,11 @@ def test_taps_list(pets: Path) -> None:
         (("--taps", "block"), 2, "blocks"),
         (("--view", "poled"), 2, "did you mean: pooled"),
         (("--dataset", "cub200", "--data-root", "/nonexistent"), 3, "CUB_200_2011"),
-        (("--max-bytes", "20kB"), 6, "--limit"),
+        (("--max-bytes", "20kB"), 6, "a smaller --unit"),
         (("--precision", "fp8"), 2, "fp16"),
+        (("--dtype", "float64"), 2, "float16 or float32"),
+        (("--codec", "bitround20"), 2, "from 1 to 10"),
+        (("--decoder", "jpeg"), 2, "fast or pil"),
         (("--device", "gpu"), 2, "cuda"),
         (("--limit", "0"), 2, "positive"),
         (("--format", "xml"), 2, "json"),
@@ -188,6 +192,59 @@ def test_bad_input_has_a_message_and_an_exit_code(
     else:
         assert result.exit_code == code, result.output
         assert said in result.output
+    assert not (tmp_path / "s.zarr").exists() or code == 6
+
+
+def test_several_data_sets_are_looked_at_before_the_first_is_begun(pets: Path, tmp_path: Path) -> None:
+    target = ("--store", str(tmp_path / "s.zarr"), "--address", "none", *SMALL)
+    first = ("extract", "--dataset", f"folder:{pets}")
+    result = run(*first, "--dataset", "digitz", *target)
+    assert isinstance(result.exception, CvbenchError)
+    assert "did you mean: digits" in str(result.exception)
+    other = write_folder(tmp_path / "other", 12)
+    size = json.loads(run("plan", "--dataset", f"folder:{pets}", *target, "--format", "json").stdout)["bytes_total"]
+    # The first alone would fit, and so would the second.
+    result = run(*first, "--dataset", f"folder:{other}", *target, "--max-bytes", str(size))
+    assert isinstance(result.exception, CvbenchError)
+    assert "for 2 data sets together" in str(result.exception)
+    assert not (tmp_path / "s.zarr").exists()
+
+
+def test_several_data_sets_make_one_json_document(pets: Path, tmp_path: Path) -> None:
+    other = write_folder(tmp_path / "other", 12)
+    given = ("--dataset", f"folder:{pets}", "--dataset", f"folder:{other}", "--limit", "8", *SMALL)
+    given += ("--store", str(tmp_path / "s.zarr"), "--format", "json")
+    for command in (("plan",), ("extract", "--address", "none")):
+        result = run(*command, *given)
+        assert result.exit_code == 0, result.output
+        assert [part["dataset"] for part in json.loads(result.stdout)] == ["folder-pets", "folder-other"]
+
+
+def test_a_line_typed_for_extract_fits_plan(pets: Path, tmp_path: Path) -> None:
+    line = ("--dataset", f"folder:{pets}", "--store", str(tmp_path / "s.zarr"), *SMALL, "--precision", "bf16")
+    line += ("--codec", "zstd", "--seed", "3", "--address", "none", "--device", "cpu", "--rate", "10")
+    result = run("plan", *line)
+    assert result.exit_code == 0, result.output
+    assert re.search(r"to write: \S+ kB \(pooled \S+ kB, cls \S+ kB\); free", result.stdout)
+    assert "expected: 0.0 min" in result.stdout
+    assert run("extract", "--plan", *line).stdout == result.stdout
+
+
+def test_analyze_takes_what_extract_took_and_says_what_it_left_out(pets: Path, store: Path) -> None:
+    base = ("analyze", "cka", "--store", str(store), "--address", "none", "--dataset", f"folder:{pets}")
+    result = run(*base, "--cka-batch", "12")
+    assert result.exit_code == 0, result.output
+    assert "8 readable samples fill no batch of 12" in result.stdout
+    for given, code, said in (
+        (("--view", "mapz"), 2, "did you mean: maps?"),
+        (("--view", "maps"), 3, f"test_vit --image-size 64 --store {store} --view maps adds it"),
+        (("--taps", "nothing.like.it"), 2, "known are"),
+        (("--cka-batch", "3"), 2, "at least 4"),
+    ):
+        failed = run(*base, *given).exception
+        assert isinstance(failed, CvbenchError)
+        assert failed.exit_code == code
+        assert said in str(failed)
 
 
 def test_errors_reach_the_shell_without_a_traceback(pets: Path, tmp_path: Path) -> None:

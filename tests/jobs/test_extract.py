@@ -231,10 +231,42 @@ def test_bytes_that_do_not_fit_are_refused_with_the_option_that_would(tmp_path: 
     job = options(tmp_path, backbones=("test_vit",), views=("maps",), maps=None, max_bytes=100_000)
     with pytest.raises(ResourceError, match="to be written") as caught:
         extract(job, LOOP)
-    assert "--maps" in (caught.value.fix or "")
-    extract(replace(job, max_bytes=None, maps=8, unit=8), LOOP)  # the refused run froze nothing
+    # Not even one unit fits, so a smaller unit is what helps.
+    assert "a smaller --unit" in (caught.value.fix or "")
+    with pytest.raises(ResourceError) as caught:
+        extract(replace(job, unit=4, batch_size=4, max_bytes=1_000_000), LOOP)  # the refused run froze nothing
     most = int((caught.value.fix or "").split("--maps ")[1].split()[0])
-    assert most < 40
+    assert 0 < most < 40
+    assert extract(replace(job, unit=4, batch_size=4, max_bytes=1_000_000, maps=most), LOOP).computed == most
+
+
+def test_the_option_that_is_said_to_fit_fits(tmp_path: Path) -> None:
+    write_folder(tmp_path / "pets", 40)
+    job = options(tmp_path, backbones=("test_vit",), unit=8, batch_size=8, max_bytes=50_000)
+    with pytest.raises(ResourceError) as caught:
+        extract(job, LOOP)
+    most = int((caught.value.fix or "").split("--limit ")[1].split()[0])
+    assert extract(replace(job, limit=most), LOOP).computed == most < 40
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"dtype": "float64"},
+        {"precision": "fp8"},
+        {"decoder": "jpeg"},
+        {"codec": "bitround30"},
+        {"codec": "zip"},
+        {"unit": 10, "batch_size": 4},
+        {"analyses": ("ckaa",)},
+    ],
+)
+def test_a_refused_option_leaves_no_store(tmp_path: Path, changes: dict[str, Any]) -> None:
+    write_folder(tmp_path / "pets", 12)
+    job = options(tmp_path, backbones=("test_vit",))
+    with pytest.raises(UsageError):
+        extract(replace(job, **changes), LOOP)
+    assert not Path(job.store).exists()
 
 
 def test_bad_names_name_their_neighbours(tmp_path: Path) -> None:
