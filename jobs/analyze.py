@@ -12,6 +12,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,6 +32,10 @@ from cvbench.storage.units import Unit
 
 if TYPE_CHECKING:
     import xarray
+
+
+MADE_WITH = ("cvbench", "numpy", "scipy", "scikit-learn")
+"""The versions that a result records: those of what computes it."""
 
 
 @dataclass(frozen=True)
@@ -203,6 +208,7 @@ def labelled(result: Result, selected: Selected) -> xarray.Dataset:
         "split": selected.split,
         "view": selected.view,
         "samples_in_units": selected.samples,
+        "versions": ", ".join(f"{name} {version(name)}" for name in MADE_WITH),
     }
     return xarray.Dataset(
         {name: (dims, values) for name, (dims, values) in result.data.items()}, coords=result.coords, attrs=attrs

@@ -371,7 +371,8 @@ def _versions(device: str) -> dict[str, Any]:
     """Versions only: the same run gives the same record, whenever and wherever it was made."""
     from importlib.metadata import version
 
-    return {"cvbench": __version__, "device": device} | {name: version(name) for name in ("torch", "timm", "pillow")}
+    names = ("torch", "timm", "pillow", "numpy")
+    return {"cvbench": __version__, "device": device} | {name: version(name) for name in names}
 
 
 def _decode_threads(cluster: Cluster) -> int:

@@ -70,7 +70,7 @@ def report(store: str, out: str, listen: Listener = silent) -> Report:
     """
     opened = FeatureStore.open(absolute(store))
     shown = public_url(store)
-    items, facts = collect(opened, shown), provenance(opened)
+    items, facts = collect(opened, shown), provenance(opened, shown)
     folder = Path(out).expanduser()
     try:
         return _write(shown, facts, items, folder, listen)

@@ -21,8 +21,7 @@ from cvbench.jobs.report.provenance import Provenance
 
 FEW = 80  # rows that are all put into the page; more are in the tables beside it
 SHOWN = 24  # rows of a result without a headline of its own
-KEY_NUMBERS = 6  # rows of a result in the summary; half of them if there are many results
-MANY = 12
+KEY_NUMBERS = 3  # rows of a result in the summary
 _BOOKKEEPING = {"dataset", "split", "run", "view", "all_taps", "layers", "notes", "undefined", "summary", "labels"}
 _BOOKKEEPING |= {"space_option"}  # says the same as `space`
 
@@ -34,6 +33,7 @@ class Block:
     Attributes:
         heading: Data set, split, view, and the parameters in which it differs from its siblings.
         lines: The short table; `rest`: all rows if they are few and more than those; `total`: how many there are.
+        key: The lines of the summary: differences between backbones first, since these are what a report is read for.
         command: What makes it again, cut where a line may break: before options.
         variables: (name, dimensions, shape, values) of a result that no section can read.
     """
@@ -46,6 +46,7 @@ class Block:
     picture: Picture | None
     notes: tuple[str, ...]
     lines: tuple[Line, ...]
+    key: tuple[Line, ...]
     rest: tuple[Line, ...]
     total: int
     command: tuple[str, ...]
@@ -106,7 +107,6 @@ def render(store: str, facts: Provenance, parts: Sequence[Chapter]) -> str:
         chapters=parts,
         style=style,
         policy=f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'",
-        key_numbers=KEY_NUMBERS if len(blocks) <= MANY else KEY_NUMBERS // 2,
         names=list(dict.fromkeys(names)),
         results=len(blocks),
         numbers=sum(block.total for block in blocks),
@@ -117,7 +117,7 @@ def _blocks(items: Sequence[Item], pictures: Mapping[str, Picture | None]) -> It
     for item, heading in zip(items, _headings(items), strict=True):
         attrs = item.result.attrs
         few = len(item.rows) <= FEW
-        short = item.headline if len(item.headline) < len(item.rows) or few else item.headline[:SHOWN]
+        short = lines(item.headline if len(item.headline) < len(item.rows) or few else item.headline[:SHOWN])
         yield Block(
             anchor=item.name,
             heading=heading,
@@ -126,7 +126,8 @@ def _blocks(items: Sequence[Item], pictures: Mapping[str, Picture | None]) -> It
             level=f"{attrs.get('confidence', 0.95):.0%}".replace("%", " %"),
             picture=pictures.get(item.name),
             notes=tuple(_notes(item)),
-            lines=lines(short),
+            lines=short,
+            key=tuple(sorted(short, key=lambda line: " vs " not in line.backbone)[:KEY_NUMBERS]),
             rest=lines(item.rows) if few and len(short) < len(item.rows) else (),
             total=len(item.rows),
             command=tuple(_phrases(item.command)),

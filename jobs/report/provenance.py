@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cvbench.storage.features import FeatureStore, GroupKey
+from cvbench.jobs.request import VIEWS
+from cvbench.storage.datasets import spec_of_key
+from cvbench.storage.features import FeatureStore, GroupKey, SplitInfo
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,8 @@ class DatasetFacts:
         stored: View -> samples in committed units of all its backbones.
         manifest: Digest of the data set's manifest.
         unreadable: "id (reason)" of each sample that could not be read, in store order.
+        command: The `cvbench extract` that makes its features, cut before options; weights apart, of which only the
+            digest is recorded.
     """
 
     name: str
@@ -48,6 +53,7 @@ class DatasetFacts:
     manifest: str
     seed: int
     unreadable: tuple[str, ...]
+    command: tuple[str, ...]
 
     @property
     def covered(self) -> int:
@@ -64,8 +70,8 @@ class Provenance:
     versions: tuple[tuple[str, str], ...]
 
 
-def provenance(store: FeatureStore) -> Provenance:
-    """Read the fingerprints and the commits; nothing of the features."""
+def provenance(store: FeatureStore, shown: str) -> Provenance:
+    """Read the fingerprints and the commits; nothing of the features. `shown`: how commands name the store."""
     groups = store.groups()
     versions: dict[str, set[str]] = {}
     for group in groups:
@@ -75,7 +81,7 @@ def provenance(store: FeatureStore) -> Provenance:
                     versions.setdefault(name, set()).add(str(value))
     return Provenance(
         backbones=tuple(_backbones(store, groups)),
-        datasets=tuple(_dataset(store, groups, *place) for place in store.splits()),
+        datasets=tuple(_dataset(store, groups, shown, *place) for place in store.splits()),
         versions=tuple((name, ", ".join(sorted(found))) for name, found in sorted(versions.items())),
     )
 
@@ -115,7 +121,7 @@ def _preprocess_words(preprocess: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {json.dumps(value).strip(chr(34))}" for name, value in flat.items()) or "not recorded"
 
 
-def _dataset(store: FeatureStore, groups: Sequence[GroupKey], dataset: str, split: str) -> DatasetFacts:
+def _dataset(store: FeatureStore, groups: Sequence[GroupKey], shown: str, dataset: str, split: str) -> DatasetFacts:
     info = store.split(dataset, split)
     mine = [group for group in groups if (group.dataset, group.split) == (dataset, split)]
     commits = {group: store.commits(group) for group in mine}
@@ -133,4 +139,45 @@ def _dataset(store: FeatureStore, groups: Sequence[GroupKey], dataset: str, spli
         manifest=info.dataset_digest,
         seed=info.seed,
         unreadable=tuple(f"{bad[row].id} ({bad[row].reason})" for row in sorted(bad)),
+        command=tuple(_extract(store, mine, info, stored, shown)),
     )
+
+
+def _extract(
+    store: FeatureStore, groups: Sequence[GroupKey], info: SplitInfo, stored: Mapping[str, int], shown: str
+) -> Iterator[str]:
+    """The options that the fingerprints tell; those that every group has alike, the usual ones left out."""
+    groups = [group for group in groups if group.view in VIEWS and "model" in store.fingerprint(group)["fingerprint"]]
+    if not groups:  # imported predictions, say
+        return
+    made = [store.fingerprint(group) for group in groups]
+    inner = [record["fingerprint"] for record in made]
+    yield f"cvbench extract --dataset {shlex.quote(spec_of_key(info.dataset))}"
+    yield f"--split {info.split}"
+    yield from (f"--backbone {shlex.quote(name)}" for name in dict.fromkeys(str(one.get("model")) for one in inner))
+    yield from (f"--view {view}" for view in dict.fromkeys(group.view for group in groups))
+    layerwise = [group for group in groups if group.view not in ("head", "logits")]
+    taps = dict.fromkeys(tap for group in layerwise for tap in store.taps(group))
+    yield from (f"--taps {shlex.quote(tap)}" for tap in sorted(taps, key=_natural))
+    kept = [one for one, group in zip(inner, groups, strict=True) if group in layerwise]
+    for option, usual, values in (
+        ("--precision", "fp32", [one.get("precision") for one in inner]),
+        ("--image-size", None, [one.get("image_size") for one in inner]),
+        ("--preprocess", "model", [one.get("preset", "model") for one in inner]),
+        ("--dtype", "float16", [one.get("dtype") for one in kept]),
+        ("--keep-bits", None, [one.get("keep_bits") for one in kept]),
+        ("--codec", "none", [record.get("codec") for record in made]),
+        ("--seed", 0, [info.seed]),
+        ("--maps", 1024, [stored["maps"] if stored["maps"] < info.n else "all"] if "maps" in stored else []),
+        ("--limit", None, [most for most in [max(stored.values(), default=0)] if most < info.n]),
+    ):
+        if len(set(values)) == 1 and values[0] not in (usual, None):
+            yield f"{option} {values[0]}"
+    yield f"--batch-size {info.batch}"
+    yield f"--unit {info.unit}"
+    yield f"--store {shlex.quote(shown)}"
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Sorts "blocks.10" after "blocks.2"."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in name.split(".")]

@@ -212,8 +212,8 @@ def test_several_data_sets_are_looked_at_before_the_first_is_begun(pets: Path, t
 
 def test_several_data_sets_make_one_json_document(pets: Path, tmp_path: Path) -> None:
     other = write_folder(tmp_path / "other", 12)
-    given = ("--dataset", f"folder:{pets}", "--dataset", f"folder:{other}", "--limit", "8", *SMALL)
-    given += ("--store", str(tmp_path / "s.zarr"), "--format", "json")
+    given = ["--dataset", f"folder:{pets}", "--dataset", f"folder:{other}", "--limit", "8", *SMALL]
+    given += ["--store", str(tmp_path / "s.zarr"), "--format", "json"]
     for command in (("plan",), ("extract", "--address", "none")):
         result = run(*command, *given)
         assert result.exit_code == 0, result.output
@@ -221,8 +221,8 @@ def test_several_data_sets_make_one_json_document(pets: Path, tmp_path: Path) ->
 
 
 def test_a_line_typed_for_extract_fits_plan(pets: Path, tmp_path: Path) -> None:
-    line = ("--dataset", f"folder:{pets}", "--store", str(tmp_path / "s.zarr"), *SMALL, "--precision", "bf16")
-    line += ("--codec", "zstd", "--seed", "3", "--address", "none", "--device", "cpu", "--rate", "10")
+    line = ["--dataset", f"folder:{pets}", "--store", str(tmp_path / "s.zarr"), *SMALL, "--precision", "bf16"]
+    line += ["--codec", "zstd", "--seed", "3", "--address", "none", "--device", "cpu", "--rate", "10"]
     result = run("plan", *line)
     assert result.exit_code == 0, result.output
     assert re.search(r"to write: \S+ kB \(pooled \S+ kB, cls \S+ kB\); free", result.stdout)

@@ -208,6 +208,28 @@ def test_the_shown_command_makes_the_same_result(store: str, html: str, tmp_path
         before.append(key)
 
 
+def test_the_shown_extraction_finds_everything_there(store: str, html: str, tmp_path: Path) -> None:
+    copy = str(shutil.copytree(store, tmp_path / "copy.zarr"))
+    (marked,) = re.findall(r"are made again by.*?<pre><code>(.*?)</code></pre>", html, flags=re.DOTALL)
+    words = shlex.split(re.sub("<.*?>", "", marked).replace(store, copy))
+    assert words[:4] == ["cvbench", "extract", "--dataset", "folder-pets"]  # of a folder the store keeps no path
+    words[3] = f"folder:{Path(store).parent / 'pets'}"
+    done = CliRunner().invoke(app, [*words[1:], "--weights", "random", "--address", "none", "--max-unreadable", "1"])
+    assert done.exit_code == 0, done.output
+    assert "nothing to do" in done.stdout, done.output
+
+
+def test_differences_lead_the_key_numbers(page: Page, html: str) -> None:
+    summary = html.split("Key numbers")[1].split("</header>")[0]
+    for part in summary.split("<tbody>")[1:]:
+        shown = re.findall(r'<td class="words">(.*?)</td>', part)
+        assert 1 <= len(shown) <= 3
+        pairs = [" vs " in name for name in shown]
+        assert pairs == sorted(pairs, reverse=True)
+    assert "spectra" in summary
+    assert " vs " in summary
+
+
 # What it is made of
 
 
