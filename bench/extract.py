@@ -1,12 +1,12 @@
 """Extraction against the bare forward pass of the same models on the same batches, and its memory against the samples.
 
-    python bench/extract.py [--images 256] [--rounds 3] [--threads 2]
+    python bench/extract.py [--images 256] [--rounds 3] [--threads 2] [--pair convnext_base vit_base_patch16_224]
 
 Throughput: `extract --view pooled` (decode, forward, reduce, write, commit; in this process, no Ray) against a loop
 that does only the forward passes, on batches decoded beforehand; the same with each live analysis, and with all three.
 Alternating rounds; the ratios are of the best rounds, in wall clock and in CPU seconds. The forward pass is the
 physical limit. Bounds: 0.90 without, 0.85 (an aim) with all live analyses. Memory: peak resident set of whole processes
-at N and 8 N samples. Bound: 1.1.
+at N and 8 N samples, without and with all live analyses. Bound: 1.1.
 """
 
 from __future__ import annotations
@@ -63,7 +63,9 @@ def options(
     )
 
 
-def throughput(images: Path, count: int, rounds: int, threads: int, folder: Path) -> dict[str, float]:
+def throughput(
+    images: Path, count: int, rounds: int, threads: int, folder: Path, pair: tuple[str, ...]
+) -> dict[str, float]:
     import torch
 
     from cvbench.engine.backbones import load_backbone, resolve_spec
@@ -73,7 +75,7 @@ def throughput(images: Path, count: int, rounds: int, threads: int, folder: Path
 
     torch.set_num_threads(threads)
     cluster = Cluster(address="none", threads=threads)
-    backbones = [load_backbone(resolve_spec(name, weights="random")) for name in BACKBONES]
+    backbones = [load_backbone(resolve_spec(name, weights="random")) for name in pair]
     files = sorted((images / "a").iterdir())[:count]
     decoded = [
         torch.stack([torch.from_numpy(fit(decode(f.read_bytes()), b.preprocess.geometry)) for f in files])
@@ -92,7 +94,7 @@ def throughput(images: Path, count: int, rounds: int, threads: int, folder: Path
     def ours(name: str, number: int) -> tuple[float, float]:
         # Loading the weights is not part of the rate: it is the same for one image and for a million.
         store = folder / f"{name}{number}.zarr"
-        job = prepare(options(images, store, BACKBONES, 128, None, LIVE[name]), cluster)
+        job = prepare(options(images, store, pair, 128, None, LIVE[name]), cluster)
         worker = job.recipe.build()
         tasks = job.tasks()
         begin = time.perf_counter(), time.process_time()
@@ -114,19 +116,21 @@ def throughput(images: Path, count: int, rounds: int, threads: int, folder: Path
     return found
 
 
-def peak(images: Path, folder: Path, limit: int) -> float:
+def peak(images: Path, folder: Path, limit: int, live: tuple[str, ...] = ()) -> float:
     """Peak resident MB of one whole extraction of `limit` samples in its own process."""
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]); import extract as b; from pathlib import Path;"
         "from dataclasses import replace; from cvbench.jobs.extract import extract;"
         "from cvbench.jobs.executor import Cluster;"
-        "o = b.options(Path(sys.argv[2]), Path(sys.argv[3]), ('test_convnext', 'test_vit'), 64, None);"
+        "pair = ('test_convnext', 'test_vit');"
+        "o = b.options(Path(sys.argv[2]), Path(sys.argv[3]), pair, 64, None, tuple(sys.argv[5:]));"
         "extract(replace(o, limit=int(sys.argv[4])), Cluster(address='none'));"
         # Not getrusage: its peak is inherited from the parent through fork.
         "print(next(int(l.split()[1]) for l in open('/proc/self/status') if l.startswith('VmHWM')) / 1024)"
     )
     here = str(Path(__file__).parent)
-    arguments = [sys.executable, "-c", code, here, str(images), str(folder / f"m{limit}.zarr"), str(limit)]
+    store = folder / f"m{limit}{len(live)}.zarr"
+    arguments = [sys.executable, "-c", code, here, str(images), str(store), str(limit), *live]
     return float(subprocess.run(arguments, capture_output=True, text=True, check=True).stdout.split()[-1])
 
 
@@ -136,16 +140,22 @@ def main() -> int:
     parser.add_argument("--images", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--pair", nargs="+", default=BACKBONES)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         images = write_images(folder / "images", given.images)
-        figures: dict[str, float] = throughput(images, given.images, given.rounds, given.threads, folder)
+        figures: dict[str, float] = throughput(
+            images, given.images, given.rounds, given.threads, folder, tuple(given.pair)
+        )
         many = write_images(folder / "many", 1024, (96, 128))
         small, large = peak(many, folder, 128), peak(many, folder, 1024)
         figures |= {"peak_mb_at_128": small, "peak_mb_at_1024": large, "memory_ratio": large / small}
+        small, large = (peak(many, folder, count, LIVE["all live"]) for count in (128, 1024))
+        figures |= {"live peak_mb_at_128": small, "live peak_mb_at_1024": large, "live memory_ratio": large / small}
     print(json.dumps({key: round(value, 3) for key, value in figures.items()}, indent=2))
-    return 0 if figures["extract: ratio"] >= 0.90 and figures["memory_ratio"] <= 1.1 else 1
+    flat = max(figures["memory_ratio"], figures["live memory_ratio"]) <= 1.1
+    return 0 if figures["extract: ratio"] >= 0.90 and flat else 1
 
 
 if __name__ == "__main__":

@@ -17,6 +17,8 @@ from cvbench.errors import UnknownNameError, UsageError
 from cvbench.jobs.analyze import Analysed, Selected, Selection, analyze, features_identity, keep, readable_rows, select
 from cvbench.jobs.executor import Cluster
 from cvbench.jobs.figures.cka import cka_heatmaps
+from cvbench.jobs.live import VIEW as MAPS
+from cvbench.jobs.live import kept_live
 from cvbench.jobs.progress import Listener, silent
 from cvbench.jobs.request import absolute
 from cvbench.jobs.section import Section, TidyRow
@@ -51,7 +53,10 @@ def cka(selection: Selection, options: CkaOptions, cluster: Cluster, listen: Lis
     if options.estimator not in ESTIMATORS:
         raise UnknownNameError.among("estimator", options.estimator, ESTIMATORS, fix=", ".join(ESTIMATORS))
     selection = Selection(**{**asdict(selection), "store": absolute(selection.store)})
-    selected = select(FeatureStore.open(selection.store), selection)  # for reading: an analysis never makes a store
+    reader = FeatureStore.open(selection.store)  # an analysis never makes a store
+    if selection.view == MAPS and (kept := kept_live(reader, "cka", selection)) is not None:
+        return kept
+    selected = select(reader, selection)
     store = FeatureStore.open(selection.store, mode="a")
     if options.estimator != "minibatch":
         return _full(store, selected, options)

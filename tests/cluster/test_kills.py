@@ -172,16 +172,19 @@ def test_killed_actors_and_drivers_on_ray_end_with_the_same_bytes(
         store = tmp_path / f"store-{round_}.zarr"
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("address", "number", "code"),
+    [("none", signal.SIGINT, 130), ("none", signal.SIGTERM, 143), ("local", signal.SIGINT, 130)],
+)
 def test_an_interrupt_says_that_the_same_command_resumes(
-    pets: Path, undisturbed: dict[str, str], tmp_path: Path, number: signal.Signals, code: int
+    pets: Path, undisturbed: dict[str, str], tmp_path: Path, address: str, number: signal.Signals, code: int
 ) -> None:
     store = tmp_path / "store.zarr"
-    process = start(pets, store, "none")
+    process = start(pets, store, address)
     assert wait_for_growth(process, store, len(undisturbed) // 10)
     process.send_signal(signal.SIGSTOP)  # held, so that it cannot come to its end before the signal comes to it
     assert files(store) < len(undisturbed), "the run was over before it could be interrupted"
-    process.send_signal(number)
+    os.killpg(process.pid, number)  # as a terminal does: driver, Ray and actors
     process.send_signal(signal.SIGCONT)
     _, said = process.communicate(timeout=DEADLINE)
     assert process.returncode == code, said
