@@ -72,6 +72,40 @@ def verify(
             f"{'ok' if report.ok else 'DAMAGED'}: {report.objects} objects, {human(report.bytes)}, "
             f"{report.commits} commits; compared {how}"
         )
+        if not report.ok:
+            typer.echo(
+                f"next: cvbench store repair --store {store} forgets what is damaged; then the same extract", err=True
+            )
+    if not report.ok:
+        raise typer.Exit(4)
+
+
+@app.command()
+def repair(
+    store: Store = DEFAULT_STORE,
+    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Only say what would be forgotten.")] = False,
+    format: Output = "table",
+) -> None:
+    """Forget what is damaged, so that the same commands make it again. Only while nothing writes to the store."""
+    from cvbench.jobs import store as job
+
+    check_format(format, FORMATS)
+    report = job.repair(store, dry_run=dry_run)
+    if format == "json":
+        left = [{"kind": p.kind, "key": p.key, "message": p.message} for p in report.left]
+        found = {"store": report.url, "ok": report.ok, "dry_run": dry_run, "left": left}
+        echo_json({**SCHEMA, **found, "forgotten": list(report.forgotten), "removed": list(report.removed)})
+    else:
+        for key in report.forgotten:
+            typer.echo(key)
+        would = "would be " if dry_run else ""
+        typer.echo(
+            f"{len(report.forgotten)} records {would}forgotten, {len(report.removed)} damaged objects {would}removed"
+        )
+        if report.forgotten and not dry_run:
+            typer.echo("next: the same `extract` and `analyze` make again what they held")
+        for problem in report.left:
+            typer.echo(f"left: {problem.key}: {problem.message}; extract into a new store", err=True)
     if not report.ok:
         raise typer.Exit(4)
 

@@ -10,12 +10,14 @@ from cvbench.errors import UsageError
 from cvbench.storage.export import Exported, Format
 from cvbench.storage.export import export as export_layers
 from cvbench.storage.features import FeatureStore, GroupKey, LayerInfo
+from cvbench.storage.repair import RepairReport
+from cvbench.storage.repair import repair as forget
 from cvbench.storage.results import ResultKey, list_results
 from cvbench.storage.verify import GcReport, VerifyReport, as_dict
 from cvbench.storage.verify import gc as collect
 from cvbench.storage.verify import verify as check
 
-__all__ = ["Exported", "Format", "SplitSummary", "StoreInfo", "as_dict", "export", "gc", "info", "verify"]
+__all__ = ["Exported", "Format", "SplitSummary", "StoreInfo", "as_dict", "export", "gc", "info", "repair", "verify"]
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,11 @@ def verify(url: str, *, deep: bool = False) -> VerifyReport:
 def gc(url: str, *, orphans: bool = False, dry_run: bool = False) -> GcReport:
     """Remove what killed processes left behind."""
     return collect(FeatureStore.open(url), orphans=orphans, dry_run=dry_run)
+
+
+def repair(url: str, *, dry_run: bool = False) -> RepairReport:
+    """Forget what is damaged, so that the same commands make it again."""
+    return forget(FeatureStore.open(url, mode="r" if dry_run else "a"), dry_run=dry_run)
 
 
 def export(url: str, group: str, out: str, *, taps: Sequence[str] = (), format: str = "npy") -> list[Exported]:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from cvbench.errors import IntegrityError
 from cvbench.storage.codecs import check_metadata, quiet
+from cvbench.storage.keys import REPAIR
 
 if TYPE_CHECKING:
     from cvbench.storage.objects import Buffer
@@ -141,7 +142,7 @@ class Encoding:
 
 def damaged(key: str, why: str) -> IntegrityError:
     """The error for an object whose bytes are not what was written."""
-    return IntegrityError("a stored object is damaged", where=key, why=why, fix="cvbench store verify --deep")
+    return IntegrityError("a stored object is damaged", where=key, why=why, fix=REPAIR)
 
 
 def _numpy_dtype(data_type: Any) -> np.dtype[Any]:

@@ -17,6 +17,9 @@ from cvbench.errors import UsageError
 from cvbench.storage.units import Unit
 
 LEDGER = "ledger"
+REPAIR = "`cvbench store repair` with the same --store forgets what is damaged; the same `extract` makes it again"
+"""The way back from damage, for error messages."""
+
 _RESERVED = {LEDGER, "results", "partials", "samples"}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@=+-]{0,199}")
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from cvbench.errors import DataUnavailableError, IntegrityError
 from cvbench.storage.encoding import Encoding
-from cvbench.storage.keys import GroupKey
+from cvbench.storage.keys import REPAIR, GroupKey
 from cvbench.storage.ledger import BadSample, Commit
 from cvbench.storage.nodes import plain_dims
 from cvbench.storage.objects import LocalObjects
@@ -199,7 +199,7 @@ class FeatureLayer:
 
 
 def _vanished(key: str) -> IntegrityError:
-    return IntegrityError("a committed object is missing", where=key, fix="cvbench store verify")
+    return IntegrityError("a committed object is missing", where=key, fix=REPAIR)
 
 
 def _load(layer: FeatureLayer, start: int, stop: int, keep: NDArray[np.int64]) -> NDArray[Any]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from cvbench.errors import IntegrityError, UsageError
 from cvbench.storage.codecs import quiet
-from cvbench.storage.keys import LEDGER, check_name
+from cvbench.storage.keys import LEDGER, REPAIR, check_name
 from cvbench.storage.ledger import digest as blake3_digest
 from cvbench.storage.nodes import create_groups
 
@@ -155,7 +155,7 @@ def load_result(store: FeatureStore, key: ResultKey) -> xarray.Dataset | None:
     for full, record in marker["objects"].items():
         data = store.objects.get(full)
         if data is None or blake3_digest(data) != record["blake3"]:
-            raise IntegrityError("a stored result is missing or damaged", where=full, fix="cvbench store verify --deep")
+            raise IntegrityError("a stored result is missing or damaged", where=full, fix=REPAIR)
         files[full[len(key.path) + 1 :]] = cpu.Buffer.from_bytes(data)
     with quiet():
         result: xarray.Dataset = xarray.open_zarr(MemoryStore(files), consolidated=False, chunks=None).load()

@@ -61,6 +61,22 @@ def test_verify_of_a_sound_and_a_damaged_store(store: str) -> None:
     assert [(p["kind"], p["unit"]) for p in document["problems"]] == [("damaged", 1)]
 
 
+def test_repair_forgets_what_is_damaged(store: str) -> None:
+    chunk = next(path for path in sorted(Path(store).rglob("c.*")) if "samples" not in path.parts)
+    chunk.write_bytes(b"?" * chunk.stat().st_size)
+    assert "store repair --store" in run(app, ["verify", "--store", store, "--deep"]).stderr
+    planned = run(app, ["repair", "--store", store, "--dry-run"])
+    assert planned.exit_code == 0
+    assert "1 records would be forgotten" in planned.stdout
+    assert chunk.exists()
+    result = run(app, ["repair", "--store", store, "--format", "json"])
+    assert result.exit_code == 0, result.output
+    said = json.loads(result.stdout)
+    assert said["removed"] == [str(chunk.relative_to(store))]
+    assert len(said["forgotten"]) == 1
+    assert run(app, ["verify", "--store", store, "--deep"]).exit_code == 0
+
+
 def test_gc(store: str) -> None:
     (Path(store) / ".tmp-1-a").write_bytes(b"")
     (Path(store) / GROUP.path / "blocks.0" / "c.2.0").write_bytes(b"")
