@@ -150,6 +150,10 @@ def _agree(terms: Terms, accepted: bool) -> bool:
         *(f"from: {url}" for url in terms.files),
         f"to: {terms.folder}",
     ]
+    if terms.unchecked:
+        lines.append(
+            f"no checksum is published of {', '.join(terms.unchecked)}: that of the first download is recorded"
+        )
     typer.echo("\n".join(lines), err=True)
     if accepted or not sys.stdin.isatty():
         return accepted

@@ -294,7 +294,7 @@ def _outline(spec: BackboneSpec) -> tuple[Any, Preprocess, TapTable]:
 
 def _make_outline(spec: BackboneSpec) -> tuple[Any, Preprocess, TapTable]:
     model = build_meta(spec)
-    preprocess = preprocess_from_config(data_config(model, spec.image_size), spec.decoder)
+    preprocess = preprocess_from_config(data_config(model, spec.image_size), spec.decoder, spec.preset)
     size = preprocess.geometry.size
     table = trace_taps(lambda wanted: model if wanted == size else build_meta(spec, wanted), size)
     return model, preprocess, table

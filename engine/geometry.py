@@ -15,7 +15,7 @@ that runs `fit` on several threads of its own.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -42,8 +42,9 @@ class Geometry:
     Args:
         size: (height, width) of the result, pixels.
         resize: The edge(s) to scale to before the crop. "center": the shorter edge, or a (height, width) that the image
-            covers; "squash": both edges, ignoring the aspect; "border": a box that the whole image fits into.
-        crop: "center" cuts what sticks out, "squash" distorts, "border" pads.
+            covers; "squash": both edges, ignoring the aspect; "border": a box that the whole image fits into; "inner":
+            nothing is scaled to it, it is the window that is cut from the middle of the image itself.
+        crop: "center" cuts what sticks out, "squash" distorts, "border" pads, "inner" cuts first and scales after.
         interpolation: The resampling filter, always antialiased but for "nearest".
         decoder: "fast" or "pil", see above.
         fill: RGB of the padding. timm pads with black, in "border" with `round(255 * mean)`.
@@ -51,7 +52,7 @@ class Geometry:
 
     size: tuple[int, int]
     resize: int | tuple[int, int]
-    crop: Literal["center", "squash", "border"] = "center"
+    crop: Literal["center", "squash", "border", "inner"] = "center"
     interpolation: Literal["bicubic", "bilinear", "nearest"] = "bicubic"
     decoder: Literal["fast", "pil"] = "fast"
     fill: tuple[int, int, int] = (0, 0, 0)
@@ -61,7 +62,7 @@ class Geometry:
         if min(edges) < 1:
             raise UsageError(f"image sizes must be positive, not {edges}")
         for name, value, known in (
-            ("crop", self.crop, ("center", "squash", "border")),
+            ("crop", self.crop, ("center", "squash", "border", "inner")),
             ("interpolation", self.interpolation, tuple(_PIL_FILTER)),
             ("decoder", self.decoder, ("fast", "pil")),
         ):
@@ -75,12 +76,16 @@ class Geometry:
     def resized(self, height: int, width: int) -> tuple[int, int]:
         """(height, width) after the resize of a `height` x `width` image, rounded as torchvision or timm rounds.
 
+        With "inner", the size that the whole image would have, to the nearest pixel.
+
         >>> Geometry(size=(224, 224), resize=256).resized(375, 500)
         (256, 341)
         """
         box_height, box_width = self._box
         if self.crop == "squash":
             return box_height, box_width
+        if self.crop == "inner":
+            return round(height * self.size[0] / box_height), round(width * self.size[1] / box_width)
         if self.crop == "center" and box_height == box_width:
             longer = int(box_height * max(height, width) / min(height, width))
             return (longer, box_height) if height >= width else (box_height, longer)
@@ -100,6 +105,9 @@ def fit(image: NDArray[np.uint8], geometry: Geometry, shift: tuple[int, int] = (
     Returns:
         (3, h, w) RGB uint8, C-contiguous, with (h, w) = `geometry.size`.
     """
+    if geometry.crop == "inner":
+        window = _center(np.moveaxis(image, 2, 0), replace(geometry, size=geometry._box), (0, 0))
+        return fit(np.moveaxis(window, 0, 2), replace(geometry, resize=geometry.size, crop="squash"), shift)
     height, width = geometry.resized(image.shape[0], image.shape[1])
     if height * width > MAX_PIXELS:
         return _fit_window(image, geometry, (height, width), shift)

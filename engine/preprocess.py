@@ -1,6 +1,15 @@
 """From an image to what a backbone expects: the geometry is the CPU's, the normalisation the device's.
 
 Every model brings its own rules (timm's data config); sharing one transform between two models biases their comparison.
+Published numbers were made with shared ones all the same, so these can be had by name:
+
+    model        the model's own: resize, crop, filter, mean and std
+    beyond_inet  shorter edge to int(T 256 / 224) bilinear, centre crop T, ImageNet's mean and std: the reference of the
+                 robustness sets, ImageNet-X and Vishniakov et al. 2024 (supervised models)
+    pug          the inner 256 x 256 pixels of the image, resized to T x T bilinear, ImageNet's mean and std: the
+                 reference of PUG: ImageNet (Bordes et al. 2023), whose renders have 512 x 512
+
+T is the input size, the model's own or another that was asked for.
 """
 
 from __future__ import annotations
@@ -15,9 +24,13 @@ import torch
 from torch import Tensor
 
 from cvbench.engine.images import Geometry
+from cvbench.engine.specs import Preset
 from cvbench.errors import UsageError
 
 Channels = tuple[float, float, float]
+
+_IMAGENET: tuple[Channels, Channels] = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+_BEFORE_RESIZE = (256, 256)
 
 
 @dataclass(frozen=True)
@@ -51,11 +64,14 @@ class Preprocess:
         return torch.addcmul(offset, images.to(torch.float32), factor)
 
 
-def preprocess_from_config(config: Mapping[str, Any], decoder: Literal["fast", "pil"] = "fast") -> Preprocess:
+def preprocess_from_config(
+    config: Mapping[str, Any], decoder: Literal["fast", "pil"] = "fast", preset: Preset = "model"
+) -> Preprocess:
     """Read timm's data config (`timm.data.resolve_model_data_config`).
 
     As `timm.data.transforms_factory.transforms_imagenet_eval`: both edges of the target are divided by `crop_pct` and
     rounded down; `center` resizes the shorter edge to that and crops, `squash` both edges, `border` the longer one.
+    With a preset only the input size is read.
 
     Raises:
         UsageError: for an interpolation, crop or number of channels that we do not have.
@@ -63,6 +79,16 @@ def preprocess_from_config(config: Mapping[str, Any], decoder: Literal["fast", "
     channels, height, width = config["input_size"]
     if channels != 3:
         raise UsageError(f"the model wants {channels} channels; images have 3")
+    if preset != "model":
+        box = _BEFORE_RESIZE if preset == "pug" else (int(height * 256 / 224), int(width * 256 / 224))
+        geometry = Geometry(
+            size=(height, width),
+            resize=box[0] if box[0] == box[1] else box,
+            crop="inner" if preset == "pug" else "center",
+            interpolation="bilinear",
+            decoder=decoder,
+        )
+        return Preprocess(geometry, *_IMAGENET)
     mean, std = (cast("Channels", tuple(float(v) for v in config[name])) for name in ("mean", "std"))
     crop = config["crop_mode"]
     scaled = (math.floor(height / config["crop_pct"]), math.floor(width / config["crop_pct"]))

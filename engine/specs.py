@@ -22,6 +22,10 @@ FINE_TUNED_1K = {
 }
 """The same, fine-tuned on ImageNet-1k: where logits are needed."""
 
+Preset = Literal["model", "beyond_inet", "pug"]
+PRESETS: tuple[Preset, ...] = ("model", "beyond_inet", "pug")
+"""Rules of preprocessing, see `engine.preprocess`."""
+
 
 @dataclass(frozen=True)
 class BackboneSpec:
@@ -33,6 +37,7 @@ class BackboneSpec:
         seed: Of the random weights.
         image_size: Edge in pixels, instead of the model's own.
         decoder: "fast" or "pil", see `engine.images`.
+        preset: Of `PRESETS`.
     """
 
     model: str
@@ -40,6 +45,7 @@ class BackboneSpec:
     seed: int = 0
     image_size: int | None = None
     decoder: Literal["fast", "pil"] = "fast"
+    preset: Preset = "model"
 
     @property
     def key(self) -> str:
@@ -63,6 +69,7 @@ def resolve_spec(
     image_size: int | None = None,
     decoder: Literal["fast", "pil"] = "fast",
     seed: int = 0,
+    preset: Preset = "model",
 ) -> BackboneSpec:
     """The spec for a name as a user gives it.
 
@@ -73,6 +80,7 @@ def resolve_spec(
         image_size: See `BackboneSpec`.
         decoder: See `BackboneSpec`.
         seed: See `BackboneSpec`.
+        preset: See `BackboneSpec`.
 
     Raises:
         UnknownNameError: if timm has no such model; names its neighbours.
@@ -96,4 +104,4 @@ def resolve_spec(
         )
     if image_size is not None and not 1 <= image_size <= 4096:
         raise UsageError(f"image size {image_size} is out of range", fix="--image-size 224")
-    return BackboneSpec(model, weights, seed, image_size, decoder)
+    return BackboneSpec(model, weights, seed, image_size, decoder, preset)

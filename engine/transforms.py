@@ -60,11 +60,15 @@ def check_transform(transform: Transform, geometry: Geometry) -> None:
 
     Raises:
         UnknownNameError: There is no such transform.
-        UsageError: "shift" is defined for a square centre crop only.
+        UsageError: "shift" is defined for a square centre crop only, and nothing for a crop before the resize.
     """
     name = transform[0]
     if name not in NAMES:
         raise UnknownNameError.among("transform", name, NAMES, fix=f"transforms: {', '.join(NAMES)}")
+    if geometry.crop == "inner":
+        raise UsageError(
+            f"{name} is not defined where the crop comes before the resize", fix="another --preprocess than pug"
+        )
     square = geometry.size[0] == geometry.size[1] and isinstance(geometry.resize, int)
     if name == "shift" and not (square and geometry.crop == "center"):
         raise UsageError(

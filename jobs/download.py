@@ -11,7 +11,7 @@ from cvbench.errors import DataUnavailableError, UsageError
 from cvbench.storage.datasets import dataset_info, locate
 from cvbench.storage.datasets.roots import ENVIRONMENT
 from cvbench.storage.datasets.roots import data_root as resolve_root
-from cvbench.storage.downloads import SOURCES, Source, place
+from cvbench.storage.downloads import SOURCES, About, Source, place
 
 Listener = Callable[[str, int, int | None], None]
 """Hears (file, bytes so far, bytes in all or None)."""
@@ -24,6 +24,7 @@ class Terms:
     Attributes:
         files: Where the archives are, the first place of each.
         folder: Where the data set will be.
+        unchecked: Files of which no checksum is published.
     """
 
     dataset: str
@@ -32,6 +33,7 @@ class Terms:
     homepage: str
     files: tuple[str, ...]
     folder: str
+    unchecked: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class Downloaded:
 
 def present(spec: str, data_root: str | Path | None) -> Downloaded | None:
     """The data set, if it is under the data root already."""
-    found = locate(spec, data_root=data_root)
+    found = _located(spec, data_root)
     return None if found is None else Downloaded(spec, str(found), files=0, fetched=())
 
 
@@ -68,14 +70,16 @@ def terms(spec: str, data_root: str | Path | None) -> Terms:
         DataUnavailableError: Its archives may not be, or cannot be, fetched by a program.
         UsageError: No data root.
     """
-    info, source = dataset_info(spec), _source(spec)
+    source = _source(spec)
+    about = source.about or _about(spec)
     return Terms(
         dataset=source.dataset,
-        title=info.title,
-        licence=info.licence,
-        homepage=info.homepage,
+        title=about.title,
+        licence=about.licence,
+        homepage=about.homepage,
         files=tuple(archive.urls[0] for archive in source.archives),
         folder=str(_root(data_root) / source.folder),
+        unchecked=tuple(archive.file for archive in source.archives if not archive.vouched),
     )
 
 
@@ -108,11 +112,11 @@ def download(
     if not accepted:
         raise UsageError(
             f"the licence of {source.dataset} is not accepted",
-            why=dataset_info(spec).licence,
+            why=(source.about or _about(spec)).licence,
             fix=f"cvbench datasets download {spec} --accept-licence",
         )
     placed = place(source, root, listen=listen, keep=keep, pause=pause)
-    if locate(spec, data_root=root) is None:
+    if _located(spec, root) is None:
         raise DataUnavailableError(
             f"the archives are unpacked, but they do not make {source.dataset}",
             where=str(placed.folder),
@@ -126,8 +130,27 @@ def download(
     )
 
 
+def _located(spec: str, data_root: str | Path | None) -> Path | None:
+    """The folder of the data set, or of the annotations, if it is there and whole as far as names tell."""
+    source = SOURCES.get(spec)
+    if source is None or source.about is None:
+        return locate(spec, data_root=data_root)
+    root = resolve_root(data_root)
+    folder = None if root is None else root / source.folder
+    whole = folder is not None and all((folder / archive.file).is_file() for archive in source.archives)
+    return folder if whole else None
+
+
+def _about(spec: str) -> About:
+    info = dataset_info(spec)
+    return About(info.title, info.licence, info.homepage)
+
+
 def _source(spec: str) -> Source:
-    info, name = dataset_info(spec), spec.partition(":")[0]
+    name = spec.partition(":")[0]
+    if name in SOURCES and SOURCES[name].about is not None and name == spec:
+        return SOURCES[name]
+    info = dataset_info(spec)
     if name not in SOURCES:
         raise DataUnavailableError(
             f"{name} cannot be downloaded by cvbench",

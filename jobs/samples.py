@@ -23,6 +23,20 @@ def readable_positions(store: FeatureStore, selected: Selected) -> NDArray[np.in
     return np.concatenate(parts)
 
 
+def class_numbers(store: FeatureStore, selected: Selected) -> NDArray[np.int64]:
+    """The class of each readable sample of the selected units, in their order; -1 for none.
+
+    Where the store holds none of the selected layers, as after a live analysis, what could be read is asked of
+    whatever it holds of the data set.
+    """
+    labels = store.split(selected.dataset, selected.split).labels
+    if {selected.group(layer) for layer in selected.layers} <= set(store.groups()):
+        return labels[readable_positions(store, selected)]
+    groups = [group for group in store.groups() if (group.dataset, group.split) == (selected.dataset, selected.split)]
+    bad = {sample.row for group in groups for commit in store.commits(group) for sample in commit.bad}
+    return labels[[row for unit in selected.units for row in range(unit.start, unit.stop) if row not in bad]]
+
+
 def find_samples(store: FeatureStore, selected: Selected, ids: Sequence[str]) -> NDArray[np.int64]:
     """The store positions of samples, in the order given, each once.
 

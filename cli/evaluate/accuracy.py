@@ -19,6 +19,9 @@ def accuracy(
     real: Annotated[
         str | None, typer.Option("--real", help="Score ReaL labels too: their file, or its folder.")
     ] = None,
+    headline: Annotated[
+        str, typer.Option("--headline", help="top1 or mean-per-class: what comes first and decides; both are there.")
+    ] = "top1",
     all_columns: common.AllColumns = False,
     partial: common.Partial = False,
     allow_chance: common.AllowChance = False,
@@ -39,5 +42,5 @@ def accuracy(
     selections = [Selection(store, name, split, tuple(backbone)) for name in names]
     options = common.eval_options(resamples, seed, partial, allow_chance)
     with progress() as listen:
-        found = run(selections, AccuracyOptions(options, per_class, real, not all_columns), listen)
+        found = run(selections, AccuracyOptions(options, per_class, real, not all_columns, headline), listen)
     common.show(found, SECTION, output, out, long or per_class)

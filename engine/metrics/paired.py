@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.engine.metrics.intervals import Estimate, Options, counted_interval, row_interval
+from cvbench.engine.metrics.scores import I64
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,41 @@ def compare_units(a: NDArray[np.bool_], b: NDArray[np.bool_], units: NDArray[np.
     table = np.stack([signed, np.bincount(own, minlength=len(names))], axis=1).astype(np.float64)
     found = row_interval(table, lambda sums: sums[:, :1] / sums[:, 1:], options)
     return Estimate(float(signed.sum() / len(a)), float(found.low[0]), float(found.high[0]), len(a))
+
+
+def compare_classes(a: NDArray[np.bool_], b: NDArray[np.bool_], labels: I64, options: Options) -> Estimate:
+    """Mean per-class accuracy of A less that of B on the same n samples; paired bootstrap over samples.
+
+    Classes without a sample are left out; a resample without a sample of some class averages over the others.
+
+    Args:
+        a, b: (n,) bool, right or not.
+        labels: (n,) int64 >= 0.
+    """
+    names, own = np.unique(labels, return_inverse=True)
+    kinds = 4 * len(names)  # class, A right or wrong, B right or wrong
+    counts = np.bincount(4 * own + 2 * a + b, minlength=kinds)
+
+    def statistic(drawn: NDArray[np.float64]) -> NDArray[np.float64]:
+        table = drawn.reshape(len(drawn), len(names), 4)
+        n = table.sum(axis=2)
+        there = n > 0
+        gain = np.divide(table[:, :, 2] - table[:, :, 1], n, out=np.zeros_like(n), where=there)
+        mean: NDArray[np.float64] = gain.sum(axis=1) / there.sum(axis=1)
+        return mean
+
+    rng, size = np.random.default_rng(options.seed), 2**22 // kinds + 1
+    drawn = [
+        statistic(
+            rng.multinomial(len(labels), counts / len(labels), size=min(size, options.resamples - start)).astype(
+                np.float64
+            )
+        )
+        for start in range(0, options.resamples, size)
+    ]
+    ends = [(1 - options.confidence) / 2, (1 + options.confidence) / 2]
+    low, high = np.quantile(np.concatenate(drawn), ends).tolist()
+    return Estimate(float(statistic(counts[None].astype(np.float64))[0]), low, high, len(labels))
 
 
 def compare_ratios(

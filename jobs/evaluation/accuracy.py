@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from cvbench.engine.analyses.base import Result
 from cvbench.engine.metrics.accuracy import mean_per_class, multi_label, per_class, top_k
 from cvbench.engine.metrics.intervals import Estimate, wilson
 from cvbench.engine.metrics.scores import Scores
-from cvbench.errors import UsageError
+from cvbench.errors import UnknownNameError, UsageError
 from cvbench.jobs.analyze import Selection
-from cvbench.jobs.evaluation.compare import DIFFERENCE, EXACT, compare_pairs
+from cvbench.jobs.evaluation.compare import (
+    CLASS_DIFFERENCE,
+    DIFFERENCE,
+    EXACT,
+    compare_class_means,
+    compare_pairs,
+)
 from cvbench.jobs.evaluation.labels import LabelSpace, are_wnids
 from cvbench.jobs.evaluation.samples import VIEW, EvalOptions, Samples, open_samples, open_store
 from cvbench.jobs.evaluation.shared import (
@@ -28,10 +35,12 @@ from cvbench.jobs.evaluation.shared import (
 from cvbench.jobs.evaluation.table import Table, again, headline, table_result, tidy_rows
 from cvbench.jobs.figures.evaluation_intervals import Panel, interval_figure
 from cvbench.jobs.progress import Advanced, Ended, Listener, Started, silent
-from cvbench.jobs.section import Section
+from cvbench.jobs.section import Section, TidyRow
 
 NAME = "accuracy"
 TOP1, TOP5, MEAN, REAL = "top1", "top5", "mean per class", "ReaL top1"
+HEADLINES = {"top1": TOP1, "mean-per-class": MEAN}
+"""Option -> metric. The latter is common for flowers102, pets and caltech101, whose classes differ in size."""
 _UNDEFINED = Estimate(float("nan"), float("nan"), float("nan"), 0)
 
 
@@ -41,12 +50,18 @@ class AccuracyOptions:
     per_class: A row for every class too.
     real: File or folder of the ReaL labels of ImageNet's validation set; None: without.
     masked: Select the columns of the data set's classes where it has a part of ImageNet's.
+    headline: Of `HEADLINES`: which accuracy comes first and decides between two backbones; both are always computed.
     """
 
     shared: EvalOptions = field(default_factory=EvalOptions)
     per_class: bool = False
     real: str | None = None
     masked: bool = True
+    headline: str = "top1"
+
+    def __post_init__(self) -> None:
+        if self.headline not in HEADLINES:
+            raise UnknownNameError.among("--headline", self.headline, HEADLINES, fix=f"one of {', '.join(HEADLINES)}")
 
 
 def accuracy(selections: Sequence[Selection], options: AccuracyOptions, listen: Listener = silent) -> list[Evaluated]:
@@ -85,11 +100,15 @@ def _one(samples: Samples, options: AccuracyOptions, listen: Listener) -> Evalua
         listen(Advanced("eval accuracy", number, len(samples.rows)))
     listen(Ended("eval accuracy"))
     verdicts = compare_pairs(correct, table, options.shared.intervals)
+    if options.headline != "top1":
+        verdicts = compare_class_means(correct, samples.labels, table, options.shared.intervals)
     words = [*selection_words(samples), *(["--per-class"] if options.per_class else [])]
     words += [] if options.masked else ["--all-columns"]
     words += ["--real", options.real] if options.real else []
+    words += ["--headline", options.headline] if options.headline != "top1" else []
     attrs = {
         "notes": notes,
+        "headline": HEADLINES[options.headline],
         "verdicts": verdicts,
         "protocol": protocol,
         "ties": "equal logits: the lower class index first",
@@ -99,6 +118,7 @@ def _one(samples: Samples, options: AccuracyOptions, listen: Listener) -> Evalua
         **options.shared.as_dict(),
     }
     identity = [samples.identity(), options.shared.as_dict(), options.per_class, options.masked, content_digest(real)]
+    identity += [options.headline] if options.headline != "top1" else []
     return keep_table(samples, table_result(NAME, table.rows, attrs), identity)
 
 
@@ -148,6 +168,13 @@ def _real_top1(samples: Samples, scores: Scores, space: LabelSpace, accepted: Se
     return multi_label(index, accepted)
 
 
+def _headline(result: Result) -> Iterator[TidyRow]:
+    """The main rows, those of the headline's metric first."""
+    first = result.attrs.get("headline", TOP1)
+    rows = list(headline((TOP1, TOP5, MEAN, REAL, DIFFERENCE, EXACT, CLASS_DIFFERENCE))(result))
+    return iter(rows if first == TOP1 else sorted(rows, key=lambda row: row.metric != first))
+
+
 SECTION = Section(
     analysis=NAME,
     title="Accuracy",
@@ -165,5 +192,5 @@ SECTION = Section(
             percent=True,
         )
     ),
-    headline=headline((TOP1, TOP5, MEAN, REAL, DIFFERENCE, EXACT)),
+    headline=_headline,
 )

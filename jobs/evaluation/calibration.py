@@ -93,7 +93,8 @@ def _one(samples: Samples, options: CalibrationOptions, listen: Listener) -> Eva
         "binning": f"{options.bins} bins of equal width on [0, 1], lower < confidence <= upper; top-1 confidence",
         "temperature": "least NLL on the samples at even places of the store's random order; judged on those at odd",
         "softmax": "float32, summed in float64",
-        "intervals": "percentile bootstrap over samples; accuracies: Wilson score, 95 %",
+        "intervals": "percentile bootstrap over samples; accuracies: Wilson score, 95 %; the temperature: normal, of "
+        "log T, by the sandwich standard error over samples (delta method)",
         "options": [*words, *options.shared.words()],
         **options.shared.as_dict(),
     }
@@ -122,7 +123,7 @@ def _backbone_rows(
     if not len(fitted.rows) or not len(judged.rows):
         return [f"{name}: too few samples for a held-out half"]
     temperature = fit_temperature(lambda: _blocks(fitted, layer, space))
-    table.plain(name, TEMPERATURE, "", temperature.value, len(fitted.rows))
+    table.add(name, TEMPERATURE, "", temperature.estimate(intervals.confidence))
     _numbers(table, name, BEFORE, calibration(scores[samples.rows % 2 == 1], intervals, options.bins), full)
     cooled = _scaled(judged, layer, space, temperature)
     _numbers(table, name, AFTER, calibration(cooled, intervals, options.bins), full)

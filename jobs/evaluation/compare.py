@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.engine.metrics.intervals import Options
-from cvbench.engine.metrics.paired import compare, compare_ratios, compare_units, holm, verdict
+from cvbench.engine.metrics.paired import compare, compare_classes, compare_ratios, compare_units, holm, verdict
 from cvbench.jobs.evaluation.table import Table
 
 DIFFERENCE, EXACT, MID_P, HOLM = "top1 difference", "McNemar exact p", "McNemar mid-p", "McNemar exact p (Holm)"
+CLASS_DIFFERENCE = "mean per class difference"
 
 
 def compare_pairs(
@@ -45,6 +46,18 @@ def compare_pairs(
         if len(pairs) > 1:
             table.plain(name, HOLM, "", p, n)
         sentences.append(f"{table.dataset}: {verdict(comparison.difference, (a, b), p)}")
+    return sentences
+
+
+def compare_class_means(
+    correct: Mapping[str, NDArray[np.bool_]], labels: NDArray[np.int64], table: Table, options: Options
+) -> list[str]:
+    """As `compare_pairs` for the mean per-class accuracy: an interval over samples, for which there is no test."""
+    sentences = []
+    for a, b in itertools.combinations(correct, 2):
+        estimate = compare_classes(correct[a], correct[b], labels, options)
+        table.add(f"{a} vs {b}", CLASS_DIFFERENCE, "", estimate)
+        sentences.append(f"{table.dataset}, mean per class: {verdict(estimate, (a, b))}")
     return sentences
 
 

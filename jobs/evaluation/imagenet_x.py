@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Result
 from cvbench.engine.metrics.accuracy import worst_classes
+from cvbench.engine.metrics.calibration import calibration_error
 from cvbench.engine.metrics.imagenet_x import factor_errors, metaclass_correct
 from cvbench.errors import DataUnavailableError, IncompleteError, UnknownNameError, UsageError
 from cvbench.jobs.analyze import Selection
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 NAME = "imagenet-x"
 DATASET = "imagenet-val"
 RATIO, ACCURACY, OVERALL, AVERAGE = "error ratio", "factor accuracy", "accuracy overall", "mean error ratio"
+CALIBRATION = "calibration error"
 WORST_FACTOR, WORST_CLASSES = "worst factor accuracy", "accuracy of the 100 worst classes"
 ERRORS = ("class", "real_class", "metaclass")
 OVERALLS = ("annotated", "full_val")
@@ -115,7 +117,10 @@ def imagenet_x(selection: Selection, options: ImageNetXOptions, listen: Listener
         scores = score_samples(samples, layer, space)
         note = check_chance(samples, layer, space, scores, options.shared)
         notes += [note] if note else []
-        seen = _Seen(labels, every.labels(scores.predicted))
+        sure = scores.confidence if samples.kind(layer) != "class" else None
+        if sure is None:
+            notes.append(f"{layer.backbone}: only the class was imported; the calibration error is not defined")
+        seen = _Seen(labels, every.labels(scores.predicted), sure)
         _add(table, layer.backbone, seen, joined, options)
         if options.export is not None:
             path = Path(options.export) / f"{layer.backbone}.csv"
@@ -131,7 +136,8 @@ def imagenet_x(selection: Selection, options: ImageNetXOptions, listen: Listener
         "annotated": int(joined.annotated.sum()),
         "prototypes_left_out": annotated.prototypes,
         "intervals": "error ratios: percentile bootstrap over images, numerator and denominator together (Wilson's "
-        "of the factor's errors where all of its images are right, or all wrong); accuracies: Wilson score, 95 %",
+        "of the factor's errors where all of its images are right, or all wrong); calibration errors (15 bins): "
+        "percentile bootstrap over the factor's images; accuracies: Wilson score, 95 %",
         "options": [*selection_words(samples), *options.words()],
         **options.shared.as_dict(),
     }
@@ -142,10 +148,11 @@ def imagenet_x(selection: Selection, options: ImageNetXOptions, listen: Listener
 
 @dataclass(frozen=True, eq=False)
 class _Seen:
-    """(n,) int64 ImageNet indices: of the true class, and of the predicted one."""
+    """(n,) int64 ImageNet indices, of the true class and of the predicted one; its probability, None if not known."""
 
     labels: NDArray[np.int64]
     predicted: NDArray[np.int64]
+    confidence: NDArray[np.float64] | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -225,6 +232,9 @@ def _add(table: Table, backbone: str, seen: _Seen, joined: _Joined, options: Ima
     if found.worst is not None:
         table.add(backbone, WORST_FACTOR, IMAGENET_X_FACTORS[found.worst], found.accuracy[found.worst])
     inside = joined.annotated & counts
+    if seen.confidence is not None:
+        for name, has in (("", inside), *zip(IMAGENET_X_FACTORS, (joined.flags & inside[:, None]).T, strict=True)):
+            table.add(backbone, CALIBRATION, name, calibration_error(seen.confidence[has], correct[has], intervals))
     table.add(backbone, WORST_CLASSES, "", worst_classes(correct[inside], seen.labels[inside], 100, intervals))
 
 
@@ -255,7 +265,8 @@ SECTION = Section(
     about="How much more often a backbone errs on validation images in which annotators saw a factor (Idrissi et al. "
     "2022): (1 - accuracy with the factor) / (1 - accuracy overall). Above 1, images with the factor are harder. They "
     "are unmodified photographs, not perturbed ones. Several factors have fewer than 130 images, so read the intervals "
-    "(bootstrap over images) and not the ratios alone.",
+    "(bootstrap over images) and not the ratios alone. The calibration error (ECE, 15 "
+    "bins) of each factor is among the rows.",
     rows=tidy_rows,
     options=lambda result: again(result, NAME),
     figure=interval_figure(

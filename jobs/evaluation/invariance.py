@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,7 +12,7 @@ from cvbench.engine.metrics.intervals import Estimate
 from cvbench.engine.metrics.invariance import change_difference, setting
 from cvbench.engine.metrics.paired import holm
 from cvbench.engine.metrics.scores import Scores
-from cvbench.errors import UsageError
+from cvbench.errors import EvaluationSuspectError, UsageError
 from cvbench.jobs.evaluation.compare import EXACT, HOLM
 from cvbench.jobs.evaluation.invariance_samples import Settings, home_of, open_settings
 from cvbench.jobs.evaluation.samples import VIEW, EvalOptions, open_store
@@ -63,7 +63,9 @@ def invariance(
         UsageError: A value that cannot be read, a classifier of other classes, or settings of different weights.
         DataUnavailableError: There is nothing to compare; says which commands add it.
         IntegrityError: The settings are of different samples.
-        EvaluationSuspectError, IncompleteError: As in `accuracy`.
+        EvaluationSuspectError: A reference is near chance, of a transform that was named or of all; else a note says
+            which transform is left out.
+        IncompleteError: As in `accuracy`.
     """
     if (options.grid or options.reference) and len(options.transforms) != 1:
         raise UsageError("--grid and --reference are of one transform", fix=f"--transform {TRANSFORMS[0]}")
@@ -80,7 +82,28 @@ def invariance(
         for grid, use in zip(grids, usable, strict=True)
         if use.found
     ]
-    return [_one(opened, grid, use, settings, options, listen) for grid, use, settings in jobs]
+    found: list[Evaluated] = []
+    suspects: list[EvaluationSuspectError] = []
+    for grid, use, settings in jobs:
+        try:
+            found.append(_one(opened, grid, use, settings, options, listen))
+        except EvaluationSuspectError as error:
+            if options.transforms:  # it was asked for
+                raise
+            suspects.append(error)
+            listen(Ended(_title(grid)))
+            listen(
+                Note(
+                    f"{grid.transform} is left out: {error.what} ({error.where}); --transform {grid.transform} explains"
+                )
+            )
+    if not found:
+        raise suspects[0]
+    return found
+
+
+def _title(grid: Grid) -> str:
+    return f"eval {NAME} {grid.transform}"
 
 
 def _find(
@@ -102,7 +125,7 @@ def _one(
     store: FeatureStore, whole: Grid, grid: Grid, settings: Settings, options: InvarianceOptions, listen: Listener
 ) -> Evaluated:
     every = [one for own in settings.values() for one in own.values()]
-    n, title = len(every[0].samples.rows), f"eval {NAME} {grid.transform}"
+    n, title = len(every[0].samples.rows), _title(grid)
     failed = max(one.samples.selected.samples for one in every) - n
     table = Table(grid.dataset, grid.split, failed)
     notes = list(dict.fromkeys(note for one in every for note in one.samples.notes))
@@ -130,9 +153,11 @@ def _one(
     # What is missing is said, not kept: it is no part of what was found.
     for text in (*notes, *(f"not there: {command}" for command in whole.commands())):
         listen(Note(text))
-    result = table_result(NAME, table.rows, _attrs(grid, notes, verdicts, protocol, options))
-    home = home_of(store, grid, every[0].samples, options.shared)
     parts = {one.samples.where: one.samples for one in every}
+    presets = [made.get("preset", "model") for samples in parts.values() for made in samples.made_from().values()]
+    attrs = _attrs(grid, notes, verdicts, protocol, options) | {"preprocessing": _preprocessing(dict.fromkeys(presets))}
+    result = table_result(NAME, table.rows, attrs)
+    home = home_of(store, grid, every[0].samples, options.shared)
     identity = [[samples.identity() for samples in parts.values()], grid.transform, result.attrs["options"]]
     return keep_table(home, result, [identity, options.shared.as_dict()])
 
@@ -200,13 +225,18 @@ def _attrs(
         "notes": notes,
         "verdicts": verdicts,
         "protocol": protocol,
-        "preprocessing": "each backbone's own (resize, crop, filter, normalisation) in the place of one for all",
         "intervals": "top1 and same prediction: Wilson score, 95 %, over samples; the rest: percentile bootstrap over "
         "samples, differences paired by sample and not adjusted for the number of settings; McNemar's p beside its "
         "adjustment over the settings of a backbone (Holm)",
         "options": [*words, *options.shared.words()],
         **options.shared.as_dict(),
     }
+
+
+def _preprocessing(presets: Iterable[str]) -> str:
+    own = "each backbone's own (resize, crop, filter, normalisation) in the place of one for all"
+    shared = "the preset {}: the study's resize, crop, filter and normalisation for all"
+    return "; ".join(own if preset == "model" else shared.format(preset) for preset in presets)
 
 
 def factor_text(transform: str, values: Values) -> str:

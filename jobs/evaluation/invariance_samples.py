@@ -16,8 +16,8 @@ from cvbench.jobs.evaluation.settings import Grid
 from cvbench.storage.datasets.variant import RESOLUTION, Values, values_text
 from cvbench.storage.features import FeatureStore
 
-_KEPT = ("model", "weights_digest", "image_size", "preprocess", "precision", "kind")
-_KEPT_RESIZED = ("model", "precision", "kind")  # position embeddings of another grid are other weights
+_KEPT = ("model", "weights_digest", "image_size", "preset", "preprocess", "precision", "kind")
+_KEPT_RESIZED = ("model", "preset", "precision", "kind")  # position embeddings of another grid are other weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +95,7 @@ def _same_backbone(name: str, grid: Grid, own: Mapping[Values, Setting]) -> None
                 f"{name} is not the same backbone at {grid.transform}={values_text(values)}: {', '.join(differing)}",
                 where=f"{grid.dataset}/{grid.split}",
                 why="a difference would be that of the backbones",
-                fix="extract every setting with the same --weights, --image-size, --decoder and --precision",
+                fix="extract all with the same --weights, --image-size, --preprocess, --decoder and --precision",
             )
 
 

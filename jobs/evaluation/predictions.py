@@ -20,7 +20,7 @@ from cvbench.jobs.evaluation.labels import are_wnids, label_space
 from cvbench.jobs.evaluation.samples import PREDICTIONS, VIEW
 from cvbench.jobs.progress import Advanced, Ended, Listener, Note, Started, silent
 from cvbench.jobs.request import CPU_BATCH, absolute
-from cvbench.storage.datasets import open_dataset
+from cvbench.storage.datasets import open_dataset, spec_of_key
 from cvbench.storage.datasets.imagenet_classes import class_indices
 from cvbench.storage.features import ArraySpec, BadSample, FeatureStore, GroupKey, SplitInfo, Unit
 from cvbench.storage.order import sample_order
@@ -99,7 +99,10 @@ def import_predictions(options: ImportOptions, listen: Listener = silent) -> Imp
     kind = VIEW if predictions.values is not None else predictions.kind
     spec = ArraySpec(VIEW, (width,), "float32", ("sample", "channel"), {PREDICTIONS: kind})
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    fingerprint = {"dataset_digest": info.dataset_digest, "imported": digest, "kind": predictions.kind, "view": VIEW}
+    fingerprint: dict[str, Any] = {"dataset_digest": info.dataset_digest, "imported": digest}
+    fingerprint |= {"kind": predictions.kind, "view": VIEW}
+    if options.by_order:  # the same file by name is another mapping of its rows to samples
+        fingerprint["by_order"] = True
     store.agree(group, fingerprint)
     info = store.begin(info)
     store.declare(group, fingerprint, [spec])
@@ -117,7 +120,8 @@ def import_predictions(options: ImportOptions, listen: Listener = silent) -> Imp
 
 def _split(store: FeatureStore, options: ImportOptions) -> SplitInfo:
     """What the store has frozen of the split, else the opened data set in a new order."""
-    held = [key for key in store.splits() if key[0] == options.dataset and options.split in (None, key[1])]
+    there = [key for key in store.splits() if options.dataset in (key[0], spec_of_key(key[0]))]
+    held = [key for key in there if options.split in (None, key[1])]
     if len(held) == 1:
         return store.split(*held[0])
     if held:

@@ -35,6 +35,8 @@ SETS = (
 )
 TOP1, TOP5, COUNTERPART, DROP, MEAN = "top1", "top5", "clean top1", "top1 less clean", "mean top1 over sets"
 
+_V2 = "imagenetv2-"
+
 
 @dataclass(frozen=True, eq=False)
 class _Sets:
@@ -55,7 +57,7 @@ def robustness(
     """Accuracy on shifted data sets and its difference to the clean one; the result is kept under the clean data set.
 
     A set of fewer classes (ImageNet-A, ImageNet-R) is compared with the clean images of its classes, scored over the
-    same columns.
+    same columns. The mean over sets counts ImageNetV2 once, as the study does: its matched-frequency variant, if there.
 
     Args:
         datasets: Shifted sets; empty: those of `SETS` that the store has logits of.
@@ -89,7 +91,7 @@ def _evaluate(sets: _Sets, options: EvalOptions, listen: Listener) -> Evaluated:
     notes = [note for samples in (*sets.shifted, sets.clean) if samples for note in samples.notes]
     verdicts: list[str] = []
     protocol: dict[str, str] = {}
-    hits: dict[str, list[tuple[int, int]]] = {}
+    hits: dict[str, dict[str, tuple[int, int]]] = {}
     clean = _Clean(sets.clean, options)
     total = sum(len(samples.rows) * len(samples.layers) for samples in sets.shifted)
     listen(Started("eval robustness", home.where, total, len(sets.shifted), 0))
@@ -108,20 +110,34 @@ def _evaluate(sets: _Sets, options: EvalOptions, listen: Listener) -> Evaluated:
                 table.add(layer.backbone, COUNTERPART, "", counterpart)
                 table.n_failed = samples.failed
                 table.add(layer.backbone, DROP, "", difference(top1, counterpart))
-            hits.setdefault(layer.backbone, []).append((int(scores.correct.sum()), len(scores)))
+            hits.setdefault(layer.backbone, {})[samples.info.dataset] = int(scores.correct.sum()), len(scores)
             correct[layer.backbone] = scores.correct
             protocol[f"{samples.where}: {layer.backbone}"] = space.protocol
         verdicts += compare_pairs(correct, table, options.intervals)
         listen(Advanced("eval robustness", number, len(samples.rows) * len(samples.layers)))
     listen(Ended("eval robustness"))
-    table.place(home.info.dataset, home.info.split, sum(samples.failed for samples in sets.shifted))
-    shown = ", ".join(samples.info.dataset for samples in sets.shifted)
+    averaged = in_mean([samples.info.dataset for samples in sets.shifted])
+    failed = sum(samples.failed for samples in sets.shifted if samples.info.dataset in averaged)
+    table.place(home.info.dataset, home.info.split, failed)
     for backbone, counts in hits.items():
-        if len(counts) == len(sets.shifted):
-            right, n = np.array(counts).T
-            table.add(backbone, MEAN, shown, mean_of_proportions(right, n, options.intervals))
+        if all(name in counts for name in averaged):
+            right, n = np.array([counts[name] for name in averaged]).T
+            table.add(backbone, MEAN, ", ".join(averaged), mean_of_proportions(right, n, options.intervals))
+    left_out = [samples.info.dataset for samples in sets.shifted if samples.info.dataset not in averaged]
+    if left_out:
+        notes.append(f"the mean over sets counts ImageNetV2 once, without {', '.join(left_out)}")
     notes += clean.notes
     return _keep(home, sets, table, notes, verdicts, protocol, options)
+
+
+def in_mean(names: Sequence[str]) -> list[str]:
+    """The sets that the mean is over: of ImageNetV2, whose variants re-draw one set, only the first in `SETS`.
+
+    >>> in_mean(["imagenetv2-top-images", "imagenet-a", "imagenetv2-matched-frequency"])
+    ['imagenet-a', 'imagenetv2-matched-frequency']
+    """
+    variants = [name for name in SETS if name.startswith(_V2) and name in names]
+    return [name for name in names if name not in variants[1:]]
 
 
 def _keep(

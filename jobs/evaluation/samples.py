@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from cvbench.engine.metrics.intervals import Options
 from cvbench.errors import IncompleteError, IntegrityError, UnknownNameError, UsageError
 from cvbench.jobs.analyze import Selected, Selection, features_identity, readable_rows, select
 from cvbench.jobs.request import absolute
-from cvbench.storage.datasets import dataset_info
+from cvbench.storage.datasets import dataset_info, spec_of_key
 from cvbench.storage.datasets.variant import base_name
 from cvbench.storage.features import FeatureLayer, FeatureStore, SplitInfo
 
@@ -23,7 +24,7 @@ PREDICTIONS = "predictions"
 """Attribute of an imported array: "logits", "class" (one-hot) or "class and probability"."""
 
 _BLOCK = 4096
-_MADE_FROM = ("model", "weights_digest", "image_size", "preprocess", "precision", "imported", "kind")
+_MADE_FROM = ("model", "weights_digest", "image_size", "preset", "preprocess", "precision", "imported", "kind")
 _DERIVED = ("pug-imagenet",)  # its counts are derived, and its subsets may be used apart
 I64 = NDArray[np.int64]
 
@@ -175,8 +176,8 @@ def open_samples(store: FeatureStore, selection: Selection, options: EvalOptions
             raise _partial(store, selected, info)
         notes.append(f"partial: {selected.samples:,} of the {info.n:,} samples of {info.dataset}/{info.split}")
     notes += _check_published(info, store.url, options)
-    kept = [unit.start + readable_rows(layers.values(), unit) for unit in selected.units]
-    rows = np.concatenate(kept).astype(np.int64)
+    own = {layer.backbone: _readable(stored, selected) for layer, stored in layers.items()}
+    rows = reduce(np.intersect1d, own.values())
     labelled = rows[info.labels[rows] >= 0]
     if not len(labelled):
         raise UsageError(
@@ -185,6 +186,7 @@ def open_samples(store: FeatureStore, selection: Selection, options: EvalOptions
     if len(labelled) < len(rows):
         notes.append(f"{len(rows) - len(labelled):,} samples of {info.dataset} have no label and do not count")
     failed = selected.samples - len(labelled)
+    notes += _lacking(own, len(rows), f"{info.dataset}/{info.split}")
     return Samples(store, selected, info, labelled, failed, layers, tuple(notes))
 
 
@@ -195,7 +197,8 @@ def _check_published(info: SplitInfo, url: str, options: EvalOptions) -> list[st
         IncompleteError: It has fewer images than published, and `options.partial` is not set.
     """
     try:
-        known = dataset_info(base_name(info.dataset))
+        spec = spec_of_key(base_name(info.dataset))
+        known = dataset_info(spec)
     except UnknownNameError:  # a folder of one's own, or a name of an older version
         return []
     published = known.counts.get(info.split, info.n)
@@ -208,8 +211,25 @@ def _check_published(info: SplitInfo, url: str, options: EvalOptions) -> list[st
         said,
         where=url,
         why="a benchmark's number is over its whole data set",
-        fix=f"cvbench datasets verify {info.dataset}, then extract into a new store; or --partial",
+        fix=f"cvbench datasets verify {spec}, then extract into a new store; or --partial",
     )
+
+
+def _readable(layer: FeatureLayer, selected: Selected) -> I64:
+    """(m,) int64 store positions, ascending."""
+    return np.concatenate([unit.start + readable_rows([layer], unit) for unit in selected.units]).astype(np.int64)
+
+
+def _lacking(own: Mapping[str, I64], kept: int, where: str) -> Iterator[str]:
+    """Backbones without samples that another has: they make the n of every backbone smaller."""
+    some = len(reduce(np.union1d, own.values()))
+    if kept < some:
+        for backbone, rows in own.items():
+            if len(rows) < some:
+                yield (
+                    f"{backbone} lacks {some - len(rows):,} samples of {where} that another backbone has; all are "
+                    f"scored on the {kept:,} that every one has"
+                )
 
 
 def _ranges(rows: I64, unit: int) -> Iterator[tuple[int, int]]:
@@ -228,5 +248,5 @@ def _partial(store: FeatureStore, selected: Selected, info: SplitInfo) -> Incomp
         f"logits of {selected.samples:,} of the {info.n:,} samples of {info.dataset}/{info.split} are there",
         where=f"{store.url}: {', '.join(names)}",
         why="a benchmark's number is over its whole data set",
-        fix=f"cvbench extract --dataset {info.dataset} --view logits without --limit; or --partial",
+        fix=f"cvbench extract --dataset {spec_of_key(info.dataset)} --view logits without --limit; or --partial",
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from cvbench.errors import DataUnavailableError, UnknownNameError, UsageError
 from cvbench.jobs.evaluation.samples import VIEW
-from cvbench.storage.datasets import dataset_info
+from cvbench.storage.datasets import dataset_info, spec_of_key
 from cvbench.storage.datasets.variant import (
     KINDS,
     RESOLUTION,
@@ -53,8 +53,8 @@ class Grid:
             model, _, size = backbone.partition("@")
             together.setdefault((size, wanted), []).append(model)
         try:
-            dataset_info(self.dataset)
-            spec, split = self.dataset, f" --split {self.split}"
+            spec, split = spec_of_key(self.dataset), f" --split {self.split}"
+            dataset_info(spec)
         except UnknownNameError:  # a folder: the store keeps no path
             spec, split = "folder:PATH", ""
         commands = []

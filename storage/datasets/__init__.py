@@ -28,11 +28,12 @@ from cvbench.storage.datasets import (
     sun,
     wds,
 )
-from cvbench.storage.datasets.base import Dataset, DatasetInfo, Reader, Variants
+from cvbench.storage.datasets.base import Dataset, DatasetInfo, OfFiles, Reader, Variants
 from cvbench.storage.datasets.files import FileDataset
+from cvbench.storage.datasets.forms import form_of
 from cvbench.storage.datasets.roots import absolute_path
 from cvbench.storage.datasets.roots import data_root as resolve_root
-from cvbench.storage.datasets.variant import VariantDataset, split_transform, suffix
+from cvbench.storage.datasets.variant import VariantDataset, parse_name, split_transform, suffix, variant_name
 
 __all__ = [
     "READERS",
@@ -42,8 +43,10 @@ __all__ = [
     "dataset_info",
     "dataset_names",
     "every_split",
+    "key_of_spec",
     "locate",
     "open_dataset",
+    "spec_of_key",
 ]
 
 READERS: dict[str, Reader] = {
@@ -82,6 +85,47 @@ def dataset_info(spec: str) -> DatasetInfo:
         UnknownNameError: Naming the nearest data sets, or forms.
     """
     return _info(*_split_spec(spec))
+
+
+def spec_of_key(name: str) -> str:
+    """What opens the data set that a store keeps under `name`: the reverse of `Dataset.name`.
+
+    A name that no registered data set has stays as it is; of a folder ("folder-birds") the store keeps no path.
+
+    >>> spec_of_key("dtd-2"), spec_of_key("sun397-coop.scale-2"), spec_of_key("cub200"), spec_of_key("folder-birds")
+    ('dtd:2', 'sun397:coop+scale=2', 'cub200', 'folder-birds')
+    """
+    base, transform = parse_name(name)
+    for reader in READERS.values():
+        if isinstance(reader, Variants) and base.startswith(f"{reader.info.name}-"):
+            for form in (form_of(reader.info, label, reader.forms) for label in reader.forms):
+                if form.name == base:
+                    return form.spec + suffix(transform)
+    return base + suffix(transform) if base in READERS else name
+
+
+def key_of_spec(spec: str) -> str:
+    """What a store keeps the data set under that `spec` opens: the reverse of `spec_of_key`.
+
+    What names no data set of the registry stays as it is.
+
+    >>> key_of_spec("dtd:2"), key_of_spec("dtd:1"), key_of_spec("sun397:coop+scale=2"), key_of_spec("dtd-2")
+    ('dtd-2', 'dtd', 'sun397-coop.scale-2', 'dtd-2')
+    >>> key_of_spec("folder:./birds")
+    'folder-birds'
+    """
+    try:
+        reader, argument = _split_spec(spec)
+    except UnknownNameError:
+        return spec
+    if isinstance(reader, OfFiles):
+        name = reader.key(absolute_path(argument, None)) if argument else spec
+    elif isinstance(reader, Variants):
+        name = form_of(reader.info, argument, reader.forms).name
+    else:
+        name = reader.info.name
+    transform = split_transform(spec)[1]
+    return name if transform is None else variant_name(name, transform)
 
 
 def absolute_spec(spec: str, *, data_root: str | Path | None = None) -> str:

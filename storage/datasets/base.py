@@ -78,6 +78,8 @@ class DatasetInfo:
         tree: The files that are expected, one pattern a line.
         argument: What may follow a colon in the spec, for a person to read; "PATH" means files. Empty if nothing may.
         notes: What to know of the images or the splits, one sentence a line.
+        split_rule: How the splits were made, if not by the data set's authors: stands with every transfer result.
+        held_out: Share of the training samples that validate in a transfer, since no split does; 0 is none.
     """
 
     name: str
@@ -91,6 +93,8 @@ class DatasetInfo:
     tree: str
     argument: str = ""
     notes: str = ""
+    split_rule: str = ""
+    held_out: float = 0.0
 
     @property
     def of_files(self) -> bool:
@@ -115,7 +119,13 @@ class Reader(Protocol):
 
 @runtime_checkable
 class Variants(Protocol):
-    """A reader whose argument chooses one of several official forms of the data set, such as another partition."""
+    """A reader whose argument chooses one of several official forms of the data set, such as another partition.
+
+    Attributes:
+        forms: What may follow the colon, the usual form first.
+    """
+
+    forms: tuple[str, ...]
 
     def variant(self, argument: str) -> DatasetInfo:
         """What is known of that form.
@@ -123,6 +133,14 @@ class Variants(Protocol):
         Raises:
             UnknownNameError: There is no such form.
         """
+
+
+@runtime_checkable
+class OfFiles(Protocol):
+    """A reader whose argument names the files."""
+
+    def key(self, argument: str) -> str:
+        """The name of the data set in a store; of an absolute path or a URL."""
 
 
 def check_unique(ids: Sequence[str], where: str) -> None:

@@ -35,6 +35,12 @@ _IMAGES = {"101": 8_677, "102": 9_144, "100": 8_242}
 _FORMS = (*_LEFT_OUT, COOP)
 
 
+def _rule(form: str) -> str:
+    """How the split differs from VTAB's, which is of 102 classes."""
+    rule = f"{TRAIN_PER_CLASS} training images of each class by SHA-256 of the path: VTAB's rule, not its members"
+    return rule if form == "102" else f"{rule}; {form} classes, where VTAB has 102 (caltech101:102)"
+
+
 def _counts(form: str) -> dict[str, int]:
     train = TRAIN_PER_CLASS * int(form)
     return {"train": train, "test": _IMAGES[form] - train, "all": _IMAGES[form]}
@@ -57,6 +63,8 @@ class CaltechReader(CoopReader):
         notes="train: of each class the 30 images that come first by SHA-256 of <Category>/image_NNNN.jpg\n"
         "test: the others\n101: no BACKGROUND_Google; 102: with it; 100: without Faces_easy too\n"
         f"coop: the splits of {_JSON}",
+        split_rule=_rule("101"),
+        held_out=0.1,  # VTAB's 2,754 and 306
     )
     forms = _FORMS
     coop_file = _JSON
@@ -64,7 +72,7 @@ class CaltechReader(CoopReader):
 
     def info_of(self, label: str) -> DatasetInfo:
         """Of another set of classes."""
-        return replace(self.info, counts=_counts(label), classes=int(label))
+        return replace(self.info, counts=_counts(label), classes=int(label), split_rule=_rule(label))
 
     def locate(self, argument: str, root: Path | None) -> Path | None:
         """The folder with `101_ObjectCategories`."""

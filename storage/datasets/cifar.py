@@ -103,6 +103,7 @@ READER_10 = CifarReader(
         licence=_LICENCE,
         homepage=_HOME.format("c58f30108f718f92721af3b95e74349a"),
         tree="[cifar10/]cifar-10-batches-py/{data_batch_1..data_batch_5,test_batch,batches.meta}",
+        held_out=0.1,  # VTAB's 45,000 and 5,000
     ),
     batches={"train": tuple(f"data_batch_{i}" for i in range(1, 6)), "test": ("test_batch",)},
     meta="batches.meta",
@@ -122,6 +123,7 @@ READER_100 = CifarReader(
         licence=_LICENCE,
         homepage=_HOME.format("eb9058c3a382ffc7106e4002c42a8d85"),
         tree="[cifar100/]cifar-100-python/{train,test,meta}",
+        held_out=0.1,  # VTAB's 45,000 and 5,000
     ),
     batches={"train": ("train",), "test": ("test",)},
     meta="meta",

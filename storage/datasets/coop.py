@@ -78,7 +78,15 @@ class CoopReader:
 def coop_info(info: DatasetInfo, file: str) -> DatasetInfo:
     """What is known of the form before its file is read: nothing but the names of the splits."""
     return replace(
-        info, splits=SPLITS, default_split="test", counts={}, classes=None, tree=f"{info.tree}\n{file}", notes=""
+        info,
+        splits=SPLITS,
+        default_split="test",
+        counts={},
+        classes=None,
+        tree=f"{info.tree}\n{file}",
+        notes="",
+        split_rule=f"the splits of {file}",
+        held_out=0.0,
     )
 
 

@@ -57,6 +57,7 @@ class EurosatReader(CoopReader):
         argument="coop",
         notes="train, val, test: 60, 20 and 20 % of each class, in the order of SHA-256 of <Class>/<Class>_<n>.jpg\n"
         f"coop: the splits of {_JSON}",
+        split_rule="60, 20 and 20 % of each class by SHA-256 of the path: VTAB's counts, not its members",
     )
     forms = _FORMS
     coop_file = _JSON

@@ -53,6 +53,10 @@ class FolderReader:
         """The splits that together hold every image once."""
         return tuple(folder_splits(folder_path(_required(argument), root)))
 
+    def key(self, argument: str) -> str:
+        """The name of the data set in a store."""
+        return _key(Path(argument))
+
     def open(self, argument: str, root: Path | None, split: str | None) -> FileDataset:
         """One split of the tree; a relative PATH is below the data root, or the working folder if there is none."""
         path = folder_path(_required(argument), root)

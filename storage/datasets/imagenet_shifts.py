@@ -130,7 +130,7 @@ def renditions(ids: Sequence[str]) -> Factors:
     return {"rendition": np.array([image_stem(sample).rpartition("_")[0] for sample in ids], dtype=np.str_)}
 
 
-def _info(name: str, title: str, images: int, classes: int, source: Mapping[str, str]) -> DatasetInfo:
+def _info(name: str, title: str, images: int, classes: int, source: Mapping[str, Any]) -> DatasetInfo:
     return DatasetInfo(
         name=name,
         title=title,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from cvbench.errors import DataUnavailableError, IntegrityError
@@ -58,6 +58,17 @@ def shuffled(names: Iterable[str]) -> list[str]:
     ['a/2', 'a/3', 'a/1']
     """
     return sorted(names, key=lambda name: (hashlib.sha256(name.encode()).digest(), name))
+
+
+def last_share(names: Sequence[str], share: float) -> list[int]:
+    """Rows, ascending, of the last `share` of the names in the order of `shuffled`, rounded to whole names.
+
+    >>> last_share(["a/1", "a/2", "a/3"], 0.4)
+    [0]
+    """
+    row_of = {name: row for row, name in enumerate(names)}
+    order = shuffled(names)
+    return sorted(row_of[name] for name in order[len(order) - round(share * len(order)) :])
 
 
 def images_of(folder: Path) -> list[str]:

@@ -56,6 +56,10 @@ class ParquetReader:
         """The splits that together hold every image once."""
         return tuple(split_files(pattern_of(self.info, argument, root)))
 
+    def key(self, argument: str) -> str:
+        """The name of the data set in a store."""
+        return store_key("parquet", argument)
+
     def open(self, argument: str, root: Path | None, split: str | None) -> ParquetDataset:
         """One split; ids are `<file>/<row>`."""
         pattern = pattern_of(self.info, argument, root)

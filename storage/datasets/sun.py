@@ -48,6 +48,7 @@ class SunReader(CoopReader):
         argument="1..10|coop",
         notes=f"1..10: the official partition, 1 if none is given; coop: the splits of {_JSON}\n"
         "two files cannot be decoded: sun_bhenjvsvrtumjuri.jpg, sun_aophkoiosslinihb.jpg",
+        split_rule="an official partition, 50 and 50 images of a class; VTAB splits all, 76,128/10,875/21,750",
     )
     forms = _FORMS
     coop_file = _JSON

@@ -101,6 +101,10 @@ class WdsReader:
         """The splits that together hold every image once."""
         return ("all",)
 
+    def key(self, argument: str) -> str:
+        """The name of the data set in a store."""
+        return store_key("wds", argument)
+
     def open(self, argument: str, root: Path | None, split: str | None) -> TarDataset:
         """All shards of the pattern; ids are `<shard>/<key>`."""
         pattern = pattern_of(self.info, argument, root)

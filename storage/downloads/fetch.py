@@ -24,7 +24,7 @@ from typing import Any
 
 from cvbench import __version__
 from cvbench.errors import DataUnavailableError, IntegrityError, ResourceError
-from cvbench.storage.downloads.sources import Archive
+from cvbench.storage.downloads.archive import Archive
 
 BLOCK = 1 << 20
 TIMEOUT = 60.0  # seconds without a byte
@@ -102,7 +102,8 @@ def _checked(archive: Archive, path: Path, sha256: str | None, url: str) -> Fetc
             md5.update(block)
             sha.update(block)
     size = path.stat().st_size
-    expected = ((archive.md5, md5.hexdigest()), (None if archive.md5 else sha256, sha.hexdigest()))
+    wanted_sha = archive.sha256 or (None if archive.md5 else sha256)
+    expected = ((archive.md5, md5.hexdigest()), (wanted_sha, sha.hexdigest()))
     for wanted, found in expected:
         if wanted is not None and wanted != found:
             path.unlink()
@@ -197,7 +198,7 @@ def _resumable(archive: Archive, url: str, part: Path) -> tuple[int, str]:
     with contextlib.suppress(OSError, ValueError):
         state = json.loads(_state(part).read_text())
     version = state.get("version", "") if state.get("url") == url else ""
-    if have and not version and archive.md5 is None:
+    if have and not version and not archive.vouched:
         part.unlink()
         return 0, ""
     return have, version

@@ -17,8 +17,8 @@ from pathlib import Path
 
 from cvbench.errors import IntegrityError, ResourceError, UsageError
 from cvbench.storage.datasets.roots import listing
+from cvbench.storage.downloads.archive import Archive, Source
 from cvbench.storage.downloads.fetch import Fetched, Listener, fetch
-from cvbench.storage.downloads.sources import Source
 from cvbench.storage.downloads.unpack import unpack
 
 WORK = ".cvbench"
@@ -78,13 +78,13 @@ def _fill(source: Source, work: Path, tree: Path) -> int:
     files = 0
     for archive in source.archives:
         if not archive.unpack:
-            shutil.copyfile(work / archive.file, tree / archive.file)
+            shutil.copyfile(work / archive.file, _folder_of(archive, tree) / archive.file)
             files += 1
             continue
         try:
             files += unpack(work / archive.file, tree)
         except IntegrityError:
-            if archive.md5 is None:  # nothing vouches for it, so the next attempt must not find it
+            if not archive.vouched:  # nothing vouches for it, so the next attempt must not find it
                 (work / archive.file).unlink()
             raise
         for inner in archive.inner:
@@ -93,6 +93,13 @@ def _fill(source: Source, work: Path, tree: Path) -> int:
                 files += unpack(path, path.parent) - 1
                 path.unlink()
     return files
+
+
+def _folder_of(archive: Archive, tree: Path) -> Path:
+    """Where a file belongs that is used as it is."""
+    if archive.beside is None:
+        return tree
+    return next((path.parent for path in sorted(tree.rglob(archive.beside))), tree)
 
 
 @contextlib.contextmanager

@@ -1,47 +1,23 @@
 """Where the official archives are. To offer a data set, add a line to SOURCES.
 
-Checksums are those that the authors or torchvision publish; where there is none, the digest of the first download is
-recorded under the data root and later ones are compared with it. A later URL serves the same bytes as the first.
+Checksums are those that the authors, torchvision, TensorFlow Datasets or other public loaders publish; where there is
+none, the digest of the first download is recorded under the data root and later ones are compared with it. Sizes are
+those of TensorFlow Datasets, or those that downloads with the same checksum were seen to have. A later URL serves the
+same bytes as the first: often it is where the first redirects to.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
+from cvbench.storage.downloads.archive import About, Archive, Source
+from cvbench.storage.downloads.imagenet_sources import IMAGENET_SOURCES
 
-@dataclass(frozen=True)
-class Archive:
-    """One file to fetch.
-
-    Attributes:
-        file: What it is called here.
-        urls: Where it is, tried in order.
-        md5: As published, or None.
-        size: In bytes as published, or None.
-        unpack: False for a file that is used as it is.
-        inner: Archives inside of it that are unpacked too, each in its own folder.
-    """
-
-    file: str
-    urls: tuple[str, ...]
-    md5: str | None = None
-    size: int | None = None
-    unpack: bool = True
-    inner: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Source:
-    """A data set's archives, and the folder below the data root that they are unpacked into."""
-
-    dataset: str
-    folder: str
-    archives: tuple[Archive, ...]
-
+__all__ = ["SOURCES", "About", "Archive", "Source"]
 
 _KRIZ = "https://www.cs.toronto.edu/~kriz"
-_OXFORD = "https://www.robots.ox.ac.uk/~vgg/data"
+_CAVE = "https://cave.cs.toronto.edu/kriz"
+_OXFORD, _THOR = "https://www.robots.ox.ac.uk/~vgg/data", "https://thor.robots.ox.ac.uk"
 _SUN = ("https://vision.princeton.edu/projects/2010/SUN", "https://3dvision.princeton.edu/projects/2010/SUN")
 _EUROSAT = "https://huggingface.co/datasets/torchgeo/eurosat/resolve/c877bcd43f099cd0196738f714544e355477f3fd"
 
@@ -58,8 +34,12 @@ SOURCES: dict[str, Source] = _table(
             (
                 Archive(
                     "caltech-101.zip",
-                    ("https://data.caltech.edu/records/mzrjq-6wc02/files/caltech-101.zip",),
+                    (
+                        "https://data.caltech.edu/records/mzrjq-6wc02/files/caltech-101.zip",
+                        "https://data.caltech.edu/api/records/mzrjq-6wc02/files/caltech-101.zip/content",
+                    ),
                     md5="3138e1922a9193bfa496528edbbc45d0",
+                    size=137_414_764,
                     inner=("caltech-101/101_ObjectCategories.tar.gz",),
                 ),
             ),
@@ -70,8 +50,9 @@ SOURCES: dict[str, Source] = _table(
             (
                 Archive(
                     "cifar-10-python.tar.gz",
-                    (f"{_KRIZ}/cifar-10-python.tar.gz",),
+                    (f"{_KRIZ}/cifar-10-python.tar.gz", f"{_CAVE}/cifar-10-python.tar.gz"),
                     md5="c58f30108f718f92721af3b95e74349a",
+                    size=170_498_071,
                 ),
             ),
         ),
@@ -81,8 +62,9 @@ SOURCES: dict[str, Source] = _table(
             (
                 Archive(
                     "cifar-100-python.tar.gz",
-                    (f"{_KRIZ}/cifar-100-python.tar.gz",),
+                    (f"{_KRIZ}/cifar-100-python.tar.gz", f"{_CAVE}/cifar-100-python.tar.gz"),
                     md5="eb9058c3a382ffc7106e4002c42a8d85",
+                    size=169_001_437,
                 ),
             ),
         ),
@@ -97,6 +79,7 @@ SOURCES: dict[str, Source] = _table(
                         "http://www.vision.caltech.edu/visipedia-data/CUB-200-2011/CUB_200_2011.tgz",
                     ),
                     md5="97eceeb196236b17998738112f37df78",
+                    size=1_150_585_339,
                 ),
             ),
         ),
@@ -106,8 +89,9 @@ SOURCES: dict[str, Source] = _table(
             (
                 Archive(
                     "dtd-r1.0.1.tar.gz",
-                    (f"{_OXFORD}/dtd/download/dtd-r1.0.1.tar.gz",),
+                    (f"{_OXFORD}/dtd/download/dtd-r1.0.1.tar.gz", f"{_THOR}/dtd/dtd-r1.0.1.tar.gz"),
                     md5="fff73e5086ae6bdbea199a49dfb8a4c1",
+                    size=625_239_812,
                 ),
             ),
         ),
@@ -119,6 +103,7 @@ SOURCES: dict[str, Source] = _table(
                     "EuroSAT.zip",
                     (f"{_EUROSAT}/EuroSAT.zip", "https://madm.dfki.de/files/sentinel/EuroSAT.zip"),
                     md5="c8fa014336c82ac7804f0398fcb19387",
+                    size=94_280_567,
                 ),
             ),
         ),
@@ -127,18 +112,23 @@ SOURCES: dict[str, Source] = _table(
             "flowers-102",
             (
                 Archive(
-                    "102flowers.tgz", (f"{_OXFORD}/flowers/102/102flowers.tgz",), md5="52808999861908f626f3c1f4e79d11fa"
+                    "102flowers.tgz",
+                    tuple(f"{base}/flowers/102/102flowers.tgz" for base in (_OXFORD, _THOR)),
+                    md5="52808999861908f626f3c1f4e79d11fa",
+                    size=344_862_509,
                 ),
                 Archive(
                     "imagelabels.mat",
-                    (f"{_OXFORD}/flowers/102/imagelabels.mat",),
+                    tuple(f"{base}/flowers/102/imagelabels.mat" for base in (_OXFORD, _THOR)),
                     md5="e0620be6f572b9609742df49c70aed4d",
+                    size=502,
                     unpack=False,
                 ),
                 Archive(
                     "setid.mat",
-                    (f"{_OXFORD}/flowers/102/setid.mat",),
+                    tuple(f"{base}/flowers/102/setid.mat" for base in (_OXFORD, _THOR)),
                     md5="a5357ecc9cb78c4bef273ce3793fc85c",
+                    size=14_989,
                     unpack=False,
                 ),
             ),
@@ -147,11 +137,17 @@ SOURCES: dict[str, Source] = _table(
             "pets",
             "oxford-iiit-pet",
             (
-                Archive("images.tar.gz", (f"{_OXFORD}/pets/data/images.tar.gz",), "5c4f3ee8e5d25df40f4fd59a7f44e54c"),
+                Archive(
+                    "images.tar.gz",
+                    (f"{_OXFORD}/pets/data/images.tar.gz", f"{_THOR}/pets/images.tar.gz"),
+                    md5="5c4f3ee8e5d25df40f4fd59a7f44e54c",
+                    size=791_918_971,
+                ),
                 Archive(
                     "annotations.tar.gz",
-                    (f"{_OXFORD}/pets/data/annotations.tar.gz",),
+                    (f"{_OXFORD}/pets/data/annotations.tar.gz", f"{_THOR}/pets/annotations.tar.gz"),
                     md5="95a8c909bbe2e81eed6a22bccdf3f68f",
+                    size=19_173_078,
                 ),
             ),
         ),
@@ -163,9 +159,16 @@ SOURCES: dict[str, Source] = _table(
                     "SUN397.tar.gz",
                     tuple(f"{base}/SUN397.tar.gz" for base in _SUN),
                     md5="8ca2778205c41d23104230ba66911c7a",
+                    size=39_077_296_924,
                 ),
-                Archive("Partitions.zip", tuple(f"{base}/download/Partitions.zip" for base in _SUN)),
+                Archive(
+                    "Partitions.zip",
+                    tuple(f"{base}/download/Partitions.zip" for base in _SUN),
+                    size=18_293_705,
+                    sha256="e3311ea5f812d4cc6faef194688343d1111f6cd6f70f2c62f393c2b8d6ba1ec9",
+                ),
             ),
         ),
+        *IMAGENET_SOURCES,
     )
 )

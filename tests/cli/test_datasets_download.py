@@ -6,6 +6,7 @@ import io
 import json
 import tarfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -112,6 +113,31 @@ def test_archives_that_do_not_make_the_data_set(server: FileServer, tmp_path: Pa
     caught = error("cifar10", "--data-root", str(tmp_path / "data"), "--accept-licence")
     assert isinstance(caught, DataUnavailableError)
     assert "they do not make cifar10" in str(caught)
+
+
+def test_annotations_are_downloaded_like_a_data_set(
+    server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, root = SOURCES["imagenet-x"], str(tmp_path / "data")
+    archives = []
+    for archive in source.archives:
+        server.files[f"/{archive.file}"] = archive.file.encode()
+        archives.append(replace(archive, urls=(f"{server.url}/{archive.file}",)))
+    monkeypatch.setitem(SOURCES, "imagenet-x", replace(source, archives=tuple(archives)))
+    refused = error("imagenet-x", "--data-root", root)
+    assert "the licence of imagenet-x is not accepted\nwhy: CC BY-NC" in str(refused)
+    outcome = run("imagenet-x", "--data-root", root, "--accept-licence")
+    assert outcome.exit_code == 0, outcome.exception
+    assert "no checksum is published of imagenet_x_val_top_factor.jsonl, " in outcome.stderr
+    assert outcome.stdout.splitlines()[0] == f"imagenet-x: 4 files in {root}/imagenet-x"
+    server.seen.clear()
+    assert "is there already" in run("imagenet-x", "--data-root", root).stdout
+    assert server.seen == []
+
+
+def test_what_has_a_checksum_is_not_said_to_have_none(server: FileServer, tmp_path: Path) -> None:
+    assert "no checksum is published of cifar.tar.gz" in run("cifar10", "--data-root", str(tmp_path)).stderr
+    assert "no checksum" not in run("dtd", "--data-root", str(tmp_path)).stderr
 
 
 def test_what_cannot_be_downloaded(server: FileServer, tmp_path: Path) -> None:

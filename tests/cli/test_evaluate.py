@@ -53,6 +53,13 @@ def test_accuracy_in_three_forms(store: str, tmp_path: Path) -> None:
     assert (rows[0]["n"], rows[0]["n_failed"]) == ("69", "1")
 
 
+def test_another_headline(store: str) -> None:
+    done = run("eval", "accuracy", "--store", store, *BOTH, "--headline", "mean-per-class")
+    assert done.exit_code == 0, done.output
+    assert "mean per class" in done.stdout.splitlines()[1]
+    assert "verdict: birds, mean per class: good beats fair" in done.stdout
+
+
 def test_calibration_and_robustness(store: str, tmp_path: Path) -> None:
     found = run("eval", "calibration", "--store", store, *BOTH, "--bins", "5", "--format", "json")
     assert found.exit_code == 0, found.output
@@ -102,6 +109,7 @@ def test_predictions_are_imported_and_scored(store: str, tmp_path: Path) -> None
         (("accuracy", "--dataset", "noise", "--partial"), 2, "near chance"),
         (("accuracy", "--dataset", "birds", "--format", "xml"), 2, "json"),
         (("accuracy",), 2, "--dataset"),
+        (("accuracy", "--dataset", "birds", "--headline", "top5"), 2, "--headline"),
         (("calibration", "--dataset", "birds", "--bins", "0"), 2, "bins"),
         (("robustness",), 2, "no shifted data set"),
         (("imagenet-x", "--annotations", "nowhere"), 3, "annotations of ImageNet-X"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
-from cvbench.engine.metrics.calibration import HOTTEST, calibration, fit_temperature
+from cvbench.engine.metrics.calibration import HOTTEST, Temperature, calibration, fit_temperature
 from cvbench.engine.metrics.intervals import Options
 from cvbench.engine.metrics.scores import Scores, score_block
 
@@ -104,11 +105,58 @@ def test_the_temperature_is_the_minimum_of_the_nll(scale: float) -> None:
     assert found.steps < 12
 
 
+def fitted(z: NDArray[Any], labels: NDArray[np.int64]) -> Temperature:
+    return fit_temperature(lambda: ((z[i : i + 128], labels[i : i + 128]) for i in range(0, len(z), 128)))
+
+
+def drawn(seed: int, n: int, scale: float = 2.0) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Logits whose right temperature is `scale`."""
+    rng = np.random.default_rng(seed)
+    logits = 2 * rng.normal(size=(n, 5))
+    gumbel = rng.gumbel(size=logits.shape)
+    return scale * logits, (logits + gumbel).argmax(axis=1)
+
+
+def test_the_error_of_a_temperature_is_the_sandwich() -> None:
+    """From numerical derivatives of each sample's NLL, in float64."""
+    z, labels = drawn(0, 900)
+    found = fitted(z, labels)
+    b, h = 1 / found.value, 1e-4
+    below, here, above = (-log_softmax(z * at, axis=1)[np.arange(900), labels] for at in (b - h, b, b + h))
+    slopes, curvature = (above - below) / (2 * h), ((above - 2 * here + below) / h**2).mean()
+    # The central differences err by h^2 of the third derivative, and by rounding over h^2.
+    assert found.log_error == pytest.approx(slopes.std() / 900**0.5 / curvature / b, rel=1e-4)
+    estimate = found.estimate()
+    assert estimate.n == 900
+    assert estimate.low == pytest.approx(found.value * math.exp(-1.959964 * found.log_error), rel=1e-6)
+    assert estimate.high == pytest.approx(found.value * math.exp(1.959964 * found.log_error), rel=1e-6)
+
+
+def test_the_error_of_a_temperature_is_that_of_a_bootstrap() -> None:
+    """Also where no temperature is right: a tenth of the labels is random."""
+    z, labels = drawn(1, 1500)
+    labels[::10] = np.random.default_rng(2).integers(0, 5, 150)
+    found = fitted(z, labels)
+    rng = np.random.default_rng(3)
+    again = [math.log(fitted(z[rows], labels[rows]).value) for rows in rng.integers(0, 1500, (200, 1500))]
+    # 200 resamples give a standard deviation within 5 % (one sigma).
+    assert found.log_error == pytest.approx(np.std(again), rel=0.15)
+
+
+def test_the_interval_of_a_temperature_covers_the_true_one() -> None:
+    estimates = [fitted(*drawn(seed, 300)).estimate() for seed in range(10, 310)]
+    covered = np.mean([estimate.low <= 2 <= estimate.high for estimate in estimates])
+    # 95 % of 300 sets, give or take 1.3 % (one sigma).
+    assert 0.91 <= covered <= 0.985
+
+
 def test_a_temperature_without_a_minimum_says_so() -> None:
     z = np.eye(3, dtype=np.float32)[[0, 1, 2]]
     right = fit_temperature(lambda: [(z, np.array([0, 1, 2]))])
     assert right.bounded, "all are right: the colder the better"
     assert right.value < 0.1
+    assert math.isnan(right.log_error)
+    assert math.isnan(right.estimate().low)
     wrong = fit_temperature(lambda: [(z, np.array([1, 2, 0]))])
     assert wrong.bounded
     assert wrong.value == pytest.approx(HOTTEST, rel=1e-3)

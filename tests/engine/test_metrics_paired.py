@@ -6,10 +6,19 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from scipy.stats import binom, binomtest
 
 from cvbench.engine.metrics.intervals import Estimate, Options
-from cvbench.engine.metrics.paired import compare, compare_ratios, compare_units, holm, mcnemar, verdict
+from cvbench.engine.metrics.paired import (
+    compare,
+    compare_classes,
+    compare_ratios,
+    compare_units,
+    holm,
+    mcnemar,
+    verdict,
+)
 
 FAST = Options(resamples=500)
 
@@ -55,6 +64,29 @@ def test_the_paired_interval_is_narrower_than_that_of_other_samples() -> None:
     found = compare(a, b, FAST).difference
     assert found.high - found.low < 0.015
     assert found.low <= found.value <= found.high
+
+
+def test_mean_per_class_differences_against_a_loop() -> None:
+    """The value by its definition; the interval against a bootstrap that draws samples one by one."""
+    rng = np.random.default_rng(2)
+    labels = np.repeat([0, 1, 2, 5], (300, 40, 20, 100))
+    a, b = rng.random(460) < 0.8, rng.random(460) < np.array([0.9, 0.5, 0.2, 0, 0, 0.7])[labels]
+
+    def gain(rows: NDArray[np.int64]) -> float:
+        k = labels[rows]
+        return float(np.mean([(a[rows][k == c].mean() - b[rows][k == c].mean()) for c in np.unique(k)]))
+
+    found = compare_classes(a, b, labels, Options(resamples=4000))
+    assert found.value == pytest.approx(gain(np.arange(460)), abs=1e-12)
+    assert found.n == 460
+    drawn = [gain(rng.integers(0, 460, 460)) for _ in range(2000)]
+    width = found.high - found.low
+    # Two bootstraps of 2,000 and 4,000 resamples: each end errs by a few percent of the width.
+    assert [found.low, found.high] == pytest.approx(np.quantile(drawn, [0.025, 0.975]).tolist(), abs=0.06 * width)
+    back = compare_classes(b, a, labels, FAST)
+    assert back.value == pytest.approx(-found.value, abs=1e-15)
+    same = compare_classes(a, a, labels, FAST)
+    assert (same.value, same.low, same.high) == (0, 0, 0)
 
 
 def test_holm_by_hand() -> None:

@@ -22,7 +22,12 @@ from cvbench.jobs.evaluation.robustness import robustness
 from cvbench.jobs.evaluation.samples import EvalOptions
 from cvbench.jobs.evaluation.table import tidy_rows
 from cvbench.jobs.section import TidyRow
-from cvbench.storage.datasets.imagenet_classes import imagenet_columns, imagenet_r_wnids, imagenet_wnids
+from cvbench.storage.datasets.imagenet_classes import (
+    imagenet_a_wnids,
+    imagenet_columns,
+    imagenet_r_wnids,
+    imagenet_wnids,
+)
 from cvbench.storage.features import FeatureStore
 from cvbench.storage.results import list_results
 from cvbench.storage.synsets import classifier_synsets
@@ -91,6 +96,36 @@ def test_the_result_is_kept_and_read_again(store: str) -> None:
     assert words[:3] == ["eval", "accuracy", "--dataset"]
     assert "--per-class" in words
     assert accuracy([Selection(store)], FAST)[0].path != found.path, "other options, another result"
+
+
+def test_the_headline_can_be_the_mean_per_class(tmp_path: Path) -> None:
+    """One class has most samples: A is better on it, B on all others, so the two headlines name another winner."""
+    labels = np.repeat(np.arange(7), (300, 20, 20, 20, 20, 20, 20))
+    common = labels == 0
+    ours = np.where(common, 9.0, 2.0).astype(np.float32), np.where(common, 2.0, 9.0).astype(np.float32)
+    logits = {}
+    for seed, (name, strength) in enumerate(zip("ab", ours, strict=True)):
+        logits[name] = noisy_logits(labels, 7, 0.0, seed=seed)
+        logits[name][np.arange(len(labels)), labels] += strength
+    store = write_logits(tmp_path / "s.zarr", logits, labels, BIRDS)
+    (plain,) = accuracy([Selection(store)], FAST)
+    (mean,) = accuracy([Selection(store)], AccuracyOptions(SHARED, headline="mean-per-class"))
+    assert plain.result.attrs["verdicts"][0].startswith("birds: a beats b: +")
+    assert mean.result.attrs["verdicts"][0].startswith("birds, mean per class: b beats a: +")
+    pair = one(mean.result, backbone="a vs b", metric="mean per class difference")
+    means = [one(mean.result, backbone=name, metric="mean per class").value or 0.0 for name in "ab"]
+    assert pair.value == pytest.approx(means[0] - means[1])
+    assert one(mean.result, backbone="a", metric="top1") == replace(
+        one(plain.result, backbone="a", metric="top1"), run=mean.path
+    ), "both are always there"
+    headline = ACCURACY.headline
+    assert headline is not None
+    assert [next(headline(found.result)).metric for found in (plain, mean)] == ["top1", "mean per class"]
+    assert mean.path != plain.path
+    words = ACCURACY.options(mean.result)
+    assert words[words.index("--headline") + 1] == "mean-per-class"
+    with pytest.raises(UnknownNameError, match="unknown --headline 'mean'"):
+        AccuracyOptions(SHARED, headline="mean")
 
 
 def test_a_part_of_a_data_set_is_not_its_number(tmp_path: Path) -> None:
@@ -171,6 +206,11 @@ def test_calibration_from_a_store(store: str) -> None:
     fitted = one(found.result, metric="temperature")
     assert halves[0].n == halves[1].n == 65 - fitted.n
     t = fitted.value
+    assert fitted.low is not None
+    assert fitted.high is not None
+    assert t is not None
+    assert fitted.low < t < fitted.high
+    assert "sandwich" in found.result.attrs["intervals"]
     assert t is not None
     odd = readable[readable % 2 == 1]
     cooled = np.exp(z / t) / np.exp(z / t).sum(axis=1, keepdims=True)
@@ -222,6 +262,43 @@ def test_a_class_subset_is_scored_over_its_columns_on_both_sides(tmp_path: Path)
     assert one(whole.result, metric="top1").value == everything.mean()
 
 
+def test_natural_adversarial_images_near_chance_refuse_no_other_set(tmp_path: Path) -> None:
+    """A weak backbone is near 0 on ImageNet-A by design; on any other set that is explained, not reported."""
+    url, _ = imagenet_store(tmp_path)
+    labels = np.arange(2000) % 200
+    noise = {"vit": noisy_logits(imagenet_columns(imagenet_a_wnids())[labels], 1000, 0.0, seed=5)}
+    kind: dict[str, Any] = {"dataset": "imagenet-a", "split": "test", "unit": 512}
+    write_logits(tmp_path / "in.zarr", noise, labels, imagenet_a_wnids(), **kind)
+    found = robustness(url, [], None, [], PART).result
+    assert {row.dataset for row in rows(found, metric="top1", factor="")} == {"imagenet-a", "imagenet-r"}
+    assert any("imagenet-a/test: vit is near chance" in note for note in found.attrs["notes"])
+    guess = {"vit": noisy_logits(np.arange(1000), 1000, 0.0, seed=6)}
+    kind = {"dataset": "imagenet-sketch", "split": "test", "unit": 512}
+    write_logits(tmp_path / "in.zarr", guess, np.arange(1000), imagenet_wnids(), **kind)
+    with pytest.raises(EvaluationSuspectError, match="near chance"):
+        robustness(url, [], None, [], PART)
+
+
+def test_the_mean_over_sets_counts_imagenetv2_once(tmp_path: Path) -> None:
+    url, _ = imagenet_store(tmp_path)
+    variants = ("imagenetv2-threshold-0.7", "imagenetv2-matched-frequency", "imagenetv2-top-images")
+    for seed, name in enumerate(variants):
+        logits = {"vit": noisy_logits(np.arange(1000), 1000, 3.0 + seed, seed=seed)}
+        kind: dict[str, Any] = {"dataset": name, "split": "test", "unit": 512}
+        write_logits(tmp_path / "in.zarr", logits, np.arange(1000), imagenet_wnids(), **kind)
+    found = robustness(url, [], None, [], PART).result
+    top1 = {row.dataset: row.value or 0.0 for row in rows(found, metric="top1", factor="")}
+    assert set(top1) == {*variants, "imagenet-r"}, "every set is still shown"
+    mean = one(found, metric="mean top1 over sets")
+    assert mean.factor == "imagenetv2-matched-frequency, imagenet-r"
+    assert mean.value == pytest.approx((top1["imagenetv2-matched-frequency"] + top1["imagenet-r"]) / 2)
+    assert mean.n == 1400
+    said = "the mean over sets counts ImageNetV2 once, without imagenetv2-threshold-0.7, imagenetv2-top-images"
+    assert said in found.attrs["notes"]
+    other = robustness(url, ["imagenetv2-top-images", "imagenet-r"], None, [], PART).result
+    assert one(other, metric="mean top1 over sets").factor == "imagenetv2-top-images, imagenet-r"
+
+
 def test_robustness_says_what_is_missing(store: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="logits of no shifted data set"):
         robustness(store, [], None, [], SHARED)
@@ -240,6 +317,26 @@ def test_a_download_that_is_not_whole_is_no_benchmark(tmp_path: Path) -> None:
         accuracy([Selection(store)], FAST)
     (found,) = accuracy([Selection(store)], AccuracyOptions(PART))
     assert found.result.attrs["notes"] == ["digits/all has 40 images, published are 1,797"]
+
+
+@pytest.mark.parametrize(
+    ("name", "split", "spec", "published"),
+    [("dtd-2", "test", "dtd:2", "1,880"), ("caltech101-102", "train", "caltech101:102", "3,060")],
+)
+def test_a_form_of_a_data_set_is_held_to_its_own_counts(
+    tmp_path: Path, name: str, split: str, spec: str, published: str
+) -> None:
+    labels = np.arange(40) % 10
+    logits = {"vit": noisy_logits(labels, 10, 9.0)}
+    kind: dict[str, Any] = {"dataset": name, "split": split}
+    store = write_logits(tmp_path / "s.zarr", logits, labels, tuple("0123456789"), **kind)
+    with pytest.raises(IncompleteError) as caught:
+        accuracy([Selection(store)], FAST)
+    assert f"{name}/{split} has 40 images, published are {published}" in str(caught.value)
+    assert f"cvbench datasets verify {spec}," in str(caught.value)
+    few = write_logits(tmp_path / "t.zarr", logits, labels, tuple("0123456789"), units=1, **kind)
+    with pytest.raises(IncompleteError, match=f"cvbench extract --dataset {spec} --view logits"):
+        accuracy([Selection(few)], FAST)
 
 
 def test_a_large_head_is_read_by_wordnet_id() -> None:

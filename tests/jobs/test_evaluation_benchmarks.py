@@ -59,7 +59,7 @@ def annotated(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         (folder / f"imagenet_x_val_{which}_factor.jsonl").write_text("\n".join(lines) + "\n")
     (folder / "prototypical_paths.csv").write_text("file_name\n" + "".join(f"{name}\n" for name in names[:50]))
     real = [[label] if i % 3 else [(label + 1) % 1000] for i, label in enumerate(labels.tolist())]
-    real[5] = []
+    real[5] = real[65] = []
     (folder / "imagenet_real_labels.jsonl").write_text(json.dumps(real + [[]] * (50_000 - N)))
     logits = noisy_logits(labels, 1000, 4.0)
     wnids = imagenet_wnids()
@@ -95,10 +95,55 @@ def test_error_ratios_from_a_store(annotated: dict[str, Any], which: str, overal
     assert (result.attrs["annotated"], result.attrs["prototypes_left_out"]) == (1450, 50)
 
 
+def ece_by_hand(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> float:
+    """15 bins, lower < confidence <= upper, as ImageNet-X's reference and Guo et al. 2017 have it."""
+    gaps = []
+    for i in range(15):
+        inside = (confidence > i / 15) & (confidence <= (i + 1) / 15)
+        if inside.any():
+            gaps.append(inside.mean() * abs(confidence[inside].mean() - right[inside].mean()))
+    return float(sum(gaps))
+
+
+@pytest.mark.parametrize("error", ["class", "real_class"])
+def test_each_factor_has_its_calibration_error(annotated: dict[str, Any], error: str) -> None:
+    options = options_of(annotated, which="multi", error=error)
+    result = imagenet_x(Selection(annotated["url"], "folder-val"), options).result
+    z, labels = annotated["logits"].astype(np.float64), annotated["labels"]
+    p = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
+    wanted, counts = labels.copy(), np.arange(N) >= 50
+    if error == "real_class":
+        wanted[::3] = (labels[::3] + 1) % 1000
+        counts[65] = False
+    right, confidence = z.argmax(axis=1) == wanted, p.max(axis=1)
+    for factor, name in enumerate(("", *IMAGENET_X_FACTORS)):
+        has = counts & (annotated["flags"][:, factor - 1] if name else True)
+        row = one(result, metric="calibration error", factor=name)
+        assert row.n == has.sum()
+        if not has.any():
+            assert (row.value, row.low) == (None, None)
+            continue
+        # The softmax is float32: 1e-6 of a confidence.
+        assert row.value == pytest.approx(ece_by_hand(confidence[has], right[has]), abs=2e-6)
+        assert row.low is not None
+        assert row.high is not None
+        assert row.low < row.high
+
+
+def test_a_class_alone_has_no_calibration_error_in_imagenet_x(annotated: dict[str, Any], tmp_path: Path) -> None:
+    store = shutil.copytree(annotated["url"], tmp_path / "s.zarr")
+    guesses = dict(zip(annotated["names"], annotated["logits"].argmax(axis=1).tolist(), strict=True))
+    (tmp_path / "p.json").write_text(json.dumps(guesses))
+    import_predictions(ImportOptions(str(tmp_path / "p.json"), "folder-val", "named", str(store)))
+    result = imagenet_x(Selection(str(store), "folder-val", backbones=("named",)), options_of(annotated)).result
+    assert rows(result, metric="calibration error") == []
+    assert any("calibration error is not defined" in note for note in result.attrs["notes"])
+
+
 def test_other_errors_of_imagenet_x(annotated: dict[str, Any]) -> None:
     result = imagenet_x(Selection(annotated["url"], "folder-val"), options_of(annotated, error="real_class")).result
     predicted, labels = annotated["logits"].argmax(axis=1), annotated["labels"]
-    hits = [predicted[i] == (labels[i] if i % 3 else (labels[i] + 1) % 1000) for i in range(50, N)]
+    hits = [predicted[i] == (labels[i] if i % 3 else (labels[i] + 1) % 1000) for i in range(50, N) if i != 65]
     row = one(result, metric="accuracy overall")
     assert row.value == pytest.approx(np.mean(hits))
     with pytest.raises(UnknownNameError, match="--error"):
@@ -117,7 +162,11 @@ def test_predictions_go_out_and_come_in_again(annotated: dict[str, Any], tmp_pat
         Selection(annotated["url"], "folder-val", backbones=("published",)), options_of(annotated)
     ).result
     for mine, theirs in zip(rows(first), rows(again), strict=True):
-        assert (mine.value, mine.low, mine.high, mine.n) == (theirs.value, theirs.low, theirs.high, theirs.n)
+        assert (mine.metric, mine.factor, mine.n) == (theirs.metric, theirs.factor, theirs.n)
+        # Right or wrong comes back exactly, a confidence as its logarithm in float32.
+        error = 1e-6 if mine.metric == "calibration error" else 0
+        for a, b in ((mine.value, theirs.value), (mine.low, theirs.low), (mine.high, theirs.high)):
+            assert a == b or a == pytest.approx(b, rel=0, abs=error)
 
 
 def test_other_annotations_are_another_result(annotated: dict[str, Any], tmp_path: Path) -> None:
@@ -334,6 +383,34 @@ def test_a_missing_prediction_is_no_smaller_n(birds: str, tmp_path: Path) -> Non
     (found,) = accuracy([Selection(birds, backbones=("theirs",))], AccuracyOptions(SHARED))
     row = one(found.result, metric="top1")
     assert (row.n, row.n_failed) == (60, 10)
+
+
+def test_the_same_file_by_order_is_another_mapping(birds: str, tmp_path: Path) -> None:
+    """Named rows in another order than the data set's: by name and by order they are of other samples."""
+    names = np.array([f"image-{i:05d}.png" for i in range(70)])
+    order = np.random.default_rng(0).permutation(70)
+    np.savez(tmp_path / "z.npz", file_name=names[order], logits=LOGITS["good"][order])
+    by_name = imported(birds, tmp_path / "z.npz")
+    import_predictions(by_name)
+    with pytest.raises(FingerprintMismatchError, match="by_order"):
+        import_predictions(replace(by_name, by_order=True))
+    ordered = replace(by_name, by_order=True, backbone="ordered")
+    import_predictions(ordered)
+    with pytest.raises(FingerprintMismatchError, match="by_order"):
+        import_predictions(replace(ordered, by_order=False))
+    assert import_predictions(ordered).samples == 70, "the same again does nothing"
+
+
+def test_one_partial_import_says_that_it_shrinks_every_n(birds: str, tmp_path: Path) -> None:
+    names = np.array([f"image-{i:05d}.png" for i in range(60)])
+    np.savez(tmp_path / "z.npz", file_name=names, logits=LOGITS["good"][:60])
+    import_predictions(imported(birds, tmp_path / "z.npz", partial=True))
+    (found,) = accuracy([Selection(birds)], AccuracyOptions(SHARED))
+    assert {row.n for row in rows(found.result, metric="top1")} == {60}
+    said = "theirs lacks 10 samples of birds/all that another backbone has; all are scored on the 60 that every one has"
+    assert [note for note in found.result.attrs["notes"] if "lacks" in note] == [said]
+    (alone,) = accuracy([Selection(birds, backbones=("good", "fair"))], AccuracyOptions(SHARED))
+    assert not any("lacks" in note for note in alone.result.attrs["notes"])
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from cvbench.engine.metrics.invariance import change_difference, setting
 from cvbench.engine.metrics.scores import Scores, score_block
 from cvbench.errors import (
     DataUnavailableError,
+    EvaluationSuspectError,
     IncompleteError,
     IntegrityError,
     UnknownNameError,
@@ -27,7 +28,7 @@ from cvbench.jobs.evaluation.samples import EvalOptions
 from cvbench.jobs.evaluation.table import tidy_rows
 from cvbench.jobs.executor import Cluster
 from cvbench.jobs.extract import extract
-from cvbench.jobs.progress import Event, Note
+from cvbench.jobs.progress import Ended, Event, Note, Started
 from cvbench.jobs.request import ExtractOptions
 from cvbench.storage.features import FeatureStore, GroupKey
 from cvbench.storage.results import list_results
@@ -234,6 +235,28 @@ def test_only_samples_that_every_setting_could_read_count(tmp_path: Path) -> Non
     top1 = {row.factor: row.value for row in rows if row.metric == TOP1}
     kept = np.setdiff1d(np.arange(64), (3, 9, 11))
     assert top1["scale=2"] == (noisy_logits(LABELS, 4, 2).argmax(axis=1) == LABELS)[kept].mean()
+
+
+def test_a_transform_whose_reference_is_near_chance_does_not_hide_the_others(tmp_path: Path) -> None:
+    for name, strength in (("birds", 4), ("birds.scale-2", 2), ("birds.shift-0", 0), ("birds.shift-30", 0)):
+        store = synthetic(tmp_path, name, strength)
+    seen: list[Event] = []
+    (found,) = run(store, None, None, [], FEW, seen.append)
+    assert found.result.attrs["transform"] == "scale"
+    left_out = [event.text for event in seen if isinstance(event, Note) and "shift is left out" in event.text]
+    assert len(left_out) == 1
+    assert "near chance" in left_out[0]
+    started = [event.job for event in seen if isinstance(event, Started)]
+    assert started == [event.job for event in seen if isinstance(event, Ended)]
+    with pytest.raises(EvaluationSuspectError, match="near chance"):
+        run(store, None, None, [], replace(FEW, transforms=("shift",)))
+
+
+def test_where_every_reference_is_near_chance_nothing_is_reported(tmp_path: Path) -> None:
+    for name in ("birds", "birds.scale-2", "birds.shift-0", "birds.shift-30"):
+        store = synthetic(tmp_path, name, 0)
+    with pytest.raises(EvaluationSuspectError, match="near chance"):
+        run(store, None, None, [], FEW)
 
 
 def test_a_variant_of_other_samples_is_refused(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import torchvision.datasets as theirs
 
 from cvbench.errors import DataUnavailableError, UnknownNameError
 from cvbench.storage.datasets import Dataset, dataset_info, locate, open_dataset
+from cvbench.storage.datasets.lists import last_share
 from tests.storage import transfer_trees as trees
 from tests.storage.dataset_suite import DatasetTests, jpeg
 
@@ -174,6 +176,42 @@ def test_the_splits_are_disjoint_and_inside_all(tmp_path: Path, name: str) -> No
 def test_published_counts(name: str, counts: dict[str, int], classes: int) -> None:
     info = dataset_info(name)
     assert (info.counts, info.classes) == (counts, classes)
+
+
+@pytest.mark.parametrize(
+    ("spec", "split", "validates"),
+    [
+        ("cifar10", "train", 5_000),
+        ("cifar100", "train", 5_000),
+        ("caltech101", "train", 303),
+        ("caltech101:102", "train", 306),
+        ("pets", "trainval", 736),
+        ("pets:coop", "train", 0),
+        ("dtd", "train", 0),
+        ("eurosat", "train", 0),
+        ("flowers102", "train", 0),
+        ("sun397", "train", 0),
+    ],
+)
+def test_what_validates_without_a_split(spec: str, split: str, validates: int) -> None:
+    """Zhai et al. 2019 (VTAB) validate on 5,000 of CIFAR-100, 306 of 3,060 of Caltech-101, 736 of 3,680 of Pets."""
+    info = dataset_info(spec)
+    names = [f"{split}/{i:05d}" for i in range(info.counts.get(split, 100))]
+    rows = last_share(names, info.held_out)
+    assert len(rows) == validates
+    last = sorted(names, key=lambda name: hashlib.sha256(name.encode()).hexdigest())[len(names) - validates :]
+    assert {names[row] for row in rows} == set(last)
+    assert rows == sorted(rows)
+
+
+def test_splits_that_are_ours_are_said_to_be() -> None:
+    said = {name: dataset_info(name).split_rule for name in (*WRITERS, "cifar100", "caltech101:102", "sun397:coop")}
+    assert {name for name, rule in said.items() if rule} == {
+        *("caltech101", "caltech101:102", "eurosat", "sun397", "sun397:coop")
+    }
+    assert "101 classes, where VTAB has 102" in said["caltech101"]
+    assert "where VTAB has 102" not in said["caltech101:102"]
+    assert said["sun397:coop"] == "the splits of split_zhou_SUN397.json"
 
 
 @pytest.mark.parametrize("spec", ["dtd:11", "dtd:0", "sun397:x", "caltech101:103", "pets:1", "eurosat:ms"])

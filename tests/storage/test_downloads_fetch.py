@@ -229,9 +229,43 @@ def test_the_table_of_sources(source: object) -> None:
     from cvbench.storage.downloads.sources import Source
 
     assert isinstance(source, Source)
-    assert dataset_info(source.dataset).name == source.dataset
+    assert source.about or dataset_info(source.dataset).name == source.dataset
     assert len({archive.file for archive in source.archives}) == len(source.archives)
     for archive in source.archives:
         assert archive.md5 is None or (len(archive.md5) == 32 and int(archive.md5, 16) >= 0)
         assert all(url.startswith(("https://", "http://")) for url in archive.urls)
-        assert archive.md5 or all(url.startswith("https://") for url in archive.urls)
+        assert archive.sha256 is None or (len(archive.sha256) == 64 and int(archive.sha256, 16) >= 0)
+        assert archive.size is None or archive.size > 0
+        assert archive.vouched or all(url.startswith("https://") for url in archive.urls)
+        assert len(set(archive.urls)) == len(archive.urls)
+
+
+def test_the_table_holds_the_sets_of_the_study() -> None:
+    from cvbench.storage.datasets.groups import expand
+
+    wanted = {*expand(["@robustness"]), *expand(["@transfer"]), "pug-imagenet", "cue-conflict"} - {"imagenet-val"}
+    assert wanted | {"imagenet-real", "imagenet-x", "cub200", "cifar10"} <= set(SOURCES)
+
+
+def test_a_published_sha256_vouches_for_a_file(server: FileServer, tmp_path: Path) -> None:
+    right, wrong = hashlib.sha256(BODY).hexdigest(), "0" * 64
+    url = f"{server.url}/a.bin"
+
+    def fetched(folder: str, **published: str) -> Fetched:
+        (tmp_path / folder).mkdir()
+        archive = Archive("a.bin", (url,), **published)  # type: ignore[arg-type]
+        return fetch(archive, tmp_path / folder, sha256="1" * 64, listen=lambda *_: None, pause=0.0)
+
+    assert fetched("a", sha256=right).sha256 == right, "what was recorded does not count beside what is published"
+    assert fetched("b", sha256=right, md5=MD5).sha256 == right
+    for folder, published in (("c", {"sha256": wrong}), ("d", {"sha256": wrong, "md5": MD5})):
+        with pytest.raises(IntegrityError, match=f"expected {wrong}"):
+            fetched(folder, **published)
+        assert not list((tmp_path / folder).iterdir())
+
+
+def test_with_a_sha256_a_part_without_a_version_is_continued(server: FileServer, tmp_path: Path) -> None:
+    (tmp_path / "a.bin.part").write_bytes(BODY[:120_000])
+    archive = Archive("a.bin", (f"{server.url}/a.bin",), sha256=hashlib.sha256(BODY).hexdigest())
+    assert fetch(archive, tmp_path, listen=lambda *_: None, pause=0.0).path.read_bytes() == BODY
+    assert server.seen == [("/a.bin", "bytes=120000-")]

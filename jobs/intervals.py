@@ -1,0 +1,107 @@
+"""Numbers of a result with their intervals, as JSON, rows and table cells have them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from cvbench.engine.analyses.base import Result
+from cvbench.engine.bootstrap import resolved
+
+TOO_FEW = "too few images to resolve"
+_ENDS = {"value": "", "low": "_low", "high": "_high"}
+_CLASS_ENDS = {"class_low": "_class_low", "class_high": "_class_high"}
+CLASSES = ", classes resampled"
+"""What stands behind a metric whose interval is over resampled classes."""
+
+
+def estimates(result: Result, name: str, at: Any, *, classes: bool = False) -> dict[str, list[float | None]]:
+    """One row of a variable with its intervals; None where undefined.
+
+    Args:
+        result: With `name`, `name_low` and `name_high`.
+        name: Of the variable.
+        at: Its row: an index that leaves one dimension.
+        classes: Whether to give the interval over resampled classes too; None throughout if there is none.
+
+    Returns:
+        "value", "low", "high", and with `classes` "class_low", "class_high", each a list.
+    """
+    found: dict[str, list[float | None]] = {}
+    for key, end in {**_ENDS, **(_CLASS_ENDS if classes else {})}.items():
+        variable = result.data.get(name + end) or result.data[name]
+        values = variable[1][at].tolist()
+        there = name + end in result.data
+        found[key] = [value if there and math.isfinite(value) else None for value in values]
+    return found
+
+
+def measures(result: Result, variable: str, count: str, at: Any) -> list[dict[str, Any]]:
+    """Name, value, both intervals and `n_undefined` (from `count`) of each measure in one row of `variable`."""
+    found = estimates(result, variable, at, classes=True)
+    undefined = result.data[count][1][at].tolist()
+    return [
+        {"name": name, **{key: values[j] for key, values in found.items()}, "n_undefined": undefined[j]}
+        for j, name in enumerate(result.coords["measure"])
+    ]
+
+
+def over_classes(row: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The same number with its interval over resampled classes, as the one entry; none if there is no such interval.
+
+    >>> row = {"value": 1.0, "low": 0.5, "high": 1.5, "class_low": -1.0, "class_high": 3.0, "resolved": True}
+    >>> [(found["low"], found["high"], found["resolved"]) for found in over_classes(row)]
+    [(-1.0, 3.0, False)]
+    """
+    low, high = row["class_low"], row["class_high"]
+    if low is None or high is None:
+        return []
+    return [{**row, "low": low, "high": high, "resolved": resolved(low, high)}]
+
+
+def told(found: Mapping[str, Any]) -> str:
+    """What stands behind a difference that has an interval, given its `verdict` as `resolved`; "" if it has none.
+
+    >>> [told({"low": 0.1, "resolved": verdict}) for verdict in (True, False, None)]
+    ['', ' (not resolved)', ' (too few images to resolve)']
+    """
+    if found["low"] is None or found["resolved"]:
+        return ""
+    return f" ({TOO_FEW})" if found["resolved"] is None else " (not resolved)"
+
+
+def cell(found: Mapping[str, Any], form: str = ".4f") -> str:
+    """A number and its interval in one cell.
+
+    >>> cell({"value": 0.5, "low": 0.25, "high": 0.75}), cell({"value": 0.5, "low": None}), cell({"value": None})
+    ('0.5000 [0.2500, 0.7500]', '0.5000 [no interval]', '-')
+    """
+    if found["value"] is None:
+        return "-"
+    return f"{found['value']:{form}} {interval(found['low'], found.get('high'), form) or '[no interval]'}"
+
+
+def interval(low: float | None, high: float | None, form: str = ".4f") -> str:
+    """[low, high], or "" for none."""
+    return "" if low is None or high is None else f"[{low:{form}}, {high:{form}}]"
+
+
+def difference(found: Mapping[str, Any]) -> str:
+    """A difference with its interval, the one over resampled classes if there is one, and its verdict.
+
+    >>> row = {"value": 0.5, "low": -0.25, "high": 1.25, "class_low": None, "class_high": None, "resolved": False}
+    >>> difference(row)
+    '+0.5000 [-0.2500, +1.2500] (not resolved)'
+    >>> difference({**row, "class_low": -1.0, "class_high": 2.0})
+    '+0.5000 [-0.2500, +1.2500] (not resolved), over classes [-1.0000, +2.0000] (not resolved)'
+    """
+    said = cell(found, "+.4f") + told(found)
+    for over in over_classes(found):
+        said += f", over classes {interval(over['low'], over['high'], '+.4f')}{told(over)}"
+    return said
+
+
+def classes_said(count: int) -> str:
+    """What a legend adds where classes were resampled; "" where they were not."""
+    return f"; over classes: {count} classes resampled" if count else ""

@@ -1,0 +1,36 @@
+"""Whether a split is whole: as many samples as were published. Where it is not, a number is refused or says so."""
+
+from __future__ import annotations
+
+from cvbench.errors import IncompleteError, UnknownNameError
+from cvbench.storage.datasets import dataset_info
+
+
+def check_published(spec: str, split: str, n: int, *, where: str, partial: bool) -> list[str]:
+    """What a reader of a number must know of the count of a split: nothing if it is as published, or none was.
+
+    Args:
+        spec: Of the data set.
+        split: Its name.
+        n: Samples that it has.
+        where: Files or store, for the message.
+        partial: Accept fewer.
+
+    Raises:
+        IncompleteError: There are fewer, and `partial` is not set.
+    """
+    try:
+        published = dataset_info(spec).counts.get(split, n)
+    except UnknownNameError:  # a folder of one's own, by its name in a store
+        return []
+    if n == published:
+        return []
+    said = f"{spec}/{split} has {n:,} samples, published are {published:,}"
+    if n > published or partial:
+        return [said]
+    raise IncompleteError(
+        said,
+        where=where,
+        why="a transfer's number is over the whole data set",
+        fix=f"cvbench datasets verify {spec} says what is not there; or --partial",
+    )
