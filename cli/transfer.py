@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,7 +10,11 @@ from cvbench.cli import options as shared
 
 if TYPE_CHECKING:
     from cvbench.jobs.analyze import Analysed
-    from cvbench.jobs.finetune import FinetuneReport
+    from cvbench.jobs.finetune import FinetuneOptions, FinetuneReport
+
+Partial = Annotated[
+    bool, typer.Option("--partial", help="Accept a part of the samples: fewer than published, extracted or readable.")
+]
 
 app = typer.Typer(help="Linear probes and fine-tuning.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -18,16 +22,18 @@ app = typer.Typer(help="Linear probes and fine-tuning.", no_args_is_help=True, r
 @app.command()
 def probe(
     dataset: Annotated[
-        list[str], typer.Option("--dataset", "-d", help="Data sets of the store, or a group: @transfer. Repeat.")
+        list[str], typer.Option("--dataset", "-d", help="Such as dtd, dtd:2, or a group: @transfer. Repeat.")
     ],
     store: shared.Store = shared.DEFAULT_STORE,
     backbone: shared.Backbones = [],
     view: Annotated[str, typer.Option("--view", help="head, pooled, cls or logits.")] = "head",
     taps: shared.Layers = [],
-    train_split: Annotated[str, typer.Option("--train-split", help="Split to fit on.")] = "train",
+    train_split: Annotated[
+        str | None, typer.Option("--train-split", help="Split to fit on; default train, else trainval.")
+    ] = None,
     val_split: Annotated[
         str | None,
-        typer.Option("--val-split", help="Split that chooses the penalty; default 'val' where there is one."),
+        typer.Option("--val-split", help="Split that chooses the penalty; default val, else VTAB's share of train."),
     ] = None,
     test_split: Annotated[str, typer.Option("--test-split", help="Split to test on, once.")] = "test",
     recipe: Annotated[str, typer.Option("--recipe", help="clip_benchmark or clip_lbfgs.")] = "clip_benchmark",
@@ -36,11 +42,13 @@ def probe(
     seed: Annotated[int, typer.Option("--seed", min=0, help="The first seed; also of the bootstrap.")] = 0,
     shots: Annotated[int | None, typer.Option("--shots", min=1, help="Training samples per class.")] = None,
     hold_out: Annotated[
-        float | None, typer.Option("--hold-out", help="Share of the training samples to validate on, without a split.")
+        float | None,
+        typer.Option("--hold-out", help="Share of train to validate on, drawn by the seed, if no split does."),
     ] = None,
     epochs: Annotated[int, typer.Option("--epochs", min=1, help="Of clip_benchmark.")] = 10,
     batch_size: Annotated[int, typer.Option("--batch-size", "-b", min=1, help="Of clip_benchmark.")] = 64,
     lr: Annotated[float, typer.Option("--lr", min=0, help="Of clip_benchmark.")] = 0.1,
+    partial: Partial = False,
     resamples: shared.Resamples = 2000,
     out: shared.Out = None,
     device: shared.Device = "auto",
@@ -56,7 +64,8 @@ def probe(
     schedule = (epochs, batch_size, lr)
     options = probe_options(recipe, solver, seeds, seed, shots, hold_out, schedule)
     splits = (train_split, val_split, test_split)
-    request = ProbeRequest(store, tuple(dataset), tuple(backbone), view, tuple(taps), *splits, resamples)
+    names = (tuple(dataset), tuple(backbone), view, tuple(taps))
+    request = ProbeRequest(store, *names, *splits, resamples, partial=partial)
     with progress() as listen:
         outcomes = run(request, options, choose_device(device, "none"), listen)
     _show_probe(outcomes, output)
@@ -65,39 +74,43 @@ def probe(
 
         from cvbench.jobs.figures.probe import probe_figure
 
-        names = "-".join(dict.fromkeys(outcome.selected.dataset for outcome in outcomes))
+        places = "-".join(dict.fromkeys(outcome.selected.dataset for outcome in outcomes))
         results = [named(outcome) for outcome in outcomes]
-        for path in probe_figure(results, Path(out) / f"probe-{names}-{recipe}"):
+        for path in probe_figure(results, Path(out) / f"probe-{places}-{recipe}"):
             typer.echo(f"figure: {path}", err=True)
 
 
 def _show_probe(outcomes: list[Analysed], output: str) -> None:
-    from cvbench.jobs.probe import probe_json, probe_rows
+    from dataclasses import asdict
+
+    from cvbench.jobs.probe import probe_json, probe_rows, probe_tidy
 
     if output == "json":
         paths = [outcome.path for outcome in outcomes]
         shared.echo_json({"schema_version": 1, **probe_json(outcomes), "stored": paths})
         return
-    rows = [
-        {"dataset": o.selected.dataset, "split": o.selected.split, **row}
-        for o in outcomes
-        for row in probe_rows(o.result)
-    ]
     if output == "csv":
-        shared.echo_csv(rows)
+        shared.echo_csv([asdict(row) for row in probe_tidy(outcomes)])
+        _say_notes([note for outcome in outcomes for note in outcome.result.attrs["notes"]], err=True)
         return
     cells = []
-    for row in rows:
-        names = [row[key] for key in ("dataset", "backbone", "tap")]
-        keys = ("top1", "top1_low", "top1_high", "top1_seed_std", "top5", "mean_per_class")
-        cells.append([*names, *(shared.number(row[key]) for key in keys), row["penalty"], str(row["samples"])])
+    for outcome in outcomes:
+        for row in probe_rows(outcome.result):
+            names = [outcome.selected.dataset, row["backbone"], row["tap"]]
+            keys = ("top1", "top1_low", "top1_high", "top1_seed_std", "top5", "mean_per_class")
+            cells.append([*names, *(shared.number(row[key]) for key in keys), row["penalty"], str(row["samples"])])
     columns = ["top-1", "low", "high", "seeds' std", "top-5", "mean per class", "penalty", "test samples"]
     shared.echo_table(["dataset", "backbone", "tap", *columns], cells)
     for outcome in outcomes:
         typer.echo(f"{outcome.selected.dataset}: {outcome.result.attrs['variant']}")
-        for note in outcome.result.attrs["notes"]:
-            typer.echo(f"note: {note}")
+        said = outcome.result.attrs["variant"]
+        _say_notes([note for note in outcome.result.attrs["notes"] if note not in said])
         typer.echo(f"result: {outcome.path} in the store")
+
+
+def _say_notes(notes: list[str], err: bool = False) -> None:
+    for note in notes:
+        typer.echo(f"note: {note}", err=err)
 
 
 @app.command()
@@ -122,7 +135,10 @@ def finetune(
     ] = [],
     test_split: Annotated[str, typer.Option("--test-split", help="Split to test the last weights on.")] = "test",
     validate: Annotated[
-        bool, typer.Option("--validate", help="Test on val after every epoch, not train on it.")
+        bool,
+        typer.Option(
+            "--validate", help="Test on val, or VTAB's share of train, after every epoch; do not train on it."
+        ),
     ] = False,
     data_root: shared.DataRoot = None,
     address: shared.Address = "local",
@@ -134,46 +150,51 @@ def finetune(
     checkpoint_seconds: Annotated[
         float, typer.Option("--checkpoint-seconds", min=0, help="Between checkpoints.")
     ] = 30.0,
-    output: Annotated[str, typer.Option("--format", help="table or json.")] = "table",
+    partial: Partial = False,
+    output: shared.Format = "table",
 ) -> None:
     """Fine-tune a whole backbone on a data set and test it. The same command again resumes."""
     import os
 
+    values = dict(locals())
     # Before torch starts its threads: where other processes want the cores too, threads that spin cost ten times more.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     from cvbench.cli.display import progress
-    from cvbench.jobs.finetune import FinetuneOptions
     from cvbench.jobs.finetune import finetune as run
 
-    shared.check_format(output, ("table", "json"))
-    changes = {"epochs": epochs, "batch_size": batch_size, "rate": lr, "average": ema, "mixup": mixup}
-    options = FinetuneOptions(
-        dataset,
-        backbone,
-        out,
-        weights=weights,
-        recipe=recipe,
-        **changes,  # type: ignore[arg-type]
-        image_size=image_size,
-        seed=seed,
-        precision=precision,
-        train=tuple(train_split),
-        test=test_split,
-        validate=validate,
-        data_root=data_root,
-        checkpoint_seconds=checkpoint_seconds,
-    )
+    shared.check_format(output, ("table", "json", "csv"))
     cluster = shared.cluster(address, device, gpus, threads or os.cpu_count())
     with progress() as listen:
-        report = run(options, cluster, listen)
+        report = run(_finetune_options(values), cluster, listen)
     _show_finetune(report, output)
+
+
+def _finetune_options(values: dict[str, Any]) -> FinetuneOptions:
+    from cvbench.jobs.finetune import FinetuneOptions
+
+    same = ["dataset", "backbone", "out", "weights", "recipe", "epochs", "batch_size", "mixup", "image_size", "seed"]
+    same += ["precision", "validate", "data_root", "checkpoint_seconds", "partial"]
+    return FinetuneOptions(
+        rate=values["lr"],
+        average=values["ema"],
+        train=tuple(values["train_split"]),
+        test=values["test_split"],
+        **{name: values[name] for name in same},
+    )
 
 
 def _show_finetune(report: FinetuneReport, output: str) -> None:
     from dataclasses import asdict
 
+    from cvbench.jobs.finetune import finetune_rows
+
+    tidy = [asdict(row) for row in finetune_rows(report)]
     if output == "json":
-        shared.echo_json({"schema_version": 1, **asdict(report)})
+        shared.echo_json({"schema_version": 1, "rows": tidy, **asdict(report)})
+        return
+    if output == "csv":
+        shared.echo_csv(tidy)
+        _say_notes(report.notes, err=True)
         return
     rows = [
         [name, *(shared.number(found[key]) for key in ("value", "low", "high")), str(found["n"])]
@@ -183,13 +204,12 @@ def _show_finetune(report: FinetuneReport, output: str) -> None:
     typer.echo(f"{report.variant}; {report.trained_on} samples to train")
     typer.echo(f"intervals: {report.interval}")
     if report.unreadable:
-        typer.echo(
-            f"{len(report.unreadable)} unreadable samples are left out: {'; '.join(report.unreadable[:5])}", err=True
-        )
+        counts = ", ".join(f"{n} of {split}" for split, n in report.failed.items() if n)
+        typer.echo(f"unreadable samples are left out, {counts}: {'; '.join(report.unreadable[:5])}", err=True)
     for path in report.files:
         typer.echo(f"file: {path}", err=True)
     size = report.backbone.partition("@")[2]
     typer.echo(
         f"next: cvbench extract --backbone {report.backbone.partition('@')[0]} --weights {report.weights}"
-        f"{f' --image-size {size}' if size else ''} --dataset {report.dataset}"
+        f"{f' --image-size {size}' if size else ''} --dataset {report.spec}"
     )

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from cvbench.engine.images import Geometry, decode
 from cvbench.engine.transforms import render
-from cvbench.errors import DecodeError, UsageError
+from cvbench.errors import DecodeError, IncompleteError, UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 I64 = NDArray[np.int64]
 AHEAD = 2
+MAX_UNREADABLE = 0.01
+"""The share of unreadable samples that a run tolerates, as `extract` does."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +39,38 @@ class Loaded:
     rows: I64
     images: Tensor
     labels: Tensor
+
+
+@dataclass(frozen=True)
+class Met:
+    """Some samples of a split.
+
+    Attributes:
+        n: How many.
+        unreadable: Those that could not be read, each with its reason.
+    """
+
+    n: int
+    unreadable: tuple[str, ...]
+
+    def joined(self, other: Met) -> Met:
+        """Both."""
+        return Met(self.n + other.n, (*self.unreadable, *other.unreadable))
+
+    def check(self, where: str) -> None:
+        """Refuse more than `MAX_UNREADABLE` of unreadable samples.
+
+        Raises:
+            IncompleteError: There are more.
+        """
+        failed = len(self.unreadable)
+        if failed > MAX_UNREADABLE * self.n:
+            raise IncompleteError(
+                f"{failed:,} of {self.n:,} samples could not be read",
+                where=where,
+                why="; ".join(self.unreadable[:3]) + ("; ..." if failed > 3 else ""),
+                fix="repair or remove these files; or --partial, which leaves them out",
+            )
 
 
 class Images:
@@ -83,6 +117,15 @@ class Images:
             for future in futures:
                 future.result()
             yield self._made(rows, images)
+
+    def met(self, rows: I64) -> dict[str, Met]:
+        """What has become so far of the rows of each split, by its name."""
+        of = np.searchsorted(self._starts, rows, side="right") - 1
+        found = {}
+        for i, split in enumerate(self._splits):
+            own = rows[of == i].tolist()
+            found[split.split] = Met(len(own), tuple(self.bad[row] for row in own if row in self.bad))
+        return found
 
     def _made(self, rows: I64, images: NDArray[np.uint8]) -> Loaded:
         import torch

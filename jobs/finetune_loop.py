@@ -7,7 +7,7 @@ a run that was killed goes on to the same weights: bit for bit on a CPU with the
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,10 +23,13 @@ from cvbench.engine.metrics.accuracy import mean_per_class
 from cvbench.engine.metrics.intervals import Estimate, Options, wilson
 from cvbench.engine.specs import BackboneSpec
 from cvbench.jobs import checkpoint
-from cvbench.jobs.finetune_data import I64, Images
+from cvbench.jobs.finetune_data import I64, Images, Met
+from cvbench.jobs.finetune_rows import Rows, rows_of
 
 if TYPE_CHECKING:
     import torch
+
+    from cvbench.storage.datasets import Dataset
 
 Row = dict[str, float | int | None]
 """A line of the curve: epoch, step, rate, loss, accuracy, val_accuracy."""
@@ -39,7 +42,13 @@ class FinetuneTask:
 
     Attributes:
         stem: Path of the results without suffix.
+        name: Of the data set, as in a store.
         train: Splits to train on; `val` is tested after every epoch, `test` at the end.
+        share: Of the training split, what stands for a validation split; 0 if there is one, or none is needed.
+        validate: Whether what validates, a split or that share, is left out of the training.
+        rule: How the splits were made, if not by the data set's authors.
+        notes: What a reader of the numbers must know.
+        partial: Whether unreadable samples may be more than a few.
         identity: What the weights depend on: a checkpoint of another is refused by the driver.
         trained: Whether the backbone's weights were trained before.
         threads: Of torch; part of a CPU's rounding.
@@ -48,11 +57,17 @@ class FinetuneTask:
     """
 
     stem: str
+    name: str
     dataset: str
     data_root: str | None
     train: tuple[str, ...]
     val: str | None
     test: str
+    share: float
+    validate: bool
+    rule: str
+    notes: tuple[str, ...]
+    partial: bool
     spec: BackboneSpec
     recipe: Recipe
     seed: int
@@ -83,32 +98,30 @@ def run(task: FinetuneTask, rank: Rank, device: torch.device, heard: Callable[[R
         rank: With several, torch's process group must be up.
         device: Of this process.
         heard: Told of every epoch, on rank 0.
+
+    Raises:
+        IncompleteError: Too many samples cannot be read, and `task.partial` is not set.
     """
     import torch
 
-    from cvbench.storage.datasets import open_dataset
-
     torch.set_num_threads(1)  # decoding has threads of its own
-    splits = {name: open_dataset(task.dataset, data_root=task.data_root, split=name) for name in _names(task)}
-    classes = splits[task.test].classes
-    trainer, geometry, total, each, members = _prepare(task, rank, device, splits, len(classes))
-    images = {
-        role: Images([splits[name] for name in names], geometry, threads=task.decode_threads, cache=task.cache)
-        for role, names in (("train", task.train), ("val", (task.val,) if task.val else ()), ("test", (task.test,)))
-        if names
-    }
+    splits = _open(task)
+    rows = rows_of(task, [splits[name] for name in task.train])
+    trainer, geometry = _prepare(task, rank, device, splits, len(rows.train))
+    data = _data(task, splits, rows, geometry)
     torch.set_num_threads(task.threads)
+    total, each = task.recipe.total(len(rows.train))
     curve, sums = _resume(task, trainer)
     saved = time.monotonic()
     while trainer.step < total:
         epoch, at = divmod(trainer.step, each)
-        groups = _epoch(task, members, epoch, each)[at : at + total - trainer.step]
-        for loaded in images["train"].batches([group[rank.number :: rank.size] for group in groups]):
+        groups = _epoch(task, rows.train, epoch, each)[at : at + total - trainer.step]
+        for loaded in data["train"].images.batches([group[rank.number :: rank.size] for group in groups]):
             loss, right = trainer.train(loaded.images.to(device), loaded.labels.to(device))
             sums = [sums[0] + loss * len(loaded.rows), sums[1] + right, sums[2] + len(loaded.rows)]
-            ended = trainer.step % each == 0 or trainer.step == total
-            if ended:
-                val = _accuracy(trainer, images["val"], rank, device) if "val" in images else None
+            if trainer.step % each == 0 or trainer.step == total:
+                val = _accuracy(trainer, data["val"], rank, device) if "val" in data else None
+                _check_readable(task, data, rank)
                 curve.append(_row(task.recipe, trainer.step, total, each, sums, val))
                 sums = [0.0, 0.0, 0.0]
                 if rank.number == 0:
@@ -118,57 +131,107 @@ def run(task: FinetuneTask, rank: Rank, device: torch.device, heard: Callable[[R
                 extra = {**plain, "identity": task.identity, "curve": curve, "sums": sums}
                 checkpoint.save(task.file("checkpoint.safetensors"), tensors, extra)
                 saved = time.monotonic()
-    hits = _hits(trainer, images["test"], rank, device)
+    hits = _hits(trainer, data["test"], rank, device)
+    _gather_unreadable(data, rank)
     if rank.number == 0:
-        _keep(task, trainer, curve, hits, images, len(classes))
+        _keep(task, trainer, curve, hits, data, len(splits[task.test].classes))
 
 
-def _names(task: FinetuneTask) -> list[str]:
-    return list(dict.fromkeys([*task.train, *((task.val,) if task.val else ()), task.test]))
+@dataclass(frozen=True, eq=False)
+class Used:
+    """Some rows of some images: those of a role."""
+
+    images: Images
+    rows: I64
+
+
+def _open(task: FinetuneTask) -> dict[str, Dataset]:
+    from cvbench.storage.datasets import open_dataset
+
+    names = dict.fromkeys([*task.train, *((task.val,) if task.val else ()), task.test])
+    return {name: open_dataset(task.dataset, data_root=task.data_root, split=name) for name in names}
+
+
+def _data(task: FinetuneTask, splits: dict[str, Dataset], rows: Rows, geometry: Geometry) -> dict[str, Used]:
+    """The samples of "train", "test" and, if something validates, "val"; decoded already where they fit in memory.
+
+    Raises:
+        IncompleteError: Too many of those that are decoded cannot be read.
+    """
+
+    def images(names: Sequence[str]) -> Images:
+        return Images([splits[name] for name in names], geometry, threads=task.decode_threads, cache=task.cache)
+
+    train = images(task.train)
+    data = {"train": Used(train, rows.train)}
+    if task.val:
+        val = images([task.val])
+        data["val"] = Used(val, np.arange(len(val)))
+    elif len(rows.held):
+        data["val"] = Used(train, rows.held)
+    test = images([task.test])
+    data["test"] = Used(test, np.arange(len(test)))
+    _check_readable(task, data, Rank())  # each process has decoded the same
+    return data
+
+
+def _check_readable(task: FinetuneTask, data: dict[str, Used], rank: Rank) -> None:
+    """Refuse splits with too many samples that could not be read: as soon as it is known, and in every process.
+
+    Raises:
+        IncompleteError: There are too many, and `task.partial` is not set.
+    """
+    _gather_unreadable(data, rank)
+    if not task.partial:
+        for name, met in _samples(data).items():
+            met.check(f"{task.dataset}/{name}")
+
+
+def _gather_unreadable(data: dict[str, Used], rank: Rank) -> None:
+    """Tell every process what any could not read: each has met its own part of the samples."""
+    import torch
+
+    for used in data.values() if rank.size > 1 else ():
+        found: list[dict[int, str]] = [{}] * rank.size
+        torch.distributed.all_gather_object(found, dict(used.images.bad))
+        for bad in found:
+            used.images.bad.update(bad)
+
+
+def _samples(data: dict[str, Used]) -> dict[str, Met]:
+    """Split -> the samples of it that are used, in one role or in two."""
+    found: dict[str, Met] = {}
+    for used in data.values():
+        for name, met in used.images.met(used.rows).items():
+            found[name] = found[name].joined(met) if name in found else met
+    return found
 
 
 def _prepare(
-    task: FinetuneTask, rank: Rank, device: torch.device, splits: dict[str, Any], classes: int
-) -> tuple[Trainer, Geometry, int, int, I64]:
-    """The trainer, the images' geometry, steps in all and per epoch, and the rows to train on."""
+    task: FinetuneTask, rank: Rank, device: torch.device, splits: dict[str, Dataset], samples: int
+) -> tuple[Trainer, Geometry]:
+    """The trainer, and the images' geometry."""
     from cvbench.engine.backbones import describe
     from cvbench.engine.finetune.model import trainable
 
-    sizes = [len(splits[name]) for name in task.train]
-    members = _members(task, sizes)
-    total, each = task.recipe.total(len(members))
     preprocess = describe(task.spec, taps=["*"]).preprocess
     geometry = preprocess.geometry
     if task.recipe.squash:
         geometry = Geometry(
             size=geometry.size, resize=geometry.size, crop="squash", interpolation="bilinear", decoder=geometry.decoder
         )
-    model = trainable(task.spec, classes, task.recipe, task.seed)
     trainer = Trainer(
-        model,
+        trainable(task.spec, len(splits[task.test].classes), task.recipe, task.seed),
         preprocess,
         task.recipe,
-        steps=total,
+        steps=task.recipe.total(samples)[0],
         seed=task.seed,
         trained=task.trained,
         device=device,
         precision=task.precision,
         rank=rank,
     )
-    return trainer, geometry, total, each, members
-
-
-def _members(task: FinetuneTask, sizes: list[int]) -> I64:
-    """The rows to train on: all, or as many of the first and of the other splits as the recipe's examples say."""
-    if task.recipe.examples is None:
-        return np.arange(sum(sizes))
-    first, rest = task.recipe.examples
-    rng = draw(task.seed, 3)
-    others = np.arange(sizes[0], sum(sizes))
-    if not len(others):  # no validation split: all from the one there is
-        first, rest = first + rest, 0
-    chosen = [rng.permutation(sizes[0])[:first], rng.permutation(others)[:rest]]
-    return np.sort(np.concatenate(chosen)).astype(np.int64)
+    return trainer, geometry
 
 
 def _epoch(task: FinetuneTask, members: I64, epoch: int, each: int) -> list[I64]:
@@ -201,14 +264,14 @@ def _row(recipe: Recipe, step: int, total: int, each: int, sums: list[float], va
     }
 
 
-def _hits(trainer: Trainer, images: Images, rank: Rank, device: torch.device) -> NDArray[np.int64]:
+def _hits(trainer: Trainer, used: Used, rank: Rank, device: torch.device) -> NDArray[np.int64]:
     """(n, 2) predicted class + 1 (0: unreadable), and whether the true one is among the first five."""
     import torch
 
-    found = torch.zeros((len(images), 2), dtype=torch.int64)
-    mine = np.arange(len(images))[rank.number :: rank.size]
+    found = torch.zeros((len(used.images), 2), dtype=torch.int64)
+    mine = used.rows[rank.number :: rank.size]
     groups = [mine[at : at + TEST_BATCH] for at in range(0, len(mine), TEST_BATCH)]
-    for loaded in images.batches(groups):
+    for loaded in used.images.batches(groups):
         logits = trainer.test(loaded.images.to(device)).cpu()
         five = logits.topk(min(5, logits.shape[1]), dim=1).indices
         rows = torch.from_numpy(loaded.rows)
@@ -218,13 +281,13 @@ def _hits(trainer: Trainer, images: Images, rank: Rank, device: torch.device) ->
         everywhere = found.to(device)
         torch.distributed.all_reduce(everywhere)  # each row is of one process
         found = everywhere.cpu()
-    return found.numpy()
+    return found.numpy()[used.rows]
 
 
-def _accuracy(trainer: Trainer, images: Images, rank: Rank, device: torch.device) -> float:
-    predicted = _hits(trainer, images, rank, device)[:, 0]
+def _accuracy(trainer: Trainer, used: Used, rank: Rank, device: torch.device) -> float:
+    predicted = _hits(trainer, used, rank, device)[:, 0]
     read = predicted > 0
-    return float((predicted[read] - 1 == images.labels[read]).mean())
+    return float((predicted[read] - 1 == used.images.labels[used.rows][read]).mean())
 
 
 def _keep(
@@ -232,12 +295,12 @@ def _keep(
     trainer: Trainer,
     curve: list[Row],
     hits: NDArray[np.int64],
-    images: dict[str, Images],
+    data: dict[str, Used],
     classes: int,
 ) -> None:
     """Write the weights with what they are in their header, then let the checkpoint go."""
     read = hits[:, 0] > 0
-    labels = images["test"].labels[read]
+    labels = data["test"].images.labels[read]
     right = hits[read, 0] - 1 == labels
     nothing = Estimate(float("nan"), float("nan"), float("nan"), 0)
     numbers = {
@@ -250,8 +313,8 @@ def _keep(
         "result": {name: {k: _finite(v) for k, v in asdict(found).items()} for name, found in numbers.items()},
         "interval": "95 %: Wilson's score interval over test samples; mean per class: bootstrap over test samples",
         "classes": classes,
-        "trained_on": len(images["train"]),
-        "unreadable": [name for part in images.values() for _, name in sorted(part.bad.items())],
+        "trained_on": sum(met.n - len(met.unreadable) for met in _samples({"train": data["train"]}).values()),
+        "samples": {name: asdict(met) for name, met in _samples(data).items()},
         "curve": curve,
         "seed": task.seed,
     }

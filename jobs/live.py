@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,9 +21,11 @@ from cvbench.engine.analyses.similarity import Similarity
 from cvbench.engine.analyses.spectra import Spectra
 from cvbench.engine.threads import host_threads
 from cvbench.errors import UnknownNameError, UsageError
-from cvbench.jobs.analyze import Analysed, Selected, keep_summary, partials_key
-from cvbench.storage.results import ResultKey, list_partials, put_partial
-from cvbench.storage.units import Unit
+from cvbench.jobs.analyze import Analysed, Selected, Selection, keep_summary, partials_key, stored_result
+from cvbench.jobs.samples import class_numbers
+from cvbench.storage.datasets import key_of_spec
+from cvbench.storage.results import ResultKey, list_partials, list_results, put_partial
+from cvbench.storage.units import Unit, plan_units
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -126,9 +128,45 @@ def summarise_live(store: FeatureStore, tasks: Sequence[LiveTask], units: Sequen
     found = []
     for task in tasks:
         selected = Selected(task.key.dataset, task.key.split, VIEW, task.layers, tuple(units), 0)
-        result, path = keep_summary(store, task.analysis, selected, task.key)
+        analysis = task.analysis
+        if isinstance(analysis, Spectra | Similarity):
+            analysis = replace(analysis, classes=class_numbers(store, selected))
+        result, path = keep_summary(store, analysis, selected, task.key)
         found.append(Analysed(result, selected, path, 0))
     return found
+
+
+def kept_live(store: FeatureStore, name: str, selection: Selection) -> Analysed | None:
+    """The result that `extract --analyze` has kept, where the store holds no maps that could be measured again.
+
+    With several, that of the most samples. Its bootstrap is its own, whatever is asked for now; a note says so.
+
+    Args:
+        store: For reading.
+        name: Of the analysis.
+        selection: Its data set, split and backbones choose; None or empty fits all.
+    """
+    asked = None if selection.dataset is None else key_of_spec(selection.dataset)
+    with_maps = {(group.dataset, group.split) for group in store.groups() if group.view == VIEW}
+    found: list[tuple[int, Analysed]] = []
+    for key in list_results(store):
+        place = key.dataset, key.split
+        fits = key.analysis == name and asked in (None, key.dataset) and selection.split in (None, key.split)
+        if not fits or place in with_maps:
+            continue
+        result = stored_result(store, key)
+        layers = tuple(Layer(layer["backbone"], layer["tap"]) for layer in result.attrs.get("layers", ()))
+        names = {layer.backbone for layer in layers}
+        wanted = {known for one in selection.backbones for known in names if one in (known, known.partition("@")[0])}
+        if result.attrs.get("view") != VIEW or (selection.backbones and wanted != names):
+            continue
+        info, covered = store.split(*place), result.attrs["samples_in_units"]
+        selected = Selected(*place, VIEW, layers, tuple(plan_units(info.n, info.unit, covered)), 0)
+        notes = [*result.attrs.get("notes", ()), "measured by `extract --analyze`, of maps that are not stored"]
+        found.append(
+            (covered, Analysed(replace(result, attrs={**result.attrs, "notes": notes}), selected, key.path, 0))
+        )
+    return max(found, key=lambda one: one[0])[1] if found else None
 
 
 class LivePass:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -12,8 +11,8 @@ from typing import Any
 from cvbench.engine.analyses.base import Result
 from cvbench.engine.analyses.grid import check_grid
 from cvbench.engine.analyses.maps import WANTS, ChannelMaps, InputBoxes
-from cvbench.engine.bootstrap import resolved
 from cvbench.engine.kernels.channel_maps import KINDS
+from cvbench.engine.online import verdict
 from cvbench.errors import UnknownNameError
 from cvbench.jobs.analyze import (
     Analysed,
@@ -27,10 +26,11 @@ from cvbench.jobs.analyze import (
     select,
 )
 from cvbench.jobs.executor import Cluster
+from cvbench.jobs.intervals import CLASSES, measures, over_classes, told
 from cvbench.jobs.maps_images import add_pictures, boxes_digest, input_boxes, open_images
 from cvbench.jobs.progress import Listener, silent
 from cvbench.jobs.request import absolute
-from cvbench.jobs.samples import find_samples, readable_positions
+from cvbench.jobs.samples import class_numbers, find_samples, readable_positions
 from cvbench.jobs.section import Section, TidyRow
 from cvbench.jobs.sections import bootstrap_options, end_layers, selection_options, tidy_row
 from cvbench.storage.features import FeatureStore
@@ -77,13 +77,16 @@ def maps(selection: Selection, options: MapsOptions, cluster: Cluster, listen: L
     selection = Selection(**{**asdict(selection), "store": absolute(selection.store), "view": VIEW})
     opened = FeatureStore.open(selection.store)  # for reading: an analysis never makes a store
     selected = select(opened, selection)
-    for layer in selected.layers:
-        check_grid(layer, opened.encoding(selected.group(layer), layer.tap).shape, WANTS)
+    grids = {
+        layer: check_grid(layer, opened.encoding(selected.group(layer), layer.tap).shape, WANTS)
+        for layer in selected.layers
+    }
     there = readable_positions(opened, selected)
     rows = find_samples(opened, selected, options.images) if options.images else there[:FIRST]
     dataset, notes = open_images(opened, selected, options.source, options.data_root)
     boxes, said = input_boxes(opened, selected, dataset, there)
-    analysis = ChannelMaps(boxes_digest(boxes), options.resamples, seed=options.seed)
+    chosen = {"resamples": options.resamples, "seed": options.seed, "classes": class_numbers(opened, selected)}
+    analysis = ChannelMaps.between(grids, boxes_digest(boxes), **chosen)
     store = FeatureStore.open(opened.url, mode="a")
     key, measured = measure_units(analysis, store, selected, cluster, listen, partial(MapsRecipe, boxes=boxes))
     result = analysis.summarise(selected.layers, partials_of(store, key, selected.units))
@@ -131,60 +134,95 @@ QUANTITIES = {
     "contrast": "foreground-background contrast",
     "outliers_outside": "share of outlier tokens outside the box",
 }
+TESTED = ("foreground_excess", "contrast")
+"""Measures that are 0 for a map that does not know the box."""
+COMPARED = ("outlier_rate_difference", "foreground_excess_difference", "contrast_difference")
+"""What a short table tells of two backbones."""
 
 
 def maps_json(result: Result, dataset: str) -> dict[str, Any]:
-    """The JSON form of `cvbench analyze maps --format json`; undefined numbers are null. The maps are in the store."""
-    layers = [{**layer, "measures": list(_measures(result, i))} for i, layer in enumerate(result.attrs["layers"])]
+    """The JSON form of `cvbench analyze maps --format json`; undefined numbers are null. The maps are in the store.
+
+    `layers`: per layer its names, grid and measures. `common`: the measures of the last layers on `common_grid`;
+    `differences` between them. Each number has its intervals; `resolved` is the verdict on what may be 0.
+    """
+    layers = [{**layer, "measures": list(_native(result, i))} for i, layer in enumerate(result.attrs["layers"])]
     attrs = {key: value for key, value in result.attrs.items() if key not in ("layers", "drawn")}
-    return {"dataset": dataset, "images": result.coords["image"], "layers": layers, **attrs}
+    rows = list(maps_rows(result))
+    common = [row for row in rows if row["quantity"].endswith("_common")]
+    differences = [row for row in rows if row["quantity"].endswith("_difference")]
+    found = {"layers": layers, "common": common, "differences": differences}
+    return {"dataset": dataset, "images": result.coords["image"], **found, **attrs}
 
 
 def maps_rows(result: Result) -> Iterator[dict[str, Any]]:
-    """One row per layer and measure; undefined numbers are None."""
+    """One row per layer and measure; undefined numbers are None.
+
+    Then the measures of the last layers on the common grid, `..._common`, and what two backbones differ by there,
+    `..._difference`. `resolved` is the verdict on differences, on the excess and on the contrast.
+    """
     for i, layer in enumerate(result.attrs["layers"]):
-        names = {"backbone": layer["backbone"], "tap": layer["tap"], "grid": "x".join(map(str, layer["grid"]))}
-        for measure in _measures(result, i):
+        names = {"backbone": layer["backbone"], "tap": layer["tap"], "grid": _grid(layer["grid"])}
+        for measure in _native(result, i):
             yield {**names, "quantity": measure.pop("name"), **measure}
+    for variable, dimension in (("common", "compared"), ("difference", "pair")):
+        for i, label in enumerate(result.coords.get(dimension, [])):
+            backbone, _, tap = label.partition("/") if variable == "common" else (label, "", "last")
+            names = {"backbone": backbone, "tap": tap, "grid": _grid(result.attrs["common_grid"])}
+            for measure in measures(result, variable, f"{variable}_undefined", i):
+                tested = variable == "difference" or measure["name"] in TESTED
+                said = _verdict(result, measure) if tested else None
+                yield {**names, "quantity": f"{measure.pop('name')}_{variable}", **measure, "resolved": said}
 
 
-def _measures(result: Result, layer: int) -> Iterator[dict[str, Any]]:
-    """The measures of a layer; `resolved` of the excess and the contrast: whether their interval leaves out 0."""
-    tables = {key: result.data[f"measures{end}"][1][layer].tolist() for key, end in _ENDS.items()}
-    undefined = result.data["n_undefined"][1][layer].tolist()
-    for j, name in enumerate(result.coords["measure"]):
-        found = {key: values[j] if math.isfinite(values[j]) else None for key, values in tables.items()}
-        tested = name in ("foreground_excess", "contrast")
-        yield {"name": name, **found, "n_undefined": undefined[j], "resolved": _resolved(**found) if tested else None}
+def _native(result: Result, layer: int) -> Iterator[dict[str, Any]]:
+    """The measures of a layer on its own grid."""
+    for measure in measures(result, "measures", "n_undefined", layer):
+        yield {**measure, "resolved": _verdict(result, measure) if measure["name"] in TESTED else None}
 
 
-def _resolved(value: float | None, low: float | None, high: float | None) -> bool | None:
-    return None if low is None or high is None else resolved(low, high)
+def _verdict(result: Result, measure: dict[str, Any]) -> bool | None:
+    if measure["low"] is None:
+        return None
+    return verdict(measure["low"], measure["high"], result.attrs["samples"] - measure["n_undefined"])
 
 
-_ENDS = {"value": "", "low": "_low", "high": "_high"}
+def _grid(grid: Sequence[int]) -> str:
+    return "x".join(map(str, grid))
 
 
 def tidy_rows(result: Result) -> Iterator[TidyRow]:
-    """Every layer's measures."""
-    attrs = result.attrs
-    unreadable = attrs.get("samples_in_units", attrs["samples"]) - attrs["samples"]
+    """Every layer's measures, those on the common grid, and the differences there."""
     for row in maps_rows(result):
-        undefined = row["n_undefined"]
-        estimate = (row["value"], row["low"], row["high"])
-        factor = f"{row['tap']} ({row['grid']})"
-        counts = (attrs["samples"] - undefined, unreadable + undefined)
-        yield tidy_row(result, row["backbone"], QUANTITIES[row["quantity"]], factor, estimate, *counts)
+        yield _tidy(result, row)
+        for found in over_classes(row):
+            yield _tidy(result, found, CLASSES)
 
 
 def headline_rows(result: Result) -> Iterator[TidyRow]:
-    """First and last layers."""
+    """What the backbones differ by; first and last layers."""
     layers = result.attrs["layers"]
-    wanted = set()
-    for i in end_layers(result):
-        grid = "x".join(map(str, layers[i]["grid"]))
-        wanted.add((layers[i]["backbone"], f"{layers[i]['tap']} ({grid})"))
-    return (row for row in tidy_rows(result) if (row.backbone, row.factor) in wanted)
+    wanted = {(layers[i]["backbone"], layers[i]["tap"]) for i in end_layers(result)}
+    rows = list(maps_rows(result))
+    for row in rows:
+        if row["quantity"] in COMPARED:
+            yield _tidy(result, row)
+    for row in rows:
+        if (row["backbone"], row["tap"]) in wanted and row["quantity"] in QUANTITIES:
+            yield _tidy(result, row)
+
+
+def _tidy(result: Result, row: dict[str, Any], marked: str = "") -> TidyRow:
+    attrs, quantity = result.attrs, row["quantity"]
+    base = quantity.removesuffix("_common").removesuffix("_difference")
+    difference = quantity.endswith("_difference")
+    words = " on the common grid" if quantity.endswith("_common") else ""
+    metric = f"difference of {QUANTITIES[base]}{marked}{told(row)}" if difference else QUANTITIES[base] + words + marked
+    undefined = row["n_undefined"]
+    unreadable = attrs.get("samples_in_units", attrs["samples"]) - attrs["samples"]
+    estimate = (row["value"], row["low"], row["high"])
+    counts = (attrs["samples"] - undefined, unreadable + undefined)
+    return tidy_row(result, row["backbone"], metric, f"{row['tap']} ({row['grid']})", estimate, *counts)
 
 
 def _command(result: Result) -> list[str]:
@@ -210,8 +248,9 @@ SECTION = Section(
         "One number per position of a layer: by default the mean over channels, scaled from its least to its greatest "
         "value in each panel. The signed mean cancels; the numbers are of the channel L2 norm. The foreground share "
         "is read beside the box's share of the area, which a uniform map has. Positions of outlying norm can look "
-        "like attention to the background and are artefacts of some ViTs: read the outlier-token rate first. Intervals "
-        "are a bootstrap over images. Source for outliers: Darcet et al. 2024."
+        "like attention to the background and are artefacts of some ViTs: read the outlier-token rate first. Layers on "
+        "different grids are not comparable: differences are taken between the norms of last layers averaged to one "
+        "grid, image by image. Intervals are a bootstrap over images. Source for outliers: Darcet et al. 2024."
     ),
     rows=tidy_rows,
     options=_command,

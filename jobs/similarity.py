@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,12 +13,14 @@ from cvbench.engine.analyses.base import Result
 from cvbench.engine.analyses.grid import check_grid
 from cvbench.engine.analyses.similarity import WANTS, Similarity, image_matrices
 from cvbench.engine.analyses.similarity_result import VERSIONS
-from cvbench.engine.bootstrap import resolved
-from cvbench.jobs.analyze import Analysed, Selected, Selection, analyze, features_identity, keep, select
+from cvbench.engine.online import verdict
+from cvbench.jobs.analyze import Analysed, Selection, analyze, features_identity, keep, select
 from cvbench.jobs.executor import Cluster
+from cvbench.jobs.intervals import CLASSES, estimates, measures, over_classes, told
+from cvbench.jobs.live import kept_live
 from cvbench.jobs.progress import Listener, silent
 from cvbench.jobs.request import absolute
-from cvbench.jobs.samples import find_samples, input_sizes, last_layers, read_rows
+from cvbench.jobs.samples import class_numbers, find_samples, input_sizes, last_layers, read_rows
 from cvbench.jobs.section import Section, TidyRow
 from cvbench.jobs.sections import bootstrap_options, end_layers, selection_options, tidy_row
 from cvbench.storage.features import FeatureStore
@@ -55,12 +56,15 @@ def similarity(
         UnknownNameError: The store has no maps; says which `cvbench extract` adds them.
         UsageError: A layer without spatial extent, before anything is measured.
     """
-    opened, selected = _selected(selection)
+    opened, selection = _opened(selection)
+    if (kept := kept_live(opened, "similarity", selection)) is not None:
+        return kept
+    selected = select(opened, selection)
     grids = {
         layer: check_grid(layer, opened.encoding(selected.group(layer), layer.tap).shape, WANTS)
         for layer in selected.layers
     }
-    chosen = {"resamples": options.resamples, "seed": options.seed}
+    chosen = {"resamples": options.resamples, "seed": options.seed, "classes": class_numbers(opened, selected)}
     analysis = Similarity.between(grids, input_sizes(opened, selected), **chosen)
     return analyze(analysis, FeatureStore.open(opened.url, mode="a"), selected, cluster, listen)
 
@@ -74,7 +78,8 @@ def image_similarity(selection: Selection, ids: Sequence[str]) -> Analysed:
         UnknownNameError: No such sample; names the nearest.
         DataUnavailableError: A sample without maps.
     """
-    opened, selected = _selected(selection)
+    opened, selection = _opened(selection)
+    selected = select(opened, selection)
     rows = find_samples(opened, selected, ids)
     result = Result("similarity-images", {"image": [], "version": list(VERSIONS)}, {}, {"layers": []})
     info = opened.split(selected.dataset, selected.split)
@@ -91,25 +96,25 @@ def image_similarity(selection: Selection, ids: Sequence[str]) -> Analysed:
     return Analysed(result, selected, keep(store, selected, result, identity), 0)
 
 
-def _selected(selection: Selection) -> tuple[FeatureStore, Selected]:
-    """Opened for reading: an analysis never makes a store."""
+def _opened(selection: Selection) -> tuple[FeatureStore, Selection]:
+    """Opened for reading, as an analysis never makes a store; and the maps of the selection."""
     selection = Selection(**{**asdict(selection), "store": absolute(selection.store), "view": VIEW})
-    opened = FeatureStore.open(selection.store)
-    return opened, select(opened, selection)
+    return FeatureStore.open(selection.store), selection
 
 
 def similarity_json(result: Result, dataset: str) -> dict[str, Any]:
     """The JSON form of `cvbench analyze similarity --format json`; undefined numbers are null.
 
     `layers`: per layer its names, grid, channels, stride, and per version the measures and the `profile` by grid
-    step. `common`: the same measures of the last layers on `common_grid`; `differences` between them, each with
-    `resolved`: whether its interval leaves out 0. The matrices and correlograms are in the stored result.
+    step. `common`: the same measures of the last layers on `common_grid`; `differences` between them, each with its
+    verdict `resolved`. Measures have `class_low` and `class_high` too, the interval over resampled classes. The
+    matrices and correlograms are in the stored result.
     """
     layers = []
     for i, layer in enumerate(result.attrs["layers"]):
         versions = {}
         for version, name in enumerate(VERSIONS):
-            found = _estimates(result, "profile", (i, version))
+            found = estimates(result, "profile", (i, version))
             reach = max(layer["grid"])
             profile = {key: values[:reach] for key, values in found.items()}
             versions[name] = {"measures": list(_native(result, i, version)), "profile": profile}
@@ -125,61 +130,49 @@ def similarity_rows(result: Result) -> Iterator[dict[str, Any]]:
     """One row per layer, version and number; undefined numbers are None.
 
     Quantities: the measures, `length_pixels` where the stride is known, `profile` by grid `step`; then the measures of
-    the last layers on the common grid, `..._common`, and what two backbones differ by there, `..._difference`, which is
-    `resolved` if its interval leaves out 0.
+    the last layers on the common grid, `..._common`, and what two backbones differ by there, `..._difference`, with
+    the verdict `resolved`: null if too few images define it.
     """
     for i, layer in enumerate(result.attrs["layers"]):
         names = {"backbone": layer["backbone"], "tap": layer["tap"], "grid": _grid(layer["grid"])}
         for version, name in enumerate(VERSIONS):
-            measures = list(_native(result, i, version))
-            for measure in measures:
+            own = list(_native(result, i, version))
+            for measure in own:
                 yield _row(names, name, measure.pop("name"), **measure)
-            found = _estimates(result, "profile", (i, version))
+            found = estimates(result, "profile", (i, version))
             for step in range(max(layer["grid"])):
                 ends = {key: values[step] for key, values in found.items()}
-                yield _row(names, name, "profile", step=step, n_undefined=measures[0]["n_undefined"], **ends)
+                yield _row(names, name, "profile", step=step, n_undefined=own[0]["n_undefined"], **ends)
     for variable, dimension in (("common", "compared"), ("difference", "pair")):
         for i, label in enumerate(result.coords.get(dimension, [])):
             backbone, _, tap = label.partition("/") if variable == "common" else (label, "", "last")
             names = {"backbone": backbone, "tap": tap, "grid": _grid(result.attrs["common_grid"])}
             for version, name in enumerate(VERSIONS):
-                for measure in _measures(result, variable, f"{variable}_undefined", (i, version)):
-                    resolved = _resolved(measure) if variable == "difference" else None
-                    yield _row(names, name, f"{measure.pop('name')}_{variable}", resolved=resolved, **measure)
+                for measure in measures(result, variable, f"{variable}_undefined", (i, version)):
+                    found_out = _verdict(result, measure) if variable == "difference" else None
+                    yield _row(names, name, f"{measure.pop('name')}_{variable}", resolved=found_out, **measure)
 
 
 def _row(names: dict[str, str], version: str, quantity: str, **found: Any) -> dict[str, Any]:
-    empty = {"step": None, "value": None, "low": None, "high": None, "n_undefined": 0, "resolved": None}
-    return {**names, "version": version, "quantity": quantity, **empty, **found}
+    empty = dict.fromkeys(("step", "value", "low", "high", "class_low", "class_high"))
+    return {**names, "version": version, "quantity": quantity, **empty, "n_undefined": 0, "resolved": None, **found}
 
 
 def _native(result: Result, layer: int, version: int) -> Iterator[dict[str, Any]]:
     """The measures of a layer on its own grid, the length in pixels after that in steps."""
     stride = result.attrs["layers"][layer]["stride"]
-    for measure in _measures(result, "measures", "n_undefined", (layer, version)):
+    for measure in measures(result, "measures", "n_undefined", (layer, version)):
         yield measure
         if measure["name"] == "length" and stride is not None:
-            ends = {key: None if measure[key] is None else measure[key] * stride for key in ("value", "low", "high")}
-            yield {**measure, **ends, "name": "length_pixels"}
+            ends = ("value", "low", "high", "class_low", "class_high")
+            scaled = {key: None if measure[key] is None else measure[key] * stride for key in ends}
+            yield {**measure, **scaled, "name": "length_pixels"}
 
 
-def _measures(result: Result, variable: str, count: str, at: tuple[int, int]) -> Iterator[dict[str, Any]]:
-    found = _estimates(result, variable, at)
-    undefined = result.data[count][1][at].tolist()
-    for j, name in enumerate(result.coords["measure"]):
-        yield {"name": name, **{key: values[j] for key, values in found.items()}, "n_undefined": undefined[j]}
-
-
-def _resolved(measure: dict[str, Any]) -> bool | None:
+def _verdict(result: Result, measure: dict[str, Any]) -> bool | None:
     if measure["low"] is None:
         return None
-    return resolved(measure["low"], measure["high"])
-
-
-def _estimates(result: Result, name: str, at: tuple[int, int]) -> dict[str, list[float | None]]:
-    parts = {"value": "", "low": "_low", "high": "_high"}
-    tables = {key: result.data[name + suffix][1][at].tolist() for key, suffix in parts.items()}
-    return {key: [v if math.isfinite(v) else None for v in values] for key, values in tables.items()}
+    return verdict(measure["low"], measure["high"], result.attrs["samples"] - measure["n_undefined"])
 
 
 def _grid(grid: Sequence[int]) -> str:
@@ -190,21 +183,22 @@ def tidy_rows(result: Result) -> Iterator[TidyRow]:
     """Every layer's measures and profile, the common grid and the differences."""
     for row in similarity_rows(result):
         yield _tidy(result, row)
+        for found in over_classes(row):
+            yield _tidy(result, found, CLASSES)
 
 
 def headline_rows(result: Result) -> Iterator[TidyRow]:
-    """Similarity and correlation length, centred, of first and last layers; what the backbones differ by."""
+    """What the backbones differ by; similarity and correlation length of first and last layers; all centred."""
     layers = result.attrs["layers"]
     wanted = {(layers[i]["backbone"], layers[i]["tap"]) for i in end_layers(result)}
-    for row in similarity_rows(result):
-        if row["version"] != "centred":
-            continue
-        ours = row["quantity"] in ("contrast", "length_pixels") and (row["backbone"], row["tap"]) in wanted
-        if ours or row["quantity"].endswith("_difference"):
+    rows = [row for row in similarity_rows(result) if row["version"] == "centred"]
+    yield from (_tidy(result, row) for row in rows if row["quantity"].endswith("_difference"))
+    for row in rows:
+        if row["quantity"] in ("contrast", "length_pixels") and (row["backbone"], row["tap"]) in wanted:
             yield _tidy(result, row)
 
 
-def _tidy(result: Result, row: dict[str, Any]) -> TidyRow:
+def _tidy(result: Result, row: dict[str, Any], marked: str = "") -> TidyRow:
     attrs, quantity = result.attrs, row["quantity"]
     for ending, words in (("_common", " on the common grid"), ("_difference", ": difference on the common grid")):
         if quantity.endswith(ending):
@@ -218,7 +212,8 @@ def _tidy(result: Result, row: dict[str, Any]) -> TidyRow:
     undefined = row["n_undefined"]
     failed = attrs.get("samples_in_units", attrs["samples"]) - attrs["samples"] + undefined
     estimate = (row["value"], row["low"], row["high"])
-    named = f"{metric}, {row['version']}"
+    verdict_told = told(row) if quantity.endswith("_difference") else ""
+    named = f"{metric}, {row['version']}{marked}{verdict_told}"
     return tidy_row(result, row["backbone"], named, factor, estimate, attrs["samples"] - undefined, failed)
 
 

@@ -13,9 +13,11 @@ from cvbench.engine.analyses.grid import check_grid
 from cvbench.engine.analyses.spectra import WANTS, Spectra
 from cvbench.jobs.analyze import Analysed, Selection, analyze, select
 from cvbench.jobs.executor import Cluster
+from cvbench.jobs.intervals import CLASSES, estimates, measures, over_classes, told
+from cvbench.jobs.live import kept_live
 from cvbench.jobs.progress import Listener, silent
 from cvbench.jobs.request import absolute
-from cvbench.jobs.samples import input_sizes
+from cvbench.jobs.samples import class_numbers, input_sizes
 from cvbench.jobs.section import Section, TidyRow
 from cvbench.jobs.sections import bootstrap_options, end_layers, selection_options, tidy_row
 from cvbench.storage.features import FeatureStore
@@ -42,11 +44,14 @@ def spectra(selection: Selection, options: SpectraOptions, cluster: Cluster, lis
     """
     selection = Selection(**{**asdict(selection), "store": absolute(selection.store), "view": VIEW})
     opened = FeatureStore.open(selection.store)  # for reading: an analysis never makes a store
+    if (kept := kept_live(opened, "spectra", selection)) is not None:
+        return kept
     selected = select(opened, selection)
     for layer in selected.layers:
         check_grid(layer, opened.encoding(selected.group(layer), layer.tap).shape, WANTS)
     inputs = tuple(input_sizes(opened, selected).items())
-    analysis = Spectra(inputs, resamples=options.resamples, seed=options.seed)
+    chosen = {"resamples": options.resamples, "seed": options.seed}
+    analysis = Spectra(inputs, **chosen, classes=class_numbers(opened, selected))
     return analyze(analysis, FeatureStore.open(selection.store, mode="a"), selected, cluster, listen)
 
 
@@ -54,7 +59,8 @@ def spectra_json(result: Result, dataset: str) -> dict[str, Any]:
     """The JSON form of `cvbench analyze spectra --format json`; undefined numbers are null.
 
     `layers`: per layer its names, grid, channels, `radial` and `diagonal` at its own bins, `profile` at the common
-    `frequency`, and `measures` by name; each value with `low` and `high`.
+    `frequency`, and `measures` by name; each value with `low` and `high`, measures also with `class_low` and
+    `class_high`, the interval over resampled classes.
     """
     layers = []
     for i, layer in enumerate(result.attrs["layers"]):
@@ -74,7 +80,7 @@ def spectra_json(result: Result, dataset: str) -> dict[str, Any]:
                     "notebook_frequency": _numbers(result, "notebook_frequency", i)[:reach],
                     **_estimates(result, "diagonal", i, reach),
                 },
-                "profile": _estimates(result, "profile", i),
+                "profile": estimates(result, "profile", i),
                 "measures": list(_measures(result, i)),
             }
         )
@@ -92,27 +98,23 @@ def spectra_rows(result: Result) -> Iterator[dict[str, Any]]:
         axes = {"radial": "bin_frequency", "diagonal": "bin_frequency", "profile": None}
         for quantity, axis in axes.items():
             places = _numbers(result, axis, i) if axis else result.coords["frequency"]
-            found = _estimates(result, quantity, i)
+            found = estimates(result, quantity, i)
             for at, value, low, high in zip(places, found["value"], found["low"], found["high"], strict=True):
                 if value is not None:
                     row = {"quantity": quantity, "frequency": at, "value": value, "low": low, "high": high}
-                    yield {**named, **row, "n_undefined": 0, "white_noise": None}
+                    yield {**named, **row, "class_low": None, "class_high": None, "n_undefined": 0, "white_noise": None}
         for measure in _measures(result, i):
             yield {**named, "quantity": measure.pop("name"), "frequency": None, **measure}
 
 
 def _measures(result: Result, layer: int) -> Iterator[dict[str, Any]]:
-    found = _estimates(result, "measures", layer)
-    undefined = result.data["n_undefined"][1][layer].tolist()
     noise = _numbers(result, "white_noise", layer)
-    for j, name in enumerate(result.coords["measure"]):
-        values = {key: found[key][j] for key in ("value", "low", "high")}
-        yield {"name": name, **values, "n_undefined": undefined[j], "white_noise": noise[j]}
+    for measure, level in zip(measures(result, "measures", "n_undefined", layer), noise, strict=True):
+        yield {**measure, "white_noise": level}
 
 
-def _estimates(result: Result, name: str, layer: int, length: int | None = None) -> dict[str, list[float | None]]:
-    parts = {"value": "", "low": "_low", "high": "_high"}
-    return {key: _numbers(result, name + suffix, layer)[:length] for key, suffix in parts.items()}
+def _estimates(result: Result, name: str, layer: int, length: int) -> dict[str, list[float | None]]:
+    return {key: values[:length] for key, values in estimates(result, name, layer).items()}
 
 
 def _numbers(result: Result, name: str, layer: int) -> list[float | None]:
@@ -138,6 +140,8 @@ def tidy_rows(result: Result) -> Iterator[TidyRow]:
     for row in spectra_rows(result):
         at = "" if row["frequency"] is None else f" at {row['frequency']:.4f} π"
         yield _row(result, row, f"{row['tap']}{at}")
+        for found in over_classes(row):
+            yield _row(result, found, row["tap"], CLASSES)
     yield from difference_rows(result)
 
 
@@ -145,14 +149,17 @@ def difference_rows(result: Result) -> Iterator[TidyRow]:
     """One backbone less another, at their deepest layers of one grid."""
     for row in result.attrs["differences"]:
         factor = f"{row['tap_a']} less {row['tap_b']}"
-        metric = f"difference of {QUANTITIES[row['measure']]}"
         pair = f"{row['backbone_a']} vs {row['backbone_b']}"
-        estimate = (row["value"], row["low"], row["high"])
-        yield tidy_row(result, pair, metric, factor, estimate, result.attrs["samples"], 0)
+        left_out = result.attrs["samples"] - row["n"] + _unreadable(result)
+        for found, marked in [(row, ""), *((found, CLASSES) for found in over_classes(row))]:
+            metric = f"difference of {QUANTITIES[row['measure']]}{marked}{told(found)}"
+            estimate = (found["value"], found["low"], found["high"])
+            yield tidy_row(result, pair, metric, factor, estimate, row["n"], left_out)
 
 
 def headline_rows(result: Result) -> Iterator[TidyRow]:
-    """Energy above half the Nyquist frequency, and the top of the common axis, of first and last layers."""
+    """What the backbones differ by; of first and last layers the energy above 0.5 π, and the top of the common axis."""
+    yield from (row for row in difference_rows(result) if QUANTITIES["share_above_0.5"] in row.metric)
     layers, top = result.attrs["layers"], result.coords["frequency"][-1]
     ends = {(layers[i]["backbone"], layers[i]["tap"]) for i in end_layers(result)}
     rows = [row for row in spectra_rows(result) if (row["backbone"], row["tap"]) in ends]
@@ -162,18 +169,18 @@ def headline_rows(result: Result) -> Iterator[TidyRow]:
     for row in rows:
         if row["quantity"] == "profile" and row["frequency"] == top:
             yield _row(result, row, f"{row['tap']} at {top:.4f} π")
-    yield from (row for row in difference_rows(result) if QUANTITIES["share_above_0.5"] in row.metric)
 
 
-def _row(result: Result, row: dict[str, Any], factor: str) -> TidyRow:
-    attrs = result.attrs
+def _row(result: Result, row: dict[str, Any], factor: str, ending: str = "") -> TidyRow:
     undefined = row["n_undefined"]
-    unreadable = attrs.get("samples_in_units", attrs["samples"]) - attrs["samples"]
-    metric = QUANTITIES.get(row["quantity"], row["quantity"].replace("_", " "))
+    metric = QUANTITIES[row["quantity"]] + ending
     estimate = (row["value"], row["low"], row["high"])
-    return tidy_row(
-        result, row["backbone"], metric, factor, estimate, attrs["samples"] - undefined, unreadable + undefined
-    )
+    counts = (result.attrs["samples"] - undefined, _unreadable(result) + undefined)
+    return tidy_row(result, row["backbone"], metric, factor, estimate, *counts)
+
+
+def _unreadable(result: Result) -> int:
+    return int(result.attrs.get("samples_in_units", result.attrs["samples"]) - result.attrs["samples"])
 
 
 def _command(result: Result) -> list[str]:
@@ -192,11 +199,12 @@ SECTION = Section(
     about=(
         "How much of each layer's maps is slow or fast over space. Above: amplitude by radial frequency, as a "
         "logarithm relative to the mean of the map (DC), one curve per layer from dark (first) to bright (last); "
-        "white noise is the dashed line. In the middle the same as layer by frequency. Below: the share of energy "
-        "above half the Nyquist frequency, without DC; a layer that smooths lies below the dotted line of white "
-        "noise. Frequency 1 π is one cycle in two positions of the layer's own grid. Numbers are means over images, "
-        "which n counts, with a bootstrap over images; images left out are unreadable or constant. Source: Park and "
-        "Kim 2022, with a true radial axis."
+        "white noise is the dashed line. Frequency 1 π is one cycle in two positions of the layer's own grid, so below "
+        "that the same by cycles per pixel of the image. Then layer by frequency, and by depth the share of energy "
+        "above half the Nyquist frequency, without DC (a layer that smooths lies below the dotted line of noise), and "
+        "the amplitude at the highest frequency of all layers. Numbers are means over images, which n counts, with "
+        "a bootstrap over images; images left out are unreadable or constant. A difference whose interval contains 0 "
+        "is not resolved. Source: Park and Kim 2022, with a true radial axis."
     ),
     rows=tidy_rows,
     options=_command,

@@ -60,7 +60,8 @@ def maps(
 
 
 def _show_maps(analysed: Analysed, output: str) -> None:
-    from cvbench.jobs.maps import maps_json, maps_rows
+    from cvbench.jobs.intervals import cell, classes_said, difference, interval
+    from cvbench.jobs.maps import COMPARED, maps_json, maps_rows
 
     result, selected = analysed.result, analysed.selected
     report = maps_json(result, selected.dataset)
@@ -70,22 +71,26 @@ def _show_maps(analysed: Analysed, output: str) -> None:
     if output == "csv":
         shared.echo_csv(list(maps_rows(result)))
         return
+    columns = {"outlier_rate": "outlier rate"}
+    if "foreground_share" in result.coords["measure"]:
+        columns |= {"foreground_share": "norm in box", "box_share": "box area"}
+        columns |= {"foreground_excess": "excess", "contrast": "contrast"}
+    classes = ["excess over classes" if len(columns) > 1 else "over classes"] if report["classes"] else []
     rows = []
     for layer in report["layers"]:
         measures = {measure["name"]: measure for measure in layer["measures"]}
-        rate = measures["outlier_rate"]
-        numbers = [rate["value"], rate["low"], rate["high"]]
-        if "foreground_share" in measures:
-            excess = measures["foreground_excess"]
-            numbers += [measures[name]["value"] for name in ("foreground_share", "box_share")]
-            numbers += [excess["low"], excess["high"], measures["contrast"]["value"]]
-        names = [layer["backbone"], layer["tap"], "x".join(map(str, layer["grid"]))]
-        rows.append([*names, *map(shared.number, numbers)])
-    columns = ["outlier rate", "low", "high"]
-    if rows and len(rows[0]) > 6:
-        columns += ["norm in box", "box area", "excess low", "excess high", "contrast"]
-    shared.echo_table(["backbone", "tap", "grid", *columns], rows)
+        cells = [cell(measures[name]) for name in columns]
+        for _ in classes:
+            main = measures.get("foreground_excess", measures["outlier_rate"])
+            cells.append(interval(main["class_low"], main["class_high"]) or "-")
+        rows.append([layer["backbone"], layer["tap"], "x".join(map(str, layer["grid"])), *cells])
+    shared.echo_table(["backbone", "tap", "grid", *columns.values(), *classes], rows)
+    for row in report["differences"]:
+        if row["value"] is not None and row["quantity"] in COMPARED:
+            quantity = columns[row["quantity"].removesuffix("_difference")]
+            typer.echo(f"{row['backbone']}, last layers on {row['grid']}: {quantity} {difference(row)}")
     typer.echo(f"{selected.dataset}/{selected.split}: {len(rows)} layers, {report['samples']} images")
+    typer.echo(f"[]: {report['confidence']:.0%} interval over images{classes_said(report['classes'])}")
     typer.echo(f"drawn: {', '.join(report['images'])}")
     for note in report["notes"]:
         typer.echo(f"note: {note}")

@@ -56,6 +56,7 @@ def similarity(
 
 
 def _show_similarity(analysed: Analysed, images: Analysed | None, output: str) -> None:
+    from cvbench.jobs.intervals import classes_said, difference
     from cvbench.jobs.similarity import similarity_json, similarity_rows
 
     result, selected = analysed.result, analysed.selected
@@ -67,29 +68,30 @@ def _show_similarity(analysed: Analysed, images: Analysed | None, output: str) -
     if output == "csv":
         shared.echo_csv(list(similarity_rows(result)))
         return
-    columns = ["similarity", "centred |similarity|", "contrast", "low", "high", "length", "pixels", "undefined"]
-    shared.echo_table(["backbone", "tap", "grid", *columns], [_cells(layer) for layer in report["layers"]])
+    columns = ["similarity", "centred |similarity|", "contrast", *(["over classes"] if report["classes"] else [])]
+    columns += ["length", "pixels", "undefined"]
+    cells = [_cells(layer, bool(report["classes"])) for layer in report["layers"]]
+    shared.echo_table(["backbone", "tap", "grid", *columns], cells)
     for row in report["differences"]:
         if row["value"] is not None and row["version"] == "centred":
-            ends = ", ".join(shared.number(row[key]) for key in ("low", "high"))
-            said = "" if row["resolved"] else ": not resolved"
             quantity = row["quantity"].removesuffix("_difference").replace("_", " ")
-            typer.echo(
-                f"{row['backbone']}, last layers on {row['grid']}: {quantity} {row['value']:+.4f} [{ends}]{said}"
-            )
+            typer.echo(f"{row['backbone']}, last layers on {row['grid']}: {quantity} {difference(row)}")
     typer.echo(f"{selected.dataset}/{selected.split}: {len(report['layers'])} layers, {report['samples']} images")
-    typer.echo("contrast, its interval, length (grid steps, and pixels) and differences are of centred features")
+    typer.echo(f"[]: {report['confidence']:.0%} interval over images{classes_said(report['classes'])}")
+    typer.echo("contrast, length (grid steps, and pixels) and differences are of centred features")
     for note in report["notes"]:
         typer.echo(f"note: {note}")
     for path in stored:
         typer.echo(f"result: {path} in the store")
 
 
-def _cells(layer: dict[str, Any]) -> list[str]:
+def _cells(layer: dict[str, Any], classes: bool) -> list[str]:
+    from cvbench.jobs.intervals import cell, interval
+
     raw, centred = ({m["name"]: m for m in layer[version]["measures"]} for version in ("raw", "centred"))
     contrast, length = centred["contrast"], centred["length"]
-    numbers = [raw["mean"]["value"], centred["mean_absolute"]["value"]]
-    numbers += [contrast["value"], contrast["low"], contrast["high"], length["value"]]
-    numbers.append(centred["length_pixels"]["value"] if "length_pixels" in centred else None)
+    cells = [cell(found) for found in (raw["mean"], centred["mean_absolute"], contrast)]
+    cells += [interval(contrast["class_low"], contrast["class_high"]) or "-"] if classes else []
+    cells += [cell(length), cell(centred["length_pixels"], ".2f") if "length_pixels" in centred else "-"]
     names = [layer["backbone"], layer["tap"], "x".join(map(str, layer["grid"]))]
-    return [*names, *map(shared.number, numbers), str(length["n_undefined"])]
+    return [*names, *cells, str(length["n_undefined"])]

@@ -50,6 +50,7 @@ def spectra(
 
 
 def _show_spectra(analysed: Analysed, output: str) -> None:
+    from cvbench.jobs.intervals import cell, classes_said, difference, interval
     from cvbench.jobs.spectra import spectra_json, spectra_rows
 
     result, selected = analysed.result, analysed.selected
@@ -64,21 +65,22 @@ def _show_spectra(analysed: Analysed, output: str) -> None:
     for layer in report["layers"]:
         measures = {measure["name"]: measure for measure in layer["measures"]}
         high = measures["share_above_0.5"]
-        numbers = [high["value"], high["low"], high["high"], high["white_noise"]]
-        numbers += [measures["centroid"]["value"], measures["dc_share"]["value"], layer["profile"]["value"][-1]]
+        top = {key: values[-1] for key, values in layer["profile"].items()}
+        cells = [cell(high), shared.number(high["white_noise"])]
+        cells += [interval(high["class_low"], high["class_high"]) or "-"] if report["classes"] else []
+        cells += [cell(found) for found in (measures["centroid"], measures["dc_share"], top)]
         names = [layer["backbone"], layer["tap"], "x".join(map(str, layer["grid"]))]
-        rows.append([*names, *map(shared.number, numbers), str(high["n_undefined"])])
-    top = f"log amplitude at {report['frequency'][-1]:.3f} pi"
-    columns = ["share above 0.5 pi", "low", "high", "of noise", "centroid", "DC share", top, "undefined"]
+        rows.append([*names, *cells, str(high["n_undefined"])])
+    columns = ["share above 0.5 pi", "of noise", *(["over classes"] if report["classes"] else [])]
+    columns += ["centroid (pi)", "DC share", f"log amplitude at {report['frequency'][-1]:.3f} pi", "undefined"]
     shared.echo_table(["backbone", "tap", "grid", *columns], rows)
     typer.echo(f"{selected.dataset}/{selected.split}: {len(rows)} layers, {report['samples']} images")
+    typer.echo(f"[]: {report['confidence']:.0%} interval over images{classes_said(report['classes'])}")
     typer.echo(f"log amplitude is relative to DC (nat); white noise is at +{report['null_level']:.3f}, not at 0")
     for row in report["differences"]:
         if row["measure"] == "share_above_0.5" and row["value"] is not None:
-            ends = ", ".join(shared.number(row[key]) for key in ("low", "high"))
             pair = f"{row['backbone_a']} {row['tap_a']} less {row['backbone_b']} {row['tap_b']}"
-            said = "" if row["resolved"] else ": not resolved"
-            typer.echo(f"{pair}: share above 0.5 pi {row['value']:+.4f} [{ends}]{said}")
+            typer.echo(f"{pair}: share above 0.5 pi {difference(row)}")
     for note in report["notes"]:
         typer.echo(f"note: {note}")
     typer.echo(f"result: {analysed.path} in the store")

@@ -11,7 +11,9 @@ images with a Poisson bootstrap over images. A box counts in each cell by the pa
     contrast           mean of the norm, scaled to [0, 1] per image, inside less outside the box
     outliers_outside   share of the outliers that lie outside the box; undefined for an image without outliers
 
-Without boxes only the first. Numbers of two grids are not comparable: a coarse cell mixes the box with what is around.
+Without boxes only the first. Numbers of two grids are not comparable: a coarse cell mixes the box with what is around,
+and dilutes an outlier. The norms of the last layers of all backbones are therefore averaged to the coarsest of their
+grids, and only there is one subtracted from the other, image by image.
 """
 
 from __future__ import annotations
@@ -21,13 +23,16 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Layer, Partial, Result, Rows
+from cvbench.engine.analyses.common_grid import image_numbers, labelled_means, last_on_common_grid, number_owners
 from cvbench.engine.analyses.grid import check_grid, check_samples, not_finite
 from cvbench.engine.array import Array, namespace, to_host
 from cvbench.engine.boxes import F64, cell_fractions
 from cvbench.engine.kernels import channel_maps as kernel
-from cvbench.engine.online import RunningMeans, interval_notes
+from cvbench.engine.kernels.similarity import pool_to
+from cvbench.engine.online import RunningMeans, class_count, interval_notes, thin_notes
 from cvbench.errors import DataUnavailableError, UsageError
 
 OF_ALL = ("outlier_rate",)
@@ -56,16 +61,33 @@ class ChannelMaps:
 
     Attributes:
         boxes: A digest of all boxes; "" for none, and only then may `unit` be empty in `measure`.
+        compared: The layers that are also measured on the `common` grid, one of each backbone; see `between`.
+        common: (h, w), not finer than the grid of any of them.
         resamples, confidence, seed: Of the bootstrap over images.
+        classes: Of the readable images, in unit order; None for no interval over classes.
         unit: Backbone -> the boxes of the readable samples of the unit that is measured.
     """
 
     boxes: str = ""
+    compared: tuple[Layer, ...] = ()
+    common: tuple[int, int] | None = None
     resamples: int = 2000
     confidence: float = 0.95
     seed: int = 0
+    classes: NDArray[np.int64] | None = field(default=None, compare=False, repr=False)
     unit: Mapping[str, InputBoxes] = field(default_factory=dict, compare=False, repr=False)
     name: ClassVar[str] = "maps"
+
+    @classmethod
+    def between(cls, grids: Mapping[Layer, tuple[int, int]], boxes: str = "", **options: Any) -> ChannelMaps:
+        """The analysis that compares the last layers of all backbones.
+
+        Args:
+            grids: (H, W) of each layer, in the order of the result; a backbone's last is its last one here.
+            boxes: As the attribute.
+            options: Of the bootstrap, and classes.
+        """
+        return cls(boxes, *last_on_common_grid(grids), **options)
 
     @property
     def measures(self) -> tuple[str, ...]:
@@ -78,7 +100,8 @@ class ChannelMaps:
         Memory: one layer's unit as `read` gives it, and GROUP images in float32.
 
         Returns:
-            For layer number i: `measures/i` (n, m) as `measures`, NaN where undefined; `grid/i` (3,) H, W, C.
+            For layer number i: `measures/i` (n, m) as `measures`, NaN where undefined; `common/i` (n, m) the same on
+            the common grid, for compared layers of another grid; `grid/i` (3,) H, W, C.
 
         Raises:
             UsageError: A layer without spatial extent; a backbone without boxes where others have them.
@@ -91,77 +114,96 @@ class ChannelMaps:
             check_samples(layer, len(maps), len(rows))
             if self.boxes and (layer.backbone not in self.unit or len(self.unit[layer.backbone].boxes) != len(rows)):
                 raise UsageError(f"there are no boxes of this unit for {layer.backbone}")
-            partial[f"measures/{index}"] = self._measure(layer, maps)
+            partial[f"measures/{index}"], common = self._measure(layer, maps)
+            if common is not None:
+                partial[f"common/{index}"] = common
             partial[f"grid/{index}"] = np.array(maps.shape[1:], dtype=np.float64)
             del maps
         return partial
 
-    def _measure(self, layer: Layer, maps: Array) -> F64:
-        found = [np.empty((0, len(self.measures)))]
+    def _measure(self, layer: Layer, maps: Array) -> tuple[F64, F64 | None]:
+        """(n, m) on the layer's own grid, and on the common one if it is compared and that is another."""
+        own = int(maps.shape[1]), int(maps.shape[2])
+        pooled = self.common if layer in self.compared and self.common != own else None
+        nothing = np.empty((0, len(self.measures)))
+        found, common = [nothing], [nothing]
         for start in range(0, len(maps), GROUP):
             rows = slice(start, start + GROUP)
             norms = kernel.channel_norm(maps[rows])
             if not bool(namespace(norms).isfinite(norms).all()):
                 raise not_finite(layer)
-            out = kernel.outliers(norms)
-            columns = [out.mean(axis=(1, 2))]
-            if self.boxes:
-                own = self.unit[layer.backbone]
-                fractions = cell_fractions(own.boxes[rows], own.size, (int(maps.shape[1]), int(maps.shape[2])))
-                columns += _in_boxes(norms, out, namespace(norms).asarray(fractions))
-            found.append(np.stack([to_host(column) for column in columns], axis=1))
-        return np.concatenate(found)
+            found.append(self._of_norms(layer.backbone, norms, rows))
+            if pooled:
+                common.append(self._of_norms(layer.backbone, pool_to(norms[..., None], pooled)[..., 0], rows))
+        return np.concatenate(found), np.concatenate(common) if pooled else None
+
+    def _of_norms(self, backbone: str, norms: Array, rows: slice) -> F64:
+        """(b, m) of norms (b, h, w) of these rows of the unit, on whatever grid."""
+        out = kernel.outliers(norms)
+        columns = [out.mean(axis=(1, 2))]
+        if self.boxes:
+            own = self.unit[backbone]
+            fractions = cell_fractions(own.boxes[rows], own.size, (int(norms.shape[1]), int(norms.shape[2])))
+            columns += _in_boxes(norms, out, namespace(norms).asarray(fractions))
+        return np.stack([to_host(column) for column in columns], axis=1)
 
     def summarise(self, layers: Sequence[Layer], partials: Iterable[Partial]) -> Result:
         """Means over images with their bootstrap intervals.
 
-        Memory: 24 bytes per image and number, and resamples * numbers * 8.
+        Memory: one partial, and resamples * 16 bytes for each number of an image; with classes, classes * 16 too.
 
         Returns:
-            `measures`, `measures_low`, `measures_high` and `n_undefined`, images left out, (layer, measure). The
-            attribute `layers` has each layer's names, grid and channels.
+            Each with `_low` and `_high`, and with `_class_low` and `_class_high` over resampled classes if there are
+            enough of them: `measures` (layer, measure), `n_undefined` images left out; `common` (compared, measure),
+            `common_undefined`; `difference` (pair, measure), first less second backbone on the common grid, over the
+            images that define both, `difference_undefined` left out. The attribute `layers` has each layer's names,
+            grid and channels.
 
         Raises:
             DataUnavailableError: No image.
         """
-        running = RunningMeans(
-            len(layers) * len(self.measures), resamples=self.resamples, confidence=self.confidence, seed=self.seed
-        )
+        owners = number_owners(layers, self.compared)
+        options = {"resamples": self.resamples, "confidence": self.confidence, "seed": self.seed}
+        running = RunningMeans(len(owners) * len(self.measures), **options, classes=self.classes)  # type: ignore[arg-type]
         grids: list[F64] = []
         for part in partials:
-            running.add(np.concatenate([part[f"measures/{i}"] for i in range(len(layers))], axis=1))
+            running.add(image_numbers(layers, part, "measures", self.compared))
             grids = [part[f"grid/{i}"] for i in range(len(layers))]
         if not running.images:
             raise DataUnavailableError("there is no readable image", fix="extract more samples (a larger --limit)")
         means = running.means()
-        shape = (len(layers), len(self.measures))
-        kinds = {"measures": means.value, "measures_low": means.low, "measures_high": means.high}
-        data: dict[str, Any] = {
-            name: (("layer", "measure"), values.reshape(shape))
-            for name, values in {**kinds, "n_undefined": means.undefined}.items()
-        }
-        described: list[dict[str, Any]] = []
-        for i, layer in enumerate(layers):
-            height, width, channels = (int(v) for v in grids[i])
-            names = {"backbone": layer.backbone, "tap": layer.tap}
-            described.append({**names, "grid": [height, width], "channels": channels})
-        notes = interval_notes(means.images)
+        data, coords = labelled_means(layers, self.compared, means, "measures", {"measure": len(self.measures)})
+        coords["measure"] = list(self.measures)
+        names = [f"{measure} of {owner}" for owner in owners for measure in self.measures]
+        notes = [*interval_notes(means.images), *thin_notes(names, means)]
+        described = [_described(layer, grid) for layer, grid in zip(layers, grids, strict=True)]
         if len({tuple(layer["grid"]) for layer in described}) > 1:
             notes.append("grids differ: compare numbers of layers on the same grid only")
         attrs = {**self.as_dict(), **self.summary_dict(), "samples": means.images, "notes": notes, "layers": described}
-        coords = {"layer": [str(layer) for layer in layers], "measure": list(self.measures)}
         return Result(name=self.name, coords=coords, data=data, attrs=attrs)
 
     def as_dict(self) -> Mapping[str, Any]:
         return {
             "analysis": self.name,
-            "version": 1,
+            "version": 2,
+            "compared": [str(layer) for layer in self.compared],
+            "common_grid": list(self.common) if self.common else None,
             "outlier": f"norm > median + {kernel.OUTLIER_DEVIATIONS:g} * {kernel.NORMAL:g} * MAD",
             "boxes": self.boxes,
         }
 
     def summary_dict(self) -> Mapping[str, Any]:
-        return {"resamples": self.resamples, "confidence": self.confidence, "seed": self.seed}
+        return {
+            "resamples": self.resamples,
+            "confidence": self.confidence,
+            "seed": self.seed,
+            "classes": class_count(self.classes),
+        }
+
+
+def _described(layer: Layer, shape: F64) -> dict[str, Any]:
+    height, width, channels = (int(v) for v in shape)
+    return {"backbone": layer.backbone, "tap": layer.tap, "grid": [height, width], "channels": channels}
 
 
 def _in_boxes(norms: Array, out: Array, fractions: Array) -> list[Array]:

@@ -21,7 +21,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, ClassVar
 
@@ -29,18 +29,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Layer, Partial, Result, Rows
+from cvbench.engine.analyses.common_grid import image_numbers, last_on_common_grid
 from cvbench.engine.analyses.grid import check_grid, check_samples, not_finite
 from cvbench.engine.analyses.live import LayerwiseUnit
 from cvbench.engine.analyses.similarity_result import (
     LARGEST_MATRIX,
     MEASURES,
     VERSIONS,
-    image_table,
     similarity_result,
 )
 from cvbench.engine.array import Array, namespace, to_host
 from cvbench.engine.kernels import similarity as kernel
-from cvbench.engine.online import RunningMeans
+from cvbench.engine.online import RunningMeans, class_count
 from cvbench.engine.threads import in_order
 from cvbench.errors import DataUnavailableError
 
@@ -60,6 +60,7 @@ class Similarity:
         common: (h, w), not finer than the grid of any of them.
         inputs: (backbone, (height, width) of its input in pixels), for lengths in pixels; those left out have none.
         resamples, confidence, seed: Of the bootstrap over images.
+        classes: Of the readable images, in unit order; None for no interval over classes.
     """
 
     compared: tuple[Layer, ...] = ()
@@ -68,6 +69,7 @@ class Similarity:
     resamples: int = 2000
     confidence: float = 0.95
     seed: int = 0
+    classes: NDArray[np.int64] | None = field(default=None, compare=False, repr=False)
     name: ClassVar[str] = "similarity"
 
     @classmethod
@@ -79,13 +81,9 @@ class Similarity:
         Args:
             grids: (H, W) of each layer, in the order of the result; a backbone's last is its last one here.
             inputs: Backbone -> (height, width) of its input in pixels, as far as known.
-            options: Of the bootstrap.
+            options: Of the bootstrap, and classes.
         """
-        last = tuple({layer.backbone: layer for layer in grids}.values())
-        height, width = (min(grids[layer][axis] for layer in last) for axis in (0, 1))
-        compare = len(last) > 1 and min(height, width) > 1
-        common = (height, width) if compare else None
-        return cls(last if compare else (), common, tuple(inputs.items()), **options)
+        return cls(*last_on_common_grid(grids), tuple(inputs.items()), **options)
 
     def measure(self, layers: Sequence[Layer], read: Callable[[Layer], Array], rows: Rows) -> Partial:
         """Similarities of every image of one unit: `measure_layer` of each layer.
@@ -148,11 +146,16 @@ class Similarity:
             DataUnavailableError: No image.
         """
         said = {**self.as_dict(), **self.summary_dict()}
-        options = {"resamples": self.resamples, "confidence": self.confidence, "seed": self.seed}
+        options = {
+            "resamples": self.resamples,
+            "confidence": self.confidence,
+            "seed": self.seed,
+            "classes": self.classes,
+        }
         running: RunningMeans | None = None
         sums: Partial = {}
         for partial in partials:
-            table = image_table(layers, partial, self.compared)
+            table = image_numbers(layers, partial, "scalars", self.compared)
             running = running or RunningMeans(table.shape[1], **options)  # type: ignore[arg-type]
             running.add(table)
             rest = {key: values for key, values in partial.items() if key.partition("/")[0] not in _PER_IMAGE}
@@ -176,6 +179,7 @@ class Similarity:
             "resamples": self.resamples,
             "confidence": self.confidence,
             "seed": self.seed,
+            "classes": class_count(self.classes),
             "inputs": {name: list(size) for name, size in self.inputs},
         }
 

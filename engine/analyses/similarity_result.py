@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from itertools import combinations
 from statistics import NormalDist
 from typing import Any
 
@@ -12,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Layer, Partial, Result
-from cvbench.engine.online import Means, interval_notes
+from cvbench.engine.analyses.common_grid import labelled_means, number_owners
+from cvbench.engine.online import Means, interval_notes, thin_notes
 
 F64 = NDArray[np.float64]
 Data = dict[str, tuple[tuple[str, ...], NDArray[Any]]]
@@ -23,21 +22,6 @@ MEASURES = ("mean", "mean_absolute", "contrast", "length")
 
 LARGEST_MATRIX = 784
 """Positions P up to which a layer's P x P matrix is kept."""
-
-
-def compared_pairs(layers: Sequence[Layer], compared: Sequence[Layer]) -> tuple[list[Layer], list[tuple[Layer, Layer]]]:
-    """The compared layers that are there, and each pair of them."""
-    found = [layer for layer in compared if layer in layers]
-    return found, list(combinations(found, 2))
-
-
-def image_table(layers: Sequence[Layer], partial: Partial, compared: Sequence[Layer]) -> F64:
-    """(n, m) all numbers of each image: of the layers, of the compared ones on the common grid, of each pair."""
-    coarse, pairs = compared_pairs(layers, compared)
-    rows = {layer: partial[f"scalars/{i}"] for i, layer in enumerate(layers)}
-    shared = {layer: partial.get(f"common/{layers.index(layer)}", rows[layer]) for layer in coarse}
-    tables = [*rows.values(), *shared.values(), *(shared[one] - shared[other] for one, other in pairs)]
-    return np.concatenate([table.reshape(len(table), math.prod(table.shape[1:])) for table in tables], axis=1)
 
 
 def similarity_result(
@@ -53,13 +37,14 @@ def similarity_result(
     Args:
         layers: L layers, in the partial's order.
         partial: Of all images (`merge`), what is there per image left out.
-        means: Of the columns of `image_table`.
+        means: Of the columns of `image_numbers`.
         compared: Layers that were measured on the common grid too.
         inputs: Backbone -> (height, width) of its input in pixels.
         said: Parameters; resamples, confidence and seed among them.
 
     Returns:
-        Each variable but the matrices and the counts also with `_low` and `_high`, on dimensions
+        Each variable but the matrices and the counts also with `_low` and `_high`, and what is of measures with
+        `_class_low` and `_class_high` over resampled classes if there are enough of them; on dimensions
         layer, version, measure: `measures`, with `n_undefined` images left out;
         layer, version, step: `profile`, c(r) at r grid steps, NaN beyond the layer's own;
         version, lag_row_*, lag_column_*: `correlogram_i` of layer number i, by signed offset (dy, dx);
@@ -69,43 +54,27 @@ def similarity_result(
         measure), the two themselves.
         The attribute `layers` has each layer's names, grid, channels and stride in pixels (null if unknown).
     """
-    coarse, pairs = compared_pairs(layers, compared)
-    data: Data = {}
-    own, both = len(layers), len(layers) + len(coarse)
-    for name, count, dimension, part in (
-        ("measures", "n_undefined", "layer", slice(0, own)),
-        ("common", "common_undefined", "compared", slice(own, both)),
-        ("difference", "difference_undefined", "pair", slice(both, both + len(pairs))),
-    ):
-        if part.start < part.stop:
-            for key, values in ((name, means.value), (f"{name}_low", means.low), (f"{name}_high", means.high)):
-                data[key] = ((dimension, "version", "measure"), _shaped(values, part))
-            data[count] = ((dimension, "version", "measure"), _shaped(means.undefined, part))
+    axes = {"version": len(VERSIONS), "measure": len(MEASURES)}
+    data, coords = labelled_means(layers, compared, means, "measures", axes)
     data |= _profiles(partial, len(layers), said["confidence"])
-    coords: dict[str, list[Any]] = {
-        "layer": [str(layer) for layer in layers],
-        "version": list(VERSIONS),
-        "measure": list(MEASURES),
-        "step": list(range(data["profile"][1].shape[-1])),
-    }
-    if coarse:
-        coords["compared"] = [str(layer) for layer in coarse]
-    if pairs:
-        coords["pair"] = [f"{one.backbone} vs {other.backbone}" for one, other in pairs]
+    steps = data["profile"][1].shape[-1]
+    coords |= {"version": list(VERSIONS), "measure": list(MEASURES), "step": list(range(steps))}
     described = [_described(layer, partial[f"grid/{i}"], inputs) for i, layer in enumerate(layers)]
     for i, layer in enumerate(described):
         data |= _correlogram(partial, i, layer["grid"], said["confidence"], coords)
         data |= _matrix(partial, i, layer["grid"])
-    notes = [*interval_notes(means.images), *_notes(described, pairs)]
+    owners = number_owners(layers, compared)
+    names = [f"{version} {name} of {owner}" for owner in owners for version in VERSIONS for name in MEASURES]
+    thin = thin_notes(names, means)
+    notes = [*interval_notes(means.images), *thin, *_notes(described, "pair" in coords)]
     attrs = {**said, "samples": means.images, "notes": notes, "layers": described, "interval": _INTERVAL}
     return Result(name="similarity", coords=coords, data=data, attrs=attrs)
 
 
-_INTERVAL = "measures, difference: Poisson bootstrap over images; profile, correlogram: standard errors over images"
-
-
-def _shaped(values: NDArray[Any], part: slice) -> NDArray[Any]:
-    return values.reshape(-1, len(VERSIONS), len(MEASURES))[part]
+_INTERVAL = (
+    "measures, difference: Poisson bootstrap over images, and a bootstrap of classes; profile, correlogram: standard "
+    "errors over images"
+)
 
 
 def _described(layer: Layer, shape: F64, inputs: Mapping[str, tuple[int, int]]) -> dict[str, Any]:
@@ -118,7 +87,7 @@ def _described(layer: Layer, shape: F64, inputs: Mapping[str, tuple[int, int]]) 
     return {**names, "grid": [height, width], "channels": channels, "stride": stride}
 
 
-def _notes(described: Sequence[Mapping[str, Any]], pairs: Sequence[tuple[Layer, Layer]]) -> list[str]:
+def _notes(described: Sequence[Mapping[str, Any]], pairs: bool) -> list[str]:
     notes = []
     large = [layer for layer in described if layer["grid"][0] * layer["grid"][1] > LARGEST_MATRIX]
     if large:

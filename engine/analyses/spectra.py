@@ -12,10 +12,11 @@ image for every stride; bin k is k cycles per the shorter side of the image in e
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Layer, Partial, Result, Rows
 from cvbench.engine.analyses.grid import check_grid, check_samples, not_finite
@@ -23,6 +24,7 @@ from cvbench.engine.analyses.live import LayerwiseUnit
 from cvbench.engine.analyses.spectra_result import MEASURES, spectra_result
 from cvbench.engine.array import Array, namespace, to_host
 from cvbench.engine.kernels import spectrum
+from cvbench.engine.online import class_count
 
 WANTS = "a spectrum"
 
@@ -34,12 +36,14 @@ class Spectra:
     Attributes:
         inputs: (backbone, (height, width) of its input in pixels), for cycles per pixel; those left out have none.
         resamples, confidence, seed: Of the bootstrap over images.
+        classes: Of the readable images, in unit order; None for no interval over classes.
     """
 
     inputs: tuple[tuple[str, tuple[int, int]], ...] = ()
     resamples: int = 2000
     confidence: float = 0.95
     seed: int = 0
+    classes: NDArray[np.int64] | None = field(default=None, compare=False, repr=False)
     name: ClassVar[str] = "spectra"
 
     def measure(self, layers: Sequence[Layer], read: Callable[[Layer], Array], rows: Rows) -> Partial:
@@ -126,7 +130,7 @@ class Spectra:
             DataUnavailableError: No image.
         """
         said = {**self.as_dict(), **self.summary_dict(), "measures": list(MEASURES)}
-        return spectra_result(layers, partials, dict(self.inputs), said)
+        return spectra_result(layers, partials, dict(self.inputs), said, self.classes)
 
     def as_dict(self) -> Mapping[str, Any]:
         return {
@@ -142,5 +146,6 @@ class Spectra:
             "resamples": self.resamples,
             "confidence": self.confidence,
             "seed": self.seed,
+            "classes": class_count(self.classes),
             "inputs": {name: list(size) for name, size in self.inputs},
         }

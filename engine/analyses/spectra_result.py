@@ -9,12 +9,12 @@ from statistics import NormalDist
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Layer, Partial, Result
-from cvbench.engine.bootstrap import resolved
 from cvbench.engine.kernels import spectrum
 from cvbench.engine.kernels.spectrum import F64, HalfPlane
-from cvbench.engine.online import Means, RunningMeans, interval_notes
+from cvbench.engine.online import Means, RunningMeans, interval_notes, thin_notes, verdict
 from cvbench.errors import DataUnavailableError
 
 MEASURES = (*(f"share_above_{cut}" for cut in spectrum.CUTS), "dc_share", "centroid", "corners", "slope", "variance")
@@ -23,7 +23,11 @@ relative log amplitude of the corners, the slope of ln|F| over ln rho, and the s
 
 
 def spectra_result(
-    layers: Sequence[Layer], partials: Iterable[Partial], inputs: Mapping[str, tuple[int, int]], said: Mapping[str, Any]
+    layers: Sequence[Layer],
+    partials: Iterable[Partial],
+    inputs: Mapping[str, tuple[int, int]],
+    said: Mapping[str, Any],
+    classes: NDArray[np.int64] | None = None,
 ) -> Result:
     """Label what the partials hold.
 
@@ -32,6 +36,7 @@ def spectra_result(
         partials: In unit order.
         inputs: Backbone -> (height, width) of its input in pixels, as far as known.
         said: The parameters, among them resamples, confidence and seed.
+        classes: Of all images, in their order; see `RunningMeans`.
 
     Returns:
         Each variable also with `_low` and `_high`. On dimensions
@@ -40,9 +45,10 @@ def spectra_result(
         `cycles_per_pixel` of the same bins; `notebook_frequency` of the half-diagonal, as Park & Kim's notebook labels
         it, for reproduction (its last entry is called 1 and is not);
         layer, measure: `measures`, with `n_undefined` images left out and `white_noise`, its value for noise.
+        `measures_class_low`, `measures_class_high` over resampled classes, if there are enough of them.
         NaN only there, where no image defines a measure, and in low and high if there is no interval.
         `attrs["differences"]`: for each pair of backbones the measures of the deepest layers that share a grid, one
-        less the other on the same images; `resolved` says that the interval leaves 0 out.
+        less the other on the same `n` images; `resolved` is their `verdict`.
 
     Raises:
         DataUnavailableError: No image.
@@ -54,7 +60,7 @@ def spectra_result(
         if running is None:
             pairs = _pairs(layers, [part[f"grid/{i}"] for i in range(len(layers))])
             options = {key: said[key] for key in ("resamples", "confidence", "seed")}
-            running = RunningMeans((len(layers) + len(pairs)) * len(MEASURES), **options)
+            running = RunningMeans((len(layers) + len(pairs)) * len(MEASURES), **options, classes=classes)
         tables = [part[f"measures/{i}"] for i in range(len(layers))]
         running.add(np.concatenate([*tables, *(tables[i] - tables[j] for i, j in pairs)], axis=1))
         for key, values in part.items():
@@ -69,7 +75,7 @@ def spectra_result(
     result.attrs.update(
         **said,
         samples=running.images,
-        notes=interval_notes(running.images),
+        notes=[*interval_notes(running.images), *thin_notes(_names(layers, pairs), means)],
         differences=[
             found
             for number, (i, j) in enumerate(pairs, start=len(layers))
@@ -109,19 +115,26 @@ def _pairs(layers: Sequence[Layer], grids: Sequence[F64]) -> list[tuple[int, int
 
 def _differences(a: Layer, b: Layer, means: Means, at: int) -> Iterable[dict[str, Any]]:
     for number, measure in enumerate(MEASURES, start=at):
-        value, low, high = (float(x[number]) for x in (means.value, means.low, means.high))
-        known = math.isfinite(low) and math.isfinite(high)
+        columns = (means.value, means.low, means.high, means.class_low, means.class_high)
+        value, *ends = (float(column[number]) if math.isfinite(column[number]) else None for column in columns)
+        images = means.images - int(means.undefined[number])
         yield {
             "backbone_a": a.backbone,
             "tap_a": a.tap,
             "backbone_b": b.backbone,
             "tap_b": b.tap,
             "measure": measure,
-            "value": value if math.isfinite(value) else None,
-            "low": low if known else None,
-            "high": high if known else None,
-            "resolved": resolved(low, high),
+            "value": value,
+            **dict(zip(("low", "high", "class_low", "class_high"), ends, strict=True)),
+            "n": images,
+            "resolved": verdict(float(means.low[number]), float(means.high[number]), images),
         }
+
+
+def _names(layers: Sequence[Layer], pairs: Sequence[tuple[int, int]]) -> list[str]:
+    """What the columns of the means are called."""
+    owners = [f"{layer}" for layer in layers] + [f"{layers[i]} less {layers[j]}" for i, j in pairs]
+    return [f"{measure} of {owner}" for owner in owners for measure in MEASURES]
 
 
 def _estimate(total: F64, squares: F64, n: int, confidence: float) -> list[F64]:
@@ -169,8 +182,8 @@ def _labelled(
         for name, estimates in curves.items():
             dimension = "frequency" if name == "profile" else "bin"
             data[name + suffix] = (("layer", dimension), np.stack([estimate[row] for estimate in estimates]))
-        found = (means.value, means.low, means.high)[row][: math.prod(table)]
-        data["measures" + suffix] = (("layer", "measure"), found.reshape(table))
+    for suffix, found in means.ends.items():
+        data["measures" + suffix] = (("layer", "measure"), found[: math.prod(table)].reshape(table))
     described = [
         {"backbone": layer.backbone, "tap": layer.tap, "grid": list(grid[:2]), "channels": grid[2]}
         for layer, grid in zip(layers, grids, strict=True)
@@ -185,7 +198,7 @@ def _labelled(
         "layers": described,
         "null_level": spectrum.NULL_LEVEL,
         "axes": "frequency: pi per position of the layer's own grid; relative log amplitude: nat above that of DC",
-        "intervals": "measures and differences: Poisson bootstrap over images; curves: standard error over images",
+        "intervals": "measures, differences: Poisson bootstrap over images, and of classes; curves: standard errors",
     }
     return Result("spectra", coords, data, attrs)
 

@@ -4,7 +4,8 @@
                     deeper layers at lower rates where the weights are trained already (Bao et al. 2022, BEiT)
     vtab_finetune   SGD with momentum, rate 0.01 divided by 10 at 30, 60 and 90 %, no augmentation, batch 512, 2,500
                     steps (Zhai et al. 2019, VTAB; its full data sets)
-    vtab_1k         the same on 1,000 examples (800 of train, 200 of val), batch 64, 1,000 steps, 80 of warm-up
+    vtab_1k         the same on 1,000 examples (800 of train, 200 of val), batch 64, 1,000 steps, 80 of warm-up; a data
+                    set without val has a share of train in its place, where VTAB has one
 
 VTAB takes the examples of TFDS in their order there; ours are drawn by the seed, so the numbers agree and the members
 do not. Both VTAB recipes resize without regard to the aspect ratio.

@@ -107,28 +107,39 @@ def prepare(x: Array, groups: Groups, *, standardise: bool, unit: bool, block: i
         block: Rows per block.
     """
     xp = namespace(x)
-    mean, deviation = moments(lambda rows: x[rows].astype(xp.float64), len(x), block)
-    factor = xp.ones_like(mean)
+    shift, factor = xp.zeros(x.shape[1]), xp.ones(x.shape[1])
+
+    def read(rows: slice) -> Array:
+        return x[rows].astype(xp.float64)
+
     if standardise:
+        shift, deviation = moments(read, len(x), block)
         factor = xp.where(deviation > 0, 1.0 / xp.where(deviation > 0, deviation, 1.0), 0.0)
+    elif not unit:
+        shift = column_means(read, len(x), block)
     if not unit:
-        return Points(x, groups, mean, factor)
-    plain = Points(x, groups, mean if standardise else xp.zeros_like(mean), factor)
-    zero = xp.concatenate([lengths(plain.at(rows))[:, 0] == 0 for rows in blocks(len(x), block)])
-    directed = Points(x, groups, plain.shift, factor, xp.zeros_like(mean), zero)
-    centre, _ = moments(directed.at, len(x), block)
-    return Points(x, groups, plain.shift, factor, centre, zero)
+        return Points(x, groups, shift, factor)
+    plain, zero, centre = Points(x, groups, shift, factor), [], xp.zeros_like(shift)
+    for rows in blocks(len(x), block):
+        values = plain.at(rows)
+        length = lengths(values)
+        zero.append(length[:, 0] == 0)
+        values /= xp.where(length > 0, length, 1.0)
+        centre += values.sum(axis=0)
+    return Points(x, groups, shift, factor, centre / len(x), xp.concatenate(zero))
 
 
 def moments(read: Callable[[slice], Array], n: int, block: int = BLOCK) -> tuple[Array, Array]:
-    """Mean and standard deviation (divisor n) of each column, both (d,) float64.
-
-    By differences to the first row, so that a constant column has exactly its value and 0.
-    """
-    first = read(slice(0, 1))[0]
-    mean = first + sum((read(rows) - first).sum(axis=0) for rows in blocks(n, block)) / n
+    """Mean and standard deviation (divisor n) of each column, both (d,) float64; a constant one has exactly 0."""
+    mean = column_means(read, n, block)
     square = sum(((read(rows) - mean) ** 2).sum(axis=0) for rows in blocks(n, block))
-    return mean, namespace(first).sqrt(square / n)
+    return mean, namespace(mean).sqrt(square / n)
+
+
+def column_means(read: Callable[[slice], Array], n: int, block: int = BLOCK) -> Array:
+    """Mean of each column, (d,) float64, by differences to the first row: of a constant column exactly its value."""
+    first = read(slice(0, 1))[0]
+    return first + sum((read(rows) - first).sum(axis=0) for rows in blocks(n, block)) / n
 
 
 def longest(points: Points, block: int = BLOCK) -> float:

@@ -47,8 +47,9 @@ class ProbeOptions:
         seeds: How many; of the held-out samples, the shots, the first weights and the order of the batches.
         first_seed: The lowest.
         shots: Training samples per class; None is all.
-        hold_out: Share of the training samples, of each class, that validates where there is no validation split. None:
-            the recipe's own, 0.1 for `clip_lbfgs` and none for `clip_benchmark`.
+        hold_out: Share of the training samples, of each class, that validates where there is no validation split, drawn
+            by the seed; 0 is none. None: the share that VTAB takes of this data set, if it does, as a validation split;
+            else the recipe's own, 0.1 for `clip_lbfgs` and none for `clip_benchmark`.
         schedule: Of `clip_benchmark`.
         tolerance, max_iterations: Of `clip_lbfgs`.
     """

@@ -26,6 +26,12 @@ TITLES = {
     "norm": "channel L2 norm",
     "pc1": "first principal component",
 }
+LABELS = {
+    "outlier_rate": ("outlier tokens", "share of tokens", "outlier rate"),
+    "foreground_excess": ("channel norm in the box, above a uniform map", "share of norm − area", "excess"),
+    "contrast": ("foreground-background contrast", "inside − outside", "contrast"),
+}
+"""Measures drawn over all images: title, axis, short name. 0 is what a map has that does not know the box."""
 SIDE = 1.7  # inches of a panel
 
 
@@ -66,9 +72,10 @@ def _draw(result: Result) -> Figure:
     from matplotlib.figure import Figure
 
     columns, ids = _columns(result), result.coords["image"][:MAX_IMAGES]
-    width = max(SIDE * len(columns), 7.2)
-    figure = Figure(figsize=(width + 0.3, (SIDE + 0.2) * len(ids) + 3.4), layout="constrained")
-    parts = figure.subfigures(2, 1, squeeze=False, height_ratios=((SIDE + 0.2) * len(ids) + 0.7, 2.7))
+    width = max(SIDE * len(columns), 8.4)
+    below_height = 5.0 if "pair" in result.coords else 3.6
+    figure = Figure(figsize=(width + 0.3, (SIDE + 0.2) * len(ids) + below_height), layout="constrained")
+    parts = figure.subfigures(2, 1, squeeze=False, height_ratios=((SIDE + 0.2) * len(ids) + 0.7, below_height - 0.7))
     above, below = parts[0, 0], parts[1, 0]
     axes = above.subplots(len(ids), len(columns), squeeze=False)
     kind = result.attrs["measure"]
@@ -121,36 +128,54 @@ def _box(axis: Axes, result: Result, picture: int, line: int, down: float, acros
 
 
 def _numbers(figure: Any, result: Result) -> None:
-    """The measures over all images by depth, one curve per backbone."""
-    boxes = "foreground_share" in result.coords["measure"]
-    axes = figure.subplots(1, 3 if boxes else 1, squeeze=False)[0]
-    said = f"{result.attrs['confidence']:.0%} interval over {result.attrs['samples']} images"
-    _depth(axes[0], result, "outlier_rate", "share of tokens")
-    axes[0].set_title(f"outlier tokens\n{said}", fontsize=7)
-    axes[0].set_ylim(bottom=0)
-    if boxes:
-        _depth(axes[1], result, "foreground_share", "share of the norm")
-        _depth(axes[1], result, "box_share", "share of the norm", dotted=True)
-        axes[1].set_title("channel norm in the box\ndotted: the box's share of the area", fontsize=7)
-        _depth(axes[2], result, "contrast", "inside less outside")
-        axes[2].axhline(0, color="0.5", linewidth=0.6)
-        axes[2].set_title("foreground-background contrast\nabove 0: stronger in the box", fontsize=7)
-    axes[0].legend(frameon=False, fontsize=6)
+    """The measures over all images by depth, one curve per backbone; beside them what the last layers differ by."""
+    measures, pairs = result.coords["measure"], result.coords.get("pair", [])
+    shown = [(name, *LABELS[name]) for name in LABELS if name in measures]
+    axes = figure.subplots(2 if pairs else 1, len(shown), squeeze=False, height_ratios=[2.2, 1.0] if pairs else [1.0])
+    for axis, (measure, title, label, _) in zip(axes[0], shown, strict=True):
+        _depth(axis, result, measure)
+        axis.set_title(title, fontsize=7)
+        axis.set_ylabel(label)
+    for axis, (measure, _, _, name) in zip(axes[-1] if pairs else [], shown, strict=False):
+        _differences(axis, result, measure)
+        axis.set_xlabel(f"difference of {name}")
+    axes[0][0].legend(frameon=False, fontsize=6)
+    said = f"{result.attrs['confidence']:.0%} intervals over {result.attrs['samples']} images"
+    if pairs:
+        grid = "x".join(map(str, result.attrs["common_grid"]))
+        said += f"; below: last layers, first less second, on the common {grid} grid"
+    figure.suptitle(said, fontsize=8)
 
 
-def _depth(axis: Axes, result: Result, measure: str, label: str, *, dotted: bool = False) -> None:
+def _depth(axis: Axes, result: Result, measure: str) -> None:
     layers, at = result.attrs["layers"], result.coords["measure"].index(measure)
     for i, backbone in enumerate(dict.fromkeys(layer["backbone"] for layer in layers)):
         rows = [j for j, layer in enumerate(layers) if layer["backbone"] == backbone]
         value, low, high = (result.data[f"measures{end}"][1][rows, at] for end in ("", "_low", "_high"))
         depth, colour = np.linspace(0, 1, len(rows)), COLOURS[i % len(COLOURS)]
-        if dotted:
-            axis.plot(depth, value, color=colour, linewidth=0.9, linestyle=":")
-            continue
         if len(rows) == 1:
             axis.errorbar(depth, value, [value - low, high - value], color=colour, linewidth=1.0, capsize=2)
         axis.fill_between(depth, low, high, color=colour, alpha=0.25, linewidth=0)
         axis.plot(depth, value, label=backbone, color=colour, marker=MARKERS[i % len(MARKERS)], ms=3.5, linewidth=1.0)
+    axis.axhline(0, color="0.5", linewidth=0.6)
     axis.set_xlim(-0.04, 1.04)
     axis.set_xlabel("depth (0 first layer, 1 last)")
-    axis.set_ylabel(label)
+    if measure == "outlier_rate":  # without any outlier the axis ends at one token of the finest grid
+        finest = max(layer["grid"][0] * layer["grid"][1] for layer in layers)
+        highest = result.data["measures_high"][1][:, at] if result.attrs["samples"] > 1 else value
+        axis.set_ylim(0, 1.05 * max(1 / finest, float(np.nanmax(highest))))
+
+
+def _differences(axis: Axes, result: Result, measure: str) -> None:
+    """One line per pair of backbones: what their last layers differ by on the common grid."""
+    at, pairs = result.coords["measure"].index(measure), result.coords["pair"]
+    value, low, high = (result.data[f"difference{end}"][1][:, at] for end in ("", "_low", "_high"))
+    lines = np.arange(len(pairs))
+    reach = [value - low, high - value]
+    axis.errorbar(value, lines, xerr=reach, fmt="o", color="black", ms=3.5, capsize=2, linewidth=1)
+    axis.axvline(0, color="0.5", linewidth=0.6)
+    axis.set_yticks(lines, [pair.replace(" vs ", "\n− ") for pair in pairs], fontsize=6)
+    axis.set_ylim(len(pairs) - 0.5, -0.5)
+    axis.locator_params(axis="x", nbins=4)
+    if not np.nanmax(np.abs([value, low, high]), initial=0.0):
+        axis.set_xlim(-0.05, 0.05)

@@ -24,7 +24,7 @@ def probe_figure(results: Sequence[Result], stem: Path, formats: Sequence[str] =
 
     Args:
         results: Of `probe`; `attrs` names `dataset`.
-        stem: Path without suffix; folders are made. `stem.csv` gets the rows (see `jobs.probe.probe_rows`).
+        stem: Path without suffix; folders are made. `stem.csv` gets the rows (see `jobs.probe_rows.probe_rows`).
         formats: Among svg, png and pdf.
 
     Returns:
@@ -38,7 +38,7 @@ def probe_figure(results: Sequence[Result], stem: Path, formats: Sequence[str] =
 
 
 def _rows(result: Result) -> Iterator[Row]:
-    from cvbench.jobs.probe import probe_rows
+    from cvbench.jobs.probe_rows import probe_rows
 
     yield from ({"dataset": result.attrs["dataset"], **row} for row in probe_rows(result))
 

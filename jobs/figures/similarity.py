@@ -27,8 +27,8 @@ MAX_IMAGES = 8
 def similarity_figure(result: Result, stem: Path, formats: Sequence[str] = ("svg", "png")) -> list[Path]:
     """Draw a similarity result.
 
-    One column per backbone, of its last layer that has a matrix: the mean matrix raw and centred, and the centred lag
-    correlogram. Below, similarity by distance of these layers, and by depth the mean patch similarity and the
+    One column per backbone, of its last layer: the mean matrix raw and centred, and the centred lag correlogram, in one
+    scale per row. Below, similarity by distance of these layers, and by depth the mean patch similarity and the
     correlation length. The matrices themselves are in the stored result.
 
     Args:
@@ -46,7 +46,10 @@ def similarity_figure(result: Result, stem: Path, formats: Sequence[str] = ("svg
 
 
 def similarity_images_figure(result: Result, stem: Path, formats: Sequence[str] = ("svg", "png")) -> list[Path]:
-    """Draw the matrices of single images, one row each, the first eight; the CSV has each matrix's mean over i != j."""
+    """Draw the matrices of single images, one row each, the first eight; the CSV has each matrix's mean over i != j.
+
+    All raw matrices have one scale, and all centred ones.
+    """
     return save_figure(lambda: _draw_images(result), _image_rows(result), stem, formats)
 
 
@@ -60,55 +63,71 @@ def _draw(result: Result) -> Figure:
 
     last = _last_rows(result)
     columns = len(last)
-    figure = Figure(figsize=(max(3.6 * columns, 6.4), 13.0), layout="constrained")
-    parts = figure.subfigures(2, 1, squeeze=False, height_ratios=(8.6, 4.4))
+    figure = Figure(figsize=(max(3.6 * columns + 0.5, 7.2), 13.4), layout="constrained")
+    parts = figure.subfigures(2, 1, squeeze=False, height_ratios=(8.6, 4.8))
     axes = parts[0, 0].subplots(3, columns, squeeze=False)
-    for column, (backbone, row) in enumerate(last.items()):
-        _column(parts[0, 0], axes[:, column], result, backbone, row)
+    for version in (0, 1):
+        _matrices(parts[0, 0], axes[version], result, last, version)
+    _correlograms(parts[0, 0], axes[2], result, last)
     curves = parts[1, 0].subplots(2, 2)
-    for axis, version in zip(curves[0], VERSIONS, strict=True):
-        _profiles(axis, result, last, version)
+    curves[0, 1].sharey(curves[0, 0])
+    for axis, name in zip(curves[0], VERSIONS, strict=True):
+        _profiles(axis, result, last, name)
     _depth_similarity(curves[1, 0], result)
     _depth_length(curves[1, 1], result)
+    said = f"bands: {result.attrs['confidence']:.0%} intervals over {result.attrs['samples']} images"
+    parts[1, 0].suptitle(f"{said}; dash-dotted: the grid changes", fontsize=8)
     return figure
 
 
-def _column(figure: Any, axes: Sequence[Axes], result: Result, backbone: str, row: int) -> None:
-    layer = result.attrs["layers"][row]
-    height, width = layer["grid"]
-    title = f"{backbone}  {layer['tap']}\n"
-    for axis, version, name in zip(axes, (0, 1), VERSIONS, strict=False):
-        if f"matrix_{row}" not in result.data:
+def _matrices(figure: Any, axes: Sequence[Axes], result: Result, last: dict[str, int], version: int) -> None:
+    """A row of mean matrices, in one scale."""
+    found = {row: result.data[f"matrix_{row}"][1][version] for row in last.values() if f"matrix_{row}" in result.data}
+    scale = _scale([_off_diagonal(matrix) for matrix in found.values()])
+    image = None
+    for axis, (backbone, row) in zip(axes, last.items(), strict=True):
+        layer = result.attrs["layers"][row]
+        height, width = layer["grid"]
+        if version == 0:
+            axis.set_title(f"{backbone}\n{layer['tap']}  {height}x{width}")
+        if row in found:
+            image = _matrix(axis, found[row], width, scale)
+        else:
             axis.set_axis_off()
-            text = f"{title}no matrix is kept\nof {height}x{width} positions"
+            text = f"no matrix is kept\nof {height}x{width} positions"
             axis.text(0.5, 0.5, text, ha="center", va="center", fontsize=7)
-            title = ""
-            continue
-        matrix = result.data[f"matrix_{row}"][1][version]
-        image = _matrix(axis, matrix, width)
-        axis.set_title(f"{title}{name} cosine, mean over images, W = {width}")
-        figure.colorbar(image, ax=axis, shrink=0.8, pad=0.02, extend="max").set_label("cosine")
-        title = ""
-    values = result.data[f"correlogram_{row}"][1][1]
-    axis = axes[2]
-    reach = (0.5 - width, width - 0.5, height - 0.5, 0.5 - height)
-    image = axis.imshow(values, extent=reach, **_diverging(_beside_centre(values)))
-    axis.set_xlabel("offset to the right (grid steps)")
-    axis.set_ylabel("offset down (grid steps)")
-    axis.set_title("centred cosine by offset")
-    axis.locator_params(integer=True, nbins=7)
-    figure.colorbar(image, ax=axis, shrink=0.8, pad=0.02, extend="max").set_label("cosine")
+    if image is not None:
+        label = f"{VERSIONS[version]} cosine, mean over images"
+        figure.colorbar(image, ax=list(axes), shrink=0.8, pad=0.02, extend="both").set_label(label)
 
 
-def _matrix(axis: Axes, matrix: NDArray[Any], width: int) -> Any:
-    off = matrix[~np.eye(len(matrix), dtype=bool)]
-    image = axis.imshow(matrix, interpolation="nearest", **_diverging(off))
-    ticks = np.arange(0, len(matrix), width * max(1, len(matrix) // width // 7))
+def _correlograms(figure: Any, axes: Sequence[Axes], result: Result, last: dict[str, int]) -> None:
+    """A row of centred lag correlograms, in one scale."""
+    found = [result.data[f"correlogram_{row}"][1][1] for row in last.values()]
+    scale = _scale([_beside_centre(values) for values in found])
+    for axis, values in zip(axes, found, strict=True):
+        height, width = ((side + 1) // 2 for side in values.shape)
+        reach = (0.5 - width, width - 0.5, height - 0.5, 0.5 - height)
+        image = axis.imshow(values, extent=reach, **scale)
+        axis.set_xlabel("offset to the right (grid steps)")
+        axis.set_ylabel("offset down (grid steps)")
+        axis.locator_params(integer=True, nbins=7)
+    label = "centred cosine by offset"
+    figure.colorbar(image, ax=list(axes), shrink=0.8, pad=0.02, extend="both").set_label(label)
+
+
+def _matrix(axis: Axes, matrix: NDArray[Any], width: int, scale: dict[str, Any]) -> Any:
+    image = axis.imshow(matrix, interpolation="nearest", **scale)
+    ticks = np.arange(0, len(matrix), width * max(1, len(matrix) // width // 7))  # at the starts of grid rows
     axis.set_xticks(ticks)
     axis.set_yticks(ticks)
-    axis.set_xlabel("position (row by row)")
-    axis.set_ylabel("position (row by row)")
+    axis.set_xlabel(f"position (rows of {width})")
+    axis.set_ylabel(f"position (rows of {width})")
     return image
+
+
+def _off_diagonal(matrix: NDArray[Any]) -> NDArray[Any]:
+    return np.asarray(matrix[~np.eye(len(matrix), dtype=bool)])
 
 
 def _beside_centre(values: NDArray[Any]) -> NDArray[Any]:
@@ -116,10 +135,10 @@ def _beside_centre(values: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(flat[np.arange(flat.size) != flat.size // 2])
 
 
-def _diverging(values: NDArray[Any]) -> dict[str, Any]:
-    """A scale about 0 where there are both signs, else from the least value; the diagonal does not set it."""
-    finite = values[np.isfinite(values)]
-    low, high = (float(np.quantile(finite, q)) for q in (0.001, 0.999)) if finite.size else (0.0, 1.0)
+def _scale(tables: Sequence[NDArray[Any]]) -> dict[str, Any]:
+    """One scale for all tables: about 0 where there are both signs, else from the least value."""
+    ends = [np.quantile(kept, (0.001, 0.999)) for table in tables if (kept := table[np.isfinite(table)]).size]
+    low, high = (float(np.min(ends)), float(np.max(ends))) if ends else (0.0, 1.0)
     if low < 0 < high and -low > 0.05 * high:
         reach = max(-low, high)
         return {"cmap": "RdBu_r", "vmin": -reach, "vmax": reach}
@@ -142,7 +161,9 @@ def _profiles(axis: Axes, result: Result, last: dict[str, int], version: str) ->
     axis.set_xlabel("distance (pixels of the input)" if known else "distance (grid steps)")
     axis.set_ylabel(f"{version} cosine")
     axis.axhline(0, color="0.6", linewidth=0.6)
-    axis.set_title("dotted: mean correlation length" if version == "centred" else "last layers, by distance")
+    if version == "centred":
+        axis.plot([], [], color="0.3", linewidth=0.8, linestyle=":", label="mean correlation length")
+    axis.set_title(f"{version} cosine by distance, last layers")
     axis.legend(frameon=False, fontsize=6)
 
 
@@ -157,8 +178,8 @@ def _line(i: int, colour: str) -> dict[str, Any]:
 
 def _depth_similarity(axis: Axes, result: Result) -> None:
     _depth(axis, result, "raw", "mean", False)
-    axis.set_ylabel("mean patch similarity (raw)")
-    axis.set_title(f"band: {result.attrs['confidence']:.0%} interval over {result.attrs['samples']} images")
+    axis.set_ylabel("mean raw cosine")
+    axis.set_title("mean patch similarity by depth, raw")
     axis.legend(frameon=False, fontsize=6)
 
 
@@ -166,7 +187,7 @@ def _depth_length(axis: Axes, result: Result) -> None:
     known = all(layer["stride"] for layer in result.attrs["layers"])
     _depth(axis, result, "centred", "length", known)
     axis.set_ylabel(f"correlation length ({'pixels' if known else 'grid steps'})")
-    axis.set_title("centred features")
+    axis.set_title("correlation length by depth, centred")
 
 
 def _depth(axis: Axes, result: Result, version: str, measure: str, pixels: bool) -> None:
@@ -184,29 +205,33 @@ def _depth(axis: Axes, result: Result, version: str, measure: str, pixels: bool)
         axis.plot(depth, value, label=backbone, **_line(i, colour))
         for j in range(1, len(rows)):
             if layers[rows[j]]["grid"] != layers[rows[j - 1]]["grid"]:
-                axis.axvline((depth[j] + depth[j - 1]) / 2, color=colour, linewidth=0.5, linestyle="--")
+                axis.axvline((depth[j] + depth[j - 1]) / 2, color=colour, linewidth=0.5, linestyle="-.")
     axis.set_xlim(-0.02, 1.02)
-    axis.set_xlabel("depth (0 first layer, 1 last; dashed: the grid changes)")
+    axis.set_xlabel("depth (0 first layer, 1 last)")
 
 
 def _draw_images(result: Result) -> Figure:
     from matplotlib.figure import Figure
 
     layers, ids = result.attrs["layers"], result.coords["image"][:MAX_IMAGES]
-    columns = 2 * len(layers)
-    figure = Figure(figsize=(2.7 * columns + 0.4, 2.6 * len(ids) + 0.4), layout="constrained")
-    axes = figure.subplots(len(ids), columns, squeeze=False)
-    for line, name in enumerate(ids):
-        for column in range(columns):
-            number, version = divmod(column, 2)
-            axis, layer = axes[line][column], layers[number]
-            image = _matrix(axis, result.data[f"matrix_{number}"][1][line, version], layer["grid"][1])
-            axis.set_xlabel("")
-            axis.set_ylabel(name if column == 0 else "", fontsize=7)
-            if line == 0:
-                title = f"{layer['backbone']}\n{layer['tap']}\n{VERSIONS[version]} cosine, W = {layer['grid'][1]}"
-                axis.set_title(title, fontsize=7)
-            figure.colorbar(image, ax=axis, shrink=0.8, pad=0.02, extend="max")
+    count = len(layers)
+    figure = Figure(figsize=(5.2 * count + 1.6, 2.35 * len(ids) + 0.8), layout="constrained")
+    axes = figure.subplots(len(ids), 2 * count, squeeze=False)
+    for version, name in enumerate(VERSIONS):
+        tables = [result.data[f"matrix_{number}"][1][: len(ids), version] for number in range(count)]
+        scale = _scale([_off_diagonal(matrix) for table in tables for matrix in table])
+        group = axes[:, version * count : (version + 1) * count]
+        for number, layer in enumerate(layers):
+            height, width = layer["grid"]
+            for line, axis in enumerate(group[:, number]):
+                image = _matrix(axis, tables[number][line], width, scale)
+                axis.set_xlabel(axis.get_xlabel() if line == len(ids) - 1 else "", fontsize=7)
+                axis.set_ylabel(axis.get_ylabel(), fontsize=7)
+            group[0, number].set_title(f"{layer['backbone']}\n{layer['tap']}  {height}x{width}", fontsize=7)
+        bar = figure.colorbar(image, ax=group.ravel().tolist(), shrink=0.8, pad=0.02, aspect=40, extend="both")
+        bar.set_label(f"{name} cosine")
+    for axis, name in zip(axes[:, 0], ids, strict=True):
+        axis.set_ylabel(f"{name if len(name) <= 30 else f'…{name[-29:]}'}\n\n{axis.get_ylabel()}", fontsize=7)
     return figure
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ from typer.testing import CliRunner, Result
 from cvbench.cli.app import app
 from cvbench.errors import CvbenchError
 from tests.jobs.images import write_folder
+
+INTERVAL = re.compile(r"-?\d+\.\d+ \[-?\d+\.\d+, -?\d+\.\d+\]")
 
 
 def run(*arguments: str) -> Result:
@@ -57,7 +60,10 @@ class TestSimilarity:
         result = analyze("similarity", store, "--out", str(tmp_path), *chosen)
         assert result.exit_code == 0, result.output
         assert "16 images" in result.stdout
-        assert "last layers on 2x2: contrast" in result.stdout
+        assert re.search(r"last layers on 2x2: contrast [+-]\d\.\d{4} \[.*\] \((not resolved|too few)", result.stdout)
+        first = re.split(r"  +", result.stdout.splitlines()[1])
+        assert len(first) == 9
+        assert all(INTERVAL.fullmatch(cell) for cell in first[3:-1])
         assert "with fewer than 30 the intervals are too narrow" in result.stdout
         names = sorted(path.name for path in tmp_path.iterdir())
         both = ("similarity-folder-pets-all", "similarity-folder-pets-all-images")
@@ -75,11 +81,13 @@ class TestMaps:
 
     def test_csv_table_and_figure(self, store: Path, tmp_path: Path) -> None:
         rows = list(csv.DictReader(io.StringIO(analyze("maps", store, "--format", "csv").stdout)))
-        assert {row["quantity"] for row in rows} == {"outlier_rate"}
+        kinds = ("outlier_rate", "outlier_rate_common", "outlier_rate_difference")
+        assert {row["quantity"] for row in rows} == set(kinds)
         source = ("--source", f"folder:{store.parent / 'pets'}", "--taps", "blocks.5")
         result = analyze("maps", store, "--out", str(tmp_path), *source)
         assert result.exit_code == 0, result.output
         assert "outlier rate" in result.stdout.splitlines()[0]
+        assert INTERVAL.fullmatch(re.split(r"  +", result.stdout.splitlines()[1])[3])
         assert "drawn: class-" in result.stdout
         assert "without the images" not in result.stdout
         names = sorted(path.name for path in tmp_path.iterdir())
@@ -93,7 +101,7 @@ class TestMaps:
         (("--format", "xml"), 2, "json"),
         (("--backbone", "resnet18"), 2, "the store holds test_"),
         (("--dataset", "folder-pet"), 2, "did you mean: folder-pets"),
-        (("--taps", "stem"), 2, "unknown tap 'stem'"),
+        (("--taps", "stem"), 2, "unknown tap in this store: 'stem'"),
         (("--image", "class-0/04.png"), 2, "did you mean: class-0/0"),
     ],
 )

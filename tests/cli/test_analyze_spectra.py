@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ from typer.testing import CliRunner, Result
 from cvbench.cli.app import app
 from cvbench.errors import CvbenchError
 from tests.jobs.images import write_folder
+
+INTERVAL = re.compile(r"-?\d+\.\d+ \[-?\d+\.\d+, -?\d+\.\d+\]")
 
 
 def run(*arguments: str) -> Result:
@@ -57,6 +60,11 @@ def test_csv_table_and_figure(store: Path, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert "16 images" in result.stdout
     assert "share above 0.5 pi" in result.stdout.splitlines()[0]
+    first = re.split(r"  +", result.stdout.splitlines()[1])
+    numbers = [cell for column, cell in enumerate(first[3:-1]) if column != 1]  # one is the level of white noise
+    assert len(numbers) == 4
+    assert all(INTERVAL.fullmatch(cell) for cell in numbers)
+    assert "[]: 95% interval over images" in result.stdout
     assert "with fewer than 30 the intervals are too narrow" in result.stdout
     names = sorted(path.name for path in (tmp_path / "figures").iterdir())
     assert names == [f"spectra-folder-pets-all.{suffix}" for suffix in ("csv", "png", "svg")]
@@ -68,7 +76,7 @@ def test_csv_table_and_figure(store: Path, tmp_path: Path) -> None:
         (("--format", "xml"), 2, "json"),
         (("--backbone", "test_convnext"), 2, "the store holds test_vit"),
         (("--dataset", "folder-pet"), 2, "did you mean: folder-pets"),
-        (("--taps", "stem"), 2, "unknown tap 'stem'"),
+        (("--taps", "stem"), 2, "unknown tap in this store: 'stem'"),
     ],
 )
 def test_bad_input(store: Path, changed: tuple[str, ...], code: int, said: str) -> None:

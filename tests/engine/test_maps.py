@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -175,6 +176,55 @@ class TestUnits:
         assert result.coords["measure"] == ["outlier_rate"]
         low, high = (result.data[f"measures_{end}"][1][0, 0] for end in ("low", "high"))
         assert low <= value(result, "outlier_rate") <= high
+
+
+class TestCommonGrid:
+    """Two backbones, 4 x 6 and 2 x 3 positions: norms averaged to the coarser grid, then subtracted image by image."""
+
+    def both(self, fine: NDArray[Any], coarse: NDArray[Any], **options: Any) -> Result:
+        held = {Layer("fine", "x"): fine, Layer("coarse", "x"): coarse}
+        grids = {layer: (x.shape[1], x.shape[2]) for layer, x in held.items()}
+        boxes = InputBoxes(np.tile([6.0, 0, 30, 12], (len(fine), 1)), SIZE)
+        chosen = {"resamples": 500, "unit": {"fine": boxes, "coarse": boxes}, **options}
+        analysis = ChannelMaps.between(grids, "digest", **chosen)
+        return analysis.summarise(list(held), [analysis.measure(list(held), held.__getitem__, np.arange(len(fine)))])
+
+    def test_norms_are_averaged_and_images_subtracted(self, rng: np.random.Generator) -> None:
+        fine, coarse = rng.normal(size=(60, 4, 6, 3)), rng.normal(size=(60, 2, 3, 5))
+        result = self.both(fine, coarse)
+        assert (result.attrs["common_grid"], result.coords["pair"]) == ([2, 3], ["fine vs coarse"])
+        norms = np.sqrt((fine**2).sum(axis=-1)).reshape(60, 2, 2, 3, 2).mean(axis=(2, 4))
+        inside = np.array([[10 / 16, 14 / 16, 0], [0, 0, 0]]) * 12 / 12  # of cells 12 x 16 pixels
+        shares = [(x * inside).sum(axis=(1, 2)) / x.sum(axis=(1, 2)) for x in (norms, np.linalg.norm(coarse, axis=-1))]
+        at = result.coords["measure"].index("foreground_share")
+        np.testing.assert_allclose(result.data["common"][1][:, at], [x.mean() for x in shares], atol=1e-12)
+        difference = shares[0] - shares[1]
+        assert result.data["difference"][1][0, at] == pytest.approx(difference.mean(), abs=1e-12)
+        low, high = (result.data[f"difference_{end}"][1][0, at] for end in ("low", "high"))
+        assert high - low == pytest.approx(2 * 1.96 * difference.std() / math.sqrt(60), rel=0.15)  # of 500 resamples
+
+    def test_a_backbone_against_itself_is_exactly_0(self, rng: np.random.Generator) -> None:
+        maps = rng.normal(size=(40, 3, 4, 2))
+        result = self.both(maps, maps)
+        for end in ("", "_low", "_high"):
+            values = result.data[f"difference{end}"][1][0]
+            np.testing.assert_array_equal(values[np.isfinite(values)], 0)
+
+    def test_one_backbone_has_no_pair(self, rng: np.random.Generator) -> None:
+        result = result_of(ChannelMaps.between({Layer("net", "blocks.0"): (3, 3)}), [rng.normal(size=(40, 3, 3, 2))])
+        assert result.attrs["common_grid"] is None
+        assert "difference" not in result.data
+
+    def test_classes_are_resampled(self, rng: np.random.Generator) -> None:
+        classes = np.arange(240) % 30
+        coarse = rng.normal(size=(240, 2, 3, 20))
+        coarse[:, 0] *= 1 + classes[:, None, None]  # the image's class decides what is in the box
+        result = self.both(rng.normal(size=(240, 4, 6, 2)), coarse, classes=classes)
+        at = result.coords["measure"].index("foreground_share")
+        low, high = (result.data[f"measures_{end}"][1][1, at] for end in ("low", "high"))
+        over = [result.data[f"measures_class_{end}"][1][1, at] for end in ("low", "high")]
+        assert result.attrs["classes"] == 30
+        assert over[1] - over[0] > 1.5 * (high - low)
 
 
 class TestBadInput:

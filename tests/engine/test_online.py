@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cvbench.engine.bootstrap import percentile_interval
-from cvbench.engine.online import Means, RunningMeans
+from cvbench.engine.online import Means, RunningMeans, thin_notes
+from cvbench.errors import IntegrityError
 from tests.engine.test_hsic import F64
 
 
@@ -71,3 +72,70 @@ def test_the_seed_decides(rng: np.random.Generator) -> None:
     values = rng.normal(size=(60, 1))
     assert means_of(values, seed=1).low == means_of(values, seed=1).low
     assert means_of(values, seed=1).low != means_of(values, seed=2).low
+
+
+def test_an_interval_needs_two_images_that_define_the_number(rng: np.random.Generator) -> None:
+    values = rng.normal(size=(50, 2))
+    values[1:, 1] = np.nan
+    found = means_of(values)
+    assert found.value[1] == values[0, 1]
+    assert np.isnan([found.low[1], found.high[1]]).all()
+
+
+class TestClasses:
+    def test_the_interval_is_that_of_resampled_classes(self, rng: np.random.Generator) -> None:
+        sizes = rng.integers(2, 30, size=60)
+        classes = np.repeat(np.arange(60), sizes)
+        order = rng.permutation(len(classes))
+        classes = classes[order] * 7 + 3  # any numbers, in any order
+        values = rng.normal(size=(len(classes), 2)) * 0.1 + rng.normal(size=60)[(classes - 3) // 7, None]
+        values[::9, 1] = np.nan
+        running = RunningMeans(2, resamples=3000, confidence=0.95, seed=0, classes=classes)
+        for part in np.split(values, [5, 300]):
+            running.add(part)
+        found = running.means()
+        members = [values[classes == name] for name in np.unique(classes)]
+        drawn = [np.concatenate([members[k] for k in rng.integers(0, 60, 60)]) for _ in range(3000)]
+        low, high = np.quantile([np.nanmean(table, axis=0) for table in drawn], (0.025, 0.975), axis=0)
+        # Both are estimates from 3000 resamples: the ends agree to a tenth of the width.
+        np.testing.assert_allclose(found.class_low, low, atol=0.1 * (high - low).min())
+        np.testing.assert_allclose(found.class_high, high, atol=0.1 * (high - low).min())
+        assert (found.class_high - found.class_low > 2 * (found.high - found.low)).all()  # images of a class are alike
+
+    @settings(max_examples=10, deadline=None)
+    @given(cuts=st.lists(st.integers(0, 400), max_size=5).map(sorted))
+    def test_where_the_images_are_cut_does_not_matter(self, cuts: list[int]) -> None:
+        values = np.random.default_rng(4).normal(size=(400, 2))
+        found = []
+        for at in ([], cuts):
+            running = RunningMeans(2, resamples=50, confidence=0.95, seed=0, classes=np.arange(400) % 40)
+            for part in np.split(values, at):
+                running.add(part)
+            found.append(running.means())
+        np.testing.assert_array_equal(found[0].class_low, found[1].class_low)
+
+    def test_few_classes_have_none(self, rng: np.random.Generator) -> None:
+        values = rng.normal(size=(120, 2))
+        values[np.arange(120) % 40 < 12, 1] = np.nan  # 28 classes are left
+        for classes, known in ((np.arange(120) % 40, [True, False]), (np.arange(120) % 29, [False, False])):
+            running = RunningMeans(2, resamples=50, confidence=0.95, seed=0, classes=classes)
+            running.add(values)
+            assert np.isfinite(running.means().class_low).tolist() == known
+
+    def test_classes_of_other_images_are_refused(self) -> None:
+        running = RunningMeans(1, resamples=5, confidence=0.95, seed=0, classes=np.arange(80) % 40)
+        running.add(np.zeros((79, 1)))
+        with pytest.raises(IntegrityError, match="classes of 80 images were given, and there are 79"):
+            running.means()
+        with pytest.raises(IntegrityError, match="more images than classes"):
+            running.add(np.zeros((2, 1)))
+
+
+def test_numbers_that_few_images_define_are_named(rng: np.random.Generator) -> None:
+    values = rng.normal(size=(40, 7))
+    values[29:, 1:] = np.nan
+    values[:, 2] = np.nan
+    (note,) = thin_notes([f"m{i}" for i in range(7)], means_of(values))
+    assert note.endswith("their intervals are too narrow: m1 (29), m3 (29), m4 (29), m5 (29) and 1 more")
+    assert thin_notes(["m0"], means_of(values)) == []
+    assert thin_notes(["m0"], means_of(values[:20])) == []  # `interval_notes` says it of all

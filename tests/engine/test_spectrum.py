@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from cvbench.engine.kernels import spectrum
@@ -96,6 +97,18 @@ class TestAgainstTheFormula:
         half = (slice(None), slice(None), slice(0, grid[1] // 2 + 1))
         np.testing.assert_allclose(logs, expected.logs[half].reshape(3, -1), atol=1e-5)
         np.testing.assert_allclose(energies, expected.energy[half].reshape(3, -1), rtol=1e-5)
+
+    @grids
+    @pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-10), (np.float32, 1e-5)])
+    def test_torch_fft_transforms_alike(
+        self, rng: np.random.Generator, grid: tuple[int, int], dtype: type[Any], tolerance: float
+    ) -> None:
+        # In float64 only the order of sums differs. float32 keeps 1e-7 of a coefficient, the mean of logarithms 1e-5.
+        maps = noise(rng, 3, grid, 64).astype(dtype)
+        peer = torch.fft.rfft2(torch.from_numpy(maps).double(), dim=(1, 2)).abs()
+        logs, energies = channel_sums(maps)
+        np.testing.assert_allclose(logs, (peer + 1e-6).log().mean(dim=-1).flatten(1).numpy(), atol=tolerance)
+        np.testing.assert_allclose(energies, peer.square().sum(dim=-1).flatten(1).numpy(), rtol=tolerance)
 
     def test_a_large_offset_costs_no_digits(self, rng: np.random.Generator) -> None:
         maps = (noise(rng, 3, (14, 14), 32) + 1000).astype(np.float32)

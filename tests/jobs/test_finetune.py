@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,9 @@ def test_a_small_convnext_learns_the_digits(trained: tuple[FinetuneOptions, Path
     top1 = plain["result"]["top1"]
     assert top1["value"] >= 0.9
     assert top1["low"] < top1["value"] < top1["high"]
-    assert (top1["n"], plain["trained_on"], plain["unreadable"]) == (397, 1400, [])
+    assert (top1["n"], plain["trained_on"]) == (397, 1400)
+    counts = {name: (found["n"], found["unreadable"]) for name, found in plain["samples"].items()}
+    assert counts == {"train": (1200, []), "val": (200, []), "test": (397, [])}
     assert [row["epoch"] for row in plain["curve"]] == [1, 2]
     assert plain["curve"][1]["loss"] < plain["curve"][0]["loss"]
     assert sum(event.samples for event in heard if isinstance(event, Advanced)) == 2 * 21 * 64
@@ -99,6 +102,8 @@ def test_the_same_again_trains_nothing_and_another_is_refused(
     assert "recipe.epochs" not in str(caught.value)
     with pytest.raises(FingerprintMismatchError, match=r"recipe\.epochs"):
         finetune(options(Path(given.out), 3), HERE)
+    with pytest.raises(FingerprintMismatchError, match="processes"):  # each draws its own shifts
+        finetune(given, replace(HERE, actors=2))
 
 
 def test_a_killed_run_goes_on_to_the_same_weights_bit_for_bit(tmp_path: Path) -> None:
@@ -229,9 +234,21 @@ def test_the_command(tmp_path: Path) -> None:
     assert outcome.exit_code == 0, outcome.output
     report = json.loads(outcome.stdout)
     assert set(report["numbers"]) == {"top1", "top5", "mean_per_class"}
+    rows = report["rows"]
+    assert [row["metric"] for row in rows] == [f"fine-tuned, {name}" for name in ("top-1", "top-5", "mean per class")]
+    place = {"run": report["weights"], "dataset": "digits", "split": "test", "backbone": "test_vit@32"}
+    assert all(row | place == row and (row["n"], row["n_failed"]) == (397, 0) for row in rows)
+    assert [rows[0][key] for key in ("value", "low", "high")] == [
+        report["numbers"]["top1"][key] for key in ("value", "low", "high")
+    ]
     assert all(Path(file).is_file() for file in report["files"])
     names = {Path(file).name.partition(".")[2] for file in report["files"]}
     assert names == {"safetensors", "json", "curve.svg", "curve.png", "curve.csv"}
     again = CliRunner().invoke(app, [*words, "--device", "cpu"])
     assert "cvbench extract --backbone test_vit --weights" in again.stdout
     assert "--image-size 32" in again.stdout
+    tidy = CliRunner().invoke(app, [*words, "--device", "cpu", "--format", "csv"])
+    assert tidy.exit_code == 0, tidy.output
+    header, first, *_ = tidy.stdout.splitlines()
+    assert header == "run,dataset,split,backbone,metric,factor,value,low,high,n,n_failed"
+    assert first.startswith(f'{report["weights"]},digits,test,test_vit@32,"fine-tuned, top-1",')

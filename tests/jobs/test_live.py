@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from cvbench.errors import FingerprintMismatchError, UnknownNameError, UsageError
+from cvbench.errors import DataUnavailableError, FingerprintMismatchError, UnknownNameError, UsageError
 from cvbench.jobs.analyze import Selection
 from cvbench.jobs.cka import CkaOptions, cka
 from cvbench.jobs.executor import Cluster
@@ -114,6 +114,26 @@ def test_it_resumes_and_extends(images: Path, tmp_path: Path) -> None:
 
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_here")
+@pytest.mark.parametrize("name", ALL)
+def test_analyze_shows_what_cannot_be_measured_again(live: FeatureStore, name: str) -> None:
+    run: dict[str, Any] = {
+        "cka": lambda chosen: cka(replace(chosen, view="maps"), CkaOptions(), LOOP),
+        "spectra": lambda chosen: spectra(chosen, SpectraOptions(), LOOP),
+        "similarity": lambda chosen: similarity(chosen, SimilarityOptions(), LOOP),
+    }
+    (key,) = [key for key in list_results(live) if key.analysis == name]
+    for chosen in (Selection(live.url), Selection(live.url, "folder-pets", "all", ("test_vit@64", "test_convnext"))):
+        shown = run[name](chosen)
+        assert (shown.path, shown.measured, shown.selected.samples) == (key.path, 0, 64)
+        assert shown.result.attrs["notes"][-1].startswith("measured by `extract --analyze`")
+        kept = load_result(live, key)
+        assert kept is not None
+        for variable, (_, values) in shown.result.data.items():
+            np.testing.assert_array_equal(values, kept[variable].values)
+    with pytest.raises(DataUnavailableError, match="--view maps adds it"):
+        run[name](Selection(live.url, backbones=("test_vit",)))
+
+
 def test_any_number_of_actors_gives_the_same_bits(live: FeatureStore, images: Path, tmp_path: Path) -> None:
     where = tmp_path / "store.zarr"
     extract(options(images, where, analyses=ALL), Cluster(address="local", actors=2))

@@ -178,7 +178,7 @@ class TestBadInput:
     def test_a_store_without_maps_says_how_to_get_them(self, pets: Path, tmp_path: Path) -> None:
         source = f"folder:{pets / 'pets'}"
         extract(options(tmp_path, dataset=source, split=None, data_root=None, views=("pooled",)), LOOP)
-        with pytest.raises(UnknownNameError, match="cvbench extract --dataset folder-pets --view maps adds it"):
+        with pytest.raises(DataUnavailableError, match="--view maps adds it"):
             maps(Selection(str(tmp_path / "store.zarr")), QUICK, LOOP)
 
     def test_a_layer_of_one_position_is_refused_before_the_work(self, pets: Path, tmp_path: Path) -> None:
@@ -191,6 +191,36 @@ class TestBadInput:
         assert not list_results(FeatureStore.open(store))
 
 
+def test_last_layers_are_compared_on_one_grid(birds: Path, tmp_path: Path) -> None:
+    store = str(tmp_path / "store.zarr")
+    both = options(tmp_path, store=store, data_root=str(birds / "data"), backbones=("test_vit", "test_convnext"))
+    extract(both, LOOP)
+    analysed = maps(Selection(store), replace(QUICK, data_root=str(birds / "data")), LOOP)
+    result, opened = analysed.result, FeatureStore.open(store)
+    assert (result.attrs["common_grid"], result.coords["pair"]) == ([2, 2], ["test_convnext@64 vs test_vit@64"])
+    last = [layer for layer in analysed.selected.layers if layer.tap in ("stages.3.blocks.1", "blocks.5")]
+    shares = []
+    for layer in last:
+        held = opened.layer(analysed.selected.group(layer), layer.tap).numpy().astype(np.float64)
+        norms, step = np.sqrt((held**2).sum(axis=-1)), held.shape[1] // 2
+        pooled = norms.reshape(8, 2, step, 2, step).mean(axis=(2, 4))
+        median = np.median(pooled, axis=(1, 2), keepdims=True)
+        spread = np.median(np.abs(pooled - median), axis=(1, 2), keepdims=True)
+        shares.append((pooled > median + 5 * 1.4826 * spread).mean())
+    at = result.coords["measure"].index("outlier_rate")
+    assert result.data["difference"][1][0, at] == pytest.approx(shares[0] - shares[1])
+    rows = {row["quantity"]: row for row in maps_rows(result) if row["backbone"] == result.coords["pair"][0]}
+    assert rows["contrast_difference"]["value"] is not None
+    report = stored_result(opened, next(key for key in list_results(opened) if key.path == analysed.path))
+    assert SECTION.headline is not None
+    told = [row.metric for row in SECTION.headline(report)][:3]
+    assert told[0].startswith("difference of outlier-token rate")
+    verdicts = {None: " (too few images to resolve)", False: " (not resolved)"}
+    assert told[2] == f"difference of foreground-background contrast{verdicts[rows['contrast_difference']['resolved']]}"
+    files = maps_figure(result, tmp_path / "maps", ("svg",))
+    assert len(list(csv.DictReader(files[-1].read_text().splitlines()))) == len(list(maps_rows(result)))
+
+
 def test_json_rows_report_and_figure(birds: Path, tmp_path: Path) -> None:
     store = copy(birds, tmp_path)
     chosen = replace(QUICK, data_root=str(birds / "data"), measure="pc1", seed=2)
@@ -198,7 +228,8 @@ def test_json_rows_report_and_figure(birds: Path, tmp_path: Path) -> None:
     found = json.loads(json.dumps(maps_json(analysed.result, "cub200"), allow_nan=False))
     named = {measure["name"]: measure for measure in found["layers"][0]["measures"]}
     excess = named["foreground_excess"]
-    assert excess["resolved"] == (not excess["low"] <= 0 <= excess["high"])
+    assert excess["resolved"] is (False if excess["low"] <= 0 <= excess["high"] else None)  # of 8 images
+    assert found["differences"] == []  # one backbone
     rows = list(maps_rows(analysed.result))
     assert len({tuple(row) for row in rows}) == 1
     opened = FeatureStore.open(store)

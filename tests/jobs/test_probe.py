@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +40,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
             weights=("random",),
             views=("head", "pooled") if split == "test" else ("head",),
             image_size=32,
-            limit=384,
             unit=128,
         )
         extract(options, Cluster(address="none"))
@@ -58,7 +58,7 @@ def test_it_is_the_fit_of_the_stored_rows(store: str) -> None:
     for split in ("train", "val", "test"):
         layer = opened.layer(GroupKey("digits", split, "test_convnext@32", "head"), "head")
         data[split] = layer.numpy(), opened.samples("digits", split)["label"][layer.rows]
-    assert [len(labels) for _, labels in data.values()] == [384, 200, 384]
+    assert [len(labels) for _, labels in data.values()] == [1200, 200, 397]
     x, y = (np.concatenate([data[split][i] for split in ("train", "val")]) for i in (0, 1))
     penalty = float(found.result.data["penalty"][1][0, 0])
     fit = fit_logistic(prepare(torch.from_numpy(x)), torch.from_numpy(y), 10, [penalty], tolerance=1e-5)
@@ -67,9 +67,9 @@ def test_it_is_the_fit_of_the_stored_rows(store: str) -> None:
     assert (predicted == expected).mean() > 0.98  # both are converged, from other starts
     row = next(probe_rows(found.result))
     assert row["top1"] == (predicted == data["test"][1]).mean()
+    assert row["variant"] == "clip_lbfgs; solver lbfgs; penalty chosen on val; fitted on train + val, tested on test"
     assert row["top1_low"] < row["top1"] < row["top1_high"]
     assert row["top1"] > 0.5  # of ten classes, with random weights
-    assert row["variant"] == "clip_lbfgs; solver lbfgs; penalty chosen on val; fitted on train + val, tested on test"
 
 
 def test_the_result_is_kept_under_what_it_depends_on(store: str) -> None:
@@ -106,6 +106,13 @@ def test_the_section_rows_and_figure(store: str, tmp_path: Path) -> None:
     assert again.exit_code == 0, again.output
     report = json.loads(again.stdout)
     assert report["stored"] == [found.path]  # the command makes the same result
+    assert report["rows"] == [asdict(row) for row in rows]
+    tidy = CliRunner().invoke(app, [*words, "--store", store, "--format", "csv"])
+    assert tidy.exit_code == 0, tidy.output
+    header, first, *others = tidy.stdout.splitlines()
+    assert header == "run,dataset,split,backbone,metric,factor,value,low,high,n,n_failed"
+    assert first.startswith(f'{found.path},digits,test,test_convnext@32,"linear probe, top-1",')
+    assert len(others) == len(rows) - 1
     assert [len(row["per_class"]) for row in report["results"]] == [10, 10]
     assert report["results"][0]["top1"] == probe_json([found])["results"][0]["top1"]
     files = probe_figure([result], tmp_path / "a", ("png",)) + probe_figure([result], tmp_path / "b", ("png",))
@@ -129,6 +136,8 @@ def test_what_is_not_there_is_named(store: str, tmp_path: Path) -> None:
         (ProbeRequest(store, ("cifar10",)), DataUnavailableError, "of cifar10 it holds nothing"),
         (ProbeRequest(store, ("@transfe",)), UnknownNameError, "@transfer"),
         (ProbeRequest(store, ("@transfer",)), DataUnavailableError, "eurosat"),
+        (ProbeRequest(store, ("pets",)), DataUnavailableError, "extract --dataset pets --split trainval"),
+        (ProbeRequest(store, ("dtd:2",)), DataUnavailableError, "extract --dataset dtd:2 --split train"),
         (ProbeRequest(store, ("digits",), ("test_vi",)), UnknownNameError, "test_vit"),
         (ProbeRequest(str(tmp_path / "none.zarr"), ("digits",)), DataUnavailableError, "cvbench extract"),
     ):

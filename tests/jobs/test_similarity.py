@@ -20,7 +20,7 @@ from cvbench.errors import DataUnavailableError, UnknownNameError, UsageError
 from cvbench.jobs.analyze import Selection, stored_result
 from cvbench.jobs.executor import Cluster
 from cvbench.jobs.extract import extract
-from cvbench.jobs.figures.similarity import similarity_figure, similarity_images_figure
+from cvbench.jobs.figures.similarity import _draw, similarity_figure, similarity_images_figure
 from cvbench.jobs.request import ExtractOptions
 from cvbench.jobs.similarity import (
     IMAGES_SECTION,
@@ -35,37 +35,14 @@ from cvbench.storage.features import FeatureStore
 from cvbench.storage.results import list_results
 from tests.engine.similarity_reference import matrices, measures
 from tests.jobs.images import write_folder
+from tests.jobs.maps_store import LOOP, copy, maps_store, options
 
-LOOP = Cluster(address="none")
 QUICK = SimilarityOptions(resamples=50)
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Maps of 32 images, one unreadable, through both small backbones in units of 8; the last grid is 2x2."""
-    folder = tmp_path_factory.mktemp("similarity")
-    write_folder(folder / "pets", 32, broken=(9,))
-    extract(options(folder, ("maps",), 64), LOOP)
-    return folder / "store.zarr"
-
-
-def options(folder: Path, views: tuple[str, ...], size: int) -> ExtractOptions:
-    return ExtractOptions(
-        dataset=f"folder:{folder / 'pets'}",
-        backbones=("test_vit", "test_convnext"),
-        store=str(folder / "store.zarr"),
-        weights=("random",),
-        views=views,
-        maps=32,
-        batch_size=8,
-        unit=8,
-        image_size=size,
-        max_unreadable=0.1,
-    )
-
-
-def copy(made: Path, tmp_path: Path) -> str:
-    return str(shutil.copytree(made, tmp_path / "store.zarr"))
+    return maps_store(tmp_path_factory.mktemp("similarity"))
 
 
 def result_of(backbones: dict[str, list[int]], n: int = 12) -> Result:
@@ -177,7 +154,7 @@ class TestImages:
 def test_a_store_without_maps_says_how_to_get_them(made: Path, tmp_path: Path) -> None:
     shutil.copytree(made.parent / "pets", tmp_path / "pets")
     extract(options(tmp_path, ("pooled",), 64), LOOP)
-    with pytest.raises(UnknownNameError, match="cvbench extract --dataset folder-pets --view maps adds it"):
+    with pytest.raises(DataUnavailableError, match="--view maps adds it"):
         similarity(Selection(str(tmp_path / "store.zarr")), QUICK, LOOP)
 
 
@@ -207,7 +184,7 @@ def test_json_and_rows_carry_every_number() -> None:
     assert {row["grid"] for row in rows if row["quantity"].endswith("_common")} == {"4x4"}
     for row in rows:
         if row["quantity"].endswith("_difference"):
-            assert row["resolved"] == (not row["low"] <= 0 <= row["high"])
+            assert row["resolved"] is (False if row["low"] <= 0 <= row["high"] else None)  # of 12 images
 
 
 def test_a_difference_that_holds_0_is_not_resolved() -> None:
@@ -218,6 +195,20 @@ def test_a_difference_that_holds_0_is_not_resolved() -> None:
     result = analysis.summarise(list(maps), [analysis.measure(list(maps), maps.__getitem__, np.arange(40))])
     rows = [row for row in similarity_rows(result) if row["quantity"] == "mean_difference"]
     assert [row["resolved"] for row in rows] == [False, False]
+    result.attrs.update(run="results/x", dataset="digits", split="all")
+    assert SECTION.headline is not None
+    told = [row.metric for row in SECTION.headline(result) if row.backbone == "a vs b"]
+    assert told[0] == "mean patch similarity: difference on the common grid, centred (not resolved)"
+
+
+def test_a_difference_of_few_images_gets_no_verdict() -> None:
+    result = result_of({"conv": [4], "vit": [6]})  # 12 images; the mean patch similarity differs by far
+    result.data["difference_low"][1][...], result.data["difference_high"][1][...] = 0.5, 0.7
+    (row,) = [r for r in similarity_rows(result) if (r["quantity"], r["version"]) == ("mean_difference", "raw")]
+    assert row["resolved"] is None
+    result.attrs.update(run="results/x", dataset="digits", split="all")
+    told = [row.metric for row in SECTION.rows(result) if row.backbone == "conv vs vit"]
+    assert told[0] == "mean patch similarity: difference on the common grid, raw (too few images to resolve)"
 
 
 def test_the_report_gets_rows_a_headline_and_the_command(made: Path, tmp_path: Path) -> None:
@@ -257,6 +248,16 @@ def test_the_figure_and_its_data(tmp_path: Path, backbones: dict[str, list[int]]
     assert [path.name for path in files] == ["similarity.v1.svg", "similarity.v1.png", "similarity.v1.csv"]
     rows = list(csv.DictReader(files[-1].read_text().splitlines()))
     assert len(rows) == len(list(similarity_rows(result)))
+
+
+def test_matrices_side_by_side_have_one_scale() -> None:
+    figure = _draw(result_of({"a": [8], "b": [4], "c": [6]}))
+    rows = [[axis.images[0] for axis in figure.axes if axis.get_xlabel().startswith(x)] for x in ("position", "offset")]
+    raw, centred = rows[0][:3], rows[0][3:]
+    for images in (raw, centred, rows[1]):
+        assert len(images) == 3
+        assert len({(image.get_clim(), image.get_cmap().name) for image in images}) == 1
+    assert raw[0].get_clim() != centred[0].get_clim()
 
 
 def test_an_unknown_format_is_refused_before_anything_is_written(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,47 +15,23 @@ import pytest
 
 from cvbench.engine.analyses.base import Layer, Result
 from cvbench.engine.analyses.spectra import Spectra
-from cvbench.errors import UnknownNameError, UsageError
-from cvbench.jobs.analyze import Selection
+from cvbench.errors import DataUnavailableError, UsageError
+from cvbench.jobs.analyze import Selection, stored_result
 from cvbench.jobs.executor import Cluster
 from cvbench.jobs.extract import extract
 from cvbench.jobs.figures.spectra import spectra_figure
-from cvbench.jobs.request import ExtractOptions
-from cvbench.jobs.spectra import SpectraOptions, spectra, spectra_json, spectra_rows
+from cvbench.jobs.spectra import SECTION, SpectraOptions, spectra, spectra_json, spectra_rows
 from cvbench.storage.features import FeatureStore
 from cvbench.storage.results import list_results, load_result
 from tests.jobs.images import write_folder
+from tests.jobs.maps_store import LOOP, copy, maps_store, options
 
-LOOP = Cluster(address="none")
 QUICK = SpectraOptions(resamples=50)
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Maps of 32 images, one unreadable, through both small backbones in units of 8; the last grid is 2x2."""
-    folder = tmp_path_factory.mktemp("spectra")
-    write_folder(folder / "pets", 32, broken=(9,))
-    extract(options(folder, ("maps",), 64), LOOP)
-    return folder / "store.zarr"
-
-
-def options(folder: Path, views: tuple[str, ...], size: int) -> ExtractOptions:
-    return ExtractOptions(
-        dataset=f"folder:{folder / 'pets'}",
-        backbones=("test_vit", "test_convnext"),
-        store=str(folder / "store.zarr"),
-        weights=("random",),
-        views=views,
-        maps=32,
-        batch_size=8,
-        unit=8,
-        image_size=size,
-        max_unreadable=0.1,
-    )
-
-
-def copy(made: Path, tmp_path: Path) -> str:
-    return str(shutil.copytree(made, tmp_path / "store.zarr"))
+    return maps_store(tmp_path_factory.mktemp("spectra"))
 
 
 def result_of(backbones: dict[str, list[int]], n: int = 12) -> Result:
@@ -115,7 +92,7 @@ def test_any_number_of_actors_gives_the_same_bits(made: Path, tmp_path: Path) ->
 def test_a_store_without_maps_says_how_to_get_them(made: Path, tmp_path: Path) -> None:
     shutil.copytree(made.parent / "pets", tmp_path / "pets")
     extract(options(tmp_path, ("pooled",), 64), LOOP)
-    with pytest.raises(UnknownNameError, match="cvbench extract --dataset folder-pets --view maps adds it"):
+    with pytest.raises(DataUnavailableError, match="--view maps adds it"):
         spectra(Selection(str(tmp_path / "store.zarr")), QUICK, LOOP)
 
 
@@ -147,6 +124,46 @@ def test_json_and_rows_carry_every_number() -> None:
     radial = [row for row in rows if row["quantity"] == "radial" and row["tap"] == "blocks.1"]
     assert [row["value"] for row in radial if row["backbone"] == "conv"] == layer["radial"]["value"]
     assert sum(row["quantity"] == "profile" for row in rows) == 5 * len(found["frequency"])
+
+
+@pytest.mark.parametrize(("n", "ending"), [(40, ""), (12, " (too few images to resolve)")])
+def test_the_verdict_stands_in_the_report(n: int, ending: str) -> None:
+    rng = np.random.default_rng(2)
+    rough = rng.normal(size=(n, 8, 8, 4))
+    smooth = rng.normal(size=(n, 8, 8, 4)).cumsum(axis=1).cumsum(axis=2)
+    maps = {Layer("a", "x"): rough, Layer("b", "x"): smooth, Layer("c", "x"): smooth + 0.0}
+    analysis = Spectra(resamples=100)
+    result = analysis.summarise(list(maps), [analysis.measure(list(maps), maps.__getitem__, np.arange(n))])
+    result.attrs.update(run="results/x", dataset="digits", split="all")
+    assert SECTION.headline is not None
+    told = {row.backbone: row.metric for row in SECTION.headline(result) if " vs " in row.backbone}
+    assert told == {
+        "a vs b": f"difference of energy share above 0.5 π{ending}",
+        "a vs c": f"difference of energy share above 0.5 π{ending}",
+        "b vs c": "difference of energy share above 0.5 π (not resolved)",
+    }
+
+
+def test_classes_are_resampled_where_there_are_many(tmp_path: Path) -> None:
+    # 32 classes of three images, one of which is unreadable; from stored maps and live the same.
+    write_folder(tmp_path / "pets", 96, 32, broken=(9,))
+    chosen = replace(options(tmp_path, ("maps",), 64), backbones=("test_vit",), maps=None, taps=("blocks.1",))
+    extract(chosen, LOOP)
+    result = spectra(Selection(chosen.store), SpectraOptions(), LOOP).result
+    assert (result.attrs["classes"], result.attrs["samples"]) == (32, 95)
+    live = replace(chosen, views=("pooled",), store=str(tmp_path / "live.zarr"), analyses=("spectra",))
+    (path,) = extract(live, LOOP).results
+    (key,) = list_results(FeatureStore.open(live.store))
+    assert key.path == path
+    again = stored_result(FeatureStore.open(live.store), key)
+    for name in ("measures_class_low", "measures_class_high"):
+        assert np.isfinite(result.data[name][1][0, :4]).all()
+        np.testing.assert_allclose(again.data[name][1], result.data[name][1], rtol=1e-9)
+    rows = list(SECTION.rows(again))
+    over = [row for row in rows if row.metric == "energy share above 0.5 π, classes resampled"]
+    assert [row.low for row in over] == [again.data["measures_class_low"][1][0, 1]]
+    named = {measure["name"]: measure for measure in spectra_json(result, "pets")["layers"][0]["measures"]}
+    assert named["share_above_0.5"]["class_high"] == result.data["measures_class_high"][1][0, 1]
 
 
 def test_two_processes_draw_the_same_bytes(tmp_path: Path) -> None:
