@@ -24,7 +24,7 @@ from cvbench.engine.preprocess import Preprocess, preprocess_from_config
 from cvbench.engine.specs import BackboneSpec, resolve_spec
 from cvbench.engine.taps import TapTable, trace_taps
 from cvbench.engine.views import HEAD_VIEWS, Request, apply_view, check_views, spatial
-from cvbench.engine.weights import build_meta, build_model, data_config, weights_digest
+from cvbench.engine.weights import build_meta, build_model, data_config, file_stamp, weights_digest
 from cvbench.errors import UnknownNameError, UsageError
 
 __all__ = [
@@ -288,19 +288,17 @@ def _make_plan(requests: tuple[Request, ...], table: TapTable) -> _Plan:
 
 
 def _outline(spec: BackboneSpec) -> tuple[Any, Preprocess, TapTable]:
-    # A weights file may be replaced between two calls, and its header sets the number of classes.
-    return _cached_outline(spec) if spec.weights in ("pretrained", "random") else _make_outline(spec)
+    return _make_outline(spec, file_stamp(spec))
 
 
-def _make_outline(spec: BackboneSpec) -> tuple[Any, Preprocess, TapTable]:
+@lru_cache(maxsize=16)
+def _make_outline(spec: BackboneSpec, stamp: tuple[int, int] | None) -> tuple[Any, Preprocess, TapTable]:
+    """`stamp`: a weights file may be replaced between two calls, and its header sets the number of classes."""
     model = build_meta(spec)
     preprocess = preprocess_from_config(data_config(model, spec.image_size), spec.decoder, spec.preset)
     size = preprocess.geometry.size
     table = trace_taps(lambda wanted: model if wanted == size else build_meta(spec, wanted), size)
     return model, preprocess, table
-
-
-_cached_outline = lru_cache(maxsize=16)(_make_outline)
 
 
 _FLOPS: dict[tuple[str, tuple[int, int], int], int] = {}

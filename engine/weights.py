@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from cvbench.engine.specs import BackboneSpec
 from cvbench.errors import DataUnavailableError, IntegrityError, UsageError
@@ -28,6 +29,9 @@ transformers start at a fixed deviation of 0.02, at which all blocks of a small 
 _NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm)
 
 
+_DRAWS = {Tensor.uniform_, Tensor.normal_, Tensor.erfinv_, nn.init.uniform_, nn.init.normal_, nn.init.kaiming_uniform_}
+
+
 def build_meta(spec: BackboneSpec, size: tuple[int, int] | None = None) -> Any:
     """The spec's timm model on the meta device, in eval mode: shapes, no memory. Needs no weights but a file's header.
 
@@ -35,8 +39,17 @@ def build_meta(spec: BackboneSpec, size: tuple[int, int] | None = None) -> Any:
         spec: Of the backbone.
         size: (height, width) of the images, instead of the spec's.
     """
-    with torch.device("meta"):
+    with torch.device("meta"), _Undrawn():
         return _create(spec, size=size)
+
+
+def file_stamp(spec: BackboneSpec) -> tuple[int, int] | None:
+    """Time of change in ns, and size, of the spec's weights file; None if it names none, or it is not there."""
+    path = Path(spec.weights)
+    if spec.weights in ("pretrained", "random") or not path.is_file():
+        return None
+    found = path.stat()
+    return found.st_mtime_ns, found.st_size
 
 
 def build_model(spec: BackboneSpec) -> Any:
@@ -53,11 +66,26 @@ def build_model(spec: BackboneSpec) -> Any:
             model = _create(spec)
             _wake_residual_branches(model)
     elif spec.weights == "pretrained":
-        model = _create(spec, state=_read(_download(spec.model)))
+        state = _read(_download(spec.model))
+        with _Undrawn():
+            model = _create(spec, state=state)
     else:
-        model = _create(spec)
+        with _Undrawn():
+            model = _create(spec)
         _fill(model, _read(Path(spec.weights)), spec)
     return model.requires_grad_(False)
+
+
+class _Undrawn(TorchFunctionMode):
+    """Leaves parameters undrawn that have no memory, or that a checkpoint replaces, every one: drawing them takes most
+    of the time.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func in _DRAWS:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
 
 
 def weights_digest(model: nn.Module) -> str:
