@@ -50,7 +50,6 @@ class Description:
         layouts: Of the taps that were asked for, in that order.
         head_sizes: {"head": D, "logits": K}; no "logits" without a classifier.
         parameters: Number of parameters.
-        flops: Floating-point operations of one image's forward pass (a multiply-add is two).
     """
 
     spec: BackboneSpec
@@ -59,7 +58,14 @@ class Description:
     layouts: dict[str, TapLayout]
     head_sizes: dict[str, int]
     parameters: int
-    flops: int
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations of one image, a multiply-add counted as two; takes a second the first time."""
+        model, preprocess, _ = _outline(self.spec)
+        key = (self.spec.model, preprocess.geometry.size, self.parameters)
+        found = _FLOPS[key] = _FLOPS.get(key) or _flops(model, preprocess.geometry.size)
+        return found
 
 
 def describe(spec: BackboneSpec, *, taps: Sequence[str]) -> Description:
@@ -76,9 +82,7 @@ def describe(spec: BackboneSpec, *, taps: Sequence[str]) -> Description:
     model, preprocess, table = _outline(spec)
     layouts = {name: table.layouts[name] for name in table.resolve(taps)}
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    key = (spec.model, preprocess.geometry.size, parameters)
-    flops = _FLOPS[key] = _FLOPS.get(key) or _flops(model, preprocess.geometry.size)
-    return Description(spec, preprocess, tuple(table.layouts), layouts, dict(table.head_sizes), parameters, flops)
+    return Description(spec, preprocess, tuple(table.layouts), layouts, dict(table.head_sizes), parameters)
 
 
 def load_backbone(spec: BackboneSpec, *, device: str = "cpu", precision: str = "fp32") -> Backbone:
@@ -302,7 +306,7 @@ def _make_outline(spec: BackboneSpec, stamp: tuple[int, int] | None) -> tuple[An
 
 
 _FLOPS: dict[tuple[str, tuple[int, int], int], int] = {}
-"""Counted once per model, image size and number of parameters: it takes a second."""
+"""Counted once per model, image size and number of parameters."""
 
 
 def _flops(model: Any, size: tuple[int, int]) -> int:
