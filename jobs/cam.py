@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cvbench.engine.analyses.base import Layer, Result
+from cvbench.engine.analyses.base import Result
 from cvbench.engine.cam.boxed import GAUSSIAN_WIDTH
 from cvbench.engine.cam.graph import CHOICE
 from cvbench.engine.cam.methods import find_method
@@ -18,7 +18,7 @@ from cvbench.errors import DataUnavailableError, UnknownNameError, UsageError
 from cvbench.jobs.analyze import Analysed, Selected, features_identity, keep
 from cvbench.jobs.cam_images import boxes_of, inputs_of
 from cvbench.jobs.cam_maps import MapJob, MapOptions, prepare_maps
-from cvbench.jobs.cam_measure import BASELINE, measure_maps
+from cvbench.jobs.cam_measure import BASELINE, measure_maps, selected_maps
 from cvbench.jobs.cam_rows import SECTION, cam_json, cam_rows
 from cvbench.jobs.cam_worker import choice_tap
 from cvbench.jobs.executor import Cluster
@@ -58,7 +58,8 @@ class CamOptions:
 def cam(options: ExtractOptions, asked: CamOptions, cluster: Cluster, listen: Listener = silent) -> Analysed:
     """Compute the maps that the store lacks, measure all that were asked for, and keep the result in the store.
 
-    Maps are read unit by unit. Memory: the measures, (n, 9) float64 per backbone and grid, (n, 14) with boxes.
+    Maps are read unit by unit. Memory: one unit of maps, the measures, (n, 9) float64 per backbone and grid, (n, 14)
+    with boxes, and what `summarise` takes.
 
     Args:
         options: Data set, backbones, weights and so on; `views`, `taps`, `maps` and `dtype` have no meaning here.
@@ -80,7 +81,7 @@ def cam(options: ExtractOptions, asked: CamOptions, cluster: Cluster, listen: Li
     _check_images(job, asked.images)
     report = run_units(job.units, cluster, "analyze cam", listen)
     store = FeatureStore.open(job.units.options.store, mode="a")
-    selected = _selected(job)
+    selected = selected_maps(job)
     rows, tables, choices = measure_maps(
         store, selected, job, correct_only=asked.correct_only, tolerance=asked.tolerance
     )
@@ -89,9 +90,10 @@ def cam(options: ExtractOptions, asked: CamOptions, cluster: Cluster, listen: Li
             "no image is left: no backbone's top-1 is the label of the same image", fix="leave --correct-only out"
         )
     attrs = _attrs(job, choices, options, asked) | {"samples": len(rows), "unreadable": len(report.unreadable)}
-    result = summarise(tables, Resampling(asked.resamples, seed=asked.seed), attrs)
+    labels = job.units.split.labels[rows]
+    result = summarise(tables, Resampling(asked.resamples, seed=asked.seed), attrs, labels)
     _add_examples(result, store, selected, job, asked, rows)
-    settings = {**asdict(asked), "maps": asdict(job.options)}
+    settings = {**asdict(asked), "maps": asdict(job.options), "pooled": attrs["pooled"]}
     path = keep(store, selected, result, [settings, features_identity(store, selected)])
     return Analysed(result, selected, path, report.computed)
 
@@ -110,13 +112,6 @@ def _check_images(job: MapJob, images: Sequence[str]) -> None:
     for name in images:
         if name not in known:
             raise UnknownNameError.among(f"sample of {job.dataset.name}:", name, job.dataset.ids[:20_000])
-
-
-def _selected(job: MapJob) -> Selected:
-    layers = tuple(Layer(name, target) for name, target in job.targets.items())
-    units = tuple(job.units.units(job.group(layers[0].backbone)))
-    split = job.units.split
-    return Selected(split.dataset, split.split, job.options.view, layers, units, left_out=0)
 
 
 def _attrs(job: MapJob, choices: dict[str, F64], options: ExtractOptions, asked: CamOptions) -> dict[str, Any]:
@@ -147,6 +142,7 @@ def _attrs(job: MapJob, choices: dict[str, F64], options: ExtractOptions, asked:
         "correct_only": asked.correct_only,
         "tolerance": asked.tolerance,
         "precision": options.precision,
+        "pooled": "L",  # what was averaged for the common grid: the positive part of a map, not the signed one
         "baseline": f"{BASELINE}: in the image's middle, standard deviation {GAUSSIAN_WIDTH:g} of its height and width",
         "notes": notes,
         "command": _words(options, asked),

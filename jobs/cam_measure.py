@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from cvbench.engine.analyses.base import Layer
 from cvbench.engine.cam.boxed import BOX_MEASURES, box_measures, centred_gaussian
 from cvbench.engine.cam.graph import CHOICE
-from cvbench.engine.cam.grids import common_grid, pool
+from cvbench.engine.cam.grids import common_grid, pool_evidence
 from cvbench.engine.cam.measures import MAP_MEASURES, map_measures
 from cvbench.engine.cam.summary import Measured
 from cvbench.jobs.analyze import Selected, readable_rows
@@ -38,10 +38,22 @@ class _Grids:
         return list(dict.fromkeys([self.common, self.own[backbone]]))
 
 
+def selected_maps(job: MapJob) -> Selected:
+    """The maps of a job, one layer per backbone, and all their units."""
+    layers = tuple(Layer(name, target) for name, target in job.targets.items())
+    units = tuple(job.units.units(job.group(layers[0].backbone)))
+    split = job.units.split
+    return Selected(split.dataset, split.split, job.options.view, layers, units, left_out=0)
+
+
 def measure_maps(
     store: FeatureStore, selected: Selected, job: MapJob, correct_only: bool, tolerance: float
 ) -> tuple[NDArray[np.int64], list[Measured], dict[str, F64]]:
     """Measure every stored map on the common grid and on its own, unit by unit.
+
+    What is measured on the common grid is L, the positive part of a map, averaged over its cells.
+
+    Memory: one unit of maps, and the tables that are returned, twice while their parts are joined.
 
     Args:
         store: With all units of the maps committed.
@@ -74,7 +86,7 @@ def measure_maps(
             choices[layer.backbone].append(chosen[layer][kept])
             raw = stored.read_unit(unit)[kept]
             for grid in grids.of(layer.backbone):
-                pooled = raw if grid == grids.own[layer.backbone] else pool(raw, grid)
+                pooled = raw if grid == grids.own[layer.backbone] else pool_evidence(raw, grid)
                 found[layer.backbone, grid].append(_table(pooled, inside.get(layer.backbone), job, layer, tolerance))
         if boxes:
             first = selected.layers[0]

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from cvbench.engine.analyses.base import Result
-from cvbench.engine.bootstrap import resolved
 from cvbench.engine.cam.measures import MAP_MEASURES
+from cvbench.engine.online import FEW_IMAGES, verdict
 from cvbench.jobs.section import Section, TidyRow
 from cvbench.jobs.sections import tidy_row
 
@@ -32,13 +32,16 @@ MEASURES = {
     "pointing_over_share": "pointing game / box area",
 }
 """Measure -> what it is called for a reader."""
+ENDS = ("value", "low", "high", "class_low", "class_high")
 HEADLINE = ("radius", "effective_area", "gini", "gaussian_r2", "energy_in_box", "pointing_game", "box_share")
 
 
 def cam_rows(result: Result) -> Iterator[dict[str, Any]]:
     """One row per backbone, grid and measure, then one per pair and measure; undefined numbers are None.
 
-    `resolved` says of a difference whether its interval excludes 0; it is None for a mean.
+    `kind` is mean or difference. `low` and `high` are over images, `class_low` and `class_high` over resampled classes.
+    `resolved` and `class_resolved` say of a difference whether that interval excludes 0; None for a mean, and where too
+    few images or classes define the difference to say so.
     """
     images = result.attrs["images"]
     for i, row in enumerate(result.attrs["rows"]):
@@ -46,19 +49,34 @@ def cam_rows(result: Result) -> Iterator[dict[str, Any]]:
         for j, measure in enumerate(result.coords["measure"]):
             undefined = int(result.data["n_undefined"][1][i, j])
             if row["target"] or measure not in MAP_MEASURES:  # of the baseline only what it is there for
-                values = _values(result, ("value", "low", "high"), i, j)
+                values = {key: _value(result, key, i, j) for key in ENDS}
                 yield {
-                    **names, "measure": measure, **values, "n": images - undefined, "n_undefined": undefined,
-                    "resolved": None,
+                    **names, "kind": "mean", "measure": measure, **values, "n": images - undefined,
+                    "n_undefined": undefined, "resolved": None, "class_resolved": None,
                 }  # fmt: skip
     common = next(row for row in result.attrs["rows"] if row["common"])
     for i, (one, two) in enumerate(result.attrs["pairs"]):
-        names = {"backbone": f"{one} - {two}", "target": "", "grid": _grid(common), "common": True}
+        names = {"backbone": f"{one} vs {two}", "target": "", "grid": _grid(common), "common": True}
         for j, measure in enumerate(result.coords["measure"]):
-            values = _values(result, ("difference", "difference_low", "difference_high"), i, j)
+            values = {
+                key: _value(result, "difference" if key == "value" else f"difference_{key}", i, j) for key in ENDS
+            }
             count = int(result.data["difference_n"][1][i, j])
-            told = resolved(*(result.data[f"difference_{end}"][1][i, j] for end in ("low", "high")))
-            yield {**names, "measure": measure, **values, "n": count, "n_undefined": images - count, "resolved": told}
+            yield {
+                **names, "kind": "difference", "measure": measure, **values, "n": count, "n_undefined": images - count,
+                "resolved": _verdict(values["low"], values["high"], count),
+                "class_resolved": _verdict(values["class_low"], values["class_high"], FEW_IMAGES),
+            }  # fmt: skip
+
+
+def told(row: dict[str, Any]) -> str:
+    """What a row of `cam_rows` says of a difference, for a reader; nothing of a mean."""
+    if row["kind"] == "mean":
+        return ""
+    over_images = {None: "too few images", True: "resolved", False: "not resolved"}[row["resolved"]]
+    if row["class_resolved"] in (None, row["resolved"]):
+        return over_images
+    return f"{over_images}, over classes {'resolved' if row['class_resolved'] else 'not resolved'}"
 
 
 def cam_json(result: Result, dataset: str) -> dict[str, Any]:
@@ -67,16 +85,21 @@ def cam_json(result: Result, dataset: str) -> dict[str, Any]:
     keys = ("method", "class", "correct_only", "images", "unreadable", "backbones", "resamples", "confidence", "seed")
     return {
         "dataset": dataset,
-        **{key: attrs[key] for key in (*keys, "interval", "notes")},
+        **{key: attrs[key] for key in (*keys, "pooled", "interval", "class_interval", "notes")},
         "examples": result.coords.get("example", []),
         "measures": list(cam_rows(result)),
     }
 
 
 def tidy_rows(result: Result) -> Iterator[TidyRow]:
-    """Every measure of every backbone on both grids, and the differences on the common one."""
+    """Every measure of every backbone on both grids, and the differences on the common one.
+
+    Where classes were resampled, each number comes twice, with either interval; `n` counts classes in the second.
+    """
     for row in cam_rows(result):
         yield _tidy(result, row)
+        if row["class_low"] is not None:
+            yield _tidy(result, row, of_classes=True)
 
 
 def headline_rows(result: Result) -> Iterator[TidyRow]:
@@ -86,27 +109,35 @@ def headline_rows(result: Result) -> Iterator[TidyRow]:
             yield _tidy(result, row)
 
 
-def _tidy(result: Result, row: dict[str, Any]) -> TidyRow:
-    metric = MEASURES[row["measure"]]
-    if row["resolved"] is not None:
-        metric = f"difference in {metric}" + ("" if row["resolved"] else " (not resolved)")
-    kind = "the grid of all" if row["common"] else "its own grid"
-    factor = f"{result.attrs['title']}, class {result.attrs['class']}, {row['grid']}, {kind}"
-    estimate = (row["value"], row["low"], row["high"])
+def _tidy(result: Result, row: dict[str, Any], *, of_classes: bool = False) -> TidyRow:
+    end = "class_" if of_classes else ""
+    metric = MEASURES[row["measure"]] + (", interval over classes" if of_classes else "")
+    if row["kind"] == "difference":
+        said = {None: " (too few images)", True: "", False: " (not resolved)"}[row[f"{end}resolved"]]
+        metric = f"difference in {metric}{said}"
+    factor = f"{result.attrs['title']}, class {result.attrs['class']}, {row['grid']}, {grid_name(row)}"
+    estimate = (row["value"], row[f"{end}low"], row[f"{end}high"])
+    n = result.attrs["resampled_classes"] if of_classes else row["n"]
     failed = row["n_undefined"] + result.attrs.get("unreadable", 0)
-    return tidy_row(result, row["backbone"], metric, factor, estimate, row["n"], failed)
+    return tidy_row(result, row["backbone"], metric, factor, estimate, n, failed)
+
+
+def grid_name(row: dict[str, Any]) -> str:
+    """Whose grid a row of `cam_rows` was measured on."""
+    return "common grid" if row["common"] else "own grid"
 
 
 def _grid(row: dict[str, Any]) -> str:
     return "x".join(map(str, row["grid"]))
 
 
-def _values(result: Result, names: tuple[str, str, str], i: int, j: int) -> dict[str, float | None]:
-    found = {}
-    for key, name in zip(("value", "low", "high"), names, strict=True):
-        value = float(result.data[name][1][i, j])
-        found[key] = value if math.isfinite(value) else None
-    return found
+def _value(result: Result, name: str, i: int, j: int) -> float | None:
+    value = float(result.data[name][1][i, j]) if name in result.data else math.nan
+    return value if math.isfinite(value) else None
+
+
+def _verdict(low: float | None, high: float | None, n: int) -> bool | None:
+    return None if low is None or high is None else verdict(low, high, n)
 
 
 def _figure(result: Result, stem: Path, formats: Sequence[str]) -> list[Path]:
@@ -121,10 +152,11 @@ SECTION = Section(
     about=(
         "For each image, the cells of a late layer that speak for a class, by default the backbone's own top-1: the "
         "activation weighted by the gradient of the class's logit. Overlays are scaled image by image and show no "
-        "amounts. Numbers are means over images on the grid that all backbones share, with a bootstrap over images; a "
-        "difference whose interval contains 0 is not resolved. n counts images with a map; left out are unreadable "
-        "images and maps without any positive cell. A map says where a class is read off this layer, not what a "
-        "backbone needs. Source: Selvaraju et al. 2017."
+        "amounts. Numbers are means over images on the common grid, the coarsest of all, to which the positive part of "
+        "finer maps is averaged. Intervals are a bootstrap over images, with many classes also of these. A difference "
+        "whose interval contains 0 is not resolved; with fewer than 30 images none is called resolved. n counts images "
+        "with a map, or classes; left out are unreadable images and maps without any positive cell. A map says where a "
+        "class is read off this layer, not what a backbone needs. Source: Selvaraju et al. 2017."
     ),
     rows=tidy_rows,
     options=lambda result: list(result.attrs["command"]),

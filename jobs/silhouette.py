@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from cvbench.engine.analyses.base import Layer
-from cvbench.engine.analyses.silhouette import SilhouetteOptions, check_labels
+from cvbench.engine.analyses.silhouette import SPACES, SilhouetteOptions, check_labels
 from cvbench.engine.analyses.silhouette import silhouette as score
+from cvbench.engine.analyses.silhouette_companions import COMPANIONS
 from cvbench.engine.analyses.silhouette_pairs import difference_rows
 from cvbench.engine.analyses.silhouette_result import silhouette_json, silhouette_rows
 from cvbench.engine.array import Array, to_device
@@ -19,7 +20,7 @@ from cvbench.jobs.executor import Cluster
 from cvbench.jobs.matrix import Matrices
 from cvbench.jobs.progress import Advanced, Ended, Listener, Note, Started, silent
 from cvbench.jobs.request import absolute
-from cvbench.jobs.tsne import kept_map
+from cvbench.jobs.tsne_maps import described, kept_map, shape_of, unusual
 from cvbench.jobs.whole import dask_scheduler, principal_scores
 from cvbench.storage.features import FeatureStore
 
@@ -43,6 +44,7 @@ def silhouette(
     *,
     spaces: Sequence[str] = (),
     cluster: Cluster = HERE,
+    map_name: str | None = None,
 ) -> list[Analysed]:
     """The silhouette of the selected layers of each data set in each space; every result is kept in the store.
 
@@ -56,6 +58,8 @@ def silhouette(
         listen: Receives progress.
         spaces: Of `SPACES`, one result each; empty: that of `options`.
         cluster: Where principal components are computed.
+        map_name: Of space "tsne": a result of `cvbench analyze tsne`, by its path or the last part of it; None: that of
+            the defaults, else the only one kept, else one is made (see `cvbench.jobs.tsne_maps`).
 
     Raises:
         UsageError: A view that is no matrix; labels, classes or a sample for which it is not defined; no t-SNE map.
@@ -67,7 +71,8 @@ def silhouette(
     found = [select(reader, replace(selection, store=url)) for selection in selections]  # all, before any is scored
     store = FeatureStore.open(url, mode="a")
     opened = [Matrices(store, selected) for selected in found]
-    return [_one(matrices, each, device, cluster, listen) for matrices in opened for each in every]
+    how = _How(device, cluster, map_name, listen)
+    return [_one(matrices, each, how) for matrices in opened for each in every]
 
 
 def table_rows(outcomes: Sequence[Analysed]) -> Iterator[dict[str, Any]]:
@@ -125,11 +130,29 @@ def comparison_notes(outcomes: Sequence[Analysed]) -> list[str]:
     return notes
 
 
-def _one(matrices: Matrices, options: SilhouetteOptions, device: str, cluster: Cluster, listen: Listener) -> Analysed:
+@dataclass(frozen=True)
+class _How:
+    device: str
+    cluster: Cluster
+    map_name: str | None
+    listen: Listener
+
+
+@dataclass(frozen=True)
+class _Space:
+    """How a layer is read in a space, what else the values depend on, and what the result says of it."""
+
+    read: Callable[[Layer], Array]
+    used: dict[str, Any] = field(default_factory=dict)
+    said: dict[str, Any] = field(default_factory=dict)
+    note: str | None = None
+
+
+def _one(matrices: Matrices, options: SilhouetteOptions, how: _How) -> Analysed:
     store, selected, samples = matrices.store, matrices.selected, matrices.samples
     check_labels(samples, selected.layers)
-    read, used = _reader(matrices, options, device, cluster, listen)
-    n, job = len(samples.positions), "analyze silhouette"
+    space = _space(matrices, options, how)
+    n, job, listen = len(samples.positions), "analyze silhouette", how.listen
     listen(Started(job, f"{matrices.where}, {options.space}", n * len(selected.layers), len(selected.layers), 0))
     for note in matrices.notes:
         listen(Note(note))
@@ -137,31 +160,33 @@ def _one(matrices: Matrices, options: SilhouetteOptions, device: str, cluster: C
     def scored(layer: Layer) -> None:
         listen(Advanced(job, selected.layers.index(layer), n))
 
-    result = score(selected.layers, read, samples, options, scored)
+    result = score(selected.layers, space.read, samples, options, scored)
     listen(Ended(job))
+    notes = [*result.attrs["notes"], *([space.note] if space.note else [])]
+    result = replace(result, attrs={**result.attrs, **space.said, "notes": notes})
     # A GPU sums in another order.
-    identity = {"options": options.as_dict(), "device": device, **used, **features_identity(store, selected)}
+    what = {"options": options.as_dict(), "companions": list(COMPANIONS), "device": how.device, **space.used}
+    identity = {**what, **features_identity(store, selected)}
     return Analysed(result, selected, keep(store, selected, result, identity), 0)
 
 
-def _reader(
-    matrices: Matrices, options: SilhouetteOptions, device: str, cluster: Cluster, listen: Listener
-) -> tuple[Callable[[Layer], Array], dict[str, Any]]:
-    """How a layer is read in the space wanted, and what else that depends on."""
+def _space(matrices: Matrices, options: SilhouetteOptions, how: _How) -> _Space:
     if options.space == "pca50":
 
         def components(layer: Layer) -> Array:
-            with dask_scheduler(cluster) as scheduler:
+            with dask_scheduler(how.cluster) as scheduler:
                 scores, _ = principal_scores(matrices.lazy(layer), 50, standardise=True, scheduler=scheduler)
-            return to_device(scores, device)
+            return to_device(scores, how.device)
 
-        return components, {}
+        return _Space(components)
     if options.space == "tsne":
-        maps = kept_map(matrices, options.seed, listen)
+        maps = kept_map(matrices, options.seed, how.map_name, how.listen)
         points = maps.data["map"][1]
 
         def mapped(layer: Layer) -> Array:
-            return to_device(points[matrices.selected.layers.index(layer)], device)
+            return to_device(points[matrices.selected.layers.index(layer)], how.device)
 
-        return mapped, {"map": maps.attrs["backend"], "version": maps.attrs["backend_version"]}
-    return lambda layer: matrices.read(layer, device), {}
+        label = SPACES["tsne"] + unusual(maps)
+        said = {"space": label, "map": maps.attrs["run"]}
+        return _Space(mapped, {"map": shape_of(maps)}, said, f"the t-SNE map is {described(maps)}")
+    return _Space(lambda layer: matrices.read(layer, how.device))

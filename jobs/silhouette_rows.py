@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,9 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from cvbench.engine.analyses.base import Result
+from cvbench.engine.analyses.silhouette_companions import COMPANIONS
 from cvbench.engine.analyses.silhouette_pairs import difference_rows
 from cvbench.jobs.analyze import Analysed
 from cvbench.jobs.figures.silhouette import silhouette_figure, single_layers
+from cvbench.jobs.intervals import CLASSES, told
 from cvbench.jobs.section import Section, TidyRow
 from cvbench.jobs.sections import bootstrap_options, end_layers, selection_options, tidy_row
 
@@ -20,43 +23,61 @@ NAMES = {
     "macro": "silhouette, mean of class means",
     "negative": "share of samples with negative silhouette",
 }
+DIFFERENCE = "difference of silhouette"
 
 
 def tidy_rows(result: Result) -> Iterator[TidyRow]:
-    """Every layer and metric: the means and the share below 0, then every class; then the pairs of backbones."""
+    """Every layer and metric: the means and the share below 0, then every class; companions; pairs of backbones."""
     data = result.data
     members, scored = data["members"][1], data["scored"][1]
     for i, j in np.ndindex(*data["micro"][1].shape):
         yield from (_number(result, i, j, name) for name in NAMES)
         over = tuple(float(data[f"macro{end}"][1][i, j]) for end in ("", "_over_classes_low", "_over_classes_high"))
-        yield _row(result, i, j, "silhouette, mean of class means, interval over classes", over, n=len(members))
+        yield _row(result, i, j, f"silhouette, mean of class means{CLASSES}", over, n=len(members))
         for c, name in enumerate(result.coords["class"]):
             own = tuple(float(data[f"per_class{end}"][1][i, j, c]) for end in ("", "_low", "_high"))
             yield _row(result, i, j, "silhouette of a class", own, scored[c], f": {name}")
+    yield from companion_rows(result)
     yield from pair_rows(result)
 
 
+def companion_rows(result: Result) -> Iterator[TidyRow]:
+    """The companions of every layer, of all samples."""
+    attrs = result.attrs
+    for i, place in enumerate(attrs["layers"]):
+        for name, text in COMPANIONS.items():
+            if name in result.data:
+                value, low, high = (float(result.data[f"{name}{end}"][1][i]) for end in ("", "_low", "_high"))
+                factor = f"{place['tap']}, euclidean, {attrs['space']}"
+                yield tidy_row(
+                    result, place["backbone"], text, factor, (value, low, high), attrs["samples"], _left_out(result)
+                )
+
+
 def pair_rows(result: Result) -> Iterator[TidyRow]:
-    """Paired differences between the last layers of two backbones, by every metric."""
+    """Paired differences between the last layers of two backbones, by every metric, and of the companions."""
     attrs = result.attrs
     for row in difference_rows(result):
         over_classes = row["interval"] == "bootstrap of classes"
-        what = "over samples" if row["mean"] == "micro" else "of class means"
-        metric = f"difference of silhouette, mean {what}{', interval over classes' if over_classes else ''}"
+        if row["mean"] in COMPANIONS:
+            metric, n = f"difference of {COMPANIONS[row['mean']]}", attrs["samples"]
+        else:
+            what = "over samples" if row["mean"] == "micro" else "of class means"
+            metric = f"{DIFFERENCE}, mean {what}{CLASSES if over_classes else ''}"
+            n = len(result.coords["class"]) if over_classes else attrs["scored_samples"]
+        metric += told(row) if math.isfinite(row["low"]) else ""
         factor = f"{row['tap_a']} - {row['tap_b']}, {row['metric']}, {row['space']}"
-        n = len(result.coords["class"]) if over_classes else attrs["scored_samples"]
         estimate = (row["difference"], row["low"], row["high"])
         yield tidy_row(result, f"{row['a']} vs {row['b']}", metric, factor, estimate, n, _left_out(result))
 
 
 def headline_rows(result: Result) -> Iterator[TidyRow]:
-    """Means and shares below 0 of each backbone's first and last layer, by every metric, and differences of means."""
+    """Differences of means, then means and shares below 0 of each backbone's first and last layer, by every metric."""
+    yield from (row for row in pair_rows(result) if row.metric.startswith(f"{DIFFERENCE}, mean over samples"))
     for name in NAMES:
         for metric in range(len(result.attrs["metrics"])):
             for layer in end_layers(result):
                 yield _number(result, layer, metric, name)
-        if name == "micro":
-            yield from (row for row in pair_rows(result) if row.metric == "difference of silhouette, mean over samples")
 
 
 def _number(result: Result, layer: int, metric: int, name: str) -> TidyRow:
@@ -86,6 +107,7 @@ def _command(result: Result) -> list[str]:
     for metric in attrs["metrics"]:
         words += ["--metric", metric]
     words += ["--space", attrs["space_option"]]
+    words += ["--map", attrs["map"].rpartition("/")[2]] if "map" in attrs else []
     words += [] if attrs["sample"] is None else ["--sample", str(attrs["sample"])]
     return words + bootstrap_options(result)
 
@@ -122,7 +144,9 @@ SECTION = Section(
         "set, since the level depends on the number of classes and of samples in each; a difference between two "
         "backbones is of the same samples, and not resolved if its interval contains 0. Intervals are a bootstrap of "
         "the samples within each class, given the distances; n counts samples, or classes where the interval is over "
-        "classes. Source: Rousseeuw 1987."
+        "classes. Companions, Euclidean and of all samples, from the distances to the class centroids: the simplified "
+        "silhouette (another number), the Davies-Bouldin and the Calinski-Harabasz index. Sources: Rousseeuw 1987, "
+        "Hruschka 2004, Davies and Bouldin 1979, Calinski and Harabasz 1974."
     ),
     rows=tidy_rows,
     options=_command,

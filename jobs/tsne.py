@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 from cvbench.engine.analyses.base import Layer, Result
-from cvbench.engine.analyses.tsne import KS, TsneOptions
+from cvbench.engine.analyses.tsne import KS, TsneOptions, plan
 from cvbench.engine.analyses.tsne import tsne as make
-from cvbench.engine.analyses.tsne_backends import backend_version, choose_backend
-from cvbench.engine.analyses.tsne_result import measure_rows, point_rows
+from cvbench.engine.analyses.tsne_backends import backend_version
+from cvbench.engine.analyses.tsne_result import difference_rows, measure_rows, point_rows
 from cvbench.jobs.analyze import Analysed, Selection, features_identity, keep, result_key, select, stored_result
 from cvbench.jobs.figures.tsne import tsne_figure
+from cvbench.jobs.intervals import CLASSES, over_classes, told
 from cvbench.jobs.matrix import Matrices
 from cvbench.jobs.progress import Advanced, Ended, Listener, Note, Started, silent
 from cvbench.jobs.request import absolute
@@ -21,15 +22,32 @@ from cvbench.jobs.sections import bootstrap_options, end_layers, selection_optio
 from cvbench.storage.features import FeatureStore
 from cvbench.storage.results import list_results
 
-__all__ = ["SECTION", "TsneOptions", "kept_map", "measure_rows", "point_rows", "tsne", "tsne_json"]
+__all__ = [
+    "SECTION",
+    "TsneOptions",
+    "difference_rows",
+    "identity_of",
+    "map_of",
+    "measure_rows",
+    "measure_text",
+    "point_rows",
+    "tsne",
+    "tsne_json",
+]
 
 JOB = "analyze tsne"
 
 
-def tsne(selection: Selection, options: TsneOptions, listen: Listener = silent) -> Analysed:
+def tsne(selection: Selection, options: TsneOptions, listen: Listener = silent, device: str = "cpu") -> Analysed:
     """The map and its measures of every selected layer; kept in the store, and found there the next time.
 
     Memory: the largest layer as it is stored and once more in float32, said in a note before it is read.
+
+    Args:
+        selection: The layers.
+        options: How to map and to measure.
+        listen: Receives progress.
+        device: "cpu" (NumPy) or "cuda" (CuPy): where the measures are taken; with "cpu", "auto" is never cuML.
 
     Raises:
         UsageError: A view that is no matrix; too few samples for the perplexity, too many for the backend.
@@ -38,14 +56,15 @@ def tsne(selection: Selection, options: TsneOptions, listen: Listener = silent) 
     """
     url = absolute(selection.store)
     selected = select(FeatureStore.open(url), replace(selection, store=url))  # an analysis never makes a store
-    return map_of(Matrices(FeatureStore.open(url, mode="a"), selected), options, listen)
+    return map_of(Matrices(FeatureStore.open(url, mode="a"), selected), options, listen, device)
 
 
-def map_of(matrices: Matrices, options: TsneOptions, listen: Listener = silent) -> Analysed:
+def map_of(matrices: Matrices, options: TsneOptions, listen: Listener = silent, device: str = "cpu") -> Analysed:
     """As `tsne`, of layers that are open for writing."""
     store, selected = matrices.store, matrices.selected
     n = len(matrices.samples.positions)
-    identity = _identity(matrices, options)
+    _, backend = plan(matrices.samples, options, device)
+    identity = identity_of(matrices, options, backend, backend_version(backend), device)
     key = result_key(selected, "tsne", identity)
     if key in list_results(store):
         return Analysed(stored_result(store, key), selected, key.path, 0)
@@ -56,18 +75,17 @@ def map_of(matrices: Matrices, options: TsneOptions, listen: Listener = silent) 
     def mapped(layer: Layer) -> None:
         listen(Advanced(JOB, selected.layers.index(layer), n))
 
-    result = make(selected.layers, matrices.read, matrices.samples, options, mapped)
+    result = make(selected.layers, matrices.read, matrices.samples, options, mapped, device)
     listen(Ended(JOB))
-    return Analysed(result, selected, keep(store, selected, result, identity), len(selected.units))
+    path = keep(store, selected, result, identity)
+    result = replace(result, attrs={**result.attrs, "run": path})
+    return Analysed(result, selected, path, len(selected.units))
 
 
-def kept_map(matrices: Matrices, seed: int, listen: Listener = silent) -> Result:
-    """The map of `cvbench analyze tsne` with its defaults: the one in the store, else one is made in a single run."""
-    options = TsneOptions(seed=seed)
-    kept = list_results(matrices.store)
-    if result_key(matrices.selected, "tsne", _identity(matrices, options)) not in kept:
-        options = replace(options, repeats=1)
-    return map_of(matrices, options, listen).result
+def identity_of(matrices: Matrices, options: TsneOptions, backend: str, version: str, device: str) -> dict[str, Any]:
+    """All that a result of `tsne` depends on, beside the units."""
+    chosen = {**options.as_dict(), "backend": backend, "version": version}
+    return {"options": chosen, "device": device, **features_identity(matrices.store, matrices.selected)}
 
 
 def tsne_json(result: Result) -> dict[str, Any]:
@@ -78,14 +96,7 @@ def tsne_json(result: Result) -> dict[str, Any]:
         measures = [{key: row[key] for key in row if key not in layer} for row in own]
         runs = {key: result.data[key][1][i].tolist() for key in ("kl", "iterations")}
         layers.append({**layer, **runs, "measures": measures})
-    return {**result.attrs, "layers": layers}
-
-
-def _identity(matrices: Matrices, options: TsneOptions) -> dict[str, Any]:
-    n = len(matrices.samples.positions)
-    backend = choose_backend(options.backend, min(n, options.sample or n))
-    chosen = {**options.as_dict(), "backend": backend, "version": backend_version(backend)}
-    return {"options": chosen, **features_identity(matrices.store, matrices.selected)}
+    return {**result.attrs, "layers": layers, "differences": list(difference_rows(result))}
 
 
 NAMES = {
@@ -97,31 +108,63 @@ NAMES = {
     "accuracy_features": "kNN accuracy, features",
     "accuracy_map": "kNN accuracy, map",
 }
+HEADLINE = (f"purity_features_{KS[1]}", f"trustworthiness_{KS[1]}", f"purity_map_{KS[1]}", "silhouette_map")
 OTHERS = {"silhouette_map": "silhouette of the map", "distance_order": "Spearman correlation of distances, per image"}
 
 
+def measure_text(name: str) -> str:
+    """What a measure is called.
+
+    >>> measure_text("purity_map_10")
+    'kNN purity, map, k = 10'
+    """
+    stem, _, k = name.rpartition("_")
+    return OTHERS[name] if name in OTHERS else f"{NAMES[stem]}, k = {k}"
+
+
 def tidy_rows(result: Result, names: tuple[str, ...] = (), layers: list[int] | None = None) -> Iterator[TidyRow]:
-    """One row per layer and measure; all measures unless named."""
-    data, attrs = result.data, result.attrs
-    left_out = attrs.get("samples_in_units", attrs["samples_of"]) - attrs["samples_of"]
-    for i in range(len(attrs["layers"])) if layers is None else layers:
-        place = attrs["layers"][i]
-        for j, name in enumerate(result.coords["measure"]):
-            if names and name not in names:
-                continue
-            stem, _, k = name.rpartition("_")
-            text = OTHERS[name] if name in OTHERS else f"{NAMES[stem]}, k = {k}"
-            value, low, high = (float(data[f"measures{end}"][1][i, j]) for end in ("", "_low", "_high"))
-            undefined = int(data["n_undefined"][1][i, j])
-            n = int(data["n"][1][i, j])
-            yield tidy_row(result, place["backbone"], text, place["tap"], (value, low, high), n, left_out + undefined)
+    """Every layer and measure, all measures unless named; without `layers` also with intervals over classes, and then
+    the pairs of backbones.
+    """
+    left_out, classes = _left_out(result), len(result.attrs["labels"])
+    for row in measure_rows(result):
+        place = result.attrs["layers"].index({"backbone": row["backbone"], "tap": row["tap"]})
+        if (names and row["measure"] not in names) or (layers is not None and place not in layers):
+            continue
+        text, failed = measure_text(row["measure"]), left_out + row["n_undefined"]
+        yield tidy_row(result, row["backbone"], text, row["tap"], _ends(row), row["n"], failed)
+        for over in over_classes({**row, "resolved": None}) if layers is None else []:
+            yield tidy_row(result, row["backbone"], text + CLASSES, row["tap"], _ends(over), classes, failed)
+    if layers is None:
+        yield from pair_rows(result, names, classes=True)
+
+
+def pair_rows(result: Result, names: tuple[str, ...] = (), *, classes: bool = False) -> Iterator[TidyRow]:
+    """Paired differences between the last layers of two backbones; with `classes`, also by intervals over classes."""
+    for row in difference_rows(result):
+        if names and row["measure"] not in names:
+            continue
+        pair, factor = f"{row['backbone_a']} vs {row['backbone_b']}", f"{row['tap_a']} less {row['tap_b']}"
+        text, failed = f"difference of {measure_text(row['measure'])}", row["n_undefined"] + _left_out(result)
+        yield tidy_row(result, pair, text + told(row), factor, _ends(row), row["n"], failed)
+        for over in over_classes(row) if classes else []:
+            count = len(result.attrs["labels"])
+            yield tidy_row(result, pair, text + CLASSES + told(over), factor, _ends(over), count, failed)
+
+
+def _ends(row: Mapping[str, Any]) -> tuple[float | None, float | None, float | None]:
+    return row["value"], row["low"], row["high"]
 
 
 def headline_rows(result: Result) -> Iterator[TidyRow]:
-    """Four measures of the first and the last layer of each backbone."""
-    k = KS[1]
-    names = (f"trustworthiness_{k}", f"purity_features_{k}", f"purity_map_{k}", "silhouette_map")
-    return tidy_rows(result, names, end_layers(result))
+    """Differences of four measures, then the measures of the first and the last layer of each backbone."""
+    yield from pair_rows(result, HEADLINE)
+    yield from tidy_rows(result, HEADLINE, end_layers(result))
+
+
+def _left_out(result: Result) -> int:
+    attrs = result.attrs
+    return int(attrs.get("samples_in_units", attrs["samples_of"]) - attrs["samples_of"])
 
 
 def _command(result: Result) -> list[str]:
@@ -141,8 +184,9 @@ SECTION = Section(
         "every backbone. Only neighbourhoods can be read: distances, areas and gaps on the map carry no claim, and "
         "t-SNE can make clusters look more apart than they are. Trustworthiness is 1 if no neighbour on the map is a "
         "stranger in the features; purity is the share of the 10 nearest images of the same class, in the features and "
-        "on the map. Intervals are a bootstrap over images, given the map. Sources: van der Maaten and Hinton 2008, "
-        "Kobak and Berens 2019, Venna and Kaski 2001."
+        "on the map. Intervals are a bootstrap over images, given the map (of the silhouette: within classes), or of "
+        "whole classes where said; a difference between two backbones is of the same images, and not resolved if its "
+        "interval contains 0. Sources: van der Maaten and Hinton 2008, Kobak and Berens 2019, Venna and Kaski 2001."
     ),
     rows=tidy_rows,
     options=_command,

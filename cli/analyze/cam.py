@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,32 +11,40 @@ from cvbench.cli import options as shared
 
 if TYPE_CHECKING:
     from cvbench.jobs.analyze import Analysed
+    from cvbench.jobs.request import ExtractOptions
+
+METHODS = "gradcam, gradcam++, layercam, hirescam, xgradcam or eigencam."
+Dataset = Annotated[str, typer.Option("--dataset", "-d", help="Data set, as for extract: the images are read.")]
+Method = Annotated[str, typer.Option("--method", help=METHODS)]
+Choice = Annotated[
+    str, typer.Option("--class", help="Whose evidence: predicted (each image's top-1), label, or a class index.")
+]
+Targets = Annotated[
+    list[str], typer.Option("--target", help="Target layer, a name or glob; default by family. Repeat.")
+]
+CorrectOnly = Annotated[
+    bool, typer.Option("--correct-only", help="Only images that every backbone classifies as labelled.")
+]
+Tolerance = Annotated[float, typer.Option("--tolerance", min=0, help="Pixels that boxes grow by in the pointing game.")]
+Images = Annotated[list[str], typer.Option("--image", help="Sample id to draw; default the first few. Repeat.")]
+Examples = Annotated[int, typer.Option("--examples", min=0, max=24, help="How many samples to draw.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of the bootstrap.")]
 
 
 def cam(
-    dataset: Annotated[str, typer.Option("--dataset", "-d", help="Data set, as for extract: the images are read.")],
+    dataset: Dataset,
     backbone: extract.Backbones = extract.PAIR,
     store: shared.Store = shared.DEFAULT_STORE,
     split: shared.Split = None,
     data_root: shared.DataRoot = None,
     weights: extract.Weights = ["pretrained"],
-    method: Annotated[
-        str, typer.Option("--method", help="gradcam, gradcam++, layercam, hirescam or eigencam.")
-    ] = "gradcam",
-    choice: Annotated[
-        str, typer.Option("--class", help="Whose evidence: predicted (each image's top-1), label, or a class index.")
-    ] = "predicted",
-    target: Annotated[
-        list[str], typer.Option("--target", help="Target layer, a name or glob; default by family. Repeat.")
-    ] = [],
-    correct_only: Annotated[
-        bool, typer.Option("--correct-only", help="Only images that every backbone classifies as labelled.")
-    ] = False,
-    tolerance: Annotated[
-        float, typer.Option("--tolerance", min=0, help="Pixels that boxes grow by in the pointing game.")
-    ] = 0.0,
-    image: Annotated[list[str], typer.Option("--image", help="Sample id to draw; default the first few. Repeat.")] = [],
-    examples: Annotated[int, typer.Option("--examples", min=0, max=24, help="How many samples to draw.")] = 6,
+    method: Method = "gradcam",
+    choice: Choice = "predicted",
+    target: Targets = [],
+    correct_only: CorrectOnly = False,
+    tolerance: Tolerance = 0.0,
+    image: Images = [],
+    examples: Examples = 6,
     limit: extract.Limit = None,
     batch_size: extract.BatchSize = "auto",
     image_size: extract.ImageSize = None,
@@ -45,7 +53,7 @@ def cam(
     decoder: extract.Decoder = "fast",
     max_unreadable: extract.MaxUnreadable = 0.01,
     resamples: shared.Resamples = 2000,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the bootstrap.")] = 0,
+    seed: Seed = 0,
     out: shared.Out = None,
     address: shared.Address = "local",
     device: shared.Device = "auto",
@@ -54,27 +62,13 @@ def cam(
     output: shared.Format = "table",
 ) -> None:
     """Class activation maps (Grad-CAM and its kin), kept in the store, and what is measured on them."""
+    values = dict(locals())
     from cvbench.cli.display import progress
     from cvbench.jobs.cam import CamOptions, MapOptions
     from cvbench.jobs.cam import cam as run
-    from cvbench.jobs.request import ExtractOptions
 
     shared.check_format(output, ("table", "json", "csv"))
-    wanted = ExtractOptions(
-        dataset=dataset,
-        backbones=tuple(backbone),
-        store=store,
-        split=split,
-        data_root=data_root,
-        weights=tuple(weights),
-        limit=shared.size(limit, "--limit"),
-        batch_size=None if batch_size == "auto" else shared.size(batch_size, "--batch-size"),
-        image_size=image_size,
-        unit=unit,
-        precision=precision,
-        decoder=decoder,  # type: ignore[arg-type]
-        max_unreadable=max_unreadable,
-    )
+    wanted = _options(values)
     maps = MapOptions(method, choice, tuple(target))
     options = CamOptions(maps, correct_only, tolerance, examples, tuple(image), resamples, seed)
     cluster = shared.cluster(address, device, gpus, threads)
@@ -82,13 +76,32 @@ def cam(
         analysed = run(wanted, options, cluster, listen)
     _show_cam(analysed, output)
     if out is not None:
-        from pathlib import Path
+        _draw_cam(analysed, out)
 
-        from cvbench.jobs.figures.cam import cam_figure
 
-        name = f"cam-{analysed.selected.dataset}-{analysed.selected.split}-{analysed.selected.view}"
-        for path in cam_figure(analysed.result, Path(out) / name):
-            typer.echo(f"figure: {path}", err=True)
+def _options(values: dict[str, Any]) -> ExtractOptions:
+    """What the images are read and the backbones are loaded by."""
+    from cvbench.jobs.request import ExtractOptions
+
+    plain = ("dataset", "store", "split", "data_root", "image_size", "unit", "precision", "decoder", "max_unreadable")
+    batch = values["batch_size"]
+    return ExtractOptions(
+        backbones=tuple(values["backbone"]),
+        weights=tuple(values["weights"]),
+        limit=shared.size(values["limit"], "--limit"),
+        batch_size=None if batch == "auto" else shared.size(batch, "--batch-size"),
+        **{name: values[name] for name in plain},
+    )
+
+
+def _draw_cam(analysed: Analysed, folder: str) -> None:
+    from pathlib import Path
+
+    from cvbench.jobs.figures.cam import cam_figure
+
+    name = f"cam-{analysed.selected.dataset}-{analysed.selected.split}-{analysed.selected.view}"
+    for path in cam_figure(analysed.result, Path(folder) / name):
+        typer.echo(f"figure: {path}", err=True)
 
 
 def _show_cam(analysed: Analysed, output: str) -> None:
@@ -102,23 +115,37 @@ def _show_cam(analysed: Analysed, output: str) -> None:
     if output == "csv":
         shared.echo_csv(rows)
         return
-    cells = []
-    for row in rows:
-        names = [row["backbone"], row["grid"], "all" if row["common"] else "own", row["measure"]]
-        numbers = [shared.number(row[key]) for key in ("value", "low", "high")]
-        told = "" if row["resolved"] is None else ("resolved" if row["resolved"] else "not resolved")
-        cells.append([*names, *numbers, str(row["n"]), str(row["n_undefined"]), told])
-    columns = ["backbone", "grid", "of", "measure", "mean", "low", "high", "images", "undefined", "difference"]
-    shared.echo_table(columns, cells)
+    _echo_means(rows, classes=bool(result.attrs["resampled_classes"]))
     for backbone in result.attrs["backbones"]:
         typer.echo(
             f"{backbone['backbone']}: target {backbone['target']}, class {result.attrs['class']}, "
             f"mean probability {backbone['mean_probability']:.3f}"
         )
-    typer.echo(f"{selected.dataset}/{selected.split}: {result.attrs['title']}; 95 % intervals: bootstrap over images")
+    over = f" and over {count} classes" if (count := result.attrs["resampled_classes"]) else ""
+    typer.echo(
+        f"{selected.dataset}/{selected.split}: {result.attrs['title']}; 95 % intervals: bootstrap over images{over}"
+    )
     if "box_share" in result.coords["measure"]:
         typer.echo(result.attrs["baseline"])
     for note in result.attrs["notes"]:
         typer.echo(f"note: {note}")
     typer.echo(f"maps: view {selected.view} in the store")
     typer.echo(f"result: {analysed.path} in the store")
+
+
+def _echo_means(rows: list[dict[str, Any]], *, classes: bool) -> None:
+    from cvbench.jobs.cam_rows import grid_name, told
+
+    cells = []
+    for row in rows:
+        names = [row["backbone"], row["grid"], grid_name(row), row["measure"], shared.number(row["value"])]
+        intervals = [_interval(row, "")] + ([_interval(row, "class_")] if classes else [])
+        cells.append([*names, *intervals, str(row["n"]), str(row["n_undefined"]), told(row)])
+    intervals = ["interval", *(["over classes"] if classes else [])]
+    columns = ["backbone", "cells", "measured on", "measure", "mean", *intervals, "images", "undefined", "difference"]
+    shared.echo_table(columns, cells)
+
+
+def _interval(row: dict[str, Any], of: str) -> str:
+    low, high = row[f"{of}low"], row[f"{of}high"]
+    return "-" if low is None else f"[{shared.number(low)}, {shared.number(high)}]"

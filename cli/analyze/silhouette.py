@@ -11,27 +11,47 @@ from cvbench.cli import options as shared
 if TYPE_CHECKING:
     from cvbench.jobs.analyze import Analysed
 
+COMPANIONS = {
+    "simplified": "simplified silhouette",
+    "davies_bouldin": "Davies-Bouldin",
+    "calinski_harabasz": "Calinski-Harabasz",
+}
+
+View = Annotated[str, typer.Option("--view", help="head, logits, pooled or cls.")]
+Metrics = Annotated[
+    list[str], typer.Option("--metric", help="euclidean, cosine or sqeuclidean; default euclidean. Repeat.")
+]
+Spaces = Annotated[
+    list[str],
+    typer.Option(
+        "--space",
+        help="features, standardised, pca50 or tsne (a map of `analyze tsne`); default standardised. Repeat.",
+    ),
+]
+Map = Annotated[
+    str | None,
+    typer.Option(
+        "--map",
+        help="Of --space tsne: a result of `analyze tsne`, by its path in the store or the last part of it. "
+        "Default: that of its default options, else the only one; if there is none, it is made.",
+    ),
+]
+Sample = Annotated[
+    str, typer.Option("--sample", help="Samples to score against all, each class in proportion, or 'all'.")
+]
+
 
 def silhouette(
     store: shared.Store = shared.DEFAULT_STORE,
     dataset: shared.Datasets = [],
     split: shared.Split = None,
     backbone: shared.Backbones = [],
-    view: Annotated[str, typer.Option("--view", help="head, logits, pooled or cls.")] = "head",
+    view: View = "head",
     taps: shared.Layers = [],
-    metric: Annotated[
-        list[str], typer.Option("--metric", help="euclidean, cosine or sqeuclidean; default euclidean. Repeat.")
-    ] = [],
-    space: Annotated[
-        list[str],
-        typer.Option(
-            "--space",
-            help="features, standardised, pca50 or tsne (the map of `analyze tsne`); default standardised. Repeat.",
-        ),
-    ] = [],
-    sample: Annotated[
-        str, typer.Option("--sample", help="Samples to score against all, each class in proportion, or 'all'.")
-    ] = "all",
+    metric: Metrics = [],
+    space: Spaces = [],
+    tsne_map: Map = None,
+    sample: Sample = "all",
     resamples: shared.Resamples = 2000,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the sample and of the bootstrap.")] = 0,
     address: shared.Address = "none",
@@ -41,7 +61,8 @@ def silhouette(
 ) -> None:
     """Silhouette of the classes, exact, per data set, backbone and space, with 95 % intervals.
 
-    Two backbones or more: also their paired differences on the same samples.
+    With the Davies-Bouldin and Calinski-Harabasz indices and the simplified silhouette. Two backbones or more: also
+    their paired differences on the same samples.
     """
     from cvbench.cli.display import progress
     from cvbench.jobs.analyze import Selection, analysis_device
@@ -57,7 +78,8 @@ def silhouette(
     cluster = Cluster(address=address)
     with progress() as listen:
         chosen = analysis_device(device, "none")
-        outcomes = run(selections, options, chosen, listen, spaces=tuple(dict.fromkeys(space)), cluster=cluster)
+        spaces = tuple(dict.fromkeys(space))
+        outcomes = run(selections, options, chosen, listen, spaces=spaces, cluster=cluster, map_name=tsne_map)
     _show_silhouette(outcomes, output)
     if out is not None:
         from cvbench.jobs.silhouette_rows import outcomes_figure
@@ -77,14 +99,16 @@ def _show_silhouette(outcomes: list[Analysed], output: str) -> None:
     if output == "csv":
         shared.echo_csv(rows)
         return
+    names = ("dataset", "backbone", "tap", "space")
     cells = []
     for row in rows:
-        names = [row[key] for key in ("dataset", "backbone", "tap", "space", "metric")]
-        ends = [shared.number(row[key]) for key in ("micro", "micro_low", "micro_high", "macro", "negative")]
-        cells.append([*names, *ends, str(row["classes"]), f"{row['scored']} of {row['samples']}"])
-    columns = ["silhouette", "low", "high", "class mean", "share < 0", "classes", "samples scored"]
+        numbers = [_cell(row, name) for name in ("micro", "macro", "negative")]
+        counts = [str(row["classes"]), f"{row['scored']} of {row['samples']}"]
+        cells.append([*(row[key] for key in (*names, "metric")), *numbers, *counts])
+    columns = ["silhouette", "class mean", "share < 0", "classes", "samples scored"]
     shared.echo_table(["dataset", "backbone", "tap", "space", "metric", *columns], cells)
-    typer.echo("95 % intervals: bootstrap within classes")
+    typer.echo("[]: 95 % interval, bootstrap within classes, given the distances")
+    _show_companions(rows)
     _show_differences(list(table_differences(outcomes)))
     for note in comparison_notes(outcomes):
         typer.echo(f"note: {note}")
@@ -92,13 +116,42 @@ def _show_silhouette(outcomes: list[Analysed], output: str) -> None:
         typer.echo(f"result: {outcome.path} in the store")
 
 
+def _cell(row: dict[str, Any], name: str) -> str:
+    from cvbench.jobs.intervals import cell
+
+    return cell(
+        {key: _defined(row[f"{name}{end}"]) for key, end in (("value", ""), ("low", "_low"), ("high", "_high"))}
+    )
+
+
+def _defined(value: float) -> float | None:
+    import math
+
+    return value if math.isfinite(value) else None
+
+
+def _show_companions(rows: list[dict[str, Any]]) -> None:
+    names = ("dataset", "backbone", "tap", "space")
+    cells = [
+        [*(row[key] for key in names), *(_cell(row, name) for name in COMPANIONS), str(row["samples"])] for row in rows
+    ]
+    typer.echo("")
+    columns = ["simplified silhouette", "Davies-Bouldin (less is better)", "Calinski-Harabasz", "samples"]
+    shared.echo_table([*names, *columns], list({tuple(line): line for line in cells}.values()))
+    typer.echo("[]: 95 % interval, bootstrap within classes, given the class centroids; Euclidean distances to these")
+
+
 def _show_differences(rows: list[dict[str, Any]]) -> None:
+    from cvbench.jobs.intervals import cell, told
+
     cells = []
     for row in rows:
-        names = [row[key] for key in ("dataset", "a", "b", "space", "metric", "mean")]
-        ends = [f"{row[key]:+.4f}" for key in ("difference", "low", "high")]
-        cells.append([*names, *ends, "" if row["resolved"] else "not resolved", row["interval"]])
+        names = [row[key] for key in ("dataset", "a", "b", "space", "metric")]
+        ends = (_defined(row[key]) for key in ("difference", "low", "high"))
+        found = {**dict(zip(("value", "low", "high"), ends, strict=True)), "resolved": row["resolved"]}
+        what = COMPANIONS.get(row["mean"], row["mean"])
+        cells.append([*names, what, cell(found, "+.4f") + told(found), row["interval"]])
     if cells:
         typer.echo("")
-        columns = ["difference", "low", "high", "", "interval"]
-        shared.echo_table(["dataset", "backbone", "minus", "space", "metric", "mean", *columns], cells)
+        columns = ["of", "difference", "interval"]
+        shared.echo_table(["dataset", "backbone", "minus", "space", "metric", *columns], cells)

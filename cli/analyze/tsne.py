@@ -13,36 +13,50 @@ if TYPE_CHECKING:
 
 SHOWN = ("trustworthiness_10", "recall_10", "purity_features_10", "purity_map_10", "silhouette_map")
 
+View = Annotated[str, typer.Option("--view", help="head, logits, pooled or cls.")]
+Backend = Annotated[str, typer.Option("--backend", help="auto, opentsne, sklearn or cuml.")]
+Perplexity = Annotated[float, typer.Option("--perplexity", min=1.0, help="Effective number of neighbours.")]
+Iterations = Annotated[int, typer.Option("--iterations", help="Of them 250 with exaggeration.")]
+Preprocess = Annotated[
+    str, typer.Option("--preprocess", help="standardise, none or l2 (then distances rank as the cosine does).")
+]
+Components = Annotated[int, typer.Option("--components", min=2, help="Principal components before t-SNE.")]
+Repeats = Annotated[
+    int, typer.Option("--repeats", min=1, help="Runs: one from PCA, which is shown, the others for the spread.")
+]
+Sample = Annotated[str, typer.Option("--sample", help="Samples to map, each class in proportion, or 'all'.")]
+Measured = Annotated[int, typer.Option("--measured", min=3, help="Samples that the measures are of.")]
+
 
 def tsne(
     store: shared.Store = shared.DEFAULT_STORE,
     dataset: shared.OneDataset = None,
     split: shared.Split = None,
     backbone: shared.Backbones = [],
-    view: Annotated[str, typer.Option("--view", help="head, logits, pooled or cls.")] = "head",
+    view: View = "head",
     taps: shared.Layers = [],
-    backend: Annotated[str, typer.Option("--backend", help="auto, opentsne, sklearn or cuml.")] = "auto",
-    perplexity: Annotated[float, typer.Option("--perplexity", min=1.0, help="Effective number of neighbours.")] = 30.0,
-    iterations: Annotated[int, typer.Option("--iterations", help="Of them 250 with exaggeration.")] = 1000,
-    preprocess: Annotated[
-        str, typer.Option("--preprocess", help="standardise, none or l2 (then distances rank as the cosine does).")
-    ] = "standardise",
-    components: Annotated[int, typer.Option("--components", min=2, help="Principal components before t-SNE.")] = 50,
-    repeats: Annotated[
-        int, typer.Option("--repeats", min=1, help="Runs: one from PCA, which is shown, the others for the spread.")
-    ] = 5,
-    sample: Annotated[
-        str, typer.Option("--sample", help="Samples to map, each class in proportion, or 'all'.")
-    ] = "all",
-    measured: Annotated[int, typer.Option("--measured", min=3, help="Samples that the measures are of.")] = 5000,
+    backend: Backend = "auto",
+    perplexity: Perplexity = 30.0,
+    iterations: Iterations = 1000,
+    preprocess: Preprocess = "standardise",
+    components: Components = 50,
+    repeats: Repeats = 5,
+    sample: Sample = "all",
+    measured: Measured = 5000,
     resamples: shared.Resamples = 2000,
     seed: shared.Seed = 0,
     out: shared.Out = None,
+    address: shared.Address = "none",
+    device: shared.Device = "auto",
     output: shared.Format = "table",
 ) -> None:
-    """t-SNE maps of the features, and how far they can be believed, with 95 % intervals over images."""
+    """t-SNE maps of the features, and how far they can be believed, with 95 % intervals over images.
+
+    A map is one computation: it is made in this process, at any --address.
+    """
     from cvbench.cli.display import progress
-    from cvbench.jobs.analyze import Selection
+    from cvbench.jobs.analyze import Selection, analysis_device
+    from cvbench.jobs.progress import Note
     from cvbench.jobs.tsne import TsneOptions
     from cvbench.jobs.tsne import tsne as run
 
@@ -60,8 +74,11 @@ def tsne(
         resamples=resamples,
         seed=seed,
     )
+    chosen = analysis_device(device, "none")
     with progress() as listen:
-        analysed = run(selection, options, listen)
+        if address != "none":
+            listen(Note(f"--address {address} is not used: t-SNE runs in this process"))
+        analysed = run(selection, options, listen, chosen)
     _show_tsne(analysed, output)
     if out is not None:
         from pathlib import Path
@@ -74,7 +91,8 @@ def tsne(
 
 
 def _show_tsne(analysed: Analysed, output: str) -> None:
-    from cvbench.jobs.tsne import measure_rows, tsne_json
+    from cvbench.jobs.intervals import cell, classes_said, difference, interval
+    from cvbench.jobs.tsne import difference_rows, measure_rows, measure_text, tsne_json
 
     result, selected = analysed.result, analysed.selected
     rows = list(measure_rows(result))
@@ -88,16 +106,25 @@ def _show_tsne(analysed: Analysed, output: str) -> None:
     cells = []
     for row in rows:
         if row["measure"] in SHOWN:
-            numbers = [row[key] for key in ("value", "low", "high", "sd_over_runs")]
-            cells.append([row["backbone"], row["tap"], row["measure"], *map(shared.number, numbers), str(row["n"])])
-    shared.echo_table(["backbone", "tap", "measure", "value", "low", "high", "sd of runs", "images"], cells)
+            classes = interval(row["class_low"], row["class_high"]) or "-"
+            numbers = [cell(row), classes, shared.number(row["sd_over_runs"]), str(row["n"])]
+            cells.append([row["backbone"], row["tap"], row["measure"], *numbers])
+    shared.echo_table(["backbone", "tap", "measure", "value", "over classes", "sd of runs", "images"], cells)
     attrs = result.attrs
     typer.echo(
         f"{attrs['backend']} {attrs['backend_version']}, perplexity {attrs['perplexity']:g}, "
-        f"{attrs['iterations']} iterations, {attrs['repeats']} runs; 95 % intervals: {attrs['interval']}"
+        f"{attrs['iterations']} iterations, {attrs['repeats']} runs"
+    )
+    classes = "" if attrs["chance_purity"] is None else classes_said(len(attrs["labels"]))
+    typer.echo(
+        f"[]: {attrs['confidence']:.0%} interval over images (silhouette: within classes), given the map{classes}"
     )
     if attrs["chance_purity"] is not None:
         typer.echo(f"purity by chance: {attrs['chance_purity']:.4f}; --format csv has all measures")
+    for row in difference_rows(result):
+        if row["measure"] in SHOWN and row["value"] is not None:
+            pair = f"{row['backbone_a']} {row['tap_a']} less {row['backbone_b']} {row['tap_b']}"
+            typer.echo(f"{pair}: {measure_text(row['measure'])} {difference(row)}")
     for note in attrs["notes"]:
         typer.echo(f"note: {note}")
     typer.echo(f"result: {analysed.path} in the store")

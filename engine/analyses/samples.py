@@ -31,7 +31,7 @@ class Samples:
 
 
 def stratified_rows(labels: NDArray[np.int64], sample: int | None, seed: int) -> NDArray[np.int64]:
-    """Rows of a sample, ascending: all, or about `sample` of them, from each class in proportion and at least two.
+    """Rows of a sample, ascending: all, or `sample` of them, from each class in proportion and at least two.
 
     Raises:
         UsageError: `sample` is less than two per class (one where a class has one member).
@@ -47,13 +47,36 @@ def stratified_rows(labels: NDArray[np.int64], sample: int | None, seed: int) ->
             why="two of each class are needed for the interval",
             fix=f"--sample {least.sum()} or more",
         )
-    wanted = np.clip(np.rint(sample * counts / len(labels)).astype(np.int64), least, counts)
+    wanted = shares_of(sample, counts, least)
     rng = np.random.default_rng(seed)
     drawn = [
         rng.choice(np.flatnonzero(labels == name), size, replace=False)
         for name, size in zip(names, wanted, strict=True)
     ]
     return np.sort(np.concatenate(drawn))
+
+
+def shares_of(sample: int, counts: NDArray[np.int64], least: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How many of each class make a sample: in proportion, by largest remainder, between `least` and `counts`.
+
+    Args:
+        sample: Between the sums of `least` and of `counts`.
+        counts, least: (K,) int64.
+
+    Returns:
+        (K,) int64; they sum to `sample`.
+
+    >>> shares_of(5, np.array([4, 4, 4]), np.array([1, 1, 1])).tolist()
+    [2, 2, 1]
+    """
+    quota = sample * counts / counts.sum()
+    wanted: NDArray[np.int64] = np.clip(np.floor(quota).astype(np.int64), least, counts)
+    while missing := sample - int(wanted.sum()):
+        step = 1 if missing > 0 else -1
+        free = np.flatnonzero(wanted < counts if step > 0 else wanted > least)
+        order = np.argsort(-step * (quota - wanted)[free], kind="stable")
+        wanted[free[order[: abs(missing)]]] += step
+    return wanted
 
 
 def check_features(x: Array, samples: Samples, layer: Layer) -> None:

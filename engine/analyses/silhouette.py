@@ -15,8 +15,10 @@ import numpy as np
 
 from cvbench.engine.analyses.base import Layer, Result
 from cvbench.engine.analyses.samples import Samples, check_features, stratified_rows
+from cvbench.engine.analyses.silhouette_companions import companion_of
 from cvbench.engine.analyses.silhouette_result import Scored, silhouette_result
 from cvbench.engine.array import Array
+from cvbench.engine.kernels.centroids import centroid_distances
 from cvbench.engine.kernels.silhouette import METRICS, silhouette_samples
 from cvbench.errors import UnknownNameError, UsageError
 
@@ -68,9 +70,9 @@ def silhouette(
     options: SilhouetteOptions,
     scored: Callable[[Layer], None] = lambda layer: None,
 ) -> Result:
-    """Silhouette of every layer by every metric.
+    """Silhouette of every layer by every metric, and its companions, which are of all samples.
 
-    Memory: one layer as `read` gives it, and what `silhouette_samples` says.
+    Memory: one layer as `read` gives it, and what `silhouette_samples`, `centroid_distances` and `summarise` say.
 
     Args:
         layers: In the result's order.
@@ -88,18 +90,19 @@ def silhouette(
     """
     check_labels(samples, layers)
     rows = stratified_rows(samples.labels, options.sample, options.seed)
-    found = np.empty((len(layers), len(options.metrics), len(rows)))
+    found, companions = np.empty((len(layers), len(options.metrics), len(rows))), []
+    standardise = options.space == "standardised"
     for index, layer in enumerate(layers):
         x = read(layer)
         check_features(x, samples, layer)
         for at, metric in enumerate(options.metrics):
-            standardise = options.space == "standardised"
             found[index, at] = silhouette_samples(x, samples.labels, metric=metric, standardise=standardise, rows=rows)
+        distances = centroid_distances(x, samples.labels, standardise=standardise)
+        companions.append(companion_of(distances, options.resamples, options.seed))
         del x
         scored(layer)
-    what = Scored(
-        found, samples.positions[rows], samples.labels[rows], samples.labels, dict(enumerate(samples.classes))
-    )
+    names = dict(enumerate(samples.classes))
+    what = Scored(found, samples.positions[rows], samples.labels[rows], samples.labels, names, companions)
     return silhouette_result(layers, what, {**options.as_dict(), "space_label": SPACES[options.space]})
 
 

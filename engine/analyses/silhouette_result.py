@@ -1,4 +1,4 @@
-"""From the silhouette of each sample to a labelled result: means, shares, classes, intervals."""
+"""From the silhouette of each sample to a labelled result: means, shares, classes, companions, intervals."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Layer, Result
+from cvbench.engine.analyses.silhouette_companions import Companion, companion_data
+from cvbench.engine.analyses.silhouette_means import few_classes_note, summarise
 from cvbench.engine.analyses.silhouette_pairs import backbone_pairs, pair_data
-from cvbench.engine.bootstrap import percentile_interval, resample_weights
+from cvbench.engine.online import interval_notes
 
 F64 = NDArray[np.float64]
-
-NUMBERS = ("micro", "macro", "negative")
-"""Mean over samples; mean over classes of their means; share of samples with s < 0."""
+Arrays = dict[str, tuple[tuple[str, ...], NDArray[Any]]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +29,7 @@ class Scored:
         labels: (m,) int64, every class among them.
         all_labels: (n,) int64, of the samples that were the reference.
         names: Label -> name of the class.
+        companions: Of each layer, of all n samples; may be left out.
     """
 
     s: F64
@@ -36,13 +37,14 @@ class Scored:
     labels: NDArray[np.int64]
     all_labels: NDArray[np.int64]
     names: Mapping[int, str]
+    companions: Sequence[Companion] = ()
 
 
 def silhouette_result(layers: Sequence[Layer], scored: Scored, options: Mapping[str, Any]) -> Result:
     """The labelled result.
 
     Intervals are a bootstrap of the s within each class, given the mean distances. `macro_over_classes` resamples the
-    classes instead: for a claim about classes like these, not about these.
+    classes instead: for a claim about classes like these, not about these. Those of the companions: see there.
 
     Args:
         layers: L layers.
@@ -51,109 +53,74 @@ def silhouette_result(layers: Sequence[Layer], scored: Scored, options: Mapping[
 
     Returns:
         For each of `NUMBERS`: itself, _low and _high (layer, metric); macro_over_classes_low, _high; per_class, _low
-        and _high (layer, metric, class); silhouette (layer, metric, sample); members, scored (class,) int64. With two
-        backbones or more: difference_micro, _macro and _over_classes, each also _low and _high (pair, metric).
+        and _high (layer, metric, class); silhouette (layer, metric, sample); members, scored (class,) int64. For each
+        of `COMPANIONS`: itself, _low and _high (layer,). With two backbones or more: difference_micro, _macro and
+        _over_classes (pair, metric), and of the companions (pair,), each also _low and _high.
     """
-    labels, own, drawn = np.unique(scored.labels, return_inverse=True, return_counts=True)
+    labels, drawn = np.unique(scored.labels, return_counts=True)
     members = np.bincount(np.searchsorted(labels, scored.all_labels))
-    shape = scored.s.shape[:2]
-    table = {key: np.empty(shape) for name in (*NUMBERS, "macro_over_classes") for key in _keys(name)}
-    table |= {key: np.empty((*shape, len(labels))) for key in _keys("per_class")}
-
-    def summary(s: F64) -> dict[str, tuple[Any, Any, Any]]:
-        return summarise(s, own, members, options["resamples"], options["confidence"], options["seed"])
-
-    for at in np.ndindex(*shape):
-        found = summary(scored.s[at])
-        for name, values in found.items():
-            for key, value in zip(_keys(name), values, strict=True):
-                table[key][at] = value
-    del table["macro_over_classes"]  # the value is that of macro
-    data: dict[str, tuple[tuple[str, ...], NDArray[Any]]] = {
-        key: (("layer", "metric", "class")[: value.ndim], value) for key, value in table.items()
+    table = _means(scored, members, options)
+    pairs = backbone_pairs(layers)
+    data: Arrays = {
+        **table,
+        "silhouette": (("layer", "metric", "sample"), scored.s),
+        "members": (("class",), members),
+        "scored": (("class",), drawn),
+        **pair_data(scored, members, pairs, options),
     }
-    data["silhouette"] = (("layer", "metric", "sample"), scored.s)
-    data["members"] = (("class",), members)
-    data["scored"] = (("class",), drawn)
-    differences = {
-        (a, b): [summary(scored.s[a, j] - scored.s[b, j]) for j in range(shape[1])] for a, b in backbone_pairs(layers)
+    if scored.companions:
+        data |= companion_data(scored.companions, pairs, options["confidence"])
+    coords = {
+        "layer": [str(layer) for layer in layers],
+        "metric": list(options["metrics"]),
+        "class": [scored.names.get(int(label), str(label)) for label in labels],
+        "sample": scored.positions.tolist(),
     }
-    pair_names, of_pairs, pairs = pair_data(layers, differences)
-    return Result(
-        name="silhouette",
-        coords={
-            "layer": [str(layer) for layer in layers],
-            "metric": list(options["metrics"]),
-            "class": [scored.names.get(int(label), str(label)) for label in labels],
-            "sample": scored.positions.tolist(),
-            **pair_names,
-        },
-        data={**data, **of_pairs},
-        attrs={
-            **{key: value for key, value in options.items() if key != "space_label"},
-            "space": options["space_label"],
-            "space_option": options["space"],
-            "pairs": pairs,
-            "samples": len(scored.all_labels),
-            "scored_samples": len(scored.labels),
-            "interval": "bootstrap of s within classes, given the mean distances",
-            "layers": [{"backbone": layer.backbone, "tap": layer.tap} for layer in layers],
-            "labels": labels.tolist(),
-            "notes": list(_notes(layers, options["metrics"], table["micro"], members)),
-        },
-    )
-
-
-def summarise(
-    s: F64, own: NDArray[np.int64], members: NDArray[np.int64], resamples: int, confidence: float, seed: int
-) -> dict[str, tuple[Any, Any, Any]]:
-    """Name -> (value, low, high): `NUMBERS` and macro_over_classes as numbers, per_class as (K,) float64.
-
-    Memory: resamples * K * 16 bytes.
-
-    Args:
-        s: (m,) float64.
-        own: (m,) class of each, 0 <= own < K, every class present.
-        members: (K,) int64 samples of each class in all: the weights of the classes in `micro` and `negative`.
-        resamples, confidence, seed: Of the bootstrap. The draws depend on the seed and on m alone: two layers with the
-            same samples have the same.
-    """
-    weights = members / members.sum()
-    seeds = np.random.SeedSequence(seed).generate_state(len(members))  # one stream per class
-    values = np.stack([s, s < 0], axis=1)
-    point, drawn = np.empty((len(members), 2)), np.empty((resamples, len(members), 2))
-    for at, its_seed in enumerate(seeds):
-        mine = values[own == at]
-        point[at] = mine.mean(axis=0)
-        sums = [weight @ mine for weight in resample_weights(len(mine), resamples, int(its_seed))]
-        drawn[:, at] = np.concatenate(sums) / len(mine)
-
-    def numbers(means: F64) -> F64:
-        """(..., K, 2) class means of s and of s < 0 -> (..., 3)."""
-        s_means, shares = means[..., 0], means[..., 1]
-        return np.stack([s_means @ weights, s_means.mean(axis=-1), shares @ weights], axis=-1)
-
-    ends = [(1 - confidence) / 2, (1 + confidence) / 2]
-    low, high = np.quantile(numbers(drawn), ends, axis=0)
-    class_low, class_high = np.quantile(drawn[..., 0], ends, axis=0)
-    over = percentile_interval(
-        point[:, :1], lambda sums: sums / len(members), resamples=resamples, confidence=confidence, seed=seed
-    )
-    value = numbers(point)
-    return {
-        **{name: (value[i], low[i], high[i]) for i, name in enumerate(NUMBERS)},
-        "macro_over_classes": (value[1], over.low[0], over.high[0]),
-        "per_class": (point[:, 0], class_low, class_high),
+    if pairs:
+        coords["pair"] = [f"{layers[a]} - {layers[b]}" for a, b in pairs]
+    attrs = {
+        **{key: value for key, value in options.items() if key != "space_label"},
+        "space": options["space_label"],
+        "space_option": options["space"],
+        "pairs": [list(pair) for pair in pairs],
+        "samples": len(scored.all_labels),
+        "scored_samples": len(scored.labels),
+        "interval": "bootstrap of s within classes, given the mean distances",
+        "layers": [{"backbone": layer.backbone, "tap": layer.tap} for layer in layers],
+        "labels": labels.tolist(),
+        "notes": [
+            *_notes(layers, options["metrics"], table["micro"][1], members),
+            *interval_notes(len(scored.labels)),
+        ],
     }
+    return Result(name="silhouette", coords=coords, data=data, attrs=attrs)
+
+
+def _means(scored: Scored, members: NDArray[np.int64], options: Mapping[str, Any]) -> Arrays:
+    """Means and classes of every layer and metric, with their intervals."""
+    shape, own = scored.s.shape[:2], np.unique(scored.labels, return_inverse=True)[1]
+    columns = scored.s.reshape(-1, scored.s.shape[2]).T
+    found = summarise(columns, own, members, options["resamples"], options["confidence"], options["seed"])
+    data: Arrays = {}
+    for name, values in found.items():
+        for key, value in zip(_keys(name), values, strict=True):
+            layered = value.reshape(*shape) if value.ndim == 1 else value.T.reshape(*shape, len(members))
+            data[key] = (("layer", "metric", "class")[: layered.ndim], layered)
+    del data["macro_over_classes"]  # the value is that of macro
+    return data
 
 
 def silhouette_rows(result: Result) -> Iterator[dict[str, Any]]:
-    """One flat row per layer and metric: names, counts, numbers and the ends of their intervals."""
+    """One flat row per layer and metric: names, counts, numbers and the ends of their intervals.
+
+    The companions are Euclidean, and the same in the rows of all metrics of a layer.
+    """
     attrs = result.attrs
     members = result.data["members"][1]
     for i, layer in enumerate(attrs["layers"]):
         for j, metric in enumerate(attrs["metrics"]):
             numbers = {key: float(v[i, j]) for key, (dims, v) in result.data.items() if dims == ("layer", "metric")}
+            numbers |= {key: float(v[i]) for key, (dims, v) in result.data.items() if dims == ("layer",)}
             yield {
                 "backbone": layer["backbone"],
                 "tap": layer["tap"],
@@ -197,6 +164,8 @@ def _notes(layers: Sequence[Layer], metrics: Sequence[str], micro: F64, members:
     alone = int((members == 1).sum())
     if alone:
         yield f"{alone} classes have one sample, whose s is 0 by definition"
+    few = few_classes_note(len(members))
+    yield from [few] if few else []
     ranks = {metric: tuple(np.argsort(-micro[:, j], kind="stable")) for j, metric in enumerate(metrics)}
     if len(layers) > 1 and len(set(ranks.values())) > 1:
         yield f"the order of the layers depends on the metric ({', '.join(metrics)})"

@@ -19,9 +19,16 @@ from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Layer, Result
 from cvbench.engine.analyses.samples import Samples, check_features, stratified_rows
-from cvbench.engine.analyses.tsne_backends import EARLY, Recipe, backend_version, choose_backend, embed
+from cvbench.engine.analyses.tsne_backends import (
+    EARLY,
+    Recipe,
+    backend_version,
+    check_perplexity,
+    choose_backend,
+    embed,
+)
 from cvbench.engine.analyses.tsne_result import Mapped, tsne_result
-from cvbench.engine.array import Array, to_host
+from cvbench.engine.array import Array, to_device, to_host
 from cvbench.engine.kernels.neighbours import distance_order, kept_neighbours
 from cvbench.engine.kernels.pca import matrix_moments, principal_axes
 from cvbench.engine.kernels.silhouette import silhouette_samples
@@ -71,7 +78,9 @@ class TsneOptions:
             raise UnknownNameError.among("preprocessing", self.preprocess, PREPROCESSING, fix=fix)
         if self.iterations < EARLY:
             raise UsageError(
-                f"{self.iterations} iterations are fewer than the {EARLY} of early exaggeration", fix="1000"
+                f"{self.iterations} iterations are fewer than the {EARLY} of early exaggeration",
+                where="--iterations",
+                fix=f"--iterations {EARLY} or more; the default is 1000",
             )
 
     def as_dict(self) -> dict[str, Any]:
@@ -85,6 +94,7 @@ def tsne(
     samples: Samples,
     options: TsneOptions,
     mapped: Callable[[Layer], None] = lambda layer: None,
+    device: str = "cpu",
 ) -> Result:
     """Map and measures of every layer.
 
@@ -96,6 +106,7 @@ def tsne(
         samples: What the rows are; labels may be -1, or of one class: then the class measures are NaN.
         options: How.
         mapped: Told of every layer that is done.
+        device: "cpu" (NumPy) or "cuda" (CuPy): where the measures are taken. cuML always maps on the GPU.
 
     Returns:
         As `tsne_result` describes it.
@@ -105,8 +116,7 @@ def tsne(
         ResourceError: The backend is not there.
         IntegrityError: A layer with values that are not finite.
     """
-    rows = stratified_rows(samples.labels, options.sample, options.seed)
-    backend = choose_backend(options.backend, len(rows))
+    rows, backend = plan(samples, options, device)
     labels = samples.labels[rows]
     classed = bool((labels >= 0).all()) and 1 < len(np.unique(labels)) < len(labels)
     queries = _queries(labels, options)
@@ -118,7 +128,8 @@ def tsne(
         x, scores = prepare(host[rows] if len(rows) < len(host) else host, options)
         del whole, host
         runs = [embed(scores, backend, recipe) for recipe in _recipes(options)]
-        values = [measures(x, run.map, queries, labels if classed else None) for run in runs]
+        there = to_device(x, device)
+        values = [measures(there, to_device(run.map, device), queries, labels if classed else None) for run in runs]
         found.append(Mapped(runs, values))
         mapped(layer)
     what = Samples(samples.where, samples.positions[rows], labels, samples.classes)
@@ -127,9 +138,23 @@ def tsne(
         "backend_version": backend_version(backend),
         "samples": len(rows),
         "samples_of": len(samples.labels),
-        "measured": len(queries),
+        "measured_samples": len(queries),
+        "device": device,
     }
-    return tsne_result(layers, found, what, {**options.as_dict(), **more})
+    return tsne_result(layers, found, what, labels[queries], {**options.as_dict(), **more})
+
+
+def plan(samples: Samples, options: TsneOptions, device: str = "cpu") -> tuple[NDArray[np.int64], str]:
+    """The rows to map and the backend; refuses, before any feature is read, what cannot be mapped.
+
+    Raises:
+        UsageError: A sample that is too small, too few rows for the perplexity or too many for the backend.
+        ResourceError: The backend is not there.
+    """
+    rows = stratified_rows(samples.labels, options.sample, options.seed)
+    backend = choose_backend(options.backend, len(rows), device)
+    check_perplexity(options.perplexity, len(rows))
+    return rows, backend
 
 
 def prepare(x: NDArray[Any], options: TsneOptions) -> tuple[NDArray[np.float32], F64]:
@@ -148,14 +173,12 @@ def prepare(x: NDArray[Any], options: TsneOptions) -> tuple[NDArray[np.float32],
     return values, scores
 
 
-def measures(
-    x: NDArray[np.float32], y: F64, queries: NDArray[np.int64], labels: NDArray[np.int64] | None
-) -> dict[str, F64]:
+def measures(x: Array, y: Array, queries: NDArray[np.int64], labels: NDArray[np.int64] | None) -> dict[str, F64]:
     """Name -> (m,) float64 value of each measured row, NaN where undefined; distance_order of `GLOBAL_SAMPLE` at most.
 
     Args:
-        x: (n, d) features as they are compared.
-        y: (n, 2) map.
+        x: (n, d) float32 features as they are compared, NumPy or CuPy.
+        y: (n, 2) float64 map, where x is.
         queries: (m,) rows.
         labels: (n,) or None, if there are none or only one class.
     """

@@ -71,8 +71,13 @@ class Embedding:
     rates: tuple[float, float]
 
 
-def choose_backend(name: str, n: int) -> str:
+def choose_backend(name: str, n: int, device: str = "cuda") -> str:
     """A backend that is there and takes n points; "auto": cuML if there is a GPU for it, openTSNE, else scikit-learn.
+
+    Args:
+        name: "auto" or of `LIMITS`.
+        n: Points.
+        device: With "cpu", "auto" is not cuML.
 
     Raises:
         UnknownNameError: Another name.
@@ -83,7 +88,7 @@ def choose_backend(name: str, n: int) -> str:
     if name not in known:
         raise UnknownNameError.among("t-SNE backend", name, known, fix=f"--backend {', '.join(known)}")
     if name == "auto":
-        order = ("cuml", "opentsne", "sklearn")
+        order = (*(("cuml",) if device != "cpu" else ()), "opentsne", "sklearn")
         name = next(each for each in order if available(each))
     elif not available(name):
         raise ResourceError(
@@ -122,6 +127,27 @@ def backend_version(name: str) -> str:
     return str(importlib.import_module(name).__version__)
 
 
+def check_perplexity(perplexity: float, n: int, fix: str = "--perplexity {} or less, or more samples") -> None:
+    """Refuse n samples that are too few, since each looks at 3 * perplexity others.
+
+    Args:
+        perplexity: Effective number of neighbours.
+        n: Samples on the map.
+        fix: What to do, with a place for the largest perplexity.
+
+    Raises:
+        UsageError: Not 3 * perplexity < n - 1.
+    """
+    if not 3 * perplexity < n - 1:
+        most = (n - 2) // 3
+        raise UsageError(
+            f"perplexity {perplexity:g} needs more than {int(3 * perplexity) + 1} samples, there are {n}",
+            where="--perplexity",
+            why="each point looks at 3 * perplexity neighbours",
+            fix=fix.format(most) if most >= 1 else "extract more samples (a larger --limit)",
+        )
+
+
 def embed(x: F64, backend: str, recipe: Recipe) -> Embedding:
     """Map of rows.
 
@@ -135,14 +161,7 @@ def embed(x: F64, backend: str, recipe: Recipe) -> Embedding:
     Raises:
         UsageError: Too few rows for the perplexity.
     """
-    n = len(x)
-    if not 3 * recipe.perplexity < n - 1:
-        raise UsageError(
-            f"perplexity {recipe.perplexity:g} needs more than {int(3 * recipe.perplexity) + 1} samples, there are {n}",
-            where="--perplexity",
-            why="each point looks at 3 * perplexity neighbours",
-            fix=f"--perplexity {max(1, (n - 2) // 3 - 1)} or less, or more samples",
-        )
+    check_perplexity(recipe.perplexity, len(x))
     fits: dict[str, Callable[[F64, Recipe], Embedding]] = {"sklearn": _sklearn, "opentsne": _opentsne, "cuml": _cuml}
     return fits[backend](x, recipe)
 

@@ -23,7 +23,7 @@ def common_grid(grids: Sequence[tuple[int, int]]) -> tuple[int, int]:
 
 
 def pool(maps: Array, grid: tuple[int, int]) -> Array:
-    """Average-pool signed maps to a coarser grid.
+    """Average-pool maps to a coarser grid.
 
     A new cell is the mean of the old cells that it covers, each by the share covered; where the old grid is a multiple
     of the new one this is plain average pooling.
@@ -38,6 +38,15 @@ def pool(maps: Array, grid: tuple[int, int]) -> Array:
     xp = namespace(maps)
     rows, columns = (xp.asarray(_overlaps(old, new)) for old, new in zip(maps.shape[1:], grid, strict=True))
     return rows @ maps.astype(np.float64) @ columns.T
+
+
+def pool_evidence(raw: Array, grid: tuple[int, int]) -> Array:
+    """L on a coarser grid: the positive part of raw maps (n, H, W), then pooled, (n, height, width) float64.
+
+    In this order: cells that speak against the class must not cancel the evidence of their neighbours. So a map with
+    evidence has some on every grid, and the same share of it in any box of whole new cells.
+    """
+    return pool(namespace(raw).maximum(raw, 0), grid)
 
 
 def _overlaps(old: int, new: int) -> F64:

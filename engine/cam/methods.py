@@ -4,6 +4,7 @@ gradcam     sum_k w_k A_k, w_k = mean over positions of G_k                     
 gradcam++   the same, w_k = sum over positions of a relu(G), a = 1 / (2 + G sum A_k)   Chattopadhay et al. 2018, eq. 19
 layercam    sum_k relu(G_k) A_k                                                        Jiang et al. 2021
 hirescam    sum_k G_k A_k                                                              Draelos & Carin 2021
+xgradcam    the same, w_k = sum over positions of G_k A_k / sum A_k                    Fu et al. 2020
 eigencam    projection on the first principal axis of the positions; knows no class    Muhammad & Yeasin 2020
 
 The raw map is signed. Evidence for the class is its positive part.
@@ -79,6 +80,18 @@ def hirescam(activation: Tensor, gradient: Tensor | None) -> Tensor:
     return torch.einsum("bhwc,bhwc->bhw", activation, gradient)
 
 
+def xgradcam(activation: Tensor, gradient: Tensor | None) -> Tensor:
+    """Channels weighted by their gradient, averaged with the activation as weight of each position.
+
+    Meant for activations after a ReLU. Where these have both signs, their sum may be small, and that channel's weight
+    large; where it is exactly 0, as of a channel that is off, the channel has no weight.
+    """
+    assert gradient is not None
+    total = activation.sum(dim=(1, 2))
+    weights = (gradient * activation).sum(dim=(1, 2)) / torch.where(total == 0, torch.ones_like(total), total)
+    return torch.einsum("bhwc,bc->bhw", activation, torch.where(total == 0, torch.zeros_like(total), weights))
+
+
 def eigencam(activation: Tensor, gradient: Tensor | None = None) -> Tensor:
     """Projection of the centred positions on their first principal axis, through the P x P Gram matrix in float64.
 
@@ -100,6 +113,7 @@ METHODS: dict[str, Method] = {
         Method("gradcam++", "Grad-CAM++", gradcam_plus_plus),
         Method("layercam", "LayerCAM", layercam),
         Method("hirescam", "HiResCAM", hirescam),
+        Method("xgradcam", "XGrad-CAM", xgradcam),
         Method("eigencam", "EigenCAM", eigencam, needs_gradient=False),
     )
 }

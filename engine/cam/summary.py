@@ -1,11 +1,13 @@
 """Class activation maps of a data set in numbers: means over images with intervals, and differences of backbones.
 
 The sampling unit is the image. A difference is of the same images: those on which both backbones' maps are defined.
+For a claim about classes like these, not about these, the classes are resampled instead, each with all its images (the
+cluster bootstrap, Davison & Hinkley 1997, section 3.8); the means are the same, their intervals wider.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -17,9 +19,13 @@ from cvbench.engine.analyses.base import Result
 from cvbench.engine.bootstrap import percentile_interval
 from cvbench.engine.cam.boxed import BOX_MEASURES, RATIOS
 from cvbench.engine.cam.measures import MAP_MEASURES
-from cvbench.engine.online import interval_notes
+from cvbench.engine.online import FEW_IMAGES, class_count, interval_notes
 
 F64 = NDArray[np.float64]
+
+ENDS = ("value", "low", "high", "class_low", "class_high")
+"""Of an estimate: itself, its interval over images, and over classes."""
+_DRAWN = 2**21  # weights of a block of resamples, 16 MiB: memory does not follow the number of images
 
 
 @dataclass(frozen=True)
@@ -49,27 +55,35 @@ class Resampling:
     seed: int = 0
 
 
-def summarise(rows: Sequence[Measured], how: Resampling, attrs: Mapping[str, Any]) -> Result:
+def summarise(
+    rows: Sequence[Measured], how: Resampling, attrs: Mapping[str, Any], classes: NDArray[np.int64] | None = None
+) -> Result:
     """Means and paired differences.
+
+    Memory: 150 bytes per image and measure for two backbones; the resamples take 16 MiB, however many images.
 
     Args:
         rows: The same images in the same order, with the same columns in all; the baseline has no part in differences.
         how: Of the intervals.
         attrs: What else is known of the maps; joins the result's.
+        classes: (n,) label of each image, -1 for none. They are resampled if `class_count` says that there are enough.
 
     Returns:
         `value`, `low`, `high`, `n_undefined` (row, measure); where backbones are compared also `difference`,
-        `difference_low`, `difference_high`, `difference_n` (pair, measure). Units: see `engine.cam.measures`.
+        `difference_low`, `difference_high`, `difference_n` (pair, measure). With intervals over classes also
+        `class_low`, `class_high`, `difference_class_low`, `difference_class_high`, NaN where fewer than 30 classes
+        define the number. Units: see `engine.cam.measures`.
     """
     boxes = rows[0].table.shape[1] > len(MAP_MEASURES)
     names = [*MAP_MEASURES, *(BOX_MEASURES if boxes else ()), *(RATIOS if boxes else ())]
     fractions = [_fractions(row.table, boxes) for row in rows]
-    n = len(rows[0].table)
-    found = [_estimate([fraction], lambda parts: parts[0], how) for fraction in fractions]
+    n, count = len(rows[0].table), class_count(classes)
+    own = np.unique(classes, return_inverse=True)[1] if classes is not None and count else None
+    found = [_estimate([fraction], lambda parts: parts[0], how, own) for fraction in fractions]
     pairs = [(i, j) for i, j in combinations(range(len(rows)), 2) if _comparable(rows[i], rows[j])]
-    apart = [_estimate([fractions[i], fractions[j]], lambda parts: parts[0] - parts[1], how) for i, j in pairs]
+    apart = [_estimate([fractions[i], fractions[j]], lambda parts: parts[0] - parts[1], how, own) for i, j in pairs]
     data: dict[str, tuple[tuple[str, ...], NDArray[Any]]] = {}
-    for at, name in enumerate(("value", "low", "high")):
+    for at, name in enumerate(ENDS if count else ENDS[:3]):
         data[name] = (("row", "measure"), np.stack([estimate[0][at] for estimate in found]))
         if apart:
             suffix = "" if name == "value" else f"_{name}"
@@ -79,9 +93,7 @@ def summarise(rows: Sequence[Measured], how: Resampling, attrs: Mapping[str, Any
     if apart:
         data["difference_n"] = (("pair", "measure"), np.stack([estimate[1] for estimate in apart]))
         coords["pair"] = [f"{rows[i].backbone} - {rows[j].backbone}" for i, j in pairs]
-    described = [
-        {"backbone": row.backbone, "target": row.target, "grid": list(row.grid), "common": row.common} for row in rows
-    ]
+    defined = zip([*coords["row"], *coords.get("pair", [])], (e[1] for e in [*found, *apart]), strict=True)
     return Result(
         name="cam",
         coords=coords,
@@ -89,19 +101,25 @@ def summarise(rows: Sequence[Measured], how: Resampling, attrs: Mapping[str, Any
         attrs={
             **attrs,
             "images": n,
-            "rows": described,
+            "resampled_classes": count,
+            "rows": [_described(row) for row in rows],
             "pairs": [[rows[i].backbone, rows[j].backbone] for i, j in pairs],
             "resamples": how.resamples,
             "confidence": how.confidence,
             "seed": how.seed,
             "interval": "percentile bootstrap over images",
-            "notes": [*attrs.get("notes", []), *interval_notes(n)],
+            "class_interval": f"percentile bootstrap over {count} classes" if count else "",
+            "notes": [*attrs.get("notes", []), *interval_notes(n), *(_thin_notes(names, defined) if n > 1 else [])],
         },
     )
 
 
 def _comparable(one: Measured, two: Measured) -> bool:
     return one.common and two.common and bool(one.target) and bool(two.target)
+
+
+def _described(row: Measured) -> dict[str, Any]:
+    return {"backbone": row.backbone, "target": row.target, "grid": list(row.grid), "common": row.common}
 
 
 def _label(row: Measured) -> str:
@@ -120,12 +138,14 @@ def _fractions(table: F64, boxes: bool) -> tuple[F64, F64]:
 
 
 def _estimate(
-    fractions: Sequence[tuple[F64, F64]], combine: Callable[[list[F64]], F64], how: Resampling
+    fractions: Sequence[tuple[F64, F64]],
+    combine: Callable[[list[F64]], F64],
+    how: Resampling,
+    classes: NDArray[np.int64] | None,
 ) -> tuple[F64, NDArray[np.int64]]:
-    """(3, k) value, low, high of a combination of ratios over the images where all are defined, (k,) their number."""
+    """Of a combination of ratios over the images where all are defined: (5, k) `ENDS`, and (k,) their number."""
     parts = [part for fraction in fractions for part in fraction]
     defined = np.logical_and.reduce([np.isfinite(part) for part in parts])
-    k = defined.shape[1]
     sums = np.concatenate([np.where(defined, part, 0.0) for part in parts], axis=1)
 
     def statistic(drawn: F64) -> F64:
@@ -134,11 +154,36 @@ def _estimate(
             ratios = [a / np.where(b > 0, b, np.nan) for a, b in zip(pieces[::2], pieces[1::2], strict=True)]
         return combine(ratios)
 
-    found = np.full((3, k), np.nan)
+    found = np.full((len(ENDS), defined.shape[1]), np.nan)
     found[0] = statistic(sums.sum(axis=0)[None])[0]
-    if len(sums) > 1:
-        interval = percentile_interval(
-            sums, statistic, resamples=how.resamples, confidence=how.confidence, seed=how.seed
-        )
-        found[1:] = interval.low, interval.high
-    return found, defined.sum(axis=0)
+    images = defined.sum(axis=0)
+    found[1:3] = _interval(sums, statistic, how, few=images < 2)
+    if classes is not None:
+        count = int(classes.max()) + 1
+        of_class, there = np.zeros((count, sums.shape[1])), np.zeros((count, defined.shape[1]), dtype=bool)
+        np.add.at(of_class, classes, sums)
+        np.logical_or.at(there, classes, defined)
+        found[3:] = _interval(of_class, statistic, how, few=there.sum(axis=0) < FEW_IMAGES)
+    return found, images
+
+
+def _interval(sums: F64, statistic: Callable[[F64], F64], how: Resampling, few: NDArray[np.bool_]) -> F64:
+    """(2, k) low and high over the rows of `sums`; NaN where `few` of them define the number."""
+    if few.all():
+        return np.full((2, len(few)), np.nan)
+    options: dict[str, Any] = {"resamples": how.resamples, "confidence": how.confidence, "seed": how.seed}
+    block = min(256, max(1, _DRAWN // len(sums)))
+    found = percentile_interval(sums, statistic, **options, block=block)
+    return np.where(few, np.nan, np.stack([found.low, found.high]))
+
+
+def _thin_notes(measures: Sequence[str], defined: Iterable[tuple[str, NDArray[np.int64]]]) -> list[str]:
+    """What of a row or pair is defined by fewer images than an interval needs, where there are more in all."""
+    notes = []
+    for label, counts in defined:
+        thin = [f"{name} ({n})" for name, n in zip(measures, counts.tolist(), strict=True) if 0 < n < FEW_IMAGES]
+        if thin and counts.max() >= FEW_IMAGES:
+            notes.append(
+                f"{label}: fewer than {FEW_IMAGES} images define {', '.join(thin)}: the intervals are too narrow"
+            )
+    return notes

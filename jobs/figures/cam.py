@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Result
-from cvbench.engine.cam.grids import common_grid, display, pool
-from cvbench.jobs.cam_rows import MEASURES, cam_rows
+from cvbench.engine.cam.grids import common_grid, display, pool_evidence
+from cvbench.jobs.cam_rows import ENDS, MEASURES, cam_rows
 from cvbench.jobs.figures.base import COLOURS, MARKERS, save_figure
 
 if TYPE_CHECKING:
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 BOXED = ("energy_in_box", "pointing_game")
 SHOWN = ("radius", "effective_area", "gini", "gaussian_r2", *BOXED)
-SIDE, GAP, TEXT = 1.75, 0.12, 0.46  # inches: an image, between two, its title and label
-TOP, EDGE = 0.34, 0.15  # margins
-MEANS, NAMES = 1.7, 1.6  # a row of panels below, and the names of backbones to their left
+SIDE, GAP, TEXT = 1.75, 0.12, 0.46  # inches: an image at least, between two, its title and label
+TOP, EDGE, BAR = 0.48, 0.15, 0.5  # margins, and the colour bar below the images with its text
+MEANS, NAMES, PANEL = 1.7, 1.6, 1.35  # a row of panels below, the names of backbones to their left, a panel
 SCALE = "inferno"  # even in lightness, for colour-blind readers too
 
 
@@ -34,7 +34,7 @@ def cam_figure(result: Result, stem: Path, formats: Sequence[str] = ("svg", "png
     """Draw a cam result.
 
     One row per example: the image, and over it each backbone's map, pooled to the grid that all share. Below, means
-    over all images on that grid.
+    over all images on that grid, with intervals; where there are boxes, beside what a map gets without any knowledge.
 
     Args:
         result: Of `cam`.
@@ -66,13 +66,14 @@ def _numbers(result: Result) -> Iterator[dict[str, Any]]:
                     **names,
                     "grid": shape,
                     "common": False,
+                    "kind": "map",
                     "measure": "raw map",
                     "value": float(value),
-                    "low": None,
-                    "high": None,
+                    **dict.fromkeys(ENDS[1:]),
                     "n": 1,
                     "n_undefined": 0,
                     "resolved": None,
+                    "class_resolved": None,
                     "cell_row": row_index,
                     "cell_column": column,
                 }
@@ -98,30 +99,46 @@ def _draw(result: Result) -> Figure:
     samples = len(result.coords.get("example", []))
     columns, panels = len(result.attrs["backbones"]) + 1, len(_shown(result))
     across = panels if panels < 5 else -(-panels // 2)
-    pictures, row = EDGE + columns * (SIDE + GAP), SIDE + TEXT
-    width = max(pictures + 0.8, NAMES + 1.35 * across)
-    height = samples * row + TOP + 0.2 + MEANS * -(-panels // across)
+    width = max(EDGE + columns * (SIDE + GAP), NAMES + PANEL * across)
+    side = (width - EDGE) / columns - GAP  # pictures and panels end at the same edge
+    below = TOP + samples * (side + TEXT) if samples else 0.0
+    top = below + (BAR if samples else 0.0) + 0.4
+    height = top + MEANS * -(-panels // across)
     page = _Page(Figure(figsize=(width, height)), width, height)
     for k in range(samples):
-        axes = [page.axes(EDGE + j * (SIDE + GAP), TOP + k * row, SIDE, SIDE) for j in range(columns)]
+        axes = [page.axes(EDGE + j * (side + GAP), TOP + k * (side + TEXT), side, side) for j in range(columns)]
         _example(axes, result, k)
     if samples:
-        bar = page.figure.colorbar(_scale(), cax=page.axes(pictures + 0.05, TOP, 0.12, SIDE))
-        bar.set_label(f"{result.attrs['title']}, scaled by image", fontsize=6)
-        bar.ax.tick_params(labelsize=6)
-    each, top = (width - NAMES - EDGE) / across, samples * row + TOP + 0.35
+        place = page.axes(EDGE + side + GAP, below, (columns - 1) * (side + GAP) - GAP, 0.09)
+        bar = page.figure.colorbar(_scale(), cax=place, orientation="horizontal")
+        bar.set_label(f"{result.attrs['title']}, scaled by image", fontsize=6, labelpad=1)
+        bar.ax.tick_params(labelsize=6, length=2)
+    each = (width - NAMES) / across
     places = [(NAMES + j % across * each, top + j // across * MEANS) for j in range(panels)]
-    _means([page.axes(left, down, each - 0.22, MEANS - 0.75) for left, down in places], result, across)
-    _below(page, result, top - 0.22)
+    _means([page.axes(left, down, each - 0.15, MEANS - 0.75) for left, down in places], result, across)
+    _below(page, result, top - 0.1)
     return page.figure
 
 
 def _below(page: _Page, result: Result, top: float) -> None:
-    grid = "x".join(map(str, next(row["grid"] for row in result.attrs["rows"] if row["common"])))
-    text = (
-        f"means over {result.attrs['images']} images on {grid} cells; bars: {result.attrs['confidence']:.0%} intervals"
-    )
-    page.figure.text(0.5, 1 - top / page.height, text, fontsize=7, ha="center", va="bottom")
+    attrs = result.attrs
+    level = f"{attrs['confidence']:.0%} intervals"
+    count = attrs.get("resampled_classes", 0)
+    bars = f"thick: {level} over images, with ends: over {count} classes" if count else f"bars: {level} over images"
+    lines = [f"means over {attrs['images']} images on {_cells(_grid(result))} cells; {bars}"]
+    if "box_share" in result.coords["measure"]:
+        lines.append("without any knowledge: dotted, the area of the box; dashed, a centred Gaussian and its interval")
+    page.figure.text(0.5, 1 - top / page.height, "\n".join(lines), fontsize=6.5, ha="center", va="bottom")
+
+
+def _grid(result: Result) -> tuple[int, int]:
+    """The common grid."""
+    height, width = next(row["grid"] for row in result.attrs["rows"] if row["common"])
+    return height, width
+
+
+def _cells(grid: tuple[int, ...]) -> str:
+    return "x".join(map(str, grid))
 
 
 def _example(axes: Sequence[Axes], result: Result, k: int) -> None:
@@ -133,8 +150,9 @@ def _example(axes: Sequence[Axes], result: Result, k: int) -> None:
     axes[0].set_xlabel(f"label: {_short(label)}" if label is not None else "no label", fontsize=6)
     for i, backbone in enumerate(backbones):
         image = result.data[f"image_{i}"][1][k]
-        heat = display(pool(result.data[f"map_{i}"][1][k : k + 1], grid), image.shape[:2])[0]
-        _picture(axes[i + 1], _over(image, heat), _lines(backbone["backbone"]) if k == 0 else "")
+        heat = display(pool_evidence(result.data[f"map_{i}"][1][k : k + 1], grid), image.shape[:2])[0]
+        cells = _cells(grid) if grids[i] == grid else f"{_cells(grids[i])} pooled to {_cells(grid)}"
+        _picture(axes[i + 1], _over(image, heat), f"{_lines(backbone['backbone'])}\n{cells} cells" if k == 0 else "")
         said = backbone["examples"][k]
         own = f"predicted: {_short(said['predicted'])}"
         shown = "" if said["class"] == said["predicted"] else f"map of: {_short(said['class'])}; "
@@ -186,30 +204,43 @@ def _shown(result: Result) -> list[str]:
 
 
 def _means(axes: Sequence[Axes], result: Result, across: int) -> None:
-    """One panel per measure, `across` in a row: a dot and an interval per backbone, on the common grid."""
-    rows = [(i, row) for i, row in enumerate(result.attrs["rows"]) if row["common"]]
+    """One panel per measure, `across` in a row: a dot and its intervals per backbone, on the common grid."""
+    rows = [(i, row) for i, row in enumerate(result.attrs["rows"]) if row["common"] and row["target"]]
     maps = result.attrs["images"] - result.data["n_undefined"][1][:, result.coords["measure"].index("radius")]
-    names = [_lines(row["backbone"]) + (f"\n{maps[i]} maps" if row["target"] else "") for i, row in rows]
+    names = [f"{_lines(row['backbone'])}\n{maps[i]} maps" for i, row in rows]
     for j, (axis, measure) in enumerate(zip(axes, _shown(result), strict=True)):
-        at = result.coords["measure"].index(measure)
-        for place, (i, row) in enumerate(rows):
-            value, low, high = (result.data[name][1][i, at] for name in ("value", "low", "high"))
-            colour = COLOURS[place % (len(COLOURS) - 1)] if row["target"] else "0.5"
-            if np.isfinite(value) and (row["target"] or measure in BOXED):
-                axis.plot([low, high], [place, place], color=colour, linewidth=1.6)
+        for place, (i, _) in enumerate(rows):
+            value, low, high, *of_classes = (_number(result, name, i, measure) for name in ENDS)
+            colour = COLOURS[place % (len(COLOURS) - 1)]
+            if np.isfinite(value):
+                axis.plot([low, high], [place, place], color=colour, linewidth=2.2)
+                axis.plot(of_classes, [place, place], color=colour, linewidth=0.8, marker="|", ms=8)
                 axis.plot([value], [place], color=colour, marker=MARKERS[place % len(MARKERS)], ms=5)
         if measure in BOXED:
-            share = result.data["value"][1][rows[0][0], result.coords["measure"].index("box_share")]
-            axis.axvline(share, color="0.3", linestyle=":", linewidth=1.0)
-            axis.annotate(
-                "box area", (share, 1.03), xycoords=("data", "axes fraction"), fontsize=5, color="0.3", ha="center"
-            )
+            _chance(axis, result, rows[0][0], measure)
         axis.set_yticks(range(len(rows)), names if j % across == 0 else [""] * len(rows), fontsize=6)
         axis.set_ylim(len(rows) - 0.5, -0.5)
         axis.margins(x=0.15)
         axis.tick_params(axis="x", labelsize=6)
         axis.locator_params(axis="x", nbins=4)
         axis.set_xlabel(MEASURES[measure].replace(", ", ",\n"), fontsize=6)
+
+
+def _chance(axis: Axes, result: Result, first: int, measure: str) -> None:
+    """What a map gets without any knowledge of the image: the share of the box, and a Gaussian in the middle."""
+    axis.axvline(_number(result, "value", first, "box_share"), color="0.3", linestyle=":", linewidth=1.0)
+    for i, row in enumerate(result.attrs["rows"]):
+        if not row["target"]:
+            value, low, high = (_number(result, name, i, measure) for name in ENDS[:3])
+            axis.axvspan(low, high, color="0.88", linewidth=0, zorder=0)
+            axis.axvline(value, color="0.45", linestyle="--", linewidth=1.0, zorder=0.5)
+
+
+def _number(result: Result, name: str, i: int, measure: str) -> float:
+    """Of the i-th row; NaN where the result has no such interval."""
+    if name not in result.data:
+        return float("nan")
+    return float(result.data[name][1][i, result.coords["measure"].index(measure)])
 
 
 def _lines(backbone: str) -> str:

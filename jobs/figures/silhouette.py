@@ -25,7 +25,7 @@ MAX_WIDTH = 13.0  # inches, of all panels of a row
 
 
 def silhouette_figure(results: Sequence[Result], stem: Path, formats: Sequence[str] = ("svg", "png")) -> list[Path]:
-    """Draw silhouette results beside each other, each number with its interval.
+    """Draw silhouette results beside each other, each number with its interval, all on one scale.
 
     One layer per backbone: bars, a panel per metric and space, a group per data set (Table 1 of the study); of results
     that differ in nothing of this, the one with the most samples. With more layers: curves over the depth of the
@@ -82,14 +82,16 @@ def _draw(rows: Sequence[Row], deep: bool) -> Figure:
     lines = math.ceil(len(panels) / max(1, int(MAX_WIDTH // width)))
     columns = math.ceil(len(panels) / lines)
     figure = Figure(figsize=(width * columns, 3.2 * lines + 0.4), layout="constrained")
-    axes = figure.subplots(lines, columns, squeeze=False).ravel()
+    axes = figure.subplots(lines, columns, squeeze=False, sharey=True).ravel()
     for axis, (title, panel) in zip(axes, panels.items(), strict=False):
         (_curves if deep else _bars)(axis, panel, backbones)
         axis.axhline(0, color="0.2", linewidth=0.6)
         axis.set_title("\n".join(title))
-        axis.set_ylabel("silhouette, mean over samples")
+        axis.yaxis.set_tick_params(labelleft=True)
         for side in ("top", "right"):
             axis.spines[side].set_visible(False)
+    for axis in axes[::columns]:
+        axis.set_ylabel("silhouette, mean over samples")
     for axis in axes[len(panels) :]:
         axis.set_axis_off()
     handles, labels = axes[0].get_legend_handles_labels()
@@ -111,7 +113,7 @@ def _bars(axis: Axes, panel: Sequence[Row], backbones: Sequence[str]) -> None:
         for x, y, bottom, top in zip(at, value, low, high, strict=True):
             up = y >= 0
             axis.annotate(
-                f"{y:.3f}",
+                label(y),
                 (x, top if up else bottom),
                 xytext=(0, 3 if up else -3),
                 textcoords="offset points",
@@ -122,6 +124,15 @@ def _bars(axis: Axes, panel: Sequence[Row], backbones: Sequence[str]) -> None:
     axis.set_xticks(range(len(places)), places)
     axis.set_xlim(-0.6, len(places) - 0.4)
     axis.margins(y=0.15)
+
+
+def label(value: float) -> str:
+    """Three digits; what rounds to 0 has no sign.
+
+    >>> label(-0.0004), label(-0.0006)
+    ('0.000', '-0.001')
+    """
+    return f"{value:.3f}".replace("-0.000", "0.000")
 
 
 def _curves(axis: Axes, panel: Sequence[Row], backbones: Sequence[str]) -> None:

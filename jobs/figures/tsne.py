@@ -53,7 +53,7 @@ def _draw(result: Result) -> Figure:
     own = np.searchsorted(result.attrs["labels"], result.data["label"][1])
     columns = min(PANELS_PER_ROW, len(layers))
     rows = math.ceil(len(layers) / columns)
-    figure = Figure(figsize=(4.2 * columns, 4.5 * rows + 0.6), layout="constrained")
+    figure = Figure(figsize=(4.2 * columns, 4.85 * rows + 0.6), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     several = len({layer["tap"] for layer in layers}) > len({layer["backbone"] for layer in layers})
     for i, (axis, layer) in enumerate(zip(axes, layers, strict=False)):
@@ -129,12 +129,17 @@ def _caption(result: Result, layer: int) -> str:
     measures = result.coords["measure"]
 
     def shown(name: str) -> str:
-        value = float(result.data["measures"][1][layer, measures.index(name)])
-        return f"{value:.3f}" if math.isfinite(value) else "-"
+        at = layer, measures.index(name)
+        value, low, high = (float(result.data[f"measures{end}"][1][at]) for end in ("", "_low", "_high"))
+        return f"{value:.3f} [{low:.3f}, {high:.3f}]" if math.isfinite(value) else "-"
 
-    kept = f"trustworthiness {shown('trustworthiness_10')}, KL {float(result.data['kl'][1][layer, 0]):.3f} nat"
-    purity = f"10-NN purity {shown('purity_map_10')} (features {shown('purity_features_10')})"
-    return f"{kept}\n{purity}, silhouette {shown('silhouette_map')}"
+    return (
+        f"trustworthiness (k = 10) {shown('trustworthiness_10')}\n"
+        f"kNN purity (k = 10), map {shown('purity_map_10')}\n"
+        f"kNN purity (k = 10), features {shown('purity_features_10')}\n"
+        f"silhouette of the map {shown('silhouette_map')}\n"
+        f"KL divergence {float(result.data['kl'][1][layer, 0]):.3f} nat"
+    )
 
 
 def _legend(figure: Figure, result: Result) -> None:
@@ -144,7 +149,7 @@ def _legend(figure: Figure, result: Result) -> None:
     names = attrs["class_names"]
     said = (
         f"t-SNE ({attrs['backend']} {attrs['backend_version']}), perplexity {attrs['perplexity']:g}, "
-        f"{attrs['samples']} images; only neighbourhoods can be read"
+        f"{attrs['samples']} images; only neighbourhoods can be read; [ ]: {attrs['confidence']:.0%} interval"
     )
     if len(names) > LEGEND:
         figure.supxlabel(f"{said}; {len(names)} classes, each in its own colour", fontsize=7)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -40,12 +41,30 @@ def test_the_table_has_every_backbone_grid_and_difference(asked: list[str], tmp_
     result = run(*asked, "--out", str(tmp_path), "--examples", "1")
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
-    assert lines[0].split()[:4] == ["backbone", "grid", "of", "measure"]
-    assert sum(line.startswith("test_vit@64 - test_convnext@64") for line in lines) == 9
-    assert {line.split()[1] for line in lines if line.startswith("test_vit@64  ")} == {"2x2", "4x4"}
+    assert re.split("  +", lines[0])[:6] == ["backbone", "cells", "measured on", "measure", "mean", "interval"]
+    assert {tuple(re.split("  +", line)[1:3]) for line in lines if line.startswith("test_vit@64  ")} == {
+        ("2x2", "common grid"),
+        ("4x4", "own grid"),
+    }
+    assert sum(line.startswith("test_vit@64 vs test_convnext@64") for line in lines) == 9
+    assert any(line.endswith(" too few images") for line in lines)  # 12 of them
+    assert not any(line.endswith("  resolved") for line in lines)
     assert "maps: view cam.gradcam in the store" in result.stdout
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == [f"cam-folder-pets-all-cam.gradcam.{kind}" for kind in ("csv", "png", "svg")]
+
+
+def test_with_many_classes_there_are_two_intervals(tmp_path: Path) -> None:
+    write_folder(tmp_path / "kinds", 60, classes=30)
+    words = ["--dataset", f"folder:{tmp_path / 'kinds'}", "--store", str(tmp_path / "s.zarr"), "--address", "none"]
+    words += ["--backbone", "test_vit", "--weights", "random", "--resamples", "50", "--image-size", "64"]
+    found = run(*words, "--batch-size", "4", "--unit", "20", "--method", "xgradcam")
+    assert found.exit_code == 0, found.output
+    lines = [re.split("  +", line) for line in found.stdout.splitlines()]
+    assert lines[0][5:7] == ["interval", "over classes"]
+    assert all(re.fullmatch(r"\[0\.\d{4}, 0\.\d{4}\]", cell) for cell in lines[1][5:7])
+    assert lines[1][5] != lines[1][6]
+    assert "XGrad-CAM; 95 % intervals: bootstrap over images and over 30 classes" in found.stdout
 
 
 def test_json_and_csv_have_the_same_numbers(asked: list[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -45,7 +46,12 @@ def test_the_table_has_every_data_set_backbone_and_metric(store: str) -> None:
     assert [line.split()[0] for line in lines[1:9]] == ["folder-pets"] * 4 + ["folder-birds"] * 4
     assert [line.split()[5] for line in lines[1:9]] == ["cosine", "euclidean"] * 4
     assert all(" features standardised  " in line for line in lines[1:9])
-    assert "95 % intervals: bootstrap within classes" in result.stdout
+    assert "[]: 95 % interval, bootstrap within classes, given the distances" in result.stdout
+    cells = re.findall(r"-?\d\.\d{4} \[-?\d\.\d{4}, -?\d\.\d{4}\]", "\n".join(lines[1:9]))
+    assert len(cells) == 8 * 3, "silhouette, class mean and share < 0, each with its interval"
+    at = next(i for i, line in enumerate(lines) if "Davies-Bouldin" in line)
+    assert lines[at].split("  ")[-1] == "samples"
+    assert [line.split()[0] for line in lines[at + 1 : at + 5]] == ["folder-pets"] * 2 + ["folder-birds"] * 2
     assert sum(line.startswith("result: results/folder-") for line in lines) == 2
 
 
@@ -73,15 +79,18 @@ def test_every_space_and_the_paired_differences(store: str) -> None:
         *["features standardised"] * 2,
         *["features standardised, PCA-50"] * 2,
     ] * 2
-    assert len(report["differences"]) == 2 * 2 * 3
+    assert len(report["differences"]) == 2 * 2 * 6
     for row in report["differences"]:
-        assert row["resolved"] == (not row["low"] <= 0 <= row["high"])
+        within = row["low"] <= 0 <= row["high"]
+        few = row["interval"] != "bootstrap of classes"  # 24 samples do not resolve
+        assert row["resolved"] is (False if within else None if few else True)
         means = {r["backbone"]: r[row["mean"]] for r in report["results"] if keys(r) == keys(row)}
         assert row["difference"] == pytest.approx(means[row["a"]] - means[row["b"]], abs=1e-12)
     table = run("analyze", "silhouette", "--store", store, *BOTH).stdout
     assert "minus" in table
     assert "bootstrap of classes" in table
-    assert any(not row["resolved"] for row in report["differences"]) == ("not resolved" in table)
+    assert any(row["resolved"] is False for row in report["differences"]) == ("(not resolved)" in table)
+    assert any(row["resolved"] is None for row in report["differences"]) == ("(too few images to resolve)" in table)
 
 
 def keys(row: dict[str, object]) -> list[object]:
@@ -100,8 +109,9 @@ def test_a_sample_is_scored_against_all(store: str) -> None:
     [
         (("--metric", "manhattan"), 2, "euclidean"),
         (("--space", "pca"), 2, "--space features, standardised"),
-        (("--space", "tsne"), 2, "perplexity 30 needs more than 91 samples"),
-        (("--view", "pooled"), 2, "--view pooled adds it"),
+        (("--space", "tsne"), 2, "cvbench analyze tsne --perplexity 7 with the same layers"),
+        (("--space", "tsne", "--map", "nosuch"), 2, "the store holds none"),
+        (("--view", "pooled"), 3, "--view pooled adds it"),
         (("--dataset", "folder-pet"), 2, "folder-pets"),
         (("--sample", "3"), 2, "--sample 8 or more"),
         (("--sample", "none"), 2, "positive"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,9 @@ def test_table_csv_json_and_figure(store: str, tmp_path: Path) -> None:
     assert lines[0].split()[:4] == ["backbone", "tap", "measure", "value"]
     assert "sklearn" in result.stdout
     assert "perplexity 4, 250 iterations, 2 runs" in result.stdout
+    assert re.search(r"trustworthiness_10  \d\.\d{4} \[\d\.\d{4}, \d\.\d{4}\]", result.stdout)
+    assert re.search(r"test_\S+ head less test_\S+ head: kNN purity, features, k = 10 [+-]\d", result.stdout)
+    assert "[]: 95% interval over images" in result.stdout
     assert "carry no claim by themselves" in result.stdout
     names = sorted(path.name for path in (tmp_path / "figures").iterdir())
     assert names == [f"tsne-folder-pets-all.{suffix}" for suffix in ("csv", "png", "svg")]
@@ -56,17 +60,27 @@ def test_table_csv_json_and_figure(store: str, tmp_path: Path) -> None:
     assert float(rows[0]["value"]) == measures[rows[0]["measure"]]["value"]
 
 
+def test_it_takes_the_options_of_the_other_analyses(store: str) -> None:
+    """A loop over all of them gives each the same address and device."""
+    here = analyze(store, "--address", "none", "--device", "cpu", "--format", "json")
+    assert here.exit_code == 0, here.output
+    there = analyze(store, "--address", "local", "--device", "cpu", "--format", "json")
+    assert "--address local is not used: t-SNE runs in this process" in there.stderr
+    assert json.loads(there.stdout) == json.loads(here.stdout)
+
+
 @pytest.mark.parametrize(
     ("changed", "code", "said"),
     [
-        (("--perplexity", "30"), 2, "--perplexity 6 or less"),
+        (("--perplexity", "30"), 2, "--perplexity 7 or less"),
         (("--backend", "umap"), 2, "--backend auto, sklearn"),
         (("--backend", "cuml"), 6, "cvbench[tsne]"),
         (("--preprocess", "whiten"), 2, "--preprocess standardise"),
         (("--sample", "3"), 2, "--sample 4 or more"),
-        (("--view", "pooled"), 2, "--view pooled adds it"),
+        (("--view", "pooled"), 3, "--view pooled adds it"),
         (("--format", "xml"), 2, "json"),
-        (("--iterations", "20"), 2, "250"),
+        (("--iterations", "20"), 2, "--iterations 250 or more"),
+        (("--device", "tpu"), 2, "cuda"),
     ],
 )
 def test_bad_input(store: str, changed: tuple[str, ...], code: int, said: str) -> None:

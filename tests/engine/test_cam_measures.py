@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 
 from cvbench.engine.boxes import cell_fractions
 from cvbench.engine.cam.boxed import BOX_MEASURES, box_measures, centred_gaussian
-from cvbench.engine.cam.grids import common_grid, display, pool
+from cvbench.engine.cam.grids import common_grid, display, pool, pool_evidence
 from cvbench.engine.cam.measures import MAP_MEASURES, map_measures
-from cvbench.engine.cam.summary import Measured, Resampling, summarise
 
 F64 = NDArray[np.float64]
 
@@ -183,6 +182,46 @@ def test_pooling_by_parts_of_cells_keeps_the_mean() -> None:
     np.testing.assert_allclose(line, [(0 + 0.5 * 1) / 1.5, (0.5 * 1 + 2) / 1.5])
 
 
+@given(st.integers(0, 10_000), st.sampled_from([((6, 8), (3, 2)), ((5, 7), (3, 4)), ((4, 4), (4, 4))]))
+@settings(max_examples=40, deadline=None)
+def test_evidence_and_its_share_in_a_box_survive_pooling(seed: int, grids: tuple[tuple[int, int], ...]) -> None:
+    """Whatever speaks against the class around it: a signed mean would lose one, or change the other."""
+    fine, coarse = grids
+    rng = np.random.default_rng(seed)
+    raw = rng.normal(-1, 1, (6, *fine)).astype(np.float32)
+    raw[0] = -np.abs(raw[0])
+    pooled = pool_evidence(raw, coarse)
+    defined = np.isfinite(map_measures(raw)[:, 0])
+    assert not defined[0]
+    np.testing.assert_array_equal(np.isfinite(map_measures(pooled)[:, 0]), defined)
+    size = (10 * coarse[0], 10 * coarse[1])
+    box = np.tile([0.0, 10.0, 10.0 * coarse[1] - 10, 10.0 * coarse[0]], (6, 1))  # whole cells of the coarse grid
+    found, expected = (box_measures(maps, box, size)[:, 0] for maps in (pooled, raw))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
+
+
+def test_one_strong_cell_among_weak_ones_against_is_still_evidence() -> None:
+    raw = np.full((1, 4, 4), -1.0)
+    raw[0, 0, 0] = 2.0
+    assert not (pool(raw, (2, 2)) > 0).any()
+    np.testing.assert_array_equal(pool_evidence(raw, (2, 2))[0], [[0.5, 0], [0, 0]])
+
+
+@pytest.mark.gpu
+def test_cupy_input_gives_what_numpy_gives() -> None:
+    cupy = pytest.importorskip("cupy")
+    if not cupy.cuda.is_available():
+        pytest.skip("no CUDA device")
+    raw = np.random.default_rng(0).normal(size=(40, 14, 21)).astype(np.float32)
+    raw[3], raw[4, 0, 0] = -1, np.nan
+    for grid in ((7, 7), (5, 9), (14, 21)):
+        expected, found = pool_evidence(raw, grid), pool_evidence(cupy.asarray(raw), grid)
+        np.testing.assert_allclose(found.get(), expected, rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(map_measures(found).get(), map_measures(expected), rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(pool(cupy.asarray(raw), (7, 7)).get(), pool(raw, (7, 7)), rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(map_measures(cupy.asarray(raw)).get(), map_measures(raw), rtol=1e-9, atol=1e-9)
+
+
 def test_the_display_map_is_torchs_bilinear() -> None:
     raw = torch.randn((2, 3, 5), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     light = raw.relu()
@@ -193,54 +232,3 @@ def test_the_display_map_is_torchs_bilinear() -> None:
     large = large / (large.amax((1, 2), keepdim=True) + 1e-7)
     np.testing.assert_allclose(display(raw.numpy(), (20, 16)), large.numpy(), rtol=0, atol=1e-12)
     assert not display(np.full((1, 3, 3), -1.0), (6, 6)).any()
-
-
-def measured(name: str, table: F64, common: bool = True) -> Measured:
-    return Measured(name, "layer", (7, 7), common, table)
-
-
-def test_means_intervals_and_differences() -> None:
-    rng = np.random.default_rng(0)
-    one = rng.normal(size=(400, len(MAP_MEASURES)))
-    two = one + rng.normal(0.1, 0.5, one.shape)
-    two[:25] = np.nan
-    result = summarise([measured("a", one), measured("b", two)], Resampling(500), {"notes": ["said"]})
-    mean = result.data["value"][1]
-    np.testing.assert_allclose(mean[0], one.mean(0), rtol=1e-12)
-    np.testing.assert_allclose(mean[1], np.nanmean(two, axis=0), rtol=1e-12)
-    assert result.data["n_undefined"][1].tolist() == [[0] * 9, [25] * 9]
-    apart = result.data["difference"][1][0]
-    np.testing.assert_allclose(apart, (one - two)[25:].mean(0), rtol=1e-9)
-    assert result.data["difference_n"][1].tolist() == [[375] * 9]
-    low, high = (result.data[f"difference_{end}"][1][0] for end in ("low", "high"))
-    width = 2 * 1.96 * (one - two)[25:].std(0) / math.sqrt(375)
-    np.testing.assert_allclose(high - low, width, rtol=0.25)  # 500 resamples: an end errs by some 5 %
-    assert (result.coords["pair"], result.attrs["notes"]) == (["a - b"], ["said"])
-
-
-def test_a_backbone_against_itself_is_exactly_zero() -> None:
-    table = np.random.default_rng(0).normal(size=(50, len(MAP_MEASURES)))
-    result = summarise([measured("a", table), measured("b", table)], Resampling(100), {})
-    for name in ("difference", "difference_low", "difference_high"):
-        assert not result.data[name][1].any()
-
-
-def test_ratios_are_of_means_over_the_same_images() -> None:
-    rng = np.random.default_rng(0)
-    table = np.abs(rng.normal(1, 0.2, (60, len(MAP_MEASURES) + len(BOX_MEASURES))))
-    table[:10, len(MAP_MEASURES)] = np.nan  # no energy: its box share does not count either
-    result = summarise([measured("a", table)], Resampling(100), {})
-    at = result.coords["measure"].index("energy_over_share")
-    energy, share = table[10:, len(MAP_MEASURES)], table[10:, len(MAP_MEASURES) + 2]
-    assert result.data["value"][1][0, at] == pytest.approx(energy.sum() / share.sum())
-    assert result.data["n_undefined"][1][0, at] == 10
-    assert "pair" not in result.coords
-
-
-def test_one_image_has_no_interval_and_own_grids_no_difference() -> None:
-    table = np.ones((1, len(MAP_MEASURES)))
-    rows = [measured("a", table), measured("b", table, common=False)]
-    result = summarise(rows, Resampling(100), {})
-    assert np.isnan(result.data["low"][1]).all()
-    assert "one image" in result.attrs["notes"][0]
-    assert "difference" not in result.data

@@ -111,3 +111,19 @@ def test_a_row_is_not_its_own_neighbour(rng: np.random.Generator) -> None:
     for cut, strip in strips(x, np.arange(10)):
         np.testing.assert_array_equal(nearest(strip, 1)[:, 0], np.arange(cut.start, cut.stop) ^ 1)
         np.testing.assert_array_equal(strip[np.arange(len(strip)), np.arange(cut.start, cut.stop)], np.inf)
+
+
+@pytest.mark.gpu
+def test_cupy_gives_what_numpy_gives(rng: np.random.Generator) -> None:
+    """Distances are in float64 on both, so the neighbours are the same and so is all that is counted of them."""
+    cupy = pytest.importorskip("cupy")
+    if not cupy.cuda.is_available():
+        pytest.skip("no CUDA device")
+    x, y = rng.normal(size=(300, 20)).astype(np.float32), rng.normal(size=(300, 2))
+    labels, rows = rng.integers(0, 4, 300), rng.permutation(300)[:120]
+    found = kept_neighbours(cupy.asarray(x), cupy.asarray(y), rows, (5, 10), labels)
+    expected = kept_neighbours(x, y, rows, (5, 10), labels)
+    for name in ("trustworthiness", "continuity", "recall", "purity_map", "accuracy_features"):
+        np.testing.assert_allclose(getattr(found, name), getattr(expected, name), atol=1e-12)
+    on_device = distance_order(cupy.asarray(x), cupy.asarray(y), rows)
+    np.testing.assert_allclose(on_device, distance_order(x, y, rows), atol=1e-9)

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given as hypothesis_given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
+from sklearn.metrics import calinski_harabasz_score, davies_bouldin_score
 from sklearn.metrics import silhouette_samples as peer
 
 from cvbench.engine.analyses.base import Layer
-from cvbench.engine.analyses.samples import Samples, stratified_rows
+from cvbench.engine.analyses.samples import Samples, shares_of, stratified_rows
 from cvbench.engine.analyses.silhouette import SilhouetteOptions, silhouette
+from cvbench.engine.analyses.silhouette_companions import COMPANIONS
+from cvbench.engine.analyses.silhouette_means import summarise
 from cvbench.engine.analyses.silhouette_pairs import difference_rows
-from cvbench.engine.analyses.silhouette_result import silhouette_json, silhouette_rows, summarise
+from cvbench.engine.analyses.silhouette_result import silhouette_json, silhouette_rows
 from cvbench.engine.kernels import silhouette as kernel
 from cvbench.engine.kernels.grouped import group_rows, prepare
 from cvbench.engine.kernels.silhouette import METRICS, silhouette_samples
@@ -203,9 +209,27 @@ def test_a_sample_is_stratified_and_its_means_are_weighted(rng: np.random.Genera
     rows = stratified_rows(labels, 80, 0)
     assert len(np.unique(rows)) == len(rows)
     drawn, counts = (np.unique(these, return_counts=True)[1] for these in (labels[rows], labels))
+    assert len(rows) == 80
     assert min(drawn) == 1  # the singleton
     assert np.abs(drawn - counts / 5).max() < 2
     np.testing.assert_array_equal(stratified_rows(labels, 80, 0), rows)
+
+
+@hypothesis_given(st.lists(st.integers(1, 40), min_size=1, max_size=12), st.data())
+def test_a_sample_has_the_size_asked_for_and_each_class_its_share(sizes: list[int], data: st.DataObject) -> None:
+    counts = np.array(sizes)
+    least = np.minimum(counts, 2)
+    sample = data.draw(st.integers(int(least.sum()), int(counts.sum())))
+    found = shares_of(sample, counts, least)
+    assert found.sum() == sample
+    assert ((least <= found) & (found <= counts)).all()
+    quota = sample * counts / counts.sum()
+    if (np.floor(quota) >= least).all():  # largest remainder: the share, rounded down or up
+        assert (np.abs(found - quota) < 1).all()
+        up = found > np.floor(quota)
+        rest = quota - np.floor(quota)
+        if up.any() and not up.all():
+            assert rest[up].min() >= rest[~up].max() - 1e-9
 
 
 def test_intervals_cover_and_depend_on_the_seed_alone(rng: np.random.Generator) -> None:
@@ -214,11 +238,11 @@ def test_intervals_cover_and_depend_on_the_seed_alone(rng: np.random.Generator) 
     members = np.array([40, 40, 40])
     hits = 0
     for _ in range(60):
-        _, low, high = summarise(rng.normal(0.3, 0.1, 120), own, members, 400, 0.95, 0)["micro"]
+        _, low, high = summarise(rng.normal(0.3, 0.1, (120, 1)), own, members, 400, 0.95, 0)["micro"][:, 0]
         hits += low < 0.3 < high
     assert hits >= 50
-    s = rng.normal(0.3, 0.1, 120)
-    first, again, other = (summarise(s, own, members, 400, 0.95, seed)["macro"] for seed in (0, 0, 1))
+    s = rng.normal(0.3, 0.1, (120, 1))
+    first, again, other = (tuple(summarise(s, own, members, 400, 0.95, seed)["macro"][:, 0]) for seed in (0, 0, 1))
     assert first == again != other
 
 
@@ -245,6 +269,31 @@ def test_what_is_not_defined_is_refused(rng: np.random.Generator) -> None:
         SilhouetteOptions(space="pca")
 
 
+def test_companions_are_scikit_learns_of_all_samples(rng: np.random.Generator) -> None:
+    """Also where only a sample is scored."""
+    x, labels = clusters(rng, n=300)
+    z = (x - x.mean(axis=0)) / x.std(axis=0)
+    for result in (result_of(x, labels, resamples=100), result_of(x, labels, resamples=100, sample=60)):
+        expected = {
+            "davies_bouldin": davies_bouldin_score(z, labels),
+            "calinski_harabasz": calinski_harabasz_score(z, labels),
+        }
+        for name in COMPANIONS:
+            value, low, high = (float(result.data[f"{name}{end}"][1][0]) for end in ("", "_low", "_high"))
+            assert value == pytest.approx(expected.get(name, value), rel=1e-9)
+            assert low < value < high
+        rows = list(silhouette_rows(result))
+        assert rows[0]["davies_bouldin"] == result.data["davies_bouldin"][1][0]
+
+
+def test_intervals_of_companions_depend_on_the_seed_alone(rng: np.random.Generator) -> None:
+    x, labels = clusters(rng)
+    first, again, other = (result_of(x, labels, resamples=50, seed=seed) for seed in (0, 0, 1))
+    for name in COMPANIONS:
+        ends = [result.data[f"{name}_low"][1][0] for result in (first, again, other)]
+        assert ends[0] == ends[1] != ends[2]
+
+
 def two_layers(x: F64, y: F64, labels: I64, **options: Any) -> Any:
     samples = Samples("pets/all", np.arange(len(x)), labels)
     layers = {Layer("vit", "head"): x, Layer("convnext", "head"): y}
@@ -257,11 +306,74 @@ def test_a_difference_is_paired(rng: np.random.Generator) -> None:
     for row in difference_rows(two_layers(x, x, labels, metrics=("euclidean", "cosine"))):
         assert (row["difference"], row["low"], row["high"], row["resolved"]) == (0, 0, 0, False)
     result = two_layers(x, x + rng.normal(0, 0.8, x.shape), labels)
-    micro, macro, over = difference_rows(result)
+    micro, macro, over, *companions = difference_rows(result)
     ends = [result.data[f"micro{end}"][1][:, 0] for end in ("", "_low", "_high")]
     assert micro["difference"] == pytest.approx(ends[0][0] - ends[0][1], abs=1e-12)
     assert micro["resolved"]
     assert ends[1][0] < ends[2][1], "the intervals of the two overlap"
     assert (macro["difference"], macro["interval"]) == (over["difference"], "bootstrap within classes")
     assert over["high"] - over["low"] > macro["high"] - macro["low"], "classes vary more than samples within them"
+    assert [row["mean"] for row in companions] == list(COMPANIONS)
+    for row in companions:
+        assert row["difference"] == result.data[row["mean"]][1][0] - result.data[row["mean"]][1][1]
+        assert row["low"] < row["difference"] < row["high"]
+    assert companions[0]["resolved"], "the simplified silhouette"
     assert result_of(x, labels).attrs["pairs"] == []
+
+
+def test_a_few_samples_resolve_nothing(rng: np.random.Generator) -> None:
+    labels = np.arange(20) % 2
+    x = rng.normal(size=(20, 4)) + 3 * labels[:, None]
+    result = two_layers(x, x + rng.normal(0, 3, x.shape), labels)
+    micro, _, over, *_ = difference_rows(result)
+    assert micro["low"] > 0
+    assert micro["resolved"] is None
+    assert over["resolved"] is not None
+    assert any("20 images" in note for note in result.attrs["notes"])
+    assert any("of 2 classes only" in note for note in result.attrs["notes"])
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_memory_does_not_grow_with_the_pairs(
+    rng: np.random.Generator, metric: str, symmetric: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four times the rows add their (n, K) sums and a few vectors; the distances of 4,000 rows would be 128 MB."""
+    if not symmetric:
+        monkeypatch.setattr(kernel, "SYMMETRIC_BYTES", 0)
+    peaks, classes = {}, 4
+    for n in (1000, 4000):
+        x, labels = rng.normal(size=(n, 16)).astype(np.float32), rng.integers(0, classes, n)
+        tracemalloc.start()
+        silhouette_samples(x, labels, metric=metric, block=128)
+        peaks[n] = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peaks[4000] - peaks[1000] < 3000 * 8 * (10 + 6 * classes), peaks
+    assert peaks[4000] < 3_000_000, "a few tiles"
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("standardise", [False, True])
+def test_cupy_gives_what_numpy_gives(rng: np.random.Generator, metric: str, standardise: bool) -> None:
+    """To 1e-6: the Euclidean tiles are in float32, and added up in another order."""
+    cupy = pytest.importorskip("cupy")
+    if not cupy.cuda.is_available():
+        pytest.skip("no CUDA device")
+    x, labels = clusters(rng, n=700, d=40)
+    single, rows = x.astype(np.float32), rng.permutation(700)[:300]
+    for chosen in (None, rows):
+        found, expected = (
+            silhouette_samples(given, labels, metric=metric, standardise=standardise, rows=chosen, block=128)
+            for given in (cupy.asarray(single), single)
+        )
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_the_cosine_is_of_directions_alone(rng: np.random.Generator) -> None:
+    """They are centred by their mean, which is found a block at a time and changes no value."""
+    x, labels = clusters(rng)
+    x[[3, 9]] = 0
+    whole = silhouette_samples(x, labels, metric="cosine")
+    for scale in (1e-100, 1e100):
+        np.testing.assert_allclose(silhouette_samples(x * scale, labels, metric="cosine", block=8), whole, atol=1e-12)

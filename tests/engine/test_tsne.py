@@ -6,21 +6,27 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn.metrics import silhouette_samples
 
 from cvbench.engine.analyses.base import Layer, Result
 from cvbench.engine.analyses.samples import Samples
+from cvbench.engine.analyses.silhouette import SilhouetteOptions, silhouette
+from cvbench.engine.analyses.silhouette_pairs import difference_rows as silhouette_differences
 from cvbench.engine.analyses.tsne import TsneOptions, measures, prepare, tsne
 from cvbench.engine.analyses.tsne_backends import (
     Recipe,
     available,
+    check_perplexity,
     choose_backend,
     embed,
     exact_neighbours,
     start_of,
 )
-from cvbench.engine.analyses.tsne_result import measure_rows, point_rows
+from cvbench.engine.analyses.tsne_means import Averages
+from cvbench.engine.analyses.tsne_result import difference_rows, measure_rows, point_rows
 from cvbench.errors import IntegrityError, ResourceError, UnknownNameError, UsageError
 
 F64 = NDArray[np.float64]
@@ -130,6 +136,7 @@ def test_the_result_holds_the_map_and_the_means(rng: np.random.Generator) -> Non
         assert rows[name]["low"] <= rows[name]["value"] <= rows[name]["high"]
         assert rows[name]["n"] + rows[name]["n_undefined"] == 90
     assert rows["silhouette_map"]["value"] == pytest.approx(silhouette_samples(points, labels).mean(), abs=1e-9)
+    assert result.attrs["pairs"] == []
     assert rows["recall_10"]["sd_over_runs"] > 0
     assert rows["purity_features_10"]["sd_over_runs"] is None, "no map, no spread"
     assert result.data["kl"][1].shape == (1, 3)
@@ -164,18 +171,124 @@ def test_a_sample_is_mapped_in_proportion_and_said(rng: np.random.Generator) -> 
     assert {row["n"] for row in measure_rows(result) if row["measure"] == "recall_5"} == {12}
 
 
+@given(st.integers(1, 400))
+def test_the_largest_perplexity_that_is_offered_is_taken(n: int) -> None:
+    with pytest.raises(UsageError) as caught:
+        check_perplexity(1000, n)
+    offered = [int(word) for word in str(caught.value.fix).split() if word.isdigit()]
+    assert bool(offered) == (n >= 5)
+    if offered:
+        check_perplexity(offered[0], n)
+        with pytest.raises(UsageError, match=f"there are {n}"):
+            check_perplexity(offered[0] + 1, n)
+
+
+def test_nothing_is_read_of_what_cannot_be_mapped(rng: np.random.Generator) -> None:
+    _, labels = clusters(rng)
+    samples = Samples("pets/all", np.arange(90), labels)
+    read: list[Layer] = []
+    for options in ({"perplexity": 30.0}, {"sample": 20}, {"backend": "umap"}, {"sample": 3}):
+        with pytest.raises(UsageError):
+            tsne([Layer("vit", "head")], read.append, samples, TsneOptions(**{**SHORT, **options}))  # type: ignore[arg-type]
+    assert read == []
+
+
+def two_layers(x: F64, y: F64, labels: I64, **options: Any) -> Result:
+    samples = Samples("pets/all", np.arange(len(x)), labels)
+    layers = {Layer("vit", "head"): x, Layer("convnext", "head"): y}
+    chosen = TsneOptions(**{**SHORT, "backend": "sklearn", "iterations": 250, **options})
+    return tsne(list(layers), layers.__getitem__, samples, chosen)
+
+
+def test_a_difference_is_paired(rng: np.random.Generator) -> None:
+    """A backbone and itself: exactly 0. With noise on the same features: as the two values differ."""
+    x, labels = clusters(rng)
+    for row in difference_rows(two_layers(x, x, labels)):
+        assert [row[key] for key in ("value", "low", "high", "class_low", "class_high")] == [0] * 5
+        assert row["resolved"] is False
+    y = x + rng.normal(0, 3, x.shape)
+    result = two_layers(x, y, labels, resamples=400)
+    rows = {row["measure"]: row for row in difference_rows(result)}
+    values = {row["measure"]: row for row in measure_rows(result) if row["backbone"] == "vit"}
+    others = {row["measure"]: row for row in measure_rows(result) if row["backbone"] == "convnext"}
+    assert rows.keys() == values.keys()
+    for name, row in rows.items():
+        assert row["value"] == pytest.approx(values[name]["value"] - others[name]["value"], abs=1e-12)
+        assert row["low"] <= row["value"] <= row["high"]
+        assert (row["n"], row["n_undefined"]) == (90, 0)
+    assert rows["purity_features_10"]["resolved"]
+    assert rows["purity_features_10"]["low"] > 0
+    few = {row["measure"]: row for row in difference_rows(two_layers(x, y, labels, measured=20))}
+    assert few["purity_features_10"]["resolved"] is None, "20 samples are too few to say"
+
+
+@pytest.mark.parametrize("measured", [90, 31])
+def test_the_silhouette_of_the_map_has_the_interval_of_analyze_silhouette(
+    rng: np.random.Generator, measured: int
+) -> None:
+    """Also where a part of the samples is measured: the classes count as they are, not as they were drawn."""
+    x, _ = clusters(rng)
+    labels = np.array([0, 1, 1, 2, 2, 2, 2, 2, 2] * 10)
+    result = two_layers(x, x[::-1].copy(), labels, measured=measured, resamples=200)
+    layers = [Layer("vit", "head"), Layer("convnext", "head")]
+    maps = dict(zip(layers, result.data["map"][1], strict=True))
+    options = SilhouetteOptions(space="tsne", sample=measured, resamples=200)
+    other = silhouette(layers, maps.__getitem__, Samples("pets/all", np.arange(90), labels), options)
+    for i, row in enumerate(row for row in measure_rows(result) if row["measure"] == "silhouette_map"):
+        for key, end in (("value", ""), ("low", "_low"), ("high", "_high")):
+            assert row[key] == pytest.approx(other.data[f"micro{end}"][1][i, 0], abs=1e-9)
+    (difference,) = [row for row in difference_rows(result) if row["measure"] == "silhouette_map"]
+    expected = next(silhouette_differences(other))
+    assert difference["value"] == pytest.approx(expected["difference"], abs=1e-9)
+    assert (difference["low"], difference["high"]) == pytest.approx((expected["low"], expected["high"]), abs=1e-9)
+
+
+def test_intervals_over_classes_are_of_whole_classes(rng: np.random.Generator) -> None:
+    """Against a bootstrap that puts the samples of the drawn classes together; NaN are left out."""
+    labels = np.sort(rng.choice([2, 4, 9, 30], size=80, p=[0.4, 0.3, 0.2, 0.1]))
+    values = rng.normal(size=80) + np.sin(labels)
+    values[[3, 70]] = np.nan
+    averages = Averages(labels, labels, 3000, 0.95, 0)
+    assert averages.mean("recall_5", values) == pytest.approx(np.nanmean(values))
+    names = np.unique(labels)
+    draws = rng.choice(names, size=(4000, 4))
+    means = [np.nanmean(np.concatenate([values[labels == name] for name in drawn])) for drawn in draws]
+    found = averages.over_classes("recall_5", values)
+    assert found == pytest.approx(tuple(np.quantile(means, [0.025, 0.975])), abs=0.1)
+    inside = averages.over_samples("recall_5", values)
+    assert found[0] < inside[0] < inside[1] < found[1], "classes differ more than samples do"
+    unlabelled = Averages(np.full(80, -1), np.full(80, -1), 50, 0.95, 0)
+    assert unlabelled.mean("recall_5", values) == pytest.approx(np.nanmean(values))
+    assert np.isnan(unlabelled.over_classes("recall_5", values)).all()
+    assert np.isnan(averages.mean("recall_5", np.full(80, np.nan)))
+
+
+@pytest.mark.gpu
+def test_measures_on_the_device_are_those_on_the_host(rng: np.random.Generator) -> None:
+    cupy = pytest.importorskip("cupy")
+    if not cupy.cuda.is_available():
+        pytest.skip("no CUDA device")
+    x, labels = clusters(rng)
+    rows, _ = prepare(x, TsneOptions())
+    y = rng.normal(size=(90, 2))
+    found = measures(cupy.asarray(rows), cupy.asarray(y), np.arange(90), labels)
+    for name, expected in measures(rows, y, np.arange(90), labels).items():
+        np.testing.assert_allclose(found[name], expected, atol=1e-9)
+
+
 def test_what_cannot_be_mapped_is_refused(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
     x, labels = clusters(rng)
     with pytest.raises(UsageError, match="perplexity 30 needs more than 91 samples, there are 90") as caught:
         result_of(x, labels, perplexity=30.0)
-    assert "--perplexity 28 or less" in str(caught.value)
-    assert result_of(x, labels, perplexity=28.0, backend="sklearn", iterations=250).attrs["perplexity"] == 28
+    assert "--perplexity 29 or less" in str(caught.value)
+    assert result_of(x, labels, perplexity=29.0, backend="sklearn", iterations=250).attrs["perplexity"] == 29
     with pytest.raises(UsageError, match="not one row of features"):
         result_of(x[:, :, None], labels)
     with pytest.raises(UnknownNameError, match="standardise, none, l2"):
         TsneOptions(preprocess="zscore")
-    with pytest.raises(UsageError, match="fewer than the 250"):
+    with pytest.raises(UsageError, match="fewer than the 250") as caught:
         TsneOptions(iterations=100)
+    assert "--iterations 250 or more" in str(caught.value)
     with pytest.raises(UnknownNameError, match="opentsne") as caught:
         choose_backend("opentsn", 90)
     with pytest.raises(UsageError, match="10001 samples are more than the 10000") as caught:
@@ -187,6 +300,10 @@ def test_what_cannot_be_mapped_is_refused(rng: np.random.Generator, monkeypatch:
         result_of(bad, labels)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert choose_backend("auto", 90) == "sklearn"
+    monkeypatch.setattr("cvbench.engine.analyses.tsne_backends.available", lambda name: True)
+    assert [choose_backend("auto", 90, device) for device in ("cuda", "cpu")] == ["cuml", "opentsne"]
+    monkeypatch.undo()
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     for name in ("opentsne", "cuml"):
         with pytest.raises(ResourceError, match=f"backend {name} is not installed"):
             choose_backend(name, 90)

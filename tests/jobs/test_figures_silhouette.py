@@ -73,6 +73,19 @@ def test_a_panel_per_metric_and_for_curves_per_data_set(tmp_path: Path, results:
     assert svg.count('<g id="axes_') == panels
 
 
+def test_all_panels_have_one_scale() -> None:
+    from cvbench.jobs.figures.silhouette import _draw, _rows
+
+    low, high = of("birds", {"vit": 3}, -0.4), of("pets", {"vit": 3}, 0.4)
+    for results, deep in (([low, high], True), ([of("birds", PAIR), of("pets", PAIR, 0.4)], False)):
+        figure = _draw([row for result in results for row in _rows(result)], deep)
+        limits = {axis.get_ylim() for axis in figure.axes if axis.axison}
+        assert len(limits) == 1
+        bottom, top = limits.pop()
+        values = [row[key] for result in results for row in _rows(result) for key in ("micro_low", "micro_high")]
+        assert bottom < min(values) < max(values) < top
+
+
 def test_of_results_that_differ_in_samples_alone_the_larger_is_drawn(tmp_path: Path) -> None:
     whole, part = of("birds", PAIR, 0.4), of("birds", PAIR, -0.4)
     part.attrs["samples"] = 20

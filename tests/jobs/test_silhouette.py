@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 
@@ -11,12 +12,13 @@ import pytest
 from sklearn.metrics import silhouette_samples as peer
 
 from cvbench.errors import DataUnavailableError, UnknownNameError, UsageError
-from cvbench.jobs.analyze import Selection
+from cvbench.jobs.analyze import Selection, stored_result
 from cvbench.jobs.executor import Cluster
 from cvbench.jobs.extract import extract
 from cvbench.jobs.progress import Event, Note
 from cvbench.jobs.request import ExtractOptions
 from cvbench.jobs.silhouette import SilhouetteOptions, comparison_notes, silhouette, table_json, table_rows
+from cvbench.jobs.silhouette_rows import SECTION, pair_rows
 from cvbench.jobs.tsne import TsneOptions, tsne
 from cvbench.storage.features import FeatureStore
 from cvbench.storage.results import list_results, load_result
@@ -127,7 +129,7 @@ def test_any_pooled_layer_can_be_scored(store: str) -> None:
 def test_what_cannot_be_scored_is_named(store: str, tmp_path: Path) -> None:
     for selection, error, said in (
         (head(store, "folder-rocks"), UsageError, "folder-rocks/all are of one class only"),
-        (Selection(store, "folder-pets", view="logits"), UnknownNameError, "--view logits adds it"),
+        (Selection(store, "folder-pets", view="logits"), DataUnavailableError, "--view logits adds it"),
         (Selection(store, "folder-pets", view="maps"), UsageError, "--view head or --view pooled"),
         (Selection(store, view="head"), UsageError, "--dataset"),
         (Selection(str(tmp_path / "none.zarr"), view="head"), DataUnavailableError, "cvbench extract"),
@@ -156,18 +158,95 @@ def test_spaces_are_results_of_their_own(store: str) -> None:
     np.testing.assert_allclose(turned, plain, atol=1e-6)
 
 
-def test_the_map_is_that_of_analyze_tsne(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its defaults, made once: here with a perplexity for 38 samples."""
-    small = partial(TsneOptions, perplexity=5.0, iterations=250)
-    monkeypatch.setattr("cvbench.jobs.tsne.TsneOptions", small)
-    (found,) = silhouette([head(store)], FAST, spaces=("tsne",))
-    opened = FeatureStore.open(store)
-    (key,) = [key for key in list_results(opened) if key.analysis == "tsne"]
-    maps = load_result(opened, key)
-    assert maps is not None
-    for i in range(2):
-        expected = peer(maps["map"].values[i], maps["label"].values)
-        np.testing.assert_allclose(found.result.data["silhouette"][1][i, 0], expected, atol=1e-9)
+def map_files(store: str) -> list[str]:
+    return [key.path for key in list_results(FeatureStore.open(store)) if key.analysis == "tsne"]
+
+
+QUICK = TsneOptions(backend="sklearn", perplexity=5.0, iterations=250, repeats=1, resamples=100)
+TSNE = SilhouetteOptions(space="tsne", resamples=100)
+
+
+def test_the_map_is_the_only_one_of_analyze_tsne(store: str) -> None:
+    """Whatever its options; one number has one interval."""
+    made = tsne(head(store), replace(QUICK, repeats=2, sample=38, measured=5000))
+    (found,) = silhouette([head(store)], TSNE)
+    assert map_files(store) == [made.path]
+    assert found.result.attrs["map"] == made.path
+    assert found.result.attrs["space"] == "t-SNE map, perplexity 5, iterations 250"
+    assert any(f"the t-SNE map is {made.path} (sklearn" in note for note in comparison_notes([found]))
     assert "of the picture" in comparison_notes([found])[-1]
-    made = tsne(head(store), small(repeats=1))
-    assert (made.path, made.measured) == (key.path, 0)
+    at = made.result.coords["measure"].index("silhouette_map")
+    for i in range(2):
+        expected = peer(made.result.data["map"][1][i], made.result.data["label"][1])
+        np.testing.assert_allclose(found.result.data["silhouette"][1][i, 0], expected, atol=1e-9)
+        for end in ("", "_low", "_high"):
+            both = found.result.data[f"micro{end}"][1][i, 0], made.result.data[f"measures{end}"][1][i, at]
+            assert both[0] == pytest.approx(both[1], abs=1e-9)
+    result = stored_result(
+        FeatureStore.open(store), next(k for k in list_results(FeatureStore.open(store)) if k.path == found.path)
+    )
+    words = SECTION.options(result)
+    assert words[words.index("--map") + 1] == made.path.rpartition("/")[2]
+
+
+def test_of_several_maps_one_is_named_or_that_of_the_defaults_is_taken(
+    store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = tsne(head(store), QUICK)
+    second = tsne(head(store), replace(QUICK, perplexity=6.0))
+    tsne(head(store, backbones=("test_vit",)), QUICK)  # of other layers
+    tsne(head(store), replace(QUICK, sample=30))  # of a part of the samples
+    with pytest.raises(UsageError, match="the store holds 2 t-SNE maps of these features") as caught:
+        silhouette([head(store)], TSNE)
+    for path in (first.path, second.path, "--map ", "perplexity 6"):
+        assert path in str(caught.value)
+    (named,) = silhouette([head(store)], TSNE, map_name=second.path.rpartition("/")[2])
+    assert named.result.attrs["map"] == second.path
+    (other,) = silhouette([head(store)], TSNE, map_name=first.path)
+    assert (other.result.attrs["map"], other.path == named.path) == (first.path, False)
+    with pytest.raises(UnknownNameError, match="unknown t-SNE map of folder-pets/all, view head: 'nosuch'") as wrong:
+        silhouette([head(store)], TSNE, map_name="nosuch")
+    assert first.path in str(wrong.value)
+    tsne(head(store), replace(QUICK, resamples=50))  # the same map with other measures
+    usual = partial(TsneOptions, perplexity=5.0, iterations=250)
+    monkeypatch.setattr("cvbench.jobs.tsne_maps.TsneOptions", usual)
+    monkeypatch.setattr("cvbench.jobs.tsne_maps.fields", lambda options: fields(TsneOptions))
+    assert silhouette([head(store)], TSNE)[0].result.attrs["map"] != second.path
+
+
+def test_without_a_map_that_of_the_defaults_is_made(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError, match="perplexity 30 needs more than 91 samples, there are 38") as caught:
+        silhouette([head(store)], TSNE)
+    assert "cvbench analyze tsne --perplexity 12 with the same layers" in str(caught.value)
+    assert map_files(store) == []
+    usual = partial(TsneOptions, perplexity=5.0, iterations=250)
+    monkeypatch.setattr("cvbench.jobs.tsne_maps.TsneOptions", usual)
+    (found,) = silhouette([head(store)], TSNE)
+    assert map_files(store) == [found.result.attrs["map"]]
+    made = tsne(head(store), usual(repeats=1))
+    assert (made.path, made.measured) == (found.result.attrs["map"], 0)
+
+
+def test_rows_of_the_report_say_what_is_not_resolved(store: str) -> None:
+    (found,) = silhouette([head(store)], SilhouetteOptions(("euclidean", "cosine"), resamples=100))
+    opened = FeatureStore.open(store)
+    result = stored_result(opened, next(key for key in list_results(opened) if key.path == found.path))
+    rows = list(SECTION.rows(result))
+    for row in rows:
+        if row.metric.startswith("difference of"):
+            assert row.low is not None
+            assert row.high is not None
+            assert row.metric.endswith(" (not resolved)") == (row.low <= 0 <= row.high)
+    assert sum(row.metric.startswith("difference of") for row in rows) == 2 * 3 + 3
+    assert sum(row.metric.startswith("Davies-Bouldin") for row in rows) == 2
+    assert SECTION.headline is not None
+    headline = list(SECTION.headline(result))
+    assert [row.metric.startswith("difference of silhouette, mean over samples") for row in headline[:3]] == [
+        True,
+        True,
+        False,
+    ]
+    same = replace(found.result, attrs={**result.attrs})
+    for name in ("micro", "macro", "over_classes"):
+        same.data[f"difference_{name}_low"][1][:] = -1.0
+    assert all(row.metric.endswith(" (not resolved)") for row in pair_rows(same) if "silhouette, mean" in row.metric)

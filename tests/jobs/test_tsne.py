@@ -20,8 +20,9 @@ from cvbench.jobs.analyze import Selection, stored_result
 from cvbench.jobs.executor import Cluster
 from cvbench.jobs.extract import extract
 from cvbench.jobs.figures.tsne import CELLS, density, tsne_figure
+from cvbench.jobs.progress import Event
 from cvbench.jobs.request import ExtractOptions
-from cvbench.jobs.tsne import SECTION, TsneOptions, tsne, tsne_json
+from cvbench.jobs.tsne import SECTION, TsneOptions, difference_rows, tsne, tsne_json
 from cvbench.storage.features import FeatureStore
 from cvbench.storage.results import list_results
 from tests.jobs.images import write_folder
@@ -77,16 +78,26 @@ def test_what_the_report_asks_for(store: str, tmp_path: Path) -> None:
     (key,) = list_results(opened)
     result = stored_result(opened, key)
     rows = list(SECTION.rows(result))
-    assert len(rows) == 2 * len(result.coords["measure"])
+    over_classes = [row for row in rows if "classes resampled" in row.metric]
+    assert len(rows) - len(over_classes) == 3 * len(result.coords["measure"]), "two backbones, and the difference"
+    assert {row.n for row in over_classes} == {2}
+    differences = [row for row in rows if row.metric.startswith("difference of ") and row not in over_classes]
+    for row, found in zip(differences, difference_rows(result), strict=True):
+        assert (row.backbone, row.value) == (f"{found['backbone_a']} vs {found['backbone_b']}", found["value"])
+        unresolved = row.value is not None and row.low is not None and row.low <= 0 <= (row.high or 0)
+        assert row.metric.endswith("(not resolved)") == unresolved
+    assert any(row.metric.endswith("(not resolved)") for row in differences), "random weights"
     assert {row.run for row in rows} == {key.path}
     undefined = [row for row in rows if row.value is None]
     assert {row.metric[-6:] for row in undefined} == {"k = 30"}, "38 samples"
     assert SECTION.headline is not None
-    assert len(list(SECTION.headline(result))) == 8
+    headline = list(SECTION.headline(result))
+    assert [row.metric.startswith("difference of ") for row in headline] == [True] * 4 + [False] * 8
     words = SECTION.options(result)
     assert words[:2] == ["analyze", "tsne"]
     for option in (["--perplexity", "5"], ["--repeats", "2"], ["--backend", "sklearn"], ["--resamples", "50"]):
         assert words[words.index(option[0]) + 1] == option[1]
+    assert "--measured" not in words, "as by default, though there are fewer samples"
     assert SECTION.figure is not None
     files = SECTION.figure(result, tmp_path / "map", ("png",))
     table = list(csv.DictReader(files[-1].open()))
@@ -94,6 +105,7 @@ def test_what_the_report_asks_for(store: str, tmp_path: Path) -> None:
     assert float(table[0]["x"]) == result.data["map"][1][0, 0, 0]
     report = tsne_json(result)
     json.dumps(report, allow_nan=False)
+    assert len(report["differences"]) == len(result.coords["measure"])
     assert len(report["layers"][0]["kl"]) == 2
     assert report["layers"][1]["measures"][0]["value"] == pytest.approx(result.data["measures"][1][1, 0])
 
@@ -101,8 +113,11 @@ def test_what_the_report_asks_for(store: str, tmp_path: Path) -> None:
 def test_maps_and_too_few_samples_are_refused(store: str) -> None:
     with pytest.raises(UsageError, match="is a map per sample, a vector is needed"):
         tsne(Selection(store, view="maps"), QUICK)
-    with pytest.raises(UsageError, match="perplexity 30 needs more than 91 samples, there are 38"):
-        tsne(Selection(store, view="head"), TsneOptions(backend="sklearn"))
+    heard: list[Event] = []
+    with pytest.raises(UsageError, match="perplexity 30 needs more than 91 samples, there are 38") as caught:
+        tsne(Selection(store, view="head"), TsneOptions(backend="sklearn"), heard.append)
+    assert "--perplexity 12 or less" in str(caught.value)
+    assert heard == [], "refused before anything is said to start"
     assert list_results(FeatureStore.open(store)) == []
 
 
@@ -111,11 +126,12 @@ def result_of(classes: int, n: int) -> Result:
     rng = np.random.default_rng(0)
     names = ("trustworthiness_10", "purity_map_10", "purity_features_10", "silhouette_map")
     points = [rng.normal(size=(n, 2)) * (1, 3), rng.normal(size=(n, 2))]
-    found = [Mapped([Embedding(y, 1.0, 1000, (50, 50))], [dict.fromkeys(names, np.ones(9))]) for y in points]
+    found = [Mapped([Embedding(y, 1.0, 1000, (50, 50))], [dict.fromkeys(names, np.ones(n))]) for y in points]
     samples = Samples("pets/all", np.arange(n), rng.integers(0, classes, n))
     options = {"backend": "sklearn", "backend_version": "1", "perplexity": 30.0, "samples": n, "samples_of": n}
-    more = {"measured": 9, "repeats": 1, "resamples": 10, "confidence": 0.95, "seed": 0}
-    return tsne_result([Layer("vit", "head"), Layer("convnext", "head")], found, samples, {**options, **more})
+    more = {"measured_samples": n, "repeats": 1, "resamples": 10, "confidence": 0.95, "seed": 0}
+    layers = [Layer("vit", "head"), Layer("convnext", "head")]
+    return tsne_result(layers, found, samples, samples.labels, {**options, **more})
 
 
 @pytest.mark.parametrize(("classes", "n"), [(10, 200), (30, 200), (3, 50_001)], ids=["legend", "many", "dense"])
@@ -129,6 +145,16 @@ def test_a_figure_has_the_same_bytes_every_time(
     for one, other in zip(first, second, strict=True):
         assert one.read_bytes() == other.read_bytes()
     assert first[0].stat().st_size < 3_000_000, "the points are a picture in the SVG"
+
+
+def test_a_caption_has_the_numbers_with_their_intervals_and_k(tmp_path: Path) -> None:
+    from cvbench.jobs.figures.tsne import _caption
+
+    result = result_of(10, 200)
+    result.data["measures"][1][0, 0], result.data["measures_low"][1][0, 0] = 0.91234, 0.85
+    lines = _caption(result, 0).splitlines()
+    assert lines[0] == "trustworthiness (k = 10) 0.912 [0.850, 1.000]"
+    assert lines[-1] == "KL divergence 1.000 nat"
 
 
 def test_the_density_is_the_mean_colour_where_there_are_points() -> None:

@@ -1,0 +1,138 @@
+"""Companions of the silhouette from class centroids: against their formulas and scikit-learn; what they hold."""
+
+from __future__ import annotations
+
+import tracemalloc
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from sklearn.metrics import calinski_harabasz_score, davies_bouldin_score
+
+from cvbench.engine.array import to_host
+from cvbench.engine.kernels import centroids
+from cvbench.engine.kernels.centroids import (
+    CentroidDistances,
+    calinski_harabasz,
+    centroid_distances,
+    davies_bouldin,
+    simplified_silhouette,
+)
+
+F64 = NDArray[np.float64]
+I64 = NDArray[np.int64]
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(17)
+
+
+def clusters(rng: np.random.Generator, n: int = 120, d: int = 6) -> tuple[F64, I64]:
+    """Overlapping classes of unequal size, the labels neither dense nor sorted, one of them a singleton."""
+    labels = rng.choice([3, 5, 11, 40], size=n, p=[0.5, 0.2, 0.2, 0.1])
+    labels[n // 2] = 77
+    return rng.normal(size=(n, d)) + np.sin(labels)[:, None] * np.arange(d) + 5, labels.astype(np.int64)
+
+
+def indices(found: CentroidDistances) -> tuple[float, float]:
+    """DB and CH."""
+    counts = np.bincount(found.classes)
+    spread = np.bincount(found.classes, found.own) / counts
+    squares = np.bincount(found.classes, found.own**2) / counts
+    db = davies_bouldin(spread[None], found.apart)[0]
+    return float(db), float(calinski_harabasz(squares[None], found.counts, found.between)[0])
+
+
+@pytest.mark.parametrize("standardise", [False, True])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_scikit_learn_to_1e_9(rng: np.random.Generator, dtype: type, standardise: bool) -> None:
+    """The same numbers in float64, whatever the features are stored as: only the order of sums differs.
+
+    No singleton: scikit-learn finds it 1e-8 off its own centroid.
+    """
+    x, labels = clusters(rng, n=700, d=40)
+    labels[labels == 77] = 3
+    given: NDArray[Any] = x.astype(dtype)
+    exact = given.astype(np.float64)
+    if standardise:
+        exact = (exact - exact.mean(axis=0)) / exact.std(axis=0)
+    db, ch = indices(centroid_distances(given, labels, standardise=standardise, block=64))
+    assert db == pytest.approx(davies_bouldin_score(exact, labels), rel=1e-9)
+    assert ch == pytest.approx(calinski_harabasz_score(exact, labels), rel=1e-9)
+
+
+@pytest.mark.parametrize("block", [1, 7, 1024])
+def test_the_simplified_silhouette_sample_by_sample(rng: np.random.Generator, block: int) -> None:
+    x, labels = clusters(rng)
+    found = centroid_distances(x, labels, block=block)
+    names = np.unique(labels)
+    middle = np.stack([x[labels == name].mean(axis=0) for name in names])
+    expected = np.zeros(len(x))
+    for i, row in enumerate(x):
+        d = np.sqrt(((row - middle) ** 2).sum(axis=1))
+        a, b = d[names == labels[i]][0], d[names != labels[i]].min()
+        assert found.own[i] == pytest.approx(a, abs=1e-12)
+        assert found.nearest[i] == pytest.approx(b, abs=1e-12)
+        expected[i] = 0 if labels[i] == 77 else (b - a) / max(a, b)
+    np.testing.assert_allclose(simplified_silhouette(found), expected, atol=1e-12)
+    np.testing.assert_array_equal(names[found.classes], labels)
+
+
+def test_an_offset_costs_nothing(rng: np.random.Generator) -> None:
+    x, labels = clusters(rng)
+    x = np.round(x * 64) / 64  # so that x + 5000 is exact in float32
+    plain, moved = (centroid_distances((x + by).astype(np.float32), labels) for by in (0, 5000))
+    np.testing.assert_allclose(moved.own, plain.own, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(indices(moved), indices(plain), rtol=1e-9)
+
+
+def test_what_is_not_defined() -> None:
+    """Every row on its centroid: CH has no spread to divide by. One centroid for two classes: the pair is left out."""
+    x = np.array([[0.1, 0.0], [0.1, 0.0], [3.0, 1.0], [3.0, 1.0]])
+    found = centroid_distances(x, np.array([0, 0, 1, 1]))
+    np.testing.assert_array_equal(found.own, 0)
+    np.testing.assert_array_equal(simplified_silhouette(found), 1)
+    db, ch = indices(found)
+    assert db == 0
+    assert np.isnan(ch)
+    x = np.array([[-1.0], [1.0], [-2.0], [2.0], [9.0], [11.0]])
+    labels = np.array([0, 0, 1, 1, 2, 2])
+    db, _ = indices(centroid_distances(x, labels))
+    assert db == pytest.approx(davies_bouldin_score(x, labels), rel=1e-12)
+    assert db == pytest.approx((2 / 10 + 3 / 10 + 3 / 10) / 3)
+
+
+def test_many_resamples_are_done_in_parts(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = centroid_distances(*clusters(rng))
+    spread = rng.random((37, 5))
+    whole = davies_bouldin(spread, found.apart)
+    monkeypatch.setattr(centroids, "PAIR_BYTES", 1)
+    np.testing.assert_array_equal(davies_bouldin(spread, found.apart), whole)
+
+
+def test_memory_is_two_numbers_per_row(rng: np.random.Generator) -> None:
+    """Four times the rows: three more float64 vectors and what sorting the labels takes, no more."""
+    peaks = {}
+    for n in (4000, 16_000):
+        x, labels = rng.normal(size=(n, 64)).astype(np.float32), rng.integers(0, 5, n)
+        tracemalloc.start()
+        centroid_distances(x, labels, block=256)
+        peaks[n] = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peaks[16_000] - peaks[4000] < 12_000 * 10 * 8, "80 bytes a row; its features in float64 would be 512"
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("standardise", [False, True])
+def test_cupy_gives_what_numpy_gives(rng: np.random.Generator, standardise: bool) -> None:
+    cupy = pytest.importorskip("cupy")
+    if not cupy.cuda.is_available():
+        pytest.skip("no CUDA device")
+    x, labels = clusters(rng, n=500, d=32)
+    found = centroid_distances(cupy.asarray(x.astype(np.float32)), labels, standardise=standardise, block=128)
+    expected = centroid_distances(x.astype(np.float32), labels, standardise=standardise, block=128)
+    for name in ("own", "nearest", "apart"):
+        np.testing.assert_allclose(to_host(getattr(found, name)), getattr(expected, name), rtol=1e-9, atol=1e-12)
+    assert indices(found) == pytest.approx(indices(expected), rel=1e-9)
