@@ -26,17 +26,20 @@ $(VENV)/.dev: $(VENV)/.runtime
 DEMO = --store demo/digits.zarr --dataset digits
 FIGURE = --out demo/figures --address none
 TRAIN = transfer finetune --dataset digits --weights random --image-size 64 --out demo/weights --address none
+MODELS = --backbone test_convnext --backbone test_vit --image-size 64 \
+	--weights test_convnext=demo/weights/test_convnext@64-digits.safetensors \
+	--weights test_vit=demo/weights/test_vit@64-digits.safetensors
 
 demo: $(VENV)/.runtime
 	$(BIN)/cvbench $(TRAIN) --backbone test_convnext --epochs 3
 	$(BIN)/cvbench $(TRAIN) --backbone test_vit --epochs 30
-	$(BIN)/cvbench extract $(DEMO) --split test --backbone test_convnext --backbone test_vit --image-size 64 \
-		--weights test_convnext=demo/weights/test_convnext@64-digits.safetensors \
-		--weights test_vit=demo/weights/test_vit@64-digits.safetensors \
-		--taps blocks --view pooled --view maps --view head --view logits
+	$(BIN)/cvbench extract $(DEMO) $(MODELS) --split test --taps blocks --view pooled --view maps --view head --view logits
 	$(BIN)/cvbench analyze cka $(DEMO) --out demo/figures
 	$(BIN)/cvbench analyze spectra $(DEMO) $(FIGURE)
 	$(BIN)/cvbench analyze similarity $(DEMO) $(FIGURE)
+	$(BIN)/cvbench analyze maps $(DEMO) $(FIGURE)
+	$(BIN)/cvbench analyze cam $(DEMO) $(MODELS) --split test $(FIGURE)
+	$(BIN)/cvbench analyze tsne $(DEMO) --repeats 2 $(FIGURE)
 	$(BIN)/cvbench analyze silhouette $(DEMO)
 	$(BIN)/cvbench eval accuracy $(DEMO)
 	$(BIN)/cvbench report --store demo/digits.zarr --out demo/report
