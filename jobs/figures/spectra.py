@@ -133,7 +133,12 @@ def _curves(axis: Axes, stack: Stack, result: Result, *, physical: bool) -> None
         color="0.3",
     )
     if physical:
-        axis.set_xscale("log")
+        from matplotlib.ticker import LogLocator, NullLocator
+
+        axis.set_xscale("log", base=2)
+        axis.xaxis.set_major_locator(LogLocator(base=2))
+        axis.xaxis.set_minor_locator(NullLocator())
+        axis.xaxis.set_major_formatter(lambda cycles, _: f"1/{1 / cycles:.0f}")
         axis.set_xlabel("radial frequency (cycles per pixel of the input)")
     else:
         axis.set_xlim(0, 1)

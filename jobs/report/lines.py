@@ -48,10 +48,11 @@ def decimals(row: TidyRow) -> int:
 
 
 def lines(rows: Sequence[TidyRow]) -> tuple[Line, ...]:
-    """Rows as text; the marks of all rows of one metric share a scale."""
+    """Rows as text; the marks of all rows of one metric share a scale, which for a comparison of backbones has 0."""
     scales: dict[str, list[float]] = {}
     for row in rows:
-        scales.setdefault(row.metric, []).extend(v for v in (row.value, row.low, row.high) if v is not None)
+        seen = scales.setdefault(row.metric, [0.0] if " vs " in row.backbone and "difference" in row.metric else [])
+        seen.extend(v for v in (row.value, row.low, row.high) if v is not None)
     return tuple(_line(row, scales[row.metric]) for row in rows)
 
 
