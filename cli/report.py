@@ -14,6 +14,7 @@ def report(
     out: Annotated[
         str, typer.Option("--out", "-o", help="Folder for the page, the figures and the tables.")
     ] = "report",
+    pdf: Annotated[bool, typer.Option("--pdf", help="Draw every figure as PDF too.")] = False,
     output: Annotated[str, typer.Option("--format", help="table or json: what is printed.")] = "table",
 ) -> None:
     """Write all results of a store as one HTML page, the figures as files, and one table of all numbers.
@@ -27,7 +28,7 @@ def report(
 
     shared.check_format(output, ("table", "json"))
     with progress() as listen:
-        made = run(store, out, listen)
+        made = run(store, out, listen, pdf=pdf)
     if output == "json":
         shared.echo_json({"schema_version": 1, **made.as_dict()})
     else:

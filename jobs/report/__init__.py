@@ -5,6 +5,7 @@ Nothing in it tells when or where it was made: the same store gives the same byt
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 from cvbench.errors import CvbenchError, IncompleteError, ResourceError
 from cvbench.jobs.progress import Listener, Note, silent
 from cvbench.jobs.report.collect import Item, collect, public_url
-from cvbench.jobs.report.figures import FOLDER, draw, draw_overview
+from cvbench.jobs.report.figures import FOLDER, FORMATS, draw, draw_overview
 from cvbench.jobs.report.page import chapters, render
 from cvbench.jobs.report.provenance import Provenance, provenance
 from cvbench.jobs.report.tables import write_tables
@@ -55,13 +56,14 @@ class Report:
         }
 
 
-def report(store: str, out: str, listen: Listener = silent) -> Report:
+def report(store: str, out: str, listen: Listener = silent, *, pdf: bool = False) -> Report:
     """Write the page, the figures and the tables of every result of a store; files of the same name are replaced.
 
     Args:
         store: Path or URL; only read.
         out: Folder for `report.html`, `results.*` and `figures`; made if absent.
         listen: Receives a note for each result that is shown raw.
+        pdf: Draw every figure as PDF too.
 
     Raises:
         DataUnavailableError: There is no store, or no result in it; says what to run first.
@@ -73,7 +75,7 @@ def report(store: str, out: str, listen: Listener = silent) -> Report:
     items, facts = collect(opened, shown), provenance(opened, shown)
     folder = Path(out).expanduser()
     try:
-        return _write(shown, facts, items, folder, listen)
+        return _write(shown, facts, items, folder, listen, (*FORMATS, "pdf") if pdf else FORMATS)
     except CvbenchError:
         raise
     except OSError as error:
@@ -98,13 +100,15 @@ def complete(made: Report) -> None:
         )
 
 
-def _write(store: str, facts: Provenance, items: list[Item], folder: Path, listen: Listener) -> Report:
+def _write(
+    store: str, facts: Provenance, items: list[Item], folder: Path, listen: Listener, formats: Sequence[str]
+) -> Report:
     (folder / FOLDER).mkdir(parents=True, exist_ok=True)
     tables = write_tables([row for item in items for row in item.rows], folder)
-    pictures = {item.name: draw(item, folder) for item in items}
+    pictures = {item.name: draw(item, folder, formats) for item in items}
     for analysis in dict.fromkeys(item.key.analysis for item in items if item.section is not None):
         same = [item for item in items if item.key.analysis == analysis and item.section is not None]
-        pictures[analysis] = draw_overview(same, folder)
+        pictures[analysis] = draw_overview(same, folder, formats)
     for item in items:
         if item.section is None:
             listen(Note(f"{item.key.path} is shown raw: {item.problem}"))

@@ -34,21 +34,21 @@ class Picture:
     files: tuple[tuple[str, str], ...]
 
 
-def draw(item: Item, folder: Path) -> Picture | None:
-    """Draw the figure of a result into `folder/figures`; None if its section has none."""
+def draw(item: Item, folder: Path, formats: Sequence[str] = FORMATS) -> Picture | None:
+    """Draw the figure of a result into `folder/figures`, SVG and PNG among `formats`; None if its section has none."""
     section = item.section
     if section is None or section.figure is None:
         return None
-    files = section.figure(item.result, folder / FOLDER / item.name, FORMATS)
+    files = section.figure(item.result, folder / FOLDER / item.name, formats)
     return picture(files, f"{section.title}, {item.key.dataset}/{item.key.split}")
 
 
-def draw_overview(items: Sequence[Item], folder: Path) -> Picture | None:
+def draw_overview(items: Sequence[Item], folder: Path, formats: Sequence[str] = FORMATS) -> Picture | None:
     """Draw the results of one analysis beside each other; None if its section does not, or finds nothing to compare."""
     section = items[0].section
     if section is None or section.overview is None or len(items) < 2:
         return None
-    files = section.overview([item.result for item in items], folder / FOLDER / section.analysis, FORMATS)
+    files = section.overview([item.result for item in items], folder / FOLDER / section.analysis, formats)
     return picture(files, f"{section.title}, side by side") if files else None
 
 

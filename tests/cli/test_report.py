@@ -42,6 +42,16 @@ def test_json(tmp_path: Path) -> None:
     assert all(Path(path).is_file() for path in [made["page"], *made["tables"], *made["figures"]])
 
 
+def test_figures_as_pdf_too(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        assert run("--store", store("pdf"), "--out", str(tmp_path / name), "--pdf").exit_code == 0
+    first, second = (list((tmp_path / name).rglob("*.pdf")) for name in ("one", "two"))
+    assert len(first) == 1
+    assert first[0].read_bytes()[:5] == b"%PDF-"
+    assert first[0].read_bytes() == second[0].read_bytes()
+    assert f"figures/{first[0].name}" in (tmp_path / "one" / "report.html").read_text()
+
+
 def test_a_result_that_cannot_be_read_ends_in_exit_code_5_after_the_page(tmp_path: Path) -> None:
     url = store("raw")
     put(FeatureStore.open(url, mode="a"), foreign("x"), "a2")
