@@ -9,6 +9,7 @@ order: any number of threads gives the same bits.
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -26,15 +27,38 @@ _threads: ContextVar[int] = ContextVar("threads", default=1)
 def host_threads(threads: int) -> Iterator[None]:
     """Let kernels use this many cores, in this thread and until the block ends; 1 for arrays on a GPU.
 
-    The limit of BLAS holds for the whole process meanwhile. Outside of any `host_threads` kernels run on the calling
-    thread alone, and BLAS has as many threads as it likes.
+    The limit of BLAS holds for the whole process, until the last such block ends. Outside of any kernels run on the
+    calling thread alone, and BLAS has as many threads as it likes.
     """
     token = _threads.set(threads)
     try:
-        with _blas().limit(limits=1, user_api="blas"):
+        with _one_blas_thread:
             yield
     finally:
         _threads.reset(token)
+
+
+class _OneBlasThread:
+    """Entered by any number of threads: the first sets the limit, the last lifts it."""
+
+    def __init__(self) -> None:
+        self._lock, self._inside = threading.Lock(), 0
+        self._limit: Any = None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._inside == 0:
+                self._limit = _blas().limit(limits=1, user_api="blas")
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                self._limit.restore_original_limits()
+
+
+_one_blas_thread = _OneBlasThread()
 
 
 def in_order(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:

@@ -74,6 +74,24 @@ def test_blas_keeps_to_one_thread_inside_and_has_its_own_again_after() -> None:
     assert blas_threads() == before
 
 
+def test_blas_stays_limited_until_the_last_block_ends() -> None:
+    before, entered, leave = blas_threads(), threading.Event(), threading.Event()
+
+    def other() -> None:
+        with host_threads(1):
+            entered.set()
+            leave.wait(20)
+
+    thread = threading.Thread(target=other)
+    with host_threads(2):
+        thread.start()
+        assert entered.wait(20)
+    assert blas_threads() == {1}
+    leave.set()
+    thread.join()
+    assert blas_threads() == before
+
+
 @pytest.mark.parametrize("make", [Spectra, Similarity, lambda: MinibatchCka(batch=8)])
 @pytest.mark.parametrize("shape", [(8, 8, 40), (30, 28, 3)])
 def test_any_number_of_threads_gives_the_same_bits(make: Callable[[], Any], shape: tuple[int, ...]) -> None:
