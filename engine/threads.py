@@ -48,6 +48,7 @@ class _OneBlasThread:
     def __enter__(self) -> None:
         with self._lock:
             if self._inside == 0:
+                _take_control()
                 self._limit = _blas().limit(limits=1, user_api="blas")
             self._inside += 1
 
@@ -55,7 +56,9 @@ class _OneBlasThread:
         with self._lock:
             self._inside -= 1
             if self._inside == 0:
+                _take_control()
                 self._limit.restore_original_limits()
+                _take_control()
 
 
 _one_blas_thread = _OneBlasThread()
@@ -86,6 +89,14 @@ def in_order(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
 @lru_cache(maxsize=4)
 def _pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="kernel")
+
+
+def _take_control() -> None:
+    """Newer threadpoolctl listens to one thread only, the first that set a limit; here a lock sees to that."""
+    for library in _blas().lib_controllers:
+        clear = getattr(library, "clear_controlling_thread", None)
+        if clear is not None:
+            clear(force=True)
 
 
 @lru_cache(maxsize=1)
