@@ -13,7 +13,11 @@ from cvbench.engine.analyses.cka import MinibatchCka
 from cvbench.engine.analyses.similarity import Similarity
 from cvbench.engine.analyses.spectra import Spectra
 from cvbench.engine.array import Array, from_torch, to_host
+from cvbench.engine.cam.grids import pool_evidence
+from cvbench.engine.cam.measures import map_measures
 from cvbench.engine.kernels import hsic
+from cvbench.engine.kernels.centroids import centroid_distances
+from cvbench.engine.kernels.channel_maps import channel_norm
 from cvbench.engine.kernels.silhouette import silhouette_samples
 
 AGREEMENT = 1e-4
@@ -69,6 +73,17 @@ def _checks(device: torch.device) -> Iterator[tuple[str, float]]:
     }
     for name, measure in measures.items():
         yield name, _worst(measure(on_device(maps, device)), measure(maps.astype(np.float64)))
+    large = rng.normal(size=(2, 30, 28, 24)).cumsum(axis=1).cumsum(axis=2).astype(np.float32)
+    yield (
+        "similarity 30x28",
+        _worst(measures["similarity"](on_device(large, device)), measures["similarity"](large.astype(np.float64))),
+    )
+    norms = channel_norm(maps.astype(np.float64))
+    yield "channel norms", _error(channel_norm(on_device(maps, device)), norms)
+    raw = maps.mean(axis=3)
+    yield "cam measures", _error(map_measures(on_device(raw, device)), map_measures(raw.astype(np.float64)))
+    pooled = pool_evidence(raw.astype(np.float64), (7, 5))
+    yield "cam common grid", _error(pool_evidence(on_device(raw, device), (7, 5)), pooled)
     points, labels = rng.normal(size=(600, 64)), rng.integers(0, 7, 600)
     for metric in ("euclidean", "cosine", "sqeuclidean"):
         single = points.astype(np.float32)
@@ -77,3 +92,5 @@ def _checks(device: torch.device) -> Iterator[tuple[str, float]]:
             f"silhouette {metric}",
             _error(silhouette_samples(on_device(single, device), labels, metric=metric), exact),
         )
+    exact_centroids, found = (centroid_distances(x, labels) for x in (points, on_device(points, device)))
+    yield "centroids", max(_error(found.own, exact_centroids.own), _error(found.nearest, exact_centroids.nearest))
