@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Layer
 from cvbench.engine.metrics.intervals import Options
-from cvbench.errors import IncompleteError, IntegrityError, UnknownNameError, UsageError
+from cvbench.errors import IncompleteError, IntegrityError, UsageError
 from cvbench.jobs.analyze import Selected, Selection, features_identity, readable_rows, select
+from cvbench.jobs.published import check_published
 from cvbench.jobs.request import absolute
-from cvbench.storage.datasets import dataset_info, spec_of_key
+from cvbench.storage.datasets import spec_of_key
 from cvbench.storage.datasets.variant import base_name
 from cvbench.storage.features import FeatureLayer, FeatureStore, SplitInfo
 
@@ -25,7 +26,6 @@ PREDICTIONS = "predictions"
 
 _BLOCK = 4096
 _MADE_FROM = ("model", "weights_digest", "image_size", "preset", "preprocess", "precision", "imported", "kind")
-_DERIVED = ("pug-imagenet",)  # its counts are derived, and its subsets may be used apart
 I64 = NDArray[np.int64]
 
 
@@ -175,7 +175,8 @@ def open_samples(store: FeatureStore, selection: Selection, options: EvalOptions
         if not options.partial:
             raise _partial(store, selected, info)
         notes.append(f"partial: {selected.samples:,} of the {info.n:,} samples of {info.dataset}/{info.split}")
-    notes += _check_published(info, store.url, options)
+    spec = spec_of_key(base_name(info.dataset))
+    notes += check_published(spec, info.split, info.n, where=store.url, partial=options.partial)
     own = {layer.backbone: _readable(stored, selected) for layer, stored in layers.items()}
     rows = reduce(np.intersect1d, own.values())
     labelled = rows[info.labels[rows] >= 0]
@@ -188,31 +189,6 @@ def open_samples(store: FeatureStore, selection: Selection, options: EvalOptions
     failed = selected.samples - len(labelled)
     notes += _lacking(own, len(rows), f"{info.dataset}/{info.split}")
     return Samples(store, selected, info, labelled, failed, layers, tuple(notes))
-
-
-def _check_published(info: SplitInfo, url: str, options: EvalOptions) -> list[str]:
-    """Whether the data set itself was whole when it was extracted.
-
-    Raises:
-        IncompleteError: It has fewer images than published, and `options.partial` is not set.
-    """
-    try:
-        spec = spec_of_key(base_name(info.dataset))
-        known = dataset_info(spec)
-    except UnknownNameError:  # a folder of one's own, or a name of an older version
-        return []
-    published = known.counts.get(info.split, info.n)
-    if info.n == published:
-        return []
-    said = f"{info.dataset}/{info.split} has {info.n:,} images, published are {published:,}"
-    if info.n > published or options.partial or known.name in _DERIVED:
-        return [said]
-    raise IncompleteError(
-        said,
-        where=url,
-        why="a benchmark's number is over its whole data set",
-        fix=f"cvbench datasets verify {spec}, then extract into a new store; or --partial",
-    )
 
 
 def _readable(layer: FeatureLayer, selected: Selected) -> I64:

@@ -313,10 +313,10 @@ def test_a_download_that_is_not_whole_is_no_benchmark(tmp_path: Path) -> None:
     labels = np.arange(40) % 10
     logits = {"vit": noisy_logits(labels, 10, 9.0)}
     store = write_logits(tmp_path / "s.zarr", logits, labels, tuple("0123456789"), dataset="digits")
-    with pytest.raises(IncompleteError, match=r"digits/all has 40 images, published are 1,797"):
+    with pytest.raises(IncompleteError, match=r"digits/all has 40 samples, published are 1,797"):
         accuracy([Selection(store)], FAST)
     (found,) = accuracy([Selection(store)], AccuracyOptions(PART))
-    assert found.result.attrs["notes"] == ["digits/all has 40 images, published are 1,797"]
+    assert found.result.attrs["notes"] == ["digits/all has 40 samples, published are 1,797"]
 
 
 @pytest.mark.parametrize(
@@ -332,8 +332,8 @@ def test_a_form_of_a_data_set_is_held_to_its_own_counts(
     store = write_logits(tmp_path / "s.zarr", logits, labels, tuple("0123456789"), **kind)
     with pytest.raises(IncompleteError) as caught:
         accuracy([Selection(store)], FAST)
-    assert f"{name}/{split} has 40 images, published are {published}" in str(caught.value)
-    assert f"cvbench datasets verify {spec}," in str(caught.value)
+    assert f"{spec}/{split} has 40 samples, published are {published}" in str(caught.value)
+    assert f"cvbench datasets verify {spec} says" in str(caught.value)
     few = write_logits(tmp_path / "t.zarr", logits, labels, tuple("0123456789"), units=1, **kind)
     with pytest.raises(IncompleteError, match=f"cvbench extract --dataset {spec} --view logits"):
         accuracy([Selection(few)], FAST)
