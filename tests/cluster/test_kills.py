@@ -66,8 +66,14 @@ def command(pets: Path, store: Path, address: str) -> list[str]:
 
 
 def start(pets: Path, store: Path, address: str) -> subprocess.Popen[str]:
+    """As from a terminal: who runs the tests in the background has interrupts ignored, and children inherit that."""
     return subprocess.Popen(
-        command(pets, store, address), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command(pets, store, address),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
 
 
