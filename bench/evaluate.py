@@ -57,8 +57,8 @@ def make(folder: Path, samples: int, classes: int) -> None:
 
 def read(store: str) -> str:
     """Only the bytes, checked: the floor of what reads every logit."""
-    from cvbench.jobs.analyze import Selection
     from cvbench.jobs.evaluation.samples import EvalOptions, open_samples, open_store
+    from cvbench.jobs.selection import Selection
 
     samples = open_samples(open_store(store), Selection(store), EvalOptions())
     (layer,) = samples.selected.layers
@@ -67,19 +67,19 @@ def read(store: str) -> str:
 
 def accuracy(store: str) -> str:
     """`cvbench eval accuracy`."""
-    from cvbench.jobs.analyze import Selection
     from cvbench.jobs.evaluation.accuracy import AccuracyOptions
     from cvbench.jobs.evaluation.accuracy import accuracy as run
     from cvbench.jobs.evaluation.table import tidy_rows
+    from cvbench.jobs.selection import Selection
 
     return _shown(list(tidy_rows(run([Selection(store)], AccuracyOptions())[0].result))[:2])
 
 
 def calibrated(store: str) -> str:
     """`cvbench eval calibration`, with the temperature."""
-    from cvbench.jobs.analyze import Selection
     from cvbench.jobs.evaluation.calibration import CalibrationOptions, calibrate
     from cvbench.jobs.evaluation.table import tidy_rows
+    from cvbench.jobs.selection import Selection
 
     rows = tidy_rows(calibrate([Selection(store)], CalibrationOptions())[0].result)
     return _shown([row for row in rows if row.metric in ("ECE", "temperature") and not row.factor])

@@ -11,7 +11,6 @@ import importlib.util
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -21,12 +20,11 @@ from numpy.typing import NDArray
 from cvbench.engine.analyses.base import Analysis, Layer, Partial, Result
 from cvbench.engine.array import Array, to_device
 from cvbench.engine.threads import host_threads
-from cvbench.errors import DataUnavailableError, IncompleteError, UnknownNameError, UsageError
+from cvbench.errors import DataUnavailableError, IncompleteError
 from cvbench.jobs.executor import Cluster, choose_device, run_tasks
 from cvbench.jobs.progress import Advanced, Ended, Listener, Note, Started, silent
-from cvbench.jobs.request import VIEWS
-from cvbench.storage.datasets import key_of_spec, spec_of_key
-from cvbench.storage.features import FeatureLayer, FeatureStore, GroupKey, LayerInfo
+from cvbench.jobs.selection import Selected
+from cvbench.storage.features import FeatureLayer, FeatureStore
 from cvbench.storage.results import ResultKey, get_partial, load_result, put_partial, save_result
 from cvbench.storage.units import Unit
 
@@ -36,75 +34,6 @@ if TYPE_CHECKING:
 
 MADE_WITH = ("cvbench", "numpy", "scipy", "scikit-learn")
 """The versions that a result records: those of what computes it."""
-
-
-@dataclass(frozen=True)
-class Selection:
-    """Which layers of a store; None or empty is "all there are".
-
-    Attributes:
-        dataset: As the store or as `extract` names it; may stay None if the store holds one.
-        backbones: In the order of the result.
-        view: "pooled", "maps", "cls" or "head".
-        taps: Names or globs.
-    """
-
-    store: str
-    dataset: str | None = None
-    split: str | None = None
-    backbones: tuple[str, ...] = ()
-    view: str = "pooled"
-    taps: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Selected:
-    """The layers found and the units that all of them have."""
-
-    dataset: str
-    split: str
-    view: str
-    layers: tuple[Layer, ...]
-    units: tuple[Unit, ...]
-    left_out: int  # units that some layer lacks
-
-    @property
-    def samples(self) -> int:
-        """Samples in the common units."""
-        return sum(len(unit) for unit in self.units)
-
-    def group(self, layer: Layer) -> GroupKey:
-        """Where the layer lies."""
-        return GroupKey(self.dataset, self.split, layer.backbone, self.view)
-
-
-def select(store: FeatureStore, selection: Selection) -> Selected:
-    """Find the layers that `selection` means.
-
-    Raises:
-        UnknownNameError: A data set, backbone or tap that the store does not hold, or a view that does not exist.
-        UsageError: The data set is not named and the store holds several.
-        DataUnavailableError: The view is not in the store, or no unit is committed for all layers.
-    """
-    infos = store.tree()
-    dataset, split = _choose_split(infos, selection)
-    infos = [info for info in infos if (info.group.dataset, info.group.split) == (dataset, split)]
-    _check_view(store, infos, selection, dataset, split)
-    infos = [info for info in infos if info.group.view == selection.view]
-    held = list(dict.fromkeys(info.group.backbone for info in infos))
-    backbones = [_stored_name(name, held) for name in selection.backbones] or held
-    chosen = [i for name in backbones for i in _in_depth_order(store, infos, name) if _wanted(i.tap, selection.taps)]
-    if not chosen:
-        raise UnknownNameError.among("tap in this store:", ", ".join(selection.taps), [info.tap for info in infos])
-    layers = tuple(Layer(info.group.backbone, info.tap) for info in chosen)
-    common, union = _committed(store, chosen)
-    if not common:
-        raise DataUnavailableError(
-            f"no unit of {dataset}/{split} is there for all {len(layers)} layers",
-            where=selection.store,
-            fix=f"cvbench extract --dataset {dataset} --store {selection.store} with these backbones and taps",
-        )
-    return Selected(dataset, split, selection.view, layers, tuple(common), len(union) - len(common))
 
 
 @dataclass(frozen=True)
@@ -336,87 +265,6 @@ def partials_of(store: FeatureStore, key: ResultKey, units: Sequence[Unit]) -> I
         if partial is None:
             raise IncompleteError(f"unit {unit.index} has no partial", where=key.name, fix="run the same command again")
         yield partial
-
-
-def _choose_split(infos: Sequence[LayerInfo], selection: Selection) -> tuple[str, str]:
-    held = list(dict.fromkeys((info.group.dataset, info.group.split) for info in infos))
-    if not held:
-        raise DataUnavailableError(
-            "the store holds no features", where=selection.store, fix="cvbench extract --dataset digits --store ..."
-        )
-    names = sorted({dataset for dataset, _ in held})
-    asked = None if selection.dataset is None else key_of_spec(selection.dataset)
-    if asked is not None and asked not in names:
-        raise UnknownNameError.among(
-            "data set in this store:", selection.dataset or "", names, fix=f"the store holds {', '.join(names)}"
-        )
-    fitting = [key for key in held if asked in (None, key[0]) and selection.split in (None, key[1])]
-    if len(fitting) == 1:
-        return fitting[0]
-    shown = ", ".join("/".join(key) for key in held)
-    raise UsageError(
-        f"{len(fitting)} data sets of the store fit",
-        where=selection.store,
-        fix=f"--dataset and --split; it holds {shown}",
-    )
-
-
-def _check_view(
-    store: FeatureStore, infos: Sequence[LayerInfo], selection: Selection, dataset: str, split: str
-) -> None:
-    """Refuse a view that does not exist, or that the store lacks of this split; says which `extract` gives it."""
-    held = sorted({info.group.view for info in infos})
-    if selection.view in held:
-        return
-    if selection.view not in (known := (*VIEWS, "cls")):
-        raise UnknownNameError.among(
-            "view", selection.view, known, fix=f"--view {', '.join(held)} of {dataset}/{split} are in the store"
-        )
-    made = [store.fingerprint(info.group).get("fingerprint", {}) for info in infos]
-    words = [f"--backbone {name}" for name in dict.fromkeys(one["model"] for one in made if "model" in one)]
-    words += [f"--image-size {size}" for size in {one.get("image_size") for one in made} if size]
-    asked = " ".join([f"--dataset {spec_of_key(dataset)} --split {split}", *words])
-    view = "pooled" if selection.view == "cls" else selection.view
-    raise DataUnavailableError(
-        f"the store holds no view {selection.view!r} of {dataset}/{split}",
-        where=selection.store,
-        why=f"it holds {', '.join(held)}",
-        fix=f"cvbench extract {asked} --store {selection.store} --view {view} adds it (--weights and --taps as before)",
-    )
-
-
-def _stored_name(name: str, held: Sequence[str]) -> str:
-    """A backbone by its stored name, or by what `extract` was given (an alias, a model without its tag)."""
-    from cvbench.engine.backbones import resolve_spec
-
-    if name in held:
-        return name
-    try:
-        candidates = {resolve_spec(name, weights="random", head=head).key for head in (False, True)}
-    except UnknownNameError:
-        candidates = set()
-    fitting = [key for key in held if key in candidates or key.partition("@")[0] in candidates]
-    if len(fitting) == 1:
-        return fitting[0]
-    raise UnknownNameError.among("backbone in this store:", name, held, fix=f"the store holds {', '.join(held)}")
-
-
-def _in_depth_order(store: FeatureStore, infos: Sequence[LayerInfo], backbone: str) -> list[LayerInfo]:
-    def depth(info: LayerInfo) -> int:
-        return int(store.encoding(info.group, info.tap).document["attributes"].get("position", 0))
-
-    return sorted((info for info in infos if info.group.backbone == backbone), key=depth)
-
-
-def _wanted(tap: str, patterns: Sequence[str]) -> bool:
-    return not patterns or any(fnmatchcase(tap, pattern) for pattern in patterns)
-
-
-def _committed(store: FeatureStore, infos: Sequence[LayerInfo]) -> tuple[list[Unit], list[Unit]]:
-    """The units that every layer has, and those that any has."""
-    commits = {group: store.commits(group) for group in {info.group for info in infos}}
-    each = [{commit.unit for commit in commits[info.group] if info.tap in commit.taps} for info in infos]
-    return sorted(set.intersection(*each)), sorted(set.union(*each))
 
 
 def _digest(value: object) -> str:

@@ -15,7 +15,7 @@ from cvbench.engine.cam.graph import CHOICE
 from cvbench.engine.cam.methods import find_method
 from cvbench.engine.cam.summary import Resampling, summarise
 from cvbench.errors import DataUnavailableError, UnknownNameError, UsageError
-from cvbench.jobs.analyze import Analysed, Selected, features_identity, keep
+from cvbench.jobs.analyze import Analysed, features_identity, keep
 from cvbench.jobs.cam_images import boxes_of, inputs_of
 from cvbench.jobs.cam_maps import MapJob, MapOptions, prepare_maps
 from cvbench.jobs.cam_measure import BASELINE, measure_maps, selected_maps
@@ -26,6 +26,7 @@ from cvbench.jobs.extract import run_units
 from cvbench.jobs.progress import Listener, silent
 from cvbench.jobs.request import ExtractOptions
 from cvbench.jobs.samples import find_samples
+from cvbench.jobs.selection import Selected
 from cvbench.storage.features import FeatureStore
 
 __all__ = ["SECTION", "CamOptions", "MapOptions", "cam", "cam_json", "cam_rows"]

@@ -15,10 +15,11 @@ from cvbench.engine.cam.graph import CHOICE
 from cvbench.engine.cam.grids import common_grid, pool_evidence
 from cvbench.engine.cam.measures import MAP_MEASURES, map_measures
 from cvbench.engine.cam.summary import Measured
-from cvbench.jobs.analyze import Selected, readable_rows
+from cvbench.jobs.analyze import readable_rows
 from cvbench.jobs.cam_images import Boxes, boxes_of
 from cvbench.jobs.cam_maps import MapJob
 from cvbench.jobs.cam_worker import choice_tap
+from cvbench.jobs.selection import Selected
 from cvbench.storage.features import FeatureLayer, FeatureStore
 from cvbench.storage.units import Unit
 

@@ -14,7 +14,7 @@ from cvbench.engine.analyses.cka import MinibatchCka, choose_batch
 from cvbench.engine.analyses.cka_full import full_cka
 from cvbench.engine.analyses.cka_result import cka_json, cka_rows
 from cvbench.errors import UnknownNameError, UsageError
-from cvbench.jobs.analyze import Analysed, Selected, Selection, analyze, features_identity, keep, readable_rows, select
+from cvbench.jobs.analyze import Analysed, analyze, features_identity, keep, readable_rows
 from cvbench.jobs.executor import Cluster
 from cvbench.jobs.figures.cka import cka_heatmaps
 from cvbench.jobs.live import VIEW as MAPS
@@ -23,6 +23,7 @@ from cvbench.jobs.progress import Listener, silent
 from cvbench.jobs.request import absolute
 from cvbench.jobs.section import Section, TidyRow
 from cvbench.jobs.sections import bootstrap_options, selection_options, tidy_row
+from cvbench.jobs.selection import Selected, Selection, select
 from cvbench.storage.features import FeatureStore
 
 __all__ = ["ESTIMATORS", "SECTION", "CkaOptions", "cka", "cka_json", "cka_rows"]

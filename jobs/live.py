@@ -21,8 +21,9 @@ from cvbench.engine.analyses.similarity import Similarity
 from cvbench.engine.analyses.spectra import Spectra
 from cvbench.engine.threads import host_threads
 from cvbench.errors import UnknownNameError, UsageError
-from cvbench.jobs.analyze import Analysed, Selected, Selection, keep_summary, partials_key, stored_result
+from cvbench.jobs.analyze import Analysed, keep_summary, partials_key, stored_result
 from cvbench.jobs.samples import class_numbers
+from cvbench.jobs.selection import Selected, Selection
 from cvbench.storage.datasets import key_of_spec
 from cvbench.storage.results import ResultKey, list_partials, list_results, put_partial
 from cvbench.storage.units import Unit, plan_units

@@ -14,17 +14,7 @@ from cvbench.engine.analyses.maps import WANTS, ChannelMaps, InputBoxes
 from cvbench.engine.kernels.channel_maps import KINDS
 from cvbench.engine.online import verdict
 from cvbench.errors import UnknownNameError
-from cvbench.jobs.analyze import (
-    Analysed,
-    MeasureRecipe,
-    MeasureWorker,
-    Selection,
-    keep,
-    measure_units,
-    partials_of,
-    readable_rows,
-    select,
-)
+from cvbench.jobs.analyze import Analysed, MeasureRecipe, MeasureWorker, keep, measure_units, partials_of, readable_rows
 from cvbench.jobs.executor import Cluster
 from cvbench.jobs.intervals import CLASSES, measures, over_classes, told
 from cvbench.jobs.maps_images import add_pictures, boxes_digest, input_boxes, open_images
@@ -33,6 +23,7 @@ from cvbench.jobs.request import absolute
 from cvbench.jobs.samples import class_numbers, find_samples, readable_positions
 from cvbench.jobs.section import Section, TidyRow
 from cvbench.jobs.sections import bootstrap_options, end_layers, selection_options, tidy_row
+from cvbench.jobs.selection import Selection, select
 from cvbench.storage.features import FeatureStore
 from cvbench.storage.units import Unit
 

@@ -17,8 +17,8 @@ from cvbench.engine.analyses.base import Layer, Result
 from cvbench.engine.analyses.maps import InputBoxes
 from cvbench.engine.kernels.channel_maps import KINDS, channel_maps
 from cvbench.errors import CvbenchError
-from cvbench.jobs.analyze import Selected
 from cvbench.jobs.samples import geometries, last_layers, read_rows
+from cvbench.jobs.selection import Selected
 from cvbench.storage.features import FeatureStore
 
 if TYPE_CHECKING:

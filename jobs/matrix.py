@@ -13,7 +13,8 @@ from cvbench.engine.analyses.base import Layer
 from cvbench.engine.analyses.samples import Samples
 from cvbench.engine.array import Array, to_device
 from cvbench.errors import UsageError
-from cvbench.jobs.analyze import Selected, readable_rows
+from cvbench.jobs.analyze import readable_rows
+from cvbench.jobs.selection import Selected
 from cvbench.jobs.sizes import human
 from cvbench.storage.features import FeatureLayer, FeatureStore
 from cvbench.storage.units import Unit

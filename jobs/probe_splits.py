@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from cvbench.engine.analyses.base import Layer
 from cvbench.engine.probe.recipes import Part, ProbeOptions
 from cvbench.errors import DataUnavailableError, IncompleteError, IntegrityError, UnknownNameError, UsageError
-from cvbench.jobs.analyze import Selected, Selection, features_identity, select
+from cvbench.jobs.analyze import features_identity
 from cvbench.jobs.matrix import Matrices
 from cvbench.jobs.published import check_published
+from cvbench.jobs.selection import Selected, Selection, select
 from cvbench.storage.datasets import DatasetInfo, dataset_info, key_of_spec, spec_of_key
 from cvbench.storage.datasets.lists import last_share
 from cvbench.storage.features import FeatureStore

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Layer
 from cvbench.errors import DataUnavailableError, UnknownNameError
-from cvbench.jobs.analyze import Selected, readable_rows
+from cvbench.jobs.analyze import readable_rows
+from cvbench.jobs.selection import Selected
 from cvbench.storage.features import FeatureStore
 
 _NEAR = 20_000  # ids that are searched for near names; more would take seconds

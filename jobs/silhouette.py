@@ -15,11 +15,12 @@ from cvbench.engine.analyses.silhouette_companions import COMPANIONS
 from cvbench.engine.analyses.silhouette_pairs import difference_rows
 from cvbench.engine.analyses.silhouette_result import silhouette_json, silhouette_rows
 from cvbench.engine.array import Array, to_device
-from cvbench.jobs.analyze import Analysed, Selection, features_identity, keep, select
+from cvbench.jobs.analyze import Analysed, features_identity, keep
 from cvbench.jobs.executor import Cluster
 from cvbench.jobs.matrix import Matrices
 from cvbench.jobs.progress import Advanced, Ended, Listener, Note, Started, silent
 from cvbench.jobs.request import absolute
+from cvbench.jobs.selection import Selection, select
 from cvbench.jobs.tsne_maps import described, kept_map, shape_of, unusual
 from cvbench.jobs.whole import dask_scheduler, principal_scores
 from cvbench.storage.features import FeatureStore

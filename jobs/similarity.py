@@ -14,7 +14,7 @@ from cvbench.engine.analyses.grid import check_grid
 from cvbench.engine.analyses.similarity import WANTS, Similarity, image_matrices
 from cvbench.engine.analyses.similarity_result import VERSIONS
 from cvbench.engine.online import verdict
-from cvbench.jobs.analyze import Analysed, Selection, analyze, features_identity, keep, select
+from cvbench.jobs.analyze import Analysed, analyze, features_identity, keep
 from cvbench.jobs.executor import Cluster
 from cvbench.jobs.intervals import CLASSES, estimates, measures, over_classes, told
 from cvbench.jobs.live import kept_live
@@ -23,6 +23,7 @@ from cvbench.jobs.request import absolute
 from cvbench.jobs.samples import class_numbers, find_samples, input_sizes, last_layers, read_rows
 from cvbench.jobs.section import Section, TidyRow
 from cvbench.jobs.sections import bootstrap_options, end_layers, selection_options, tidy_row
+from cvbench.jobs.selection import Selection, select
 from cvbench.storage.features import FeatureStore
 
 VIEW = "maps"

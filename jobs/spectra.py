@@ -11,7 +11,7 @@ from typing import Any
 from cvbench.engine.analyses.base import Result
 from cvbench.engine.analyses.grid import check_grid
 from cvbench.engine.analyses.spectra import WANTS, Spectra
-from cvbench.jobs.analyze import Analysed, Selection, analyze, select
+from cvbench.jobs.analyze import Analysed, analyze
 from cvbench.jobs.executor import Cluster
 from cvbench.jobs.intervals import CLASSES, estimates, measures, over_classes, told
 from cvbench.jobs.live import kept_live
@@ -20,6 +20,7 @@ from cvbench.jobs.request import absolute
 from cvbench.jobs.samples import class_numbers, input_sizes
 from cvbench.jobs.section import Section, TidyRow
 from cvbench.jobs.sections import bootstrap_options, end_layers, selection_options, tidy_row
+from cvbench.jobs.selection import Selection, select
 from cvbench.storage.features import FeatureStore
 
 VIEW = "maps"

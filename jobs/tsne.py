@@ -11,7 +11,7 @@ from cvbench.engine.analyses.tsne import KS, TsneOptions, plan
 from cvbench.engine.analyses.tsne import tsne as make
 from cvbench.engine.analyses.tsne_backends import backend_version
 from cvbench.engine.analyses.tsne_result import difference_rows, measure_rows, point_rows
-from cvbench.jobs.analyze import Analysed, Selection, features_identity, keep, result_key, select, stored_result
+from cvbench.jobs.analyze import Analysed, features_identity, keep, result_key, stored_result
 from cvbench.jobs.figures.tsne import tsne_figure
 from cvbench.jobs.intervals import CLASSES, over_classes, told
 from cvbench.jobs.matrix import Matrices
@@ -19,6 +19,7 @@ from cvbench.jobs.progress import Advanced, Ended, Listener, Note, Started, sile
 from cvbench.jobs.request import absolute
 from cvbench.jobs.section import Section, TidyRow
 from cvbench.jobs.sections import bootstrap_options, end_layers, selection_options, tidy_row
+from cvbench.jobs.selection import Selection, select
 from cvbench.storage.features import FeatureStore
 from cvbench.storage.results import list_results
 

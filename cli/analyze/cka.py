@@ -34,9 +34,10 @@ def cka(
 ) -> None:
     """Layerwise linear CKA (HSIC1, minibatch) of every pair of layers of every backbone, with 95 % intervals."""
     from cvbench.cli.display import progress
-    from cvbench.jobs.analyze import Selection, analysis_device
+    from cvbench.jobs.analyze import analysis_device
     from cvbench.jobs.cka import CkaOptions
     from cvbench.jobs.cka import cka as run
+    from cvbench.jobs.selection import Selection
 
     shared.check_format(output, ("table", "json", "csv"))
     batch = None if cka_batch == "auto" else shared.size(cka_batch, "--cka-batch")

@@ -40,9 +40,10 @@ def maps(
 ) -> None:
     """Channel-mean feature maps beside the images; foreground share and outlier tokens over all images."""
     from cvbench.cli.display import progress
-    from cvbench.jobs.analyze import Selection, analysis_device
+    from cvbench.jobs.analyze import analysis_device
     from cvbench.jobs.maps import VIEW, MapsOptions
     from cvbench.jobs.maps import maps as run
+    from cvbench.jobs.selection import Selection
 
     shared.check_format(output, ("table", "json", "csv"))
     selection = Selection(store, dataset, split, tuple(backbone), VIEW, tuple(taps))

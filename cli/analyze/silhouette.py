@@ -65,8 +65,9 @@ def silhouette(
     their paired differences on the same samples.
     """
     from cvbench.cli.display import progress
-    from cvbench.jobs.analyze import Selection, analysis_device
+    from cvbench.jobs.analyze import analysis_device
     from cvbench.jobs.executor import Cluster
+    from cvbench.jobs.selection import Selection
     from cvbench.jobs.silhouette import SilhouetteOptions
     from cvbench.jobs.silhouette import silhouette as run
 

@@ -33,7 +33,8 @@ def similarity(
 ) -> None:
     """Cosine similarity between the local features of every layer, with 95 % intervals over images."""
     from cvbench.cli.display import progress
-    from cvbench.jobs.analyze import Selection, analysis_device
+    from cvbench.jobs.analyze import analysis_device
+    from cvbench.jobs.selection import Selection
     from cvbench.jobs.similarity import VIEW, SimilarityOptions, image_similarity
     from cvbench.jobs.similarity import similarity as run
 

@@ -29,7 +29,8 @@ def spectra(
 ) -> None:
     """Fourier spectra of the stored maps of every layer of every backbone, with 95 % intervals over images."""
     from cvbench.cli.display import progress
-    from cvbench.jobs.analyze import Selection, analysis_device
+    from cvbench.jobs.analyze import analysis_device
+    from cvbench.jobs.selection import Selection
     from cvbench.jobs.spectra import VIEW, SpectraOptions
     from cvbench.jobs.spectra import spectra as run
 

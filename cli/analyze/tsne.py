@@ -55,8 +55,9 @@ def tsne(
     A map is one computation: it is made in this process, at any --address.
     """
     from cvbench.cli.display import progress
-    from cvbench.jobs.analyze import Selection, analysis_device
+    from cvbench.jobs.analyze import analysis_device
     from cvbench.jobs.progress import Note
+    from cvbench.jobs.selection import Selection
     from cvbench.jobs.tsne import TsneOptions
     from cvbench.jobs.tsne import tsne as run
 

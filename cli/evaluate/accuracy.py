@@ -33,9 +33,9 @@ def accuracy(
 ) -> None:
     """Top-1, top-5 and mean-per-class accuracy, and every pair of backbones on the same samples."""
     from cvbench.cli.display import progress
-    from cvbench.jobs.analyze import Selection
     from cvbench.jobs.evaluation.accuracy import SECTION, AccuracyOptions
     from cvbench.jobs.evaluation.accuracy import accuracy as run
+    from cvbench.jobs.selection import Selection
 
     shared.check_format(output, ("table", "json", "csv"))
     names: list[str | None] = [*dict.fromkeys(dataset)] or [None]

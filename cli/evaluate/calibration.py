@@ -27,8 +27,8 @@ def calibration(
 ) -> None:
     """Calibration error, reliability, NLL and Brier, before and after a temperature fitted on a held-out half."""
     from cvbench.cli.display import progress
-    from cvbench.jobs.analyze import Selection
     from cvbench.jobs.evaluation.calibration import SECTION, CalibrationOptions, calibrate
+    from cvbench.jobs.selection import Selection
 
     shared.check_format(output, ("table", "json", "csv"))
     names: list[str | None] = [*dict.fromkeys(dataset)] or [None]

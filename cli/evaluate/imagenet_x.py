@@ -39,9 +39,9 @@ def imagenet_x(
 ) -> None:
     """Error ratios of the sixteen factors of ImageNet-X."""
     from cvbench.cli.display import progress
-    from cvbench.jobs.analyze import Selection
     from cvbench.jobs.evaluation.imagenet_x import SECTION, ImageNetXOptions
     from cvbench.jobs.evaluation.imagenet_x import imagenet_x as run
+    from cvbench.jobs.selection import Selection
 
     shared.check_format(output, ("table", "json", "csv"))
     options = ImageNetXOptions(

@@ -29,9 +29,9 @@ def pug(
 ) -> None:
     """Accuracy on PUG: ImageNet per factor, sub-factor and value, with intervals over objects."""
     from cvbench.cli.display import progress
-    from cvbench.jobs.analyze import Selection
     from cvbench.jobs.evaluation.pug import SECTION, PugOptions
     from cvbench.jobs.evaluation.pug import pug as run
+    from cvbench.jobs.selection import Selection
 
     shared.check_format(output, ("table", "json", "csv"))
     options = PugOptions(

@@ -25,8 +25,8 @@ def shape_bias(
 ) -> None:
     """Shape bias on cue-conflict images, pooled and per shape category."""
     from cvbench.cli.display import progress
-    from cvbench.jobs.analyze import Selection
     from cvbench.jobs.evaluation.shape_bias import SECTION, evaluate
+    from cvbench.jobs.selection import Selection
 
     shared.check_format(output, ("table", "json", "csv"))
     options = common.eval_options(resamples, seed, partial, allow_chance)

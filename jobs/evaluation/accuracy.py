@@ -13,7 +13,6 @@ from cvbench.engine.metrics.accuracy import mean_per_class, multi_label, per_cla
 from cvbench.engine.metrics.intervals import Estimate, wilson
 from cvbench.engine.metrics.scores import Scores
 from cvbench.errors import UnknownNameError, UsageError
-from cvbench.jobs.analyze import Selection
 from cvbench.jobs.evaluation.compare import (
     CLASS_DIFFERENCE,
     DIFFERENCE,
@@ -36,6 +35,7 @@ from cvbench.jobs.evaluation.table import Table, again, headline, table_result, 
 from cvbench.jobs.figures.evaluation_intervals import Panel, interval_figure
 from cvbench.jobs.progress import Advanced, Ended, Listener, Started, silent
 from cvbench.jobs.section import Section, TidyRow
+from cvbench.jobs.selection import Selection
 
 NAME = "accuracy"
 TOP1, TOP5, MEAN, REAL = "top1", "top5", "mean per class", "ReaL top1"

@@ -13,7 +13,6 @@ from cvbench.engine.analyses.base import Layer, Result
 from cvbench.engine.metrics.calibration import BINS, Calibration, Temperature, calibration, fit_temperature
 from cvbench.engine.metrics.scores import Scores, join_scores, score_block
 from cvbench.errors import UsageError
-from cvbench.jobs.analyze import Selection
 from cvbench.jobs.evaluation.labels import LabelSpace
 from cvbench.jobs.evaluation.samples import VIEW, EvalOptions, Samples, open_samples, open_store
 from cvbench.jobs.evaluation.shared import (
@@ -29,6 +28,7 @@ from cvbench.jobs.evaluation.table import Table, again, table_result, tidy_rows
 from cvbench.jobs.figures.evaluation_reliability import reliability_figure
 from cvbench.jobs.progress import Advanced, Ended, Listener, Started, silent
 from cvbench.jobs.section import Section, TidyRow
+from cvbench.jobs.selection import Selection
 
 NAME = "calibration"
 ECE, OVER, NLL, BRIER, TOP1 = "ECE", "confidence less accuracy", "NLL", "Brier", "top1"

@@ -15,7 +15,6 @@ from cvbench.engine.metrics.accuracy import worst_classes
 from cvbench.engine.metrics.calibration import calibration_error
 from cvbench.engine.metrics.imagenet_x import factor_errors, metaclass_correct
 from cvbench.errors import DataUnavailableError, IncompleteError, UnknownNameError, UsageError
-from cvbench.jobs.analyze import Selection
 from cvbench.jobs.evaluation.labels import label_space
 from cvbench.jobs.evaluation.samples import EvalOptions, Samples, open_samples, open_store
 from cvbench.jobs.evaluation.shared import (
@@ -30,6 +29,7 @@ from cvbench.jobs.evaluation.table import Table, again, table_result, tidy_rows
 from cvbench.jobs.figures.evaluation_intervals import Panel, interval_figure
 from cvbench.jobs.progress import Advanced, Ended, Listener, Note, Started, silent
 from cvbench.jobs.section import Section, TidyRow
+from cvbench.jobs.selection import Selection
 from cvbench.storage.datasets.imagenet_classes import imagenet_columns, imagenet_wnids
 from cvbench.storage.predictions import write_predictions
 

@@ -10,9 +10,9 @@ import numpy as np
 
 from cvbench.engine.analyses.base import Layer
 from cvbench.errors import CvbenchError, IntegrityError, UsageError
-from cvbench.jobs.analyze import Selection
 from cvbench.jobs.evaluation.samples import EvalOptions, Samples, open_samples
 from cvbench.jobs.evaluation.settings import Grid
+from cvbench.jobs.selection import Selection
 from cvbench.storage.datasets.variant import RESOLUTION, Values, values_text
 from cvbench.storage.features import FeatureStore
 

@@ -14,7 +14,6 @@ from cvbench.engine.analyses.base import Result
 from cvbench.engine.metrics.pug import PugAccuracies, pug_accuracies
 from cvbench.engine.metrics.scores import score_block
 from cvbench.engine.metrics.suspect import chance_of
-from cvbench.jobs.analyze import Selection
 from cvbench.jobs.evaluation.compare import DIFFERENCE, compare_pairs
 from cvbench.jobs.evaluation.labels import LabelSpace, label_space
 from cvbench.jobs.evaluation.samples import EvalOptions, Samples, open_samples, open_store
@@ -23,6 +22,7 @@ from cvbench.jobs.evaluation.table import Table, again, table_result, tidy_rows
 from cvbench.jobs.figures.evaluation_pug import pug_figure
 from cvbench.jobs.progress import Advanced, Ended, Listener, Started, silent
 from cvbench.jobs.section import Section, TidyRow
+from cvbench.jobs.selection import Selection
 from cvbench.storage.annotations import PUG_GROUPS, load_pug_classes
 from cvbench.storage.datasets.imagenet_classes import imagenet_wnids
 

@@ -13,7 +13,6 @@ from cvbench.engine.metrics.accuracy import top_k
 from cvbench.engine.metrics.intervals import Estimate, difference, mean_of_proportions, wilson
 from cvbench.engine.metrics.scores import Scores
 from cvbench.errors import UsageError
-from cvbench.jobs.analyze import Selection
 from cvbench.jobs.evaluation.compare import DIFFERENCE, compare_pairs
 from cvbench.jobs.evaluation.labels import label_space
 from cvbench.jobs.evaluation.samples import VIEW, EvalOptions, Samples, open_samples, open_store
@@ -22,6 +21,7 @@ from cvbench.jobs.evaluation.table import Table, again, table_result, tidy_rows
 from cvbench.jobs.figures.evaluation_intervals import Panel, interval_figure
 from cvbench.jobs.progress import Advanced, Ended, Listener, Started, silent
 from cvbench.jobs.section import Section, TidyRow
+from cvbench.jobs.selection import Selection
 
 NAME = "robustness"
 CLEAN = "imagenet-val"

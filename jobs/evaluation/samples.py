@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from cvbench.engine.analyses.base import Layer
 from cvbench.engine.metrics.intervals import Options
 from cvbench.errors import IncompleteError, IntegrityError, UsageError
-from cvbench.jobs.analyze import Selected, Selection, features_identity, readable_rows, select
+from cvbench.jobs.analyze import features_identity, readable_rows
 from cvbench.jobs.published import check_published
 from cvbench.jobs.request import absolute
+from cvbench.jobs.selection import Selected, Selection, select
 from cvbench.storage.datasets import spec_of_key
 from cvbench.storage.datasets.variant import base_name
 from cvbench.storage.features import FeatureLayer, FeatureStore, SplitInfo

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from cvbench.errors import DataUnavailableError, ResourceError, UnknownNameError, UsageError
-from cvbench.jobs.analyze import Selection, analysis_device, select
+from cvbench.jobs.analyze import analysis_device
 from cvbench.jobs.cka import CkaOptions, cka
 from cvbench.jobs.executor import Cluster
 from cvbench.jobs.extract import extract
 from cvbench.jobs.request import ExtractOptions
+from cvbench.jobs.selection import Selection, select
 from cvbench.storage.features import FeatureStore
 from cvbench.storage.results import list_results, load_result
 from tests.engine.cka_reference import cka_reference

@@ -13,7 +13,7 @@ import pytest
 from cvbench.engine.analyses.base import Result
 from cvbench.engine.metrics.intervals import Options
 from cvbench.errors import EvaluationSuspectError, IncompleteError, IntegrityError, UnknownNameError, UsageError
-from cvbench.jobs.analyze import Selection, stored_result
+from cvbench.jobs.analyze import stored_result
 from cvbench.jobs.evaluation.accuracy import SECTION as ACCURACY
 from cvbench.jobs.evaluation.accuracy import AccuracyOptions, accuracy
 from cvbench.jobs.evaluation.calibration import CalibrationOptions, calibrate
@@ -22,6 +22,7 @@ from cvbench.jobs.evaluation.robustness import robustness
 from cvbench.jobs.evaluation.samples import EvalOptions
 from cvbench.jobs.evaluation.table import tidy_rows
 from cvbench.jobs.section import TidyRow
+from cvbench.jobs.selection import Selection
 from cvbench.storage.datasets.imagenet_classes import (
     imagenet_a_wnids,
     imagenet_columns,

@@ -23,7 +23,6 @@ from cvbench.errors import (
     UnknownNameError,
     UsageError,
 )
-from cvbench.jobs.analyze import Selection
 from cvbench.jobs.evaluation.accuracy import AccuracyOptions, accuracy
 from cvbench.jobs.evaluation.calibration import CalibrationOptions, calibrate
 from cvbench.jobs.evaluation.imagenet_x import ImageNetXOptions, imagenet_x
@@ -31,6 +30,7 @@ from cvbench.jobs.evaluation.predictions import ImportOptions, import_prediction
 from cvbench.jobs.evaluation.pug import VARIES, PugOptions, pug
 from cvbench.jobs.evaluation.samples import EvalOptions
 from cvbench.jobs.evaluation.shape_bias import evaluate
+from cvbench.jobs.selection import Selection
 from cvbench.storage.annotations import IMAGENET_X_FACTORS, SHAPE_CATEGORIES, shape_indices
 from cvbench.storage.datasets.imagenet_classes import imagenet_wnids
 from cvbench.storage.predictions import write_predictions

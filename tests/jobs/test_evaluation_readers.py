@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from cvbench.cli.app import app
 from cvbench.engine.metrics.intervals import Options
 from cvbench.errors import EvaluationSuspectError
-from cvbench.jobs.analyze import Selection, stored_result
+from cvbench.jobs.analyze import stored_result
 from cvbench.jobs.evaluation.accuracy import AccuracyOptions, accuracy
 from cvbench.jobs.evaluation.imagenet_x import ImageNetXOptions, imagenet_x
 from cvbench.jobs.evaluation.pug import PugOptions, pug
@@ -23,6 +23,7 @@ from cvbench.jobs.executor import Cluster
 from cvbench.jobs.extract import extract
 from cvbench.jobs.request import ExtractOptions
 from cvbench.jobs.sections import section_of
+from cvbench.jobs.selection import Selection
 from cvbench.storage.annotations import IMAGENET_X_FACTORS, SHAPE_CATEGORIES
 from cvbench.storage.features import FeatureStore
 from cvbench.storage.results import list_results

@@ -12,13 +12,13 @@ from typer.testing import CliRunner
 from cvbench.cli.app import app
 from cvbench.engine.metrics.intervals import Options
 from cvbench.errors import FingerprintMismatchError, UnknownNameError
-from cvbench.jobs.analyze import Selection
 from cvbench.jobs.evaluation.accuracy import AccuracyOptions, accuracy
 from cvbench.jobs.evaluation.invariance import InvarianceOptions, invariance
 from cvbench.jobs.evaluation.samples import EvalOptions
 from cvbench.jobs.executor import Cluster
 from cvbench.jobs.extract import extract
 from cvbench.jobs.request import ExtractOptions
+from cvbench.jobs.selection import Selection
 from cvbench.storage.features import FeatureStore, GroupKey
 from tests.jobs.digit_heads import write_heads
 

@@ -11,11 +11,11 @@ import pytest
 from numpy.typing import NDArray
 
 from cvbench.errors import DataUnavailableError, FingerprintMismatchError, UnknownNameError, UsageError
-from cvbench.jobs.analyze import Selection
 from cvbench.jobs.cka import CkaOptions, cka
 from cvbench.jobs.executor import Cluster
 from cvbench.jobs.extract import extract
 from cvbench.jobs.request import ExtractOptions
+from cvbench.jobs.selection import Selection
 from cvbench.jobs.similarity import SimilarityOptions, similarity
 from cvbench.jobs.spectra import SpectraOptions, spectra
 from cvbench.storage.features import FeatureStore, GroupKey

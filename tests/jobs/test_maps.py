@@ -18,12 +18,13 @@ from cvbench.engine.geometry import Geometry
 from cvbench.engine.images import decode, fit
 from cvbench.engine.kernels.channel_maps import KINDS, channel_maps
 from cvbench.errors import DataUnavailableError, UnknownNameError, UsageError
-from cvbench.jobs.analyze import Selection, stored_result
+from cvbench.jobs.analyze import stored_result
 from cvbench.jobs.executor import Cluster
 from cvbench.jobs.extract import extract
 from cvbench.jobs.figures.maps import maps_figure
 from cvbench.jobs.maps import SECTION, MapsOptions, maps, maps_json, maps_rows
 from cvbench.jobs.request import ExtractOptions
+from cvbench.jobs.selection import Selection
 from cvbench.storage.datasets import open_dataset
 from cvbench.storage.features import FeatureStore
 from cvbench.storage.results import list_results

@@ -20,7 +20,6 @@ from typer.testing import CliRunner
 
 from cvbench.cli.app import app
 from cvbench.errors import DataUnavailableError, IncompleteError, ResourceError
-from cvbench.jobs.analyze import Selection
 from cvbench.jobs.cka import CkaOptions, cka
 from cvbench.jobs.executor import Cluster
 from cvbench.jobs.extract import extract
@@ -31,6 +30,7 @@ from cvbench.jobs.report.lines import decimals, lines, number
 from cvbench.jobs.report.tables import COLUMNS, csv_bytes, json_bytes, parquet_bytes, write_tables
 from cvbench.jobs.request import ExtractOptions
 from cvbench.jobs.section import TidyRow
+from cvbench.jobs.selection import Selection
 from cvbench.jobs.silhouette import SilhouetteOptions, silhouette
 from cvbench.jobs.spectra import SpectraOptions, spectra
 from cvbench.storage.features import FeatureStore

@@ -12,11 +12,12 @@ import pytest
 from sklearn.metrics import silhouette_samples as peer
 
 from cvbench.errors import DataUnavailableError, UnknownNameError, UsageError
-from cvbench.jobs.analyze import Selection, stored_result
+from cvbench.jobs.analyze import stored_result
 from cvbench.jobs.executor import Cluster
 from cvbench.jobs.extract import extract
 from cvbench.jobs.progress import Event, Note
 from cvbench.jobs.request import ExtractOptions
+from cvbench.jobs.selection import Selection
 from cvbench.jobs.silhouette import SilhouetteOptions, comparison_notes, silhouette, table_json, table_rows
 from cvbench.jobs.silhouette_rows import SECTION, pair_rows
 from cvbench.jobs.tsne import TsneOptions, tsne

@@ -17,11 +17,12 @@ from cvbench.engine.analyses.base import Layer, Result
 from cvbench.engine.analyses.similarity import Similarity
 from cvbench.engine.analyses.similarity_result import MEASURES
 from cvbench.errors import DataUnavailableError, UnknownNameError, UsageError
-from cvbench.jobs.analyze import Selection, stored_result
+from cvbench.jobs.analyze import stored_result
 from cvbench.jobs.executor import Cluster
 from cvbench.jobs.extract import extract
 from cvbench.jobs.figures.similarity import _draw, similarity_figure, similarity_images_figure
 from cvbench.jobs.request import ExtractOptions
+from cvbench.jobs.selection import Selection
 from cvbench.jobs.similarity import (
     IMAGES_SECTION,
     SECTION,

@@ -16,10 +16,11 @@ import pytest
 from cvbench.engine.analyses.base import Layer, Result
 from cvbench.engine.analyses.spectra import Spectra
 from cvbench.errors import DataUnavailableError, UsageError
-from cvbench.jobs.analyze import Selection, stored_result
+from cvbench.jobs.analyze import stored_result
 from cvbench.jobs.executor import Cluster
 from cvbench.jobs.extract import extract
 from cvbench.jobs.figures.spectra import spectra_figure
+from cvbench.jobs.selection import Selection
 from cvbench.jobs.spectra import SECTION, SpectraOptions, spectra, spectra_json, spectra_rows
 from cvbench.storage.features import FeatureStore
 from cvbench.storage.results import list_results, load_result

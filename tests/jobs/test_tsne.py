@@ -16,12 +16,13 @@ from cvbench.engine.analyses.samples import Samples
 from cvbench.engine.analyses.tsne_backends import Embedding
 from cvbench.engine.analyses.tsne_result import Mapped, tsne_result
 from cvbench.errors import UsageError
-from cvbench.jobs.analyze import Selection, stored_result
+from cvbench.jobs.analyze import stored_result
 from cvbench.jobs.executor import Cluster
 from cvbench.jobs.extract import extract
 from cvbench.jobs.figures.tsne import CELLS, density, tsne_figure
 from cvbench.jobs.progress import Event
 from cvbench.jobs.request import ExtractOptions
+from cvbench.jobs.selection import Selection
 from cvbench.jobs.tsne import SECTION, TsneOptions, difference_rows, tsne, tsne_json
 from cvbench.storage.features import FeatureStore
 from cvbench.storage.results import list_results

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from cvbench.engine.kernels import pca
 from cvbench.errors import IntegrityError, UsageError
-from cvbench.jobs.analyze import Selection, select
 from cvbench.jobs.executor import Cluster
 from cvbench.jobs.extract import extract
 from cvbench.jobs.matrix import Matrices
 from cvbench.jobs.request import ExtractOptions
+from cvbench.jobs.selection import Selection, select
 from cvbench.jobs.whole import dask_scheduler, matrix_moments, principal_scores, standardised
 from cvbench.storage.features import FeatureStore
 from tests.jobs.images import write_folder
