@@ -9,6 +9,7 @@ order: any number of threads gives the same bits.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -69,13 +70,14 @@ def in_order(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
 
     A function that itself calls `in_order` runs that one on its own thread.
     """
-    threads = _threads.get()
-    if threads == 1:
-        yield from map(function, items)
+    threads, items = _threads.get(), iter(items)
+    first = list(itertools.islice(items, 2))
+    if threads == 1 or len(first) < 2:  # a single block is not worth a change of threads
+        yield from map(function, itertools.chain(first, items))
         return
     pool, ahead = _pool(threads), deque[Future[R]]()
     try:
-        for item in items:
+        for item in itertools.chain(first, items):
             ahead.append(pool.submit(function, item))
             if len(ahead) > 2 * threads:
                 yield ahead.popleft().result()
