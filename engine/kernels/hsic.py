@@ -84,18 +84,33 @@ def gram(x: Array, y: Array | None = None, *, mean: Array | None = None, columns
 
 
 def _plain_gram(x: NDArray[Any], columns: int) -> NDArray[np.float64] | None:
-    """The centred Gram with a plain float32 mean and no scale, two passes fewer; None where that costs digits.
+    """The centred Gram of float32 products without a scale; None where that costs digits.
 
-    What the mean has wrong is the same in every row, so the small Gram matrix is centred once more, in float64. Digits
-    are lost if a product leaves float32's range or the error of the mean outweighs the spread (constant columns).
+    Columns are left as they are if their means add little to the products, as the first block tells, else a float32
+    mean is taken off: two passes more. What is not taken off is the same in every row, so the small Gram matrix is
+    centred once more, in float64. Digits are lost if a product leaves float32's range or if what is left of the means
+    outweighs the spread (constant columns).
     """
 
-    def product(start: int) -> NDArray[Any]:
-        part = x[:, start : start + columns]
-        moved = np.subtract(part, part.mean(axis=0, dtype=np.float32), dtype=np.float32)
-        return np.asarray(moved @ moved.T)
+    def as_it_is(start: int) -> NDArray[Any]:
+        part = x[:, start : start + columns].astype(np.float32, copy=False)
+        return np.asarray(part @ part.T)
 
-    nearly = _summed(product, np.zeros((len(x), len(x))), range(0, x.shape[1], columns))
+    def moved(start: int) -> NDArray[Any]:
+        part = x[:, start : start + columns]
+        part = np.subtract(part, part.mean(axis=0, dtype=np.float32), dtype=np.float32)
+        return np.asarray(part @ part.T)
+
+    starts, none = range(0, x.shape[1], columns), np.zeros((len(x), len(x)))
+    total = _summed(as_it_is, none.copy(), starts[:1])
+    k = _centred_gram(total)
+    if k is not None and len(starts) > 1:
+        k = _centred_gram(_summed(as_it_is, total, starts[1:]))
+    return k if k is not None else _centred_gram(_summed(moved, none, starts))
+
+
+def _centred_gram(nearly: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    """Rows and columns less their means; None if what is taken off was too much for float32 products."""
     if not np.isfinite(nearly).all():
         return None
     k: NDArray[np.float64] = nearly - nearly.mean(axis=0)

@@ -147,6 +147,18 @@ def test_cupy_gives_what_numpy_gives(rng: np.random.Generator, dtype: str) -> No
     np.testing.assert_allclose(narrow, np.asarray(hsic.hsic_features(features[:1])), rtol=1e-9)
 
 
+@pytest.mark.parametrize("means", [(0.0, 0.0), (0.0, 50.0), (50.0, 0.0), (50.0, 50.0), (0.0, 1e4)])
+def test_column_means_cost_no_digits_wherever_they_begin(rng: np.random.Generator, means: tuple[float, float]) -> None:
+    # What is tried first is told by the first block; a mean that begins later must not go unseen.
+    parts = [rng.normal(size=(32, hsic.COLUMNS)).astype(np.float32) + np.float32(mean) for mean in means]
+    x = np.concatenate(parts, axis=1)
+    exact = x.astype(np.float64)
+    exact -= exact.mean(axis=0)
+    expected = exact @ exact.T
+    # 1e-6 of the trace's mean: float32 products of 8192 columns; a mean of 1e4 leaves its own rounding in the input.
+    np.testing.assert_allclose(hsic.gram(x), expected, atol=1e-6 * np.trace(expected) / 32)
+
+
 def test_any_number_of_threads_gives_the_same_bits(rng: np.random.Generator) -> None:
     x = rng.normal(size=(16, 20_000)).astype(np.float32)
     alone = hsic.gram(x)
