@@ -55,7 +55,7 @@ def to_device(array: NDArray[Any], device: str) -> Array:
 
 
 def from_torch(tensor: torch.Tensor) -> Array:
-    """The same memory as a NumPy (CPU) or CuPy (CUDA) array, by DLPack; only bfloat16 is copied, to float32.
+    """The same memory as a NumPy (CPU) or CuPy (CUDA, by DLPack) array; only bfloat16 is copied, to float32.
 
     The array keeps the tensor's memory alive. Torch and CuPy order their work by stream and torch reuses freed memory
     on its own stream only: work on the array of a CUDA tensor inside `torch_stream`.
@@ -63,7 +63,7 @@ def from_torch(tensor: torch.Tensor) -> Array:
     tensor = tensor.detach()
     if str(tensor.dtype) == "torch.bfloat16":  # NumPy has no bfloat16, CuPy only from version 14
         tensor = tensor.float()
-    return _cupy().from_dlpack(tensor) if tensor.is_cuda else np.from_dlpack(tensor)
+    return _cupy().from_dlpack(tensor) if tensor.is_cuda else tensor.numpy()
 
 
 @contextlib.contextmanager

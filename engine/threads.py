@@ -11,12 +11,11 @@ from __future__ import annotations
 import contextlib
 import itertools
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import ContextVar
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -68,24 +67,109 @@ _one_blas_thread = _OneBlasThread()
 def in_order(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
     """`map`, on the threads of `host_threads`, few results ahead of the reader; what `function` raises is raised.
 
-    A function that itself calls `in_order` runs that one on its own thread.
+    The calling thread is one of them: it works where it would wait. A function that itself calls `in_order` runs that
+    one on its own thread.
     """
     threads, items = _threads.get(), iter(items)
     first = list(itertools.islice(items, 2))
+    items = itertools.chain(first, items)
     if threads == 1 or len(first) < 2:  # a single block is not worth a change of threads
-        yield from map(function, itertools.chain(first, items))
+        yield from map(function, items)
         return
-    pool, ahead = _pool(threads), deque[Future[R]]()
+    shared = _Shared(function, items, 2 * threads)
+    helpers = [_pool(threads - 1).submit(shared.help) for _ in range(threads - 1)]
     try:
-        for item in itertools.chain(first, items):
-            ahead.append(pool.submit(function, item))
-            if len(ahead) > 2 * threads:
-                yield ahead.popleft().result()
-        while ahead:
-            yield ahead.popleft().result()
+        yield from shared.results()
     finally:
-        for future in ahead:
-            future.cancel()
+        shared.stop()
+        for helper in helpers:
+            helper.cancel()
+
+
+class _Shared(Generic[T, R]):
+    """Items that threads take one by one; cheaper than a future for each, as blocks may last 0.1 ms only.
+
+    Args:
+        function: Of one item.
+        items: Advanced by one thread at a time.
+        ahead: How many items may be taken while the first of them is not read yet.
+    """
+
+    def __init__(self, function: Callable[[T], R], items: Iterator[T], ahead: int) -> None:
+        self._function, self._items, self._limit = function, items, ahead
+        self._changed = threading.Condition()
+        self._done: dict[int, Future[R]] = {}
+        self._taken = self._read = 0
+        self._ended = False
+
+    def results(self) -> Iterator[R]:
+        """In the items' order, worked on by the calling thread too."""
+        while True:
+            with self._changed:
+                while self._read not in self._done and not self._may_take() and not self._all_read():
+                    self._changed.wait()
+                if self._read in self._done:
+                    found, taken = self._done.pop(self._read), None
+                    self._read += 1
+                    self._changed.notify_all()
+                else:
+                    found, taken = None, self._take()
+            if found is not None:
+                yield found.result()
+            elif taken is not None:
+                self._do(*taken)
+            elif self._all_read():
+                return
+
+    def help(self) -> None:
+        """Take items until there are no more."""
+        while not self._ended:
+            with self._changed:
+                while not self._may_take() and not self._ended:
+                    self._changed.wait()
+                taken = self._take()
+            if taken is not None:
+                self._do(*taken)
+
+    def stop(self) -> None:
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    def _all_read(self) -> bool:
+        return self._ended and self._read == self._taken
+
+    def _may_take(self) -> bool:
+        return not self._ended and self._taken - self._read < self._limit
+
+    def _take(self) -> tuple[int, T] | None:
+        if self._ended:
+            return None
+        try:
+            item = next(self._items)
+        except StopIteration:
+            self.stop()
+            return None
+        except Exception as error:
+            self._done[self._taken] = Future()
+            self._done[self._taken].set_exception(error)
+            self._taken += 1
+            self.stop()
+            return None
+        self._taken += 1
+        return self._taken - 1, item
+
+    def _do(self, index: int, item: T) -> None:
+        result, token = Future[R](), _threads.set(1)
+        try:
+            result.set_result(self._function(item))
+        except BaseException as error:  # whatever it is, the reader waits for it
+            result.set_exception(error)
+        finally:
+            _threads.reset(token)
+        with self._changed:
+            self._done[index] = result
+            self._changed.notify_all()
 
 
 @lru_cache(maxsize=4)

@@ -222,7 +222,7 @@ class MinibatchCka:
         return cka_result(layers, batches, {**attrs, **self.summary_dict()})
 
     def as_dict(self) -> Mapping[str, Any]:
-        return {"analysis": self.name, "version": 3, "estimator": "minibatch", "kernel": "linear", "batch": self.batch}
+        return {"analysis": self.name, "version": 4, "estimator": "minibatch", "kernel": "linear", "batch": self.batch}
 
     def summary_dict(self) -> Mapping[str, Any]:
         return {"resamples": self.resamples, "confidence": self.confidence, "seed": self.seed}

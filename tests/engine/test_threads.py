@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -32,7 +33,44 @@ def test_results_come_in_order_from_several_threads() -> None:
     with host_threads(2):
         found = list(in_order(named, range(8)))
     assert [item for item, _ in found] == list(range(8))
-    assert threading.current_thread().name not in {name for _, name in found}
+    assert len({name for _, name in found}) == 2
+    assert threading.current_thread().name in {name for _, name in found}
+
+
+def test_a_slow_reader_does_not_stop_the_helpers() -> None:
+    second = threading.Event()
+
+    def tells(item: int) -> int:
+        if item == 1:
+            second.set()
+        return item
+
+    with host_threads(2):
+        results = in_order(tells, range(4))
+        assert next(results) == 0
+        assert second.wait(20)  # item 1 is worked on although nobody asks for it
+        assert list(results) == [1, 2, 3]
+
+
+def test_what_the_items_raise_is_raised_after_the_results_before_it() -> None:
+    def items() -> Iterator[int]:
+        yield from range(6)
+        raise ValueError("no item 6")
+
+    found: list[int] = []
+    with host_threads(3), pytest.raises(ValueError, match="no item 6"):
+        found.extend(in_order(lambda item: item, items()))
+    assert found == list(range(6))
+
+
+@pytest.mark.parametrize("threads", [2, 3, 7])
+def test_a_reader_that_leaves_early_leaves_the_threads_free(threads: int) -> None:
+    with host_threads(threads):
+        for _ in range(20):
+            results = in_order(lambda item: item, itertools.count())
+            assert [next(results) for _ in range(5)] == list(range(5))
+            results.close()  # type: ignore[attr-defined]
+        assert list(in_order(lambda item: item * item, range(100))) == [item * item for item in range(100)]
 
 
 def test_without_host_threads_it_is_a_plain_map() -> None:
