@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from typing import Annotated, NoReturn
@@ -56,6 +57,9 @@ def root(
 def main() -> NoReturn:
     """Run the command line and end the process with its exit code."""
     signal.signal(signal.SIGTERM, _terminate)
+    # Before torch starts its threads, here or in Ray's workers: by default they spin for milliseconds after each of
+    # its operations, on the cores that kernels, decoders and other processes want.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     sys.exit(_run())
 
 

@@ -157,8 +157,6 @@ def finetune(
     import os
 
     values = dict(locals())
-    # Before torch starts its threads: where other processes want the cores too, threads that spin cost ten times more.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     from cvbench.cli.display import progress
     from cvbench.jobs.finetune import finetune as run
 

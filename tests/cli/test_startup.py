@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -78,3 +79,15 @@ def test_the_installed_command_answers() -> None:
     assert done.returncode == 0, done.stderr
     assert "extract" in done.stdout
     assert "analyze" in done.stdout
+
+
+@pytest.mark.parametrize(("given", "then"), [(None, "passive"), ("active", "active")])
+def test_threads_of_torch_do_not_spin_unless_the_user_says_so(given: str | None, then: str) -> None:
+    environment = {key: value for key, value in os.environ.items() if key != "OMP_WAIT_POLICY"}
+    if given:
+        environment["OMP_WAIT_POLICY"] = given
+    code = HELP.format(arguments=["--version"]) + "import os; print(os.environ['OMP_WAIT_POLICY'])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120, check=True
+    )
+    assert done.stdout.split()[-1] == then
