@@ -10,6 +10,7 @@ from typing import Any
 from cvbench.engine.analyses.base import Result
 from cvbench.engine.cam.measures import MAP_MEASURES
 from cvbench.engine.online import FEW_IMAGES, verdict
+from cvbench.jobs.intervals import grid_text
 from cvbench.jobs.section import Section, TidyRow
 from cvbench.jobs.sections import tidy_row
 
@@ -45,7 +46,12 @@ def cam_rows(result: Result) -> Iterator[dict[str, Any]]:
     """
     images = result.attrs["images"]
     for i, row in enumerate(result.attrs["rows"]):
-        names = {"backbone": row["backbone"], "target": row["target"], "grid": _grid(row), "common": row["common"]}
+        names = {
+            "backbone": row["backbone"],
+            "target": row["target"],
+            "grid": grid_text(row["grid"]),
+            "common": row["common"],
+        }
         for j, measure in enumerate(result.coords["measure"]):
             undefined = int(result.data["n_undefined"][1][i, j])
             if row["target"] or measure not in MAP_MEASURES:  # of the baseline only what it is there for
@@ -56,7 +62,7 @@ def cam_rows(result: Result) -> Iterator[dict[str, Any]]:
                 }  # fmt: skip
     common = next(row for row in result.attrs["rows"] if row["common"])
     for i, (one, two) in enumerate(result.attrs["pairs"]):
-        names = {"backbone": f"{one} vs {two}", "target": "", "grid": _grid(common), "common": True}
+        names = {"backbone": f"{one} vs {two}", "target": "", "grid": grid_text(common["grid"]), "common": True}
         for j, measure in enumerate(result.coords["measure"]):
             values = {
                 key: _value(result, "difference" if key == "value" else f"difference_{key}", i, j) for key in ENDS
@@ -125,10 +131,6 @@ def _tidy(result: Result, row: dict[str, Any], *, of_classes: bool = False) -> T
 def grid_name(row: dict[str, Any]) -> str:
     """Whose grid a row of `cam_rows` was measured on."""
     return "common grid" if row["common"] else "own grid"
-
-
-def _grid(row: dict[str, Any]) -> str:
-    return "x".join(map(str, row["grid"]))
 
 
 def _value(result: Result, name: str, i: int, j: int) -> float | None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from cvbench.engine.analyses.base import Result
 from cvbench.engine.bootstrap import resolved
+from cvbench.engine.online import verdict
 
 TOO_FEW = "too few images to resolve"
 _ENDS = {"value": "", "low": "_low", "high": "_high"}
@@ -45,6 +46,30 @@ def measures(result: Result, variable: str, count: str, at: Any) -> list[dict[st
         {"name": name, **{key: values[j] for key, values in found.items()}, "n_undefined": undefined[j]}
         for j, name in enumerate(result.coords["measure"])
     ]
+
+
+def judged(result: Result, measure: Mapping[str, Any]) -> bool | None:
+    """The verdict on one of `measures`: whether it differs from 0, None if nothing can be said."""
+    low, high = measure["low"], measure["high"]
+    return None if low is None else verdict(low, high, result.attrs["samples"] - measure["n_undefined"])
+
+
+def grid_text(grid: Iterable[int]) -> str:
+    """How a grid is written in rows.
+
+    >>> grid_text((14, 14))
+    '14x14'
+    """
+    return "x".join(map(str, grid))
+
+
+def on_common_grid(result: Result) -> Iterator[tuple[str, int, dict[str, str]]]:
+    """What the last layers are compared by: "common" or "difference", its row, and the names of that row."""
+    grid = grid_text(result.attrs["common_grid"]) if result.attrs.get("common_grid") else ""
+    for variable, dimension in (("common", "compared"), ("difference", "pair")):
+        for i, label in enumerate(result.coords.get(dimension, [])):
+            backbone, _, tap = label.partition("/") if variable == "common" else (label, "", "last")
+            yield variable, i, {"backbone": backbone, "tap": tap, "grid": grid}
 
 
 def over_classes(row: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -12,11 +12,10 @@ from cvbench.engine.analyses.base import Result
 from cvbench.engine.analyses.grid import check_grid
 from cvbench.engine.analyses.maps import WANTS, ChannelMaps, InputBoxes
 from cvbench.engine.kernels.channel_maps import KINDS
-from cvbench.engine.online import verdict
 from cvbench.errors import UnknownNameError
 from cvbench.jobs.analyze import Analysed, MeasureRecipe, MeasureWorker, keep, measure_units, partials_of, readable_rows
 from cvbench.jobs.executor import Cluster
-from cvbench.jobs.intervals import CLASSES, measures, over_classes, told
+from cvbench.jobs.intervals import CLASSES, grid_text, judged, measures, on_common_grid, over_classes, told
 from cvbench.jobs.maps_images import add_pictures, boxes_digest, input_boxes, open_images
 from cvbench.jobs.progress import Listener, silent
 from cvbench.jobs.request import absolute
@@ -153,33 +152,20 @@ def maps_rows(result: Result) -> Iterator[dict[str, Any]]:
     `..._difference`. `resolved` is the verdict on differences, on the excess and on the contrast.
     """
     for i, layer in enumerate(result.attrs["layers"]):
-        names = {"backbone": layer["backbone"], "tap": layer["tap"], "grid": _grid(layer["grid"])}
+        names = {"backbone": layer["backbone"], "tap": layer["tap"], "grid": grid_text(layer["grid"])}
         for measure in _native(result, i):
             yield {**names, "quantity": measure.pop("name"), **measure}
-    for variable, dimension in (("common", "compared"), ("difference", "pair")):
-        for i, label in enumerate(result.coords.get(dimension, [])):
-            backbone, _, tap = label.partition("/") if variable == "common" else (label, "", "last")
-            names = {"backbone": backbone, "tap": tap, "grid": _grid(result.attrs["common_grid"])}
-            for measure in measures(result, variable, f"{variable}_undefined", i):
-                tested = variable == "difference" or measure["name"] in TESTED
-                said = _verdict(result, measure) if tested else None
-                yield {**names, "quantity": f"{measure.pop('name')}_{variable}", **measure, "resolved": said}
+    for variable, i, names in on_common_grid(result):
+        for measure in measures(result, variable, f"{variable}_undefined", i):
+            tested = variable == "difference" or measure["name"] in TESTED
+            said = judged(result, measure) if tested else None
+            yield {**names, "quantity": f"{measure.pop('name')}_{variable}", **measure, "resolved": said}
 
 
 def _native(result: Result, layer: int) -> Iterator[dict[str, Any]]:
     """The measures of a layer on its own grid."""
     for measure in measures(result, "measures", "n_undefined", layer):
-        yield {**measure, "resolved": _verdict(result, measure) if measure["name"] in TESTED else None}
-
-
-def _verdict(result: Result, measure: dict[str, Any]) -> bool | None:
-    if measure["low"] is None:
-        return None
-    return verdict(measure["low"], measure["high"], result.attrs["samples"] - measure["n_undefined"])
-
-
-def _grid(grid: Sequence[int]) -> str:
-    return "x".join(map(str, grid))
+        yield {**measure, "resolved": judged(result, measure) if measure["name"] in TESTED else None}
 
 
 def tidy_rows(result: Result) -> Iterator[TidyRow]:

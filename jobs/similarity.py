@@ -13,10 +13,9 @@ from cvbench.engine.analyses.base import Result
 from cvbench.engine.analyses.grid import check_grid
 from cvbench.engine.analyses.similarity import WANTS, Similarity, image_matrices
 from cvbench.engine.analyses.similarity_result import VERSIONS
-from cvbench.engine.online import verdict
 from cvbench.jobs.analyze import Analysed, analyze, features_identity, keep
 from cvbench.jobs.executor import Cluster
-from cvbench.jobs.intervals import CLASSES, estimates, measures, over_classes, told
+from cvbench.jobs.intervals import CLASSES, estimates, grid_text, judged, measures, on_common_grid, over_classes, told
 from cvbench.jobs.live import kept_live
 from cvbench.jobs.progress import Listener, silent
 from cvbench.jobs.request import absolute
@@ -135,7 +134,7 @@ def similarity_rows(result: Result) -> Iterator[dict[str, Any]]:
     the verdict `resolved`: null if too few images define it.
     """
     for i, layer in enumerate(result.attrs["layers"]):
-        names = {"backbone": layer["backbone"], "tap": layer["tap"], "grid": _grid(layer["grid"])}
+        names = {"backbone": layer["backbone"], "tap": layer["tap"], "grid": grid_text(layer["grid"])}
         for version, name in enumerate(VERSIONS):
             own = list(_native(result, i, version))
             for measure in own:
@@ -144,14 +143,11 @@ def similarity_rows(result: Result) -> Iterator[dict[str, Any]]:
             for step in range(max(layer["grid"])):
                 ends = {key: values[step] for key, values in found.items()}
                 yield _row(names, name, "profile", step=step, n_undefined=own[0]["n_undefined"], **ends)
-    for variable, dimension in (("common", "compared"), ("difference", "pair")):
-        for i, label in enumerate(result.coords.get(dimension, [])):
-            backbone, _, tap = label.partition("/") if variable == "common" else (label, "", "last")
-            names = {"backbone": backbone, "tap": tap, "grid": _grid(result.attrs["common_grid"])}
-            for version, name in enumerate(VERSIONS):
-                for measure in measures(result, variable, f"{variable}_undefined", (i, version)):
-                    found_out = _verdict(result, measure) if variable == "difference" else None
-                    yield _row(names, name, f"{measure.pop('name')}_{variable}", resolved=found_out, **measure)
+    for variable, i, names in on_common_grid(result):
+        for version, name in enumerate(VERSIONS):
+            for measure in measures(result, variable, f"{variable}_undefined", (i, version)):
+                found_out = judged(result, measure) if variable == "difference" else None
+                yield _row(names, name, f"{measure.pop('name')}_{variable}", resolved=found_out, **measure)
 
 
 def _row(names: dict[str, str], version: str, quantity: str, **found: Any) -> dict[str, Any]:
@@ -168,16 +164,6 @@ def _native(result: Result, layer: int, version: int) -> Iterator[dict[str, Any]
             ends = ("value", "low", "high", "class_low", "class_high")
             scaled = {key: None if measure[key] is None else measure[key] * stride for key in ends}
             yield {**measure, **scaled, "name": "length_pixels"}
-
-
-def _verdict(result: Result, measure: dict[str, Any]) -> bool | None:
-    if measure["low"] is None:
-        return None
-    return verdict(measure["low"], measure["high"], result.attrs["samples"] - measure["n_undefined"])
-
-
-def _grid(grid: Sequence[int]) -> str:
-    return "x".join(map(str, grid))
 
 
 def tidy_rows(result: Result) -> Iterator[TidyRow]:

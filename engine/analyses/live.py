@@ -30,13 +30,6 @@ class LiveUnit(Protocol):
         """What `measure` gives for the whole unit."""
 
 
-class LiveAnalysis(Protocol):
-    """An analysis that can also run live."""
-
-    def live(self, layers: Sequence[Layer]) -> LiveUnit:
-        """A collector for one unit of these layers."""
-
-
 class LayerwiseUnit:
     """The collector of an analysis that looks at each layer and image by itself.
 
