@@ -76,27 +76,27 @@ def in_order(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
     if threads == 1 or len(first) < 2:  # a single block is not worth a change of threads
         yield from map(function, items)
         return
-    shared = _Shared(function, items, 2 * threads)
-    helpers = [_pool(threads - 1).submit(shared.help) for _ in range(threads - 1)]
+    shared = _Shared(function, items, threads)
     try:
         yield from shared.results()
     finally:
         shared.stop()
-        for helper in helpers:
-            helper.cancel()
 
 
 class _Shared(Generic[T, R]):
     """Items that threads take one by one; cheaper than a future for each, as blocks may last 0.1 ms only.
 
+    Helpers never wait: one that may not take an item leaves, and is called again when results were read.
+
     Args:
         function: Of one item.
         items: Advanced by one thread at a time.
-        ahead: How many items may be taken while the first of them is not read yet.
+        threads: The calling one and its helpers.
     """
 
-    def __init__(self, function: Callable[[T], R], items: Iterator[T], ahead: int) -> None:
-        self._function, self._items, self._limit = function, items, ahead
+    def __init__(self, function: Callable[[T], R], items: Iterator[T], threads: int) -> None:
+        self._function, self._items = function, items
+        self._pool, self._idle, self._limit = _pool(threads - 1), threads - 1, 2 * threads
         self._changed = threading.Condition()
         self._done: dict[int, Future[R]] = {}
         self._taken = self._read = 0
@@ -105,15 +105,13 @@ class _Shared(Generic[T, R]):
     def results(self) -> Iterator[R]:
         """In the items' order, worked on by the calling thread too."""
         while True:
+            self._call_helpers()
             with self._changed:
                 while self._read not in self._done and not self._may_take() and not self._all_read():
                     self._changed.wait()
-                if self._read in self._done:
-                    found, taken = self._done.pop(self._read), None
-                    self._read += 1
-                    self._changed.notify_all()
-                else:
-                    found, taken = None, self._take()
+                found = self._done.pop(self._read, None)
+                self._read += found is not None
+                taken = self._take() if found is None else None
             if found is not None:
                 yield found.result()
             elif taken is not None:
@@ -121,15 +119,21 @@ class _Shared(Generic[T, R]):
             elif self._all_read():
                 return
 
-    def help(self) -> None:
-        """Take items until there are no more."""
-        while not self._ended:
+    def _call_helpers(self) -> None:
+        with self._changed:
+            called = self._idle if self._may_take() else 0
+            self._idle -= called
+        for _ in range(called):
+            self._pool.submit(self._help)
+
+    def _help(self) -> None:
+        while True:
             with self._changed:
-                while not self._may_take() and not self._ended:
-                    self._changed.wait()
                 taken = self._take()
-            if taken is not None:
-                self._do(*taken)
+                if taken is None:
+                    self._idle += 1
+                    return
+            self._do(*taken)
 
     def stop(self) -> None:
         with self._changed:
@@ -143,7 +147,7 @@ class _Shared(Generic[T, R]):
         return not self._ended and self._taken - self._read < self._limit
 
     def _take(self) -> tuple[int, T] | None:
-        if self._ended:
+        if not self._may_take():
             return None
         try:
             item = next(self._items)
