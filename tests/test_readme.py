@@ -38,8 +38,9 @@ def find(words: list[str]) -> Any:
     for word in words:
         if not hasattr(command, "commands"):
             break
-        assert word in command.commands, f"no command {word!r}"
-        command = command.commands[word]
+        found = command.get_command(typer.Context(command), word)
+        assert found is not None, f"no command {word!r}"
+        command = found
     assert not hasattr(command, "commands"), "names a group, not a command"
     return command
 

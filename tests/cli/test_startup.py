@@ -7,8 +7,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
+from typer.testing import CliRunner
+
+from cvbench.cli.app import COMMANDS, app
 
 HEAVY = (
     "torch",
@@ -91,3 +96,21 @@ def test_threads_of_torch_do_not_spin_unless_the_user_says_so(given: str | None,
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120, check=True
     )
     assert done.stdout.split()[-1] == then
+
+
+def test_each_line_of_the_help_is_what_the_command_says_of_itself() -> None:
+    group: Any = typer.main.get_command(app)
+    context: Any = typer.Context(group)
+    for name, (_, _, line) in COMMANDS.items():
+        assert group.get_command(context, name).get_short_help_str(1000) == line
+
+
+def test_a_misspelt_command_names_its_neighbour() -> None:
+    done = CliRunner().invoke(app, ["exctract"])
+    assert done.exit_code == 2
+    assert "Did you mean 'extract'" in done.output
+
+
+def test_the_help_builds_no_command_that_is_not_called() -> None:
+    _, modules = modules_after(HELP.format(arguments=["--help"]) + "assert 'cvbench.cli.analyze' not in sys.modules")
+    assert "cvbench" in modules
