@@ -65,11 +65,10 @@ def grid_text(grid: Iterable[int]) -> str:
 
 def on_common_grid(result: Result) -> Iterator[tuple[str, int, dict[str, str]]]:
     """What the last layers are compared by: "common" or "difference", its row, and the names of that row."""
-    grid = grid_text(result.attrs["common_grid"]) if result.attrs.get("common_grid") else ""
     for variable, dimension in (("common", "compared"), ("difference", "pair")):
         for i, label in enumerate(result.coords.get(dimension, [])):
             backbone, _, tap = label.partition("/") if variable == "common" else (label, "", "last")
-            yield variable, i, {"backbone": backbone, "tap": tap, "grid": grid}
+            yield variable, i, {"backbone": backbone, "tap": tap, "grid": grid_text(result.attrs["common_grid"])}
 
 
 def over_classes(row: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -30,7 +30,12 @@ HEAVY = (
     "cupy",
 )
 
-IMPORT = "import cvbench.cli"
+IMPORT = """
+import importlib
+from cvbench.cli.app import COMMANDS
+for module, _, _ in COMMANDS.values():
+    importlib.import_module(f"cvbench.cli.{module}")
+"""
 HELP = """
 import sys
 sys.argv = ["cvbench", *{arguments!r}]

@@ -149,8 +149,10 @@ def test_cupy_gives_what_numpy_gives(rng: np.random.Generator, dtype: str) -> No
 
 @pytest.mark.parametrize("means", [(0.0, 0.0), (0.0, 50.0), (50.0, 0.0), (50.0, 50.0), (0.0, 1e4)])
 def test_column_means_cost_no_digits_wherever_they_begin(rng: np.random.Generator, means: tuple[float, float]) -> None:
-    # What is tried first is told by the first block; a mean that begins later must not go unseen.
-    parts = [rng.normal(size=(32, hsic.COLUMNS)).astype(np.float32) + np.float32(mean) for mean in means]
+    # What is tried first is told by the first columns; a mean that begins later must not go unseen.
+    widths = hsic.PROBE, hsic.COLUMNS  # the second begins within the first block
+    sizes = [(32, width) for width in widths]
+    parts = [rng.normal(size=s).astype(np.float32) + np.float32(m) for s, m in zip(sizes, means, strict=True)]
     x = np.concatenate(parts, axis=1)
     exact = x.astype(np.float64)
     exact -= exact.mean(axis=0)
