@@ -12,12 +12,13 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cvbench.engine.analyses.base import Analysis, Layer, Partial, Result
+from cvbench.engine.analyses.base import Analysis, Layer, Partial, Result, Rows
 from cvbench.engine.array import Array, to_device
 from cvbench.engine.threads import host_threads
 from cvbench.errors import DataUnavailableError, IncompleteError
@@ -217,31 +218,35 @@ class MeasureRecipe:
     device: str  # "cpu" (NumPy) or "cuda" (CuPy)
 
     def build(self) -> MeasureWorker:
-        """Open the store."""
-        return MeasureWorker(self)
+        """Open the store, and each layer once: a layer lists the ledger when it is opened, and all units of the tasks
+        are committed already."""
+        store, selected = FeatureStore.open(self.store, mode="a"), self.selected
+        layers = {layer: store.layer(selected.group(layer), layer.tap) for layer in selected.layers}
+        return MeasureWorker(self, store, MappingProxyType(layers))
+
+    def measure(self, unit: Unit, read: Callable[[Layer], Array], rows: Rows) -> Partial:
+        """The partial of one unit, whose readable samples stand at `rows`."""
+        return self.analysis.measure(self.selected.layers, read, rows)
 
 
+@dataclass(frozen=True)
 class MeasureWorker:
-    """Measures units of a store and keeps the partials there."""
+    """Measures units of a store and keeps the partials there. Nothing of it changes: two threads share it."""
 
-    def __init__(self, recipe: MeasureRecipe) -> None:
-        self.recipe = recipe
-        self.store = FeatureStore.open(recipe.store, mode="a")
-        selected = recipe.selected
-        # Opened once: a layer lists the ledger when it is opened, and all units of the tasks are committed already.
-        self._layers = {layer: self.store.layer(selected.group(layer), layer.tap) for layer in selected.layers}
+    recipe: MeasureRecipe
+    store: FeatureStore
+    layers: Mapping[Layer, FeatureLayer]
 
     def run(self, task: Unit) -> int:
         """Measure one unit; the number of samples that counted."""
-        selected = self.recipe.selected
-        rows = readable_rows(self._layers.values(), task)
+        rows = readable_rows(self.layers.values(), task)
 
         def read(layer: Layer) -> Array:
-            values = self._layers[layer].read_unit(task)
+            values = self.layers[layer].read_unit(task)
             return to_device(values if len(rows) == len(values) else values[rows], self.recipe.device)
 
         with host_threads(1 if self.recipe.device == "cuda" else self.recipe.threads):
-            partial = self.recipe.analysis.measure(selected.layers, read, rows)
+            partial = self.recipe.measure(task, read, rows)
         put_partial(self.store, self.recipe.key, task.index, partial)
         return len(rows)
 

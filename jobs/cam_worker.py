@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from cvbench.engine.transfer import HostCopy
     from cvbench.jobs.feed import Batch
+    from cvbench.jobs.live import LivePass
 
 PREDICTED, LABEL = "predicted", "label"
 """Whose evidence: each image's own top-1, or its label; else a class index."""
@@ -47,7 +48,7 @@ class CamWorker(ExtractWorker):
         super().__init__(recipe)
         self._method, self._choice, self._targets = recipe.method, recipe.choice, dict(recipe.targets)
 
-    def forward(self, batch: Batch, task: UnitTask) -> dict[GroupKey, dict[str, HostCopy]]:
+    def forward(self, batch: Batch, task: UnitTask, live: LivePass) -> dict[GroupKey, dict[str, HostCopy]]:
         """The maps of every backbone that has work in this task."""
         import torch
 

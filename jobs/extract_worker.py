@@ -83,7 +83,7 @@ class ExtractRecipe:
 
 
 class ExtractWorker:
-    """Holds the backbones on one device, the data set and the store."""
+    """Holds the backbones on one device, the data set and the store; what belongs to one unit is handed along."""
 
     def __init__(self, recipe: ExtractRecipe) -> None:
         import torch
@@ -112,7 +112,6 @@ class ExtractWorker:
             threads=recipe.decode_threads,
         )
         self._device_turn = threading.Lock()
-        self._live = LivePass((), recipe.threads)  # of the unit whose turn it is
         self._writing = ThreadPoolExecutor(1, thread_name_prefix="write")
 
     def run(self, task: UnitTask) -> UnitReceipt:
@@ -134,12 +133,11 @@ class ExtractWorker:
             waiting: deque[Future[None]] = deque()
             stack.callback(_drain, waiting)  # before the writers close: none may still be written to
             with self._device_turn:
-                self._live = live
                 tick = time.perf_counter()
                 for batch in batches:
                     seconds["decode_wait"] += time.perf_counter() - tick
                     tick = time.perf_counter()
-                    outputs = self.forward(batch, task)
+                    outputs = self.forward(batch, task, live)
                     seconds["device"] += time.perf_counter() - tick
                     tick = time.perf_counter()
                     bad.extend(batch.bad)
@@ -157,14 +155,14 @@ class ExtractWorker:
         seconds["total"] = time.perf_counter() - begin
         return UnitReceipt(task.unit.index, len(task.unit), tuple(bad), nonfinite, seconds)
 
-    def forward(self, batch: Batch, task: UnitTask) -> dict[GroupKey, dict[str, HostCopy]]:
+    def forward(self, batch: Batch, task: UnitTask, live: LivePass) -> dict[GroupKey, dict[str, HostCopy]]:
         """One pass of every backbone that has work in this task; the copies to the host are under way on return."""
         import torch
 
         from cvbench.engine.transfer import HostCopy
 
         outputs: dict[GroupKey, dict[str, HostCopy]] = {}
-        recipe, live = self.recipe, self._live
+        recipe = self.recipe
         live.begin(batch.offset, batch.size, [sample.row - task.unit.start - batch.offset for sample in batch.bad])
         for name, backbone in self.backbones.items():
             groups = {group.view: (group, taps) for group, taps in task.work if group.backbone == name}

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from cvbench.engine.analyses.base import Result
+from cvbench.engine.analyses.base import Layer, Partial, Result, Rows
 from cvbench.engine.analyses.grid import check_grid
 from cvbench.engine.analyses.maps import WANTS, ChannelMaps, InputBoxes
+from cvbench.engine.array import Array
 from cvbench.engine.kernels.channel_maps import KINDS
 from cvbench.errors import UnknownNameError
-from cvbench.jobs.analyze import Analysed, MeasureRecipe, MeasureWorker, keep, measure_units, partials_of, readable_rows
+from cvbench.jobs.analyze import Analysed, MeasureRecipe, keep, measure_units, partials_of
 from cvbench.jobs.executor import Cluster
 from cvbench.jobs.intervals import CLASSES, grid_text, judged, measures, on_common_grid, over_classes, told
 from cvbench.jobs.maps_images import add_pictures, boxes_digest, input_boxes, open_images
@@ -90,30 +91,15 @@ def maps(selection: Selection, options: MapsOptions, cluster: Cluster, listen: L
 
 @dataclass(frozen=True)
 class MapsRecipe(MeasureRecipe):
-    """As `MeasureRecipe`, with the boxes of all samples."""
+    """As `MeasureRecipe`, with the boxes of all samples: the analysis gets those of the unit it measures."""
 
     boxes: Mapping[str, InputBoxes] = field(default_factory=dict)
 
-    def build(self) -> MapsWorker:
-        """Open the store."""
-        return MapsWorker(self, self.boxes)
-
-
-class MapsWorker(MeasureWorker):
-    """Gives the analysis the boxes of the unit before it is measured."""
-
-    def __init__(self, recipe: MeasureRecipe, boxes: Mapping[str, InputBoxes]) -> None:
-        super().__init__(recipe)
-        self._boxes = boxes
-
-    def run(self, task: Unit) -> int:
-        """Measure one unit; the number of samples that counted."""
-        rows = task.start + readable_rows(self._layers.values(), task)
-        unit = {name: InputBoxes(own.boxes[rows], own.size) for name, own in self._boxes.items()}
-        analysis = self.recipe.analysis
-        assert isinstance(analysis, ChannelMaps)
-        self.recipe = replace(self.recipe, analysis=replace(analysis, unit=unit))
-        return super().run(task)
+    def measure(self, unit: Unit, read: Callable[[Layer], Array], rows: Rows) -> Partial:
+        assert isinstance(self.analysis, ChannelMaps)
+        at = unit.start + rows
+        inside = {name: InputBoxes(own.boxes[at], own.size) for name, own in self.boxes.items()}
+        return self.analysis.measure(self.selected.layers, read, rows, inside)
 
 
 QUANTITIES = {

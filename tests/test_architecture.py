@@ -140,6 +140,26 @@ def danger_faults(text: str, package: str) -> list[str]:
     return faults
 
 
+def worker_faults(text: str) -> list[str]:
+    """Where a class with `run(self, task)` sets something of itself outside `__init__`: two threads share a worker."""
+    return [
+        f"{node.lineno}: {found.name}.{part.name} changes self.{node.attr}"
+        for found in ast.walk(ast.parse(text))
+        if isinstance(found, ast.ClassDef) and _is_worker(found)
+        for part in found.body
+        if isinstance(part, ast.FunctionDef) and part.name != "__init__"
+        for node in ast.walk(part)
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store | ast.Del)
+        if isinstance(node.value, ast.Name) and node.value.id == "self"
+    ]
+
+
+def _is_worker(found: ast.ClassDef) -> bool:
+    runs = [part for part in found.body if isinstance(part, ast.FunctionDef) and part.name == "run"]
+    takes_task = any("task" in {given.arg for given in part.args.args} for part in runs)
+    return takes_task or any(isinstance(base, ast.Name) and base.id.endswith("Worker") for base in found.bases)
+
+
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_imports_follow_the_arrows(folder: str) -> None:
     faults = [
@@ -177,6 +197,17 @@ def test_nothing_reads_bytes_that_could_run() -> None:
         f"{path.relative_to(ROOT)}:{fault}"
         for path in [*sources(*FOLDERS), *(ROOT / "src/cvbench").glob("*.py")]
         for fault in danger_faults(path.read_text(), package_of(path))
+    ]
+    assert not faults, "\n".join(faults)
+
+
+def test_no_worker_changes_after_it_is_built() -> None:
+    # The executor's own actor builds its worker on the first task, under a lock.
+    faults = [
+        f"{path.relative_to(ROOT)}:{fault}"
+        for path in sources("jobs")
+        for fault in worker_faults(path.read_text())
+        if "_Actor.run changes self._worker" not in fault
     ]
     assert not faults, "\n".join(faults)
 
@@ -222,6 +253,15 @@ def test_the_reader_sees_a_wrong_import(folder: str, text: str) -> None:
 )
 def test_the_reader_lets_a_right_import_pass(folder: str, text: str) -> None:
     assert import_faults(text, folder, f"cvbench.{folder}") == []
+
+
+@pytest.mark.parametrize(
+    "change", ["self.x = task", "self.x += 1", "del self.x", "self.x, y = task", "self.x: int = 1"]
+)
+def test_the_reader_sees_a_worker_that_changes(change: str) -> None:
+    assert worker_faults(f"class A:\n    def run(self, task):\n        {change}")
+    assert worker_faults(f"class A(MeasureWorker):\n    def prepare(self, unit):\n        {change}")
+    assert not worker_faults(f"class A:\n    def __init__(self, task):\n        {change}\n    def run(self, task): ...")
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -55,17 +56,19 @@ class InputBoxes:
     size: tuple[int, int]
 
 
+NO_BOXES: Mapping[str, InputBoxes] = MappingProxyType({})
+
+
 @dataclass(frozen=True)
 class ChannelMaps:
     """The analysis `maps`.
 
     Attributes:
-        boxes: A digest of all boxes; "" for none, and only then may `unit` be empty in `measure`.
+        boxes: A digest of all boxes; "" for none, and only then may `measure` go without them.
         compared: The layers that are also measured on the `common` grid, one of each backbone; see `between`.
         common: (h, w), not finer than the grid of any of them.
         resamples, confidence, seed: Of the bootstrap over images.
         classes: Of the readable images, in unit order; None for no interval over classes.
-        unit: Backbone -> the boxes of the readable samples of the unit that is measured.
     """
 
     boxes: str = ""
@@ -75,7 +78,6 @@ class ChannelMaps:
     confidence: float = 0.95
     seed: int = 0
     classes: NDArray[np.int64] | None = field(default=None, compare=False, repr=False)
-    unit: Mapping[str, InputBoxes] = field(default_factory=dict, compare=False, repr=False)
     name: ClassVar[str] = "maps"
 
     @classmethod
@@ -94,10 +96,20 @@ class ChannelMaps:
         """What is measured of each image."""
         return (*OF_ALL, *OF_BOXES) if self.boxes else OF_ALL
 
-    def measure(self, layers: Sequence[Layer], read: Callable[[Layer], Array], rows: Rows) -> Partial:
+    def measure(
+        self,
+        layers: Sequence[Layer],
+        read: Callable[[Layer], Array],
+        rows: Rows,
+        inside: Mapping[str, InputBoxes] = NO_BOXES,
+    ) -> Partial:
         """The measures of every image of one unit.
 
         Memory: one layer's unit as `read` gives it, and GROUP images in float32.
+
+        Args:
+            layers, read, rows: As every analysis takes them.
+            inside: Backbone -> the boxes of these rows, in its input.
 
         Returns:
             For layer number i: `measures/i` (n, m) as `measures`, NaN where undefined; `common/i` (n, m) the same on
@@ -112,16 +124,17 @@ class ChannelMaps:
             maps = read(layer)
             check_grid(layer, maps.shape, WANTS)
             check_samples(layer, len(maps), len(rows))
-            if self.boxes and (layer.backbone not in self.unit or len(self.unit[layer.backbone].boxes) != len(rows)):
+            own = inside.get(layer.backbone) if self.boxes else None
+            if self.boxes and (own is None or len(own.boxes) != len(rows)):
                 raise UsageError(f"there are no boxes of this unit for {layer.backbone}")
-            partial[f"measures/{index}"], common = self._measure(layer, maps)
+            partial[f"measures/{index}"], common = self._measure(layer, maps, own)
             if common is not None:
                 partial[f"common/{index}"] = common
             partial[f"grid/{index}"] = np.array(maps.shape[1:], dtype=np.float64)
             del maps
         return partial
 
-    def _measure(self, layer: Layer, maps: Array) -> tuple[F64, F64 | None]:
+    def _measure(self, layer: Layer, maps: Array, inside: InputBoxes | None) -> tuple[F64, F64 | None]:
         """(n, m) on the layer's own grid, and on the common one if it is compared and that is another."""
         own = int(maps.shape[1]), int(maps.shape[2])
         pooled = self.common if layer in self.compared and self.common != own else None
@@ -132,20 +145,10 @@ class ChannelMaps:
             norms = kernel.channel_norm(maps[rows])
             if not bool(namespace(norms).isfinite(norms).all()):
                 raise not_finite(layer)
-            found.append(self._of_norms(layer.backbone, norms, rows))
+            found.append(_of_norms(norms, inside, rows))
             if pooled:
-                common.append(self._of_norms(layer.backbone, pool_to(norms[..., None], pooled)[..., 0], rows))
+                common.append(_of_norms(pool_to(norms[..., None], pooled)[..., 0], inside, rows))
         return np.concatenate(found), np.concatenate(common) if pooled else None
-
-    def _of_norms(self, backbone: str, norms: Array, rows: slice) -> F64:
-        """(b, m) of norms (b, h, w) of these rows of the unit, on whatever grid."""
-        out = kernel.outliers(norms)
-        columns = [out.mean(axis=(1, 2))]
-        if self.boxes:
-            own = self.unit[backbone]
-            fractions = cell_fractions(own.boxes[rows], own.size, (int(norms.shape[1]), int(norms.shape[2])))
-            columns += _in_boxes(norms, out, namespace(norms).asarray(fractions))
-        return np.stack([to_host(column) for column in columns], axis=1)
 
     def summarise(self, layers: Sequence[Layer], partials: Iterable[Partial]) -> Result:
         """Means over images with their bootstrap intervals.
@@ -185,7 +188,7 @@ class ChannelMaps:
     def as_dict(self) -> Mapping[str, Any]:
         return {
             "analysis": self.name,
-            "version": 2,
+            "version": 3,  # 2 could hold numbers of another unit's boxes
             "compared": [str(layer) for layer in self.compared],
             "common_grid": list(self.common) if self.common else None,
             "outlier": f"norm > median + {kernel.OUTLIER_DEVIATIONS:g} * {kernel.NORMAL:g} * MAD",
@@ -204,6 +207,16 @@ class ChannelMaps:
 def _described(layer: Layer, shape: F64) -> dict[str, Any]:
     height, width, channels = (int(v) for v in shape)
     return {"backbone": layer.backbone, "tap": layer.tap, "grid": [height, width], "channels": channels}
+
+
+def _of_norms(norms: Array, inside: InputBoxes | None, rows: slice) -> F64:
+    """(b, m) of norms (b, h, w) of these rows of the unit, on whatever grid."""
+    out = kernel.outliers(norms)
+    columns = [out.mean(axis=(1, 2))]
+    if inside is not None:
+        fractions = cell_fractions(inside.boxes[rows], inside.size, (int(norms.shape[1]), int(norms.shape[2])))
+        columns += _in_boxes(norms, out, namespace(norms).asarray(fractions))
+    return np.stack([to_host(column) for column in columns], axis=1)
 
 
 def _in_boxes(norms: Array, out: Array, fractions: Array) -> list[Array]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -31,21 +30,18 @@ def layers_of(maps: Maps) -> list[Layer]:
     return [Layer("net", f"blocks.{i}") for i in range(len(maps))]
 
 
-def partial_of(analysis: ChannelMaps, maps: Maps, rows: slice = slice(None)) -> Partial:
+def partial_of(analysis: ChannelMaps, maps: Maps, rows: slice = slice(None), boxes: Any = None) -> Partial:
     held = dict(zip(layers_of(maps), maps, strict=True))
-    if analysis.boxes:
-        own = analysis.unit["net"]
-        analysis = replace(analysis, unit={"net": InputBoxes(own.boxes[rows], own.size)})
-    return analysis.measure(list(held), lambda layer: held[layer][rows], np.arange(len(maps[0][rows])))
+    inside = {} if boxes is None else {"net": InputBoxes(np.asarray(boxes, dtype=np.float64)[rows], SIZE)}
+    return analysis.measure(list(held), lambda layer: held[layer][rows], np.arange(len(maps[0][rows])), inside)
 
 
-def with_boxes(boxes: Any, **options: Any) -> ChannelMaps:
-    unit = {"net": InputBoxes(np.asarray(boxes, dtype=np.float64), SIZE)}
-    return ChannelMaps("digest", unit=unit, **{"resamples": 100, **options})
+def result_of(analysis: ChannelMaps, maps: Maps, boxes: Any = None) -> Result:
+    return analysis.summarise(layers_of(maps), [partial_of(analysis, maps, boxes=boxes)])
 
 
-def result_of(analysis: ChannelMaps, maps: Maps) -> Result:
-    return analysis.summarise(layers_of(maps), [partial_of(analysis, maps)])
+# Boxes are handed to `measure`; the analysis knows their digest alone.
+BOXED = ChannelMaps("digest", resamples=100)
 
 
 def value(result: Result, measure: str, layer: int = 0) -> float:
@@ -107,14 +103,14 @@ class TestBoxes:
         # 2 x 4 cells of 12 x 12 pixels; the box is the left half.
         maps = np.zeros((1, 2, 4, 3))
         maps[:, :, :2] = 2
-        result = result_of(with_boxes([[0, 0, 24, 24]]), [maps])
+        result = result_of(BOXED, [maps], [[0, 0, 24, 24]])
         assert value(result, "foreground_share") == 1
         assert value(result, "contrast") == 1
         assert value(result, "box_share") == 0.5
         assert value(result, "foreground_excess") == 0.5
 
     def test_a_uniform_map_has_the_share_of_the_area(self) -> None:
-        result = result_of(with_boxes([[3, 5, 20, 19]]), [np.full((1, 3, 5, 4), 2.0)])
+        result = result_of(BOXED, [np.full((1, 3, 5, 4), 2.0)], [[3, 5, 20, 19]])
         assert value(result, "foreground_share") == pytest.approx(17 * 14 / (24 * 48), abs=1e-12)
         assert value(result, "foreground_excess") == pytest.approx(0, abs=1e-12)
         assert undefined(result, "contrast") == 1  # it has no range to be scaled to
@@ -122,8 +118,7 @@ class TestBoxes:
     def test_any_box_against_the_upsampled_map(self, rng: np.random.Generator) -> None:
         maps = rng.normal(size=(5, 4, 6, 3))
         boxes = np.array([[2, 3, 40, 20], [0, 0, 5, 24], [13, 7, 14, 9], [0, 0, 47, 23], [30, 1, 48, 24]])
-        analysis = with_boxes(boxes)
-        found = partial_of(analysis, [maps])["measures/0"]
+        found = partial_of(BOXED, [maps], boxes=boxes)["measures/0"]
         for i, (x0, y0, x1, y1) in enumerate(boxes):
             norm = np.sqrt((maps[i] ** 2).sum(axis=-1))
             pixels = np.kron(norm, np.ones((6, 8)))  # 24 x 48
@@ -138,7 +133,7 @@ class TestBoxes:
         maps = np.abs(rng.uniform(1, 1.2, size=(3, 6, 6, 1)))
         maps[0, 0, 0] = maps[0, 5, 5] = 50
         maps[1, 5, 5] = 50
-        result = result_of(with_boxes([[0, 0, 24, 12]] * 3), [maps])
+        result = result_of(BOXED, [maps], [[0, 0, 24, 12]] * 3)
         assert value(result, "outliers_outside") == pytest.approx((0.5 + 1) / 2)
         assert undefined(result, "outliers_outside") == 1  # the image without one
         assert value(result, "outlier_rate") == pytest.approx(3 / 108)
@@ -146,8 +141,8 @@ class TestBoxes:
     def test_images_without_a_box_are_left_out_and_counted(self, rng: np.random.Generator) -> None:
         maps = rng.normal(size=(4, 3, 3, 2))
         boxes = np.array([[0, 0, 20, 20], [np.nan] * 4, [4, 4, 40, 22], [0, 0, 48, 24.0]])
-        result = result_of(with_boxes(boxes), [maps])
-        rest = result_of(with_boxes(boxes[[0, 2, 3]]), [maps[[0, 2, 3]]])
+        result = result_of(BOXED, [maps], boxes)
+        rest = result_of(BOXED, [maps[[0, 2, 3]]], boxes[[0, 2, 3]])
         assert undefined(result, "foreground_share") == 1
         assert undefined(result, "contrast") == 2  # nothing is outside of the last
         assert undefined(result, "outlier_rate") == 0
@@ -163,10 +158,10 @@ class TestUnits:
     def test_any_split_into_units_gives_the_same(self, rng: np.random.Generator) -> None:
         maps: Maps = [rng.normal(size=(90, 4, 6, 3)), rng.normal(size=(90, 2, 3, 4)).astype(np.float16)]
         corners = np.sort(rng.uniform(0, 24, size=(90, 2, 2)), axis=1)
-        analysis = with_boxes(corners.reshape(90, 4))
-        whole = result_of(analysis, maps)
-        parts = [partial_of(analysis, maps, cut) for cut in (slice(0, 70), slice(70, 70), slice(70, 90))]
-        split = analysis.summarise(layers_of(maps), parts)
+        boxes = corners.reshape(90, 4)
+        whole = result_of(BOXED, maps, boxes)
+        parts = [partial_of(BOXED, maps, cut, boxes) for cut in (slice(0, 70), slice(70, 70), slice(70, 90))]
+        split = BOXED.summarise(layers_of(maps), parts)
         for name, (_, values) in whole.data.items():
             np.testing.assert_array_equal(split.data[name][1], values)  # one row per image: nothing is summed before
         assert split.attrs == whole.attrs
@@ -185,9 +180,10 @@ class TestCommonGrid:
         held = {Layer("fine", "x"): fine, Layer("coarse", "x"): coarse}
         grids = {layer: (x.shape[1], x.shape[2]) for layer, x in held.items()}
         boxes = InputBoxes(np.tile([6.0, 0, 30, 12], (len(fine), 1)), SIZE)
-        chosen = {"resamples": 500, "unit": {"fine": boxes, "coarse": boxes}, **options}
-        analysis = ChannelMaps.between(grids, "digest", **chosen)
-        return analysis.summarise(list(held), [analysis.measure(list(held), held.__getitem__, np.arange(len(fine)))])
+        analysis = ChannelMaps.between(grids, "digest", **{"resamples": 500, **options})
+        inside = {"fine": boxes, "coarse": boxes}
+        partial = analysis.measure(list(held), held.__getitem__, np.arange(len(fine)), inside)
+        return analysis.summarise(list(held), [partial])
 
     def test_norms_are_averaged_and_images_subtracted(self, rng: np.random.Generator) -> None:
         fine, coarse = rng.normal(size=(60, 4, 6, 3)), rng.normal(size=(60, 2, 3, 5))
@@ -253,7 +249,7 @@ def test_it_is_registered_and_its_parameters_are_told_apart(rng: np.random.Gener
     analysis: Analysis = ANALYSES["maps"]()
     assert analysis.name == "maps"
     assert not set(analysis.as_dict()) & set(analysis.summary_dict())
-    result = result_of(with_boxes([[0, 0, 20, 20]] * 3), [rng.normal(size=(3, 3, 3, 2))])
+    result = result_of(BOXED, [rng.normal(size=(3, 3, 3, 2))], [[0, 0, 20, 20]] * 3)
     json.dumps(result.attrs, allow_nan=False)
     assert result.coords["measure"][1:] == list(OF_BOXES)
 
@@ -264,6 +260,7 @@ def test_cupy_input_gives_what_numpy_gives(rng: np.random.Generator) -> None:
     if not cupy.cuda.is_available():
         pytest.skip("no CUDA device")
     maps = [rng.normal(size=(6, 4, 6, 3)).astype(np.float16)]
-    analysis = with_boxes([[0, 0, 20, 20]] * 6)
-    found, expected = partial_of(analysis, [cupy.asarray(x) for x in maps]), partial_of(analysis, maps)
+    boxes = [[0, 0, 20, 20]] * 6
+    found = partial_of(BOXED, [cupy.asarray(x) for x in maps], boxes=boxes)
+    expected = partial_of(BOXED, maps, boxes=boxes)
     np.testing.assert_allclose(found["measures/0"], expected["measures/0"], atol=1e-6)

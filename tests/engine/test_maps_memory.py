@@ -19,15 +19,12 @@ UNIT = 32
 ROWS = np.arange(UNIT)
 
 
-def boxed() -> ChannelMaps:
-    boxes = InputBoxes(np.tile([4.0, 5, 30, 40], (UNIT, 1)), (48, 48))
-    return ChannelMaps.between(LAYERS, "digest", resamples=50, unit={"a": boxes, "b": boxes})
-
+BOXES = InputBoxes(np.tile([4.0, 5, 30, 40], (UNIT, 1)), (48, 48))
 
 MADE: dict[str, Callable[[], Analysis]] = {
     "spectra": lambda: Spectra(resamples=50),
     "similarity": lambda: Similarity.between(LAYERS, {}, resamples=50),
-    "maps": boxed,
+    "maps": lambda: ChannelMaps.between(LAYERS, "digest", resamples=50),
 }
 
 
@@ -35,7 +32,8 @@ def partials(analysis: Analysis, units: int) -> Iterator[Partial]:
     for unit in range(units):
         rng = np.random.default_rng(unit)
         maps = {layer: rng.normal(size=(UNIT, *grid, 16)) for layer, grid in LAYERS.items()}
-        yield analysis.measure(list(LAYERS), maps.__getitem__, ROWS)
+        inside = [{"a": BOXES, "b": BOXES}] if isinstance(analysis, ChannelMaps) else []
+        yield analysis.measure(list(LAYERS), maps.__getitem__, ROWS, *inside)
 
 
 def peak(analysis: Analysis, units: int) -> int:
