@@ -19,6 +19,7 @@ from cvbench.engine.kernels.centroids import (
     davies_bouldin,
     simplified_silhouette,
 )
+from tests.seeds import seeded
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
@@ -26,7 +27,7 @@ I64 = NDArray[np.int64]
 
 @pytest.fixture
 def rng() -> np.random.Generator:
-    return np.random.default_rng(17)
+    return seeded(17)
 
 
 def clusters(rng: np.random.Generator, n: int = 120, d: int = 6) -> tuple[F64, I64]:

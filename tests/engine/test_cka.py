@@ -18,13 +18,14 @@ from cvbench.engine.analyses.cka_full import full_cka
 from cvbench.engine.analyses.cka_result import cka_json, cka_rows
 from cvbench.errors import IntegrityError, UsageError
 from tests.engine.cka_reference import cka_reference
+from tests.seeds import seeded
 
 Features = Sequence[NDArray[Any]]
 
 
 @pytest.fixture
 def rng() -> np.random.Generator:
-    return np.random.default_rng(7)
+    return seeded(7)
 
 
 def layers_of(count: int) -> list[Layer]:

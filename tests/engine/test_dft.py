@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 
 from cvbench.engine.kernels import dft
+from tests.seeds import seeded
 
 GRIDS = [(2, 2), (7, 7), (3, 8), (8, 3), (16, 16), (dft.SMALL + 1, 4), (28, 20)]
 
 
 @pytest.fixture
 def rng() -> np.random.Generator:
-    return np.random.default_rng(11)
+    return seeded(11)
 
 
 @pytest.mark.parametrize("grid", GRIDS)

@@ -7,6 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from cvbench.engine.kernels.distances import Rows, distances
+from tests.seeds import seeded
 
 F64 = NDArray[np.float64]
 
@@ -24,7 +25,7 @@ def unit(x: F64) -> F64:
 
 @pytest.fixture
 def rng() -> np.random.Generator:
-    return np.random.default_rng(4)
+    return seeded(4)
 
 
 def test_float32_products_err_by_less_than_1e_6(rng: np.random.Generator) -> None:

@@ -16,6 +16,7 @@ from cvbench.engine.analyses.base import Analysis, Layer, Partial, Result
 from cvbench.engine.analyses.maps import OF_BOXES, ChannelMaps, InputBoxes
 from cvbench.engine.kernels import channel_maps as kernel
 from cvbench.errors import DataUnavailableError, IntegrityError, UsageError
+from tests.seeds import seeded
 
 Maps = Sequence[NDArray[Any]]
 SIZE = (24, 48)  # of the input, pixels
@@ -23,7 +24,7 @@ SIZE = (24, 48)  # of the input, pixels
 
 @pytest.fixture
 def rng() -> np.random.Generator:
-    return np.random.default_rng(3)
+    return seeded(3)
 
 
 def layers_of(maps: Maps) -> list[Layer]:

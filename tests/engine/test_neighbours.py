@@ -10,6 +10,7 @@ from sklearn.manifold import trustworthiness as peer
 
 from cvbench.engine.kernels import neighbours
 from cvbench.engine.kernels.neighbours import distance_order, kept_neighbours, nearest, ranks, strips, votes
+from tests.seeds import seeded
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
@@ -17,7 +18,7 @@ I64 = NDArray[np.int64]
 
 @pytest.fixture
 def rng() -> np.random.Generator:
-    return np.random.default_rng(5)
+    return seeded(5)
 
 
 def order_of(x: F64) -> I64:

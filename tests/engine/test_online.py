@@ -13,6 +13,7 @@ from cvbench.engine.bootstrap import percentile_interval
 from cvbench.engine.online import Means, RunningMeans, thin_notes
 from cvbench.errors import IntegrityError
 from tests.engine.test_hsic import F64
+from tests.seeds import seeded
 
 
 def means_of(values: F64, cuts: tuple[int, ...] = (), *, resamples: int = 200, seed: int = 0) -> Means:
@@ -24,7 +25,7 @@ def means_of(values: F64, cuts: tuple[int, ...] = (), *, resamples: int = 200, s
 
 @pytest.fixture
 def rng() -> np.random.Generator:
-    return np.random.default_rng(3)
+    return seeded(3)
 
 
 def test_the_interval_is_that_of_the_ordinary_bootstrap(rng: np.random.Generator) -> None:

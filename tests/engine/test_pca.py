@@ -9,13 +9,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from cvbench.engine.kernels.pca import block_sums, matrix_moments, moments, principal_axes
+from tests.seeds import seeded
 
 F64 = NDArray[np.float64]
 
 
 @pytest.fixture
 def rng() -> np.random.Generator:
-    return np.random.default_rng(3)
+    return seeded(3)
 
 
 def rows(rng: np.random.Generator, n: int = 200, d: int = 12) -> F64:

@@ -24,6 +24,7 @@ from cvbench.engine.kernels import silhouette as kernel
 from cvbench.engine.kernels.grouped import group_rows, prepare
 from cvbench.engine.kernels.silhouette import METRICS, silhouette_samples
 from cvbench.errors import IntegrityError, UnknownNameError, UsageError
+from tests.seeds import seeded
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
@@ -63,7 +64,7 @@ def reference(x: NDArray[Any], labels: I64, metric: str) -> F64:
 
 @pytest.fixture
 def rng() -> np.random.Generator:
-    return np.random.default_rng(7)
+    return seeded(7)
 
 
 def clusters(rng: np.random.Generator, n: int = 90, d: int = 6) -> tuple[F64, I64]:

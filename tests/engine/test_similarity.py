@@ -22,11 +22,12 @@ from cvbench.engine.views import apply_view
 from cvbench.errors import DataUnavailableError, IntegrityError, UsageError
 from tests.engine.similarity_maps import analysis_of, layers_of, partial_of, result_of, smooth, value
 from tests.engine.similarity_reference import length, matrices, measures
+from tests.seeds import seeded
 
 
 @pytest.fixture
 def rng() -> np.random.Generator:
-    return np.random.default_rng(7)
+    return seeded(7)
 
 
 class TestAgainstTheDefinitions:

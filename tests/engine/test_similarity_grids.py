@@ -14,11 +14,12 @@ from cvbench.engine.analyses.similarity_result import LARGEST_MATRIX, MEASURES, 
 from cvbench.engine.kernels import similarity as kernel
 from tests.engine.similarity_maps import result_of, smooth, value
 from tests.engine.similarity_reference import matrices
+from tests.seeds import seeded
 
 
 @pytest.fixture
 def rng() -> np.random.Generator:
-    return np.random.default_rng(7)
+    return seeded(7)
 
 
 class TestLargeGrids:

@@ -17,6 +17,7 @@ from cvbench.engine.analyses.spectra import Spectra
 from cvbench.engine.analyses.spectra_result import MEASURES, common_axis, interpolation
 from cvbench.engine.kernels.spectrum import half_plane
 from cvbench.errors import DataUnavailableError, IntegrityError, UsageError
+from tests.seeds import seeded
 
 Maps = Sequence[NDArray[Any]]
 SHAPES = [(8, 8, 5), (7, 7, 6), (4, 6, 3)]
@@ -24,7 +25,7 @@ SHAPES = [(8, 8, 5), (7, 7, 6), (4, 6, 3)]
 
 @pytest.fixture
 def rng() -> np.random.Generator:
-    return np.random.default_rng(5)
+    return seeded(5)
 
 
 def layers_of(count: int) -> list[Layer]:

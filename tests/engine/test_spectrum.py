@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from cvbench.engine.kernels import spectrum
 from cvbench.engine.kernels.spectrum import channel_sums, energy_shares, half_diagonal, half_plane, radial_profile
+from tests.seeds import seeded
 
 F64 = NDArray[np.float64]
 GRIDS = [(8, 8), (7, 7), (14, 14), (6, 10), (10, 6), (5, 8), (8, 5), (9, 3), (2, 2), (3, 2), (4, 14)]
@@ -21,7 +22,7 @@ grids = pytest.mark.parametrize("grid", GRIDS, ids=lambda grid: "x".join(map(str
 
 @pytest.fixture
 def rng() -> np.random.Generator:
-    return np.random.default_rng(11)
+    return seeded(11)
 
 
 def noise(rng: np.random.Generator, n: int, grid: tuple[int, int], channels: int = 6) -> F64:

@@ -28,6 +28,7 @@ from cvbench.engine.analyses.tsne_backends import (
 from cvbench.engine.analyses.tsne_means import Averages
 from cvbench.engine.analyses.tsne_result import difference_rows, measure_rows, point_rows
 from cvbench.errors import IntegrityError, ResourceError, UnknownNameError, UsageError
+from tests.seeds import seeded
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
@@ -38,7 +39,7 @@ SHORT = {"perplexity": 8.0, "iterations": 300, "resamples": 50, "repeats": 1}
 
 @pytest.fixture
 def rng() -> np.random.Generator:
-    return np.random.default_rng(11)
+    return seeded(11)
 
 
 def clusters(rng: np.random.Generator, n: int = 90, d: int = 20) -> tuple[F64, I64]:
