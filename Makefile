@@ -1,15 +1,20 @@
 # make demo: the main job on scikit-learn's digits, on this machine, nothing to download but packages.
-# make test: every test.   make check: lint, format, types.   make clean: remove what make made.
+# make test: every test.   make test-numerics: the numeric ones with every BLAS kernel of this processor and ten draws.
+# make check: lint, format, types.   make clean: remove what make made.
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check --no-input
 
-.PHONY: help demo test check clean
+# The order of the tests; any other number is another order.
+ORDER ?= 1
+DRAWS ?= 10
+
+.PHONY: help demo test test-numerics check clean
 
 help:
-	@sed -n '1,2s/^# //p' Makefile
+	@sed -n '1,3s/^# //p' Makefile
 
 # A stamp per set of packages: installed again only when the versions change.
 $(VENV)/.runtime: pyproject.toml constraints.txt
@@ -52,7 +57,10 @@ demo: $(VENV)/.runtime
 	@echo '  make demo again           finds everything there and computes nothing anew.'
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest </dev/null
+	$(BIN)/python -m pytest --randomly-seed=$(ORDER) </dev/null
+
+test-numerics: $(VENV)/.dev
+	$(BIN)/python -m tests.numerics --draws $(DRAWS)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -1,8 +1,8 @@
 """Runs the numeric tests with other BLAS kernels and other draws: `python -m tests.numerics [--draws N]`.
 
-OpenBLAS chooses its kernels by the processor, and each adds in an order of its own. A test that holds on one machine by
-the luck of that order is red on the next. So the tests that draw by `tests.seeds` run once with each of the kernels that
-this processor can run, and, with the processor's own, for several draws.
+OpenBLAS chooses its kernels by the processor, and each adds in an order of its own. A test that holds on one machine
+by the luck of that order is red on the next. So the tests that draw by `tests.seeds` run once with each of the kernels
+that this processor can run, and, with the processor's own, for several draws.
 """
 
 from __future__ import annotations
