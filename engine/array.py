@@ -8,8 +8,9 @@ need it.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections.abc import Callable, Iterator
+from functools import lru_cache, wraps
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,33 @@ if TYPE_CHECKING:
 
 Array: TypeAlias = Any
 """A numpy.ndarray or a cupy.ndarray (CuPy has no stubs, and may be absent)."""
+
+
+Given = ParamSpec("Given")
+Made = TypeVar("Made")
+
+
+def table(build: Callable[Given, Made]) -> Callable[Given, Made]:
+    """Keep what `build` makes of hashable arguments: a NumPy array, or a dataclass of some. It is made read-only, since
+    all threads share it.
+
+    >>> @table
+    ... def ones(n: int) -> NDArray[np.float64]:
+    ...     return np.ones(n)
+    >>> ones(2) is ones(2), ones(2).flags.writeable
+    (True, False)
+    """
+
+    @lru_cache(maxsize=64)
+    @wraps(build)
+    def kept(*args: Given.args, **kwargs: Given.kwargs) -> Made:
+        made = build(*args, **kwargs)
+        for part in [made, *getattr(made, "__dict__", {}).values()]:
+            if isinstance(part, np.ndarray):
+                part.flags.writeable = False
+        return made
+
+    return kept  # type: ignore[return-value]  # lru_cache forgets the parameters
 
 
 def namespace(array: Array) -> Any:

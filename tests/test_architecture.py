@@ -287,3 +287,14 @@ def test_the_reader_sees_what_could_run_code(text: str) -> None:
 def test_the_reader_lets_a_restricted_unpickler_pass() -> None:
     text = "import pickle\nclass U(pickle.Unpickler):\n    def find_class(self, m, n): ...\nU(None).load()"
     assert danger_faults(text, "cvbench.storage") == []
+
+
+def test_a_cache_of_arrays_is_read_only() -> None:
+    """In the kernels and analyses `lru_cache` stands nowhere by itself: `engine.array.table` makes what it keeps so."""
+    faults = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in [*sources("engine/kernels"), *sources("engine/analyses"), *sources("engine/cam")]
+        for name, node in imports(ast.parse(path.read_text()), package_of(path))
+        if name in {"functools.lru_cache", "functools.cache"}
+    ]
+    assert not faults, faults

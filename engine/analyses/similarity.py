@@ -22,7 +22,6 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -38,7 +37,7 @@ from cvbench.engine.analyses.similarity_result import (
     VERSIONS,
     similarity_result,
 )
-from cvbench.engine.array import Array, namespace, to_host
+from cvbench.engine.array import Array, namespace, table, to_host
 from cvbench.engine.kernels import similarity as kernel
 from cvbench.engine.online import RunningMeans, class_count
 from cvbench.engine.threads import in_order
@@ -255,7 +254,7 @@ def _version(layer: Layer, values: Array, grid: tuple[int, int], centred: bool, 
     }
 
 
-@lru_cache(maxsize=4)
+@table
 def _upper(size: int) -> NDArray[np.intp]:
     """Flat positions of the upper triangle, row by row."""
     return np.flatnonzero(np.tri(size, dtype=bool).T)

@@ -11,12 +11,11 @@ kept as (n, H, 2, M//2 + 1, C), real and imaginary part apart, so that (y, part)
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from cvbench.engine.array import Array, namespace
+from cvbench.engine.array import Array, namespace, table
 
 SMALL = 16
 """Longest side of a grid up to which the host multiplies with the transform's matrix."""
@@ -68,13 +67,13 @@ def _rfft2(maps: Array, xp: Any) -> Array:
     return scipy.fft.rfft2(maps, axes=(1, 2))
 
 
-@lru_cache(maxsize=64)
+@table
 def _row_matrix(width: int, points: int, dtype: str) -> Array:
     """(2 (M//2 + 1), W): makes the real parts of Z of a row, then the imaginary ones."""
     return _parts(np.outer(np.arange(points // 2 + 1), np.arange(width)), points).reshape(-1, width).astype(dtype)
 
 
-@lru_cache(maxsize=64)
+@table
 def _column_matrix(height: int, dtype: str) -> Array:
     """(2 H, 2 H): of a column of Z, (y, part) on one axis, the real parts of F, then the imaginary ones."""
     real, imaginary = _parts(np.outer(np.arange(height), np.arange(height)), height)

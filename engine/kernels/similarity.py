@@ -23,7 +23,6 @@ and matrices over images, in float64.
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -31,7 +30,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cvbench.engine.array import Array, namespace
+from cvbench.engine.array import Array, namespace, table
 from cvbench.engine.kernels.dft import row_transform
 
 EPSILON = 1e-12
@@ -64,7 +63,7 @@ class Lags:
     far: F64
 
 
-@functools.lru_cache(maxsize=64)
+@table
 def lags(height: int, width: int) -> Lags:
     """The offsets of a grid of at least two positions a side.
 

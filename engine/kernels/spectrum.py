@@ -18,7 +18,6 @@ Sums over the channels of a block are in the same precision (NumPy and CuPy add 
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cvbench.engine.array import Array, namespace
+from cvbench.engine.array import Array, namespace, table
 from cvbench.engine.kernels.dft import power
 from cvbench.engine.threads import in_order
 
@@ -72,7 +71,7 @@ class HalfPlane:
     noise: F64
 
 
-@functools.lru_cache(maxsize=64)
+@table
 def half_plane(height: int, width: int) -> HalfPlane:
     """The half plane of a grid.
 
