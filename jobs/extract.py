@@ -201,8 +201,6 @@ def _live(
     device: str,
 ) -> tuple[LiveTask, ...]:
     """The live analyses; where maps are stored as well, they must have been made in the same way."""
-    from cvbench.storage.features import frozen_form
-
     if not options.analyses:
         return ()
     fingerprints = {}
@@ -210,7 +208,7 @@ def _live(
         group = _group(split, name, MAPS)
         fingerprint = fingerprint_of(split, backbone, MAPS, options, device)
         store.agree(group, fingerprint, codec=options.codec)
-        fingerprints[group.path] = frozen_form(fingerprint, options.codec)
+        fingerprints[group.path] = store.frozen(fingerprint, options.codec)
     covered = sum(len(unit) for unit in units_of(options, split.n, split.unit, "pooled"))
     named = split.dataset, split.split
     return live_tasks(options.analyses, described, fingerprints, named, (split.batch, covered), device)

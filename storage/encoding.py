@@ -8,23 +8,28 @@ holds both ways equal.
 from __future__ import annotations
 
 import json
+import math
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
+from io import FileIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.errors import IntegrityError
-from cvbench.storage.codecs import check_metadata, quiet
-from cvbench.storage.keys import REPAIR
+from cvbench.storage.codecs import Chain, check_metadata, quiet
+from cvbench.storage.frames import decoded_bytes
+from cvbench.storage.ledger import ObjectRecord, damaged, digest
+from cvbench.storage.parse import read_json
 
 if TYPE_CHECKING:
-    from cvbench.storage.objects import Buffer
+    from cvbench.storage.objects import Buffer, Objects
 
 _CRC = struct.Struct("<I")
+_ENTRY = struct.Struct("<QQ")  # offset and length of an inner chunk, in the index at the end of a shard
+_OTHER = "it is sound, but not what the ledger recorded: another object's bytes, or those of another run"
 _STEP = 1 << 20  # bytes read, then checked while still in the cache
 
 
@@ -38,34 +43,32 @@ class Encoding:
         rows: Rows of one object (chunk, or shard where there is one).
         block_shape: (rows, ...).
         raw: True without compression: the fast way.
+
+    Raises:
+        IntegrityError: It is not the metadata of an array of ours.
     """
 
     def __init__(self, path: str, metadata: bytes) -> None:
         where = f"{path}/zarr.json"
-        try:
-            self.document: dict[str, Any] = json.loads(metadata)
-        except ValueError as error:
-            raise IntegrityError("the metadata of an array is not JSON", where=where) from error
-        check_metadata(self.document, where)
+        self.document: dict[str, Any] = read_json(metadata, where, "the metadata of an array")
+        self._form = form = check_metadata(self.document, where)
         self.path = path
-        self.shape: tuple[int, ...] = tuple(self.document["shape"])
-        self.block_shape: tuple[int, ...] = tuple(self.document["chunk_grid"]["configuration"]["chunk_shape"])
-        if self.block_shape[1:] != self.shape[1:]:
+        self.shape, self.block_shape = form.shape, form.chunk
+        if not self.shape or self.block_shape[1:] != self.shape[1:] or (form.inner or form.chunk)[1:] != self.shape[1:]:
             raise IntegrityError("the chunks cut rows apart; not an array of ours", where=where)
-        self.rows = int(self.block_shape[0])
-        self.dtype = _numpy_dtype(self.document["data_type"])
-        self.raw = [codec["name"] for codec in self.document["codecs"]] == ["bytes", "crc32c"]
-        encoding = self.document["chunk_key_encoding"]
-        self._separator: str = encoding.get("configuration", {}).get("separator", "/")
+        self.rows = self.block_shape[0]
+        text = form.data_type == "text"
+        self.dtype: np.dtype[Any] = np.dtype(f"<U{form.itemsize // 4}" if text else form.data_type).newbyteorder("<")
+        self.raw = form.inner is None and form.chain == Chain(plain=True, compressor=None, checked=True)
 
     @property
     def block_bytes(self) -> int:
         """Bytes of a decoded block."""
-        return int(np.prod(self.block_shape)) * self.dtype.itemsize
+        return self._form.chunk_bytes
 
     def key(self, index: int) -> str:
         """Key of the object that holds rows [index * rows, (index + 1) * rows)."""
-        return self.path + "/" + self._separator.join(["c", str(index), *("0" for _ in self.block_shape[1:])])
+        return self.path + "/" + self._form.separator.join(["c", str(index), *("0" for _ in self.block_shape[1:])])
 
     def encode(self, block: NDArray[Any]) -> tuple[Buffer, ...]:
         """The object of `block`, shape `block_shape`, C-contiguous, as parts to be joined."""
@@ -78,20 +81,20 @@ class Encoding:
         array[...] = block
         return (next(value.to_bytes() for key, value in store.items() if key != "zarr.json"),)
 
-    def decode(self, data: bytes, key: str) -> NDArray[Any]:
-        """The block of an object, checked by its crc32c.
+    def record(self, *parts: Buffer) -> ObjectRecord:
+        """What the ledger keeps of an object that `encode` gave."""
+        size = sum(memoryview(part).nbytes for part in parts)
+        return ObjectRecord(size, digest(*parts), self._mark(parts[-1]))
+
+    def decode(self, data: bytes, key: str, record: ObjectRecord | None = None) -> NDArray[Any]:
+        """The block of an object, after `check`.
 
         Raises:
-            IntegrityError: The bytes are damaged; `key` is named.
+            IntegrityError: The bytes are damaged or not those of `record`; `key` is named.
         """
+        self.check(data, key, record)
         if self.raw:
-            import google_crc32c
-
-            if len(data) != self.block_bytes + _CRC.size:
-                raise damaged(key, f"{len(data)} bytes instead of {self.block_bytes + _CRC.size}")
             flat = np.frombuffer(data, np.uint8)[: -_CRC.size]
-            if google_crc32c.extend(0, flat) != _CRC.unpack_from(data, len(flat))[0]:
-                raise damaged(key, "its crc32c does not match")
             return flat.view(self.dtype).reshape(self.block_shape)
         try:
             # Damaged bytes reach native decoders here; whatever they raise means the same.
@@ -99,28 +102,97 @@ class Encoding:
         except Exception as error:
             raise damaged(key, str(error) or type(error).__name__) from error
 
-    def read_file(self, path: Path, key: str, out: NDArray[Any]) -> None:
+    def check(self, data: bytes, key: str, record: ObjectRecord | None = None) -> None:
+        """Compare an object with its own checksums, with what its frames may decode to, and with the ledger.
+
+        Nothing is decoded. Memory: none beyond `data`.
+
+        Args:
+            record: What the ledger says; one without a crc32c is compared by blake3. None: only the object itself.
+
+        Raises:
+            IntegrityError: They differ; `key` is named.
+        """
+        if record is not None and len(data) != record.size:
+            raise damaged(key, f"{len(data)} bytes instead of {record.size}")
+        form = self._form
+        try:
+            if form.inner is None:
+                check_chunk(form.chain, data, self.block_bytes)
+            else:
+                inner = math.prod(form.inner) * form.itemsize
+                for chunk in _inner_chunks(data, self._inner_count):
+                    check_chunk(form.chain, chunk, inner)
+        except ValueError as error:
+            raise damaged(key, str(error)) from error
+        if record is not None:
+            self._compare(data, key, record)
+
+    def _compare(self, data: bytes, key: str, record: ObjectRecord) -> None:
+        if record.crc32c is None:
+            record.check_digest(data, key)
+        elif self._mark(data) != record.crc32c:
+            raise damaged(key, _OTHER)
+
+    def read_file(self, file: FileIO, key: str, out: NDArray[Any], record: ObjectRecord | None = None) -> None:
         """Read a raw object of the local disk straight into `out`, shape `block_shape`, checked on the way.
 
         Raises:
-            FileNotFoundError: No such object.
-            IntegrityError: Its bytes are damaged.
+            IntegrityError: Its bytes are damaged or not those of `record`.
         """
         import google_crc32c
 
         flat = out.reshape(-1).view(np.uint8)
         view, crc = flat.data, 0
-        with open(path, "rb", buffering=0) as file:
-            for start in range(0, len(flat), _STEP):
-                stop = min(start + _STEP, len(flat))
-                while start < stop:
-                    got = file.readinto(view[start:stop])
-                    if not got:
-                        raise damaged(key, "it is too short")
-                    crc = google_crc32c.extend(crc, flat[start : start + got])
-                    start += got
-            if file.read(_CRC.size + 1) != _CRC.pack(crc):
-                raise damaged(key, "its crc32c does not match")
+        if record is not None and record.size != len(flat) + _CRC.size:
+            raise damaged(key, f"{len(flat) + _CRC.size} bytes instead of {record.size}")
+        for start in range(0, len(flat), _STEP):
+            stop = min(start + _STEP, len(flat))
+            while start < stop:
+                got = file.readinto(view[start:stop])
+                if not got:
+                    raise damaged(key, "it is too short")
+                crc = google_crc32c.extend(crc, flat[start : start + got])
+                start += got
+        if file.read(_CRC.size + 1) != _CRC.pack(crc):
+            raise damaged(key, "its crc32c does not match")
+        if record is not None and record.crc32c is None:
+            if digest(view, _CRC.pack(crc)) != record.blake3:
+                raise damaged(key, "its blake3 is not the recorded one")
+        elif record is not None and record.crc32c != crc:
+            raise damaged(key, _OTHER)
+
+    def same_mark(self, objects: Objects, key: str, record: ObjectRecord) -> bool:
+        """Whether the checksum that stands in an object is the recorded one; a few bytes are read.
+
+        It tells a swapped or stale object, not a damaged one. True where the record holds no crc32c.
+        """
+        if record.crc32c is None:
+            return True
+        trailer = _CRC.size if self._form.inner is None else _index_bytes(self._inner_count)
+        tail = objects.part(key, record.size - trailer, record.size)
+        if self._form.inner is None:
+            return self._mark(tail) == record.crc32c
+        try:
+            ends = [offset + size for offset, size in _index(tail, record.size)]
+        except ValueError:
+            return False
+        marks = [objects.part(key, end - _CRC.size, end) for end in ends]
+        return _mark_of(marks, tail) == record.crc32c
+
+    def _mark(self, data: Buffer) -> int | None:
+        """`ObjectRecord.crc32c` of an object; of a chunk, its last bytes suffice."""
+        if not self._form.chain.checked:
+            return None
+        if self._form.inner is None:
+            return int(_CRC.unpack(memoryview(data)[-_CRC.size :])[0])
+        chunks = _inner_chunks(data, self._inner_count)
+        return _mark_of([chunk[-_CRC.size :] for chunk in chunks], data)
+
+    @cached_property
+    def _inner_count(self) -> int:
+        """Inner chunks of a shard."""
+        return math.prod(self.block_shape) // math.prod(self._form.inner or self.block_shape)
 
     @cached_property
     def _template_key(self) -> str:
@@ -140,12 +212,48 @@ class Encoding:
         return data, array.with_config({"write_empty_chunks": True})
 
 
-def damaged(key: str, why: str) -> IntegrityError:
-    """The error for an object whose bytes are not what was written."""
-    return IntegrityError("a stored object is damaged", where=key, why=why, fix=REPAIR)
+def check_chunk(chain: Chain, data: Buffer, expected: int) -> None:
+    """Raise ValueError unless an encoded chunk has its crc32c, if any, and says that it decodes to `expected` bytes."""
+    import google_crc32c
+
+    body = memoryview(data)
+    if chain.checked:
+        body, trailer = body[: -_CRC.size], body[-_CRC.size :]
+        if len(trailer) < _CRC.size or (chain.compressor is None and len(body) != expected):
+            raise ValueError(f"{len(data)} bytes instead of {expected + _CRC.size}")
+        if google_crc32c.extend(0, np.frombuffer(body, np.uint8)) != _CRC.unpack(trailer)[0]:
+            raise ValueError("its crc32c does not match")
+    declared = decoded_bytes(chain.compressor, body)
+    if declared != expected:
+        raise ValueError(f"it would decode to {declared} bytes instead of {expected}")
 
 
-def _numpy_dtype(data_type: Any) -> np.dtype[Any]:
-    if isinstance(data_type, str):
-        return np.dtype(data_type).newbyteorder("<")
-    return np.dtype(f"<U{data_type['configuration']['length_bytes'] // 4}")
+def _index_bytes(count: int) -> int:
+    return _ENTRY.size * count + _CRC.size
+
+
+def _index(tail: Buffer, size: int) -> list[tuple[int, int]]:
+    """Offset and length of the inner chunks of a shard of `size` bytes, from its last ones; ValueError if damaged."""
+    import google_crc32c
+
+    entries, trailer = memoryview(tail)[: -_CRC.size], memoryview(tail)[-_CRC.size :]
+    if google_crc32c.extend(0, np.frombuffer(entries, np.uint8)) != _CRC.unpack(trailer)[0]:
+        raise ValueError("the crc32c of its index does not match")
+    found = list(_ENTRY.iter_unpack(entries))
+    body = size - len(tail)
+    if any(length < _CRC.size or offset + length > body for offset, length in found) or sum(n for _, n in found) > body:
+        raise ValueError("its index names what is not in it")
+    return found
+
+
+def _inner_chunks(data: Buffer, count: int) -> list[memoryview]:
+    view, tail = memoryview(data), _index_bytes(count)
+    if len(view) < tail:
+        raise ValueError("it is too short")
+    return [view[offset : offset + length] for offset, length in _index(view[-tail:], len(view))]
+
+
+def _mark_of(ends: Sequence[Buffer], tail: Buffer) -> int:
+    import google_crc32c
+
+    return int(google_crc32c.value(b"".join([*map(bytes, ends), bytes(memoryview(tail)[-_CRC.size :])])))

@@ -9,7 +9,6 @@ Reading: `tree`, `layer`, `samples`, `status`. Readers see committed units only.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,15 +17,20 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cvbench.errors import DataUnavailableError, IntegrityError, UnknownNameError, UsageError
+from cvbench.errors import (
+    DataUnavailableError,
+    FingerprintMismatchError,
+    IntegrityError,
+    UnknownNameError,
+    UsageError,
+)
 from cvbench.storage import split as splits
 from cvbench.storage.encoding import Encoding
 from cvbench.storage.fingerprint import canonical, refuse_if_different
-from cvbench.storage.keys import LEDGER, GroupKey, split_key
+from cvbench.storage.keys import LEDGER, REPAIR, GroupKey, split_key
 from cvbench.storage.layer import FeatureLayer
-from cvbench.storage.ledger import BadSample, Commit, Ledger, ObjectRecord, TapRecord, digest
+from cvbench.storage.ledger import FORMAT, BadSample, Commit, Ledger, ObjectRecord, TapRecord, body_digest, digest
 from cvbench.storage.nodes import (
-    FORMAT,
     ArraySpec,
     array_document,
     create_array,
@@ -35,6 +39,7 @@ from cvbench.storage.nodes import (
     refuse_other_array,
 )
 from cvbench.storage.objects import Objects, open_objects
+from cvbench.storage.parse import Fields, read_json
 from cvbench.storage.split import SplitInfo
 from cvbench.storage.units import Unit, plan_units
 from cvbench.storage.writer import UnitWriter
@@ -80,9 +85,9 @@ class LayerInfo:
 class FeatureStore:
     """A feature store at a path or URL. Picklable; safe to open in any number of processes."""
 
-    def __init__(self, objects: Objects, mode: Mode) -> None:
+    def __init__(self, objects: Objects, mode: Mode, format: int = FORMAT) -> None:
         self.objects, self.mode = objects, mode
-        self.ledger = Ledger(objects)
+        self.ledger = Ledger(objects, format)
         self._encodings: dict[tuple[GroupKey, str], Encoding] = {}
         self._splits: dict[tuple[str, str], SplitInfo] = {}
 
@@ -113,8 +118,7 @@ class FeatureStore:
                     where=objects.url,
                     fix="name a store of cvbench, or a place that does not exist yet, with --store",
                 )
-        _check_root(root, objects.url)
-        return cls(objects, mode)
+        return cls(objects, mode, _format_of(root, objects.url))
 
     @property
     def url(self) -> str:
@@ -122,7 +126,7 @@ class FeatureStore:
         return self.objects.url
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (FeatureStore, (self.objects, self.mode))
+        return (FeatureStore, (self.objects, self.mode, self.ledger.format))
 
     def __repr__(self) -> str:
         return f"FeatureStore({self.url!r}, mode={self.mode!r})"
@@ -154,7 +158,7 @@ class FeatureStore:
         """
         self._writable()
         frozen = self.split(group.dataset, group.split)
-        wanted = frozen_form(fingerprint, codec)
+        wanted = self.frozen(fingerprint, codec)
         stored = self.agree(group, fingerprint, codec=codec)
         sharded = self.objects.sharded
         documents = {s.tap: array_document(s, frozen.n, frozen.unit, codec, sharded=sharded) for s in arrays}
@@ -171,20 +175,51 @@ class FeatureStore:
         for tap in absent:
             data = create_array(self.objects, f"{group.path}/{tap}", documents[tap])
             node = {"key": f"{group.path}/{tap}/zarr.json", "size": len(data), "blake3": digest(data)}
-            self.ledger.put(group.array(tap), {"format": FORMAT, "tap": tap, "node": node}, settle=False)
+            self.ledger.put(group.array(tap), {"format": self.ledger.format, "tap": tap, "node": node}, settle=False)
         self.objects.settle(group.array(tap) for tap in absent)
 
     def agree(self, group: GroupKey, fingerprint: Mapping[str, Any], *, codec: str = "none") -> dict[str, Any] | None:
-        """The stored fingerprint of a group, or None if it was never declared. Writes nothing: with several groups to
-        declare, ask for all of them first.
+        """The stored fingerprint of a group, or None if there is none. Writes nothing: with several groups to declare,
+        ask for all of them first.
+
+        A lost fingerprint is made again by `declare` if what is committed was made under the very same one.
 
         Raises:
-            FingerprintMismatchError: It differs from the one given, naming every differing field with both values.
+            FingerprintMismatchError: It differs from the one given, naming every differing field with both values; or
+                it is lost, and another one is named by what is committed.
+            IntegrityError: The commits name another fingerprint than the stored one, or it is lost and they name none.
         """
         stored = self.ledger.get(group.fingerprint)
+        wanted = self.frozen(fingerprint, codec)
         if stored is not None:
-            _refuse(stored, frozen_form(fingerprint, codec), group)
+            _refuse(stored, wanted, group)
+        self._check_made(group, wanted, lost=stored is None)
         return stored
+
+    def _check_made(self, group: GroupKey, wanted: Mapping[str, Any], *, lost: bool) -> None:
+        """Refuse to add to commits that were made under another fingerprint than `wanted`."""
+        keys = [key for key in self.objects.list(group.commits) if key.endswith(".json")]
+        # One commit tells whose fingerprint lies there; only where it is lost, what each was made under matters.
+        for key in keys if lost else keys[:1]:
+            commit = self.ledger.commit(key)
+            made = None if commit is None else commit.fingerprint
+            if lost and commit is not None and made is None:
+                raise IntegrityError(
+                    "the fingerprint of these features is lost, and their commits do not say what they were made with",
+                    where=group.fingerprint,
+                    why="a store of format 1 does not keep it; nothing was written",
+                    fix="use another --store",
+                )
+            if made is not None and made != body_digest(wanted):
+                if lost:
+                    raise FingerprintMismatchError(
+                        "the fingerprint of these features is lost, and they were made in another way than asked for; "
+                        "nothing was written",
+                        where=group.fingerprint,
+                        why=f"{key} names another fingerprint",
+                        fix="run with the settings of the first run, which writes it again; or use another --store",
+                    )
+                raise _foreign(group, key)
 
     def missing(self, group: GroupKey, taps: Sequence[str], unit: Unit) -> list[str]:
         """The taps of `unit` that are not committed."""
@@ -200,7 +235,12 @@ class FeatureStore:
         frozen = self.split(group.dataset, group.split)
         if unit not in plan_units(frozen.n, frozen.unit)[unit.index : unit.index + 1]:
             raise UsageError(f"{unit} is no unit of {group.dataset}/{group.split}, which has units of {frozen.unit}")
-        return UnitWriter(self.ledger, group, {tap: self.encoding(group, tap) for tap in taps}, unit)
+        encodings = {tap: self.encoding(group, tap) for tap in taps}
+        return UnitWriter(self.ledger, group, encodings, unit, body_digest(self.fingerprint(group)))
+
+    def frozen(self, fingerprint: Mapping[str, Any], codec: str) -> dict[str, Any]:
+        """What `declare` freezes for a group."""
+        return {"format": self.ledger.format, "codec": codec, "fingerprint": canonical(fingerprint)}
 
     def _writable(self) -> None:
         if self.mode != "a":
@@ -209,9 +249,10 @@ class FeatureStore:
     # Reading
 
     def groups(self) -> list[GroupKey]:
-        """All declared groups, sorted."""
-        keys = (key.split("/") for key in self.objects.list(f"{LEDGER}/") if key.endswith("/fingerprint.json"))
-        return sorted(GroupKey(*parts[1:5]) for parts in keys if len(parts) == 6)
+        """All declared groups, sorted; those whose fingerprint is lost too, while anything else of them is there."""
+        keys = (key.split("/") for key in self.objects.list(f"{LEDGER}/"))
+        found = {tuple(p[1:5]) for p in keys if len(p) >= 6 and p[5] in ("fingerprint.json", "arrays", "commits")}
+        return sorted(GroupKey(*parts) for parts in found)
 
     def taps(self, group: GroupKey) -> list[str]:
         """The declared taps of a group, sorted by name."""
@@ -219,15 +260,35 @@ class FeatureStore:
         return [key[len(prefix) : -len(".json")] for key in self.objects.list(prefix)]
 
     def fingerprint(self, group: GroupKey) -> dict[str, Any]:
-        """What `declare` froze: {"format", "codec", "fingerprint": {...}}."""
+        """What `declare` froze: {"format", "codec", "fingerprint": {...}}.
+
+        Raises:
+            DataUnavailableError: The group was never declared.
+            IntegrityError: It is damaged, or lost while other records of the group are there.
+        """
         stored = self.ledger.get(group.fingerprint)
         if stored is None:
-            raise self._absent(group.path)
+            raise _lost(group) if group in self.groups() else self._absent(group.path)
+        fields = Fields(stored, group.fingerprint).only("format", "codec", "fingerprint")
+        fields.integer("format", least=1, most=self.ledger.format)
+        fields.text("codec")
+        fields.mapping("fingerprint")
         return stored
 
     def commits(self, group: GroupKey) -> list[Commit]:
-        """All commit records of a group, in unit order."""
-        return self.ledger.commits(group)
+        """All commit records of a group, in unit order.
+
+        Raises:
+            IntegrityError: One is damaged, or was made under another fingerprint than the stored one.
+        """
+        found = self.ledger.commits(group)
+        if not found:
+            return found
+        made = body_digest(self.fingerprint(group))
+        for commit in found:
+            if commit.fingerprint not in (None, made):
+                raise _foreign(group, group.commit(commit.unit, commit.taps))
+        return found
 
     def split(self, dataset: str, split: str) -> SplitInfo:
         """The frozen settings and sample table of a split."""
@@ -282,7 +343,7 @@ class FeatureStore:
         return [info for group in self.groups() for info in self._group_infos(group)]
 
     def _group_infos(self, group: GroupKey) -> list[LayerInfo]:
-        commits = self.ledger.commits(group)
+        commits = self.commits(group)
         infos = []
         for tap in self.taps(group):
             ours = list({c.unit.index: c for c in commits if tap in c.taps}.values())
@@ -313,21 +374,37 @@ class FeatureStore:
         )
 
 
-def _check_root(root: bytes, url: str) -> None:
+def _format_of(root: bytes, url: str) -> int:
+    """The format of a store, from the attributes of its root."""
     try:
-        document = json.loads(root)
-        version = document["attributes"]["cvbench"]["format"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise IntegrityError("there is a zarr store, but it is not one of cvbench", where=url) from error
-    if not isinstance(version, int) or version > FORMAT or version < 1:
+        node = Fields(read_json(root, url), url)
+        version = node.object("attributes").object("cvbench").integer("format", least=1)
+    except IntegrityError as error:
+        raise IntegrityError(
+            "there is a zarr store, but it is not one of cvbench", where=url, why=error.why or error.what
+        ) from error
+    if version > FORMAT:
         raise IntegrityError(
             f"the store has format {version}, this cvbench reads up to {FORMAT}", where=url, fix="use a newer cvbench"
         )
+    return version
 
 
-def frozen_form(fingerprint: Mapping[str, Any], codec: str) -> dict[str, Any]:
-    """What `declare` freezes for a group."""
-    return {"format": FORMAT, "codec": codec, "fingerprint": canonical(fingerprint)}
+def _lost(group: GroupKey) -> IntegrityError:
+    return IntegrityError(
+        f"the fingerprint of {group.path} is lost, so nothing says how its features were made",
+        where=group.fingerprint,
+        fix="the same `cvbench extract` as before writes it again, and refuses any other",
+    )
+
+
+def _foreign(group: GroupKey, commit: str) -> IntegrityError:
+    return IntegrityError(
+        "features were made under another fingerprint than the one that is stored",
+        where=group.fingerprint,
+        why=f"{commit} names another",
+        fix=REPAIR,
+    )
 
 
 def _refuse(stored: Mapping[str, Any], wanted: Mapping[str, Any], group: GroupKey) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
+from io import FileIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from cvbench.errors import DataUnavailableError, IntegrityError
 from cvbench.storage.encoding import Encoding
 from cvbench.storage.keys import REPAIR, GroupKey
-from cvbench.storage.ledger import BadSample, Commit
+from cvbench.storage.ledger import BadSample, Commit, ObjectRecord
 from cvbench.storage.nodes import plain_dims
 from cvbench.storage.objects import LocalObjects
 from cvbench.storage.units import Unit
@@ -41,7 +42,7 @@ class FeatureLayer:
         self.dtype: np.dtype[Any] = self._encoding.dtype
         self.dims: tuple[str, ...] = tuple(plain_dims(self._encoding.document))
         self.attrs: dict[str, Any] = dict(self._encoding.document["attributes"])
-        commits = [c for c in store.ledger.commits(group) if tap in c.taps]
+        commits = [c for c in store.commits(group) if tap in c.taps]
         self._commits: dict[int, Commit] = {c.unit.index: c for c in commits}
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -142,8 +143,12 @@ class FeatureLayer:
             for start in range(unit.start, unit.stop, size):
                 yield start, min(start + size, unit.stop)
 
+    @cached_property
+    def _starts(self) -> NDArray[np.int64]:
+        return np.array([unit.start for unit in self.units], np.int64)
+
     def _unit_at(self, row: int) -> Unit | None:
-        index = int(np.searchsorted([u.start for u in self.units], row, side="right")) - 1
+        index = int(np.searchsorted(self._starts, row, side="right")) - 1
         unit = self.units[index] if index >= 0 else None
         return unit if unit is not None and row < unit.stop else None
 
@@ -172,30 +177,40 @@ class FeatureLayer:
         size = self._encoding.rows
         first, last = max(index * size, start), min((index + 1) * size, stop)
         target = out[first - start : last - start]
+        unit = self._unit_at(first)
         try:
+            record = self._record(index, unit)
             if last - first == size and self._encoding.raw and isinstance(self.store.objects, LocalObjects):
-                self._read_raw(index, target)
+                self._read_raw(index, record, target)
             else:
-                target[...] = self._block(index)[first - index * size : last - index * size]
+                target[...] = self._block(index, record)[first - index * size : last - index * size]
         except IntegrityError as error:
-            unit = self._unit_at(first)
             error.where = f"{error.where} (unit {unit.index if unit else '?'} of {self.group.path}/{self.tap})"
             raise
 
-    def _read_raw(self, index: int, out: NDArray[Any]) -> None:
+    def _record(self, index: int, unit: Unit | None) -> ObjectRecord:
+        """What the commit of the unit says of object `index`."""
+        key = self._encoding.key(index)
+        objects = self._commits[unit.index].taps[self.tap].objects if unit is not None else {}
+        if key not in objects:
+            raise IntegrityError("the commit of a unit does not name this object", where=key, fix=REPAIR)
+        return objects[key]
+
+    def _read_raw(self, index: int, record: ObjectRecord, out: NDArray[Any]) -> None:
         objects, key = self.store.objects, self._encoding.key(index)
         assert isinstance(objects, LocalObjects)
         try:
-            self._encoding.read_file(objects.path(key), key, out)
+            with FileIO(objects.path(key)) as file:
+                self._encoding.read_file(file, key, out, record)
         except FileNotFoundError as error:
             raise _vanished(key) from error
 
-    def _block(self, index: int) -> NDArray[Any]:
+    def _block(self, index: int, record: ObjectRecord) -> NDArray[Any]:
         key = self._encoding.key(index)
-        data = self.store.objects.get(key)
+        data = self.store.objects.take(key, record.size)
         if data is None:
             raise _vanished(key)
-        return self._encoding.decode(data, key)
+        return self._encoding.decode(data, key, record)
 
 
 def _vanished(key: str) -> IntegrityError:

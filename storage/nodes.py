@@ -14,17 +14,20 @@ from cvbench.errors import FingerprintMismatchError, UsageError
 from cvbench.storage.codecs import parse_codec, quiet
 from cvbench.storage.encoding import Encoding
 from cvbench.storage.keys import LEDGER
+from cvbench.storage.ledger import FORMAT
 from cvbench.storage.objects import Objects
 from cvbench.storage.units import layout
-
-FORMAT = 1  # of the store; raised when an older cvbench could misread a newer store
 
 
 def _json(document: Mapping[str, Any]) -> bytes:
     return json.dumps(document, sort_keys=True, indent=1).encode()
 
 
-ROOT = _json({"zarr_format": 3, "node_type": "group", "attributes": {"cvbench": {"format": FORMAT}}})
+def root_node(format: int = FORMAT) -> bytes:
+    """`zarr.json` of the root of a store of that format."""
+    return _json({"zarr_format": 3, "node_type": "group", "attributes": {"cvbench": {"format": format}}})
+
+
 GROUP = _json({"zarr_format": 3, "node_type": "group", "attributes": {}})
 # An array, so that tools which walk the hierarchy pass our own records by; it has no elements.
 LEDGER_NODE = _json(
@@ -154,5 +157,5 @@ def plain_dims(document: Mapping[str, Any]) -> Sequence[str]:
 def create_root(objects: Objects) -> None:
     """Create the nodes that make a location a store."""
     objects.create(f"{LEDGER}/zarr.json", LEDGER_NODE)
-    objects.create("zarr.json", ROOT)
+    objects.create("zarr.json", root_node())
     objects.settle([f"{LEDGER}/zarr.json", "zarr.json"])

@@ -16,7 +16,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from cvbench.errors import ResourceError, UsageError
+from cvbench.errors import IntegrityError, ResourceError, UsageError
+from cvbench.storage.keys import REPAIR
 
 if TYPE_CHECKING:
     from zarr.abc.store import Store
@@ -35,6 +36,21 @@ class Objects(ABC):
     @abstractmethod
     def get(self, key: str) -> bytes | None:
         """The object's bytes, or None if there is none."""
+
+    def take(self, key: str, most: int) -> bytes | None:
+        """As `get`, of an object of at most so many bytes.
+
+        Raises:
+            IntegrityError: It is longer; nothing was read.
+        """
+        size = self.size(key)
+        if size is not None and size > most:
+            raise too_long(key, size, most)
+        return None if size is None else self.get(key)
+
+    def part(self, key: str, start: int, stop: int) -> bytes:
+        """Bytes start <= i < stop of an object; fewer, or none, where it has no more."""
+        return (self.get(key) or b"")[max(start, 0) : max(stop, 0)]
 
     @abstractmethod
     def create(self, key: str, *parts: Buffer) -> bool:
@@ -76,6 +92,13 @@ class Objects(ABC):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.url!r})"
+
+
+def too_long(key: str, size: int, most: int) -> IntegrityError:
+    """The error for an object that is longer than what it may be."""
+    return IntegrityError(
+        "an object of the store is too long", where=key, why=f"{size} bytes, at most {most}", fix=REPAIR
+    )
 
 
 class LocalObjects(Objects):
@@ -122,6 +145,14 @@ class LocalObjects(Objects):
 
     def delete(self, key: str) -> None:
         self.path(key).unlink(missing_ok=True)
+
+    def part(self, key: str, start: int, stop: int) -> bytes:
+        try:
+            with open(self.path(key), "rb", buffering=0) as file:
+                file.seek(max(start, 0))
+                return file.read(max(stop - max(start, 0), 0))
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+            return b""
 
     def list(self, prefix: str = "") -> Iterator[str]:
         return iter(sorted(key for key in self._walk(prefix) if not _is_temporary(key)))

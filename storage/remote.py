@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from cvbench.errors import CvbenchError, DataUnavailableError, ResourceError
-from cvbench.storage.objects import Objects
+from cvbench.storage.objects import Objects, too_long
 
 if TYPE_CHECKING:
     from zarr.abc.store import Store
@@ -44,6 +44,31 @@ class RemoteObjects(Objects):
             return bytes(obstore.get(self._store, key).bytes())
         except FileNotFoundError:
             return None
+        except obstore.exceptions.BaseError as error:
+            raise self._translated(error, key) from error
+
+    def take(self, key: str, most: int) -> bytes | None:
+        import obstore
+
+        try:
+            answer = obstore.get(self._store, key)
+            if int(answer.meta["size"]) > most:
+                raise too_long(key, int(answer.meta["size"]), most)
+            return bytes(answer.bytes())
+        except FileNotFoundError:
+            return None
+        except obstore.exceptions.BaseError as error:
+            raise self._translated(error, key) from error
+
+    def part(self, key: str, start: int, stop: int) -> bytes:
+        import obstore
+
+        if not 0 <= start < stop:
+            return b""
+        try:
+            return bytes(obstore.get_range(self._store, key, start=start, end=stop))
+        except FileNotFoundError:
+            return b""
         except obstore.exceptions.BaseError as error:
             raise self._translated(error, key) from error
 

@@ -75,7 +75,7 @@ def _named_by(store: FeatureStore, key: str) -> Iterator[str]:
     try:
         record = unseal(store.objects.get(key) or b"", key)
         if key.split("/")[-2] == "commits":
-            yield from (name for tap in Commit.from_dict(record).taps.values() for name in tap.objects)
+            yield from (name for tap in Commit.from_dict(record, key).taps.values() for name in tap.objects)
         else:
             yield from record.get("objects", ())
     except (IntegrityError, KeyError, TypeError, AttributeError):

@@ -15,7 +15,7 @@ from cvbench.storage.encoding import Encoding
 from cvbench.storage.fingerprint import refuse_if_different
 from cvbench.storage.keys import check_name, split_key
 from cvbench.storage.ledger import Ledger, ObjectRecord, digest
-from cvbench.storage.nodes import FORMAT, create_groups
+from cvbench.storage.nodes import create_groups
 from cvbench.storage.objects import Objects
 
 _ROWS = 65_536  # of one chunk of the sample table
@@ -100,7 +100,7 @@ def begin(ledger: Ledger, info: SplitInfo) -> SplitInfo:
         objects = write_samples(ledger.objects, f"{info.dataset}/{info.split}/samples", table)
         ledger.objects.settle(objects)
         record = _identity(info) | {"unit": info.unit, "batch": info.batch, "classes": list(info.classes)}
-        record |= {"format": FORMAT, "columns": list(table)}
+        record |= {"format": ledger.format, "columns": list(table)}
         record |= {"objects": {name: {"size": o.size, "blake3": o.blake3} for name, o in objects.items()}}
         ledger.put(key, record)
         stored = ledger.get(key)

@@ -12,7 +12,7 @@ from cvbench.storage.encoding import Encoding
 from cvbench.storage.features import FeatureStore
 from cvbench.storage.keys import LEDGER
 from cvbench.storage.ledger import Commit, digest, unseal
-from cvbench.storage.nodes import GROUP, LEDGER_NODE, ROOT, group_keys
+from cvbench.storage.nodes import GROUP, LEDGER_NODE, group_keys, root_node
 from cvbench.storage.results import read_partial
 from cvbench.storage.stats import contents
 
@@ -84,7 +84,7 @@ class _Walk:
 
     def expected(self) -> Iterator[_Expected]:
         """Every object that should be there, records included."""
-        yield _Expected("zarr.json", check=_equals(ROOT))
+        yield _Expected("zarr.json", check=_equals(root_node(self.store.ledger.format)))
         yield _Expected(f"{LEDGER}/zarr.json", check=_equals(LEDGER_NODE))
         groups: set[str] = set()
         for key in self.store.objects.list(f"{LEDGER}/"):
@@ -104,7 +104,7 @@ class _Walk:
             record = unseal(self.store.objects.get(key) or b"", key)
             parts = key.split("/")
             if parts[-2] == "commits":
-                commit = Commit.from_dict(record)
+                commit = Commit.from_dict(record, key)
                 self.commits.append(commit)
                 yield from _of_commit(commit, "/".join(parts[1:-2]))
             elif parts[-2] == "arrays":

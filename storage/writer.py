@@ -16,7 +16,7 @@ from cvbench.errors import IntegrityError
 from cvbench.storage.encoding import Encoding
 from cvbench.storage.fingerprint import canonical
 from cvbench.storage.keys import GroupKey
-from cvbench.storage.ledger import BadSample, Commit, Ledger, ObjectRecord, TapRecord, digest
+from cvbench.storage.ledger import BadSample, Commit, Ledger, ObjectRecord, TapRecord
 from cvbench.storage.stats import Contents, contents
 from cvbench.storage.units import Unit
 
@@ -43,8 +43,10 @@ class UnitWriter:
     `commit` leaves nothing that a reader can see.
     """
 
-    def __init__(self, ledger: Ledger, group: GroupKey, encodings: Mapping[str, Encoding], unit: Unit) -> None:
-        self.group, self.unit = group, unit
+    def __init__(
+        self, ledger: Ledger, group: GroupKey, encodings: Mapping[str, Encoding], unit: Unit, fingerprint: str
+    ) -> None:
+        self.group, self.unit, self._fingerprint = group, unit, fingerprint
         self._ledger, self._objects = ledger, ledger.objects
         self._layers = {tap: _Layer(e, np.zeros(len(unit), np.bool_)) for tap, e in encodings.items()}
         self._bad: dict[int, BadSample] = {}
@@ -111,7 +113,9 @@ class UnitWriter:
         keys = [key for record in taps.values() for key in record.objects]
         self._objects.settle(keys)
         excluded = tuple(self._bad[row] for row in sorted(self._bad))
-        ours = Commit(self.unit, taps, len(self.unit) - len(excluded), excluded, canonical(provenance or {}))
+        ok = len(self.unit) - len(excluded)
+        ours = Commit(self.unit, taps, ok, excluded, canonical(provenance or {}), self._fingerprint)
+        ours = ours.in_format(self._ledger.format)
         key = self.group.commit(self.unit, taps)
         self._ledger.put(key, ours.as_dict())
         stored = self._ledger.commit(key)
@@ -193,7 +197,7 @@ class UnitWriter:
             block = encoding.decode(data, key)
         except IntegrityError as error:
             raise IntegrityError("an uncommitted object is damaged", where=key, why=error.why, fix=fix) from error
-        record = ObjectRecord(len(data), digest(data))
+        record = encoding.record(data)
         if record == ours:
             return ours, stats
         theirs = contents(block[:filled])
@@ -235,6 +239,6 @@ def _describe(
     encoding: Encoding, key: str, parts: Sequence[Buffer], block: NDArray[Any], filled: int
 ) -> tuple[ObjectRecord, Contents]:
     """The record of our object, and what a reader will see in it: after a lossy filter, if there is one."""
-    record = ObjectRecord(sum(len(part) for part in parts), digest(*parts))
+    record = encoding.record(*parts)
     seen = block if encoding.raw else encoding.decode(b"".join(parts), key)
     return record, contents(seen[:filled])

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import zarr
+from numpy.typing import NDArray
 from zarr.storage import MemoryStore
 
 from cvbench.errors import IntegrityError, UnknownNameError, UsageError
@@ -79,12 +81,17 @@ def test_a_file_is_read_into_place_and_checked(tmp_path: Path) -> None:
     data = b"".join(encoding.encode(block))
     path, out = tmp_path / "c", np.zeros_like(block)
     path.write_bytes(data)
-    encoding.read_file(path, "k", out)
+    read_file(encoding, path, out)
     np.testing.assert_array_equal(out, block)
     for wrong in (flip_bit(data, 100), flip_bit(data, 8 * len(data) - 3), data[:-1], data[:-20], data + b"x", b""):
         path.write_bytes(wrong)
         with pytest.raises(IntegrityError, match="damaged"):
-            encoding.read_file(path, "k", out)
+            read_file(encoding, path, out)
+
+
+def read_file(encoding: Encoding, path: Path, out: NDArray[Any]) -> None:
+    with FileIO(path) as file:
+        encoding.read_file(file, "k", out)
 
 
 @pytest.mark.parametrize("name", ["zstdd", "pickle", "bitround5+", "", "blosc-gzip", "none+zstd"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -18,11 +19,13 @@ from tests.storage.small_store import flip_bit
 
 COMMIT = Commit(
     Unit(3, 24, 32),
-    {"b": TapRecord({"a/c.3": ObjectRecord(68, "ff")}, 0, -1.5, 2.0), "a": TapRecord({}, 2, None, None)},
+    {"b": TapRecord({"d/s/m/v/b/c.3": ObjectRecord(68, 64 * "f", 7)}, 0, -1.5, 2.0), "a": TapRecord({}, 2, None, None)},
     7,
     (BadSample(25, "x/é.png", "truncated", "…"),),
     {"torch": "2"},
+    64 * "0",
 )
+PLACE = GroupKey("d", "s", "m", "v").commit(COMMIT.unit, COMMIT.taps)
 JSON = st.recursive(
     st.none()
     | st.booleans()
@@ -52,17 +55,31 @@ def test_every_bit_of_a_record_counts() -> None:
 
 
 def test_commits_round_trip_through_json() -> None:
-    back = Commit.from_dict(json.loads(json.dumps(COMMIT.as_dict())))
+    back = Commit.from_dict(json.loads(json.dumps(COMMIT.as_dict())), PLACE)
     assert back == COMMIT
-    assert back.same_work(Commit(back.unit, back.taps, back.ok, back.bad, {}))
-    assert not back.same_work(Commit(back.unit, back.taps, 8, back.bad, {}))
+    assert back.same_work(replace(back, provenance={}))
+    assert not back.same_work(replace(back, ok=8))
+    older = COMMIT.in_format(1)
+    assert Commit.from_dict(json.loads(json.dumps(older.as_dict())), PLACE) == older
+    assert "fingerprint" not in older.as_dict()
+    assert older.as_dict()["taps"]["b"]["objects"]["d/s/m/v/b/c.3"] == {"size": 68, "blake3": 64 * "f"}
 
 
 def test_a_sound_envelope_with_a_strange_record_is_refused() -> None:
     objects = MemoryObjects("strange-record")
     objects.data["k"] = seal({"unit": 3})
-    with pytest.raises(IntegrityError, match="lacks fields"):
+    with pytest.raises(IntegrityError, match="cannot be understood"):
         Ledger(objects).commit("k")
+
+
+def test_a_commit_under_the_key_of_another_is_refused() -> None:
+    objects = MemoryObjects("moved-record")
+    for unit, taps in ((2, "ab"), (3, "a")):
+        key = GroupKey("d", "s", "m", "v").commit(Unit(unit, 0, 8), taps)
+        objects.data[key] = seal(COMMIT.as_dict())
+        with pytest.raises(IntegrityError, match="cannot be understood") as error:
+            Ledger(objects).commit(key)
+        assert error.value.where == key
 
 
 def test_commit_keys_name_the_unit_and_the_set_of_taps() -> None:
