@@ -27,19 +27,20 @@ from cvbench.errors import (
 from cvbench.storage import split as splits
 from cvbench.storage.encoding import Encoding
 from cvbench.storage.fingerprint import canonical, refuse_if_different
-from cvbench.storage.keys import LEDGER, REPAIR, GroupKey, split_key
+from cvbench.storage.keys import LEDGER, REPAIR, GroupKey, is_name
 from cvbench.storage.layer import FeatureLayer
 from cvbench.storage.ledger import FORMAT, BadSample, Commit, Ledger, ObjectRecord, TapRecord, body_digest, digest
 from cvbench.storage.nodes import (
     ArraySpec,
     array_document,
+    check_attributes,
     create_array,
     create_groups,
     create_root,
     refuse_other_array,
 )
 from cvbench.storage.objects import Objects, open_objects
-from cvbench.storage.parse import Fields, read_json
+from cvbench.storage.parse import MOST_BYTES, Fields, read_json
 from cvbench.storage.split import SplitInfo
 from cvbench.storage.units import Unit, plan_units
 from cvbench.storage.writer import UnitWriter
@@ -60,6 +61,7 @@ __all__ = [
 ]
 
 Mode = Literal["r", "a"]
+_MADE_AGAIN = "the same `cvbench extract` as before writes it again"
 
 
 @dataclass(frozen=True)
@@ -163,10 +165,12 @@ class FeatureStore:
         sharded = self.objects.sharded
         documents = {s.tap: array_document(s, frozen.n, frozen.unit, codec, sharded=sharded) for s in arrays}
         there = {tap: self.objects.get(f"{group.path}/{tap}/zarr.json") for tap in documents}
+        absent = [tap for tap in documents if there[tap] is None or self.objects.size(group.array(tap)) is None]
         for tap, node_bytes in there.items():
             if node_bytes is not None:
-                refuse_other_array(f"{group.path}/{tap}", node_bytes, documents[tap])
-        absent = [tap for tap in documents if there[tap] is None or self.objects.size(group.array(tap)) is None]
+                refuse_other_array(f"{group.path}/{tap}", node_bytes, documents[tap], attributes=tap in absent)
+                if tap not in absent:
+                    self.encoding(group, tap)  # as its record says
         if stored is not None and not absent:
             return
         create_groups(self.objects, group.path)
@@ -252,12 +256,13 @@ class FeatureStore:
         """All declared groups, sorted; those whose fingerprint is lost too, while anything else of them is there."""
         keys = (key.split("/") for key in self.objects.list(f"{LEDGER}/"))
         found = {tuple(p[1:5]) for p in keys if len(p) >= 6 and p[5] in ("fingerprint.json", "arrays", "commits")}
-        return sorted(GroupKey(*parts) for parts in found)
+        return sorted(GroupKey(*parts) for parts in found if all(map(is_name, parts)))
 
     def taps(self, group: GroupKey) -> list[str]:
         """The declared taps of a group, sorted by name."""
         prefix = f"{LEDGER}/{group.path}/arrays/"
-        return [key[len(prefix) : -len(".json")] for key in self.objects.list(prefix)]
+        names = [key[len(prefix) : -len(".json")] for key in self.objects.list(prefix) if key.endswith(".json")]
+        return [name for name in names if is_name(name)]
 
     def fingerprint(self, group: GroupKey) -> dict[str, Any]:
         """What `declare` froze: {"format", "codec", "fingerprint": {...}}.
@@ -302,7 +307,7 @@ class FeatureStore:
     def splits(self) -> list[tuple[str, str]]:
         """(dataset, split) of every split that was begun, sorted."""
         keys = (key.split("/") for key in self.objects.list(f"{LEDGER}/") if key.endswith("/split.json"))
-        return sorted((parts[1], parts[2]) for parts in keys if "/".join(parts) == split_key(parts[1], parts[2]))
+        return sorted((parts[1], parts[2]) for parts in keys if len(parts) == 4 and all(map(is_name, parts[1:3])))
 
     def samples(self, dataset: str, split: str) -> dict[str, NDArray[Any]]:
         """The sample table in store order: id, label, factors; arrays (N,)."""
@@ -317,13 +322,27 @@ class FeatureStore:
             DataUnavailableError: Nothing of the group is there.
         """
         if (group, tap) not in self._encodings:
-            path = f"{group.path}/{tap}"
-            metadata = self.objects.get(f"{path}/zarr.json")
-            if metadata is None:
-                known = self.taps(group)
-                raise UnknownNameError.among("stored tap", tap, known) if known else self._absent(group.path)
-            self._encodings[group, tap] = Encoding(path, metadata)
+            self._encodings[group, tap] = self._read_encoding(group, tap)
         return self._encodings[group, tap]
+
+    def _read_encoding(self, group: GroupKey, tap: str) -> Encoding:
+        path = f"{group.path}/{tap}"
+        key = f"{path}/zarr.json"
+        record, node = self.ledger.get(group.array(tap)), self.objects.take(key, MOST_BYTES)
+        if record is None and node is None:
+            known = self.taps(group)
+            raise UnknownNameError.among("stored tap", tap, known) if known else self._absent(group.path)
+        if record is None or node is None:
+            lost = group.array(tap) if record is None else key
+            raise IntegrityError("half of what describes an array is lost", where=lost, fix=_MADE_AGAIN)
+        fields = Fields(record, group.array(tap)).only("format", "tap", "node")
+        named = fields.object("node").only("key", "size", "blake3")
+        if fields.text("tap") != tap or named.text("key") != key:
+            raise fields.wrong("node", f"it is not that of {path}")
+        ObjectRecord(named.integer("size"), named.hex("blake3")).check_digest(node, key)
+        encoding = Encoding(path, node)
+        check_attributes(encoding)
+        return encoding
 
     def layer(self, group: GroupKey, tap: str) -> FeatureLayer:
         """One tap's features, with the units that are committed now."""
@@ -394,7 +413,7 @@ def _lost(group: GroupKey) -> IntegrityError:
     return IntegrityError(
         f"the fingerprint of {group.path} is lost, so nothing says how its features were made",
         where=group.fingerprint,
-        fix="the same `cvbench extract` as before writes it again, and refuses any other",
+        fix=f"{_MADE_AGAIN}, and refuses any other",
     )
 
 

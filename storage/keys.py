@@ -30,9 +30,14 @@ def check_name(kind: str, name: str) -> str:
     Raises:
         UsageError: Empty, reserved, too long, or with characters outside `A-Za-z0-9._@=+-`.
     """
-    if not _NAME.fullmatch(name) or name in _RESERVED or name == "zarr.json":
+    if not is_name(name):
         raise UsageError(f"{name!r} cannot be the name of a {kind}", why="allowed: letters, digits and ._@=+-")
     return name
+
+
+def is_name(name: str) -> bool:
+    """Whether `check_name` accepts it: what lies under another name is not ours."""
+    return _NAME.fullmatch(name) is not None and name not in _RESERVED and name != "zarr.json"
 
 
 @dataclass(frozen=True, order=True)

@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from cvbench.errors import FingerprintMismatchError, UsageError
+from cvbench.errors import FingerprintMismatchError, IntegrityError, UsageError
 from cvbench.storage.codecs import parse_codec, quiet
 from cvbench.storage.encoding import Encoding
 from cvbench.storage.keys import LEDGER
 from cvbench.storage.ledger import FORMAT
 from cvbench.storage.objects import Objects
+from cvbench.storage.parse import Fields
 from cvbench.storage.units import layout
 
 
@@ -131,14 +132,19 @@ def create_array(objects: Objects, path: str, document: bytes) -> bytes:
     if objects.create(key, document):
         return document
     stored = objects.get(key) or b""
-    refuse_other_array(path, stored, document)
+    refuse_other_array(path, stored, document, attributes=True)
     return stored
 
 
-def refuse_other_array(path: str, stored: bytes, document: bytes) -> None:
-    """Raise FingerprintMismatchError if two `zarr.json` mean different arrays; else do nothing."""
+def refuse_other_array(path: str, stored: bytes, document: bytes, *, attributes: bool = False) -> None:
+    """Raise FingerprintMismatchError if two `zarr.json` mean different arrays; else do nothing.
+
+    Args:
+        attributes: Their attributes too, where no record says what they were.
+    """
     there, wanted = Encoding(path, stored).document, Encoding(path, document).document
-    fields = ("shape", "data_type", "chunk_grid", "codecs", "chunk_key_encoding")
+    fields = ["shape", "data_type", "chunk_grid", "codecs", "chunk_key_encoding"]
+    fields += ["attributes", "dimension_names", "fill_value"] if attributes else []
     differing = [name for name in fields if there.get(name) != wanted.get(name)]
     if differing:
         raise FingerprintMismatchError(
@@ -147,6 +153,25 @@ def refuse_other_array(path: str, stored: bytes, document: bytes) -> None:
             why="; ".join(f"{name}: stored {there.get(name)}, now {wanted.get(name)}" for name in differing),
             fix="use another --store",
         )
+
+
+def check_attributes(encoding: Encoding) -> None:
+    """Refuse attributes of a feature array that say something else than `array_document` can have written.
+
+    Raises:
+        IntegrityError: Naming the attribute.
+    """
+    attributes = Fields(encoding.document, f"{encoding.path}/zarr.json").object("attributes")
+    if len(attributes.texts("dims")) != len(encoding.shape):
+        raise attributes.wrong("dims", "not one name for each axis")
+    attributes.text("codec")
+    for name in ("position", "prefix_tokens"):
+        if name in attributes:
+            attributes.integer(name)
+    if "grid" in attributes and len(attributes.integers("grid", least=1)) != 2:
+        raise attributes.wrong("grid", "expected rows and columns")
+    if encoding.dtype.kind != "f":
+        raise IntegrityError("features are numbers with a point", where=attributes.where, why=encoding.dtype.name)
 
 
 def plain_dims(document: Mapping[str, Any]) -> Sequence[str]:

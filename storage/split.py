@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,12 +13,15 @@ from cvbench.errors import IntegrityError, UsageError
 from cvbench.storage.codecs import quiet
 from cvbench.storage.encoding import Encoding
 from cvbench.storage.fingerprint import refuse_if_different
-from cvbench.storage.keys import check_name, split_key
+from cvbench.storage.keys import check_name, is_name, split_key
 from cvbench.storage.ledger import Ledger, ObjectRecord, digest
 from cvbench.storage.nodes import create_groups
 from cvbench.storage.objects import Objects
+from cvbench.storage.parse import MOST, Fields
 
 _ROWS = 65_536  # of one chunk of the sample table
+_MOST_SAMPLES = 2**40
+_MOST_CELL = 2**16  # bytes of a value: text of 16,384 characters
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +97,7 @@ def begin(ledger: Ledger, info: SplitInfo) -> SplitInfo:
         IntegrityError: A crashed attempt left a sample table of other content.
     """
     key = split_key(info.dataset, info.split)
-    stored = ledger.get(key)
+    stored = _settings(ledger, info.dataset, info.split)
     if stored is None:
         table = info.columns()
         objects = write_samples(ledger.objects, f"{info.dataset}/{info.split}/samples", table)
@@ -103,12 +106,11 @@ def begin(ledger: Ledger, info: SplitInfo) -> SplitInfo:
         record |= {"format": ledger.format, "columns": list(table)}
         record |= {"objects": {name: {"size": o.size, "blake3": o.blake3} for name, o in objects.items()}}
         ledger.put(key, record)
-        stored = ledger.get(key)
+        stored = _settings(ledger, info.dataset, info.split)
         if stored is None:
             raise IntegrityError("a record vanished right after it was written", where=key)
-    identity = _identity(info)
-    refuse_if_different({name: stored[name] for name in identity}, identity, key)
-    return _with_frozen(info, stored)
+    refuse_if_different(stored.identity, _identity(info), key)
+    return replace(info, unit=stored.unit, batch=stored.batch, classes=stored.classes)
 
 
 def _identity(info: SplitInfo) -> dict[str, Any]:
@@ -116,23 +118,69 @@ def _identity(info: SplitInfo) -> dict[str, Any]:
     return {"n": info.n, "dataset_digest": info.dataset_digest, "seed": info.seed, "order_digest": order}
 
 
-def _with_frozen(info: SplitInfo, stored: Mapping[str, Any]) -> SplitInfo:
-    fixed = {"unit": stored["unit"], "batch": stored["batch"], "classes": tuple(stored["classes"])}
-    return SplitInfo(**{**{name: getattr(info, name) for name in info.__dataclass_fields__}, **fixed})
+@dataclass(frozen=True)
+class _Settings:
+    """A split's record: `identity` is n, dataset_digest, seed and order_digest."""
+
+    identity: dict[str, Any]
+    unit: int
+    batch: int
+    classes: tuple[str, ...]
+    columns: tuple[str, ...]
+    objects: dict[str, ObjectRecord]
+
+
+def _settings(ledger: Ledger, dataset: str, split: str) -> _Settings | None:
+    """The record of a split, every field checked.
+
+    Raises:
+        IntegrityError: Fields are missing, unknown, or of a wrong type or value.
+    """
+    key = split_key(dataset, split)
+    record = ledger.get(key)
+    if record is None:
+        return None
+    fields = Fields(record, key)
+    fields.only(
+        *("n", "dataset_digest", "seed", "order_digest", "unit", "batch", "classes", "format", "columns", "objects")
+    )
+    identity = {
+        "n": fields.integer("n", least=1, most=_MOST_SAMPLES),
+        "dataset_digest": fields.text("dataset_digest"),
+        "seed": fields.integer("seed", least=-MOST),
+        "order_digest": fields.hex("order_digest"),
+    }
+    batch = fields.integer("batch", least=1)
+    unit = fields.integer("unit", least=batch)
+    fields.integer("format", least=1, most=ledger.format)
+    columns = fields.texts("columns")
+    if unit % batch:
+        raise fields.wrong("unit", "no whole number of batches")
+    if columns[:2] != ("id", "label") or len(set(columns)) != len(columns) or not all(map(is_name, columns)):
+        raise fields.wrong("columns", "expected id, label and names of factors")
+    return _Settings(
+        identity, unit, batch, fields.texts("classes"), columns, fields.each("objects", ObjectRecord.parse)
+    )
 
 
 def read_split(ledger: Ledger, dataset: str, split: str) -> SplitInfo | None:
-    """The frozen split with its sample table, or None if it was never begun."""
-    stored = ledger.get(split_key(dataset, split))
+    """The frozen split with its sample table, or None if it was never begun.
+
+    Raises:
+        IntegrityError: The record or the table is damaged; its key is named.
+    """
+    stored = _settings(ledger, dataset, split)
     if stored is None:
         return None
-    path = f"{dataset}/{split}/samples"
-    table = {name: read_column(ledger.objects, f"{path}/{name}") for name in stored["columns"]}
+    path, n = f"{dataset}/{split}/samples", stored.identity["n"]
+    table = {name: read_column(ledger.objects, f"{path}/{name}", n, stored.objects) for name in stored.columns}
+    for name, kinds in {"id": "U", "label": "i"}.items():
+        if table[name].dtype.kind not in kinds:
+            raise IntegrityError("a column of the sample table is of another type", where=f"{path}/{name}/zarr.json")
     ids, labels = table.pop("id"), table.pop("label")
-    settings = {name: stored[name] for name in ("n", "dataset_digest", "seed", "unit", "batch")}
-    return SplitInfo(
-        dataset, split, classes=tuple(stored["classes"]), ids=ids, labels=labels, factors=table, **settings
-    )
+    frozen = {name: stored.identity[name] for name in ("n", "dataset_digest", "seed")}
+    frozen |= {"unit": stored.unit, "batch": stored.batch, "classes": stored.classes}
+    return SplitInfo(dataset, split, ids=ids, labels=labels, factors=table, **frozen)
 
 
 def write_samples(objects: Objects, path: str, table: Mapping[str, NDArray[Any]]) -> dict[str, ObjectRecord]:
@@ -174,21 +222,28 @@ def _column_files(values: NDArray[Any]) -> dict[str, bytes]:
     return {key: value.to_bytes() for key, value in files.items()}
 
 
-def read_column(objects: Objects, path: str) -> NDArray[Any]:
-    """One column of the sample table.
+def read_column(objects: Objects, path: str, n: int, records: Mapping[str, ObjectRecord]) -> NDArray[Any]:
+    """One column of the sample table, (n,).
+
+    Args:
+        records: What the split's record says of each object, by key.
 
     Raises:
-        IntegrityError: An object of it is missing or damaged.
+        IntegrityError: An object of it is missing, damaged, or not the recorded one.
     """
-    metadata = objects.get(f"{path}/zarr.json")
-    if metadata is None:
-        raise IntegrityError("a column of the sample table is missing", where=f"{path}/zarr.json")
-    encoding = Encoding(path, metadata)
-    blocks = []
-    for index in range(-(-encoding.shape[0] // encoding.rows)):
-        key = encoding.key(index)
-        data = objects.get(key)
+
+    def recorded(key: str) -> bytes:
+        if key not in records:
+            raise IntegrityError("the record of a split does not name an object of its table", where=key)
+        data = objects.take(key, records[key].size)
         if data is None:
-            raise IntegrityError("a chunk of the sample table is missing", where=key)
-        blocks.append(encoding.decode(data, key))
-    return np.concatenate(blocks)[: encoding.shape[0]]
+            raise IntegrityError("an object of the sample table is missing", where=key)
+        records[key].check_digest(data, key)
+        return data
+
+    node = f"{path}/zarr.json"
+    encoding = Encoding(path, recorded(node))
+    if encoding.shape != (n,) or encoding.rows > max(n, _ROWS) or encoding.dtype.itemsize > _MOST_CELL:
+        raise IntegrityError("a column is not that of its split", where=node, why=f"{encoding.shape} instead of ({n},)")
+    keys = [encoding.key(index) for index in range(-(-n // encoding.rows))]
+    return np.concatenate([encoding.decode(recorded(key), key) for key in keys])[:n]

@@ -11,7 +11,7 @@ from cvbench.errors import IntegrityError
 from cvbench.storage.encoding import Encoding
 from cvbench.storage.features import FeatureStore
 from cvbench.storage.keys import LEDGER
-from cvbench.storage.ledger import Commit, digest, unseal
+from cvbench.storage.ledger import Commit, ObjectRecord, body_digest, digest, unseal
 from cvbench.storage.nodes import GROUP, LEDGER_NODE, group_keys, root_node
 from cvbench.storage.results import read_partial
 from cvbench.storage.stats import contents
@@ -72,6 +72,7 @@ class _Expected:
     unit: int | None = None
     layer: str | None = None
     check: Callable[[bytes], None] | None = None
+    record: ObjectRecord | None = None  # of a chunk or shard, with the checksum that stands at its end
 
 
 @dataclass
@@ -81,6 +82,8 @@ class _Walk:
     store: FeatureStore
     problems: list[Problem] = field(default_factory=list)
     commits: list[Commit] = field(default_factory=list)
+    made: dict[str, dict[str, str | None]] = field(default_factory=dict)  # group -> commit key -> its fingerprint
+    fingerprints: dict[str, str] = field(default_factory=dict)  # group -> digest of what is stored
 
     def expected(self) -> Iterator[_Expected]:
         """Every object that should be there, records included."""
@@ -91,7 +94,7 @@ class _Walk:
             if key == f"{LEDGER}/zarr.json":
                 continue
             if key.startswith(f"{LEDGER}/partials/") and key.endswith(".safetensors"):
-                yield _Expected(key, check=lambda data, key=key: _ignore(read_partial(data, key)))  # type: ignore[misc]
+                yield _Expected(key, check=_reads_as_partial(key, self.store.ledger.format))
             elif key.endswith(".json"):
                 yield _Expected(key)
                 yield from self._named_by(key, groups)
@@ -106,12 +109,14 @@ class _Walk:
             if parts[-2] == "commits":
                 commit = Commit.from_dict(record, key)
                 self.commits.append(commit)
+                self.made.setdefault("/".join(parts[1:-2]), {})[key] = commit.fingerprint
                 yield from _of_commit(commit, "/".join(parts[1:-2]))
             elif parts[-2] == "arrays":
                 node = record["node"]
                 yield _Expected(node["key"], node["size"], node["blake3"], layer=node["key"].rsplit("/", 1)[0])
             elif parts[-1] == "fingerprint.json":
                 groups.add("/".join(parts[1:-1]))
+                self.fingerprints["/".join(parts[1:-1])] = body_digest(record)
             else:
                 groups.add("/".join(parts[1:-1]) + "/samples" if parts[-1] == "split.json" else "/".join(parts[1:-1]))
                 for name, value in record["objects"].items():
@@ -122,10 +127,28 @@ class _Walk:
             self.problems.append(Problem("record", key, f"it lacks {error}", unit=_unit_of(key)))
 
 
+def _mixed(walk: _Walk) -> Iterator[Problem]:
+    """Groups whose fingerprint is lost or foreign, and commits that were made under another one than the rest."""
+    broken = {problem.key for problem in walk.problems}
+    for group, commits in walk.made.items():
+        key, stored = f"{LEDGER}/{group}/fingerprint.json", walk.fingerprints.get(group)
+        named = set(commits.values()) - {None}
+        if key in broken:
+            continue
+        if stored is None:
+            yield Problem("missing", key, f"{len(commits)} commits were made under it, but it is not there")
+        elif len(named) == 1 and stored not in named:
+            yield Problem("damaged", key, f"{len(commits)} commits were made under another fingerprint")
+        else:
+            for name, made in commits.items():
+                if made not in (None, stored):
+                    yield Problem("record", name, "made under another fingerprint than the stored one", _unit_of(name))
+
+
 def _of_commit(commit: Commit, group: str) -> Iterator[_Expected]:
     for tap, record in commit.taps.items():
         for key, value in record.objects.items():
-            yield _Expected(key, value.size, value.blake3, commit.unit.index, f"{group}/{tap}")
+            yield _Expected(key, value.size, value.blake3, commit.unit.index, f"{group}/{tap}", record=value)
 
 
 def _unit_of(key: str) -> int | None:
@@ -141,8 +164,11 @@ def _equals(expected: bytes) -> Callable[[bytes], None]:
     return check
 
 
-def _ignore(_: object) -> None:
-    return None
+def _reads_as_partial(key: str, format: int) -> Callable[[bytes], None]:
+    def check(data: bytes) -> None:
+        read_partial(data, key, format)
+
+    return check
 
 
 def verify(store: FeatureStore, *, deep: bool = False) -> VerifyReport:
@@ -150,19 +176,24 @@ def verify(store: FeatureStore, *, deep: bool = False) -> VerifyReport:
 
     Args:
         deep: Read everything: blake3 of each object against its record, non-finite counts of each layer. Otherwise
-            existence and sizes.
+            existence, sizes, and the checksums at the ends of chunks: a swapped or stale object is told, not a
+            damaged one.
     """
     walk = _Walk(store)
     seen: dict[str, _Expected] = {}
+    encodings: dict[str, Encoding | None] = {}
     total = 0
     for item in walk.expected():
         if item.key in seen:
             continue
         seen[item.key] = item
         size, problem = _inspect(store, item, deep)
+        if problem is None and not deep and not _same_mark(store, item, encodings):
+            problem = Problem("damaged", item.key, "it is not the recorded object", item.unit, item.layer)
         total += size
         if problem is not None:
             walk.problems.append(problem)
+    walk.problems += _mixed(walk)
     if deep:
         broken = {p.key for p in walk.problems if p.harmful}
         for commit in walk.commits:
@@ -194,6 +225,19 @@ def _inspect(store: FeatureStore, item: _Expected, deep: bool) -> tuple[int, Pro
         except IntegrityError as error:
             return size, problem("damaged", error.why or error.what)
     return size, None
+
+
+def _same_mark(store: FeatureStore, item: _Expected, encodings: dict[str, Encoding | None]) -> bool:
+    """Whether the checksum at the end of a chunk is the recorded one; True where that cannot be told."""
+    if item.record is None or item.layer is None:
+        return True
+    if item.layer not in encodings:
+        try:
+            encodings[item.layer] = Encoding(item.layer, store.objects.get(f"{item.layer}/zarr.json") or b"")
+        except IntegrityError:  # named by itself
+            encodings[item.layer] = None
+    encoding = encodings[item.layer]
+    return encoding is None or encoding.same_mark(store.objects, item.key, item.record)
 
 
 def _count_again(store: FeatureStore, commit: Commit, broken: set[str]) -> Iterator[Problem]:

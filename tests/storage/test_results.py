@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +24,7 @@ from cvbench.storage.results import (
     put_partial,
     save_result,
 )
+from cvbench.storage.verify import verify
 from tests.storage.small_store import contents, flip_bit
 
 KEY = ResultKey("digits", "all", "cka", "0123abcd")
@@ -58,7 +61,33 @@ def test_partials_come_back_exactly(store: FeatureStore) -> None:
 def test_partials_do_not_depend_on_the_order_of_names(store: FeatureStore) -> None:
     put_partial(store, KEY, 0, {"a": np.zeros(2), "b": np.ones(3)})
     put_partial(store, KEY, 1, {"b": np.ones(3), "a": np.zeros(2)})
-    assert store.objects.get(KEY.partial(0)) == store.objects.get(KEY.partial(1))
+    first, second = (store.objects.get(KEY.partial(unit)) or b"" for unit in (0, 1))
+    assert first[:-4].replace(b"000000.safe", b"000001.safe") == second[:-4]  # each names its own key; then its crc32
+
+
+def test_a_partial_in_the_place_of_another_is_refused(store: FeatureStore) -> None:
+    other = ResultKey("digits", "all", "cka", "4567abcd")
+    put_partial(store, KEY, 0, {"a": np.zeros(2)})
+    put_partial(store, KEY, 1, {"a": np.ones(2)})
+    put_partial(store, other, 0, {"a": np.full(2, 3.0)})
+    for theirs in (KEY.partial(1), other.partial(0)):
+        store.objects.delete(KEY.partial(0))
+        store.objects.create(KEY.partial(0), store.objects.get(theirs) or b"")
+        with pytest.raises(IntegrityError, match="damaged") as error:
+            get_partial(store, KEY, 0)
+        assert error.value.where == KEY.partial(0)
+        assert [problem.key for problem in verify(store, deep=True).problems] == [KEY.partial(0)]
+
+
+def test_partials_of_format_1_name_no_key(store: FeatureStore) -> None:
+    from safetensors.numpy import save
+
+    data = save({"a": np.arange(3)})
+    store.objects.create(KEY.partial(0), data, struct.pack("<I", zlib.crc32(data)))
+    with pytest.raises(IntegrityError, match="no key"):
+        get_partial(store, KEY, 0)
+    older = FeatureStore(store.objects, "r", 1)
+    np.testing.assert_array_equal((get_partial(older, KEY, 0) or {})["a"], np.arange(3))
 
 
 def test_partials_keep_full_precision_only(store: FeatureStore) -> None:
