@@ -110,9 +110,11 @@ class _Walk:
                 commit = Commit.from_dict(record, key)
                 self.commits.append(commit)
                 self.made.setdefault("/".join(parts[1:-2]), {})[key] = commit.fingerprint
+                groups.add("/".join(parts[1:-2]))
                 yield from _of_commit(commit, "/".join(parts[1:-2]))
             elif parts[-2] == "arrays":
                 node = record["node"]
+                groups.add("/".join(parts[1:-2]))
                 yield _Expected(node["key"], node["size"], node["blake3"], layer=node["key"].rsplit("/", 1)[0])
             elif parts[-1] == "fingerprint.json":
                 groups.add("/".join(parts[1:-1]))
