@@ -253,13 +253,17 @@ def _count_again(store: FeatureStore, commit: Commit, broken: set[str]) -> Itera
         metadata = store.objects.get(node)
         if metadata is None or node in broken:
             continue
-        encoding = Encoding(path, metadata)
         count, start = 0, commit.unit.start
-        for key in record.objects:
-            stop = min(start + encoding.rows, commit.unit.stop)
-            stats = contents(encoding.decode(store.objects.get(key) or b"", key)[: stop - start])
-            count += sum(n for row, n in stats.nonfinite.items() if start + row not in bad)
-            start = stop
+        try:
+            encoding = Encoding(path, metadata)
+            for key in record.objects:
+                stop = min(start + encoding.rows, commit.unit.stop)
+                stats = contents(encoding.decode(store.objects.get(key) or b"", key)[: stop - start])
+                count += sum(n for row, n in stats.nonfinite.items() if start + row not in bad)
+                start = stop
+        except IntegrityError as error:  # the bytes are those of the record, and yet no rows
+            yield Problem("damaged", error.where or node, error.why or error.what, commit.unit.index, path)
+            continue
         if count != record.nonfinite:
             message = f"{count} values are not finite, recorded are {record.nonfinite}"
             yield Problem("damaged", node, message, commit.unit.index, path)
