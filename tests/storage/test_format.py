@@ -1,7 +1,8 @@
 """Stores once written stay readable: the committed store of each format opens, reads and verifies.
 
-`tests/fixtures/format-1` was made by `make_format_1`. It is never made again: a change that cannot read it needs a new
-format number, a new fixture beside it, and code that still reads this one.
+`tests/fixtures/format-*` were made by `make_store` of their time. They are never made again: a change that cannot read
+one needs a new format number, a new fixture beside them, and code that still reads all of them. A store keeps the
+format it was made in.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import pytest
 import xarray
 
 from cvbench.storage.features import BadSample, FeatureStore
+from cvbench.storage.ledger import FORMAT
 from cvbench.storage.results import ResultKey, get_partial, load_result, put_partial, save_result
 from cvbench.storage.verify import verify
 from tests.storage.small_store import (
@@ -30,12 +32,12 @@ from tests.storage.small_store import (
     write_unit,
 )
 
-FIXTURE = Path(__file__).parents[1] / "fixtures" / "format-1"
+FIXTURES = Path(__file__).parents[1] / "fixtures"
 KEY = ResultKey("digits", "all", "cka", "0123456789abcdef")
 CKA = np.array([[1.0, 0.25], [0.25, 1.0]])
 
 
-def make_format_1(path: Path) -> None:
+def make_store(path: Path) -> None:
     """Two views, a bad sample, an uncommitted unit, a lossy codec, a partial and a result."""
     store = FeatureStore.open(path, "a")
     extract(store)
@@ -47,12 +49,23 @@ def make_format_1(path: Path) -> None:
     save_result(store, KEY, xarray.Dataset({"cka": (("tap_a", "tap_b"), CKA)}, coords={"tap_a": tap, "tap_b": tap}))
 
 
-@pytest.fixture(params=["fixture", "made now"])
+@pytest.fixture(params=[*(f"format-{number}" for number in range(1, FORMAT + 1)), "made now"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> FeatureStore:
-    if request.param == "fixture":
-        return FeatureStore.open(FIXTURE)
-    make_format_1(tmp_path / "s")
+    if request.param != "made now":
+        return FeatureStore.open(FIXTURES / request.param)
+    make_store(tmp_path / "s")
     return FeatureStore.open(tmp_path / "s")
+
+
+def test_a_store_says_its_format(store: FeatureStore) -> None:
+    name = Path(store.url).name
+    number = int(name.removeprefix("format-")) if name.startswith("format-") else FORMAT
+    assert store.ledger.format == number
+    records = [commit for group in store.groups() for commit in store.commits(group)]
+    assert records
+    for commit in records:
+        assert (commit.fingerprint is None) == (number == 1)
+        assert all((o.crc32c is None) == (number == 1) for tap in commit.taps.values() for o in tap.objects.values())
 
 
 def test_features_read_as_they_were_written(store: FeatureStore) -> None:
