@@ -18,7 +18,7 @@ from cvbench.errors import IntegrityError, UsageError
 from cvbench.storage.codecs import ArrayForm, check_metadata, quiet
 from cvbench.storage.encoding import check_chunk
 from cvbench.storage.keys import LEDGER, REPAIR, check_name, is_name
-from cvbench.storage.ledger import ObjectRecord, damaged
+from cvbench.storage.ledger import FORMAT, ObjectRecord, damaged
 from cvbench.storage.ledger import digest as blake3_digest
 from cvbench.storage.nodes import create_groups
 from cvbench.storage.parse import Fields, read_json
@@ -106,7 +106,7 @@ def get_partial(store: FeatureStore, key: ResultKey, unit: int) -> dict[str, NDA
     return None if data is None else read_partial(data, name, store.ledger.format)
 
 
-def read_partial(data: bytes, key: str, format: int) -> dict[str, NDArray[Any]]:
+def read_partial(data: bytes, key: str, format: int = FORMAT) -> dict[str, NDArray[Any]]:
     """The arrays in the bytes of a partial of a store of that format, checked.
 
     A partial is a safetensors file (eight bytes of length, a JSON table, the values) and its crc32. No record of the

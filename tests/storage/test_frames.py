@@ -12,7 +12,7 @@ import google_crc32c
 import numpy as np
 import pytest
 import xarray
-from numcodecs import Blosc, Zstd
+from numcodecs import Blosc, Zstd  # type: ignore[import-untyped]
 
 from cvbench.errors import IntegrityError
 from cvbench.storage.encoding import Encoding
@@ -159,11 +159,9 @@ def test_a_bomb_in_a_chunk_is_refused_before_it_is_decoded(codec: str, bomb: byt
 
 def store_with(store: FeatureStore, codec: str, bomb: bytes) -> None:
     """A store whose first chunk is the bomb, with records that name it; nothing of it was decoded."""
-    from cvbench.storage import writer
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(writer.Encoding, "encode", lambda *_: (sealed(bomb),))
-        patch.setattr(writer.Encoding, "decode", lambda self, *_: np.zeros(self.block_shape, self.dtype))
+        patch.setattr(Encoding, "encode", lambda *_: (sealed(bomb),))
+        patch.setattr(Encoding, "decode", lambda self, *_: np.zeros(self.block_shape, self.dtype))
         extract(store, SPECS[:1], codec=codec)
 
 

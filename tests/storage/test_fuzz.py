@@ -92,7 +92,7 @@ def uses(data: Data) -> dict[str, Callable[[], Any]]:
         "info": lambda: info(objects.url).as_dict(),
         "pooled": lambda: layer(GROUP),
         "maps": lambda: layer(MAPS),
-        "status": lambda: plain(store().status(*GROUP.path.split("/"), "blocks.0")),
+        "status": lambda: plain(store().status("digits", "all", "test_vit@32", "pooled", "blocks.0")),
         "samples": lambda: plain(store().samples("digits", "all")),
         "split": lambda: repr({n: v for n, v in vars(store().split("digits", "all")).items() if n[0] in "nsubc"}),
         "fingerprint": lambda: store().fingerprint(GROUP),
