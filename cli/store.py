@@ -94,18 +94,22 @@ def repair(
     if format == "json":
         left = [{"kind": p.kind, "key": p.key, "message": p.message} for p in report.left]
         found = {"store": report.url, "ok": report.ok, "dry_run": dry_run, "left": left}
-        echo_json({**SCHEMA, **found, "forgotten": list(report.forgotten), "removed": list(report.removed)})
+        keys = {name: list(getattr(report, name)) for name in ("forgotten", "removed", "written", "awaited")}
+        echo_json({**SCHEMA, **found, **keys})
     else:
-        for key in report.forgotten:
-            typer.echo(key)
+        for key in (*report.forgotten, *report.written):
+            _say(key)
         would = "would be " if dry_run else ""
         typer.echo(
             f"{len(report.forgotten)} records {would}forgotten, {len(report.removed)} damaged objects {would}removed"
+            + (f", {len(report.written)} nodes {would}written anew" if report.written else "")
         )
-        if report.forgotten and not dry_run:
+        for key in report.awaited:
+            _say(f"lost: {key}")
+        if (report.forgotten or report.awaited) and not dry_run:
             typer.echo("next: the same `extract` and `analyze` make again what they held")
         for problem in report.left:
-            typer.echo(f"left: {problem.key}: {problem.message}; extract into a new store", err=True)
+            _say(f"left: {problem.key}: {problem.message}; move it out of the store, then repair once more", err=True)
     if not report.ok:
         raise typer.Exit(4)
 
@@ -126,7 +130,7 @@ def gc(
         echo_json({**SCHEMA, **job.as_dict(report)})
         return
     for key in report.removed:
-        typer.echo(key)
+        _say(key)
     typer.echo(f"{len(report.removed)} objects {'would be ' if dry_run else ''}removed")
 
 
@@ -151,3 +155,8 @@ def export(
         echo_json({**SCHEMA, "files": [asdict(file) for file in written]})
         return
     echo_table(["file", "rows", "size"], [[file.path, str(file.rows), human(file.bytes)] for file in written])
+
+
+def _say(text: str, *, err: bool = False) -> None:
+    """Print a line that holds a key: a file of somebody else may have control characters in its name."""
+    typer.echo("".join(c if c.isprintable() else "?" for c in text), err=err)

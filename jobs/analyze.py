@@ -94,6 +94,8 @@ def measure_units(
             f"analyze {analysis.name}", f"{selected.dataset}/{selected.split}", selected.samples, len(todo), skipped
         )
     )
+    if todo:
+        store.objects.sweep()  # what killed writers left
     if selected.left_out:
         listen(Note(f"{selected.left_out} units are left out: not all layers have them"))
 

@@ -76,6 +76,8 @@ def run_units(job: UnitJob, cluster: Cluster, name: str, listen: Listener = sile
     listen(Started(name, job.title, job.samples, len(tasks), job.samples - waiting))
     for note in job.notes:
         listen(Note(note))
+    if tasks:  # something was not finished: a writer may have been killed
+        job.store.objects.sweep()
     receipts: list[UnitReceipt] = []
 
     def done(task: UnitTask, receipt: UnitReceipt) -> None:

@@ -10,7 +10,7 @@ from cvbench.errors import UsageError
 from cvbench.storage.export import Exported, Format
 from cvbench.storage.export import export as export_layers
 from cvbench.storage.features import FeatureStore, GroupKey, LayerInfo
-from cvbench.storage.repair import RepairReport
+from cvbench.storage.repair import RepairReport, open_damaged
 from cvbench.storage.repair import repair as forget
 from cvbench.storage.results import ResultKey, list_results
 from cvbench.storage.verify import GcReport, VerifyReport, as_dict
@@ -71,17 +71,18 @@ def info(url: str) -> StoreInfo:
 
 def verify(url: str, *, deep: bool = False) -> VerifyReport:
     """Compare the store with its ledger; `deep` reads every byte."""
-    return check(FeatureStore.open(url), deep=deep)
+    return check(open_damaged(url), deep=deep)
 
 
 def gc(url: str, *, orphans: bool = False, dry_run: bool = False) -> GcReport:
     """Remove what killed processes left behind."""
-    return collect(FeatureStore.open(url), orphans=orphans, dry_run=dry_run)
+    store = FeatureStore.open(url)  # for reading: only an extraction makes a store
+    return collect(store if dry_run else FeatureStore.open(url, mode="a"), orphans=orphans, dry_run=dry_run)
 
 
 def repair(url: str, *, dry_run: bool = False) -> RepairReport:
     """Forget what is damaged, so that the same commands make it again."""
-    return forget(FeatureStore.open(url, mode="r" if dry_run else "a"), dry_run=dry_run)
+    return forget(open_damaged(url, writable=not dry_run), dry_run=dry_run)
 
 
 def export(url: str, group: str, out: str, *, taps: Sequence[str] = (), format: str = "npy") -> list[Exported]:

@@ -27,9 +27,20 @@ from cvbench.errors import (
 from cvbench.storage import split as splits
 from cvbench.storage.encoding import Encoding
 from cvbench.storage.fingerprint import canonical, refuse_if_different
-from cvbench.storage.keys import LEDGER, REPAIR, GroupKey, is_name
+from cvbench.storage.journal import resume
+from cvbench.storage.keys import LEDGER, REPAIR, GroupKey, is_name, record_key
 from cvbench.storage.layer import FeatureLayer
-from cvbench.storage.ledger import FORMAT, BadSample, Commit, Ledger, ObjectRecord, TapRecord, body_digest, digest
+from cvbench.storage.ledger import (
+    FORMAT,
+    BadSample,
+    Commit,
+    Ledger,
+    ObjectRecord,
+    TapRecord,
+    body_digest,
+    digest,
+    unseal,
+)
 from cvbench.storage.nodes import (
     ArraySpec,
     array_document,
@@ -99,28 +110,19 @@ class FeatureStore:
 
         Raises:
             DataUnavailableError: Mode "r" and nothing is there.
-            IntegrityError: Something is there that is no store of ours, or one of a newer format.
+            IntegrityError: Something is there that is no store of ours, or one of a newer format; or the root node is
+                lost or damaged. Mode "a" writes a lost one anew, since it is a constant, and finishes a repair that was
+                interrupted.
         """
         objects = url if isinstance(url, Objects) else open_objects(url)
+        if mode == "a":
+            resume(objects)
         root = objects.get("zarr.json")
         if root is None:
-            if mode == "r":
-                raise DataUnavailableError(
-                    "there is no feature store",
-                    where=objects.url,
-                    fix=f"cvbench extract --dataset digits --store {objects.url} makes one; or name another",
-                )
-            strays = [key for key in objects.list() if key != f"{LEDGER}/zarr.json"]
-            if not strays:
-                create_root(objects)
-            root = objects.get("zarr.json")  # now ours, or that of a process that was faster
-            if root is None:
-                raise IntegrityError(
-                    "the place is not empty and holds no feature store",
-                    where=objects.url,
-                    fix="name a store of cvbench, or a place that does not exist yet, with --store",
-                )
-        return cls(objects, mode, _format_of(root, objects.url))
+            format = _refuse_if_nothing(objects, mode)
+            create_root(objects, format)
+            root = objects.get("zarr.json") or b""  # now ours, or that of a process that was faster
+        return cls(objects, mode, _format_of(root, objects))
 
     @property
     def url(self) -> str:
@@ -177,9 +179,18 @@ class FeatureStore:
         if stored is None and not self.ledger.put(group.fingerprint, wanted):
             _refuse(self.ledger.get(group.fingerprint) or {}, wanted, group)
         for tap in absent:
-            data = create_array(self.objects, f"{group.path}/{tap}", documents[tap])
+            data = documents[tap]
             node = {"key": f"{group.path}/{tap}/zarr.json", "size": len(data), "blake3": digest(data)}
-            self.ledger.put(group.array(tap), {"format": self.ledger.format, "tap": tap, "node": node}, settle=False)
+            record = {"format": self.ledger.format, "tap": tap, "node": node}
+            known = self.ledger.get(group.array(tap))
+            if known is not None and known != record:
+                raise IntegrityError(
+                    "an array's metadata is lost, and this version would write other bytes than were recorded",
+                    where=f"{group.path}/{tap}/zarr.json",
+                    fix=REPAIR,
+                )
+            create_array(self.objects, f"{group.path}/{tap}", data)
+            self.ledger.put(group.array(tap), record, settle=False)
         self.objects.settle(group.array(tap) for tap in absent)
 
     def agree(self, group: GroupKey, fingerprint: Mapping[str, Any], *, codec: str = "none") -> dict[str, Any] | None:
@@ -393,20 +404,72 @@ class FeatureStore:
         )
 
 
-def _format_of(root: bytes, url: str) -> int:
-    """The format of a store, from the attributes of its root."""
+def _refuse_if_nothing(objects: Objects, mode: Mode) -> int:
+    """Of a place without a root node: the format of a store that may be made or mended there; else raise."""
+    known = evidence(objects)
+    if known and mode == "r":
+        raise IntegrityError(
+            "the root node of the store is lost", where=f"{objects.url}/zarr.json", fix=f"{REPAIR}; so does `extract`"
+        )
+    if mode == "r":
+        raise DataUnavailableError(
+            "there is no feature store",
+            where=objects.url,
+            fix=f"cvbench extract --dataset digits --store {objects.url} makes one; or name another",
+        )
+    strays = [key for key, kind in objects.survey() if kind != "folder" and key != f"{LEDGER}/zarr.json"]
+    if strays and not known:
+        raise IntegrityError(
+            "the place is not empty and holds no feature store",
+            where=objects.url,
+            why=f"there is {strays[0]}",
+            fix="name a store of cvbench, or a place that does not exist yet, with --store",
+        )
+    return known or FORMAT
+
+
+def evidence(objects: Objects) -> int | None:
+    """The format of the records of ours that lie here, which make this a store even without its root node."""
+    for key, kind in objects.survey(f"{LEDGER}/"):
+        place = record_key(key) if kind == "file" else None
+        if place is None or place.kind not in ("split", "fingerprint", "array"):
+            continue
+        try:
+            format = unseal(objects.get(key) or b"", key).get("format")
+        except IntegrityError:
+            continue
+        if type(format) is int and 1 <= format <= FORMAT:
+            return format
+    return None
+
+
+def _format_of(root: bytes, objects: Objects) -> int:
+    """The format of a store, from the attributes of its root.
+
+    Raises:
+        IntegrityError: The root is damaged, is none of ours, or is of a newer format.
+    """
+    url = objects.url
     try:
         node = Fields(read_json(root, url), url)
         version = node.object("attributes").object("cvbench").integer("format", least=1)
     except IntegrityError as error:
+        _refuse_damaged_root(objects)
         raise IntegrityError(
             "there is a zarr store, but it is not one of cvbench", where=url, why=error.why or error.what
         ) from error
     if version > FORMAT:
+        _refuse_damaged_root(objects)
         raise IntegrityError(
             f"the store has format {version}, this cvbench reads up to {FORMAT}", where=url, fix="use a newer cvbench"
         )
     return version
+
+
+def _refuse_damaged_root(objects: Objects) -> None:
+    """Say that a root node which is none of ours is a damaged one, where the records are ours."""
+    if evidence(objects):
+        raise IntegrityError("the root node of the store is damaged", where=f"{objects.url}/zarr.json", fix=REPAIR)
 
 
 def _lost(group: GroupKey) -> IntegrityError:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
-from io import FileIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -200,7 +199,7 @@ class FeatureLayer:
         objects, key = self.store.objects, self._encoding.key(index)
         assert isinstance(objects, LocalObjects)
         try:
-            with FileIO(objects.path(key)) as file:
+            with objects.reading(key) as file:
                 self._encoding.read_file(file, key, out, record)
         except FileNotFoundError as error:
             raise _vanished(key) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -106,6 +107,11 @@ def array_document(spec: ArraySpec, n: int, unit: int, codec: str, *, sharded: b
     return document
 
 
+def constant_node(key: str, format: int = FORMAT) -> bytes:
+    """What belongs into the `zarr.json` of the root, of the ledger or of a group: the same in every store."""
+    return {"zarr.json": root_node(format), f"{LEDGER}/zarr.json": LEDGER_NODE}.get(key, GROUP)
+
+
 def create_groups(objects: Objects, path: str) -> None:
     """Create the group nodes from below the root down to `path`."""
     for key in group_keys(path):
@@ -119,21 +125,24 @@ def group_keys(path: str) -> Iterator[str]:
     yield from (f"{node}/zarr.json" for node in reversed([pure, *pure.parents]) if node.name)
 
 
-def create_array(objects: Objects, path: str, document: bytes) -> bytes:
-    """Create an array's node, or accept one that is there and means the same.
-
-    Returns:
-        The bytes that are in the store.
+def create_array(objects: Objects, path: str, document: bytes) -> None:
+    """Create an array's node, or accept one that is there and is the same.
 
     Raises:
         FingerprintMismatchError: An array of another shape, dtype, layout or codec is there.
+        IntegrityError: It differs in what names and places the layer, and no record says that it is right.
     """
     key = f"{path}/zarr.json"
     if objects.create(key, document):
-        return document
+        return
     stored = objects.get(key) or b""
     refuse_other_array(path, stored, document, attributes=True)
-    return stored
+    if stored != document:
+        raise IntegrityError(
+            "the metadata of an array, which no record names, is not what this run declares",
+            where=key,
+            fix=f"cvbench store gc --orphans --store {shlex.quote(objects.url)}, then the same command again",
+        )
 
 
 def refuse_other_array(path: str, stored: bytes, document: bytes, *, attributes: bool = False) -> None:
@@ -179,8 +188,8 @@ def plain_dims(document: Mapping[str, Any]) -> Sequence[str]:
     return [str(name) for name in document["attributes"]["dims"]]
 
 
-def create_root(objects: Objects) -> None:
+def create_root(objects: Objects, format: int = FORMAT) -> None:
     """Create the nodes that make a location a store."""
     objects.create(f"{LEDGER}/zarr.json", LEDGER_NODE)
-    objects.create("zarr.json", root_node())
+    objects.create("zarr.json", root_node(format))
     objects.settle([f"{LEDGER}/zarr.json", "zarr.json"])

@@ -8,12 +8,11 @@ from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from cvbench.errors import CvbenchError, DataUnavailableError, ResourceError
+from cvbench.errors import CvbenchError, DataUnavailableError, ResourceError, UsageError
+from cvbench.storage.keys import check_key
 from cvbench.storage.objects import Objects, too_long
 
 if TYPE_CHECKING:
-    from zarr.abc.store import Store
-
     from cvbench.storage.objects import Buffer
 
 RETRY_SECONDS = 120.0  # of 5xx, 429 and broken connections, with growing pauses
@@ -26,6 +25,7 @@ class RemoteObjects(Objects):
     sharded: ClassVar[bool] = True
 
     def __init__(self, url: str) -> None:
+        _refuse_secrets(url)
         self.url = url.rstrip("/")
 
     @cached_property
@@ -41,7 +41,7 @@ class RemoteObjects(Objects):
         import obstore
 
         try:
-            return bytes(obstore.get(self._store, key).bytes())
+            return bytes(obstore.get(self._store, check_key(key)).bytes())
         except FileNotFoundError:
             return None
         except obstore.exceptions.BaseError as error:
@@ -76,7 +76,7 @@ class RemoteObjects(Objects):
         import obstore
 
         try:
-            return int(obstore.head(self._store, key)["size"])
+            return int(obstore.head(self._store, check_key(key))["size"])
         except FileNotFoundError:
             return None
         except obstore.exceptions.BaseError as error:
@@ -88,7 +88,7 @@ class RemoteObjects(Objects):
         data = bytes(parts[0]) if len(parts) == 1 else b"".join(parts)
         try:
             # Multipart uploads are not conditional on every service; objects here stay within one put.
-            obstore.put(self._store, key, data, mode="create", use_multipart=False)
+            obstore.put(self._store, check_key(key), data, mode="create", use_multipart=False)
         except obstore.exceptions.AlreadyExistsError:
             return False
         except obstore.exceptions.BaseError as error:
@@ -99,7 +99,7 @@ class RemoteObjects(Objects):
         import obstore
 
         try:
-            obstore.delete(self._store, key)
+            obstore.delete(self._store, check_key(key))
         except FileNotFoundError:
             return
         except obstore.exceptions.BaseError as error:
@@ -134,8 +134,18 @@ class RemoteObjects(Objects):
             fix="run the same command again: it resumes",
         )
 
-    @property
-    def zarr_store(self) -> Store:
-        from zarr.storage import ObjectStore
 
-        return ObjectStore(self._store, read_only=True)
+def _refuse_secrets(url: str) -> None:
+    """Raise UsageError for a URL with credentials, which errors, hints and results would print; never shows it.
+
+    Azure's `abfs://CONTAINER@ACCOUNT...` names a place; a colon before the place's end, or a query, is a secret's.
+    """
+    scheme, _, rest = url.partition("://")
+    place = rest.partition("/")[0]
+    if ":" in place or "?" in rest or ("@" in place and scheme in ("s3", "s3a", "gs")):
+        raise UsageError(
+            "the URL of a store must not hold credentials",
+            where=f"{scheme}://...",
+            why="URLs are printed and written into results",
+            fix="put them into the environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY or the like)",
+        )

@@ -10,13 +10,15 @@ from typing import Any, Literal
 from cvbench.errors import IntegrityError
 from cvbench.storage.encoding import Encoding
 from cvbench.storage.features import FeatureStore
-from cvbench.storage.keys import LEDGER
-from cvbench.storage.ledger import Commit, ObjectRecord, body_digest, digest, unseal
+from cvbench.storage.keys import LEDGER, REPAIR, RecordKey, named_by, record_key
+from cvbench.storage.ledger import Commit, ObjectRecord, body_digest, unseal
 from cvbench.storage.nodes import GROUP, LEDGER_NODE, group_keys, root_node
+from cvbench.storage.objects import MOST_BYTES, TEMPORARY
+from cvbench.storage.parse import Fields
 from cvbench.storage.results import read_partial
 from cvbench.storage.stats import contents
 
-Kind = Literal["missing", "damaged", "record", "orphan", "foreign", "leftover"]
+Kind = Literal["missing", "damaged", "record", "unfinished", "orphan", "foreign", "leftover"]
 _OURS = re.compile(r".*/(zarr\.json|c(\.\d+)+|c(/\d+)+|c)")
 
 
@@ -33,7 +35,7 @@ class Problem:
     @property
     def harmful(self) -> bool:
         """Whether something committed is not as recorded."""
-        return self.kind in ("missing", "damaged", "record")
+        return self.kind in ("missing", "damaged", "record", "unfinished")
 
 
 @dataclass(frozen=True)
@@ -73,89 +75,127 @@ class _Expected:
     layer: str | None = None
     check: Callable[[bytes], None] | None = None
     record: ObjectRecord | None = None  # of a chunk or shard, with the checksum that stands at its end
+    structural: bool = False  # small, and all the rest depends on it: read in any case
+    because: str = "a record names it"
 
 
 @dataclass
 class _Walk:
-    """All expected objects; damaged records are noted on the way."""
+    """All expected objects; damaged records, and what lies where objects belong, are noted on the way."""
 
     store: FeatureStore
     problems: list[Problem] = field(default_factory=list)
-    commits: list[Commit] = field(default_factory=list)
-    made: dict[str, dict[str, str | None]] = field(default_factory=dict)  # group -> commit key -> its fingerprint
+    commits: list[tuple[RecordKey, Commit]] = field(default_factory=list)
+
     fingerprints: dict[str, str] = field(default_factory=dict)  # group -> digest of what is stored
+
+    def __post_init__(self) -> None:
+        found = self.store.objects.survey()
+        self.files = sorted(key for key, kind in found if kind == "file")
+        self.others = {key: kind for key, kind in found if kind in ("link", "special")}
+        self.folders = {key for key, kind in found if kind == "folder"}
 
     def expected(self) -> Iterator[_Expected]:
         """Every object that should be there, records included."""
-        yield _Expected("zarr.json", check=_equals(root_node(self.store.ledger.format)))
-        yield _Expected(f"{LEDGER}/zarr.json", check=_equals(LEDGER_NODE))
+        yield _Expected(
+            "zarr.json",
+            check=_equals(root_node(self.store.ledger.format)),
+            structural=True,
+            because="it makes this a store",
+        )
+        yield _Expected(f"{LEDGER}/zarr.json", check=_equals(LEDGER_NODE), structural=True, because="it is part of any")
         groups: set[str] = set()
-        for key in self.store.objects.list(f"{LEDGER}/"):
-            if key == f"{LEDGER}/zarr.json":
-                continue
-            if key.startswith(f"{LEDGER}/partials/") and key.endswith(".safetensors"):
-                yield _Expected(key, check=_reads_as_partial(key, self.store.ledger.format))
-            elif key.endswith(".json"):
-                yield _Expected(key)
-                yield from self._named_by(key, groups)
+        for place in self._records():
+            if place.kind == "partial":
+                yield _Expected(place.key, check=_reads_as_partial(place.key, self.store.ledger.format))
+            else:
+                yield _Expected(place.key)
+                yield from self._named_by(place, groups)
+            yield from _needed_by(place)
         for path in sorted(groups):
             for key in group_keys(path):
-                yield _Expected(key, check=_equals(GROUP))
+                yield _Expected(key, check=_equals(GROUP), structural=True, because=f"{path} lies below it")
 
-    def _named_by(self, key: str, groups: set[str]) -> Iterator[_Expected]:
+    def _records(self) -> Iterator[RecordKey]:
+        """The places of all records; something else in such a place is a problem."""
+        placed = {key: record_key(key) for key in self.files if key.startswith(f"{LEDGER}/")}
+        above = {
+            key[:i] for key in (k for k, place in placed.items() if place) for i in range(len(key)) if key[i] == "/"
+        }
+        for key in sorted(self.folders):
+            place = record_key(key)
+            if place is not None and key not in above:
+                self.problems.append(Problem("damaged", key, "a folder lies in the place of a record", place.unit))
+        for place in placed.values():
+            if place is not None and place.kind == "journal":
+                message = "a repair was interrupted; another, or the same extract, finishes it"
+                self.problems.append(Problem("unfinished", place.key, message))
+            elif place is not None:
+                yield place
+
+    def _named_by(self, place: RecordKey, groups: set[str]) -> Iterator[_Expected]:
+        key = place.key
         try:
             record = unseal(self.store.objects.get(key) or b"", key)
-            parts = key.split("/")
-            if parts[-2] == "commits":
-                commit = Commit.from_dict(record, key)
-                self.commits.append(commit)
-                self.made.setdefault("/".join(parts[1:-2]), {})[key] = commit.fingerprint
-                groups.add("/".join(parts[1:-2]))
-                yield from _of_commit(commit, "/".join(parts[1:-2]))
-            elif parts[-2] == "arrays":
-                node = record["node"]
-                groups.add("/".join(parts[1:-2]))
-                yield _Expected(node["key"], node["size"], node["blake3"], layer=node["key"].rsplit("/", 1)[0])
-            elif parts[-1] == "fingerprint.json":
-                groups.add("/".join(parts[1:-1]))
-                self.fingerprints["/".join(parts[1:-1])] = body_digest(record)
-            else:
-                groups.add("/".join(parts[1:-1]) + "/samples" if parts[-1] == "split.json" else "/".join(parts[1:-1]))
-                for name, value in record["objects"].items():
-                    yield _Expected(name, value["size"], value["blake3"])
+            named = named_by(place, record)
+            if place.kind == "commit":
+                self.commits.append((place, Commit.from_dict(record, key)))
+                groups.add(place.path)
+            else:  # a result's own node holds its attributes, and is named by its marker
+                groups.add(place.path.rpartition("/")[0] if place.kind == "result" else place.path)
+            if place.kind == "fingerprint":
+                self.fingerprints[place.path] = body_digest(record)
         except IntegrityError as error:
-            self.problems.append(Problem("record", key, error.why or error.what, unit=_unit_of(key)))
-        except (KeyError, TypeError, AttributeError) as error:
-            self.problems.append(Problem("record", key, f"it lacks {error}", unit=_unit_of(key)))
+            self.problems.append(Problem("record", key, error.why or error.what, place.unit))
+            return
+        layered = place.kind in ("commit", "array")
+        for name, value in named.items():
+            layer = _array_of(name) if layered else None
+            structural = name.endswith("/zarr.json")
+            chunk = ObjectRecord.parse(Fields(value, key)) if place.kind == "commit" else None
+            yield _Expected(
+                name, value["size"], value["blake3"], place.unit, layer, record=chunk, structural=structural
+            )
 
 
 def _mixed(walk: _Walk) -> Iterator[Problem]:
-    """Groups whose fingerprint is lost or foreign, and commits that were made under another one than the rest."""
-    broken = {problem.key for problem in walk.problems}
-    for group, commits in walk.made.items():
-        key, stored = f"{LEDGER}/{group}/fingerprint.json", walk.fingerprints.get(group)
-        named = set(commits.values()) - {None}
-        if key in broken:
-            continue
+    """Commits that were made under another fingerprint than the stored one; of a lost one `_needed_by` tells."""
+    made: dict[str, dict[str, str]] = {}
+    for place, commit in walk.commits:
+        if commit.fingerprint is not None:
+            made.setdefault(place.path, {})[place.key] = commit.fingerprint
+    for group, commits in made.items():
+        stored, named = walk.fingerprints.get(group), set(commits.values())
         if stored is None:
-            yield Problem("missing", key, f"{len(commits)} commits were made under it, but it is not there")
-        elif len(named) == 1 and stored not in named:
+            continue
+        if len(named) == 1 and stored not in named:
+            key = f"{LEDGER}/{group}/fingerprint.json"
             yield Problem("damaged", key, f"{len(commits)} commits were made under another fingerprint")
-        else:
-            for name, made in commits.items():
-                if made not in (None, stored):
-                    yield Problem("record", name, "made under another fingerprint than the stored one", _unit_of(name))
+            continue
+        message = "made under another fingerprint than the stored one"
+        units = {place.key: place.unit for place, _ in walk.commits}
+        yield from (Problem("record", name, message, units[name]) for name, how in commits.items() if how != stored)
 
 
-def _of_commit(commit: Commit, group: str) -> Iterator[_Expected]:
-    for tap, record in commit.taps.items():
-        for key, value in record.objects.items():
-            yield _Expected(key, value.size, value.blake3, commit.unit.index, f"{group}/{tap}", record=value)
+def _array_of(key: str) -> str:
+    """Path of the array that an object of a group is part of: <dataset>/<split>/<backbone>/<view>/<tap>."""
+    return "/".join(key.split("/")[:5])
 
 
-def _unit_of(key: str) -> int | None:
-    match = re.search(r"/(\d{6})[-.]", key)
-    return int(match[1]) if match else None
+def _arrays_of(place: RecordKey, commit: Commit) -> Iterator[tuple[str, str]]:
+    """(key of its record, path) of each array that a commit has rows of."""
+    yield from ((f"{LEDGER}/{place.path}/arrays/{tap}.json", f"{place.path}/{tap}") for tap in commit.taps)
+
+
+def _needed_by(place: RecordKey) -> Iterator[_Expected]:
+    """The records without which one says nothing: deleted, they leave no other trace."""
+    if place.kind in ("commit", "array", "fingerprint"):
+        group = place.path
+        because = f"{'commits' if place.kind == 'commit' else 'records'} of {group} need it"
+        dataset, split = group.split("/")[:2]
+        yield _Expected(f"{LEDGER}/{dataset}/{split}/split.json", because=because)
+        if place.kind != "fingerprint":
+            yield _Expected(f"{LEDGER}/{group}/fingerprint.json", because=because)
 
 
 def _equals(expected: bytes) -> Callable[[bytes], None]:
@@ -178,32 +218,53 @@ def verify(store: FeatureStore, *, deep: bool = False) -> VerifyReport:
 
     Args:
         deep: Read everything: blake3 of each object against its record, non-finite counts of each layer. Otherwise
-            existence, sizes, and the checksums at the ends of chunks: a swapped or stale object is told, not a
-            damaged one.
+            existence, sizes, the metadata of arrays and groups, and the checksums at the ends of chunks: a swapped or
+            stale object is told, not a damaged one.
     """
     walk = _Walk(store)
     seen: dict[str, _Expected] = {}
     encodings: dict[str, Encoding | None] = {}
+    behind: set[str] = set()  # a link, which is the problem and is named once
     total = 0
     for item in walk.expected():
         if item.key in seen:
             continue
         seen[item.key] = item
+        if any(item.key.startswith(f"{other}/") for other in walk.others):
+            behind.add(item.key)
+            continue
         size, problem = _inspect(store, item, deep)
         if problem is None and not deep and not _same_mark(store, item, encodings):
             problem = Problem("damaged", item.key, "it is not the recorded object", item.unit, item.layer)
         total += size
         if problem is not None:
             walk.problems.append(problem)
+    for key, path in {k: p for place, commit in walk.commits for k, p in _arrays_of(place, commit)}.items():
+        if key not in seen:
+            walk.problems.append(Problem("missing", key, "commits name this layer, but it is not there", layer=path))
     walk.problems += _mixed(walk)
     if deep:
-        broken = {p.key for p in walk.problems if p.harmful}
-        for commit in walk.commits:
-            walk.problems += _count_again(store, commit, broken)
-    harmless = [_stray(key) for key in store.objects.list() if key not in seen]
+        broken = {p.key for p in walk.problems if p.harmful} | behind
+        for place, commit in walk.commits:
+            walk.problems += _count_again(store, place, commit, broken)
+    harmless = [_stray(key) for key in walk.files if key not in seen and not _is_leftover(key)]
     harmless += [Problem("leftover", key, "an unfinished write") for key in store.objects.leftovers()]
-    problems = (*walk.problems, *harmless)
+    problems = (*walk.problems, *_out_of_place(walk.others, seen), *harmless)
     return VerifyReport(store.url, deep, len(seen), total, len(walk.commits), problems)
+
+
+def _is_leftover(key: str) -> bool:
+    return key.rpartition("/")[2].startswith(TEMPORARY)
+
+
+def _out_of_place(others: Mapping[str, str], seen: Mapping[str, object]) -> Iterator[Problem]:
+    """Links, devices and pipes: harmful where objects belong, else of no account, since nothing follows them."""
+    for key, kind in sorted(others.items()):
+        what = "a link; nothing here reads or writes through it" if kind == "link" else "a device, pipe or socket"
+        if key.startswith(f"{LEDGER}/") or any(name.startswith(f"{key}/") for name in seen):
+            yield Problem("damaged", key, what)
+        elif key not in seen:  # else it was named when its object was looked at
+            yield Problem("foreign", key, what)
 
 
 def _inspect(store: FeatureStore, item: _Expected, deep: bool) -> tuple[int, Problem | None]:
@@ -212,20 +273,22 @@ def _inspect(store: FeatureStore, item: _Expected, deep: bool) -> tuple[int, Pro
     def problem(kind: Kind, message: str) -> Problem:
         return Problem(kind, item.key, message, item.unit, item.layer)
 
-    size = store.objects.size(item.key)
-    if size is None:
-        return 0, problem("missing", "a record names it, but it is not there")
-    if item.size is not None and size != item.size:
-        return size, problem("damaged", f"{size} bytes instead of {item.size}")
-    if deep and (item.blake3 is not None or item.check is not None):
-        data = store.objects.get(item.key) or b""
-        if item.blake3 is not None and digest(data) != item.blake3:
+    try:
+        size = store.objects.size(item.key)
+        if size is None:
+            return 0, problem("missing", f"{item.because}, but it is not there")
+        if item.size is not None and size != item.size:
+            return size, problem("damaged", f"{size} bytes instead of {item.size}")
+        if size > MOST_BYTES:
+            return size, problem("damaged", f"{size} bytes are more than any object has")
+        if not (deep or item.structural):
+            return size, None
+        if item.blake3 is not None and store.objects.blake3(item.key) != item.blake3:
             return size, problem("damaged", "its blake3 is not the recorded one")
-        try:
-            if item.check is not None:
-                item.check(data)
-        except IntegrityError as error:
-            return size, problem("damaged", error.why or error.what)
+        if item.check is not None:
+            item.check(store.objects.get(item.key) or b"")
+    except IntegrityError as error:
+        return 0, problem("damaged", f"{error.what}: {error.why}" if error.why else error.what)
     return size, None
 
 
@@ -242,16 +305,16 @@ def _same_mark(store: FeatureStore, item: _Expected, encodings: dict[str, Encodi
     return encoding is None or encoding.same_mark(store.objects, item.key, item.record)
 
 
-def _count_again(store: FeatureStore, commit: Commit, broken: set[str]) -> Iterator[Problem]:
+def _count_again(store: FeatureStore, place: RecordKey, commit: Commit, broken: set[str]) -> Iterator[Problem]:
     """Recorded against counted non-finite values, for layers whose objects are sound."""
     bad = {sample.row for sample in commit.bad}
     for record in commit.taps.values():
         if not record.objects or broken & record.objects.keys():
             continue
-        path = next(iter(record.objects)).rsplit("/", 1)[0]
+        path = _array_of(next(iter(record.objects)))
         node = f"{path}/zarr.json"
-        metadata = store.objects.get(node)
-        if metadata is None or node in broken:
+        metadata = None if node in broken else store.objects.get(node)
+        if metadata is None:
             continue
         count, start = 0, commit.unit.start
         try:
@@ -266,7 +329,7 @@ def _count_again(store: FeatureStore, commit: Commit, broken: set[str]) -> Itera
             continue
         if count != record.nonfinite:
             message = f"{count} values are not finite, recorded are {record.nonfinite}"
-            yield Problem("damaged", node, message, commit.unit.index, path)
+            yield Problem("damaged", place.key, message, commit.unit.index, path)
 
 
 def _stray(key: str) -> Problem:
@@ -286,9 +349,12 @@ def gc(store: FeatureStore, *, orphans: bool = False, dry_run: bool = False) -> 
     removed = list(store.objects.leftovers())
     if orphans:
         report = verify(store)
-        unreadable = [p.key for p in report.problems if p.kind == "record"]
+        # Of a record that is lost altogether, the same command makes again what it named.
+        unreadable = [
+            p.key for p in report.problems if p.harmful and p.kind != "missing" and p.key.startswith(f"{LEDGER}/")
+        ]
         if unreadable:
-            raise IntegrityError("orphans cannot be told while a record is damaged", where=unreadable[0])
+            raise IntegrityError("orphans cannot be told while a record is damaged", where=unreadable[0], fix=REPAIR)
         removed += [p.key for p in report.problems if p.kind == "orphan"]
     for key in [] if dry_run else removed:
         store.objects.delete(key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,8 +16,8 @@ from numpy.typing import NDArray
 from cvbench.errors import IntegrityError
 from cvbench.storage.encoding import Encoding
 from cvbench.storage.fingerprint import canonical
-from cvbench.storage.keys import GroupKey
-from cvbench.storage.ledger import BadSample, Commit, Ledger, ObjectRecord, TapRecord
+from cvbench.storage.keys import REPAIR, GroupKey
+from cvbench.storage.ledger import BadSample, Commit, Ledger, ObjectRecord, TapRecord, digest
 from cvbench.storage.stats import Contents, contents
 from cvbench.storage.units import Unit
 
@@ -183,29 +184,44 @@ class UnitWriter:
         described = self._describer.submit(_describe, layer.encoding, key, parts, block, filled)
         created = self._objects.create(key, *parts)
         record, stats = described.result()
-        layer.written[index] = (record, stats) if created else self._adopt(layer.encoding, key, record, stats, filled)
+        if not created:
+            self._adopt(layer.encoding, key, record, parts)
+        layer.written[index] = (record, stats)
 
-    def _adopt(
-        self, encoding: Encoding, key: str, ours: ObjectRecord, stats: Contents, filled: int
-    ) -> tuple[ObjectRecord, Contents]:
-        """The object of an earlier attempt instead of ours: checked, and described as it is."""
+    def _adopt(self, encoding: Encoding, key: str, ours: ObjectRecord, parts: Sequence[Buffer]) -> None:
+        """Take the object of an earlier attempt instead of ours: only if both are the same, byte for byte.
+
+        No tolerance would be right: where samples differ by less than machines round, a neighbour's rows would pass.
+        And it is never replaced: whoever wrote it may be about to commit it.
+
+        Args:
+            ours: The record of what this unit computed.
+            parts: Its bytes.
+        """
         data = self._objects.get(key)
         if data is None:
             raise IntegrityError("an object vanished while it was being adopted", where=key)
-        fix = "cvbench store gc --orphans (while nothing else runs), then the same command again"
+        if (len(data), digest(data)) == (ours.size, ours.blake3):
+            return
         try:
-            block = encoding.decode(data, key)
+            why = _difference(encoding.decode(data, key), encoding.decode(b"".join(parts), key))
         except IntegrityError as error:
-            raise IntegrityError("an uncommitted object is damaged", where=key, why=error.why, fix=fix) from error
-        record = encoding.record(data)
-        if record == ours:
-            return ours, stats
-        theirs = contents(block[:filled])
-        if theirs.empty != stats.empty:
-            raise IntegrityError(
-                "an earlier attempt, not committed, found other samples unreadable", where=key, fix=fix
-            )
-        return record, theirs
+            why = f"it is damaged: {error.why}"
+        raise self._refused(key, why)
+
+    def _refused(self, key: str, why: str) -> IntegrityError:
+        """The error for an object that is there and is not what this unit computed."""
+        committed = any(key in tap.objects for c in self._ledger.commits(self.group) for tap in c.taps.values())
+        if committed:
+            what = "another writer committed this unit with other results"
+            return IntegrityError(what, where=key, why=f"{why}; the first record stands", fix=REPAIR)
+        url = shlex.quote(self._objects.url)
+        return IntegrityError(
+            "an earlier attempt, not committed, left an object that is not what this unit computed",
+            where=key,
+            why=why,
+            fix=f"cvbench store gc --orphans --store {url} (while nothing else runs), then the same command again",
+        )
 
     def _record(self, tap: str, layer: _Layer, budget: float) -> TapRecord:
         where = f"{self._place()}, tap {tap}"
@@ -242,3 +258,13 @@ def _describe(
     record = encoding.record(*parts)
     seen = block if encoding.raw else encoding.decode(b"".join(parts), key)
     return record, contents(seen[:filled])
+
+
+def _difference(theirs: NDArray[Any], ours: NDArray[Any]) -> str:
+    """How far apart two blocks are: another machine rounds otherwise, another sample or network differs by far more."""
+    if not np.array_equal(np.isfinite(theirs), np.isfinite(ours)):
+        return "it found other samples unreadable, or other values not finite"
+    finite = np.isfinite(ours)
+    mine = ours[finite].astype(np.float64)
+    apart = np.abs(theirs[finite].astype(np.float64) - mine).max(initial=0.0)
+    return f"its values differ by up to {apart:.3g}, and those of this unit reach {np.abs(mine).max(initial=0.0):.3g}"

@@ -71,6 +71,14 @@ class FaultyObjects(MemoryObjects):
             self._raise("after")
         return created
 
+    def delete(self, key: str) -> None:
+        failing = self._next()
+        if failing:
+            self._raise("before")
+        super().delete(key)
+        if failing:
+            self._raise("after")
+
     def list(self, prefix: str = "") -> Iterator[str]:
         if self._next():
             self._raise("before")

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import xarray
 import zarr
+from numpy.typing import NDArray
 
 from cvbench.errors import (
     DataUnavailableError,
@@ -24,6 +25,7 @@ from cvbench.errors import (
 from cvbench.storage.codecs import quiet
 from cvbench.storage.features import ArraySpec, BadSample, FeatureLayer, FeatureStore, GroupKey, Unit
 from cvbench.storage.objects import Objects, open_objects
+from cvbench.storage.verify import gc
 from tests.storage.small_store import (
     BATCH,
     FINGERPRINT,
@@ -336,21 +338,60 @@ def test_a_late_writer_gets_the_first_record(store: FeatureStore) -> None:
 def test_a_writer_that_disagrees_loses(store: FeatureStore) -> None:
     declare(store)
     write_unit(store, UNITS[0], bad=[bad_sample(1)])
-    with pytest.raises(IntegrityError, match="other samples unreadable"):
+    with pytest.raises(IntegrityError, match="another writer committed this unit with other results") as error:
         write_unit(store, UNITS[0])
+    assert "the first record stands" in str(error.value)
 
 
-def test_other_bytes_of_an_uncommitted_attempt_are_adopted_as_they_are(store: FeatureStore) -> None:
+def left_behind(store: FeatureStore, rows: NDArray[Any]) -> None:
+    """An attempt at the first unit that ended before its commit."""
     declare(store)
     with store.writer(GROUP, ["blocks.0"], UNITS[0]) as writer:
-        other = features(SPECS[0])[:8] + np.float16(100)
-        other[0, 0] = np.inf
-        writer.write("blocks.0", 0, other)
-    record = write_unit(store, UNITS[0], SPECS[:1]).taps["blocks.0"]
-    assert record.nonfinite == 1
-    assert record.min is not None
-    assert record.min >= 100
-    np.testing.assert_array_equal(store.layer(GROUP, "blocks.0").read(0, 8), other)
+        writer.write("blocks.0", 0, rows)
+
+
+def test_equal_bytes_of_an_uncommitted_attempt_are_adopted(store: FeatureStore) -> None:
+    left_behind(store, features(SPECS[0])[:8])
+    before = contents(store.objects)
+    write_unit(store, UNITS[0], SPECS[:1])
+    assert contents(store.objects).items() >= before.items()
+
+
+def other_values() -> dict[str, NDArray[Any]]:
+    right = features(SPECS[0])[:8]
+    changed = {name: right.copy() for name in ("one value", "not finite", "unreadable")}
+    changed["one value"][3, 1] = np.nextafter(right[3, 1], np.float16(np.inf))
+    changed["not finite"][0, 0] = np.inf
+    changed["unreadable"][2] = np.nan
+    return {"shifted": right + np.float16(100), "rows swapped": right[[1, 0, *range(2, 8)]], **changed}
+
+
+@pytest.mark.parametrize("case", other_values(), ids=str)
+def test_other_values_of_an_uncommitted_attempt_are_never_sealed(store: FeatureStore, case: str) -> None:
+    left_behind(store, other_values()[case])
+    with pytest.raises(IntegrityError, match="not what this unit computed") as error:
+        write_unit(store, UNITS[0], SPECS[:1])
+    assert store.commits(GROUP) == []
+    assert (error.value.fix or "").startswith("cvbench store gc --orphans --store ")
+    gc(store, orphans=True)  # what the message says
+    write_unit(store, UNITS[0], SPECS[:1])
+    np.testing.assert_array_equal(store.layer(GROUP, "blocks.0").read(0, 8), features(SPECS[0])[:8])
+
+
+def test_metadata_that_no_record_names_is_adopted_only_if_it_is_the_same(store: FeatureStore) -> None:
+    declare(store)
+    node = f"{GROUP.path}/blocks.0/zarr.json"
+    before = contents(store.objects)
+    right = store.objects.get(node) or b""
+    for key, data in ((GROUP.array("blocks.0"), None), (node, right.replace(b'"sample"', b'"simple"'))):
+        store.objects.delete(key)
+        if data is not None:
+            store.objects.create(key, data)
+    with pytest.raises(IntegrityError, match="in another form|not what this run declares"):
+        declare(FeatureStore.open(store.objects, "a"))
+    gc(store, orphans=True)
+    declare(FeatureStore.open(store.objects, "a"))
+    assert contents(store.objects) == before
 
 
 # I9, F21: never mix

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
+import socket
 import subprocess
 import sys
 import threading
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from cvbench.errors import ResourceError, UsageError
+from cvbench.errors import IntegrityError, ResourceError, UsageError
+from cvbench.storage import folders, writers
 from cvbench.storage.objects import LocalObjects, MemoryObjects, Objects, open_objects
 
 
@@ -125,6 +129,193 @@ def test_a_truly_full_disk(tmp_path: Path) -> None:
         assert objects.create("two", b"a" * 600_000)
     finally:
         subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+WRONG = ("", "/a", "../a", "a/../b", "a/..", "./a", "a//b", "a/", "a\\b", "a\0b", "a\nb", "\x1b[2J")
+
+
+@pytest.mark.parametrize("key", WRONG, ids=repr)
+def test_a_key_that_could_lead_out_is_refused_by_every_method(objects: Objects, key: str) -> None:
+    calls: list[Callable[[], object]] = [
+        lambda: objects.get(key),
+        lambda: objects.size(key),
+        lambda: objects.blake3(key),
+        lambda: objects.create(key, b""),
+        lambda: objects.delete(key),
+    ]
+    if isinstance(objects, LocalObjects):
+        calls += [lambda: objects.path(key), lambda: objects.settle([key])]
+        calls += [lambda: objects.list(f"{key}/")] if key else []
+    for call in calls:
+        with pytest.raises(IntegrityError, match="could lead out"):
+            call()
+
+
+@pytest.fixture
+def harmed(tmp_path: Path) -> LocalObjects:
+    """A store folder with all that is no object in it, and a folder outside."""
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "file").write_bytes(b"precious")
+    objects = LocalObjects(tmp_path / "s")
+    objects.create("a/file", b"1")
+    (tmp_path / "s" / "linked").symlink_to(tmp_path / "outside")
+    (tmp_path / "s" / "a" / "link").symlink_to(tmp_path / "outside" / "file")
+    (tmp_path / "s" / "a" / "hanging").symlink_to(tmp_path / "outside" / "new")
+    (tmp_path / "s" / "a" / "zero").symlink_to("/dev/zero")
+    os.mkfifo(tmp_path / "s" / "a" / "pipe")
+    with socket.socket(socket.AF_UNIX) as there:
+        there.bind(str(tmp_path / "s" / "a" / "socket"))
+    (tmp_path / "s" / "a" / "folder").mkdir()
+    return objects
+
+
+@pytest.mark.parametrize(
+    "name", ["link", "hanging", "zero", "pipe", "socket", "folder", "../linked/file", "../linked/x"]
+)
+def test_only_regular_files_below_the_root_are_objects(harmed: LocalObjects, name: str) -> None:
+    key = f"a/{name}".replace("a/../", "")
+    for call in (harmed.get, harmed.size, harmed.blake3, harmed.create):
+        with pytest.raises(IntegrityError, match="lies in the place of an object") as error:
+            call(key)
+        assert (error.value.where or "") in key
+    with pytest.raises(IntegrityError), harmed.reading(key):
+        pytest.fail("it was opened")
+    outside = harmed.root.parent / "outside"
+    assert {path.name: path.read_bytes() for path in outside.iterdir()} == {"file": b"precious"}
+
+
+def test_listing_refuses_links_and_goes_through_none(harmed: LocalObjects) -> None:
+    with pytest.raises(IntegrityError, match="a link lies"):
+        harmed.list()
+    with pytest.raises(IntegrityError, match="a link lies"):
+        harmed.list("linked/")
+    kinds = dict(harmed.survey())
+    assert kinds == {
+        "a": "folder",
+        "a/file": "file",
+        "a/link": "link",
+        "a/hanging": "link",
+        "a/zero": "link",
+        "a/pipe": "special",
+        "a/socket": "special",
+        "a/folder": "folder",
+        "linked": "link",
+    }
+
+
+def test_deleting_removes_a_link_and_never_what_it_points_to(harmed: LocalObjects) -> None:
+    for name in ("link", "hanging", "zero", "pipe", "socket", "folder"):
+        harmed.delete(f"a/{name}")
+    with pytest.raises(IntegrityError, match="a link lies"):
+        harmed.delete("linked/file")
+    (harmed.root / "a" / "full").mkdir()
+    (harmed.root / "a" / "full" / "thesis.tex").write_text("x")
+    with pytest.raises(IntegrityError, match="a folder lies"):
+        harmed.delete("a/full")
+    assert list(harmed.list("a/")) == ["a/file", "a/full/thesis.tex"]
+    assert (harmed.root.parent / "outside" / "file").read_bytes() == b"precious"
+
+
+def test_the_root_may_be_a_link(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "s").symlink_to(tmp_path / "disk")
+    objects = LocalObjects(tmp_path / "s")
+    assert objects.create("a/b", b"1")
+    objects.settle(["a/b"])
+    assert (objects.get("a/b"), list(objects.list())) == (b"1", ["a/b"])
+    assert (tmp_path / "disk" / "a" / "b").read_bytes() == b"1"
+
+
+def test_a_folder_tree_deeper_than_any_of_ours_is_not_followed(tmp_path: Path) -> None:
+    deep = os.open(tmp_path, os.O_DIRECTORY)
+    for _ in range(60):
+        os.mkdir("d", dir_fd=deep)
+        inner = os.open("d", os.O_DIRECTORY, dir_fd=deep)
+        os.close(deep)
+        deep = inner
+    os.close(deep)
+    objects = LocalObjects(tmp_path)
+    assert "special" in {kind for _, kind in objects.survey()}
+    with pytest.raises(IntegrityError):
+        objects.delete("d")
+
+
+def test_a_file_that_is_too_long_is_not_read(tmp_path: Path) -> None:
+    with open(tmp_path / "sparse", "wb") as file:
+        file.truncate(2**40)
+    with pytest.raises(IntegrityError, match="too long"):
+        LocalObjects(tmp_path).get("sparse")
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EACCES])
+def test_a_disk_that_cannot_be_read_is_named_with_the_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    objects = LocalObjects(tmp_path)
+    objects.create("a/b", b"1")
+    tried = []
+
+    def failing(at: int, name: str, key: str) -> tuple[int, int]:
+        tried.append(key)
+        raise OSError(number, os.strerror(number))
+
+    right = folders.open_file
+    monkeypatch.setattr(folders, "open_file", failing)
+    monkeypatch.setattr("cvbench.storage.objects._PAUSES", (0.0, 0.0))
+    for call in (objects.get, objects.blake3):
+        tried.clear()
+        with pytest.raises(ResourceError, match="cannot read an object") as error:
+            call("a/b")
+        assert "a/b" in str(error.value)
+        assert errno.errorcode[number] in str(error.value)
+        assert len(tried) == (1 if number == errno.EACCES else 3)
+    with pytest.raises(ResourceError), objects.reading("a/b"):
+        pytest.fail("it was opened")
+    broken = iter([True, False])  # what passes is tried again
+    monkeypatch.setattr(folders, "open_file", lambda *at: failing(*at) if next(broken) else right(*at))
+    if number != errno.EACCES:
+        assert objects.get("a/b") == b"1"
+
+
+def test_unfinished_writes_of_dead_writers_are_told_from_those_of_live_ones(tmp_path: Path) -> None:
+    code = """
+import os, sys
+from cvbench.storage import objects
+def killed(at, name, parts):
+    open(os.path.join(sys.argv[1], "a", name), "wb").write(b"half")
+    os.kill(os.getpid(), 9)
+objects._write = killed
+os.makedirs(os.path.join(sys.argv[1], "a"))
+objects.LocalObjects(sys.argv[1]).create("a/b", b"whole")
+"""
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], timeout=60, check=False)
+    (dead,) = (tmp_path / "a").iterdir()
+    mine = f".tmp-{writers.mark()}-0123456789ab"
+    elsewhere = dead.name.replace(dead.name.split("-")[1], "00000000")
+    (tmp_path / "a" / mine).write_bytes(b"half")
+    (tmp_path / "a" / elsewhere).write_bytes(b"half")
+    (tmp_path / "a" / ".tmp-1-abc").write_bytes(b"half")  # of a version before marks
+    objects = LocalObjects(tmp_path)
+    assert objects.sweep() == [f"a/{dead.name}"]
+    assert {path.name for path in (tmp_path / "a").iterdir()} == {mine, elsewhere, ".tmp-1-abc"}
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "s3://AKIAKEY:hunter2@bucket/x",
+        "s3://AKIAKEY:hunter/2@bucket/x",
+        "gs://hunter2@bucket/x",
+        "az://container/x?sv=1&sig=hunter2",
+        "abfs://container@account:hunter2/x",
+    ],
+)
+def test_a_url_with_credentials_is_refused_and_not_shown(url: str) -> None:
+    with pytest.raises(UsageError, match="must not hold credentials") as error:
+        open_objects(url)
+    assert "hunter" not in str(error.value)
+    assert "AKIAKEY" not in str(error.value)
+    assert open_objects("abfss://container@account.dfs.core.windows.net/x").url.startswith("abfss://container@account")
 
 
 def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:

@@ -119,7 +119,8 @@ def test_plain_zarr_reads_it(objects: Objects) -> None:
 
     extract(FeatureStore.open(objects, "a"))
     with quiet():
-        array = zarr.open_array(objects.zarr_store, path=f"{GROUP.path}/{TAPS[0]}", mode="r")
+        url = zarr.storage.ObjectStore(objects._store, read_only=True)  # type: ignore[attr-defined]
+        array = zarr.open_array(url, path=f"{GROUP.path}/{TAPS[0]}", mode="r")
     np.testing.assert_array_equal(np.asarray(array[:]), features(SPECS[0]))
 
 
