@@ -387,7 +387,7 @@ def test_metadata_that_no_record_names_is_adopted_only_if_it_is_the_same(store: 
         store.objects.delete(key)
         if data is not None:
             store.objects.create(key, data)
-    with pytest.raises(IntegrityError, match="in another form|not what this run declares"):
+    with pytest.raises(IntegrityError, match=r"in another form|not what this run declares"):
         declare(FeatureStore.open(store.objects, "a"))
     gc(store, orphans=True)
     declare(FeatureStore.open(store.objects, "a"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from cvbench.storage.objects import LocalObjects
 from cvbench.storage.repair import open_damaged, repair
 from cvbench.storage.results import ResultKey, get_partial, put_partial, save_result
 from cvbench.storage.verify import verify
-from tests.storage.small_store import GROUP, TAPS, UNITS, extract, flip_bit
+from tests.storage.small_store import GROUP, SPECS, TAPS, UNITS, extract, flip_bit
 
 CHUNK = re.compile(r"^(?!.*/samples/).*/c[./]\d")
 RESULT = ResultKey("digits", "all", "cka", "0123abcd")
@@ -211,3 +212,19 @@ def test_a_record_that_lacks_fields_is_forgotten(store: FeatureStore) -> None:
     key = next(key for key in contents(store) if "/commits/" in key)
     (Path(store.url) / key).write_bytes(seal({"unit": 3}))
     assert repair(open_damaged(store.url, writable=True)).forgotten == (key,)
+
+
+def test_after_a_lost_fingerprint_only_the_same_extraction_goes_on(store: FeatureStore, tmp_path: Path) -> None:
+    harm(Path(store.url) / GROUP.fingerprint, "flip")
+    assert repair(open_damaged(store.url, writable=True)).forgotten == (GROUP.fingerprint,)
+    with pytest.raises(IntegrityError):
+        again(store).declare(GROUP, {"weights": "other"}, SPECS)
+    extract(again(store))
+    # Commits of format 1 do not say how they were made: they go with their fingerprint, nothing may join them.
+    shutil.copytree(Path(__file__).parents[1] / "fixtures" / "format-1", tmp_path / "old")
+    harm(tmp_path / "old" / GROUP.fingerprint, "flip")
+    done = repair(open_damaged(tmp_path / "old", writable=True))
+    assert {GROUP.fingerprint, *(key for key in done.forgotten if "/commits/" in key)} == {*done.forgotten}
+    assert len(done.forgotten) == 1 + len(UNITS)
+    extract(FeatureStore.open(tmp_path / "old", "a"))
+    assert verify(open_damaged(tmp_path / "old"), deep=True).ok
