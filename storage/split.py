@@ -36,6 +36,7 @@ class SplitInfo:
         ids: (N,) unicode, unique, in store order, like all that follow.
         labels: (N,) int64, -1 = none.
         factors: Name -> (N,) numbers or text.
+        left_out: What the data set's reader found and did not take when the split was begun; only said, never compared.
     """
 
     dataset: str
@@ -49,6 +50,7 @@ class SplitInfo:
     ids: NDArray[Any]
     labels: NDArray[np.int64]
     factors: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    left_out: tuple[Mapping[str, Any], ...] = ()
 
     def columns(self) -> dict[str, NDArray[Any]]:
         """The sample table: id, label and the factors, as fixed-width arrays.
@@ -101,6 +103,7 @@ def begin(ledger: Ledger, info: SplitInfo) -> SplitInfo:
         ledger.objects.settle(objects)
         record = _identity(info) | {"unit": info.unit, "batch": info.batch, "classes": list(info.classes)}
         record |= {"format": FORMAT, "columns": list(table)}
+        record |= {"left_out": [dict(entry) for entry in info.left_out]} if info.left_out else {}
         record |= {"objects": {name: {"size": o.size, "blake3": o.blake3} for name, o in objects.items()}}
         ledger.put(key, record)
         stored = ledger.get(key)
@@ -118,6 +121,7 @@ def _identity(info: SplitInfo) -> dict[str, Any]:
 
 def _with_frozen(info: SplitInfo, stored: Mapping[str, Any]) -> SplitInfo:
     fixed = {"unit": stored["unit"], "batch": stored["batch"], "classes": tuple(stored["classes"])}
+    fixed["left_out"] = tuple(stored.get("left_out", ()))
     return SplitInfo(**{**{name: getattr(info, name) for name in info.__dataclass_fields__}, **fixed})
 
 
@@ -130,6 +134,7 @@ def read_split(ledger: Ledger, dataset: str, split: str) -> SplitInfo | None:
     table = {name: read_column(ledger.objects, f"{path}/{name}") for name in stored["columns"]}
     ids, labels = table.pop("id"), table.pop("label")
     settings = {name: stored[name] for name in ("n", "dataset_digest", "seed", "unit", "batch")}
+    settings["left_out"] = tuple(stored.get("left_out", ()))
     return SplitInfo(
         dataset, split, classes=tuple(stored["classes"]), ids=ids, labels=labels, factors=table, **settings
     )
