@@ -72,18 +72,19 @@ def _by_count(shards: Shards, stems: list[str]) -> tuple[int, Iterator[str]] | N
 
 def _gaps(stems: list[str]) -> tuple[int, Iterator[str]] | None:
     """Between the smallest and the largest number, where more are there than not: other numbers may mean a date."""
-    series: dict[tuple[str, int, str], set[int]] = {}
+    series: dict[tuple[str, str], set[str]] = {}
     for stem in stems:
         if (match := _LAST.fullmatch(stem)) and len(match["number"]) < 19:
-            key = (match["start"], len(match["number"]) if match["number"].startswith("0") else 0, match["rest"])
-            series.setdefault(key, set()).add(int(match["number"]))
+            series.setdefault((match["start"], match["rest"]), set()).add(match["number"])
     count, names = 0, []
-    for (start, width, rest), numbers in series.items():
+    for (start, rest), texts in series.items():
+        numbers = set(map(int, texts))
         span = range(min(numbers), max(numbers) + 1)
         missing = len(span) - len(numbers)
         if 0 < missing < len(numbers):
+            widths = set(map(len, texts))
             count += missing
-            names.append(_lacking(span, numbers, start, width, rest))
+            names.append(_lacking(span, numbers, start, widths.pop() if len(widths) == 1 else 0, rest))
     return (count, (name for some in names for name in some)) if count else None
 
 
