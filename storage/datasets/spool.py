@@ -66,7 +66,10 @@ class Spool:
                         self._keep(group, load)
         if sizes[item] == _NULL:
             return None
-        return os.pread(self._file.fileno(), int(sizes[item]), int(at[item]))
+        data = os.pread(self._file.fileno(), int(sizes[item]), int(at[item]))
+        if len(data) != sizes[item]:
+            raise OSError(errno.EIO, os.strerror(errno.EIO), tempfile.gettempdir())
+        return data
 
     def _tables(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         with self._lock:
