@@ -52,7 +52,7 @@ def ls(data_root: DataRoot = None, output: Format = "table") -> None:
 
 @app.command()
 def info(dataset: Name, data_root: DataRoot = None, output: Format = "table") -> None:
-    """Describe a data set: splits, counts, licence, and the files that are expected."""
+    """Describe a data set: splits, counts, licence, and the files that are expected; of folder:PATH what it holds."""
     check_format(output, ("table", "json"))
     from cvbench.jobs.datasets import describe_dataset
 
@@ -73,6 +73,8 @@ def info(dataset: Name, data_root: DataRoot = None, output: Format = "table") ->
         *(("note", line) for line in known.notes.splitlines()),
         ("forms", f"{known.name}:{known.argument}" if known.argument else ""),
         ("found", row.found or "not under the data root"),
+        *(("holds", f"{split.split}: {split.images:,} images, {split.classes:,} classes") for split in row.splits),
+        *(("left out", f"{split.split}: {entry.text}") for split in row.splits for entry in split.left_out),
     ]
     for name, value in pairs:
         if value:
@@ -198,6 +200,9 @@ def _print_report(report: Report) -> None:
             for row in report.splits
         ],
     )
+    for row in report.splits:
+        for entry in row.left_out:
+            typer.echo(f"{row.split}: {entry.text}")
     typer.echo("" if report.problems else "no problem found")
     if report.problems:
         echo_table(["problem", "where", "what"], [[p.kind, p.where, p.message] for p in report.problems[:_SHOWN]])

@@ -150,9 +150,11 @@ _same_options(plan, extract, without="plan_only")
 
 
 def _all_options(specs: list[str], values: dict[str, Any]) -> list[ExtractOptions]:
-    from cvbench.jobs.request import datasets_of
+    from cvbench.jobs.request import check_keys, datasets_of
 
-    return [_options(dataset, values) for dataset in datasets_of(specs)]
+    datasets = datasets_of(specs)
+    check_keys(datasets, values["data_root"])
+    return [_options(dataset, values) for dataset in datasets]
 
 
 def _options(dataset: str, values: dict[str, Any]) -> ExtractOptions:

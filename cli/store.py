@@ -30,6 +30,8 @@ def info(store: Store = DEFAULT_STORE, format: Output = "table") -> None:
         return
     for split in found.splits:
         typer.echo(f"{split.dataset}/{split.split}: {split.samples} samples, units of {split.unit}, seed {split.seed}")
+        for line in split.left_out:
+            typer.echo(f"  not read: {line}")
     sizes = {(s.dataset, s.split): s.samples for s in found.splits}
     rows = [
         [

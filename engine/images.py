@@ -1,6 +1,7 @@
 """Bytes to RGB: one rule for each kind of image that real data sets hold.
 
-An image is recognised by its content, never by its name, and only as JPEG, PNG, WEBP, GIF, BMP or TIFF. The rules:
+An image is recognised by its content, never by its name, and only as JPEG, PNG, WEBP, GIF, BMP, TIFF or PPM (PGM,
+PBM). The rules:
 
     grey, 1-bit                the value is repeated in R, G and B
     palette                    looked up
@@ -33,7 +34,7 @@ from cvbench.errors import DecodeError
 
 __all__ = ["FORMATS", "MAX_PIXELS", "REASONS", "Geometry", "decode", "fit"]
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 REASONS = ("empty", "not-an-image", "truncated", "corrupt", "too-large", "unsupported-mode")
 
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"II*\0", b"MM\0*")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,31 @@ from cvbench.storage.datasets import (
     open_listed,
 )
 from cvbench.storage.datasets.files import ABSENT, FileDataset
+from cvbench.storage.datasets.left_out import LeftOut
 from cvbench.storage.datasets.parquet_files import ParquetDataset
 from cvbench.storage.datasets.pixels import PixelDataset
 from cvbench.storage.datasets.wds import TarDataset
+
+
+@dataclass(frozen=True)
+class SplitReport:
+    """What one split was found to hold.
+
+    Attributes:
+        expected: Images as published, None if the registry does not know.
+        bytes: Of the files, or of the pixels.
+        decoded: Images that were decoded; 0 without `deep`.
+        left_out: What lies beside the samples and was not taken, and what they lack.
+    """
+
+    split: str
+    images: int
+    expected: int | None
+    classes: int
+    bytes: int
+    decoded: int
+    digest: str
+    left_out: tuple[LeftOut, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -34,10 +56,12 @@ class Description:
 
     Attributes:
         found: The folder of its files, None if it is not under the data root.
+        splits: What the files hold, of a data set that is named by its files; nothing is known of it otherwise.
     """
 
     info: DatasetInfo
     found: str | None
+    splits: tuple[SplitReport, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -49,32 +73,13 @@ class Problem:
     """One thing that is wrong.
 
     Attributes:
-        kind: "count", "classes", "missing", "empty", or with `deep` a reason of `DecodeError`, "changed".
+        kind: "count", "classes", "missing", "shards", "empty", or with `deep` a reason of `DecodeError`, "changed".
         where: Split, or sample id.
     """
 
     kind: str
     where: str
     message: str
-
-
-@dataclass(frozen=True)
-class SplitReport:
-    """What one split was found to hold.
-
-    Attributes:
-        expected: Images as published, None if the registry does not know.
-        bytes: Of the files, or of the pixels.
-        decoded: Images that were decoded; 0 without `deep`.
-    """
-
-    split: str
-    images: int
-    expected: int | None
-    classes: int
-    bytes: int
-    decoded: int
-    digest: str
 
 
 @dataclass(frozen=True)
@@ -108,9 +113,17 @@ def list_groups() -> dict[str, tuple[str, ...]]:
 
 
 def describe_dataset(spec: str, data_root: str | Path | None = None) -> Description:
-    """What the registry knows of `spec`, and where its files are."""
-    found = locate(spec, data_root=data_root)
-    return Description(info=dataset_info(spec), found=None if found is None else str(found))
+    """What the registry knows of `spec`, and where its files are; of `folder:PATH` and the like also what they hold.
+
+    Raises:
+        CvbenchError: Such files cannot be opened.
+    """
+    info, found = dataset_info(spec), locate(spec, data_root=data_root)
+    if found is None or not info.of_files:
+        return Description(info, None if found is None else str(found))
+    names = every_split(spec, data_root=data_root)
+    opened = (open_listed(spec, data_root=data_root, split=name) for name in names)
+    return Description(info, str(found), tuple(_report(dataset, info) for dataset in opened))
 
 
 def verify(
@@ -138,20 +151,24 @@ def verify(
         present = _present(dataset)
         problems += _check_counts(dataset, info)
         problems += _check_files(dataset)
+        problems += [Problem("shards", dataset.split, e.text) for e in dataset.left_out if e.kind == "missing"]
         if deep:
             problems += _decode_all(dataset, present, threads or os.cpu_count() or 1)
-        reports.append(
-            SplitReport(
-                split=dataset.split,
-                images=len(dataset),
-                expected=info.counts.get(dataset.split),
-                classes=len(dataset.classes),
-                bytes=_bytes(dataset),
-                decoded=len(present) if deep else 0,
-                digest=dataset.digest,
-            )
-        )
+        reports.append(replace(_report(dataset, info), decoded=len(present) if deep else 0))
     return Report(dataset=spec, splits=tuple(reports), problems=tuple(problems))
+
+
+def _report(dataset: Dataset, info: DatasetInfo) -> SplitReport:
+    return SplitReport(
+        split=dataset.split,
+        images=len(dataset),
+        expected=info.counts.get(dataset.split),
+        classes=len(dataset.classes),
+        bytes=_bytes(dataset),
+        decoded=0,
+        digest=dataset.digest,
+        left_out=dataset.left_out,
+    )
 
 
 def _check_counts(dataset: Dataset, info: DatasetInfo) -> Iterator[Problem]:

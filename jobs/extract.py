@@ -191,7 +191,8 @@ def prepare(options: ExtractOptions, cluster: Cluster) -> UnitJob:
     live = _live(options, store, split, described, backbones, cluster.device)
     declare_all(store, split, groups, fingerprints, options)
     recipe = replace(recipe_of(options, dataset, split, list(backbones.values()), cluster), live=live)
-    return UnitJob(options, store, split, groups, recipe, list(rounding_notes(options, split)), live)
+    notes = [*rounding_notes(options, split), *reading_notes(dataset)]
+    return UnitJob(options, store, split, groups, recipe, notes, live)
 
 
 def _live(
@@ -276,6 +277,7 @@ def split_info(
     described: Sequence[Description],
 ) -> SplitInfo:
     """Freeze the order, unit and batch of this split, or take what the store has frozen already."""
+    from cvbench.storage.datasets import read_in_part
     from cvbench.storage.features import SplitInfo
     from cvbench.storage.order import sample_order
     from cvbench.storage.units import unit_size
@@ -302,6 +304,7 @@ def split_info(
         ids=np.array(dataset.ids, dtype=np.str_)[order],
         labels=dataset.labels[order],
         factors={name: values[order] for name, values in dataset.factors.items()},
+        left_out=tuple(entry.as_dict() for entry in read_in_part(dataset)),
     )
 
 
@@ -327,6 +330,17 @@ def rounding_notes(options: ExtractOptions, split: SplitInfo) -> Iterator[str]:
         covered = sum(len(unit) for unit in plan_units(split.n, split.unit, asked))
         if asked is not None and covered > asked:
             yield f"{name} {asked} covers {covered} samples: whole units of {split.unit}"
+
+
+def reading_notes(dataset: Dataset) -> Iterator[str]:
+    """What to say of a data set that is read in part, or slowly."""
+    from cvbench.storage.datasets import read_in_part
+    from cvbench.storage.datasets.parquet_files import ParquetDataset
+
+    for entry in read_in_part(dataset):
+        yield f"{dataset.name}/{dataset.split}: {entry.text}"
+    if isinstance(dataset, ParquetDataset) and dataset.advice:
+        yield dataset.advice
 
 
 def _auto_batch(options: ExtractOptions, cluster: Cluster, described: Sequence[Description]) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -115,6 +115,25 @@ def datasets_of(specs: Iterable[str]) -> list[str]:
     from cvbench.storage.datasets.variant import expand_grid
 
     return list(dict.fromkeys(spec for one in expand(specs) for spec in expand_grid(one)))
+
+
+def check_keys(specs: Sequence[str], data_root: str | None) -> None:
+    """Refuse data sets that a store would keep under the same name, before anything is computed.
+
+    Raises:
+        UsageError: Naming both: of a folder the store keeps only the last part of the path.
+    """
+    from cvbench.storage.datasets import absolute_spec, key_of_spec
+
+    seen: dict[str, str] = {}
+    for spec in specs:
+        key, whole = key_of_spec(spec), absolute_spec(spec, data_root=data_root)
+        if seen.setdefault(key, whole) != whole:
+            raise UsageError(
+                f"two data sets would both be {key} in the store",
+                where=f"{seen[key]} and {whole}",
+                fix="rename or link one of them to a folder of another name, or extract each into its own --store",
+            )
 
 
 def transform_record(dataset: str, geometry: Geometry) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from cvbench.errors import UsageError
+from cvbench.storage.datasets.left_out import text_of as left_out_text
 from cvbench.storage.export import Exported, Format
 from cvbench.storage.export import export as export_layers
 from cvbench.storage.features import FeatureStore, GroupKey, LayerInfo
@@ -22,7 +23,7 @@ __all__ = ["Exported", "Format", "SplitSummary", "StoreInfo", "as_dict", "export
 
 @dataclass(frozen=True)
 class SplitSummary:
-    """One split of the store."""
+    """One split of the store; `left_out` is what its data set's reader did not take, by line."""
 
     dataset: str
     split: str
@@ -30,6 +31,7 @@ class SplitSummary:
     unit: int
     batch: int
     seed: int
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,10 @@ def info(url: str) -> StoreInfo:
     """Splits, layers and results of the store at `url`."""
     store = FeatureStore.open(url)
     frozen = [store.split(dataset, split) for dataset, split in store.splits()]
-    splits = tuple(SplitSummary(s.dataset, s.split, s.n, s.unit, s.batch, s.seed) for s in frozen)
+    splits = tuple(
+        SplitSummary(s.dataset, s.split, s.n, s.unit, s.batch, s.seed, tuple(map(left_out_text, s.left_out)))
+        for s in frozen
+    )
     return StoreInfo(store.url, splits, tuple(store.tree()), tuple(list_results(store)))
 
 

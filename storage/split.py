@@ -39,6 +39,7 @@ class SplitInfo:
         ids: (N,) unicode, unique, in store order, like all that follow.
         labels: (N,) int64, -1 = none.
         factors: Name -> (N,) numbers or text.
+        left_out: What the data set's reader found and did not take when the split was begun; only said, never compared.
     """
 
     dataset: str
@@ -52,6 +53,7 @@ class SplitInfo:
     ids: NDArray[Any]
     labels: NDArray[np.int64]
     factors: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    left_out: tuple[Mapping[str, Any], ...] = ()
 
     def columns(self) -> dict[str, NDArray[Any]]:
         """The sample table: id, label and the factors, as fixed-width arrays.
@@ -104,13 +106,14 @@ def begin(ledger: Ledger, info: SplitInfo) -> SplitInfo:
         ledger.objects.settle(objects)
         record = _identity(info) | {"unit": info.unit, "batch": info.batch, "classes": list(info.classes)}
         record |= {"format": ledger.format, "columns": list(table)}
+        record |= {"left_out": [dict(entry) for entry in info.left_out]} if info.left_out else {}
         record |= {"objects": {name: {"size": o.size, "blake3": o.blake3} for name, o in objects.items()}}
         ledger.put(key, record)
         stored = _settings(ledger, info.dataset, info.split)
         if stored is None:
             raise IntegrityError("a record vanished right after it was written", where=key)
     refuse_if_different(stored.identity, _identity(info), key)
-    return replace(info, unit=stored.unit, batch=stored.batch, classes=stored.classes)
+    return replace(info, unit=stored.unit, batch=stored.batch, classes=stored.classes, left_out=stored.left_out)
 
 
 def _identity(info: SplitInfo) -> dict[str, Any]:
@@ -128,6 +131,7 @@ class _Settings:
     classes: tuple[str, ...]
     columns: tuple[str, ...]
     objects: dict[str, ObjectRecord]
+    left_out: tuple[Mapping[str, Any], ...]
 
 
 def _settings(ledger: Ledger, dataset: str, split: str) -> _Settings | None:
@@ -142,7 +146,8 @@ def _settings(ledger: Ledger, dataset: str, split: str) -> _Settings | None:
         return None
     fields = Fields(record, key)
     fields.only(
-        *("n", "dataset_digest", "seed", "order_digest", "unit", "batch", "classes", "format", "columns", "objects")
+        *("n", "dataset_digest", "seed", "order_digest", "unit", "batch", "classes", "format", "columns", "objects"),
+        "left_out",
     )
     identity = {
         "n": fields.integer("n", least=1, most=_MOST_SAMPLES),
@@ -158,9 +163,15 @@ def _settings(ledger: Ledger, dataset: str, split: str) -> _Settings | None:
         raise fields.wrong("unit", "no whole number of batches")
     if columns[:2] != ("id", "label") or len(set(columns)) != len(columns) or not all(map(is_name, columns)):
         raise fields.wrong("columns", "expected id, label and names of factors")
-    return _Settings(
-        identity, unit, batch, fields.texts("classes"), columns, fields.each("objects", ObjectRecord.parse)
-    )
+    objects = fields.each("objects", ObjectRecord.parse)
+    left_out = tuple(_left_out(entry) for entry in fields.objects("left_out")) if "left_out" in fields else ()
+    return _Settings(identity, unit, batch, fields.texts("classes"), columns, objects, left_out)
+
+
+def _left_out(entry: Fields) -> dict[str, Any]:
+    entry.only("kind", "count", "names", "why")
+    found: dict[str, Any] = {"kind": entry.text("kind"), "count": entry.integer("count")}
+    return found | {"names": list(entry.texts("names")), "why": entry.text("why")}
 
 
 def read_split(ledger: Ledger, dataset: str, split: str) -> SplitInfo | None:
@@ -179,7 +190,7 @@ def read_split(ledger: Ledger, dataset: str, split: str) -> SplitInfo | None:
             raise IntegrityError("a column of the sample table is of another type", where=f"{path}/{name}/zarr.json")
     ids, labels = table.pop("id"), table.pop("label")
     frozen = {name: stored.identity[name] for name in ("n", "dataset_digest", "seed")}
-    frozen |= {"unit": stored.unit, "batch": stored.batch, "classes": stored.classes}
+    frozen |= {"unit": stored.unit, "batch": stored.batch, "classes": stored.classes, "left_out": stored.left_out}
     return SplitInfo(dataset, split, ids=ids, labels=labels, factors=table, **frozen)
 
 

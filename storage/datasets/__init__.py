@@ -31,6 +31,7 @@ from cvbench.storage.datasets import (
 from cvbench.storage.datasets.base import Dataset, DatasetInfo, OfFiles, Reader, Variants
 from cvbench.storage.datasets.files import FileDataset
 from cvbench.storage.datasets.forms import form_of
+from cvbench.storage.datasets.left_out import LeftOut
 from cvbench.storage.datasets.roots import absolute_path
 from cvbench.storage.datasets.roots import data_root as resolve_root
 from cvbench.storage.datasets.variant import VariantDataset, parse_name, split_transform, suffix, variant_name
@@ -46,6 +47,7 @@ __all__ = [
     "key_of_spec",
     "locate",
     "open_dataset",
+    "read_in_part",
     "spec_of_key",
 ]
 
@@ -169,8 +171,28 @@ def open_dataset(spec: str, *, data_root: str | Path | None = None, split: str |
             where=str(dataset.root / dataset.prefix / missing[0]),
             fix=f"cvbench datasets verify {spec}",
         )
+    for entry in dataset.left_out:
+        if entry.kind == "missing":
+            raise DataUnavailableError(
+                f"{dataset.name}/{dataset.split}: {entry.text}",
+                where=spec,
+                fix="get them too, or name the files that shall be read by a pattern, such as train-0000{0..2}-*",
+            )
     transform = split_transform(spec)[1]
     return dataset if transform is None else VariantDataset(dataset, transform)
+
+
+def read_in_part(dataset: Dataset) -> tuple[LeftOut, ...]:
+    """What says that an open data set is not all of what lies there, or of what was published."""
+    try:
+        published = dataset_info(dataset.spec).counts.get(dataset.split, len(dataset))
+    except UnknownNameError:  # of no reader of the registry
+        return dataset.left_out
+    if len(dataset) == published:
+        return dataset.left_out
+    kind = "fewer" if len(dataset) < published else "more"
+    counts = f"{len(dataset):,} are there, {published:,} were published"
+    return (LeftOut(kind, abs(len(dataset) - published), why=counts), *dataset.left_out)
 
 
 def open_listed(spec: str, *, data_root: str | Path | None = None, split: str | None = None) -> Dataset:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.errors import IntegrityError
+from cvbench.storage.datasets.left_out import LeftOut
 
 Transform = tuple[str, Mapping[str, float]]
 """What is done to an image beyond a backbone's own preprocessing, as plain data: ("scale", {"factor": 1.25})."""
@@ -32,6 +33,7 @@ class Dataset(Protocol):
         labels: (N,) int64, -1 for none.
         factors: Name -> (N,) numeric or unicode array: what else is known of each sample.
         transform: What is to be done to every image once it is decoded; None but for a `variant.VariantDataset`.
+        left_out: What lies beside the samples and was not taken, and what they lack; no part of `digest`.
     """
 
     @property
@@ -50,6 +52,8 @@ class Dataset(Protocol):
     def factors(self) -> Mapping[str, NDArray[Any]]: ...
     @property
     def transform(self) -> Transform | None: ...
+    @property
+    def left_out(self) -> tuple[LeftOut, ...]: ...
 
     def __len__(self) -> int: ...
 
@@ -143,8 +147,14 @@ class OfFiles(Protocol):
         """The name of the data set in a store; of an absolute path or a URL."""
 
 
+MAX_ID = 4_096
+"""Characters of a sample's id. Ids are kept in arrays as wide as the longest: one name must not decide their size."""
+
+
 def check_unique(ids: Sequence[str], where: str) -> None:
-    """Refuse a manifest that names a sample twice."""
+    """Refuse a manifest that names a sample twice, or by a name that no file can have."""
+    if long := next((name for name in ids if len(name) > MAX_ID), None):
+        raise IntegrityError(f"a sample's name of {len(long):,} characters: {long[:40]!r}...", where=where)
     if len(set(ids)) != len(ids):
         seen: set[str] = set()
         twice = next(name for name in ids if name in seen or seen.add(name))  # type: ignore[func-returns-value]

@@ -18,17 +18,19 @@ from numpy.typing import NDArray
 from cvbench.errors import DataUnavailableError, IntegrityError
 from cvbench.storage.datasets.base import DatasetInfo
 from cvbench.storage.datasets.imagenet_classes import WNID
+from cvbench.storage.datasets.left_out import LeftOut, Tally
 from cvbench.storage.datasets.roots import absent, listing
 from cvbench.storage.datasets.scan import image_files, subfolders, visible
 
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """The images of a tree: `ids` relative to its folder, (N,) int64 `labels` and `sizes` in bytes."""
+    """The images of a tree: `ids` relative to its folder, (N,) int64 `labels` and `sizes` in bytes; what is none."""
 
     ids: tuple[str, ...]
     labels: NDArray[np.int64]
     sizes: NDArray[np.int64]
+    left_out: tuple[LeftOut, ...] = ()
 
 
 def image_stem(sample: str) -> str:
@@ -108,8 +110,9 @@ def read_images(folder: Path, labelled: Iterable[tuple[int, str]], info: Dataset
     ids: list[str] = []
     labels: list[int] = []
     sizes: list[int] = []
+    tally = Tally()
     for label, name in labelled:
-        found = image_files(folder / name)
+        found = image_files(folder / name, tally)
         ids += [f"{name}/{file}" for file, _ in found]
         labels += [label] * len(found)
         sizes += [size for _, size in found]
@@ -120,7 +123,7 @@ def read_images(folder: Path, labelled: Iterable[tuple[int, str]], info: Dataset
             why=f"expected {', '.join(info.tree.splitlines())}; found {listing(folder)}",
             fix=f"unpack the archive again; it is at {info.homepage}",
         )
-    return Images(tuple(ids), np.array(labels, dtype=np.int64), np.array(sizes, dtype=np.int64))
+    return Images(tuple(ids), np.array(labels, dtype=np.int64), np.array(sizes, dtype=np.int64), tally.result())
 
 
 def not_found(info: DatasetInfo, root: Path | None, places: Sequence[str]) -> DataUnavailableError:

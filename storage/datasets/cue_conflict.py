@@ -95,6 +95,7 @@ class CueConflictReader:
             labels=images.labels,
             root=folder,
             sizes=images.sizes,
+            left_out=images.left_out,
             factors=_factors(folder, images.ids, index),
         )
 

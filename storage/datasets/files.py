@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from cvbench.errors import DataUnavailableError, IntegrityError
 from cvbench.storage.datasets.base import manifest_digest
+from cvbench.storage.datasets.left_out import LeftOut
 
 ABSENT = -1
 """The size of a file that is listed but is not there."""
@@ -34,6 +35,7 @@ class FileDataset:
     sizes: NDArray[np.int64]
     prefix: str = ""
     factors: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    left_out: tuple[LeftOut, ...] = ()
 
     def __len__(self) -> int:
         return len(self.ids)

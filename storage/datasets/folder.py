@@ -1,11 +1,12 @@
 """`folder:PATH`: any tree of class folders.
 
     PATH/<class>/**/<image>                     split "all"
-    PATH/{train,val,test}/<class>/**/<image>    if PATH has no other folders; the default is test, else val, else train
+    PATH/{train,val,test}/<class>/**/<image>    splits; which folders are: `layout`
+    PATH/[{train,val,test}/]metadata.csv        a table that names the images and their labels: `metadata`
 
 Classes are folder names sorted as strings, files are sorted within each folder: torchvision's `ImageFolder` order. A
 name counts as an image's by its suffix in any case; hidden files and folders are ignored, links to folders are followed
-at the class level only (deeper they could form loops).
+at the class level only (deeper they could form loops). What else is there is counted: `left_out`.
 """
 
 from __future__ import annotations
@@ -13,17 +14,22 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cvbench.errors import DataUnavailableError, IntegrityError, UnknownNameError, UsageError
 from cvbench.storage.datasets.base import DatasetInfo
 from cvbench.storage.datasets.files import FileDataset, file_sizes
-from cvbench.storage.datasets.roots import absolute_path, listing
-
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
-SPLITS = ("test", "val", "train")
+from cvbench.storage.datasets.layout import ALL, Layout, folders, is_hidden, layout, split_named
+from cvbench.storage.datasets.left_out import Tally, unlabelled, without_image
+from cvbench.storage.datasets.metadata import TABLE, Table, class_names, factors_of, has_labels, labels_of, read_table
+from cvbench.storage.datasets.roots import absolute_path, listing, unreadable
+from cvbench.storage.datasets.suffixes import SUFFIXES
 
 
 class FolderReader:
@@ -33,12 +39,13 @@ class FolderReader:
         name="folder",
         title="Any tree of class folders (folder:PATH)",
         splits=(),
-        default_split="all",
+        default_split=ALL,
         counts={},
         classes=None,
         licence="yours",
         homepage="your own images",
-        tree=f"PATH/[{{train,val,test}}/]<class>/<image>{{{','.join(SUFFIXES)}}}",
+        tree=f"PATH/[{{train,val,test}}/]<class>/<image>{{{','.join(SUFFIXES)}}}\n"
+        f"or PATH/[{{train,val,test}}/]{TABLE} with the columns file_name and label",
         argument="PATH",
     )
 
@@ -51,7 +58,7 @@ class FolderReader:
 
     def every_split(self, argument: str, root: Path | None) -> tuple[str, ...]:
         """The splits that together hold every image once."""
-        return tuple(folder_splits(folder_path(_required(argument), root)))
+        return tuple(layout(folder_path(_required(argument), root)).splits)
 
     def key(self, argument: str) -> str:
         """The name of the data set in a store."""
@@ -60,11 +67,12 @@ class FolderReader:
     def open(self, argument: str, root: Path | None, split: str | None) -> FileDataset:
         """One split of the tree; a relative PATH is below the data root, or the working folder if there is none."""
         path = folder_path(_required(argument), root)
-        splits = folder_splits(path)
-        chosen = split or splits[0]
+        found = layout(path)
+        splits = list(found.splits)
+        chosen = split_named(split, splits) if split else splits[0]
         if chosen not in splits:
             raise UnknownNameError.among(f"split of {path}", chosen, splits, fix=f"splits: {', '.join(splits)}")
-        return _read_tree(path, splits, chosen)
+        return _read_tree(path, found, chosen)
 
 
 READER = FolderReader()
@@ -81,57 +89,100 @@ def folder_path(argument: str, root: Path | None) -> Path:
     return Path(absolute_path(argument, root))
 
 
-def folder_splits(path: Path) -> list[str]:
-    """The splits of a tree, its default first.
-
-    Only a PATH whose every folder is called train, val or test, and holds folders, has splits: "train" may be a class.
-    """
-    if not path.is_dir():
-        raise DataUnavailableError(
-            "the folder of images is not there",
-            where=str(path),
-            why=f"{listing(path)}; its parent holds: {listing(path.parent)}",
-            fix="give the path of a folder with one sub-folder for each class; a relative one is below --data-root",
-        )
-    names = _folders(path)
-    if names and all(name in SPLITS and _folders(path / name) for name in names):
-        return [name for name in SPLITS if name in names]
-    return ["all"]
+@dataclass(frozen=True)
+class _Samples:
+    ids: Sequence[str]
+    labels: Sequence[int]
+    factors: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
 
-def _read_tree(path: Path, splits: list[str], split: str) -> FileDataset:
-    tops = [""] if splits == ["all"] else splits
-    classes = sorted({name for top in tops for name in _folders(path / top)})
-    if not classes:
-        raise DataUnavailableError(
-            "no class folders: the images of each class must be in a folder of its own",
-            where=str(path),
-            why=f"expected PATH/<class>/<image>; found {listing(path)}",
-            fix=f"mkdir {path / 'birds'} and move the images there, even if there is one class only",
-        )
-    top = "" if split == "all" and splits == ["all"] else split
-    ids: list[str] = []
-    labels: list[int] = []
-    for label, name in enumerate(classes):
-        found = _images(path, f"{top}/{name}" if top else name)
-        if not found and (path / top / name).is_dir():
-            raise DataUnavailableError(
-                f"the class folder {name!r} holds no image",
-                where=str(path / top / name),
-                why=f"expected files {', '.join(SUFFIXES)}; found {listing(path / top / name)}",
-                fix="remove the folder, or put its images there",
-            )
-        ids += found
-        labels += [label] * len(found)
+def _read_tree(path: Path, found: Layout, split: str) -> FileDataset:
+    tables = {name: _table(path / top) for name, top in found.splits.items()}
+    trees = [top for name, top in found.splits.items() if tables[name] is None]
+    classes = class_names(
+        [table for table in tables.values() if table is not None and has_labels(table)],
+        [name for top in trees for name in folders(path / top)],
+    )
+    top, table, tally = found.splits[split], tables[split], Tally()
+    for name in found.unused:
+        tally.add("folder", name)
+    if table is not None:
+        samples = _listed(path, top, table, classes, tally)
+    elif folders(path / top):
+        samples = _in_class_folders(path, top, classes, tally)
+    elif split != ALL:
+        ids = _images(path, top, tally)
+        samples = _Samples(ids, [-1] * len(ids))
+    else:
+        raise _no_classes(path)
+    labels = np.array(samples.labels, dtype=np.int64)
+    left_out = (*tally.result(), *unlabelled(samples.ids, labels, "no class folders, and no table with their labels"))
     return FileDataset(
         name=_key(path),
         split=split,
         spec=f"folder:{path}",
-        classes=tuple(classes),
-        ids=tuple(ids),
-        labels=np.array(labels, dtype=np.int64),
+        classes=classes,
+        ids=tuple(samples.ids),
+        labels=labels,
         root=path,
-        sizes=file_sizes(path, ids),
+        sizes=file_sizes(path, samples.ids),
+        factors=samples.factors,
+        left_out=(*left_out, *(without_image(classes, labels) if samples.ids and labels.max() >= 0 else ())),
+    )
+
+
+def _in_class_folders(path: Path, top: str, classes: Sequence[str], tally: Tally) -> _Samples:
+    """Every image in and below the class folders of `top`; an empty class folder is a class without an image."""
+    ids: list[str] = []
+    labels: list[int] = []
+    for name in _files(path / top):
+        if name.lower().endswith(SUFFIXES):
+            tally.add("beside", f"{top}/{name}" if top else name)
+        else:
+            tally.file(f"{top}/{name}" if top else name)
+    for label, name in enumerate(classes):
+        folder = f"{top}/{name}" if top else name
+        found = _images(path, folder, tally)
+        if not found and (path / folder).is_dir() and _holds_a_file(path / folder):
+            raise DataUnavailableError(
+                f"the class folder {name!r} holds no image",
+                where=str(path / folder),
+                why=f"expected files {', '.join(SUFFIXES)}; found {listing(path / folder)}",
+                fix="remove the folder, or put its images there",
+            )
+        ids += found
+        labels += [label] * len(found)
+    if not ids:
+        raise DataUnavailableError(
+            "the class folders hold no image",
+            where=str(path / top),
+            why=f"expected files {', '.join(SUFFIXES)}; found {listing(path / top)}",
+        )
+    return _Samples(ids, labels)
+
+
+def _table(folder: Path) -> Table | None:
+    """The table of a split: one with labels, or one of images that lie in no class folders."""
+    table = read_table(folder)
+    return table if table is not None and (has_labels(table) or not folders(folder)) else None
+
+
+def _listed(path: Path, top: str, table: Table, classes: Sequence[str], tally: Tally) -> _Samples:
+    """The images that a table names, in its order; others are left out."""
+    ids = [f"{top}/{name}" if top else name for name in table.names]
+    known = set(ids)
+    for name in _images(path, top, tally, TABLE):
+        if name not in known:
+            tally.add("unlisted", name)
+    return _Samples(ids, labels_of(table, classes), factors_of(table, tally))
+
+
+def _no_classes(path: Path) -> DataUnavailableError:
+    return DataUnavailableError(
+        "no class folders: the images of each class must be in a folder of its own",
+        where=str(path),
+        why=f"expected PATH/<class>/<image>, or {TABLE}; found {listing(path)}",
+        fix=f"mkdir {path / 'birds'} and move the images there, even if there is one class only",
     )
 
 
@@ -141,27 +192,50 @@ def _key(path: Path) -> str:
     return f"folder-{slug or hashlib.sha256(os.fsencode(path.name)).hexdigest()[:8]}"
 
 
-def _folders(path: Path) -> list[str]:
+def _files(path: Path) -> list[str]:
+    """Names of what is in a folder and is no folder, hidden ones apart; sorted."""
     try:
-        return sorted(entry.name for entry in os.scandir(path) if entry.is_dir() and not entry.name.startswith("."))
+        return sorted(entry.name for entry in os.scandir(path) if not entry.is_dir() and not is_hidden(entry.name))
     except OSError as err:
-        raise _unreadable(err) from err
+        raise unreadable(err) from err
 
 
-def _images(root: Path, folder: str) -> list[str]:
-    """Paths of the images in and below a class folder, relative to `root`, in `ImageFolder`'s order."""
+def _images(root: Path, folder: str, tally: Tally, expected: str = "") -> list[str]:
+    """Paths of the images in and below a folder, relative to `root`, in `ImageFolder`'s order.
+
+    Other files and links to folders are counted, but for a file of the `expected` name.
+    """
     found: list[str] = []
-    for current, _below, files in sorted(os.walk(root / folder, onerror=_raise)):
+    for current, below, files in sorted(os.walk(root / folder, onerror=_raise)):
         inner = Path(current).relative_to(root / folder)
-        if any(part.startswith(".") for part in inner.parts):
+        if any(is_hidden(part) for part in inner.parts):
             continue
         start = (Path(folder) / inner).as_posix()
-        names = (name for name in sorted(files) if not name.startswith(".") and name.lower().endswith(SUFFIXES))
-        found += [f"{start}/{name}" for name in names]
+        start = "" if start == "." else f"{start}/"
+        for name in sorted(files):
+            if is_hidden(name):
+                continue
+            if name.lower().endswith(SUFFIXES):
+                found.append(f"{start}{name}")
+            elif name != expected:
+                tally.file(f"{start}{name}")
+        for name in sorted(below):
+            if not is_hidden(name) and os.path.islink(f"{current}/{name}"):
+                tally.add("link", f"{start}{name}")
     for name in found:
         if not _is_text(name):
             raise IntegrityError("a file name is not valid UTF-8", where=repr(name), fix="rename the file")
     return found
+
+
+def _holds_a_file(folder: Path) -> bool:
+    """Whether there is any file below, or a link that is not followed; hidden ones apart."""
+    for current, below, files in os.walk(folder, onerror=_raise):
+        if any(not is_hidden(name) for name in files):
+            return True
+        if any(os.path.islink(f"{current}/{name}") for name in below if not is_hidden(name)):
+            return True
+    return False
 
 
 def _is_text(name: str) -> bool:
@@ -172,11 +246,7 @@ def _is_text(name: str) -> bool:
     return True
 
 
-def _unreadable(err: OSError) -> DataUnavailableError:
-    return DataUnavailableError("a folder of images cannot be read", where=str(err.filename), why=err.strerror)
-
-
 def _raise(err: OSError) -> None:
     """What os.walk would otherwise leave out silently; a class that a split does not have is no error."""
     if not isinstance(err, FileNotFoundError):
-        raise _unreadable(err) from err
+        raise unreadable(err) from err

@@ -27,6 +27,7 @@ from cvbench.storage.datasets.class_tree import Images, holds, named_folders, no
 from cvbench.storage.datasets.files import FileDataset
 from cvbench.storage.datasets.imagenet_classes import class_indices, imagenet_wnids
 from cvbench.storage.datasets.imagenet_flat import flat_labels
+from cvbench.storage.datasets.left_out import Tally
 from cvbench.storage.datasets.roots import first_match
 from cvbench.storage.datasets.scan import image_files, visible
 
@@ -77,6 +78,7 @@ class ImageNetReader:
             labels=images.labels,
             root=folder,
             sizes=images.sizes,
+            left_out=images.left_out,
             factors={"image_number": image_numbers(folder, images.ids)},
         )
 
@@ -128,8 +130,9 @@ def _read_tree(folder: Path, info: DatasetInfo) -> Images:
 
 
 def _read_flat(folder: Path, root: Path, info: DatasetInfo) -> Images:
-    found = image_files(folder)  # the archive's order is not that of the names
+    tally = Tally()
+    found = image_files(folder, tally)  # the archive's order is not that of the names
     ids = tuple(name for name, _ in found)
     numbers = image_numbers(folder, ids)
     labels = flat_labels(folder, root, numbers, info)
-    return Images(ids, labels, np.array([size for _, size in found], dtype=np.int64))
+    return Images(ids, labels, np.array([size for _, size in found], dtype=np.int64), tally.result())

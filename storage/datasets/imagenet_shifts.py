@@ -99,6 +99,7 @@ class ShiftReader:
             labels=images.labels,
             root=folder,
             sizes=images.sizes,
+            left_out=images.left_out,
             factors=self.factors(images.ids) if self.factors else {},
         )
 

@@ -4,26 +4,40 @@
     parquet:/data/beans/train-*.parquet     one split, "train"
     parquet:s3://bucket/beans/data
 
-The image is a column of structures {bytes, path}, or of bytes; the label a column of integers. Which column is which,
+The image is a column of structures {bytes, path}, or of bytes; the label a column of integers, or of names, which are
+then the classes, sorted. Which column is which,
 and the names of the classes, come from the metadata that Hugging Face's libraries write into the schema, else from
 `dataset_info.json` or `classes.txt` beside the files. Other columns with class names become factors.
 
-Parquet is read by row groups. The last few are kept, so a data set of up to 256 MB is read from disk once; beyond that
-a sample in random order costs its whole row group (100 images in Hugging Face's files).
+Parquet is read by row groups. Of up to 256 MB the groups stay in memory; beyond that each is read once and its images
+are kept on the disk for temporary files, so that samples in any order are short reads: `spool`.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.errors import DataUnavailableError, IntegrityError, UnknownNameError
 from cvbench.storage.datasets.base import DatasetInfo
-from cvbench.storage.datasets.parquet_files import ParquetDataset, Table, read_tables
-from cvbench.storage.datasets.sharded import classes_for, listed_classes, pattern_of, place_of, store_key
+from cvbench.storage.datasets.labels import classes_for
+from cvbench.storage.datasets.layout import split_named
+from cvbench.storage.datasets.left_out import SHOWN, LeftOut, unlabelled
+from cvbench.storage.datasets.numbered import not_read
+from cvbench.storage.datasets.parquet_files import LABELS, ParquetDataset, Table, read_tables
+from cvbench.storage.datasets.sharded import (
+    is_whole,
+    labels_of_words,
+    listed_classes,
+    pattern_of,
+    place_of,
+    store_key,
+)
 from cvbench.storage.datasets.shards import Shards, find_shards
 
 _SPLIT_NAME = re.compile(r"(?P<split>[A-Za-z0-9_.]+)-\d+-of-\d+(-[0-9a-f]+)?\.parquet")
@@ -64,11 +78,17 @@ class ParquetReader:
         """One split; ids are `<file>/<row>`."""
         pattern = pattern_of(self.info, argument, root)
         splits = split_files(pattern)
-        chosen = split or next((name for name in _DEFAULTS if name in splits), next(iter(splits)))
+        chosen = next((name for name in _DEFAULTS if name in splits), next(iter(splits)))
+        chosen = split_named(split, list(splits)) if split else chosen
         if chosen not in splits:
             raise UnknownNameError.among(f"split of {pattern}", chosen, splits, fix=f"splits: {', '.join(splits)}")
         shards = splits[chosen]
-        return _assemble(pattern, chosen, shards, read_tables(shards))
+        tables = read_tables(shards)
+        others = [splits[name] for name in splits if name != chosen] if _are_words(tables) else []
+        words = {
+            word for table in (*tables, *(t for some in others for t in read_tables(some))) for word in table.words
+        }
+        return _assemble(pattern, chosen, shards, tables, tuple(sorted(words)))
 
 
 READER = ParquetReader()
@@ -106,35 +126,81 @@ def _split_of(where: str) -> str | None:
     return parent if parent in _SPLIT_FOLDERS else None
 
 
-def _assemble(pattern: str, split: str, shards: Shards, tables: list[Table]) -> ParquetDataset:
+def _are_words(tables: list[Table]) -> bool:
+    """Whether labels are names: then those of all splits together are the classes, so that labels agree."""
+    return any(table.words for table in tables)
+
+
+def _assemble(pattern: str, split: str, shards: Shards, tables: list[Table], words: tuple[str, ...]) -> ParquetDataset:
+    """
+    Args:
+        words: The names that labels are, of all splits; empty if labels are numbers.
+    """
     first = tables[0]
     for shard, table in zip(shards, tables, strict=True):
-        if (table.image, table.names, sorted(table.labels)) != (first.image, first.names, sorted(first.labels)):
+        if (table.image, table.names, table.label) != (first.image, first.names, first.label):
             raise IntegrityError("the files of a split have different columns or classes", where=shard.where)
-    labels, factors = next(iter(first.labels), ""), [*first.labels][1:]
     rows = [table.rows for table in tables]
     if not sum(rows):
         raise DataUnavailableError("the files hold no image", where=pattern)
-    columns = {name: np.concatenate([table.labels[name] for table in tables]) for name in first.labels}
-    values: NDArray[np.int64] = columns[labels] if labels else np.full(sum(rows), -1, dtype=np.int64)
-    known = first.names.get(labels, ()) or listed_classes(shards)
+    if sum(rows) == (without := sum(table.without for table in tables)):
+        raise DataUnavailableError(
+            "the rows hold no image", where=pattern, fix="write the files with embedded images, not with their paths"
+        )
+    ids = tuple(f"{name}/{row:06d}" for name, count in zip(shards.names(), rows, strict=True) for row in range(count))
+    columns = {name: np.concatenate([table.values[name] for table in tables]) for name in first.values}
+    labels, classes = _labels(columns, first, ids, listed_classes(shards), words, pattern)
     groups = [group for table in tables for group in table.groups]
     return ParquetDataset(
         name=store_key("parquet", pattern),
         split=split,
         spec=f"parquet:{pattern}",
-        classes=classes_for(known, int(values.max()), pattern),
-        ids=tuple(
-            f"{name}/{row:06d}" for name, count in zip(shards.names(), rows, strict=True) for row in range(count)
-        ),
-        labels=values,
-        factors={name: _named(columns[name], first.names[name]) for name in factors},
+        classes=classes,
+        ids=ids,
+        labels=labels,
+        factors={name: _named(columns[name], first.names[name]) for name in columns if name != first.label},
         shards=shards,
         image=first.image,
         group_shard=np.repeat(np.arange(len(shards), dtype=np.int32), [len(table.groups) for table in tables]),
         group_start=np.concatenate([[0], np.cumsum([count for count, _ in groups])]).astype(np.int64),
         group_bytes=np.array([size for _, size in groups], dtype=np.int64),
+        left_out=(
+            *_columns(first),
+            *([LeftOut("image", without)] if without else []),
+            *unlabelled(ids, labels, "" if first.label else "no column label, nor one with names of classes"),
+            *not_read(shards, is_whole(pattern, (".parquet",))),
+        ),
     )
+
+
+def _labels(
+    columns: dict[str, NDArray[Any]],
+    table: Table,
+    ids: Sequence[str],
+    listed: tuple[str, ...],
+    words: tuple[str, ...],
+    pattern: str,
+) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """(N,) int64, and the names of the classes."""
+    if table.label is None:
+        return np.full(len(ids), -1, dtype=np.int64), listed
+    values = columns[table.label]
+    names = table.names.get(table.label, ()) or listed
+    if values.dtype.kind == "U":
+        names = names or words
+        known = labels_of_words({row: word for row, word in enumerate(values.tolist()) if word}, names, ids, pattern)
+        return np.array([known.get(row, -1) for row in range(len(ids))], dtype=np.int64), names
+    where = f"{pattern}: {ids[int(values.argmax())]}"
+    return values, classes_for(names, int(values.max()), len(ids), where)
+
+
+def _columns(table: Table) -> tuple[LeftOut, ...]:
+    """The columns that are not read, and that the labels were chosen among several."""
+    found = [LeftOut("column", len(table.others), table.others[:SHOWN])] if table.others else []
+    named = tuple(name for name in table.names if name != table.label)
+    if table.label in table.names and table.label not in LABELS and named:
+        found.append(LeftOut("choice", len(named), named[:SHOWN], f"the labels are those of {table.label}"))
+    return tuple(found)
 
 
 def _named(values: NDArray[np.int64], names: tuple[str, ...]) -> NDArray[np.str_]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import tempfile
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -13,9 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cvbench.errors import DataUnavailableError, IntegrityError
+from cvbench.errors import CvbenchError, DecodeError, IntegrityError
 from cvbench.storage.datasets.base import manifest_digest
+from cvbench.storage.datasets.left_out import LeftOut
 from cvbench.storage.datasets.shards import Shards
+from cvbench.storage.datasets.spool import Blocks, Spool, has_room
 
 CACHE_BYTES = 256 * 1024 * 1024
 """Row groups that one process keeps of a data set."""
@@ -23,8 +27,14 @@ CACHE_BYTES = 256 * 1024 * 1024
 MAX_GROUP = 2 * 1024 * 1024 * 1024
 """The largest row group that is read: all of it is in memory for one of its images."""
 
+MAX_WORD = 1_000
+"""Characters of a label that is a class's name."""
+
+MAX_ROWS_PER_BYTE = 1
+"""Rows that a file may have for each of its bytes. Labels are read whole, and runs of equal ones take no space."""
+
 _IMAGES = ("image", "img")
-_LABELS = ("label", "labels", "fine_label")
+LABELS = ("label", "labels", "fine_label")
 
 
 @dataclass(frozen=True)
@@ -33,16 +43,28 @@ class Table:
 
     Attributes:
         image: Dotted path of the column of bytes, such as "image.bytes".
-        labels: Column -> (rows,) int64, -1 for null; the first is the label, others have class names.
+        label: The column of labels, if there is one.
+        values: Column -> (rows,) int64, -1 for null; or text, "" for null, if the labels are names.
         names: Column -> its class names.
         groups: (rows, bytes) of each row group.
+        others: Columns that are not read.
+        without: Rows whose image is null, as far as the footer says.
     """
 
     rows: int
     image: str
-    labels: dict[str, NDArray[np.int64]]
+    label: str | None
+    values: dict[str, NDArray[Any]]
     names: dict[str, tuple[str, ...]]
     groups: tuple[tuple[int, int], ...]
+    others: tuple[str, ...]
+    without: int
+
+    @property
+    def words(self) -> set[str]:
+        """The names that its labels are; empty if they are numbers."""
+        values = self.values[self.label] if self.label else None
+        return set() if values is None or values.dtype.kind != "U" else {*np.unique(values).tolist()} - {""}
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +89,7 @@ class ParquetDataset:
     group_shard: NDArray[np.int32]
     group_start: NDArray[np.int64]
     group_bytes: NDArray[np.int64]
+    left_out: tuple[LeftOut, ...] = ()
     _cache: GroupCache = field(default_factory=lambda: GroupCache(CACHE_BYTES))
 
     def __len__(self) -> int:
@@ -77,25 +100,61 @@ class ParquetDataset:
         """None: the images are taken as they are."""
 
     def read(self, index: int) -> bytes:
-        """The image's bytes; its row group is read if it is not one of the last few."""
+        """The image's bytes; its row group is read if it is neither in memory nor in the spool.
+
+        Raises:
+            DecodeError: The row holds no image.
+        """
         group = int(np.searchsorted(self.group_start, index, side="right")) - 1
+        data = self._from_spool(index, group) if self._large else self._from_memory(index, group)
+        if data is None:
+            raise DecodeError("the row holds no image", reason="empty")
+        return data
+
+    @cached_property
+    def _spool(self) -> Spool:
+        return Spool(self.group_start, self.group_bytes)
+
+    @property
+    def _large(self) -> bool:
+        return int(self.group_bytes.sum()) > self._cache.limit
+
+    @property
+    def advice(self) -> str | None:
+        """What to say if random reads will be slow, as the images fit neither in memory nor on the disk."""
+        total = int(self.group_bytes.sum())
+        if not self._large or has_room(total):
+            return None
+        return (
+            f"{tempfile.gettempdir()} has no room for the {total / 1e9:,.1f} GB of images: what does not fit is read "
+            "again and again by row groups, which is slow; set TMPDIR to a folder on a larger disk"
+        )
+
+    def _from_spool(self, index: int, group: int) -> bytes | None:
+        try:
+            return self._spool.read(index, group, lambda: _parts(self._read_group(group)))
+        except OSError as err:
+            if isinstance(err, CvbenchError):
+                raise
+            return self._from_memory(index, group)  # the disk has no room
+
+    def _from_memory(self, index: int, group: int) -> bytes | None:
         images = self._cache.get(group)
         if images is None:
             images = self._read_group(group)
             self._cache.put(group, images, images.nbytes)
         data = images[index - int(self.group_start[group])].as_py()
-        if data is None:
-            raise IntegrityError(
-                "the row holds a path and no image", where=self.ids[index], fix="write the files with embedded images"
-            )
-        return bytes(data)
+        return None if data is None else bytes(data)
 
     def _read_group(self, group: int) -> Any:
         shard = int(self.group_shard[group])
         within = group - int(np.searchsorted(self.group_shard, shard))
-        with open_parquet(self.shards, shard) as file:
-            chunks = file.read_row_group(within, columns=[self.image], use_threads=False).column(0).combine_chunks()
-        return chunks.field("bytes") if self.image.endswith(".bytes") else chunks
+        with open_parquet(self.shards, shard) as file, _damaged(self.shards[shard].where):
+            column = file.read_row_group(within, columns=[self.image], use_threads=False).column(0)
+            return _flat(column, self.image)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_spool"}
 
     @property
     def nbytes(self) -> int:
@@ -123,7 +182,7 @@ class GroupCache:
     """The row groups that were used last, up to a number of bytes; threads may share it."""
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit
+        self.limit = limit
         self._held: OrderedDict[int, tuple[Any, int]] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -139,11 +198,11 @@ class GroupCache:
         """Keep `value`, and let go of what was not used for longest; the newest always stays."""
         with self._lock:
             self._held[key] = (value, size)
-            while len(self._held) > 1 and sum(held for _, held in self._held.values()) > self._limit:
+            while len(self._held) > 1 and sum(held for _, held in self._held.values()) > self.limit:
                 self._held.popitem(last=False)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return GroupCache, (self._limit,)  # another process starts empty
+        return GroupCache, (self.limit,)  # another process starts empty
 
 
 def open_parquet(shards: Shards, number: int) -> Any:
@@ -160,9 +219,45 @@ def open_parquet(shards: Shards, number: int) -> Any:
         return pq.ParquetFile(handle, pre_buffer=False)
     except (pa.ArrowException, OSError) as err:
         handle.close()
-        if isinstance(err, DataUnavailableError):
+        if isinstance(err, CvbenchError):
             raise
         raise IntegrityError("no Parquet file, or damaged", where=shards[number].where, why=str(err)) from err
+
+
+@contextmanager
+def _damaged(where: str) -> Iterator[None]:
+    """Arrow's errors while it reads pages, as ours."""
+    import pyarrow as pa
+
+    try:
+        yield
+    except (pa.ArrowException, OSError) as err:
+        if isinstance(err, CvbenchError):
+            raise
+        raise IntegrityError("the Parquet file is damaged", where=where, why=str(err)) from err
+
+
+def _flat(column: Any, image: str) -> Any:
+    """A column of images as one array of bytes, null where the row or its bytes are null."""
+    import pyarrow as pa
+
+    chunks = column.combine_chunks()
+    if isinstance(chunks, pa.ChunkedArray):  # older versions of Arrow return one array, newer may not
+        chunks = pa.concat_arrays(chunks.chunks)
+    if not image.endswith(".bytes"):
+        return chunks
+    return chunks.flatten()[0]  # unlike `field`, with the nulls of the rows themselves
+
+
+def _parts(images: Any) -> Blocks:
+    """The buffer of an array of bytes, and where its items are in it."""
+    import pyarrow.types as kinds
+
+    wide = kinds.is_large_binary(images.type)
+    _, offsets, data = images.buffers()
+    bounds = np.frombuffer(offsets, dtype=np.int64 if wide else np.int32)[images.offset :][: len(images) + 1]
+    null = images.is_null().to_numpy(zero_copy_only=False)
+    yield (b"" if data is None else data), bounds.astype(np.int64), null
 
 
 def read_tables(shards: Shards) -> list[Table]:
@@ -172,15 +267,20 @@ def read_tables(shards: Shards) -> list[Table]:
 
 def _read_table(shards: Shards, number: int) -> Table:
     where = shards[number].where
-    with open_parquet(shards, number) as file:
+    with open_parquet(shards, number) as file, _damaged(where):
         schema, footer = file.schema_arrow, file.metadata
+        if footer.num_rows > MAX_ROWS_PER_BYTE * shards[number].size:
+            raise IntegrityError(
+                f"{footer.num_rows:,} rows in {shards[number].size:,} bytes: most of them can hold no image",
+                where=where,
+            )
         features = _features(schema.metadata or {}) or _described(shards)
         names = {
             column: tuple(map(str, feature["names"]))
             for column, feature in features.items()
-            if feature.get("_type") == "ClassLabel" and feature.get("names") and column in schema.names
+            if feature.get("_type") == "ClassLabel" and _is_list(feature.get("names")) and column in schema.names
         }
-        label = next((name for name in (*_LABELS, *names) if name in schema.names), None)
+        label = next((name for name in (*LABELS, *names) if name in schema.names), None)
         columns = [*([label] if label else []), *(name for name in names if name != label)]
         image = _image_column(schema, features, where)
         data = file.read(columns=columns, use_threads=False) if columns else None
@@ -194,10 +294,27 @@ def _read_table(shards: Shards, number: int) -> Table:
         return Table(
             rows=footer.num_rows,
             image=image,
-            labels={name: _integers(data, name, len(names.get(name, ())), where) for name in columns},
+            label=label,
+            values={name: _values(data, name, name == label, names.get(name, ()), where) for name in columns},
             names=names,
             groups=tuple((group.num_rows, group.total_byte_size) for group in groups),
+            others=tuple(name for name in schema.names if name not in {*columns, image.partition(".")[0]}),
+            without=sum(_nulls(group, image) for group in groups),
         )
+
+
+def _is_list(names: object) -> bool:
+    return isinstance(names, list) and all(isinstance(name, str | int) for name in names)
+
+
+def _nulls(group: Any, image: str) -> int:
+    """Rows of a row group without an image; 0 if the footer does not say."""
+    for number in range(group.num_columns):
+        column = group.column(number)
+        if column.path_in_schema == image:
+            found = column.statistics
+            return int(found.null_count) if found is not None and found.has_null_count else 0
+    return 0
 
 
 def _features(metadata: Mapping[bytes, bytes]) -> dict[str, Any]:
@@ -245,14 +362,32 @@ def _image_column(schema: Any, features: Mapping[str, Any], where: str) -> str:
     )
 
 
-def _integers(data: Any, name: str, known: int, where: str) -> NDArray[np.int64]:
-    """(rows,) int64 of a column, -1 for null."""
+def _values(data: Any, name: str, is_label: bool, known: tuple[str, ...], where: str) -> NDArray[Any]:
+    """(rows,) int64 of a column, -1 for null; or text, "" for null, of a column of labels without a list of names."""
+    import pyarrow as pa
     import pyarrow.types as kinds
 
     column = data.column(name)
+    if kinds.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if is_label and not known and (kinds.is_string(column.type) or kinds.is_large_string(column.type)):
+        words: list[str] = column.fill_null("").to_pylist()
+        longest = max(range(len(words)), key=lambda row: len(words[row]), default=0)
+        if words and len(words[longest]) > MAX_WORD:
+            raise IntegrityError(
+                f"the column {name} has a label of {len(words[longest]):,} characters", where=f"{where}: row {longest}"
+            )
+        return np.array(words, dtype=np.str_)
     if not kinds.is_integer(column.type):
         raise IntegrityError(f"the column {name} holds {column.type}, expected integers", where=where)
-    values = np.asarray(column.fill_null(-1).to_numpy(), dtype=np.int64)
-    if len(values) and (values.min() < -1 or (known and values.max() >= known)):
-        raise IntegrityError(f"the column {name} has values that are no class, such as {values.min()}", where=where)
+    try:
+        values = np.asarray(column.cast(pa.int64()).fill_null(-1).to_numpy(), dtype=np.int64)
+    except pa.ArrowInvalid as err:  # of uint64, beyond 2^63
+        raise IntegrityError(f"the column {name} has values that are no class", where=where, why=str(err)) from err
+    wrong = (values < -1) | (values >= len(known) if known else False)
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise IntegrityError(
+            f"the column {name} has values that are no class, such as {values[row]}", where=f"{where}: row {row}"
+        )
     return values

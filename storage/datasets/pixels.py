@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.storage.datasets.base import manifest_digest
+from cvbench.storage.datasets.left_out import LeftOut
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +41,11 @@ class PixelDataset:
     @property
     def transform(self) -> None:
         """None: the images are taken as they are."""
+
+    @property
+    def left_out(self) -> tuple[LeftOut, ...]:
+        """Nothing: the files hold nothing else."""
+        return ()
 
     def read(self, index: int) -> NDArray[np.uint8]:
         """(H, W) grey or (H, W, 3) RGB uint8, a copy."""

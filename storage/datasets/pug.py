@@ -94,6 +94,7 @@ class PugReader:
             labels=images.labels,
             root=folder,
             sizes=images.sizes,
+            left_out=images.left_out,
             factors=self._factors(folder, images.ids),
         )
 

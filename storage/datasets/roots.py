@@ -68,3 +68,8 @@ def absent(info: DatasetInfo, root: Path | None) -> DataUnavailableError:
         why=f"{expected}; found {listing(root)}",
         fix=f"{command}get it from {info.homepage}, unpack it there, or point --data-root or {ENVIRONMENT} to it",
     )
+
+
+def unreadable(err: OSError) -> DataUnavailableError:
+    """The error for a folder that cannot be listed."""
+    return DataUnavailableError("a folder of images cannot be read", where=str(err.filename), why=err.strerror)

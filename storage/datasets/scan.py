@@ -9,7 +9,8 @@ from pathlib import Path
 
 from cvbench.errors import DataUnavailableError, IntegrityError
 from cvbench.storage.datasets.files import ABSENT
-from cvbench.storage.datasets.folder import SUFFIXES
+from cvbench.storage.datasets.left_out import Tally
+from cvbench.storage.datasets.suffixes import SUFFIXES
 
 
 def subfolders(path: Path) -> list[str]:
@@ -21,23 +22,32 @@ def subfolders(path: Path) -> list[str]:
     return sorted(entry.name for entry in visible(path) if entry.is_dir())
 
 
-def image_files(path: Path) -> list[tuple[str, int]]:
+def image_files(path: Path, tally: Tally | None = None) -> list[tuple[str, int]]:
     """(name, bytes) of the visible images in `path`, not below it, sorted by name as strings.
 
     A name counts as an image's by its suffix in any case. The size is ABSENT if there is no regular file behind the
-    name, such as behind a broken link.
+    name, such as behind a broken link. Other files, and folders, are counted by `tally`.
 
     Raises:
         DataUnavailableError: `path` cannot be read.
         IntegrityError: A name is not valid UTF-8, so no store could hold it.
     """
     found = []
+    others: list[tuple[str, bool]] = []
     for entry in visible(path):
         if not entry.name.lower().endswith(SUFFIXES) or entry.is_dir():
+            others.append((entry.name, entry.is_dir()))
             continue
         if not entry.name.isascii():
             _check_text(entry)
         found.append((entry.name, _size(entry)))
+    for name, is_folder in sorted(others):
+        if tally is None:
+            break
+        if is_folder:
+            tally.add("below", f"{path.name}/{name}")
+        else:
+            tally.file(f"{path.name}/{name}")
     return sorted(found)
 
 

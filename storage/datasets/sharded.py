@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cvbench.errors import IntegrityError, UsageError
@@ -41,27 +44,52 @@ def store_key(kind: str, pattern: str) -> str:
     return f"{kind}-{hashlib.sha256(pattern.encode()).hexdigest()[:8]}"
 
 
+def is_whole(pattern: str, suffixes: Sequence[str]) -> bool:
+    """Whether a pattern names a folder, so that nobody has chosen some of its files."""
+    if "://" in pattern:
+        return not re.search(r"[{*?\[]", pattern) and not pattern.endswith(tuple(suffixes))
+    return Path(pattern).is_dir()
+
+
 def listed_classes(shards: Shards) -> tuple[str, ...]:
-    """The lines of classes.txt (or classnames.txt) beside the shards or one level above; empty if there is none."""
+    """The lines of classes.txt (or classnames.txt) beside the shards or one level above; empty if there is none.
+
+    The line says the label, so a blank line is a class without a name, but for those at the end; two classes may have
+    the same name.
+    """
     found = shards.beside(*CLASS_FILES)
     if found is None:
         return ()
     where, data = found
     try:
-        names = tuple(line.strip() for line in data.decode().splitlines() if line.strip())
+        text = io.StringIO(data.decode("utf-8-sig"), newline=None)  # other separators may be part of a name
+        names = [line.strip() for line in text]
     except UnicodeDecodeError as err:
         raise IntegrityError("the list of classes is no text", where=where, why=str(err)) from err
-    if len(set(names)) != len(names):
-        raise IntegrityError("a class is listed twice", where=where)
-    return names
+    while names and not names[-1]:
+        names.pop()
+    return tuple(names)
 
 
-def classes_for(names: tuple[str, ...], highest: int, where: str) -> tuple[str, ...]:
-    """Names for labels up to `highest`: those known, else the numbers.
+def labels_of_words(words: Mapping[int, str], names: tuple[str, ...], ids: Sequence[str], where: str) -> dict[int, int]:
+    """Sample -> label of samples whose label is a class's name.
+
+    Args:
+        words: Sample -> name.
+        names: The classes' names by label.
 
     Raises:
-        IntegrityError: There are names, but too few.
+        IntegrityError: A name that no class has, or more than one.
     """
-    if names and highest >= len(names):
-        raise IntegrityError(f"label {highest} has no name: {len(names)} classes are listed", where=where)
-    return names or tuple(str(label) for label in range(highest + 1))
+    index = {name: label for label, name in enumerate(names)}
+    twice = {name for name, count in Counter(names).items() if count > 1}
+    for row, word in words.items():
+        if word not in index or word in twice:
+            raise IntegrityError(
+                f"the label {word[:40]!r} is no number from 0, and the name of "
+                + ("no class" if word not in index else "several classes"),
+                where=f"{where}: {ids[row]}",
+                why=f"{len(names)} classes are listed" if names else "no list of classes lies beside the files",
+                fix="list the classes in classes.txt beside the files, one a line",
+            )
+    return {row: index[word] for row, word in words.items()}

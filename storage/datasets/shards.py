@@ -22,6 +22,8 @@ from cvbench.storage.datasets.bucket import Bucket, RangedFile
 from cvbench.storage.datasets.roots import listing
 
 MAX_SHARDS = 1_000_000
+MAX_BESIDE = 64 * 1024 * 1024
+"""The largest file beside the shards, such as a list of classes, that is read."""
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 _MAGIC = re.compile(r"[*?\[]")
@@ -123,10 +125,20 @@ class Shards(Sequence[Shard]):
         return None
 
     def _small_file(self, where: str) -> bytes | None:
-        if not self._shards[0].remote:
-            return Path(where).read_bytes() if Path(where).is_file() else None
-        url, key = Bucket.split(where)
-        return self._buckets[url].get(key) if url in self._buckets else None
+        if self._shards[0].remote:
+            url, key = Bucket.split(where)
+            data = self._buckets[url].get(key) if url in self._buckets else None
+        elif not Path(where).is_file():
+            return None
+        else:
+            try:
+                with open(where, "rb") as handle:
+                    data = handle.read(MAX_BESIDE + 1)
+            except OSError as err:
+                raise DataUnavailableError("cannot read a file beside the shards", where=where, why=str(err)) from err
+        if data is not None and len(data) > MAX_BESIDE:
+            raise IntegrityError(f"the file has more than {MAX_BESIDE:,} bytes", where=where)
+        return data
 
 
 def find_shards(pattern: str, suffixes: Sequence[str]) -> Shards:

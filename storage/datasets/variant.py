@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from cvbench.errors import UnknownNameError, UsageError
 from cvbench.storage.datasets.base import Dataset, Transform
+from cvbench.storage.datasets.left_out import LeftOut
 
 Values = tuple[float, ...]
 
@@ -115,6 +116,11 @@ class VariantDataset:
     def factors(self) -> Mapping[str, NDArray[Any]]:
         """Those of the base."""
         return self.base.factors
+
+    @property
+    def left_out(self) -> tuple[LeftOut, ...]:
+        """What the base leaves out."""
+        return self.base.left_out
 
     def __len__(self) -> int:
         return len(self.base)

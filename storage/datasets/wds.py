@@ -8,6 +8,7 @@ sample is one ranged read, in any order. Memory: about 150 bytes a sample. What 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -20,9 +21,19 @@ from numpy.typing import NDArray
 
 from cvbench.errors import DataUnavailableError, UnknownNameError
 from cvbench.storage.datasets.base import DatasetInfo, check_unique, manifest_digest
-from cvbench.storage.datasets.sharded import classes_for, listed_classes, pattern_of, place_of, store_key
+from cvbench.storage.datasets.labels import classes_for
+from cvbench.storage.datasets.left_out import LeftOut, merged, sorts_text, unlabelled
+from cvbench.storage.datasets.numbered import not_read
+from cvbench.storage.datasets.sharded import (
+    is_whole,
+    labels_of_words,
+    listed_classes,
+    pattern_of,
+    place_of,
+    store_key,
+)
 from cvbench.storage.datasets.shards import Shards, find_shards
-from cvbench.storage.datasets.tar_index import Member, index_tar
+from cvbench.storage.datasets.tar_index import Index, index_tar
 
 _READERS = 8  # shards that are indexed at a time from an object store
 
@@ -42,6 +53,7 @@ class TarDataset:
     offsets: NDArray[np.int64]
     sizes: NDArray[np.int64]
     factors: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    left_out: tuple[LeftOut, ...] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -120,29 +132,39 @@ class WdsReader:
 READER = WdsReader()
 
 
-def _index(shards: Shards, number: int) -> list[Member]:
+def _index(shards: Shards, number: int) -> Index:
     with shards.open(number) as handle:
         return index_tar(handle, shards[number].where)
 
 
-def _assemble(pattern: str, shards: Shards, indices: list[list[Member]]) -> TarDataset:
-    members = [member for index in indices for member in index]
+def _assemble(pattern: str, shards: Shards, indices: list[Index]) -> TarDataset:
+    members = [member for index in indices for member in index.members]
+    left_out = merged([index.tally for index in indices])
     if not members:
         raise DataUnavailableError(
-            "the shards hold no image", where=pattern, fix="images are found by their extension: <key>.jpg"
+            "the shards hold no image",
+            where=pattern,
+            why="; ".join(entry.text for entry in left_out) or None,
+            fix="images are found by their extension: <key>.jpg",
         )
-    ids = tuple(f"{name}/{m.key}" for name, index in zip(shards.names(), indices, strict=True) for m in index)
+    ids = tuple(f"{name}/{m.key}" for name, index in zip(shards.names(), indices, strict=True) for m in index.members)
     check_unique(ids, pattern)
-    labels = np.array([member.label for member in members], dtype=np.int64)
+    names = listed_classes(shards)
+    words = {row: m.label for row, m in enumerate(members) if isinstance(m.label, str)}
+    known = labels_of_words(words, names, ids, pattern)
+    labels = np.array([known.get(row, m.label) for row, m in enumerate(members)], dtype=np.int64)
+    fields = sum((index.fields for index in indices), Counter[str]())
+    why = "no .cls, no label or cls in .json" + (f"; other fields: {sorts_text(fields)}" if fields else "")
     return TarDataset(
         name=store_key("wds", pattern),
         split="all",
         spec=f"wds:{pattern}",
-        classes=classes_for(listed_classes(shards), int(labels.max()), pattern),
+        classes=classes_for(names, int(labels.max()), len(ids), f"{pattern}: {ids[int(labels.argmax())]}"),
         ids=ids,
         labels=labels,
         shards=shards,
-        shard_of=np.repeat(np.arange(len(shards), dtype=np.int32), [len(index) for index in indices]),
+        shard_of=np.repeat(np.arange(len(shards), dtype=np.int32), [len(index.members) for index in indices]),
         offsets=np.array([member.offset for member in members], dtype=np.int64),
         sizes=np.array([member.size for member in members], dtype=np.int64),
+        left_out=(*left_out, *unlabelled(ids, labels, why), *not_read(shards, is_whole(pattern, (".tar",)))),
     )

@@ -14,6 +14,7 @@ from typer.testing import CliRunner, Result
 from cvbench.cli.datasets import app
 from cvbench.errors import CvbenchError, DataUnavailableError, IntegrityError, UnknownNameError
 from tests.storage.cub_tree import relative, write_cub
+from tests.storage.dataset_suite import jpeg
 
 
 def run(*arguments: str) -> Result:
@@ -121,6 +122,24 @@ def test_a_long_list_of_problems_is_cut_in_the_table_only(tmp_path: Path) -> Non
     arguments = ("verify", f"folder:{tmp_path}")
     assert "10 more" in run(*arguments).stdout
     assert len(json.loads(run(*arguments, "--format", "json").stdout)["problems"]) == 30
+
+
+def test_what_is_left_out_is_shown_and_is_no_problem(tmp_path: Path) -> None:
+    (tmp_path / "jay").mkdir()
+    (tmp_path / "jay" / "a.jpg").write_bytes(jpeg(1))
+    (tmp_path / "jay" / "b\x1b.avif").touch()
+    line = "files that are no images by their extension: 1 (avif 1): jay/b?.avif"
+    verified = run("verify", f"folder:{tmp_path}")
+    assert verified.exit_code == 0
+    assert f"all: {line}" in verified.stdout.splitlines()
+    assert "no problem found" in verified.stdout
+    shown = run("info", f"folder:{tmp_path}").stdout.splitlines()
+    assert [row for row in shown if row.startswith(("holds", "left out"))] == [
+        "holds     all: 1 images, 1 classes",
+        f"left out  all: {line}",
+    ]
+    entry = result("verify", f"folder:{tmp_path}")["splits"][0]["left_out"][0]
+    assert (entry["kind"], entry["count"], entry["why"]) == ("extension", 1, "avif 1")
 
 
 def test_verify_of_a_missing_tree(tmp_path: Path) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
 import pickle
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ from PIL import Image
 
 from cvbench.engine.images import decode
 from cvbench.storage.datasets import Dataset, dataset_info, open_dataset
+from cvbench.storage.datasets.files import FileDataset
+from cvbench.storage.datasets.left_out import LeftOut
 
 
 def jpeg(seed: int, size: tuple[int, int] = (24, 16), mode: str = "RGB") -> bytes:
@@ -62,9 +66,21 @@ class DatasetTests:
                 assert len(values) == n, name
                 assert values.dtype.kind in "iufbU", name
 
+    def test_samples_without_a_label_are_said(self, root: Path) -> None:
+        for split in self.splits:
+            dataset = self.open(root, split)
+            said = sum(entry.count for entry in dataset.left_out if entry.kind == "label")
+            assert said == (dataset.labels == -1).sum()
+
+    def test_what_is_left_out_is_plain_and_no_part_of_the_digest(self, root: Path) -> None:
+        dataset = self.open(root)
+        assert json.loads(json.dumps([entry.as_dict() for entry in dataset.left_out])) is not None
+        if isinstance(dataset, FileDataset):
+            more = (*dataset.left_out, LeftOut("link", 1, ("x",)))
+            assert replace(dataset, left_out=more).digest == dataset.digest
+
     def test_labels_are_indices_into_the_class_names(self, root: Path) -> None:
         dataset = self.open(root)
-        assert len(set(dataset.classes)) == len(dataset.classes)
         assert dataset.labels.min() >= -1
         assert dataset.labels.max() < len(dataset.classes)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import pickle
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from cvbench.errors import DataUnavailableError, IntegrityError, UnknownNameError, UsageError
+from cvbench.errors import DataUnavailableError, DecodeError, IntegrityError, UnknownNameError, UsageError
 from cvbench.storage.datasets import every_split, locate, open_dataset
 from cvbench.storage.datasets.parquet_files import GroupCache
 from tests.storage.dataset_suite import DatasetTests, jpeg
@@ -51,14 +53,72 @@ def test_rows_are_in_the_order_of_files_and_groups(tmp_path: Path) -> None:
     assert locate("parquet:beans/data/*.parquet", data_root=tmp_path) == tmp_path / "beans" / "data"
 
 
-def test_random_access_over_many_groups_with_a_small_cache(tmp_path: Path) -> None:
+def open_beyond_memory(path: Path) -> Any:
+    """The data set with a cache that holds one row group at most, and how often it reads a row group."""
+    dataset: Any = open_dataset(f"parquet:{path}")
+    object.__setattr__(dataset, "_cache", GroupCache(1))
+    return dataset
+
+
+def counted(dataset: Any, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The row groups that are read from now on."""
+    groups: list[int] = []
+    read = type(dataset)._read_group
+
+    def noted(self: Any, group: int) -> Any:
+        groups.append(group)
+        return read(self, group)
+
+    monkeypatch.setattr(type(dataset), "_read_group", noted)
+    return groups
+
+
+@pytest.mark.parametrize("kind", ["struct", "binary", "large"])
+def test_in_random_order_every_row_group_is_read_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    images = [jpeg(k, size=(8, 8)) if k != 11 else None for k in range(60)]
+    if kind == "struct":
+        write_parquet(tmp_path / "x.parquet", images, list(range(60)), rows_per_group=7)
+    else:
+        column = pa.array(images, pa.binary() if kind == "binary" else pa.large_binary())
+        pq.write_table(pa.table({"image": column, "label": range(60)}), tmp_path / "x.parquet", row_group_size=7)
+    dataset = open_beyond_memory(tmp_path / "x.parquet")
+    groups = counted(dataset, monkeypatch)
+
+    def check(index: int) -> None:
+        if images[index] is None:
+            with pytest.raises(DecodeError, match="holds no image"):
+                dataset.read(index)
+        else:
+            assert dataset.read(index) == images[index]
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(check, np.tile(np.random.default_rng(0).permutation(60), 3).tolist()))
+    assert sorted(groups) == list(range(9))
+    copy = pickle.loads(pickle.dumps(dataset))  # noqa: S301
+    assert copy.read(59) == images[59]
+
+
+def test_without_room_on_the_disk_row_groups_are_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images = [jpeg(k, size=(8, 8)) for k in range(60)]
     write_parquet(tmp_path / "x.parquet", images, list(range(60)), rows_per_group=7)
-    dataset: Any = open_dataset(f"parquet:{tmp_path}/x.parquet")
-    object.__setattr__(dataset, "_cache", GroupCache(1))
+    dataset = open_beyond_memory(tmp_path / "x.parquet")
+    assert dataset.advice is None
+    monkeypatch.setattr("cvbench.storage.datasets.spool.RESERVE", 1.1)
+    assert "TMPDIR" in str(dataset.advice)
+    groups = counted(dataset, monkeypatch)
     for index in np.random.default_rng(0).permutation(60):
         assert dataset.read(int(index)) == images[index]
+    assert len(groups) > 20
     assert len(dataset._cache._held) == 1
+
+
+def test_a_small_data_set_stays_in_memory(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "x.parquet", [jpeg(k) for k in range(9)], list(range(9)))
+    dataset: Any = open_dataset(f"parquet:{tmp_path}/x.parquet")
+    dataset.read(8)
+    assert "_spool" not in dataset.__dict__
 
 
 def test_the_cache_lets_go_of_what_was_not_used_for_longest() -> None:
@@ -130,8 +190,8 @@ def no_images(path: Path) -> None:
     pq.write_table(pa.table({"image": ["a.jpg"], "label": [0]}), path)
 
 
-def text_labels(path: Path) -> None:
-    write_parquet(path, [jpeg(1)], None, label=pa.array(["owl"]))
+def list_labels(path: Path) -> None:
+    write_parquet(path, [jpeg(1)], None, label=pa.array([[1, 2]]))
 
 
 def labels_out_of_range(path: Path) -> None:
@@ -148,7 +208,7 @@ def negative_labels(path: Path) -> None:
         (no_parquet, "no Parquet file"),
         (cut_short, "no Parquet file"),
         (no_images, "no column of images"),
-        (text_labels, "expected integers"),
+        (list_labels, "expected integers"),
         (labels_out_of_range, "no class"),
         (negative_labels, "no class"),
     ],
@@ -180,7 +240,7 @@ def test_refusals(tmp_path: Path) -> None:
     with pytest.raises(DataUnavailableError, match="hold no image"):
         open_dataset(f"parquet:{tmp_path}/empty.parquet")
     write_parquet(tmp_path / "path.parquet", [None], [0])
-    with pytest.raises(IntegrityError, match="a path and no image"):
+    with pytest.raises(DataUnavailableError, match="the rows hold no image"):
         open_dataset(f"parquet:{tmp_path}/path.parquet").read(0)
 
 

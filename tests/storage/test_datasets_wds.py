@@ -155,19 +155,24 @@ def test_a_shard_that_changes_after_opening_is_refused(tmp_path: Path) -> None:
     [
         ([("a.jpg", jpeg(1)), ("a.png", jpeg(2))], "two images"),
         ([("a.jpg", jpeg(1)), ("a.jpg", jpeg(1))], "two images"),
-        ([("a.jpg", jpeg(1)), ("a.cls", b"owl")], "cannot be read"),
+        ([("a.jpg", jpeg(1)), ("a.cls", b"owl")], "'owl' is no number from 0"),
+        ([("a.jpg", jpeg(1)), ("a.cls", b"")], "no number from 0"),
+        ([("a.jpg", jpeg(1)), ("a.cls", b"\xff")], "cannot be read"),
         ([("a.jpg", jpeg(1)), ("a.cls", b"-2")], "no number from 0"),
         ([("a.jpg", jpeg(1)), ("a.cls", b"1" * 100)], "a label of 100 bytes"),
         ([("a.jpg", jpeg(1)), ("a.json", b"{")], "cannot be read"),
         ([("a.jpg", jpeg(1)), ("a.json", b'{"label": "owl"}')], "no number from 0"),
         ([("a.jpg", jpeg(1)), ("a.json", b'{"label": true}')], "no number from 0"),
+        ([("a.jpg", jpeg(1)), ("a.json", b"[" * 400_000)], "cannot be read"),
+        ([("a.jpg", jpeg(1)), ("a.json", b'{"label": ' + b"[" * 900 + b"]" * 900 + b"}")], "no number|cannot be read"),
+        ([("a.jpg", jpeg(1)), ("a.json", b'{"label": 1' + b"0" * 30 + b"}")], "no number from 0"),
     ],
 )
 def test_a_sample_of_another_form_is_refused(tmp_path: Path, files: list[tuple[str, bytes]], message: str) -> None:
     write_tar(tmp_path / "x.tar", files)
     with pytest.raises(IntegrityError, match=message) as caught:
         open_dataset(f"wds:{tmp_path}/x.tar")
-    assert "x.tar: a." in str(caught.value)
+    assert "x.tar: " in str(caught.value)
 
 
 def test_a_compressed_shard_says_what_to_do(tmp_path: Path) -> None:
@@ -197,9 +202,6 @@ def test_too_few_class_names_are_refused(tmp_path: Path) -> None:
     write_shards(tmp_path)
     (tmp_path / "classes.txt").write_text("heron\nowl\n")
     with pytest.raises(IntegrityError, match="label 2 has no name: 2 classes"):
-        open_dataset(f"wds:{tmp_path}")
-    (tmp_path / "classes.txt").write_text("heron\nowl\nowl\n")
-    with pytest.raises(IntegrityError, match="listed twice"):
         open_dataset(f"wds:{tmp_path}")
 
 
@@ -256,18 +258,22 @@ def test_the_index_finds_what_a_plain_reading_finds(files: list[tuple[str, str, 
             fields = content.setdefault(key, {})
             if extension.lower() in ("jpg", "png") and {"jpg", "PNG"} & fields.keys():
                 fields["twice"] = b""
+            if extension == "mask.png" and extension in fields:
+                fields["masks"] = b""
             fields[extension] = data
     buffer.seek(0)
-    if any("twice" in fields for fields in content.values()):
+    alone = {key for key, fields in content.items() if "mask.png" in fields and not {"jpg", "PNG"} & fields.keys()}
+    if any("twice" in fields or ("masks" in fields and key in alone) for key, fields in content.items()):
         with pytest.raises(IntegrityError, match="two images"):
             index_tar(buffer, "x")
         return
     for key, fields in content.items():
-        image = fields.get("jpg", fields.get("PNG"))
+        image = fields.get("jpg", fields.get("PNG", fields.get("mask.png")))
         if image is not None:
-            expected[key] = image, int(fields.get("cls", b"-1"))
+            name = f"{key}.mask" if key in alone else key
+            expected[name] = image, int(fields.get("cls", b"-1"))
     raw = buffer.getvalue()
-    found = index_tar(buffer, "x")
+    found = index_tar(buffer, "x").members
     assert {m.key: (raw[m.offset : m.offset + m.size], m.label) for m in found} == expected
     assert [m.key for m in found] == list(expected)
 
