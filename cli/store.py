@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from cvbench.cli.options import DEFAULT_STORE, Store, check_format, echo_json, echo_table
+from cvbench.cli.say import say
 
 app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Look into a feature store, check it, tidy it, take layers out."
@@ -29,7 +30,7 @@ def info(store: Store = DEFAULT_STORE, format: Output = "table") -> None:
         echo_json({**SCHEMA, **found.as_dict()})
         return
     for split in found.splits:
-        typer.echo(f"{split.dataset}/{split.split}: {split.samples} samples, units of {split.unit}, seed {split.seed}")
+        say(f"{split.dataset}/{split.split}: {split.samples} samples, units of {split.unit}, seed {split.seed}")
     sizes = {(s.dataset, s.split): s.samples for s in found.splits}
     rows = [
         [
@@ -46,7 +47,7 @@ def info(store: Store = DEFAULT_STORE, format: Output = "table") -> None:
     ]
     echo_table(["layer", "shape", "dtype", "codec", "committed", "bad", "non-finite", "stored"], rows)
     for result in found.results:
-        typer.echo(f"result {result.path}")
+        say(f"result {result.path}")
 
 
 @app.command()
@@ -68,14 +69,12 @@ def verify(
             rows = [[p.kind, p.key, "" if p.unit is None else str(p.unit), p.message] for p in report.problems]
             echo_table(["finding", "key", "unit", "what"], rows)
         how = "every byte" if report.deep else "existence and sizes"
-        typer.echo(
+        say(
             f"{'ok' if report.ok else 'DAMAGED'}: {report.objects} objects, {human(report.bytes)}, "
             f"{report.commits} commits; compared {how}"
         )
         if not report.ok:
-            typer.echo(
-                f"next: cvbench store repair --store {store} forgets what is damaged; then the same extract", err=True
-            )
+            say(f"next: cvbench store repair --store {store} forgets what is damaged; then the same extract", err=True)
     if not report.ok:
         raise typer.Exit(4)
 
@@ -97,15 +96,13 @@ def repair(
         echo_json({**SCHEMA, **found, "forgotten": list(report.forgotten), "removed": list(report.removed)})
     else:
         for key in report.forgotten:
-            typer.echo(key)
+            say(key)
         would = "would be " if dry_run else ""
-        typer.echo(
-            f"{len(report.forgotten)} records {would}forgotten, {len(report.removed)} damaged objects {would}removed"
-        )
+        say(f"{len(report.forgotten)} records {would}forgotten, {len(report.removed)} damaged objects {would}removed")
         if report.forgotten and not dry_run:
-            typer.echo("next: the same `extract` and `analyze` make again what they held")
+            say("next: the same `extract` and `analyze` make again what they held")
         for problem in report.left:
-            typer.echo(f"left: {problem.key}: {problem.message}; extract into a new store", err=True)
+            say(f"left: {problem.key}: {problem.message}; extract into a new store", err=True)
     if not report.ok:
         raise typer.Exit(4)
 
@@ -126,8 +123,8 @@ def gc(
         echo_json({**SCHEMA, **job.as_dict(report)})
         return
     for key in report.removed:
-        typer.echo(key)
-    typer.echo(f"{len(report.removed)} objects {'would be ' if dry_run else ''}removed")
+        say(key)
+    say(f"{len(report.removed)} objects {'would be ' if dry_run else ''}removed")
 
 
 @app.command()

@@ -8,6 +8,7 @@ import typer
 
 from cvbench.cli import options as shared
 from cvbench.cli.evaluate import shared as common
+from cvbench.cli.say import say
 
 
 def import_predictions(
@@ -52,8 +53,8 @@ def import_predictions(
     with progress() as listen:
         done = run(options, listen)
     there = f"{done.dataset}/{done.split}/{done.backbone}"
-    typer.echo(f"{there}: {done.samples - done.missing:,} of {done.samples:,} samples, {done.kind}")
+    say(f"{there}: {done.samples - done.missing:,} of {done.samples:,} samples, {done.kind}")
     if done.missing:
-        typer.echo(f"{done.missing:,} samples have no prediction and count as failed")
+        say(f"{done.missing:,} samples have no prediction and count as failed")
     if not done.kind.startswith(("logits", "probabilities")):
-        typer.echo("only the winner is known: top-5, NLL, Brier, masked classes and the shape bias are not defined")
+        say("only the winner is known: top-5, NLL, Brier, masked classes and the shape bias are not defined")

@@ -24,6 +24,7 @@ from cvbench.storage.predictions.columns import CLASS_COLUMNS, HEADER, VALUE_KEY
 from cvbench.storage.predictions.names import match_names
 from cvbench.storage.predictions.records import read_json, read_jsonl
 from cvbench.storage.predictions.table import read_csv
+from cvbench.storage.texts import csv_cell
 
 __all__ = ["Asked", "Kind", "Predictions", "match_names", "read_predictions", "shown", "write_predictions"]
 
@@ -81,7 +82,7 @@ def write_predictions(
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(HEADER)
-    names = (PurePosixPath(name).name for name in ids)
+    names = (csv_cell(PurePosixPath(name).name) for name in ids)
     writer.writerows(zip(names, predicted.tolist(), probability.tolist(), strict=True))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text.getvalue(), encoding="utf-8")

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from cvbench.errors import IntegrityError, UsageError
 from cvbench.storage.predictions.base import Predictions, class_of, narrow, shown, wide
 from cvbench.storage.predictions.columns import Asked, Columns, find_columns
+from cvbench.storage.texts import read_cell
 
 _DELIMITERS = ",;\t"
 _MOST_HEADER = 1 << 22  # characters
@@ -36,8 +37,9 @@ def read_csv(handle: io.TextIOBase, where: str, values: str, asked: Asked) -> Pr
         handle.seek(0)
         rows = csv.reader(_bounded(handle, where), delimiter=delimiter)
         header = [cell.strip() for cell in next(filter(None, rows), [])]
-        numbered = ((f"{where}:{rows.line_num}", row) for row in rows)
-        return from_rows(header, numbered, where, values, asked, comma=delimiter != ",")
+        found = find_columns(header, asked, where)
+        numbered = ((f"{where}:{rows.line_num}", _unquoted(row, found.name)) for row in rows)
+        return from_rows(header, numbered, where, values, asked, comma=delimiter != ",", columns=found)
     except csv.Error as error:
         raise IntegrityError("the predictions are no csv", where=where, why=str(error)) from error
 
@@ -129,6 +131,13 @@ def _rows(header: Sequence[str], rows: Iterable[tuple[str, Sequence[Any]]]) -> I
         if len(row) != len(header):
             raise IntegrityError(f"a row has {len(row)} cells, the header {len(header)}", where=at)
         yield at, row
+
+
+def _unquoted(row: list[str], name: int | None) -> list[str]:
+    """The row with its name as it was before a spreadsheet was kept from running it."""
+    if name is not None and name < len(row):
+        row[name] = read_cell(row[name])
+    return row
 
 
 def _bounded(handle: io.TextIOBase, where: str) -> Iterator[str]:
