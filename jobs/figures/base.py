@@ -176,5 +176,7 @@ def cannot_write(error: OSError, path: Path, what: str = "a file") -> ResourceEr
         f"{what} cannot be written",
         where=str(error.filename or path),
         why=error.strerror or str(error),
-        fix="free space there, or --out with a folder on another disk" if full else "--out with a folder that can be written",
+        fix="free space there, or --out with a folder on another disk"
+        if full
+        else "--out with a folder that can be written",
     )

@@ -43,7 +43,9 @@ def test_what_is_kept_gives_the_argmax_and_the_confidence() -> None:
     z = expand(compact(classes, p), 7, "here").astype(np.float64)
     assert z.argmax(axis=1).tolist() == classes.tolist()
     soft = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
-    np.testing.assert_allclose(soft.max(axis=1), p, rtol=7 * np.finfo(np.float32).eps)  # a sum of 7 float32 logits
+    np.testing.assert_allclose(
+        soft.max(axis=1), p, rtol=7 * float(np.finfo(np.float32).eps)
+    )  # a sum of 7 float32 logits
     np.testing.assert_array_equal(expand(compact(classes, None), 7, "here"), np.eye(7, dtype=np.float32)[classes])
 
 

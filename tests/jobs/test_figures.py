@@ -52,7 +52,8 @@ def panels(names: tuple[str, ...] = ("ant", "bee")) -> Figure:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7.3, 6.1), layout="constrained")
-    above, below = figure.subfigures(2, 1, height_ratios=(3, 2))
+    parts: Any = figure.subfigures(2, 1, height_ratios=(3, 2))
+    above, below = parts
     above.suptitle(names[0], fontsize=8)
     axes = above.subplots(2, 3, squeeze=False)
     for axis, name in zip(axes.flat, [*names] * 3, strict=False):

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -168,7 +169,12 @@ def test_the_orders_of_large_classifiers() -> None:
 
 # The forms in which other tools write, and what in them is ambiguous
 
-PANDAS = {"filename": list(NAMES), "index": [0, 1, 2], "label": ["ant", "bee", "cat"], "prob": [0.5, 0.75, 0.5]}
+PANDAS: dict[str, list[Any]] = {
+    "filename": list(NAMES),
+    "index": [0, 1, 2],
+    "label": ["ant", "bee", "cat"],
+    "prob": [0.5, 0.75, 0.5],
+}
 ROWS = [dict(zip(PANDAS, row, strict=True)) for row in zip(*PANDAS.values(), strict=True)]
 
 
