@@ -49,7 +49,13 @@ KeepBits = Annotated[
 Codec = Annotated[
     str, typer.Option("--codec", help="none, zstd, blosc-zstd, blosc-lz4, or with a filter: bitround5+zstd.")
 ]
-Decoder = Annotated[str, typer.Option("--decoder", help="fast, or pil (strict reference resize).")]
+Decoder = Annotated[
+    str,
+    typer.Option(
+        "--decoder",
+        help="fast: turned by EXIF, alpha on white; pil: timm's pixels, EXIF ignored, alpha dropped (as --preprocess).",
+    ),
+]
 Preprocess = Annotated[
     str,
     typer.Option(
