@@ -50,6 +50,6 @@ def test_the_strict_reference_gives_timms_pixels(kind: str) -> None:
 
 def test_the_presets_read_as_their_references_do_and_the_default_record_is_as_it_was() -> None:
     for preset in ("beyond_inet", "pug"):
-        assert preprocess_from_config(CONFIG, preset=preset).geometry.rules == "loader"  # type: ignore[arg-type]
+        assert preprocess_from_config(CONFIG, preset=preset).geometry.rules == "loader"
     assert "rules" not in preprocess_from_config(CONFIG).as_dict()["geometry"]
     assert preprocess_from_config(CONFIG, "pil").as_dict()["geometry"]["rules"] == "loader"
