@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from cvbench import __version__
+from cvbench.cli.say import say
 from cvbench.errors import CvbenchError
 
 COMMANDS = {
@@ -84,7 +85,7 @@ RESUME_HINT = "interrupted; everything committed is kept, the same command goes 
 
 def _version(value: bool) -> None:
     if value:
-        typer.echo(f"cvbench {__version__}")
+        say(f"cvbench {__version__}")
         raise typer.Exit
 
 
@@ -137,9 +138,8 @@ def _run() -> int:
 
 
 def _complain(text: str) -> None:
-    printable = "".join(c if c.isprintable() or c == "\n" else "?" for c in text)  # file names may hold escapes
-    first, *rest = printable.split("\n")
-    typer.echo("\n".join([f"cvbench: {first}", *(f"  {line}" for line in rest)]), err=True)
+    first, *rest = text.split("\n")
+    say("\n".join([f"cvbench: {first}", *(f"  {line}" for line in rest)]), err=True)
 
 
 class _TerminatedError(BaseException):

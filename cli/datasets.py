@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cvbench.cli.options import DataRoot, Split, check_format, echo_json, echo_table
+from cvbench.cli.say import say
 
 if TYPE_CHECKING:
     from cvbench.jobs.datasets import Report
@@ -46,7 +47,7 @@ def ls(data_root: DataRoot = None, output: Format = "table") -> None:
             for row in rows
         ],
     )
-    typer.echo("")
+    say()
     echo_table(["group", "data sets"], [[name, ", ".join(members)] for name, members in list_groups().items()])
 
 
@@ -78,7 +79,7 @@ def info(dataset: Name, data_root: DataRoot = None, output: Format = "table") ->
     ]
     for name, value in pairs:
         if value:
-            typer.echo(f"{name:<9} {value}")
+            say(f"{name:<9} {value}")
 
 
 @app.command()
@@ -136,7 +137,7 @@ def download(
     if output == "json":
         echo_json({**_SCHEMA, **result.as_dict()})
         return
-    typer.echo(f"{dataset}: {f'{result.files:,} files in' if result.fetched else 'is there already:'} {result.folder}")
+    say(f"{dataset}: {f'{result.files:,} files in' if result.fetched else 'is there already:'} {result.folder}")
     if result.fetched:
         rows = [[file, f"{size:,}", sha256, url or "an earlier attempt"] for file, size, sha256, url in result.fetched]
         echo_table(["file", "bytes", "sha256", "from"], rows)
@@ -156,7 +157,7 @@ def _agree(terms: Terms, accepted: bool) -> bool:
         lines.append(
             f"no checksum is published of {', '.join(terms.unchecked)}: that of the first download is recorded"
         )
-    typer.echo("\n".join(lines), err=True)
+    say("\n".join(lines), err=True)
     if accepted or not sys.stdin.isatty():
         return accepted
     return typer.confirm("Do you accept the licence?", err=True)
@@ -174,7 +175,7 @@ def _progress(interval: float = 5.0) -> Listener:
         if done == total or time.monotonic() - last[0] >= interval:
             last[0] = time.monotonic()
             whole = "" if total is None else f" of {human(total)}"
-            typer.echo(f"{file}: {human(done)}{whole}", err=True)
+            say(f"{file}: {human(done)}{whole}", err=True)
 
     return listen
 
@@ -202,9 +203,9 @@ def _print_report(report: Report) -> None:
     )
     for row in report.splits:
         for entry in row.left_out:
-            typer.echo(f"{row.split}: {entry.text}")
-    typer.echo("" if report.problems else "no problem found")
+            say(f"{row.split}: {entry.text}")
+    say("" if report.problems else "no problem found")
     if report.problems:
         echo_table(["problem", "where", "what"], [[p.kind, p.where, p.message] for p in report.problems[:_SHOWN]])
     if len(report.problems) > _SHOWN:
-        typer.echo(f"... and {len(report.problems) - _SHOWN:,} more; --format json names them all")
+        say(f"... and {len(report.problems) - _SHOWN:,} more; --format json names them all")

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from cvbench.jobs.texts import printable
+
 if TYPE_CHECKING:
     from cvbench.jobs.progress import Event, Listener
 
@@ -59,13 +61,13 @@ class _Bar:
         if isinstance(event, Started):
             self._rate = _Rate()
             self._task = self._bar.add_task(
-                f"{event.job} {event.title}", total=event.total, completed=event.skipped, rate=""
+                printable(f"{event.job} {event.title}"), total=event.total, completed=event.skipped, rate=""
             )
         elif isinstance(event, Advanced):
             rate = self._rate.add(event.samples)
             self._bar.update(self._task, advance=event.samples, rate=f"{rate:,.0f} samples/s")
         elif isinstance(event, Note):
-            self._bar.console.print(event.text, highlight=False, markup=False)
+            self._bar.console.print(printable(event.text, keep="\n"), highlight=False, markup=False)
 
 
 class _JsonLines:

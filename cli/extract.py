@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cvbench.cli import options as shared
+from cvbench.cli.say import say
 
 if TYPE_CHECKING:
     from cvbench.jobs.extract import ExtractReport
@@ -48,7 +49,13 @@ KeepBits = Annotated[
 Codec = Annotated[
     str, typer.Option("--codec", help="none, zstd, blosc-zstd, blosc-lz4, or with a filter: bitround5+zstd.")
 ]
-Decoder = Annotated[str, typer.Option("--decoder", help="fast, or pil (strict reference resize).")]
+Decoder = Annotated[
+    str,
+    typer.Option(
+        "--decoder",
+        help="fast: turned by EXIF, alpha on white; pil: timm's pixels, EXIF ignored, alpha dropped (as --preprocess).",
+    ),
+]
 Preprocess = Annotated[
     str,
     typer.Option(
@@ -184,7 +191,7 @@ def _list_taps(job: ExtractOptions) -> None:
 
     for model, taps in list_taps(job).items():
         for tap, layout in taps.items():
-            typer.echo(f"{model}\t{tap}\t{layout}")
+            say(f"{model}\t{tap}\t{layout}")
 
 
 def _echo_documents(found: list[dict[str, Any]]) -> None:
@@ -195,17 +202,17 @@ def _echo_documents(found: list[dict[str, Any]]) -> None:
 
 def _show(report: ExtractReport) -> None:
     done = f"{report.computed} samples computed" if report.computed else "nothing to do"
-    typer.echo(f"{report.dataset}/{report.split}: {report.samples} samples, {report.layers} layers, {done}")
+    say(f"{report.dataset}/{report.split}: {report.samples} samples, {report.layers} layers, {done}")
     if report.unreadable:
-        typer.echo(f"  {len(report.unreadable)} unreadable samples are kept as NaN rows:", err=True)
+        say(f"  {len(report.unreadable)} unreadable samples are kept as NaN rows:", err=True)
         for sample in report.unreadable[:10]:
-            typer.echo(f"    {sample.id}: {sample.reason}", err=True)
+            say(f"    {sample.id}: {sample.reason}", err=True)
     for layer, count in report.nonfinite.items():
-        typer.echo(f"  {count} non-finite values in {layer}: try --precision bf16 or --dtype float32", err=True)
-    typer.echo(f"  store: {report.store}")
+        say(f"  {count} non-finite values in {layer}: try --precision bf16 or --dtype float32", err=True)
+    say(f"  store: {report.store}")
     for path in report.results:
-        typer.echo(f"  result: {path} in the store")
-    typer.echo(f"  next:  {_next(report)}")
+        say(f"  result: {path} in the store")
+    say(f"  next:  {_next(report)}")
 
 
 def _next(report: ExtractReport) -> str:
@@ -262,16 +269,16 @@ def _plan_table(report: PlanReport) -> None:
     ]
     shared.echo_table(["backbone", "view", "tap", "shape", "dtype", "samples to do", "bytes"], rows)
     free = "unknown" if report.free_bytes is None else human(report.free_bytes)
-    typer.echo(f"{report.dataset}/{report.split}: {report.samples} samples")
-    typer.echo(f"units: {report.units_done} of {report.units_total} done")
+    say(f"{report.dataset}/{report.split}: {report.samples} samples")
+    say(f"units: {report.units_done} of {report.units_total} done")
     by_view = ", ".join(f"{view} {human(size)}" for view, size in report.bytes_by_view.items())
-    typer.echo(f"to write: {human(report.bytes_total)} ({by_view}); free: {free}")
+    say(f"to write: {human(report.bytes_total)} ({by_view}); free: {free}")
     for stage, hours in report.hours.items():
         mark = "  <- bottleneck" if stage == report.bottleneck else ""
-        typer.echo(f"{stage}: {_duration(hours)} at {report.rates[stage]}{mark}")
-    typer.echo(f"expected: {_duration(report.hours_expected)}, as the stages overlap")
+        say(f"{stage}: {_duration(hours)} at {report.rates[stage]}{mark}")
+    say(f"expected: {_duration(report.hours_expected)}, as the stages overlap")
     if not report.fits:
-        typer.echo(f"does not fit: {report.advice}")
+        say(f"does not fit: {report.advice}")
 
 
 def _duration(hours: float) -> str:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cvbench.cli.say import say
+
 if TYPE_CHECKING:
     from cvbench.jobs.executor import Cluster
 
@@ -84,7 +86,7 @@ def echo_json(value: object) -> None:
     """Print one JSON document to stdout; NaN becomes null, since JSON has none."""
     import json
 
-    typer.echo(json.dumps(_plain(value), indent=2))
+    say(json.dumps(_plain(value), indent=2))
 
 
 def echo_table(columns: list[str], rows: list[list[str]]) -> None:
@@ -94,7 +96,9 @@ def echo_table(columns: list[str], rows: list[list[str]]) -> None:
     """
     import sys
 
-    clean = [["".join(c for c in cell if c.isprintable()) for cell in row] for row in rows]
+    from cvbench.jobs.texts import printable
+
+    clean = [[printable(cell) for cell in row] for row in rows]
     if sys.stdout.isatty():
         from rich.console import Console
         from rich.table import Table
@@ -107,7 +111,7 @@ def echo_table(columns: list[str], rows: list[list[str]]) -> None:
         return
     widths = [max(map(len, column)) for column in zip(columns, *clean, strict=True)]
     for row in [columns, *clean]:
-        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def _plain(value: object) -> object:
@@ -125,14 +129,18 @@ def _plain(value: object) -> object:
 
 
 def echo_csv(rows: list[dict[str, object]]) -> None:
-    """Print rows with the same keys as CSV to stdout; None is an empty field."""
+    """Print rows with the same keys as CSV to stdout; None is an empty field, a formula of a spreadsheet is quoted."""
     import csv
-    import sys
+    import io
+
+    from cvbench.jobs.texts import csv_cell
 
     if rows:
-        writer = csv.DictWriter(sys.stdout, list(rows[0]), lineterminator="\n")
+        text = io.StringIO()
+        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows({name: csv_cell(value) for name, value in row.items()} for row in rows)
+        say(text.getvalue().removesuffix("\n"))
 
 
 def number(value: float | None) -> str:

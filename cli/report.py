@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from cvbench.cli import options as shared
+from cvbench.cli.say import say
 
 
 def report(
@@ -32,10 +33,10 @@ def report(
     if output == "json":
         shared.echo_json({"schema_version": 1, **made.as_dict()})
     else:
-        typer.echo(f"page:    {made.page}")
+        say(f"page:    {made.page}")
         for path in made.tables:
-            typer.echo(f"table:   {path}")
+            say(f"table:   {path}")
         for path in made.figures:
-            typer.echo(f"figure:  {path}")
-        typer.echo(f"{made.results} results, {made.numbers} numbers")
+            say(f"figure:  {path}")
+        say(f"{made.results} results, {made.numbers} numbers")
     complete(made)

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from cvbench.cli.options import DEFAULT_STORE, Store, check_format, echo_json, echo_table
+from cvbench.cli.say import say
 
 app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Look into a feature store, check it, tidy it, take layers out."
@@ -29,9 +30,9 @@ def info(store: Store = DEFAULT_STORE, format: Output = "table") -> None:
         echo_json({**SCHEMA, **found.as_dict()})
         return
     for split in found.splits:
-        typer.echo(f"{split.dataset}/{split.split}: {split.samples} samples, units of {split.unit}, seed {split.seed}")
+        say(f"{split.dataset}/{split.split}: {split.samples} samples, units of {split.unit}, seed {split.seed}")
         for line in split.left_out:
-            typer.echo(f"  not read: {line}")
+            say(f"  not read: {line}")
     sizes = {(s.dataset, s.split): s.samples for s in found.splits}
     rows = [
         [
@@ -48,7 +49,7 @@ def info(store: Store = DEFAULT_STORE, format: Output = "table") -> None:
     ]
     echo_table(["layer", "shape", "dtype", "codec", "committed", "bad", "non-finite", "stored"], rows)
     for result in found.results:
-        typer.echo(f"result {result.path}")
+        say(f"result {result.path}")
 
 
 @app.command()
@@ -70,14 +71,12 @@ def verify(
             rows = [[p.kind, p.key, "" if p.unit is None else str(p.unit), p.message] for p in report.problems]
             echo_table(["finding", "key", "unit", "what"], rows)
         how = "every byte" if report.deep else "existence and sizes"
-        typer.echo(
+        say(
             f"{'ok' if report.ok else 'DAMAGED'}: {report.objects} objects, {human(report.bytes)}, "
             f"{report.commits} commits; compared {how}"
         )
         if not report.ok:
-            typer.echo(
-                f"next: cvbench store repair --store {store} forgets what is damaged; then the same extract", err=True
-            )
+            say(f"next: cvbench store repair --store {store} forgets what is damaged; then the same extract", err=True)
     if not report.ok:
         raise typer.Exit(4)
 
@@ -100,18 +99,18 @@ def repair(
         echo_json({**SCHEMA, **found, **keys})
     else:
         for key in (*report.forgotten, *report.written):
-            _say(key)
+            say(key)
         would = "would be " if dry_run else ""
-        typer.echo(
+        say(
             f"{len(report.forgotten)} records {would}forgotten, {len(report.removed)} damaged objects {would}removed"
             + (f", {len(report.written)} nodes {would}written anew" if report.written else "")
         )
         for key in report.awaited:
-            _say(f"lost: {key}")
+            say(f"lost: {key}")
         if (report.forgotten or report.awaited) and not dry_run:
-            typer.echo("next: the same `extract` and `analyze` make again what they held")
+            say("next: the same `extract` and `analyze` make again what they held")
         for problem in report.left:
-            _say(f"left: {problem.key}: {problem.message}; move it out of the store, then repair once more", err=True)
+            say(f"left: {problem.key}: {problem.message}; move it out of the store, then repair once more", err=True)
     if not report.ok:
         raise typer.Exit(4)
 
@@ -132,8 +131,8 @@ def gc(
         echo_json({**SCHEMA, **job.as_dict(report)})
         return
     for key in report.removed:
-        _say(key)
-    typer.echo(f"{len(report.removed)} objects {'would be ' if dry_run else ''}removed")
+        say(key)
+    say(f"{len(report.removed)} objects {'would be ' if dry_run else ''}removed")
 
 
 @app.command()
@@ -157,8 +156,3 @@ def export(
         echo_json({**SCHEMA, "files": [asdict(file) for file in written]})
         return
     echo_table(["file", "rows", "size"], [[file.path, str(file.rows), human(file.bytes)] for file in written])
-
-
-def _say(text: str, *, err: bool = False) -> None:
-    """Print a line that holds a key: a file of somebody else may have control characters in its name."""
-    typer.echo("".join(c if c.isprintable() else "?" for c in text), err=err)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cvbench.cli import options as shared
+from cvbench.cli.say import say
 
 if TYPE_CHECKING:
     from cvbench.jobs.analyze import Analysed
@@ -77,7 +78,7 @@ def probe(
         places = "-".join(dict.fromkeys(outcome.selected.dataset for outcome in outcomes))
         results = [named(outcome) for outcome in outcomes]
         for path in probe_figure(results, Path(out) / f"probe-{places}-{recipe}"):
-            typer.echo(f"figure: {path}", err=True)
+            say(f"figure: {path}", err=True)
 
 
 def _show_probe(outcomes: list[Analysed], output: str) -> None:
@@ -102,15 +103,15 @@ def _show_probe(outcomes: list[Analysed], output: str) -> None:
     columns = ["top-1", "low", "high", "seeds' std", "top-5", "mean per class", "penalty", "test samples"]
     shared.echo_table(["dataset", "backbone", "tap", *columns], cells)
     for outcome in outcomes:
-        typer.echo(f"{outcome.selected.dataset}: {outcome.result.attrs['variant']}")
+        say(f"{outcome.selected.dataset}: {outcome.result.attrs['variant']}")
         said = outcome.result.attrs["variant"]
         _say_notes([note for note in outcome.result.attrs["notes"] if note not in said])
-        typer.echo(f"result: {outcome.path} in the store")
+        say(f"result: {outcome.path} in the store")
 
 
 def _say_notes(notes: list[str], err: bool = False) -> None:
     for note in notes:
-        typer.echo(f"note: {note}", err=err)
+        say(f"note: {note}", err=err)
 
 
 @app.command()
@@ -199,15 +200,15 @@ def _show_finetune(report: FinetuneReport, output: str) -> None:
         for name, found in report.numbers.items()
     ]
     shared.echo_table([f"{report.backbone} on {report.dataset}", "value", "low", "high", "test samples"], rows)
-    typer.echo(f"{report.variant}; {report.trained_on} samples to train")
-    typer.echo(f"intervals: {report.interval}")
+    say(f"{report.variant}; {report.trained_on} samples to train")
+    say(f"intervals: {report.interval}")
     if report.unreadable:
         counts = ", ".join(f"{n} of {split}" for split, n in report.failed.items() if n)
-        typer.echo(f"unreadable samples are left out, {counts}: {'; '.join(report.unreadable[:5])}", err=True)
+        say(f"unreadable samples are left out, {counts}: {'; '.join(report.unreadable[:5])}", err=True)
     for path in report.files:
-        typer.echo(f"file: {path}", err=True)
+        say(f"file: {path}", err=True)
     size = report.backbone.partition("@")[2]
-    typer.echo(
+    say(
         f"next: cvbench extract --backbone {report.backbone.partition('@')[0]} --weights {report.weights}"
         f"{f' --image-size {size}' if size else ''} --dataset {report.spec}"
     )

@@ -35,6 +35,9 @@ _PIL_FILTER = {
 }
 
 
+Rules = Literal["viewer", "loader"]
+
+
 @dataclass(frozen=True)
 class Geometry:
     """How an image becomes `size`; frozen, hashable and part of the store's fingerprint.
@@ -47,6 +50,8 @@ class Geometry:
         crop: "center" cuts what sticks out, "squash" distorts, "border" pads, "inner" cuts first and scales after.
         interpolation: The resampling filter, always antialiased but for "nearest".
         decoder: "fast" or "pil", see above.
+        rules: Which of the two rules of `engine.images` the image was decoded by: "viewer" turns it as its EXIF block
+            says and puts alpha on white, "loader" gives the pixels of timm's and torchvision's readers.
         fill: RGB of the padding. timm pads with black, in "border" with `round(255 * mean)`.
     """
 
@@ -56,6 +61,7 @@ class Geometry:
     interpolation: Literal["bicubic", "bilinear", "nearest"] = "bicubic"
     decoder: Literal["fast", "pil"] = "fast"
     fill: tuple[int, int, int] = (0, 0, 0)
+    rules: Rules = "viewer"
 
     def __post_init__(self) -> None:
         edges = (*self.size, *self._box)
@@ -65,6 +71,7 @@ class Geometry:
             ("crop", self.crop, ("center", "squash", "border", "inner")),
             ("interpolation", self.interpolation, tuple(_PIL_FILTER)),
             ("decoder", self.decoder, ("fast", "pil")),
+            ("rules", self.rules, ("viewer", "loader")),
         ):
             if value not in known:
                 raise UsageError(f"{name} must be one of {', '.join(known)}, not {value!r}")

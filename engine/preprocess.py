@@ -9,7 +9,8 @@ Published numbers were made with shared ones all the same, so these can be had b
     pug          the inner 256 x 256 pixels of the image, resized to T x T bilinear, ImageNet's mean and std: the
                  reference of PUG: ImageNet (Bordes et al. 2023), whose renders have 512 x 512
 
-T is the input size, the model's own or another that was asked for.
+T is the input size, the model's own or another that was asked for. The two presets, and "pil" of any, take the pixels
+of the reference's own reader: EXIF orientation ignored, alpha dropped (see `engine.images`).
 """
 
 from __future__ import annotations
@@ -49,7 +50,10 @@ class Preprocess:
 
     def as_dict(self) -> dict[str, Any]:
         """A JSON-ready record, part of the features' fingerprint."""
-        return cast("dict[str, Any]", _listed(asdict(self)))
+        record = cast("dict[str, Any]", _listed(asdict(self)))
+        if self.geometry.rules == "viewer":  # older stores name none
+            del record["geometry"]["rules"]
+        return record
 
     def normalise(self, images: Tensor) -> Tensor:
         """(x / 255 - mean) / std as one multiply-add.
@@ -87,6 +91,7 @@ def preprocess_from_config(
             crop="inner" if preset == "pug" else "center",
             interpolation="bilinear",
             decoder=decoder,
+            rules="loader",
         )
         return Preprocess(geometry, *_IMAGENET)
     mean, std = (cast("Channels", tuple(float(v) for v in config[name])) for name in ("mean", "std"))
@@ -98,6 +103,7 @@ def preprocess_from_config(
         crop=crop,
         interpolation=config["interpolation"],
         decoder=decoder,
+        rules="loader" if decoder == "pil" else "viewer",
         fill=cast("tuple[int, int, int]", tuple(round(255 * v) for v in mean)) if crop == "border" else (0, 0, 0),
     )
     return Preprocess(geometry, mean, std)

@@ -54,7 +54,8 @@ def inputs_of(
     order = sample_order(split.n, split.seed)[rows]
     seen: dict[str, list[Any]] = {name: [] for name in geometries}
     for index in order:
-        image = decode(dataset.read(int(index)))
+        payload = dataset.read(int(index))
+        images = {rules: decode(payload, rules) for rules in {geometry.rules for geometry in geometries.values()}}
         for name, geometry in geometries.items():
-            seen[name].append(np.moveaxis(render(image, geometry, dataset.transform), 0, -1))
+            seen[name].append(np.moveaxis(render(images[geometry.rules], geometry, dataset.transform), 0, -1))
     return {name: np.stack(images) for name, images in seen.items()}

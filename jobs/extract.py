@@ -361,6 +361,8 @@ def fingerprint_of(
     split: SplitInfo, backbone: Backbone, view: str, options: ExtractOptions, device: str
 ) -> dict[str, Any]:
     """Everything that the bytes of one (dataset, backbone, view) depend on, taps apart."""
+    from cvbench.engine.images import DECODER_VERSION
+
     floats = view in ("head", "logits")
     preset = {"preset": backbone.spec.preset} if backbone.spec.preset != "model" else {}  # older stores name none
     return {
@@ -372,6 +374,7 @@ def fingerprint_of(
         "image_size": backbone.spec.image_size,
         "weights_digest": backbone.weights_digest,
         "preprocess": backbone.preprocess.as_dict(),
+        "decoder_version": DECODER_VERSION,
         "precision": options.precision,
         "device": device,
         "view": view,

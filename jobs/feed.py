@@ -99,9 +99,12 @@ class Feed:
     def _load(self, position: int, row: int, views: dict[Geometry, NDArray[np.uint8]]) -> BadSample | None:
         index = int(self._order[position])
         try:
-            image = decode(self._dataset.read(index))
-            for geometry, out in views.items():
-                out[row] = render(image, geometry, self._dataset.transform)
+            payload = self._dataset.read(index)
+            for rules in dict.fromkeys(geometry.rules for geometry in views):
+                image = decode(payload, rules)
+                for geometry, out in views.items():
+                    if geometry.rules == rules:
+                        out[row] = render(image, geometry, self._dataset.transform)
         except DecodeError as error:
             return BadSample(position, self._dataset.ids[index], error.reason, error.what)
         return None

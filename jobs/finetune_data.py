@@ -139,7 +139,7 @@ class Images:
         split = int(np.searchsorted(self._starts, row, side="right")) - 1
         dataset, index = self._splits[split], row - int(self._starts[split])
         try:
-            out[:] = render(decode(dataset.read(index)), self._geometry, dataset.transform)
+            out[:] = render(decode(dataset.read(index), self._geometry.rules), self._geometry, dataset.transform)
         except DecodeError as error:
             self.bad[row] = f"{dataset.ids[index]}: {error.what}"
 

@@ -218,7 +218,12 @@ def _prepare(
     geometry = preprocess.geometry
     if task.recipe.squash:
         geometry = Geometry(
-            size=geometry.size, resize=geometry.size, crop="squash", interpolation="bilinear", decoder=geometry.decoder
+            size=geometry.size,
+            resize=geometry.size,
+            crop="squash",
+            interpolation="bilinear",
+            decoder=geometry.decoder,
+            rules=geometry.rules,
         )
     trainer = Trainer(
         trainable(task.spec, len(splits[task.test].classes), task.recipe, task.seed),

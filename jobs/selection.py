@@ -54,13 +54,19 @@ class Selected:
         return GroupKey(self.dataset, self.split, layer.backbone, self.view)
 
 
-def select(store: FeatureStore, selection: Selection) -> Selected:
+def select(store: FeatureStore, selection: Selection, *, imported: bool = False) -> Selected:
     """Find the layers that `selection` means.
+
+    Args:
+        store: Where.
+        selection: Which.
+        imported: Take imported class predictions too, which are no features.
 
     Raises:
         UnknownNameError: A data set, backbone or tap that the store does not hold, or a view that does not exist.
         UsageError: The data set is not named and the store holds several.
         DataUnavailableError: The view is not in the store, or no unit is committed for all layers.
+        UsageError: Imported predictions of which only the winner is known, and logits are needed.
     """
     infos = store.tree()
     dataset, split = _choose_split(infos, selection)
@@ -72,6 +78,8 @@ def select(store: FeatureStore, selection: Selection) -> Selected:
     chosen = [i for name in backbones for i in _in_depth_order(store, infos, name) if _wanted(i.tap, selection.taps)]
     if not chosen:
         raise UnknownNameError.among("tap in this store:", ", ".join(selection.taps), [info.tap for info in infos])
+    if not imported:
+        _refuse_imported(store, chosen)
     layers = tuple(Layer(info.group.backbone, info.tap) for info in chosen)
     common, union = _committed(store, chosen)
     if not common:
@@ -128,6 +136,19 @@ def _check_view(
         why=f"it holds {', '.join(held)}",
         fix=f"cvbench extract {asked} --store {selection.store} --view {view} adds it (--weights and --taps as before)",
     )
+
+
+def _refuse_imported(store: FeatureStore, infos: Sequence[LayerInfo]) -> None:
+    """Class predictions lie in the view of the logits; they are no vectors that an analysis could compare."""
+    for info in infos:
+        kind = store.encoding(info.group, info.tap).document["attributes"].get("predictions", "logits")
+        if kind != "logits":
+            raise UsageError(
+                f"{info.group.backbone} has no logits: its predictions were imported, of kind {str(kind)[:40]!r}",
+                where=f"{store.url}: {info.group.path}",
+                why="only the winner is known; an analysis compares whole vectors",
+                fix="other backbones with --backbone, or cvbench eval import with logits under another name",
+            )
 
 
 def _stored_name(name: str, held: Sequence[str]) -> str:

@@ -20,6 +20,7 @@ from cvbench.errors import DataUnavailableError
 from cvbench.storage.features import FeatureStore
 from cvbench.storage.keys import GroupKey
 from cvbench.storage.layer import FeatureLayer
+from cvbench.storage.texts import csv_cell
 
 Format = Literal["npy", "npz", "safetensors"]
 _SAFETENSORS = {"float16": "F16", "float32": "F32", "float64": "F64"}
@@ -135,12 +136,12 @@ def _samples(store: FeatureStore, group: GroupKey, path: Path, rows: NDArray[np.
     table = store.samples(group.dataset, group.split)
     classes = store.split(group.dataset, group.split).classes
     with _replacing(path) as file:
-        lines: list[list[str]] = [["row", "position", *table, "class"]]
+        lines: list[list[object]] = [["row", "position", *table, "class"]]
         for row, position in enumerate(rows):
             label = int(table["label"][position])
             name = classes[label] if 0 <= label < len(classes) else ""
-            cells = [_cell(values[position]) for values in table.values()]
-            lines.append([str(row), str(position), *cells, _cell(name)])
+            cells = [csv_cell(values[position]) for values in table.values()]
+            lines.append([str(row), str(position), *cells, csv_cell(name)])
         csv.writer(_Text(file), lineterminator="\n").writerows(lines)
     return Exported(str(path), (), len(rows), path.stat().st_size)
 
@@ -152,10 +153,4 @@ class _Text:
         self._file = file
 
     def write(self, text: str) -> int:
-        return self._file.write(text.encode())
-
-
-def _cell(value: Any) -> str:
-    """A number as it is; text that a spreadsheet would run as a formula gets an apostrophe in front."""
-    text = str(value)
-    return f"'{text}" if isinstance(value, str) and text[:1] in tuple("=+-@\t\r") else text
+        return self._file.write(text.encode(errors="backslashreplace"))

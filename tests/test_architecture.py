@@ -298,3 +298,15 @@ def test_a_cache_of_arrays_is_read_only() -> None:
         if name in {"functools.lru_cache", "functools.cache"}
     ]
     assert not faults, faults
+
+
+def test_one_file_alone_writes_to_the_terminal() -> None:
+    """Names of files and classes may hold what a terminal obeys: `cvbench.cli.say` writes it as codes."""
+    for path in sources("cli"):
+        if path.name == "say.py":
+            continue
+        called = {
+            ast.unparse(node.func) for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)
+        }
+        assert not called & {"typer.echo", "typer.secho", "click.echo", "sys.stdout.write"}, path
+        assert "print" not in called or path.name == "display.py", path  # JSON lines, in ASCII

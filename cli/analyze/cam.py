@@ -8,6 +8,7 @@ import typer
 
 from cvbench.cli import extract
 from cvbench.cli import options as shared
+from cvbench.cli.say import say
 
 if TYPE_CHECKING:
     from cvbench.jobs.analyze import Analysed
@@ -101,7 +102,7 @@ def _draw_cam(analysed: Analysed, folder: str) -> None:
 
     name = f"cam-{analysed.selected.dataset}-{analysed.selected.split}-{analysed.selected.view}"
     for path in cam_figure(analysed.result, Path(folder) / name):
-        typer.echo(f"figure: {path}", err=True)
+        say(f"figure: {path}", err=True)
 
 
 def _show_cam(analysed: Analysed, output: str) -> None:
@@ -117,20 +118,18 @@ def _show_cam(analysed: Analysed, output: str) -> None:
         return
     _echo_means(rows, classes=bool(result.attrs["resampled_classes"]))
     for backbone in result.attrs["backbones"]:
-        typer.echo(
+        say(
             f"{backbone['backbone']}: target {backbone['target']}, class {result.attrs['class']}, "
             f"mean probability {backbone['mean_probability']:.3f}"
         )
     over = f" and over {count} classes" if (count := result.attrs["resampled_classes"]) else ""
-    typer.echo(
-        f"{selected.dataset}/{selected.split}: {result.attrs['title']}; 95 % intervals: bootstrap over images{over}"
-    )
+    say(f"{selected.dataset}/{selected.split}: {result.attrs['title']}; 95 % intervals: bootstrap over images{over}")
     if "box_share" in result.coords["measure"]:
-        typer.echo(result.attrs["baseline"])
+        say(result.attrs["baseline"])
     for note in result.attrs["notes"]:
-        typer.echo(f"note: {note}")
-    typer.echo(f"maps: view {selected.view} in the store")
-    typer.echo(f"result: {analysed.path} in the store")
+        say(f"note: {note}")
+    say(f"maps: view {selected.view} in the store")
+    say(f"result: {analysed.path} in the store")
 
 
 def _echo_means(rows: list[dict[str, Any]], *, classes: bool) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cvbench.cli import options as shared
+from cvbench.cli.say import say
 
 if TYPE_CHECKING:
     from cvbench.jobs.analyze import Analysed
@@ -54,7 +55,7 @@ def cka(
 
         name = f"cka-{analysed.selected.dataset}-{analysed.selected.split}-{analysed.selected.view}"
         for path in cka_heatmaps(analysed.result, Path(out) / name):
-            typer.echo(f"figure: {path}", err=True)
+            say(f"figure: {path}", err=True)
 
 
 def _show_cka(analysed: Analysed, output: str) -> None:
@@ -73,15 +74,15 @@ def _show_cka(analysed: Analysed, output: str) -> None:
         ]
         shared.echo_table(["linear CKA", "value", "low", "high"], rows)
         selected = analysed.selected
-        typer.echo(
+        say(
             f"{selected.dataset}/{selected.split}, view {selected.view}: {len(attrs['layers'])} layers, "
             f"{attrs['samples']} samples in {attrs['batches']} batches of {attrs['batch_size']}, {attrs['estimator']}"
         )
         unreadable = selected.samples - attrs["samples"] - attrs["dropped"]
         if unreadable:
-            typer.echo(f"note: {unreadable} unreadable samples are left out")
+            say(f"note: {unreadable} unreadable samples are left out")
         for entry in attrs["undefined"]:
-            typer.echo(f"undefined: {entry['backbone']}/{entry['tap']}: {entry['reason']}")
+            say(f"undefined: {entry['backbone']}/{entry['tap']}: {entry['reason']}")
         for note in attrs["notes"]:
-            typer.echo(f"note: {note}")
-        typer.echo(f"result: {analysed.path} in the store")
+            say(f"note: {note}")
+        say(f"result: {analysed.path} in the store")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cvbench.cli import options as shared
+from cvbench.cli.say import say
 
 if TYPE_CHECKING:
     from cvbench.jobs.analyze import Analysed
@@ -57,7 +58,7 @@ def maps(
 
         name = f"maps-{analysed.selected.dataset}-{analysed.selected.split}"
         for path in maps_figure(analysed.result, Path(out) / name):
-            typer.echo(f"figure: {path}", err=True)
+            say(f"figure: {path}", err=True)
 
 
 def _show_maps(analysed: Analysed, output: str) -> None:
@@ -89,10 +90,10 @@ def _show_maps(analysed: Analysed, output: str) -> None:
     for row in report["differences"]:
         if row["value"] is not None and row["quantity"] in COMPARED:
             quantity = columns[row["quantity"].removesuffix("_difference")]
-            typer.echo(f"{row['backbone']}, last layers on {row['grid']}: {quantity} {difference(row)}")
-    typer.echo(f"{selected.dataset}/{selected.split}: {len(rows)} layers, {report['samples']} images")
-    typer.echo(f"[]: {report['confidence']:.0%} interval over images{classes_said(report['classes'])}")
-    typer.echo(f"drawn: {', '.join(report['images'])}")
+            say(f"{row['backbone']}, last layers on {row['grid']}: {quantity} {difference(row)}")
+    say(f"{selected.dataset}/{selected.split}: {len(rows)} layers, {report['samples']} images")
+    say(f"[]: {report['confidence']:.0%} interval over images{classes_said(report['classes'])}")
+    say(f"drawn: {', '.join(report['images'])}")
     for note in report["notes"]:
-        typer.echo(f"note: {note}")
-    typer.echo(f"result: {analysed.path} in the store")
+        say(f"note: {note}")
+    say(f"result: {analysed.path} in the store")

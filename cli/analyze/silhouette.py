@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cvbench.cli import options as shared
+from cvbench.cli.say import say
 
 if TYPE_CHECKING:
     from cvbench.jobs.analyze import Analysed
@@ -86,7 +87,7 @@ def silhouette(
         from cvbench.jobs.silhouette_rows import outcomes_figure
 
         for path in outcomes_figure(outcomes, out):
-            typer.echo(f"figure: {path}", err=True)
+            say(f"figure: {path}", err=True)
 
 
 def _show_silhouette(outcomes: list[Analysed], output: str) -> None:
@@ -108,13 +109,13 @@ def _show_silhouette(outcomes: list[Analysed], output: str) -> None:
         cells.append([*(row[key] for key in (*names, "metric")), *numbers, *counts])
     columns = ["silhouette", "class mean", "share < 0", "classes", "samples scored"]
     shared.echo_table(["dataset", "backbone", "tap", "space", "metric", *columns], cells)
-    typer.echo("[]: 95 % interval, bootstrap within classes, given the distances")
+    say("[]: 95 % interval, bootstrap within classes, given the distances")
     _show_companions(rows)
     _show_differences(list(table_differences(outcomes)))
     for note in comparison_notes(outcomes):
-        typer.echo(f"note: {note}")
+        say(f"note: {note}")
     for outcome in outcomes:
-        typer.echo(f"result: {outcome.path} in the store")
+        say(f"result: {outcome.path} in the store")
 
 
 def _cell(row: dict[str, Any], name: str) -> str:
@@ -136,10 +137,10 @@ def _show_companions(rows: list[dict[str, Any]]) -> None:
     cells = [
         [*(row[key] for key in names), *(_cell(row, name) for name in COMPANIONS), str(row["samples"])] for row in rows
     ]
-    typer.echo("")
+    say()
     columns = ["simplified silhouette", "Davies-Bouldin (less is better)", "Calinski-Harabasz", "samples"]
     shared.echo_table([*names, *columns], list({tuple(line): line for line in cells}.values()))
-    typer.echo("[]: 95 % interval, bootstrap within classes, given the class centroids; Euclidean distances to these")
+    say("[]: 95 % interval, bootstrap within classes, given the class centroids; Euclidean distances to these")
 
 
 def _show_differences(rows: list[dict[str, Any]]) -> None:
@@ -153,6 +154,6 @@ def _show_differences(rows: list[dict[str, Any]]) -> None:
         what = COMPANIONS.get(row["mean"], row["mean"])
         cells.append([*names, what, cell(found, "+.4f") + told(found), row["interval"]])
     if cells:
-        typer.echo("")
+        say()
         columns = ["of", "difference", "interval"]
         shared.echo_table(["dataset", "backbone", "minus", "space", "metric", *columns], cells)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cvbench.cli import options as shared
+from cvbench.cli.say import say
 
 if TYPE_CHECKING:
     from cvbench.jobs.analyze import Analysed
@@ -53,7 +54,7 @@ def similarity(
         if images is not None:
             files += similarity_images_figure(images.result, Path(out) / f"{name}-images")
         for path in files:
-            typer.echo(f"figure: {path}", err=True)
+            say(f"figure: {path}", err=True)
 
 
 def _show_similarity(analysed: Analysed, images: Analysed | None, output: str) -> None:
@@ -76,14 +77,14 @@ def _show_similarity(analysed: Analysed, images: Analysed | None, output: str) -
     for row in report["differences"]:
         if row["value"] is not None and row["version"] == "centred":
             quantity = row["quantity"].removesuffix("_difference").replace("_", " ")
-            typer.echo(f"{row['backbone']}, last layers on {row['grid']}: {quantity} {difference(row)}")
-    typer.echo(f"{selected.dataset}/{selected.split}: {len(report['layers'])} layers, {report['samples']} images")
-    typer.echo(f"[]: {report['confidence']:.0%} interval over images{classes_said(report['classes'])}")
-    typer.echo("contrast, length (grid steps, and pixels) and differences are of centred features")
+            say(f"{row['backbone']}, last layers on {row['grid']}: {quantity} {difference(row)}")
+    say(f"{selected.dataset}/{selected.split}: {len(report['layers'])} layers, {report['samples']} images")
+    say(f"[]: {report['confidence']:.0%} interval over images{classes_said(report['classes'])}")
+    say("contrast, length (grid steps, and pixels) and differences are of centred features")
     for note in report["notes"]:
-        typer.echo(f"note: {note}")
+        say(f"note: {note}")
     for path in stored:
-        typer.echo(f"result: {path} in the store")
+        say(f"result: {path} in the store")
 
 
 def _cells(layer: dict[str, Any], classes: bool) -> list[str]:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import typer
-
 from cvbench.cli import options as shared
+from cvbench.cli.say import say
 
 if TYPE_CHECKING:
     from cvbench.jobs.analyze import Analysed
@@ -47,7 +46,7 @@ def spectra(
 
         name = f"spectra-{analysed.selected.dataset}-{analysed.selected.split}"
         for path in spectra_figure(analysed.result, Path(out) / name):
-            typer.echo(f"figure: {path}", err=True)
+            say(f"figure: {path}", err=True)
 
 
 def _show_spectra(analysed: Analysed, output: str) -> None:
@@ -75,13 +74,13 @@ def _show_spectra(analysed: Analysed, output: str) -> None:
     columns = ["share above 0.5 pi", "of noise", *(["over classes"] if report["classes"] else [])]
     columns += ["centroid (pi)", "DC share", f"log amplitude at {report['frequency'][-1]:.3f} pi", "undefined"]
     shared.echo_table(["backbone", "tap", "grid", *columns], rows)
-    typer.echo(f"{selected.dataset}/{selected.split}: {len(rows)} layers, {report['samples']} images")
-    typer.echo(f"[]: {report['confidence']:.0%} interval over images{classes_said(report['classes'])}")
-    typer.echo(f"log amplitude is relative to DC (nat); white noise is at +{report['null_level']:.3f}, not at 0")
+    say(f"{selected.dataset}/{selected.split}: {len(rows)} layers, {report['samples']} images")
+    say(f"[]: {report['confidence']:.0%} interval over images{classes_said(report['classes'])}")
+    say(f"log amplitude is relative to DC (nat); white noise is at +{report['null_level']:.3f}, not at 0")
     for row in report["differences"]:
         if row["measure"] == "share_above_0.5" and row["value"] is not None:
             pair = f"{row['backbone_a']} {row['tap_a']} less {row['backbone_b']} {row['tap_b']}"
-            typer.echo(f"{pair}: share above 0.5 pi {difference(row)}")
+            say(f"{pair}: share above 0.5 pi {difference(row)}")
     for note in report["notes"]:
-        typer.echo(f"note: {note}")
-    typer.echo(f"result: {analysed.path} in the store")
+        say(f"note: {note}")
+    say(f"result: {analysed.path} in the store")

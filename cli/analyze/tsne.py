@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cvbench.cli import options as shared
+from cvbench.cli.say import say
 
 if TYPE_CHECKING:
     from cvbench.jobs.analyze import Analysed
@@ -88,7 +89,7 @@ def tsne(
 
         name = f"tsne-{analysed.selected.dataset}-{analysed.selected.split}"
         for path in tsne_figure(analysed.result, Path(out) / name):
-            typer.echo(f"figure: {path}", err=True)
+            say(f"figure: {path}", err=True)
 
 
 def _show_tsne(analysed: Analysed, output: str) -> None:
@@ -112,20 +113,18 @@ def _show_tsne(analysed: Analysed, output: str) -> None:
             cells.append([row["backbone"], row["tap"], row["measure"], *numbers])
     shared.echo_table(["backbone", "tap", "measure", "value", "over classes", "sd of runs", "images"], cells)
     attrs = result.attrs
-    typer.echo(
+    say(
         f"{attrs['backend']} {attrs['backend_version']}, perplexity {attrs['perplexity']:g}, "
         f"{attrs['iterations']} iterations, {attrs['repeats']} runs"
     )
     classes = "" if attrs["chance_purity"] is None else classes_said(len(attrs["labels"]))
-    typer.echo(
-        f"[]: {attrs['confidence']:.0%} interval over images (silhouette: within classes), given the map{classes}"
-    )
+    say(f"[]: {attrs['confidence']:.0%} interval over images (silhouette: within classes), given the map{classes}")
     if attrs["chance_purity"] is not None:
-        typer.echo(f"purity by chance: {attrs['chance_purity']:.4f}; --format csv has all measures")
+        say(f"purity by chance: {attrs['chance_purity']:.4f}; --format csv has all measures")
     for row in difference_rows(result):
         if row["measure"] in SHOWN and row["value"] is not None:
             pair = f"{row['backbone_a']} {row['tap_a']} less {row['backbone_b']} {row['tap_b']}"
-            typer.echo(f"{pair}: {measure_text(row['measure'])} {difference(row)}")
+            say(f"{pair}: {measure_text(row['measure'])} {difference(row)}")
     for note in attrs["notes"]:
-        typer.echo(f"note: {note}")
-    typer.echo(f"result: {analysed.path} in the store")
+        say(f"note: {note}")
+    say(f"result: {analysed.path} in the store")

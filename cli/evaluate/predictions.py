@@ -8,6 +8,7 @@ import typer
 
 from cvbench.cli import options as shared
 from cvbench.cli.evaluate import shared as common
+from cvbench.cli.say import say
 
 
 def import_predictions(
@@ -24,18 +25,36 @@ def import_predictions(
         bool, typer.Option("--by-order", help="Match by the data set's order, not by file name.")
     ] = False,
     partial: common.Partial = False,
+    name_column: Annotated[
+        str | None, typer.Option("--name-column", help="Column of the samples' names, if it is not found by its name.")
+    ] = None,
+    class_column: Annotated[
+        str | None, typer.Option("--class-column", help="Column of the predicted class, of several or of another name.")
+    ] = None,
+    probability_column: Annotated[
+        str | None, typer.Option("--probability-column", help="Column of the predicted class's probability.")
+    ] = None,
+    classes: Annotated[
+        str,
+        typer.Option(
+            "--classes", help="What a number in the column of classes is: an index, the name of a class, or auto."
+        ),
+    ] = "auto",
 ) -> None:
     """Make the predictions of another tool the logits of a backbone, so that every benchmark can score them."""
     from cvbench.cli.display import progress
     from cvbench.jobs.evaluation.predictions import ImportOptions
     from cvbench.jobs.evaluation.predictions import import_predictions as run
 
-    options = ImportOptions(file, dataset, backbone, store, split, data_root, values, by_order, partial)
+    options = ImportOptions(
+        file, dataset, backbone, store, split, data_root, values, by_order, partial,
+        name_column, class_column, probability_column, classes,
+    )  # fmt: skip
     with progress() as listen:
         done = run(options, listen)
     there = f"{done.dataset}/{done.split}/{done.backbone}"
-    typer.echo(f"{there}: {done.samples - done.missing:,} of {done.samples:,} samples, {done.kind}")
+    say(f"{there}: {done.samples - done.missing:,} of {done.samples:,} samples, {done.kind}")
     if done.missing:
-        typer.echo(f"{done.missing:,} samples have no prediction and count as failed")
+        say(f"{done.missing:,} samples have no prediction and count as failed")
     if not done.kind.startswith(("logits", "probabilities")):
-        typer.echo("only the winner is known: top-5, NLL, Brier, masked classes and the shape bias are not defined")
+        say("only the winner is known: top-5, NLL, Brier, masked classes and the shape bias are not defined")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cvbench.cli import options as shared
+from cvbench.cli.say import say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,7 +52,7 @@ def show(found: Sequence[Evaluated], section: Section, output: str, out: str | N
     elif output == "csv":
         shared.echo_csv([flat(row) for row in rows])
         for note in (note for result in results for note in result.attrs.get("notes", [])):
-            typer.echo(f"note: {note}", err=True)  # the table has no place for it
+            say(f"note: {note}", err=True)  # the table has no place for it
     else:
         main = section.headline or section.rows
         _table([row for result in results for row in (section.rows if long else main)(result)], found)
@@ -60,7 +61,7 @@ def show(found: Sequence[Evaluated], section: Section, output: str, out: str | N
             parts = [section.analysis, result.attrs["dataset"], result.attrs["split"], result.attrs.get("transform")]
             stem = "-".join(part for part in parts if part)
             for path in section.figure(result, Path(out) / stem, ("svg", "png")):
-                typer.echo(f"figure: {path}", err=True)
+                say(f"figure: {path}", err=True)
 
 
 def _table(rows: list, found: Sequence[Evaluated]) -> None:  # type: ignore[type-arg]
@@ -72,11 +73,11 @@ def _table(rows: list, found: Sequence[Evaluated]) -> None:  # type: ignore[type
     shared.echo_table(columns, cells)
     for evaluated in found:
         attrs = evaluated.result.attrs
-        typer.echo(f"intervals: {attrs['intervals']}")
+        say(f"intervals: {attrs['intervals']}")
         for kind in ("verdicts", "notes"):
             for text in attrs.get(kind, []):
-                typer.echo(f"{kind[:-1]}: {text}")
-        typer.echo(f"result: {evaluated.path} in the store")
+                say(f"{kind[:-1]}: {text}")
+        say(f"result: {evaluated.path} in the store")
 
 
 def _number(value: float | None) -> str:

@@ -1,13 +1,14 @@
 """`cvbench eval import`: predictions of another tool become the `logits` of a backbone, which all of `eval` reads.
 
-Logits are kept as they are; probabilities as their logarithm, of which the softmax gives them back. A predicted class
-with its probability p becomes log p for the class and the rest spread evenly: argmax and confidence are exact, nothing
-else is. A predicted class alone becomes a one-hot row. What is not known is not computed: the array says which it is.
+Logits are kept as they are; probabilities as their logarithm, of which the softmax gives them back. A predicted class,
+with its probability or without, is kept as just that (`imported`). What is not known is not computed: the array says
+which it is. What the file holds beside it is said, and kept in the commit records.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,15 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.errors import IncompleteError, IntegrityError, UnknownNameError, UsageError
+from cvbench.jobs.evaluation.imported import CLASSES, FORM, PREDICTIONS, compact
+from cvbench.jobs.evaluation.imported_classes import HOW, class_columns
 from cvbench.jobs.evaluation.labels import are_wnids, label_space
-from cvbench.jobs.evaluation.samples import PREDICTIONS, VIEW
+from cvbench.jobs.evaluation.samples import VIEW
 from cvbench.jobs.progress import Advanced, Ended, Listener, Note, Started, silent
 from cvbench.jobs.request import CPU_BATCH, absolute
 from cvbench.storage.datasets import open_dataset, spec_of_key
-from cvbench.storage.datasets.imagenet_classes import class_indices
 from cvbench.storage.features import ArraySpec, BadSample, FeatureStore, GroupKey, SplitInfo, Unit
 from cvbench.storage.order import sample_order
-from cvbench.storage.predictions import Predictions, match_names, read_predictions
+from cvbench.storage.predictions import Asked, Predictions, match_names, read_predictions, shown
 from cvbench.storage.units import plan_units, unit_size
 
 ABSENT = "no-prediction"
@@ -42,6 +44,10 @@ class ImportOptions:
         values: What a table of values holds: "auto", "logits" or "probabilities".
         by_order: The predictions are in the order of the data set's samples, whatever they are called.
         partial: Accept that samples have no prediction; they count as failed.
+        name_column: Of the samples' names; None: found by its name.
+        class_column: Of the predicted class, as above.
+        probability_column: Of its probability, as above.
+        classes: What a number in the column of classes is: see `imported_classes.HOW`.
     """
 
     file: str
@@ -53,8 +59,14 @@ class ImportOptions:
     values: str = "auto"
     by_order: bool = False
     partial: bool = False
+    name_column: str | None = None
+    class_column: str | None = None
+    probability_column: str | None = None
+    classes: str = "auto"
 
     def __post_init__(self) -> None:
+        if self.classes not in HOW:
+            raise UnknownNameError.among("--classes", self.classes, HOW)
         if self.values not in ("auto", "logits", "probabilities"):
             raise UnknownNameError.among("--values", self.values, ("auto", "logits", "probabilities"))
 
@@ -81,7 +93,8 @@ def import_predictions(options: ImportOptions, listen: Listener = silent) -> Imp
         FingerprintMismatchError: The store holds other logits of a backbone of this name.
     """
     path = Path(options.file)
-    predictions = read_predictions(path, options.values)
+    asked = Asked(options.name_column, options.class_column, options.probability_column)
+    predictions = read_predictions(path, options.values, asked)
     store = FeatureStore.open(absolute(options.store), mode="a")
     info = _split(store, options)
     where = f"{info.dataset}/{info.split}"
@@ -94,28 +107,53 @@ def import_predictions(options: ImportOptions, listen: Listener = silent) -> Imp
             where=f"{path}: such as {first}",
             fix="a file with all of them, or --partial: they then count as failed",
         )
-    width, classes = _classes(info, predictions, where)
-    group = GroupKey(info.dataset, info.split, options.backbone, VIEW)
-    kind = VIEW if predictions.values is not None else predictions.kind
-    spec = ArraySpec(VIEW, (width,), "float32", ("sample", "channel"), {PREDICTIONS: kind})
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    fingerprint: dict[str, Any] = {"dataset_digest": info.dataset_digest, "imported": digest}
-    fingerprint |= {"kind": predictions.kind, "view": VIEW}
-    if options.by_order:  # the same file by name is another mapping of its rows to samples
-        fingerprint["by_order"] = True
-    store.agree(group, fingerprint)
-    info = store.begin(info)
-    store.declare(group, fingerprint, [spec])
-    pending = list(store.pending(group, [VIEW], plan_units(info.n, info.unit)))
-    listen(Started("eval import", where, info.n, len(pending), info.n - sum(map(len, pending))))
-    for unit in pending:
-        _write(store, group, unit, info, at, lambda rows: _logits(predictions, classes, width, rows))
-        listen(Advanced("eval import", unit.index, len(unit)))
-    listen(Ended("eval import"))
+    width, classes, notes = _classes(info, predictions, options, where)
     extra = len(predictions) - (info.n - missing)
     if extra:
-        listen(Note(f"{extra:,} predictions are of no sample of {where}; they are left out"))
+        matched = set(at.tolist())
+        first = next(i for i in range(len(predictions)) if i not in matched)
+        named = f", such as {shown(predictions.names[first])}" if predictions.names else ""
+        notes.append(f"{extra:,} predictions are of no sample of {where}; they are left out{named}")
+    group = GroupKey(info.dataset, info.split, options.backbone, VIEW)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    fingerprint = _fingerprint(info, predictions, options, digest)
+    store.agree(group, fingerprint)
+    info = store.begin(info)
+    store.declare(group, fingerprint, [_array(predictions, width)])
+    pending = list(store.pending(group, [VIEW], plan_units(info.n, info.unit)))
+    listen(Started("eval import", where, info.n, len(pending), info.n - sum(map(len, pending))))
+    for note in notes:
+        listen(Note(note))
+    said = {"imported": True, "read": list(predictions.read), "unread": list(predictions.unread), "extra": extra}
+    for unit in pending:
+        _write(store, group, unit, info, at, lambda rows: _rows(predictions, classes, rows), said)
+        listen(Advanced("eval import", unit.index, len(unit)))
+    listen(Ended("eval import"))
     return Imported(info.dataset, info.split, options.backbone, predictions.kind, info.n, missing, extra)
+
+
+def _fingerprint(info: SplitInfo, predictions: Predictions, options: ImportOptions, digest: str) -> dict[str, Any]:
+    """All that decides what is stored of a file."""
+    made: dict[str, Any] = {"dataset_digest": info.dataset_digest, "imported": digest}
+    made |= {"kind": predictions.kind, "view": VIEW}
+    if predictions.values is None:
+        made["form"] = FORM
+    if options.by_order:  # the same file by name is another mapping of its rows to samples
+        made["by_order"] = True
+    for name in ("name_column", "class_column", "probability_column"):
+        if getattr(options, name) is not None:
+            made[name] = getattr(options, name)
+    if options.classes != "auto":
+        made["classes"] = options.classes
+    return made
+
+
+def _array(predictions: Predictions, width: int) -> ArraySpec:
+    dims = ("sample", "channel")
+    if predictions.values is not None:
+        return ArraySpec(VIEW, (width,), "float32", dims, {PREDICTIONS: VIEW})
+    columns = 1 if predictions.probability is None else 2
+    return ArraySpec(VIEW, (columns,), "float64", dims, {PREDICTIONS: predictions.kind, CLASSES: width})
 
 
 def _split(store: FeatureStore, options: ImportOptions) -> SplitInfo:
@@ -166,30 +204,30 @@ def _places(info: SplitInfo, predictions: Predictions, options: ImportOptions) -
     return sample_order(info.n, info.seed)
 
 
-def _classes(info: SplitInfo, predictions: Predictions, where: str) -> tuple[int, NDArray[np.int64] | None]:
-    """Width of the logits, and the predicted classes as columns."""
-    wnids = are_wnids(info.classes)
+def _classes(
+    info: SplitInfo, predictions: Predictions, options: ImportOptions, where: str
+) -> tuple[int, NDArray[np.int64] | None, list[str]]:
+    """Width of the logits, the predicted classes as columns, and what must be said."""
+    notes = []
+    if predictions.unread:
+        names = ", ".join(map(str, predictions.unread[:6])) + (", ..." if len(predictions.unread) > 6 else "")
+        notes.append(f"{len(predictions.unread)} columns of {Path(options.file).name} are not read: {names}")
     if predictions.values is not None:
         width = predictions.values.shape[1]
         if not _foreign(info):
             label_space(info.classes, width, where)  # refuses a width that fits no class
-        return width, None
-    width = 1000 if wnids or _foreign(info) else len(info.classes)
-    names = class_indices() if width == 1000 else {name: i for i, name in enumerate(info.classes)}
-    columns = [value if isinstance(value, int) else names.get(value, -1) for value in predictions.classes or ()]
-    wrong = next((i for i, column in enumerate(columns) if not 0 <= column < width), None)
-    if wrong is not None:
-        raise IntegrityError(
-            f"{(predictions.classes or ())[wrong]!r} is no class: expected 0 to {width - 1}, or a name", where=where
-        )
+        return width, None, notes
+    imagenet = are_wnids(info.classes) or _foreign(info)
+    width = 1000 if imagenet else len(info.classes)
+    columns, said = class_columns(predictions, info.classes, imagenet, options.classes, where)
     p = predictions.probability
-    if p is not None and (p * width <= 1).any():
+    if p is not None and width > 1 and (p * width <= 1).any():
         raise IntegrityError(
             f"the probability {p.min():.3g} of a predicted class is not above 1/{width}",
             where=where,
             why=f"the largest of {width} probabilities that sum to 1 always is",
         )
-    return width, np.array(columns, dtype=np.int64)
+    return width, columns, notes + said
 
 
 def _foreign(info: SplitInfo) -> bool:
@@ -197,35 +235,32 @@ def _foreign(info: SplitInfo) -> bool:
     return info.dataset in ("pug-imagenet", "cue-conflict")
 
 
-def _logits(
-    predictions: Predictions, classes: NDArray[np.int64] | None, width: int, rows: NDArray[np.int64]
-) -> NDArray[np.float32]:
-    """(m, width) float32 of rows of the file."""
+def _rows(
+    predictions: Predictions, classes: NDArray[np.int64] | None, rows: NDArray[np.int64]
+) -> NDArray[np.float32] | NDArray[np.float64]:
+    """(m, columns) as they are stored, of rows of the file."""
     if predictions.values is not None:
         values = predictions.values[rows]
         return np.log(np.maximum(values, _TINY)) if predictions.kind == "probabilities" else values
     assert classes is not None
-    at = np.arange(len(rows))
-    if predictions.probability is None:
-        table = np.zeros((len(rows), width), np.float32)
-        table[at, classes[rows]] = 1
-        return table
-    p = predictions.probability[rows]
-    rest = np.maximum((1 - p) / (width - 1), _TINY)
-    table = np.repeat(np.log(rest)[:, None], width, axis=1)
-    table[at, classes[rows]] = np.log(p)
-    return table.astype(np.float32)
+    return compact(classes[rows], None if predictions.probability is None else predictions.probability[rows])
 
 
 def _write(
-    store: FeatureStore, group: GroupKey, unit: Unit, info: SplitInfo, at: NDArray[np.int64], logits: Any
+    store: FeatureStore,
+    group: GroupKey,
+    unit: Unit,
+    info: SplitInfo,
+    at: NDArray[np.int64],
+    values_of: Callable[[NDArray[np.int64]], NDArray[Any]],
+    said: Mapping[str, Any],
 ) -> None:
     with store.writer(group, [VIEW], unit) as writer:
         rows = at[unit.start : unit.stop]
         absent = np.flatnonzero(rows < 0).tolist()
         bad = [BadSample(unit.start + i, str(info.ids[unit.start + i]), ABSENT, "not in the file") for i in absent]
         writer.exclude(bad)
-        values = logits(np.maximum(rows, 0))
+        values = values_of(np.maximum(rows, 0))
         values[absent] = np.nan
         writer.write(VIEW, 0, values)
-        writer.commit(provenance={"imported": True})
+        writer.commit(provenance=said)

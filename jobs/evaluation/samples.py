@@ -14,6 +14,7 @@ from cvbench.engine.analyses.base import Layer
 from cvbench.engine.metrics.intervals import Options
 from cvbench.errors import IncompleteError, IntegrityError, UsageError
 from cvbench.jobs.analyze import features_identity, readable_rows
+from cvbench.jobs.evaluation.imported import PREDICTIONS, expand, outputs
 from cvbench.jobs.published import check_published
 from cvbench.jobs.request import absolute
 from cvbench.jobs.selection import Selected, Selection, select
@@ -22,8 +23,6 @@ from cvbench.storage.datasets.variant import base_name
 from cvbench.storage.features import FeatureLayer, FeatureStore, SplitInfo
 
 VIEW = "logits"
-PREDICTIONS = "predictions"
-"""Attribute of an imported array: "logits", "class" (one-hot) or "class and probability"."""
 
 _BLOCK = 4096
 _MADE_FROM = ("model", "weights_digest", "image_size", "preset", "preprocess", "precision", "imported", "kind")
@@ -108,7 +107,8 @@ class Samples:
 
     def outputs(self, layer: Layer) -> int:
         """Width of the logits."""
-        return self.layers[layer].shape[1]
+        stored = self.layers[layer]
+        return outputs(stored.attrs, self.where) or stored.shape[1]
 
     def kind(self, layer: Layer) -> str:
         """What the logits are: "logits", or of which kind the imported predictions are."""
@@ -137,6 +137,9 @@ class Samples:
                     where=f"{self.where}: {layer.backbone}",
                     fix="extract them again with --precision fp32 or bf16",
                 )
+            width = outputs(stored.attrs, self.where)
+            if width is not None:
+                values = expand(values, width, f"{self.where}: {layer.backbone}")
             yield slice(done, done + len(inside)), values
             done += len(inside)
 
@@ -168,7 +171,7 @@ def open_samples(store: FeatureStore, selection: Selection, options: EvalOptions
         UsageError: No sample has a label.
         UnknownNameError, DataUnavailableError: See `select`.
     """
-    selected = select(store, replace(selection, store=store.url, view=VIEW, taps=()))
+    selected = select(store, replace(selection, store=store.url, view=VIEW, taps=()), imported=True)
     info = store.split(selected.dataset, selected.split)
     layers = {layer: store.layer(selected.group(layer), layer.tap) for layer in selected.layers}
     notes = []

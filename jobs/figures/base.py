@@ -1,27 +1,35 @@
 """What all figures share: one style, deterministic files (SVG, PNG, PDF), and the numbers beside them as CSV.
 
-The same result gives the same bytes with the same matplotlib: no dates, no random ids, no display, no global state.
+The same result gives the same bytes with the same matplotlib: no dates, no random ids, no display, no global state. The
+solver of the layout sums in the order of its objects' addresses, so places differ in their last bits from draw to draw,
+and SVG's clip paths are named by a digest of these bits: a figure is laid out once, and its places are rounded.
+
+Names of others are drawn as they are: nothing in them is mathematics, and no control character reaches a file.
 """
 
 from __future__ import annotations
 
 import csv
+import errno
 import io
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cvbench.errors import UsageError
+from cvbench.errors import ResourceError, UsageError
+from cvbench.storage.texts import csv_cell, printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, FigureBase
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")  # Okabe & Ito 2008
 MARKERS = "osD^vP*"  # told apart without colour too
 MAX_TICKS = 12
+_DIGITS = 6  # of a place, as a part of the figure: 0.001 pixels
 # Without these every file would carry the time or the version of the library.
 _METADATA: dict[str, dict[str, None]] = {
     "svg": {"Date": None, "Creator": None},
@@ -33,6 +41,7 @@ _STYLE: Any = {  # matplotlib types its keys as one long Literal
     "svg.fonttype": "path",  # looks the same where the font is not installed
     "font.family": "DejaVu Sans",  # ships with matplotlib
     "font.size": 8,
+    "text.parse_math": False,  # `$`, `_`, `^` and `\\` of a name are characters
     "axes.titlesize": 9,
     "axes.linewidth": 0.6,
     "figure.dpi": 100,
@@ -68,6 +77,8 @@ def save_figure(
         mpl.rcdefaults()
         mpl.rcParams.update(_STYLE)
         figure = draw()
+        _plain_texts(figure)
+        _settle(figure)
         for name in formats:
             buffer = io.BytesIO()
             figure.savefig(buffer, format=name, metadata=_METADATA[name])
@@ -87,16 +98,85 @@ def layer_ticks(axis: Axes, which: str, taps: Sequence[str], backbone: str) -> N
         axis.set_ylabel(f"layer of {backbone}")
 
 
+def _plain_texts(figure: Figure) -> None:
+    """Write control characters of names as their codes: XML has no place for them."""
+    from matplotlib.text import Text
+    from matplotlib.ticker import FuncFormatter
+
+    def plain(text_of: Callable[..., str]) -> Callable[..., str]:
+        return lambda *place: printable(str(text_of(*place)), keep="\n")
+
+    for artist in figure.findobj(Text):
+        if isinstance(artist, Text):
+            artist.set_text(printable(artist.get_text(), keep="\n"))
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            formatter = axis.get_major_formatter()
+            if isinstance(formatter, FuncFormatter):  # what `set_xticks` makes of texts
+                formatter.func = plain(formatter.func)
+
+
+def _settle(figure: Figure) -> None:
+    """Lay a figure out, for every format the same, and round all places to a millionth of it."""
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
+        figure.set_layout_engine("none")
+    for axes in figure.axes:
+        x0, y0, x1, y1 = np.round(axes.get_position(original=True).extents, _DIGITS).tolist()
+        axes.set_position((x0, y0, x1 - x0, y1 - y0))
+    _settle_parts(figure)
+
+
+def _settle_parts(figure: FigureBase) -> None:
+    for text in figure.texts:
+        x, y = text.get_position()
+        text.set_position((round(x, _DIGITS), round(y, _DIGITS)))
+    for part in figure.subfigs:
+        part.bbox_relative.p0 = np.round(part.bbox_relative.p0, _DIGITS)
+        part.bbox_relative.p1 = np.round(part.bbox_relative.p1, _DIGITS)
+        _settle_parts(part)
+
+
 def _csv(rows: Iterable[Mapping[str, Any]]) -> bytes:
     text = io.StringIO()
     table = list(rows)
     writer = csv.DictWriter(text, fieldnames=list(table[0]), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(table)  # floats in their shortest exact form, undefined ones empty
-    return text.getvalue().encode()
+    # Floats are in their shortest exact form, undefined ones empty.
+    writer.writerows({name: csv_cell(value) for name, value in row.items()} for row in table)
+    return text.getvalue().encode(errors="backslashreplace")
 
 
 def _write(stem: Path, suffix: str, data: bytes) -> Path:
     path = stem.with_name(f"{stem.name}.{suffix}")
-    path.write_bytes(data)
+    write_whole(path, data)
     return path
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file so that a kill or a full disk leaves the old one or the new one, never a part. Its folder exists.
+
+    Raises:
+        ResourceError: It cannot be written; says whether room is what lacks.
+    """
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        beside.write_bytes(data)
+        os.replace(beside, path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise cannot_write(error, path) from error
+
+
+def cannot_write(error: OSError, path: Path, what: str = "a file") -> ResourceError:
+    """The error of a file or folder that cannot be written, with what would help."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    return ResourceError(
+        f"{what} cannot be written",
+        where=str(error.filename or path),
+        why=error.strerror or str(error),
+        fix="free space there, or --out with a folder on another disk"
+        if full
+        else "--out with a folder that can be written",
+    )

@@ -1,16 +1,23 @@
 """`cvbench report`: all results of a store as one HTML page, the figures as files, and one tidy table.
 
-Nothing in it tells when or where it was made: the same store gives the same bytes.
+Nothing in it tells when or where it was made: the same store gives the same bytes. All files are made beside those that
+are there and then put in their place, the page last: a kill or a full disk leaves the old report.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import glob
+import os
+import shutil
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cvbench.errors import CvbenchError, IncompleteError, ResourceError
+from cvbench.errors import CvbenchError, IncompleteError
+from cvbench.jobs.figures.base import cannot_write, write_whole
 from cvbench.jobs.progress import Listener, Note, silent
 from cvbench.jobs.report.collect import Item, collect, public_url
 from cvbench.jobs.report.figures import FOLDER, FORMATS, draw, draw_overview
@@ -75,16 +82,54 @@ def report(store: str, out: str, listen: Listener = silent, *, pdf: bool = False
     items, facts = collect(opened, shown), provenance(opened, shown)
     folder = Path(out).expanduser()
     try:
-        return _write(shown, facts, items, folder, listen, (*FORMATS, "pdf") if pdf else FORMATS)
+        with _stage(folder) as stage:
+            made = _write(shown, facts, items, stage, listen, (*FORMATS, "pdf") if pdf else FORMATS)
+            return _put(made, stage, folder)
     except CvbenchError:
         raise
     except OSError as error:
-        raise ResourceError(
-            "the report cannot be written",
-            where=str(error.filename or folder),
-            why=error.strerror,
-            fix="--out with a folder that can be written",
-        ) from error
+        raise cannot_write(error, folder, "the report") from error
+
+
+@contextmanager
+def _stage(folder: Path) -> Iterator[Path]:
+    """A folder in `folder`, for the files until all are made. Those of killed processes of this machine are removed."""
+    mine = f".report-{socket.gethostname()}-"
+    folder.mkdir(parents=True, exist_ok=True)
+    for left in folder.glob(f"{glob.escape(mine)}*"):
+        if not left.is_symlink() and left.is_dir() and not _lives(left.name.removeprefix(mine)):
+            shutil.rmtree(left, ignore_errors=True)
+    stage = folder / f"{mine}{os.getpid()}"
+    shutil.rmtree(stage, ignore_errors=True)
+    stage.mkdir()
+    try:
+        yield stage
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+
+
+def _lives(pid: str) -> bool:
+    """Whether a process of this machine has this number."""
+    try:
+        os.kill(int(pid), 0)
+    except (ProcessLookupError, ValueError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _put(made: Report, stage: Path, folder: Path) -> Report:
+    """Put every file into its place, the page last: it shows what it says whatever lies beside it."""
+
+    def place(path: Path) -> Path:
+        target = folder / path.relative_to(stage)
+        os.replace(path, target)
+        return target
+
+    (folder / FOLDER).mkdir(exist_ok=True)
+    figures, tables = tuple(map(place, made.figures)), tuple(map(place, made.tables))
+    return replace(made, figures=figures, tables=tables, page=place(made.page))
 
 
 def complete(made: Report) -> None:
@@ -103,7 +148,7 @@ def complete(made: Report) -> None:
 def _write(
     store: str, facts: Provenance, items: list[Item], folder: Path, listen: Listener, formats: Sequence[str]
 ) -> Report:
-    (folder / FOLDER).mkdir(parents=True, exist_ok=True)
+    (folder / FOLDER).mkdir()
     tables = write_tables([row for item in items for row in item.rows], folder)
     pictures = {item.name: draw(item, folder, formats) for item in items}
     for analysis in dict.fromkeys(item.key.analysis for item in items if item.section is not None):
@@ -113,7 +158,7 @@ def _write(
         if item.section is None:
             listen(Note(f"{item.key.path} is shown raw: {item.problem}"))
     page = folder / PAGE
-    page.write_text(render(store, facts, chapters(items, pictures)), encoding="utf-8")
+    write_whole(page, render(store, facts, chapters(items, pictures)).encode(errors="backslashreplace"))
     figures = [folder / href for picture in pictures.values() if picture for _, href in picture.files]
     raw = tuple(item.key.path for item in items if item.section is None)
     return Report(page, tuple(tables), tuple(figures), len(items), sum(len(item.rows) for item in items), raw)

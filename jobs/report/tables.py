@@ -8,15 +8,15 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
 
+from cvbench.jobs.figures.base import write_whole
 from cvbench.jobs.section import TidyRow
+from cvbench.storage.texts import csv_cell
 
 COLUMNS = tuple(field.name for field in fields(TidyRow))
 STEM = "results"
 _TEXT = {"run", "dataset", "split", "backbone", "metric", "factor"}
 _WHOLE = {"n", "n_failed"}
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would run a cell that starts so
 
 
 def write_tables(rows: Sequence[TidyRow], folder: Path) -> list[Path]:
@@ -29,7 +29,7 @@ def write_tables(rows: Sequence[TidyRow], folder: Path) -> list[Path]:
     paths = []
     for suffix, data in files.items():
         path = folder / f"{STEM}.{suffix}"
-        path.write_bytes(data)
+        write_whole(path, data)
         paths.append(path)
     return paths
 
@@ -51,7 +51,7 @@ def csv_bytes(rows: Sequence[TidyRow]) -> bytes:
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows({name: _cell(value) for name, value in asdict(row).items()} for row in rows)
+    writer.writerows({name: csv_cell(value) for name, value in asdict(row).items()} for row in rows)
     return text.getvalue().encode()
 
 
@@ -59,7 +59,3 @@ def json_bytes(rows: Sequence[TidyRow]) -> bytes:
     """As JSON: {"schema_version": 1, "rows": [{column: value}]}."""
     document = {"schema_version": 1, "rows": [asdict(row) for row in rows]}
     return (json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
-
-
-def _cell(value: Any) -> Any:
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value

@@ -1,7 +1,9 @@
 """Get one file over HTTP: goes on where it was cut off, tries one place after the other, trusts only a checksum.
 
 What has come so far lies in `<file>.part`, and beside it in `<file>.part.json` what the server called that version (its
-ETag or date), so that the rest is asked for of the same version only. The file gets its name once it is whole.
+ETag or date), so that the rest is asked for of the same version only. What one place has sent is no beginning for
+another, which starts at its first byte; and where a resumed file is not what it should be, its place is asked once more
+for all of it. The file gets its name once it is whole.
 """
 
 from __future__ import annotations
@@ -54,6 +56,10 @@ class _CutError(Exception):
     """The connection ended early; asking again may help."""
 
 
+class _OtherPartError(Exception):
+    """Another range than was asked for."""
+
+
 def fetch(
     archive: Archive, folder: Path, *, sha256: str | None = None, listen: Listener, pause: float = 1.0
 ) -> Fetched:
@@ -76,8 +82,7 @@ def fetch(
     failures: list[str] = []
     for url in archive.urls:
         try:
-            _download(archive, url, part, listen, pause)
-            fetched = _checked(archive, part, sha256, url)
+            fetched = _from_place(archive, url, part, sha256, listen, pause)
         except _PlaceError as err:
             failures.append(f"{url}: {err}")
             continue
@@ -92,6 +97,19 @@ def fetch(
         why="; ".join(failures),
         fix=f"get it in another way, put it there as {archive.file}, and run the same command again",
     )
+
+
+def _from_place(archive: Archive, url: str, part: Path, sha256: str | None, listen: Listener, pause: float) -> Fetched:
+    """The whole file from one URL. What an earlier try had left may be what is wrong: then once more, all of it."""
+    resumed = _size(part) > 0
+    _download(archive, url, part, listen, pause)
+    try:
+        return _checked(archive, part, sha256, url)
+    except _PlaceError:
+        if not resumed:
+            raise
+    _download(archive, url, part, listen, pause)
+    return _checked(archive, part, sha256, url)
 
 
 def _checked(archive: Archive, path: Path, sha256: str | None, url: str) -> Fetched:
@@ -153,7 +171,13 @@ def _one_request(archive: Archive, url: str, part: Path, listen: Listener) -> No
 def _receive(archive: Archive, url: str, part: Path, answer: Any, have: int, listen: Listener) -> None:
     if answer.headers.get_content_type() == "text/html":
         raise _PlaceError("the server answers with a web page")
-    start, total = _extent(answer, have)
+    try:
+        start, total = _extent(answer, have)
+    except _OtherPartError as err:
+        if not have:
+            raise _PlaceError(str(err)) from err
+        part.unlink()  # this server's ranges are not to be trusted: all of it, then
+        raise _CutError(str(err)) from err
     if archive.size is not None and total is not None and total != archive.size:
         raise _PlaceError(f"the file there has {total:,} bytes, expected {archive.size:,}")
     _check_space(part.parent, None if total is None else total - start)
@@ -166,10 +190,15 @@ def _receive(archive: Archive, url: str, part: Path, answer: Any, have: int, lis
             handle.seek(start)
             handle.truncate()
             while block := _next_block(answer):
-                handle.write(block)
                 done += len(block)
+                if archive.size is not None and done > archive.size:
+                    raise _PlaceError(f"it sends more than the {archive.size:,} bytes of the file")
+                handle.write(block)
                 listen(archive.file, done, total)
                 _check_space(part.parent, None)
+    except _PlaceError:
+        part.unlink(missing_ok=True)
+        raise
     except OSError as err:
         if isinstance(err, ResourceError):
             raise
@@ -180,8 +209,9 @@ def _receive(archive: Archive, url: str, part: Path, answer: Any, have: int, lis
             why=err.strerror,
             fix="free space, then run the same command again: it goes on from there",
         ) from err
-    if total is not None and done != total:
-        raise _CutError(f"the connection ended after {done:,} of {total:,} bytes")
+    whole = total if total is not None else archive.size
+    if whole is not None and done != whole:
+        raise _CutError(f"the connection ended after {done:,} of {whole:,} bytes")
 
 
 def _next_block(answer: Any) -> bytes:
@@ -194,11 +224,15 @@ def _next_block(answer: Any) -> bytes:
 def _resumable(archive: Archive, url: str, part: Path) -> tuple[int, str]:
     """(bytes that can be kept, version to ask for). Without a version only a checksum can vouch for the rest."""
     have = _size(part)
-    state: dict[str, str] = {}
-    with contextlib.suppress(OSError, ValueError):
+    state: Any = None
+    with contextlib.suppress(OSError, ValueError, RecursionError):
         state = json.loads(_state(part).read_text())
-    version = state.get("version", "") if state.get("url") == url else ""
-    if have and not version and not archive.vouched:
+    known = state if isinstance(state, dict) else {}
+    version = known.get("version", "")
+    if not isinstance(version, str) or not version.isprintable():
+        version = ""
+    other = known.get("url", url) != url
+    if have and (other or (not version and not archive.vouched)):
         part.unlink()
         return 0, ""
     return have, version
@@ -208,12 +242,17 @@ def _extent(answer: Any, have: int) -> tuple[int, int | None]:
     """(offset of the first byte that comes, bytes of the whole file if the server says)."""
     length = answer.headers.get("Content-Length")
     if answer.status != 206:
-        return 0, int(length) if length and length.isdecimal() else None
+        return 0, _count(length)
     unit, _, extent = (answer.headers.get("Content-Range") or "").partition(" ")
     first, _, total = extent.partition("/")
     if unit != "bytes" or first.partition("-")[0] != str(have):
-        raise _PlaceError("the server sends another part than was asked for")
-    return have, int(total) if total.isdecimal() else None
+        raise _OtherPartError("the server sends another part than was asked for")
+    return have, _count(total)
+
+
+def _count(text: str | None) -> int | None:
+    """A number of bytes in a header, if it is one."""
+    return int(text) if text and text.isascii() and text.isdecimal() and len(text) <= 18 else None
 
 
 def _check_space(folder: Path, more: int | None) -> None:

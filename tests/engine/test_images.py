@@ -5,6 +5,10 @@ from __future__ import annotations
 import io
 import pickle
 import struct
+import subprocess
+import sys
+import threading
+import time
 import warnings
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +19,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, ImageOps
 
+from cvbench.engine import images as module
 from cvbench.engine.images import FORMATS, REASONS, decode
+from cvbench.engine.scans import count_scans
 from cvbench.errors import DecodeError
 
 
@@ -50,6 +56,14 @@ def png(width: int, height: int, bit_depth: int = 8, colour: int = 2) -> bytes:
 
     header = struct.pack(">IIBBBBB", width, height, bit_depth, colour, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
+
+
+def tiff(bits: int, data: bytes, white_is_zero: bool = False) -> bytes:
+    """A little-endian grey TIFF of 4 x 1 pixels."""
+    tags = [(256, 4), (257, 1), (258, bits), (259, 1), (262, 0 if white_is_zero else 1), (273, 8), (277, 1), (278, 1)]
+    tags.append((279, len(data)))
+    entries = b"".join(struct.pack("<HHIHH", tag, 3, 1, value, 0) for tag, value in tags)
+    return b"II*\0" + struct.pack("<I", 8 + len(data)) + data + struct.pack("<H", len(tags)) + entries + bytes(4)
 
 
 class TestFormats:
@@ -180,6 +194,40 @@ class TestModes:
         decoded = decode(encode(Image.fromarray(values), form))
         assert decoded[0, :, 0].tolist() == np.round(values[0] / 257.0).astype(int).tolist()
         assert np.array_equal(decoded[..., 0], decoded[..., 2])
+
+    @pytest.mark.parametrize("bits", [8, 16])
+    def test_where_white_is_zero_it_is_inverted(self, bits: int) -> None:
+        """TIFF's PhotometricInterpretation 0: the largest value is black."""
+        data = {8: "0080ff04", 16: "00000080ffff0404"}[bits]
+        payload = tiff(bits, bytes.fromhex(data), white_is_zero=True)
+        assert decode(payload)[0, :, 0].tolist() == [255, 127, 0, 251]
+
+    def test_grey_of_twelve_bits_where_white_is_zero_is_refused(self) -> None:
+        assert rejected(tiff(12, bytes.fromhex("000800fff040"), white_is_zero=True)).reason == "corrupt"
+
+    def test_grey_of_twelve_bits_has_its_own_white(self) -> None:
+        """A TIFF written by hand: 4 x 1 pixels of 12 bits, 0, 2048, 4095 and 16."""
+        assert decode(tiff(12, bytes.fromhex("000800fff010")))[0, :, 0].tolist() == [0, 128, 255, 1]
+
+    def test_a_transparent_grey_of_sixteen_bits_is_white(self) -> None:
+        values = np.array([[1000, 1001, 0]], np.uint16)
+        payload = encode(Image.fromarray(values), "PNG")
+        mark = _chunk(b"tRNS", struct.pack(">H", 1000))
+        at = payload.index(b"IDAT") - 4
+        assert decode(payload[:at] + mark + payload[at:])[0, :, 0].tolist() == [255, 4, 0]
+
+    def test_a_transparent_colour_of_sixteen_bits_is_white(self) -> None:
+        rows = b"\0" + np.array([[0x1234] * 3, [0x5678] * 3], ">u2").tobytes()
+        header = struct.pack(">IIBBBBB", 2, 1, 16, 2, 0, 0, 0)
+        key = _chunk(b"tRNS", struct.pack(">HHH", 0x1234, 0x1234, 0x1234))
+        parts = _chunk(b"IHDR", header) + key + _chunk(b"IDAT", zlib.compress(rows)) + _chunk(b"IEND", b"")
+        assert decode(b"\x89PNG\r\n\x1a\n" + parts)[0].tolist() == [[255] * 3, [0x56] * 3]
+
+    def test_premultiplied_grey_is_composited_on_white(self) -> None:
+        image = Image.new("La", (3, 2), (50, 100))
+        expected = 50 + (255 - 100)  # premultiplied: the value is the light already
+        decoded = module._to_rgb(image, b"", "viewer")
+        assert np.abs(decoded.astype(int) - expected).max() <= 1
 
     def test_big_endian_sixteen_bit_tiff(self) -> None:
         values = np.array([[0, 25_700, 65_535]], np.uint16)
@@ -380,3 +428,88 @@ def test_threads_decode_as_one_does() -> None:
     expected = [decode(payload) for payload in payloads]
     with ThreadPoolExecutor(4) as pool:
         assert all(map(np.array_equal, pool.map(decode, payloads), expected))
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+class TestLoaderRules:
+    """What timm's and torchvision's readers give: `Image.open(file).convert("RGB")`."""
+
+    @pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "L", "RGB", "1", "CMYK"])
+    def test_pixels_are_those_of_convert(self, mode: str) -> None:
+        image = Image.fromarray(smooth(9, 7, 4), "RGBA")
+        image = image.convert("RGB").convert(mode) if mode in ("P", "L", "1", "CMYK", "RGB") else image.convert(mode)
+        payload = encode(image, "TIFF" if mode == "CMYK" else "PNG")
+        reference = np.asarray(Image.open(io.BytesIO(payload)).convert("RGB"))
+        assert np.array_equal(decode(payload, "loader"), reference)
+
+    def test_exif_turns_nothing(self) -> None:
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        payload = encode(Image.fromarray(smooth(9, 7)), "JPEG", exif=exif)
+        reference = np.asarray(Image.open(io.BytesIO(payload)).convert("RGB"))
+        assert np.array_equal(decode(payload, "loader"), reference)
+        assert decode(payload).shape == (7, 9, 3)
+
+
+class TestBoundedWork:
+    def test_scans_are_counted(self) -> None:
+        image = Image.fromarray(smooth(64, 64))
+        assert count_scans(encode(image, "JPEG"), 100) == 1
+        progressive = encode(image, "JPEG", progressive=True)
+        assert 5 < count_scans(progressive, 100) < 20
+        exif = Image.Exif()
+        exif[0x010E] = b"\xff\xda" * 50
+        assert count_scans(encode(image, "JPEG", exif=exif), 3) == 1, "the bytes of a comment are no scans"
+
+    def test_a_small_file_of_many_scans_is_refused_before_it_is_decoded(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The last scan of a progressive JPEG again and again: every one is a pass over the whole picture."""
+        payload = encode(Image.fromarray(smooth(1500, 1500)), "JPEG", progressive=True, quality=10)
+        start, end = payload.rindex(b"\xff\xda"), payload.rindex(b"\xff\xd9")
+        bomb = payload[:end] + payload[start:end] * 1_000 + payload[end:]
+        monkeypatch.setattr(ImageFile.ImageFile, "load", lambda _: pytest.fail("it was decoded"))
+        error = rejected(bomb)
+        assert error.reason == "too-large"
+        assert "scans" in error.what
+
+    def test_pillow_says_nothing(self) -> None:
+        code = (
+            "import sys, io; from cvbench.engine.images import decode; from PIL import Image\n"
+            "b = io.BytesIO(); Image.new('1', (12_000, 8_000)).save(b, 'PNG')\n"
+            "try: decode(b.getvalue())\nexcept ValueError: print('refused')"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert (done.stdout, done.stderr) == ("refused\n", "")
+
+    @pytest.mark.parametrize(
+        ("mode", "form"), [("RGB", "PNG"), ("RGBA", "PNG"), ("L", "PNG"), ("P", "GIF"), ("I;16", "PNG")]
+    )
+    def test_strips_change_nothing(self, monkeypatch: pytest.MonkeyPatch, mode: str, form: str) -> None:
+        if mode == "I;16":
+            image = Image.fromarray(np.random.default_rng(0).integers(0, 65_536, (37, 21), dtype=np.uint16))
+        else:
+            image = Image.fromarray(smooth(37, 21, 4), "RGBA").convert(mode)
+        payload = encode(image, form)
+        whole = decode(payload)
+        monkeypatch.setattr(module, "_STRIP", 50)
+        assert np.array_equal(decode(payload), whole)
+
+    def test_large_images_wait_for_room(self) -> None:
+        room, most, inside, lock = module._Room(100), 0, 0, threading.Lock()
+
+        def enter(pixels: int) -> None:
+            nonlocal most, inside
+            with room.taken(pixels):
+                with lock:
+                    inside += pixels
+                    most = max(most, inside)
+                time.sleep(0.002)
+                with lock:
+                    inside -= pixels
+
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(enter, [40] * 30))
+        assert most == 80
+        enter(1_000)  # larger than the room: alone

@@ -284,10 +284,10 @@ def test_the_three_tables_say_the_same(made: Report, rows: list[dict[str, str]])
 
 
 def test_an_undefined_number_and_a_formula_in_the_tables(tmp_path: Path) -> None:
-    row = TidyRow("results/x", "d", "s", "vit", "=1+1", "-2", None, None, None, 3, 1)
+    row = TidyRow("results/x", "d", "s", "-2", "=1+1", "-2+3", None, None, None, 3, 1)
     paths = write_tables([row], tmp_path)
     assert [path.name for path in paths] == ["results.parquet", "results.csv", "results.json"]
-    assert csv_bytes([row]).decode().splitlines()[1] == "results/x,d,s,vit,'=1+1,'-2,,,,3,1"
+    assert csv_bytes([row]).decode().splitlines()[1] == "results/x,d,s,-2,'=1+1,'-2+3,,,,3,1"
     assert json.loads(json_bytes([row]))["rows"] == [asdict(row)]
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -296,13 +296,20 @@ def test_an_undefined_number_and_a_formula_in_the_tables(tmp_path: Path) -> None
 
 
 def test_two_processes_write_the_same_bytes(tmp_path: Path) -> None:
+    """The second after another history: other figures, and memory in pieces."""
     store = FeatureStore.open(tmp_path / "store.zarr", mode="a")
     put(store, small_cka({"vit": 3, "cnn": 2}), "a1")
     put(store, small_silhouette({"vit": 1, "cnn": 1}, ("a", "b")), "a2")
     put(store, foreign("x"), "a3")
     one, two = tmp_path / "one", tmp_path / "two"
     report(store.url, str(one))
-    code = "import sys; from cvbench.jobs.report import report; report(sys.argv[1], sys.argv[2])"
+    code = (
+        "import sys; from pathlib import Path; from tests.jobs.test_figures import *\n"
+        "from cvbench.jobs.report import report\n"
+        "save_figure(panels, [{'a': 1}], Path(sys.argv[2]).parent / 'other' / 'x', ('png', 'svg'))\n"
+        "junk = [bytearray(i % 3001) for i in range(30_000)]; del junk[::3]\n"
+        "report(sys.argv[1], sys.argv[2])"
+    )
     other = {**os.environ, "PYTHONHASHSEED": "7"}
     subprocess.run([sys.executable, "-c", code, store.url, str(two)], check=True, env=other)
     files = {path.relative_to(one) for path in one.rglob("*") if path.is_file()}
@@ -378,6 +385,46 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         report(store.url, str(tmp_path / "file" / "out"))
     assert str(tmp_path / "file") in str(caught.value)
     assert "--out" in str(caught.value)
+
+
+def test_a_full_disk_leaves_the_old_report(tmp_path: Path) -> None:
+    """A limit on the size of files stands for the disk: the page is the largest, so it is cut in the middle."""
+    store = FeatureStore.open(tmp_path / "store.zarr", mode="a")
+    put(store, small_cka({"vit": 3, "cnn": 2}), "a1")
+    out = tmp_path / "out"
+    report(store.url, str(out))
+    (out / "report.html").write_text("the old page")
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    put(store, small_cka({"vit": 4, "cnn": 4}), "a2")
+    code = (
+        "import resource, sys; from cvbench.jobs.report import report\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))\n"
+        "try: report(sys.argv[1], sys.argv[2])\n"
+        "except Exception as error: print(error.exit_code, error.fix)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, store.url, str(out)], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("6 free space there")
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    assert not list(out.glob(".report-*"))
+
+
+def test_what_a_killed_run_left_goes_with_the_next(tmp_path: Path) -> None:
+    store = FeatureStore.open(tmp_path / "store.zarr", mode="a")
+    put(store, small_cka({"vit": 3, "cnn": 2}), "a1")
+    report(store.url, str(tmp_path / "one"))
+    code = (
+        "import os, signal, sys; from cvbench.jobs import report as module\n"
+        "module.render = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "module.report(sys.argv[1], sys.argv[2])"
+    )
+    done = subprocess.run([sys.executable, "-c", code, store.url, str(tmp_path / "two")])
+    assert done.returncode == -9
+    assert [path.name[:8] for path in (tmp_path / "two").iterdir()] == [".report-"], "nothing is half there"
+    report(store.url, str(tmp_path / "two"))
+    trees = [
+        {p.relative_to(top): p.read_bytes() for p in top.rglob("*") if p.is_file()} for top in tmp_path.glob("[ot]*")
+    ]
+    assert trees[0] == trees[1]
 
 
 # Numbers as text

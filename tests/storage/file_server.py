@@ -22,6 +22,8 @@ class FileServer:
         lengths: Whether Content-Length is sent.
         types: Path -> Content-Type.
         redirects: Path -> where to.
+        shifted: Path -> by how many bytes the ranges it sends are beside those it was asked for.
+        chunked: Paths that are sent in chunks, without a length.
         seen: (path, Range header) of every request.
     """
 
@@ -34,6 +36,8 @@ class FileServer:
         self.lengths = True
         self.types: dict[str, str] = {}
         self.redirects: dict[str, str] = {}
+        self.shifted: dict[str, int] = {}
+        self.chunked: set[str] = set()
         self.seen: list[tuple[str, str | None]] = []
         self.url = ""
 
@@ -44,6 +48,8 @@ def serving() -> Iterator[FileServer]:
     state = FileServer()
 
     class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"  # which has chunks
+
         def do_GET(self) -> None:
             answer(self, state)
 
@@ -88,16 +94,27 @@ def answer(request: BaseHTTPRequestHandler, state: FileServer) -> None:
             request.send_header("Content-Range", f"bytes */{len(body)}")
             request.end_headers()
             return
+        start = max(0, start + state.shifted.get(path, 0))
         request.send_response(206)
         request.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
     else:
         request.send_response(200)
-    if state.lengths:
+    request.send_header("Connection", "close")
+    if path in state.chunked:
+        request.send_header("Transfer-Encoding", "chunked")
+    elif state.lengths:
         request.send_header("Content-Length", str(len(body) - start))
     if state.versions:
         request.send_header("ETag", tag)
     request.send_header("Content-Type", state.types.get(path, "application/octet-stream"))
     request.end_headers()
     cuts = state.cuts.get(path, [])
+    if path in state.chunked:
+        for at in range(start, len(body), 8192):
+            chunk = body[at : at + 8192]
+            request.wfile.write(f"{len(chunk):x}\r\n".encode() + chunk + b"\r\n")
+        request.wfile.write(b"0\r\n\r\n")
+        request.close_connection = True
+        return
     request.wfile.write(body[start : start + cuts.pop(0)] if cuts else body[start:])
     request.close_connection = True

@@ -269,3 +269,49 @@ def test_with_a_sha256_a_part_without_a_version_is_continued(server: FileServer,
     archive = Archive("a.bin", (f"{server.url}/a.bin",), sha256=hashlib.sha256(BODY).hexdigest())
     assert fetch(archive, tmp_path, listen=lambda *_: None, pause=0.0).path.read_bytes() == BODY
     assert server.seen == [("/a.bin", "bytes=120000-")]
+
+
+def test_a_part_of_one_place_is_no_beginning_for_another(server: FileServer, tmp_path: Path) -> None:
+    """A mirror that sends wrong bytes and hangs up: the next one's rest behind them would never be the file."""
+    server.files |= {"/bad/a.bin": bytes(300_000)}
+    server.cuts["/bad/a.bin"] = [50_000, *[0] * ATTEMPTS]
+    found = get(tmp_path, f"{server.url}/bad/a.bin", f"{server.url}/a.bin")
+    assert found.path.read_bytes() == BODY
+    assert server.seen[-1] == ("/a.bin", None)
+
+
+def test_a_wrong_part_of_an_earlier_run_costs_one_more_request(server: FileServer, tmp_path: Path) -> None:
+    """Without a record of where it came from; a checksum vouches for the file, so it is continued first."""
+    (tmp_path / "a.bin.part").write_bytes(bytes(50_000))
+    assert get(tmp_path, f"{server.url}/a.bin").path.read_bytes() == BODY
+    assert server.seen == [("/a.bin", "bytes=50000-"), ("/a.bin", None)]
+
+
+@pytest.mark.parametrize("md5", [MD5, None])
+def test_a_known_size_is_a_bound_whatever_the_server_sends(server: FileServer, tmp_path: Path, md5: str | None) -> None:
+    """An answer in chunks says nothing of its length: 335 MB were taken for 16 kB."""
+    server.files["/long.bin"] = bytes(40_000_000)
+    server.chunked = {"/long.bin", "/a.bin"}
+    heard: list[int] = []
+    archive = Archive("a.bin", (f"{server.url}/long.bin",), md5=md5, size=len(BODY))
+    with pytest.raises(DataUnavailableError, match="it sends more than the 300,000 bytes"):
+        fetch(archive, tmp_path, listen=lambda _, done, __: heard.append(done), pause=0.0)
+    assert max(heard) <= len(BODY)
+    assert not (tmp_path / "a.bin.part").exists()
+    found = get(tmp_path, f"{server.url}/long.bin", f"{server.url}/a.bin", md5=md5, size=len(BODY))
+    assert found.path.read_bytes() == BODY
+
+
+def test_a_server_of_wrong_ranges_is_asked_for_all_of_it(server: FileServer, tmp_path: Path) -> None:
+    """It was refused for ever, as the part stayed."""
+    server.cuts["/a.bin"] = [100_000]
+    server.shifted["/a.bin"] = 7
+    assert get(tmp_path, f"{server.url}/a.bin").path.read_bytes() == BODY
+    assert server.seen == [("/a.bin", None), ("/a.bin", "bytes=100000-"), ("/a.bin", None)]
+
+
+@pytest.mark.parametrize("state", ["[1]", '{"url": 7}', '{"version": 7}', '{"version": "a\\nb"}', "[" * 100_000, "{"])
+def test_a_damaged_record_of_a_part_does_not_stop_a_download(server: FileServer, tmp_path: Path, state: str) -> None:
+    (tmp_path / "a.bin.part").write_bytes(BODY[:50_000])
+    (tmp_path / "a.bin.part.json").write_text(state)
+    assert get(tmp_path, f"{server.url}/a.bin").path.read_bytes() == BODY

@@ -1,0 +1,55 @@
+"""Text of others (names of files, classes, columns) where something would act on it: a spreadsheet, a terminal."""
+
+from __future__ import annotations
+
+import re
+
+_FORMULA = (
+    "=",
+    "+",
+    "-",
+    "@",
+    "\t",
+    "\r",
+    "\n",
+    "＝",
+    "＋",
+    "－",
+    "＠",
+)  # a spreadsheet would run a cell that starts so
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+
+
+def csv_cell(value: object) -> object:
+    """A cell of a CSV as it is written: text that a spreadsheet would take for a formula gets an apostrophe in front.
+
+    Every CSV that the product writes goes through it. Numbers stay as they are, None is an empty cell.
+
+    >>> csv_cell("=1+1"), csv_cell("a=b"), csv_cell("-0.5"), csv_cell(-0.5), csv_cell(None)
+    ("'=1+1", 'a=b', '-0.5', -0.5, None)
+    """
+    if not isinstance(value, str) or not value.startswith(_FORMULA) or _NUMBER.fullmatch(value):
+        return value
+    return f"'{value}"
+
+
+def read_cell(text: str) -> str:
+    """A cell as it was before `csv_cell`."""
+    return text[1:] if text.startswith("'") and csv_cell(text[1:]) == text else text
+
+
+def printable(text: str, keep: str = "") -> str:
+    r"""Text without characters that a terminal, a figure or a line of a log would act on; each is written as its code.
+
+    Control characters, marks that turn the direction of a line, lone surrogates and what is no character.
+
+    Args:
+        text: Anything.
+        keep: Characters that stay, such as "\n".
+
+    >>> printable("a\x1b[2Jb\u202ec\n", keep="\n")
+    'a\\x1b[2Jb\\u202ec\n'
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in keep else ascii(c)[1:-1] for c in text)
