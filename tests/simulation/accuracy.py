@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
-from math import isnan
+from math import isnan, nan
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,7 +49,7 @@ def _independent(n: int, p: tuple[float, float], rng: Rng) -> Trial:
 
 
 def pair(n: int, p: float, discordant: tuple[float, float], rng: Rng) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """(n,) which samples A and B get right: A alone, B alone with the given shares, both with p less that of A alone."""
+    """(n,) which samples A and B get right: one alone with the given shares, A with p in all."""
     kind = rng.choice(4, n, p=[*discordant, p - discordant[0], 1 - p - discordant[1]])
     return np.isin(kind, (0, 2)), np.isin(kind, (1, 2))
 
@@ -58,12 +59,15 @@ def _paired(n: int, p: float, discordant: tuple[float, float], rng: Rng) -> Tria
     return judged(discordant[0] - discordant[1], found.difference, found.exact)
 
 
+def family(found: Sequence[Estimate], p: Sequence[float]) -> Trial:
+    """Differences that are 0, judged together: resolved if any is. No interval: they are of each alone."""
+    verdicts = [is_resolved(one, value) for one, value in zip(found, holm(p), strict=True)]
+    return Trial(0.0, 0.0, nan, nan, any(verdicts))
+
+
 def _family(n: int, p: float, share: float, rng: Rng) -> Trial:
-    """Ten pairs without a difference, judged together: the one with the smallest p stands for all."""
     found = [compare(*pair(n, p, (share, share), rng), options(rng)) for _ in range(10)]
-    adjusted = holm([one.exact for one in found])
-    best = int(np.argmin(adjusted))
-    return judged(0.0, found[best].difference, adjusted[best])
+    return family([one.difference for one in found], [one.exact for one in found])
 
 
 def classes(sizes: tuple[int, ...], alpha: float, beta: float) -> tuple[I64, NDArray[np.float64]]:
@@ -103,7 +107,7 @@ def _probe(n: int, count: int, p: float, seeds: int, rng: Rng) -> dict[str, Tria
         guess = np.where(right, labels, (labels + 1) % count)
         logits = np.zeros((n, count), np.float32)
         logits[np.arange(n), guess] = 1
-        runs.append(ProbeRun(logits=logits, penalty=1.0, tried=(), samples=(n, 0), converged=True))
+        runs.append(ProbeRun(logits=logits, penalty=1.0, tried=(), samples=(n, 0, n), converged=True))
     tested = Targets(np.arange(n), labels, tuple(map(str, range(count))))
     seed = int(rng.integers(2**31))
     found = probe_result(

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from cvbench.engine.metrics.imagenet_x import factor_errors
 from cvbench.engine.metrics.invariance import change_difference, setting
-from cvbench.engine.metrics.paired import compare_ratios, compare_units, holm
+from cvbench.engine.metrics.paired import compare_ratios, compare_units
 from cvbench.engine.metrics.pug import pug_accuracies
 from cvbench.engine.metrics.scores import Scores
-from tests.simulation.accuracy import Rng, judged, options, trial
+from tests.simulation.accuracy import Rng, family, judged, options, trial
 from tests.simulation.frame import Case, Trial
 
 Flags = NDArray[np.bool_]
@@ -71,9 +71,7 @@ def _ratio_family(rng: Rng) -> Trial:
     flags = np.repeat(np.arange(16), sizes)[:, None] == np.arange(16)
     a, b = _two(np.full(len(flags), 0.2), 0.6, rng)
     found = compare_factors(a, b, flags, options(rng)).ratio
-    adjusted = holm([one.p for one in found])
-    best = int(np.argmin(adjusted))
-    return judged(0.0, found[best], adjusted[best])
+    return family(found, [one.p for one in found])
 
 
 # PUG
@@ -119,9 +117,7 @@ def _object_family(count: int, rng: Rng) -> Trial:
     a, b = _two_objects(count, 0.7, 0.1, rng)
     names, subset = np.repeat(np.arange(count).astype(str), len(_RENDERS)), np.tile(_RENDERS, count)
     found = list(compare_factors(a, b, subset, names, _GROUPS, options(rng)).values())
-    adjusted = holm([one.p for one in found])
-    best = int(np.argmin(adjusted))
-    return judged(0.0, found[best], adjusted[best])
+    return family(found, [one.p for one in found])
 
 
 # Shape bias
