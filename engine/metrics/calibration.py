@@ -161,7 +161,8 @@ def calibration_error(
     if n < FEW:
         return CalibrationError(world.plain, Estimate(value, math.nan, math.nan, n), world.p)
     low = min(value, world.inverted(world.narrow, 1 - tail))
-    high = max(value, world.inverted(world.spread, tail))
+    # Where even a calibrated model hardly ever has so small a plain ECE, that is the upper end: it is biased upwards.
+    high = max(value, world.inverted(world.spread, tail)) or world.seen
     return CalibrationError(world.plain, Estimate(value, low, high, n), world.p)
 
 

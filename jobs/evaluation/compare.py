@@ -24,12 +24,10 @@ from cvbench.engine.metrics.paired import (
     is_resolved,
     verdict,
 )
-from cvbench.jobs.evaluation.table import Table
+from cvbench.jobs.evaluation.table import ADJUSTED, Table
 
 DIFFERENCE, EXACT, MID_P, HOLM = "top1 difference", "McNemar exact p", "McNemar mid-p", "McNemar exact p (Holm)"
 CLASS_DIFFERENCE = "mean per class difference"
-ADJUSTED = " p (Holm)"
-"""Behind the metric of a difference: its adjusted p value."""
 TEST = "exact McNemar"
 FAMILY = "verdicts need an interval without 0 and p < 0.05 after Holm's adjustment over {}"
 TOO_SMALL = "no interval: n too small"

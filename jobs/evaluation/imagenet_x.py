@@ -17,7 +17,7 @@ from cvbench.engine.metrics.calibration import calibration_error
 from cvbench.engine.metrics.imagenet_x import compare_factors, factor_errors, metaclass_correct
 from cvbench.errors import DataUnavailableError, IncompleteError, UnknownNameError, UsageError
 from cvbench.jobs.evaluation.calibration import PLAIN_ECE, add_calibration_error
-from cvbench.jobs.evaluation.compare import ADJUSTED, FAMILY, Factor, judge_factors
+from cvbench.jobs.evaluation.compare import FAMILY, Factor, judge_factors
 from cvbench.jobs.evaluation.labels import label_space
 from cvbench.jobs.evaluation.samples import EvalOptions, Samples, open_samples, open_store
 from cvbench.jobs.evaluation.shared import (
@@ -28,7 +28,7 @@ from cvbench.jobs.evaluation.shared import (
     score_samples,
     selection_words,
 )
-from cvbench.jobs.evaluation.table import Table, again, table_result, tidy_rows
+from cvbench.jobs.evaluation.table import ADJUSTED, Table, again, table_result, tidy_rows
 from cvbench.jobs.figures.evaluation_intervals import Panel, interval_figure
 from cvbench.jobs.progress import Advanced, Ended, Listener, Note, Started, silent
 from cvbench.jobs.section import Section, TidyRow
@@ -337,6 +337,7 @@ SECTION = Section(
             axis="error ratio: errors with the factor / errors overall",
             line=_line,
             reference=(1.0, "as overall"),
+            difference=RATIO_DIFFERENCE,
         )
     ),
     headline=_rows,

@@ -15,12 +15,12 @@ from cvbench.engine.metrics.invariance import change_difference, setting
 from cvbench.engine.metrics.paired import holm, is_resolved
 from cvbench.engine.metrics.scores import Scores
 from cvbench.errors import EvaluationSuspectError, UsageError
-from cvbench.jobs.evaluation.compare import ADJUSTED, EXACT, FAMILY, HOLM, TOO_SMALL
+from cvbench.jobs.evaluation.compare import EXACT, FAMILY, HOLM, TOO_SMALL
 from cvbench.jobs.evaluation.invariance_samples import Settings, home_of, open_settings
 from cvbench.jobs.evaluation.samples import VIEW, EvalOptions, open_store
 from cvbench.jobs.evaluation.settings import TRANSFORMS, Grid, choose_dataset, find_settings, nothing_found
 from cvbench.jobs.evaluation.shared import Evaluated, check_chance, keep_table, score_samples, space_of
-from cvbench.jobs.evaluation.table import Table, again, table_result, tidy_rows
+from cvbench.jobs.evaluation.table import ADJUSTED, Table, again, table_result, tidy_rows
 from cvbench.jobs.figures.evaluation_invariance import invariance_figure
 from cvbench.jobs.progress import Advanced, Ended, Listener, Note, Started, silent
 from cvbench.jobs.section import Section, TidyRow

@@ -16,11 +16,11 @@ from cvbench.engine.metrics.intervals import FEW_UNITS
 from cvbench.engine.metrics.pug import PugAccuracies, compare_factors, pug_accuracies
 from cvbench.engine.metrics.scores import score_block
 from cvbench.engine.metrics.suspect import chance_of
-from cvbench.jobs.evaluation.compare import ADJUSTED, DIFFERENCE, FAMILY, Factor, compare_clusters, judge_factors
+from cvbench.jobs.evaluation.compare import DIFFERENCE, FAMILY, Factor, compare_clusters, judge_factors
 from cvbench.jobs.evaluation.labels import LabelSpace, label_space
 from cvbench.jobs.evaluation.samples import EvalOptions, Samples, open_samples, open_store
 from cvbench.jobs.evaluation.shared import Evaluated, content_digest, keep_table, selection_words, suspect
-from cvbench.jobs.evaluation.table import Table, again, table_result, tidy_rows
+from cvbench.jobs.evaluation.table import ADJUSTED, Table, again, table_result, tidy_rows
 from cvbench.jobs.figures.evaluation_pug import pug_figure
 from cvbench.jobs.progress import Advanced, Ended, Listener, Started, silent
 from cvbench.jobs.section import Section, TidyRow

@@ -11,10 +11,10 @@ from cvbench.engine.analyses.base import Layer
 from cvbench.engine.metrics.shape_bias import category_decisions, shape_bias
 from cvbench.engine.metrics.suspect import chance_of
 from cvbench.errors import UsageError
-from cvbench.jobs.evaluation.compare import ADJUSTED, FAMILY, compare_shares
+from cvbench.jobs.evaluation.compare import FAMILY, compare_shares
 from cvbench.jobs.evaluation.samples import VIEW, EvalOptions, Samples, open_samples, open_store
 from cvbench.jobs.evaluation.shared import Evaluated, keep_table, refuse_kind, selection_words, suspect
-from cvbench.jobs.evaluation.table import Table, again, headline, table_result, tidy_rows
+from cvbench.jobs.evaluation.table import ADJUSTED, Table, again, headline, table_result, tidy_rows
 from cvbench.jobs.figures.evaluation_intervals import Panel, interval_figure
 from cvbench.jobs.progress import Advanced, Ended, Listener, Started, silent
 from cvbench.jobs.section import Section
