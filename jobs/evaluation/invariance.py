@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from cvbench.engine.analyses.base import Result
-from cvbench.engine.metrics.intervals import Difference, undefined
+from cvbench.engine.metrics.intervals import Difference, Estimate, undefined
 from cvbench.engine.metrics.invariance import change_difference, setting
 from cvbench.engine.metrics.paired import holm, is_resolved
 from cvbench.engine.metrics.scores import Scores
@@ -173,8 +173,9 @@ def _rows_of(
         found, factor = setting(own, start, options.intervals), factor_text(grid.transform, values)
         table.add(name, TOP1, factor, found.top1)
         table.add(name, PROBABILITY, factor, found.probability if full else _UNDEFINED)
-        table.add(name, CHANGE, factor, found.change.difference)
-        table.add(name, PROBABILITY_CHANGE, factor, found.probability_change if full else _UNDEFINED)
+        itself = Estimate(0.0, 0.0, 0.0, len(own)) if values == grid.start[name] else None
+        table.add(name, CHANGE, factor, itself or found.change.difference)
+        table.add(name, PROBABILITY_CHANGE, factor, (itself or found.probability_change) if full else _UNDEFINED)
         table.add(name, SAME, factor, found.consistency)
         if values != grid.start[name]:
             exact.append((factor, found.change.exact, len(own)))
