@@ -187,7 +187,7 @@ def stratified(values: F64, strata: NDArray[np.int64]) -> Effective:
         strata: (n,) int64 place of each image's stratum, 0..K-1, none empty.
     """
     parts = np.ones(len(values)), np.maximum(values, 0), np.maximum(-values, 0), values**2
-    n, ups, downs, squares = (np.bincount(strata, weights=part) for part in parts)
+    n, ups, downs, squares = (np.bincount(strata, weights=part).astype(np.float64) for part in parts)
     return _stratified(n, ups, downs, squares)
 
 

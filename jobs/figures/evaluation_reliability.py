@@ -59,7 +59,8 @@ def _draw(rows: Sequence[TidyRow]) -> Figure:
         ece = next((r for r in own if r.metric == "ECE" and not r.factor), None)
         debiased = next((r for r in own if r.metric == "ECE, debiased" and not r.factor), None)
         bars.set_title(
-            name + ("" if ece is None or ece.value is None else f"\nECE {ece.value:.3f}{_debiased(debiased)}")
+            name + ("" if ece is None or ece.value is None else f"\nECE {ece.value:.3f}{_debiased(debiased)}"),
+            fontsize=8,
         )
         if column == 0:
             bars.set_ylabel("accuracy in the bin")

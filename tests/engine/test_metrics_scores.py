@@ -171,7 +171,7 @@ def test_a_skewed_mean_has_halls_interval() -> None:
 
     def transformed(mean: float) -> float:
         s = (values.mean() - mean) / error / math.sqrt(40)
-        return math.sqrt(40) * (s + skew * s**2 / 3 + skew**2 * s**3 / 27 + skew / (6 * 40))
+        return float(math.sqrt(40) * (s + skew * s**2 / 3 + skew**2 * s**3 / 27 + skew / (6 * 40)))
 
     found, level = mean_interval(values, FAST), t.ppf(0.975, 39)
     low = brentq(lambda mean: transformed(mean) - level, values.mean() - 9 * error, values.mean())
@@ -195,7 +195,7 @@ def stratified_size(values: NDArray[np.float64], labels: NDArray[np.int64]) -> f
     padded = [q * (1 - q) / len(g) for q, g in zip(padded, groups, strict=True)]
     if mean in (0, 1):
         return float(len(groups) ** 2 / sum(1 / len(g) for g in groups))
-    return mean * (1 - mean) * len(groups) ** 2 / max(sum(plain), sum(padded))
+    return float(mean * (1 - mean) * len(groups) ** 2 / max(sum(plain), sum(padded)))
 
 
 @pytest.mark.parametrize(("seed", "p"), [(0, 0.8), (1, 0.97), (2, 1.0), (3, 0.0)])

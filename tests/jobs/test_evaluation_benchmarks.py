@@ -185,7 +185,7 @@ def test_backbones_are_compared_by_factor(annotated: dict[str, Any], tmp_path: P
         assert row.value == pytest.approx(ratios[0] - ratios[1])
         assert row.low is not None
         assert row.high is not None
-        assert row.low < row.value < row.high < 0
+        assert row.low < ratios[0] - ratios[1] < row.high < 0
         ps = [row.value for row in rows(result, metric="error ratio difference p (Holm)")]
         assert len(ps) == 16
         assert ps[0] is not None
@@ -322,7 +322,8 @@ def test_pug_compares_backbones_by_factor(renders: dict[str, Any], tmp_path: Pat
     camera = subset == "Camera_Yaw"
     right = np.array([p in table[classes[k]] for p, k in zip(logits.argmax(axis=1), labels, strict=True)])
     row = one(result, metric="factor accuracy difference", factor="camera")
-    assert (row.backbone, row.value) == ("a vs b", pytest.approx(right[camera].mean()))
+    assert row.backbone == "a vs b"
+    assert row.value == pytest.approx(right[camera].mean())
     assert row.low is not None
     assert row.low > 0
     p = one(result, metric="factor accuracy difference p (Holm)", factor="camera").value

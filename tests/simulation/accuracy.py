@@ -115,8 +115,8 @@ def _probe(n: int, count: int, p: float, seeds: int, rng: Rng) -> dict[str, Tria
     )
     numbers = {}
     for name, at in (("top1", 0), ("mean_per_class", 0), ("recall", (0, 0))):
-        ends = [float(found.data[f"{name}{end}"][1][at]) for end in ("", "_low", "_high")]
-        numbers[name] = Trial(p, *ends)
+        value, low, high = (float(found.data[f"{name}{end}"][1][at]) for end in ("", "_low", "_high"))
+        numbers[name] = Trial(p, value, low, high)
     return {name: one for name, one in numbers.items() if not isnan(one.value)}
 
 

@@ -47,7 +47,7 @@ def _error(name: str, n: int, rng: Rng) -> Trial:
     sure, likely = _law(name, n, rng)
     found = calibration_error(sure, rng.random(n) < likely, options(rng))
     # A calibrated model's error is 0 exactly, where the long draw only comes near.
-    return trial(0.0 if name.endswith(" 0") else _truth(name), getattr(found, "debiased", found))
+    return trial(0.0 if name.endswith(" 0") else _truth(name), found.debiased)
 
 
 def _test(name: str, n: int, rng: Rng) -> Trial:

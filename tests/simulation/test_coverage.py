@@ -1,4 +1,4 @@
-"""The small version of bench/coverage.py: what is printed covers, and verdicts are seldom false."""
+"""The small version of `bench/coverage.py`: few draws of cheap laws, so that a method that does not cover is seen."""
 
 from __future__ import annotations
 
@@ -7,18 +7,17 @@ import pytest
 from tests.simulation.cases import CASES
 from tests.simulation.frame import Case, simulate
 
-RUNS = 80
-FALSE = 0.06
+RUNS = 100
+FALSE_SHARE = 0.06
+"""Most of the differences of equals that may be called resolved."""
 
-SMALL = [case for case in CASES if case.small]
 
-
-@pytest.mark.parametrize("case", SMALL, ids=[f"{case.area}: {case.name}" for case in SMALL])
-def test_intervals_cover(case: Case) -> None:
+@pytest.mark.parametrize("case", [case for case in CASES if case.small], ids=lambda case: f"{case.area}: {case.name}")
+def test_intervals_cover_and_verdicts_hold(case: Case) -> None:
+    """Within three Monte-Carlo errors; a method that is right fails one of a thousand such tests."""
     for found in simulate(case, RUNS):
-        error = max(found.error, (0.05 * 0.95 / RUNS) ** 0.5)  # of 95 %, where all draws are covered
-        if found.with_interval:
-            assert found.share + 3 * error >= case.aim, found
-            assert found.own_value == 1, f"an interval does not hold its own number: {found}"
-        if case.null and found.judged:
-            assert found.false_share - 3 * (FALSE * (1 - FALSE) / RUNS) ** 0.5 <= FALSE, found
+        assert found.share + 3 * found.error >= case.aim or not found.with_interval, found
+        assert found.own_value == 1 or not found.with_interval, found
+        if case.null:
+            error = (FALSE_SHARE * (1 - FALSE_SHARE) / found.runs) ** 0.5
+            assert found.false_share - 3 * error <= FALSE_SHARE, found
