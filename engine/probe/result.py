@@ -63,7 +63,8 @@ def probe_result(
         layers, runs: For each layer its runs, S each.
         tested: The test samples.
         attrs: What the result is of: joins its attributes.
-        resamples, confidence, seed: Of the bootstrap.
+        confidence: Of the intervals.
+        resamples, seed: Kept with the result; no interval here draws any.
 
     Returns:
         For each of `NUMBERS`: itself, _low, _high (layer), seed_<name> (layer, seed); recall, _low, _high (layer,
