@@ -102,6 +102,7 @@ def _one(
     notes = [*splits.notes, *result.attrs["notes"]]
     result = replace(result, attrs={**result.attrs, "device": device, "notes": notes})
     identity = {
+        "intervals": 2,  # raised when they are computed in another way
         "options": options.as_dict(),
         "device": device,
         "bootstrap": [request.resamples, request.confidence],

@@ -149,9 +149,10 @@ SECTION = Section(
     about=(
         "How well a linear classifier on the frozen features tells the classes of a data set apart: the features stay, "
         "only the classifier is fitted, on the training split, with its penalty chosen on validation samples, and is "
-        "tested once. Shown are top-1 and the mean of the classes' recalls, over the seeds; intervals are a bootstrap "
-        "over the test samples, given the fitted probes. The recipe, the splits and the solver stand with each number: "
-        "compare only what has the same. Sources: Radford et al. 2021 (clip_lbfgs), CLIP_benchmark (clip_benchmark)."
+        "tested once. Shown are top-1 and the mean of the classes' recalls, over the seeds; intervals are over the "
+        "test samples, given the fitted probes: Wilson's, at the effective number of samples. The recipe, the splits "
+        "and the solver stand with each number: compare only what has the same. Sources: Radford et al. 2021 "
+        "(clip_lbfgs), CLIP_benchmark (clip_benchmark)."
     ),
     rows=tidy_rows,
     options=_command,

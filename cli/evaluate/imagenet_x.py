@@ -22,6 +22,9 @@ def imagenet_x(
     ] = "annotated",
     error: Annotated[str, typer.Option("--error", help="class, real_class or metaclass.")] = "class",
     real: Annotated[str | None, typer.Option("--real", help="Where the ReaL labels lie, for real_class.")] = None,
+    unlabelled: Annotated[
+        str, typer.Option("--unlabelled", help="Images without a ReaL label: leave-out, or wrong (as the reference).")
+    ] = "leave-out",
     keep_prototypes: Annotated[
         bool, typer.Option("--keep-prototypes", help="Count the images that annotators saw as prototypes.")
     ] = False,
@@ -50,6 +53,7 @@ def imagenet_x(
         overall,
         error,
         real,
+        unlabelled,
         keep_prototypes,
         export,
         common.eval_options(resamples, seed, partial, allow_chance),

@@ -2,6 +2,10 @@
 
 ECE (Naeini et al. 2015; Guo et al. 2017): samples fall into M bins of equal width by confidence, bin i taking
 lower < confidence <= upper; ECE = sum_i (n_i / N) |mean confidence_i - accuracy_i|. Empty bins add nothing.
+
+That plain value is too large, by what chance adds in each bin: of a calibrated model it is never 0 (Bröcker 2012; Kumar
+et al. 2019). So beside it stands an estimate without that bias, with an interval, and a test of calibration; their
+truth is the same sum over the population, sum_i P(bin i) |E[confidence | bin i] - P(correct | bin i)|.
 """
 
 from __future__ import annotations
@@ -15,7 +19,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cvbench.engine.metrics.intervals import Estimate, Options, row_interval, wilson
+from cvbench.engine.metrics.intervals import (
+    Estimate,
+    Options,
+    mean_interval,
+    mean_share,
+    mean_signed,
+    undefined,
+    wilson,
+)
 from cvbench.engine.metrics.scores import I64, Scores
 
 F64 = NDArray[np.float64]
@@ -23,6 +35,10 @@ Blocks = Callable[[], Iterable[tuple[NDArray[Any], I64]]]
 """Gives the (logits, targets) of all samples from the start, block by block; called once per step of the fit."""
 
 BINS = 15
+DRAWS = 1000
+"""Data sets drawn for the interval of a calibration error at most."""
+FEW = 20
+_HALVINGS = 6
 COLDEST, HOTTEST = 0.02, 50.0
 
 
@@ -38,17 +54,35 @@ class Bin:
 
 
 @dataclass(frozen=True)
-class Calibration:
-    """How the confidences fit; intervals are bootstraps over samples, Wilson's for `accuracy`.
+class CalibrationError:
+    """The expected calibration error; fractions, not percent.
 
     Attributes:
-        ece: Fraction, not percent. Resamples of a calibrated model have an ECE above 0: the interval is an upper view.
-        overconfidence: Mean confidence less accuracy: positive is overconfident.
-        nll, brier: Means, see `Scores`; NaN where a true class has no column.
+        plain: The definition above, biased upwards; without an interval, which would hold another number.
+        debiased: The median-unbiased estimate with its interval, 0 or more; see `calibration_error`.
+        p: Of a calibrated model, how often its plain ECE would be as large: consistency resampling (Bröcker & Smith
+            2007). NaN for no sample.
+    """
+
+    plain: Estimate
+    debiased: Estimate
+    p: float
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How the confidences fit.
+
+    Attributes:
+        accuracy: With Wilson's interval.
+        ece: The expected calibration error.
+        overconfidence: Mean confidence less accuracy: positive is overconfident. See `mean_signed`.
+        nll: Mean, see `Scores` and `mean_interval`; NaN where a true class has no column.
+        brier: Mean, see `Scores` and `mean_share`; NaN likewise.
     """
 
     accuracy: Estimate
-    ece: Estimate
+    ece: CalibrationError
     overconfidence: Estimate
     nll: Estimate
     brier: Estimate
@@ -78,35 +112,32 @@ class Temperature:
 
 
 def calibration(scores: Scores, options: Options, bins: int = BINS) -> Calibration:
-    """Calibration of the top-1 confidence of n >= 1 samples. Memory: n x (bins + 3) float64, a block of resamples."""
+    """Calibration of the top-1 confidence of n >= 1 samples."""
     correct, confidence, n = scores.correct, scores.confidence, len(scores)
-    at = _bin_of(confidence, bins)
     known = bool(np.isfinite(scores.nll).all())
-    table = np.zeros((n, bins + 3))
-    table[np.arange(n), at] = table[:, bins] = confidence - correct
-    if known:
-        table[:, bins + 1], table[:, bins + 2] = scores.nll, scores.brier
-
-    def statistic(sums: F64) -> F64:
-        return np.concatenate([np.abs(sums[:, :bins]).sum(axis=1, keepdims=True), sums[:, bins:]], axis=1) / n
-
-    value = statistic(table.sum(axis=0)[None])[0].tolist()
-    found = row_interval(table, statistic, options)
-    ends = zip(value, found.low.tolist(), found.high.tolist(), strict=True)
-    ece, over, nll, brier = (Estimate(*end, n) for end in ends)
-    none = Estimate(float("nan"), float("nan"), float("nan"), n)
+    half = mean_share(scores.brier / 2, options)  # a sample's score is in 0..2
     return Calibration(
         accuracy=wilson(int(correct.sum()), n, options.confidence),
-        ece=ece,
-        overconfidence=over,
-        nll=nll if known else none,
-        brier=brier if known else none,
-        bins=_bins(at, correct, confidence, bins, options.confidence),
+        ece=calibration_error(confidence, correct, options, bins),
+        overconfidence=mean_signed(confidence - correct, options),
+        nll=mean_interval(scores.nll, options) if known else undefined(n),
+        brier=Estimate(2 * half.value, 2 * half.low, 2 * half.high, n) if known else undefined(n),
+        bins=_bins(_bin_of(confidence, bins), correct, confidence, bins, options.confidence),
     )
 
 
-def calibration_error(confidence: F64, correct: NDArray[np.bool_], options: Options, bins: int = BINS) -> Estimate:
-    """ECE of n samples, of whatever counts as correct; NaN for n = 0. Memory: n x bins float64, a block of resamples.
+def calibration_error(
+    confidence: F64, correct: NDArray[np.bool_], options: Options, bins: int = BINS
+) -> CalibrationError:
+    """ECE of n samples, of whatever counts as correct; NaN for n = 0.
+
+    The debiased estimate and its interval invert one test (a test-inversion bootstrap, Carpenter 1999). For a supposed
+    error e, data sets are drawn whose gaps in the bins are those that were seen, scaled to sum to e: as many samples in
+    each bin, correct ones binomial, and a normal deviate for the chance in the bins' counts. The interval holds every e
+    for which the plain ECE that was seen is not among the 2.5 % of smallest or largest drawn; the estimate is the e for
+    which it is their median. For the lower end the gaps are drawn together into the bins that have most of them: chance
+    then adds more in the others, and the end is on the safe side. Where the true gap is in one small bin, a part of the
+    bias is left in the estimate. No interval for fewer than `FEW` samples. Memory: `DRAWS` * bins * 24 bytes.
 
     Args:
         confidence: (n,) float64 in [0, 1].
@@ -114,16 +145,93 @@ def calibration_error(confidence: F64, correct: NDArray[np.bool_], options: Opti
     """
     n = len(confidence)
     if n == 0:
-        return Estimate(float("nan"), float("nan"), float("nan"), 0)
-    table = np.zeros((n, bins))
-    table[np.arange(n), _bin_of(confidence, bins)] = confidence - correct
+        return CalibrationError(undefined(), undefined(), math.nan)
+    at = _bin_of(confidence, bins)
+    counts = np.bincount(at, minlength=bins)
+    used = counts > 0
+    world = _World(
+        counts[used] / n,
+        np.bincount(at, weights=confidence, minlength=bins)[used] / counts[used],
+        np.bincount(at, weights=correct, minlength=bins)[used] / counts[used],
+        n,
+        options,
+    )
+    tail = (1 - options.confidence) / 2
+    value = world.inverted(world.spread, 0.5)
+    if n < FEW:
+        return CalibrationError(world.plain, Estimate(value, math.nan, math.nan, n), world.p)
+    low = min(value, world.inverted(world.narrow, 1 - tail))
+    # Where even a calibrated model hardly ever has so small a plain ECE, that is the upper end: it is biased upwards.
+    high = max(value, world.inverted(world.spread, tail)) or world.seen
+    return CalibrationError(world.plain, Estimate(value, low, high, n), world.p)
 
-    def statistic(sums: F64) -> F64:
-        ece: F64 = np.abs(sums).sum(axis=1, keepdims=True) / n
-        return ece
 
-    found = row_interval(table, statistic, options)
-    return Estimate(float(statistic(table.sum(axis=0)[None])[0, 0]), float(found.low[0]), float(found.high[0]), n)
+class _World:
+    """Data sets like the one seen, but for a calibration error of choice."""
+
+    def __init__(self, share: F64, confidence: F64, accuracy: F64, n: int, options: Options) -> None:
+        """Of the bins that have a sample: share of the samples, mean confidence, accuracy."""
+        self.share, self.confidence, self.n, self.options = share, confidence, n, options
+        gap = confidence - accuracy
+        part = share * np.abs(gap)
+        rng = np.random.default_rng(options.seed)
+        self.counts = np.rint(share * n).astype(np.int64)
+        self.noise = rng.standard_normal(min(options.resamples, DRAWS)) / math.sqrt(n)
+        self.seen = float(part.sum())
+        """The plain ECE."""
+        self.spread = gap / self.seen if self.seen > 0 else np.ones(len(gap))
+        """Gaps that sum to an error of 1, in the proportions seen."""
+        cubes = (part / part.max()) ** 3 if self.seen > 0 else share
+        self.narrow = np.sign(self.spread) * cubes / share / cubes.sum()
+        """The same, drawn together into the bins that contribute most."""
+
+    def drawn(self, gaps: F64) -> tuple[float, F64]:
+        """The true error with these gaps, and the plain ECE of every data set drawn; the same seed each time."""
+        right = np.clip(self.confidence - gaps, 0, 1)
+        size = (len(self.noise), len(right))
+        hits = np.random.default_rng(self.options.seed).binomial(self.counts, right, size=size)
+        plain = np.abs(self.counts * self.confidence - hits).sum(axis=1) / self.n
+        wide = np.abs(self.confidence - right)
+        error = float(self.share @ wide)
+        # Other counts of the bins would give their gaps other weights: the variance of a gap over samples.
+        spread = math.sqrt(max(float(self.share @ wide**2) - error**2, 0.0))
+        return error, plain + spread * self.noise
+
+    def below(self, gaps: F64) -> tuple[float, float]:
+        """The true error, and the share of data sets whose plain ECE is below the one seen, ties by half."""
+        error, plain = self.drawn(gaps)
+        tied = np.abs(plain - self.seen) <= 1e-12
+        return error, float(((plain < self.seen) & ~tied).mean() + tied.mean() / 2)
+
+    def inverted(self, direction: F64, level: float) -> float:
+        """The error for which a share of `level` of the data sets is below: the larger the error, the smaller."""
+        low, high = (0.0, self.below(0 * direction)[1]), (0.0, 0.0)
+        if low[1] <= level:
+            return 0.0
+        at, scale = 0.0, max(2 * self.seen, 1 / self.n)
+        while (high := self.below(scale * direction))[1] > level:
+            if scale >= 2:  # every gap is as wide as it can be
+                return high[0]
+            low, at, scale = high, scale, 2 * scale
+        for _ in range(_HALVINGS):
+            middle = (at + scale) / 2
+            found = self.below(middle * direction)
+            if found[1] > level:
+                low, at = found, middle
+            else:
+                high, scale = found, middle
+        return low[0] + (high[0] - low[0]) * (low[1] - level) / (low[1] - high[1])
+
+    @property
+    def plain(self) -> Estimate:
+        """The plain ECE as it is said: without an interval."""
+        return Estimate(self.seen, math.nan, math.nan, self.n)
+
+    @property
+    def p(self) -> float:
+        """Of a calibrated model: how often the plain ECE would be as large as the one seen."""
+        plain = self.drawn(0 * self.spread)[1]
+        return float((1 + (plain >= self.seen - 1e-12).sum()) / (1 + len(plain)))
 
 
 def _bin_of(confidence: F64, bins: int) -> NDArray[np.int64]:

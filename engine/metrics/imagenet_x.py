@@ -14,7 +14,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cvbench.engine.metrics.intervals import Estimate, Options, counted_interval, wilson
+from cvbench.engine.metrics.intervals import (
+    Difference,
+    Estimate,
+    Options,
+    counted_interval,
+    moved_interval,
+    no_difference,
+    wilson,
+)
+from cvbench.engine.metrics.paired import Comparison, compare
 
 F64 = NDArray[np.float64]
 
@@ -77,6 +86,52 @@ def factor_errors(
     there = [i for i, estimate in enumerate(accuracy) if estimate.n]
     worst = min(there, key=lambda i: accuracy[i].value) if there else None
     return FactorErrors(accuracy, ratio, overall, _known(*ends[-1], n=overall.n), worst, found.undefined[:count])
+
+
+@dataclass(frozen=True)
+class FactorDifferences:
+    """A less B, of F factors in their order.
+
+    Attributes:
+        ratio: Of the error ratios, see `moved_interval`; n counts the images with the factor.
+        accuracy: Of the accuracies of the images with the factor, with McNemar's test.
+    """
+
+    ratio: list[Difference]
+    accuracy: list[Comparison]
+
+
+def compare_factors(
+    a: NDArray[np.bool_],
+    b: NDArray[np.bool_],
+    factors: NDArray[np.bool_],
+    options: Options,
+    counted: NDArray[np.bool_] | None = None,
+) -> FactorDifferences:
+    """Two backbones on the same images, factor by factor; arguments as in `factor_errors`.
+
+    A ratio e_f / e of the errors with the factor and overall moves by (w_i - e_f) / (n_f e) with an image of the factor
+    and by -e_f (w_i - e) / (n e^2) with any image counted, w_i = 1 where it is wrong.
+    """
+    whole = np.ones(len(a), bool) if counted is None else counted
+    wrong = [(~right).astype(np.float64) for right in (a, b)]
+    n = int(whole.sum())
+    overall = [float(w[whole].mean()) if n else float("nan") for w in wrong]
+    ratios, accuracies = [], []
+    for has in factors.T.astype(bool, copy=False):
+        accuracies.append(compare(a[has], b[has], options))
+        size = int(has.sum())
+        if not size or not all(e > 0 for e in overall):
+            ratios.append(no_difference(size))
+            continue
+        moved, values = np.zeros(len(a)), []
+        for sign, w, e in zip((1, -1), wrong, overall, strict=True):
+            own = float(w[has].mean())
+            values.append(own / e)
+            moved += sign * (has * (w - own) / (size * e) - whole * own * (w - e) / (n * e * e))
+        reach = (1 / overall[0] + 1 / overall[1]) / 2 / size
+        ratios.append(moved_interval(values[0] - values[1], moved, reach, size, size, options))
+    return FactorDifferences(ratios, accuracies)
 
 
 def metaclass_correct(

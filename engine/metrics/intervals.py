@@ -1,12 +1,15 @@
-"""Confidence intervals of proportions, of means, and of any statistic of counts.
+"""Confidence intervals of proportions and means that keep their coverage near the ends of their range.
 
-Proportions of single images get Wilson's score interval; everything else the percentile bootstrap. Where the images
-fall into few kinds (right or wrong, with this or that flag), their bootstrap is one multinomial draw of the kinds'
-counts: the same distribution, at a cost that does not grow with the number of images.
+A share gets Wilson's score interval and a paired difference Tango's. Where a number is not a plain proportion of n
+independent images (a mean over classes, a mean of shares, images of a few objects) both are taken at its *effective
+size*: the number of independent images for which a plain proportion would have the variance that is seen (Korn &
+Graubard 1998; Dean & Pagano 2015 compare such intervals and recommend Wilson's). The statistics of counts that are no
+means at all, such as a mean of ratios, keep the percentile bootstrap.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import NormalDist
@@ -14,15 +17,21 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import stdtr, stdtrit
 
-from cvbench.engine.bootstrap import Interval, percentile_interval
+from cvbench.engine.bootstrap import Interval
 
 F64 = NDArray[np.float64]
+
+PSEUDO = 2
+"""Pseudo-units that keep a variance from vanishing by luck, about z^2 / 2 (Agresti & Coull 1998)."""
+FEW_UNITS = 3
+"""With fewer there is no interval: the spread over one or two clusters says nothing."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """Of every interval: resamples and seed of the bootstrap, and the coverage."""
+    """Of every interval: resamples and seed of what is drawn, and the coverage."""
 
     resamples: int = 2000
     seed: int = 0
@@ -31,7 +40,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with its interval; NaN where undefined."""
+    """A number with its interval; NaN where undefined. Ends that are NaN beside a value: n is too small for one."""
 
     value: float
     low: float
@@ -39,19 +48,68 @@ class Estimate:
     n: int
 
 
+@dataclass(frozen=True)
+class Difference(Estimate):
+    """With the two-sided p value of "no difference" that belongs to the interval: below 0.05 where it leaves out 0."""
+
+    p: float
+
+
+def undefined(n: int = 0) -> Estimate:
+    """Neither a value nor an interval."""
+    return Estimate(math.nan, math.nan, math.nan, n)
+
+
+def no_difference(n: int = 0) -> Difference:
+    """As `undefined`, of a difference."""
+    return Difference(math.nan, math.nan, math.nan, n, math.nan)
+
+
 def wilson(hits: int, n: int, confidence: float = 0.95) -> Estimate:
     """A proportion with Wilson's score interval (Wilson 1927): inside [0, 1], never empty, good for small n.
 
     (p + z^2/2n -+ z sqrt(p(1-p)/n + z^2/4n^2)) / (1 + z^2/n). All NaN for n = 0.
     """
-    if n == 0:
-        return Estimate(float("nan"), float("nan"), float("nan"), 0)
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
-    p, scale = hits / n, 1 + z * z / n
+    return undefined() if n == 0 else Estimate(hits / n, *score_ends(hits / n, n, normal(confidence)), n)
+
+
+def score_ends(p: float, n: float, z: float) -> tuple[float, float]:
+    """Wilson's limits of a share p of n > 0 images, which need not be a whole number; z is the quantile."""
+    scale = 1 + z * z / n
     centre = (p + z * z / (2 * n)) / scale
     half = z * ((p * (1 - p) / n + z * z / (4 * n * n)) ** 0.5) / scale
     # At the ends the bound is p itself; rounding must not put it beyond.
-    return Estimate(p, 0.0 if hits == 0 else max(0.0, centre - half), 1.0 if hits == n else min(1.0, centre + half), n)
+    return (0.0 if p <= 0 else max(0.0, centre - half), 1.0 if p >= 1 else min(1.0, centre + half))
+
+
+def paired_score_ends(b: float, c: float, n: float, z: float) -> tuple[float, float]:
+    """Limits of (b - c) / n by Tango's score interval for paired proportions (Tango 1998, equations 4 and 5).
+
+    All D for which (b - c - n D)^2 <= z^2 n (2 q + D (1 - D)), where q is the share of c that is most likely given D.
+    Never without width, also for b = c = 0, where it is -+ z^2 / (n + z^2); without a difference to McNemar's score
+    test, which rejects where 0 lies outside.
+
+    Args:
+        b, c: Counts that A alone, and that B alone, has; they need not be whole numbers.
+        n: All.
+        z: The quantile.
+    """
+    value = (b - c) / n
+
+    def score(at: float) -> float:
+        first = (2 * n - b + c) * at - b - c
+        q = (math.sqrt(max(first * first + 8 * n * c * at * (1 - at), 0.0)) - first) / (4 * n)
+        variance = n * (2 * q + at * (1 - at))
+        gap = b - c - n * at
+        return gap / math.sqrt(variance) if variance > 0 else math.copysign(math.inf, gap)
+
+    def root(low: float, high: float, level: float) -> float:
+        for _ in range(60):  # the score falls as `at` grows
+            middle = (low + high) / 2
+            low, high = (middle, high) if score(middle) > level else (low, middle)
+        return (low + high) / 2
+
+    return root(-1.0, value, z), root(value, 1.0, -z)
 
 
 def difference(first: Estimate, second: Estimate) -> Estimate:
@@ -65,44 +123,172 @@ def difference(first: Estimate, second: Estimate) -> Estimate:
     return Estimate(value, low, high, min(first.n, second.n))
 
 
+@dataclass(frozen=True)
+class Effective:
+    """Of a mean of values in [-1, 1]: what its score interval is taken at.
+
+    Attributes:
+        up, down: Mean of the positive parts and of the negative ones: the value is up - down.
+        size: Effective number of independent images.
+        df: Degrees of freedom of its variance; inf for a normal quantile.
+    """
+
+    up: float
+    down: float
+    size: float
+    df: float = math.inf
+
+    def share(self, confidence: float, n: int) -> Estimate:
+        """The mean of values in [0, 1] with Wilson's interval."""
+        return Estimate(self.up, *score_ends(self.up, self.size, student(confidence, self.df)), n)
+
+    def signed(self, confidence: float, n: int) -> Difference:
+        """The mean of values in [-1, 1] with Tango's interval, and the p of McNemar's score test."""
+        b, c = self.up * self.size, self.down * self.size
+        ends = paired_score_ends(b, c, self.size, student(confidence, self.df))
+        score = abs(b - c) / math.sqrt(b + c) if b + c > 0 else 0.0
+        return Difference(self.up - self.down, *ends, n, two_sided(score, self.df))
+
+
+def effective(up: float, down: float, moved: F64, size: float) -> Effective:
+    """The effective size of a mean, from what each of u independent units moves it by.
+
+    The variance is u / (u - 1) sum of squares, but at least what two pseudo-units would leave that deviate as single
+    images do. Its degrees of freedom follow from the fourth moment (Satterthwaite 1946), and are u - 1 at most: where a
+    few units make all of the variance, it is known badly.
+
+    Args:
+        up, down: See `Effective`.
+        moved: (u,) deviation of the mean that each unit causes; they sum to about 0. u >= 2.
+        size: Effective size if the images were independent of each other: never exceeded.
+    """
+    units = len(moved)
+    single = up + down - (up - down) ** 2  # variance of one image
+    if single <= 0:  # all alike: as many independent images as there are units
+        return Effective(up, down, min(units, size), units - 1)
+    squares = moved**2
+    pseudo = single / units**2
+    variance = max(
+        units / (units - 1) * squares.sum(), (squares.sum() + PSEUDO * pseudo) * (units / (units + PSEUDO)) ** 2
+    )
+    return Effective(up, down, min(size, single / variance), _freedom(squares, pseudo))
+
+
+def stratified(values: F64, strata: NDArray[np.int64]) -> Effective:
+    """The plain mean of the means of K strata (classes, data sets), from values in [-1, 1] of independent images.
+
+    The variance is sum of s_k^2 / n_k / K^2, but at least what it is with two pseudo-images of the pooled values in
+    each stratum, so that a stratum of few images that are all right is not taken for certain; a stratum of one image
+    has the pooled variance (collapsed strata, Cochran 1977, section 5A.12). The effective size is not bounded by the
+    number of images: strata that differ make a mean more certain.
+
+    Args:
+        values: (n,) float64, n >= 1.
+        strata: (n,) int64 place of each image's stratum, 0..K-1, none empty.
+    """
+    parts = np.ones(len(values)), np.maximum(values, 0), np.maximum(-values, 0), values**2
+    n, ups, downs, squares = (np.bincount(strata, weights=part).astype(np.float64) for part in parts)
+    return _stratified(n, ups, downs, squares)
+
+
+def _stratified(n: F64, ups: F64, downs: F64, squares: F64) -> Effective:
+    """From the count and the sums of each stratum."""
+    k = len(n)
+    up, down = float((ups / n).mean()), float((downs / n).mean())
+    single = up + down - (up - down) ** 2
+    independent = float(k * k / (1 / n).sum())
+    if single <= 0:
+        return Effective(up, down, independent)
+    inside = squares / n - ((ups - downs) / n) ** 2
+    plain = np.where(n > 1, inside * n / np.maximum(n - 1, 1), single)
+    more = n + PSEUDO
+    padded = (squares + PSEUDO * (up + down)) / more - ((ups - downs + PSEUDO * (up - down)) / more) ** 2
+    variance = max((plain / n).sum(), (padded / n).sum()) / (k * k)
+    return Effective(up, down, single / float(variance))
+
+
 def mean_of_proportions(hits: NDArray[np.int64], n: NDArray[np.int64], options: Options) -> Estimate:
-    """Unweighted mean of the proportions of several independent sets; bootstrap of the images within each.
+    """Unweighted mean of the proportions of several independent sets, with Wilson's interval at its effective size.
 
     Args:
         hits, n: (sets,) int64; NaN if any n is 0.
     """
     total = int(n.sum())
     if not len(n) or (n == 0).any():
-        return Estimate(float("nan"), float("nan"), float("nan"), total)
-    p = hits / n
-    drawn = np.random.default_rng(options.seed).binomial(n, p, size=(options.resamples, len(n)))
-    return Estimate(float(p.mean()), *_points((drawn / n).mean(axis=1), options.confidence), total)
+        return undefined(total)
+    right = hits.astype(np.float64)
+    return _stratified(n.astype(np.float64), right, np.zeros(len(n)), right).share(options.confidence, total)
+
+
+def mean_share(values: F64, options: Options) -> Estimate:
+    """Mean of (n,) values in [0, 1] of independent images; Wilson's interval at its effective size."""
+    n = len(values)
+    if n < FEW_UNITS:
+        return Estimate(float(values.mean()), math.nan, math.nan, n) if n else undefined()
+    mean = float(values.mean())
+    # Of all values with this mean, those of 0 and 1 vary most; float sums may leave it a little above 1.
+    return effective(min(mean, 1.0), 0.0, (values - mean) / n, math.inf).share(options.confidence, n)
+
+
+def mean_signed(values: F64, options: Options) -> Difference:
+    """Mean of (n,) values in [-1, 1] of independent images; Tango's interval at its effective size."""
+    n = len(values)
+    if n < FEW_UNITS:
+        return Difference(float(values.mean()), math.nan, math.nan, n, math.nan) if n else no_difference()
+    up, down = float(np.maximum(values, 0).mean()), float(np.maximum(-values, 0).mean())
+    return effective(up, down, (values - values.mean()) / n, math.inf).signed(options.confidence, n)
+
+
+def moved_interval(value: float, moved: F64, reach: float, units: float, n: int, options: Options) -> Difference:
+    """A difference of any smooth statistics of the same images, by what each image moves it (the delta method).
+
+    Two pseudo-images are added that move it as far as one discordant image does, one up and one down (Bonett & Price
+    2012, who add them to a paired difference of proportions): so two backbones that happen to agree throughout have an
+    interval with a width. Student's t; degrees of freedom as in `effective`.
+
+    Args:
+        value: The difference.
+        moved: (m,) its influence values over their number: they sum to about 0.
+        reach: What one discordant image moves.
+        units: How many images of those that count most there are.
+        n: Said with the estimate.
+    """
+    if not math.isfinite(value) or units < FEW_UNITS:
+        return Difference(value, math.nan, math.nan, n, math.nan)
+    squares = moved**2
+    variance = (squares.sum() + PSEUDO * reach**2) * (units / (units + PSEUDO)) ** 2
+    error, df = math.sqrt(variance), _freedom(squares, reach**2)
+    half = student(options.confidence, df) * error
+    return Difference(value, value - half, value + half, n, two_sided(abs(value) / error, df))
 
 
 def mean_interval(values: F64, options: Options) -> Estimate:
-    """Mean of (n,) float64 with its bootstrap interval over the entries. Undefined (NaN) entries are left out."""
+    """Mean of (n,) float64 without bounds, skewed as losses are; undefined (NaN) entries are left out.
+
+    Student's interval after Hall's transformation (Hall 1992), a monotone cubic that takes the skewness g out of t:
+    mean - s / sqrt(n) * 3 sqrt(n) / g * ((1 + g (t - g / (6 sqrt(n))) / sqrt(n))^(1/3) - 1). No interval for fewer
+    than three entries, or entries that are all equal.
+    """
     kept = values[~np.isnan(values)]
-    if not len(kept):
-        return Estimate(float("nan"), float("nan"), float("nan"), 0)
-    found = row_interval(kept[:, None], lambda sums: sums / len(kept), options)
-    return Estimate(float(kept.mean()), float(found.low[0]), float(found.high[0]), len(kept))
+    n = len(kept)
+    if not n:
+        return undefined()
+    mean, spread = float(kept.mean()), float(kept.std(ddof=1)) if n > 1 else 0.0
+    if n < FEW_UNITS or not spread > 0:
+        return Estimate(mean, math.nan, math.nan, n)
+    skew = float((((kept - mean) / kept.std()) ** 3).mean()) / math.sqrt(n)
+    t, error = student(options.confidence, n - 1), spread / math.sqrt(n)
 
+    def back(y: float) -> float:
+        if abs(skew) < 1e-6:
+            return y
+        return float(3 / skew * (np.cbrt(1 + skew * (y - skew / 6)) - 1))
 
-def row_interval(values: F64, statistic: Callable[[F64], F64], options: Options) -> Interval:
-    """Bootstrap over the rows (n, m) of the sampling units; see `percentile_interval`."""
-    return percentile_interval(
-        values,
-        statistic,
-        resamples=options.resamples,
-        confidence=options.confidence,
-        seed=options.seed,
-        # A block of weights is block x n float64: keep it near 32 MB.
-        block=max(1, min(256, 2**22 // max(len(values), 1))),
-    )
+    return Estimate(mean, min(mean, mean - error * back(t)), max(mean, mean - error * back(-t)), n)
 
 
 def counted_interval(values: NDArray[Any], statistic: Callable[[F64], F64], options: Options) -> Interval:
-    """As `row_interval` for rows with many repeats: distinct rows with their counts, drawn as one multinomial.
+    """Percentile bootstrap over the rows of many repeats: distinct rows with their counts, drawn as one multinomial.
 
     Args:
         values: (n, m) numbers or bool, few distinct rows.
@@ -121,14 +307,31 @@ def counted_interval(values: NDArray[Any], statistic: Callable[[F64], F64], opti
         drawn = rng.multinomial(len(rows), counts / len(rows), size=size).astype(np.float64)
         parts.append(statistic(drawn @ kinds))
     table = np.concatenate(parts)
-    undefined = np.isnan(table).sum(axis=0)
+    undefined_in = np.isnan(table).sum(axis=0)
     low, high = np.full((2, table.shape[1]), np.nan)
-    for column in np.flatnonzero(undefined < len(table)):
+    ends = [(1 - options.confidence) / 2, (1 + options.confidence) / 2]
+    for column in np.flatnonzero(undefined_in < len(table)):
         known = table[:, column]
-        low[column], high[column] = _points(known[~np.isnan(known)], options.confidence)
-    return Interval(low, high, undefined)
+        low[column], high[column] = np.quantile(known[~np.isnan(known)], ends)
+    return Interval(low, high, undefined_in)
 
 
-def _points(values: F64, confidence: float) -> tuple[float, float]:
-    low, high = np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return float(low), float(high)
+def normal(confidence: float) -> float:
+    """The two-sided quantile z."""
+    return NormalDist().inv_cdf((1 + confidence) / 2)
+
+
+def student(confidence: float, df: float) -> float:
+    """The two-sided quantile of Student's t."""
+    return normal(confidence) if math.isinf(df) else float(stdtrit(df, (1 + confidence) / 2))
+
+
+def two_sided(t: float, df: float) -> float:
+    """Two-sided p of |t| >= 0 under Student's t."""
+    return 2 * NormalDist().cdf(-t) if math.isinf(df) else float(2 * stdtr(df, -t))
+
+
+def _freedom(squares: F64, pseudo: float) -> float:
+    """Degrees of freedom of a sum of squares: 2 mean^2 / variance, from its fourth moment; 3 S^2 / S4 - 1."""
+    total, fourth = squares.sum() + PSEUDO * pseudo, (squares**2).sum() + PSEUDO * pseudo**2
+    return float(min(max(len(squares) - 1, 1), max(1.0, 3 * total**2 / fourth - 1)))

@@ -10,7 +10,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cvbench.engine.metrics.intervals import Estimate, Options, counted_interval, mean_interval, wilson
+from cvbench.engine.metrics.intervals import (
+    Difference,
+    Estimate,
+    Options,
+    mean_share,
+    mean_signed,
+    moved_interval,
+    wilson,
+)
 from cvbench.engine.metrics.paired import Comparison, compare
 from cvbench.engine.metrics.scores import Scores
 from cvbench.errors import UsageError
@@ -22,9 +30,9 @@ class Setting:
 
     Attributes:
         top1: Wilson's interval over samples.
-        probability: Mean softmax probability of the true class, bootstrap over samples.
+        probability: Mean softmax probability of the true class, see `mean_share`.
         change: Against the untransformed samples: accuracy difference, discordant samples, McNemar.
-        probability_change: Mean difference of the true class's probability, paired bootstrap.
+        probability_change: Mean difference of the true class's probability, paired, see `mean_signed`.
         consistency: Share of samples with the same prediction as before.
     """
 
@@ -49,15 +57,15 @@ def setting(transformed: Scores, reference: Scores, options: Options) -> Setting
     n = len(transformed)
     return Setting(
         top1=wilson(int(transformed.correct.sum()), n, options.confidence),
-        probability=mean_interval(transformed.probability, options),
+        probability=mean_share(transformed.probability, options),
         change=compare(transformed.correct, reference.correct, options),
-        probability_change=mean_interval(transformed.probability - reference.probability, options),
+        probability_change=mean_signed(transformed.probability - reference.probability, options),
         consistency=wilson(int(np.sum(transformed.predicted == reference.predicted)), n, options.confidence),
     )
 
 
-def change_difference(first: tuple[Scores, Scores], second: tuple[Scores, Scores], options: Options) -> Estimate:
-    """How much more the accuracy of one backbone changes than that of another; paired bootstrap over samples.
+def change_difference(first: tuple[Scores, Scores], second: tuple[Scores, Scores], options: Options) -> Difference:
+    """How much more the accuracy of one backbone changes than that of another, by `moved_interval` over samples.
 
     (A transformed - A untransformed) - (B transformed - B untransformed), of the same n samples throughout: negative if
     A loses more.
@@ -66,6 +74,5 @@ def change_difference(first: tuple[Scores, Scores], second: tuple[Scores, Scores
         first, second: (transformed, untransformed) of A and of B.
     """
     changes = [after.correct.astype(np.int8) - before.correct.astype(np.int8) for after, before in (first, second)]
-    n = len(changes[0])
-    found = counted_interval((changes[0] - changes[1])[:, None], lambda sums: sums / n, options)
-    return Estimate(float((changes[0] - changes[1]).mean()), float(found.low[0]), float(found.high[0]), n)
+    n, signed = len(changes[0]), (changes[0] - changes[1]).astype(np.float64)
+    return moved_interval(float(signed.mean()), (signed - signed.mean()) / n, 1 / n, n, n, options)

@@ -12,7 +12,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cvbench.engine.metrics.intervals import Estimate, Options, counted_interval, row_interval
+from cvbench.engine.metrics.clusters import cluster_difference
+from cvbench.engine.metrics.intervals import (
+    Difference,
+    Estimate,
+    Options,
+    moved_interval,
+    no_difference,
+    normal,
+    paired_score_ends,
+    stratified,
+)
 from cvbench.engine.metrics.scores import I64
 
 
@@ -22,7 +32,7 @@ class Comparison:
 
     Attributes:
         only_a, only_b: Samples that one alone gets right.
-        difference: Accuracy of A less that of B, with its paired bootstrap interval over samples.
+        difference: Accuracy of A less that of B, with Tango's paired score interval.
         exact: Two-sided exact p value.
         mid_p: Two-sided mid-p value (Lancaster 1961; Fagerland et al. 2013): less conservative.
     """
@@ -35,18 +45,16 @@ class Comparison:
 
 
 def compare(a: NDArray[np.bool_], b: NDArray[np.bool_], options: Options) -> Comparison:
-    """Compare which of the same n samples A and B get right, (n,) bool each, n >= 1."""
-    signed = a.astype(np.int8) - b.astype(np.int8)
-    only_a, only_b = int((signed > 0).sum()), int((signed < 0).sum())
-    n = len(signed)
-    found = counted_interval(signed[:, None], lambda sums: sums / n, options)
-    value = (only_a - only_b) / n
-    estimate = Estimate(value, float(found.low[0]), float(found.high[0]), n)
-    return Comparison(only_a, only_b, estimate, *mcnemar(only_a, only_b))
+    """Compare which of the same n samples A and B get right, (n,) bool each; NaN for n = 0."""
+    only_a, only_b, n = int((a & ~b).sum()), int((b & ~a).sum()), len(a)
+    if not n:
+        return Comparison(0, 0, no_difference(), *mcnemar(0, 0))
+    ends = paired_score_ends(only_a, only_b, n, normal(options.confidence))
+    return Comparison(only_a, only_b, Estimate((only_a - only_b) / n, *ends, n), *mcnemar(only_a, only_b))
 
 
-def compare_units(a: NDArray[np.bool_], b: NDArray[np.bool_], units: NDArray[np.str_], options: Options) -> Estimate:
-    """Accuracy of A less that of B where samples come in clusters of alike ones; bootstrap over the clusters.
+def compare_units(a: NDArray[np.bool_], b: NDArray[np.bool_], units: NDArray[np.str_], options: Options) -> Difference:
+    """Accuracy of A less that of B where samples come in clusters of alike ones; see `cluster_difference`.
 
     McNemar's test does not hold for such samples.
 
@@ -54,68 +62,44 @@ def compare_units(a: NDArray[np.bool_], b: NDArray[np.bool_], units: NDArray[np.
         a, b: (n,) bool, right or not.
         units: (n,) name of each sample's cluster.
     """
-    names, own = np.unique(units, return_inverse=True)
-    signed = np.bincount(own, weights=a.astype(np.float64) - b, minlength=len(names))
-    table = np.stack([signed, np.bincount(own, minlength=len(names))], axis=1).astype(np.float64)
-    found = row_interval(table, lambda sums: sums[:, :1] / sums[:, 1:], options)
-    return Estimate(float(signed.sum() / len(a)), float(found.low[0]), float(found.high[0]), len(a))
+    signed = a.astype(np.float64) - b
+    return cluster_difference(signed, np.ones((1, len(a)), bool), units, options)
 
 
-def compare_classes(a: NDArray[np.bool_], b: NDArray[np.bool_], labels: I64, options: Options) -> Estimate:
-    """Mean per-class accuracy of A less that of B on the same n samples; paired bootstrap over samples.
+def compare_classes(a: NDArray[np.bool_], b: NDArray[np.bool_], labels: I64, options: Options) -> Difference:
+    """Mean per-class accuracy of A less that of B on the same n >= 1 samples.
 
-    Classes without a sample are left out; a resample without a sample of some class averages over the others.
+    Tango's interval at the effective size of a stratified mean, see `stratified`; classes without a sample are left
+    out.
 
     Args:
         a, b: (n,) bool, right or not.
         labels: (n,) int64 >= 0.
     """
-    names, own = np.unique(labels, return_inverse=True)
-    kinds = 4 * len(names)  # class, A right or wrong, B right or wrong
-    counts = np.bincount(4 * own + 2 * a + b, minlength=kinds)
-
-    def statistic(drawn: NDArray[np.float64]) -> NDArray[np.float64]:
-        table = drawn.reshape(len(drawn), len(names), 4)
-        n = table.sum(axis=2)
-        there = n > 0
-        gain = np.divide(table[:, :, 2] - table[:, :, 1], n, out=np.zeros_like(n), where=there)
-        mean: NDArray[np.float64] = gain.sum(axis=1) / there.sum(axis=1)
-        return mean
-
-    rng, size = np.random.default_rng(options.seed), 2**22 // kinds + 1
-    drawn = [
-        statistic(
-            rng.multinomial(len(labels), counts / len(labels), size=min(size, options.resamples - start)).astype(
-                np.float64
-            )
-        )
-        for start in range(0, options.resamples, size)
-    ]
-    ends = [(1 - options.confidence) / 2, (1 + options.confidence) / 2]
-    low, high = np.quantile(np.concatenate(drawn), ends).tolist()
-    return Estimate(float(statistic(counts[None].astype(np.float64))[0]), low, high, len(labels))
+    own = np.unique(labels, return_inverse=True)[1]
+    return stratified(a.astype(np.float64) - b, own).signed(options.confidence, len(labels))
 
 
 def compare_ratios(
     first: tuple[NDArray[np.bool_], NDArray[np.bool_]],
     second: tuple[NDArray[np.bool_], NDArray[np.bool_]],
     options: Options,
-) -> Estimate:
-    """Difference of two ratios hits / (hits + misses) on the same n samples; paired bootstrap over samples.
+) -> Difference:
+    """Difference of two ratios hits / (hits + misses) on the same n samples, by `moved_interval`.
 
     Args:
         first, second: (hit, miss), (n,) bool each; a sample may be neither.
     """
-    rows = np.stack([*first, *second], axis=1)
-
-    def statistic(sums: NDArray[np.float64]) -> NDArray[np.float64]:
-        with np.errstate(invalid="ignore"):
-            ratios = sums[:, ::2] / (sums[:, ::2] + sums[:, 1::2])
-        return ratios[:, :1] - ratios[:, 1:]
-
-    value = float(statistic(rows.sum(axis=0, dtype=np.float64)[None])[0, 0])
-    found = counted_interval(rows, statistic, options)
-    return Estimate(value, float(found.low[0]), float(found.high[0]), len(rows))
+    n = len(first[0])
+    decided = [int((hit | miss).sum()) for hit, miss in (first, second)]
+    if not all(decided):
+        return no_difference(n)
+    rates = [float(hit.sum() / m) for (hit, _), m in zip((first, second), decided, strict=True)]
+    moves = [
+        (hit - rate * (hit | miss)) / m for (hit, miss), rate, m in zip((first, second), rates, decided, strict=True)
+    ]
+    reach = (1 / decided[0] + 1 / decided[1]) / 2
+    return moved_interval(rates[0] - rates[1], moves[0] - moves[1], reach, 1 / reach, n, options)
 
 
 def mcnemar(only_a: int, only_b: int) -> tuple[float, float]:
@@ -137,28 +121,40 @@ def mcnemar(only_a: int, only_b: int) -> tuple[float, float]:
 
 
 def holm(values: Sequence[float]) -> list[float]:
-    """Holm's step-down adjustment (Holm 1979) of the p values of several comparisons made together."""
-    m, running = len(values), 0.0
-    adjusted = [0.0] * m
-    for place, index in enumerate(sorted(range(m), key=lambda i: values[i])):
+    """Holm's step-down adjustment (Holm 1979) of the p values of several comparisons made together.
+
+    Undefined ones (NaN) stay so and are not counted.
+    """
+    known = [i for i, value in enumerate(values) if not np.isnan(value)]
+    m, running = len(known), 0.0
+    adjusted = [float("nan")] * len(values)
+    for place, index in enumerate(sorted(known, key=lambda i: values[i])):
         running = max(running, min(1.0, (m - place) * values[index]))
         adjusted[index] = running
     return adjusted
 
 
-def verdict(estimate: Estimate, names: tuple[str, str], p: float | None = None, level: float = 0.05) -> str:
-    """What may be said of a difference of A less B: a winner only if the interval leaves out 0.
+def verdict(estimate: Estimate, names: tuple[str, str], p: float, test: str, level: float = 0.05) -> str:
+    """What may be said of a difference of A less B: a winner only if the interval leaves out 0 and the test rejects.
 
     Args:
         estimate: The paired difference.
         names: A and B.
-        p: The adjusted exact McNemar p, which then must be below `level` too; None where there is no such test.
+        p: Of `test`, adjusted for the number of differences that are judged together.
+        test: What p is of, in words.
     """
     a, b = names
     value, low, high = estimate.value, estimate.low, estimate.high
-    resolved = low * high > 0 and (p is None or p < level)
+    if not np.isfinite([low, high]).all():
+        return f"{a} and {b}: no interval: n too small ({100 * value:+.2f} points, {estimate.n:,} samples)"
+    resolved = is_resolved(estimate, p, level)
     if resolved and value < 0:
         a, b, value, low, high = b, a, -value, -high, -low
     shown = f"{100 * value:+.2f} points [{100 * low:+.2f}, {100 * high:+.2f}]"
-    shown += ("" if p is None else f", exact McNemar p = {p:.3g}") + f", {estimate.n:,} samples"
+    shown += f", {test} p = {p:.3g}, {estimate.n:,} samples"
     return f"{a} beats {b}: {shown}" if resolved else f"{a} and {b}: the difference is not resolved ({shown})"
+
+
+def is_resolved(estimate: Estimate, p: float, level: float = 0.05) -> bool:
+    """Whether a difference is told from 0: its interval leaves out 0, and its adjusted p value is below `level`."""
+    return bool(estimate.low * estimate.high > 0 and p < level)

@@ -1,7 +1,8 @@
 """From the logits of the test samples to a labelled result: top-1, top-5, mean per class, each with its interval.
 
-The interval is a percentile bootstrap over the test samples, given the fitted probes: a test sample counts with the
-share of the seeds that get it right. What the seeds differ by is beside it (`seed_*`), and not part of the interval.
+The interval is over the test samples, given the fitted probes: a test sample counts with the share of the seeds that
+get it right, and Wilson's interval of the mean share is taken at its effective size. What the seeds differ by is beside
+it (`seed_*`), and not part of the interval.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Layer, Result
+from cvbench.engine.metrics.intervals import Estimate, Options, mean_share, stratified, wilson
 from cvbench.engine.probe.recipes import ProbeRun
 
 I64 = NDArray[np.int64]
@@ -61,7 +63,8 @@ def probe_result(
         layers, runs: For each layer its runs, S each.
         tested: The test samples.
         attrs: What the result is of: joins its attributes.
-        resamples, confidence, seed: Of the bootstrap.
+        confidence: Of the intervals.
+        resamples, seed: Kept with the result; no interval here draws any.
 
     Returns:
         For each of `NUMBERS`: itself, _low, _high (layer), seed_<name> (layer, seed); recall, _low, _high (layer,
@@ -79,7 +82,7 @@ def probe_result(
     data["predicted"] = np.array([[run.logits.argmax(axis=1) for run in its] for its in runs], dtype=np.int64)
     for at, its in enumerate(runs):
         rank = np.stack([ranks(run.logits, tested.labels) for run in its])
-        for name, value in summarise(rank, tested.labels, count, resamples, confidence, seed).items():
+        for name, value in summarise(rank, tested.labels, count, confidence).items():
             data[name][at] = value
     dims = {1: ("layer",), 2: ("layer", "class"), 3: ("layer", "seed", "sample")}
     named = {
@@ -103,7 +106,7 @@ def probe_result(
             "resamples": resamples,
             "confidence": confidence,
             "seed": seed,
-            "interval": "bootstrap over test samples, given the fitted probes",
+            "interval": "over test samples, given the fitted probes: Wilson's at the effective size",
             "tried": [[[list(pair) for pair in run.tried] for run in its] for its in runs],
             "fitted_on": [[list(run.samples) for run in its] for its in runs],
             "notes": list(_notes(layers, runs, members)),
@@ -111,54 +114,44 @@ def probe_result(
     )
 
 
-def summarise(
-    rank: I64, labels: I64, classes: int, resamples: int, confidence: float, seed: int
-) -> dict[str, float | F64]:
+def summarise(rank: I64, labels: I64, classes: int, confidence: float) -> dict[str, float | F64]:
     """The numbers of one layer, by name as in `probe_result`.
-
-    Memory: resamples * classes * 8 bytes, a few times.
 
     Args:
         rank: (S, n) of each seed.
         labels: (n,).
     """
     names, own = np.unique(labels, return_inverse=True)
-    ends = [(1 - confidence) / 2, (1 + confidence) / 2]
+    options = Options(confidence=confidence)
     found: dict[str, float | F64] = {}
-    levels = len(rank) + 1
     for k, name in ((1, "top1"), (5, "top5")):
-        if classes <= k:
-            continue
-        hits = rank < k
-        # A kind is (class, how many seeds are right): a resample of the samples is one draw of the kinds' counts.
-        counts = np.bincount(own * levels + hits.sum(axis=0), minlength=len(names) * levels)
-        drawn = np.random.default_rng(seed).multinomial(len(labels), counts / len(labels), size=resamples)
-        shares = np.arange(levels) / len(rank)
-        right = drawn.reshape(resamples, len(names), levels) @ shares
-        found[f"seed_{name}"] = hits.mean(axis=1)
-        found[name] = float(hits.mean())
-        found[f"{name}_low"], found[f"{name}_high"] = np.quantile(right.sum(axis=1) / len(labels), ends)
-        if k == 1:
-            of = drawn.reshape(resamples, len(names), levels).sum(axis=2)
-            with np.errstate(invalid="ignore"):
-                found |= _classes(hits, own, names, classes, right / of, ends)
+        if classes > k:
+            hits = rank < k
+            found[f"seed_{name}"] = hits.mean(axis=1)
+            found |= _ends(name, _share(hits, options))
+    hits = rank < 1
+    if classes > 1:
+        found["seed_mean_per_class"] = np.stack(
+            [np.bincount(own, weights=row) / np.bincount(own) for row in hits]
+        ).mean(axis=1)
+        found |= _ends("mean_per_class", stratified(hits.mean(axis=0), own).share(confidence, len(labels)))
+        table = {f"recall{end}": np.full(classes, np.nan) for end in ("", "_low", "_high")}
+        for place, label in enumerate(names):
+            for key, value in _ends("recall", _share(hits[:, own == place], options)).items():
+                table[key][label] = value
+        found |= table
     return found
 
 
-def _classes(
-    hits: NDArray[np.bool_], own: I64, names: I64, classes: int, drawn: F64, ends: list[float]
-) -> dict[str, float | F64]:
-    """Recall per class and its mean. `drawn` (resamples, classes present), NaN where a resample has none of a class."""
-    per_seed = np.stack([np.bincount(own, weights=row) / np.bincount(own) for row in hits])
-    table: dict[str, F64] = {f"recall{end}": np.full(classes, np.nan) for end in ("", "_low", "_high")}
-    table["recall"][names] = per_seed.mean(axis=0)
-    table["recall_low"][names], table["recall_high"][names] = np.nanquantile(drawn, ends, axis=0)
-    low, high = np.quantile(np.nanmean(drawn, axis=1), ends)
-    means: dict[str, float | F64] = {
-        "mean_per_class": float(per_seed.mean()),
-        "seed_mean_per_class": per_seed.mean(axis=1),
-    }
-    return {**means, "mean_per_class_low": low, "mean_per_class_high": high, **table}
+def _share(hits: NDArray[np.bool_], options: Options) -> Estimate:
+    """Mean of (S, n) hits, over samples."""
+    if len(hits) == 1:
+        return wilson(int(hits.sum()), hits.shape[1], options.confidence)
+    return mean_share(hits.mean(axis=0), options)
+
+
+def _ends(name: str, found: Estimate) -> dict[str, float]:
+    return {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
 
 
 def _notes(layers: Sequence[Layer], runs: Sequence[Sequence[ProbeRun]], members: I64) -> list[str]:

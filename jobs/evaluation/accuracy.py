@@ -17,6 +17,7 @@ from cvbench.jobs.evaluation.compare import (
     CLASS_DIFFERENCE,
     DIFFERENCE,
     EXACT,
+    FAMILY,
     compare_class_means,
     compare_pairs,
 )
@@ -84,6 +85,9 @@ def _one(samples: Samples, options: AccuracyOptions, listen: Listener) -> Evalua
     table = Table(samples.info.dataset, samples.info.split, samples.failed)
     notes, protocol, correct = list(samples.notes), {}, {}
     real = _real(samples, options)
+    if real is not None and not all(real):
+        without = sum(not accepted for accepted in real)
+        notes.append(f"{without:,} of {len(real):,} images have no ReaL label and are left out of {REAL}")
     listen(Started("eval accuracy", samples.where, len(samples.rows) * len(layers), len(layers), 0))
     for number, layer in enumerate(layers):
         space = space_of(samples, layer, masked=options.masked)
@@ -112,8 +116,9 @@ def _one(samples: Samples, options: AccuracyOptions, listen: Listener) -> Evalua
         "verdicts": verdicts,
         "protocol": protocol,
         "ties": "equal logits: the lower class index first",
-        "intervals": "accuracies: Wilson score, 95 %, over samples; mean per class and differences: percentile "
-        "bootstrap over samples",
+        "intervals": "accuracies: Wilson score, 95 %, over samples; differences: Tango's paired score; mean per class "
+        "and its differences: the same at the effective size of a stratified mean; "
+        + FAMILY.format("the pairs of backbones"),
         "options": [*words, *options.shared.words()],
         **options.shared.as_dict(),
     }
@@ -179,9 +184,10 @@ SECTION = Section(
     analysis=NAME,
     title="Accuracy",
     about="Share of the images whose class gets the largest logit (top1), or one of the five largest (top5), and the "
-    "mean over classes of their accuracy. Intervals are Wilson's for single accuracies and a bootstrap over images "
-    "elsewhere. Two backbones are compared on the same images by McNemar's test: one is said to beat the other only if "
-    "its p value, adjusted for the number of pairs, is below 0.05 and the interval of the difference leaves out 0.",
+    "mean over classes of their accuracy. Intervals are Wilson's, and Tango's for differences on the same images; for "
+    "means over classes both are taken at the effective number of images. Two backbones are compared on the same "
+    "images by McNemar's test: one is said to beat the other only if its p value, adjusted for the number of pairs, is "
+    "below 0.05 and the interval of the difference leaves out 0.",
     rows=tidy_rows,
     options=lambda result: again(result, NAME),
     figure=interval_figure(

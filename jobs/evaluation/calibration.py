@@ -10,7 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Layer, Result
-from cvbench.engine.metrics.calibration import BINS, Calibration, Temperature, calibration, fit_temperature
+from cvbench.engine.metrics.calibration import (
+    BINS,
+    Calibration,
+    CalibrationError,
+    Temperature,
+    calibration,
+    fit_temperature,
+)
 from cvbench.engine.metrics.scores import Scores, join_scores, score_block
 from cvbench.errors import UsageError
 from cvbench.jobs.evaluation.labels import LabelSpace
@@ -32,6 +39,12 @@ from cvbench.jobs.selection import Selection
 
 NAME = "calibration"
 ECE, OVER, NLL, BRIER, TOP1 = "ECE", "confidence less accuracy", "NLL", "Brier", "top1"
+DEBIASED, TEST = "ECE, debiased", "calibration test p"
+PLAIN_ECE = (
+    "the plain {} is too large by what chance adds in each bin, and has no interval; '{}' has: the median-unbiased "
+    "estimate of the same error of the population, by test inversion; '{}' is how often a calibrated model would have "
+    "a plain one as large (consistency resampling)"
+)
 TEMPERATURE, BIN_ACCURACY, BIN_CONFIDENCE = "temperature", "bin accuracy", "bin confidence"
 WHOLE, BEFORE, AFTER = "", "held-out half, T = 1", "held-out half, T fitted"
 
@@ -56,7 +69,7 @@ def calibrate(
     The temperature is fitted on the samples at even places of the store, whose order is a random permutation, and
     judged on those at odd places, with and without it.
 
-    Memory: one block of logits, 48 bytes per sample and backbone, and (bins + 3) float64 per sample.
+    Memory: one block of logits, 48 bytes per sample and backbone, and the data sets drawn for an interval.
 
     Raises:
         UsageError: Imported predictions without probabilities; fewer than two samples.
@@ -93,8 +106,9 @@ def _one(samples: Samples, options: CalibrationOptions, listen: Listener) -> Eva
         "binning": f"{options.bins} bins of equal width on [0, 1], lower < confidence <= upper; top-1 confidence",
         "temperature": "least NLL on the samples at even places of the store's random order; judged on those at odd",
         "softmax": "float32, summed in float64",
-        "intervals": "percentile bootstrap over samples; accuracies: Wilson score, 95 %; the temperature: normal, of "
-        "log T, by the sandwich standard error over samples (delta method)",
+        "intervals": "accuracies: Wilson score, 95 %; Brier and confidence less accuracy: score intervals at their "
+        "effective size; NLL: Student's t after Hall's transformation; the temperature: normal, of log T, by the "
+        "sandwich standard error over samples (delta method); " + PLAIN_ECE.format(ECE, DEBIASED, TEST),
         "options": [*words, *options.shared.words()],
         **options.shared.as_dict(),
     }
@@ -134,11 +148,20 @@ def _backbone_rows(
 
 def _numbers(table: Table, backbone: str, factor: str, found: Calibration, full: bool) -> None:
     table.add(backbone, TOP1, factor, found.accuracy)
-    table.add(backbone, ECE, factor, found.ece)
+    add_calibration_error(table, backbone, factor, found.ece, (ECE, DEBIASED, TEST))
     table.add(backbone, OVER, factor, found.overconfidence)
     if full:
         table.add(backbone, NLL, factor, found.nll)
         table.add(backbone, BRIER, factor, found.brier)
+
+
+def add_calibration_error(
+    table: Table, backbone: str, factor: str, found: CalibrationError, metrics: tuple[str, str, str]
+) -> None:
+    """The rows of a calibration error: plain, debiased with its interval, and the p value of the test."""
+    table.add(backbone, metrics[0], factor, found.plain)
+    table.add(backbone, metrics[1], factor, found.debiased)
+    table.plain(backbone, metrics[2], factor, found.p, found.plain.n)
 
 
 def _blocks(samples: Samples, layer: Layer, space: LabelSpace) -> Iterator[tuple[NDArray[Any], NDArray[np.int64]]]:
@@ -153,7 +176,7 @@ def _scaled(samples: Samples, layer: Layer, space: LabelSpace, temperature: Temp
 
 
 def _rows(result: Result) -> Iterator[TidyRow]:
-    shown = (ECE, OVER, NLL, BRIER, TEMPERATURE)
+    shown = (ECE, DEBIASED, TEST, OVER, NLL, BRIER, TEMPERATURE)
     return (row for row in tidy_rows(result) if row.metric in shown)
 
 
@@ -162,8 +185,10 @@ SECTION = Section(
     title="Calibration",
     about="Whether a confidence of 0.8 is right in 8 of 10 cases. The expected calibration error (ECE) is the mean gap "
     "between confidence and accuracy over 15 bins of equal width, weighted by their samples; 0 is perfect, and a "
-    "resample of few samples never reaches it. One temperature is fitted on half of the samples by the least negative "
-    "log-likelihood and judged on the other half (Guo et al. 2017). NLL is in nats; Brier is the sum over classes.",
+    "calibrated model of few samples never reaches it: chance adds to the gap of every bin. The debiased ECE leaves "
+    "that out and has the interval; the test says whether a calibrated model could have the plain value. One "
+    "temperature is fitted on half of the samples by the least negative log-likelihood and judged on the other half "
+    "(Guo et al. 2017). NLL is in nats; Brier is the sum over classes.",
     rows=tidy_rows,
     options=lambda result: again(result, NAME),
     figure=reliability_figure,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -13,8 +14,10 @@ from numpy.typing import NDArray
 from cvbench.engine.analyses.base import Result
 from cvbench.engine.metrics.accuracy import worst_classes
 from cvbench.engine.metrics.calibration import calibration_error
-from cvbench.engine.metrics.imagenet_x import factor_errors, metaclass_correct
+from cvbench.engine.metrics.imagenet_x import compare_factors, factor_errors, metaclass_correct
 from cvbench.errors import DataUnavailableError, IncompleteError, UnknownNameError, UsageError
+from cvbench.jobs.evaluation.calibration import PLAIN_ECE, add_calibration_error
+from cvbench.jobs.evaluation.compare import FAMILY, Factor, judge_factors
 from cvbench.jobs.evaluation.labels import label_space
 from cvbench.jobs.evaluation.samples import EvalOptions, Samples, open_samples, open_store
 from cvbench.jobs.evaluation.shared import (
@@ -25,7 +28,7 @@ from cvbench.jobs.evaluation.shared import (
     score_samples,
     selection_words,
 )
-from cvbench.jobs.evaluation.table import Table, again, table_result, tidy_rows
+from cvbench.jobs.evaluation.table import ADJUSTED, Table, again, table_result, tidy_rows
 from cvbench.jobs.figures.evaluation_intervals import Panel, interval_figure
 from cvbench.jobs.progress import Advanced, Ended, Listener, Note, Started, silent
 from cvbench.jobs.section import Section, TidyRow
@@ -39,10 +42,12 @@ if TYPE_CHECKING:
 NAME = "imagenet-x"
 DATASET = "imagenet-val"
 RATIO, ACCURACY, OVERALL, AVERAGE = "error ratio", "factor accuracy", "accuracy overall", "mean error ratio"
-CALIBRATION = "calibration error"
+CALIBRATION, DEBIASED, TEST = "calibration error", "calibration error, debiased", "calibration test p"
+RATIO_DIFFERENCE, ACCURACY_DIFFERENCE = "error ratio difference", "factor accuracy difference"
 WORST_FACTOR, WORST_CLASSES = "worst factor accuracy", "accuracy of the 100 worst classes"
 ERRORS = ("class", "real_class", "metaclass")
 OVERALLS = ("annotated", "full_val")
+UNLABELLED = ("leave-out", "wrong")
 
 
 @dataclass(frozen=True)
@@ -52,9 +57,12 @@ class ImageNetXOptions:
     Attributes:
         annotations: Folder (or file) of ImageNet-X's annotations.
         which: "top": the one factor chosen per image; "multi": all that annotators named.
-        overall: Ratios compare with all "annotated" images (the reference), or with "full_val" (the study's wording).
+        overall: Ratios compare with all "annotated" images (the reference), or with "full_val": the whole validation
+            set, which is the study's wording and what its preset asks for.
         error: Right is the "class", one of the "real_class" labels, or the "metaclass" of 17.
         real: Where the ReaL labels lie, for "real_class".
+        unlabelled: For "real_class", what becomes of images without a ReaL label: "leave-out", as those who made the
+            labels do (Beyer et al. 2020), or "wrong", as the reference's tables have it.
         keep_prototypes: Keep the images that were shown to annotators as prototypes.
         export: Folder for one csv of predictions per backbone, in the reference's format.
     """
@@ -64,6 +72,7 @@ class ImageNetXOptions:
     overall: str = "annotated"
     error: str = "class"
     real: str | None = None
+    unlabelled: str = "leave-out"
     keep_prototypes: bool = False
     export: str | None = None
     shared: EvalOptions = field(default_factory=EvalOptions)
@@ -73,6 +82,7 @@ class ImageNetXOptions:
             ("factors", self.which, ("top", "multi")),
             ("overall", self.overall, OVERALLS),
             ("error", self.error, ERRORS),
+            ("unlabelled", self.unlabelled, UNLABELLED),
         ):
             if given not in known:
                 raise UnknownNameError.among(f"--{option}", given, known, fix=f"--{option} {', '.join(known)}")
@@ -85,6 +95,7 @@ class ImageNetXOptions:
             ("overall", self.overall, "annotated"),
             ("error", self.error, "class"),
             ("real", self.real, None),
+            ("unlabelled", self.unlabelled, "leave-out"),
         ):
             words += [f"--{option}", str(given)] if given != default else []
         return words + ["--keep-prototypes"] * self.keep_prototypes + self.shared.words()
@@ -106,7 +117,7 @@ def imagenet_x(selection: Selection, options: ImageNetXOptions, listen: Listener
     samples = open_samples(store, replace(selection, dataset=selection.dataset or DATASET), options.shared)
     joined = _join(samples, annotated, options)
     table = Table(samples.info.dataset, samples.info.split, len(annotated.names) - int(joined.annotated.sum()))
-    notes = [*samples.notes, *joined.notes]
+    notes, correct = [*samples.notes, *joined.notes], {}
     layers = samples.selected.layers
     labels = imagenet_columns(samples.info.classes)[samples.labels]
     listen(Started("eval imagenet-x", samples.where, len(samples.rows) * len(layers), len(layers), 0))
@@ -121,7 +132,8 @@ def imagenet_x(selection: Selection, options: ImageNetXOptions, listen: Listener
         if sure is None:
             notes.append(f"{layer.backbone}: only the class was imported; the calibration error is not defined")
         seen = _Seen(labels, every.labels(scores.predicted), sure)
-        _add(table, layer.backbone, seen, joined, options)
+        correct[layer.backbone] = _correct(seen, joined)
+        _add(table, layer.backbone, seen, correct[layer.backbone], joined, options)
         if options.export is not None:
             path = Path(options.export) / f"{layer.backbone}.csv"
             write_predictions(path, samples.ids, seen.predicted, scores.confidence)
@@ -130,18 +142,24 @@ def imagenet_x(selection: Selection, options: ImageNetXOptions, listen: Listener
     listen(Ended("eval imagenet-x"))
     attrs = {
         "notes": notes,
+        "verdicts": _by_factor(correct, joined, table, options),
         "factors": options.which,
         "overall": options.overall,
         "error": options.error,
         "annotated": int(joined.annotated.sum()),
         "prototypes_left_out": annotated.prototypes,
         "intervals": "error ratios: percentile bootstrap over images, numerator and denominator together (Wilson's "
-        "of the factor's errors where all of its images are right, or all wrong); calibration errors (15 bins): "
-        "percentile bootstrap over the factor's images; accuracies: Wilson score, 95 %",
+        "of the factor's errors where all of its images are right, or all wrong); their differences: delta method over "
+        "images, paired, with two pseudo-images (Bonett & Price), Student's t; accuracies: Wilson score, 95 %, their "
+        "differences Tango's paired score with exact McNemar p; "
+        + FAMILY.format("the factors and pairs of backbones")
+        + "; calibration errors (15 bins): "
+        + PLAIN_ECE.format(CALIBRATION, DEBIASED, TEST)
+        + f"; the {WORST_FACTOR} and {WORST_CLASSES}: none, they were chosen on the same images",
         "options": [*selection_words(samples), *options.words()],
         **options.shared.as_dict(),
     }
-    read = content_digest(joined.annotated, joined.flags, joined.accepted, joined.metaclasses)
+    read = content_digest(joined.annotated, joined.flags, joined.accepted, joined.metaclasses, joined.counts)
     identity = [samples.identity(), options.overall, options.error, read, options.shared.as_dict()]
     return keep_table(samples, table_result(NAME, table.rows, attrs), identity)
 
@@ -162,7 +180,8 @@ class _Joined:
     Attributes:
         annotated: (n,) bool.
         flags: (n, 16) bool, all False where not annotated.
-        accepted: For "real_class": the labels accepted of each sample; samples that accept none do not count.
+        accepted: For "real_class": the labels accepted of each sample.
+        counts: (n,) bool, False for samples that are left out.
         metaclasses: For "metaclass": of each of 1000 classes.
         notes: What a reader must know.
     """
@@ -170,6 +189,7 @@ class _Joined:
     annotated: NDArray[np.bool_]
     flags: NDArray[np.bool_]
     accepted: list[tuple[int, ...]] | None
+    counts: NDArray[np.bool_]
     metaclasses: tuple[str, ...] | None
     notes: tuple[str, ...]
 
@@ -206,47 +226,86 @@ def _join(samples: Samples, annotations: ImageNetX, options: ImageNetXOptions) -
             fix="cvbench datasets verify imagenet-val",
         )
     flags = np.where(there[:, None], annotations.factors[at], False)
-    accepted = None
+    accepted, counts = None, np.ones(len(stems), dtype=bool)
     if options.error == "real_class":
         listed = load_real(Path(options.real or options.annotations))
         absent = next((stem for stem in stems if stem not in listed), None)
         if absent is not None:
             raise DataUnavailableError(f"the ReaL labels lack {absent}", where=options.real or options.annotations)
         accepted = [tuple(listed[stem]) for stem in stems]
+        labelled = np.array([bool(labels) for labels in accepted])
+        counts = labelled if options.unlabelled == "leave-out" else counts
+        without = int((there & ~labelled).sum())
+        done = "are left out" if options.unlabelled == "leave-out" else "count as wrong"
+        notes += [f"{without:,} of {int(there.sum()):,} annotated images have no ReaL label and {done}"]
     metaclasses = load_metaclasses(Path(options.annotations)) if options.error == "metaclass" else None
-    return _Joined(there, flags, accepted, metaclasses, tuple(notes))
+    return _Joined(there, flags, accepted, counts, metaclasses, tuple(notes))
 
 
-def _add(table: Table, backbone: str, seen: _Seen, joined: _Joined, options: ImageNetXOptions) -> None:
+def _add(
+    table: Table,
+    backbone: str,
+    seen: _Seen,
+    correct: NDArray[np.bool_],
+    joined: _Joined,
+    options: ImageNetXOptions,
+) -> None:
     from cvbench.storage.annotations import IMAGENET_X_FACTORS
 
-    intervals = options.shared.intervals
-    correct, counts = _correct(seen, joined, options)
-    counted = counts & (joined.annotated if options.overall == "annotated" else True)
-    found = factor_errors(correct, joined.flags & counts[:, None], intervals, counted)
+    intervals, counts = options.shared.intervals, joined.counts
+    found = factor_errors(correct, joined.flags & counts[:, None], intervals, _counted(joined, options))
     for name, ratio, accuracy in zip(IMAGENET_X_FACTORS, found.ratio, found.accuracy, strict=True):
         table.add(backbone, RATIO, name, ratio)
         table.add(backbone, ACCURACY, name, accuracy)
     table.add(backbone, AVERAGE, "", found.mean_ratio)
     table.add(backbone, OVERALL, "", found.overall)
     if found.worst is not None:
-        table.add(backbone, WORST_FACTOR, IMAGENET_X_FACTORS[found.worst], found.accuracy[found.worst])
+        worst = found.accuracy[found.worst]
+        table.plain(backbone, WORST_FACTOR, IMAGENET_X_FACTORS[found.worst], worst.value, worst.n)
     inside = joined.annotated & counts
     if seen.confidence is not None:
         for name, has in (("", inside), *zip(IMAGENET_X_FACTORS, (joined.flags & inside[:, None]).T, strict=True)):
-            table.add(backbone, CALIBRATION, name, calibration_error(seen.confidence[has], correct[has], intervals))
-    table.add(backbone, WORST_CLASSES, "", worst_classes(correct[inside], seen.labels[inside], 100, intervals))
+            error = calibration_error(seen.confidence[has], correct[has], intervals)
+            add_calibration_error(table, backbone, name, error, (CALIBRATION, DEBIASED, TEST))
+    table.add(backbone, WORST_CLASSES, "", worst_classes(correct[inside], seen.labels[inside], 100))
 
 
-def _correct(seen: _Seen, joined: _Joined, options: ImageNetXOptions) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """(n,) bool each: the sample is right, and it counts."""
-    every = np.ones(len(seen.labels), dtype=bool)
+def _counted(joined: _Joined, options: ImageNetXOptions) -> NDArray[np.bool_]:
+    """(n,) bool, the images that "overall" is over."""
+    return joined.counts & (joined.annotated if options.overall == "annotated" else True)
+
+
+def _correct(seen: _Seen, joined: _Joined) -> NDArray[np.bool_]:
+    """(n,) bool: the sample is right."""
     if joined.accepted is not None:
         hit = [label in accepted for label, accepted in zip(seen.predicted.tolist(), joined.accepted, strict=True)]
-        return np.array(hit), np.array([bool(accepted) for accepted in joined.accepted])
+        return np.array(hit)
     if joined.metaclasses is not None:
-        return metaclass_correct(seen.predicted, seen.labels, joined.metaclasses), every
-    return seen.predicted == seen.labels, every
+        return metaclass_correct(seen.predicted, seen.labels, joined.metaclasses)
+    right: NDArray[np.bool_] = seen.predicted == seen.labels
+    return right
+
+
+def _by_factor(
+    correct: Mapping[str, NDArray[np.bool_]], joined: _Joined, table: Table, options: ImageNetXOptions
+) -> list[str]:
+    """Every pair of backbones, factor by factor, on the same images: by error ratio, and by accuracy."""
+    from cvbench.storage.annotations import IMAGENET_X_FACTORS
+
+    ratios: dict[tuple[str, str], list[Factor]] = {}
+    accuracies: dict[tuple[str, str], list[Factor]] = {}
+    flags, counted = joined.flags & joined.counts[:, None], _counted(joined, options)
+    for a, b in itertools.combinations(correct, 2):
+        found = compare_factors(correct[a], correct[b], flags, options.shared.intervals, counted)
+        ratios[a, b] = [Factor(name, one, one.p) for name, one in zip(IMAGENET_X_FACTORS, found.ratio, strict=True)]
+        accuracies[a, b] = [
+            Factor(name, one.difference, one.exact if one.difference.n else np.nan)
+            for name, one in zip(IMAGENET_X_FACTORS, found.accuracy, strict=True)
+        ]
+    verdicts = judge_factors(
+        ratios, table, RATIO_DIFFERENCE, better="errs relatively more", worse="errs relatively less"
+    )
+    return verdicts + judge_factors(accuracies, table, ACCURACY_DIFFERENCE, better="is better", worse="is worse")
 
 
 def _line(row: TidyRow) -> str | None:
@@ -256,7 +315,8 @@ def _line(row: TidyRow) -> str | None:
 
 
 def _rows(result: Result) -> Iterator[TidyRow]:
-    return (row for row in tidy_rows(result) if row.metric in (RATIO, AVERAGE, OVERALL))
+    shown = (RATIO, AVERAGE, OVERALL, RATIO_DIFFERENCE, RATIO_DIFFERENCE + ADJUSTED)
+    return (row for row in tidy_rows(result) if row.metric in shown)
 
 
 SECTION = Section(
@@ -265,8 +325,10 @@ SECTION = Section(
     about="How much more often a backbone errs on validation images in which annotators saw a factor (Idrissi et al. "
     "2022): (1 - accuracy with the factor) / (1 - accuracy overall). Above 1, images with the factor are harder. They "
     "are unmodified photographs, not perturbed ones. Several factors have fewer than 130 images, so read the intervals "
-    "(bootstrap over images) and not the ratios alone. The calibration error (ECE, 15 "
-    "bins) of each factor is among the rows.",
+    "(bootstrap over images) and not the ratios alone. Backbones are compared factor by "
+    "factor on the same images; p values are adjusted for the number of factors (Holm). Overall is over all annotated "
+    "images, or with --overall full_val over the whole validation set, the study's wording. The calibration error "
+    "(ECE, 15 bins) of each factor is among the rows.",
     rows=tidy_rows,
     options=lambda result: again(result, NAME),
     figure=interval_figure(
@@ -275,6 +337,7 @@ SECTION = Section(
             axis="error ratio: errors with the factor / errors overall",
             line=_line,
             reference=(1.0, "as overall"),
+            difference=RATIO_DIFFERENCE,
         )
     ),
     headline=_rows,

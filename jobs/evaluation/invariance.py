@@ -7,18 +7,20 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+
 from cvbench.engine.analyses.base import Result
-from cvbench.engine.metrics.intervals import Estimate
+from cvbench.engine.metrics.intervals import Difference, Estimate, undefined
 from cvbench.engine.metrics.invariance import change_difference, setting
-from cvbench.engine.metrics.paired import holm
+from cvbench.engine.metrics.paired import holm, is_resolved
 from cvbench.engine.metrics.scores import Scores
 from cvbench.errors import EvaluationSuspectError, UsageError
-from cvbench.jobs.evaluation.compare import EXACT, HOLM
+from cvbench.jobs.evaluation.compare import EXACT, FAMILY, HOLM, TOO_SMALL
 from cvbench.jobs.evaluation.invariance_samples import Settings, home_of, open_settings
 from cvbench.jobs.evaluation.samples import VIEW, EvalOptions, open_store
 from cvbench.jobs.evaluation.settings import TRANSFORMS, Grid, choose_dataset, find_settings, nothing_found
 from cvbench.jobs.evaluation.shared import Evaluated, check_chance, keep_table, score_samples, space_of
-from cvbench.jobs.evaluation.table import Table, again, table_result, tidy_rows
+from cvbench.jobs.evaluation.table import ADJUSTED, Table, again, table_result, tidy_rows
 from cvbench.jobs.figures.evaluation_invariance import invariance_figure
 from cvbench.jobs.progress import Advanced, Ended, Listener, Note, Started, silent
 from cvbench.jobs.section import Section, TidyRow
@@ -29,7 +31,7 @@ NAME = "invariance"
 TOP1, PROBABILITY = "top1", "true-class probability"
 CHANGE, PROBABILITY_CHANGE = "top1 less reference", "true-class probability less reference"
 SAME, BETWEEN = "same prediction as reference", "difference of top1 changes"
-_UNDEFINED = Estimate(float("nan"), float("nan"), float("nan"), 0)
+_UNDEFINED = undefined()
 
 
 @dataclass(frozen=True)
@@ -171,8 +173,9 @@ def _rows_of(
         found, factor = setting(own, start, options.intervals), factor_text(grid.transform, values)
         table.add(name, TOP1, factor, found.top1)
         table.add(name, PROBABILITY, factor, found.probability if full else _UNDEFINED)
-        table.add(name, CHANGE, factor, found.change.difference)
-        table.add(name, PROBABILITY_CHANGE, factor, found.probability_change if full else _UNDEFINED)
+        itself = Estimate(0.0, 0.0, 0.0, len(own)) if values == grid.start[name] else None
+        table.add(name, CHANGE, factor, itself or found.change.difference)
+        table.add(name, PROBABILITY_CHANGE, factor, (itself or found.probability_change) if full else _UNDEFINED)
         table.add(name, SAME, factor, found.consistency)
         if values != grid.start[name]:
             exact.append((factor, found.change.exact, len(own)))
@@ -185,26 +188,27 @@ def _rows_of(
 def _between(
     table: Table, grid: Grid, scores: Mapping[str, Mapping[Values, Scores]], options: EvalOptions
 ) -> list[str]:
-    """Which of two backbones loses more, at each setting that both have."""
-    sentences = []
+    """Which of two backbones loses more, at each setting that both have; adjusted for all settings and pairs."""
+    found: list[tuple[str, str, str, Difference]] = []
     for a, b in itertools.combinations(scores, 2):
-        for values in [values for values in scores[a] if values in scores[b]]:
-            starts = grid.start[a], grid.start[b]
-            if values in starts:
-                continue
+        starts = grid.start[a], grid.start[b]
+        for values in [values for values in scores[a] if values in scores[b] and values not in starts]:
             pairs = [(scores[name][values], scores[name][start]) for name, start in zip((a, b), starts, strict=True)]
-            found, factor = (
-                change_difference(pairs[0], pairs[1], options.intervals),
-                factor_text(grid.transform, values),
-            )
-            table.add(f"{a} vs {b}", BETWEEN, factor, found)
-            sentences.append(f"{grid.dataset}, {factor}: {_verdict(found, a, b)}")
+            change = change_difference(pairs[0], pairs[1], options.intervals)
+            found.append((a, b, factor_text(grid.transform, values), change))
+    sentences = []
+    for (a, b, factor, change), p in zip(found, holm([change.p for *_, change in found]), strict=True):
+        table.add(f"{a} vs {b}", BETWEEN, factor, change)
+        table.plain(f"{a} vs {b}", BETWEEN + ADJUSTED, factor, p, change.n)
+        sentences.append(f"{grid.dataset}, {factor}: {_verdict(change, p, a, b)}")
     return sentences
 
 
-def _verdict(change: Estimate, a: str, b: str) -> str:
-    points = f"{100 * change.value:+.2f} points [{100 * change.low:+.2f}, {100 * change.high:+.2f}]"
-    if change.low * change.high <= 0:
+def _verdict(change: Difference, p: float, a: str, b: str) -> str:
+    if not np.isfinite(change.low):
+        return f"which of {a} and {b} keeps more of its top1: {TOO_SMALL}"
+    points = f"{100 * change.value:+.2f} points [{100 * change.low:+.2f}, {100 * change.high:+.2f}], p = {p:.3g}"
+    if not is_resolved(change, p):
         return f"which of {a} and {b} keeps more of its top1 is not resolved ({points})"
     better, worse = (a, b) if change.value > 0 else (b, a)
     return f"{better} keeps more of its top1 than {worse} ({a} less {b}: {points})"
@@ -225,9 +229,10 @@ def _attrs(
         "notes": notes,
         "verdicts": verdicts,
         "protocol": protocol,
-        "intervals": "top1 and same prediction: Wilson score, 95 %, over samples; the rest: percentile bootstrap over "
-        "samples, differences paired by sample and not adjusted for the number of settings; McNemar's p beside its "
-        "adjustment over the settings of a backbone (Holm)",
+        "intervals": "top1 and same prediction: Wilson score, 95 %, over samples; probabilities the same at their "
+        "effective size; differences to the reference: Tango's paired score, with McNemar's p beside its adjustment "
+        "over the settings of a backbone (Holm); differences of changes: delta method with two pseudo-images (Bonett & "
+        "Price), Student's t; " + FAMILY.format("the settings and pairs of backbones"),
         "options": [*words, *options.shared.words()],
         **options.shared.as_dict(),
     }
@@ -255,7 +260,8 @@ SECTION = Section(
     "(shift), or shown at another input resolution, and how they differ from those of the same images at scale 1, "
     "shift 0 or the model's own resolution, the hollow marks (Vishniakov et al. 2024). The study's shift crops aside "
     "in the original image, along its longer axis only: its effect depends on the size of the image. shift-frame "
-    "moves the crop after the resize. Bands are 95 % intervals over images.",
+    "moves the crop after the resize. Bands are 95 % intervals over images; verdicts are adjusted for the number of "
+    "settings and pairs (Holm).",
     rows=tidy_rows,
     options=lambda result: again(result, NAME),
     figure=invariance_figure,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -11,14 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Result
-from cvbench.engine.metrics.pug import PugAccuracies, pug_accuracies
+from cvbench.engine.metrics.intervals import FEW_UNITS
+from cvbench.engine.metrics.pug import PugAccuracies, compare_factors, pug_accuracies
 from cvbench.engine.metrics.scores import score_block
 from cvbench.engine.metrics.suspect import chance_of
-from cvbench.jobs.evaluation.compare import DIFFERENCE, compare_pairs
+from cvbench.jobs.evaluation.compare import DIFFERENCE, FAMILY, Factor, compare_clusters, judge_factors
 from cvbench.jobs.evaluation.labels import LabelSpace, label_space
 from cvbench.jobs.evaluation.samples import EvalOptions, Samples, open_samples, open_store
 from cvbench.jobs.evaluation.shared import Evaluated, content_digest, keep_table, selection_words, suspect
-from cvbench.jobs.evaluation.table import Table, again, table_result, tidy_rows
+from cvbench.jobs.evaluation.table import ADJUSTED, Table, again, table_result, tidy_rows
 from cvbench.jobs.figures.evaluation_pug import pug_figure
 from cvbench.jobs.progress import Advanced, Ended, Listener, Started, silent
 from cvbench.jobs.section import Section, TidyRow
@@ -35,6 +37,7 @@ GROUP, SUBSET, VALUE, MEAN, REFERENCE = (
     "mean accuracy over subsets",
     "subset accuracy, reference labels",
 )
+FACTOR_DIFFERENCE = "factor accuracy difference"
 VARIES = {
     "Worlds": "world_name",
     "Camera_Pitch": "camera_pitch",
@@ -100,8 +103,11 @@ def pug(selection: Selection, options: PugOptions, listen: Listener = silent) ->
         correct[layer.backbone] = hit
         listen(Advanced("eval pug", number, len(samples.rows)))
     listen(Ended("eval pug"))
-    # Renders of one object are alike, and McNemar's test takes them for independent: resample objects instead.
-    verdicts = compare_pairs(correct, table, options.shared.intervals, units=objects)
+    # Renders of one object are alike, and McNemar's test takes them for independent: the objects are the units.
+    verdicts = compare_clusters(correct, objects, table, options.shared.intervals)
+    verdicts += _by_factor(correct, subset, objects, table, options.shared)
+    few = len(np.unique(objects)) < FEW_UNITS
+    notes += [f"no interval: n too small (fewer than {FEW_UNITS} objects)"] if few else []
     words = [*selection_words(samples), "--labels", options.labels]
     words += ["--mode", options.mode] if options.mode != "set" else []
     attrs = {
@@ -110,7 +116,9 @@ def pug(selection: Selection, options: PugOptions, listen: Listener = silent) ->
         "mode": options.mode,
         "protocol": "argmax over all 1000 ImageNet classes, mapped to the labels; other classes are wrong",
         "aggregation": "a factor is the plain mean of its subsets",
-        "intervals": "percentile bootstrap over objects (the 3D assets), 95 %",
+        "intervals": "over objects (the 3D assets), 95 %: Wilson's, and Tango's for differences, at the effective "
+        "size by the jackknife over objects, Student's t; "
+        + FAMILY.format("the pairs of backbones, and over the factors and pairs"),
         "options": [*words, *options.shared.words()],
         **options.shared.as_dict(),
     }
@@ -148,8 +156,24 @@ def _add(table: Table, backbone: str, found: PugAccuracies) -> None:
             table.add(backbone, VALUE, f"{subset}={value}", estimate)
 
 
+def _by_factor(
+    correct: Mapping[str, NDArray[np.bool_]],
+    subset: NDArray[np.str_],
+    objects: NDArray[np.str_],
+    table: Table,
+    options: EvalOptions,
+) -> list[str]:
+    """Every pair of backbones, factor by factor, on the same images."""
+    found = {}
+    for a, b in itertools.combinations(correct, 2):
+        one = compare_factors(correct[a], correct[b], subset, objects, PUG_GROUPS, options.intervals)
+        found[a, b] = [Factor(name, difference, difference.p) for name, difference in one.items()]
+    return judge_factors(found, table, FACTOR_DIFFERENCE, better="is better", worse="is worse")
+
+
 def _rows(result: Result) -> Iterator[TidyRow]:
-    return (row for row in tidy_rows(result) if row.metric in (GROUP, MEAN, DIFFERENCE))
+    shown = (GROUP, MEAN, DIFFERENCE, FACTOR_DIFFERENCE, FACTOR_DIFFERENCE + ADJUSTED)
+    return (row for row in tidy_rows(result) if row.metric in shown)
 
 
 SECTION = Section(
@@ -157,7 +181,8 @@ SECTION = Section(
     title="Factors of rendered scenes (PUG: ImageNet)",
     about="Accuracy on renders in which one thing varies at a time: camera, orientation of the object, its size, its "
     "texture, the background, the light (Bordes et al. 2023). A factor is the plain mean of its subsets; curves show "
-    "every value of what varies. Renders of one object are alike, so the intervals resample the objects.",
+    "every value of what varies. Renders of one object are alike, so the intervals are over objects. Backbones are "
+    "compared factor by factor on the same images; p values are adjusted for the number of factors (Holm).",
     rows=tidy_rows,
     options=lambda result: again(result, NAME),
     figure=pug_figure,

@@ -13,7 +13,7 @@ from cvbench.engine.metrics.accuracy import top_k
 from cvbench.engine.metrics.intervals import Estimate, difference, mean_of_proportions, wilson
 from cvbench.engine.metrics.scores import Scores
 from cvbench.errors import UsageError
-from cvbench.jobs.evaluation.compare import DIFFERENCE, compare_pairs
+from cvbench.jobs.evaluation.compare import DIFFERENCE, FAMILY, Pair, adjusted, judge, pairs_of
 from cvbench.jobs.evaluation.labels import label_space
 from cvbench.jobs.evaluation.samples import VIEW, EvalOptions, Samples, open_samples, open_store
 from cvbench.jobs.evaluation.shared import Evaluated, check_chance, keep_table, refuse_kind, score_samples, space_of
@@ -89,7 +89,7 @@ def _evaluate(sets: _Sets, options: EvalOptions, listen: Listener) -> Evaluated:
     home = sets.clean or sets.shifted[0]
     table = Table(home.info.dataset, home.info.split, home.failed)
     notes = [note for samples in (*sets.shifted, sets.clean) if samples for note in samples.notes]
-    verdicts: list[str] = []
+    pairs: list[tuple[Samples, Pair]] = []
     protocol: dict[str, str] = {}
     hits: dict[str, dict[str, tuple[int, int]]] = {}
     clean = _Clean(sets.clean, options)
@@ -113,9 +113,13 @@ def _evaluate(sets: _Sets, options: EvalOptions, listen: Listener) -> Evaluated:
             hits.setdefault(layer.backbone, {})[samples.info.dataset] = int(scores.correct.sum()), len(scores)
             correct[layer.backbone] = scores.correct
             protocol[f"{samples.where}: {layer.backbone}"] = space.protocol
-        verdicts += compare_pairs(correct, table, options.intervals)
+        pairs += [(samples, pair) for pair in pairs_of(samples.info.dataset, correct, options.intervals)]
         listen(Advanced("eval robustness", number, len(samples.rows) * len(samples.layers)))
     listen(Ended("eval robustness"))
+    verdicts = []
+    for (samples, pair), p in zip(pairs, adjusted([pair for _, pair in pairs]), strict=True):
+        table.place(samples.info.dataset, samples.info.split, samples.failed)
+        verdicts.append(judge(table, pair, p, len(pairs)))
     averaged = in_mean([samples.info.dataset for samples in sets.shifted])
     failed = sum(samples.failed for samples in sets.shifted if samples.info.dataset in averaged)
     table.place(home.info.dataset, home.info.split, failed)
@@ -161,7 +165,8 @@ def _keep(
         "clean": sets.clean.where if sets.clean else "",
         "sets": [samples.info.dataset for samples in sets.shifted],
         "intervals": "accuracies: Wilson score, 95 %, over images; differences to clean: Newcombe, of independent "
-        "images; the mean over sets and pairs of backbones: bootstrap over images",
+        "images; pairs of backbones: Tango's paired score; the mean over sets: Wilson's at its effective size; "
+        + FAMILY.format("the sets and pairs of backbones"),
         "options": [*words, *options.words()],
         **options.as_dict(),
     }
@@ -257,7 +262,7 @@ SECTION = Section(
     "that a ResNet-50 gets wrong (ImageNet-A), renditions such as art, toys and sculptures (ImageNet-R), and pencil "
     "sketches (ImageNet-Sketch). Beside each stands the accuracy on the clean validation images of the same classes, "
     "scored over the same outputs (200 for ImageNet-A and -R). Intervals: Wilson's, and Newcombe's for differences to "
-    "the clean images.",
+    "the clean images. Backbones are compared on the same images; p values are adjusted for all sets and pairs (Holm).",
     rows=tidy_rows,
     options=lambda result: again(result, NAME),
     figure=interval_figure(

@@ -11,10 +11,10 @@ from cvbench.engine.analyses.base import Layer
 from cvbench.engine.metrics.shape_bias import category_decisions, shape_bias
 from cvbench.engine.metrics.suspect import chance_of
 from cvbench.errors import UsageError
-from cvbench.jobs.evaluation.compare import compare_shares
+from cvbench.jobs.evaluation.compare import FAMILY, compare_shares
 from cvbench.jobs.evaluation.samples import VIEW, EvalOptions, Samples, open_samples, open_store
 from cvbench.jobs.evaluation.shared import Evaluated, keep_table, refuse_kind, selection_words, suspect
-from cvbench.jobs.evaluation.table import Table, again, headline, table_result, tidy_rows
+from cvbench.jobs.evaluation.table import ADJUSTED, Table, again, headline, table_result, tidy_rows
 from cvbench.jobs.figures.evaluation_intervals import Panel, interval_figure
 from cvbench.jobs.progress import Advanced, Ended, Listener, Started, silent
 from cvbench.jobs.section import Section
@@ -68,8 +68,9 @@ def evaluate(selection: Selection, options: EvalOptions, listen: Listener = sile
         "conflicts": int(conflict.sum()),
         "protocol": "softmax over 1000 classes, mean over each category's classes, argmax of the 16 means; images "
         "without a conflict are left out",
-        "intervals": "Wilson score, 95 %, over the images decided by shape or texture; differences: percentile "
-        "bootstrap over images, paired",
+        "intervals": "Wilson score, 95 %, over the images decided by shape or texture; differences: delta method over "
+        "images, paired, with two pseudo-images (Bonett & Price), Student's t; "
+        + FAMILY.format("the pairs of backbones"),
         "options": [*selection_words(samples), *options.words()],
         **options.as_dict(),
     }
@@ -119,5 +120,5 @@ SECTION = Section(
             percent=True,
         )
     ),
-    headline=headline((BIAS, SHAPE, TEXTURE, DIFFERENCE)),
+    headline=headline((BIAS, SHAPE, TEXTURE, DIFFERENCE, DIFFERENCE + ADJUSTED)),
 )

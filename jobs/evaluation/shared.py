@@ -17,6 +17,8 @@ from cvbench.jobs.evaluation.samples import VIEW, EvalOptions, Samples
 from cvbench.storage.datasets.variant import base_name
 
 _NEAR_CHANCE_BY_DESIGN = ("imagenet-a",)
+_INTERVALS = 2
+"""Joins the identity of every result: raised when an interval or a verdict is computed in another way."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ def suspect(samples: Samples, layer: Layer, classes: int, found: Chance, options
 def keep_table(samples: Samples, result: Result, identity: object) -> Evaluated:
     """Keep a result under the data set of `samples`."""
     result = replace(result, attrs={"made_from": samples.made_from(), **result.attrs})
-    path = keep(samples.store, samples.selected, result, identity)
+    path = keep(samples.store, samples.selected, result, [_INTERVALS, identity])
     attrs = {**result.attrs, "run": path, "dataset": samples.info.dataset, "split": samples.info.split}
     return Evaluated(replace(result, attrs=attrs), path)
 

@@ -16,6 +16,8 @@ from cvbench.jobs.section import TidyRow
 TEXTS = ("dataset", "split", "backbone", "metric", "factor")
 NUMBERS = ("value", "low", "high")
 COUNTS = ("n", "n_failed")
+ADJUSTED = " p (Holm)"
+"""Behind the metric of a difference: its adjusted p value."""
 
 
 @dataclass

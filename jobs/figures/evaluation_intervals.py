@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cvbench.engine.analyses.base import Result
-from cvbench.jobs.evaluation.table import tidy_rows
+from cvbench.jobs.evaluation.table import ADJUSTED, tidy_rows
 from cvbench.jobs.figures.base import COLOURS, MARKERS, save_figure
 from cvbench.jobs.section import Draw, TidyRow
 
@@ -28,6 +28,7 @@ class Panel:
         hollow_means: What a hollow mark is, for the legend; "" if there are none.
         reference: Where a vertical line stands, and what it means.
         percent: Values are shares, shown in percent.
+        difference: Metric of the differences between backbones by factor, drawn beside on the same lines; "": none.
     """
 
     title: str
@@ -37,6 +38,7 @@ class Panel:
     hollow_means: str = ""
     reference: tuple[float, str] | None = None
     percent: bool = False
+    difference: str = ""
 
 
 def interval_figure(panel: Panel) -> Draw:
@@ -56,8 +58,10 @@ def _draw(rows: Sequence[TidyRow], panel: Panel) -> Figure:
     lines = list(dict.fromkeys(line for line, _ in shown))
     names = list(dict.fromkeys(row.backbone for _, row in shown))
     height = 1.4 + len(lines) * max(0.26, 0.13 * len(names) + 0.08)
-    figure = Figure(figsize=(6.4, height), layout="constrained")
-    axis = figure.add_subplot()
+    compared = [row for row in rows if panel.difference and row.metric == panel.difference and row.value is not None]
+    figure = Figure(figsize=(9.6 if compared else 6.4, height), layout="constrained")
+    grid = figure.add_gridspec(1, 2 if compared else 1, width_ratios=[2, 1] if compared else None)
+    axis = figure.add_subplot(grid[0, 0])
     step = 0.7 / max(len(names), 1)
     for line, row in shown:
         number = names.index(row.backbone)
@@ -79,7 +83,46 @@ def _draw(rows: Sequence[TidyRow], panel: Panel) -> Figure:
     axis.set_title(panel.title)
     axis.spines[["top", "right"]].set_visible(False)
     _legend(figure, names, panel, any(panel.hollow(row) for _, row in shown))
+    if compared:
+        place_of = {row.factor: lines.index(line) for line, row in shown if row.factor}
+        beside = figure.add_subplot(grid[0, 1], sharey=axis)
+        beside.tick_params(labelleft=False)
+        draw_differences(beside, [row for row in compared if row.factor in place_of], rows, place_of)
+        beside.set_xlabel(f"{panel.difference}\nfilled: resolved, after Holm")
+        beside.spines[["top", "right"]].set_visible(False)
     return figure
+
+
+def draw_differences(
+    axis: Axes, shown: Sequence[TidyRow], rows: Sequence[TidyRow], lines: Mapping[str, int], by: float = 1
+) -> None:
+    """Differences of pairs of backbones with their intervals, one line a factor; filled where they are resolved.
+
+    Args:
+        axis: Its lines count downwards.
+        shown: The differences.
+        rows: All rows, among them the adjusted p values.
+        lines: Factor -> its line.
+        by: Scale of the values.
+    """
+    pairs = list(dict.fromkeys(row.backbone for row in shown))
+    adjusted = {(row.backbone, row.metric, row.factor): row.value for row in rows}
+    for number, pair in enumerate(pairs):
+        colour, marker = COLOURS[(number + 2) % len(COLOURS)], MARKERS[number % len(MARKERS)]
+        for row in shown:
+            if row.backbone != pair or row.value is None:
+                continue
+            at = lines[row.factor] + (number - (len(pairs) - 1) / 2) * 0.7 / len(pairs)
+            p = adjusted.get((pair, row.metric + ADJUSTED, row.factor))
+            told = (
+                row.low is not None and row.high is not None and row.low * row.high > 0 and p is not None and p < 0.05
+            )
+            if row.low is not None and row.high is not None:
+                axis.plot([by * row.low, by * row.high], [at, at], color=colour, linewidth=1.1, solid_capstyle="butt")
+            face = colour if told else "white"
+            axis.plot([by * row.value], [at], marker=marker, ms=4.5, mfc=face, mec=colour, mew=1.0, linestyle="")
+    axis.axvline(0, color="0.4", linewidth=0.8, linestyle="--", zorder=1)
+    axis.set_title("\n".join(pair.replace(" vs ", " less ") for pair in pairs), fontsize=7)
 
 
 def _mark(axis: Axes, at: float, row: TidyRow, number: int, panel: Panel) -> None:

@@ -11,20 +11,21 @@ from typing import TYPE_CHECKING
 from cvbench.engine.analyses.base import Result
 from cvbench.jobs.evaluation.table import tidy_rows
 from cvbench.jobs.figures.base import COLOURS, MARKERS, save_figure
+from cvbench.jobs.figures.evaluation_intervals import draw_differences
 from cvbench.jobs.section import TidyRow
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-GROUP, VALUE = "factor accuracy", "accuracy at a value"
+GROUP, VALUE, DIFFERENCE = "factor accuracy", "accuracy at a value", "factor accuracy difference"
 COLUMNS = 3
 UNITS = {"Pitch": "degrees", "Yaw": "degrees", "Roll": "degrees", "Scale": "scale"}
 MANY = 12  # values beyond which their names do not fit
 
 
 def pug_figure(result: Result, stem: Path, formats: Sequence[str] = ("svg", "png")) -> list[Path]:
-    """The factors, then a curve per subset: accuracy at every value, with intervals over objects.
+    """The factors, their differences, then a curve per subset: accuracy at every value, with intervals over objects.
 
     Subsets of many values (the worlds) are sorted by the first backbone's accuracy and not named one by one.
 
@@ -50,18 +51,35 @@ def _draw(rows: Sequence[TidyRow]) -> Figure:
     subsets = list(dict.fromkeys(row.factor.partition("=")[0] for row in rows if row.metric == VALUE))
     panels = [("factors", [row for row in rows if row.metric == GROUP])]
     panels += [(s, [r for r in rows if r.metric == VALUE and r.factor.startswith(f"{s}=")]) for s in subsets]
+    compared = [row for row in rows if row.metric == DIFFERENCE and row.value is not None]
+    panels[1:1] = [(DIFFERENCE, compared)] if compared else []
     deep = math.ceil(len(panels) / COLUMNS)
     figure = Figure(figsize=(9.5, 2.5 * deep + 0.4), layout="constrained")
-    axes = figure.subplots(deep, COLUMNS, squeeze=False, sharey=True).ravel()
-    for number, (axis, (title, own)) in enumerate(zip(axes, panels, strict=False)):
+    first: Axes | None = None
+    for number, (title, own) in enumerate(panels):
+        if title == DIFFERENCE:
+            _differences(figure.add_subplot(deep, COLUMNS, number + 1), own, rows)
+            continue
+        axis = figure.add_subplot(deep, COLUMNS, number + 1, sharey=first)
+        first = first or axis
         _panel(axis, title, own, names)
         if number % COLUMNS == 0:
             axis.set_ylabel("accuracy (%)")
-    for axis in axes[len(panels) :]:
-        axis.set_axis_off()
-    handles, labels = axes[0].get_legend_handles_labels()
+        else:
+            axis.tick_params(labelleft=False)
+    assert first is not None
+    handles, labels = first.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False, fontsize=7)
     return figure
+
+
+def _differences(axis: Axes, shown: Sequence[TidyRow], rows: Sequence[TidyRow]) -> None:
+    factors = list(dict.fromkeys(row.factor for row in shown))
+    draw_differences(axis, shown, rows, {factor: i for i, factor in enumerate(factors)}, by=100)
+    axis.set_yticks(range(len(factors)), factors, fontsize=6)
+    axis.set_ylim(len(factors) - 0.5, -0.5)
+    axis.set_xlabel("difference in points; filled: resolved, after Holm", fontsize=6)
+    axis.spines[["top", "right"]].set_visible(False)
 
 
 def _panel(axis: Axes, title: str, rows: Sequence[TidyRow], names: Sequence[str]) -> None:

@@ -57,13 +57,25 @@ def _draw(rows: Sequence[TidyRow]) -> Figure:
         own = [r for r in rows if r.backbone == name]
         _panel(bars, counts, own)
         ece = next((r for r in own if r.metric == "ECE" and not r.factor), None)
-        bars.set_title(name + ("" if ece is None or ece.value is None else f"\nECE {ece.value:.3f}"))
+        debiased = next((r for r in own if r.metric == "ECE, debiased" and not r.factor), None)
+        bars.set_title(
+            name + ("" if ece is None or ece.value is None else f"\nECE {ece.value:.3f}{_debiased(debiased)}"),
+            fontsize=8,
+        )
         if column == 0:
             bars.set_ylabel("accuracy in the bin")
             counts.set_ylabel("samples (%)")
         counts.set_xlabel("confidence")
     _legend(figure)
     return figure
+
+
+def _debiased(row: TidyRow | None) -> str:
+    """Behind the plain ECE, which has no interval: the one that has."""
+    if row is None or row.value is None:
+        return ""
+    ends = "no interval" if row.low is None or row.high is None else f"{row.low:.3f}, {row.high:.3f}"
+    return f", debiased {row.value:.3f} [{ends}]"
 
 
 def _legend(figure: Figure) -> None:

@@ -61,11 +61,17 @@ def test_another_headline(store: str) -> None:
 
 
 def test_calibration_and_robustness(store: str, tmp_path: Path) -> None:
-    found = run("eval", "calibration", "--store", store, *BOTH, "--bins", "5", "--format", "json")
+    which = (*BOTH, "--backbone", "good", "--backbone", "fair")  # another test imports one
+    found = run("eval", "calibration", "--store", store, *which, "--bins", "5", "--format", "json")
     assert found.exit_code == 0, found.output
     report = json.loads(found.stdout)
     assert report["protocols"][0]["binning"].startswith("5 bins of equal width")
     assert sum(row["metric"] == "bin accuracy" for row in report["rows"]) == 10
+    whole = {row["metric"]: row for row in report["rows"] if row["backbone"] == "good" and not row["factor"]}
+    assert (whole["ECE"]["low"], whole["ECE"]["high"]) == (None, None)
+    debiased = whole["ECE, debiased"]
+    assert 0 <= debiased["low"] <= debiased["value"] <= debiased["high"]
+    assert "has no interval" in report["protocols"][0]["intervals"]
     url, _ = imagenet_store(tmp_path)
     table = run("eval", "robustness", "--store", url, "--partial", "--resamples", "50")
     assert table.exit_code == 0, table.output

@@ -8,10 +8,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy.stats import t
 
+from cvbench.engine.metrics.imagenet_x import compare_factors as x_compare
 from cvbench.engine.metrics.imagenet_x import factor_errors, metaclass_correct
 from cvbench.engine.metrics.intervals import Options
 from cvbench.engine.metrics.invariance import setting
+from cvbench.engine.metrics.pug import compare_factors as pug_compare
 from cvbench.engine.metrics.pug import pug_accuracies
 from cvbench.engine.metrics.scores import score_block
 from cvbench.engine.metrics.shape_bias import category_decisions, shape_bias
@@ -106,17 +110,25 @@ def test_pug_by_hand() -> None:
     correct = np.array([1, 1, 1, 0, 0, 1, 0, 0, 1, 0], bool)
     values = np.array(["x", "y", "x", "y", "10", "10", "90", "-5", "90", "-5"])
     groups = {"background": ("Worlds",), "camera": ("Pitch", "Yaw"), "light": ("Scene",)}
+    two = pug_accuracies(correct, subset, objects, groups, {}, FAST)
+    assert math.isfinite(two.subsets["Worlds"].value)
+    assert math.isnan(two.subsets["Worlds"].low), "no interval: two objects are too few"
+    # A third object like the first two together: the rates stay.
+    subset, correct, values = (np.tile(part, 2) for part in (subset, correct, values))
+    objects = np.concatenate([objects, np.full(10, "c")])
     found = pug_accuracies(correct, subset, objects, groups, {"Worlds": values, "Yaw": values}, FAST)
     assert {k: v.value for k, v in found.subsets.items() if k != "Scene"} == {"Worlds": 0.75, "Pitch": 0.5, "Yaw": 0.25}
     assert found.subsets["Scene"].n == 0
     assert math.isnan(found.groups["light"].value)
     assert found.groups["camera"].value == pytest.approx((0.5 + 0.25) / 2), "plain mean of the subsets, not pooled"
-    assert found.groups["camera"].n == 6
+    assert found.groups["camera"].n == 12
     assert found.mean.value == pytest.approx((0.75 + 0.5 + 0.25) / 3)
     assert list(found.values["Yaw"]) == ["-5", "90"], "numbers by size"
     assert {k: v.value for k, v in found.values["Worlds"].items()} == {"x": 1.0, "y": 0.5}
     all_right = found.values["Worlds"]["x"]
-    assert 0.3 < all_right.low < all_right.high == 1, "Wilson's of 2 in 2 objects, not [1, 1]"
+    # All right: as three independent images, one for each object; t with 2 degrees.
+    z = t.ppf(0.975, 2)
+    assert (all_right.low, all_right.high) == pytest.approx((1 / (1 + z * z / 3), 1), rel=1e-9)
     assert found.subsets["Yaw"].low <= 0.25 <= found.subsets["Yaw"].high
 
 
@@ -127,6 +139,79 @@ def test_pug_intervals_resample_objects() -> None:
     found = pug_accuracies(correct, np.full(1200, "Worlds"), objects, {"w": ("Worlds",)}, {}, FAST)
     estimate = found.subsets["Worlds"]
     assert estimate.high - estimate.low > 0.25, "as wide as for 30 objects, not for 1,200 images (0.06)"
+
+
+def test_a_pug_factor_has_wilsons_interval_at_the_size_of_its_jackknife() -> None:
+    """The jackknife by leaving the objects out one after the other."""
+    rng = np.random.default_rng(1)
+    n = 400
+    subset = rng.choice(["Pitch", "Yaw", "Worlds"], n)
+    objects = rng.integers(0, 12, n).astype(str)
+    correct = rng.random(n) < np.linspace(0.3, 0.95, 12)[objects.astype(int)]
+
+    def camera(rows: NDArray[np.bool_]) -> float:
+        return float(np.mean([correct[rows & (subset == name)].mean() for name in ("Pitch", "Yaw")]))
+
+    found = pug_accuracies(correct, subset, objects, {"camera": ("Pitch", "Yaw")}, {}, FAST).groups["camera"]
+    value, left = camera(np.ones(n, bool)), np.array([camera(objects != name) for name in np.unique(objects)])
+    moved = (left - left.mean()) * 11 / 12
+    single = value * (1 - value)
+    variance = max(11 / 12 * ((left - left.mean()) ** 2).sum(), ((moved**2).sum() + 2 * single / 144) * (12 / 14) ** 2)
+    squares = np.append(moved**2, [single / 144] * 2)
+    z = t.ppf(0.975, min(11, 3 * squares.sum() ** 2 / (squares**2).sum() - 1))
+    size = single / variance
+    ends = np.sort(np.roots([1 + z * z / size, -2 * value - z * z / size, value**2]).real)
+    assert found.value == pytest.approx(value, abs=1e-12)
+    assert (found.low, found.high) == pytest.approx(tuple(ends), abs=1e-7)
+
+
+def test_pug_factors_are_compared_on_the_same_images() -> None:
+    rng = np.random.default_rng(0)
+    subset = np.tile(np.repeat(["Worlds", "Yaw"], 10), 40)
+    objects = np.repeat(np.arange(40).astype(str), 20)
+    b = rng.random(800) < 0.6
+    a = np.where(subset == "Yaw", b | (rng.random(800) < 0.5), b)
+    groups = {"background": ("Worlds",), "camera": ("Yaw",), "light": ("Light",)}
+    found = pug_compare(a, b, subset, objects, groups, FAST)
+    yaw = subset == "Yaw"
+    assert found["camera"].value == pytest.approx(a[yaw].mean() - b[yaw].mean())
+    assert found["camera"].low > 0
+    assert found["camera"].p < 0.001
+    assert (found["background"].value, found["background"].p) == (0, 1)
+    assert found["background"].low < 0 < found["background"].high, "who agree throughout are not known to be equal"
+    assert math.isnan(found["light"].value)
+
+
+def test_error_ratios_are_compared_by_the_delta_method() -> None:
+    """The derivatives by moving the weight of one image at a time."""
+    rng = np.random.default_rng(3)
+    n = 300
+    flags = np.zeros((n, 2), bool)
+    flags[:40, 0] = True
+    a, b = rng.random(n) < np.where(flags[:, 0], 0.5, 0.8), rng.random(n) < 0.75
+    found = x_compare(a, b, flags, FAST)
+
+    def ratios(weights: NDArray[np.float64]) -> float:
+        e = [(weights * ~right).sum() / weights.sum() for right in (a, b)]
+        with_it = [(weights * ~right)[:40].sum() / weights[:40].sum() for right in (a, b)]
+        return float(with_it[0] / e[0] - with_it[1] / e[1])
+
+    one, h = np.ones(n), 1e-5
+    moved = np.array(
+        [(ratios(one + h * (np.arange(n) == i)) - ratios(one - h * (np.arange(n) == i))) / (2 * h) for i in range(n)]
+    )
+    reach = (1 / (~a).mean() + 1 / (~b).mean()) / 2 / 40
+    squares = np.append(moved**2, [reach**2] * 2)
+    error, df = math.sqrt(squares.sum()) * 40 / 42, 3 * squares.sum() ** 2 / (squares**2).sum() - 1
+    half = t.ppf(0.975, min(df, n - 1)) * error
+    difference = found.ratio[0]
+    assert difference.value == pytest.approx(ratios(one), abs=1e-12)
+    assert (difference.low, difference.high) == pytest.approx((ratios(one) - half, ratios(one) + half), rel=1e-5)
+    assert found.accuracy[0].difference.value == pytest.approx(a[:40].mean() - b[:40].mean())
+    assert math.isnan(found.ratio[1].value), "no image has the factor"
+    assert found.accuracy[1].difference.n == 0
+    perfect = x_compare(np.ones(n, bool), b, flags, FAST)
+    assert math.isnan(perfect.ratio[0].value)
 
 
 def test_decisions_average_over_a_category() -> None:
@@ -172,7 +257,9 @@ def test_invariance_by_hand() -> None:
     assert found.probability_change.low <= found.probability_change.value <= found.probability_change.high
     assert found.consistency.value == 0.75
     same = setting(before, before, FAST)
-    assert (same.change.difference.value, same.probability_change.high, same.consistency.value) == (0, 0, 1)
+    assert (same.change.difference.value, same.probability_change.value, same.consistency.value) == (0, 0, 1)
+    assert same.change.difference.low < 0 < same.change.difference.high
+    assert same.probability_change.low < 0 < same.probability_change.high
 
 
 def test_only_the_same_samples_are_paired() -> None:

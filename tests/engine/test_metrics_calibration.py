@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
-from cvbench.engine.metrics.calibration import HOTTEST, Temperature, calibration, fit_temperature
+from cvbench.engine.metrics.calibration import HOTTEST, Temperature, calibration, calibration_error, fit_temperature
 from cvbench.engine.metrics.intervals import Options
 from cvbench.engine.metrics.scores import Scores, score_block
 
@@ -46,10 +46,11 @@ def reference_ece(confidence: list[float], correct: list[bool], bins: int) -> fl
 def test_ece_is_the_loop_over_bins(pairs: list[tuple[float, bool]], bins: int) -> None:
     confidence, correct = np.array([c for c, _ in pairs]), np.array([hit for _, hit in pairs])
     found = calibration(scores_of(confidence, correct), Options(resamples=20), bins)
-    assert found.ece.value == pytest.approx(reference_ece(confidence.tolist(), correct.tolist(), bins), abs=1e-12)
+    assert found.ece.plain.value == pytest.approx(reference_ece(confidence.tolist(), correct.tolist(), bins), abs=1e-12)
     assert found.overconfidence.value == pytest.approx(confidence.mean() - correct.mean(), abs=1e-12)
     assert sum(one.n for one in found.bins) == len(pairs)
-    assert abs(found.overconfidence.value) <= found.ece.value + 1e-12
+    assert abs(found.overconfidence.value) <= found.ece.plain.value + 1e-12
+    assert math.isnan(found.ece.plain.low), "another number's interval is not its own"
 
 
 def test_an_edge_belongs_to_the_bin_that_it_closes() -> None:
@@ -65,7 +66,7 @@ def test_a_bin_by_hand() -> None:
     assert (last.n, fifth.n) == (3, 1)
     assert [last.accuracy.value, last.confidence] == pytest.approx([2 / 3, 0.97])
     assert [fifth.lower, fifth.upper] == pytest.approx([5 / 15, 6 / 15])
-    assert found.ece.value == pytest.approx(0.75 * (0.97 - 2 / 3) + 0.25 * 0.35)
+    assert found.ece.plain.value == pytest.approx(0.75 * (0.97 - 2 / 3) + 0.25 * 0.35)
     assert math.isnan(found.bins[0].confidence)
     assert found.accuracy.value == 0.5
 
@@ -74,9 +75,54 @@ def test_a_calibrated_model_has_a_small_error_and_its_interval_says_so() -> None
     rng = np.random.default_rng(0)
     confidence = rng.uniform(0.3, 1, 20_000)
     found = calibration(scores_of(confidence, rng.random(20_000) < confidence), FAST)
-    assert found.ece.value < 0.015
+    assert 0 < found.ece.plain.value < 0.015
     assert found.overconfidence.low <= 0 <= found.overconfidence.high
-    assert found.ece.high < 0.03
+    debiased = found.ece.debiased
+    assert debiased.low == 0, "0 is not ruled out"
+    assert debiased.value < found.ece.plain.value
+    assert debiased.high < 0.015
+    assert found.ece.p > 0.05
+
+
+def test_the_debiased_error_is_the_median_of_its_own_draws() -> None:
+    """By simulation of its own: what the estimate and the ends say, with other draws and a loop over the bins."""
+    rng = np.random.default_rng(5)
+    confidence = rng.uniform(0.2, 1, 600)
+    correct = rng.random(600) < confidence - 0.08
+    found = calibration_error(confidence, correct, Options(resamples=1000))
+    at = np.ceil(confidence * 15).astype(int)
+    kept = [at == i for i in np.unique(at)]
+    n = np.array([k.sum() for k in kept])
+    sure, right = (np.array([v[k].mean() for k in kept]) for v in (confidence, correct.astype(float)))
+    gap, seen = sure - right, found.plain.value
+
+    def below(error: float) -> float:
+        gaps = error * gap / seen
+        hits = rng.binomial(n, sure - gaps, (20_000, len(n)))
+        noise = math.sqrt(max((n / 600 * gaps**2).sum() - error**2, 0) / 600) * rng.standard_normal(20_000)
+        return float((np.abs(n * sure - hits).sum(axis=1) / 600 + noise < seen).mean())
+
+    # 1,000 draws know a share of 0.5 within 0.016 and one of 0.025 within 0.005 (one sigma).
+    assert below(found.debiased.value) == pytest.approx(0.5, abs=0.07)
+    assert below(found.debiased.high) == pytest.approx(0.025, abs=0.02)
+    assert below(0.0) > 1 - found.p - 0.02
+    assert found.debiased.low <= found.debiased.value < seen
+    assert found.p < 0.05
+
+
+def test_few_samples_have_no_interval_of_their_calibration_error() -> None:
+    few = calibration_error(np.full(19, 0.9), np.arange(19) > 2, FAST)
+    assert math.isfinite(few.debiased.value)
+    assert math.isnan(few.debiased.low)
+    enough = calibration_error(np.full(20, 0.9), np.arange(20) > 2, FAST)
+    assert enough.debiased.low <= enough.debiased.value <= enough.debiased.high
+    nothing = calibration_error(np.array([]), np.array([], bool), FAST)
+    assert math.isnan(nothing.plain.value)
+    sure = calibration_error(np.ones(100), np.ones(100, bool), FAST)
+    assert (sure.plain.value, sure.debiased.value, sure.debiased.low) == (0, 0, 0)
+    assert 0.01 < sure.debiased.high < 0.1, "a hundred right answers do not show that it is never wrong"
+    wrong = calibration_error(np.ones(100), np.zeros(100, bool), FAST)
+    assert 0.9 < wrong.debiased.low <= wrong.debiased.value <= 1
 
 
 def test_a_class_without_a_column_has_no_likelihood() -> None:

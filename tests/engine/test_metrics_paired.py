@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from scipy.stats import binom, binomtest
+from scipy.optimize import brentq
+from scipy.stats import binom, binomtest, norm
+from scipy.stats import t as student
 
-from cvbench.engine.metrics.intervals import Estimate, Options
+from cvbench.engine.metrics.intervals import Estimate, Options, paired_score_ends
 from cvbench.engine.metrics.paired import (
     compare,
     compare_classes,
@@ -56,6 +60,59 @@ def test_a_comparison_by_hand() -> None:
     assert back.exact == found.exact
 
 
+def tango(b: float, c: float, n: float, z: float) -> tuple[float, float]:
+    """Tango 1998 with the constrained share by maximising its likelihood, a grid-free search in float64."""
+
+    def most_likely(at: float) -> float:
+        # The share q of c given a difference of `at`: q + at is the share of b. Its score equation falls in q.
+        low, high = max(0.0, -at), (1 - at) / 2
+
+        def slope(q: float) -> float:
+            return (b / (q + at) if b else 0.0) + (c / q if c else 0.0) - 2 * (n - b - c) / (1 - 2 * q - at)
+
+        edge = 1e-13
+        if slope(low + edge) <= 0:
+            return low
+        if slope(high - edge) >= 0:
+            return high
+        return float(brentq(slope, low + edge, high - edge, xtol=1e-15))
+
+    def score(at: float) -> float:
+        variance = n * (2 * most_likely(at) + at - at**2)
+        return (b - c - n * at) / math.sqrt(variance)
+
+    value = (b - c) / n
+    return (
+        float(brentq(lambda at: score(at) - z, -1 + 1e-9, value - 1e-9)),
+        float(brentq(lambda at: score(at) + z, value + 1e-9, 1 - 1e-9)),
+    )
+
+
+@pytest.mark.parametrize(
+    ("b", "c", "n"), [(0, 0, 200), (1, 0, 50), (4, 1, 8), (12, 3, 100), (0, 7, 40), (300, 310, 5000)]
+)
+def test_the_paired_interval_is_tangos(b: int, c: int, n: int) -> None:
+    a = np.arange(n) < b
+    other = (np.arange(n) >= b) & (np.arange(n) < b + c)
+    found = compare(a, other, FAST).difference
+    assert (found.low, found.high) == pytest.approx(tango(b, c, n, norm.ppf(0.975)), abs=1e-7)
+    assert found.low < found.value < found.high
+
+
+def test_who_agree_throughout_are_not_known_to_be_equal() -> None:
+    none = compare(np.ones(200, bool), np.ones(200, bool), FAST).difference
+    z = norm.ppf(0.975)
+    assert (none.low, none.high) == pytest.approx((-(z**2) / (200 + z**2), z**2 / (200 + z**2)), abs=1e-9)
+
+
+def test_an_interval_without_0_does_not_outrun_the_exact_test() -> None:
+    """McNemar's exact test rejects only where Tango's interval leaves out 0: a verdict never contradicts it."""
+    for both in range(1, 120):
+        for c in range(both // 2 + 1):
+            if mcnemar(both - c, c)[0] < 0.05:
+                assert paired_score_ends(both - c, c, 1000, float(norm.ppf(0.975)))[0] > 0
+
+
 def test_the_paired_interval_is_narrower_than_that_of_other_samples() -> None:
     rng = np.random.default_rng(0)
     a = rng.random(2000) < 0.7
@@ -67,7 +124,7 @@ def test_the_paired_interval_is_narrower_than_that_of_other_samples() -> None:
 
 
 def test_mean_per_class_differences_against_a_loop() -> None:
-    """The value by its definition; the interval against a bootstrap that draws samples one by one."""
+    """The value by its definition; the interval, where it is near normal, against a bootstrap of samples in classes."""
     rng = np.random.default_rng(2)
     labels = np.repeat([0, 1, 2, 5], (300, 40, 20, 100))
     a, b = rng.random(460) < 0.8, rng.random(460) < np.array([0.9, 0.5, 0.2, 0, 0, 0.7])[labels]
@@ -79,32 +136,39 @@ def test_mean_per_class_differences_against_a_loop() -> None:
     found = compare_classes(a, b, labels, Options(resamples=4000))
     assert found.value == pytest.approx(gain(np.arange(460)), abs=1e-12)
     assert found.n == 460
-    drawn = [gain(rng.integers(0, 460, 460)) for _ in range(2000)]
+    starts = (0, 300, 340, 360)
+    drawn = [
+        gain(np.concatenate([rng.integers(s, s + m, m) for s, m in zip(starts, (300, 40, 20, 100), strict=True)]))
+        for _ in range(2000)
+    ]
     width = found.high - found.low
-    # Two bootstraps of 2,000 and 4,000 resamples: each end errs by a few percent of the width.
-    assert [found.low, found.high] == pytest.approx(np.quantile(drawn, [0.025, 0.975]).tolist(), abs=0.06 * width)
+    # A bootstrap of 2,000 errs by 4 % of the width, and lacks a factor n / (n - 1) of the variance in small classes.
+    assert [found.low, found.high] == pytest.approx(np.quantile(drawn, [0.025, 0.975]).tolist(), abs=0.08 * width)
     back = compare_classes(b, a, labels, FAST)
     assert back.value == pytest.approx(-found.value, abs=1e-15)
     same = compare_classes(a, a, labels, FAST)
-    assert (same.value, same.low, same.high) == (0, 0, 0)
+    size = 16 / (1 / 300 + 1 / 40 + 1 / 20 + 1 / 100)
+    assert (same.value, same.p) == (0, 1)
+    assert (same.low, same.high) == pytest.approx(tango(0, 0, size, norm.ppf(0.975)), abs=1e-7)
 
 
 def test_holm_by_hand() -> None:
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert holm([0.5, 0.9]) == pytest.approx([1.0, 1.0])
     assert holm([]) == []
+    assert holm([0.01, float("nan"), 0.04]) == pytest.approx([0.02, float("nan"), 0.04], nan_ok=True)
 
 
 def test_a_winner_is_named_only_if_it_holds() -> None:
     up, down, both = (
         Estimate(v, lo, hi, 100) for v, lo, hi in ((0.1, 0.02, 0.2), (-0.1, -0.2, -0.02), (0.1, -0.1, 0.3))
     )
-    assert verdict(up, ("A", "B"), 0.01).startswith("A beats B: +10.00 points [+2.00, +20.00]")
-    assert verdict(down, ("A", "B"), 0.01).startswith("B beats A: +10.00 points [+2.00, +20.00]")
-    assert "not resolved" in verdict(up, ("A", "B"), 0.06), "the test does not reject"
-    assert "not resolved" in verdict(both, ("A", "B"), 0.01), "the interval holds 0"
-    assert "not resolved" in verdict(both, ("A", "B"))
-    assert "beats" in verdict(up, ("A", "B"))
+    assert verdict(up, ("A", "B"), 0.01, "test").startswith("A beats B: +10.00 points [+2.00, +20.00], test p = 0.01")
+    assert verdict(down, ("A", "B"), 0.01, "test").startswith("B beats A: +10.00 points [+2.00, +20.00]")
+    assert "not resolved" in verdict(up, ("A", "B"), 0.06, "test"), "the test does not reject"
+    assert "not resolved" in verdict(both, ("A", "B"), 0.01, "test"), "the interval holds 0"
+    nothing = Estimate(0.1, float("nan"), float("nan"), 2)
+    assert "no interval: n too small" in verdict(nothing, ("A", "B"), float("nan"), "test")
 
 
 def test_clusters_widen_the_interval() -> None:
@@ -121,8 +185,17 @@ def test_clusters_widen_the_interval() -> None:
 def test_ratios_on_the_same_samples() -> None:
     hit = np.array([1, 1, 1, 0, 0, 0], bool)
     miss = np.array([0, 0, 0, 1, 0, 0], bool)
-    found = compare_ratios((hit, miss), (miss, hit), Options(resamples=2000))
+    found = compare_ratios((hit, miss), (miss, hit), Options())
     assert found.value == pytest.approx(0.75 - 0.25)
-    assert found.low <= 0.5 <= found.high
+    # By hand: the three hits of A (misses of B) move the difference by 1/8 each, the other by -3/8; two pseudo-images
+    # by 1/4, so the sum of squares is 3/64 + 9/64 + 2/16 = 5/16, of 4 images and 2: times (4 / 6)^2.
+    error = math.sqrt(5 / 16) * 4 / 6
+    fourth = 3 / 8**4 + 81 / 8**4 + 2 / 4**4
+    df = 3 * (5 / 16) ** 2 / fourth - 1
+    half = student.ppf(0.975, min(df, 5)) * error
+    assert (found.low, found.high) == pytest.approx((0.5 - half, 0.5 + half), rel=1e-9)
+    assert found.p == pytest.approx(2 * student.sf(0.5 / error, min(df, 5)), rel=1e-9)
+    same = compare_ratios((hit, miss), (hit, miss), FAST)
+    assert same.low < 0 < same.high, "who agree throughout are not known to be equal"
     never = np.zeros(6, bool)
     assert np.isnan(compare_ratios((never, never), (hit, miss), FAST).value)

@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from scipy.stats import binomtest
+from scipy.optimize import brentq
+from scipy.stats import binomtest, norm, t
 
+from cvbench.engine.bootstrap import percentile_interval
 from cvbench.engine.metrics.accuracy import mean_per_class, multi_label, per_class, top_k, worst_classes
 from cvbench.engine.metrics.intervals import (
     Estimate,
@@ -19,7 +21,9 @@ from cvbench.engine.metrics.intervals import (
     difference,
     mean_interval,
     mean_of_proportions,
-    row_interval,
+    mean_share,
+    mean_signed,
+    paired_score_ends,
     wilson,
 )
 from cvbench.engine.metrics.scores import Scores, join_scores, score_block
@@ -142,7 +146,8 @@ def test_counted_rows_have_the_interval_of_all_rows() -> None:
         return sums[:, :2] / sums[:, 2:]
 
     options = Options(resamples=8000)
-    counted, plain = counted_interval(rows, rates, options), row_interval(rows.astype(np.float64), rates, options)
+    counted = counted_interval(rows, rates, options)
+    plain = percentile_interval(rows.astype(np.float64), rates, resamples=8000)
     # the ends are quantiles of 8,000 draws with a spread of about 0.09: their own error is about 0.003
     np.testing.assert_allclose([counted.low, counted.high], [plain.low, plain.high], atol=0.015)
 
@@ -150,7 +155,83 @@ def test_counted_rows_have_the_interval_of_all_rows() -> None:
 def test_means_leave_undefined_entries_out() -> None:
     found = mean_interval(np.array([1.0, np.nan, 3.0, 2.0]), FAST)
     assert (found.value, found.n) == (2.0, 3)
-    assert 1 <= found.low <= 2 <= found.high <= 3
+    # Without skew it is Student's: t with 2 degrees times 1 / sqrt(3).
+    half = t.ppf(0.975, 2) / math.sqrt(3)
+    assert (found.low, found.high) == pytest.approx((2 - half, 2 + half), rel=1e-12)
+    few = mean_interval(np.array([1.0, 2.0]), FAST)
+    assert few.value == 1.5
+    assert math.isnan(few.low), "no interval: n too small"
+
+
+def test_a_skewed_mean_has_halls_interval() -> None:
+    """By root finding on the transformation itself (Hall 1992, equation 2.4), not on its inverse."""
+    values = np.random.default_rng(0).lognormal(size=40)
+    skew = ((values - values.mean()) ** 3).mean() / values.std() ** 3
+    error = values.std(ddof=1) / math.sqrt(40)
+
+    def transformed(mean: float) -> float:
+        s = (values.mean() - mean) / error / math.sqrt(40)
+        return float(math.sqrt(40) * (s + skew * s**2 / 3 + skew**2 * s**3 / 27 + skew / (6 * 40)))
+
+    found, level = mean_interval(values, FAST), t.ppf(0.975, 39)
+    low = brentq(lambda mean: transformed(mean) - level, values.mean() - 9 * error, values.mean())
+    high = brentq(lambda mean: transformed(mean) + level, values.mean(), values.mean() + 20 * error)
+    assert (found.low, found.high) == pytest.approx((low, high), rel=1e-9)
+    assert found.high - found.value > found.value - found.low
+
+
+def wilson_at(p: float, n: float, z: float) -> tuple[float, float]:
+    """The roots of (p - x)^2 = z^2 x (1 - x) / n."""
+    roots = np.sort(np.roots([1 + z * z / n, -2 * p - z * z / n, p * p]).real)
+    return float(roots[0]), float(roots[1])
+
+
+def stratified_size(values: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
+    """The effective size by its definition, a class at a time; values of 0 and 1."""
+    groups = [values[labels == k] for k in np.unique(labels)]
+    mean = float(np.mean([g.mean() for g in groups]))
+    plain = [g.var(ddof=1) / len(g) if len(g) > 1 else mean * (1 - mean) for g in groups]
+    padded = [(g.sum() + 2 * mean) / (len(g) + 2) for g in groups]
+    padded = [q * (1 - q) / len(g) for q, g in zip(padded, groups, strict=True)]
+    if mean in (0, 1):
+        return float(len(groups) ** 2 / sum(1 / len(g) for g in groups))
+    return float(mean * (1 - mean) * len(groups) ** 2 / max(sum(plain), sum(padded)))
+
+
+@pytest.mark.parametrize(("seed", "p"), [(0, 0.8), (1, 0.97), (2, 1.0), (3, 0.0)])
+def test_the_mean_per_class_has_wilsons_interval_at_its_effective_size(seed: int, p: float) -> None:
+    rng = np.random.default_rng(seed)
+    labels = np.repeat([0, 1, 4, 7], (30, 5, 1, 12))
+    correct = rng.random(48) < p
+    found = mean_per_class(correct, labels, FAST)
+    size = stratified_size(correct.astype(np.float64), labels)
+    assert found.value == pytest.approx(np.mean([correct[labels == k].mean() for k in (0, 1, 4, 7)]), abs=1e-12)
+    low, high = wilson_at(found.value, size, norm.ppf(0.975))
+    assert (found.low, found.high) == pytest.approx((low, high), abs=1e-7)
+    assert found.low < found.high
+
+
+def test_all_right_is_not_certain() -> None:
+    both = mean_of_proportions(np.array([5, 5]), np.array([5, 5]), FAST)
+    assert (both.value, both.high) == (1, 1)
+    assert both.low == pytest.approx(wilson(10, 10).low, abs=1e-12), "as for ten images"
+    sure = mean_per_class(np.ones(370, bool), np.arange(370) % 37, FAST)
+    assert sure.low == pytest.approx(wilson(370, 370).low, abs=1e-12)
+
+
+def test_means_of_bounded_values() -> None:
+    """Values of 0 and 1 have their own interval but for the two pseudo-images; constants are not certain."""
+    ones = np.repeat([1.0, 0.0], [700, 300])
+    found, plain = mean_share(ones, FAST), wilson(700, 1000)
+    assert (found.low, found.high) == pytest.approx((plain.low, plain.high), abs=1e-4)
+    even = mean_share(np.full(30, 0.5), FAST)
+    assert even.value == 0.5
+    assert even.low < 0.5 < even.high
+    signed = mean_signed(np.repeat([1.0, 0.0, -1.0], [70, 900, 30]), FAST)
+    low, high = paired_score_ends(70, 30, 1000, float(norm.ppf(0.975)))
+    assert (signed.value, signed.low, signed.high) == pytest.approx((0.04, low, high), abs=2e-4)
+    assert signed.p < 0.05
+    assert math.isnan(mean_share(np.array([0.5, 0.6]), FAST).low), "no interval: n too small"
 
 
 def test_the_mean_over_sets_weighs_sets_alike() -> None:
@@ -189,9 +270,10 @@ def test_accuracies_by_hand() -> None:
 def test_the_worst_classes() -> None:
     labels = np.repeat(np.arange(4), 10)
     correct = np.arange(40) % 10 < np.repeat([9, 2, 5, 2], 10)
-    found = worst_classes(correct, labels, 2, FAST)
+    found = worst_classes(correct, labels, 2)
     assert (found.value, found.n) == (0.2, 20)
-    assert math.isnan(worst_classes(correct, labels, 4, FAST).value)
+    assert math.isnan(found.low), "chosen on the same samples: no interval"
+    assert math.isnan(worst_classes(correct, labels, 4).value)
 
 
 def test_samples_that_accept_no_label_do_not_count() -> None:

@@ -14,7 +14,7 @@ from cvbench.engine.analyses.base import Result
 from cvbench.engine.metrics.intervals import Estimate, wilson
 from cvbench.errors import UsageError
 from cvbench.jobs.evaluation import accuracy, calibration, imagenet_x, pug, robustness, shape_bias
-from cvbench.jobs.evaluation.table import Table, table_result, tidy_rows
+from cvbench.jobs.evaluation.table import ADJUSTED, Table, table_result, tidy_rows
 from cvbench.jobs.section import Section
 
 NAMES = ("vit", "convnext")
@@ -39,12 +39,20 @@ def shifts() -> Result:
     return table_result("robustness", table.rows, {})
 
 
+def differences(table: Table, metric: str, names: Sequence[str]) -> None:
+    """A resolved one, others that are not."""
+    for i, factor in enumerate(names):
+        table.add("vit vs convnext", metric, factor, Estimate(0.3 - 0.2 * i, 0.1 - 0.2 * i, 0.5 - 0.2 * i, 40))
+        table.plain("vit vs convnext", metric + ADJUSTED, factor, 0.01 + 0.5 * i, 40)
+
+
 def factors() -> Result:
     table = Table("imagenet-val", "val")
     for name in NAMES:
         for factor, value in (("pose", 0.9), ("partial_view", 1.4), ("style", float("nan"))):
             table.add(name, imagenet_x.RATIO, factor, Estimate(value, value - 0.2, value + 0.3, 40))
         table.add(name, imagenet_x.AVERAGE, "", Estimate(1.1, 1.0, 1.3, 900))
+    differences(table, imagenet_x.RATIO_DIFFERENCE, ("pose", "partial_view", "style"))
     return table_result("imagenet-x", table.rows, {})
 
 
@@ -56,6 +64,7 @@ def curves() -> Result:
             table.add(name, pug.VALUE, f"Camera_Yaw={value}", wilson(10 + i, 40))
         for i in range(20):
             table.add(name, pug.VALUE, f"Worlds=world-{i}", wilson(i, 40))
+    differences(table, pug.FACTOR_DIFFERENCE, ("camera",))
     return table_result("pug", table.rows, {})
 
 
@@ -63,7 +72,8 @@ def bins() -> Result:
     table = Table("birds", "all")
     edges = np.linspace(0, 1, 6)
     for name in NAMES:
-        table.add(name, calibration.ECE, "", Estimate(0.1, 0.05, 0.2, 100))
+        table.plain(name, calibration.ECE, "", 0.1, 100)
+        table.add(name, calibration.DEBIASED, "", Estimate(0.08, 0.05, 0.2, 100))
         for i, (low, high) in enumerate(itertools.pairwise(edges)):
             factor = f"({low:.4g}, {high:.4g}]"
             table.add(name, calibration.BIN_ACCURACY, factor, wilson(5 * i, 20 * i))
@@ -131,3 +141,28 @@ def test_a_section_has_what_the_report_asks_for(section: Section, result: Result
     assert set(section.headline(result)) <= set(rows)
     assert section.title
     assert section.about.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("section", "result", "metric"),
+    [
+        (imagenet_x.SECTION, factors(), imagenet_x.RATIO_DIFFERENCE),
+        (pug.SECTION, curves(), pug.FACTOR_DIFFERENCE),
+        (calibration.SECTION, bins(), calibration.DEBIASED),
+    ],
+    ids=("imagenet-x", "pug", "calibration"),
+)
+def test_what_is_compared_by_factor_is_drawn(section: Section, result: Result, metric: str, tmp_path: Path) -> None:
+    """The differences, their intervals, and which are resolved; of calibration the error that has an interval."""
+    of_metric = result.data["metric"][1] == metric
+    before = draw(section, result, tmp_path / "a", ("svg",))[0].read_bytes()
+    for number, name in enumerate(("value", "low", "high")):
+        values = result.data[name][1].copy()
+        values[of_metric] += 0.01
+        other = Result(result.name, result.coords, {**result.data, name: (("row",), values)}, result.attrs)
+        assert draw(section, other, tmp_path / f"b{number}", ("svg",))[0].read_bytes() != before
+    of_p = result.data["metric"][1] == metric + ADJUSTED
+    if of_p.any():
+        values = np.where(of_p, 0.9, result.data["value"][1])
+        other = Result(result.name, result.coords, {**result.data, "value": (("row",), values)}, result.attrs)
+        assert draw(section, other, tmp_path / "c", ("svg",))[0].read_bytes() != before, "none is resolved any more"
