@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from tests.simulation import cka, silhouette
 from tests.simulation.frame import Case
 
-AREAS: tuple[tuple[Case, ...], ...] = ()
+AREAS: tuple[tuple[Case, ...], ...] = (silhouette.CASES, cka.CASES)
 
 CASES: tuple[Case, ...] = tuple(case for area in AREAS for case in area)
