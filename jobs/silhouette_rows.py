@@ -72,8 +72,11 @@ def pair_rows(result: Result) -> Iterator[TidyRow]:
 
 
 def headline_rows(result: Result) -> Iterator[TidyRow]:
-    """Differences of means, then means and shares below 0 of each backbone's first and last layer, by every metric."""
-    yield from (row for row in pair_rows(result) if row.metric.startswith(f"{DIFFERENCE}, mean over samples"))
+    """Differences of means, for these classes and for classes like these; then means and shares below 0 of each
+    backbone's first and last layer, by every metric.
+    """
+    kinds = (f"{DIFFERENCE}, mean over samples", f"{DIFFERENCE}, mean of class means{CLASSES}")
+    yield from (row for row in pair_rows(result) if row.metric.startswith(kinds))
     for name in NAMES:
         for metric in range(len(result.attrs["metrics"])):
             for layer in end_layers(result):
@@ -134,6 +137,11 @@ def _overview(results: Sequence[Result], stem: Path, formats: Sequence[str]) -> 
     return silhouette_figure(shown, stem, formats) if len(shown) > 1 else []
 
 
+def _caution(result: Result) -> list[str]:
+    older = "given the mean distances" in result.attrs["interval"]
+    return ["of an earlier version: its intervals within classes are too narrow; make it again"] if older else []
+
+
 SECTION = Section(
     analysis="silhouette",
     title="Class separation: silhouette",
@@ -142,15 +150,17 @@ SECTION = Section(
         "other class against that to its own, from -1 (among another class) over 0 (on the border) to 1 (well inside "
         "its own). Shown is the mean over samples, exact, in the space that is named. Compare backbones within a data "
         "set, since the level depends on the number of classes and of samples in each; a difference between two "
-        "backbones is of the same samples, and not resolved if its interval contains 0. Intervals are a bootstrap of "
-        "the samples within each class, given the distances; n counts samples, or classes where the interval is over "
-        "classes. Companions, Euclidean and of all samples, from the distances to the class centroids: the simplified "
-        "silhouette (another number), the Davies-Bouldin and the Calinski-Harabasz index. Sources: Rousseeuw 1987, "
-        "Hruschka 2004, Davies and Bouldin 1979, Calinski and Harabasz 1974."
+        "backbones is of the same samples, and not resolved if its interval contains 0. Intervals are of these classes, "
+        "for other samples of them: a jackknife over ten groups of samples, all others scored anew; where classes are "
+        "resampled, they are for other classes like these, which is another claim. n counts samples or classes. "
+        "Companions, Euclidean and of all samples, from the distances to the class centroids: the simplified silhouette "
+        "(another number), the Davies-Bouldin and the Calinski-Harabasz index. Sources: Rousseeuw 1987, Hruschka 2004, "
+        "Davies and Bouldin 1979, Calinski and Harabasz 1974; interval: Tukey 1958, Efron and Tibshirani 1993."
     ),
     rows=tidy_rows,
     options=_command,
     figure=_figure,
     headline=headline_rows,
     overview=_overview,
+    caution=_caution,
 )

@@ -11,7 +11,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from cvbench.engine.analyses.base import Layer
+from cvbench.engine.analyses.base import Layer, Result
 from cvbench.engine.analyses.cka import MinibatchCka, choose_batch
 from tests.simulation.frame import Case, Trial
 
@@ -68,12 +68,16 @@ class Law:
         return np.asarray(norm / own[:, None] / own)
 
 
-def values(law: Law, rng: np.random.Generator) -> dict[str, Trial]:
-    """A pair within a backbone, a pair across, and the means of the summary."""
+def measured(law: Law, rng: np.random.Generator) -> Result:
+    """The product's result of one draw, batches of the default size."""
     features = dict(zip(LAYERS, law.draw(rng), strict=True))
     analysis = MinibatchCka(batch=choose_batch(law.samples, law.samples))
-    partial_ = analysis.measure(LAYERS, features.__getitem__, np.arange(law.samples))
-    result, true = analysis.summarise(LAYERS, [partial_]), law.truth()
+    return analysis.summarise(LAYERS, [analysis.measure(LAYERS, features.__getitem__, np.arange(law.samples))])
+
+
+def values(law: Law, rng: np.random.Generator) -> dict[str, Trial]:
+    """A pair within a backbone, a pair across, and a mean of the summary."""
+    result, true = measured(law, rng), law.truth()
     summary = {entry["name"]: entry for entry in result.attrs["summary"]}
     nan = float("nan")
 
@@ -92,9 +96,21 @@ def values(law: Law, rng: np.random.Generator) -> dict[str, Trial]:
     }
 
 
-SIZES = (32, 64, 128, 256, 480, 1024, 1797)
+def differences(law: Law, rng: np.random.Generator) -> Trial:
+    """First against last quarter, of one backbone less the other, which is of the same law."""
+    result = measured(law, rng)
+    entry = next(entry for entry in result.attrs["summary"] if entry["name"].startswith("difference"))
+    value, low, high = (float("nan") if entry[key] is None else entry[key] for key in ("value", "low", "high"))
+    return Trial(0.0, value, low, high, entry["resolved"])
+
+
+SIZES = (16, 24, 32, 64, 128, 256, 480, 1024, 1797)
 CASES = (
     *(Case("CKA", f"{n} samples", partial(values, Law(n)), small=n in (64, 128)) for n in SIZES),
     *(Case("CKA", f"{n} samples, t with 5 degrees", partial(values, Law(n, heavy=True)), small=n == 64) for n in SIZES),
+    *(
+        Case("CKA", f"{n} samples, difference", partial(differences, Law(n, same=True)), null=True, small=n == 64)
+        for n in (32, 64, 128, 256, 1024)
+    ),
     *(Case("CKA", f"{n} samples, close layers", partial(values, Law(n, noise=(0.05, 0.1)))) for n in (64, 256)),
 )
