@@ -24,13 +24,15 @@ F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
 Scale = Literal["plain", "atanh", "log"]
 
+NEARLY_ONE = 1 - 1e-9
+"""What is as near to 1 is 1 by definition but for rounding, such as a correlation with itself."""
 GROUPS = 10
 """Ten leave a tenth out each: t is 2.26 where the normal has 1.96, at ten times the cost."""
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """Ends of the intervals of k statistics: low, high (k,) float64; NaN where a statistic is not defined throughout."""
+    """Ends of the intervals of k statistics, low and high (k,) float64; NaN where one is not defined throughout."""
 
     low: F64
     high: F64
@@ -65,7 +67,7 @@ def jackknife_interval(
         value: (k,) float64, of all units.
         left_out: (g, k) float64, without each group.
         confidence: Coverage.
-        scale: Where the ends are made. A statistic beyond the scale (|value| >= 1, or <= 0) gets plain ends.
+        scale: Where the ends are made. A statistic beyond the scale (|value| at 1 or above, or <= 0) gets plain ends.
         degrees: Of freedom, if not g - 1; of each statistic or of all.
     """
     error = standard_error(left_out)
@@ -73,13 +75,14 @@ def jackknife_interval(
     low, high = value - half, value + half
     if scale == "plain":
         return Bounds(low, high)
-    inside = np.abs(value) < 1 if scale == "atanh" else value > 0
+    inside = np.abs(value) < NEARLY_ONE if scale == "atanh" else value > 0
     at = np.where(inside, value, 0.5)
     if scale == "atanh":
         middle, reach = np.arctanh(at), half / (1 - at**2)
         ends = np.tanh(middle - reach), np.tanh(middle + reach)
     else:
-        ends = at * np.exp(-half / at), at * np.exp(half / at)
+        with np.errstate(over="ignore"):  # no upper end in sight: infinite
+            ends = at * np.exp(-half / at), at * np.exp(half / at)
     return Bounds(np.where(inside, ends[0], low), np.where(inside, ends[1], high))
 
 

@@ -28,8 +28,8 @@ QUESTIONS = (
     "first: its X is (m, p) with p all neurons of the layer."
 )
 OLDER = (
-    "kept by an earlier version, whose intervals over few batches are too narrow: `cvbench extract --analyze cka` again "
-    "makes them anew from what it has kept"
+    "kept by an earlier version, whose intervals over few batches are too narrow: `cvbench extract --analyze cka` "
+    "again makes them anew"
 )
 
 
@@ -72,14 +72,14 @@ def resolve_view(
     if stored is not None or selection.view == MAPS:
         return of_maps, None, None
     note = (
-        f"{WORDS[POOLED]} (view {POOLED}): the store does not have all positions of these backbones. The study's Figure "
-        f"5 is of all positions, which is a different question: `cvbench extract --analyze cka` measures them"
+        f"{WORDS[POOLED]} (view {POOLED}): the store does not have all positions of these backbones. The study's "
+        f"Figure 5 is of all positions, which is a different question: `cvbench extract --analyze cka` measures them"
     )
     return replace(selection, view=POOLED), None, note
 
 
 def _stored_maps(store: FeatureStore, selection: Selection) -> Selected | None:
-    """The maps of the backbones asked for; None if some of these, or of all that have layers in the store, lack them."""
+    """The maps of the backbones asked for; None if some of these, or of all that have pooled layers, lack them."""
     try:
         found = select(store, selection)
     except (DataUnavailableError, UnknownNameError):

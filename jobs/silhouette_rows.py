@@ -11,6 +11,7 @@ import numpy as np
 
 from cvbench.engine.analyses.base import Result
 from cvbench.engine.analyses.silhouette_companions import COMPANIONS
+from cvbench.engine.analyses.silhouette_pairs import CLASSES as RESAMPLED
 from cvbench.engine.analyses.silhouette_pairs import difference_rows
 from cvbench.jobs.analyze import Analysed
 from cvbench.jobs.figures.silhouette import silhouette_figure, single_layers
@@ -58,7 +59,7 @@ def pair_rows(result: Result) -> Iterator[TidyRow]:
     """Paired differences between the last layers of two backbones, by every metric, and of the companions."""
     attrs = result.attrs
     for row in difference_rows(result):
-        over_classes = row["interval"] == "bootstrap of classes"
+        over_classes = row["interval"] == RESAMPLED
         if row["mean"] in COMPANIONS:
             metric, n = f"difference of {COMPANIONS[row['mean']]}", attrs["samples"]
         else:
@@ -150,12 +151,12 @@ SECTION = Section(
         "other class against that to its own, from -1 (among another class) over 0 (on the border) to 1 (well inside "
         "its own). Shown is the mean over samples, exact, in the space that is named. Compare backbones within a data "
         "set, since the level depends on the number of classes and of samples in each; a difference between two "
-        "backbones is of the same samples, and not resolved if its interval contains 0. Intervals are of these classes, "
-        "for other samples of them: a jackknife over ten groups of samples, all others scored anew; where classes are "
-        "resampled, they are for other classes like these, which is another claim. n counts samples or classes. "
-        "Companions, Euclidean and of all samples, from the distances to the class centroids: the simplified silhouette "
-        "(another number), the Davies-Bouldin and the Calinski-Harabasz index. Sources: Rousseeuw 1987, Hruschka 2004, "
-        "Davies and Bouldin 1979, Calinski and Harabasz 1974; interval: Tukey 1958, Efron and Tibshirani 1993."
+        "backbones is of the same samples, and not resolved if its interval contains 0. Intervals are of these "
+        "classes, for other samples of them: a jackknife over ten groups of samples, all others scored anew; where "
+        "classes are resampled, they are for other classes like these, which is another claim. n counts samples or "
+        "classes. Companions, Euclidean and of all samples, from the distances to the class centroids: the simplified "
+        "silhouette (another number), the Davies-Bouldin and the Calinski-Harabasz index. Sources: Rousseeuw 1987, "
+        "Hruschka 2004, Davies and Bouldin 1979, Calinski and Harabasz 1974; interval: Tukey 1958."
     ),
     rows=tidy_rows,
     options=_command,

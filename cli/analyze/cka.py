@@ -21,8 +21,8 @@ def cka(
         str,
         typer.Option(
             "--view",
-            help="maps (all positions), pooled (their mean), cls, head, or auto: all positions where the store has them "
-            "or `extract --analyze cka` measured them, as in the study's Figure 5, else pooled.",
+            help="maps (all positions), pooled (their mean), cls, head, or auto: all positions where the store has "
+            "them or `extract --analyze cka` measured them, as in the study's Figure 5, else pooled.",
         ),
     ] = "auto",
     taps: shared.Layers = [],

@@ -154,9 +154,7 @@ def _summary_groups(layers: Sequence[Layer], defined: NDArray[np.bool_]) -> dict
         groups[f"mean of different layers, {first}"] = _pairs(mine, mine)
         quarter = max(1, len(members[first]) // 4)
         shallow, deep = members[first][:quarter], members[first][-quarter:]
-        groups[f"{QUARTERS}, {first}"] = _pairs(
-            [i for i in shallow if defined[i]], [i for i in deep if defined[i]]
-        )
+        groups[f"{QUARTERS}, {first}"] = _pairs([i for i in shallow if defined[i]], [i for i in deep if defined[i]])
         for second in backbones[at + 1 :]:
             groups[f"mean, {first} against {second}"] = _pairs(mine, [j for j in members[second] if defined[j]])
     return {name: pairs for name, pairs in groups.items() if len(pairs[0])}

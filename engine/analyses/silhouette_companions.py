@@ -7,7 +7,6 @@ that depends on them made anew. Indices that are ratios of spreads have their en
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np

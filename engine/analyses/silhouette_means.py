@@ -8,7 +8,7 @@ groups depend on the seed and on the classes alone, so differences of backbones 
 A class of two or one is in no group: without one of its two samples the other would have none to compare with. What
 such classes weigh much in has no interval (`Replicates.uncertain`).
 
-Over classes, for classes like these: a bootstrap of the class means.
+Over classes, for classes like these: a bootstrap of the class means; of few, Student's t, since it is too narrow then.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.engine.bootstrap import percentile_interval
-from cvbench.engine.jackknife import GROUPS, Scale, jackknife_interval, strata_groups
+from cvbench.engine.jackknife import Scale, jackknife_interval, strata_groups
 from cvbench.engine.metrics.intervals import wilson
 from cvbench.engine.online import FEW_IMAGES
 
@@ -96,7 +96,9 @@ class Replicates:
         count, found = len(self.members), []
         for row in values:
             there = ~np.isnan(row)
-            found.append(np.bincount(self.own[there], row[there], count) / np.bincount(self.own[there], minlength=count))
+            found.append(
+                np.bincount(self.own[there], row[there], count) / np.bincount(self.own[there], minlength=count)
+            )
         return np.stack(found)
 
     def interval(
@@ -118,7 +120,7 @@ class Replicates:
     def named(
         self, name: str, dims: tuple[str, ...], table: F64, scale: Scale = "plain", *, of: str | None = None
     ) -> Arrays:
-        """Arrays of a result: `name`, _low and _high, from statistics (1 + g, ...); `of`: what they are, if not `name`."""
+        """Arrays of a result: `name`, _low and _high, from statistics (1 + g, ...) that are `of`, or `name`."""
         found = self.interval(table, of or name, scale)
         return {f"{name}{end}": (dims, numbers) for end, numbers in zip(("", "_low", "_high"), found, strict=True)}
 
@@ -128,8 +130,8 @@ class Replicates:
         if not self.groups:
             return TOO_SMALL
         return (
-            f"given the classes: jackknife over {self.groups} groups of samples, each an equal part of every class; the "
-            f"others are scored anew; Student t with {self.groups - 1} degrees of freedom"
+            f"given the classes: jackknife over {self.groups} groups of samples, each an equal part of every class; "
+            f"the others are scored anew; Student t with {self.groups - 1} degrees of freedom"
         )
 
     @property
@@ -197,10 +199,16 @@ def summarise(found: ClassMeans, replicates: Replicates) -> dict[str, F64]:
 
 
 def over_classes(means: F64, resamples: int, confidence: float, seed: int) -> tuple[F64, F64]:
-    """Low and high (c,) of the mean of (K, c) class means, for classes like these: a bootstrap of the classes."""
-    found = percentile_interval(
-        means, lambda sums: sums / len(means), resamples=resamples, confidence=confidence, seed=seed
-    )
+    """Low and high (c,) of the mean of (K, c) class means, for classes like these.
+
+    A bootstrap of the classes; of fewer than `FEW_IMAGES` Student's t of their means, which is the jackknife's interval.
+    """
+    count = len(means)
+    if count < FEW_IMAGES:
+        left_out = (means.sum(axis=0) - means) / max(1, count - 1)
+        few = jackknife_interval(means.mean(axis=0), left_out, confidence=confidence)
+        return few.low, few.high
+    found = percentile_interval(means, lambda sums: sums / count, resamples=resamples, confidence=confidence, seed=seed)
     return found.low, found.high
 
 

@@ -22,7 +22,8 @@ from cvbench.engine.online import verdict
 
 F64 = NDArray[np.float64]
 WITHIN = "jackknife within classes"
-KINDS = {"micro": WITHIN, "macro": WITHIN, "over_classes": "bootstrap of classes"}
+CLASSES = "resampling of classes"
+KINDS = {"micro": WITHIN, "macro": WITHIN, "over_classes": CLASSES}
 """What differs and how its interval is made: means over samples, and over classes twice."""
 
 
@@ -33,7 +34,11 @@ def backbone_pairs(layers: Sequence[Layer]) -> list[tuple[int, int]]:
 
 
 def pair_data(
-    found: ClassMeans, metrics: int, pairs: Sequence[tuple[int, int]], replicates: Replicates, options: Mapping[str, Any]
+    found: ClassMeans,
+    metrics: int,
+    pairs: Sequence[tuple[int, int]],
+    replicates: Replicates,
+    options: Mapping[str, Any],
 ) -> dict[str, tuple[tuple[str, ...], F64]]:
     """The arrays of a result's pairs, each (pair, metric); nothing if there is no pair.
 

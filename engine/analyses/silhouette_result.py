@@ -14,7 +14,6 @@ from cvbench.engine.analyses.silhouette_companions import companion_data
 from cvbench.engine.analyses.silhouette_means import (
     ClassMeans,
     Replicates,
-    few_classes_note,
     over_classes,
     summarise,
 )
@@ -91,7 +90,7 @@ def silhouette_result(
         "samples": len(replicates.labels),
         "scored_samples": len(replicates.rows),
         "interval": replicates.said,
-        "interval_over_classes": "for classes like these: bootstrap of the class means",
+        "interval_over_classes": "for classes like these: bootstrap of the class means, Student t of fewer than 30",
         "layers": [{"backbone": layer.backbone, "tap": layer.tap} for layer in layers],
         "labels": labels.tolist(),
         "notes": [
@@ -170,8 +169,6 @@ def _notes(layers: Sequence[Layer], metrics: Sequence[str], micro: F64, members:
     alone = int((members == 1).sum())
     if alone:
         yield f"{alone} classes have one sample, whose s is 0 by definition"
-    few = few_classes_note(len(members))
-    yield from [few] if few else []
     ranks = {metric: tuple(np.argsort(-micro[:, j], kind="stable")) for j, metric in enumerate(metrics)}
     if len(layers) > 1 and len(set(ranks.values())) > 1:
         yield f"the order of the layers depends on the metric ({', '.join(metrics)})"

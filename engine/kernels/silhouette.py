@@ -33,7 +33,7 @@ from cvbench.engine.kernels.grouped import BLOCK, Points, blocks, cells_of, long
 METRICS = ("euclidean", "cosine", "sqeuclidean")
 
 SYMMETRIC_BYTES = 2**28
-"""Half of the tiles suffice if the sums of all rows, (n, K) or (n, g K), are held: as long as they take 256 MB at most."""
+"""Half of the tiles suffice if the sums of all rows, (n, K) or (n, g K), are held: as long as these take 256 MB."""
 
 
 def silhouette_samples(

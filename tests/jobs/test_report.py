@@ -96,7 +96,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> str:
     (folder / "pets/class-0").rename(folder / "pets" / CLASS)
     extract(extract_options(folder, 16), LOOP)
     url = str(folder / "store.zarr")
-    cka(Selection(url, taps=("blocks.*", "stages.1.*")), CkaOptions(batch=4, resamples=20, seed=4), LOOP)
+    cka(Selection(url, taps=("blocks.*", "stages.1.*")), CkaOptions(batch=4), LOOP)
     extract(extract_options(folder, None), LOOP)
     cka(Selection(url), CkaOptions(batch=8), LOOP)
     spectra(Selection(url), SpectraOptions(resamples=50), LOOP)

@@ -1,6 +1,6 @@
 """Minibatch CKA of layers that share latent variables: the truth is a formula of their covariances.
 
-    CKA = |S_xy|_F^2 / (|S_xx|_F |S_yy|_F)      of the population; S_xy: covariance of the features of two layers
+CKA = |S_xy|_F^2 / (|S_xx|_F |S_yy|_F)      of the population; S_xy: covariance of the features of two layers
 """
 
 from __future__ import annotations
@@ -82,7 +82,9 @@ def values(law: Law, rng: np.random.Generator) -> dict[str, Trial]:
     nan = float("nan")
 
     def told(name: str, truth: float) -> Trial:
-        value, low, high = (nan if summary[name][key] is None else summary[name][key] for key in ("value", "low", "high"))
+        value, low, high = (
+            nan if summary[name][key] is None else summary[name][key] for key in ("value", "low", "high")
+        )
         return Trial(truth, value, low, high, None)
 
     def pair(i: int, j: int) -> Trial:

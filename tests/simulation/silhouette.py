@@ -17,7 +17,7 @@ from sklearn.metrics import calinski_harabasz_score, davies_bouldin_score, silho
 from cvbench.engine.analyses.base import Layer, Result
 from cvbench.engine.analyses.samples import Samples
 from cvbench.engine.analyses.silhouette import SilhouetteOptions, silhouette
-from cvbench.engine.analyses.silhouette_pairs import difference_rows
+from cvbench.engine.analyses.silhouette_pairs import CLASSES, difference_rows
 from tests.simulation.frame import Case, Trial
 
 F64 = NDArray[np.float64]
@@ -130,7 +130,7 @@ def differences(law: Law, rng: np.random.Generator) -> dict[str, Trial]:
     result = result_of(law, law.draw(rng), int(rng.integers(1000)))
     found = {}
     for row in difference_rows(result):
-        over = row["interval"] == "bootstrap of classes"
+        over = row["interval"] == CLASSES
         if over == law.drawn_classes:
             found[row["mean"]] = Trial(0.0, row["difference"], row["low"], row["high"], bool(row["resolved"]))
     return found
@@ -158,8 +158,19 @@ CASES = (
     *_of("5 of 10 and 5 of 50", Law(10, (10,) * 5 + (50,) * 5, 32, 0.5)),
     *_of("10 x 100, 100 scored", Law(10, 100, 32, 0.5, sample=100)),
     Case("silhouette", "over classes, 40 x 10, classes drawn", partial(over_classes, MANY)),
-    Case("silhouette", "over classes, 10 x 30, classes drawn", partial(over_classes, Law(10, 30, 32, 0.5, drawn_classes=True))),
+    Case(
+        "silhouette",
+        "over classes, 10 x 30, classes drawn",
+        partial(over_classes, Law(10, 30, 32, 0.5, drawn_classes=True)),
+    ),
     Case("silhouette", "difference over classes, 40 x 10, classes drawn", partial(differences, MANY), null=True),
-    Case("silhouette", "difference over classes, 10 x 30, classes drawn", partial(differences, Law(10, 30, 32, 0.5, drawn_classes=True)), null=True),
-    Case("silhouette", "given the classes, 40 x 10, classes drawn (not its claim)", partial(given_classes, MANY), aim=0.0),
+    Case(
+        "silhouette",
+        "difference over classes, 10 x 30, classes drawn",
+        partial(differences, Law(10, 30, 32, 0.5, drawn_classes=True)),
+        null=True,
+    ),
+    Case(
+        "silhouette", "given the classes, 40 x 10, classes drawn (not its claim)", partial(given_classes, MANY), aim=0.0
+    ),
 )
