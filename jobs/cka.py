@@ -75,7 +75,8 @@ def _measured(
         return _full(store, selected, options)
     largest, forward = max(len(unit) for unit in selected.units), store.split(selected.dataset, selected.split).batch
     # By the forward batch, as during the extraction: one default for both. A tiny one would cost CKA its precision.
-    batch = options.batch or choose_batch(forward if forward >= SIZES[-1] else largest, selected.samples)
+    piece = forward if forward >= SIZES[-1] else largest - largest % SIZES[-1] or largest
+    batch = options.batch or choose_batch(piece, selected.samples)
     if batch > largest:
         raise UsageError(
             f"a CKA batch of {batch} does not fit a unit of {largest} samples",
@@ -161,7 +162,7 @@ SECTION = Section(
         "same up to rotation and scale, 0 unrelated. Each panel has the layers of one backbone against those of "
         "another or the same one, the first layer at the bottom left; bright squares on the diagonal are stages of "
         "layers that change little, and a bright corner far from it says that early and late layers still agree. "
-        f"{QUESTIONS} Intervals are a jackknife over batches, which n counts, with Student's t; the samples left out "
+        f"{QUESTIONS} Intervals are a jackknife over batches, which n counts, with Student's t; samples left out "
         "are unreadable or filled no batch. Source: Kornblith et al. 2019; minibatch estimator with the unbiased HSIC of "
         "Song et al. 2012 as in Nguyen et al. 2021; interval: Tukey 1958."
     ),

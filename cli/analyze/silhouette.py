@@ -156,6 +156,4 @@ def _show_differences(rows: list[dict[str, Any]]) -> None:
         typer.echo("")
         columns = ["of", "difference", "interval"]
         shared.echo_table(["dataset", "backbone", "minus", "space", "metric", *columns], cells)
-        typer.echo(
-            "jackknife within classes: for other samples of these classes; resampling of classes: for classes like these"
-        )
+        typer.echo("within classes: for other samples of these classes; resampling of classes: for classes like these")

@@ -41,8 +41,8 @@ def choose_batch(piece: int, n_total: int) -> int:
     With too few samples for that: the largest up to 32 that gives at least 8; else the smallest that cuts evenly and
     gives two. If there is none: the piece, or all samples if they are fewer.
 
-    >>> choose_batch(4096, 50_000), choose_batch(256, 1797), choose_batch(64, 200), choose_batch(20, 20)
-    (256, 32, 16, 20)
+    >>> choose_batch(4096, 50_000), choose_batch(256, 1797), choose_batch(64, 200), choose_batch(50, 900)
+    (256, 32, 16, 25)
 
     Args:
         piece: Samples that lie side by side: of one unit, or of one batch of the forward pass, since live CKA needs all
@@ -58,6 +58,8 @@ def choose_batch(piece: int, n_total: int) -> int:
             fix="extract more samples (a larger --limit)",
         )
     fitting = [size for size in SIZES if piece % size == 0]
+    if not fitting:
+        fitting = [size for size in range(min(piece, SIZES[0]), SIZES[-1] - 1, -1) if piece % size == 0] or [piece]
     for sizes, least in (
         ([size for size in fitting if size >= SMALL], MANY_BATCHES),
         ([size for size in fitting if size <= SMALL], SOME_BATCHES),

@@ -201,7 +201,7 @@ def summarise(found: ClassMeans, replicates: Replicates) -> dict[str, F64]:
 def over_classes(means: F64, resamples: int, confidence: float, seed: int) -> tuple[F64, F64]:
     """Low and high (c,) of the mean of (K, c) class means, for classes like these.
 
-    A bootstrap of the classes; of fewer than `FEW_IMAGES` Student's t of their means, which is the jackknife's interval.
+    A bootstrap of the classes; of fewer than `FEW_IMAGES` Student's t of their means, the jackknife's interval.
     """
     count = len(means)
     if count < FEW_IMAGES:

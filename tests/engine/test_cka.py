@@ -342,6 +342,8 @@ class TestBadInput:
         (10, 10, 10),
         (48, 9999, 16),
         (50, 9999, 50),
+        (50, 900, 25),
+        (53, 900, 53),
     ],
 )
 def test_default_batch(unit: int, total: int, batch: int) -> None:

@@ -71,7 +71,7 @@ class Law:
 def measured(law: Law, rng: np.random.Generator) -> Result:
     """The product's result of one draw, batches of the default size."""
     features = dict(zip(LAYERS, law.draw(rng), strict=True))
-    analysis = MinibatchCka(batch=choose_batch(law.samples, law.samples))
+    analysis = MinibatchCka(batch=choose_batch(64, law.samples))
     return analysis.summarise(LAYERS, [analysis.measure(LAYERS, features.__getitem__, np.arange(law.samples))])
 
 
