@@ -384,6 +384,7 @@ def two_layers(x: F64, y: F64, labels: I64, **options: Any) -> Any:
 def test_a_difference_is_paired(rng: np.random.Generator) -> None:
     """A backbone and itself: exactly 0. Noise added to the same features: resolved, which unpaired ends are not."""
     x, labels = clusters(rng, n=200)
+    labels[labels == 77] = 3
     for row in difference_rows(two_layers(x, x, labels, metrics=("euclidean", "cosine"))):
         assert (row["difference"], row["low"], row["high"], row["resolved"]) == (0, 0, 0, False)
     result = two_layers(x, x + rng.normal(0, 0.8, x.shape), labels)
@@ -410,7 +411,6 @@ def test_a_few_samples_resolve_nothing(rng: np.random.Generator) -> None:
     assert micro["low"] > 0
     assert micro["resolved"] is None
     assert over["resolved"] is not None
-    assert any("20 images" in note for note in result.attrs["notes"])
     assert any("of 2 classes only" in note for note in result.attrs["notes"])
 
 
