@@ -88,7 +88,8 @@ def centroid_distances(
         gaps = squared_distances(each.middle, each.middle)
         xp.fill_diagonal(gaps, 0.0)
         apart = to_host(xp.sqrt(gaps))
-        out.append(CentroidDistances(*found[1 + part][:, kept], classes_of[kept], cells.members, apart, each.between))
+        own_gap, nearest = found[1 + part][:, kept]
+        out.append(CentroidDistances(own_gap, nearest, classes_of[kept], cells.members, apart, each.between))
     return out
 
 

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Result
 from cvbench.engine.analyses.cka_result import cka_rows
-from cvbench.jobs.cka_view import MAPS, view_words
+from cvbench.jobs.cka_view import view_words
 from cvbench.jobs.figures.base import layer_ticks, save_figure
+from cvbench.jobs.live import VIEW as MAPS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

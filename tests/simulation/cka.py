@@ -49,7 +49,7 @@ class Law:
 
         def standard(width: int) -> F64:
             if self.heavy:
-                return rng.standard_t(5, size=(self.samples, width)) / np.sqrt(5 / 3)
+                return np.asarray(rng.standard_t(5, size=(self.samples, width)) / np.sqrt(5 / 3))
             return rng.normal(size=(self.samples, width))
 
         latent = standard(LATENT)
