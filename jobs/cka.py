@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Layer, Result
-from cvbench.engine.analyses.cka import MinibatchCka, choose_batch
+from cvbench.engine.analyses.cka import SIZES, MinibatchCka, choose_batch
 from cvbench.engine.analyses.cka_full import full_cka
-from cvbench.engine.analyses.cka_result import cka_json, cka_rows
+from cvbench.engine.analyses.cka_result import QUARTERS, cka_json, cka_rows
 from cvbench.errors import UnknownNameError, UsageError
 from cvbench.jobs.analyze import Analysed, analyze, features_identity, keep, readable_rows
+from cvbench.jobs.cka_view import AUTO, QUESTIONS, resolve_view, view_words
 from cvbench.jobs.executor import Cluster
-from cvbench.jobs.figures.cka import cka_heatmaps
-from cvbench.jobs.live import VIEW as MAPS
-from cvbench.jobs.live import kept_live
+from cvbench.jobs.figures.cka import cka_heatmaps, cka_views
+from cvbench.jobs.intervals import told
 from cvbench.jobs.progress import Listener, silent
 from cvbench.jobs.request import absolute
 from cvbench.jobs.section import Section, TidyRow
-from cvbench.jobs.sections import bootstrap_options, selection_options, tidy_row
+from cvbench.jobs.sections import selection_options, tidy_row
 from cvbench.jobs.selection import Selected, Selection, select
 from cvbench.storage.features import FeatureStore
 
-__all__ = ["ESTIMATORS", "SECTION", "CkaOptions", "cka", "cka_json", "cka_rows"]
+__all__ = ["AUTO", "ESTIMATORS", "SECTION", "CkaOptions", "cka", "cka_json", "cka_rows"]
 
 ESTIMATORS = ("minibatch", "debiased", "biased")
 
@@ -35,18 +35,21 @@ ESTIMATORS = ("minibatch", "debiased", "biased")
 class CkaOptions:
     """Attributes:
     estimator: "minibatch" (HSIC1 summed over batches, with intervals), "debiased" or "biased" (all rows at once).
-    batch: Samples per batch; None chooses so that there are at least 30 batches, if there can be.
-    resamples, seed: Of the bootstrap.
+    batch: Samples per batch; None chooses so that there are enough for the interval, see `choose_batch`.
     """
 
     estimator: str = "minibatch"
     batch: int | None = None
-    resamples: int = 2000
-    seed: int = 0
 
 
 def cka(selection: Selection, options: CkaOptions, cluster: Cluster, listen: Listener = silent) -> Analysed:
-    """CKA of every pair of the selected layers; the result is kept in the store.
+    """CKA of every pair of the selected layers; the result is kept in the store. Its attributes name its `view`.
+
+    Args:
+        selection: Its view may be `AUTO`: all positions where the store has them, see `resolve_view`.
+        options: How to measure.
+        cluster: Where units are measured.
+        listen: Receives progress.
 
     Raises:
         UsageError: An unknown estimator, or fewer than 4 samples in a batch.
@@ -55,22 +58,32 @@ def cka(selection: Selection, options: CkaOptions, cluster: Cluster, listen: Lis
         raise UnknownNameError.among("estimator", options.estimator, ESTIMATORS, fix=", ".join(ESTIMATORS))
     selection = Selection(**{**asdict(selection), "store": absolute(selection.store)})
     reader = FeatureStore.open(selection.store)  # an analysis never makes a store
-    if selection.view == MAPS and (kept := kept_live(reader, "cka", selection)) is not None:
+    selection, kept, note = resolve_view(reader, selection, options.batch, options.estimator)
+    if kept is not None:
         return kept
     selected = select(reader, selection)
-    store = FeatureStore.open(selection.store, mode="a")
+    analysed = _measured(selected, options, cluster, FeatureStore.open(selection.store, mode="a"), listen)
+    attrs = analysed.result.attrs
+    notes = [*attrs["notes"], *([note] if note else [])]
+    return replace(analysed, result=replace(analysed.result, attrs={**attrs, "view": selected.view, "notes": notes}))
+
+
+def _measured(
+    selected: Selected, options: CkaOptions, cluster: Cluster, store: FeatureStore, listen: Listener
+) -> Analysed:
     if options.estimator != "minibatch":
         return _full(store, selected, options)
-    largest = max(len(unit) for unit in selected.units)
-    batch = options.batch or choose_batch(largest, selected.samples)
+    largest, forward = max(len(unit) for unit in selected.units), store.split(selected.dataset, selected.split).batch
+    # By the forward batch, as during the extraction: one default for both. A tiny one would cost CKA its precision.
+    piece = forward if forward >= SIZES[-1] else largest - largest % SIZES[-1] or largest
+    batch = options.batch or choose_batch(piece, selected.samples)
     if batch > largest:
         raise UsageError(
             f"a CKA batch of {batch} does not fit a unit of {largest} samples",
             where="--cka-batch",
             fix=f"--cka-batch {largest} or less",
         )
-    analysis = MinibatchCka(batch=batch, resamples=options.resamples, seed=options.seed)
-    return analyze(analysis, store, selected, cluster, listen)
+    return analyze(MinibatchCka(batch=batch), store, selected, cluster, listen)
 
 
 def _full(store: FeatureStore, selected: Selected, options: CkaOptions) -> Analysed:
@@ -103,17 +116,19 @@ def tidy_rows(result: Result) -> Iterator[TidyRow]:
 
 
 def headline_rows(result: Result) -> Iterator[TidyRow]:
-    """Means within each backbone, of its first against its last quarter, and across each pair of backbones."""
+    """Means within each backbone, of its first against its last quarter, across each pair of backbones; differences."""
     names = list(dict.fromkeys(layer["backbone"] for layer in result.attrs["layers"]))
     meaning = {}  # the summary's own names hold those of the backbones
     for name in names:
         meaning[f"mean of different layers, {name}"] = (name, "mean of different layers")
-        meaning[f"first quarter against last quarter, {name}"] = (name, "first quarter against last quarter")
+        meaning[f"{QUARTERS}, {name}"] = (name, QUARTERS)
         for other in names:
             meaning[f"mean, {name} against {other}"] = (f"{name} vs {other}", "mean over all pairs of layers")
+            meaning[f"difference, {QUARTERS}, {name} - {other}"] = (f"{name} vs {other}", QUARTERS)
     for entry in result.attrs["summary"]:
         backbone, factor = meaning[entry["name"]]
-        yield _row(result, backbone, "mean linear CKA", factor, entry, value="value")
+        metric = f"difference of mean linear CKA{told(entry)}" if "resolved" in entry else "mean linear CKA"
+        yield _row(result, backbone, metric, factor, entry, value="value")
 
 
 def _row(
@@ -122,14 +137,21 @@ def _row(
     attrs = result.attrs
     unused = attrs.get("samples_in_units", attrs["samples"]) - attrs["samples"]
     estimate = (numbers[value], numbers["low"], numbers["high"])
-    return tidy_row(result, backbone, metric, factor, estimate, attrs["batches"], unused)
+    named = f"{factor}, {view_words(attrs)}"
+    return tidy_row(result, backbone, metric, named, estimate, attrs["batches"], unused)
 
 
 def _command(result: Result) -> list[str]:
     attrs = result.attrs
     batch = ["--cka-batch", str(attrs["batch_size"])] if attrs["estimator"] == "minibatch" else []
     how = ["--view", attrs["view"], "--estimator", attrs["estimator"], *batch]
-    return ["analyze", "cka", *selection_options(result), *how, *bootstrap_options(result)]
+    return ["analyze", "cka", *selection_options(result), *how]
+
+
+def _caution(result: Result) -> list[str]:
+    attrs = result.attrs
+    older = attrs["estimator"] == "minibatch" and "interval" not in attrs and attrs["batches"] > 1
+    return ["of an earlier version: its intervals over few batches are too narrow; make it again"] if older else []
 
 
 SECTION = Section(
@@ -140,12 +162,14 @@ SECTION = Section(
         "same up to rotation and scale, 0 unrelated. Each panel has the layers of one backbone against those of "
         "another or the same one, the first layer at the bottom left; bright squares on the diagonal are stages of "
         "layers that change little, and a bright corner far from it says that early and late layers still agree. "
-        "Intervals are a bootstrap over batches, which n counts; the samples left out are unreadable or filled no "
-        "batch. Source: Kornblith et al. 2019; minibatch estimator with the unbiased HSIC of Song et al. 2012 as in "
-        "Nguyen et al. 2021."
+        f"{QUESTIONS} Intervals are a jackknife over batches, which n counts, with Student's t; the samples left "
+        "out are unreadable or filled no batch. Source: Kornblith et al. 2019; minibatch estimator with the unbiased "
+        "HSIC of Song et al. 2012 as in Nguyen et al. 2021; interval: Tukey 1958."
     ),
     rows=tidy_rows,
     options=_command,
     figure=cka_heatmaps,
     headline=headline_rows,
+    overview=cka_views,
+    caution=_caution,
 )

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cvbench.engine.analyses.base import Analysis, Layer, Rows
-from cvbench.engine.analyses.cka import MIN_BATCH, MinibatchCka
+from cvbench.engine.analyses.base import Analysis, Layer, Result, Rows
+from cvbench.engine.analyses.cka import MIN_BATCH, MinibatchCka, choose_batch
 from cvbench.engine.analyses.grid import check_grid
 from cvbench.engine.analyses.live import LiveUnit
 from cvbench.engine.analyses.similarity import Similarity
@@ -23,7 +23,7 @@ from cvbench.engine.threads import host_threads
 from cvbench.errors import UnknownNameError, UsageError
 from cvbench.jobs.analyze import Analysed, keep_summary, partials_key, stored_result
 from cvbench.jobs.samples import class_numbers
-from cvbench.jobs.selection import Selected, Selection
+from cvbench.jobs.selection import Selected, Selection, is_wanted
 from cvbench.storage.datasets import key_of_spec
 from cvbench.storage.results import ResultKey, list_partials, list_results, put_partial
 from cvbench.storage.units import Unit, plan_units
@@ -97,12 +97,10 @@ def live_tasks(
 
 
 def live_batch(batch: int, samples: int) -> int:
-    """Samples per CKA batch: of 256, 128, 64, 32 the largest that cuts a forward batch evenly and gives 30 batches.
-
-    If none does: the forward batch, as CKA needs a batch's layers side by side.
+    """Samples per CKA batch, as CKA needs a batch's layers side by side: as `analyze cka` chooses for stored maps.
 
     >>> live_batch(512, 50_000), live_batch(64, 640), live_batch(48, 5000)
-    (256, 64, 48)
+    (256, 32, 16)
 
     Raises:
         UsageError: The forward batch is below 4.
@@ -113,8 +111,7 @@ def live_batch(batch: int, samples: int) -> int:
             where="--batch-size",
             fix="a larger one",
         )
-    fitting = (size for size in (256, 128, 64, 32) if batch % size == 0 and samples >= 30 * size)
-    return next(fitting, batch)
+    return choose_batch(batch, max(samples, batch))
 
 
 def live_pending(store: FeatureStore, tasks: Sequence[LiveTask], units: Sequence[Unit]) -> dict[Unit, tuple[str, ...]]:
@@ -137,29 +134,41 @@ def summarise_live(store: FeatureStore, tasks: Sequence[LiveTask], units: Sequen
     return found
 
 
-def kept_live(store: FeatureStore, name: str, selection: Selection) -> Analysed | None:
+def kept_live(
+    store: FeatureStore,
+    name: str,
+    selection: Selection,
+    fits: Callable[[Result], bool] = lambda result: True,
+    *,
+    beside_maps: bool = False,
+) -> Analysed | None:
     """The result that `extract --analyze` has kept, where the store holds no maps that could be measured again.
 
-    With several, that of the most samples. Its bootstrap is its own, whatever is asked for now; a note says so.
+    With several, that of the most samples. Its bootstrap is its own, whatever is asked for now; a note says so. One
+    that has layers which the selection's taps leave out is not taken.
 
     Args:
         store: For reading.
         name: Of the analysis.
-        selection: Its data set, split and backbones choose; None or empty fits all.
+        selection: Its data set, split, backbones and taps choose; None or empty fits all.
+        fits: Whether a result is one that may be taken.
+        beside_maps: Look where the store holds maps, too: those may be of fewer samples.
     """
     asked = None if selection.dataset is None else key_of_spec(selection.dataset)
     with_maps = {(group.dataset, group.split) for group in store.groups() if group.view == VIEW}
     found: list[tuple[int, Analysed]] = []
     for key in list_results(store):
         place = key.dataset, key.split
-        fits = key.analysis == name and asked in (None, key.dataset) and selection.split in (None, key.split)
-        if not fits or place in with_maps:
+        meant = key.analysis == name and asked in (None, key.dataset) and selection.split in (None, key.split)
+        if not meant or (place in with_maps and not beside_maps):
             continue
         result = stored_result(store, key)
         layers = tuple(Layer(layer["backbone"], layer["tap"]) for layer in result.attrs.get("layers", ()))
         names = {layer.backbone for layer in layers}
         wanted = {known for one in selection.backbones for known in names if one in (known, known.partition("@")[0])}
         if result.attrs.get("view") != VIEW or (selection.backbones and wanted != names):
+            continue
+        if not fits(result) or not all(is_wanted(layer.tap, selection.taps) for layer in layers):
             continue
         info, covered = store.split(*place), result.attrs["samples_in_units"]
         selected = Selected(*place, VIEW, layers, tuple(plan_units(info.n, info.unit, covered)), 0)

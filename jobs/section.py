@@ -52,6 +52,7 @@ class Section:
         figure: Draws it; None if a table says all.
         headline: The few rows that the report's table shows; None: all of `rows`.
         overview: Draws several results of the analysis beside each other; no file if there is nothing to compare.
+        caution: What a reader must know of a result that an earlier version has kept; None: nothing.
     """
 
     analysis: str
@@ -62,3 +63,4 @@ class Section:
     figure: Draw | None = None
     headline: Callable[[Result], Iterator[TidyRow]] | None = None
     overview: Callable[[Sequence[Result], Path, Sequence[str]], list[Path]] | None = None
+    caution: Callable[[Result], list[str]] | None = None

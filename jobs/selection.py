@@ -69,13 +69,13 @@ def select(store: FeatureStore, selection: Selection, *, imported: bool = False)
         UsageError: Imported predictions of which only the winner is known, and logits are needed.
     """
     infos = store.tree()
-    dataset, split = _choose_split(infos, selection)
+    dataset, split = choose_split(infos, selection)
     infos = [info for info in infos if (info.group.dataset, info.group.split) == (dataset, split)]
     _check_view(store, infos, selection, dataset, split)
     infos = [info for info in infos if info.group.view == selection.view]
     held = list(dict.fromkeys(info.group.backbone for info in infos))
     backbones = [_stored_name(name, held) for name in selection.backbones] or held
-    chosen = [i for name in backbones for i in _in_depth_order(store, infos, name) if _wanted(i.tap, selection.taps)]
+    chosen = [i for name in backbones for i in _in_depth_order(store, infos, name) if is_wanted(i.tap, selection.taps)]
     if not chosen:
         raise UnknownNameError.among("tap in this store:", ", ".join(selection.taps), [info.tap for info in infos])
     if not imported:
@@ -91,7 +91,8 @@ def select(store: FeatureStore, selection: Selection, *, imported: bool = False)
     return Selected(dataset, split, selection.view, layers, tuple(common), len(union) - len(common))
 
 
-def _choose_split(infos: Sequence[LayerInfo], selection: Selection) -> tuple[str, str]:
+def choose_split(infos: Sequence[LayerInfo], selection: Selection) -> tuple[str, str]:
+    """The data set and split that `selection` means; raises as `select`."""
     held = list(dict.fromkeys((info.group.dataset, info.group.split) for info in infos))
     if not held:
         raise DataUnavailableError(
@@ -174,7 +175,8 @@ def _in_depth_order(store: FeatureStore, infos: Sequence[LayerInfo], backbone: s
     return sorted((info for info in infos if info.group.backbone == backbone), key=depth)
 
 
-def _wanted(tap: str, patterns: Sequence[str]) -> bool:
+def is_wanted(tap: str, patterns: Sequence[str]) -> bool:
+    """Whether one of the names or globs fits the tap; no pattern fits all."""
     return not patterns or any(fnmatchcase(tap, pattern) for pattern in patterns)
 
 

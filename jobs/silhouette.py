@@ -100,7 +100,7 @@ def table_json(outcomes: Sequence[Analysed]) -> dict[str, Any]:
         for names in ({key: getattr(outcome.selected, key) for key in ("dataset", "split", "view")},)
         for row in silhouette_json(outcome.result)
     ]
-    keys = ("sample", "resamples", "confidence", "seed", "interval")
+    keys = ("sample", "resamples", "confidence", "seed", "interval", "interval_over_classes")
     attrs = outcomes[0].result.attrs
     return {
         "results": rows,
@@ -166,7 +166,8 @@ def _one(matrices: Matrices, options: SilhouetteOptions, how: _How) -> Analysed:
     notes = [*result.attrs["notes"], *([space.note] if space.note else [])]
     result = replace(result, attrs={**result.attrs, **space.said, "notes": notes})
     # A GPU sums in another order.
-    what = {"options": options.as_dict(), "companions": list(COMPANIONS), "device": how.device, **space.used}
+    made = {"companions": list(COMPANIONS), "interval": result.attrs["interval"]}
+    what = {"options": options.as_dict(), **made, "device": how.device, **space.used}
     identity = {**what, **features_identity(store, selected)}
     return Analysed(result, selected, keep(store, selected, result, identity), 0)
 

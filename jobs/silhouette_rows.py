@@ -11,6 +11,7 @@ import numpy as np
 
 from cvbench.engine.analyses.base import Result
 from cvbench.engine.analyses.silhouette_companions import COMPANIONS
+from cvbench.engine.analyses.silhouette_pairs import CLASSES as RESAMPLED
 from cvbench.engine.analyses.silhouette_pairs import difference_rows
 from cvbench.jobs.analyze import Analysed
 from cvbench.jobs.figures.silhouette import silhouette_figure, single_layers
@@ -58,7 +59,7 @@ def pair_rows(result: Result) -> Iterator[TidyRow]:
     """Paired differences between the last layers of two backbones, by every metric, and of the companions."""
     attrs = result.attrs
     for row in difference_rows(result):
-        over_classes = row["interval"] == "bootstrap of classes"
+        over_classes = row["interval"] == RESAMPLED
         if row["mean"] in COMPANIONS:
             metric, n = f"difference of {COMPANIONS[row['mean']]}", attrs["samples"]
         else:
@@ -72,8 +73,11 @@ def pair_rows(result: Result) -> Iterator[TidyRow]:
 
 
 def headline_rows(result: Result) -> Iterator[TidyRow]:
-    """Differences of means, then means and shares below 0 of each backbone's first and last layer, by every metric."""
-    yield from (row for row in pair_rows(result) if row.metric.startswith(f"{DIFFERENCE}, mean over samples"))
+    """Differences of means, for these classes and for classes like these; then means and shares below 0 of each
+    backbone's first and last layer, by every metric.
+    """
+    kinds = (f"{DIFFERENCE}, mean over samples", f"{DIFFERENCE}, mean of class means{CLASSES}")
+    yield from (row for row in pair_rows(result) if row.metric.startswith(kinds))
     for name in NAMES:
         for metric in range(len(result.attrs["metrics"])):
             for layer in end_layers(result):
@@ -134,6 +138,11 @@ def _overview(results: Sequence[Result], stem: Path, formats: Sequence[str]) -> 
     return silhouette_figure(shown, stem, formats) if len(shown) > 1 else []
 
 
+def _caution(result: Result) -> list[str]:
+    older = "given the mean distances" in result.attrs["interval"]
+    return ["of an earlier version: its intervals within classes are too narrow; make it again"] if older else []
+
+
 SECTION = Section(
     analysis="silhouette",
     title="Class separation: silhouette",
@@ -142,15 +151,17 @@ SECTION = Section(
         "other class against that to its own, from -1 (among another class) over 0 (on the border) to 1 (well inside "
         "its own). Shown is the mean over samples, exact, in the space that is named. Compare backbones within a data "
         "set, since the level depends on the number of classes and of samples in each; a difference between two "
-        "backbones is of the same samples, and not resolved if its interval contains 0. Intervals are a bootstrap of "
-        "the samples within each class, given the distances; n counts samples, or classes where the interval is over "
+        "backbones is of the same samples, and not resolved if its interval contains 0. Intervals are of these "
+        "classes, for other samples of them: a jackknife over ten groups of samples, all others scored anew; where "
+        "classes are resampled, they are for other classes like these, which is another claim. n counts samples or "
         "classes. Companions, Euclidean and of all samples, from the distances to the class centroids: the simplified "
         "silhouette (another number), the Davies-Bouldin and the Calinski-Harabasz index. Sources: Rousseeuw 1987, "
-        "Hruschka 2004, Davies and Bouldin 1979, Calinski and Harabasz 1974."
+        "Hruschka 2004, Davies and Bouldin 1979, Calinski and Harabasz 1974; interval: Tukey 1958."
     ),
     rows=tidy_rows,
     options=_command,
     figure=_figure,
     headline=headline_rows,
     overview=_overview,
+    caution=_caution,
 )

@@ -18,14 +18,19 @@ def cka(
     dataset: shared.OneDataset = None,
     split: shared.Split = None,
     backbone: shared.Backbones = [],
-    view: Annotated[str, typer.Option("--view", help="pooled, maps, cls or head.")] = "pooled",
+    view: Annotated[
+        str,
+        typer.Option(
+            "--view",
+            help="maps (all positions), pooled (their mean), cls, head, or auto: all positions where the store has "
+            "them or `extract --analyze cka` measured them, as in the study's Figure 5, else pooled.",
+        ),
+    ] = "auto",
     taps: shared.Layers = [],
     estimator: Annotated[str, typer.Option("--estimator", help="minibatch, debiased or biased.")] = "minibatch",
     cka_batch: Annotated[
         str, typer.Option("--cka-batch", help="Samples per CKA batch, at least 4, or 'auto'.")
     ] = "auto",
-    resamples: shared.Resamples = 2000,
-    seed: shared.Seed = 0,
     out: shared.Out = None,
     address: shared.Address = "local",
     device: shared.Device = "auto",
@@ -43,7 +48,7 @@ def cka(
     shared.check_format(output, ("table", "json", "csv"))
     batch = None if cka_batch == "auto" else shared.size(cka_batch, "--cka-batch")
     selection = Selection(store, dataset, split, tuple(backbone), view, tuple(taps))
-    options = CkaOptions(estimator, batch, resamples, seed)
+    options = CkaOptions(estimator, batch)
     cluster = shared.cluster(address, analysis_device(device, address), gpus, threads)
     with progress() as listen:
         analysed = run(selection, options, cluster, listen)
@@ -60,6 +65,8 @@ def cka(
 
 def _show_cka(analysed: Analysed, output: str) -> None:
     from cvbench.jobs.cka import cka_json, cka_rows
+    from cvbench.jobs.cka_view import QUESTIONS, view_words
+    from cvbench.jobs.intervals import told
 
     result = analysed.result
     if output == "json":
@@ -69,11 +76,14 @@ def _show_cka(analysed: Analysed, output: str) -> None:
     else:
         attrs = result.attrs
         rows = [
-            [entry["name"], shared.number(entry["value"]), shared.number(entry["low"]), shared.number(entry["high"])]
+            [
+                entry["name"] + (told(entry) if "resolved" in entry else ""),
+                *(shared.number(entry[key]) for key in ("value", "low", "high")),
+            ]
             for entry in attrs["summary"]
         ]
-        shared.echo_table(["linear CKA", "value", "low", "high"], rows)
         selected = analysed.selected
+        shared.echo_table([f"linear CKA, {view_words(attrs)} (view {selected.view})", "value", "low", "high"], rows)
         say(
             f"{selected.dataset}/{selected.split}, view {selected.view}: {len(attrs['layers'])} layers, "
             f"{attrs['samples']} samples in {attrs['batches']} batches of {attrs['batch_size']}, {attrs['estimator']}"
@@ -85,4 +95,5 @@ def _show_cka(analysed: Analysed, output: str) -> None:
             say(f"undefined: {entry['backbone']}/{entry['tap']}: {entry['reason']}")
         for note in attrs["notes"]:
             say(f"note: {note}")
+        say(f"note: {QUESTIONS}")
         say(f"result: {analysed.path} in the store")

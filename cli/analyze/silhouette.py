@@ -54,7 +54,7 @@ def silhouette(
     tsne_map: Map = None,
     sample: Sample = "all",
     resamples: shared.Resamples = 2000,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the sample and of the bootstrap.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the sample and of the intervals.")] = 0,
     address: shared.Address = "none",
     device: shared.Device = "auto",
     out: shared.Out = None,
@@ -109,7 +109,7 @@ def _show_silhouette(outcomes: list[Analysed], output: str) -> None:
         cells.append([*(row[key] for key in (*names, "metric")), *numbers, *counts])
     columns = ["silhouette", "class mean", "share < 0", "classes", "samples scored"]
     shared.echo_table(["dataset", "backbone", "tap", "space", "metric", *columns], cells)
-    say("[]: 95 % interval, bootstrap within classes, given the distances")
+    say(f"[]: 95 % interval, {outcomes[0].result.attrs['interval']}")
     _show_companions(rows)
     _show_differences(list(table_differences(outcomes)))
     for note in comparison_notes(outcomes):
@@ -140,7 +140,7 @@ def _show_companions(rows: list[dict[str, Any]]) -> None:
     say()
     columns = ["simplified silhouette", "Davies-Bouldin (less is better)", "Calinski-Harabasz", "samples"]
     shared.echo_table([*names, *columns], list({tuple(line): line for line in cells}.values()))
-    say("[]: 95 % interval, bootstrap within classes, given the class centroids; Euclidean distances to these")
+    say("[]: 95 % interval, made likewise; Euclidean distances to the class centroids")
 
 
 def _show_differences(rows: list[dict[str, Any]]) -> None:
@@ -157,3 +157,4 @@ def _show_differences(rows: list[dict[str, Any]]) -> None:
         say()
         columns = ["of", "difference", "interval"]
         shared.echo_table(["dataset", "backbone", "minus", "space", "metric", *columns], cells)
+        say("within classes: for other samples of these classes; resampling of classes: for classes like these")

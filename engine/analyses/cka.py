@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Layer, Partial, Result, Rows
-from cvbench.engine.analyses.cka_result import cka_result
+from cvbench.engine.analyses.cka_result import INTERVAL, cka_result
 from cvbench.engine.array import Array, namespace, to_host
 from cvbench.engine.kernels import hsic
 from cvbench.errors import IntegrityError, UsageError
@@ -25,31 +25,50 @@ MIN_BATCH = 4
 """HSIC_1 divides by b - 3."""
 
 
-def choose_batch(n_unit: int, n_total: int) -> int:
-    """The default batch size: the largest of 256, 128, 64, 32 that gives at least 30 batches in all, for the interval.
+SIZES = (256, 128, 64, 32, 16, 8)
+"""Default sizes of a batch, the largest first."""
+MANY_BATCHES = 30
+"""So many batches cost an interval nothing in width."""
+SMALL = 32
+"""Up to this size batches are made smaller for the interval alone: below it HSIC_1 itself loses precision."""
+SOME_BATCHES = 8
+"""With fewer the quantile of t makes an interval wide: it is 12.7 for two batches and 2.4 for eight."""
 
-    With too few samples for that, 32, or the whole unit if that is smaller.
 
-    >>> choose_batch(4096, 50_000), choose_batch(256, 1797), choose_batch(20, 20)
-    (256, 32, 20)
+def choose_batch(piece: int, n_total: int) -> int:
+    """The default batch size, of those that cut a piece evenly: the largest that gives at least 30 batches in all.
+
+    With too few samples for that: the largest up to 32 that gives at least 8; else the smallest that cuts evenly and
+    gives two. If there is none: the piece, or all samples if they are fewer.
+
+    >>> choose_batch(4096, 50_000), choose_batch(256, 1797), choose_batch(64, 200), choose_batch(50, 900)
+    (256, 32, 16, 25)
 
     Args:
-        n_unit: Samples per unit; a batch never spans two units.
+        piece: Samples that lie side by side: of one unit, or of one batch of the forward pass, since live CKA needs all
+            layers of a batch. A batch never spans two pieces.
         n_total: Samples in all.
 
     Raises:
-        UsageError: fewer than 4 samples per unit.
+        UsageError: fewer than 4 samples per piece.
     """
-    if min(n_unit, n_total) < MIN_BATCH:
+    if min(piece, n_total) < MIN_BATCH:
         raise UsageError(
-            f"CKA needs at least {MIN_BATCH} samples, there are {min(n_unit, n_total)}",
+            f"CKA needs at least {MIN_BATCH} samples, there are {min(piece, n_total)}",
             fix="extract more samples (a larger --limit)",
         )
-    whole, rest = divmod(n_total, n_unit)
-    for batch in (256, 128, 64, 32):
-        if batch <= n_unit and whole * (n_unit // batch) + rest // batch >= 30:
-            return batch
-    return min(32, n_unit, n_total)
+    fitting = [size for size in SIZES if piece % size == 0]
+    if not fitting:
+        fitting = [size for size in range(min(piece, SIZES[0]), SIZES[-1] - 1, -1) if piece % size == 0] or [piece]
+    for sizes, least in (
+        ([size for size in fitting if size >= SMALL], MANY_BATCHES),
+        ([size for size in fitting if size <= SMALL], SOME_BATCHES),
+        (fitting[::-1], 2),
+    ):
+        for size in sizes:
+            if n_total // size >= least:
+                return size
+    return min(piece, n_total)
 
 
 def batches_of(rows: Rows, batch: int) -> list[slice]:
@@ -161,13 +180,11 @@ class MinibatchCka:
 
     Attributes:
         batch: Samples per batch, b >= 4. See `batches_of` for one that is not full.
-        resamples, confidence, seed: Of the bootstrap over batches.
+        confidence: Of the intervals over batches.
     """
 
     batch: int = 64
-    resamples: int = 2000
     confidence: float = 0.95
-    seed: int = 0
     name: ClassVar[str] = "cka"
 
     def __post_init__(self) -> None:
@@ -201,9 +218,9 @@ class MinibatchCka:
         return LiveCka(self, layers)
 
     def summarise(self, layers: Sequence[Layer], partials: Iterable[Partial]) -> Result:
-        """CKA of every pair with its bootstrap interval over batches; see `cka_result`.
+        """CKA of every pair with its interval over batches; see `cka_result`.
 
-        Memory: batches * L * L * 8 bytes, and twice resamples * L(L+1)/2 * 8.
+        Memory: batches * L * L * 8 bytes, three times.
 
         Raises:
             UsageError: no unit fills a batch.
@@ -225,7 +242,7 @@ class MinibatchCka:
         return {"analysis": self.name, "version": 4, "estimator": "minibatch", "kernel": "linear", "batch": self.batch}
 
     def summary_dict(self) -> Mapping[str, Any]:
-        return {"resamples": self.resamples, "confidence": self.confidence, "seed": self.seed}
+        return {"confidence": self.confidence, "interval": INTERVAL}
 
 
 class LiveCka:

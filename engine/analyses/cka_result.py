@@ -1,7 +1,13 @@
-"""From HSIC of all pairs of layers to a labelled CKA result: interval, summary numbers, undefined layers named."""
+"""From HSIC of all pairs of layers to a labelled CKA result: interval, summary numbers, undefined layers named.
+
+Intervals are a jackknife over batches: the sums of HSIC without each batch, and whatever follows from them, with
+Student's t, the ends made on the atanh scale, where a CKA is nearer to normal (`cvbench.engine.jackknife`). It covers
+from two batches on, where a percentile bootstrap over few batches is too narrow.
+"""
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -10,12 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Layer, Result
-from cvbench.engine.bootstrap import percentile_interval
+from cvbench.engine.bootstrap import resolved
+from cvbench.engine.jackknife import jackknife_interval
 from cvbench.engine.kernels import hsic
 
 F64 = NDArray[np.float64]
 
-FEW_BATCHES = 30
+INTERVAL = "jackknife over batches, Student t, on the atanh scale (differences: as they are)"
+BLOCK_BYTES = 2**26
+"""What the CKA without each of some batches may take at once."""
+QUARTERS = "first quarter against last quarter"
 
 
 def cka_result(layers: Sequence[Layer], batches: F64, attrs: Mapping[str, Any]) -> Result:
@@ -24,26 +34,30 @@ def cka_result(layers: Sequence[Layer], batches: F64, attrs: Mapping[str, Any]) 
     Args:
         layers: L layers; those of one backbone follow each other in forward order.
         batches: (n, L, L) float64 HSIC of every pair, per batch; summed in this order. One batch: no interval.
-        attrs: estimator, batch_size, samples, dropped; resamples, confidence and seed of the bootstrap.
+        attrs: estimator, batch_size, samples, dropped; confidence of the intervals.
 
     Returns:
         Dimensions layer, other, labelled "backbone/tap". cka, low, high, hsic (L, L) float64. NaN only for layers named
         in attrs["undefined"], and in low and high if there is no interval, which attrs["notes"] then says.
-        attrs["summary"]: list of {"name", "value", "low", "high"}.
+        attrs["summary"]: list of {"name", "value", "low", "high"}; a difference also has "resolved".
     """
     size = len(layers)
     total = batches.sum(axis=0)
     value = hsic.cka(total)
     groups = _summary_groups(layers, np.isfinite(np.diagonal(value)))
     upper = np.triu_indices(size)
+    gaps = _differences(layers, groups)
 
     def statistic(sums: F64) -> F64:
-        table: F64 = hsic.cka(sums.reshape(-1, size, size))
-        means = [table[:, rows, columns].mean(axis=1) for rows, columns in groups.values()]
-        return np.column_stack([table[:, upper[0], upper[1]], *means])
+        table: F64 = hsic.cka(sums)
+        means = np.empty((len(sums), len(groups)))
+        for at, (rows, columns) in enumerate(groups.values()):
+            means[:, at] = table[:, rows, columns].mean(axis=1)
+        between = [means[:, a] - means[:, b] for a, b in gaps.values()]
+        return np.column_stack([table[:, upper[0], upper[1]], means, *between])
 
     point = statistic(total[None])[0]
-    low, high, notes = _interval(batches, statistic, point, attrs)
+    low, high, notes = _interval(batches, statistic, point, len(gaps), attrs)
     if attrs["dropped"]:
         notes.append(f"{attrs['dropped']} readable samples fill no batch of {attrs['batch_size']} and are left out")
     pairs = len(upper[0])
@@ -65,29 +79,40 @@ def cka_result(layers: Sequence[Layer], batches: F64, attrs: Mapping[str, Any]) 
             "undefined": list(_undefined(layers, total)),
             "notes": notes,
             "summary": [
-                {"name": name, "value": _number(point[i]), "low": _number(low[i]), "high": _number(high[i])}
-                for i, name in enumerate(groups, start=pairs)
+                {
+                    "name": name,
+                    "value": _number(point[i]),
+                    "low": _number(low[i]),
+                    "high": _number(high[i]),
+                    **({"resolved": resolved(low[i], high[i])} if name in gaps else {}),
+                }
+                for i, name in enumerate([*groups, *gaps], start=pairs)
             ],
         },
     )
 
 
 def _interval(
-    batches: F64, statistic: Callable[[F64], F64], point: F64, attrs: Mapping[str, Any]
+    batches: F64, statistic: Callable[[F64], F64], point: F64, differences: int, attrs: Mapping[str, Any]
 ) -> tuple[F64, F64, list[str]]:
-    """Low and high of each number, by a bootstrap over batches, and what must be said of them."""
+    """Low and high of each number, the last ones of which are differences, and what must be said of them."""
     none = np.full(len(point), np.nan)
     if len(batches) < 2:
-        return none, none, ["no interval: it is a bootstrap over batches, and there is one batch"]
-    options = {key: attrs[key] for key in ("resamples", "confidence", "seed")}
-    found = percentile_interval(batches.reshape(len(batches), -1), statistic, **options)
+        return none, none, ["no interval: n too small, it is over batches, and there is one batch"]
+    total, step = batches.sum(axis=0), max(1, BLOCK_BYTES // batches[0].nbytes)
+    left_out = np.concatenate(
+        [statistic(total - batches[start : start + step]) for start in range(0, len(batches), step)]
+    )
+    plain = np.arange(len(point)) >= len(point) - differences
+    ends = [
+        jackknife_interval(point, left_out, confidence=attrs["confidence"], scale=scale) for scale in ("atanh", "plain")
+    ]
+    low, high = (np.where(plain, getattr(ends[1], end), getattr(ends[0], end)) for end in ("low", "high"))
     notes = []
-    partly = np.isfinite(point) & (found.undefined > 0)
-    if partly.any():
-        notes.append(f"{partly.sum()} intervals leave out resamples in which a layer's HSIC was not positive")
-    if len(batches) < FEW_BATCHES:
-        notes.append(f"{len(batches)} batches: with fewer than {FEW_BATCHES} the intervals are too narrow")
-    return found.low, found.high, notes
+    without = int((np.isfinite(point) & ~np.isfinite(low)).sum())
+    if without:
+        notes.append(f"{without} numbers: no interval: n too small, without one batch a layer's HSIC is not positive")
+    return low, high, notes
 
 
 def cka_json(result: Result, dataset: str) -> dict[str, Any]:
@@ -98,7 +123,8 @@ def cka_json(result: Result, dataset: str) -> dict[str, Any]:
     }
     counts = {key: attrs[key] for key in ("estimator", "batch_size", "batches", "samples", "dropped")}
     said = {key: attrs[key] for key in ("undefined", "notes", "summary")}
-    return {"dataset": dataset, "layers": attrs["layers"], **matrices, **counts, **said}
+    view = attrs.get("view")
+    return {"dataset": dataset, "view": view, "layers": attrs["layers"], **matrices, **counts, **said}
 
 
 def cka_rows(result: Result) -> Iterator[dict[str, Any]]:
@@ -114,6 +140,7 @@ def cka_rows(result: Result) -> Iterator[dict[str, Any]]:
             "cka": _number(cka[i, j]),
             "low": _number(low[i, j]),
             "high": _number(high[i, j]),
+            "view": result.attrs.get("view", ""),
         }
 
 
@@ -127,12 +154,21 @@ def _summary_groups(layers: Sequence[Layer], defined: NDArray[np.bool_]) -> dict
         groups[f"mean of different layers, {first}"] = _pairs(mine, mine)
         quarter = max(1, len(members[first]) // 4)
         shallow, deep = members[first][:quarter], members[first][-quarter:]
-        groups[f"first quarter against last quarter, {first}"] = _pairs(
-            [i for i in shallow if defined[i]], [i for i in deep if defined[i]]
-        )
+        groups[f"{QUARTERS}, {first}"] = _pairs([i for i in shallow if defined[i]], [i for i in deep if defined[i]])
         for second in backbones[at + 1 :]:
             groups[f"mean, {first} against {second}"] = _pairs(mine, [j for j in members[second] if defined[j]])
     return {name: pairs for name, pairs in groups.items() if len(pairs[0])}
+
+
+def _differences(layers: Sequence[Layer], groups: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
+    """Name of a difference between two backbones -> the numbers of the groups it is of."""
+    backbones, at = list(dict.fromkeys(layer.backbone for layer in layers)), list(groups)
+    found = {}
+    for first, second in itertools.combinations(backbones, 2):
+        names = [f"{QUARTERS}, {name}" for name in (first, second)]
+        if all(name in groups for name in names):
+            found[f"difference, {QUARTERS}, {first} - {second}"] = (at.index(names[0]), at.index(names[1]))
+    return found
 
 
 def _pairs(rows: Sequence[int], columns: Sequence[int]) -> tuple[NDArray[np.intp], ...]:

@@ -15,7 +15,8 @@ import numpy as np
 
 from cvbench.engine.analyses.base import Layer, Result
 from cvbench.engine.analyses.samples import Samples, check_features, stratified_rows
-from cvbench.engine.analyses.silhouette_companions import companion_of
+from cvbench.engine.analyses.silhouette_companions import companion_table
+from cvbench.engine.analyses.silhouette_means import ClassMeans, Replicates
 from cvbench.engine.analyses.silhouette_result import Scored, silhouette_result
 from cvbench.engine.array import Array
 from cvbench.engine.kernels.centroids import centroid_distances
@@ -40,8 +41,9 @@ class SilhouetteOptions:
         space: Of `SPACES`: what `read` gives. Only the standardisation is done here: z-score of each feature, where a
             constant one becomes 0.
         sample: Rows to score, each class in proportion; None is all.
-        resamples, confidence: Of the bootstrap.
-        seed: Of the sample and of the bootstrap.
+        resamples: Of the bootstrap of the classes.
+        confidence: Of every interval.
+        seed: Of the sample, of the groups of the jackknife, and of the bootstrap.
     """
 
     metrics: tuple[str, ...] = ("euclidean",)
@@ -72,7 +74,10 @@ def silhouette(
 ) -> Result:
     """Silhouette of every layer by every metric, and its companions, which are of all samples.
 
-    Memory: one layer as `read` gives it, and what `silhouette_samples`, `centroid_distances` and `summarise` say.
+    Intervals take the scale of standardised features as it is, and the space: axes or a map are not found anew.
+
+    Memory: one layer as `read` gives it, what `silhouette_samples` and `centroid_distances` say, and of every layer the
+    silhouettes of the scored rows.
 
     Args:
         layers: In the result's order.
@@ -90,20 +95,22 @@ def silhouette(
     """
     check_labels(samples, layers)
     rows = stratified_rows(samples.labels, options.sample, options.seed)
-    found, companions = np.empty((len(layers), len(options.metrics), len(rows))), []
-    standardise = options.space == "standardised"
+    replicates = Replicates(samples.labels, rows, options.confidence, options.seed)
+    found, means, companions = np.empty((len(layers), len(options.metrics), len(rows))), [], []
+    how: dict[str, Any] = {"standardise": options.space == "standardised", "parts": replicates.parts}
     for index, layer in enumerate(layers):
         x = read(layer)
         check_features(x, samples, layer)
         for at, metric in enumerate(options.metrics):
-            found[index, at] = silhouette_samples(x, samples.labels, metric=metric, standardise=standardise, rows=rows)
-        distances = centroid_distances(x, samples.labels, standardise=standardise)
-        companions.append(companion_of(distances, options.resamples, options.seed))
+            s = np.atleast_2d(silhouette_samples(x, samples.labels, metric=metric, rows=rows, **how))
+            found[index, at] = s[0]
+            means.append(ClassMeans.of(s, replicates))
+        companions.append(companion_table(centroid_distances(x, samples.labels, **how)))
         del x
         scored(layer)
     names = dict(enumerate(samples.classes))
-    what = Scored(found, samples.positions[rows], samples.labels[rows], samples.labels, names, companions)
-    return silhouette_result(layers, what, {**options.as_dict(), "space_label": SPACES[options.space]})
+    what = Scored(found, ClassMeans.joined(means), np.stack(companions, axis=1), samples.positions[rows], names)
+    return silhouette_result(layers, what, replicates, {**options.as_dict(), "space_label": SPACES[options.space]})
 
 
 def check_labels(samples: Samples, layers: Sequence[Layer]) -> None:

@@ -1,21 +1,23 @@
 """Cheap companions of the silhouette, Euclidean and of all samples: layers are ranked without distances of pairs.
 
-Intervals are a bootstrap of the distances of samples to their centroid within each class, given the centroids.
+Intervals are the jackknife of the silhouette itself: the same groups of samples are left out, the centroids and all
+that depends on them made anew. Indices that are ratios of spreads have their ends made on the log scale.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cvbench.engine.analyses.silhouette_means import interval_ends, resampled_means
+from cvbench.engine.analyses.silhouette_means import Replicates
+from cvbench.engine.jackknife import Scale
 from cvbench.engine.kernels.centroids import (
     CentroidDistances,
     calinski_harabasz,
+    class_means,
     davies_bouldin,
     simplified_silhouette,
 )
@@ -29,52 +31,33 @@ COMPANIONS = {
 }
 """Name -> what it is called. Formulas: `cvbench.engine.kernels.centroids`."""
 
-
-@dataclass(frozen=True, eq=False)
-class Companion:
-    """Of one layer, in the order of `COMPANIONS`: value (3,) and drawn (resamples, 3), both float64."""
-
-    value: F64
-    drawn: F64
+SCALES: dict[str, Scale] = {"simplified": "plain", "davies_bouldin": "log", "calinski_harabasz": "log"}
 
 
-def companion_of(found: CentroidDistances, resamples: int, seed: int) -> Companion:
-    """The three numbers and their resamples.
+def companion_table(found: Sequence[CentroidDistances]) -> F64:
+    """(1 + g, 3) float64 numbers in the order of `COMPANIONS`: of all samples, then without each group."""
+    return np.array([_numbers(each) for each in found])
 
-    Memory: resamples * K * 24 bytes.
-    """
-    columns = np.stack([simplified_silhouette(found), found.own, found.own**2], axis=1)
-    count = len(found.counts)
-    table = np.empty((1 + resamples, count, 3))  # the samples as they are, then the resamples
-    for at, (mean, means) in enumerate(resampled_means(columns, found.classes, count, resamples, seed)):
-        table[0, at], table[1:, at] = mean, means
+
+def _numbers(found: CentroidDistances) -> tuple[float, float, float]:
     weights = found.counts / found.counts.sum()
-    numbers = np.stack(
-        [
-            (table[..., 0] * weights).sum(axis=1),
-            davies_bouldin(table[..., 1], found.apart),
-            calinski_harabasz(table[..., 2], found.counts, found.between),
-        ],
-        axis=1,
-    )
-    return Companion(numbers[0], numbers[1:])
+    simplified = float(weights @ class_means(simplified_silhouette(found), found))
+    return simplified, davies_bouldin(found), calinski_harabasz(found)
 
 
-def companion_data(companions: Sequence[Companion], pairs: Sequence[tuple[int, int]], confidence: float) -> Any:
-    """Arrays of a result: each of `COMPANIONS`, _low and _high (layer,), and difference_ of each (pair,)."""
-    ends = interval_ends(confidence)
-    values = np.stack([each.value for each in companions])
+def companion_data(tables: F64, pairs: Sequence[tuple[int, int]], replicates: Replicates) -> Any:
+    """Arrays of a result: each of `COMPANIONS`, _low and _high (layer,), and difference_ of each (pair,).
+
+    Args:
+        tables: (1 + g, layer, 3), see `companion_table`.
+        pairs: Numbers of layers.
+        replicates: How intervals are made.
+    """
     data: dict[str, tuple[tuple[str, ...], F64]] = {}
-
-    def put(dim: str, prefix: str, value: F64, low: F64, high: F64) -> None:
-        for j, name in enumerate(COMPANIONS):
-            for end, table in (("", value), ("_low", low), ("_high", high)):
-                data[f"{prefix}{name}{end}"] = ((dim,), table[:, j])
-
-    bounds = np.stack([np.quantile(each.drawn, ends, axis=0) for each in companions], axis=1)
-    put("layer", "", values, bounds[0], bounds[1])
-    if pairs:
-        gaps = [np.quantile(companions[a].drawn - companions[b].drawn, ends, axis=0) for a, b in pairs]
-        bounds = np.stack(gaps, axis=1)
-        put("pair", "difference_", np.stack([values[a] - values[b] for a, b in pairs]), bounds[0], bounds[1])
+    firsts, seconds = ([pair[end] for pair in pairs] for end in (0, 1))
+    for j, (name, scale) in enumerate(SCALES.items()):
+        table = tables[:, :, j]
+        data |= replicates.named(name, ("layer",), table, scale)
+        if pairs:
+            data |= replicates.named(f"difference_{name}", ("pair",), table[:, firsts] - table[:, seconds], of=name)
     return data

@@ -1,33 +1,29 @@
-"""Differences of the silhouette between backbones, paired: the same samples, and the same resamples of them.
+"""Differences of the silhouette between backbones, paired: of the same samples, and without the same groups of them.
 
-A difference of means over samples is the mean of the differences of the samples, so it has the interval of a mean. One
-that contains 0 is not resolved: these samples do not say which of the two is the higher.
+The jackknife of a difference is that of any other number. An interval that contains 0 is not resolved: these samples do
+not say which of the two is the higher. The two kinds answer two questions: `micro` and `macro` whether other samples of
+these classes would show the difference again, `over_classes` whether other classes would.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Layer, Result
 from cvbench.engine.analyses.silhouette_companions import COMPANIONS
-from cvbench.engine.analyses.silhouette_means import summarise
+from cvbench.engine.analyses.silhouette_means import ClassMeans, Replicates, over_classes, over_samples
 from cvbench.engine.bootstrap import resolved
 from cvbench.engine.online import verdict
 
-if TYPE_CHECKING:
-    from cvbench.engine.analyses.silhouette_result import Scored
-
 F64 = NDArray[np.float64]
-KINDS = {
-    "micro": "bootstrap within classes",
-    "macro": "bootstrap within classes",
-    "over_classes": "bootstrap of classes",
-}
+WITHIN = "jackknife within classes"
+CLASSES = "resampling of classes"
+KINDS = {"micro": WITHIN, "macro": WITHIN, "over_classes": CLASSES}
 """What differs and how its interval is made: means over samples, and over classes twice."""
 
 
@@ -38,28 +34,38 @@ def backbone_pairs(layers: Sequence[Layer]) -> list[tuple[int, int]]:
 
 
 def pair_data(
-    scored: Scored, members: NDArray[np.int64], pairs: Sequence[tuple[int, int]], options: Mapping[str, Any]
+    found: ClassMeans,
+    metrics: int,
+    pairs: Sequence[tuple[int, int]],
+    replicates: Replicates,
+    options: Mapping[str, Any],
 ) -> dict[str, tuple[tuple[str, ...], F64]]:
     """The arrays of a result's pairs, each (pair, metric); nothing if there is no pair.
 
     Args:
-        scored: The silhouettes.
-        members: (K,) samples of each class.
+        found: Columns are layers by metrics.
+        metrics: How many.
         pairs: Numbers of layers.
-        options: resamples, confidence and seed of the bootstrap.
+        replicates: How intervals within classes are made.
+        options: resamples, confidence and seed of the bootstrap of classes.
     """
     if not pairs:
         return {}
-    gaps = np.stack([scored.s[a] - scored.s[b] for a, b in pairs])  # (pair, metric, sample)
-    own = np.unique(scored.labels, return_inverse=True)[1]
+    layered = found.s.reshape(*found.s.shape[:2], -1, metrics)
+    gaps = np.stack([layered[:, :, a] - layered[:, :, b] for a, b in pairs], axis=2)  # (1 + g, class, pair, metric)
+    flat, shape, dims = gaps.reshape(*gaps.shape[:2], -1), gaps.shape[2:], ("pair", "metric")
     seeded = (options["resamples"], options["confidence"], options["seed"])
-    found = summarise(gaps.reshape(-1, gaps.shape[2]).T, own, members, *seeded, per_class=False)
-    data: dict[str, tuple[tuple[str, ...], F64]] = {}
-    for kind in KINDS:
-        source = found["macro_over_classes" if kind == "over_classes" else kind]
-        for values, end in zip(source, ("", "_low", "_high"), strict=True):
-            data[f"difference_{kind}{end}"] = (("pair", "metric"), values.reshape(gaps.shape[:2]))
-    return data
+    macro = flat.mean(axis=1)
+    ends = {
+        "micro": replicates.interval(over_samples(flat, replicates), "micro"),
+        "macro": replicates.interval(macro, "macro"),
+        "over_classes": (macro[0], *over_classes(flat[0], *seeded)),
+    }
+    return {
+        f"difference_{kind}{end}": (dims, values.reshape(shape))
+        for kind, three in ends.items()
+        for values, end in zip(three, ("", "_low", "_high"), strict=True)
+    }
 
 
 def difference_rows(result: Result) -> Iterator[dict[str, Any]]:
@@ -75,7 +81,7 @@ def difference_rows(result: Result) -> Iterator[dict[str, Any]]:
                 yield _row(result, p, (f"difference_{kind}", (p, j)), metric, mean, interval)
         for name in COMPANIONS:
             if f"difference_{name}" in result.data:
-                yield _row(result, p, (f"difference_{name}", (p,)), "euclidean", name, "bootstrap within classes")
+                yield _row(result, p, (f"difference_{name}", (p,)), "euclidean", name, WITHIN)
 
 
 def _row(

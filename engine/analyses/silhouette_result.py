@@ -10,10 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Layer, Result
-from cvbench.engine.analyses.silhouette_companions import Companion, companion_data
-from cvbench.engine.analyses.silhouette_means import few_classes_note, summarise
+from cvbench.engine.analyses.silhouette_companions import companion_data
+from cvbench.engine.analyses.silhouette_means import (
+    ClassMeans,
+    Replicates,
+    over_classes,
+    summarise,
+)
 from cvbench.engine.analyses.silhouette_pairs import backbone_pairs, pair_data
-from cvbench.engine.online import interval_notes
 
 F64 = NDArray[np.float64]
 Arrays = dict[str, tuple[tuple[str, ...], NDArray[Any]]]
@@ -21,55 +25,55 @@ Arrays = dict[str, tuple[tuple[str, ...], NDArray[Any]]]
 
 @dataclass(frozen=True, eq=False)
 class Scored:
-    """The silhouette of m of n samples in L layers by M metrics.
+    """What was found of m of n samples in L layers by M metrics.
 
     Attributes:
         s: (L, M, m) float64.
+        means: Class means of s, columns layers by metrics: of all samples, then without each group.
+        companions: (1 + g, L, 3) float64, of all n samples, then without each group; may be left out.
         positions: (m,) int64 place in the store.
-        labels: (m,) int64, every class among them.
-        all_labels: (n,) int64, of the samples that were the reference.
         names: Label -> name of the class.
-        companions: Of each layer, of all n samples; may be left out.
     """
 
     s: F64
+    means: ClassMeans
+    companions: F64 | None
     positions: NDArray[np.int64]
-    labels: NDArray[np.int64]
-    all_labels: NDArray[np.int64]
     names: Mapping[int, str]
-    companions: Sequence[Companion] = ()
 
 
-def silhouette_result(layers: Sequence[Layer], scored: Scored, options: Mapping[str, Any]) -> Result:
+def silhouette_result(
+    layers: Sequence[Layer], scored: Scored, replicates: Replicates, options: Mapping[str, Any]
+) -> Result:
     """The labelled result.
 
-    Intervals are a bootstrap of the s within each class, given the mean distances. `macro_over_classes` resamples the
-    classes instead: for a claim about classes like these, not about these. Those of the companions: see there.
+    Intervals are of these classes, by a jackknife over samples. `macro_over_classes` resamples the classes instead: for
+    a claim about classes like these, not about these. See `cvbench.engine.analyses.silhouette_means`.
 
     Args:
         layers: L layers.
         scored: What was found.
+        replicates: Of the samples.
         options: metrics (M), space, space_label, sample, resamples, confidence, seed.
 
     Returns:
         For each of `NUMBERS`: itself, _low and _high (layer, metric); macro_over_classes_low, _high; per_class, _low
         and _high (layer, metric, class); silhouette (layer, metric, sample); members, scored (class,) int64. For each
         of `COMPANIONS`: itself, _low and _high (layer,). With two backbones or more: difference_micro, _macro and
-        _over_classes (pair, metric), and of the companions (pair,), each also _low and _high.
+        _over_classes (pair, metric), and of the companions (pair,), each also _low and _high. NaN ends: no interval.
     """
-    labels, drawn = np.unique(scored.labels, return_counts=True)
-    members = np.bincount(np.searchsorted(labels, scored.all_labels))
-    table = _means(scored, members, options)
+    labels, members = np.unique(replicates.labels), replicates.members
+    table = _means(scored, replicates, options)
     pairs = backbone_pairs(layers)
     data: Arrays = {
         **table,
         "silhouette": (("layer", "metric", "sample"), scored.s),
         "members": (("class",), members),
-        "scored": (("class",), drawn),
-        **pair_data(scored, members, pairs, options),
+        "scored": (("class",), np.bincount(replicates.own, minlength=len(members))),
+        **pair_data(scored.means, len(options["metrics"]), pairs, replicates, options),
     }
-    if scored.companions:
-        data |= companion_data(scored.companions, pairs, options["confidence"])
+    if scored.companions is not None:
+        data |= companion_data(scored.companions, pairs, replicates)
     coords = {
         "layer": [str(layer) for layer in layers],
         "metric": list(options["metrics"]),
@@ -83,30 +87,31 @@ def silhouette_result(layers: Sequence[Layer], scored: Scored, options: Mapping[
         "space": options["space_label"],
         "space_option": options["space"],
         "pairs": [list(pair) for pair in pairs],
-        "samples": len(scored.all_labels),
-        "scored_samples": len(scored.labels),
-        "interval": "bootstrap of s within classes, given the mean distances",
+        "samples": len(replicates.labels),
+        "scored_samples": len(replicates.rows),
+        "interval": replicates.said,
+        "interval_over_classes": "for classes like these: bootstrap of the class means, Student t of fewer than 30",
         "layers": [{"backbone": layer.backbone, "tap": layer.tap} for layer in layers],
         "labels": labels.tolist(),
         "notes": [
             *_notes(layers, options["metrics"], table["micro"][1], members),
-            *interval_notes(len(scored.labels)),
+            *replicates.notes,
         ],
     }
     return Result(name="silhouette", coords=coords, data=data, attrs=attrs)
 
 
-def _means(scored: Scored, members: NDArray[np.int64], options: Mapping[str, Any]) -> Arrays:
+def _means(scored: Scored, replicates: Replicates, options: Mapping[str, Any]) -> Arrays:
     """Means and classes of every layer and metric, with their intervals."""
-    shape, own = scored.s.shape[:2], np.unique(scored.labels, return_inverse=True)[1]
-    columns = scored.s.reshape(-1, scored.s.shape[2]).T
-    found = summarise(columns, own, members, options["resamples"], options["confidence"], options["seed"])
+    shape, classes = scored.s.shape[:2], len(replicates.members)
     data: Arrays = {}
-    for name, values in found.items():
+    for name, values in summarise(scored.means, replicates).items():
         for key, value in zip(_keys(name), values, strict=True):
-            layered = value.reshape(*shape) if value.ndim == 1 else value.T.reshape(*shape, len(members))
+            layered = value.reshape(*shape) if value.ndim == 1 else value.T.reshape(*shape, classes)
             data[key] = (("layer", "metric", "class")[: layered.ndim], layered)
-    del data["macro_over_classes"]  # the value is that of macro
+    ends = over_classes(scored.means.s[0], options["resamples"], options["confidence"], options["seed"])
+    for key, value in zip(_keys("macro_over_classes")[1:], ends, strict=True):
+        data[key] = (("layer", "metric"), value.reshape(*shape))
     return data
 
 
@@ -164,8 +169,6 @@ def _notes(layers: Sequence[Layer], metrics: Sequence[str], micro: F64, members:
     alone = int((members == 1).sum())
     if alone:
         yield f"{alone} classes have one sample, whose s is 0 by definition"
-    few = few_classes_note(len(members))
-    yield from [few] if few else []
     ranks = {metric: tuple(np.argsort(-micro[:, j], kind="stable")) for j, metric in enumerate(metrics)}
     if len(layers) > 1 and len(set(ranks.values())) > 1:
         yield f"the order of the layers depends on the metric ({', '.join(metrics)})"

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Layer, Result
 from cvbench.engine.analyses.samples import Samples, check_features, stratified_rows
+from cvbench.engine.analyses.silhouette_means import Replicates
 from cvbench.engine.analyses.tsne_backends import (
     EARLY,
     Recipe,
@@ -56,7 +57,7 @@ class TsneOptions:
         repeats: Runs: the first from PCA, the map that is kept; the others from random starts, for the spread.
         sample: Samples to map, each class in proportion; None is all.
         measured: Samples of which the measures are taken, among all that are mapped.
-        resamples, confidence: Of the bootstrap over samples.
+        resamples, confidence: Of the intervals over samples.
         seed: Of all that is drawn.
     """
 
@@ -120,6 +121,7 @@ def tsne(
     labels = samples.labels[rows]
     classed = bool((labels >= 0).all()) and 1 < len(np.unique(labels)) < len(labels)
     queries = _queries(labels, options)
+    replicates = Replicates(labels, queries, options.confidence, options.seed) if classed else None
     found = []
     for layer in layers:
         whole = read(layer)
@@ -130,7 +132,8 @@ def tsne(
         runs = [embed(scores, backend, recipe) for recipe in _recipes(options)]
         there = to_device(x, device)
         values = [measures(there, to_device(run.map, device), queries, labels if classed else None) for run in runs]
-        found.append(Mapped(runs, values))
+        means = None if replicates is None else _class_means(to_device(runs[0].map, device), labels, replicates)
+        found.append(Mapped(runs, values, means))
         mapped(layer)
     what = Samples(samples.where, samples.positions[rows], labels, samples.classes)
     more = {
@@ -141,7 +144,7 @@ def tsne(
         "measured_samples": len(queries),
         "device": device,
     }
-    return tsne_result(layers, found, what, labels[queries], {**options.as_dict(), **more})
+    return tsne_result(layers, found, what, labels[queries], {**options.as_dict(), **more}, replicates)
 
 
 def plan(samples: Samples, options: TsneOptions, device: str = "cpu") -> tuple[NDArray[np.int64], str]:
@@ -190,6 +193,12 @@ def measures(x: Array, y: Array, queries: NDArray[np.int64], labels: NDArray[np.
         out["silhouette_map"] = silhouette_samples(y - y.mean(axis=0), labels, rows=queries)
     out["distance_order"] = distance_order(x, y, queries[:GLOBAL_SAMPLE])  # any prefix of a store is a fair sample
     return out
+
+
+def _class_means(y: Array, labels: NDArray[np.int64], replicates: Replicates) -> F64:
+    """(1 + g, K) class means of the silhouette of a map: of all samples, then without each group, as on the map."""
+    s = silhouette_samples(y - y.mean(axis=0), labels, rows=replicates.rows, parts=replicates.parts)
+    return replicates.class_means(np.atleast_2d(s))
 
 
 def _queries(labels: NDArray[np.int64], options: TsneOptions) -> NDArray[np.int64]:

@@ -1,7 +1,7 @@
 """Means of the measures of a t-SNE map over samples, with intervals over samples and over classes.
 
-The silhouette of the map is summarised as `cvbench analyze silhouette` does it, samples drawn within their class, so
-that one number has one interval. All else is a plain mean, samples drawn from all. Over classes: whole classes are
+The silhouette of the map is summarised as `cvbench analyze silhouette` does it, by a jackknife within classes, so that
+one number has one interval. All else is a plain mean, samples drawn from all. Over classes: whole classes are
 drawn, with all their samples; the mean is the same, the interval is for a claim about classes like these.
 """
 
@@ -13,14 +13,14 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from cvbench.engine.analyses.silhouette_means import summarise
+from cvbench.engine.analyses.silhouette_means import Replicates, over_samples
 from cvbench.engine.bootstrap import percentile_interval
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
 
 WITHIN_CLASSES = ("silhouette_map",)
-"""Measures whose samples are drawn within classes."""
+"""Measures whose classes weigh as all their samples, and whose interval is a jackknife within classes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,15 +64,16 @@ class Averages:
         sums, counts = self._by_class(name, values)
         return float(sums.sum() / counts.sum()) if counts.sum() > 0 else np.nan
 
+    def within_classes(self, means: F64, replicates: Replicates) -> tuple[float, float]:
+        """Ends of the interval of `mean` within classes, from class means (1 + g, K) of all and without each group."""
+        _, low, high = replicates.interval(over_samples(means[:, :, None], replicates), "micro")
+        return float(low[0]), float(high[0])
+
     def over_samples(self, name: str, values: F64) -> tuple[float, float]:
         """Ends of the interval of `mean` over samples."""
         defined = values[~np.isnan(values)]
         if not len(defined):
             return np.nan, np.nan
-        if name in WITHIN_CLASSES:
-            seeded = (self.resamples, self.confidence, self.seed)
-            found = summarise(values[:, None], self.own, self.members, *seeded, per_class=False)
-            return float(found["micro"][1, 0]), float(found["micro"][2, 0])
         return self._interval(np.stack([defined, np.ones(len(defined))], axis=1))
 
     def over_classes(self, name: str, values: F64) -> tuple[float, float]:

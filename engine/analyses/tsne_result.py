@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Layer, Result
 from cvbench.engine.analyses.samples import Samples
-from cvbench.engine.analyses.silhouette_means import few_classes_note
+from cvbench.engine.analyses.silhouette_means import Replicates, few_classes_note
 from cvbench.engine.analyses.silhouette_pairs import backbone_pairs
 from cvbench.engine.analyses.tsne_backends import Embedding
-from cvbench.engine.analyses.tsne_means import Averages
+from cvbench.engine.analyses.tsne_means import WITHIN_CLASSES, Averages
 from cvbench.engine.online import interval_notes, verdict
 
 F64 = NDArray[np.float64]
@@ -30,10 +30,18 @@ WITHOUT_MAP = ("purity_features", "accuracy_features")
 
 @dataclass(frozen=True, eq=False)
 class Mapped:
-    """One layer: R runs, and for each the measures, name -> (m,) float64 per measured sample (m may differ by name)."""
+    """One layer.
+
+    Attributes:
+        runs: R.
+        values: For each run the measures, name -> (m,) float64 per measured sample (m may differ by name).
+        class_means: Of the first run's silhouette, (1 + g, K) float64: of all samples, then without each group of the
+            jackknife; None where it is not defined.
+    """
 
     runs: Sequence[Embedding]
     values: Sequence[Mapping[str, F64]]
+    class_means: F64 | None = None
 
 
 def tsne_result(
@@ -42,12 +50,14 @@ def tsne_result(
     samples: Samples,
     measured: NDArray[np.int64],
     options: Mapping[str, Any],
+    replicates: Replicates | None = None,
 ) -> Result:
     """The labelled result.
 
     Args:
         layers: L layers.
         found: Of each layer.
+        replicates: Of the jackknife of the silhouette; None where it is not defined.
         samples: The rows that were mapped.
         measured: (m,) labels of the rows that the measures are of; a measure of fewer has the first of them.
         options: backend, seed, resamples, confidence, samples, samples_of, measured_samples, and what else is kept.
@@ -64,8 +74,8 @@ def tsne_result(
     data: Arrays = {
         "map": (("layer", "sample", "axis"), np.stack([layer.runs[0].map for layer in found])),
         "label": (("sample",), samples.labels),
-        **_measures(names, found, averages),
-        **_differences(names, found, averages, pairs),
+        **_measures(names, found, averages, replicates),
+        **_differences(names, found, averages, pairs, replicates),
         "kl": (("layer", "run"), np.array([[run.kl for run in layer.runs] for layer in found])),
         "iterations": (("layer", "run"), np.array([[run.iterations for run in layer.runs] for layer in found])),
     }
@@ -85,7 +95,7 @@ def tsne_result(
         "chance_purity": float(((counts / counts.sum()) ** 2).sum()) if (labels >= 0).all() else None,
         "labels": labels.tolist(),
         "class_names": [_name(int(label), samples.classes) for label in labels],
-        "interval": "bootstrap over samples (silhouette: within classes), and over classes, given the map",
+        "interval": "bootstrap over samples (silhouette: jackknife within classes), and over classes, given the map",
         "layers": [{"backbone": layer.backbone, "tap": layer.tap} for layer in layers],
         "pairs": [list(pair) for pair in pairs],
         "notes": list(_notes(samples, options)),
@@ -93,7 +103,9 @@ def tsne_result(
     return Result(name="tsne", coords=coords, data=data, attrs=attrs)
 
 
-def _measures(names: Sequence[str], found: Sequence[Mapped], averages: Averages) -> Arrays:
+def _measures(
+    names: Sequence[str], found: Sequence[Mapped], averages: Averages, replicates: Replicates | None
+) -> Arrays:
     """Every measure of every layer."""
     shape = (len(found), len(names))
     table = {key: np.full(shape, np.nan) for key in ("", *ENDS, "_mean", "_sd")}
@@ -101,7 +113,8 @@ def _measures(names: Sequence[str], found: Sequence[Mapped], averages: Averages)
     for i, layer in enumerate(found):
         for j, name in enumerate(names):
             values = layer.values[0][name]
-            for key, number in zip(("", *ENDS), _estimate(averages, name, values), strict=True):
+            estimate = _estimate(averages, name, values, replicates, layer.class_means)
+            for key, number in zip(("", *ENDS), estimate, strict=True):
                 table[key][i, j] = number
             undefined = int(np.isnan(values).sum())
             counted[:, i, j] = len(values) - undefined, undefined
@@ -114,7 +127,11 @@ def _measures(names: Sequence[str], found: Sequence[Mapped], averages: Averages)
 
 
 def _differences(
-    names: Sequence[str], found: Sequence[Mapped], averages: Averages, pairs: Sequence[tuple[int, int]]
+    names: Sequence[str],
+    found: Sequence[Mapped],
+    averages: Averages,
+    pairs: Sequence[tuple[int, int]],
+    replicates: Replicates | None,
 ) -> Arrays:
     """Every measure of one layer less that of another, sample by sample: the interval of the mean is paired."""
     if not pairs:
@@ -124,17 +141,26 @@ def _differences(
     for i, (a, b) in enumerate(pairs):
         for j, name in enumerate(names):
             gaps = found[a].values[0][name] - found[b].values[0][name]
-            for key, number in zip(("", *ENDS), _estimate(averages, name, gaps), strict=True):
+            first, second = found[a].class_means, found[b].class_means
+            means = None if first is None or second is None else first - second
+            for key, number in zip(("", *ENDS), _estimate(averages, name, gaps, replicates, means), strict=True):
                 table[key][i, j] = number
             counts[i, j] = int((~np.isnan(gaps)).sum())
     data: Arrays = {f"difference{key}": (("pair", "measure"), value) for key, value in table.items()}
     return {**data, "difference_n": (("pair", "measure"), counts)}
 
 
-def _estimate(averages: Averages, name: str, values: F64) -> tuple[float, ...]:
-    """Mean, then its `ENDS`."""
-    over = averages.over_samples(name, values), averages.over_classes(name, values)
-    return (averages.mean(name, values), *over[0], *over[1])
+def _estimate(
+    averages: Averages, name: str, values: F64, replicates: Replicates | None, means: F64 | None
+) -> tuple[float, ...]:
+    """Mean, then its `ENDS`; those of the silhouette over samples from class means without each group, if there are."""
+    if name not in WITHIN_CLASSES:
+        ends = averages.over_samples(name, values)
+    elif replicates is None or means is None:
+        ends = (np.nan, np.nan)
+    else:
+        ends = averages.within_classes(means, replicates)
+    return (averages.mean(name, values), *ends, *averages.over_classes(name, values))
 
 
 def measure_rows(result: Result) -> Iterator[dict[str, Any]]:

@@ -9,6 +9,9 @@ sums of the classes, then the distances to their centroids. The n x n distances 
 
 s is the simplified silhouette: another number than the silhouette, 0 for a row that is alone in its class. In DB a pair
 of classes with the same centroid is left out, as in scikit-learn. CH is undefined (NaN) if every row is its centroid.
+
+With the classes cut into g groups, the same besides without each group, its rows neither in the centroids nor among
+those whose distance is taken: the sums are found once, the distances 1 + g times, each class keeping its full weight.
 """
 
 from __future__ import annotations
@@ -20,13 +23,10 @@ from numpy.typing import NDArray
 
 from cvbench.engine.array import Array, namespace, to_host
 from cvbench.engine.kernels.distances import FLOOR, Rows, squared_distances
-from cvbench.engine.kernels.grouped import BLOCK, blocks, group_rows, prepare
+from cvbench.engine.kernels.grouped import BLOCK, Cells, blocks, cells_of, prepare
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
-
-PAIR_BYTES = 2**25
-"""What the pairs of classes of some resamples may take at once in `davies_bouldin`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +36,7 @@ class CentroidDistances:
     Attributes:
         own, nearest: (n,) float64 distance to the centroid of the own, and to the nearest of another class.
         classes: (n,) int64, 0 <= class < K, in the order of the labels.
-        counts: (K,) int64 rows of each class.
+        counts: (K,) int64 rows of each class, those that are left out included: its weight.
         apart: (K, K) float64 distances between centroids.
         between: Sum over rows of the squared distance of their centroid to the mean of all rows.
     """
@@ -49,43 +49,79 @@ class CentroidDistances:
     between: float
 
 
-def centroid_distances(x: Array, labels: I64, *, standardise: bool = False, block: int = BLOCK) -> CentroidDistances:
-    """Distances to the centroids.
+def centroid_distances(
+    x: Array, labels: I64, *, standardise: bool = False, parts: I64 | None = None, block: int = BLOCK
+) -> list[CentroidDistances]:
+    """Distances to the centroids: of all rows, then without each group.
 
-    Memory: `x`, a few blocks (block, d), (K, d), (K, K) and (block, K) float64, and two numbers per row.
+    Memory: `x`, a few blocks (block, d), for each group (K, d) and (K, K) and two numbers per row, float64.
 
     Args:
         x: (n, d) of any float type, finite.
         labels: (n,) int64, at least two different ones.
         standardise: Each feature less its mean, over its standard deviation; a constant feature becomes 0.
+        parts: (n,) int64 group of each row, 0 <= group < g, -1 for none; a class must keep a row without any group.
         block: Rows per block.
+
+    Returns:
+        1 + g; without `parts` one.
     """
-    xp, groups = namespace(x), group_rows(labels)
-    points, n = prepare(x, groups, standardise=standardise, unit=False, block=block), len(labels)
-    totals = xp.zeros((len(groups.counts), x.shape[1]))
+    xp, cells, n = namespace(x), cells_of(labels, parts), len(labels)
+    groups, own = cells.rows, cells.own
+    points = prepare(x, groups, standardise=standardise, unit=False, block=block)
+    sums = xp.zeros((len(cells.classes), x.shape[1]))
     for rows in blocks(n, block):
         values = points.at(rows)
-        classes, member = groups.indicator(rows, values)
-        totals[classes] += member.T @ values
-    members = xp.asarray(groups.counts.astype(np.float64))[:, None]
-    centres = totals / members
-    offset = centres - totals.sum(axis=0) / n
-    middle = Rows.of(centres)
-    own, nearest = np.empty(n), np.empty(n)
+        its, member = groups.indicator(rows, values)
+        sums[its] += member.T @ values
+    totals = cells.totals(sums.T).T
+    every = [_Centres.of(cells, totals, sums, part) for part in range(-1, cells.count)]
+    found = np.empty((len(every), 2, n))
     for rows in blocks(n, block):
-        found = Rows.of(points.at(rows))
-        at = xp.asarray(groups.own[rows])
-        gap = ((found.values - centres[at]) ** 2).sum(axis=1)
-        own[groups.order[rows]] = to_host(xp.sqrt(gap * (gap > FLOOR * found.squares)))
-        tile = squared_distances(found, middle)
-        tile[xp.arange(len(at)), at] = xp.inf
-        nearest[groups.order[rows]] = to_host(xp.sqrt(tile.min(axis=1)))
-    apart = squared_distances(middle, middle)
-    xp.fill_diagonal(apart, 0.0)
+        of = Rows.of(points.at(rows))
+        found[:, :, groups.order[rows]] = [each.distances(of, own[rows]) for each in every]
     classes_of = np.empty(n, dtype=np.int64)
-    classes_of[groups.order] = groups.own
-    between = float((members * offset**2).sum())
-    return CentroidDistances(own, nearest, classes_of, groups.counts, to_host(xp.sqrt(apart)), between)
+    classes_of[groups.order] = own
+    out: list[CentroidDistances] = []
+    for part, each in enumerate(every, start=-1):
+        kept = slice(None) if part < 0 or parts is None else np.flatnonzero(parts != part)
+        gaps = squared_distances(each.middle, each.middle)
+        xp.fill_diagonal(gaps, 0.0)
+        apart = to_host(xp.sqrt(gaps))
+        own_gap, nearest = found[1 + part][:, kept]
+        out.append(CentroidDistances(own_gap, nearest, classes_of[kept], cells.members, apart, each.between))
+    return out
+
+
+@dataclass(frozen=True, eq=False)
+class _Centres:
+    """Centroids (K, d) of the classes without one group, and what `CentroidDistances.between` is."""
+
+    middle: Rows
+    between: float
+
+    @classmethod
+    def of(cls, cells: Cells, totals: Array, sums: Array, part: int) -> _Centres:
+        """Of the sums of the classes (K, d), less those (cells, d) of group `part`; -1: of no group."""
+        xp = namespace(sums)
+        if part >= 0:
+            out = cells.of(part)
+            totals = totals.copy()
+            totals[xp.asarray(cells.classes[out])] -= sums[xp.asarray(out)]
+        left = cells.members if part < 0 else cells.members_without(part)
+        weight = xp.asarray(cells.members.astype(np.float64))[:, None]
+        centres = totals / xp.asarray(left.astype(np.float64))[:, None]
+        offset = centres - (weight * centres).sum(axis=0) / weight.sum()
+        return cls(Rows.of(centres), float((weight * offset**2).sum()))
+
+    def distances(self, found: Rows, own: I64) -> tuple[F64, F64]:
+        """To the centroid of the own class and to the nearest other one, (b,) each on the host."""
+        centres = self.middle.values
+        xp, at = namespace(centres), namespace(centres).asarray(own)
+        gap = ((found.values - centres[at]) ** 2).sum(axis=1)
+        tile = squared_distances(found, self.middle)
+        tile[xp.arange(len(at)), at] = xp.inf
+        return to_host(xp.sqrt(gap * (gap > FLOOR * found.squares))), to_host(xp.sqrt(tile.min(axis=1)))
 
 
 def simplified_silhouette(found: CentroidDistances) -> F64:
@@ -95,27 +131,20 @@ def simplified_silhouette(found: CentroidDistances) -> F64:
     return np.where(found.counts[found.classes] > 1, s, 0.0)
 
 
-def davies_bouldin(spread: F64, apart: F64) -> F64:
-    """DB of each of r sets of spreads.
-
-    Args:
-        spread: (r, K) mean distance to the own centroid.
-        apart: (K, K) distances between centroids.
-
-    Returns:
-        (r,) float64.
-    """
-    closeness = 1 / np.where(apart > 0, apart, np.inf)  # 0 for a class and itself
-    step = max(1, PAIR_BYTES // (8 * apart.size))
-    worst = [
-        ((part[:, :, None] + part[:, None, :]) * closeness).max(axis=2).mean(axis=1)
-        for part in (spread[rows] for rows in blocks(len(spread), step))
-    ]
-    return np.concatenate(worst)
+def class_means(values: F64, found: CentroidDistances) -> F64:
+    """(K,) means of (n,) values over the rows of each class."""
+    return np.asarray(np.bincount(found.classes, values) / np.bincount(found.classes))
 
 
-def calinski_harabasz(squares: F64, counts: I64, between: float) -> F64:
-    """CH of each of r sets of (r, K) mean squared distances to the own centroid, classes of `counts` rows: (r,)."""
-    within = squares @ counts.astype(np.float64)
-    scale = between * (counts.sum() - len(counts)) / (len(counts) - 1)
-    return np.where(within > 0, scale / np.where(within > 0, within, 1.0), np.nan)
+def davies_bouldin(found: CentroidDistances) -> float:
+    """DB."""
+    spread = class_means(found.own, found)
+    closeness = 1 / np.where(found.apart > 0, found.apart, np.inf)  # 0 for a class and itself
+    return float(((spread[:, None] + spread) * closeness).max(axis=1).mean())
+
+
+def calinski_harabasz(found: CentroidDistances) -> float:
+    """CH; NaN if every row is its centroid."""
+    within = float(class_means(found.own**2, found) @ found.counts)
+    scale = found.between * (found.counts.sum() - len(found.counts)) / (len(found.counts) - 1)
+    return scale / within if within > 0 else float("nan")

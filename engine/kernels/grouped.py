@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.engine.array import Array, namespace
+from cvbench.engine.kernels.distances import FLOOR
 
 BLOCK = 1024
 """Rows per block, the side of a tile."""
 MANY = 64
-"""Classes in a tile above which a matrix product adds them up sooner than one sum each."""
+"""Classes in a tile above which a matrix product adds them up sooner than one sum each, on a GPU."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,11 +54,13 @@ class Groups:
         """
         own = self.own[positions]
         classes = slice(int(own[0]), int(own[-1]) + 1)
-        if classes.stop - classes.start > MANY:
+        ends = np.searchsorted(own, np.arange(classes.start, classes.stop + 1))
+        if namespace(tile) is np and tile.flags.c_contiguous:
+            return classes, np.add.reduceat(tile, ends[:-1], axis=1, dtype=np.float64)
+        if namespace(tile) is not np and len(ends) - 1 > MANY:
             _, member = self.indicator(positions, tile)
             return classes, tile.astype(np.float64) @ member
-        ends = np.searchsorted(own, np.arange(classes.start, classes.stop + 1)).tolist()
-        parts = [tile[:, a:b].sum(axis=1, dtype=np.float64) for a, b in pairwise(ends)]
+        parts = [tile[:, a:b].sum(axis=1, dtype=np.float64) for a, b in pairwise(ends.tolist())]
         return classes, namespace(tile).stack(parts, axis=1)
 
 
@@ -66,6 +69,83 @@ def group_rows(labels: NDArray[np.int64]) -> Groups:
     names, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
     order = np.argsort(inverse, kind="stable")
     return Groups(order, inverse[order], counts, names)
+
+
+@dataclass(frozen=True, eq=False)
+class Cells:
+    """Classes cut into groups that are left out one after the other: whatever is a sum over the rows of each cell gives
+    all classes without each group, exactly, from one pass over the rows.
+
+    Attributes:
+        rows: Rows sorted by class and then by group; its `own` and `counts` are of cells.
+        classes: (cells,) int64 class of each cell, ascending.
+        parts: (cells,) int64 group of each cell, 0 <= part < count, -1 for rows that are never left out.
+        members: (K,) int64 rows of each class.
+        count: How many groups, g.
+    """
+
+    rows: Groups
+    classes: NDArray[np.int64]
+    parts: NDArray[np.int64]
+    members: NDArray[np.int64]
+    count: int
+
+    @property
+    def own(self) -> NDArray[np.int64]:
+        """(n,) class of each position."""
+        return self.classes[self.rows.own]
+
+    def members_without(self, part: int) -> NDArray[np.int64]:
+        """(K,) rows of each class that are not in a group."""
+        left = self.members.copy()
+        cells = self.of(part)
+        left[self.classes[cells]] -= self.rows.counts[cells]
+        return left
+
+    def of(self, part: int) -> NDArray[np.int64]:
+        """The cells of a group: at most one in a class."""
+        return np.flatnonzero(self.parts == part)
+
+    def totals(self, sums: Array) -> Array:
+        """(b, K) sums over classes from (b, cells) sums over cells."""
+        if not self.count:
+            return sums  # a cell is a class
+        xp = namespace(sums)
+        total = xp.zeros((len(sums), len(self.members)))
+        for part in range(-1, self.count):
+            cells = self.of(part)
+            total[:, xp.asarray(self.classes[cells])] += sums[:, xp.asarray(cells)]
+        return total
+
+    def without(self, totals: Array, sums: Array, part: int) -> Array:
+        """(b, K) sums over classes without a group; what is left of rounding alone becomes 0.
+
+        Args:
+            totals: From `totals`, none negative.
+            sums: (b, cells).
+            part: The group.
+        """
+        xp, cells = namespace(sums), self.of(part)
+        left = totals.copy()
+        left[:, xp.asarray(self.classes[cells])] -= sums[:, xp.asarray(cells)]
+        left *= left > FLOOR * totals
+        return left
+
+
+def cells_of(labels: NDArray[np.int64], parts: NDArray[np.int64] | None = None) -> Cells:
+    """Cells of rows.
+
+    Args:
+        labels: (n,) int64.
+        parts: (n,) int64 group of each row, -1 for none; None: no groups.
+    """
+    names, inverse, members = np.unique(labels, return_inverse=True, return_counts=True)
+    if parts is None:
+        rows = group_rows(labels)
+        return Cells(rows, np.arange(len(names)), np.full(len(names), -1), members, 0)
+    count = int(parts.max()) + 1
+    rows = group_rows(inverse * (count + 1) + parts + 1)
+    return Cells(rows, rows.labels // (count + 1), rows.labels % (count + 1) - 1, members, count)
 
 
 @dataclass(frozen=True, eq=False)

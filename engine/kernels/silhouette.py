@@ -11,6 +11,9 @@ Sums of distances to every class are all it takes. Squared Euclidean and cosine 
 
 Euclidean distances have none: tiles of |x|^2 + |y|^2 - 2 x.y by matrix products, each also its mirror image.
 
+With the classes cut into g groups, the sums over each part of a class give besides s without each group, exactly, as
+if these rows were not there: the sum over the class less that over the part. One pass over the distances for all.
+
 Rounding: rows are read a block at a time as they are stored, then centred in float64, in which the rest is done. Only
 the Euclidean tiles of features stored in float32 or float16 are in float32, where `cvbench.engine.kernels.distances`
 says that it is harmless: s is within 1e-6 then, else within 1e-12.
@@ -25,12 +28,12 @@ from numpy.typing import NDArray
 
 from cvbench.engine.array import Array, namespace, to_host
 from cvbench.engine.kernels.distances import FLOOR, Rows, distances
-from cvbench.engine.kernels.grouped import BLOCK, Points, blocks, group_rows, longest, prepare
+from cvbench.engine.kernels.grouped import BLOCK, Points, blocks, cells_of, longest, prepare
 
 METRICS = ("euclidean", "cosine", "sqeuclidean")
 
 SYMMETRIC_BYTES = 2**28
-"""Half of the tiles suffice if the (n, K) sums of all rows are held: as long as these are no more than 256 MB."""
+"""Half of the tiles suffice if the sums of all rows, (n, K) or (n, g K), are held: as long as these take 256 MB."""
 
 
 def silhouette_samples(
@@ -40,12 +43,13 @@ def silhouette_samples(
     metric: str = "euclidean",
     standardise: bool = False,
     rows: NDArray[np.int64] | None = None,
+    parts: NDArray[np.int64] | None = None,
     block: int = BLOCK,
 ) -> NDArray[np.float64]:
     """s of some rows against all rows: what these rows have in the silhouette of all, up to rounding.
 
     Memory: `x`, a few blocks (block, d) and a tile (block, block) of float64. Besides, Euclidean: (n, K) float64 sums
-    up to `SYMMETRIC_BYTES`, else (block, K); closed forms: (K, d) and (block, K) float64.
+    up to `SYMMETRIC_BYTES`, else (block, K); closed forms: (K, d) and (block, K) float64. With g groups g K for each K.
 
     Args:
         x: (n, d) of any float type, finite.
@@ -53,22 +57,30 @@ def silhouette_samples(
         metric: One of `METRICS`.
         standardise: Each feature less its mean, over its standard deviation; a constant feature becomes 0.
         rows: (m,) int64 rows to score, in any order; None: all.
+        parts: (n,) int64 group of each row, 0 <= group < g, -1 for none; a class must keep a row without any group.
         block: Rows per block.
 
     Returns:
-        (m,) float64 on the host, in the order of `rows`.
+        (m,) float64 on the host, in the order of `rows`. With `parts` (1 + g, m): of all rows, then without each group,
+        whose own rows have NaN there.
     """
-    groups = group_rows(labels)
+    cells = cells_of(labels, parts)
     place = np.empty(len(labels), dtype=np.int64)
-    place[groups.order] = np.arange(len(labels))
+    place[cells.rows.order] = np.arange(len(labels))
     wanted = place if rows is None else place[rows]
     queries = np.unique(wanted)
-    points = prepare(x, groups, standardise=standardise, unit=metric == "cosine", block=block)
+    points = prepare(x, cells.rows, standardise=standardise, unit=metric == "cosine", block=block)
     sums = {"euclidean": euclidean_sums, "cosine": cosine_sums, "sqeuclidean": squared_sums}[metric]
-    found = np.empty(len(queries))
+    found = np.empty((1 + cells.count, len(queries)))
     for cut, part in sums(points, queries, block):
-        found[cut] = to_host(scores(part, groups.own[queries[cut]], groups.counts))
-    return found[np.searchsorted(queries, wanted)]
+        own, its = cells.own[queries[cut]], cells.parts[cells.rows.own[queries[cut]]]
+        totals = cells.totals(part)
+        found[0, cut] = to_host(scores(totals, own, cells.members))
+        for out in range(cells.count):
+            s = to_host(scores(cells.without(totals, part, out), own, cells.members_without(out)))
+            found[1 + out, cut] = np.where(its == out, np.nan, s)
+    found = found[:, np.searchsorted(queries, wanted)]
+    return found[0] if parts is None else found
 
 
 def scores(sums: Array, own: NDArray[np.int64], counts: NDArray[np.int64]) -> Array:

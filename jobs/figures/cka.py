@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Result
 from cvbench.engine.analyses.cka_result import cka_rows
+from cvbench.jobs.cka_view import view_words
 from cvbench.jobs.figures.base import layer_ticks, save_figure
+from cvbench.jobs.live import VIEW as MAPS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -51,7 +53,48 @@ def cka_heatmaps(result: Result, stem: Path, formats: Sequence[str] = ("svg", "p
     Raises:
         UsageError: another format.
     """
-    return save_figure(lambda: _draw(list(_panels(result)), _label(result)), cka_rows(result), stem, formats)
+    title = _title(result)
+    return save_figure(lambda: _draw([(title, list(_panels(result)))], _label(result)), cka_rows(result), stem, formats)
+
+
+def cka_views(results: Sequence[Result], stem: Path, formats: Sequence[str]) -> list[Path]:
+    """Heat maps of all positions, and below those of other views of the same backbones and samples' data set.
+
+    Args:
+        results: Of `cka`; `attrs` names `dataset`, `split` and `view`. Of those that differ in nothing of this, the one
+            of the most samples. Estimators are not mixed: the minibatch one is drawn.
+        stem, formats: See `cka_heatmaps`.
+
+    Returns:
+        The files written, the CSV last; none if no data set has all positions and another view.
+    """
+    kept: dict[tuple[str, ...], dict[str, Result]] = {}
+    for result in results:
+        attrs = result.attrs
+        if attrs["estimator"] != "minibatch":
+            continue
+        names = dict.fromkeys(layer["backbone"] for layer in attrs["layers"])
+        views = kept.setdefault((attrs["dataset"], attrs["split"], *names), {})
+        other = views.get(attrs["view"])
+        if other is None or attrs["samples"] > other.attrs["samples"]:
+            views[attrs["view"]] = result
+    shown = [
+        views[view]
+        for views in kept.values()
+        for view in sorted(views, key=lambda view: view != MAPS)
+        if MAPS in views and len(views) > 1
+    ]
+    if not shown:
+        return []
+    blocks = [(f"{one.attrs['dataset']}/{one.attrs['split']}: {_title(one)}", list(_panels(one))) for one in shown]
+    rows = [
+        {"dataset": one.attrs["dataset"], "split": one.attrs["split"], **row} for one in shown for row in cka_rows(one)
+    ]
+    return save_figure(lambda: _draw(blocks, _label(shown[0])), rows, stem, formats)
+
+
+def _title(result: Result) -> str:
+    return f"linear CKA, {view_words(result.attrs)}" + (f" (view {view})" if (view := result.attrs.get("view")) else "")
 
 
 def _panels(result: Result) -> Iterator[Panel]:
@@ -64,29 +107,37 @@ def _panels(result: Result) -> Iterator[Panel]:
         yield Panel(row, column, taps[row], taps[column], values[np.ix_(members[row], members[column])])
 
 
-def _draw(panels: Sequence[Panel], label: str) -> Figure:
+def _draw(blocks: Sequence[tuple[str, Sequence[Panel]]], label: str) -> Figure:
+    """Blocks of panels below each other, each under its title."""
     from matplotlib import colormaps
     from matplotlib.figure import Figure
 
-    columns = min(PANELS_PER_ROW, len(panels))
-    rows = math.ceil(len(panels) / columns)
-    figure = Figure(figsize=(4.1 * columns + 0.7, 4.4 * rows), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    columns = min(PANELS_PER_ROW, max(len(panels) for _, panels in blocks))
+    lines = [math.ceil(len(panels) / columns) for _, panels in blocks]
+    figure = Figure(figsize=(4.1 * columns + 0.7, 4.4 * sum(lines) + 0.3 * len(blocks)), layout="constrained")
     colours = colormaps["viridis"].with_extremes(bad="0.8")  # even in lightness, told apart by colour-blind readers
-    for axis, panel in zip(axes, panels, strict=False):
-        image = axis.imshow(panel.values, cmap=colours, vmin=0, vmax=1, origin="lower", aspect="auto")
-        axis.set_box_aspect(1)
-        axis.set_title(panel.row if panel.row == panel.column else f"{panel.row} × {panel.column}")
-        layer_ticks(axis, "x", panel.column_taps, panel.column)
-        layer_ticks(axis, "y", panel.row_taps, panel.row)
-    for axis in axes[len(panels) :]:
-        axis.set_axis_off()
+    parts = figure.subfigures(len(blocks), 1, squeeze=False, height_ratios=lines).ravel()
+    for part, (title, panels), rows in zip(parts, blocks, lines, strict=True):
+        part.suptitle(title)
+        axes = part.subplots(rows, columns, squeeze=False).ravel()
+        for axis, panel in zip(axes, panels, strict=False):
+            image = axis.imshow(panel.values, cmap=colours, vmin=0, vmax=1, origin="lower", aspect="auto")
+            axis.set_box_aspect(1)
+            axis.set_title(panel.row if panel.row == panel.column else f"{panel.row} × {panel.column}")
+            layer_ticks(axis, "x", panel.column_taps, panel.column)
+            layer_ticks(axis, "y", panel.row_taps, panel.row)
+        for axis in axes[len(panels) :]:
+            axis.set_axis_off()
+        bar = part.colorbar(image, ax=axes.tolist(), shrink=0.9, pad=0.01, extend=_extend(panels))
+        bar.set_label(label)
+    return figure
+
+
+def _extend(panels: Sequence[Panel]) -> str:
+    """Where the colour bar ends in a point: where values lie beyond the scale."""
     beyond = np.concatenate([panel.values.ravel() for panel in panels])
     low, high = bool((beyond < -1e-9).any()), bool((beyond > 1 + 1e-9).any())
-    extend = {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}[low, high]
-    bar = figure.colorbar(image, ax=axes.tolist(), shrink=0.9, pad=0.01, extend=extend)
-    bar.set_label(label)
-    return figure
+    return {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}[low, high]
 
 
 def _label(result: Result) -> str:

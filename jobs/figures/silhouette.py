@@ -105,7 +105,8 @@ def _bars(axis: Axes, panel: Sequence[Row], backbones: Sequence[str]) -> None:
     for b, backbone in enumerate(backbones):
         mine = [row for row in panel if row["backbone"] == backbone]
         at = np.array([places.index(_place(row)) + (b - (len(backbones) - 1) / 2) * thick for row in mine])
-        value, low, high = (np.array([row[key] for row in mine]) for key in ("micro", "micro_low", "micro_high"))
+        value, *ends = (np.array([row[key] for row in mine]) for key in ("micro", "micro_low", "micro_high"))
+        low, high = (np.where(np.isnan(end), value, end) for end in ends)  # without an interval a bar stands alone
         colour = COLOURS[b % len(COLOURS)]
         axis.bar(at, value, 0.9 * thick, color=colour, alpha=0.75, label=backbone, edgecolor="0.2", linewidth=0.5)
         reach = np.array([value - low, high - value]).clip(min=0)

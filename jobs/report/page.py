@@ -197,6 +197,8 @@ def _notes(item: Item) -> Iterator[str]:
     if item.problem:
         yield item.problem
     yield from map(str, attrs.get("notes", ()))
+    if item.section is not None and item.section.caution is not None:
+        yield from item.section.caution(item.result)
     for entry in attrs.get("undefined", ()):
         if isinstance(entry, dict) and {"backbone", "tap", "reason"} <= entry.keys():
             yield f"undefined: {entry['backbone']}/{entry['tap']}: {entry['reason']}"

@@ -46,7 +46,7 @@ def test_the_table_has_every_data_set_backbone_and_metric(store: str) -> None:
     assert [line.split()[0] for line in lines[1:9]] == ["folder-pets"] * 4 + ["folder-birds"] * 4
     assert [line.split()[5] for line in lines[1:9]] == ["cosine", "euclidean"] * 4
     assert all(" features standardised  " in line for line in lines[1:9])
-    assert "[]: 95 % interval, bootstrap within classes, given the distances" in result.stdout
+    assert "[]: 95 % interval, given the classes: jackknife over 10 groups of samples" in result.stdout
     cells = re.findall(r"-?\d\.\d{4} \[-?\d\.\d{4}, -?\d\.\d{4}\]", "\n".join(lines[1:9]))
     assert len(cells) == 8 * 3, "silhouette, class mean and share < 0, each with its interval"
     at = next(i for i, line in enumerate(lines) if "Davies-Bouldin" in line)
@@ -82,13 +82,13 @@ def test_every_space_and_the_paired_differences(store: str) -> None:
     assert len(report["differences"]) == 2 * 2 * 6
     for row in report["differences"]:
         within = row["low"] <= 0 <= row["high"]
-        few = row["interval"] != "bootstrap of classes"  # 24 samples do not resolve
+        few = row["interval"] != "resampling of classes"  # 24 samples do not resolve
         assert row["resolved"] is (False if within else None if few else True)
         means = {r["backbone"]: r[row["mean"]] for r in report["results"] if keys(r) == keys(row)}
         assert row["difference"] == pytest.approx(means[row["a"]] - means[row["b"]], abs=1e-12)
     table = run("analyze", "silhouette", "--store", store, *BOTH).stdout
     assert "minus" in table
-    assert "bootstrap of classes" in table
+    assert "resampling of classes" in table
     assert any(row["resolved"] is False for row in report["differences"]) == ("(not resolved)" in table)
     assert any(row["resolved"] is None for row in report["differences"]) == ("(too few images to resolve)" in table)
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import pytest
+import scipy.stats
 from numpy.typing import NDArray
 
 from cvbench.engine.analyses import ANALYSES
+from cvbench.engine.analyses import cka_result as cka_module
 from cvbench.engine.analyses.base import Analysis, Layer, Partial, Result
 from cvbench.engine.analyses.cka import MinibatchCka, UnitHsic, choose_batch
 from cvbench.engine.analyses.cka_full import full_cka
@@ -47,9 +49,7 @@ def partial_of(features: Features, rows: slice, batch: int) -> Partial:
 
 
 def minibatch(features: Features, batch: int) -> Result:
-    return MinibatchCka(batch=batch, resamples=50).summarise(
-        layers_of(len(features)), [partial_of(features, slice(None), batch)]
-    )
+    return MinibatchCka(batch=batch).summarise(layers_of(len(features)), [partial_of(features, slice(None), batch)])
 
 
 def full(features: Features, estimator: Any, block: int = 512) -> Result:
@@ -204,16 +204,44 @@ class TestUnits:
 
 
 class TestIntervals:
-    def test_they_hold_the_value_and_know_their_seed(self, rng: np.random.Generator) -> None:
-        features = related(rng, 40 * 16, [(50,), (60,), (40,)])
-        result = MinibatchCka(batch=16).summarise(layers_of(3), [partial_of(features, slice(None), 16)])
-        low, high, mid = (result.data[key][1][np.triu_indices(3, 1)] for key in ("low", "high", "cka"))
-        assert (low < mid).all()
-        assert (mid < high).all()
-        assert (result.attrs["seed"], result.attrs["resamples"], result.attrs["notes"]) == (0, 2000, [])
+    def test_they_are_the_jackknife_over_batches(self, rng: np.random.Generator) -> None:
+        """Against the formula, batch by batch: Tukey's t on the atanh scale, plain for a difference."""
+        features = related(rng, 7 * 16, [(50,), (60,), (40,), (30,)])
+        partial = partial_of(features, slice(None), 16)
+        result = MinibatchCka(batch=16).summarise(layers_of(4), [partial])
+        batches = partial["hsic"]
+        t = scipy.stats.t.ppf(0.975, 6)
+
+        def error(statistic: Callable[[NDArray[np.float64]], float]) -> float:
+            without = [statistic(np.delete(batches, at, axis=0).sum(axis=0)) for at in range(7)]
+            return float(np.sqrt(6 / 7 * ((np.array(without) - np.mean(without)) ** 2).sum()))
+
+        def cka(s: NDArray[np.float64], i: int, j: int) -> float:
+            return float(s[i, j] / np.sqrt(s[i, i] * s[j, j]))
+
+        for i, j in itertools.combinations(range(4), 2):
+            found = value(result)[i, j]
+            reach = t * error(lambda s, i=i, j=j: cka(s, i, j)) / (1 - found**2)  # type: ignore[misc]
+            ends = [result.data[key][1][i, j] for key in ("low", "high")]
+            np.testing.assert_allclose(ends, np.tanh([np.arctanh(found) - reach, np.arctanh(found) + reach]))
         np.testing.assert_allclose(np.diag(result.data["low"][1]), 1.0)
+        difference = result.attrs["summary"][-1]
+        assert difference["name"] == "difference, first quarter against last quarter, convnet - vit"
+        gap, half = value(result)[0, 1] - value(result)[2, 3], t * error(lambda s: cka(s, 0, 1) - cka(s, 2, 3))
+        assert difference["value"] == pytest.approx(gap)
+        assert (difference["low"], difference["high"]) == pytest.approx((gap - half, gap + half))
+        assert difference["resolved"] == (abs(gap) > half)
+        assert result.attrs["notes"] == []
+        assert result.attrs["interval"].startswith("jackknife over batches")
         for number in result.attrs["summary"]:
             assert number["low"] <= number["value"] <= number["high"]
+
+    def test_the_jackknife_is_done_in_parts(self, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+        features = related(rng, 64, [(20,), (30,), (10,)])
+        whole = minibatch(features, 8)
+        monkeypatch.setattr(cka_module, "BLOCK_BYTES", 1)
+        for key in ("low", "high"):
+            np.testing.assert_array_equal(minibatch(features, 8).data[key][1], whole.data[key][1])
 
     def test_summary_numbers_are_means_of_entries(self, rng: np.random.Generator) -> None:
         result = minibatch(related(rng, 64, [(20,), (30,), (10,), (40,)]), 16)
@@ -223,12 +251,24 @@ class TestIntervals:
         assert found["first quarter against last quarter, convnet"] == pytest.approx(cka[0, 1])
         assert found["mean, convnet against vit"] == pytest.approx(cka[:2, 2:].mean())
 
-    def test_one_batch_has_none_and_few_are_noted(self, rng: np.random.Generator) -> None:
+    def test_one_batch_has_none_and_two_have_a_wide_one(self, rng: np.random.Generator) -> None:
         features = related(rng, 32, [(20,), (30,)])
         one = minibatch(features, 32)
         assert np.isnan(one.data["low"][1]).all()
-        assert "one batch" in one.attrs["notes"][0]
-        assert "2 batches" in minibatch(features, 16).attrs["notes"][-1]
+        assert "no interval: n too small" in one.attrs["notes"][0]
+        two = minibatch(features, 16)
+        spread = abs(minibatch([x[:16] for x in features], 16).data["cka"][1] - two.data["cka"][1])[0, 1]
+        assert two.data["high"][1][0, 1] - two.data["low"][1][0, 1] > 10 * spread, "t with one degree is 12.7"
+        assert two.attrs["notes"] == []
+
+    def test_a_layer_that_one_batch_carries_has_none(self) -> None:
+        """Without that batch its own HSIC is not positive, so nothing can be said of its spread."""
+        hsic = np.array([[[1.0, 0.4], [0.4, 1.0]], [[1.0, 0.1], [0.1, -0.2]], [[1.0, 0.1], [0.1, -0.2]]])
+        partial = {"hsic": hsic, "rows": np.array([12.0]), "dropped": np.array([0.0])}
+        result = MinibatchCka(batch=4).summarise(layers_of(2), [partial])
+        assert np.isfinite(value(result)).all()
+        assert np.isnan(result.data["low"][1][0, 1])
+        assert "no interval: n too small" in result.attrs["notes"][0]
 
 
 class TestBadInput:
@@ -296,9 +336,14 @@ class TestBadInput:
         (256, 5794, 128),
         (256, 1797, 32),
         (256, 300, 32),
-        (64, 64, 32),
+        (64, 200, 16),
+        (64, 64, 8),
+        (64, 20, 8),
         (10, 10, 10),
-        (48, 9999, 32),
+        (48, 9999, 16),
+        (50, 9999, 50),
+        (50, 900, 25),
+        (53, 900, 53),
     ],
 )
 def test_default_batch(unit: int, total: int, batch: int) -> None:

@@ -9,6 +9,7 @@ import xarray
 
 from cvbench.engine.analyses.base import Layer, Result
 from cvbench.engine.analyses.cka_result import cka_result
+from cvbench.engine.analyses.silhouette_means import ClassMeans, Replicates
 from cvbench.engine.analyses.silhouette_result import Scored, silhouette_result
 from cvbench.storage.features import FeatureStore
 from cvbench.storage.results import ResultKey, save_result
@@ -22,7 +23,7 @@ def small_cka(backbones: dict[str, int], batches: int = 6) -> Result:
     factors = np.cumsum(np.random.default_rng(3).normal(size=(batches, len(layers), 4)), axis=1)
     attrs = {"estimator": "minibatch", "batch_size": 32, "samples": 32 * batches, "dropped": 5}
     hsic = factors @ factors.transpose(0, 2, 1)
-    return cka_result(layers, hsic, {**attrs, "resamples": 50, "confidence": 0.95, "seed": 0})
+    return cka_result(layers, hsic, {**attrs, "confidence": 0.95})
 
 
 def small_silhouette(backbones: dict[str, int], classes: tuple[str, ...], shift: float = 0.0) -> Result:
@@ -31,14 +32,21 @@ def small_silhouette(backbones: dict[str, int], classes: tuple[str, ...], shift:
     rng = np.random.default_rng(5)
     labels = np.arange(60) % len(classes)
     s = np.clip(rng.normal(shift, 0.3, size=(len(layers), 2, 60)), -1, 1)
-    scored = Scored(s, np.arange(60), labels, labels, dict(enumerate(classes)))
+    replicates = Replicates(labels, np.arange(60), 0.95, 0)
+    assert replicates.parts is not None
+    out = [
+        np.stack([row, *(np.where(replicates.parts == part, np.nan, row) for part in range(10))])
+        for row in s.reshape(-1, 60)
+    ]
+    means = ClassMeans.joined([ClassMeans.of(column, replicates) for column in out])
+    scored = Scored(s, means, None, np.arange(60), dict(enumerate(classes)))
     options: dict[str, Any] = {
         "metrics": ["euclidean", "cosine"],
         "space": "standardised",
         "space_label": "features standardised",
     }
     return silhouette_result(
-        layers, scored, {**options, "sample": None, "resamples": 50, "confidence": 0.95, "seed": 0}
+        layers, scored, replicates, {**options, "sample": None, "resamples": 50, "confidence": 0.95, "seed": 0}
     )
 
 

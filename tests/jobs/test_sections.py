@@ -62,7 +62,8 @@ def test_layers_are_named_unless_they_are_all() -> None:
     assert selection_options(every) == both
     assert selection_options(named) == [*both, "--taps", "blocks.0", "--taps", "blocks.1"]
     assert end_layers(result) == [0, 1, 2]
-    assert bootstrap_options(result) == ["--resamples", "50"]
+    drawn = replace(result, attrs={**result.attrs, "resamples": 50, "seed": 2})
+    assert bootstrap_options(drawn) == ["--resamples", "50", "--seed", "2"]
 
 
 def test_a_row_has_no_nan() -> None:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from tests.simulation import accuracy, benchmarks, calibration
+from tests.simulation import accuracy, benchmarks, calibration, cka, silhouette
 from tests.simulation.frame import Case
 
-AREAS: tuple[tuple[Case, ...], ...] = (accuracy.CASES, calibration.CASES, benchmarks.CASES)
+AREAS: tuple[tuple[Case, ...], ...] = (
+    silhouette.CASES,
+    cka.CASES,
+    accuracy.CASES,
+    calibration.CASES,
+    benchmarks.CASES,
+)
 
 CASES: tuple[Case, ...] = tuple(case for area in AREAS for case in area)
