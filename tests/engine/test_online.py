@@ -10,14 +10,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cvbench.engine.bootstrap import percentile_interval
+from cvbench.engine.measure import Column, Measure
 from cvbench.engine.online import Means, RunningMeans, thin_notes
 from cvbench.errors import IntegrityError
 from tests.engine.test_hsic import F64
 from tests.seeds import seeded
 
 
+def numbers(count: int) -> list[Column]:
+    return [Column(Measure(f"m{at}", "")) for at in range(count)]
+
+
 def means_of(values: F64, cuts: tuple[int, ...] = (), *, resamples: int = 200, seed: int = 0) -> Means:
-    running = RunningMeans(values.shape[1], resamples=resamples, confidence=0.95, seed=seed)
+    running = RunningMeans(numbers(values.shape[1]), resamples=resamples, confidence=0.95, seed=seed)
     for part in np.split(values, cuts):
         running.add(part)
     return running.means()
@@ -91,7 +96,7 @@ class TestClasses:
         classes = classes[order] * 7 + 3  # any numbers, in any order
         values = rng.normal(size=(len(classes), 2)) * 0.1 + rng.normal(size=60)[(classes - 3) // 7, None]
         values[::9, 1] = np.nan
-        running = RunningMeans(2, resamples=3000, confidence=0.95, seed=0, classes=classes)
+        running = RunningMeans(numbers(2), resamples=3000, confidence=0.95, seed=0, classes=classes)
         for part in np.split(values, [5, 300]):
             running.add(part)
         found = running.means()
@@ -109,7 +114,7 @@ class TestClasses:
         values = np.random.default_rng(4).normal(size=(400, 2))
         found = []
         for at in ([], cuts):
-            running = RunningMeans(2, resamples=50, confidence=0.95, seed=0, classes=np.arange(400) % 40)
+            running = RunningMeans(numbers(2), resamples=50, confidence=0.95, seed=0, classes=np.arange(400) % 40)
             for part in np.split(values, at):
                 running.add(part)
             found.append(running.means())
@@ -119,12 +124,12 @@ class TestClasses:
         values = rng.normal(size=(120, 2))
         values[np.arange(120) % 40 < 12, 1] = np.nan  # 28 classes are left
         for classes, known in ((np.arange(120) % 40, [True, False]), (np.arange(120) % 29, [False, False])):
-            running = RunningMeans(2, resamples=50, confidence=0.95, seed=0, classes=classes)
+            running = RunningMeans(numbers(2), resamples=50, confidence=0.95, seed=0, classes=classes)
             running.add(values)
             assert np.isfinite(running.means().class_low).tolist() == known
 
     def test_classes_of_other_images_are_refused(self) -> None:
-        running = RunningMeans(1, resamples=5, confidence=0.95, seed=0, classes=np.arange(80) % 40)
+        running = RunningMeans(numbers(1), resamples=5, confidence=0.95, seed=0, classes=np.arange(80) % 40)
         running.add(np.zeros((79, 1)))
         with pytest.raises(IntegrityError, match="classes of 80 images were given, and there are 79"):
             running.means()
