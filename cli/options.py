@@ -32,7 +32,7 @@ OneDataset = Annotated[str | None, typer.Option("--dataset", "-d", help="Data se
 Datasets = Annotated[list[str], typer.Option("--dataset", "-d", help="Data sets, if the store holds several. Repeat.")]
 Backbones = Annotated[list[str], typer.Option("--backbone", "-m", help="Backbones; default all. Repeat.")]
 Layers = Annotated[list[str], typer.Option("--taps", help="Layers, names or globs; default all. Repeat.")]
-Resamples = Annotated[int, typer.Option("--resamples", min=1, help="Bootstrap resamples.")]
+Resamples = Annotated[int, typer.Option("--resamples", min=1, help="Resamples of each bootstrap.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of all that is drawn at random.")]
 Out = Annotated[
     str | None, typer.Option("--out", "-o", help="Folder for the figure (SVG, PNG) and the numbers behind it (CSV).")

@@ -10,9 +10,10 @@ indicators   Wilson's score interval (1927). It has width where all images agree
 differences  of two indicators of the same images: the adjusted interval of Bonett & Price (2012), which counts one
              discordant pair more of either kind; of all else: as of numbers
 
-Fewer than `MIN_IMAGES` values have no interval: at 5, 10 and 30 that of numbers covers 97, 97 and 96 % of normal, 90, 92
-and 94 % of lognormal means (nominal 95; `bench/coverage.py`). Values that are all the same tell nothing of their spread:
-no interval either. Each p-value is of "the mean is 0", and is below 1 - confidence just where the interval leaves 0 out.
+Fewer than `MIN_IMAGES` values have no interval: at 5, 10 and 30 that of numbers covers 97, 97 and 96 % of normal, 90,
+92 and 94 % of lognormal means (nominal 95; `bench/coverage.py`). Values that are all the same tell nothing of their
+spread: no interval either. Each p-value is of "the mean is 0", and is below 1 - confidence just where the interval
+leaves 0 out.
 """
 
 from __future__ import annotations

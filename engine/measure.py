@@ -1,7 +1,7 @@
 """What a measure is: its range, what its interval may use, and the smallest grid on which it means anything.
 
-Every analysis has one table of these. A number that the definition fixes on a grid, whatever the network, is no finding:
-on such a grid it is not measured (NaN), and the result says so.
+Every analysis has one table of these. A number that the definition fixes on a grid, whatever the network, is no
+finding: on such a grid it is not measured (NaN), and the result says so.
 """
 
 from __future__ import annotations

@@ -27,8 +27,8 @@ from cvbench.errors import IntegrityError
 F64 = NDArray[np.float64]
 
 FEW_IMAGES = 30
-"""With fewer nothing is called resolved, and the interval of a skewed number is too narrow. Fewer classes than these are
-not resampled."""
+"""With fewer nothing is called resolved, and the interval of a skewed number is too narrow. Fewer classes than these
+are not resampled."""
 
 INTERVALS = 2
 """Version of the intervals and verdicts: part of the identity of every result that has them."""
@@ -81,6 +81,20 @@ class Means:
         if not np.isfinite(self.class_low).any():
             return own
         return {**own, "_class_low": self.class_low, "_class_high": self.class_high}
+
+    def part(self, columns: slice) -> Means:
+        """Some of the numbers."""
+        return replace(self, **{name: getattr(self, name)[columns] for name in _ARRAYS})
+
+    def joined(self, others: Sequence[Means]) -> Means:
+        """With numbers of the same images."""
+        arrays: dict[str, Any] = {
+            name: np.concatenate([getattr(means, name) for means in (self, *others)]) for name in _ARRAYS
+        }
+        return replace(self, **arrays)
+
+
+_ARRAYS = ("value", "low", "high", "class_low", "class_high", "undefined", "p", "class_p", "floor", "constant")
 
 
 def moments_means(moments: Moments, columns: Sequence[Column], confidence: float, images: int) -> Means:
@@ -223,8 +237,8 @@ def interval_notes(n: int) -> list[str]:
         return [f"no interval: n too small: {n} images, {MIN_IMAGES} are needed"]
     if n < FEW_IMAGES:
         return [
-            f"{n} images: with fewer than {FEW_IMAGES} the intervals of skewed numbers are too narrow, and no difference "
-            "is called resolved"
+            f"{n} images: with fewer than {FEW_IMAGES} the intervals of skewed numbers are too narrow, and no "
+            "difference is called resolved"
         ]
     return []
 

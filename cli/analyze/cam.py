@@ -123,7 +123,8 @@ def _show_cam(analysed: Analysed, output: str) -> None:
         )
     over = f" and over {count} classes" if (count := result.attrs["resampled_classes"]) else ""
     typer.echo(
-        f"{selected.dataset}/{selected.split}: {result.attrs['title']}; 95 % intervals: bootstrap over images{over}"
+        f"{selected.dataset}/{selected.split}: {result.attrs['title']}; 95 % intervals over images{over}; "
+        f"{result.attrs['family']}"
     )
     if "box_share" in result.coords["measure"]:
         typer.echo(result.attrs["baseline"])
@@ -138,11 +139,29 @@ def _echo_means(rows: list[dict[str, Any]], *, classes: bool) -> None:
 
     cells = []
     for row in rows:
-        names = [row["backbone"], row["grid"], grid_name(row), row["measure"], shared.number(row["value"])]
+        names = [
+            row["backbone"],
+            row["version"],
+            row["grid"],
+            grid_name(row),
+            row["measure"],
+            shared.number(row["value"]),
+        ]
         intervals = [_interval(row, "")] + ([_interval(row, "class_")] if classes else [])
         cells.append([*names, *intervals, str(row["n"]), str(row["n_undefined"]), told(row)])
     intervals = ["interval", *(["over classes"] if classes else [])]
-    columns = ["backbone", "cells", "measured on", "measure", "mean", *intervals, "images", "undefined", "difference"]
+    columns = [
+        "backbone",
+        "maps",
+        "cells",
+        "measured on",
+        "measure",
+        "mean",
+        *intervals,
+        "images",
+        "undefined",
+        "difference",
+    ]
     shared.echo_table(columns, cells)
 
 

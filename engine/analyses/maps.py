@@ -1,7 +1,7 @@
 """Channel-mean feature maps in numbers: foreground share and contrast in boxes, and the rate of outlier tokens.
 
 All of the channel L2 norm of every position (kernels in `cvbench.engine.kernels.channel_maps`), per image; means over
-images with intervals (`cvbench.engine.mean_interval`). A box counts in each cell by the part that it covers.
+images, see `cvbench.engine.mean_interval`. A box counts in each cell by the part that it covers.
 
     outlier_rate       share of positions whose norm is an outlier of its image. High-norm tokens in the background
                        ("registers", Darcet et al. 2024) look like attention to it and are not: read this first
@@ -11,9 +11,10 @@ images with intervals (`cvbench.engine.mean_interval`). A box counts in each cel
     contrast           mean of the norm, scaled to [0, 1] per image, inside less outside the box
     outliers_outside   share of the outliers that lie outside the box; undefined for an image without outliers
 
-Without boxes only the first. What a grid is too small for is not measured on it (`OF_ALL`, `OF_BOXES`). Numbers of two grids are not comparable: a coarse cell mixes the box with what is around,
-and dilutes an outlier. The norms of the last layers of all backbones are therefore averaged to the coarsest of their
-grids, and only there is one subtracted from the other, image by image.
+Without boxes only the first. What a grid is too small for is not measured on it (`OF_ALL`, `OF_BOXES`). Numbers of two
+grids are not comparable: a coarse cell mixes the box with what is around, and dilutes an outlier. The norms of the last
+layers of all backbones are therefore averaged to the coarsest of their grids, and only there is one subtracted from the
+other, image by image.
 """
 
 from __future__ import annotations
@@ -94,7 +95,7 @@ class ChannelMaps:
         boxes: A digest of all boxes; "" for none, and only then may `measure` go without them.
         compared: The layers that are also measured on the `common` grid, one of each backbone; see `between`.
         common: (h, w), not finer than the grid of any of them.
-        resamples, confidence, seed: Of the bootstrap over images.
+        confidence: Of the intervals; resamples, seed: of the bootstrap of classes.
         classes: Of the readable images, in unit order; None for no interval over classes.
     """
 
@@ -191,9 +192,9 @@ class ChannelMaps:
             Each with `_low` and `_high`, and with `_class_low` and `_class_high` over resampled classes if there are
             enough of them: `measures` (layer, measure), `n_undefined` images left out; `common` (compared, measure),
             `common_undefined`; `difference` (pair, measure), first less second backbone on the common grid, over the
-            images that define both, `difference_undefined` left out, with their verdicts (`labelled_means`). `measures_p`
-            and `measures_resolved`, `common_p` and `common_resolved` are the verdicts on `TESTED`. The attribute `layers` has each layer's names,
-            grid and channels.
+            images that define both, `difference_undefined` left out, with verdicts (`labelled_means`). `measures_p` and
+            `measures_resolved`, `common_p` and `common_resolved` are the verdicts on `TESTED`. The attribute `layers`
+            has each layer's names, grid and channels.
 
         Raises:
             DataUnavailableError: No image.

@@ -60,7 +60,7 @@ class Similarity:
         compared: The layers that are also measured on the `common` grid, one of each backbone; see `between`.
         common: (h, w), not finer than the grid of any of them.
         inputs: (backbone, (height, width) of its input in pixels), for lengths in pixels; those left out have none.
-        resamples, confidence, seed: Of the bootstrap over images.
+        confidence: Of the intervals; resamples, seed: of the bootstrap of classes.
         classes: Of the readable images, in unit order; None for no interval over classes.
     """
 

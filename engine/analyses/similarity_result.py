@@ -64,17 +64,20 @@ def similarity_result(
         Each variable but the matrices and the counts also with `_low` and `_high`, and what is of measures with
         `_class_low` and `_class_high` over resampled classes if there are enough of them; on dimensions
         layer, version, measure: `measures`, with `n_undefined` images left out;
-        layer, version, step: `profile`, c(r) at r grid steps, NaN beyond the layer's own;
+        layer, version, step: `profile`, c(r) at r grid steps, NaN beyond the layer's own; `profile_undefined` images
+        without direction, on layer, version;
         version, lag_row_*, lag_column_*: `correlogram_i` of layer number i, by signed offset (dy, dx);
         version, patch_P, patch_P: `matrix_i`, float32, the mean S of layer number i; not where P > 784;
         pair, version, measure: `difference`, first less second backbone on the common grid, with
-        `difference_undefined` images left out and its verdict (see `labelled_means`), if there is a pair; and `common`, `common_undefined` (compared, version,
-        measure), the two themselves.
+        `difference_undefined` images left out and its verdict (see `labelled_means`), if there is a pair; and `common`,
+        `common_undefined` (compared, version, measure), the two themselves.
         The attribute `layers` has each layer's names, grid, channels and stride in pixels (null if unknown).
     """
     axes = {"version": len(VERSIONS), "measure": len(MEASURES)}
     data, coords = labelled_means(layers, compared, means, "measures", axes)
     data |= _profiles(partial, len(layers), said["confidence"])
+    counts = np.stack([partial[f"counts/{i}"] for i in range(len(layers))])
+    data["profile_undefined"] = (("layer", "version"), means.images - counts.astype(np.int64))
     steps = data["profile"][1].shape[-1]
     coords |= {"version": list(VERSIONS), "measure": list(MEASURES), "step": list(range(steps))}
     described = [_described(layer, partial[f"grid/{i}"], inputs) for i, layer in enumerate(layers)]
@@ -104,7 +107,7 @@ def _floor_notes(lengths: F64, names: Sequence[str]) -> list[str]:
         if below:
             more = f" and {len(below) - 4} more" if len(below) > 4 else ""
             notes.append(
-                f"correlation length, {version}, below one grid step (its floor is 0.63): this grid does not resolve it: "
+                f"correlation length, {version}, below one grid step (its floor is 0.63), not resolved by the grid: "
                 f"{', '.join(below[:4])}{more}"
             )
     return notes

@@ -2,8 +2,8 @@
 
 Every number is a mean over images: the channels of one image are no independent samples. Of the measures, single images
 may leave some undefined (a constant map has no energy to share): left out, counted; intervals as in
-`cvbench.engine.mean_interval`. Of the curves only sums and products are kept; their intervals are Student's. Memory does
-not grow with the images. What a grid is too small for is not measured on it (`spectra_result.TABLE`).
+`cvbench.engine.mean_interval`. Of the curves only sums and products are kept; their intervals are Student's. Memory
+does not grow with the images. What a grid is too small for is not measured on it (`spectra_result.TABLE`).
 
 A normalised frequency of 1 is one cycle in two positions of the layer's own grid, so it means another frequency in the
 image for every stride; bin k is k cycles per the shorter side of the image in every layer.
@@ -35,7 +35,7 @@ class Spectra:
 
     Attributes:
         inputs: (backbone, (height, width) of its input in pixels), for cycles per pixel; those left out have none.
-        resamples, confidence, seed: Of the bootstrap over images.
+        confidence: Of the intervals; resamples, seed: of the bootstrap of classes.
         classes: Of the readable images, in unit order; None for no interval over classes.
     """
 

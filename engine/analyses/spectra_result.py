@@ -29,8 +29,8 @@ TABLE = (
     Measure("slope", "least-squares slope of ln|F| over ln rho", 5, "fewer than four radii for a line"),
     Measure("variance", "spatial variance of a channel, squared units of the activation", least=0.0, unit=0.0),
 )
-"""The measures, with the smallest grid of each. On N x N the lowest frequency is 2/N pi: a cut below that is missed by no
-coefficient. Up to pi, where the slope ends, 2 x 2 has one radius, 3 x 3 two, 4 x 4 three, 5 x 5 four."""
+"""The measures, with the smallest grid of each. On N x N the lowest frequency is 2/N pi: a cut below that is missed by
+no coefficient. Up to pi, where the slope ends, 2 x 2 has one radius, 3 x 3 two, 4 x 4 three, 5 x 5 four."""
 
 MEASURES = tuple(measure.name for measure in TABLE)
 
@@ -62,7 +62,7 @@ def spectra_result(
         NaN only there, where no image defines a measure, and in low and high if there is no interval.
         `attrs["differences"]`: for each pair of backbones the measures of the deepest layers that share a grid, one
         less the other on the same `n` images; `resolved` is their verdict, `p` its p-value, adjusted for all of them,
-        `class_resolved` the verdict over classes.
+        `class_resolved` the verdict over classes, `reason` why a measure cannot be taken on their grid.
 
     Raises:
         DataUnavailableError: No image.
@@ -92,7 +92,7 @@ def spectra_result(
         samples=running.images,
         notes=[*interval_notes(running.images), *thin_notes(_names(layers, pairs), means), *small],
         family=FAMILY,
-        differences=list(_differences(layers, pairs, means)),
+        differences=list(_differences(layers, grids, pairs, means)),
     )
     return result
 
@@ -125,7 +125,9 @@ def _pairs(layers: Sequence[Layer], grids: Sequence[F64]) -> list[tuple[int, int
     return found
 
 
-def _differences(layers: Sequence[Layer], pairs: Sequence[tuple[int, int]], means: Means) -> Iterator[dict[str, Any]]:
+def _differences(
+    layers: Sequence[Layer], grids: Sequence[F64], pairs: Sequence[tuple[int, int]], means: Means
+) -> Iterator[dict[str, Any]]:
     """One flat entry per pair and measure; all of them are one family."""
     start, width = len(layers) * len(TABLE), len(TABLE)
     family = np.arange(start, start + len(pairs) * width)
@@ -145,6 +147,7 @@ def _differences(layers: Sequence[Layer], pairs: Sequence[tuple[int, int]], mean
             "p": _defined(verdicts.p[at]),
             "resolved": _said(verdicts.resolved[at]),
             "class_resolved": _said(verdicts.class_resolved[at]),
+            "reason": TABLE[at % width].reason(grids[pairs[at // width][0]]),
         }
 
 
