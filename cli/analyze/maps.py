@@ -92,6 +92,8 @@ def _show_maps(analysed: Analysed, output: str) -> None:
             typer.echo(f"{row['backbone']}, last layers on {row['grid']}: {quantity} {difference(row)}")
     typer.echo(f"{selected.dataset}/{selected.split}: {len(rows)} layers, {report['samples']} images")
     typer.echo(f"[]: {report['confidence']:.0%} interval over images{classes_said(report['classes'])}")
+    if report["differences"]:
+        typer.echo(report["family"])
     typer.echo(f"drawn: {', '.join(report['images'])}")
     for note in report["notes"]:
         typer.echo(f"note: {note}")

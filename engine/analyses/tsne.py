@@ -27,11 +27,13 @@ from cvbench.engine.analyses.tsne_backends import (
     choose_backend,
     embed,
 )
+from cvbench.engine.analyses.tsne_means import left_out_means
 from cvbench.engine.analyses.tsne_result import Mapped, tsne_result
 from cvbench.engine.array import Array, to_device, to_host
 from cvbench.engine.kernels.neighbours import distance_order, kept_neighbours
 from cvbench.engine.kernels.pca import matrix_moments, principal_axes
 from cvbench.engine.kernels.silhouette import silhouette_samples
+from cvbench.engine.online import INTERVALS
 from cvbench.errors import UnknownNameError, UsageError
 
 F64 = NDArray[np.float64]
@@ -87,6 +89,11 @@ class TsneOptions:
         """Every field, as plain JSON."""
         return asdict(self)
 
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What a result depends on: the fields, and how its intervals are made."""
+        return {**self.as_dict(), "intervals": INTERVALS}
+
 
 def tsne(
     layers: Sequence[Layer],
@@ -130,7 +137,15 @@ def tsne(
         runs = [embed(scores, backend, recipe) for recipe in _recipes(options)]
         there = to_device(x, device)
         values = [measures(there, to_device(run.map, device), queries, labels if classed else None) for run in runs]
-        found.append(Mapped(runs, values))
+        first = to_device(runs[0].map, device)
+
+        def take(
+            keep: NDArray[np.int64], asked: NDArray[np.int64], x: Array = there, y: Array = first
+        ) -> dict[str, F64]:
+            at = to_device(keep, device)
+            return measures(x[at], y[at], asked, labels[keep] if classed else None)
+
+        found.append(Mapped(runs, values, left_out_means(take, labels, queries, options.seed)))
         mapped(layer)
     what = Samples(samples.where, samples.positions[rows], labels, samples.classes)
     more = {
@@ -140,6 +155,7 @@ def tsne(
         "samples_of": len(samples.labels),
         "measured_samples": len(queries),
         "device": device,
+        "intervals": INTERVALS,
     }
     return tsne_result(layers, found, what, labels[queries], {**options.as_dict(), **more})
 

@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Layer, Result
 from cvbench.engine.analyses.samples import Samples
-from cvbench.engine.analyses.silhouette_means import few_classes_note
 from cvbench.engine.analyses.silhouette_pairs import backbone_pairs
 from cvbench.engine.analyses.tsne_backends import Embedding
-from cvbench.engine.analyses.tsne_means import Averages
-from cvbench.engine.online import interval_notes, verdict
+from cvbench.engine.analyses.tsne_means import LEAST, Averages, jackknifed
+from cvbench.engine.holm import holm
+from cvbench.engine.mean_interval import ROUNDING
+from cvbench.engine.measure import Measure, share
+from cvbench.engine.online import FAMILY, FEW_IMAGES, verdict
 
 F64 = NDArray[np.float64]
 Arrays = dict[str, tuple[tuple[str, ...], NDArray[Any]]]
@@ -24,16 +26,43 @@ ENDS = ("_low", "_high", "_class_low", "_class_high")
 NAMED_ENDS = dict(zip(("low", "high", "class_low", "class_high"), ENDS, strict=True))
 """Ends of the intervals over samples and over classes: their names in a row, and how their arrays end."""
 
+TABLE = (
+    share("trustworthiness", "no neighbour on the map is a stranger in the features"),
+    share("continuity", "no neighbour in the features is a stranger on the map"),
+    share("recall", "share of the k nearest in the features that are so on the map"),
+    share("purity_features", "share of the k nearest of the same class, in the features"),
+    share("purity_map", "the same on the map"),
+    share("accuracy_features", "whether most of the k nearest are of the same class, in the features"),
+    share("accuracy_map", "the same on the map"),
+    Measure("silhouette_map", "silhouette of the classes on the map", least=-1.0, most=1.0),
+    Measure("distance_order", "Spearman correlation of the distances of each sample", least=-1.0, most=1.0),
+)
+"""The measures; all but the last two of k neighbours, and only where n > 2 k: with fewer samples most are neighbours of
+each. `distance_order` needs three samples, the class measures two classes that are not all of one sample."""
+
+
+def measure_of(name: str) -> Measure:
+    """The measure of a name such as "recall_10"."""
+    return next(measure for measure in TABLE if name in (measure.name, f"{measure.name}_{name.rpartition('_')[2]}"))
+
+
 WITHOUT_MAP = ("purity_features", "accuracy_features")
 """Measures of the features alone: the same in every run."""
 
 
 @dataclass(frozen=True, eq=False)
 class Mapped:
-    """One layer: R runs, and for each the measures, name -> (m,) float64 per measured sample (m may differ by name)."""
+    """One layer.
+
+    Attributes:
+        runs: R of them.
+        values: For each the measures, name -> (m,) float64 per measured sample (m may differ by name).
+        left_out: Name -> (groups,) the mean of the first run without each group of samples; empty for no interval.
+    """
 
     runs: Sequence[Embedding]
     values: Sequence[Mapping[str, F64]]
+    left_out: Mapping[str, F64]
 
 
 def tsne_result(
@@ -85,7 +114,8 @@ def tsne_result(
         "chance_purity": float(((counts / counts.sum()) ** 2).sum()) if (labels >= 0).all() else None,
         "labels": labels.tolist(),
         "class_names": [_name(int(label), samples.classes) for label in labels],
-        "interval": "bootstrap over samples (silhouette: within classes), and over classes, given the map",
+        "interval": "jackknife over ten groups of samples; over classes: bootstrap; both given the map",
+        "family": FAMILY,
         "layers": [{"backbone": layer.backbone, "tap": layer.tap} for layer in layers],
         "pairs": [list(pair) for pair in pairs],
         "notes": list(_notes(samples, options)),
@@ -101,7 +131,8 @@ def _measures(names: Sequence[str], found: Sequence[Mapped], averages: Averages)
     for i, layer in enumerate(found):
         for j, name in enumerate(names):
             values = layer.values[0][name]
-            for key, number in zip(("", *ENDS), _estimate(averages, name, values), strict=True):
+            estimate = _estimate(averages, name, values, layer.left_out.get(name, _NOTHING))
+            for key, number in zip(("", *ENDS), estimate, strict=True):
                 table[key][i, j] = number
             undefined = int(np.isnan(values).sum())
             counted[:, i, j] = len(values) - undefined, undefined
@@ -121,20 +152,41 @@ def _differences(
         return {}
     table = {key: np.full((len(pairs), len(names)), np.nan) for key in ("", *ENDS)}
     counts = np.zeros((len(pairs), len(names)), dtype=np.int64)
+    p = np.full(counts.shape, np.nan)
+    alone: list[list[Any]] = [[None] * len(names) for _ in pairs]
     for i, (a, b) in enumerate(pairs):
         for j, name in enumerate(names):
             gaps = found[a].values[0][name] - found[b].values[0][name]
-            for key, number in zip(("", *ENDS), _estimate(averages, name, gaps), strict=True):
+            left_out = found[a].left_out.get(name, _NOTHING) - found[b].left_out.get(name, _NOTHING)
+            for key, number in zip(("", *ENDS), _estimate(averages, name, gaps, left_out, paired=True), strict=True):
                 table[key][i, j] = number
             counts[i, j] = int((~np.isnan(gaps)).sum())
+            p[i, j] = jackknifed(table[""][i, j], left_out, averages.confidence)[2]
+            equal = bool((np.abs(gaps) <= ROUNDING).all() and len(gaps))
+            said = (float(table["_low"][i, j]), float(table["_high"][i, j]), int(counts[i, j]))
+            alone[i][j] = False if equal else said
+    p = holm(p)
+    level = 1 - averages.confidence
+    resolved = np.full(p.shape, np.nan)
+    for (i, j), adjusted in np.ndenumerate(p):
+        one = alone[i][j]
+        said_of = one if isinstance(one, bool) else verdict(*one, floor=ROUNDING, p=float(adjusted), level=level)
+        resolved[i, j] = np.nan if said_of is None else float(said_of)
+    table |= {"_p": p, "_resolved": resolved}
     data: Arrays = {f"difference{key}": (("pair", "measure"), value) for key, value in table.items()}
     return {**data, "difference_n": (("pair", "measure"), counts)}
 
 
-def _estimate(averages: Averages, name: str, values: F64) -> tuple[float, ...]:
-    """Mean, then its `ENDS`."""
-    over = averages.over_samples(name, values), averages.over_classes(name, values)
-    return (averages.mean(name, values), *over[0], *over[1])
+_NOTHING = np.empty(0)
+
+
+def _estimate(averages: Averages, name: str, values: F64, left_out: F64, *, paired: bool = False) -> tuple[float, ...]:
+    """Mean, then its `ENDS`, cut at what the measure cannot leave."""
+    mean = averages.mean(name, values)
+    low, high, _ = jackknifed(mean, left_out, averages.confidence)
+    kind = measure_of(name)
+    least, most = (kind.least - kind.most, kind.most - kind.least) if paired else (kind.least, kind.most)
+    return mean, float(np.maximum(low, least)), float(np.minimum(high, most)), *averages.over_classes(name, values)
 
 
 def measure_rows(result: Result) -> Iterator[dict[str, Any]]:
@@ -154,7 +206,8 @@ def measure_rows(result: Result) -> Iterator[dict[str, Any]]:
 def difference_rows(result: Result) -> Iterator[dict[str, Any]]:
     """One flat row per pair of backbones and measure: the first less the second, and whether it is resolved.
 
-    `resolved` is the `verdict` of the interval over samples, by the `n` that define the difference.
+    `resolved` is the `verdict` over samples, by the `n` that define the difference; all of a result are one family, and
+    `p` is adjusted for it. Earlier results were judged one by one, and have no `p`.
     """
     layers = result.attrs["layers"]
     for i, (a, b) in enumerate(result.attrs["pairs"]):
@@ -171,8 +224,16 @@ def difference_rows(result: Result) -> Iterator[dict[str, Any]]:
                 **{key: _number(result, f"difference{end}", i, j) for key, end in NAMED_ENDS.items()},
                 "n": n,
                 "n_undefined": sum(int(result.data[count][1][a, j]) for count in ("n", "n_undefined")) - n,
-                "resolved": verdict(low, high, n),
+                "p": _number(result, "difference_p", i, j) if "difference_p" in result.data else None,
+                "resolved": _resolved(result, i, j, verdict(low, high, n)),
             }
+
+
+def _resolved(result: Result, i: int, j: int, alone: bool | None) -> bool | None:
+    if "difference_resolved" not in result.data:
+        return alone
+    said = _number(result, "difference_resolved", i, j)
+    return None if said is None else bool(said)
 
 
 def point_rows(result: Result) -> Iterator[dict[str, Any]]:
@@ -201,15 +262,19 @@ def _notes(samples: Samples, options: Mapping[str, Any]) -> Iterator[str]:
         yield "one class only: purity, accuracy and silhouette are undefined"
     elif classes == len(samples.labels):
         yield "every sample is alone in its class: purity, accuracy and silhouette are undefined"
-    else:
-        few = few_classes_note(classes)
-        if few:
-            yield few
+    elif classes < FEW_IMAGES:
+        yield f"no interval over classes: n too small: {classes} classes, {FEW_IMAGES} are needed"
     if options["samples"] < options["samples_of"]:
         yield f"the map is of {options['samples']} of {options['samples_of']} samples, each class in proportion"
     if options["measured_samples"] < options["samples"]:
         yield f"the measures are of {options['measured']} of the {options['samples']} samples, among all of them"
-    yield from interval_notes(options["measured_samples"])
+    if options["samples"] < LEAST:
+        yield f"no interval: n too small: {options['samples']} samples, {LEAST} are needed"
+    elif options["measured_samples"] < FEW_IMAGES:
+        yield f"{options['measured_samples']} measured samples: with fewer than {FEW_IMAGES} no difference is resolved"
+    unusable = [k for k in (5, 10, 30) if 2 * k >= options["samples"]]
+    if unusable:
+        yield f"not measurable with {options['samples']} samples: neighbourhoods of k = {', '.join(map(str, unusable))}"
     if options["repeats"] < 5:
         yield "fewer than 5 runs: the spread over starts is not known well"
     yield "distances, areas and gaps on a t-SNE map carry no claim by themselves"
