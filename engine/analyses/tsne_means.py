@@ -5,8 +5,8 @@ little. So the interval over samples is a jackknife (Tukey 1958; Shao & Tu 1995,
 every class is left out, all measures are taken anew among the rest, and Student's t with 9 degrees of freedom is used.
 The map stays: that another draw has another map is told by the spread over runs, not by the interval.
 
-Over classes: whole classes are drawn, with all their samples, where there are `FEW_IMAGES` of them; the mean is the same,
-the interval is for a claim about classes like these.
+Over classes: whole classes are drawn, with all their samples, where there are `FEW_IMAGES` of them; the mean is the
+same, the interval is for a claim about classes like these.
 """
 
 from __future__ import annotations
