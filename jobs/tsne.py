@@ -79,8 +79,7 @@ def map_of(matrices: Matrices, options: TsneOptions, listen: Listener = silent, 
     result = make(selected.layers, matrices.read, matrices.samples, options, mapped, device)
     listen(Ended(JOB))
     path = keep(store, selected, result, identity)
-    result = replace(result, attrs={**result.attrs, "run": path})
-    return Analysed(result, selected, path, len(selected.units))
+    return Analysed(stored_result(store, key), selected, path, len(selected.units))
 
 
 def identity_of(matrices: Matrices, options: TsneOptions, backend: str, version: str, device: str) -> dict[str, Any]:

@@ -3,7 +3,9 @@
 Neighbours of a sample are samples, too: every value moves when others are drawn, and the spread of the values says too
 little. So the interval over samples is a jackknife (Tukey 1958; Shao & Tu 1995, section 2.3): ten times a tenth of
 every class is left out, all measures are taken anew among the rest, and Student's t with 9 degrees of freedom is used.
-The map stays: that another draw has another map is told by the spread over runs, not by the interval.
+The map stays in that; what another map would do is taken from the spread over starts, whose variance is added. For
+purity and silhouette on the map that is not enough (87 % of 95 in simulations of Gaussian classes; all else 92 or
+more): they have no interval over samples.
 
 Over classes: whole classes are drawn, with all their samples, where there are `FEW_IMAGES` of them; the mean is the
 same, the interval is for a claim about classes like these.
@@ -31,6 +33,9 @@ GROUPS = 10
 
 LEAST = 2 * GROUPS
 """Samples on the map without which there is no interval."""
+
+NO_INTERVAL = ("purity_map", "silhouette_map")
+"""Measures that the layout of the map decides more than any interval over samples tells."""
 
 CLASSES_ALIKE = ("silhouette_map",)
 """Measures in whose mean each class counts as all its samples on the map, however many of them were measured."""
@@ -137,13 +142,21 @@ def tenths(labels: I64, queries: I64, seed: int) -> I64:
     return groups
 
 
-def jackknifed(value: float, left_out: F64, confidence: float) -> tuple[float, float, float]:
-    """Ends of the interval of a mean, and the p-value of "it is 0"; NaN without replicates, or if they are all one."""
+def jackknifed(value: float, left_out: F64, confidence: float, starts: float = 0.0) -> tuple[float, float, float]:
+    """Ends of the interval of a mean, and the p-value of "it is 0"; NaN without replicates, or if they are all one.
+
+    Args:
+        value: The mean.
+        left_out: (GROUPS,) the same without each group; empty for none.
+        confidence: Of the interval.
+        starts: Variance over the starts of the map; 0 if it has no part in the mean, or is not known.
+    """
     degrees = GROUPS - 1
     if len(left_out) < GROUPS or not np.isfinite(left_out).all():
         return np.nan, np.nan, np.nan
-    error = float(np.sqrt(degrees / GROUPS * ((left_out - left_out.mean()) ** 2).sum()))
-    if error <= ROUNDING:
+    spread = float(degrees / GROUPS * ((left_out - left_out.mean()) ** 2).sum())
+    if spread <= ROUNDING**2:
         return np.nan, np.nan, np.nan
+    error = (spread + starts) ** 0.5
     reach = float(stdtrit(degrees, (1 + confidence) / 2)) * error
     return value - reach, value + reach, 2 * float(stdtr(degrees, -abs(value) / error))

@@ -13,7 +13,7 @@ from cvbench.engine.analyses.base import Layer, Result
 from cvbench.engine.analyses.samples import Samples
 from cvbench.engine.analyses.silhouette_pairs import backbone_pairs
 from cvbench.engine.analyses.tsne_backends import Embedding
-from cvbench.engine.analyses.tsne_means import LEAST, Averages, jackknifed
+from cvbench.engine.analyses.tsne_means import LEAST, NO_INTERVAL, Averages, jackknifed
 from cvbench.engine.holm import holm
 from cvbench.engine.mean_interval import ROUNDING
 from cvbench.engine.measure import Measure, share
@@ -114,11 +114,11 @@ def tsne_result(
         "chance_purity": float(((counts / counts.sum()) ** 2).sum()) if (labels >= 0).all() else None,
         "labels": labels.tolist(),
         "class_names": [_name(int(label), samples.classes) for label in labels],
-        "interval": "jackknife over ten groups of samples; over classes: bootstrap; both given the map",
+        "interval": "jackknife over ten groups of samples, and spread over starts; over classes: bootstrap, given the map",
         "family": FAMILY,
         "layers": [{"backbone": layer.backbone, "tap": layer.tap} for layer in layers],
         "pairs": [list(pair) for pair in pairs],
-        "notes": list(_notes(samples, options)),
+        "notes": [*_notes(samples, options), *_constant_notes(names, data, options)],
     }
     return Result(name="tsne", coords=coords, data=data, attrs=attrs)
 
@@ -131,15 +131,16 @@ def _measures(names: Sequence[str], found: Sequence[Mapped], averages: Averages)
     for i, layer in enumerate(found):
         for j, name in enumerate(names):
             values = layer.values[0][name]
-            estimate = _estimate(averages, name, values, layer.left_out.get(name, _NOTHING))
+            means = np.array([averages.mean(name, run[name]) for run in layer.values])
+            spread = _over_starts(name, means)
+            estimate = _estimate(averages, name, values, layer.left_out.get(name, _NOTHING), spread)
             for key, number in zip(("", *ENDS), estimate, strict=True):
                 table[key][i, j] = number
             undefined = int(np.isnan(values).sum())
             counted[:, i, j] = len(values) - undefined, undefined
-            means = np.array([averages.mean(name, run[name]) for run in layer.values])
             table["_mean"][i, j] = means.mean()
             if len(means) > 1 and not name.startswith(WITHOUT_MAP):
-                table["_sd"][i, j] = means.std(ddof=1)
+                table["_sd"][i, j] = spread**0.5
     data: Arrays = {f"measures{key}": (("layer", "measure"), value) for key, value in table.items()}
     return {**data, "n": (("layer", "measure"), counted[0]), "n_undefined": (("layer", "measure"), counted[1])}
 
@@ -158,10 +159,14 @@ def _differences(
         for j, name in enumerate(names):
             gaps = found[a].values[0][name] - found[b].values[0][name]
             left_out = found[a].left_out.get(name, _NOTHING) - found[b].left_out.get(name, _NOTHING)
-            for key, number in zip(("", *ENDS), _estimate(averages, name, gaps, left_out, paired=True), strict=True):
+            left_out = _NOTHING if name.startswith(NO_INTERVAL) else left_out
+            runs = ([averages.mean(name, run[name]) for run in found[at].values] for at in (a, b))
+            spread = sum(_over_starts(name, np.array(means)) for means in runs)
+            estimate = _estimate(averages, name, gaps, left_out, spread, paired=True)
+            for key, number in zip(("", *ENDS), estimate, strict=True):
                 table[key][i, j] = number
             counts[i, j] = int((~np.isnan(gaps)).sum())
-            p[i, j] = jackknifed(table[""][i, j], left_out, averages.confidence)[2]
+            p[i, j] = jackknifed(table[""][i, j], left_out, averages.confidence, spread)[2]
             equal = bool((np.abs(gaps) <= ROUNDING).all() and len(gaps))
             said = (float(table["_low"][i, j]), float(table["_high"][i, j]), int(counts[i, j]))
             alone[i][j] = False if equal else said
@@ -180,10 +185,18 @@ def _differences(
 _NOTHING = np.empty(0)
 
 
-def _estimate(averages: Averages, name: str, values: F64, left_out: F64, *, paired: bool = False) -> tuple[float, ...]:
+def _over_starts(name: str, means: F64) -> float:
+    """Variance over the starts of the map; 0 of one run, and of what no map has a part in."""
+    return float(means.var(ddof=1)) if len(means) > 1 and not name.startswith(WITHOUT_MAP) else 0.0
+
+
+def _estimate(
+    averages: Averages, name: str, values: F64, left_out: F64, spread: float, *, paired: bool = False
+) -> tuple[float, ...]:
     """Mean, then its `ENDS`, cut at what the measure cannot leave."""
     mean = averages.mean(name, values)
-    low, high, _ = jackknifed(mean, left_out, averages.confidence)
+    left_out = _NOTHING if name.startswith(NO_INTERVAL) else left_out
+    low, high, _ = jackknifed(mean, left_out, averages.confidence, spread)
     kind = measure_of(name)
     least, most = (kind.least - kind.most, kind.most - kind.least) if paired else (kind.least, kind.most)
     return mean, float(np.maximum(low, least)), float(np.minimum(high, most)), *averages.over_classes(name, values)
@@ -252,6 +265,19 @@ def _number(result: Result, name: str, i: int, j: int) -> float | None:
 
 def _name(label: int, classes: Sequence[str]) -> str:
     return classes[label] if 0 <= label < len(classes) else ("no label" if label < 0 else str(label))
+
+
+def _constant_notes(names: Sequence[str], data: Arrays, options: Mapping[str, Any]) -> Iterator[str]:
+    """Which measures have no interval though there are samples enough."""
+    value, low = (data[name][1] for name in ("measures", "measures_low"))
+    yield "no interval over samples of purity and silhouette on the map: its layout decides them more"
+    none = [
+        name
+        for name, here in zip(names, (np.isfinite(value) & np.isnan(low)).any(axis=0), strict=True)
+        if here and not name.startswith(NO_INTERVAL)
+    ]
+    if none and options["samples"] >= LEAST:
+        yield f"no interval: the same without any tenth of the samples, in a layer: {', '.join(none)}"
 
 
 def _notes(samples: Samples, options: Mapping[str, Any]) -> Iterator[str]:

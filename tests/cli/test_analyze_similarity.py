@@ -60,7 +60,7 @@ class TestSimilarity:
         result = analyze("similarity", store, "--out", str(tmp_path), *chosen)
         assert result.exit_code == 0, result.output
         assert "16 images" in result.stdout
-        assert re.search(r"last layers on 2x2: contrast [+-]\d\.\d{4} \[.*\] \((not resolved|too few)", result.stdout)
+        assert re.search(r"last layers on 2x2: raw mean [+-]\d\.\d{4} \[.*\] \((not resolved|too few)", result.stdout)
         first = re.split(r"  +", result.stdout.splitlines()[1])
         assert len(first) == 9
         assert all(INTERVAL.fullmatch(cell) for cell in first[3:-1])

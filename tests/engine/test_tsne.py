@@ -134,7 +134,8 @@ def test_the_result_holds_the_map_and_the_means(rng: np.random.Generator) -> Non
         if name.endswith("30"):
             continue  # with 90 rows k = 30 is defined, but has no spread of note
         assert rows[name]["value"] == pytest.approx(values.mean(), abs=1e-9)
-        assert rows[name]["low"] <= rows[name]["value"] <= rows[name]["high"]
+        if rows[name]["low"] is not None:  # none where all tenths give the same, such as a purity of 1
+            assert rows[name]["low"] <= rows[name]["value"] <= rows[name]["high"]
         assert rows[name]["n"] + rows[name]["n_undefined"] == 90
     assert rows["silhouette_map"]["value"] == pytest.approx(silhouette_samples(points, labels).mean(), abs=1e-9)
     assert result.attrs["pairs"] == []
@@ -205,7 +206,7 @@ def test_a_difference_is_paired(rng: np.random.Generator) -> None:
     """A backbone and itself: exactly 0. With noise on the same features: as the two values differ."""
     x, labels = clusters(rng)
     for row in difference_rows(two_layers(x, x, labels)):
-        assert [row[key] for key in ("value", "low", "high", "class_low", "class_high")] == [0] * 5
+        assert (row["value"], row["low"], row["resolved"]) == (0, None, False)
         assert row["resolved"] is False
     y = x + rng.normal(0, 3, x.shape)
     result = two_layers(x, y, labels, resamples=400)
@@ -252,6 +253,9 @@ def test_intervals_over_samples_are_a_jackknife_over_tenths(rng: np.random.Gener
         for values, variable, i in ((one, "measures", 0), (two, "measures", 1), (one - two, "difference", 0)):
             reach = t * math.sqrt(9 / 10 * ((values - values.mean()) ** 2).sum())
             value, low, high = (result.data[f"{variable}{end}"][1][i, j] for end in ("", "_low", "_high"))
+            if name.startswith(("purity_map", "silhouette_map")):
+                assert np.isnan([low, high]).all()  # the layout of the map decides these
+                continue
             if reach < 1e-5:
                 assert np.isnan([low, high]).all()  # all left-out means are one: no spread is known
                 continue

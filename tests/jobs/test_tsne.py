@@ -153,7 +153,8 @@ def test_a_caption_has_the_numbers_with_their_intervals_and_k(tmp_path: Path) ->
     from cvbench.jobs.figures.tsne import _caption
 
     result = result_of(10, 200)
-    result.data["measures"][1][0, 0], result.data["measures_low"][1][0, 0] = 0.91234, 0.85
+    for end, value in (("", 0.91234), ("_low", 0.85), ("_high", 1.0)):
+        result.data[f"measures{end}"][1][0, 0] = value
     lines = _caption(result, 0).splitlines()
     assert lines[0] == "trustworthiness (k = 10) 0.912 [0.850, 1.000]"
     assert lines[-1] == "KL divergence 1.000 nat"
