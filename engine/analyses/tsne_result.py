@@ -114,7 +114,7 @@ def tsne_result(
         "chance_purity": float(((counts / counts.sum()) ** 2).sum()) if (labels >= 0).all() else None,
         "labels": labels.tolist(),
         "class_names": [_name(int(label), samples.classes) for label in labels],
-        "interval": "jackknife over ten groups of samples, and spread over starts; over classes: bootstrap, given the map",
+        "interval": "jackknife over groups of samples, and spread over starts; over classes: bootstrap, given the map",
         "family": FAMILY,
         "layers": [{"backbone": layer.backbone, "tap": layer.tap} for layer in layers],
         "pairs": [list(pair) for pair in pairs],
