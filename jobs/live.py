@@ -142,7 +142,8 @@ def summarise_live(store: FeatureStore, tasks: Sequence[LiveTask], units: Sequen
 def kept_live(store: FeatureStore, name: str, selection: Selection) -> Analysed | None:
     """The result that `extract --analyze` has kept, where the store holds no maps that could be measured again.
 
-    With several, that of the newest intervals, and of these of the most samples. Its bootstrap is its own, whatever is asked for now; a note says so.
+    With several, that of the newest intervals, and of these of the most samples. Its bootstrap is its own, whatever is
+    asked for now; a note says so.
 
     Args:
         store: For reading.

@@ -271,11 +271,8 @@ def _constant_notes(names: Sequence[str], data: Arrays, options: Mapping[str, An
     """Which measures have no interval though there are samples enough."""
     value, low = (data[name][1] for name in ("measures", "measures_low"))
     yield "no interval over samples of purity and silhouette on the map: its layout decides them more"
-    none = [
-        name
-        for name, here in zip(names, (np.isfinite(value) & np.isnan(low)).any(axis=0), strict=True)
-        if here and not name.startswith(NO_INTERVAL)
-    ]
+    lost: NDArray[np.bool_] = np.isfinite(value) & np.isnan(low)
+    none = [name for at, name in enumerate(names) if lost[:, at].any() and not name.startswith(NO_INTERVAL)]
     if none and options["samples"] >= LEAST:
         yield f"no interval: the same without any tenth of the samples, in a layer: {', '.join(none)}"
 

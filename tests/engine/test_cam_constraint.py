@@ -56,7 +56,7 @@ def maps() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     activation[..., -1] = 1.0
     first = Normalised().double()
     one, two = [], []
-    for image in activation.split(1):
+    for image in (activation[at : at + 1] for at in range(len(activation))):
         leaf = image.clone().requires_grad_()
         (gradient,) = torch.autograd.grad(first(leaf)[0, 0], leaf)
         weights = gradient.sum(dim=(0, 1, 2))

@@ -208,15 +208,16 @@ def test_a_difference_is_paired(rng: np.random.Generator) -> None:
     for row in difference_rows(two_layers(x, x, labels)):
         assert (row["value"], row["low"], row["resolved"]) == (0, None, False)
         assert row["resolved"] is False
-    y = x + rng.normal(0, 3, x.shape)
-    result = two_layers(x, y, labels, resamples=400)
+    y = x + rng.normal(0, 12, x.shape)  # far enough for a family of some twenty differences
+    result = two_layers(x, y, labels)
     rows = {row["measure"]: row for row in difference_rows(result)}
     values = {row["measure"]: row for row in measure_rows(result) if row["backbone"] == "vit"}
     others = {row["measure"]: row for row in measure_rows(result) if row["backbone"] == "convnext"}
     assert rows.keys() == values.keys()
     for name, row in rows.items():
         assert row["value"] == pytest.approx(values[name]["value"] - others[name]["value"], abs=1e-12)
-        assert row["low"] <= row["value"] <= row["high"]
+        if row["low"] is not None:
+            assert row["low"] <= row["value"] <= row["high"]
         assert (row["n"], row["n_undefined"]) == (90, 0)
     assert rows["purity_features_10"]["resolved"]
     assert rows["purity_features_10"]["low"] > 0
