@@ -8,7 +8,7 @@ caller's choice.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,11 +18,18 @@ F64 = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Interval:
-    """Two-sided interval of k statistics: low, high (k,) float64; undefined (k,): resamples that gave NaN, left out."""
+    """Two-sided interval of k statistics.
+
+    Attributes:
+        low, high: (k,) float64.
+        undefined: (k,) resamples that gave NaN, left out.
+        error: (k,) standard deviation of the others; empty where it is not made.
+    """
 
     low: F64
     high: F64
     undefined: NDArray[np.int64]
+    error: F64 = field(default_factory=lambda: np.empty(0))
 
 
 def resample_weights(n: int, resamples: int, seed: int, block: int = 256) -> Iterator[F64]:
@@ -65,18 +72,27 @@ def percentile_interval(
     undefined = np.isnan(table).sum(axis=0)
     points = np.array([(1 - confidence) / 2, (1 + confidence) / 2])
     bounds = np.full((2, table.shape[1]), np.nan)
+    error = np.full(table.shape[1], np.nan)
     whole = undefined == 0
     bounds[:, whole] = np.quantile(table[:, whole], points, axis=0)
+    error[whole] = table[:, whole].std(axis=0)
     partly = ~whole & (undefined < len(table))
     if partly.any():
         bounds[:, partly] = np.nanquantile(table[:, partly], points, axis=0)
-    return Interval(bounds[0], bounds[1], undefined)
+        error[partly] = np.nanstd(table[:, partly], axis=0)
+    return Interval(bounds[0], bounds[1], undefined, error)
 
 
-def resolved(low: float, high: float) -> bool:
+def resolved(low: float, high: float, floor: float = 0.0) -> bool:
     """Whether a difference with this interval is told from 0; never without an interval (NaN).
+
+    Args:
+        low, high: The interval.
+        floor: Size of a rounding error of what was compared: a difference that may be as small as this is none.
 
     >>> resolved(0.1, 0.3), resolved(-0.1, 0.3), resolved(0.0, 0.0), resolved(float("nan"), float("nan"))
     (True, False, False, False)
+    >>> resolved(4e-17, 8.6e-17, floor=1e-9)
+    False
     """
-    return bool(low > 0 or high < 0)
+    return bool(low > floor or high < -floor)

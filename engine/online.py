@@ -1,31 +1,46 @@
-"""Means over images in one pass, with a bootstrap that needs no second look: memory does not grow with the images.
+"""Means over images in one pass, with intervals that need no second look: memory does not grow with the images.
 
-The Poisson bootstrap gives each image an independent Poisson(1) weight in every resample, where the ordinary one gives
-all images together multinomial weights (Hanley & MacGibbon 2006; Chamandy et al. 2012). So a resample is a running
-weighted sum. The intervals agree but for the sampling error of the resamples, from about 30 images on.
+Of every number three moments are kept (Pébay 2008); `cvbench.engine.mean_interval` makes interval and test of them.
 
 For a claim about classes like these, not about these, the classes are resampled instead, each with all its images (the
 cluster bootstrap, Davison & Hinkley 1997, section 3.8): that needs the sums of each class only.
+
+Differences are judged together, as a family: Holm's adjustment (1979), and never within a rounding error.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtr
 
 from cvbench.engine.bootstrap import percentile_interval, resolved
+from cvbench.engine.holm import holm
+from cvbench.engine.mean_interval import MIN_IMAGES, ROUNDING, Moments, mean_interval
+from cvbench.engine.measure import Column
 from cvbench.errors import IntegrityError
 
 F64 = NDArray[np.float64]
 
 FEW_IMAGES = 30
-"""With fewer an interval is too narrow. So it is with fewer classes, where these are resampled."""
+"""With fewer nothing is called resolved, and the interval of a skewed number is too narrow. Fewer classes than these
+are not resampled."""
+
+INTERVALS = 2
+"""Version of the intervals and verdicts: part of the identity of every result that has them."""
 
 BLOCK = 256
-"""Images whose weights are drawn at a time."""
+"""Images whose moments are joined at a time."""
+
+INTERVAL = (
+    "over images: the hull of Student's t and of Hall's t without skewness (1992); of indicators Wilson's, of their "
+    "paired differences Bonett and Price's (2012)"
+)
+"""How the intervals of means are made, for a result's attributes."""
 
 _NAMED = 4  # numbers that a note names, of those that few images define
 
@@ -35,10 +50,15 @@ class Means:
     """Of m numbers.
 
     Attributes:
-        value, low, high: (m,) float64; NaN where no image defines the number, low and high also for a single image.
+        value, low, high: (m,) float64; NaN where no image defines the number, low and high also where fewer than
+            `MIN_IMAGES` do or all have the same value.
         class_low, class_high: (m,) float64, the interval over resampled classes; NaN where there is none.
         undefined: (m,) int64, images left out.
         images: How many there were.
+        p, class_p: (m,) float64, of "the mean is 0", over images and over classes; NaN without an interval.
+        floor: (m,) float64, what is no more than a rounding error of the number.
+        constant: (m,) bool, whether all images have the same value.
+        confidence: Of the intervals.
     """
 
     value: F64
@@ -48,6 +68,11 @@ class Means:
     class_high: F64
     undefined: NDArray[np.int64]
     images: int
+    p: F64
+    class_p: F64
+    floor: F64
+    constant: NDArray[np.bool_]
+    confidence: float
 
     @property
     def ends(self) -> dict[str, F64]:
@@ -57,18 +82,58 @@ class Means:
             return own
         return {**own, "_class_low": self.class_low, "_class_high": self.class_high}
 
+    def part(self, columns: slice) -> Means:
+        """Some of the numbers."""
+        return replace(self, **{name: getattr(self, name)[columns] for name in _ARRAYS})
+
+    def joined(self, others: Sequence[Means]) -> Means:
+        """With numbers of the same images."""
+        arrays: dict[str, Any] = {
+            name: np.concatenate([getattr(means, name) for means in (self, *others)]) for name in _ARRAYS
+        }
+        return replace(self, **arrays)
+
+
+_ARRAYS = ("value", "low", "high", "class_low", "class_high", "undefined", "p", "class_p", "floor", "constant")
+
+
+def moments_means(moments: Moments, columns: Sequence[Column], confidence: float, images: int) -> Means:
+    """Means and intervals over images; none over classes.
+
+    Args:
+        moments: Of the numbers of all images.
+        columns: What they are.
+        confidence: Of the intervals.
+        images: How many there were.
+    """
+    scale = np.array([column.measure.unit for column in columns])
+    scale = np.fmax(scale, np.abs(moments.mean))
+    for at, column in enumerate(columns):
+        if column.of is not None:
+            scale[at] = max(column.measure.unit, *(np.nan_to_num(abs(moments.mean[side])) for side in column.of))
+    floor = ROUNDING * scale
+    found = [
+        mean_interval(moments.at(at), column.measure, confidence, float(floor[at]), paired=column.of is not None)
+        for at, column in enumerate(columns)
+    ]
+    low, high, p = (np.array([getattr(one, name) for one in found], dtype=float) for name in ("low", "high", "p"))
+    nothing = np.full(len(columns), np.nan)
+    undefined = images - moments.n.astype(np.int64)
+    constant = np.array([one.constant for one in found], dtype=bool)
+    return Means(moments.mean, low, high, nothing, nothing, undefined, images, p, nothing, floor, constant, confidence)
+
 
 class RunningMeans:
-    """Collects (n, m) values of n images at a time; the same images are drawn for every number.
+    """Collects (n, m) values of n images at a time.
 
     Images are taken in blocks, however they come: where they are cut into calls changes no bit.
 
-    Memory: resamples * m * 16 bytes; classes * m * 16 and 8 bytes an image where there are classes.
+    Memory: m * 32 bytes; classes * m * 16 and 8 bytes an image where there are classes.
     """
 
     def __init__(
         self,
-        numbers: int,
+        columns: Sequence[Column],
         *,
         resamples: int,
         confidence: float,
@@ -78,25 +143,26 @@ class RunningMeans:
         """Start with no image.
 
         Args:
-            numbers: m.
-            resamples, confidence, seed: Of both bootstraps.
+            columns: The m numbers.
+            resamples, seed: Of the bootstrap of classes.
+            confidence: Of all intervals.
             classes: The class of every image that will come, in their order. They are resampled if `class_count` says
                 that there are enough of them.
         """
         self._resampling = {"resamples": resamples, "confidence": confidence, "seed": seed}
         self._confidence = confidence
-        self._rng = np.random.default_rng(seed)
-        # Row 0 is the data itself, with weight 1 throughout.
-        self._sums = np.zeros((resamples + 1, numbers))
-        self._weights = np.zeros((resamples + 1, numbers))
-        self._waiting = np.empty((0, numbers))
+        self._columns = tuple(columns)
+        self._there = np.array([column.there for column in columns])
+        self._moments = Moments.of(np.empty((0, len(columns))))
+        self._waiting = np.empty((0, len(columns)))
         self.images = 0
         count = class_count(classes)
         self._classes = np.unique(classes, return_inverse=True)[1] if classes is not None and count else None
-        self._by_class = np.zeros((count, 2 * numbers))  # sums, and how many images define each number
+        self._by_class = np.zeros((count, 2 * len(columns)))  # sums, and how many images define each number
 
     def add(self, values: F64) -> None:
         """Take (n, m) float64 values; NaN where an image does not define a number."""
+        values = np.where(self._there, values, np.nan)
         if self._classes is not None:
             own = self._classes[self.images : self.images + len(values)]
             if len(own) < len(values):
@@ -107,46 +173,44 @@ class RunningMeans:
         self.images += len(values)
         whole = len(self._waiting) // BLOCK * BLOCK
         for start in range(0, whole, BLOCK):
-            self._take(self._waiting[start : start + BLOCK])
+            self._moments = self._moments.joined(Moments.of(self._waiting[start : start + BLOCK]))
         self._waiting = self._waiting[whole:]
 
-    def _take(self, part: F64) -> None:
-        weights = np.ones((len(part), len(self._sums)))
-        weights[:, 1:] = self._rng.poisson(1.0, size=(len(part), len(self._sums) - 1))
-        defined = np.isfinite(part)
-        self._sums += weights.T @ np.where(defined, part, 0.0)
-        self._weights += weights.T @ defined
-
     def means(self) -> Means:
-        """The means of all images, and their percentile intervals. The end: no image may follow.
+        """The means of all images, and their intervals. The end: no image may follow.
 
         Raises:
             IntegrityError: Classes were given of another number of images.
         """
-        self._take(self._waiting)
-        table = _ratio(self._sums, self._weights)
-        low, high = np.full((2, table.shape[1]), np.nan)
-        known = self._weights[0] > 1
-        if known.any():
-            points = (1 - self._confidence) / 2, (1 + self._confidence) / 2
-            low[known], high[known] = np.nanquantile(table[1:, known], points, axis=0)
-        undefined = self.images - self._weights[0].astype(np.int64)
-        return Means(table[0], low, high, *self._over_classes(), undefined, self.images)
-
-    def _over_classes(self) -> tuple[F64, F64]:
-        numbers = self._sums.shape[1]
+        moments = self._moments.joined(Moments.of(self._waiting))
+        found = moments_means(moments, self._columns, self._confidence, self.images)
         if self._classes is None:
-            nothing = np.full(numbers, np.nan)
-            return nothing, nothing
+            return found
         if self.images != len(self._classes):
             raise IntegrityError(f"classes of {len(self._classes)} images were given, and there are {self.images}")
-        found = percentile_interval(
+        numbers = len(self._columns)
+        over = percentile_interval(
             self._by_class,
             lambda sums: _ratio(sums[:, :numbers], sums[:, numbers:]),
             **self._resampling,  # type: ignore[arg-type]
         )
         few = (self._by_class[:, numbers:] > 0).sum(axis=0) < FEW_IMAGES  # of the classes define the number
-        return np.where(few, np.nan, found.low), np.where(few, np.nan, found.high)
+        return with_classes(found, over.low, over.high, over.error, few)
+
+
+def with_classes(means: Means, low: F64, high: F64, error: F64, few: NDArray[np.bool_]) -> Means:
+    """The same with an interval over classes; none where `few` of them define the number, or all images agree.
+
+    Args:
+        means: Of the images.
+        low, high, error: (m,) of the bootstrap of classes: ends, and standard error.
+        few: (m,)
+    """
+    none = few | means.constant | ~(error > means.floor)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        p = 2 * ndtr(-np.abs(means.value) / error)  # normal: 2,000 resamples are too few to be counted beyond 0
+    low, high, p = (np.where(none, np.nan, values) for values in (low, high, p))
+    return replace(means, class_low=low, class_high=high, class_p=p)
 
 
 def _ratio(sums: F64, counts: F64) -> F64:
@@ -169,41 +233,119 @@ def interval_notes(n: int) -> list[str]:
     """What a reader must know of the intervals of means over n images."""
     if n == 1:
         return ["no interval: it is over images, and there is one image"]
-    return [f"{n} images: with fewer than {FEW_IMAGES} the intervals are too narrow"] if n < FEW_IMAGES else []
+    if n < MIN_IMAGES:
+        return [f"no interval: n too small: {n} images, {MIN_IMAGES} are needed"]
+    if n < FEW_IMAGES:
+        return [
+            f"{n} images: with fewer than {FEW_IMAGES} the intervals of skewed numbers are too narrow, and no "
+            "difference is called resolved"
+        ]
+    return []
+
+
+def outdated_notes(attrs: Mapping[str, Any]) -> list[str]:
+    """What a reader must know of a kept result whose intervals an earlier version made."""
+    if attrs.get("intervals") == INTERVALS:
+        return []
+    return [
+        "made by an earlier version: its intervals are too narrow where images are few or their values skewed, its "
+        "differences are judged one by one, and some of its numbers are fixed by their grids; make it again"
+    ]
 
 
 def thin_notes(names: Sequence[str], means: Means) -> list[str]:
-    """What a reader must know where enough images were measured and few of them define a number.
+    """What a reader must know where few of the images define a number, or all have the same value.
 
     Args:
         names: What the first numbers of `means` are called.
         means: Of at least as many numbers.
     """
+    notes = []
     defined = (means.images - means.undefined).tolist()
-    thin = [f"{name} ({n})" for name, n in zip(names, defined, strict=False) if 0 < n < FEW_IMAGES]
-    if means.images < FEW_IMAGES or not thin:
-        return []
-    more = f" and {len(thin) - _NAMED} more" if len(thin) > _NAMED else ""
-    listed = ", ".join(thin[:_NAMED])
-    return [f"fewer than {FEW_IMAGES} images define these (n), and their intervals are too narrow: {listed}{more}"]
+    numbers = list(zip(names, defined, means.constant.tolist(), np.isfinite(means.low).tolist(), strict=False))
+    none = [f"{name} ({n})" for name, n, _, _ in numbers if 0 < n < MIN_IMAGES]
+    thin = [f"{name} ({n})" for name, n, _, _ in numbers if MIN_IMAGES <= n < FEW_IMAGES]
+    same = [name for name, _, constant, there in numbers if constant and not there]
+    if means.images >= MIN_IMAGES and none:
+        notes.append(f"no interval: n too small: {MIN_IMAGES} images are needed, and fewer define (n) {_listed(none)}")
+    if means.images >= FEW_IMAGES and thin:
+        notes.append(
+            f"fewer than {FEW_IMAGES} images define these (n); skewed, their intervals are too narrow: {_listed(thin)}"
+        )
+    if same:
+        notes.append(f"no interval: every image has the same value, but for rounding: {_listed(same)}")
+    return notes
 
 
-def verdict(low: float, high: float, images: int) -> bool | None:
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
+
+
+@dataclass(frozen=True, eq=False)
+class Verdicts:
+    """On a family of numbers that may be 0, judged together.
+
+    Attributes:
+        resolved: (k,) float64: 1 told from 0, 0 not, NaN nothing can be said (`verdict`).
+        p: (k,) float64 adjusted p-values.
+        class_resolved: (k,) the same over resampled classes.
+        class_p: (k,)
+    """
+
+    resolved: F64
+    p: F64
+    class_resolved: F64
+    class_p: F64
+
+
+def judge(means: Means, family: NDArray[np.intp]) -> Verdicts:
+    """The verdicts on the columns `family` (k,) of `means`."""
+    p, class_p = holm(means.p[family]), holm(means.class_p[family])
+    level = 1 - means.confidence
+    over = np.full((2, len(family)), np.nan)
+    for at, column in enumerate(family):
+        number = (means.low[column], means.high[column])
+        images = means.images - int(means.undefined[column])
+        floor = float(means.floor[column])
+        if means.constant[column] and np.isnan(number[0]):
+            over[0, at] = 0.0 if abs(means.value[column]) <= floor else np.nan
+            continue
+        said = verdict(*number, images, floor=floor, p=float(p[at]), level=level)
+        over[0, at] = np.nan if said is None else float(said)
+        number = (means.class_low[column], means.class_high[column])
+        said = verdict(*number, FEW_IMAGES, floor=floor, p=float(class_p[at]), level=level)
+        over[1, at] = np.nan if said is None else float(said)
+    return Verdicts(over[0], p, over[1], class_p)
+
+
+FAMILY = "differences of one result are judged together: p is Holm's, and resolved needs it below 5 %"
+"""What a legend says of verdicts."""
+
+
+def verdict(
+    low: float, high: float, images: int, *, floor: float = 0.0, p: float = 0.0, level: float = 0.05
+) -> bool | None:
     """Whether a difference is resolved.
 
     Args:
         low, high: Its interval; NaN for none.
         images: How many define it.
+        floor: What is no more than a rounding error of it.
+        p: Its p-value, adjusted for its family; 0 if it is judged alone, by its interval.
+        level: What p must not exceed.
 
     Returns:
-        False if the interval contains 0; None if there is none, or if too few images are behind it to trust that it
-        does not.
+        False if the interval contains 0, or what is 0 but for rounding, or if p is too large; None if there is no
+        interval, or if too few images are behind it to trust that it does not contain 0.
 
     >>> verdict(0.1, 0.3, 40), verdict(-0.1, 0.3, 40), verdict(0.1, 0.3, 4), verdict(-0.1, 0.3, 4)
     (True, False, None, False)
+    >>> verdict(-8.6e-17, -4.0e-17, 40, floor=1e-6), verdict(0.1, 0.3, 40, p=0.06)
+    (False, False)
     """
     if not np.isfinite([low, high]).all():
         return None
-    if not resolved(low, high):
+    if not resolved(low, high, floor) or p > level:
         return False
     return True if images >= FEW_IMAGES else None

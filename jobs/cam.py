@@ -13,7 +13,8 @@ from cvbench.engine.analyses.base import Result
 from cvbench.engine.cam.boxed import GAUSSIAN_WIDTH
 from cvbench.engine.cam.graph import CHOICE
 from cvbench.engine.cam.methods import find_method
-from cvbench.engine.cam.summary import Resampling, summarise
+from cvbench.engine.cam.summary import CENTRED, RAW, Resampling, summarise
+from cvbench.engine.online import INTERVALS
 from cvbench.errors import DataUnavailableError, UnknownNameError, UsageError
 from cvbench.jobs.analyze import Analysed, features_identity, keep
 from cvbench.jobs.cam_images import boxes_of, inputs_of
@@ -44,7 +45,7 @@ class CamOptions:
         tolerance: Input pixels by which boxes grow for the pointing game.
         examples: How many images the result holds, to be drawn.
         images: Sample ids to hold instead.
-        resamples, seed: Of the bootstrap over images.
+        resamples, seed: Of the bootstrap of classes.
     """
 
     maps: MapOptions = field(default_factory=MapOptions)
@@ -95,6 +96,7 @@ def cam(options: ExtractOptions, asked: CamOptions, cluster: Cluster, listen: Li
     result = summarise(tables, Resampling(asked.resamples, seed=asked.seed), attrs, labels)
     _add_examples(result, store, selected, job, asked, rows)
     settings = {**asdict(asked), "maps": asdict(job.options), "pooled": attrs["pooled"]}
+    settings |= {"intervals": INTERVALS, "versions": [RAW, CENTRED]}
     path = keep(store, selected, result, [settings, features_identity(store, selected)])
     return Analysed(result, selected, path, report.computed)
 

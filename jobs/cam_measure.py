@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from cvbench.engine.analyses.base import Layer
 from cvbench.engine.cam.boxed import BOX_MEASURES, box_measures, centred_gaussian
 from cvbench.engine.cam.graph import CHOICE
-from cvbench.engine.cam.grids import common_grid, pool_evidence
+from cvbench.engine.cam.grids import centred_evidence, common_grid, pool_evidence
 from cvbench.engine.cam.measures import MAP_MEASURES, map_measures
-from cvbench.engine.cam.summary import Measured
+from cvbench.engine.cam.summary import CENTRED, RAW, Measured
 from cvbench.jobs.analyze import readable_rows
 from cvbench.jobs.cam_images import Boxes, boxes_of
 from cvbench.jobs.cam_maps import MapJob
@@ -34,9 +34,10 @@ class _Grids:
     own: dict[str, tuple[int, int]]
     common: tuple[int, int]
 
-    def of(self, backbone: str) -> list[tuple[int, int]]:
-        """The common grid first; the own one if it differs."""
-        return list(dict.fromkeys([self.common, self.own[backbone]]))
+    def of(self, backbone: str) -> list[tuple[tuple[int, int], str]]:
+        """Grid and version: raw on the common grid first, on the own one if it differs, and centred on the common."""
+        raw = dict.fromkeys([self.common, self.own[backbone]])
+        return [*((grid, RAW) for grid in raw), (self.common, CENTRED)]
 
 
 def selected_maps(job: MapJob) -> Selected:
@@ -52,7 +53,8 @@ def measure_maps(
 ) -> tuple[NDArray[np.int64], list[Measured], dict[str, F64]]:
     """Measure every stored map on the common grid and on its own, unit by unit.
 
-    What is measured on the common grid is L, the positive part of a map, averaged over its cells.
+    What is measured on the common grid is L, the positive part of a map, averaged over its cells; and once more the
+    positive part of the raw map that is averaged first and centred there (`centred_evidence`).
 
     Memory: one unit of maps, and the tables that are returned, twice while their parts are joined.
 
@@ -73,9 +75,9 @@ def measure_maps(
     grids = _Grids(own, common_grid(list(own.values())))
     boxes = boxes_of(job.dataset, job.units.split)
     width = len(MAP_MEASURES) + (len(BOX_MEASURES) if boxes else 0)
-    places = [(name, grid) for name in own for grid in grids.of(name)]
-    places += [(BASELINE, grids.common)] if boxes else []
-    found: dict[tuple[str, tuple[int, int]], list[F64]] = {place: [] for place in places}
+    places = [(name, *place) for name in own for place in grids.of(name)]
+    places += [(BASELINE, grids.common, RAW)] if boxes else []
+    found: dict[tuple[str, tuple[int, int], str], list[F64]] = {place: [] for place in places}
     rows: list[NDArray[np.int64]] = []
     choices: dict[str, list[F64]] = {name: [] for name in own}
     for unit in selected.units:
@@ -86,18 +88,33 @@ def measure_maps(
         for layer, stored in maps.items():
             choices[layer.backbone].append(chosen[layer][kept])
             raw = stored.read_unit(unit)[kept]
-            for grid in grids.of(layer.backbone):
-                pooled = raw if grid == grids.own[layer.backbone] else pool_evidence(raw, grid)
-                found[layer.backbone, grid].append(_table(pooled, inside.get(layer.backbone), job, layer, tolerance))
+            for grid, version in grids.of(layer.backbone):
+                pooled = _on_grid(raw, grid, version)
+                table = _table(pooled, inside.get(layer.backbone), job, layer, tolerance)
+                found[layer.backbone, grid, version].append(table)
         if boxes:
             first = selected.layers[0]
             same = np.broadcast_to(centred_gaussian(grids.common), (len(kept), *grids.common))
-            found[BASELINE, grids.common].append(_table(same, inside[first.backbone], job, first, tolerance))
+            found[BASELINE, grids.common, RAW].append(_table(same, inside[first.backbone], job, first, tolerance))
     tables = [
-        Measured(name, job.targets.get(name, ""), grid, grid == grids.common, np.concatenate(parts).reshape(-1, width))
-        for (name, grid), parts in found.items()
+        Measured(
+            name,
+            job.targets.get(name, ""),
+            grid,
+            grid == grids.common,
+            np.concatenate(parts).reshape(-1, width),
+            version,
+        )
+        for (name, grid, version), parts in found.items()
     ]
     return np.concatenate(rows), tables, {name: np.concatenate(parts) for name, parts in choices.items()}
+
+
+def _on_grid(raw: NDArray[Any], grid: tuple[int, int], version: str) -> NDArray[Any]:
+    if version == CENTRED:
+        centred: NDArray[Any] = centred_evidence(raw, grid)
+        return centred
+    return raw if grid == raw.shape[1:] else pool_evidence(raw, grid)
 
 
 def _kept(

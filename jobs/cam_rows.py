@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from cvbench.engine.analyses.base import Result
-from cvbench.engine.cam.measures import MAP_MEASURES
+from cvbench.engine.cam.boxed import BOX_TABLE, RATIO_TABLE
+from cvbench.engine.cam.measures import MAP_MEASURES, TABLE
+from cvbench.engine.cam.summary import CENTRED, RAW
 from cvbench.engine.online import FEW_IMAGES, verdict
 from cvbench.jobs.intervals import grid_text
 from cvbench.jobs.section import Section, TidyRow
@@ -40,9 +42,10 @@ HEADLINE = ("radius", "effective_area", "gini", "gaussian_r2", "energy_in_box", 
 def cam_rows(result: Result) -> Iterator[dict[str, Any]]:
     """One row per backbone, grid and measure, then one per pair and measure; undefined numbers are None.
 
-    `kind` is mean or difference. `low` and `high` are over images, `class_low` and `class_high` over resampled classes.
-    `resolved` and `class_resolved` say of a difference whether that interval excludes 0; None for a mean, and where too
-    few images or classes define the difference to say so.
+    `kind` is mean or difference; `version` raw, or centred over positions. `low` and `high` are over images,
+    `class_low` and `class_high` over resampled classes. `resolved` and `class_resolved` are the verdicts on differences
+    of centred maps, judged together, `p` is adjusted for all of them; None for a mean, a difference of raw maps, and
+    where too few images or classes define the difference to say so. `reason` says why a measure has no value.
     """
     images = result.attrs["images"]
     for i, row in enumerate(result.attrs["rows"]):
@@ -51,6 +54,7 @@ def cam_rows(result: Result) -> Iterator[dict[str, Any]]:
             "target": row["target"],
             "grid": grid_text(row["grid"]),
             "common": row["common"],
+            "version": row.get("version", RAW),
         }
         for j, measure in enumerate(result.coords["measure"]):
             undefined = int(result.data["n_undefined"][1][i, j])
@@ -58,11 +62,14 @@ def cam_rows(result: Result) -> Iterator[dict[str, Any]]:
                 values = {key: _value(result, key, i, j) for key in ENDS}
                 yield {
                     **names, "kind": "mean", "measure": measure, **values, "n": images - undefined,
-                    "n_undefined": undefined, "resolved": None, "class_resolved": None,
+                    "n_undefined": undefined, "p": None, "resolved": None, "class_resolved": None,
+                    "reason": _REASONS[measure](row["grid"]),
                 }  # fmt: skip
     common = next(row for row in result.attrs["rows"] if row["common"])
-    for i, (one, two) in enumerate(result.attrs["pairs"]):
+    versions = result.attrs.get("pair_versions") or [RAW] * len(result.attrs["pairs"])
+    for i, ((one, two), version) in enumerate(zip(result.attrs["pairs"], versions, strict=True)):
         names = {"backbone": f"{one} vs {two}", "target": "", "grid": grid_text(common["grid"]), "common": True}
+        names["version"] = version
         for j, measure in enumerate(result.coords["measure"]):
             values = {
                 key: _value(result, "difference" if key == "value" else f"difference_{key}", i, j) for key in ENDS
@@ -70,15 +77,32 @@ def cam_rows(result: Result) -> Iterator[dict[str, Any]]:
             count = int(result.data["difference_n"][1][i, j])
             yield {
                 **names, "kind": "difference", "measure": measure, **values, "n": count, "n_undefined": images - count,
-                "resolved": _verdict(values["low"], values["high"], count),
-                "class_resolved": _verdict(values["class_low"], values["class_high"], FEW_IMAGES),
+                **_judged(result, i, j, values, count), "reason": _REASONS[measure](common["grid"]),
             }  # fmt: skip
+
+
+_REASONS = {measure.name: measure.reason for measure in (*TABLE, *BOX_TABLE, *RATIO_TABLE)}
+
+
+def _judged(result: Result, i: int, j: int, values: dict[str, float | None], count: int) -> dict[str, Any]:
+    """The verdicts on a difference; those of its intervals alone where no family was judged."""
+    if "difference_resolved" not in result.data:
+        resolved = _verdict(values["low"], values["high"], count)
+        of_classes = _verdict(values["class_low"], values["class_high"], FEW_IMAGES)
+        return {"p": None, "resolved": resolved, "class_resolved": of_classes}
+    said = {key: _value(result, f"difference_{key}", i, j) for key in ("resolved", "class_resolved")}
+    verdicts = {key: None if value is None else bool(value) for key, value in said.items()}
+    return {"p": _value(result, "difference_p", i, j), **verdicts}
 
 
 def told(row: dict[str, Any]) -> str:
     """What a row of `cam_rows` says of a difference, for a reader; nothing of a mean."""
+    if row.get("reason"):
+        return str(row["reason"])
     if row["kind"] == "mean":
         return ""
+    if row.get("version") == RAW and row["resolved"] is None:
+        return "see centred"
     over_images = {None: "too few images", True: "resolved", False: "not resolved"}[row["resolved"]]
     if row["class_resolved"] in (None, row["resolved"]):
         return over_images
@@ -92,6 +116,7 @@ def cam_json(result: Result, dataset: str) -> dict[str, Any]:
     return {
         "dataset": dataset,
         **{key: attrs[key] for key in (*keys, "pooled", "interval", "class_interval", "notes")},
+        "family": attrs.get("family", ""),
         "examples": result.coords.get("example", []),
         "measures": list(cam_rows(result)),
     }
@@ -109,10 +134,11 @@ def tidy_rows(result: Result) -> Iterator[TidyRow]:
 
 
 def headline_rows(result: Result) -> Iterator[TidyRow]:
-    """Width, concentration and, with boxes, where: on the common grid."""
-    for row in cam_rows(result):
-        if row["common"] and row["measure"] in HEADLINE:
-            yield _tidy(result, row)
+    """Width, concentration and, with boxes, where: on the common grid, of centred maps the differences too."""
+    rows = [row for row in cam_rows(result) if row["common"] and row["measure"] in HEADLINE and not row["reason"]]
+    judged = CENTRED if any(row["version"] == CENTRED for row in rows) else RAW
+    yield from (_tidy(result, row) for row in rows if row["kind"] == "difference" and row["version"] == judged)
+    yield from (_tidy(result, row) for row in rows if row["kind"] == "mean")
 
 
 def _tidy(result: Result, row: dict[str, Any], *, of_classes: bool = False) -> TidyRow:
@@ -120,8 +146,11 @@ def _tidy(result: Result, row: dict[str, Any], *, of_classes: bool = False) -> T
     metric = MEASURES[row["measure"]] + (", interval over classes" if of_classes else "")
     if row["kind"] == "difference":
         said = {None: " (too few images)", True: "", False: " (not resolved)"}[row[f"{end}resolved"]]
-        metric = f"difference in {metric}{said}"
-    factor = f"{result.attrs['title']}, class {result.attrs['class']}, {row['grid']}, {grid_name(row)}"
+        unjudged = row["version"] == RAW and row[f"{end}resolved"] is None
+        metric = f"difference in {metric}{' (see centred)' if unjudged else said}"
+    metric += f" ({row['reason']})" if row["reason"] else ""
+    maps = "" if row["version"] == RAW else "centred maps, "
+    factor = f"{result.attrs['title']}, class {result.attrs['class']}, {maps}{row['grid']}, {grid_name(row)}"
     estimate = (row["value"], row[f"{end}low"], row[f"{end}high"])
     n = result.attrs["resampled_classes"] if of_classes else row["n"]
     failed = row["n_undefined"] + result.attrs.get("unreadable", 0)
@@ -155,8 +184,12 @@ SECTION = Section(
         "For each image, the cells of a late layer that speak for a class, by default the backbone's own top-1: the "
         "activation weighted by the gradient of the class's logit. Overlays are scaled image by image and show no "
         "amounts. Numbers are means over images on the common grid, the coarsest of all, to which the positive part of "
-        "finer maps is averaged. Intervals are a bootstrap over images, with many classes also of these. A difference "
-        "whose interval contains 0 is not resolved; with fewer than 30 images none is called resolved. n counts images "
+        "finer maps is averaged. A backbone that pools and then normalises has a raw map that sums to zero over "
+        "positions by construction, so that it looks concentrated, while another's is free: differences are therefore "
+        "judged on centred maps, less their mean over positions, where all are under that constraint. They are judged "
+        "together (Holm); one whose interval contains 0 is not resolved, and with fewer than 30 images none is. A "
+        "measure that a grid is too small for is not printed. Intervals are over images, with many classes also over "
+        "these. n counts images "
         "with a map, or classes; left out are unreadable images and maps without any positive cell. A map says where a "
         "class is read off this layer, not what a backbone needs. Source: Selvaraju et al. 2017."
     ),

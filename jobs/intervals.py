@@ -8,6 +8,7 @@ from typing import Any
 
 from cvbench.engine.analyses.base import Result
 from cvbench.engine.bootstrap import resolved
+from cvbench.engine.measure import Grid, Measure
 from cvbench.engine.online import verdict
 
 TOO_FEW = "too few images to resolve"
@@ -38,18 +39,42 @@ def estimates(result: Result, name: str, at: Any, *, classes: bool = False) -> d
     return found
 
 
-def measures(result: Result, variable: str, count: str, at: Any) -> list[dict[str, Any]]:
-    """Name, value, both intervals and `n_undefined` (from `count`) of each measure in one row of `variable`."""
+def measures(
+    result: Result, variable: str, count: str, at: Any, table: Mapping[str, Measure], grid: Grid
+) -> list[dict[str, Any]]:
+    """Name, value, both intervals, `n_undefined` (from `count`) and verdict of each measure in one row of `variable`.
+
+    `resolved`, `class_resolved` and the adjusted `p` are None of what is not judged; `reason` says why a measure of
+    `table` cannot be taken on this grid, None where it can.
+    """
     found = estimates(result, variable, at, classes=True)
     undefined = result.data[count][1][at].tolist()
+    said = _verdicts(result, variable, at)
     return [
-        {"name": name, **{key: values[j] for key, values in found.items()}, "n_undefined": undefined[j]}
+        {
+            "name": name,
+            **{key: values[j] for key, values in found.items()},
+            "n_undefined": undefined[j],
+            **{key: values[j] for key, values in said.items()},
+            "reason": table[name].reason(grid),
+        }
         for j, name in enumerate(result.coords["measure"])
     ]
 
 
+def _verdicts(result: Result, variable: str, at: Any) -> dict[str, list[Any]]:
+    nothing = [None] * len(result.coords["measure"])
+    found: dict[str, list[Any]] = {"p": nothing, "resolved": nothing, "class_resolved": nothing}
+    for key in found:
+        if f"{variable}_{key}" in result.data:
+            values = result.data[f"{variable}_{key}"][1][at].tolist()
+            known = [value if math.isfinite(value) else None for value in values]
+            found[key] = known if key == "p" else [None if value is None else bool(value) for value in known]
+    return found
+
+
 def judged(result: Result, measure: Mapping[str, Any]) -> bool | None:
-    """The verdict on one of `measures`: whether it differs from 0, None if nothing can be said."""
+    """The verdict on one of `measures` by itself: of a result in which no family was judged."""
     low, high = measure["low"], measure["high"]
     return None if low is None else verdict(low, high, result.attrs["samples"] - measure["n_undefined"])
 
@@ -74,6 +99,8 @@ def on_common_grid(result: Result) -> Iterator[tuple[str, int, dict[str, str]]]:
 def over_classes(row: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The same number with its interval over resampled classes, as the one entry; none if there is no such interval.
 
+    Its verdict is `class_resolved`, or where that is not said, of the interval alone.
+
     >>> row = {"value": 1.0, "low": 0.5, "high": 1.5, "class_low": -1.0, "class_high": 3.0, "resolved": True}
     >>> [(found["low"], found["high"], found["resolved"]) for found in over_classes(row)]
     [(-1.0, 3.0, False)]
@@ -81,16 +108,19 @@ def over_classes(row: Mapping[str, Any]) -> list[dict[str, Any]]:
     low, high = row["class_low"], row["class_high"]
     if low is None or high is None:
         return []
-    return [{**row, "low": low, "high": high, "resolved": resolved(low, high)}]
+    said = row.get("class_resolved")
+    return [{**row, "low": low, "high": high, "resolved": resolved(low, high) if said is None else said}]
 
 
 def told(found: Mapping[str, Any]) -> str:
-    """What stands behind a difference that has an interval, given its `verdict` as `resolved`; "" if it has none.
+    """What stands behind a difference, given its `verdict` as `resolved`; "" if it is resolved or not judged.
 
     >>> [told({"low": 0.1, "resolved": verdict}) for verdict in (True, False, None)]
     ['', ' (not resolved)', ' (too few images to resolve)']
+    >>> [told({"low": None, "resolved": verdict}) for verdict in (False, None)]
+    [' (not resolved)', '']
     """
-    if found["low"] is None or found["resolved"]:
+    if found["resolved"] or (found["low"] is None and found["resolved"] is None):
         return ""
     return f" ({TOO_FEW})" if found["resolved"] is None else " (not resolved)"
 
@@ -124,6 +154,11 @@ def difference(found: Mapping[str, Any]) -> str:
     for over in over_classes(found):
         said += f", over classes {interval(over['low'], over['high'], '+.4f')}{told(over)}"
     return said
+
+
+def not_measured(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """For a table's legend: why cells are empty, each reason once."""
+    return list(dict.fromkeys(row["reason"] for row in rows if row["reason"]))
 
 
 def classes_said(count: int) -> str:

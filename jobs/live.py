@@ -19,6 +19,7 @@ from cvbench.engine.analyses.grid import check_grid
 from cvbench.engine.analyses.live import LiveUnit
 from cvbench.engine.analyses.similarity import Similarity
 from cvbench.engine.analyses.spectra import Spectra
+from cvbench.engine.online import outdated_notes
 from cvbench.engine.threads import host_threads
 from cvbench.errors import UnknownNameError, UsageError
 from cvbench.jobs.analyze import Analysed, keep_summary, partials_key, stored_result
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 VIEW = "maps"
 LIVE = ("cka", "spectra", "similarity")
+_WITH_VERSION = ("spectra", "similarity")  # of their intervals
 
 
 @dataclass(frozen=True)
@@ -144,8 +146,8 @@ def kept_live(
 ) -> Analysed | None:
     """The result that `extract --analyze` has kept, where the store holds no maps that could be measured again.
 
-    With several, that of the most samples. Its bootstrap is its own, whatever is asked for now; a note says so. One
-    that has layers which the selection's taps leave out is not taken.
+    With several, that of the newest intervals, and of these of the most samples. Its bootstrap is its own, whatever is
+    asked for now; a note says so. One that has layers which the selection's taps leave out is not taken.
 
     Args:
         store: For reading.
@@ -156,7 +158,7 @@ def kept_live(
     """
     asked = None if selection.dataset is None else key_of_spec(selection.dataset)
     with_maps = {(group.dataset, group.split) for group in store.groups() if group.view == VIEW}
-    found: list[tuple[int, Analysed]] = []
+    found: list[tuple[int, int, Analysed]] = []
     for key in list_results(store):
         place = key.dataset, key.split
         meant = key.analysis == name and asked in (None, key.dataset) and selection.split in (None, key.split)
@@ -173,10 +175,10 @@ def kept_live(
         info, covered = store.split(*place), result.attrs["samples_in_units"]
         selected = Selected(*place, VIEW, layers, tuple(plan_units(info.n, info.unit, covered)), 0)
         notes = [*result.attrs.get("notes", ()), "measured by `extract --analyze`, of maps that are not stored"]
-        found.append(
-            (covered, Analysed(replace(result, attrs={**result.attrs, "notes": notes}), selected, key.path, 0))
-        )
-    return max(found, key=lambda one: one[0])[1] if found else None
+        notes += outdated_notes(result.attrs) if name in _WITH_VERSION else []
+        kept = Analysed(replace(result, attrs={**result.attrs, "notes": notes}), selected, key.path, 0)
+        found.append((result.attrs.get("intervals", 0), covered, kept))
+    return max(found, key=lambda one: one[:2])[2] if found else None
 
 
 class LivePass:

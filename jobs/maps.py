@@ -10,7 +10,7 @@ from typing import Any
 
 from cvbench.engine.analyses.base import Layer, Partial, Result, Rows
 from cvbench.engine.analyses.grid import check_grid
-from cvbench.engine.analyses.maps import WANTS, ChannelMaps, InputBoxes
+from cvbench.engine.analyses.maps import OF_ALL, OF_BOXES, TESTED, WANTS, ChannelMaps, InputBoxes
 from cvbench.engine.array import Array
 from cvbench.engine.kernels.channel_maps import KINDS
 from cvbench.errors import UnknownNameError
@@ -41,7 +41,7 @@ class MapsOptions:
         measure: Which kind of map the figure shows, of `KINDS`; the result has all.
         source: The data set as `extract` was given it; None if the store's name says it, as "folder:PATH" needs.
         data_root: Folder of the data sets.
-        resamples, seed: Of the bootstrap over images.
+        resamples, seed: Of the bootstrap of classes.
     """
 
     images: tuple[str, ...] = ()
@@ -110,8 +110,6 @@ QUANTITIES = {
     "contrast": "foreground-background contrast",
     "outliers_outside": "share of outlier tokens outside the box",
 }
-TESTED = ("foreground_excess", "contrast")
-"""Measures that are 0 for a map that does not know the box."""
 COMPARED = ("outlier_rate_difference", "foreground_excess_difference", "contrast_difference")
 """What a short table tells of two backbones."""
 
@@ -142,16 +140,22 @@ def maps_rows(result: Result) -> Iterator[dict[str, Any]]:
         for measure in _native(result, i):
             yield {**names, "quantity": measure.pop("name"), **measure}
     for variable, i, names in on_common_grid(result):
-        for measure in measures(result, variable, f"{variable}_undefined", i):
-            tested = variable == "difference" or measure["name"] in TESTED
-            said = judged(result, measure) if tested else None
-            yield {**names, "quantity": f"{measure.pop('name')}_{variable}", **measure, "resolved": said}
+        for measure in _judged(result, variable, f"{variable}_undefined", i, result.attrs["common_grid"]):
+            yield {**names, "quantity": f"{measure.pop('name')}_{variable}", **measure}
 
 
 def _native(result: Result, layer: int) -> Iterator[dict[str, Any]]:
     """The measures of a layer on its own grid."""
-    for measure in measures(result, "measures", "n_undefined", layer):
-        yield {**measure, "resolved": judged(result, measure) if measure["name"] in TESTED else None}
+    yield from _judged(result, "measures", "n_undefined", layer, result.attrs["layers"][layer]["grid"])
+
+
+def _judged(result: Result, variable: str, count: str, at: int, grid: Sequence[int]) -> Iterator[dict[str, Any]]:
+    """One row of a variable; the verdict of the family, or of the interval alone where no family was judged."""
+    table = {measure.name: measure for measure in (*OF_ALL, *OF_BOXES)}
+    for measure in measures(result, variable, count, at, table, grid):
+        if f"{variable}_resolved" not in result.data and (variable == "difference" or measure["name"] in TESTED):
+            measure["resolved"] = judged(result, measure)
+        yield measure
 
 
 def tidy_rows(result: Result) -> Iterator[TidyRow]:
@@ -168,10 +172,10 @@ def headline_rows(result: Result) -> Iterator[TidyRow]:
     wanted = {(layers[i]["backbone"], layers[i]["tap"]) for i in end_layers(result)}
     rows = list(maps_rows(result))
     for row in rows:
-        if row["quantity"] in COMPARED:
+        if row["quantity"] in COMPARED and not row["reason"]:
             yield _tidy(result, row)
     for row in rows:
-        if (row["backbone"], row["tap"]) in wanted and row["quantity"] in QUANTITIES:
+        if (row["backbone"], row["tap"]) in wanted and row["quantity"] in QUANTITIES and not row["reason"]:
             yield _tidy(result, row)
 
 
@@ -181,6 +185,7 @@ def _tidy(result: Result, row: dict[str, Any], marked: str = "") -> TidyRow:
     difference = quantity.endswith("_difference")
     words = " on the common grid" if quantity.endswith("_common") else ""
     metric = f"difference of {QUANTITIES[base]}{marked}{told(row)}" if difference else QUANTITIES[base] + words + marked
+    metric += f" ({row['reason']})" if row["reason"] else ""
     undefined = row["n_undefined"]
     unreadable = attrs.get("samples_in_units", attrs["samples"]) - attrs["samples"]
     estimate = (row["value"], row["low"], row["high"])
@@ -213,7 +218,8 @@ SECTION = Section(
         "is read beside the box's share of the area, which a uniform map has. Positions of outlying norm can look "
         "like attention to the background and are artefacts of some ViTs: read the outlier-token rate first. Layers on "
         "different grids are not comparable: differences are taken between the norms of last layers averaged to one "
-        "grid, image by image. Intervals are a bootstrap over images. Source for outliers: Darcet et al. 2024."
+        "grid, image by image, and judged together (Holm). A measure that a grid is too small for is not printed. "
+        "Intervals are over images. Source for outliers: Darcet et al. 2024."
     ),
     rows=tidy_rows,
     options=_command,

@@ -12,7 +12,8 @@ import numpy as np
 from cvbench.engine.analyses.base import Result
 from cvbench.engine.analyses.grid import check_grid
 from cvbench.engine.analyses.similarity import WANTS, Similarity, image_matrices
-from cvbench.engine.analyses.similarity_result import VERSIONS
+from cvbench.engine.analyses.similarity_result import MEASURES, TABLE, VERSIONS
+from cvbench.engine.measure import Measure
 from cvbench.jobs.analyze import Analysed, analyze, features_identity, keep
 from cvbench.jobs.executor import Cluster
 from cvbench.jobs.intervals import CLASSES, estimates, grid_text, judged, measures, on_common_grid, over_classes, told
@@ -40,7 +41,7 @@ QUANTITIES = {
 @dataclass(frozen=True)
 class SimilarityOptions:
     """Attributes:
-    resamples, seed: Of the bootstrap over images.
+    resamples, seed: Of the bootstrap of classes.
     """
 
     resamples: int = 2000
@@ -131,7 +132,8 @@ def similarity_rows(result: Result) -> Iterator[dict[str, Any]]:
 
     Quantities: the measures, `length_pixels` where the stride is known, `profile` by grid `step`; then the measures of
     the last layers on the common grid, `..._common`, and what two backbones differ by there, `..._difference`, with
-    the verdict `resolved`: null if too few images define it.
+    the verdict `resolved` (null if too few images define it) and its `p`, adjusted for all differences. `reason` says
+    why a measure has no value on a grid.
     """
     for i, layer in enumerate(result.attrs["layers"]):
         names = {"backbone": layer["backbone"], "tap": layer["tap"], "grid": grid_text(layer["grid"])}
@@ -140,25 +142,45 @@ def similarity_rows(result: Result) -> Iterator[dict[str, Any]]:
             for measure in own:
                 yield _row(names, name, measure.pop("name"), **measure)
             found = estimates(result, "profile", (i, version))
+            undefined = _without_direction(result, i, version)
             for step in range(max(layer["grid"])):
                 ends = {key: values[step] for key, values in found.items()}
-                yield _row(names, name, "profile", step=step, n_undefined=own[0]["n_undefined"], **ends)
+                yield _row(names, name, "profile", step=step, n_undefined=undefined, **ends)
     for variable, i, names in on_common_grid(result):
         for version, name in enumerate(VERSIONS):
-            for measure in measures(result, variable, f"{variable}_undefined", (i, version)):
-                found_out = judged(result, measure) if variable == "difference" else None
-                yield _row(names, name, f"{measure.pop('name')}_{variable}", resolved=found_out, **measure)
+            place = (result.attrs["common_grid"],)
+            for measure in measures(
+                result, variable, f"{variable}_undefined", (i, version), _tables()[version], *place
+            ):
+                if variable == "difference" and "difference_resolved" not in result.data:
+                    measure["resolved"] = judged(result, measure)
+                yield _row(names, name, f"{measure.pop('name')}_{variable}", **measure)
+
+
+def _without_direction(result: Result, layer: int, version: int) -> int:
+    """Images that no profile counts; earlier results say it of the mean similarity only."""
+    if "profile_undefined" in result.data:
+        return int(result.data["profile_undefined"][1][layer, version])
+    return int(result.data["n_undefined"][1][layer, version, MEASURES.index("mean")])
+
+
+def _tables() -> tuple[dict[str, Measure], dict[str, Measure]]:
+    """The measures of each version, by name."""
+    raw, centred = TABLE[: len(MEASURES)], TABLE[len(MEASURES) :]
+    return dict(zip(MEASURES, raw, strict=True)), dict(zip(MEASURES, centred, strict=True))
 
 
 def _row(names: dict[str, str], version: str, quantity: str, **found: Any) -> dict[str, Any]:
     empty = dict.fromkeys(("step", "value", "low", "high", "class_low", "class_high"))
-    return {**names, "version": version, "quantity": quantity, **empty, "n_undefined": 0, "resolved": None, **found}
+    verdict = dict.fromkeys(("p", "resolved", "class_resolved", "reason"))
+    return {**names, "version": version, "quantity": quantity, **empty, "n_undefined": 0, **verdict, **found}
 
 
 def _native(result: Result, layer: int, version: int) -> Iterator[dict[str, Any]]:
     """The measures of a layer on its own grid, the length in pixels after that in steps."""
     stride = result.attrs["layers"][layer]["stride"]
-    for measure in measures(result, "measures", "n_undefined", (layer, version)):
+    grid = result.attrs["layers"][layer]["grid"]
+    for measure in measures(result, "measures", "n_undefined", (layer, version), _tables()[version], grid):
         yield measure
         if measure["name"] == "length" and stride is not None:
             ends = ("value", "low", "high", "class_low", "class_high")
@@ -175,13 +197,22 @@ def tidy_rows(result: Result) -> Iterator[TidyRow]:
 
 
 def headline_rows(result: Result) -> Iterator[TidyRow]:
-    """What the backbones differ by; similarity and correlation length of first and last layers; all centred."""
+    """What the backbones differ by, the raw mean similarity first; then the same of first and last layers.
+
+    Raw is the mean, which is what the study compares; of centred features it is fixed by their definition. Contrast and
+    length are of centred features, where the mean feature of the image does not hide them.
+    """
     layers = result.attrs["layers"]
-    wanted = {(layers[i]["backbone"], layers[i]["tap"]) for i in end_layers(result)}
-    rows = [row for row in similarity_rows(result) if row["version"] == "centred"]
-    yield from (_tidy(result, row) for row in rows if row["quantity"].endswith("_difference"))
+    ends = {(layers[i]["backbone"], layers[i]["tap"]) for i in end_layers(result)}
+    rows = [row for row in similarity_rows(result) if not row["reason"]]
+    told_of = (("raw", "mean"), ("centred", "contrast"), ("centred", "length"))
+    for version, name in told_of:
+        for row in rows:
+            if (row["version"], row["quantity"]) == (version, f"{name}_difference"):
+                yield _tidy(result, row)
     for row in rows:
-        if row["quantity"] in ("contrast", "length_pixels") and (row["backbone"], row["tap"]) in wanted:
+        of_layer = (row["version"], row["quantity"]) in (*told_of[:2], ("centred", "length_pixels"))
+        if of_layer and (row["backbone"], row["tap"]) in ends:
             yield _tidy(result, row)
 
 
@@ -199,8 +230,9 @@ def _tidy(result: Result, row: dict[str, Any], marked: str = "") -> TidyRow:
     undefined = row["n_undefined"]
     failed = attrs.get("samples_in_units", attrs["samples"]) - attrs["samples"] + undefined
     estimate = (row["value"], row["low"], row["high"])
-    verdict_told = told(row) if quantity.endswith("_difference") else ""
-    named = f"{metric}, {row['version']}{marked}{verdict_told}"
+    said = told(row) if quantity.endswith("_difference") else ""
+    said = f" ({row['reason']})" if row["reason"] else said
+    named = f"{metric}, {row['version']}{marked}{said}"
     return tidy_row(result, row["backbone"], named, factor, estimate, attrs["samples"] - undefined, failed)
 
 
@@ -220,10 +252,11 @@ SECTION = Section(
     about=(
         "Cosines between the features at every two positions of an image, averaged over images, without class tokens. "
         "In the matrices positions run row by row, so lines parallel to the diagonal are neighbours in other rows. Raw "
-        "cosines are mostly the cosine with the image's mean feature; centred ones have it subtracted. The correlation "
-        "length is the distance at which similarity has fallen to 1/e. Layers on different grids are not comparable: "
-        "differences are taken between last layers averaged to one grid, and are not resolved where their interval "
-        "contains 0. Intervals are over images. Sources: Gong et al. 2021 for the mean patch similarity."
+        "cosines are mostly the cosine with the image's mean feature; centred ones have it subtracted, so that their "
+        "mean is fixed. The correlation length is the distance at which similarity has fallen to 1/e. Layers on "
+        "different grids are not comparable: differences are taken between last layers averaged to one grid, judged "
+        "together (Holm), and not resolved where their interval contains 0. A measure that a grid is too small for is "
+        "not printed. Intervals are over images. Sources: Gong et al. 2021 for the mean patch similarity."
     ),
     rows=tidy_rows,
     options=_command,

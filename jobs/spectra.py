@@ -11,6 +11,7 @@ from typing import Any
 from cvbench.engine.analyses.base import Result
 from cvbench.engine.analyses.grid import check_grid
 from cvbench.engine.analyses.spectra import WANTS, Spectra
+from cvbench.engine.analyses.spectra_result import TABLE
 from cvbench.jobs.analyze import Analysed, analyze
 from cvbench.jobs.executor import Cluster
 from cvbench.jobs.intervals import CLASSES, estimates, measures, over_classes, told
@@ -29,7 +30,7 @@ VIEW = "maps"
 @dataclass(frozen=True)
 class SpectraOptions:
     """Attributes:
-    resamples, seed: Of the bootstrap over images.
+    resamples, seed: Of the bootstrap of classes.
     """
 
     resamples: int = 2000
@@ -92,7 +93,8 @@ def spectra_json(result: Result, dataset: str) -> dict[str, Any]:
 def spectra_rows(result: Result) -> Iterator[dict[str, Any]]:
     """One row per layer, quantity and frequency; the frequency of a measure, and undefined numbers, are None.
 
-    Quantities: `radial`, `diagonal` at the layer's own bins; `profile` on the axis of all layers; the measures.
+    Quantities: `radial`, `diagonal` at the layer's own bins; `profile` on the axis of all layers; the measures, with
+    the `reason` where the layer's grid is too small for one.
     """
     for i, layer in enumerate(result.attrs["layers"]):
         named = {"backbone": layer["backbone"], "tap": layer["tap"], "grid": "x".join(map(str, layer["grid"]))}
@@ -103,15 +105,21 @@ def spectra_rows(result: Result) -> Iterator[dict[str, Any]]:
             for at, value, low, high in zip(places, found["value"], found["low"], found["high"], strict=True):
                 if value is not None:
                     row = {"quantity": quantity, "frequency": at, "value": value, "low": low, "high": high}
-                    yield {**named, **row, "class_low": None, "class_high": None, "n_undefined": 0, "white_noise": None}
+                    yield {**named, **row, **dict.fromkeys(_OF_MEASURES), "n_undefined": 0}
         for measure in _measures(result, i):
             yield {**named, "quantity": measure.pop("name"), "frequency": None, **measure}
 
 
+_OF_MEASURES = ("class_low", "class_high", "n_undefined", "reason", "white_noise")
+"""What a row of a measure has and one of a curve has not."""
+
+
 def _measures(result: Result, layer: int) -> Iterator[dict[str, Any]]:
-    noise = _numbers(result, "white_noise", layer)
-    for measure, level in zip(measures(result, "measures", "n_undefined", layer), noise, strict=True):
-        yield {**measure, "white_noise": level}
+    noise, table = _numbers(result, "white_noise", layer), {measure.name: measure for measure in TABLE}
+    grid = result.attrs["layers"][layer]["grid"]
+    for measure, level in zip(measures(result, "measures", "n_undefined", layer, table, grid), noise, strict=True):
+        own = {key: value for key, value in measure.items() if key not in ("p", "resolved", "class_resolved")}
+        yield {**own, "white_noise": level}
 
 
 def _estimates(result: Result, name: str, layer: int, length: int) -> dict[str, list[float | None]]:
@@ -153,19 +161,26 @@ def difference_rows(result: Result) -> Iterator[TidyRow]:
         pair = f"{row['backbone_a']} vs {row['backbone_b']}"
         left_out = result.attrs["samples"] - row["n"] + _unreadable(result)
         for found, marked in [(row, ""), *((found, CLASSES) for found in over_classes(row))]:
-            metric = f"difference of {QUANTITIES[row['measure']]}{marked}{told(found)}"
+            said = f" ({row['reason']})" if row.get("reason") else told(found)
+            metric = f"difference of {QUANTITIES[row['measure']]}{marked}{said}"
             estimate = (found["value"], found["low"], found["high"])
             yield tidy_row(result, pair, metric, factor, estimate, row["n"], left_out)
 
 
 def headline_rows(result: Result) -> Iterator[TidyRow]:
-    """What the backbones differ by; of first and last layers the energy above 0.5 π, and the top of the common axis."""
-    yield from (row for row in difference_rows(result) if QUANTITIES["share_above_0.5"] in row.metric)
+    """What the backbones differ by; of first and last layers the energy above 0.5 π, and the top of the common axis.
+
+    The share of DC is told where the grid of the compared layers has no frequency below 0.5 π.
+    """
+    wanted = [f"difference of {QUANTITIES[name]}" for name in ("share_above_0.5", "dc_share")]
+    found = [row for row in difference_rows(result) if row.value is not None]
+    first = next((name for name in wanted if any(row.metric.startswith(name) for row in found)), "")
+    yield from (row for row in found if first and row.metric.startswith(first))
     layers, top = result.attrs["layers"], result.coords["frequency"][-1]
     ends = {(layers[i]["backbone"], layers[i]["tap"]) for i in end_layers(result)}
     rows = [row for row in spectra_rows(result) if (row["backbone"], row["tap"]) in ends]
     for row in rows:
-        if row["quantity"] == "share_above_0.5":
+        if row["quantity"] == "share_above_0.5" and not row["reason"]:
             yield _row(result, row, row["tap"])
     for row in rows:
         if row["quantity"] == "profile" and row["frequency"] == top:
@@ -174,7 +189,7 @@ def headline_rows(result: Result) -> Iterator[TidyRow]:
 
 def _row(result: Result, row: dict[str, Any], factor: str, ending: str = "") -> TidyRow:
     undefined = row["n_undefined"]
-    metric = QUANTITIES[row["quantity"]] + ending
+    metric = QUANTITIES[row["quantity"]] + ending + (f" ({row['reason']})" if row["reason"] else "")
     estimate = (row["value"], row["low"], row["high"])
     counts = (result.attrs["samples"] - undefined, _unreadable(result) + undefined)
     return tidy_row(result, row["backbone"], metric, factor, estimate, *counts)
@@ -204,8 +219,9 @@ SECTION = Section(
         "that the same by cycles per pixel of the image. Then layer by frequency, and by depth the share of energy "
         "above half the Nyquist frequency, without DC (a layer that smooths lies below the dotted line of noise), and "
         "the amplitude at the highest frequency of all layers. Numbers are means over images, which n counts, with "
-        "a bootstrap over images; images left out are unreadable or constant. A difference whose interval contains 0 "
-        "is not resolved. Source: Park and Kim 2022, with a true radial axis."
+        "intervals over images; images left out are unreadable or constant. Differences are judged together (Holm); "
+        "one whose interval contains 0 is not resolved. A measure that a grid is too small for is not printed. Source: "
+        "Park and Kim 2022, with a true radial axis."
     ),
     rows=tidy_rows,
     options=_command,

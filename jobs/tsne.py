@@ -79,14 +79,13 @@ def map_of(matrices: Matrices, options: TsneOptions, listen: Listener = silent, 
     result = make(selected.layers, matrices.read, matrices.samples, options, mapped, device)
     listen(Ended(JOB))
     path = keep(store, selected, result, identity)
-    result = replace(result, attrs={**result.attrs, "run": path})
-    return Analysed(result, selected, path, len(selected.units))
+    return Analysed(stored_result(store, key), selected, path, len(selected.units))
 
 
 def identity_of(matrices: Matrices, options: TsneOptions, backend: str, version: str, device: str) -> dict[str, Any]:
     """All that a result of `tsne` depends on, beside the units."""
-    chosen = {**options.as_dict(), "backend": backend, "version": version}
-    return {"options": chosen, "version": 2, "device": device, **features_identity(matrices.store, matrices.selected)}
+    chosen = {**options.identity, "backend": backend, "version": version}
+    return {"options": chosen, "device": device, **features_identity(matrices.store, matrices.selected)}
 
 
 def tsne_json(result: Result) -> dict[str, Any]:
@@ -185,8 +184,8 @@ SECTION = Section(
         "every backbone. Only neighbourhoods can be read: distances, areas and gaps on the map carry no claim, and "
         "t-SNE can make clusters look more apart than they are. Trustworthiness is 1 if no neighbour on the map is a "
         "stranger in the features; purity is the share of the 10 nearest images of the same class, in the features and "
-        "on the map. Intervals are a bootstrap over images, given the map (of the silhouette: a jackknife), or of "
-        "whole classes where said; a difference between two backbones is of the same images, and not resolved if its "
+        "on the map. Intervals are a jackknife over groups of images, given the map, or over whole classes where said; "
+        "differences between two backbones are of the same images, judged together (Holm), and not resolved where the "
         "interval contains 0. Sources: van der Maaten and Hinton 2008, Kobak and Berens 2019, Venna and Kaski 2001."
     ),
     rows=tidy_rows,

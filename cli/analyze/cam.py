@@ -123,7 +123,10 @@ def _show_cam(analysed: Analysed, output: str) -> None:
             f"mean probability {backbone['mean_probability']:.3f}"
         )
     over = f" and over {count} classes" if (count := result.attrs["resampled_classes"]) else ""
-    say(f"{selected.dataset}/{selected.split}: {result.attrs['title']}; 95 % intervals: bootstrap over images{over}")
+    say(
+        f"{selected.dataset}/{selected.split}: {result.attrs['title']}; 95 % intervals over images{over}; "
+        f"{result.attrs['family']}"
+    )
     if "box_share" in result.coords["measure"]:
         say(result.attrs["baseline"])
     for note in result.attrs["notes"]:
@@ -137,11 +140,29 @@ def _echo_means(rows: list[dict[str, Any]], *, classes: bool) -> None:
 
     cells = []
     for row in rows:
-        names = [row["backbone"], row["grid"], grid_name(row), row["measure"], shared.number(row["value"])]
+        names = [
+            row["backbone"],
+            row["version"],
+            row["grid"],
+            grid_name(row),
+            row["measure"],
+            shared.number(row["value"]),
+        ]
         intervals = [_interval(row, "")] + ([_interval(row, "class_")] if classes else [])
         cells.append([*names, *intervals, str(row["n"]), str(row["n_undefined"]), told(row)])
     intervals = ["interval", *(["over classes"] if classes else [])]
-    columns = ["backbone", "cells", "measured on", "measure", "mean", *intervals, "images", "undefined", "difference"]
+    columns = [
+        "backbone",
+        "maps",
+        "cells",
+        "measured on",
+        "measure",
+        "mean",
+        *intervals,
+        "images",
+        "undefined",
+        "difference",
+    ]
     shared.echo_table(columns, cells)
 
 

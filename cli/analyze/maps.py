@@ -93,6 +93,8 @@ def _show_maps(analysed: Analysed, output: str) -> None:
             say(f"{row['backbone']}, last layers on {row['grid']}: {quantity} {difference(row)}")
     say(f"{selected.dataset}/{selected.split}: {len(rows)} layers, {report['samples']} images")
     say(f"[]: {report['confidence']:.0%} interval over images{classes_said(report['classes'])}")
+    if report["differences"]:
+        say(report["family"])
     say(f"drawn: {', '.join(report['images'])}")
     for note in report["notes"]:
         say(f"note: {note}")

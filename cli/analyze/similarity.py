@@ -74,13 +74,20 @@ def _show_similarity(analysed: Analysed, images: Analysed | None, output: str) -
     columns += ["length", "pixels", "undefined"]
     cells = [_cells(layer, bool(report["classes"])) for layer in report["layers"]]
     shared.echo_table(["backbone", "tap", "grid", *columns], cells)
+    told = {
+        "raw": ("mean_difference", "mean_absolute_difference"),
+        "centred": ("contrast_difference", "length_difference"),
+    }
     for row in report["differences"]:
-        if row["value"] is not None and row["version"] == "centred":
+        if row["value"] is not None and row["quantity"] in told[row["version"]]:
             quantity = row["quantity"].removesuffix("_difference").replace("_", " ")
-            say(f"{row['backbone']}, last layers on {row['grid']}: {quantity} {difference(row)}")
+            where = f"{row['backbone']}, last layers on {row['grid']}"
+            say(f"{where}: {row['version']} {quantity} {difference(row)}")
     say(f"{selected.dataset}/{selected.split}: {len(report['layers'])} layers, {report['samples']} images")
     say(f"[]: {report['confidence']:.0%} interval over images{classes_said(report['classes'])}")
-    say("contrast, length (grid steps, and pixels) and differences are of centred features")
+    say("contrast and length (grid steps, and pixels) are of centred features")
+    if report["differences"]:
+        say(report["family"])
     for note in report["notes"]:
         say(f"note: {note}")
     for path in stored:
@@ -96,4 +103,5 @@ def _cells(layer: dict[str, Any], classes: bool) -> list[str]:
     cells += [interval(contrast["class_low"], contrast["class_high"]) or "-"] if classes else []
     cells += [cell(length), cell(centred["length_pixels"], ".2f") if "length_pixels" in centred else "-"]
     names = [layer["backbone"], layer["tap"], "x".join(map(str, layer["grid"]))]
-    return [*names, *cells, str(length["n_undefined"])]
+    measured = next((found for found in centred.values() if not found["reason"]), raw["mean"])
+    return [*names, *cells, str(measured["n_undefined"])]

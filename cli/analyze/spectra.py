@@ -70,7 +70,7 @@ def _show_spectra(analysed: Analysed, output: str) -> None:
         cells += [interval(high["class_low"], high["class_high"]) or "-"] if report["classes"] else []
         cells += [cell(found) for found in (measures["centroid"], measures["dc_share"], top)]
         names = [layer["backbone"], layer["tap"], "x".join(map(str, layer["grid"]))]
-        rows.append([*names, *cells, str(high["n_undefined"])])
+        rows.append([*names, *cells, str(measures["dc_share"]["n_undefined"])])
     columns = ["share above 0.5 pi", "of noise", *(["over classes"] if report["classes"] else [])]
     columns += ["centroid (pi)", "DC share", f"log amplitude at {report['frequency'][-1]:.3f} pi", "undefined"]
     shared.echo_table(["backbone", "tap", "grid", *columns], rows)
@@ -78,9 +78,11 @@ def _show_spectra(analysed: Analysed, output: str) -> None:
     say(f"[]: {report['confidence']:.0%} interval over images{classes_said(report['classes'])}")
     say(f"log amplitude is relative to DC (nat); white noise is at +{report['null_level']:.3f}, not at 0")
     for row in report["differences"]:
-        if row["measure"] == "share_above_0.5" and row["value"] is not None:
+        if row["measure"] in ("share_above_0.5", "dc_share") and row["value"] is not None:
             pair = f"{row['backbone_a']} {row['tap_a']} less {row['backbone_b']} {row['tap_b']}"
-            say(f"{pair}: share above 0.5 pi {difference(row)}")
+            say(f"{pair}: {row['measure'].replace('_', ' ')} {difference(row)}")
+    if report["differences"]:
+        say(report["family"])
     for note in report["notes"]:
         say(f"note: {note}")
     say(f"result: {analysed.path} in the store")

@@ -117,14 +117,17 @@ def _show_tsne(analysed: Analysed, output: str) -> None:
         f"{attrs['backend']} {attrs['backend_version']}, perplexity {attrs['perplexity']:g}, "
         f"{attrs['iterations']} iterations, {attrs['repeats']} runs"
     )
-    classes = "" if attrs["chance_purity"] is None else classes_said(len(attrs["labels"]))
-    say(f"[]: {attrs['confidence']:.0%} interval over images (silhouette: within classes), given the map{classes}")
+    of_classes = any(row["class_low"] is not None for row in rows)
+    classes = classes_said(len(attrs["labels"])) if of_classes else ""
+    say(f"[]: {attrs['confidence']:.0%} interval over images, given the map{classes}")
     if attrs["chance_purity"] is not None:
         say(f"purity by chance: {attrs['chance_purity']:.4f}; --format csv has all measures")
     for row in difference_rows(result):
         if row["measure"] in SHOWN and row["value"] is not None:
             pair = f"{row['backbone_a']} {row['tap_a']} less {row['backbone_b']} {row['tap_b']}"
             say(f"{pair}: {measure_text(row['measure'])} {difference(row)}")
+    if attrs["pairs"]:
+        say(attrs["family"])
     for note in attrs["notes"]:
         say(f"note: {note}")
     say(f"result: {analysed.path} in the store")

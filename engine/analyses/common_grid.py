@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Layer, Partial
-from cvbench.engine.online import Means
+from cvbench.engine.measure import Column, Grid, Measure
+from cvbench.engine.online import Means, judge
 
 F64 = NDArray[np.float64]
 
@@ -63,6 +64,32 @@ def image_numbers(layers: Sequence[Layer], partial: Partial, own: str, compared:
     return np.concatenate([table.reshape(len(table), math.prod(table.shape[1:])) for table in tables], axis=1)
 
 
+def number_columns(
+    layers: Sequence[Layer],
+    compared: Sequence[Layer],
+    table: Sequence[Measure],
+    grids: Sequence[Grid],
+    common: tuple[int, int] | None,
+) -> list[Column]:
+    """What the columns of `image_numbers` are.
+
+    Args:
+        layers, compared: As for `image_numbers`.
+        table: What an image has of one layer.
+        grids: (H, W) of each layer.
+        common: That of the compared ones.
+    """
+    coarse, pairs = compared_pairs(layers, compared)
+    shared = common or (0, 0)
+    places = [*grids, *([shared] * len(coarse))]
+    columns = [Column(measure, measure.on(grid)) for grid in places for measure in table]
+    starts = {layer: (len(layers) + at) * len(table) for at, layer in enumerate(coarse)}
+    for one, other in pairs:
+        of = ((starts[one] + at, starts[other] + at) for at in range(len(table)))
+        columns += [Column(measure, measure.on(shared), sides) for measure, sides in zip(table, of, strict=True)]
+    return columns
+
+
 def number_owners(layers: Sequence[Layer], compared: Sequence[Layer]) -> list[str]:
     """Whose the columns of `image_numbers` are, in their order, as text."""
     coarse, pairs = compared_pairs(layers, compared)
@@ -83,7 +110,9 @@ def labelled_means(
 
     Returns:
         Each with the endings of `Means.ends`: `own` on (layer, *axes), `common` on (compared, *axes), `difference` on
-        (pair, *axes); the images left out as `n_undefined`, `common_undefined` and `difference_undefined`.
+        (pair, *axes); the images left out as `n_undefined`, `common_undefined` and `difference_undefined`. All
+        differences are one family: `difference_resolved`, `difference_class_resolved` (1, 0, NaN for nothing said) and
+        their adjusted `difference_p`.
     """
     coarse, pairs = compared_pairs(layers, compared)
     coords: dict[str, list[Any]] = {
@@ -100,4 +129,10 @@ def labelled_means(
             if labels:
                 data[key] = ((dimension, *axes), values.reshape(-1, *axes.values())[part])
         start = part.stop
+    if pairs:
+        each = math.prod(axes.values())
+        verdicts = judge(means, np.arange(len(means.value) - len(pairs) * each, len(means.value)))
+        for ending in ("resolved", "p", "class_resolved"):
+            values = getattr(verdicts, ending).reshape(len(pairs), *axes.values())
+            data[f"difference_{ending}"] = (("pair", *axes), values)
     return data, {dimension: labels for dimension, labels in coords.items() if labels}

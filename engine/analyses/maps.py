@@ -1,7 +1,7 @@
 """Channel-mean feature maps in numbers: foreground share and contrast in boxes, and the rate of outlier tokens.
 
 All of the channel L2 norm of every position (kernels in `cvbench.engine.kernels.channel_maps`), per image; means over
-images with a Poisson bootstrap over images. A box counts in each cell by the part that it covers.
+images, see `cvbench.engine.mean_interval`. A box counts in each cell by the part that it covers.
 
     outlier_rate       share of positions whose norm is an outlier of its image. High-norm tokens in the background
                        ("registers", Darcet et al. 2024) look like attention to it and are not: read this first
@@ -11,9 +11,10 @@ images with a Poisson bootstrap over images. A box counts in each cell by the pa
     contrast           mean of the norm, scaled to [0, 1] per image, inside less outside the box
     outliers_outside   share of the outliers that lie outside the box; undefined for an image without outliers
 
-Without boxes only the first. Numbers of two grids are not comparable: a coarse cell mixes the box with what is around,
-and dilutes an outlier. The norms of the last layers of all backbones are therefore averaged to the coarsest of their
-grids, and only there is one subtracted from the other, image by image.
+Without boxes only the first. What a grid is too small for is not measured on it (`OF_ALL`, `OF_BOXES`). Numbers of two
+grids are not comparable: a coarse cell mixes the box with what is around, and dilutes an outlier. The norms of the last
+layers of all backbones are therefore averaged to the coarsest of their grids, and only there is one subtracted from the
+other, image by image.
 """
 
 from __future__ import annotations
@@ -27,17 +28,44 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Layer, Partial, Result, Rows
-from cvbench.engine.analyses.common_grid import image_numbers, labelled_means, last_on_common_grid, number_owners
+from cvbench.engine.analyses.common_grid import (
+    image_numbers,
+    labelled_means,
+    last_on_common_grid,
+    number_columns,
+    number_owners,
+)
 from cvbench.engine.analyses.grid import check_grid, check_samples, not_finite
 from cvbench.engine.array import Array, namespace, to_host
 from cvbench.engine.boxes import F64, cell_fractions
 from cvbench.engine.kernels import channel_maps as kernel
 from cvbench.engine.kernels.similarity import pool_to
-from cvbench.engine.online import RunningMeans, class_count, interval_notes, thin_notes
+from cvbench.engine.measure import Grid, Measure, grid_notes, share
+from cvbench.engine.online import (
+    FAMILY,
+    INTERVAL,
+    INTERVALS,
+    Means,
+    RunningMeans,
+    class_count,
+    interval_notes,
+    judge,
+    thin_notes,
+)
 from cvbench.errors import DataUnavailableError, UsageError
 
-OF_ALL = ("outlier_rate",)
-OF_BOXES = ("foreground_share", "box_share", "foreground_excess", "contrast", "outliers_outside")
+_FEW = "a median deviation of fewer than 16 positions"
+OF_ALL = (share("outlier_rate", "share of positions whose norm is an outlier", 4, _FEW),)
+OF_BOXES = (
+    share("foreground_share", "share of the norm that lies in the box"),
+    share("box_share", "share of the area that the box covers"),
+    Measure("foreground_excess", "the former less the latter", least=-1.0, most=1.0),
+    Measure("contrast", "scaled norm inside less outside", 3, "scaled by two of four positions", least=-1.0, most=1.0),
+    share("outliers_outside", "share of the outliers outside the box", 4, _FEW),
+)
+"""The measures, with the smallest grid of each."""
+TESTED = ("foreground_excess", "contrast")
+"""Measures that are 0 for a map that does not know the box: judged on every layer, as one family."""
 WANTS = "a feature map"
 GROUP = 64
 """Images taken at a time."""
@@ -67,7 +95,7 @@ class ChannelMaps:
         boxes: A digest of all boxes; "" for none, and only then may `measure` go without them.
         compared: The layers that are also measured on the `common` grid, one of each backbone; see `between`.
         common: (h, w), not finer than the grid of any of them.
-        resamples, confidence, seed: Of the bootstrap over images.
+        confidence: Of the intervals; resamples, seed: of the bootstrap of classes.
         classes: Of the readable images, in unit order; None for no interval over classes.
     """
 
@@ -92,9 +120,14 @@ class ChannelMaps:
         return cls(boxes, *last_on_common_grid(grids), **options)
 
     @property
-    def measures(self) -> tuple[str, ...]:
+    def table(self) -> tuple[Measure, ...]:
         """What is measured of each image."""
         return (*OF_ALL, *OF_BOXES) if self.boxes else OF_ALL
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """What that is called."""
+        return tuple(measure.name for measure in self.table)
 
     def measure(
         self,
@@ -153,37 +186,64 @@ class ChannelMaps:
     def summarise(self, layers: Sequence[Layer], partials: Iterable[Partial]) -> Result:
         """Means over images with their bootstrap intervals.
 
-        Memory: one partial, and resamples * 16 bytes for each number of an image; with classes, classes * 16 too.
+        Memory: one partial, and 32 bytes for each number of an image; with classes, classes * 16 too.
 
         Returns:
             Each with `_low` and `_high`, and with `_class_low` and `_class_high` over resampled classes if there are
             enough of them: `measures` (layer, measure), `n_undefined` images left out; `common` (compared, measure),
             `common_undefined`; `difference` (pair, measure), first less second backbone on the common grid, over the
-            images that define both, `difference_undefined` left out. The attribute `layers` has each layer's names,
-            grid and channels.
+            images that define both, `difference_undefined` left out, with verdicts (`labelled_means`). `measures_p` and
+            `measures_resolved`, `common_p` and `common_resolved` are the verdicts on `TESTED`. The attribute `layers`
+            has each layer's names, grid and channels.
 
         Raises:
             DataUnavailableError: No image.
         """
         owners = number_owners(layers, self.compared)
         options = {"resamples": self.resamples, "confidence": self.confidence, "seed": self.seed}
-        running = RunningMeans(len(owners) * len(self.measures), **options, classes=self.classes)  # type: ignore[arg-type]
+        running: RunningMeans | None = None
         grids: list[F64] = []
         for part in partials:
-            running.add(image_numbers(layers, part, "measures", self.compared))
             grids = [part[f"grid/{i}"] for i in range(len(layers))]
-        if not running.images:
+            if running is None:
+                columns = number_columns(layers, self.compared, self.table, grids, self.common)
+                running = RunningMeans(columns, **options, classes=self.classes)  # type: ignore[arg-type]
+            running.add(image_numbers(layers, part, "measures", self.compared))
+        if running is None or not running.images:
             raise DataUnavailableError("there is no readable image", fix="extract more samples (a larger --limit)")
         means = running.means()
         data, coords = labelled_means(layers, self.compared, means, "measures", {"measure": len(self.measures)})
         coords["measure"] = list(self.measures)
+        data |= self._tested(means, len(layers), len(coords.get("compared", [])))
         names = [f"{measure} of {owner}" for owner in owners for measure in self.measures]
-        notes = [*interval_notes(means.images), *thin_notes(names, means)]
         described = [_described(layer, grid) for layer, grid in zip(layers, grids, strict=True)]
+        places: dict[str, Grid] = {str(layer): grid for layer, grid in zip(layers, grids, strict=True)}
+        if self.common and "pair" in coords:
+            places["common"] = self.common
+        small = grid_notes(self.table, places)
+        notes = [*interval_notes(means.images), *thin_notes(names, means), *small]
         if len({tuple(layer["grid"]) for layer in described}) > 1:
             notes.append("grids differ: compare numbers of layers on the same grid only")
         attrs = {**self.as_dict(), **self.summary_dict(), "samples": means.images, "notes": notes, "layers": described}
+        attrs |= {"interval": f"{INTERVAL}; over classes: bootstrap", "family": FAMILY}
         return Result(name=self.name, coords=coords, data=data, attrs=attrs)
+
+    def _tested(self, means: Means, layers: int, compared: int) -> dict[str, tuple[tuple[str, ...], NDArray[Any]]]:
+        """The verdicts on `TESTED` of the layers and of the compared ones; NaN for what is not tested."""
+        width = len(self.measures)
+        tested = [at for at, name in enumerate(self.measures) if name in TESTED]
+        data: dict[str, tuple[tuple[str, ...], NDArray[Any]]] = {}
+        rows = np.arange((layers + compared) * width)
+        family = rows[np.isin(rows % width, tested)]
+        verdicts = judge(means, family)
+        for ending in ("resolved", "p", "class_resolved"):
+            table = np.full(len(rows), np.nan)
+            table[family] = getattr(verdicts, ending)
+            whole = table.reshape(-1, width)
+            data[f"measures_{ending}"] = (("layer", "measure"), whole[:layers])
+            if compared:
+                data[f"common_{ending}"] = (("compared", "measure"), whole[layers:])
+        return data
 
     def as_dict(self) -> Mapping[str, Any]:
         return {
@@ -197,6 +257,7 @@ class ChannelMaps:
 
     def summary_dict(self) -> Mapping[str, Any]:
         return {
+            "intervals": INTERVALS,
             "resamples": self.resamples,
             "confidence": self.confidence,
             "seed": self.seed,

@@ -4,9 +4,10 @@ Two versions: `raw`, and `centred`, where the image's mean feature is subtracted
 mean of each position over the data set subtracted, is not computed: it takes a pass over the data before the first.
 
 Per image: the mean over i != j of S ("mean patch similarity", Gong et al. 2021 with |S|, which is `mean_absolute`),
-the neighbour contrast and the correlation length in grid steps. Their intervals are a Poisson bootstrap over images.
-The distance profile and the lag correlogram keep sums and sums of squares instead, so that memory does not grow with
-the images; their intervals are mean +- z standard errors over images, which is what that bootstrap of a mean tends to.
+the neighbour contrast and the correlation length in grid steps; intervals as in `cvbench.engine.mean_interval`. What a
+grid is too small for is not measured on it, and the mean of centred similarities, which is fixed by their definition,
+nowhere (`similarity_result.TABLE`). The distance profile and the lag correlogram keep sums and sums of squares, so that
+memory does not grow with the images; their intervals are Student's.
 
 The P x P matrices are summed over images where P <= 784 (28 x 28); a 56 x 56 grid would need 10 million numbers. There
 the means by offset come from autocorrelations, a hundredth of the arithmetic, and `mean_absolute` stays undefined.
@@ -28,18 +29,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Layer, Partial, Result, Rows
-from cvbench.engine.analyses.common_grid import image_numbers, last_on_common_grid
+from cvbench.engine.analyses.common_grid import image_numbers, last_on_common_grid, number_columns
 from cvbench.engine.analyses.grid import check_grid, check_samples, not_finite
 from cvbench.engine.analyses.live import LayerwiseUnit
 from cvbench.engine.analyses.similarity_result import (
     LARGEST_MATRIX,
     MEASURES,
+    TABLE,
     VERSIONS,
     similarity_result,
 )
 from cvbench.engine.array import Array, namespace, table, to_host
 from cvbench.engine.kernels import similarity as kernel
-from cvbench.engine.online import RunningMeans, class_count
+from cvbench.engine.online import INTERVALS, RunningMeans, class_count
 from cvbench.engine.threads import in_order
 from cvbench.errors import DataUnavailableError
 
@@ -58,7 +60,7 @@ class Similarity:
         compared: The layers that are also measured on the `common` grid, one of each backbone; see `between`.
         common: (h, w), not finer than the grid of any of them.
         inputs: (backbone, (height, width) of its input in pixels), for lengths in pixels; those left out have none.
-        resamples, confidence, seed: Of the bootstrap over images.
+        confidence: Of the intervals; resamples, seed: of the bootstrap of classes.
         classes: Of the readable images, in unit order; None for no interval over classes.
     """
 
@@ -139,7 +141,7 @@ class Similarity:
     def summarise(self, layers: Sequence[Layer], partials: Iterable[Partial]) -> Result:
         """Means over images with their intervals; see `similarity_result` for what they are called.
 
-        Memory: one partial, the matrices, and resamples * 16 bytes for each number of an image, 8 a layer.
+        Memory: one partial, the matrices, 32 bytes for each number of an image; with classes, what `RunningMeans` says.
 
         Raises:
             DataUnavailableError: No image.
@@ -155,7 +157,10 @@ class Similarity:
         sums: Partial = {}
         for partial in partials:
             table = image_numbers(layers, partial, "scalars", self.compared)
-            running = running or RunningMeans(table.shape[1], **options)  # type: ignore[arg-type]
+            if running is None:
+                grids = [partial[f"grid/{i}"][:2] for i in range(len(layers))]
+                columns = number_columns(layers, self.compared, TABLE, grids, self.common)
+                running = RunningMeans(columns, **options)  # type: ignore[arg-type]
             running.add(table)
             rest = {key: values for key, values in partial.items() if key.partition("/")[0] not in _PER_IMAGE}
             sums = merge([sums, rest])
@@ -175,6 +180,7 @@ class Similarity:
 
     def summary_dict(self) -> Mapping[str, Any]:
         return {
+            "intervals": INTERVALS,
             "resamples": self.resamples,
             "confidence": self.confidence,
             "seed": self.seed,

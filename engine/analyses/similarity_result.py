@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -11,14 +10,33 @@ from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Layer, Partial, Result
 from cvbench.engine.analyses.common_grid import labelled_means, number_owners
-from cvbench.engine.online import Means, interval_notes, thin_notes
+from cvbench.engine.mean_interval import student_reach
+from cvbench.engine.measure import Measure, grid_notes, share
+from cvbench.engine.online import FAMILY, INTERVAL, Means, interval_notes, thin_notes
 
 F64 = NDArray[np.float64]
 Data = dict[str, tuple[tuple[str, ...], NDArray[Any]]]
 
 VERSIONS = ("raw", "centred")
-MEASURES = ("mean", "mean_absolute", "contrast", "length")
-"""Mean patch similarity, the same of absolute values, neighbour contrast, correlation length in grid steps."""
+_SUM = "centred features sum to zero, so it is near -1/(P - 1) for P positions"
+TABLE = (
+    Measure("mean", "mean patch similarity", least=-1.0, most=1.0),
+    share("mean_absolute", "the same of absolute values"),
+    Measure("contrast", "neighbour contrast", 3, "two distances", least=-2.0, most=2.0),
+    Measure("length", "correlation length, grid steps", 4, "a profile of fewer than four steps", least=0.0),
+    Measure("centred mean", "mean patch similarity", None, _SUM, least=-1.0, most=1.0),
+    share("centred mean_absolute", "the same of absolute values", 3, "four features that sum to zero"),
+    Measure("centred contrast", "neighbour contrast", 3, "two distances", least=-2.0, most=2.0),
+    Measure("centred length", "correlation length, grid steps", 4, "a profile of fewer than four steps", least=0.0),
+)
+"""The measures of both versions, with the smallest grid of each. On 2 x 2 the profile has one distance beside 0, whose
+mean is the level it falls to: the length is 1 - 1/e whatever the features."""
+
+MEASURES = tuple(measure.name for measure in TABLE[: len(TABLE) // 2])
+
+FLOOR = 1.0
+"""Grid steps: a correlation length below that of the next position lies between a position and its neighbours, where
+nothing is measured; it is at its floor, 1 - 1/e, where neighbours are no more alike than any two positions."""
 
 LARGEST_MATRIX = 784
 """Positions P up to which a layer's P x P matrix is kept."""
@@ -46,17 +64,20 @@ def similarity_result(
         Each variable but the matrices and the counts also with `_low` and `_high`, and what is of measures with
         `_class_low` and `_class_high` over resampled classes if there are enough of them; on dimensions
         layer, version, measure: `measures`, with `n_undefined` images left out;
-        layer, version, step: `profile`, c(r) at r grid steps, NaN beyond the layer's own;
+        layer, version, step: `profile`, c(r) at r grid steps, NaN beyond the layer's own; `profile_undefined` images
+        without direction, on layer, version;
         version, lag_row_*, lag_column_*: `correlogram_i` of layer number i, by signed offset (dy, dx);
         version, patch_P, patch_P: `matrix_i`, float32, the mean S of layer number i; not where P > 784;
         pair, version, measure: `difference`, first less second backbone on the common grid, with
-        `difference_undefined` images left out, if there is a pair; and `common`, `common_undefined` (compared, version,
-        measure), the two themselves.
+        `difference_undefined` images left out and its verdict (see `labelled_means`), if there is a pair; and `common`,
+        `common_undefined` (compared, version, measure), the two themselves.
         The attribute `layers` has each layer's names, grid, channels and stride in pixels (null if unknown).
     """
     axes = {"version": len(VERSIONS), "measure": len(MEASURES)}
     data, coords = labelled_means(layers, compared, means, "measures", axes)
     data |= _profiles(partial, len(layers), said["confidence"])
+    counts = np.stack([partial[f"counts/{i}"] for i in range(len(layers))])
+    data["profile_undefined"] = (("layer", "version"), means.images - counts.astype(np.int64))
     steps = data["profile"][1].shape[-1]
     coords |= {"version": list(VERSIONS), "measure": list(MEASURES), "step": list(range(steps))}
     described = [_described(layer, partial[f"grid/{i}"], inputs) for i, layer in enumerate(layers)]
@@ -66,15 +87,30 @@ def similarity_result(
     owners = number_owners(layers, compared)
     names = [f"{version} {name} of {owner}" for owner in owners for version in VERSIONS for name in MEASURES]
     thin = thin_notes(names, means)
-    notes = [*interval_notes(means.images), *thin, *_notes(described, "pair" in coords)]
+    grids = {f"{layer['backbone']}/{layer['tap']}": layer["grid"] for layer in described}
+    small = grid_notes(TABLE, grids | ({"common": said["common_grid"]} if "pair" in coords else {}))
+    notes = [*interval_notes(means.images), *thin, *small, *_notes(described, "pair" in coords)]
+    notes += _floor_notes(data["measures"][1][..., MEASURES.index("length")], list(grids))
     attrs = {**said, "samples": means.images, "notes": notes, "layers": described, "interval": _INTERVAL}
+    attrs["family"] = FAMILY
     return Result(name="similarity", coords=coords, data=data, attrs=attrs)
 
 
-_INTERVAL = (
-    "measures, difference: Poisson bootstrap over images, and a bootstrap of classes; profile, correlogram: standard "
-    "errors over images"
-)
+_INTERVAL = f"measures, difference {INTERVAL}; over classes: bootstrap; profile, correlogram: Student's t over images"
+
+
+def _floor_notes(lengths: F64, names: Sequence[str]) -> list[str]:
+    """Layers (L, v) whose correlation length is below a step."""
+    notes = []
+    for version, values in zip(VERSIONS, lengths.T, strict=True):
+        below = [name for name, value in zip(names, values, strict=True) if value < FLOOR]
+        if below:
+            more = f" and {len(below) - 4} more" if len(below) > 4 else ""
+            notes.append(
+                f"correlation length, {version}, below one grid step (its floor is 0.63), not resolved by the grid: "
+                f"{', '.join(below[:4])}{more}"
+            )
+    return notes
 
 
 def _described(layer: Layer, shape: F64, inputs: Mapping[str, tuple[int, int]]) -> dict[str, Any]:
@@ -101,10 +137,11 @@ def _notes(described: Sequence[Mapping[str, Any]], pairs: bool) -> list[str]:
 def _moments(sums: F64, count: F64, confidence: float) -> tuple[F64, F64, F64]:
     """Mean and interval (v, m) of sums and sums of squares (2, v, m) over `count` (v,) images."""
     n = np.where(count > 0, count, np.nan)[:, None]
+    student = np.array([student_reach(float(value), confidence) for value in count])[:, None]
     mean = sums[0] / n
     with np.errstate(invalid="ignore", divide="ignore"):
         variance = np.maximum(sums[1] / n - mean**2, 0) * n / np.where(n > 1, n - 1, np.nan)
-    reach = NormalDist().inv_cdf((1 + confidence) / 2) * np.sqrt(variance / n)
+    reach = student * np.sqrt(variance / n)
     return mean, mean - reach, mean + reach
 
 

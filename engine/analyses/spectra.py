@@ -1,9 +1,9 @@
 """Fourier spectra of the feature maps of every layer, per image (Park & Kim 2022; kernels in `cvbench.engine.kernels`).
 
 Every number is a mean over images: the channels of one image are no independent samples. Of the measures, single images
-may leave some undefined (a constant map has no energy to share): left out, counted, and their intervals are a bootstrap
-over images. Of the curves only sums and products are kept; their intervals are mean +- z standard errors over images,
-which is what that bootstrap of a mean tends to. Memory does not grow with the images.
+may leave some undefined (a constant map has no energy to share): left out, counted; intervals as in
+`cvbench.engine.mean_interval`. Of the curves only sums and products are kept; their intervals are Student's. Memory
+does not grow with the images. What a grid is too small for is not measured on it (`spectra_result.TABLE`).
 
 A normalised frequency of 1 is one cycle in two positions of the layer's own grid, so it means another frequency in the
 image for every stride; bin k is k cycles per the shorter side of the image in every layer.
@@ -24,7 +24,7 @@ from cvbench.engine.analyses.live import LayerwiseUnit
 from cvbench.engine.analyses.spectra_result import MEASURES, spectra_result
 from cvbench.engine.array import Array, namespace, to_host
 from cvbench.engine.kernels import spectrum
-from cvbench.engine.online import class_count
+from cvbench.engine.online import INTERVALS, class_count
 
 WANTS = "a spectrum"
 
@@ -35,7 +35,7 @@ class Spectra:
 
     Attributes:
         inputs: (backbone, (height, width) of its input in pixels), for cycles per pixel; those left out have none.
-        resamples, confidence, seed: Of the bootstrap over images.
+        confidence: Of the intervals; resamples, seed: of the bootstrap of classes.
         classes: Of the readable images, in unit order; None for no interval over classes.
     """
 
@@ -124,7 +124,7 @@ class Spectra:
     def summarise(self, layers: Sequence[Layer], partials: Iterable[Partial]) -> Result:
         """Means over images with their intervals, see `spectra_result`.
 
-        Memory: one partial; resamples * (7 * layers) * 16 bytes; B * B * 8 per layer.
+        Memory: one partial; B * B * 8 per layer; with classes, what `RunningMeans` says.
 
         Raises:
             DataUnavailableError: No image.
@@ -143,6 +143,7 @@ class Spectra:
 
     def summary_dict(self) -> Mapping[str, Any]:
         return {
+            "intervals": INTERVALS,
             "resamples": self.resamples,
             "confidence": self.confidence,
             "seed": self.seed,

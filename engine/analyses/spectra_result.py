@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from statistics import NormalDist
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,12 +13,26 @@ from numpy.typing import NDArray
 from cvbench.engine.analyses.base import Layer, Partial, Result
 from cvbench.engine.kernels import spectrum
 from cvbench.engine.kernels.spectrum import F64, HalfPlane
-from cvbench.engine.online import Means, RunningMeans, interval_notes, thin_notes, verdict
+from cvbench.engine.mean_interval import student_reach
+from cvbench.engine.measure import Column, Measure, grid_notes, share
+from cvbench.engine.online import FAMILY, INTERVAL, Means, RunningMeans, interval_notes, judge, thin_notes
 from cvbench.errors import DataUnavailableError
 
-MEASURES = (*(f"share_above_{cut}" for cut in spectrum.CUTS), "dc_share", "centroid", "corners", "slope", "variance")
-"""Energy shares above each cut (in units of pi, DC left out), share of DC, energy-weighted mean radial frequency, the
-relative log amplitude of the corners, the slope of ln|F| over ln rho, and the spatial variance of a channel."""
+TABLE = (
+    *(
+        share(f"share_above_{cut}", f"energy share above {cut} pi, DC left out", round(2 / cut), "none lies below")
+        for cut in spectrum.CUTS
+    ),
+    share("dc_share", "energy share of DC"),
+    Measure("centroid", "energy-weighted mean radial frequency, pi", 4, "one or two radii", least=0.0, most=2**0.5),
+    Measure("corners", "relative log amplitude beyond the last radial bin, nat", 4, "no such coefficients"),
+    Measure("slope", "least-squares slope of ln|F| over ln rho", 5, "fewer than four radii for a line"),
+    Measure("variance", "spatial variance of a channel, squared units of the activation", least=0.0, unit=0.0),
+)
+"""The measures, with the smallest grid of each. On N x N the lowest frequency is 2/N pi: a cut below that is missed by
+no coefficient. Up to pi, where the slope ends, 2 x 2 has one radius, 3 x 3 two, 4 x 4 three, 5 x 5 four."""
+
+MEASURES = tuple(measure.name for measure in TABLE)
 
 
 def spectra_result(
@@ -48,7 +61,8 @@ def spectra_result(
         `measures_class_low`, `measures_class_high` over resampled classes, if there are enough of them.
         NaN only there, where no image defines a measure, and in low and high if there is no interval.
         `attrs["differences"]`: for each pair of backbones the measures of the deepest layers that share a grid, one
-        less the other on the same `n` images; `resolved` is their `verdict`.
+        less the other on the same `n` images; `resolved` is their verdict, `p` its p-value, adjusted for all of them,
+        `class_resolved` the verdict over classes, `reason` why a measure cannot be taken on their grid.
 
     Raises:
         DataUnavailableError: No image.
@@ -58,9 +72,10 @@ def spectra_result(
     pairs: list[tuple[int, int]] = []
     for part in partials:
         if running is None:
-            pairs = _pairs(layers, [part[f"grid/{i}"] for i in range(len(layers))])
+            grids = [part[f"grid/{i}"] for i in range(len(layers))]
+            pairs = _pairs(layers, grids)
             options = {key: said[key] for key in ("resamples", "confidence", "seed")}
-            running = RunningMeans((len(layers) + len(pairs)) * len(MEASURES), **options, classes=classes)
+            running = RunningMeans(_columns(grids, pairs), **options, classes=classes)
         tables = [part[f"measures/{i}"] for i in range(len(layers))]
         running.add(np.concatenate([*tables, *(tables[i] - tables[j] for i, j in pairs)], axis=1))
         for key, values in part.items():
@@ -70,17 +85,14 @@ def spectra_result(
     if running is None or not running.images:
         raise DataUnavailableError("there is no readable image", fix="extract more samples (a larger --limit)")
     means = running.means()
-    width = len(MEASURES)
     result = _labelled(layers, sums, means, inputs, float(said["confidence"]))
+    small = grid_notes(TABLE, {str(layer): grid for layer, grid in zip(layers, grids, strict=True)})
     result.attrs.update(
         **said,
         samples=running.images,
-        notes=[*interval_notes(running.images), *thin_notes(_names(layers, pairs), means)],
-        differences=[
-            found
-            for number, (i, j) in enumerate(pairs, start=len(layers))
-            for found in _differences(layers[i], layers[j], means, number * width)
-        ],
+        notes=[*interval_notes(running.images), *thin_notes(_names(layers, pairs), means), *small],
+        family=FAMILY,
+        differences=list(_differences(layers, grids, pairs, means)),
     )
     return result
 
@@ -113,22 +125,49 @@ def _pairs(layers: Sequence[Layer], grids: Sequence[F64]) -> list[tuple[int, int
     return found
 
 
-def _differences(a: Layer, b: Layer, means: Means, at: int) -> Iterable[dict[str, Any]]:
-    for number, measure in enumerate(MEASURES, start=at):
-        columns = (means.value, means.low, means.high, means.class_low, means.class_high)
-        value, *ends = (float(column[number]) if math.isfinite(column[number]) else None for column in columns)
-        images = means.images - int(means.undefined[number])
+def _differences(
+    layers: Sequence[Layer], grids: Sequence[F64], pairs: Sequence[tuple[int, int]], means: Means
+) -> Iterator[dict[str, Any]]:
+    """One flat entry per pair and measure; all of them are one family."""
+    start, width = len(layers) * len(TABLE), len(TABLE)
+    family = np.arange(start, start + len(pairs) * width)
+    verdicts = judge(means, family)
+    for at, number in enumerate(family.tolist()):
+        a, b = (layers[i] for i in pairs[at // width])
+        ends = (means.value, means.low, means.high, means.class_low, means.class_high)
+        keys = ("value", "low", "high", "class_low", "class_high")
         yield {
             "backbone_a": a.backbone,
             "tap_a": a.tap,
             "backbone_b": b.backbone,
             "tap_b": b.tap,
-            "measure": measure,
-            "value": value,
-            **dict(zip(("low", "high", "class_low", "class_high"), ends, strict=True)),
-            "n": images,
-            "resolved": verdict(float(means.low[number]), float(means.high[number]), images),
+            "measure": MEASURES[at % width],
+            **{key: _defined(values[number]) for key, values in zip(keys, ends, strict=True)},
+            "n": means.images - int(means.undefined[number]),
+            "p": _defined(verdicts.p[at]),
+            "resolved": _said(verdicts.resolved[at]),
+            "class_resolved": _said(verdicts.class_resolved[at]),
+            "reason": TABLE[at % width].reason(grids[pairs[at // width][0]]),
         }
+
+
+def _defined(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def _said(value: float) -> bool | None:
+    return bool(value) if math.isfinite(value) else None
+
+
+def _columns(grids: Sequence[F64], pairs: Sequence[tuple[int, int]]) -> list[Column]:
+    """What the means are of: the measures of every layer, then the differences."""
+    own = [Column(measure, measure.on(grid)) for grid in grids for measure in TABLE]
+    width = len(TABLE)
+    return own + [
+        Column(measure, measure.on(grids[i]), (i * width + at, j * width + at))
+        for i, j in pairs
+        for at, measure in enumerate(TABLE)
+    ]
 
 
 def _names(layers: Sequence[Layer], pairs: Sequence[tuple[int, int]]) -> list[str]:
@@ -140,10 +179,8 @@ def _names(layers: Sequence[Layer], pairs: Sequence[tuple[int, int]]) -> list[st
 def _estimate(total: F64, squares: F64, n: int, confidence: float) -> list[F64]:
     """Mean, low and high from sums and sums of squares over n images."""
     mean = total / n
-    if n == 1:
-        return [mean, np.full_like(mean, np.nan), np.full_like(mean, np.nan)]
     variance = np.maximum(squares / n - mean**2, 0.0)
-    reach = NormalDist().inv_cdf((1 + confidence) / 2) * np.sqrt(variance / (n - 1))
+    reach = student_reach(n, confidence) * np.sqrt(variance / max(n - 1, 1))
     return [mean, mean - reach, mean + reach]
 
 
@@ -198,7 +235,7 @@ def _labelled(
         "layers": described,
         "null_level": spectrum.NULL_LEVEL,
         "axes": "frequency: pi per position of the layer's own grid; relative log amplitude: nat above that of DC",
-        "intervals": "measures, differences: Poisson bootstrap over images, and of classes; curves: standard errors",
+        "intervals": f"measures, differences {INTERVAL}; over classes: bootstrap; curves: Student's t over images",
     }
     return Result("spectra", coords, data, attrs)
 

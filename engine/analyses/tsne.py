@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Layer, Result
 from cvbench.engine.analyses.samples import Samples, check_features, stratified_rows
-from cvbench.engine.analyses.silhouette_means import Replicates
 from cvbench.engine.analyses.tsne_backends import (
     EARLY,
     Recipe,
@@ -28,11 +27,13 @@ from cvbench.engine.analyses.tsne_backends import (
     choose_backend,
     embed,
 )
+from cvbench.engine.analyses.tsne_means import left_out_means
 from cvbench.engine.analyses.tsne_result import Mapped, tsne_result
 from cvbench.engine.array import Array, to_device, to_host
 from cvbench.engine.kernels.neighbours import distance_order, kept_neighbours
 from cvbench.engine.kernels.pca import matrix_moments, principal_axes
 from cvbench.engine.kernels.silhouette import silhouette_samples
+from cvbench.engine.online import INTERVALS
 from cvbench.errors import UnknownNameError, UsageError
 
 F64 = NDArray[np.float64]
@@ -57,7 +58,7 @@ class TsneOptions:
         repeats: Runs: the first from PCA, the map that is kept; the others from random starts, for the spread.
         sample: Samples to map, each class in proportion; None is all.
         measured: Samples of which the measures are taken, among all that are mapped.
-        resamples, confidence: Of the intervals over samples.
+        resamples, confidence: Of the bootstrap over samples.
         seed: Of all that is drawn.
     """
 
@@ -87,6 +88,11 @@ class TsneOptions:
     def as_dict(self) -> dict[str, Any]:
         """Every field, as plain JSON."""
         return asdict(self)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What a result depends on: the fields, and how its intervals are made."""
+        return {**self.as_dict(), "intervals": INTERVALS}
 
 
 def tsne(
@@ -121,7 +127,6 @@ def tsne(
     labels = samples.labels[rows]
     classed = bool((labels >= 0).all()) and 1 < len(np.unique(labels)) < len(labels)
     queries = _queries(labels, options)
-    replicates = Replicates(labels, queries, options.confidence, options.seed) if classed else None
     found = []
     for layer in layers:
         whole = read(layer)
@@ -132,8 +137,15 @@ def tsne(
         runs = [embed(scores, backend, recipe) for recipe in _recipes(options)]
         there = to_device(x, device)
         values = [measures(there, to_device(run.map, device), queries, labels if classed else None) for run in runs]
-        means = None if replicates is None else _class_means(to_device(runs[0].map, device), labels, replicates)
-        found.append(Mapped(runs, values, means))
+        first = to_device(runs[0].map, device)
+
+        def take(
+            keep: NDArray[np.int64], asked: NDArray[np.int64], x: Array = there, y: Array = first
+        ) -> dict[str, F64]:
+            at = to_device(keep, device)
+            return measures(x[at], y[at], asked, labels[keep] if classed else None)
+
+        found.append(Mapped(runs, values, left_out_means(take, labels, queries, options.seed)))
         mapped(layer)
     what = Samples(samples.where, samples.positions[rows], labels, samples.classes)
     more = {
@@ -143,8 +155,9 @@ def tsne(
         "samples_of": len(samples.labels),
         "measured_samples": len(queries),
         "device": device,
+        "intervals": INTERVALS,
     }
-    return tsne_result(layers, found, what, labels[queries], {**options.as_dict(), **more}, replicates)
+    return tsne_result(layers, found, what, labels[queries], {**options.as_dict(), **more})
 
 
 def plan(samples: Samples, options: TsneOptions, device: str = "cpu") -> tuple[NDArray[np.int64], str]:
@@ -193,12 +206,6 @@ def measures(x: Array, y: Array, queries: NDArray[np.int64], labels: NDArray[np.
         out["silhouette_map"] = silhouette_samples(y - y.mean(axis=0), labels, rows=queries)
     out["distance_order"] = distance_order(x, y, queries[:GLOBAL_SAMPLE])  # any prefix of a store is a fair sample
     return out
-
-
-def _class_means(y: Array, labels: NDArray[np.int64], replicates: Replicates) -> F64:
-    """(1 + g, K) class means of the silhouette of a map: of all samples, then without each group, as on the map."""
-    s = silhouette_samples(y - y.mean(axis=0), labels, rows=replicates.rows, parts=replicates.parts)
-    return replicates.class_means(np.atleast_2d(s))
 
 
 def _queries(labels: NDArray[np.int64], options: TsneOptions) -> NDArray[np.int64]:

@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Layer, Result
 from cvbench.engine.analyses.samples import Samples
-from cvbench.engine.analyses.silhouette_means import Replicates, few_classes_note
 from cvbench.engine.analyses.silhouette_pairs import backbone_pairs
 from cvbench.engine.analyses.tsne_backends import Embedding
-from cvbench.engine.analyses.tsne_means import WITHIN_CLASSES, Averages
-from cvbench.engine.online import interval_notes, verdict
+from cvbench.engine.analyses.tsne_means import LEAST, NO_INTERVAL, Averages, jackknifed
+from cvbench.engine.holm import holm
+from cvbench.engine.mean_interval import ROUNDING
+from cvbench.engine.measure import Measure, share
+from cvbench.engine.online import FAMILY, FEW_IMAGES, verdict
 
 F64 = NDArray[np.float64]
 Arrays = dict[str, tuple[tuple[str, ...], NDArray[Any]]]
@@ -23,6 +25,26 @@ Arrays = dict[str, tuple[tuple[str, ...], NDArray[Any]]]
 ENDS = ("_low", "_high", "_class_low", "_class_high")
 NAMED_ENDS = dict(zip(("low", "high", "class_low", "class_high"), ENDS, strict=True))
 """Ends of the intervals over samples and over classes: their names in a row, and how their arrays end."""
+
+TABLE = (
+    share("trustworthiness", "no neighbour on the map is a stranger in the features"),
+    share("continuity", "no neighbour in the features is a stranger on the map"),
+    share("recall", "share of the k nearest in the features that are so on the map"),
+    share("purity_features", "share of the k nearest of the same class, in the features"),
+    share("purity_map", "the same on the map"),
+    share("accuracy_features", "whether most of the k nearest are of the same class, in the features"),
+    share("accuracy_map", "the same on the map"),
+    Measure("silhouette_map", "silhouette of the classes on the map", least=-1.0, most=1.0),
+    Measure("distance_order", "Spearman correlation of the distances of each sample", least=-1.0, most=1.0),
+)
+"""The measures; all but the last two of k neighbours, and only where n > 2 k: with fewer samples most are neighbours of
+each. `distance_order` needs three samples, the class measures two classes that are not all of one sample."""
+
+
+def measure_of(name: str) -> Measure:
+    """The measure of a name such as "recall_10"."""
+    return next(measure for measure in TABLE if name in (measure.name, f"{measure.name}_{name.rpartition('_')[2]}"))
+
 
 WITHOUT_MAP = ("purity_features", "accuracy_features")
 """Measures of the features alone: the same in every run."""
@@ -33,15 +55,14 @@ class Mapped:
     """One layer.
 
     Attributes:
-        runs: R.
-        values: For each run the measures, name -> (m,) float64 per measured sample (m may differ by name).
-        class_means: Of the first run's silhouette, (1 + g, K) float64: of all samples, then without each group of the
-            jackknife; None where it is not defined.
+        runs: R of them.
+        values: For each the measures, name -> (m,) float64 per measured sample (m may differ by name).
+        left_out: Name -> (groups,) the mean of the first run without each group of samples; empty for no interval.
     """
 
     runs: Sequence[Embedding]
     values: Sequence[Mapping[str, F64]]
-    class_means: F64 | None = None
+    left_out: Mapping[str, F64]
 
 
 def tsne_result(
@@ -50,14 +71,12 @@ def tsne_result(
     samples: Samples,
     measured: NDArray[np.int64],
     options: Mapping[str, Any],
-    replicates: Replicates | None = None,
 ) -> Result:
     """The labelled result.
 
     Args:
         layers: L layers.
         found: Of each layer.
-        replicates: Of the jackknife of the silhouette; None where it is not defined.
         samples: The rows that were mapped.
         measured: (m,) labels of the rows that the measures are of; a measure of fewer has the first of them.
         options: backend, seed, resamples, confidence, samples, samples_of, measured_samples, and what else is kept.
@@ -74,8 +93,8 @@ def tsne_result(
     data: Arrays = {
         "map": (("layer", "sample", "axis"), np.stack([layer.runs[0].map for layer in found])),
         "label": (("sample",), samples.labels),
-        **_measures(names, found, averages, replicates),
-        **_differences(names, found, averages, pairs, replicates),
+        **_measures(names, found, averages),
+        **_differences(names, found, averages, pairs),
         "kl": (("layer", "run"), np.array([[run.kl for run in layer.runs] for layer in found])),
         "iterations": (("layer", "run"), np.array([[run.iterations for run in layer.runs] for layer in found])),
     }
@@ -95,17 +114,16 @@ def tsne_result(
         "chance_purity": float(((counts / counts.sum()) ** 2).sum()) if (labels >= 0).all() else None,
         "labels": labels.tolist(),
         "class_names": [_name(int(label), samples.classes) for label in labels],
-        "interval": "bootstrap over samples (silhouette: jackknife within classes), and over classes, given the map",
+        "interval": "jackknife over groups of samples, and spread over starts; over classes: bootstrap, given the map",
+        "family": FAMILY,
         "layers": [{"backbone": layer.backbone, "tap": layer.tap} for layer in layers],
         "pairs": [list(pair) for pair in pairs],
-        "notes": list(_notes(samples, options)),
+        "notes": [*_notes(samples, options), *_constant_notes(names, data, options)],
     }
     return Result(name="tsne", coords=coords, data=data, attrs=attrs)
 
 
-def _measures(
-    names: Sequence[str], found: Sequence[Mapped], averages: Averages, replicates: Replicates | None
-) -> Arrays:
+def _measures(names: Sequence[str], found: Sequence[Mapped], averages: Averages) -> Arrays:
     """Every measure of every layer."""
     shape = (len(found), len(names))
     table = {key: np.full(shape, np.nan) for key in ("", *ENDS, "_mean", "_sd")}
@@ -113,54 +131,75 @@ def _measures(
     for i, layer in enumerate(found):
         for j, name in enumerate(names):
             values = layer.values[0][name]
-            estimate = _estimate(averages, name, values, replicates, layer.class_means)
+            means = np.array([averages.mean(name, run[name]) for run in layer.values])
+            spread = _over_starts(name, means)
+            estimate = _estimate(averages, name, values, layer.left_out.get(name, _NOTHING), spread)
             for key, number in zip(("", *ENDS), estimate, strict=True):
                 table[key][i, j] = number
             undefined = int(np.isnan(values).sum())
             counted[:, i, j] = len(values) - undefined, undefined
-            means = np.array([averages.mean(name, run[name]) for run in layer.values])
             table["_mean"][i, j] = means.mean()
             if len(means) > 1 and not name.startswith(WITHOUT_MAP):
-                table["_sd"][i, j] = means.std(ddof=1)
+                table["_sd"][i, j] = spread**0.5
     data: Arrays = {f"measures{key}": (("layer", "measure"), value) for key, value in table.items()}
     return {**data, "n": (("layer", "measure"), counted[0]), "n_undefined": (("layer", "measure"), counted[1])}
 
 
 def _differences(
-    names: Sequence[str],
-    found: Sequence[Mapped],
-    averages: Averages,
-    pairs: Sequence[tuple[int, int]],
-    replicates: Replicates | None,
+    names: Sequence[str], found: Sequence[Mapped], averages: Averages, pairs: Sequence[tuple[int, int]]
 ) -> Arrays:
     """Every measure of one layer less that of another, sample by sample: the interval of the mean is paired."""
     if not pairs:
         return {}
     table = {key: np.full((len(pairs), len(names)), np.nan) for key in ("", *ENDS)}
     counts = np.zeros((len(pairs), len(names)), dtype=np.int64)
+    p = np.full(counts.shape, np.nan)
+    alone: list[list[Any]] = [[None] * len(names) for _ in pairs]
     for i, (a, b) in enumerate(pairs):
         for j, name in enumerate(names):
             gaps = found[a].values[0][name] - found[b].values[0][name]
-            first, second = found[a].class_means, found[b].class_means
-            means = None if first is None or second is None else first - second
-            for key, number in zip(("", *ENDS), _estimate(averages, name, gaps, replicates, means), strict=True):
+            left_out = found[a].left_out.get(name, _NOTHING) - found[b].left_out.get(name, _NOTHING)
+            left_out = _NOTHING if name.startswith(NO_INTERVAL) else left_out
+            runs = ([averages.mean(name, run[name]) for run in found[at].values] for at in (a, b))
+            spread = sum(_over_starts(name, np.array(means)) for means in runs)
+            estimate = _estimate(averages, name, gaps, left_out, spread, paired=True)
+            for key, number in zip(("", *ENDS), estimate, strict=True):
                 table[key][i, j] = number
             counts[i, j] = int((~np.isnan(gaps)).sum())
+            p[i, j] = jackknifed(table[""][i, j], left_out, averages.confidence, spread)[2]
+            equal = bool((np.abs(gaps) <= ROUNDING).all() and len(gaps))
+            said = (float(table["_low"][i, j]), float(table["_high"][i, j]), int(counts[i, j]))
+            alone[i][j] = False if equal else said
+    p = holm(p)
+    level = 1 - averages.confidence
+    resolved = np.full(p.shape, np.nan)
+    for (i, j), adjusted in np.ndenumerate(p):
+        one = alone[i][j]
+        said_of = one if isinstance(one, bool) else verdict(*one, floor=ROUNDING, p=float(adjusted), level=level)
+        resolved[i, j] = np.nan if said_of is None else float(said_of)
+    table |= {"_p": p, "_resolved": resolved}
     data: Arrays = {f"difference{key}": (("pair", "measure"), value) for key, value in table.items()}
     return {**data, "difference_n": (("pair", "measure"), counts)}
 
 
+_NOTHING = np.empty(0)
+
+
+def _over_starts(name: str, means: F64) -> float:
+    """Variance over the starts of the map; 0 of one run, and of what no map has a part in."""
+    return float(means.var(ddof=1)) if len(means) > 1 and not name.startswith(WITHOUT_MAP) else 0.0
+
+
 def _estimate(
-    averages: Averages, name: str, values: F64, replicates: Replicates | None, means: F64 | None
+    averages: Averages, name: str, values: F64, left_out: F64, spread: float, *, paired: bool = False
 ) -> tuple[float, ...]:
-    """Mean, then its `ENDS`; those of the silhouette over samples from class means without each group, if there are."""
-    if name not in WITHIN_CLASSES:
-        ends = averages.over_samples(name, values)
-    elif replicates is None or means is None:
-        ends = (np.nan, np.nan)
-    else:
-        ends = averages.within_classes(means, replicates)
-    return (averages.mean(name, values), *ends, *averages.over_classes(name, values))
+    """Mean, then its `ENDS`, cut at what the measure cannot leave."""
+    mean = averages.mean(name, values)
+    left_out = _NOTHING if name.startswith(NO_INTERVAL) else left_out
+    low, high, _ = jackknifed(mean, left_out, averages.confidence, spread)
+    kind = measure_of(name)
+    least, most = (kind.least - kind.most, kind.most - kind.least) if paired else (kind.least, kind.most)
+    return mean, float(np.maximum(low, least)), float(np.minimum(high, most)), *averages.over_classes(name, values)
 
 
 def measure_rows(result: Result) -> Iterator[dict[str, Any]]:
@@ -180,7 +219,8 @@ def measure_rows(result: Result) -> Iterator[dict[str, Any]]:
 def difference_rows(result: Result) -> Iterator[dict[str, Any]]:
     """One flat row per pair of backbones and measure: the first less the second, and whether it is resolved.
 
-    `resolved` is the `verdict` of the interval over samples, by the `n` that define the difference.
+    `resolved` is the `verdict` over samples, by the `n` that define the difference; all of a result are one family, and
+    `p` is adjusted for it. Earlier results were judged one by one, and have no `p`.
     """
     layers = result.attrs["layers"]
     for i, (a, b) in enumerate(result.attrs["pairs"]):
@@ -197,8 +237,16 @@ def difference_rows(result: Result) -> Iterator[dict[str, Any]]:
                 **{key: _number(result, f"difference{end}", i, j) for key, end in NAMED_ENDS.items()},
                 "n": n,
                 "n_undefined": sum(int(result.data[count][1][a, j]) for count in ("n", "n_undefined")) - n,
-                "resolved": verdict(low, high, n),
+                "p": _number(result, "difference_p", i, j) if "difference_p" in result.data else None,
+                "resolved": _resolved(result, i, j, verdict(low, high, n)),
             }
+
+
+def _resolved(result: Result, i: int, j: int, alone: bool | None) -> bool | None:
+    if "difference_resolved" not in result.data:
+        return alone
+    said = _number(result, "difference_resolved", i, j)
+    return None if said is None else bool(said)
 
 
 def point_rows(result: Result) -> Iterator[dict[str, Any]]:
@@ -219,6 +267,16 @@ def _name(label: int, classes: Sequence[str]) -> str:
     return classes[label] if 0 <= label < len(classes) else ("no label" if label < 0 else str(label))
 
 
+def _constant_notes(names: Sequence[str], data: Arrays, options: Mapping[str, Any]) -> Iterator[str]:
+    """Which measures have no interval though there are samples enough."""
+    value, low = (data[name][1] for name in ("measures", "measures_low"))
+    yield "no interval over samples of purity and silhouette on the map: its layout decides them more"
+    lost: NDArray[np.bool_] = np.isfinite(value) & np.isnan(low)
+    none = [name for at, name in enumerate(names) if lost[:, at].any() and not name.startswith(NO_INTERVAL)]
+    if none and options["samples"] >= LEAST:
+        yield f"no interval: the same without any tenth of the samples, in a layer: {', '.join(none)}"
+
+
 def _notes(samples: Samples, options: Mapping[str, Any]) -> Iterator[str]:
     classes = len(np.unique(samples.labels))
     if (samples.labels < 0).any():
@@ -227,15 +285,19 @@ def _notes(samples: Samples, options: Mapping[str, Any]) -> Iterator[str]:
         yield "one class only: purity, accuracy and silhouette are undefined"
     elif classes == len(samples.labels):
         yield "every sample is alone in its class: purity, accuracy and silhouette are undefined"
-    else:
-        few = few_classes_note(classes)
-        if few:
-            yield few
+    elif classes < FEW_IMAGES:
+        yield f"no interval over classes: n too small: {classes} classes, {FEW_IMAGES} are needed"
     if options["samples"] < options["samples_of"]:
         yield f"the map is of {options['samples']} of {options['samples_of']} samples, each class in proportion"
     if options["measured_samples"] < options["samples"]:
         yield f"the measures are of {options['measured']} of the {options['samples']} samples, among all of them"
-    yield from interval_notes(options["measured_samples"])
+    if options["samples"] < LEAST:
+        yield f"no interval: n too small: {options['samples']} samples, {LEAST} are needed"
+    elif options["measured_samples"] < FEW_IMAGES:
+        yield f"{options['measured_samples']} measured samples: with fewer than {FEW_IMAGES} no difference is resolved"
+    unusable = [k for k in (5, 10, 30) if 2 * k >= options["samples"]]
+    if unusable:
+        yield f"not measurable with {options['samples']} samples: neighbourhoods of k = {', '.join(map(str, unusable))}"
     if options["repeats"] < 5:
         yield "fewer than 5 runs: the spread over starts is not known well"
     yield "distances, areas and gaps on a t-SNE map carry no claim by themselves"

@@ -17,12 +17,23 @@ from numpy.typing import NDArray
 
 from cvbench.engine.boxes import cell_fractions
 from cvbench.engine.cam.measures import positive_share
+from cvbench.engine.measure import Measure, indicator, share
 
 F64 = NDArray[np.float64]
 
-BOX_MEASURES = ("energy_in_box", "pointing_game", "box_share", "box_iou", "localised")
+BOX_TABLE = (
+    share("energy_in_box", "share of the evidence in the box"),
+    indicator("pointing_game", "whether the strongest cell lies in the box"),
+    share("box_share", "share of the image that the box covers"),
+    share("box_iou", "overlap of the box and that of the strong cells", 3, "a side is one cell or two"),
+    indicator("localised", "whether that is 0.5 or more", 3, "a side is one cell or two"),
+)
+"""The measures, with the smallest grid of each."""
+
+BOX_MEASURES = tuple(measure.name for measure in BOX_TABLE)
 RATIOS = {"energy_over_share": ("energy_in_box", "box_share"), "pointing_over_share": ("pointing_game", "box_share")}
 """Ratios of means: how often more than chance."""
+RATIO_TABLE = tuple(Measure(name, f"mean {top} / mean {bottom}", least=0.0) for name, (top, bottom) in RATIOS.items())
 OVERLAP = 0.5
 """IoU from which an object counts as localised (Choe et al. 2020)."""
 GAUSSIAN_WIDTH = 0.25

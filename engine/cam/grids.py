@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.engine.array import Array, namespace
+from cvbench.engine.mean_interval import ROUNDING
 
 F64 = NDArray[np.float64]
 _SPARE = 1e-7  # of the min-max scaling, as in pytorch-grad-cam
@@ -47,6 +48,22 @@ def pool_evidence(raw: Array, grid: tuple[int, int]) -> Array:
     evidence has some on every grid, and the same share of it in any box of whole new cells.
     """
     return pool(namespace(raw).maximum(raw, 0), grid)
+
+
+def centred_evidence(raw: Array, grid: tuple[int, int]) -> Array:
+    """Raw maps (n, H, W) averaged to a grid, each less its mean over the positions there: (n, height, width) float64.
+
+    A backbone that pools and then normalises gives a raw Grad-CAM that sums to zero over positions: its logits do not
+    change when the pooled activation a is scaled, so their gradient g has g . a = 0 (Euler), and the map sums to g . a.
+    Half its evidence is against the class by construction, and its positive part looks concentrated. Centred, every map
+    is under that constraint; one that is under it already stays as it is. Zero where a map is flat but for rounding.
+    """
+    xp = namespace(raw)
+    coarse = raw.astype(np.float64) if raw.shape[1:] == grid else pool(raw, grid)
+    centred = coarse - coarse.mean(axis=(1, 2), keepdims=True)
+    size = xp.abs(coarse).max(axis=(1, 2), keepdims=True)
+    flat = xp.abs(centred).max(axis=(1, 2), keepdims=True) <= ROUNDING * size
+    return xp.where(flat, 0.0, centred)
 
 
 def _overlaps(old: int, new: int) -> F64:

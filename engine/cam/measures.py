@@ -23,18 +23,24 @@ import math
 import numpy as np
 
 from cvbench.engine.array import Array, namespace
+from cvbench.engine.measure import Measure, share
 
-MAP_MEASURES = (
-    "centroid_y",
-    "centroid_x",
-    "radius",
-    "anisotropy",
-    "entropy",
-    "effective_area",
-    "gini",
-    "gaussian_r2",
-    "half_max_area",
+_LINE = "with two positions a side the spread is that of the centroid"
+_CELLS = "four cells are no distribution"
+TABLE = (
+    share("centroid_y", "centre of mass, share of the height"),
+    share("centroid_x", "centre of mass, share of the width"),
+    Measure("radius", "RMS radius, share of the diagonal", 3, _LINE, least=0.0),
+    Measure("anisotropy", "ratio of the axes of the covariance", 3, _LINE, least=1.0),
+    share("entropy", "entropy of the cells, normalised", 3, _CELLS),
+    share("effective_area", "share of the grid that as many equal cells fill", 3, _CELLS),
+    share("gini", "Gini index of the cells", 3, _CELLS),
+    share("gaussian_r2", "R^2 of one Gaussian", 4, "seven numbers are fitted"),
+    share("half_max_area", "share of cells at half the maximum or more", 3, _CELLS),
 )
+"""The measures, with the smallest grid of each."""
+
+MAP_MEASURES = tuple(measure.name for measure in TABLE)
 _SQUARE = 1 / 12  # variance of a uniform unit square along each axis
 _FLAT = 1e-9  # smallest share of the trace^2 that the determinant of a covariance may be
 

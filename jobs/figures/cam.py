@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Result
 from cvbench.engine.cam.grids import common_grid, display, pool_evidence
+from cvbench.engine.cam.summary import CENTRED, RAW
 from cvbench.jobs.cam_rows import ENDS, MEASURES, cam_rows
 from cvbench.jobs.figures.base import COLOURS, MARKERS, save_figure
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BOXED = ("energy_in_box", "pointing_game")
+ALWAYS = ("centroid_y", "centroid_x")  # can be measured on any grid
 SHOWN = ("radius", "effective_area", "gini", "gaussian_r2", *BOXED)
 SIDE, GAP, TEXT = 1.75, 0.12, 0.46  # inches: an image at least, between two, its title and label
 TOP, EDGE, BAR = 0.48, 0.15, 0.5  # margins, and the colour bar below the images with its text
@@ -66,14 +68,17 @@ def _numbers(result: Result) -> Iterator[dict[str, Any]]:
                     **names,
                     "grid": shape,
                     "common": False,
+                    "version": "raw",
                     "kind": "map",
                     "measure": "raw map",
                     "value": float(value),
                     **dict.fromkeys(ENDS[1:]),
                     "n": 1,
                     "n_undefined": 0,
+                    "p": None,
                     "resolved": None,
                     "class_resolved": None,
+                    "reason": None,
                     "cell_row": row_index,
                     "cell_column": column,
                 }
@@ -102,7 +107,7 @@ def _draw(result: Result) -> Figure:
     width = max(EDGE + columns * (SIDE + GAP), NAMES + PANEL * across)
     side = (width - EDGE) / columns - GAP  # pictures and panels end at the same edge
     below = TOP + samples * (side + TEXT) if samples else 0.0
-    top = below + (BAR if samples else 0.0) + 0.4
+    top = below + (BAR if samples else 0.0) + 0.52
     height = top + MEANS * -(-panels // across)
     page = _Page(Figure(figsize=(width, height)), width, height)
     for k in range(samples):
@@ -126,6 +131,8 @@ def _below(page: _Page, result: Result, top: float) -> None:
     count = attrs.get("resampled_classes", 0)
     bars = f"thick: {level} over images, with ends: over {count} classes" if count else f"bars: {level} over images"
     lines = [f"means over {attrs['images']} images on {_cells(_grid(result))} cells; {bars}"]
+    if any(row.get("version") == CENTRED for row in attrs["rows"]):
+        lines.append("filled: raw maps; open, below: less their mean over positions, by which differences are judged")
     if "box_share" in result.coords["measure"]:
         lines.append("without any knowledge: dotted, the area of the box; dashed, a centred Gaussian and its interval")
     page.figure.text(0.5, 1 - top / page.height, "\n".join(lines), fontsize=6.5, ha="center", va="bottom")
@@ -200,26 +207,36 @@ def _scale() -> Any:
 
 
 def _shown(result: Result) -> list[str]:
-    return [name for name in SHOWN if name in result.coords["measure"]]
+    """What is drawn of the means: what can be measured on the common grid."""
+    common = [i for i, row in enumerate(result.attrs["rows"]) if row["common"]]
+    known = np.isfinite(result.data["value"][1][common]).any(axis=0)
+    there = {name for name, defined in zip(result.coords["measure"], known, strict=True) if defined}
+    return [name for name in SHOWN if name in there] or list(ALWAYS)
 
 
 def _means(axes: Sequence[Axes], result: Result, across: int) -> None:
     """One panel per measure, `across` in a row: a dot and its intervals per backbone, on the common grid."""
     rows = [(i, row) for i, row in enumerate(result.attrs["rows"]) if row["common"] and row["target"]]
-    maps = result.attrs["images"] - result.data["n_undefined"][1][:, result.coords["measure"].index("radius")]
-    names = [f"{_lines(row['backbone'])}\n{maps[i]} maps" for i, row in rows]
+    backbones = list(dict.fromkeys(row["backbone"] for _, row in rows))
+    maps = result.attrs["images"] - result.data["n_undefined"][1][:, result.coords["measure"].index("centroid_y")]
+    counts = {row["backbone"]: maps[i] for i, row in reversed(rows)}
+    names = [f"{_lines(name)}\n{counts[name]} maps" for name in backbones]
     for j, (axis, measure) in enumerate(zip(axes, _shown(result), strict=True)):
-        for place, (i, _) in enumerate(rows):
+        for i, row in rows:
+            centred = row.get("version", RAW) == CENTRED
+            place = backbones.index(row["backbone"])
+            at = place + 0.28 * centred
             value, low, high, *of_classes = (_number(result, name, i, measure) for name in ENDS)
             colour = COLOURS[place % (len(COLOURS) - 1)]
             if np.isfinite(value):
-                axis.plot([low, high], [place, place], color=colour, linewidth=2.2)
-                axis.plot(of_classes, [place, place], color=colour, linewidth=0.8, marker="|", ms=8)
-                axis.plot([value], [place], color=colour, marker=MARKERS[place % len(MARKERS)], ms=5)
+                axis.plot([low, high], [at, at], color=colour, linewidth=2.2)
+                axis.plot(of_classes, [at, at], color=colour, linewidth=0.8, marker="|", ms=8)
+                face = "white" if centred else colour
+                axis.plot([value], [at], color=colour, marker=MARKERS[place % len(MARKERS)], ms=5, mfc=face)
         if measure in BOXED:
             _chance(axis, result, rows[0][0], measure)
-        axis.set_yticks(range(len(rows)), names if j % across == 0 else [""] * len(rows), fontsize=6)
-        axis.set_ylim(len(rows) - 0.5, -0.5)
+        axis.set_yticks(range(len(names)), names if j % across == 0 else [""] * len(names), fontsize=6)
+        axis.set_ylim(len(names) - 0.5, -0.5)
         axis.margins(x=0.15)
         axis.tick_params(axis="x", labelsize=6)
         axis.locator_params(axis="x", nbins=4)

@@ -131,7 +131,8 @@ def _caption(result: Result, layer: int) -> str:
     def shown(name: str) -> str:
         at = layer, measures.index(name)
         value, low, high = (float(result.data[f"measures{end}"][1][at]) for end in ("", "_low", "_high"))
-        return f"{value:.3f} [{low:.3f}, {high:.3f}]" if math.isfinite(value) else "-"
+        ends = f" [{low:.3f}, {high:.3f}]" if math.isfinite(low) and math.isfinite(high) else ""
+        return f"{value:.3f}{ends}" if math.isfinite(value) else "-"
 
     return (
         f"trustworthiness (k = 10) {shown('trustworthiness_10')}\n"

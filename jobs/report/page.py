@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from cvbench.engine.online import outdated_notes
 from cvbench.jobs.report.collect import Item
 from cvbench.jobs.report.figures import Picture
 from cvbench.jobs.report.lines import Line, lines, number
@@ -23,6 +24,8 @@ FEW = 80  # rows that are all put into the page; more are in the tables beside i
 SHOWN = 24  # rows of a result without a headline of its own
 KEY_NUMBERS = 3  # rows of a result in the summary
 _BOOKKEEPING = {"dataset", "split", "run", "view", "all_taps", "layers", "notes", "undefined", "summary", "labels"}
+_JUDGED = ("similarity", "spectra", "maps", "cam", "tsne")  # whose intervals have a version
+_BOOKKEEPING |= {"intervals"}
 _BOOKKEEPING |= {"space_option"}  # says the same as `space`
 
 
@@ -199,6 +202,8 @@ def _notes(item: Item) -> Iterator[str]:
     yield from map(str, attrs.get("notes", ()))
     if item.section is not None and item.section.caution is not None:
         yield from item.section.caution(item.result)
+    if item.key.analysis in _JUDGED:
+        yield from outdated_notes(attrs)
     for entry in attrs.get("undefined", ()):
         if isinstance(entry, dict) and {"backbone", "tap", "reason"} <= entry.keys():
             yield f"undefined: {entry['backbone']}/{entry['tap']}: {entry['reason']}"

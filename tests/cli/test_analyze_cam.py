@@ -41,13 +41,16 @@ def test_the_table_has_every_backbone_grid_and_difference(asked: list[str], tmp_
     result = run(*asked, "--out", str(tmp_path), "--examples", "1")
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
-    assert re.split("  +", lines[0])[:6] == ["backbone", "cells", "measured on", "measure", "mean", "interval"]
-    assert {tuple(re.split("  +", line)[1:3]) for line in lines if line.startswith("test_vit@64  ")} == {
-        ("2x2", "common grid"),
-        ("4x4", "own grid"),
+    assert re.split("  +", lines[0])[:7] == ["backbone", "maps", "cells", "measured on", "measure", "mean", "interval"]
+    assert {tuple(re.split("  +", line)[1:4]) for line in lines if line.startswith("test_vit@64  ")} == {
+        ("raw", "2x2", "common grid"),
+        ("raw", "4x4", "own grid"),
+        ("centred", "2x2", "common grid"),
     }
-    assert sum(line.startswith("test_vit@64 vs test_convnext@64") for line in lines) == 9
-    assert any(line.endswith(" too few images") for line in lines)  # 12 of them
+    assert sum(line.startswith("test_vit@64 vs test_convnext@64") for line in lines) == 18
+    assert sum(line.endswith("  see centred") for line in lines) == 2  # the centroids; 2x2 is too small for the others
+    assert any(line.endswith("  not measurable on a 2x2 grid: it needs 3x3") for line in lines)
+    assert any("sums to zero over positions by construction" in line for line in lines)
     assert not any(line.endswith("  resolved") for line in lines)
     assert "maps: view cam.gradcam in the store" in result.stdout
     names = sorted(path.name for path in tmp_path.iterdir())
@@ -61,10 +64,10 @@ def test_with_many_classes_there_are_two_intervals(tmp_path: Path) -> None:
     found = run(*words, "--batch-size", "4", "--unit", "20", "--method", "xgradcam")
     assert found.exit_code == 0, found.output
     lines = [re.split("  +", line) for line in found.stdout.splitlines()]
-    assert lines[0][5:7] == ["interval", "over classes"]
-    assert all(re.fullmatch(r"\[0\.\d{4}, 0\.\d{4}\]", cell) for cell in lines[1][5:7])
-    assert lines[1][5] != lines[1][6]
-    assert "XGrad-CAM; 95 % intervals: bootstrap over images and over 30 classes" in found.stdout
+    assert lines[0][6:8] == ["interval", "over classes"]
+    assert all(re.fullmatch(r"\[0\.\d{4}, 0\.\d{4}\]", cell) for cell in lines[1][6:8])
+    assert lines[1][6] != lines[1][7]
+    assert "XGrad-CAM; 95 % intervals over images and over 30 classes; " in found.stdout
 
 
 def test_json_and_csv_have_the_same_numbers(asked: list[str]) -> None:

@@ -60,11 +60,13 @@ class TestSimilarity:
         result = analyze("similarity", store, "--out", str(tmp_path), *chosen)
         assert result.exit_code == 0, result.output
         assert "16 images" in result.stdout
-        assert re.search(r"last layers on 2x2: contrast [+-]\d\.\d{4} \[.*\] \((not resolved|too few)", result.stdout)
+        assert re.search(r"last layers on 2x2: raw mean [+-]\d\.\d{4} \[.*\] \((not resolved|too few)", result.stdout)
         first = re.split(r"  +", result.stdout.splitlines()[1])
         assert len(first) == 9
-        assert all(INTERVAL.fullmatch(cell) for cell in first[3:-1])
-        assert "with fewer than 30 the intervals are too narrow" in result.stdout
+        assert INTERVAL.fullmatch(first[3])
+        assert first[4:-1] == ["-"] * 4  # 2x2 is too small
+        assert "not measurable below a 4x4 grid (here 2x2), so not printed: length" in result.stdout
+        assert "with fewer than 30 the intervals of skewed numbers are too narrow" in result.stdout
         names = sorted(path.name for path in tmp_path.iterdir())
         both = ("similarity-folder-pets-all", "similarity-folder-pets-all-images")
         assert names == sorted(f"{name}.{suffix}" for name in both for suffix in ("csv", "png", "svg"))

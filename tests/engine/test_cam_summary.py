@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from cvbench.engine.cam.boxed import BOX_MEASURES
 from cvbench.engine.cam.measures import MAP_MEASURES
-from cvbench.engine.cam.summary import Measured, Resampling, summarise
+from cvbench.engine.cam.summary import CONSTRAINT, Measured, Resampling, summarise
 
 F64 = NDArray[np.float64]
 
 
-def measured(name: str, table: F64, common: bool = True) -> Measured:
-    return Measured(name, "layer", (7, 7), common, table)
+def measured(name: str, table: F64, common: bool = True, version: str = "raw") -> Measured:
+    return Measured(name, "layer", (7, 7), common, table, version)
 
 
 def test_means_intervals_and_differences() -> None:
@@ -35,15 +35,49 @@ def test_means_intervals_and_differences() -> None:
     assert result.data["difference_n"][1].tolist() == [[375] * 9]
     low, high = (result.data[f"difference_{end}"][1][0] for end in ("low", "high"))
     width = 2 * 1.96 * (one - two)[25:].std(0) / math.sqrt(375)
-    np.testing.assert_allclose(high - low, width, rtol=0.25)  # 500 resamples: an end errs by some 5 %
-    assert (result.coords["pair"], result.attrs["notes"]) == (["a - b"], ["said"])
+    np.testing.assert_allclose(high - low, width, rtol=0.1)  # and a correction for skewness
+    assert result.coords["pair"] == ["a - b"]
+    assert result.attrs["notes"] == ["said", f"judged on centred maps: {CONSTRAINT}"]
+
+
+def test_only_centred_maps_are_judged_and_together() -> None:
+    rng = np.random.default_rng(3)
+    one = rng.normal(size=(60, len(MAP_MEASURES)))
+    gaps = rng.normal(size=one.shape)
+    gaps = (gaps - gaps.mean(axis=0)) / gaps.std(axis=0, ddof=1)
+    two = one + gaps
+    two[:, 0] += 1.0
+    two[:, 1] += 2.4 / math.sqrt(60)  # 2.4 standard errors: alone resolved, among nine not
+    rows = [measured(name, table, version=version) for version in ("raw", "centred") for name, table in
+            (("a", one), ("b", two))]  # fmt: skip
+    result = summarise(rows, Resampling(20), {})
+    assert result.coords["pair"] == ["a - b", "a - b centred"]
+    resolved, p = (result.data[f"difference_{name}"][1] for name in ("resolved", "p"))
+    assert np.isnan([resolved[0], p[0]]).all()
+    assert resolved[1, 0] == 1
+    assert result.data["difference_high"][1][1, 1] < 0
+    assert resolved[1, 1] == 0
+    assert p[1, 1] > 0.05
+
+
+def test_a_small_grid_has_no_spread_and_no_distribution() -> None:
+    table = np.random.default_rng(0).uniform(0.2, 0.8, (40, len(MAP_MEASURES)))
+    rows = [Measured(name, "layer", (2, 2), True, table + at / 9) for at, name in enumerate("ab")]
+    result = summarise(rows, Resampling(20), {})
+    there = np.array([name.startswith("centroid") for name in result.coords["measure"]])
+    for name in ("value", "low", "high"):
+        assert (np.isfinite(result.data[name][1]) == there).all()
+    assert (np.isfinite(result.data["difference"][1]) == there).all()
+    said = "not measurable below a 3x3 grid (here 2x2), so not printed: radius (with two positions a side"
+    assert any(note.startswith(said) for note in result.attrs["notes"])
 
 
 def test_a_backbone_against_itself_is_exactly_zero() -> None:
     table = np.random.default_rng(0).normal(size=(50, len(MAP_MEASURES)))
     result = summarise([measured("a", table), measured("b", table)], Resampling(100), {})
-    for name in ("difference", "difference_low", "difference_high"):
-        assert not result.data[name][1].any()
+    assert not result.data["difference"][1].any()
+    for end in ("low", "high"):  # every image has the same value: that tells nothing of a spread
+        assert np.isnan(result.data[f"difference_{end}"][1]).all()
 
 
 def test_ratios_are_of_means_over_the_same_images() -> None:
@@ -126,10 +160,11 @@ def test_what_few_images_define_is_named() -> None:
     one[2:, 7] = np.nan  # gaussian_r2
     two[1:, 0] = np.nan
     result = summarise([measured("a", one), measured("b", two)], Resampling(20), {})
-    assert result.attrs["notes"] == [
-        "a 7x7: fewer than 30 images define gaussian_r2 (2): the intervals are too narrow",
-        "b 7x7: fewer than 30 images define centroid_y (1): the intervals are too narrow",
-        "a - b: fewer than 30 images define centroid_y (1), gaussian_r2 (2): the intervals are too narrow",
+    few = "no interval: n too small: 5 images are needed, and fewer define (n)"
+    assert result.attrs["notes"][:3] == [
+        f"a 7x7: {few} gaussian_r2 (2)",
+        f"b 7x7: {few} centroid_y (1)",
+        f"a - b: {few} centroid_y (1), gaussian_r2 (2)",
     ]
     assert result.data["difference_n"][1][0].tolist() == [1, *[50] * 6, 2, 50]
     assert np.isnan([result.data[name][1][0, 0] for name in ("difference_low", "difference_high")]).all()

@@ -101,8 +101,8 @@ class TestOutliers:
 
 class TestBoxes:
     def test_a_map_that_is_its_own_box(self) -> None:
-        # 2 x 4 cells of 12 x 12 pixels; the box is the left half.
-        maps = np.zeros((1, 2, 4, 3))
+        # 4 x 4 cells of 6 x 12 pixels; the box is the left half.
+        maps = np.zeros((1, 4, 4, 3))
         maps[:, :, :2] = 2
         result = result_of(BOXED, [maps], [[0, 0, 24, 24]])
         assert value(result, "foreground_share") == 1
@@ -140,7 +140,7 @@ class TestBoxes:
         assert value(result, "outlier_rate") == pytest.approx(3 / 108)
 
     def test_images_without_a_box_are_left_out_and_counted(self, rng: np.random.Generator) -> None:
-        maps = rng.normal(size=(4, 3, 3, 2))
+        maps = rng.normal(size=(4, 4, 4, 2))
         boxes = np.array([[0, 0, 20, 20], [np.nan] * 4, [4, 4, 40, 22], [0, 0, 48, 24.0]])
         result = result_of(BOXED, [maps], boxes)
         rest = result_of(BOXED, [maps[[0, 2, 3]]], boxes[[0, 2, 3]])
@@ -252,7 +252,7 @@ def test_it_is_registered_and_its_parameters_are_told_apart(rng: np.random.Gener
     assert not set(analysis.as_dict()) & set(analysis.summary_dict())
     result = result_of(BOXED, [rng.normal(size=(3, 3, 3, 2))], [[0, 0, 20, 20]] * 3)
     json.dumps(result.attrs, allow_nan=False)
-    assert result.coords["measure"][1:] == list(OF_BOXES)
+    assert result.coords["measure"][1:] == [measure.name for measure in OF_BOXES]
 
 
 @pytest.mark.gpu

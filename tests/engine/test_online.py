@@ -1,8 +1,6 @@
-"""Means in one pass: the values, the Poisson bootstrap against the ordinary one, and cuts that do not matter."""
+"""Means in one pass: the values, cuts that do not matter, classes that are resampled, families that are judged."""
 
 from __future__ import annotations
-
-import math
 
 import numpy as np
 import pytest
@@ -10,14 +8,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cvbench.engine.bootstrap import percentile_interval
-from cvbench.engine.online import Means, RunningMeans, thin_notes
+from cvbench.engine.measure import Column, Measure
+from cvbench.engine.online import Means, RunningMeans, judge, thin_notes
 from cvbench.errors import IntegrityError
 from tests.engine.test_hsic import F64
 from tests.seeds import seeded
 
 
+def numbers(count: int) -> list[Column]:
+    return [Column(Measure(f"m{at}", "")) for at in range(count)]
+
+
 def means_of(values: F64, cuts: tuple[int, ...] = (), *, resamples: int = 200, seed: int = 0) -> Means:
-    running = RunningMeans(values.shape[1], resamples=resamples, confidence=0.95, seed=seed)
+    running = RunningMeans(numbers(values.shape[1]), resamples=resamples, confidence=0.95, seed=seed)
     for part in np.split(values, cuts):
         running.add(part)
     return running.means()
@@ -28,17 +31,15 @@ def rng() -> np.random.Generator:
     return seeded(3)
 
 
-def test_the_interval_is_that_of_the_ordinary_bootstrap(rng: np.random.Generator) -> None:
+def test_the_interval_is_near_that_of_a_bootstrap_of_many_images(rng: np.random.Generator) -> None:
     values = rng.gamma(2.0, size=(400, 3)) * [1, 10, 0.01]
-    found = means_of(values, resamples=4000)
+    found = means_of(values)
     other = percentile_interval(values, lambda sums: sums / 400, resamples=4000)
     np.testing.assert_allclose(found.value, values.mean(axis=0), rtol=1e-12)
-    # Both are estimates from 4000 resamples: the ends agree to a tenth of the width.
+    # The other is an estimate from 4000 resamples, without a correction for skewness: the ends agree to a tenth.
     width = other.high - other.low
     assert (np.abs(found.low - other.low) < 0.1 * width).all()
     assert (np.abs(found.high - other.high) < 0.1 * width).all()
-    error = values.std(axis=0) / math.sqrt(400)
-    np.testing.assert_allclose(found.high - found.low, 2 * 1.96 * error, rtol=0.1)
 
 
 @settings(max_examples=20, deadline=None)
@@ -47,7 +48,7 @@ def test_where_the_images_are_cut_does_not_matter(cuts: list[int]) -> None:
     values = np.random.default_rng(4).normal(size=(700, 2))
     values[::7, 1] = np.nan
     whole, split = means_of(values), means_of(values, tuple(cuts))
-    for name in ("value", "low", "high", "undefined"):
+    for name in ("value", "low", "high", "undefined", "p", "floor"):
         np.testing.assert_array_equal(getattr(whole, name), getattr(split, name))
 
 
@@ -66,16 +67,12 @@ def test_one_image_has_no_interval_and_a_difference_of_nothing_is_nothing() -> N
     assert one.value == [1]
     assert np.isnan(one.low).all()
     same = means_of(np.zeros((40, 1)))
-    assert same.low.tolist() == same.high.tolist() == [0]
+    assert same.value == [0]
+    assert np.isnan([same.low, same.high]).all()
+    assert judge(same, np.array([0])).resolved == [0]
 
 
-def test_the_seed_decides(rng: np.random.Generator) -> None:
-    values = rng.normal(size=(60, 1))
-    assert means_of(values, seed=1).low == means_of(values, seed=1).low
-    assert means_of(values, seed=1).low != means_of(values, seed=2).low
-
-
-def test_an_interval_needs_two_images_that_define_the_number(rng: np.random.Generator) -> None:
+def test_an_interval_needs_images_that_define_the_number(rng: np.random.Generator) -> None:
     values = rng.normal(size=(50, 2))
     values[1:, 1] = np.nan
     found = means_of(values)
@@ -91,7 +88,7 @@ class TestClasses:
         classes = classes[order] * 7 + 3  # any numbers, in any order
         values = rng.normal(size=(len(classes), 2)) * 0.1 + rng.normal(size=60)[(classes - 3) // 7, None]
         values[::9, 1] = np.nan
-        running = RunningMeans(2, resamples=3000, confidence=0.95, seed=0, classes=classes)
+        running = RunningMeans(numbers(2), resamples=3000, confidence=0.95, seed=0, classes=classes)
         for part in np.split(values, [5, 300]):
             running.add(part)
         found = running.means()
@@ -109,7 +106,7 @@ class TestClasses:
         values = np.random.default_rng(4).normal(size=(400, 2))
         found = []
         for at in ([], cuts):
-            running = RunningMeans(2, resamples=50, confidence=0.95, seed=0, classes=np.arange(400) % 40)
+            running = RunningMeans(numbers(2), resamples=50, confidence=0.95, seed=0, classes=np.arange(400) % 40)
             for part in np.split(values, at):
                 running.add(part)
             found.append(running.means())
@@ -119,12 +116,12 @@ class TestClasses:
         values = rng.normal(size=(120, 2))
         values[np.arange(120) % 40 < 12, 1] = np.nan  # 28 classes are left
         for classes, known in ((np.arange(120) % 40, [True, False]), (np.arange(120) % 29, [False, False])):
-            running = RunningMeans(2, resamples=50, confidence=0.95, seed=0, classes=classes)
+            running = RunningMeans(numbers(2), resamples=50, confidence=0.95, seed=0, classes=classes)
             running.add(values)
             assert np.isfinite(running.means().class_low).tolist() == known
 
     def test_classes_of_other_images_are_refused(self) -> None:
-        running = RunningMeans(1, resamples=5, confidence=0.95, seed=0, classes=np.arange(80) % 40)
+        running = RunningMeans(numbers(1), resamples=5, confidence=0.95, seed=0, classes=np.arange(80) % 40)
         running.add(np.zeros((79, 1)))
         with pytest.raises(IntegrityError, match="classes of 80 images were given, and there are 79"):
             running.means()
@@ -136,7 +133,11 @@ def test_numbers_that_few_images_define_are_named(rng: np.random.Generator) -> N
     values = rng.normal(size=(40, 7))
     values[29:, 1:] = np.nan
     values[:, 2] = np.nan
-    (note,) = thin_notes([f"m{i}" for i in range(7)], means_of(values))
-    assert note.endswith("their intervals are too narrow: m1 (29), m3 (29), m4 (29), m5 (29) and 1 more")
+    values[3:, 3] = np.nan
+    values[:, 4] = 0.25
+    none, thin, same = thin_notes([f"m{i}" for i in range(7)], means_of(values))
+    assert none == "no interval: n too small: 5 images are needed, and fewer define (n) m3 (3)"
+    assert thin.endswith("their intervals are too narrow: m1 (29), m5 (29), m6 (29)")
+    assert same == "no interval: every image has the same value, but for rounding: m4"
     assert thin_notes(["m0"], means_of(values)) == []
     assert thin_notes(["m0"], means_of(values[:20])) == []  # `interval_notes` says it of all

@@ -64,16 +64,18 @@ class TestLargeGrids:
 
 class TestCommonGrid:
     def test_the_finer_map_is_averaged_and_the_pairs_subtracted(self, rng: np.random.Generator) -> None:
-        coarse, fine = smooth(rng, 40, 4, 3), smooth(rng, 40, 8, 6)
+        coarse, fine = smooth(rng, 40, 4, 5), smooth(rng, 40, 8, 10)
         result = result_of([coarse, fine])
-        pooled = fine.reshape(40, 4, 2, 3, 2, 5).mean(axis=(2, 4))
-        assert result.attrs["common_grid"] == [4, 3]
+        pooled = fine.reshape(40, 4, 2, 5, 2, 5).mean(axis=(2, 4))
+        assert result.attrs["common_grid"] == [4, 5]
         one, two = result_of([coarse]), result_of([pooled])
         for v, version in enumerate(VERSIONS):
             for m, name in enumerate(MEASURES):
                 both = [value(r, name, version) for r in (one, two)]
                 np.testing.assert_allclose(result.data["common"][1][:, v, m], both, atol=1e-12)
-                if name != "length":  # an image without a length in one backbone is left out of the pair
+                if (name, version) == ("mean", "centred"):
+                    assert np.isnan(both).all()  # fixed by its definition
+                elif name != "length":  # an image without a length in one backbone is left out of the pair
                     assert result.data["difference"][1][0, v, m] == pytest.approx(both[0] - both[1], abs=1e-12)
         assert result.coords["pair"] == ["net0 vs net1"]
 
@@ -94,8 +96,12 @@ class TestCommonGrid:
     def test_a_backbone_against_itself_is_exactly_0(self, rng: np.random.Generator) -> None:
         maps = smooth(rng, 30, 4, 4)
         result = result_of([maps, maps])
-        for end in ("", "_low", "_high"):
-            np.testing.assert_array_equal(result.data[f"difference{end}"][1], 0)
+        apart, resolved = (result.data[name][1].ravel() for name in ("difference", "difference_resolved"))
+        np.testing.assert_array_equal(np.delete(apart, 4), 0)  # the fifth, the mean of centred ones, is never measured
+        np.testing.assert_array_equal(np.delete(resolved, 4), 0)
+        assert np.isnan([apart[4], resolved[4]]).all()
+        for end in ("low", "high"):  # every image has the same value: that tells nothing of a spread
+            assert np.isnan(result.data[f"difference_{end}"][1]).all()
 
     def test_a_last_layer_of_one_position_is_not_compared(self) -> None:
         grids = {Layer("a", "x"): (4, 4), Layer("b", "x"): (1, 1)}

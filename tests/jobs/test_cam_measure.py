@@ -86,13 +86,22 @@ def test_with_many_classes_every_number_has_an_interval_over_them(made: Analysed
     assert result.attrs["resampled_classes"] == CLASSES
     rows = list(cam_rows(result))
     means = [row for row in rows if row["kind"] == "mean"]
-    assert all(row["class_low"] < row["value"] < row["class_high"] for row in means if row["measure"] == "radius")
+    centres = [row for row in means if row["measure"].startswith("centroid")]
+    assert all(row["class_low"] < row["value"] < row["class_high"] for row in centres)
     apart = [row for row in rows if row["kind"] == "difference"]
-    assert len(apart) == 9
+    assert [row["version"] for row in apart] == ["raw"] * 9 + ["centred"] * 9
     with_interval = [row for row in rows if row["class_low"] is not None]
-    assert {row["measure"] for row in rows if row not in with_interval} <= {"gaussian_r2"}  # undefined in most classes
+    without = [row for row in rows if row not in with_interval]
+    assert {row["measure"] for row in without if not row["reason"]} <= {"gaussian_r2"}  # undefined in most classes
+    assert {row["reason"] for row in without if row["grid"] == "2x2"} == {
+        "not measurable on a 2x2 grid: it needs 3x3",
+        "not measurable on a 2x2 grid: it needs 4x4",
+    }
     for row in (row for row in apart if row in with_interval):
-        assert row["class_resolved"] == (row["class_low"] > 0 or row["class_high"] < 0)
+        contains = row["class_low"] <= 0 <= row["class_high"]
+        assert row["class_resolved"] in (
+            (None,) if row["version"] == "raw" else (False,) if contains else (False, True)
+        )
     tidy = list(SECTION.rows(result))
     over = [row for row in tidy if "interval over classes" in row.metric]
     assert len(tidy) == len(rows) + len(over)
@@ -122,14 +131,15 @@ def test_the_overlay_keeps_evidence_among_cells_that_speak_against_it(made: Anal
 
 
 def test_a_difference_of_few_images_is_never_called_resolved(tmp_path: Path) -> None:
-    job = noise(tmp_path / "s.zarr", FEW_IMAGES - 2, "test_vit", "test_convnext")
+    job = noise(tmp_path / "s.zarr", FEW_IMAGES - 2, "test_vit", "test_convnext", size=128)
     result = reported(cam(job, CamOptions(resamples=50, examples=0), LOOP))
     apart = [row for row in cam_rows(result) if row["kind"] == "difference"]
-    clear = [row for row in apart if row["low"] is not None and (row["low"] > 0 or row["high"] < 0)]
-    assert clear
-    assert {row["resolved"] for row in clear} == {None}
-    assert {told(row) for row in clear} == {"too few images"}
-    assert all(row["resolved"] is False for row in apart if row["low"] is not None and row not in clear)
+    assert not [row for row in apart if row["resolved"]]
+    raw, centred = ([row for row in apart if row["version"] == version] for version in ("raw", "centred"))
+    assert {told(row) for row in raw} <= {"see centred"}
+    clear = [row for row in centred if row["low"] is not None and row["p"] <= 0.05]
+    assert {(row["resolved"], told(row)) for row in clear} <= {(None, "too few images")}
+    assert all(row["resolved"] is False for row in centred if row["low"] is not None and row not in clear)
     said = [row.metric for row in SECTION.rows(result) if row.metric.startswith("difference")]
     assert sum(metric.endswith("(too few images)") for metric in said) >= len(clear)
     assert not [metric for metric in said if not metric.endswith(")")]

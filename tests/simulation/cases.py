@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.simulation import accuracy, benchmarks, calibration, cka, silhouette
+from tests.simulation import accuracy, benchmarks, calibration, cka, means, silhouette
 from tests.simulation.frame import Case
 
 AREAS: tuple[tuple[Case, ...], ...] = (
@@ -11,6 +11,7 @@ AREAS: tuple[tuple[Case, ...], ...] = (
     accuracy.CASES,
     calibration.CASES,
     benchmarks.CASES,
+    means.CASES,
 )
 
 CASES: tuple[Case, ...] = tuple(case for area in AREAS for case in area)
