@@ -6,12 +6,15 @@ import importlib
 import os
 import signal
 import sys
+import traceback
 from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from cvbench import __version__
+from cvbench.cli import streams
+from cvbench.cli.commands import Commands
 from cvbench.errors import CvbenchError
 
 COMMANDS = {
@@ -58,7 +61,7 @@ class _OnDemand(TyperGroup):
 def _build(name: str) -> Any:
     module, attribute, _ = COMMANDS[name]
     found = getattr(importlib.import_module(f"cvbench.cli.{module}"), attribute)
-    around = typer.Typer(rich_markup_mode=None, add_completion=False)
+    around = Commands()
     if isinstance(found, typer.Typer):
         around.add_typer(found, name=name)
     else:
@@ -90,6 +93,7 @@ def _version(value: bool) -> None:
 
 @app.callback()
 def root(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
@@ -97,54 +101,74 @@ def root(
 ) -> None:
     """Exit codes: 0 done (or nothing to do), 2 usage, 3 data unavailable, 4 integrity, 5 incomplete, 6 resources,
     8 cluster, 130 interrupted, 143 terminated."""
+    context.ensure_object(dict)["verbose"] = verbose
 
 
 def main() -> NoReturn:
     """Run the command line and end the process with its exit code."""
-    signal.signal(signal.SIGTERM, _terminate)
+    terminated = _Terminated()
+    signal.signal(signal.SIGTERM, terminated)
     # Before torch starts its threads, here or in Ray's workers: by default they spin for milliseconds after each of
     # its operations, on the cores that kernels, decoders and other processes want.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    sys.exit(_run())
+    streams.guard()
+    code = _run()
+    sys.exit(143 if code == 130 and terminated.came else code)
 
 
 def _run() -> int:
     command = typer.main.get_command(app)
+    settings: dict[str, Any] = {}
     try:
-        result = command.main(standalone_mode=False)
+        result = command.main(standalone_mode=False, obj=settings)
+        if not result:
+            streams.check()
     except CvbenchError as error:
-        if "-v" in sys.argv or "--verbose" in sys.argv:
-            raise
+        if settings.get("verbose"):
+            typer.echo(_printable(traceback.format_exc()), err=True, nl=False)
         _complain(str(error))
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        _complain(RESUME_HINT)
-        return 130
-    except _TerminatedError:
-        _complain(RESUME_HINT)
-        return 143
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader has left; Python would complain once more on exit
-        return 0
+        return _interrupted()
     except Exception as error:
         if not hasattr(error, "exit_code") or not hasattr(error, "show"):
             raise
         error.show()  # click's own usage errors
         return int(error.exit_code)
     if result == 130:  # typer turns an interrupt into this code, and says nothing
-        _complain(RESUME_HINT)
+        return _interrupted()
     return int(result or 0)
 
 
+class _Terminated:
+    """What SIGTERM does: the same as an interrupt, so that all unwinds and Ray is shut down, and one remembers it.
+
+    No exception of our own: Ray's waiting, in C, knows only the interrupt and loses any other that a handler raises.
+
+    Attributes:
+        came: Whether the signal has come.
+    """
+
+    came = False
+
+    def __call__(self, number: int, frame: object) -> None:
+        self.came = True
+        raise KeyboardInterrupt
+
+
+def _interrupted() -> int:
+    """Say how to go on; a further signal, while Python shuts down, changes the exit code no more."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    _complain(RESUME_HINT)
+    return 130
+
+
 def _complain(text: str) -> None:
-    printable = "".join(c if c.isprintable() or c == "\n" else "?" for c in text)  # file names may hold escapes
-    first, *rest = printable.split("\n")
+    first, *rest = _printable(text).split("\n")
     typer.echo("\n".join([f"cvbench: {first}", *(f"  {line}" for line in rest)]), err=True)
 
 
-class _TerminatedError(BaseException):
-    """SIGTERM arrived; unwinds like an interrupt, so that Ray is shut down."""
-
-
-def _terminate(number: int, frame: object) -> None:
-    raise _TerminatedError
+def _printable(text: str) -> str:
+    """Without control characters: file names may hold escapes."""
+    return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)

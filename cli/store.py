@@ -6,11 +6,10 @@ from typing import Annotated
 
 import typer
 
+from cvbench.cli.commands import Commands
 from cvbench.cli.options import DEFAULT_STORE, Store, check_format, echo_json, echo_table
 
-app = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="Look into a feature store, check it, tidy it, take layers out."
-)
+app = Commands(no_args_is_help=True, help="Look into a feature store, check it, tidy it, take layers out.")
 
 Output = Annotated[str, typer.Option("--format", help="table or json.")]
 FORMATS = ("table", "json")

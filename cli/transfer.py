@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cvbench.cli import options as shared
+from cvbench.cli.commands import Commands
 
 if TYPE_CHECKING:
     from cvbench.jobs.analyze import Analysed
@@ -16,7 +17,7 @@ Partial = Annotated[
     bool, typer.Option("--partial", help="Accept a part of the samples: fewer than published, extracted or readable.")
 ]
 
-app = typer.Typer(help="Linear probes and fine-tuning.", no_args_is_help=True, rich_markup_mode=None)
+app = Commands(help="Linear probes and fine-tuning.", no_args_is_help=True)
 
 
 @app.command()
