@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from cvbench.cli.commands import Commands
-from cvbench.cli.options import DEFAULT_STORE, Store, check_format, echo_json, echo_table
+from cvbench.cli.options import DEFAULT_STORE, Store, check_format, echo_json, echo_table, writable
 
 app = Commands(no_args_is_help=True, help="Look into a feature store, check it, tidy it, take layers out.")
 
@@ -132,7 +132,7 @@ def gc(
 @app.command()
 def export(
     group: Annotated[str, typer.Argument(help="dataset/split/backbone/view, as `store info` shows it.")],
-    out: Annotated[str, typer.Option("--out", "-o", help="Folder for the files.")],
+    out: Annotated[str, typer.Option("--out", "-o", callback=writable, help="Folder for the files.")],
     store: Store = DEFAULT_STORE,
     tap: Annotated[list[str] | None, typer.Option("--tap", "-t", help="Layer; all if not given.")] = None,
     to: Annotated[str, typer.Option("--to", help="npy, npz or safetensors.")] = "npy",

@@ -118,7 +118,9 @@ def _say_notes(notes: list[str], err: bool = False) -> None:
 def finetune(
     dataset: Annotated[str, typer.Option("--dataset", "-d", help="A name of `datasets ls`, or folder:PATH.")],
     backbone: Annotated[str, typer.Option("--backbone", "-m", help="timm model or alias.")],
-    out: Annotated[str, typer.Option("--out", "-o", help="Folder for weights, curve and figure.")],
+    out: Annotated[
+        str, typer.Option("--out", "-o", callback=shared.writable, help="Folder for weights, curve and figure.")
+    ],
     weights: Annotated[str, typer.Option("--weights", help="pretrained, random or FILE.safetensors.")] = "pretrained",
     recipe: Annotated[str, typer.Option("--recipe", help="modern, vtab_finetune or vtab_1k.")] = "modern",
     epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="Instead of the recipe's.")] = None,

@@ -96,6 +96,8 @@ def resolve_spec(
     if not known or (tagged and model not in timm.list_models(pretrained=True)):
         every = [*PRETRAINED_21K, *timm.list_models(), *timm.list_models(pretrained=True)]
         raise UnknownNameError.among("backbone", name, every, fix='python -c "import timm; print(timm.list_models())"')
+    if "://" in weights:
+        raise UsageError(f"weights are read from this machine, not from {weights}", fix="copy it; --weights FILE")
     if weights not in ("pretrained", "random") and not weights.endswith(".safetensors"):
         raise UsageError(
             f"cannot read weights {weights!r}",

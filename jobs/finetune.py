@@ -105,17 +105,18 @@ def make_task(options: FinetuneOptions, cluster: Cluster) -> FinetuneTask:
     """Resolve names, splits and digests; nothing is trained, but the first weights are loaded for their digest."""
     from cvbench.engine.backbones import resolve_spec
     from cvbench.engine.weights import build_model, weights_digest
-    from cvbench.jobs.request import absolute
+    from cvbench.jobs.request import absolute_root, weights_path
     from cvbench.storage.datasets import absolute_spec, dataset_info
 
     dataset = absolute_spec(options.dataset, data_root=options.data_root)
-    root = str(Path(options.data_root).expanduser().resolve()) if options.data_root else None
+    root = absolute_root(options.data_root)
     chosen = _recipe(options, cluster.actors or 1)
     share = _share(options, dataset, chosen)
     splits = _splits(options, dataset, root, share)
     notes = _check_counts(options, dataset, splits)
-    weights = absolute(options.weights) if options.weights.endswith(".safetensors") else options.weights
-    spec = resolve_spec(options.backbone, weights=weights, image_size=options.image_size, seed=options.seed)
+    spec = resolve_spec(
+        options.backbone, weights=weights_path(options.weights), image_size=options.image_size, seed=options.seed
+    )
     identity = {
         "backbone": spec.model,
         "image_size": spec.image_size,
