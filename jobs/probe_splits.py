@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cvbench.engine.analyses.base import Layer
+from cvbench.engine.analyses.base import NOT_FINITE, Layer
 from cvbench.engine.probe.recipes import Part, ProbeOptions
 from cvbench.errors import DataUnavailableError, IncompleteError, IntegrityError, UnknownNameError, UsageError
 from cvbench.jobs.analyze import features_identity
@@ -193,6 +193,6 @@ def _finite(matrices: Matrices, layer: Layer) -> NDArray[np.float32]:
     if bad:
         raise IntegrityError(
             f"{layer} of {matrices.where} holds values that are not finite, in {bad} of {len(values)} samples",
-            fix="extract this layer again with --precision fp32 or bf16",
+            fix=NOT_FINITE,
         )
     return values
