@@ -106,14 +106,13 @@ def root(
 
 def main() -> NoReturn:
     """Run the command line and end the process with its exit code."""
-    terminated = _Terminated()
-    signal.signal(signal.SIGTERM, terminated)
+    signals = _Signals()
+    signals.listen()
     # Before torch starts its threads, here or in Ray's workers: by default they spin for milliseconds after each of
     # its operations, on the cores that kernels, decoders and other processes want.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     streams.guard()
-    code = _run()
-    sys.exit(143 if code == 130 and terminated.came else code)
+    sys.exit(signals.code(_run()))
 
 
 def _run() -> int:
@@ -140,20 +139,34 @@ def _run() -> int:
     return int(result or 0)
 
 
-class _Terminated:
-    """What SIGTERM does: the same as an interrupt, so that all unwinds and Ray is shut down, and one remembers it.
+class _Signals:
+    """What SIGTERM and an interrupt do: the first unwinds all, so that Ray is shut down; the third ends the process.
 
-    No exception of our own: Ray's waiting, in C, knows only the interrupt and loses any other that a handler raises.
-
-    Attributes:
-        came: Whether the signal has come.
+    Both raise `KeyboardInterrupt`: Ray's waiting, in C, knows no other exception and would lose one of our own.
     """
 
-    came = False
+    def __init__(self) -> None:
+        self._count = 0
+        self._code = 130
 
-    def __call__(self, number: int, frame: object) -> None:
-        self.came = True
-        raise KeyboardInterrupt
+    def listen(self) -> None:
+        """Take the signals, but for an interrupt that who started us has us ignore."""
+        signal.signal(signal.SIGTERM, self._take)
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            signal.signal(signal.SIGINT, self._take)
+
+    def code(self, code: int) -> int:
+        """The exit code, where `code` says that the process was interrupted: that of the first signal."""
+        return self._code if code == 130 else code
+
+    def _take(self, number: int, frame: object) -> None:
+        self._count += 1
+        if self._count == 1:
+            self._code = 143 if number == signal.SIGTERM else 130
+            raise KeyboardInterrupt
+        if self._count > 2:
+            os.write(2, f"cvbench: {RESUME_HINT}\n".encode())
+            os._exit(self._code)
 
 
 def _interrupted() -> int:

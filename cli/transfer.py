@@ -209,8 +209,22 @@ def _show_finetune(report: FinetuneReport, output: str) -> None:
         typer.echo(f"unreadable samples are left out, {counts}: {'; '.join(report.unreadable[:5])}", err=True)
     for path in report.files:
         typer.echo(f"file: {path}", err=True)
-    size = report.backbone.partition("@")[2]
-    typer.echo(
-        f"next: cvbench extract --backbone {report.backbone.partition('@')[0]} --weights {report.weights}"
-        f"{f' --image-size {size}' if size else ''} --dataset {report.spec}"
+    typer.echo(f"next: {_next(report)}")
+
+
+def _next(report: FinetuneReport) -> str:
+    """What tests the weights on the images that they were not trained on, into a store of their own."""
+    from cvbench.hints import command
+
+    model, _, size = report.backbone.partition("@")
+    return command(
+        "extract",
+        dataset=report.spec,
+        split=report.split,
+        data_root=report.data_root,
+        backbone=model,
+        weights=report.weights,
+        image_size=size or None,
+        view="logits",
+        store=report.weights.removesuffix(".safetensors") + ".zarr",
     )

@@ -19,6 +19,7 @@ from cvbench.jobs.finetune_loop import FinetuneTask, Row, run
 from cvbench.jobs.finetune_ray import train_on_ray
 from cvbench.jobs.finetune_report import FinetuneReport, finetune_rows, make_report
 from cvbench.jobs.finetune_rows import rows_of
+from cvbench.jobs.lineage import records, trained
 from cvbench.jobs.progress import Advanced, Ended, Listener, Note, Started, silent
 from cvbench.jobs.published import check_published
 from cvbench.storage.fingerprint import canonical, differences
@@ -131,6 +132,7 @@ def make_task(options: FinetuneOptions, cluster: Cluster) -> FinetuneTask:
     }
     own = options.validate and not share  # a split of its own validates
     name = splits[options.test].name
+    seen = {split: opened.digest for split, opened in splits.items() if split != options.test}  # to choose is to see
     return FinetuneTask(
         stem=str(Path(options.out).expanduser().resolve() / f"{spec.key}-{name}"),
         name=name,
@@ -149,6 +151,7 @@ def make_task(options: FinetuneOptions, cluster: Cluster) -> FinetuneTask:
         seed=options.seed,
         precision=options.precision,
         identity=canonical(identity),
+        lineage=(*records(spec.weights), trained(name, seen, options.test)),
         trained=options.weights != "random",
         threads=cluster.threads,
         decode_threads=max(2, cluster.threads),

@@ -14,6 +14,7 @@ from cvbench.engine.analyses.base import Layer
 from cvbench.engine.metrics.intervals import Options
 from cvbench.errors import IncompleteError, IntegrityError, UsageError
 from cvbench.jobs.analyze import features_identity, readable_rows
+from cvbench.jobs.lineage import warnings
 from cvbench.jobs.published import check_published
 from cvbench.jobs.request import absolute
 from cvbench.jobs.selection import Selected, Selection, select
@@ -178,6 +179,7 @@ def open_samples(store: FeatureStore, selection: Selection, options: EvalOptions
         notes.append(f"partial: {selected.samples:,} of the {info.n:,} samples of {info.dataset}/{info.split}")
     spec = spec_of_key(base_name(info.dataset))
     notes += check_published(spec, info.split, info.n, where=store.url, partial=options.partial)
+    notes += warnings(store, [selected.group(layer) for layer in layers])
     own = {layer.backbone: _readable(stored, selected) for layer, stored in layers.items()}
     rows = reduce(np.intersect1d, own.values())
     labelled = rows[info.labels[rows] >= 0]

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cvbench.jobs.lineage import TRAINED_ON, WEIGHTS
 from cvbench.jobs.request import VIEWS
 from cvbench.storage.datasets import spec_of_key
 from cvbench.storage.features import FeatureStore, GroupKey, SplitInfo
@@ -77,7 +78,7 @@ def provenance(store: FeatureStore, shown: str) -> Provenance:
     for group in groups:
         for commit in store.commits(group):
             for name, value in commit.provenance.items():
-                if name != "device":
+                if name not in ("device", WEIGHTS, TRAINED_ON):
                     versions.setdefault(name, set()).add(str(value))
     return Provenance(
         backbones=tuple(_backbones(store, groups)),
