@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import typer
 from typer.core import TyperCommand
 
 from cvbench.errors import UsageError
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Command(TyperCommand):
@@ -44,6 +47,6 @@ class Commands(typer.Typer):
     def __init__(self, **settings: Any) -> None:
         super().__init__(rich_markup_mode=None, add_completion=False, **settings)
 
-    def command(self, name: str | None = None, **settings: Any) -> Any:  # type: ignore[override]
+    def command(self, name: str | None = None, **settings: Any) -> Callable[[F], F]:
         """As typer's own."""
         return super().command(name, **{"cls": Command, **settings})

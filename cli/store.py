@@ -8,6 +8,7 @@ import typer
 
 from cvbench.cli.commands import Commands
 from cvbench.cli.options import DEFAULT_STORE, Store, check_format, echo_json, echo_table, writable
+from cvbench.hints import command
 
 app = Commands(no_args_is_help=True, help="Look into a feature store, check it, tidy it, take layers out.")
 
@@ -72,9 +73,8 @@ def verify(
             f"{report.commits} commits; compared {how}"
         )
         if not report.ok:
-            typer.echo(
-                f"next: cvbench store repair --store {store} forgets what is damaged; then the same extract", err=True
-            )
+            said = "# forgets what is damaged; then the same extract"
+            typer.echo(f"next: {command('store repair', store=store)}  {said}", err=True)
     if not report.ok:
         raise typer.Exit(4)
 

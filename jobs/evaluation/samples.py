@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from cvbench.engine.analyses.base import Layer
 from cvbench.engine.metrics.intervals import Options
 from cvbench.errors import IncompleteError, IntegrityError, UsageError
+from cvbench.jobs.again import extract_again
 from cvbench.jobs.analyze import features_identity, readable_rows
 from cvbench.jobs.lineage import warnings
 from cvbench.jobs.published import check_published
@@ -227,5 +228,5 @@ def _partial(store: FeatureStore, selected: Selected, info: SplitInfo) -> Incomp
         f"logits of {selected.samples:,} of the {info.n:,} samples of {info.dataset}/{info.split} are there",
         where=f"{store.url}: {', '.join(names)}",
         why="a benchmark's number is over its whole data set",
-        fix=f"cvbench extract --dataset {spec_of_key(info.dataset)} --view logits without --limit; or --partial",
+        fix=f"{extract_again(store, (info.dataset, info.split), backbones=names, view=VIEW)}  # all; or --partial",
     )

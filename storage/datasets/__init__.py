@@ -47,6 +47,7 @@ __all__ = [
     "locate",
     "open_dataset",
     "spec_of_key",
+    "typed_spec",
 ]
 
 READERS: dict[str, Reader] = {
@@ -102,6 +103,20 @@ def spec_of_key(name: str) -> str:
                 if form.name == base:
                     return form.spec + suffix(transform)
     return base + suffix(transform) if base in READERS else name
+
+
+def typed_spec(name: str) -> str:
+    """As `spec_of_key`, but with PATH for the path of a folder or of shards, which a store does not keep: to be typed.
+
+    >>> typed_spec("folder-birds"), typed_spec("folder-birds.scale-2"), typed_spec("dtd-2"), typed_spec("digits")
+    ('folder:PATH', 'folder:PATH+scale=2', 'dtd:2', 'digits')
+    """
+    spec = spec_of_key(name)
+    base, transform = parse_name(name)
+    reader = READERS.get(base.partition("-")[0])
+    if spec != name or base in READERS or not isinstance(reader, OfFiles):
+        return spec
+    return f"{reader.info.name}:PATH{suffix(transform)}"
 
 
 def key_of_spec(spec: str) -> str:
