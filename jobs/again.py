@@ -23,7 +23,7 @@ def extract_again(
     backbones: Sequence[str] = (),
     **changes: Any,
 ) -> str:
-    """The command for one split of a store; "" if nothing of it was extracted (imported predictions).
+    """The command for one split of a store; without a backbone if none extracted anything of it (predictions, say).
 
     Only what all its backbones have alike is named, and what differs from the command's defaults. A path that a store
     does not keep stands as PATH: of a folder of images, and of a file of weights.
@@ -41,8 +41,6 @@ def extract_again(
     groups = [group for group in groups if group.split == split] or groups
     groups = [group for group in groups if not backbones or group.backbone in backbones] or groups
     groups = [group for group in groups if "model" in store.fingerprint(group)["fingerprint"]]
-    if not groups:
-        return ""
     options: dict[str, Any] = {"dataset": dataset or typed_spec(name), "split": split, **_as_made(store, groups)}
     return command("extract", **{**options, **changes, "store": shown or store.url})
 
@@ -50,6 +48,8 @@ def extract_again(
 def _as_made(store: FeatureStore, groups: Sequence[GroupKey]) -> dict[str, Any]:
     records = [store.fingerprint(group) for group in groups]
     made = [record["fingerprint"] for record in records]
+    if not groups:
+        return {}
     models = list(dict.fromkeys(str(one["model"]) for one in made))
     layerwise = [one for one, group in zip(made, groups, strict=True) if group.view in LAYERWISE]
     usual: dict[str, tuple[Any, list[Any]]] = {  # option -> what it is if not given, and what it was

@@ -11,13 +11,12 @@ from numpy.typing import NDArray
 from cvbench.engine.analyses.base import NOT_FINITE, Layer
 from cvbench.engine.probe.recipes import Part, ProbeOptions
 from cvbench.errors import DataUnavailableError, IncompleteError, IntegrityError, UnknownNameError, UsageError
-from cvbench.hints import command
 from cvbench.jobs.again import extract_again
 from cvbench.jobs.analyze import features_identity
 from cvbench.jobs.matrix import Matrices
 from cvbench.jobs.published import check_published
 from cvbench.jobs.selection import Selected, Selection, select
-from cvbench.storage.datasets import DatasetInfo, dataset_info, key_of_spec, spec_of_key, typed_spec
+from cvbench.storage.datasets import DatasetInfo, dataset_info, key_of_spec, spec_of_key
 from cvbench.storage.datasets.lists import last_share
 from cvbench.storage.features import FeatureStore
 
@@ -187,10 +186,7 @@ def _select(store: FeatureStore, dataset: str, split: str, request: ProbeRequest
         f"the store holds no {request.view} features of {dataset}/{split}",
         where=request.store,
         why=f"of {dataset} it holds {', '.join(sorted(held)) or 'nothing'}; a probe trains on one and tests on another",
-        fix=(
-            extract_again(store, (dataset, split), backbones=request.backbones, view=request.view)
-            or command("extract", dataset=typed_spec(dataset), split=split, view=request.view, store=store.url)
-        )
+        fix=extract_again(store, (dataset, split), backbones=request.backbones, view=request.view)
         + "  # or other splits: --train-split, --val-split, --test-split",
     )
 
