@@ -108,15 +108,17 @@ def spec_of_key(name: str) -> str:
 def typed_spec(name: str) -> str:
     """As `spec_of_key`, but with PATH for the path of a folder or of shards, which a store does not keep: to be typed.
 
+    A name that no data set of the registry has is taken for a folder's.
+
     >>> typed_spec("folder-birds"), typed_spec("folder-birds.scale-2"), typed_spec("dtd-2"), typed_spec("digits")
     ('folder:PATH', 'folder:PATH+scale=2', 'dtd:2', 'digits')
     """
     spec = spec_of_key(name)
     base, transform = parse_name(name)
-    reader = READERS.get(base.partition("-")[0])
-    if spec != name or base in READERS or not isinstance(reader, OfFiles):
+    if spec != name or base in READERS:
         return spec
-    return f"{reader.info.name}:PATH{suffix(transform)}"
+    reader = READERS.get(base.partition("-")[0])
+    return f"{reader.info.name if isinstance(reader, OfFiles) else 'folder'}:PATH{suffix(transform)}"
 
 
 def key_of_spec(spec: str) -> str:
