@@ -6,12 +6,15 @@ import importlib
 import os
 import signal
 import sys
+import traceback
 from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from cvbench import __version__
+from cvbench.cli import streams
+from cvbench.cli.commands import Commands
 from cvbench.cli.say import say
 from cvbench.errors import CvbenchError
 
@@ -59,7 +62,7 @@ class _OnDemand(TyperGroup):
 def _build(name: str) -> Any:
     module, attribute, _ = COMMANDS[name]
     found = getattr(importlib.import_module(f"cvbench.cli.{module}"), attribute)
-    around = typer.Typer(rich_markup_mode=None, add_completion=False)
+    around = Commands()
     if isinstance(found, typer.Typer):
         around.add_typer(found, name=name)
     else:
@@ -91,6 +94,7 @@ def _version(value: bool) -> None:
 
 @app.callback()
 def root(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
@@ -98,53 +102,82 @@ def root(
 ) -> None:
     """Exit codes: 0 done (or nothing to do), 2 usage, 3 data unavailable, 4 integrity, 5 incomplete, 6 resources,
     8 cluster, 130 interrupted, 143 terminated."""
+    context.ensure_object(dict)["verbose"] = verbose
 
 
 def main() -> NoReturn:
     """Run the command line and end the process with its exit code."""
-    signal.signal(signal.SIGTERM, _terminate)
+    signals = _Signals()
+    signals.listen()
     # Before torch starts its threads, here or in Ray's workers: by default they spin for milliseconds after each of
     # its operations, on the cores that kernels, decoders and other processes want.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    sys.exit(_run())
+    streams.guard()
+    sys.exit(signals.code(_run()))
 
 
 def _run() -> int:
     command = typer.main.get_command(app)
+    settings: dict[str, Any] = {}
     try:
-        result = command.main(standalone_mode=False)
+        result = command.main(standalone_mode=False, obj=settings)
+        if not result:
+            streams.check()
     except CvbenchError as error:
-        if "-v" in sys.argv or "--verbose" in sys.argv:
-            raise
+        if settings.get("verbose"):
+            say(traceback.format_exc().rstrip("\n"), err=True)
         _complain(str(error))
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        _complain(RESUME_HINT)
-        return 130
-    except _TerminatedError:
-        _complain(RESUME_HINT)
-        return 143
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader has left; Python would complain once more on exit
-        return 0
+        return _interrupted()
     except Exception as error:
         if not hasattr(error, "exit_code") or not hasattr(error, "show"):
             raise
         error.show()  # click's own usage errors
         return int(error.exit_code)
     if result == 130:  # typer turns an interrupt into this code, and says nothing
-        _complain(RESUME_HINT)
+        return _interrupted()
     return int(result or 0)
+
+
+class _Signals:
+    """What SIGTERM and an interrupt do: the first unwinds all, so that Ray is shut down; the third ends the process.
+
+    Both raise `KeyboardInterrupt`: Ray's waiting, in C, knows no other exception and would lose one of our own.
+    """
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._code = 130
+
+    def listen(self) -> None:
+        """Take the signals, but for an interrupt that who started us has us ignore."""
+        signal.signal(signal.SIGTERM, self._take)
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            signal.signal(signal.SIGINT, self._take)
+
+    def code(self, code: int) -> int:
+        """The exit code, where `code` says that the process was interrupted: that of the first signal."""
+        return self._code if code == 130 else code
+
+    def _take(self, number: int, frame: object) -> None:
+        self._count += 1
+        if self._count == 1:
+            self._code = 143 if number == signal.SIGTERM else 130
+            raise KeyboardInterrupt
+        if self._count > 2:
+            os.write(2, f"cvbench: {RESUME_HINT}\n".encode())
+            os._exit(self._code)
+
+
+def _interrupted() -> int:
+    """Say how to go on; a further signal, while Python shuts down, changes the exit code no more."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    _complain(RESUME_HINT)
+    return 130
 
 
 def _complain(text: str) -> None:
     first, *rest = text.split("\n")
     say("\n".join([f"cvbench: {first}", *(f"  {line}" for line in rest)]), err=True)
-
-
-class _TerminatedError(BaseException):
-    """SIGTERM arrived; unwinds like an interrupt, so that Ray is shut down."""
-
-
-def _terminate(number: int, frame: object) -> None:
-    raise _TerminatedError

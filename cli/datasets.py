@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cvbench.cli.commands import Commands
 from cvbench.cli.options import DataRoot, Split, check_format, echo_json, echo_table
 from cvbench.cli.say import say
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from cvbench.jobs.datasets import Report
     from cvbench.jobs.download import Listener, Terms
 
-app = typer.Typer(help="List, describe, check and download data sets.", no_args_is_help=True, rich_markup_mode=None)
+app = Commands(help="List, describe, check and download data sets.", no_args_is_help=True)
 
 _SCHEMA = {"schema_version": 1}
 _SHOWN = 20

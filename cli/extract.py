@@ -217,12 +217,14 @@ def _show(report: ExtractReport) -> None:
 
 def _next(report: ExtractReport) -> str:
     """The command that shows something of what there is now."""
+    from cvbench.hints import command
+
     if report.results:
-        return f"cvbench report --store {report.store} --out report"
+        return command("report", store=report.store, out="report")
+    name = "analyze cka"
     if not set(report.views) & {"pooled", "maps"}:
         name = "eval accuracy" if "logits" in report.views else "analyze silhouette"
-        return f"cvbench {name} --store {report.store} --dataset {report.dataset}"
-    return f"cvbench analyze cka --store {report.store} --dataset {report.dataset}"
+    return command(name, store=report.store, dataset=report.dataset, split=report.split)
 
 
 def _show_plans(jobs: list[ExtractOptions], gpus: int, rate: float | None, disk_mb_s: float, output: str) -> None:

@@ -13,6 +13,20 @@ if TYPE_CHECKING:
 
 DEFAULT_STORE = "./cvbench.zarr"
 
+
+def writable(out: str | None) -> str | None:
+    """The value of an --out, if a folder can be made of it: said before the work.
+
+    Raises:
+        UsageError, ResourceError: See `jobs.places.check_folder`.
+    """
+    if out is not None:
+        from cvbench.jobs.places import check_folder
+
+        check_folder(out)
+    return out
+
+
 Store = Annotated[str, typer.Option("--store", help="Path or URL of the feature store.")]
 DataRoot = Annotated[
     str | None, typer.Option("--data-root", envvar="CVBENCH_DATA", help="Folder that holds the data sets.")
@@ -37,7 +51,10 @@ Layers = Annotated[list[str], typer.Option("--taps", help="Layers, names or glob
 Resamples = Annotated[int, typer.Option("--resamples", min=1, help="Resamples, for the intervals that draw any.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of all that is drawn at random.")]
 Out = Annotated[
-    str | None, typer.Option("--out", "-o", help="Folder for the figure (SVG, PNG) and the numbers behind it (CSV).")
+    str | None,
+    typer.Option(
+        "--out", "-o", callback=writable, help="Folder for the figure (SVG, PNG) and the numbers behind it (CSV)."
+    ),
 ]
 Format = Annotated[str, typer.Option("--format", help="table, json or csv.")]
 

@@ -13,7 +13,8 @@ from cvbench.cli.say import say
 def report(
     store: shared.Store = shared.DEFAULT_STORE,
     out: Annotated[
-        str, typer.Option("--out", "-o", help="Folder for the page, the figures and the tables.")
+        str,
+        typer.Option("--out", "-o", callback=shared.writable, help="Folder for the page, the figures and the tables."),
     ] = "report",
     pdf: Annotated[bool, typer.Option("--pdf", help="Draw every figure as PDF too.")] = False,
     output: Annotated[str, typer.Option("--format", help="table or json: what is printed.")] = "table",

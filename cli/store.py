@@ -6,12 +6,12 @@ from typing import Annotated
 
 import typer
 
-from cvbench.cli.options import DEFAULT_STORE, Store, check_format, echo_json, echo_table
+from cvbench.cli.commands import Commands
+from cvbench.cli.options import DEFAULT_STORE, Store, check_format, echo_json, echo_table, writable
 from cvbench.cli.say import say
+from cvbench.hints import command
 
-app = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="Look into a feature store, check it, tidy it, take layers out."
-)
+app = Commands(no_args_is_help=True, help="Look into a feature store, check it, tidy it, take layers out.")
 
 Output = Annotated[str, typer.Option("--format", help="table or json.")]
 FORMATS = ("table", "json")
@@ -76,7 +76,8 @@ def verify(
             f"{report.commits} commits; compared {how}"
         )
         if not report.ok:
-            say(f"next: cvbench store repair --store {store} forgets what is damaged; then the same extract", err=True)
+            said = "# forgets what is damaged; then the same extract"
+            say(f"next: {command('store repair', store=store)}  {said}", err=True)
     if not report.ok:
         raise typer.Exit(4)
 
@@ -138,7 +139,7 @@ def gc(
 @app.command()
 def export(
     group: Annotated[str, typer.Argument(help="dataset/split/backbone/view, as `store info` shows it.")],
-    out: Annotated[str, typer.Option("--out", "-o", help="Folder for the files.")],
+    out: Annotated[str, typer.Option("--out", "-o", callback=writable, help="Folder for the files.")],
     store: Store = DEFAULT_STORE,
     tap: Annotated[list[str] | None, typer.Option("--tap", "-t", help="Layer; all if not given.")] = None,
     to: Annotated[str, typer.Option("--to", help="npy, npz or safetensors.")] = "npy",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cvbench.cli import options as shared
+from cvbench.cli.commands import Commands
 from cvbench.cli.say import say
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ Partial = Annotated[
     bool, typer.Option("--partial", help="Accept a part of the samples: fewer than published, extracted or readable.")
 ]
 
-app = typer.Typer(help="Linear probes and fine-tuning.", no_args_is_help=True, rich_markup_mode=None)
+app = Commands(help="Linear probes and fine-tuning.", no_args_is_help=True)
 
 
 @app.command()
@@ -118,7 +119,9 @@ def _say_notes(notes: list[str], err: bool = False) -> None:
 def finetune(
     dataset: Annotated[str, typer.Option("--dataset", "-d", help="A name of `datasets ls`, or folder:PATH.")],
     backbone: Annotated[str, typer.Option("--backbone", "-m", help="timm model or alias.")],
-    out: Annotated[str, typer.Option("--out", "-o", help="Folder for weights, curve and figure.")],
+    out: Annotated[
+        str, typer.Option("--out", "-o", callback=shared.writable, help="Folder for weights, curve and figure.")
+    ],
     weights: Annotated[str, typer.Option("--weights", help="pretrained, random or FILE.safetensors.")] = "pretrained",
     recipe: Annotated[str, typer.Option("--recipe", help="modern, vtab_finetune or vtab_1k.")] = "modern",
     epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="Instead of the recipe's.")] = None,
@@ -207,8 +210,22 @@ def _show_finetune(report: FinetuneReport, output: str) -> None:
         say(f"unreadable samples are left out, {counts}: {'; '.join(report.unreadable[:5])}", err=True)
     for path in report.files:
         say(f"file: {path}", err=True)
-    size = report.backbone.partition("@")[2]
-    say(
-        f"next: cvbench extract --backbone {report.backbone.partition('@')[0]} --weights {report.weights}"
-        f"{f' --image-size {size}' if size else ''} --dataset {report.spec}"
+    say(f"next: {_next(report)}")
+
+
+def _next(report: FinetuneReport) -> str:
+    """What tests the weights on the images that they were not trained on, into a store of their own."""
+    from cvbench.hints import command
+
+    model, _, size = report.backbone.partition("@")
+    return command(
+        "extract",
+        dataset=report.spec,
+        split=report.split,
+        data_root=report.data_root,
+        backbone=model,
+        weights=report.weights,
+        image_size=size or None,
+        view="logits",
+        store=report.weights.removesuffix(".safetensors") + ".zarr",
     )

@@ -117,8 +117,7 @@ class Backbone:
         _, self.preprocess, self._table = _outline(spec)
         model = build_model(spec)
         self.weights_digest = weights_digest(model)
-        # Convolutions run faster with channels last; timm's other parts do not mind.
-        self._model: Any = model.to(device, memory_format=torch.channels_last)
+        self._model: Any = placed(model, device)
         self._modules: dict[str, nn.Module] = dict(self._model.named_modules())
         self._plans: dict[tuple[Request, ...], _Plan] = {}
 
@@ -252,6 +251,19 @@ class Backbone:
         return self._plans[requests]
 
 
+def placed(model: Any, device: torch.device) -> Any:
+    """The model on the device, channels last where it can be: convolutions run faster so.
+
+    A network with tensors of five axes cannot (torch has no such layout of them) and stays as it is.
+    """
+    try:
+        return model.to(device, memory_format=torch.channels_last)
+    except RuntimeError as error:
+        if "channels_last" not in str(error):
+            raise
+        return model.to(device, memory_format=torch.contiguous_format)  # undoes what was done already
+
+
 OBSERVED = "observed"
 """The view of a tap that goes to `observe`."""
 
@@ -301,8 +313,30 @@ def _make_outline(spec: BackboneSpec, stamp: tuple[int, int] | None) -> tuple[An
     model = build_meta(spec)
     preprocess = preprocess_from_config(data_config(model, spec.image_size), spec.decoder, spec.preset)
     size = preprocess.geometry.size
+    if spec.image_size is not None:
+        _check_patches(model, spec.image_size)
     table = trace_taps(lambda wanted: model if wanted == size else build_meta(spec, wanted), size)
     return model, preprocess, table
+
+
+def _check_patches(model: Any, size: int) -> None:
+    """Refuse a size of which a patch embedding would not read the last rows and columns.
+
+    Raises:
+        UsageError: It is no multiple of the patch.
+    """
+    for module in model.modules():
+        patch, grid = getattr(module, "patch_size", None), getattr(module, "grid_size", None)
+        if not (isinstance(patch, tuple) and isinstance(grid, tuple)) or getattr(module, "dynamic_img_pad", False):
+            continue
+        if grid[0] * patch[0] < size:
+            fitting = [patch[0] * count for count in (grid[0], grid[0] + 1) if count]
+            raise UsageError(
+                f"of images of {size} pixels this model would read {grid[0] * patch[0]}",
+                why=f"its patches have {patch[0]} pixels, and what fills no patch is left out",
+                fix=" or ".join(f"--image-size {one}" for one in fitting),
+            )
+        return
 
 
 _FLOPS: dict[tuple[str, tuple[int, int], int], int] = {}

@@ -82,6 +82,12 @@ def spatial_kinds(shape: Shape, size: tuple[int, int]) -> list[Kind]:
     return [kind for kind, height, width in pairs if _is_grid(height, width, size)]
 
 
+def may_be_attention(shape: Shape, kind: Kind, tokens: set[int]) -> bool:
+    """Whether a square "grid" is as long as some layer has tokens: it may be their attention matrix, head by head."""
+    height, width = shape[2:] if kind == "nchw" else shape[1:3]
+    return height == width > 1 and height in tokens
+
+
 def _is_grid(height: int, width: int, size: tuple[int, int]) -> bool:
     if size[0] == size[1] or (height, width) == (1, 1):
         return height == width <= size[1]
@@ -90,7 +96,12 @@ def _is_grid(height: int, width: int, size: tuple[int, int]) -> bool:
 
 
 def kinds_that_grow(shape: Shape, larger: Shape) -> list[Kind]:
-    """The layout of a 4-D activation by comparison with an image twice as large; empty if that does not tell."""
+    """The layout of a 4-D activation by comparison with an image twice as large; empty if that does not tell.
+
+    An axis of a grid doubles, up to one cell; one of tokens, as in an attention matrix, becomes four times as long.
+    """
+    if any(b > 2 * a + 1 for a, b in zip(shape, larger, strict=True)):
+        return []
     grows = tuple(a != b for a, b in zip(shape, larger, strict=True))[1:]
     decided: dict[tuple[bool, ...], Kind] = {(False, True, True): "nchw", (True, True, False): "nhwc"}
     if grows in decided:

@@ -1,8 +1,8 @@
 """Number formats: how the forward pass computes, and how coarse the kept values may be.
 
-`fp32` computes in float32 with TF32 off; `bf16` and `fp16` run the matrix products in that type under autocast, and the
-parameters stay float32. `round_mantissa` drops trailing mantissa bits so that a lossless codec finds something to
-compress (Klöwer et al. 2021, doi:10.1038/s43588-021-00156-2).
+`fp32` computes in float32 with TF32 off, in products and convolutions; `bf16` and `fp16` run the matrix products in
+that type under autocast, and the parameters stay float32. `round_mantissa` drops trailing mantissa bits so that a
+lossless codec finds something to compress (Klöwer et al. 2021, doi:10.1038/s43588-021-00156-2).
 """
 
 from __future__ import annotations
@@ -63,13 +63,30 @@ def trunk_mode(device: torch.device, compute: torch.dtype) -> Iterator[None]:
 @contextmanager
 def _arithmetic(device: torch.device, compute: torch.dtype) -> Iterator[None]:
     autocast = nullcontext() if compute is torch.float32 else torch.autocast(device.type, dtype=compute)
-    exact = (
+    with exact_arithmetic(device), autocast:
+        yield
+
+
+@contextmanager
+def exact_arithmetic(device: torch.device) -> Iterator[None]:
+    """Float32 is float32, in products and convolutions alike, and no convolution's algorithm is picked by a race.
+
+    Both have a switch of their own. That of products may be on from outside: by `TORCH_ALLOW_TF32_CUBLAS_OVERRIDE`,
+    which some containers set, or by the caller; that of convolutions is on by default.
+    """
+    products = torch.backends.cuda.matmul
+    before = products.allow_tf32
+    convolutions = (
         torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
         if device.type == "cuda"
         else nullcontext()
     )
-    with exact, autocast:
-        yield
+    products.allow_tf32 = False
+    try:
+        with convolutions:
+            yield
+    finally:
+        products.allow_tf32 = before
 
 
 def round_mantissa(values: Tensor, keep_bits: int) -> Tensor:

@@ -61,6 +61,18 @@ class BackboneSpec:
         return asdict(self)
 
 
+def renamed(name: str) -> str | None:
+    """What timm calls a model now whose old name it still takes; None for any other name.
+
+    >>> renamed("vit_base_patch16_224_in21k"), renamed("vit_base_patch16_224")
+    ('vit_base_patch16_224.augreg_in21k', None)
+    """
+    from timm.models import _registry
+
+    known: dict[str, str | None] = getattr(_registry, "_deprecated_models", {})
+    return known.get(name)
+
+
 def resolve_spec(
     name: str,
     *,
@@ -89,6 +101,7 @@ def resolve_spec(
     import timm
 
     model = PRETRAINED_21K.get(name, name)
+    model = renamed(model) or model
     if head and name in PRETRAINED_21K:
         model = FINE_TUNED_1K[model]
     tagged = "." in model
@@ -96,6 +109,8 @@ def resolve_spec(
     if not known or (tagged and model not in timm.list_models(pretrained=True)):
         every = [*PRETRAINED_21K, *timm.list_models(), *timm.list_models(pretrained=True)]
         raise UnknownNameError.among("backbone", name, every, fix='python -c "import timm; print(timm.list_models())"')
+    if "://" in weights:
+        raise UsageError(f"weights are read from this machine, not from {weights}", fix="copy it; --weights FILE")
     if weights not in ("pretrained", "random") and not weights.endswith(".safetensors"):
         raise UsageError(
             f"cannot read weights {weights!r}",

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cvbench.engine.layouts import Shape, TapLayout, kinds_that_grow, spatial_kinds, token_layout
+from cvbench.engine.layouts import Shape, TapLayout, kinds_that_grow, may_be_attention, spatial_kinds, token_layout
 from cvbench.errors import UnknownNameError, UsageError
 
 _TRACE_ERRORS = (AssertionError, RuntimeError, ValueError, TypeError, AttributeError, IndexError)
@@ -26,6 +26,7 @@ _BATCH = 2  # more than one, so that a constant (1, ...) is told from an activat
 SETS = ("blocks", "paper")
 # The first pattern that matches names the blocks: the deepest nesting first, so that a stage is not taken for a block.
 _BLOCKS = (
+    r"layer1\.\d+|stage\d+\.\d+\.branches\.\d+\.\d+|incre_modules\.\d+\.\d+|final_layer",  # HRNet
     r"(stages|layers)\.\d+\.blocks\.\d+",  # ConvNeXt, Swin, MaxViT
     r"(blocks|stages|layers)\.\d+\.\d+",  # EfficientNet, NFNet
     r"layer\d+\.\d+",  # ResNet
@@ -79,8 +80,11 @@ class TapTable:
         return found
 
     def _blocks(self) -> list[str]:
+        order = list(self.layouts)
         for pattern in _BLOCKS:
-            if found := [name for name in self.layouts if re.fullmatch(pattern, name)]:
+            found = [name for name in order if re.fullmatch(pattern, name)]
+            # A pattern that fits the first stages only, such as a stem of another make, does not name the blocks.
+            if found and 2 * order.index(found[-1]) >= len(order):
                 return found
         return list(self.stages) if len(self.stages) > 1 else []
 
@@ -115,15 +119,19 @@ def trace_taps(build: Callable[[tuple[int, int]], Any], size: tuple[int, int]) -
             fix="another --image-size, a multiple of the model's patch or stride",
         ) from error
     grid = _patch_grid(model)
+    modules = dict(model.named_modules())
     prefix = int(getattr(model, "num_prefix_tokens", 0) or 0)
     class_token = prefix > 0 and isinstance(getattr(model, "cls_token", None), Tensor)
     layouts: dict[str, TapLayout | None] = {}  # None: tokens that match no grid
     larger: dict[str, Shape] | None = None
+    tokens = {shape[1] for shape in trace.shapes.values() if len(shape) == 3}
     for name, shape in trace.shapes.items():
         kinds = spatial_kinds(shape, size) if len(shape) == 4 else []
-        if len(kinds) == 2:
+        doubtful = any(may_be_attention(shape, kind, tokens) for kind in kinds)
+        if len(kinds) == 2 or doubtful:
             larger = larger if larger is not None else _larger_shapes(build, size)
-            kinds = kinds_that_grow(shape, larger.get(name, shape))
+            if larger or not doubtful or isinstance(modules[name], nn.Softmax):
+                kinds = kinds_that_grow(shape, larger.get(name, shape))
         if len(shape) == 3:
             layouts[name] = token_layout(shape, grid, size, prefix, class_token)
         elif len(shape) == 2:

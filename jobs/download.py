@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cvbench.errors import DataUnavailableError, UsageError
+from cvbench.hints import command
 from cvbench.storage.datasets import dataset_info, locate
 from cvbench.storage.datasets.roots import ENVIRONMENT
 from cvbench.storage.datasets.roots import data_root as resolve_root
@@ -113,7 +114,7 @@ def download(
         raise UsageError(
             f"the licence of {source.dataset} is not accepted",
             why=(source.about or _about(spec)).licence,
-            fix=f"cvbench datasets download {spec} --accept-licence",
+            fix=command("datasets download", spec, data_root=str(root), accept_licence=True),
         )
     placed = place(source, root, listen=listen, keep=keep, pause=pause)
     if _located(spec, root) is None:

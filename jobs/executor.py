@@ -8,11 +8,14 @@ The store's ledger makes that harmless. Nothing that matters is kept here: the s
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import statistics
+import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
@@ -104,10 +107,11 @@ class RaySession:
             return self
         try:
             _knock(self.cluster.address)
-            if self.cluster.address == "local":
-                self._start_local(ray)
-            else:
-                ray.init(address=self.cluster.address, log_to_driver=False)
+            with _own_signals():
+                if self.cluster.address == "local":
+                    self._start_local(ray)
+                else:
+                    ray.init(address=self.cluster.address, log_to_driver=False)
         except Exception as error:  # Ray raises many kinds, and plain ones
             raise ClusterError(
                 f"Ray cannot be reached at {self.cluster.address!r}",
@@ -133,7 +137,8 @@ class RaySession:
         if self._ours:
             import ray
 
-            ray.shutdown()
+            with _own_signals():
+                ray.shutdown()
 
     def capacity(self) -> int:
         """How many actors fit on the cluster.
@@ -166,6 +171,25 @@ class RaySession:
         return remote.remote(recipe)
 
 
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Keep what this process does at an interrupt or a termination: `ray.init` makes the latter a crash.
+
+    Python's own table of handlers is not enough to go by: Ray also installs one below it, in C, and takes it away with
+    `ray.shutdown`, which leaves the system's default.
+    """
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may; Ray does not either
+        yield
+        return
+    held = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in held.items():
+            if handler is not None:  # None: it was not set from Python
+                signal.signal(number, handler)
+
+
 def _knock(address: str) -> None:
     """Try the port of a "host:port" address: Ray itself would try for minutes before it gives up."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
@@ -178,8 +202,6 @@ class _Actor:
     """The Ray side of a worker."""
 
     def __init__(self, recipe: Recipe[Any, Any]) -> None:
-        import threading
-
         self._recipe = recipe
         self._lock = threading.Lock()
         self._worker: Worker[Any, Any] | None = None

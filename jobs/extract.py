@@ -14,6 +14,7 @@ from cvbench import __version__
 from cvbench.errors import FingerprintMismatchError, IncompleteError, UsageError
 from cvbench.jobs.executor import Cluster, run_tasks
 from cvbench.jobs.extract_worker import ExtractRecipe, UnitReceipt, UnitTask
+from cvbench.jobs.lineage import origin
 from cvbench.jobs.live import VIEW as MAPS
 from cvbench.jobs.live import LiveTask, check_live, live_pending, live_tasks, summarise_live
 from cvbench.jobs.progress import Advanced, Ended, Listener, Note, Started, silent
@@ -191,7 +192,7 @@ def prepare(options: ExtractOptions, cluster: Cluster) -> UnitJob:
     live = _live(options, store, split, described, backbones, cluster.device)
     declare_all(store, split, groups, fingerprints, options)
     recipe = replace(recipe_of(options, dataset, split, list(backbones.values()), cluster), live=live)
-    notes = [*rounding_notes(options, split), *reading_notes(dataset)]
+    notes = [*rounding_notes(options, split), *renaming_notes(options.backbones), *reading_notes(dataset)]
     return UnitJob(options, store, split, groups, recipe, notes, live)
 
 
@@ -237,6 +238,7 @@ def recipe_of(
         threads=cluster.threads,
         decode_threads=options.decode_threads or _decode_threads(cluster),
         provenance=_versions(cluster.device),
+        origins={b.spec.key: origin(b.spec.weights, dataset, options.dataset, options.data_root) for b in backbones},
     )
 
 
@@ -341,6 +343,16 @@ def reading_notes(dataset: Dataset) -> Iterator[str]:
         yield f"{dataset.name}/{dataset.split}: {entry.text}"
     if isinstance(dataset, ParquetDataset) and dataset.advice:
         yield dataset.advice
+
+
+def renaming_notes(backbones: Sequence[str]) -> Iterator[str]:
+    """What to say of models that timm calls otherwise today."""
+    from cvbench.engine.specs import renamed
+
+    for name in backbones:
+        new = renamed(name)
+        if new is not None:
+            yield f"{name} is an old name of timm's for {new}, which the store says"
 
 
 def _auto_batch(options: ExtractOptions, cluster: Cluster, described: Sequence[Description]) -> int:

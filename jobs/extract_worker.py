@@ -71,6 +71,7 @@ class ExtractRecipe:
     threads: int  # of torch in this process: on a CPU those of the forward pass, on a GPU those of each resize
     decode_threads: int
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    origins: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # backbone -> of its weights, see `lineage`
     live: tuple[LiveTask, ...] = ()
 
     def build(self) -> ExtractWorker:
@@ -193,7 +194,8 @@ class ExtractWorker:
     def _commit(self, writers: Mapping[GroupKey, UnitWriter], bad: list[BadSample]) -> dict[str, int]:
         nonfinite: dict[str, int] = {}
         for group, writer in writers.items():
-            commit = writer.commit(bad, self.recipe.provenance)
+            origin = self.recipe.origins.get(group.backbone, {})
+            commit = writer.commit(bad, {**self.recipe.provenance, **origin})
             for tap, record in commit.taps.items():
                 if record.nonfinite:
                     nonfinite[f"{group.backbone}/{group.view}/{tap}"] = record.nonfinite

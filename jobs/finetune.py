@@ -19,6 +19,7 @@ from cvbench.jobs.finetune_loop import FinetuneTask, Row, run
 from cvbench.jobs.finetune_ray import train_on_ray
 from cvbench.jobs.finetune_report import FinetuneReport, finetune_rows, make_report
 from cvbench.jobs.finetune_rows import rows_of
+from cvbench.jobs.lineage import records, trained
 from cvbench.jobs.progress import Advanced, Ended, Listener, Note, Started, silent
 from cvbench.jobs.published import check_published
 from cvbench.storage.fingerprint import canonical, differences
@@ -105,17 +106,18 @@ def make_task(options: FinetuneOptions, cluster: Cluster) -> FinetuneTask:
     """Resolve names, splits and digests; nothing is trained, but the first weights are loaded for their digest."""
     from cvbench.engine.backbones import resolve_spec
     from cvbench.engine.weights import build_model, weights_digest
-    from cvbench.jobs.request import absolute
+    from cvbench.jobs.request import absolute_root, weights_path
     from cvbench.storage.datasets import absolute_spec, dataset_info
 
     dataset = absolute_spec(options.dataset, data_root=options.data_root)
-    root = str(Path(options.data_root).expanduser().resolve()) if options.data_root else None
+    root = absolute_root(options.data_root)
     chosen = _recipe(options, cluster.actors or 1)
     share = _share(options, dataset, chosen)
     splits = _splits(options, dataset, root, share)
     notes = _check_counts(options, dataset, splits)
-    weights = absolute(options.weights) if options.weights.endswith(".safetensors") else options.weights
-    spec = resolve_spec(options.backbone, weights=weights, image_size=options.image_size, seed=options.seed)
+    spec = resolve_spec(
+        options.backbone, weights=weights_path(options.weights), image_size=options.image_size, seed=options.seed
+    )
     identity = {
         "backbone": spec.model,
         "image_size": spec.image_size,
@@ -130,6 +132,7 @@ def make_task(options: FinetuneOptions, cluster: Cluster) -> FinetuneTask:
     }
     own = options.validate and not share  # a split of its own validates
     name = splits[options.test].name
+    seen = {split: opened.digest for split, opened in splits.items() if split != options.test}  # to choose is to see
     return FinetuneTask(
         stem=str(Path(options.out).expanduser().resolve() / f"{spec.key}-{name}"),
         name=name,
@@ -148,6 +151,7 @@ def make_task(options: FinetuneOptions, cluster: Cluster) -> FinetuneTask:
         seed=options.seed,
         precision=options.precision,
         identity=canonical(identity),
+        lineage=(*records(spec.weights), trained(name, seen, options.test)),
         trained=options.weights != "random",
         threads=cluster.threads,
         decode_threads=max(2, cluster.threads),

@@ -50,6 +50,7 @@ class FinetuneTask:
         notes: What a reader of the numbers must know.
         partial: Whether unreadable samples may be more than a few.
         identity: What the weights depend on: a checkpoint of another is refused by the driver.
+        lineage: What the weights were trained on before, and are now; see `jobs.lineage`.
         trained: Whether the backbone's weights were trained before.
         threads: Of torch; part of a CPU's rounding.
         checkpoint_seconds: Between checkpoints; 0 is after every step.
@@ -73,6 +74,7 @@ class FinetuneTask:
     seed: int
     precision: str
     identity: dict[str, Any]
+    lineage: tuple[dict[str, Any], ...]
     trained: bool
     threads: int
     decode_threads: int
@@ -315,6 +317,7 @@ def _keep(
     }
     plain = {
         "identity": task.identity,
+        "trained": list(task.lineage),
         "result": {name: {k: _finite(v) for k, v in asdict(found).items()} for name, found in numbers.items()},
         "interval": "95 %: Wilson's score interval over test samples; mean per class: bootstrap over test samples",
         "classes": classes,

@@ -32,6 +32,12 @@ def train_on_ray(task: FinetuneTask, cluster: Cluster, heard: Callable[[Row], No
         from ray.train import FailureConfig, RunConfig, ScalingConfig
         from ray.train.torch import TorchConfig, TorchTrainer
 
+        class Trainer(TorchTrainer):
+            """As Ray's, but an interrupt stays what it is for every job: Ray's own handler would end with code 1."""
+
+            def _register_sigint_handler(self, controller: Any) -> None:
+                pass
+
         gpu = cluster.device == "cuda"
         workers = cluster.actors or 1
         scaling = ScalingConfig(
@@ -39,7 +45,7 @@ def train_on_ray(task: FinetuneTask, cluster: Cluster, heard: Callable[[Row], No
         )
         folder = task.file("ray")  # what Ray Train writes down for itself; all nodes see it, as they see the checkpoint
         failures = FailureConfig(max_failures=MAX_FAILURES)
-        trainer = TorchTrainer(
+        trainer = Trainer(
             _process,
             train_loop_config={"task": task},
             scaling_config=scaling,

@@ -19,7 +19,7 @@ class FinetuneReport:
 
     Attributes:
         dataset, split: What it was tested on, as in a store.
-        spec: What opens the data set.
+        spec: What opens the data set, below `data_root`.
         weights: The file.
         numbers: "top1", "top5", "mean_per_class" -> {"value", "low", "high", "n"}.
         variant: Recipe and splits, as one line.
@@ -34,6 +34,7 @@ class FinetuneReport:
     dataset: str
     split: str
     spec: str
+    data_root: str | None
     backbone: str
     weights: str
     numbers: dict[str, dict[str, float | None]]
@@ -68,6 +69,7 @@ def make_report(task: FinetuneTask, done: bool) -> FinetuneReport:
         dataset=task.name,
         split=task.test,
         spec=task.dataset,
+        data_root=task.data_root,
         backbone=task.spec.key,
         weights=str(task.weights),
         numbers={name: plain["result"][name] for name in LABELS},

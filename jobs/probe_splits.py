@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cvbench.engine.analyses.base import Layer
+from cvbench.engine.analyses.base import NOT_FINITE, Layer
 from cvbench.engine.probe.recipes import Part, ProbeOptions
 from cvbench.errors import DataUnavailableError, IncompleteError, IntegrityError, UnknownNameError, UsageError
+from cvbench.jobs.again import extract_again
 from cvbench.jobs.analyze import features_identity
 from cvbench.jobs.matrix import Matrices
 from cvbench.jobs.published import check_published
@@ -146,8 +147,8 @@ def _check_whole(store: FeatureStore, matrices: Matrices, request: ProbeRequest)
             f"{selected.view} features of {selected.samples:,} of the {info.n:,} samples of {matrices.where} are there",
             where=request.store,
             why="a transfer's number is over the whole data set",
-            fix=f"cvbench extract --dataset {spec} --split {selected.split} --view {selected.view} "
-            f"--store {request.store} without --limit; or --partial",
+            fix=extract_again(store, (selected.dataset, selected.split), backbones=_names(selected), view=selected.view)
+            + "  # all of it; or --partial",
         )
     return [*notes, f"partial: {selected.samples:,} of the {info.n:,} samples of {matrices.where}"]
 
@@ -168,6 +169,10 @@ def _check_same(role: str, other: Matrices, test: Matrices, where: str) -> None:
         raise UsageError(f"{missing} samples of {other.where} have no label", where=f"the {role} split")
 
 
+def _names(selected: Selected) -> list[str]:
+    return list(dict.fromkeys(layer.backbone for layer in selected.layers))
+
+
 def _select(store: FeatureStore, dataset: str, split: str, request: ProbeRequest) -> Selected:
     selection = Selection(request.store, dataset, split, request.backbones, request.view, request.taps)
     held = {name for its, name in store.splits() if its == dataset}
@@ -177,13 +182,12 @@ def _select(store: FeatureStore, dataset: str, split: str, request: ProbeRequest
     except (DataUnavailableError, UnknownNameError) as error:
         if "backbone" in error.what or "tap" in error.what:
             raise
-    backbones = "".join(f" --backbone {name}" for name in request.backbones)
     raise DataUnavailableError(
         f"the store holds no {request.view} features of {dataset}/{split}",
         where=request.store,
         why=f"of {dataset} it holds {', '.join(sorted(held)) or 'nothing'}; a probe trains on one and tests on another",
-        fix=f"cvbench extract --dataset {spec_of_key(dataset)} --split {split} --view {request.view}{backbones} "
-        f"--store {request.store}; other splits: --train-split, --val-split, --test-split",
+        fix=extract_again(store, (dataset, split), backbones=request.backbones, view=request.view)
+        + "  # or other splits: --train-split, --val-split, --test-split",
     )
 
 
@@ -193,6 +197,6 @@ def _finite(matrices: Matrices, layer: Layer) -> NDArray[np.float32]:
     if bad:
         raise IntegrityError(
             f"{layer} of {matrices.where} holds values that are not finite, in {bad} of {len(values)} samples",
-            fix="extract this layer again with --precision fp32 or bf16",
+            fix=NOT_FINITE,
         )
     return values

@@ -83,7 +83,7 @@ def resolved(options: ExtractOptions) -> ExtractOptions:
         options,
         dataset=absolute_spec(options.dataset, data_root=options.data_root),
         store=absolute(options.store),
-        data_root=str(Path(options.data_root).expanduser().resolve()) if options.data_root else None,
+        data_root=absolute_root(options.data_root),
     )
 
 
@@ -152,6 +152,13 @@ def transform_record(dataset: str, geometry: Geometry) -> dict[str, Any]:
     return {"transform": {"name": transform[0], **transform[1]}}
 
 
+def absolute_root(given: str | None) -> str | None:
+    """A data root made absolute; None stays, and each process takes its own."""
+    from cvbench.storage.datasets.roots import data_root
+
+    return str(data_root(given)) if given else None
+
+
 def absolute(store: str) -> str:
     """A store path made absolute; URLs stay."""
     return store if "://" in store else str(Path(store).expanduser().resolve())
@@ -174,7 +181,7 @@ def specs_of(options: ExtractOptions) -> list[BackboneSpec]:
     specs = [
         resolve_spec(
             name,
-            weights=_weights_path(own.get(name, default)),
+            weights=weights_path(own.get(name, default)),
             head="logits" in options.views,
             image_size=options.image_size,
             decoder=options.decoder,
@@ -241,8 +248,9 @@ def descriptions_of(options: ExtractOptions) -> list[Description]:
     return [describe(spec, taps=matching[spec.key]) for spec in specs]
 
 
-def _weights_path(weights: str) -> str:
-    return str(Path(weights).expanduser().resolve()) if weights.endswith(".safetensors") else weights
+def weights_path(weights: str) -> str:
+    """Weights with the path of a file made absolute; words and URLs stay (`resolve_spec` refuses the latter)."""
+    return absolute(weights) if weights.endswith(".safetensors") else weights
 
 
 def arrays_of(backbone: Description, options: ExtractOptions) -> dict[str, list[ArraySpec]]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Layer
 from cvbench.errors import DataUnavailableError, UnknownNameError
+from cvbench.jobs.again import extract_again
 from cvbench.jobs.analyze import readable_rows
 from cvbench.jobs.selection import Selected
 from cvbench.storage.features import FeatureStore
@@ -55,7 +56,10 @@ def find_samples(store: FeatureStore, selected: Selected, ids: Sequence[str]) ->
             raise UnknownNameError.among(f"sample of {selected.dataset}/{selected.split}:", name, held)
         if at[name] not in there:
             covered = any(unit.start <= at[name] < unit.stop for unit in selected.units)
-            more = f"cvbench extract --dataset {selected.dataset} --view {selected.view} --maps {at[name] + 1}"
+            place = (selected.dataset, selected.split)
+            names = list(dict.fromkeys(layer.backbone for layer in selected.layers))
+            wanted: dict[str, Any] = {"maps": at[name] + 1} if selected.view == "maps" else {}
+            more = extract_again(store, place, backbones=names, view=selected.view, **wanted)
             raise DataUnavailableError(
                 f"sample {name!r} has no {selected.view} in this store",
                 where=f"{selected.dataset}/{selected.split}",

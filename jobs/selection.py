@@ -8,8 +8,10 @@ from fnmatch import fnmatchcase
 
 from cvbench.engine.analyses.base import Layer
 from cvbench.errors import DataUnavailableError, UnknownNameError, UsageError
+from cvbench.hints import command
+from cvbench.jobs.again import extract_again
 from cvbench.jobs.request import VIEWS
-from cvbench.storage.datasets import key_of_spec, spec_of_key
+from cvbench.storage.datasets import key_of_spec
 from cvbench.storage.features import FeatureStore, GroupKey, LayerInfo
 from cvbench.storage.units import Unit
 
@@ -83,10 +85,11 @@ def select(store: FeatureStore, selection: Selection, *, imported: bool = False)
     layers = tuple(Layer(info.group.backbone, info.tap) for info in chosen)
     common, union = _committed(store, chosen)
     if not common:
+        taps = _taps(chosen)
         raise DataUnavailableError(
             f"no unit of {dataset}/{split} is there for all {len(layers)} layers",
             where=selection.store,
-            fix=f"cvbench extract --dataset {dataset} --store {selection.store} with these backbones and taps",
+            fix=extract_again(store, (dataset, split), backbones=backbones, view=_asked(selection.view), taps=taps),
         )
     return Selected(dataset, split, selection.view, layers, tuple(common), len(union) - len(common))
 
@@ -96,7 +99,9 @@ def choose_split(infos: Sequence[LayerInfo], selection: Selection) -> tuple[str,
     held = list(dict.fromkeys((info.group.dataset, info.group.split) for info in infos))
     if not held:
         raise DataUnavailableError(
-            "the store holds no features", where=selection.store, fix="cvbench extract --dataset digits --store ..."
+            "the store holds no features",
+            where=selection.store,
+            fix=command("extract", dataset="digits", store=selection.store),
         )
     names = sorted({dataset for dataset, _ in held})
     asked = None if selection.dataset is None else key_of_spec(selection.dataset)
@@ -126,16 +131,11 @@ def _check_view(
         raise UnknownNameError.among(
             "view", selection.view, known, fix=f"--view {', '.join(held)} of {dataset}/{split} are in the store"
         )
-    made = [store.fingerprint(info.group).get("fingerprint", {}) for info in infos]
-    words = [f"--backbone {name}" for name in dict.fromkeys(one["model"] for one in made if "model" in one)]
-    words += [f"--image-size {size}" for size in {one.get("image_size") for one in made} if size]
-    asked = " ".join([f"--dataset {spec_of_key(dataset)} --split {split}", *words])
-    view = "pooled" if selection.view == "cls" else selection.view
     raise DataUnavailableError(
         f"the store holds no view {selection.view!r} of {dataset}/{split}",
         where=selection.store,
         why=f"it holds {', '.join(held)}",
-        fix=f"cvbench extract {asked} --store {selection.store} --view {view} adds it (--weights and --taps as before)",
+        fix=extract_again(store, (dataset, split), view=_asked(selection.view)) + "  # and --taps as before",
     )
 
 
@@ -150,6 +150,17 @@ def _refuse_imported(store: FeatureStore, infos: Sequence[LayerInfo]) -> None:
                 why="only the winner is known; an analysis compares whole vectors",
                 fix="other backbones with --backbone, or cvbench eval import with logits under another name",
             )
+
+
+def _asked(view: str) -> str:
+    """The view to extract for a view: the class token comes with `pooled`."""
+    return "pooled" if view == "cls" else view
+
+
+def _taps(infos: Sequence[LayerInfo]) -> list[str] | None:
+    """The taps, where they are of layers."""
+    taps = list(dict.fromkeys(info.tap for info in infos if info.group.view not in ("head", "logits")))
+    return taps or None
 
 
 def _stored_name(name: str, held: Sequence[str]) -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cvbench.engine.analyses.base import NOT_FINITE
 from cvbench.engine.kernels.pca import Axes, Moments, block_sums, moments, principal_axes
 from cvbench.errors import IntegrityError, UsageError
 from cvbench.jobs.executor import Cluster, RaySession
@@ -72,7 +73,7 @@ def matrix_moments(x: dask.array.Array, scheduler: Any = "threads") -> Moments:
         bad = int((~np.isfinite(np.diag(sums[1:]))).sum())
         raise IntegrityError(
             f"{bad} of {d} features hold values that are not finite",
-            fix="extract this layer again with --precision fp32 or bf16",
+            fix=NOT_FINITE,
         )
     return moments(n, shift, sums)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import typer
-
 from cvbench.cli.analyze.cam import cam
 from cvbench.cli.analyze.cka import cka
 from cvbench.cli.analyze.maps import maps
@@ -11,8 +9,9 @@ from cvbench.cli.analyze.silhouette import silhouette
 from cvbench.cli.analyze.similarity import similarity
 from cvbench.cli.analyze.spectra import spectra
 from cvbench.cli.analyze.tsne import tsne
+from cvbench.cli.commands import Commands
 
-app = typer.Typer(help="Compute results from a feature store.", no_args_is_help=True, rich_markup_mode=None)
+app = Commands(help="Compute results from a feature store.", no_args_is_help=True)
 for command in (cka, similarity, spectra, maps, cam, silhouette, tsne):
     app.command()(command)
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import typer
-
+from cvbench.cli.commands import Commands
 from cvbench.cli.evaluate.accuracy import accuracy
 from cvbench.cli.evaluate.calibration import calibration
 from cvbench.cli.evaluate.imagenet_x import imagenet_x
@@ -13,7 +12,7 @@ from cvbench.cli.evaluate.pug import pug
 from cvbench.cli.evaluate.robustness import robustness
 from cvbench.cli.evaluate.shape_bias import shape_bias
 
-app = typer.Typer(help="Benchmarks, computed from stored logits.", no_args_is_help=True, rich_markup_mode=None)
+app = Commands(help="Benchmarks, computed from stored logits.", no_args_is_help=True)
 for command in (accuracy, robustness, imagenet_x, pug, invariance, calibration, shape_bias):
     app.command()(command)
 app.command("import")(import_predictions)

@@ -40,6 +40,7 @@ def show(found: Sequence[Evaluated], section: Section, output: str, out: str | N
     from cvbench.jobs.evaluation.table import flat, tidy_rows
 
     results = [evaluated.result for evaluated in found]
+    _warn([note for result in results for note in result.attrs.get("notes", [])])
     rows = [row for result in results for row in tidy_rows(result)]
     if output == "json":
         hidden = ("options", "run", "notes", "verdicts")
@@ -62,6 +63,15 @@ def show(found: Sequence[Evaluated], section: Section, output: str, out: str | N
             stem = "-".join(part for part in parts if part)
             for path in section.figure(result, Path(out) / stem, ("svg", "png")):
                 say(f"figure: {path}", err=True)
+
+
+def _warn(notes: Sequence[str]) -> None:
+    """What makes a number worthless is said on stderr too, whatever the format."""
+    from cvbench.jobs.lineage import WARNING
+
+    for note in dict.fromkeys(notes):
+        if note.endswith(WARNING):
+            say(f"warning: {note}", err=True)
 
 
 def _table(rows: list, found: Sequence[Evaluated]) -> None:  # type: ignore[type-arg]

@@ -22,6 +22,13 @@ Rows: TypeAlias = NDArray[np.int64]
 """Positions of samples within their unit."""
 
 
+NOT_FINITE = (
+    "extract it again, into a new store: with --dtype float32 (float16 ends at 65,504) if it was made with --precision "
+    "fp32 or bf16, else with --precision fp32 or bf16"
+)
+"""What to do about a layer with values that are not finite, in the network's arithmetic or in the stored type."""
+
+
 @dataclass(frozen=True, order=True)
 class Layer:
     """One tapped layer of one backbone."""

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from cvbench.engine.analyses.base import Layer, Partial, Result, Rows
+from cvbench.engine.analyses.base import NOT_FINITE, Layer, Partial, Result, Rows
 from cvbench.engine.analyses.cka_result import INTERVAL, cka_result
 from cvbench.engine.array import Array, namespace, to_host
 from cvbench.engine.kernels import hsic
@@ -170,7 +170,7 @@ class UnitHsic:
             raise IntegrityError(
                 f"{name} holds values that are not finite",
                 where=name,
-                fix="extract this layer again with --precision fp32 or bf16",
+                fix=NOT_FINITE,
             )
 
 

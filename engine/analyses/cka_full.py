@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cvbench.engine.analyses.base import Layer, Result
+from cvbench.engine.analyses.base import NOT_FINITE, Layer, Result
 from cvbench.engine.analyses.cka import MIN_BATCH
 from cvbench.engine.analyses.cka_result import cka_result
 from cvbench.engine.array import Array, namespace, to_host
@@ -83,7 +83,7 @@ def _column_means(read: Read, index: int, layer: Layer, n: int, block: int) -> A
         part = (wide - first).sum(axis=0)
         total = part if total is None else total + part
     if not bool(namespace(total).isfinite(total).all()):
-        raise IntegrityError(f"{layer} holds values that are not finite", where=str(layer))
+        raise IntegrityError(f"{layer} holds values that are not finite", where=str(layer), fix=NOT_FINITE)
     return first + total / n
 
 

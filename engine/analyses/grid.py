@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cvbench.engine.analyses.base import Layer
+from cvbench.engine.analyses.base import NOT_FINITE, Layer
 from cvbench.errors import IntegrityError, UsageError
 
 
@@ -45,5 +45,5 @@ def not_finite(layer: Layer) -> IntegrityError:
     return IntegrityError(
         f"{layer} holds values that are not finite",
         where=str(layer),
-        fix="extract this layer again with --precision fp32 or bf16",
+        fix=NOT_FINITE,
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cvbench.engine.analyses.base import Layer
+from cvbench.engine.analyses.base import NOT_FINITE, Layer
 from cvbench.engine.array import Array, namespace
 from cvbench.engine.kernels.grouped import blocks
 from cvbench.errors import IntegrityError, UsageError
@@ -98,5 +98,5 @@ def check_features(x: Array, samples: Samples, layer: Layer) -> None:
         raise IntegrityError(
             f"{layer} of {samples.where} holds values that are not finite, in {bad} of {len(x)} samples",
             where=f"{samples.where}: {layer}",
-            fix="extract this layer again with --precision fp32 or bf16",
+            fix=NOT_FINITE,
         )

@@ -95,6 +95,7 @@ def trace(
     layout = backbone.layouts([target])[target]
     _check(backbone, target, layout, classes)
     leaves: list[Tensor] = []
+    hooks = ExitStack()
     with trunk_mode(backbone.device, backbone.compute), ExitStack() as tail:
 
         def cut(_module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
@@ -107,11 +108,28 @@ def trace(
             tail.enter_context(torch.enable_grad())
             return leaf.clone()  # an activation behind it may work in place, which a leaf forbids
 
-        hook = backbone.network.get_submodule(target).register_forward_hook(cut)
+        def widen(_module: nn.Module, inputs: Any) -> Any:
+            """Behind the target autocast is off: what comes past it, still in the trunk's type, becomes float32."""
+            if not leaves:
+                return None
+            return tuple(x.float() if isinstance(x, Tensor) and x.dtype is backbone.compute else x for x in inputs)
+
+        hooks.callback(backbone.network.get_submodule(target).register_forward_hook(cut).remove)
+        if backbone.compute is not torch.float32:
+            for module in backbone.network.modules():
+                hooks.callback(module.register_forward_pre_hook(widen).remove)
         try:
             logits = backbone.network(backbone.inputs(images))
+        except RuntimeError as error:
+            if backbone.compute is torch.float32 or "dtype" not in str(error):
+                raise
+            raise UsageError(
+                f"the network cannot be cut at {target} under --precision {backbone.precision}",
+                why=" ".join(str(error).split())[:200],
+                fix="--precision fp32, or another --target",
+            ) from error
         finally:
-            hook.remove()
+            hooks.close()
         picked = logits.argmax(dim=1) if classes is None else classes.to(logits.device)
         found = _gradient(logits, picked, leaves[0]) if gradient else None
     activation = spatial(leaves[0].detach(), layout)

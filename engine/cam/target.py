@@ -3,7 +3,10 @@
 ConvNeXt and other pyramids   output of the last block, `stages[-1].blocks[-1]`
 ViT and its kin               output of the last block's first norm, `blocks[-1].norm1`
                               (jacobgil/pytorch-grad-cam, tutorials/vision_transformers.md)
-anything else                 the last layer with a grid
+no blocks known               the last layer with a grid, if it is among the last tenth of all layers
+
+Where the last block, or the last layers, lie on no grid that is known (tokens of unknown order), there is no default: a
+layer far from the end, such as a patch embedding, shows what the first filters see, not what the class rests on.
 
 A ViT that pools by its class token reads nothing else behind the last attention: the gradient of every patch is zero
 there, and such a layer is refused.
@@ -21,6 +24,8 @@ from torch import nn
 from cvbench.engine.layouts import TapLayout
 from cvbench.errors import UnknownNameError, UsageError
 
+_END = 0.1
+"""Share of a network's layers, at its end, in which the target lies of a network whose blocks are not known."""
 _NORM1 = re.compile(r"blocks\.(\d+)\.norm1")
 
 
@@ -38,15 +43,33 @@ def default_target(layouts: Mapping[str, TapLayout], blocks: Sequence[str]) -> s
         blocks: The taps that are blocks, in that order; may be empty.
 
     Raises:
-        UsageError: if no layer has a grid.
+        UsageError: No layer has a grid, or none near the end has one.
     """
-    norms = {int(match[1]): tap for tap in layouts if (match := _NORM1.fullmatch(tap)) and has_grid(layouts[tap])}
-    if norms:
-        return norms[max(norms)]
-    for taps in (blocks, list(layouts)):
-        if found := [tap for tap in taps if has_grid(layouts[tap])]:
-            return found[-1]
-    raise UsageError("no layer of this model has a grid, so there is no class activation map")
+    order = list(layouts)
+    norms = {int(match[1]): tap for tap in order if (match := _NORM1.fullmatch(tap))}
+    gridded = [tap for tap in order if has_grid(layouts[tap])]
+    if not gridded:
+        raise UsageError("no layer of this model has a grid, so there is no class activation map")
+    if norms and has_grid(layouts[norms[max(norms)]]):
+        target = norms[max(norms)]
+    elif blocks and has_grid(layouts[blocks[-1]]):
+        target = blocks[-1]
+    elif blocks:
+        raise _no_default(f"the last block, {blocks[-1]}, lies on no grid that is known", gridded[-1])
+    else:
+        target = gridded[-1]
+    share = order.index(target) / len(order)
+    if share < (0.5 if blocks or norms else 1 - _END):
+        raise _no_default(f"{target} comes after only {share:.0%} of its layers", gridded[-1])
+    return target
+
+
+def _no_default(why: str, last: str) -> UsageError:
+    return UsageError(
+        "this model has no layer that is known to be right for class activation maps",
+        why=why,
+        fix=f"--target NAME; the last layer with a grid is {last}; cvbench extract --taps list names all",
+    )
 
 
 def named_target(pattern: str, layouts: Mapping[str, TapLayout]) -> str:

@@ -15,10 +15,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from cvbench.engine.backbones import placed
 from cvbench.engine.finetune.augment import draw, mix, shift
 from cvbench.engine.finetune.model import make_optimizer, parameter_groups
 from cvbench.engine.finetune.recipes import Recipe
-from cvbench.engine.precision import PRECISIONS, check_precision
+from cvbench.engine.precision import PRECISIONS, check_precision, exact_arithmetic
 from cvbench.engine.preprocess import Preprocess
 from cvbench.errors import IntegrityError
 
@@ -70,7 +71,7 @@ class Trainer:
         self.recipe, self.steps, self.seed, self.step = recipe, steps, seed, 0
         self._compute = check_precision(precision, device)
         self._device, self._rank, self._preprocess = device, rank or Rank(), preprocess
-        self.model: Any = model.to(device, memory_format=torch.channels_last)
+        self.model: Any = placed(model, device)
         self._optimizer = make_optimizer(parameter_groups(self.model, recipe, trained=trained), recipe)
         self._scaler = torch.amp.GradScaler(device.type, enabled=self._compute is torch.float16)
         self._average = {n: v.clone() for n, v in self._floating()} if recipe.average is not None else {}
@@ -88,6 +89,10 @@ class Trainer:
         Returns:
             The mean loss, and how many images were right before the step (0 with mixup).
         """
+        with exact_arithmetic(self._device):
+            return self._train(images, labels)
+
+    def _train(self, images: Tensor, labels: Tensor) -> tuple[float, int]:
         key = (self.seed, self.step, self._rank.number)
         torch.manual_seed(int(draw(*key, 0).integers(2**62)))
         rng = draw(*key, 1)
@@ -119,7 +124,7 @@ class Trainer:
         """(B, K) float32 logits of (B, 3, h, w) uint8 images, by the averaged weights if there are any."""
         weights = {**dict(self.model.state_dict()), **self._average}
         self.model.eval()
-        with torch.inference_mode(), self._autocast():
+        with torch.inference_mode(), exact_arithmetic(self._device), self._autocast():
             logits = torch.func.functional_call(self.model, weights, (self._inputs(images),))
         self.model.train()
         return logits.float()  # type: ignore[no-any-return]

@@ -13,6 +13,7 @@ from cvbench.engine.metrics.accuracy import top_k
 from cvbench.engine.metrics.intervals import Estimate, difference, mean_of_proportions, wilson
 from cvbench.engine.metrics.scores import Scores
 from cvbench.errors import UsageError
+from cvbench.hints import command
 from cvbench.jobs.evaluation.compare import DIFFERENCE, FAMILY, Pair, adjusted, judge, pairs_of
 from cvbench.jobs.evaluation.labels import label_space
 from cvbench.jobs.evaluation.samples import VIEW, EvalOptions, Samples, open_samples, open_store
@@ -76,7 +77,7 @@ def robustness(
             "the store has logits of no shifted data set",
             where=opened.url,
             why=f"it has logits of {', '.join(sorted(held)) or 'none'}",
-            fix=f"cvbench extract --dataset {SETS[0]} --view logits, or --dataset with one that is there",
+            fix=command("extract", dataset=SETS[0], view=VIEW, store=opened.url) + "  # or --dataset with one it has",
         )
     reference = clean or (CLEAN if CLEAN in held else None)
     chosen = Selection(opened.url, backbones=tuple(backbones))

@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from cvbench.engine.analyses.base import Layer
 from cvbench.engine.metrics.intervals import Options
 from cvbench.errors import IncompleteError, IntegrityError, UsageError
+from cvbench.jobs.again import extract_again
 from cvbench.jobs.analyze import features_identity, readable_rows
 from cvbench.jobs.evaluation.imported import PREDICTIONS, expand, outputs
+from cvbench.jobs.lineage import warnings
 from cvbench.jobs.published import check_published
 from cvbench.jobs.request import absolute
 from cvbench.jobs.selection import Selected, Selection, select
@@ -181,6 +183,7 @@ def open_samples(store: FeatureStore, selection: Selection, options: EvalOptions
         notes.append(f"partial: {selected.samples:,} of the {info.n:,} samples of {info.dataset}/{info.split}")
     spec = spec_of_key(base_name(info.dataset))
     notes += check_published(spec, info.split, info.n, where=store.url, partial=options.partial)
+    notes += warnings(store, [selected.group(layer) for layer in layers])
     own = {layer.backbone: _readable(stored, selected) for layer, stored in layers.items()}
     rows = reduce(np.intersect1d, own.values())
     labelled = rows[info.labels[rows] >= 0]
@@ -228,5 +231,5 @@ def _partial(store: FeatureStore, selected: Selected, info: SplitInfo) -> Incomp
         f"logits of {selected.samples:,} of the {info.n:,} samples of {info.dataset}/{info.split} are there",
         where=f"{store.url}: {', '.join(names)}",
         why="a benchmark's number is over its whole data set",
-        fix=f"cvbench extract --dataset {spec_of_key(info.dataset)} --view logits without --limit; or --partial",
+        fix=f"{extract_again(store, (info.dataset, info.split), backbones=names, view=VIEW)}  # all; or --partial",
     )

@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cvbench.errors import DataUnavailableError, UnknownNameError, UsageError
+from cvbench.hints import command
+from cvbench.jobs.again import weights_of
 from cvbench.jobs.evaluation.samples import VIEW
-from cvbench.storage.datasets import dataset_info, spec_of_key
+from cvbench.storage.datasets import typed_spec
 from cvbench.storage.datasets.variant import (
     KINDS,
     RESOLUTION,
@@ -34,6 +36,7 @@ class Grid:
         missing: What is wanted and is not there, by backbone.
     """
 
+    store: FeatureStore
     dataset: str
     split: str
     transform: str
@@ -47,26 +50,25 @@ class Grid:
         return "input resolution (pixels)" if self.transform == RESOLUTION else KINDS[self.transform].means
 
     def commands(self) -> list[str]:
-        """The commands that add what is missing, apart from the options that the data set was extracted with."""
+        """The commands that add what is missing."""
         together: dict[tuple[str, tuple[Values, ...]], list[str]] = {}
         for backbone, wanted in self.missing.items():
-            model, _, size = backbone.partition("@")
-            together.setdefault((size, wanted), []).append(model)
-        try:
-            spec, split = spec_of_key(self.dataset), f" --split {self.split}"
-            dataset_info(spec)
-        except UnknownNameError:  # a folder: the store keeps no path
-            spec, split = "folder:PATH", ""
+            together.setdefault((backbone.partition("@")[2], wanted), []).append(backbone)
+        spec = typed_spec(self.dataset)
+        split = None if spec.startswith("folder:") and self.split == "all" else self.split
         commands = []
-        for (size, wanted), models in together.items():
-            tail = "".join(f" --backbone {model}" for model in models) + f" --view {VIEW}"
+        for (size, wanted), backbones in together.items():
+            models = [backbone.partition("@")[0] for backbone in backbones]
+            groups = [group for backbone in backbones for group in self.found[backbone].values()]
+            common = {"split": split, "backbone": models, "view": VIEW, "weights": weights_of(self.store, groups)}
             if self.transform == RESOLUTION:
                 for values in wanted:
-                    sized = f"{tail} --image-size {values_text(values)}"
-                    commands.append(f"cvbench extract --dataset {spec}{split}{sized}")
+                    sized = {**common, "image_size": values_text(values), "store": self.store.url}
+                    commands.append(command("extract", dataset=spec, **sized))
             else:
-                specs = " ".join(f"--dataset {variant_spec(spec, self.transform, values)}" for values in wanted)
-                commands.append(f"cvbench extract {specs}{split}{tail}" + (f" --image-size {size}" if size else ""))
+                specs = [variant_spec(spec, self.transform, values) for values in wanted]
+                sized = {**common, "image_size": size or None, "store": self.store.url}
+                commands.append(command("extract", dataset=specs, **sized))
         return commands
 
 
@@ -154,7 +156,7 @@ def find_settings(
         lacking = [values for values in (first, *(wanted or default_grid(transform))) if values not in own]
         if lacking:
             missing[name] = tuple(sorted(set(lacking)))
-    return Grid(*place, transform, found, start, missing)
+    return Grid(store, *place, transform, found, start, missing)
 
 
 def nothing_found(store: FeatureStore, place: tuple[str, str], grids: Sequence[Grid]) -> DataUnavailableError:
@@ -165,7 +167,7 @@ def nothing_found(store: FeatureStore, place: tuple[str, str], grids: Sequence[G
         f"no logits of {'/'.join(place)} under {' or '.join(named)} beside those they are compared with",
         where=store.url,
         why="each setting is an extraction of its own",
-        fix="; or ".join(commands[:6]) or None,
+        fix="\n  or: ".join(commands[:6]) or None,
     )
 
 

@@ -8,8 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cvbench.jobs.again import weights_of
+from cvbench.jobs.lineage import TRAINED_ON, WEIGHTS
 from cvbench.jobs.request import VIEWS
-from cvbench.storage.datasets import spec_of_key
+from cvbench.storage.datasets import typed_spec
 from cvbench.storage.features import FeatureStore, GroupKey, SplitInfo
 
 
@@ -77,7 +79,7 @@ def provenance(store: FeatureStore, shown: str) -> Provenance:
     for group in groups:
         for commit in store.commits(group):
             for name, value in commit.provenance.items():
-                if name != "device":
+                if name not in ("device", WEIGHTS, TRAINED_ON):
                     versions.setdefault(name, set()).add(str(value))
     return Provenance(
         backbones=tuple(_backbones(store, groups)),
@@ -152,9 +154,10 @@ def _extract(
         return
     made = [store.fingerprint(group) for group in groups]
     inner = [record["fingerprint"] for record in made]
-    yield f"cvbench extract --dataset {shlex.quote(spec_of_key(info.dataset))}"
+    yield f"cvbench extract --dataset {shlex.quote(typed_spec(info.dataset))}"
     yield f"--split {info.split}"
     yield from (f"--backbone {shlex.quote(name)}" for name in dict.fromkeys(str(one.get("model")) for one in inner))
+    yield from (f"--weights {shlex.quote(word)}" for word in weights_of(store, groups))
     yield from (f"--view {view}" for view in dict.fromkeys(group.view for group in groups))
     layerwise = [group for group in groups if group.view not in ("head", "logits")]
     taps = dict.fromkeys(tap for group in layerwise for tap in store.taps(group))

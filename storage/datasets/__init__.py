@@ -49,6 +49,7 @@ __all__ = [
     "open_dataset",
     "read_in_part",
     "spec_of_key",
+    "typed_spec",
 ]
 
 READERS: dict[str, Reader] = {
@@ -104,6 +105,22 @@ def spec_of_key(name: str) -> str:
                 if form.name == base:
                     return form.spec + suffix(transform)
     return base + suffix(transform) if base in READERS else name
+
+
+def typed_spec(name: str) -> str:
+    """As `spec_of_key`, but with PATH for the path of a folder or of shards, which a store does not keep: to be typed.
+
+    A name that no data set of the registry has is taken for a folder's.
+
+    >>> typed_spec("folder-birds"), typed_spec("folder-birds.scale-2"), typed_spec("dtd-2"), typed_spec("digits")
+    ('folder:PATH', 'folder:PATH+scale=2', 'dtd:2', 'digits')
+    """
+    spec = spec_of_key(name)
+    base, transform = parse_name(name)
+    if spec != name or base in READERS:
+        return spec
+    reader = READERS.get(base.partition("-")[0])
+    return f"{reader.info.name if isinstance(reader, OfFiles) else 'folder'}:PATH{suffix(transform)}"
 
 
 def key_of_spec(spec: str) -> str:

@@ -85,7 +85,16 @@ def _required(argument: str) -> str:
 
 
 def folder_path(argument: str, root: Path | None) -> Path:
-    """The absolute folder that `folder:<argument>` means."""
+    """The absolute folder that `folder:<argument>` means.
+
+    Raises:
+        UsageError: It is a URL.
+    """
+    if "://" in argument:
+        raise UsageError(
+            f"a folder of images is read from this machine, not from {argument}",
+            fix="copy it, or pack it into shards: wds:URL and parquet:URL are read from anywhere",
+        )
     return Path(absolute_path(argument, root))
 
 

@@ -6,15 +6,24 @@ import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from cvbench.errors import DataUnavailableError
+from cvbench.errors import DataUnavailableError, UsageError
 from cvbench.storage.datasets.base import DatasetInfo
 
 ENVIRONMENT = "CVBENCH_DATA"
 
 
 def data_root(given: str | Path | None) -> Path | None:
-    """The folder that holds the data sets: as given, else from CVBENCH_DATA, else None. Always absolute."""
+    """The folder that holds the data sets: as given, else from CVBENCH_DATA, else None. Always absolute.
+
+    Raises:
+        UsageError: It is a URL.
+    """
     chosen = given if given is not None else os.environ.get(ENVIRONMENT) or None
+    if chosen is not None and "://" in str(chosen):
+        raise UsageError(
+            f"a data root is a folder of this machine, not {chosen}",
+            fix="--data-root DIR; wds:URL and parquet:URL are read from anywhere",
+        )
     return None if chosen is None else Path(os.path.abspath(Path(chosen).expanduser()))
 
 

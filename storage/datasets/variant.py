@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.errors import UnknownNameError, UsageError
+from cvbench.hints import command
 from cvbench.storage.datasets.base import Dataset, Transform
 from cvbench.storage.datasets.left_out import LeftOut
 
@@ -269,7 +270,7 @@ def _kind(base: str, name: str) -> Kind:
     if name == RESOLUTION:
         raise UsageError(
             "the resolution is the input size of the backbone, not a variant of the images",
-            fix=f"cvbench extract --dataset {base or 'NAME'} --view logits --image-size 112, and again for each size",
+            fix=command("extract", dataset=base or "NAME", view="logits", image_size=112) + "  # for each size",
         )
     if name not in KINDS:
         raise UnknownNameError.among("transform", name, KINDS, fix=f"transforms: {', '.join(KINDS)}")

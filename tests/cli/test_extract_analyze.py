@@ -237,7 +237,7 @@ def test_analyze_takes_what_extract_took_and_says_what_it_left_out(pets: Path, s
     assert "8 readable samples fill no batch of 12" in result.stdout
     for given, code, said in (
         (("--view", "mapz"), 2, "did you mean: maps?"),
-        (("--view", "maps"), 3, f"test_vit --image-size 64 --store {store} --view maps adds it"),
+        (("--view", "maps"), 3, f"--weights random --image-size 64 --view maps --store {store}"),
         (("--taps", "nothing.like.it"), 2, "known are"),
         (("--cka-batch", "3"), 2, "at least 4"),
     ):

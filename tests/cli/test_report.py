@@ -66,7 +66,7 @@ def test_bad_input(tmp_path: Path) -> None:
     for arguments, code, said in (
         (("--store", str(tmp_path / "none.zarr")), 3, "cvbench extract"),
         (("--store", store("format"), "--format", "pdf"), 2, "--format table, json"),
-        (("--store", store("out"), "--out", str(Path(__file__) / "x")), 6, "--out with a folder"),
+        (("--store", store("out"), "--out", str(Path(__file__) / "x")), 6, "another --out"),
     ):
         result = run(*arguments)
         assert isinstance(result.exception, CvbenchError), result.output

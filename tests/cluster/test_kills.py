@@ -56,19 +56,23 @@ def undisturbed(pets: Path) -> dict[str, str]:
     return contents(store)
 
 
-def command(pets: Path, store: Path, address: str) -> list[str]:
+def words_of(pets: Path, store: Path, address: str) -> list[str]:
     given = "--weights random --view pooled --view maps --maps all --taps blocks.* --taps stages.*.blocks.0"
     sizes = "--batch-size 4 --unit 4 --image-size 32 --backbone test_vit --backbone test_convnext"
     return [
-        *(sys.executable, "-c", "from cvbench.cli import main; main()", "extract", "--dataset", f"folder:{pets}"),
+        *("extract", "--dataset", f"folder:{pets}"),
         *("--store", str(store), "--address", address, *given.split(), *sizes.split()),
     ]
 
 
 def start(pets: Path, store: Path, address: str) -> subprocess.Popen[str]:
+    return start_words(words_of(pets, store, address))
+
+
+def start_words(words: list[str]) -> subprocess.Popen[str]:
     """As from a terminal: who runs the tests in the background has interrupts ignored, and children inherit that."""
     return subprocess.Popen(
-        command(pets, store, address),
+        [sys.executable, "-c", "from cvbench.cli import main; main()", *words],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -178,10 +182,8 @@ def test_killed_actors_and_drivers_on_ray_end_with_the_same_bytes(
         store = tmp_path / f"store-{round_}.zarr"
 
 
-@pytest.mark.parametrize(
-    ("address", "number", "code"),
-    [("none", signal.SIGINT, 130), ("none", signal.SIGTERM, 143), ("local", signal.SIGINT, 130)],
-)
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("address", ["none", "local"])
 def test_an_interrupt_says_that_the_same_command_resumes(
     pets: Path, undisturbed: dict[str, str], tmp_path: Path, address: str, number: signal.Signals, code: int
 ) -> None:
@@ -198,3 +200,42 @@ def test_an_interrupt_says_that_the_same_command_resumes(
     assert "Traceback" not in said
     finish(pets, store)
     assert tidy(store) == undisturbed
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_that_comes_again_while_all_is_shut_down_changes_nothing(
+    pets: Path, undisturbed: dict[str, str], tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    process = start(pets, tmp_path / "store.zarr", "local")
+    assert wait_for_growth(process, tmp_path / "store.zarr", len(undisturbed) // 20)
+    for _ in range(8):
+        process.send_signal(number)  # to the driver alone, as a scheduler does
+        time.sleep(0.2)
+    _, said = process.communicate(timeout=DEADLINE)
+    # While Ray takes its own handler away, a termination has the system's effect: to a shell the same code.
+    assert process.returncode in (code, -number), said
+    assert "Traceback" not in said
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_fine_tuning_on_ray_train_ends_at_a_signal_and_resumes(
+    tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    options = "--dataset digits --backbone test_vit --weights random --image-size 32 --checkpoint-seconds 0 --epochs 2"
+    words = ["transfer", "finetune", *options.split(), "--address", "local", "--threads", "1", "--out", str(tmp_path)]
+    process = start_words(words)
+    begin = time.monotonic()
+    while not (tmp_path / "test_vit@32-digits.checkpoint.safetensors").is_file():  # Ray Train waits for its processes
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() - begin < DEADLINE
+        time.sleep(0.05)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=DEADLINE)
+    assert process.returncode == code, said
+    assert "the same command goes on" in said
+    assert "Traceback" not in said
+    again = start_words(words)
+    _, said = again.communicate(timeout=DEADLINE)
+    assert again.returncode == 0, said

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from cvbench.engine.backbones import Backbone, BackboneSpec, Request, describe, load_backbone, resolve_spec
+from cvbench.engine.specs import renamed
 from cvbench.engine.views import expand_views, sample_shape
+from cvbench.engine.weights import build_model
 from cvbench.errors import UnknownNameError, UsageError
 
 SIZE = 64
@@ -228,3 +230,49 @@ def test_a_spec_travels_and_names_its_place() -> None:
     assert spec.key == "test_vit@64"
     with pytest.raises(UsageError, match="out of range"):
         resolve_spec("test_vit", image_size=0)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("vit_base_patch16_224_in21k", "vit_base_patch16_224.augreg_in21k"),
+        ("convnext_tiny_in22ft1k", "convnext_tiny.fb_in22k_ft_in1k"),
+    ],
+)
+def test_an_old_name_of_timm_means_the_new_one(old: str, new: str) -> None:
+    assert renamed(old) == new
+    assert resolve_spec(old).model == new
+
+
+def test_every_old_name_of_timm_is_resolved_or_refused() -> None:
+    """Two of them have no weights any more."""
+    from timm.models import _registry
+
+    refused = []
+    for name in _registry._deprecated_models:
+        try:
+            assert resolve_spec(name, weights="random").model == renamed(name)
+        except UnknownNameError:
+            refused.append(name)
+    assert len(refused) <= 5
+
+
+@pytest.mark.parametrize(
+    ("model", "size", "fix"), [("vit_tiny_patch16_224", 100, "96 or --image-size 112"), ("test_vit", 63, "48")]
+)
+def test_a_size_that_patches_would_cut_is_refused(model: str, size: int, fix: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        describe(BackboneSpec(model, "random", image_size=size), taps=["*"])
+    assert f"of images of {size} pixels this model would read" in str(caught.value)
+    assert fix in str(caught.value.fix)
+
+
+def test_a_network_that_takes_no_channels_last_gives_the_same_numbers() -> None:
+    """Buffers of five axes (lambda layers): torch refuses the layout."""
+    backbone = load_backbone(BackboneSpec("lambda_resnet26t", "random", image_size=256))
+    images = torch.randint(0, 256, (1, 3, 256, 256), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    logits = backbone.run(images, [Request("logits", "logits")])[Request("logits", "logits")]
+    model = build_model(backbone.spec)
+    with torch.inference_mode():
+        plain = model(backbone.inputs(images))
+    torch.testing.assert_close(logits, plain, rtol=1e-4, atol=1e-5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -278,6 +279,52 @@ def test_the_target_of_each_family() -> None:
         spec = BackboneSpec(model, "random")
         every, blocks = (describe(spec, taps=[taps]).layouts for taps in ("*", "blocks"))
         assert default_target(every, list(blocks)) == target
+
+
+def default_of(model: str, size: int | None = None) -> str:
+    every, blocks = describe(BackboneSpec(model, "random", image_size=size), taps=["*"]).layouts, []
+    with contextlib.suppress(UnknownNameError):
+        blocks = list(describe(BackboneSpec(model, "random", image_size=size), taps=["blocks"]).layouts)
+    return default_target(every, blocks)
+
+
+@pytest.mark.parametrize(
+    ("model", "why"),
+    [
+        ("hiera_tiny_224", "blocks.11, lies on no grid"),  # by the old rule patch_embed.proj
+        ("levit_128s", "lies on no grid"),  # a convolution of the stem
+        ("caformer_s18", "stages.3.blocks.2, lies on no grid"),
+        ("crossvit_9_240", "patch_embed.1.proj comes after only"),
+        ("pit_s_224", "transformers.2.pool.conv comes after only"),  # before the last stage
+        ("mvitv2_tiny", "comes after only"),  # beside the main path
+    ],
+)
+def test_no_default_target_far_from_the_end(model: str, why: str) -> None:
+    with pytest.raises(UsageError, match="no layer that is known to be right") as caught:
+        default_of(model)
+    assert why in str(caught.value)
+    assert "--target" in str(caught.value.fix)
+
+
+def test_the_default_target_of_hrnet_is_behind_all_branches() -> None:
+    assert default_of("hrnet_w18_small") == "final_layer"
+
+
+@pytest.mark.parametrize(
+    ("model", "target"), [("test_vit", "blocks.0.mlp.fc1"), ("mvitv2_tiny", "stages.3.blocks.0.shortcut_pool_attn")]
+)
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_target_beside_the_main_path_gives_a_map_in_any_precision(model: str, target: str, precision: str) -> None:
+    """The other path comes to the cut in the trunk's type, where autocast is off."""
+    size = SIZE if model == "test_vit" else 64
+    backbone = load_backbone(BackboneSpec(model, "random", image_size=size), precision=precision)
+    noise = torch.randint(0, 256, (2, 3, size, size), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    found = class_map(backbone, target, "gradcam", noise)
+    assert torch.isfinite(found.raw).all()
+    if precision == "bf16":
+        exact = class_map(load_backbone(backbone.spec), target, "gradcam", noise, found.choice[:, 0].long())
+        apart = (found.raw - exact.raw).abs().max() / exact.raw.abs().max()
+        assert 0 < float(apart) < 0.2  # 8 bits of mantissa, through a whole trunk
 
 
 def test_a_target_by_name() -> None:

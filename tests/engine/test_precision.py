@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -101,3 +105,42 @@ def test_products_are_computed_in_the_asked_type_without_a_graph(dtype: torch.dt
     assert product.dtype is dtype
     assert not product.requires_grad
     assert not torch.is_inference_mode_enabled()
+
+
+SWITCHES = """
+import torch
+from cvbench.engine.precision import exact_arithmetic, forward_mode, trunk_mode
+{before}
+products = torch.backends.cuda.matmul
+assert products.allow_tf32
+for mode in (forward_mode, trunk_mode):
+    with mode(torch.device("{device}"), torch.float32):
+        assert not products.allow_tf32
+        assert torch.get_float32_matmul_precision() == "highest"
+    assert products.allow_tf32  # the caller's own is as it was
+with exact_arithmetic(torch.device("cuda")):
+    assert not torch.backends.cudnn.allow_tf32
+    assert torch.backends.cudnn.deterministic
+    assert not torch.backends.cudnn.benchmark
+"""
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize("outside", ["TORCH_ALLOW_TF32_CUBLAS_OVERRIDE", "the caller"])
+def test_fp32_switches_tf32_off_for_products_too(outside: str, device: str) -> None:
+    """In a process of its own: torch reads the variable once. No card is needed to see the switches."""
+    environment = {**os.environ, **({outside: "1"} if outside.isupper() else {})}
+    before = "" if outside.isupper() else "torch.backends.cuda.matmul.allow_tf32 = True"
+    code = SWITCHES.format(before=before, device=device)
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_advice_on_infinite_values_names_the_type_that_ended() -> None:
+    """A float32 pass stored as float16: more precision in the pass does not help."""
+    from cvbench.engine.analyses.base import Layer
+    from cvbench.engine.analyses.grid import not_finite
+
+    advice = str(not_finite(Layer("test_vit", "blocks.0")).fix)
+    assert "--dtype float32" in advice
+    assert advice.index("--dtype float32") < advice.index("--precision fp32 or bf16")

@@ -137,3 +137,30 @@ def test_tokens_without_a_known_grid_are_a_sequence() -> None:
 def test_tokens_of_a_pyramid_follow_the_grid() -> None:
     assert token_layout((2, 2 * 7, 8), (4, 14), (64, 224), 0, False) == TapLayout(2, 7, 8, kind="tokens")
     assert token_layout((2, 8, 56), (4, 14), (64, 224), 0, False) is None  # channels in the middle
+
+
+@pytest.mark.parametrize("model", ["swin_tiny_patch4_window7_224", "swinv2_tiny_window8_256"])
+def test_attention_matrices_are_no_maps(model: str) -> None:
+    """(B, heads, 49, 49) at the last stage, one window: by its shape a grid of 49 x 49."""
+    size = (256, 256) if model.endswith("256") else (224, 224)
+
+    def build(wanted: tuple[int, int]) -> Any:
+        with torch.device("meta"):
+            return timm.create_model(model, img_size=wanted).eval()
+
+    layouts = trace_taps(build, size).layouts
+    assert not [name for name in layouts if "softmax" in name]
+    assert layouts["layers.3.blocks.1"].kind == "nhwc"
+
+
+def test_all_stages_of_hrnet_are_blocks() -> None:
+    blocks = table("hrnet_w18_small", (64, 64)).resolve(["blocks"])
+    assert blocks[0] == "layer1.0"
+    assert {"stage2.0.branches.1.0", "stage4.0.branches.3.1", "incre_modules.3.0"} <= {*blocks}
+    assert blocks[-1] == "final_layer"
+
+
+def test_a_pattern_that_ends_in_the_first_half_names_no_blocks() -> None:
+    names = ["stem", "layers.0", "layers.1", *(f"late.{i}" for i in range(8))]
+    found = TapTable({name: TapLayout(4, 4, 8) for name in names}, frozenset(), ("stem", "late.7"), {})
+    assert found.resolve(["blocks"]) == ["stem", "late.7"]

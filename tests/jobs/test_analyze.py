@@ -153,7 +153,7 @@ def test_what_is_not_there_is_named(made: Path, tmp_path: Path) -> None:
     store = copy(made, tmp_path)
     for selection, error, said in (
         (Selection(store, dataset="pet"), UnknownNameError, "the store holds folder-pets"),
-        (Selection(store, view="logits"), DataUnavailableError, "--view logits adds it"),
+        (Selection(store, view="logits"), DataUnavailableError, "--view logits"),
         (Selection(store, backbones=("test_vit3",)), UnknownNameError, "the store holds test_convnext"),
         (Selection(store, taps=("blocks.9",)), UnknownNameError, "blocks.5"),
         (Selection(str(tmp_path / "none.zarr")), DataUnavailableError, "cvbench extract"),

@@ -245,7 +245,7 @@ def test_the_command(tmp_path: Path) -> None:
     names = {Path(file).name.partition(".")[2] for file in report["files"]}
     assert names == {"safetensors", "json", "curve.svg", "curve.png", "curve.csv"}
     again = CliRunner().invoke(app, [*words, "--device", "cpu"])
-    assert "cvbench extract --backbone test_vit --weights" in again.stdout
+    assert "next: cvbench extract --dataset digits --split test --backbone test_vit --weights" in again.stdout
     assert "--image-size 32" in again.stdout
     tidy = CliRunner().invoke(app, [*words, "--device", "cpu", "--format", "csv"])
     assert tidy.exit_code == 0, tidy.output

@@ -184,7 +184,9 @@ def test_what_is_missing_is_said_with_its_command(store: str) -> None:
     (note,) = [event.text for event in seen if isinstance(event, Note) and event.text.startswith("not there")]
     assert note == (
         "not there: cvbench extract --dataset digits+scale=1.25 --dataset digits+scale=2 --dataset digits+scale=3 "
-        "--split test --backbone test_convnext --backbone test_vit --view logits --image-size 32"
+        "--split test --backbone test_convnext --backbone test_vit --view logits "
+        "--weights test_convnext=PATH/test_convnext.safetensors --weights test_vit=PATH/test_vit.safetensors "
+        f"--image-size 32 --store {store}"
     )
     with pytest.raises(DataUnavailableError, match=r"scale[\s\S]*extract --dataset digits\+scale=7 "):
         run(store, "digits", None, [], options("scale", "7"))

@@ -130,7 +130,7 @@ def test_analyze_shows_what_cannot_be_measured_again(live: FeatureStore, name: s
         assert kept is not None
         for variable, (_, values) in shown.result.data.items():
             np.testing.assert_array_equal(values, kept[variable].values)
-    with pytest.raises(DataUnavailableError, match="--view maps adds it"):
+    with pytest.raises(DataUnavailableError, match="--view maps"):
         run[name](Selection(live.url, backbones=("test_vit",)))
 
 

@@ -132,7 +132,11 @@ def test_the_command_prints_a_table(store: str, tmp_path: Path) -> None:
 def test_what_is_not_there_is_named(store: str, tmp_path: Path) -> None:
     for request, error, said in (
         (ProbeRequest(store, ("digits",), train="all"), DataUnavailableError, "extract --dataset digits --split all"),
-        (ProbeRequest(store, ("digits",), view="pooled"), DataUnavailableError, "--split train --view pooled"),
+        (
+            ProbeRequest(store, ("digits",), view="pooled"),
+            DataUnavailableError,
+            "extract --dataset digits --split train",
+        ),
         (ProbeRequest(store, ("cifar10",)), DataUnavailableError, "of cifar10 it holds nothing"),
         (ProbeRequest(store, ("@transfe",)), UnknownNameError, "@transfer"),
         (ProbeRequest(store, ("@transfer",)), DataUnavailableError, "eurosat"),

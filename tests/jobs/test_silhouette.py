@@ -130,7 +130,7 @@ def test_any_pooled_layer_can_be_scored(store: str) -> None:
 def test_what_cannot_be_scored_is_named(store: str, tmp_path: Path) -> None:
     for selection, error, said in (
         (head(store, "folder-rocks"), UsageError, "folder-rocks/all are of one class only"),
-        (Selection(store, "folder-pets", view="logits"), DataUnavailableError, "--view logits adds it"),
+        (Selection(store, "folder-pets", view="logits"), DataUnavailableError, "--view logits"),
         (Selection(store, "folder-pets", view="maps"), UsageError, "--view head or --view pooled"),
         (Selection(store, view="head"), UsageError, "--dataset"),
         (Selection(str(tmp_path / "none.zarr"), view="head"), DataUnavailableError, "cvbench extract"),

@@ -93,7 +93,7 @@ def test_any_number_of_actors_gives_the_same_bits(made: Path, tmp_path: Path) ->
 def test_a_store_without_maps_says_how_to_get_them(made: Path, tmp_path: Path) -> None:
     shutil.copytree(made.parent / "pets", tmp_path / "pets")
     extract(options(tmp_path, ("pooled",), 64), LOOP)
-    with pytest.raises(DataUnavailableError, match="--view maps adds it"):
+    with pytest.raises(DataUnavailableError, match="--view maps"):
         spectra(Selection(str(tmp_path / "store.zarr")), QUICK, LOOP)
 
 

@@ -1,0 +1,30 @@
+"""The one builder of every command that is printed: to be pasted as it stands, in any shell of the POSIX kind."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable
+
+
+def command(words: str, *arguments: str, **options: object) -> str:
+    """A command of cvbench, each word quoted where a shell would read it otherwise.
+
+    Args:
+        words: Of the command, such as "analyze cka".
+        arguments: Behind them.
+        options: In this order; "_" stands for "-". None, False and nothing are left out, True is a switch, and an
+            option with several values is repeated.
+
+    >>> command("extract", dataset="folder:my birds", view=["logits"], image_size=None, partial=True)
+    "cvbench extract --dataset 'folder:my birds' --view logits --partial"
+    """
+    parts = ["cvbench", words, *map(shlex.quote, arguments)]
+    for name, value in options.items():
+        option = "--" + name.replace("_", "-")
+        if value is True:
+            parts.append(option)
+        elif isinstance(value, str | int | float) and value is not False:
+            parts += [option, shlex.quote(str(value))]
+        elif isinstance(value, Iterable):
+            parts += [word for one in value for word in (option, shlex.quote(str(one)))]
+    return " ".join(parts)
