@@ -120,7 +120,8 @@ def typed_spec(name: str) -> str:
     if spec != name or base in READERS:
         return spec
     reader = READERS.get(base.partition("-")[0])
-    return f"{reader.info.name if isinstance(reader, OfFiles) else 'folder'}:PATH{suffix(transform)}"
+    kind = reader.info.name if reader is not None and reader.info.of_files else "folder"
+    return f"{kind}:PATH{suffix(transform)}"
 
 
 def key_of_spec(spec: str) -> str:
