@@ -74,7 +74,8 @@ def silhouette(
 ) -> Result:
     """Silhouette of every layer by every metric, and its companions, which are of all samples.
 
-    Intervals take the scale of standardised features as it is, and the space: axes or a map are not found anew.
+    Intervals take the scale of standardised features as it is, and principal axes. On a t-SNE map there are none within
+    classes: other samples would be laid out on another map, which decides more than which samples are left out.
 
     Memory: one layer as `read` gives it, what `silhouette_samples` and `centroid_distances` say, and of every layer the
     silhouettes of the scored rows.
@@ -95,7 +96,7 @@ def silhouette(
     """
     check_labels(samples, layers)
     rows = stratified_rows(samples.labels, options.sample, options.seed)
-    replicates = Replicates(samples.labels, rows, options.confidence, options.seed)
+    replicates = Replicates(samples.labels, rows, options.confidence, options.seed, fixed=options.space == "tsne")
     found, means, companions = np.empty((len(layers), len(options.metrics), len(rows))), [], []
     how: dict[str, Any] = {"standardise": options.space == "standardised", "parts": replicates.parts}
     for index, layer in enumerate(layers):

@@ -39,6 +39,7 @@ FEW_GROUPS = 3
 UNMOVED = 0.1
 """Weight of classes in no group above which a number has no interval."""
 TOO_SMALL = "no interval: n too small"
+UNKNOWN = "no interval within classes: other samples would be laid out on another map"
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,12 +50,14 @@ class Replicates:
         labels: (n,) int64 of all samples.
         rows: (m,) int64 scored samples.
         confidence, seed: Coverage, and the seed of the groups.
+        fixed: What the features would be of other samples is not known, as of a t-SNE map: no interval within classes.
     """
 
     labels: I64
     rows: I64
     confidence: float
     seed: int
+    fixed: bool = False
 
     @cached_property
     def members(self) -> I64:
@@ -68,7 +71,9 @@ class Replicates:
 
     @cached_property
     def parts(self) -> I64 | None:
-        """(n,) group of each sample, -1 for none; None if there are too few samples to leave any out."""
+        """(n,) group of each sample, -1 for none; None for no interval, as if there are too few samples for groups."""
+        if self.fixed:
+            return None
         scored = np.zeros(len(self.labels), dtype=bool)
         scored[self.rows] = True
         found = strata_groups(np.unique(self.labels, return_inverse=True)[1], scored, LEAST, self.seed)
@@ -128,7 +133,7 @@ class Replicates:
     def said(self) -> str:
         """How the intervals within classes are made, in words."""
         if not self.groups:
-            return TOO_SMALL
+            return UNKNOWN if self.fixed else TOO_SMALL
         return (
             f"given the classes: jackknife over {self.groups} groups of samples, each an equal part of every class; "
             f"the others are scored anew; Student t with {self.groups - 1} degrees of freedom"
@@ -138,7 +143,7 @@ class Replicates:
     def notes(self) -> list[str]:
         """What a reader must know of numbers without an interval."""
         if not self.groups:
-            return [f"{TOO_SMALL} ({len(self.labels)} samples)"]
+            return [UNKNOWN if self.fixed else f"{TOO_SMALL} ({len(self.labels)} samples)"]
         without = [name for name in (*NUMBERS, "davies_bouldin") if self.uncertain(name)]
         if not without:
             return []
