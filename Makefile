@@ -40,6 +40,7 @@ demo: $(VENV)/.runtime
 	$(BIN)/cvbench $(TRAIN) --backbone test_vit --epochs 30
 	$(BIN)/cvbench extract $(DEMO) $(MODELS) --split test --taps blocks --view pooled --view maps --view head --view logits
 	$(BIN)/cvbench analyze cka $(DEMO) --out demo/figures
+	$(BIN)/cvbench analyze cka $(DEMO) --view pooled --address none
 	$(BIN)/cvbench analyze spectra $(DEMO) $(FIGURE)
 	$(BIN)/cvbench analyze similarity $(DEMO) $(FIGURE)
 	$(BIN)/cvbench analyze maps $(DEMO) $(FIGURE)
