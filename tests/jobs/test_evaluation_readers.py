@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -101,8 +102,16 @@ def test_pug_and_cue_conflict_have_the_factors(root: Path) -> None:
     assert np.isfinite(one(result, metric="decided by texture").value or 0.0)
 
 
-def test_every_result_says_how_to_make_it_again(root: Path) -> None:
-    opened = FeatureStore.open(root / "s.zarr")
+def test_every_result_says_how_to_make_it_again(root: Path, tmp_path: Path) -> None:
+    store = str(shutil.copytree(root / "s.zarr", tmp_path / "s.zarr"))  # with these results, whatever ran before
+    for key in list_results(FeatureStore.open(store)):
+        FeatureStore.open(store).objects.delete(key.marker)
+    accuracy([Selection(store, "imagenet-val")], AccuracyOptions(OPTIONS, real=str(root)))
+    robustness(store, [], None, [], OPTIONS)
+    imagenet_x(Selection(store), ImageNetXOptions(str(root), shared=OPTIONS))
+    pug(Selection(store), PugOptions(str(root / "PUG_ImageNet"), shared=OPTIONS))
+    evaluate(Selection(store), OPTIONS)
+    opened = FeatureStore.open(store)
     kept = list_results(opened)
     assert {key.analysis for key in kept} == {"accuracy", "robustness", "imagenet-x", "pug", "shape-bias"}
     for key in kept:
