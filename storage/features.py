@@ -24,6 +24,7 @@ from cvbench.errors import (
     UnknownNameError,
     UsageError,
 )
+from cvbench.hints import command
 from cvbench.storage import split as splits
 from cvbench.storage.encoding import Encoding
 from cvbench.storage.fingerprint import canonical, refuse_if_different
@@ -394,13 +395,15 @@ class FeatureStore:
         return infos
 
     def _absent(self, path: str) -> DataUnavailableError:
+        from cvbench.storage.datasets import typed_spec
+
         there = sorted({g.path for g in self.groups()})
         dataset = path.split("/", 1)[0]
         return DataUnavailableError(
             f"the store holds nothing of {path}",
             where=self.url,
             why=f"it holds: {', '.join(there) or 'nothing yet'}",
-            fix=f"cvbench extract --store {self.url} --dataset {dataset}",
+            fix=command("extract", dataset=typed_spec(dataset), store=self.url),
         )
 
 
@@ -415,7 +418,7 @@ def _refuse_if_nothing(objects: Objects, mode: Mode) -> int:
         raise DataUnavailableError(
             "there is no feature store",
             where=objects.url,
-            fix=f"cvbench extract --dataset digits --store {objects.url} makes one; or name another",
+            fix=f"{command('extract', dataset='digits', store=objects.url)}  # makes one; or name another",
         )
     strays = [key for key, kind in objects.survey() if kind != "folder" and key != f"{LEDGER}/zarr.json"]
     if strays and not known:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.errors import DataUnavailableError, IntegrityError
+from cvbench.hints import command
 from cvbench.storage.encoding import Encoding
 from cvbench.storage.keys import REPAIR, GroupKey
 from cvbench.storage.ledger import BadSample, Commit, ObjectRecord
@@ -160,8 +161,7 @@ class FeatureLayer:
                     f"rows {start} to {stop} of {self.group.path}/{self.tap} are not all extracted",
                     where=self.store.url,
                     why=f"committed: {sum(map(len, self.units))} of {self.shape[0]}",
-                    fix=f"cvbench extract --store {self.store.url} --dataset {self.group.dataset} "
-                    f"--backbone {self.group.backbone} --view {self.group.view}",
+                    fix=self._extract(),
                 )
         # Only raw files read straight into place let a second thread help: the rest holds the interpreter's lock.
         if len(indices) > 1:
@@ -170,6 +170,15 @@ class FeatureLayer:
         else:
             for index in indices:
                 self._fill_from(index, start, stop, out)
+
+    def _extract(self) -> str:
+        """What extracts the rest, as it can be typed."""
+        from cvbench.storage.datasets import typed_spec
+
+        model, _, size = self.group.backbone.partition("@")
+        where: dict[str, object] = {"dataset": typed_spec(self.group.dataset), "split": self.group.split}
+        where |= {"backbone": model, "image_size": size or None, "view": self.group.view}
+        return command("extract", **where, store=self.store.url)
 
     def _fill_from(self, index: int, start: int, stop: int, out: NDArray[Any]) -> None:
         """Copy into `out` what object `index` holds of [start, stop)."""

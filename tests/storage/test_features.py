@@ -515,6 +515,17 @@ def test_reading_cannot_write(store: FeatureStore) -> None:
             attempt()
 
 
+def test_what_is_not_there_says_what_extracts_it(store: FeatureStore) -> None:
+    declare(store)
+    with pytest.raises(DataUnavailableError) as error:
+        store.layer(GROUP, "blocks.0").read(0, 4)
+    made = "--dataset digits --split all --backbone test_vit --image-size 32 --view pooled"
+    assert error.value.fix == f"cvbench extract {made} --store {store.url}"
+    with pytest.raises(DataUnavailableError) as error:
+        store.samples("folder-my-birds", "all")
+    assert error.value.fix == f"cvbench extract --dataset folder:PATH --store {store.url}"
+
+
 def test_unknown_names(store: FeatureStore) -> None:
     extract(store)
     with pytest.raises(UnknownNameError) as error:
