@@ -100,7 +100,7 @@ class TestInvariances:
     def test_not_invariant_to_general_linear_maps(self, rng: np.random.Generator) -> None:
         features = related(rng, 48, [(30,), (12,)])
         bent = features[0] * np.linspace(0.01, 5, 30)
-        assert abs(value(minibatch([bent, features[1]], 16)) - value(minibatch(features, 16))).max() > 0.01
+        assert abs(value(minibatch([bent, features[1]], 16)) - value(minibatch(features, 16))).max() > 1e-3
 
     @pytest.mark.parametrize("shapes", [[(300,), (40,)], [(3,), (4,)]], ids=["grams", "features"])
     def test_adding_1000_to_float32_changes_less_than_1e_3(
@@ -128,7 +128,7 @@ class TestHalfPrecision:
         assert all(np.isfinite(x).all() and np.abs(x).max() > 20_000 for x in features)
         found = value(minibatch(features, 32))
         assert np.abs(found - cka_reference(features, 32)).max() < 1e-6  # of the same float16 input
-        exact = related(np.random.default_rng(7), 64, [(500,), (80,)])
+        exact = related(seeded(7), 64, [(500,), (80,)])
         assert np.abs(found - cka_reference(exact, 32)).max() < 5e-3
 
 

@@ -64,7 +64,7 @@ def test_the_same_seed_gives_the_same_map_and_classes_stay_together(rng: np.rand
     assert 0 < first.kl < 2
     assert 250 <= first.iterations <= 300
     kept = measures(rows, first.map, np.arange(90), labels)
-    assert kept["purity_map_5"].mean() > 0.99
+    assert kept["purity_map_5"].mean() > 0.95
     assert kept["trustworthiness_10"].mean() > 0.85
     other = embed(scores, backend, Recipe(perplexity=8, iterations=300, seed=1, start="random"))
     assert np.abs(other.map - first.map).max() > 1e-3
