@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 F64 = NDArray[np.float64]
 
 
-def holm(p: F64) -> F64:
+def holm(p: ArrayLike) -> F64:
     """Adjusted p-values of one family (Holm 1979), in the shape of `p`; NaN is of no test and stays NaN.
 
     >>> holm(np.array([0.01, np.nan, 0.04, 0.03])).tolist()

@@ -156,11 +156,6 @@ def difference(found: Mapping[str, Any]) -> str:
     return said
 
 
-def not_measured(rows: Iterable[Mapping[str, Any]]) -> list[str]:
-    """For a table's legend: why cells are empty, each reason once."""
-    return list(dict.fromkeys(row["reason"] for row in rows if row["reason"]))
-
-
 def classes_said(count: int) -> str:
     """What a legend adds where classes were resampled; "" where they were not."""
     return f"; over classes: {count} classes resampled" if count else ""

@@ -215,10 +215,3 @@ def over_classes(means: F64, resamples: int, confidence: float, seed: int) -> tu
         return few.low, few.high
     found = percentile_interval(means, lambda sums: sums / count, resamples=resamples, confidence=confidence, seed=seed)
     return found.low, found.high
-
-
-def few_classes_note(classes: int) -> str | None:
-    """What to say of intervals over so few classes, if anything."""
-    if classes >= FEW_IMAGES:
-        return None
-    return f"the intervals over classes are of {classes} classes only: take them as too narrow"

@@ -6,7 +6,6 @@ neither is better, b is Binomial(b + c, 1/2).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -118,20 +117,6 @@ def mcnemar(only_a: int, only_b: int) -> tuple[float, float]:
     exact = min(1.0, 2 * below / whole)
     mid = (2 * below - term) / whole
     return exact, min(1.0, mid)
-
-
-def holm(values: Sequence[float]) -> list[float]:
-    """Holm's step-down adjustment (Holm 1979) of the p values of several comparisons made together.
-
-    Undefined ones (NaN) stay so and are not counted.
-    """
-    known = [i for i, value in enumerate(values) if not np.isnan(value)]
-    m, running = len(known), 0.0
-    adjusted = [float("nan")] * len(values)
-    for place, index in enumerate(sorted(known, key=lambda i: values[i])):
-        running = max(running, min(1.0, (m - place) * values[index]))
-        adjusted[index] = running
-    return adjusted
 
 
 def verdict(estimate: Estimate, names: tuple[str, str], p: float, test: str, level: float = 0.05) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cvbench.engine.holm import holm
 from cvbench.engine.metrics.intervals import Difference, Estimate, Options
 from cvbench.engine.metrics.paired import (
     Comparison,
@@ -20,7 +21,6 @@ from cvbench.engine.metrics.paired import (
     compare_classes,
     compare_ratios,
     compare_units,
-    holm,
     is_resolved,
     verdict,
 )
@@ -57,7 +57,7 @@ def compare_pairs(correct: Mapping[str, NDArray[np.bool_]], table: Table, option
 
 def adjusted(pairs: Sequence[Pair]) -> list[float]:
     """The exact p values of a family."""
-    return holm([pair.found.exact for pair in pairs])
+    return [float(p) for p in holm([pair.found.exact for pair in pairs])]
 
 
 def judge(table: Table, pair: Pair, p: float, family: int) -> str:
@@ -110,7 +110,7 @@ def _points(
     pairs = list(itertools.combinations(names, 2))
     found = [find(a, b) for a, b in pairs]
     sentences = []
-    for pair, estimate, p in zip(pairs, found, holm([one.p for one in found]), strict=True):
+    for pair, estimate, p in zip(pairs, found, holm([one.p for one in found]).tolist(), strict=True):
         _rows(table, " vs ".join(pair), metric, "", estimate, p)
         sentences.append(f"{table.dataset}{what}: {verdict(estimate, pair, p, test)}")
     return sentences
@@ -123,7 +123,7 @@ def compare_shares(
     pairs = list(itertools.combinations(parts, 2))
     found = [compare_ratios(parts[a], parts[b], options) for a, b in pairs]
     sentences = []
-    for (a, b), estimate, p in zip(pairs, found, holm([one.p for one in found]), strict=True):
+    for (a, b), estimate, p in zip(pairs, found, holm([one.p for one in found]).tolist(), strict=True):
         _rows(table, f"{a} vs {b}", metric, "", estimate, p)
         more = "differ" if is_resolved(estimate, p) else "the difference is not resolved"
         sentences.append(f"{table.dataset}: {metric} of {a} and {b}: {more} ({_shown(estimate, p)})")
@@ -158,7 +158,7 @@ def judge_factors(
         metric: Of the rows.
         better, worse: What is said of A where its number is larger, and where it is smaller.
     """
-    adjusted_p = iter(holm([one.p for factors in found.values() for one in factors]))
+    adjusted_p = iter(holm([one.p for factors in found.values() for one in factors]).tolist())
     sentences = []
     for (a, b), factors in found.items():
         said: dict[str, list[str]] = {better: [], worse: []}

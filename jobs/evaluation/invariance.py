@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from cvbench.engine.analyses.base import Result
+from cvbench.engine.holm import holm
 from cvbench.engine.metrics.intervals import Difference, Estimate, undefined
 from cvbench.engine.metrics.invariance import change_difference, setting
-from cvbench.engine.metrics.paired import holm, is_resolved
+from cvbench.engine.metrics.paired import is_resolved
 from cvbench.engine.metrics.scores import Scores
 from cvbench.errors import EvaluationSuspectError, UsageError
 from cvbench.jobs.evaluation.compare import EXACT, FAMILY, HOLM, TOO_SMALL
@@ -179,7 +180,7 @@ def _rows_of(
         table.add(name, SAME, factor, found.consistency)
         if values != grid.start[name]:
             exact.append((factor, found.change.exact, len(own)))
-    adjusted = holm([p for _, p, _ in exact])
+    adjusted = holm([p for _, p, _ in exact]).tolist()
     for (factor, p, n), corrected in zip(exact, adjusted, strict=True):
         table.plain(name, EXACT, factor, p, n)
         table.plain(name, HOLM, factor, corrected, n)
@@ -197,7 +198,7 @@ def _between(
             change = change_difference(pairs[0], pairs[1], options.intervals)
             found.append((a, b, factor_text(grid.transform, values), change))
     sentences = []
-    for (a, b, factor, change), p in zip(found, holm([change.p for *_, change in found]), strict=True):
+    for (a, b, factor, change), p in zip(found, holm([change.p for *_, change in found]).tolist(), strict=True):
         table.add(f"{a} vs {b}", BETWEEN, factor, change)
         table.plain(f"{a} vs {b}", BETWEEN + ADJUSTED, factor, p, change.n)
         sentences.append(f"{grid.dataset}, {factor}: {_verdict(change, p, a, b)}")

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Layer
+from cvbench.engine.holm import holm
 from cvbench.engine.metrics.accuracy import mean_per_class
 from cvbench.engine.metrics.intervals import Estimate, Options, difference, mean_of_proportions, wilson
-from cvbench.engine.metrics.paired import compare, compare_classes, holm, is_resolved
+from cvbench.engine.metrics.paired import compare, compare_classes, is_resolved
 from cvbench.engine.probe.recipes import ProbeRun
 from cvbench.engine.probe.result import Targets, probe_result
 from tests.simulation.frame import Case, Trial
@@ -61,7 +62,7 @@ def _paired(n: int, p: float, discordant: tuple[float, float], rng: Rng) -> Tria
 
 def family(found: Sequence[Estimate], p: Sequence[float]) -> Trial:
     """Differences that are 0, judged together: resolved if any is. No interval: they are of each alone."""
-    verdicts = [is_resolved(one, value) for one, value in zip(found, holm(p), strict=True)]
+    verdicts = [is_resolved(one, value) for one, value in zip(found, holm(p).tolist(), strict=True)]
     return Trial(0.0, 0.0, nan, nan, any(verdicts))
 
 
