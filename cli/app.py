@@ -113,24 +113,27 @@ def main() -> NoReturn:
     # its operations, on the cores that kernels, decoders and other processes want.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     streams.guard()
-    sys.exit(signals.code(_run()))
+    sys.exit(signals.code(_run(signals)))
 
 
-def _run() -> int:
+def _run(signals: _Signals) -> int:
     command = typer.main.get_command(app)
     settings: dict[str, Any] = {}
     try:
         result = command.main(standalone_mode=False, obj=settings)
         if not result:
             streams.check()
-    except CvbenchError as error:
-        if settings.get("verbose"):
-            say(traceback.format_exc().rstrip("\n"), err=True)
-        _complain(str(error))
-        return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         return _interrupted()
     except Exception as error:
+        caused = signals.caused(error)
+        if settings.get("verbose") and (caused or isinstance(error, CvbenchError)):
+            say(traceback.format_exc().rstrip("\n"), err=True)
+        if caused:
+            return _interrupted()
+        if isinstance(error, CvbenchError):
+            _complain(str(error))
+            return error.exit_code
         if not hasattr(error, "exit_code") or not hasattr(error, "show"):
             raise
         error.show()  # click's own usage errors
@@ -159,6 +162,16 @@ class _Signals:
     def code(self, code: int) -> int:
         """The exit code, where `code` says that the process was interrupted: that of the first signal."""
         return self._code if code == 130 else code
+
+    def caused(self, error: BaseException) -> bool:
+        """Whether `error` came while a signal's interrupt unwound all: it may come between any two instructions, where
+        what tidies up can fail for it."""
+        seen: BaseException | None = error
+        while self._count and seen is not None:
+            if isinstance(seen, KeyboardInterrupt):
+                return True
+            seen = seen.__cause__ or seen.__context__
+        return False
 
     def _take(self, number: int, frame: object) -> None:
         self._count += 1

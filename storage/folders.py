@@ -56,8 +56,8 @@ def open_folder(root: Path, parts: Sequence[str], *, make: bool = False) -> int:
                 if kind_at(at, name) == "link":
                     raise refused("/".join(parts[: depth + 1]), "link") from None
                 raise
-            os.close(at)
-            at = inner
+            above, at = at, inner  # first: were it closed twice, an interrupt in between would close another's
+            os.close(above)
     except BaseException:
         os.close(at)
         raise

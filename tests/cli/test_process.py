@@ -6,6 +6,7 @@ The commands are found by walking the tree of the command line, so that a new on
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -182,3 +183,44 @@ def test_a_url_where_only_a_path_is_read_is_refused(
     assert "this machine" in str(done.exception)
     assert "s3://bucket" in str(done.exception)
     assert os.listdir() == []
+
+
+TIDIES_BADLY = """
+import importlib, sys, types
+from cvbench.errors import CvbenchError
+
+app = importlib.import_module("cvbench.cli.app")
+
+def waits() -> None:
+    try:
+        print("ready", flush=True)
+        sys.stdin.read()
+    finally:
+        raise {error}
+
+module = types.ModuleType("cvbench.cli.waits")
+module.waits = waits
+sys.modules[module.__name__] = module
+app.COMMANDS["waits"] = ("waits", "waits", "Wait.")
+app.main()
+"""
+
+
+@pytest.mark.parametrize("error", ["OSError(9, 'Bad file descriptor')", "CvbenchError('cannot tidy')"])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupt_is_one_whatever_fails_for_it_on_the_way_out(number: int, code: int, error: str) -> None:
+    words = [sys.executable, "-c", TIDIES_BADLY.format(error=error), "waits"]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        process.send_signal(number)
+        said = process.communicate(timeout=60)[1].decode()
+    assert process.returncode == code, said
+    assert "the same command goes on from there" in said
+    assert "Traceback" not in said
+
+
+def test_an_error_without_an_interrupt_stays_one() -> None:
+    words = [sys.executable, "-c", TIDIES_BADLY.format(error="CvbenchError('cannot tidy')"), "waits"]
+    done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, "cannot tidy" in done.stderr) == (CvbenchError.exit_code, True)

@@ -11,7 +11,10 @@ import sys
 import threading
 import uuid
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import pytest
 
@@ -330,3 +333,53 @@ def test_urls() -> None:
     assert isinstance(open_objects("memory://m"), MemoryObjects)
     with pytest.raises(UsageError, match="ftp"):
         open_objects("ftp://host/x")
+
+
+def _interrupted_at(step: int, call: Callable[[], object]) -> bool:
+    """Whether `call` came to line `step` of the project's own lines, where it is interrupted as by a signal."""
+    left = step
+
+    def at_line(frame: FrameType, event: str, argument: object) -> Any:
+        nonlocal left
+        if "storage" not in frame.f_code.co_filename:
+            return None
+        if event == "line":
+            left -= 1
+            if left == 0:
+                raise KeyboardInterrupt
+        return at_line
+
+    before = sys.gettrace()
+    sys.settrace(at_line)
+    try:
+        call()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(before)
+    return left <= 0
+
+
+CALLS: dict[str, Callable[[LocalObjects], object]] = {
+    "create": lambda objects: objects.create("a/b/new", b"1"),
+    "get": lambda objects: objects.get("a/b/old"),
+    "part": lambda objects: objects.part("a/b/old", 0, 1),
+    "size": lambda objects: objects.size("a/b/old"),
+    "blake3": lambda objects: objects.blake3("a/b/old"),
+    "delete": lambda objects: objects.delete("a/b/old"),
+    "list": lambda objects: list(objects.list("a")),
+    "settle": lambda objects: objects.settle(["a/b/old"]),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_an_interrupt_between_any_two_lines_is_one(tmp_path: Path, name: str) -> None:
+    step, came = 0, True
+    while came:
+        step += 1
+        old = tmp_path / f"{step}/a/b/old"
+        old.parent.mkdir(parents=True)
+        old.write_bytes(b"0")
+        objects = LocalObjects(tmp_path / str(step))
+        came = _interrupted_at(step, partial(CALLS[name], objects))  # any other error ends the test
+    assert step > 10
