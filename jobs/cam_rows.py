@@ -14,7 +14,7 @@ from cvbench.engine.cam.summary import CENTRED, RAW
 from cvbench.engine.online import FEW_IMAGES, verdict
 from cvbench.jobs.intervals import grid_text
 from cvbench.jobs.section import Section, TidyRow
-from cvbench.jobs.sections import tidy_row
+from cvbench.jobs.tidy import tidy_row
 
 MEASURES = {
     "centroid_y": "centroid, share of the height",

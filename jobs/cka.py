@@ -22,8 +22,8 @@ from cvbench.jobs.intervals import told
 from cvbench.jobs.progress import Listener, silent
 from cvbench.jobs.request import absolute
 from cvbench.jobs.section import Section, TidyRow
-from cvbench.jobs.sections import selection_options, tidy_row
 from cvbench.jobs.selection import Selected, Selection, select
+from cvbench.jobs.tidy import selection_options, tidy_row
 from cvbench.storage.features import FeatureStore
 
 __all__ = ["AUTO", "ESTIMATORS", "SECTION", "CkaOptions", "cka", "cka_json", "cka_rows"]

@@ -15,10 +15,11 @@ from cvbench.engine.finetune.recipes import Recipe, recipe
 from cvbench.errors import FingerprintMismatchError, UsageError
 from cvbench.jobs import checkpoint
 from cvbench.jobs.executor import Cluster
-from cvbench.jobs.finetune_loop import FinetuneTask, Row, run
+from cvbench.jobs.finetune_loop import Row, run
 from cvbench.jobs.finetune_ray import train_on_ray
 from cvbench.jobs.finetune_report import FinetuneReport, finetune_rows, make_report
 from cvbench.jobs.finetune_rows import rows_of
+from cvbench.jobs.finetune_task import FinetuneTask
 from cvbench.jobs.lineage import records, trained
 from cvbench.jobs.progress import Advanced, Ended, Listener, Note, Started, silent
 from cvbench.jobs.published import check_published

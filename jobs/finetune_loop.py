@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,10 +20,10 @@ from cvbench.engine.finetune.trainer import Rank, Trainer
 from cvbench.engine.geometry import Geometry
 from cvbench.engine.metrics.accuracy import mean_per_class
 from cvbench.engine.metrics.intervals import Estimate, Options, wilson
-from cvbench.engine.specs import BackboneSpec
 from cvbench.jobs import checkpoint
 from cvbench.jobs.finetune_data import I64, Images, Met
 from cvbench.jobs.finetune_rows import Rows, rows_of
+from cvbench.jobs.finetune_task import FinetuneTask
 
 if TYPE_CHECKING:
     import torch
@@ -34,62 +33,6 @@ if TYPE_CHECKING:
 Row = dict[str, float | int | None]
 """A line of the curve: epoch, step, rate, loss, accuracy, val_accuracy."""
 TEST_BATCH = 256
-
-
-@dataclass(frozen=True)
-class FinetuneTask:
-    """All that a process needs; plain values, so that it travels.
-
-    Attributes:
-        stem: Path of the results without suffix.
-        name: Of the data set, as in a store.
-        train: Splits to train on; `val` is tested after every epoch, `test` at the end.
-        share: Of the training split, what stands for a validation split; 0 if there is one, or none is needed.
-        validate: Whether what validates, a split or that share, is left out of the training.
-        rule: How the splits were made, if not by the data set's authors.
-        notes: What a reader of the numbers must know.
-        partial: Whether unreadable samples may be more than a few.
-        identity: What the weights depend on: a checkpoint of another is refused by the driver.
-        lineage: What the weights were trained on before, and are now; see `jobs.lineage`.
-        trained: Whether the backbone's weights were trained before.
-        threads: Of torch; part of a CPU's rounding.
-        checkpoint_seconds: Between checkpoints; 0 is after every step.
-        cache: Bytes of decoded images that may stay in memory, per process.
-    """
-
-    stem: str
-    name: str
-    dataset: str
-    data_root: str | None
-    train: tuple[str, ...]
-    val: str | None
-    test: str
-    share: float
-    validate: bool
-    rule: str
-    notes: tuple[str, ...]
-    partial: bool
-    spec: BackboneSpec
-    recipe: Recipe
-    seed: int
-    precision: str
-    identity: dict[str, Any]
-    lineage: tuple[dict[str, Any], ...]
-    trained: bool
-    threads: int
-    decode_threads: int
-    checkpoint_seconds: float
-    cache: int
-
-    @property
-    def weights(self) -> Path:
-        """The fine-tuned weights."""
-        return self.file("safetensors")
-
-    def file(self, suffix: str) -> Path:
-        """A file of the results."""
-        path = Path(self.stem)
-        return path.with_name(f"{path.name}.{suffix}")
 
 
 def run(task: FinetuneTask, rank: Rank, device: torch.device, heard: Callable[[Row], None]) -> None:

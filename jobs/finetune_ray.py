@@ -10,7 +10,8 @@ from typing import Any
 from cvbench.errors import ClusterError, CvbenchError, IncompleteError
 from cvbench.jobs import checkpoint
 from cvbench.jobs.executor import Cluster, RaySession
-from cvbench.jobs.finetune_loop import FinetuneTask, Row, run
+from cvbench.jobs.finetune_loop import Row, run
+from cvbench.jobs.finetune_task import FinetuneTask
 
 MAX_FAILURES = 3
 """How often lost processes are replaced before the run is given up."""

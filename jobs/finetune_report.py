@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from cvbench.jobs import checkpoint
 from cvbench.jobs.finetune_data import Met
-from cvbench.jobs.finetune_loop import FinetuneTask, Row
+from cvbench.jobs.finetune_loop import Row
+from cvbench.jobs.finetune_task import FinetuneTask
 from cvbench.jobs.section import TidyRow
 
 LABELS = {"top1": "top-1", "top5": "top-5", "mean_per_class": "mean per class"}

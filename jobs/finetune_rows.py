@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.engine.finetune.augment import draw
+from cvbench.jobs.finetune_task import FinetuneTask
 from cvbench.storage.datasets.lists import last_share
 
 if TYPE_CHECKING:
-    from cvbench.jobs.finetune_loop import FinetuneTask
     from cvbench.storage.datasets import Dataset
 
 I64 = NDArray[np.int64]

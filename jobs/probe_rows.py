@@ -14,7 +14,7 @@ from cvbench.engine.analyses.base import Result
 from cvbench.engine.probe.result import NUMBERS
 from cvbench.jobs.analyze import Analysed
 from cvbench.jobs.section import Section, TidyRow
-from cvbench.jobs.sections import bootstrap_options, selection_options, tidy_row
+from cvbench.jobs.tidy import bootstrap_options, selection_options, tidy_row
 
 LABELS = {"top1": "top-1", "top5": "top-5", "mean_per_class": "mean per class"}
 

@@ -17,7 +17,7 @@ from cvbench.jobs.analyze import Analysed
 from cvbench.jobs.figures.silhouette import silhouette_figure, single_layers
 from cvbench.jobs.intervals import CLASSES, told
 from cvbench.jobs.section import Section, TidyRow
-from cvbench.jobs.sections import bootstrap_options, end_layers, selection_options, tidy_row
+from cvbench.jobs.tidy import bootstrap_options, end_layers, selection_options, tidy_row
 
 NAMES = {
     "micro": "silhouette, mean over samples",

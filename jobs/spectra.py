@@ -20,8 +20,8 @@ from cvbench.jobs.progress import Listener, silent
 from cvbench.jobs.request import absolute
 from cvbench.jobs.samples import class_numbers, input_sizes
 from cvbench.jobs.section import Section, TidyRow
-from cvbench.jobs.sections import bootstrap_options, end_layers, selection_options, tidy_row
 from cvbench.jobs.selection import Selection, select
+from cvbench.jobs.tidy import bootstrap_options, end_layers, selection_options, tidy_row
 from cvbench.storage.features import FeatureStore
 
 VIEW = "maps"

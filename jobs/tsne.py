@@ -18,8 +18,8 @@ from cvbench.jobs.matrix import Matrices
 from cvbench.jobs.progress import Advanced, Ended, Listener, Note, Started, silent
 from cvbench.jobs.request import absolute
 from cvbench.jobs.section import Section, TidyRow
-from cvbench.jobs.sections import bootstrap_options, end_layers, selection_options, tidy_row
 from cvbench.jobs.selection import Selection, select
+from cvbench.jobs.tidy import bootstrap_options, end_layers, selection_options, tidy_row
 from cvbench.storage.features import FeatureStore
 from cvbench.storage.results import list_results
 

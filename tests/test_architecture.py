@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,11 @@ MAY_NOT_IMPORT = {
 }
 # cli stands at every start: only these (and the standard library) may be imported before a command runs.
 CLI_AT_START = {"cvbench", "typer", "click", "rich"}
+
+# The rooms of a folder, floor by floor, the lowest first: a room may import from lower floors and from itself. A folder
+# that is not named here has no rooms yet.
+FLOORS: dict[str, tuple[set[str], ...]] = {}
+MODULE = re.compile(r"(cvbench(?:\.\w+)+)(?::\w+)?")  # "cvbench.jobs.cka:SECTION": imported later, by its name
 
 RUNS_CODE_MODULES = {"joblib", "cPickle", "dill", "marshal", "shelve", "jsonpickle"}
 RUNS_CODE_CALLS = {
@@ -68,6 +74,80 @@ def imports(tree: ast.AST, package: str) -> Iterator[tuple[str, ast.stmt]]:
 def package_of(path: Path) -> str:
     """The dotted package that relative imports of this file start from."""
     return ".".join(["cvbench", *path.relative_to(ROOT).parent.parts])
+
+
+def package_modules() -> dict[str, Path]:
+    """Dotted name -> file of every module of the package; a folder's name stands for its `__init__`."""
+    files = {path: path.relative_to(ROOT) for path in sources(*FOLDERS)}
+    files |= {path: path.relative_to(ROOT / "src/cvbench") for path in (ROOT / "src/cvbench").glob("*.py")}
+    names = {".".join(["cvbench", *place.with_suffix("").parts]): path for path, place in files.items()}
+    return {name.removesuffix(".__init__"): path for name, path in names.items()}
+
+
+def named_modules(tree: ast.AST) -> Iterator[tuple[str, int]]:
+    """(module, line) of what is imported by a name in a string, as registries do."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and (found := MODULE.fullmatch(node.value)):
+            yield found[1], node.lineno
+
+
+def module_imports(name: str, text: str, known: Collection[str], *, package: bool) -> dict[str, int]:
+    """Modules of `known` that a module needs, each with the line that says so.
+
+    Imports in functions and for types count, and names of modules in strings. Importing `a.b.c` runs `a` and `a.b` too,
+    but for a module in them they run already; of them it needs only what it takes by name.
+
+    Args:
+        name: Of the module.
+        package: Whether it is the `__init__` of a folder.
+    """
+    tree, found = ast.parse(text), dict[str, int]()
+    own = name if package else name.rpartition(".")[0]
+    running = {name, *_above(name)}
+    taken = [(target, node.lineno) for target, node in imports(tree, own)]
+    named = [(target, line) for target, line in named_modules(tree) if target in known and target not in running]
+    for target, line in [*taken, *named]:
+        ways = [way for way in [*_above(target), target] if way in known]
+        for way in ways:
+            if way == ways[-1] or way not in running:
+                found.setdefault(way, line)
+    return found
+
+
+def _above(name: str) -> list[str]:
+    """The packages that a module lies in, the outermost first."""
+    parts = name.split(".")
+    return [".".join(parts[:end]) for end in range(1, len(parts))]
+
+
+def circles(graph: Mapping[str, Collection[str]]) -> list[list[str]]:
+    """The groups of modules that reach each other, and those that import themselves; each sorted."""
+    reached: dict[str, set[str]] = {}
+    for start in graph:
+        reached[start], ahead = set(), list(graph[start])
+        while ahead:
+            if (name := ahead.pop()) not in reached[start]:
+                reached[start].add(name)
+                ahead.extend(graph.get(name, ()))
+    groups = {tuple(sorted({a, *(b for b in reached[a] if a in reached[b])})) for a in graph if a in reached[a]}
+    return sorted(map(list, groups))
+
+
+def floor_faults(name: str, needs: Mapping[str, int], floors: Mapping[str, tuple[set[str], ...]]) -> list[str]:
+    """Imports of a module that stand against the floors of its folder, and a module that is in no room."""
+    _, folder, *rest = [*name.split("."), ""]
+    if folder not in floors or not rest[0]:
+        return []
+    level = {room: height for height, rooms in enumerate(floors[folder]) for room in rooms}
+    if rest[0] not in level:
+        return [f"{name} is in no room"]
+    faults = []
+    for target, line in needs.items():
+        _, other, *inner = [*target.split("."), "", ""]
+        room = inner[0]
+        if other == folder and room and room != rest[0] and level.get(room, len(level)) >= level[rest[0]]:
+            faults.append(f"{name}:{line}: {rest[0]} imports {target}")
+    return faults
 
 
 def dotted(node: ast.expr, names: dict[str, str]) -> str:
@@ -170,6 +250,31 @@ def test_imports_follow_the_arrows(folder: str) -> None:
     assert not faults, "\n".join(faults)
 
 
+def _graph() -> dict[str, dict[str, int]]:
+    known = package_modules()
+    return {
+        name: module_imports(name, path.read_text(), known, package=path.name == "__init__.py")
+        for name, path in known.items()
+    }
+
+
+def test_no_modules_import_each_other() -> None:
+    graph = _graph()
+    faults = [
+        f"{one}:{line} imports {two}"
+        for members in circles(graph)
+        for one in members
+        for two, line in graph[one].items()
+        if two in members
+    ]
+    assert not faults, "\n".join(faults)
+
+
+def test_rooms_import_from_lower_floors() -> None:
+    faults = [fault for name, needs in _graph().items() for fault in floor_faults(name, needs, FLOORS)]
+    assert not faults, "\n".join(faults)
+
+
 def test_cli_imports_only_typer_before_a_command_runs() -> None:
     faults = [
         f"{path.relative_to(ROOT)}:{node.lineno}: {name}"
@@ -253,6 +358,61 @@ def test_the_reader_sees_a_wrong_import(folder: str, text: str) -> None:
 )
 def test_the_reader_lets_a_right_import_pass(folder: str, text: str) -> None:
     assert import_faults(text, folder, f"cvbench.{folder}") == []
+
+
+KNOWN = {"cvbench", "cvbench.a", "cvbench.b", "cvbench.p", "cvbench.p.x", "cvbench.p.y"}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "needs"),
+    [
+        ("cvbench.a", "import cvbench.b", {"cvbench.b"}),
+        ("cvbench.a", "def f():\n    from cvbench.b import g", {"cvbench.b"}),
+        ("cvbench.a", "if TYPE_CHECKING:\n    from .b import T", {"cvbench.b"}),
+        ("cvbench.a", "PLACES = {'b': 'cvbench.b:THING', 'c': 'cvbench.b.unknown'}", {"cvbench.b"}),
+        ("cvbench.a", "from cvbench import __version__", {"cvbench"}),
+        ("cvbench.a", "from cvbench.p import x", {"cvbench.p", "cvbench.p.x"}),
+        ("cvbench.a", "from cvbench.p.x import f", {"cvbench.p", "cvbench.p.x"}),
+        ("cvbench.p.x", "from cvbench.p.y import f", {"cvbench.p.y"}),
+        ("cvbench.p.x", "from . import y", {"cvbench.p.y"}),
+        ("cvbench.p.x", "from cvbench.p import f", {"cvbench.p"}),
+        ("cvbench.p.x", "TEMPLATES = 'cvbench.p'", set()),
+        ("cvbench.p", "from cvbench.p import x", {"cvbench.p.x"}),
+        ("cvbench.a", "import json, numpy.linalg", set()),
+    ],
+)
+def test_the_reader_sees_what_a_module_needs(name: str, text: str, needs: set[str]) -> None:
+    assert set(module_imports(name, text, KNOWN, package=name == "cvbench.p")) == needs
+
+
+@pytest.mark.parametrize(
+    ("graph", "found"),
+    [
+        ({"a": "b", "b": "c", "c": ""}, []),
+        ({"a": "bc", "b": "c", "c": ""}, []),
+        ({"a": "b", "b": "a", "c": "a"}, [["a", "b"]]),
+        ({"a": "b", "b": "c", "c": "a", "d": "d"}, [["a", "b", "c"], ["d"]]),
+        ({"a": "b", "b": "ac", "c": "d", "d": "c"}, [["a", "b"], ["c", "d"]]),
+    ],
+)
+def test_circles_are_found(graph: dict[str, str], found: list[list[str]]) -> None:
+    assert circles(graph) == found
+
+
+@pytest.mark.parametrize(
+    ("name", "needs", "refused"),
+    [
+        ("cvbench.jobs.high.x", {"cvbench.jobs.low.y", "cvbench.jobs.high.z", "cvbench.engine.high"}, 0),
+        ("cvbench.jobs.low.y", {"cvbench.jobs.high.x", "cvbench.jobs.beside", "cvbench.jobs"}, 2),
+        ("cvbench.jobs.low", {"cvbench.jobs.stray"}, 1),
+        ("cvbench.jobs.stray", set(), 1),
+        ("cvbench.jobs", {"cvbench.jobs.high"}, 0),
+        ("cvbench.engine.stray", {"cvbench.engine.other"}, 0),
+    ],
+)
+def test_the_reader_sees_an_import_from_a_higher_floor(name: str, needs: set[str], refused: int) -> None:
+    floors = {"jobs": ({"low", "beside"}, {"high"})}
+    assert len(floor_faults(name, dict.fromkeys(needs, 1), floors)) == refused
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,9 @@ from cvbench.errors import IncompleteError, UsageError
 from cvbench.jobs.executor import Cluster
 from cvbench.jobs.finetune import FinetuneOptions, finetune, finetune_rows, make_task
 from cvbench.jobs.finetune_data import Met
-from cvbench.jobs.finetune_loop import FinetuneTask
 from cvbench.jobs.finetune_report import variant
 from cvbench.jobs.finetune_rows import rows_of
+from cvbench.jobs.finetune_task import FinetuneTask
 from cvbench.storage.datasets import open_dataset
 from tests.jobs.images import write_folder
 from tests.storage import transfer_trees as trees

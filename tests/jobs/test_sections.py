@@ -8,14 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from cvbench.jobs.sections import (
-    SECTIONS,
-    bootstrap_options,
-    end_layers,
-    section_of,
-    selection_options,
-    tidy_row,
-)
+from cvbench.jobs.sections import SECTIONS, section_of
+from cvbench.jobs.tidy import bootstrap_options, end_layers, selection_options, tidy_row
 from tests.jobs.report_store import small_cka
 
 
