@@ -74,11 +74,11 @@ def probe(
     if out is not None:
         from pathlib import Path
 
-        from cvbench.jobs.figures.probe import probe_figure
+        from cvbench.jobs.probe_rows import draw_probes
 
         places = "-".join(dict.fromkeys(outcome.selected.dataset for outcome in outcomes))
         results = [named(outcome) for outcome in outcomes]
-        for path in probe_figure(results, Path(out) / f"probe-{places}-{recipe}"):
+        for path in draw_probes(results, Path(out) / f"probe-{places}-{recipe}"):
             say(f"figure: {path}", err=True)
 
 

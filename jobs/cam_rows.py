@@ -10,8 +10,9 @@ from typing import Any
 from cvbench.engine.analyses.base import Result
 from cvbench.engine.cam.boxed import BOX_TABLE, RATIO_TABLE
 from cvbench.engine.cam.measures import MAP_MEASURES, TABLE
-from cvbench.engine.cam.summary import CENTRED, RAW
+from cvbench.engine.cam.summary import CENTRED, ENDS, RAW
 from cvbench.engine.online import FEW_IMAGES, verdict
+from cvbench.jobs.figures.cam import cam_figure
 from cvbench.jobs.intervals import grid_text
 from cvbench.jobs.section import Section, TidyRow
 from cvbench.jobs.tidy import tidy_row
@@ -35,7 +36,6 @@ MEASURES = {
     "pointing_over_share": "pointing game / box area",
 }
 """Measure -> what it is called for a reader."""
-ENDS = ("value", "low", "high", "class_low", "class_high")
 HEADLINE = ("radius", "effective_area", "gini", "gaussian_r2", "energy_in_box", "pointing_game", "box_share")
 
 
@@ -171,10 +171,9 @@ def _verdict(low: float | None, high: float | None, n: int) -> bool | None:
     return None if low is None or high is None else verdict(low, high, n)
 
 
-def _figure(result: Result, stem: Path, formats: Sequence[str]) -> list[Path]:
-    from cvbench.jobs.figures.cam import cam_figure
-
-    return cam_figure(result, stem, formats)
+def draw_cam(result: Result, stem: Path, formats: Sequence[str] = ("svg", "png")) -> list[Path]:
+    """Draw a result with its rows; see `cam_figure`."""
+    return cam_figure(result, cam_rows(result), MEASURES, stem, formats)
 
 
 SECTION = Section(
@@ -195,6 +194,6 @@ SECTION = Section(
     ),
     rows=tidy_rows,
     options=lambda result: list(result.attrs["command"]),
-    figure=_figure,
+    figure=draw_cam,
     headline=headline_rows,
 )

@@ -16,6 +16,7 @@ from cvbench.engine.kernels.channel_maps import KINDS
 from cvbench.errors import UnknownNameError
 from cvbench.jobs.analyze import Analysed, MeasureRecipe, keep, measure_units, partials_of
 from cvbench.jobs.executor import Cluster
+from cvbench.jobs.figures.maps import maps_figure
 from cvbench.jobs.intervals import CLASSES, grid_text, judged, measures, on_common_grid, over_classes, told
 from cvbench.jobs.maps_images import add_pictures, boxes_digest, input_boxes, open_images
 from cvbench.jobs.progress import Listener, silent
@@ -203,10 +204,9 @@ def _command(result: Result) -> list[str]:
     return words + (["--source", attrs["source"]] if attrs["source"] else [])
 
 
-def _figure(result: Result, stem: Path, formats: Sequence[str]) -> list[Path]:
-    from cvbench.jobs.figures.maps import maps_figure  # which needs this module
-
-    return maps_figure(result, stem, formats)
+def draw_maps(result: Result, stem: Path, formats: Sequence[str] = ("svg", "png")) -> list[Path]:
+    """Draw a result with its rows; see `maps_figure`."""
+    return maps_figure(result, maps_rows(result), stem, formats)
 
 
 SECTION = Section(
@@ -223,6 +223,6 @@ SECTION = Section(
     ),
     rows=tidy_rows,
     options=_command,
-    figure=_figure,
+    figure=draw_maps,
     headline=headline_rows,
 )

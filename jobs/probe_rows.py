@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from cvbench.engine.analyses.base import Result
 from cvbench.engine.probe.result import NUMBERS
 from cvbench.jobs.analyze import Analysed
+from cvbench.jobs.figures.probe import probe_figure
 from cvbench.jobs.section import Section, TidyRow
 from cvbench.jobs.tidy import bootstrap_options, selection_options, tidy_row
 
@@ -129,18 +130,20 @@ def _command(result: Result) -> list[str]:
     return ["transfer", "probe", *words, *bootstrap_options(result)]
 
 
-def _figure(result: Result, stem: Path, formats: Sequence[str]) -> list[Path]:
-    from cvbench.jobs.figures.probe import probe_figure
+def draw_probes(results: Sequence[Result], stem: Path, formats: Sequence[str] = ("svg", "png")) -> list[Path]:
+    """Draw results beside each other; `attrs` names `dataset`. See `probe_figure`."""
+    rows = [{"dataset": result.attrs["dataset"], **row} for result in results for row in probe_rows(result)]
+    return probe_figure(rows, results[0].attrs["confidence"], stem, formats)
 
-    return probe_figure([result], stem, formats)
+
+def _figure(result: Result, stem: Path, formats: Sequence[str]) -> list[Path]:
+    return draw_probes([result], stem, formats)
 
 
 def _overview(results: Sequence[Result], stem: Path, formats: Sequence[str]) -> list[Path]:
     """All data sets in one figure; nothing if there is one."""
-    from cvbench.jobs.figures.probe import probe_figure
-
     places = {result.attrs["dataset"] for result in results}
-    return probe_figure(results, stem, formats) if len(places) > 1 else []
+    return draw_probes(results, stem, formats) if len(places) > 1 else []
 
 
 SECTION = Section(

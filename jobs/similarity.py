@@ -16,6 +16,7 @@ from cvbench.engine.analyses.similarity_result import MEASURES, TABLE, VERSIONS
 from cvbench.engine.measure import Measure
 from cvbench.jobs.analyze import Analysed, analyze, features_identity, keep
 from cvbench.jobs.executor import Cluster
+from cvbench.jobs.figures.similarity import similarity_figure, similarity_images_figure
 from cvbench.jobs.intervals import CLASSES, estimates, grid_text, judged, measures, on_common_grid, over_classes, told
 from cvbench.jobs.live import kept_live
 from cvbench.jobs.progress import Listener, silent
@@ -240,10 +241,9 @@ def _command(result: Result) -> list[str]:
     return ["analyze", "similarity", *selection_options(result), *bootstrap_options(result)]
 
 
-def _figure(result: Result, stem: Path, formats: Sequence[str]) -> list[Path]:
-    from cvbench.jobs.figures.similarity import similarity_figure  # which needs this module
-
-    return similarity_figure(result, stem, formats)
+def draw_similarity(result: Result, stem: Path, formats: Sequence[str] = ("svg", "png")) -> list[Path]:
+    """Draw a result with its rows; see `similarity_figure`."""
+    return similarity_figure(result, similarity_rows(result), stem, formats)
 
 
 SECTION = Section(
@@ -260,7 +260,7 @@ SECTION = Section(
     ),
     rows=tidy_rows,
     options=_command,
-    figure=_figure,
+    figure=draw_similarity,
     headline=headline_rows,
 )
 
@@ -282,12 +282,6 @@ def _images_command(result: Result) -> list[str]:
     return ["analyze", "similarity", *selection_options(result), *named]
 
 
-def _images_figure(result: Result, stem: Path, formats: Sequence[str]) -> list[Path]:
-    from cvbench.jobs.figures.similarity import similarity_images_figure  # which needs this module
-
-    return similarity_images_figure(result, stem, formats)
-
-
 IMAGES_SECTION = Section(
     analysis="similarity-images",
     title="Similarity between local features of single images",
@@ -297,5 +291,5 @@ IMAGES_SECTION = Section(
     ),
     rows=image_tidy_rows,
     options=_images_command,
-    figure=_images_figure,
+    figure=similarity_images_figure,
 )

@@ -14,6 +14,7 @@ from cvbench.engine.analyses.spectra import WANTS, Spectra
 from cvbench.engine.analyses.spectra_result import TABLE
 from cvbench.jobs.analyze import Analysed, analyze
 from cvbench.jobs.executor import Cluster
+from cvbench.jobs.figures.spectra import spectra_figure
 from cvbench.jobs.intervals import CLASSES, estimates, measures, over_classes, told
 from cvbench.jobs.live import kept_live
 from cvbench.jobs.progress import Listener, silent
@@ -203,10 +204,9 @@ def _command(result: Result) -> list[str]:
     return ["analyze", "spectra", *selection_options(result), *bootstrap_options(result)]
 
 
-def _figure(result: Result, stem: Path, formats: Sequence[str]) -> list[Path]:
-    from cvbench.jobs.figures.spectra import spectra_figure  # which needs this module
-
-    return spectra_figure(result, stem, formats)
+def draw_spectra(result: Result, stem: Path, formats: Sequence[str] = ("svg", "png")) -> list[Path]:
+    """Draw a result with its rows; see `spectra_figure`."""
+    return spectra_figure(result, spectra_rows(result), stem, formats)
 
 
 SECTION = Section(
@@ -225,6 +225,6 @@ SECTION = Section(
     ),
     rows=tidy_rows,
     options=_command,
-    figure=_figure,
+    figure=draw_spectra,
     headline=headline_rows,
 )

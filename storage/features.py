@@ -51,7 +51,8 @@ from cvbench.storage.nodes import (
     create_root,
     refuse_other_array,
 )
-from cvbench.storage.objects import Objects, open_objects
+from cvbench.storage.objects import Objects
+from cvbench.storage.objects_open import open_objects
 from cvbench.storage.parse import MOST_BYTES, Fields, read_json
 from cvbench.storage.split import SplitInfo
 from cvbench.storage.units import Unit, plan_units

@@ -197,3 +197,20 @@ def sync(at: int) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def listing(folder: Path, limit: int = 8) -> str:
+    """What a person sees in a folder, in a few words."""
+    try:
+        names = sorted(entry.name + ("/" if entry.is_dir() else "") for entry in os.scandir(folder))
+    except FileNotFoundError:
+        return "no such folder"
+    except NotADirectoryError:
+        return "not a folder"
+    except OSError as err:
+        return f"unreadable: {err.strerror}"
+    shown = [name for name in names if not name.startswith(".")]
+    if not shown:
+        return "an empty folder"
+    rest = f" and {len(shown) - limit} more" if len(shown) > limit else ""
+    return ", ".join(shown[:limit]) + rest

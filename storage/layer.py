@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,16 +16,31 @@ from cvbench.storage.encoding import Encoding
 from cvbench.storage.keys import REPAIR, GroupKey
 from cvbench.storage.ledger import BadSample, Commit, ObjectRecord
 from cvbench.storage.nodes import plain_dims
-from cvbench.storage.objects import LocalObjects
+from cvbench.storage.objects import LocalObjects, Objects
 from cvbench.storage.units import Unit
 
 if TYPE_CHECKING:
     import dask.array
     import xarray
 
-    from cvbench.storage.features import FeatureStore
-
 _THREADS = 2  # one reads while the other checks
+
+
+class Source(Protocol):
+    """What a layer asks of the store it is in; it travels with the layer, which then reads its commits anew."""
+
+    @property
+    def objects(self) -> Objects:
+        """Where the bytes are."""
+
+    def encoding(self, group: GroupKey, tap: str) -> Encoding:
+        """How the objects of a tap's array are made."""
+
+    def commits(self, group: GroupKey) -> Sequence[Commit]:
+        """All commit records of a group."""
+
+    def samples(self, dataset: str, split: str) -> Mapping[str, NDArray[Any]]:
+        """The sample table in store order, arrays (N,)."""
 
 
 class FeatureLayer:
@@ -35,7 +50,7 @@ class FeatureLayer:
     `dask` and `xarray`.
     """
 
-    def __init__(self, store: FeatureStore, group: GroupKey, tap: str) -> None:
+    def __init__(self, store: Source, group: GroupKey, tap: str) -> None:
         self.store, self.group, self.tap = store, group, tap
         self._encoding: Encoding = store.encoding(group, tap)
         self.shape: tuple[int, ...] = self._encoding.shape
@@ -159,7 +174,7 @@ class FeatureLayer:
             if start < 0 or stop > self.shape[0] or self._unit_at(max(index * size, start)) is None:
                 raise DataUnavailableError(
                     f"rows {start} to {stop} of {self.group.path}/{self.tap} are not all extracted",
-                    where=self.store.url,
+                    where=self.store.objects.url,
                     why=f"committed: {sum(map(len, self.units))} of {self.shape[0]}",
                     fix=self._extract(),
                 )
@@ -178,7 +193,7 @@ class FeatureLayer:
         model, _, size = self.group.backbone.partition("@")
         where: dict[str, object] = {"dataset": typed_spec(self.group.dataset), "split": self.group.split}
         where |= {"backbone": model, "image_size": size or None, "view": self.group.view}
-        return command("extract", **where, store=self.store.url)
+        return command("extract", **where, store=self.store.objects.url)
 
     def _fill_from(self, index: int, start: int, stop: int, out: NDArray[Any]) -> None:
         """Copy into `out` what object `index` holds of [start, stop)."""

@@ -1,7 +1,8 @@
 """Keys to bytes, where create-if-absent is the only way to write.
 
 A store is a set of objects that are created once and never changed; everything the ledger promises follows from that.
-Three places: a local directory, process memory (`memory://NAME`, for tests), object stores (`s3://...`, see `remote`).
+Three places: a local directory, process memory (`memory://NAME`, for tests), object stores (`s3://...`, see `remote`);
+`objects_open` finds the one that a path or URL means.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from cvbench.errors import CvbenchError, IntegrityError, ResourceError, UsageError
+from cvbench.errors import CvbenchError, IntegrityError, ResourceError
 from cvbench.storage import folders, writers
 from cvbench.storage.keys import REPAIR, check_key
 
@@ -108,8 +109,9 @@ class Objects(ABC):
         data = self.get(key)
         return None if data is None else blake3.blake3(data).hexdigest()
 
+    @abstractmethod
     def __reduce__(self) -> tuple[Any, ...]:
-        return (open_objects, (self.url,))
+        """Pickled by its place: another process opens the same objects."""
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.url!r})"
@@ -132,6 +134,9 @@ class LocalObjects(Objects):
         self.root = Path(root)
         self.url = str(self.root)
         self._settled: set[tuple[str, ...]] = set()  # folders whose own names were made durable by this process
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (LocalObjects, (self.url,))
 
     def path(self, key: str) -> Path:
         """Where the object lies; only a name. Read it with `get` or `reading`, which refuse what is no object."""
@@ -348,6 +353,9 @@ class MemoryObjects(Objects):
         with self._registry:
             self.data, self._lock = self._shared.setdefault(name, ({}, threading.Lock()))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (MemoryObjects, (self.url.removeprefix("memory://"),))
+
     def get(self, key: str) -> bytes | None:
         return self.data.get(check_key(key))
 
@@ -370,24 +378,3 @@ class MemoryObjects(Objects):
     def list(self, prefix: str = "") -> Iterator[str]:
         with self._lock:
             return iter(sorted(key for key in self.data if key.startswith(prefix)))
-
-
-def open_objects(url: str | Path) -> Objects:
-    """The objects at a path (`./x.zarr`, `file:///...`), in memory (`memory://NAME`) or at `s3://bucket/prefix` etc.
-
-    Raises:
-        UsageError: A URL whose scheme is not known.
-    """
-    text = str(url)
-    scheme, separator, rest = text.partition("://")
-    if not separator:
-        return LocalObjects(Path(text).expanduser())
-    if scheme == "file":
-        return LocalObjects(rest)
-    if scheme == "memory":
-        return MemoryObjects(rest)
-    from cvbench.storage.remote import REMOTE_SCHEMES, RemoteObjects
-
-    if scheme in REMOTE_SCHEMES:
-        return RemoteObjects(text)
-    raise UsageError(f"unknown kind of store {scheme}://", where=text, fix="use a path, s3://, gs:// or az://")

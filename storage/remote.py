@@ -28,6 +28,9 @@ class RemoteObjects(Objects):
         _refuse_secrets(url)
         self.url = url.rstrip("/")
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), (self.url,))
+
     @cached_property
     def _store(self) -> Any:
         from obstore.store import from_url

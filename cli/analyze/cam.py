@@ -98,10 +98,10 @@ def _options(values: dict[str, Any]) -> ExtractOptions:
 def _draw_cam(analysed: Analysed, folder: str) -> None:
     from pathlib import Path
 
-    from cvbench.jobs.figures.cam import cam_figure
+    from cvbench.jobs.cam_rows import draw_cam
 
     name = f"cam-{analysed.selected.dataset}-{analysed.selected.split}-{analysed.selected.view}"
-    for path in cam_figure(analysed.result, Path(folder) / name):
+    for path in draw_cam(analysed.result, Path(folder) / name):
         say(f"figure: {path}", err=True)
 
 

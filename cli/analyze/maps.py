@@ -54,10 +54,10 @@ def maps(
         analysed = run(selection, options, cluster, listen)
     _show_maps(analysed, output)
     if out is not None:
-        from cvbench.jobs.figures.maps import maps_figure
+        from cvbench.jobs.maps import draw_maps
 
         name = f"maps-{analysed.selected.dataset}-{analysed.selected.split}"
-        for path in maps_figure(analysed.result, Path(out) / name):
+        for path in draw_maps(analysed.result, Path(out) / name):
             say(f"figure: {path}", err=True)
 
 

@@ -47,10 +47,11 @@ def similarity(
         analysed = run(selection, SimilarityOptions(resamples, seed), cluster, listen)
     _show_similarity(analysed, images, output)
     if out is not None:
-        from cvbench.jobs.figures.similarity import similarity_figure, similarity_images_figure
+        from cvbench.jobs.figures.similarity import similarity_images_figure
+        from cvbench.jobs.similarity import draw_similarity
 
         name = f"similarity-{analysed.selected.dataset}-{analysed.selected.split}"
-        files = similarity_figure(analysed.result, Path(out) / name)
+        files = draw_similarity(analysed.result, Path(out) / name)
         if images is not None:
             files += similarity_images_figure(images.result, Path(out) / f"{name}-images")
         for path in files:

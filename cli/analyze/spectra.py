@@ -42,10 +42,10 @@ def spectra(
     if out is not None:
         from pathlib import Path
 
-        from cvbench.jobs.figures.spectra import spectra_figure
+        from cvbench.jobs.spectra import draw_spectra
 
         name = f"spectra-{analysed.selected.dataset}-{analysed.selected.split}"
-        for path in spectra_figure(analysed.result, Path(out) / name):
+        for path in draw_spectra(analysed.result, Path(out) / name):
             say(f"figure: {path}", err=True)
 
 

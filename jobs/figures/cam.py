@@ -5,7 +5,7 @@ The same result gives the same bytes with the same matplotlib, as for every figu
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Result
 from cvbench.engine.cam.grids import common_grid, display, pool_evidence
-from cvbench.engine.cam.summary import CENTRED, RAW
-from cvbench.jobs.cam_rows import ENDS, MEASURES, cam_rows
+from cvbench.engine.cam.summary import CENTRED, ENDS, RAW
 from cvbench.jobs.figures.base import COLOURS, MARKERS, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+Row = Mapping[str, Any]
 BOXED = ("energy_in_box", "pointing_game")
 ALWAYS = ("centroid_y", "centroid_x")  # can be measured on any grid
 SHOWN = ("radius", "effective_area", "gini", "gaussian_r2", *BOXED)
@@ -32,7 +32,9 @@ MEANS, NAMES, PANEL = 1.7, 1.6, 1.35  # a row of panels below, the names of back
 SCALE = "inferno"  # even in lightness, for colour-blind readers too
 
 
-def cam_figure(result: Result, stem: Path, formats: Sequence[str] = ("svg", "png")) -> list[Path]:
+def cam_figure(
+    result: Result, rows: Iterable[Row], labels: Mapping[str, str], stem: Path, formats: Sequence[str]
+) -> list[Path]:
     """Draw a cam result.
 
     One row per example: the image, and over it each backbone's map, pooled to the grid that all share. Below, means
@@ -40,8 +42,10 @@ def cam_figure(result: Result, stem: Path, formats: Sequence[str] = ("svg", "png
 
     Args:
         result: Of `cam`.
-        stem: Path without suffix; folders are made. `stem.csv` gets the means of `cam_rows`, then per example the
-            classes and the cells of its raw map.
+        rows: Its means and differences.
+        labels: What each measure is called.
+        stem: Path without suffix; folders are made. `stem.csv` gets the rows, then per example the classes and the
+            cells of its raw map.
         formats: Among svg, png and pdf.
 
     Returns:
@@ -50,12 +54,12 @@ def cam_figure(result: Result, stem: Path, formats: Sequence[str] = ("svg", "png
     Raises:
         UsageError: another format.
     """
-    return save_figure(lambda: _draw(result), _numbers(result), stem, formats)
+    return save_figure(lambda: _draw(result, labels), _numbers(result, rows), stem, formats)
 
 
-def _numbers(result: Result) -> Iterator[dict[str, Any]]:
-    """Means with an empty `sample`; for every example and backbone the raw signed cells, row by row."""
-    for row in cam_rows(result):
+def _numbers(result: Result, rows: Iterable[Row]) -> Iterator[dict[str, Any]]:
+    """The rows with an empty `sample`; for every example and backbone the raw signed cells, row by row."""
+    for row in rows:
         yield {"sample": "", **row, "cell_row": None, "cell_column": None}
     for i, backbone in enumerate(result.attrs["backbones"]):
         for k, sample in enumerate(result.coords.get("example", [])):
@@ -98,7 +102,7 @@ class _Page:
         return self.figure.add_axes(rectangle)
 
 
-def _draw(result: Result) -> Figure:
+def _draw(result: Result, labels: Mapping[str, str]) -> Figure:
     from matplotlib.figure import Figure
 
     samples = len(result.coords.get("example", []))
@@ -120,7 +124,7 @@ def _draw(result: Result) -> Figure:
         bar.ax.tick_params(labelsize=6, length=2)
     each = (width - NAMES) / across
     places = [(NAMES + j % across * each, top + j // across * MEANS) for j in range(panels)]
-    _means([page.axes(left, down, each - 0.15, MEANS - 0.75) for left, down in places], result, across)
+    _means([page.axes(left, down, each - 0.15, MEANS - 0.75) for left, down in places], result, labels, across)
     _below(page, result, top - 0.1)
     return page.figure
 
@@ -214,7 +218,7 @@ def _shown(result: Result) -> list[str]:
     return [name for name in SHOWN if name in there] or list(ALWAYS)
 
 
-def _means(axes: Sequence[Axes], result: Result, across: int) -> None:
+def _means(axes: Sequence[Axes], result: Result, labels: Mapping[str, str], across: int) -> None:
     """One panel per measure, `across` in a row: a dot and its intervals per backbone, on the common grid."""
     rows = [(i, row) for i, row in enumerate(result.attrs["rows"]) if row["common"] and row["target"]]
     backbones = list(dict.fromkeys(row["backbone"] for _, row in rows))
@@ -240,7 +244,7 @@ def _means(axes: Sequence[Axes], result: Result, across: int) -> None:
         axis.margins(x=0.15)
         axis.tick_params(axis="x", labelsize=6)
         axis.locator_params(axis="x", nbins=4)
-        axis.set_xlabel(MEASURES[measure].replace(", ", ",\n"), fontsize=6)
+        axis.set_xlabel(labels[measure].replace(", ", ",\n"), fontsize=6)
 
 
 def _chance(axis: Axes, result: Result, first: int, measure: str) -> None:

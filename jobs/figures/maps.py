@@ -5,7 +5,7 @@ The same result gives the same bytes with the same matplotlib, as for every figu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +13,12 @@ import numpy as np
 
 from cvbench.engine.analyses.base import Result
 from cvbench.jobs.figures.base import COLOURS, MARKERS, save_figure
-from cvbench.jobs.maps import maps_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+Row = Mapping[str, Any]
 MAX_IMAGES = 12
 TITLES = {
     "mean": "mean over channels",
@@ -35,7 +35,7 @@ LABELS = {
 SIDE = 1.7  # inches of a panel
 
 
-def maps_figure(result: Result, stem: Path, formats: Sequence[str] = ("svg", "png")) -> list[Path]:
+def maps_figure(result: Result, rows: Iterable[Row], stem: Path, formats: Sequence[str]) -> list[Path]:
     """Draw a maps result.
 
     One row per image, the first twelve: the image as a backbone sees it (with its box), and beside it the chosen map of
@@ -44,7 +44,8 @@ def maps_figure(result: Result, stem: Path, formats: Sequence[str] = ("svg", "pn
 
     Args:
         result: Of `jobs.maps.maps`.
-        stem: Path without suffix; folders are made. `stem.csv` gets the numbers (see `maps_rows`).
+        rows: Its numbers.
+        stem: Path without suffix; folders are made. `stem.csv` gets the rows.
         formats: Among svg, png and pdf.
 
     Returns:
@@ -53,7 +54,7 @@ def maps_figure(result: Result, stem: Path, formats: Sequence[str] = ("svg", "pn
     Raises:
         UsageError: another format.
     """
-    return save_figure(lambda: _draw(result), maps_rows(result), stem, formats)
+    return save_figure(lambda: _draw(result), rows, stem, formats)
 
 
 def _columns(result: Result) -> list[tuple[str, int, int]]:

@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cvbench.engine.analyses.base import Result
 from cvbench.jobs.figures.base import COLOURS, MARKERS, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Row = dict[str, Any]
+Row = Mapping[str, Any]
 PANELS = {"top1": "top-1 accuracy (%)", "mean_per_class": "mean of the classes' recalls (%)"}
 
 
-def probe_figure(results: Sequence[Result], stem: Path, formats: Sequence[str] = ("svg", "png")) -> list[Path]:
+def probe_figure(rows: Sequence[Row], confidence: float, stem: Path, formats: Sequence[str]) -> list[Path]:
     """Draw probe results beside each other, each number with its interval.
 
     Args:
-        results: Of `probe`; `attrs` names `dataset`.
-        stem: Path without suffix; folders are made. `stem.csv` gets the rows (see `jobs.probe_rows.probe_rows`).
+        rows: Of one or several results, each row with its `dataset`.
+        confidence: Of the intervals, between 0 and 1.
+        stem: Path without suffix; folders are made. `stem.csv` gets the rows.
         formats: Among svg, png and pdf.
 
     Returns:
@@ -33,14 +33,7 @@ def probe_figure(results: Sequence[Result], stem: Path, formats: Sequence[str] =
     Raises:
         UsageError: another format.
     """
-    rows = [row for result in results for row in _rows(result)]
-    return save_figure(lambda: _draw(rows, results[0].attrs["confidence"]), rows, stem, formats)
-
-
-def _rows(result: Result) -> Iterator[Row]:
-    from cvbench.jobs.probe_rows import probe_rows
-
-    yield from ({"dataset": result.attrs["dataset"], **row} for row in probe_rows(result))
+    return save_figure(lambda: _draw(rows, confidence), rows, stem, formats)
 
 
 def _series(row: Row, many: bool) -> str:

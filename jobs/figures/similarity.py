@@ -5,7 +5,7 @@ The same result gives the same bytes with the same matplotlib, as for every figu
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,17 +14,17 @@ from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Result
 from cvbench.jobs.figures.base import COLOURS, MARKERS, save_figure
-from cvbench.jobs.similarity import similarity_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+Row = Mapping[str, Any]
 VERSIONS = ("raw", "centred")
 MAX_IMAGES = 8
 
 
-def similarity_figure(result: Result, stem: Path, formats: Sequence[str] = ("svg", "png")) -> list[Path]:
+def similarity_figure(result: Result, rows: Iterable[Row], stem: Path, formats: Sequence[str]) -> list[Path]:
     """Draw a similarity result.
 
     One column per backbone, of its last layer: the mean matrix raw and centred, and the centred lag correlogram, in one
@@ -33,7 +33,8 @@ def similarity_figure(result: Result, stem: Path, formats: Sequence[str] = ("svg
 
     Args:
         result: Of `similarity`.
-        stem: Path without suffix; folders are made. `stem.csv` gets the numbers (see `similarity_rows`).
+        rows: Its numbers.
+        stem: Path without suffix; folders are made. `stem.csv` gets the rows.
         formats: Among svg, png and pdf.
 
     Returns:
@@ -42,7 +43,7 @@ def similarity_figure(result: Result, stem: Path, formats: Sequence[str] = ("svg
     Raises:
         UsageError: another format.
     """
-    return save_figure(lambda: _draw(result), similarity_rows(result), stem, formats)
+    return save_figure(lambda: _draw(result), rows, stem, formats)
 
 
 def similarity_images_figure(result: Result, stem: Path, formats: Sequence[str] = ("svg", "png")) -> list[Path]:

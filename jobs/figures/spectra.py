@@ -5,7 +5,7 @@ The same result gives the same bytes with the same matplotlib, as for every figu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Result
 from cvbench.jobs.figures.base import COLOURS, MARKERS, layer_ticks, save_figure
-from cvbench.jobs.spectra import spectra_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+Row = Mapping[str, Any]
 SHARE = "share_above_0.5"
 
 
@@ -39,7 +39,7 @@ class Stack:
         return [i for i in range(1, len(self.grids)) if self.grids[i] != self.grids[i - 1]]
 
 
-def spectra_figure(result: Result, stem: Path, formats: Sequence[str] = ("svg", "png")) -> list[Path]:
+def spectra_figure(result: Result, rows: Iterable[Row], stem: Path, formats: Sequence[str]) -> list[Path]:
     """Draw a spectra result.
 
     One column per backbone: the radial profile of each layer at its own bins, by frequency of its own grid and (where
@@ -49,7 +49,8 @@ def spectra_figure(result: Result, stem: Path, formats: Sequence[str] = ("svg", 
 
     Args:
         result: Of `spectra`.
-        stem: Path without suffix; folders are made. `stem.csv` gets the numbers (see `spectra_rows`).
+        rows: Its numbers.
+        stem: Path without suffix; folders are made. `stem.csv` gets the rows.
         formats: Among svg, png and pdf.
 
     Returns:
@@ -58,7 +59,7 @@ def spectra_figure(result: Result, stem: Path, formats: Sequence[str] = ("svg", 
     Raises:
         UsageError: another format.
     """
-    return save_figure(lambda: _draw(result), spectra_rows(result), stem, formats)
+    return save_figure(lambda: _draw(result), rows, stem, formats)
 
 
 def _stacks(result: Result) -> list[Stack]:

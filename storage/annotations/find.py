@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cvbench.errors import DataUnavailableError, IntegrityError
-from cvbench.storage.datasets.roots import listing
+from cvbench.storage.folders import listing
 
 
 def find_file(place: str | Path, names: Sequence[str], folders: Sequence[str], what: str, homepage: str) -> Path:

@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from cvbench.errors import DataUnavailableError, IntegrityError
 from cvbench.storage.datasets.base import DatasetInfo
 from cvbench.storage.datasets.pixels import PixelDataset
-from cvbench.storage.datasets.roots import absent, first_match, listing
+from cvbench.storage.datasets.roots import absent, first_match
 from cvbench.storage.datasets.safe_pickle import load_plain
+from cvbench.storage.folders import listing
 
 _BYTES = 3 * 32 * 32
 _HOME = "https://www.cs.toronto.edu/~kriz/cifar.html (Python version, md5 {})"
@@ -87,7 +88,8 @@ class CifarReader:
             ids=tuple(f"{chosen}/{i:05d}" for i in range(len(pixels))),
             labels=labels[classes],
             pixels=pixels,
-            data_root=str(folder),
+            reader=self,
+            data_root=folder,
             factors={factor: np.array(known[key])[labels[key]] for key, factor in self.factors.items()},
         )
 

@@ -19,8 +19,9 @@ from cvbench.errors import DataUnavailableError, IntegrityError
 from cvbench.storage.datasets.base import DatasetInfo
 from cvbench.storage.datasets.imagenet_classes import WNID
 from cvbench.storage.datasets.left_out import LeftOut, Tally
-from cvbench.storage.datasets.roots import absent, listing
+from cvbench.storage.datasets.roots import absent
 from cvbench.storage.datasets.scan import image_files, subfolders, visible
+from cvbench.storage.folders import listing
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,7 +18,8 @@ from cvbench.storage.datasets.base import DatasetInfo, check_unique
 from cvbench.storage.datasets.files import FileDataset, file_sizes
 from cvbench.storage.datasets.forms import COOP, Form, form_of
 from cvbench.storage.datasets.lists import below
-from cvbench.storage.datasets.roots import absent, listing
+from cvbench.storage.datasets.roots import absent
+from cvbench.storage.folders import listing
 
 SPLITS = ("train", "val", "test", "all")
 MAX_BYTES = 64 * 1024 * 1024

@@ -23,7 +23,8 @@ import numpy as np
 from cvbench.errors import DataUnavailableError, IntegrityError
 from cvbench.storage.datasets.base import DatasetInfo, check_unique
 from cvbench.storage.datasets.files import FileDataset, file_sizes
-from cvbench.storage.datasets.roots import absent, first_match, listing
+from cvbench.storage.datasets.roots import absent, first_match
+from cvbench.storage.folders import listing
 
 _INDEX = ("images.txt", "image_class_labels.txt", "train_test_split.txt", "classes.txt", "bounding_boxes.txt")
 _FOLDERS = ("", "CUB_200_2011", "cub200", "cub200/CUB_200_2011", "CUB_200_2011/CUB_200_2011")

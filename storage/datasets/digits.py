@@ -64,6 +64,7 @@ class DigitsReader:
             ids=tuple(ids[row] for row in rows),
             labels=np.asarray(bundle.target, dtype=np.int64)[rows],
             pixels=pixels[rows],
+            reader=self,
         )
 
 

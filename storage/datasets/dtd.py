@@ -20,7 +20,8 @@ from cvbench.storage.datasets.coop import CoopReader
 from cvbench.storage.datasets.files import FileDataset, file_sizes
 from cvbench.storage.datasets.forms import COOP, Form
 from cvbench.storage.datasets.lists import below, lines
-from cvbench.storage.datasets.roots import first_match, listing
+from cvbench.storage.datasets.roots import first_match
+from cvbench.storage.folders import listing
 
 _SPLITS = ("train", "val", "test")
 _JSON = "split_zhou_DescribableTextures.json"

@@ -21,7 +21,8 @@ from cvbench.storage.datasets.files import FileDataset, file_sizes
 from cvbench.storage.datasets.flower_names import FLOWERS
 from cvbench.storage.datasets.forms import COOP, Form
 from cvbench.storage.datasets.matfile import load_integers
-from cvbench.storage.datasets.roots import first_match, listing
+from cvbench.storage.datasets.roots import first_match
+from cvbench.storage.folders import listing
 
 _VARIABLE = {"train": "trnid", "val": "valid", "test": "tstid"}
 _LABELS, _SETS = "imagelabels.mat", "setid.mat"

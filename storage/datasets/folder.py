@@ -28,8 +28,9 @@ from cvbench.storage.datasets.files import FileDataset, file_sizes
 from cvbench.storage.datasets.layout import ALL, Layout, folders, is_hidden, layout, split_named
 from cvbench.storage.datasets.left_out import Tally, unlabelled, without_image
 from cvbench.storage.datasets.metadata import TABLE, Table, class_names, factors_of, has_labels, labels_of, read_table
-from cvbench.storage.datasets.roots import absolute_path, listing, unreadable
+from cvbench.storage.datasets.roots import absolute_path, unreadable
 from cvbench.storage.datasets.suffixes import SUFFIXES
+from cvbench.storage.folders import listing
 
 
 class FolderReader:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from cvbench.errors import DataUnavailableError, IntegrityError
 from cvbench.storage.datasets.base import DatasetInfo
 from cvbench.storage.datasets.imagenet_classes import class_indices
-from cvbench.storage.datasets.roots import listing
+from cvbench.storage.folders import listing
 
 TRUTH = "ILSVRC2012_validation_ground_truth.txt"
 META = "meta.mat"

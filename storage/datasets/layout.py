@@ -15,8 +15,9 @@ from types import MappingProxyType
 
 from cvbench.errors import DataUnavailableError
 from cvbench.storage.datasets.metadata import TABLE
-from cvbench.storage.datasets.roots import listing, unreadable
+from cvbench.storage.datasets.roots import unreadable
 from cvbench.storage.datasets.suffixes import SUFFIXES
+from cvbench.storage.folders import listing
 
 ALL = "all"
 """The split of a tree without splits."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cvbench.storage.datasets.base import manifest_digest
+from cvbench.storage.datasets.base import Reader, manifest_digest
 from cvbench.storage.datasets.left_out import LeftOut
 
 
@@ -18,11 +19,13 @@ from cvbench.storage.datasets.left_out import LeftOut
 class PixelDataset:
     """A small data set that is held in memory whole.
 
-    It is pickled by its name: another process opens it again rather than receive its pixels.
+    It is pickled by its reader: another process opens it again rather than receive its pixels.
 
     Attributes:
         pixels: (N, H, W) or, planes first as CIFAR has them, (N, 3, H, W) uint8.
-        data_root: What it was opened under, to open it again.
+        reader: What opened it, and opens it again.
+        argument: What the reader was given of the spec.
+        data_root: The folder that the reader was given.
     """
 
     name: str
@@ -32,7 +35,9 @@ class PixelDataset:
     ids: tuple[str, ...]
     labels: NDArray[np.int64]
     pixels: NDArray[np.uint8]
-    data_root: str | None = None
+    reader: Reader
+    argument: str = ""
+    data_root: Path | None = None
     factors: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -65,10 +70,4 @@ class PixelDataset:
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reopen, (self.spec, self.data_root, self.split)
-
-
-def _reopen(spec: str, root: str | None, split: str) -> Any:
-    from cvbench.storage.datasets import open_dataset
-
-    return open_dataset(spec, data_root=root, split=split)
+        return self.reader.open, (self.argument, self.data_root, self.split)

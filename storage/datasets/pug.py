@@ -23,8 +23,9 @@ from cvbench.storage.datasets.base import DatasetInfo
 from cvbench.storage.datasets.class_tree import holds, named_folders, not_found, read_images
 from cvbench.storage.datasets.files import FileDataset
 from cvbench.storage.datasets.pug_classes import PUG_FILE, PUG_SUBSETS, read_pug_classes
-from cvbench.storage.datasets.roots import first_match, listing
+from cvbench.storage.datasets.roots import first_match
 from cvbench.storage.datasets.scan import subfolders
+from cvbench.storage.folders import listing
 
 TABLE = "labels_pug_imagenet.csv"
 TEXTS = ("world_name", "character_name", "character_texture", "scene_light")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cvbench.errors import DataUnavailableError, UsageError
 from cvbench.storage.datasets.base import DatasetInfo
+from cvbench.storage.folders import listing
 
 ENVIRONMENT = "CVBENCH_DATA"
 
@@ -40,23 +41,6 @@ def first_match(root: Path | None, folders: Iterable[str], accept: Callable[[Pat
     if root is None:
         return None
     return next((root / folder for folder in folders if accept(root / folder)), None)
-
-
-def listing(folder: Path, limit: int = 8) -> str:
-    """What a person sees in a folder, in a few words."""
-    try:
-        names = sorted(entry.name + ("/" if entry.is_dir() else "") for entry in os.scandir(folder))
-    except FileNotFoundError:
-        return "no such folder"
-    except NotADirectoryError:
-        return "not a folder"
-    except OSError as err:
-        return f"unreadable: {err.strerror}"
-    shown = [name for name in names if not name.startswith(".")]
-    if not shown:
-        return "an empty folder"
-    rest = f" and {len(shown) - limit} more" if len(shown) > limit else ""
-    return ", ".join(shown[:limit]) + rest
 
 
 def absent(info: DatasetInfo, root: Path | None) -> DataUnavailableError:

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, cast
 
 from cvbench.errors import DataUnavailableError, IntegrityError, UsageError
 from cvbench.storage.datasets.bucket import Bucket, RangedFile
-from cvbench.storage.datasets.roots import listing
+from cvbench.storage.folders import listing
 
 MAX_SHARDS = 1_000_000
 MAX_BESIDE = 64 * 1024 * 1024

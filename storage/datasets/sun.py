@@ -22,7 +22,8 @@ from cvbench.storage.datasets.coop import CoopReader
 from cvbench.storage.datasets.files import FileDataset, file_sizes
 from cvbench.storage.datasets.forms import COOP, Form
 from cvbench.storage.datasets.lists import below, images_of, lines
-from cvbench.storage.datasets.roots import first_match, listing
+from cvbench.storage.datasets.roots import first_match
+from cvbench.storage.folders import listing
 
 _LIST = {"train": "Training_{:02d}.txt", "test": "Testing_{:02d}.txt"}
 _NAMES = "ClassName.txt"

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cvbench.errors import IntegrityError, ResourceError, UsageError
-from cvbench.storage.datasets.roots import listing
 from cvbench.storage.downloads.archive import Archive, Source
 from cvbench.storage.downloads.fetch import Fetched, Listener, fetch
 from cvbench.storage.downloads.unpack import unpack
+from cvbench.storage.folders import listing
 
 WORK = ".cvbench"
 RECORD = "downloads.json"

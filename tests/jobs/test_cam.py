@@ -24,9 +24,9 @@ from cvbench.engine.images import decode, fit
 from cvbench.errors import DataUnavailableError, FingerprintMismatchError, UnknownNameError, UsageError
 from cvbench.jobs.analyze import Analysed, stored_result
 from cvbench.jobs.cam import SECTION, CamOptions, MapOptions, cam, cam_json, cam_rows
+from cvbench.jobs.cam_rows import draw_cam
 from cvbench.jobs.executor import Cluster
 from cvbench.jobs.extract import extract
-from cvbench.jobs.figures.cam import cam_figure
 from cvbench.jobs.progress import Event, Note
 from cvbench.jobs.request import ExtractOptions
 from cvbench.storage.datasets import READERS, DatasetInfo
@@ -260,7 +260,7 @@ def test_boxes_of_birds(tmp_path: Path) -> None:
     assert 0 < result.data["value"][1][-1, at] < 1
     rows = [entry for entry in cam_rows(result) if entry["backbone"] == "centred Gaussian"]
     assert "energy_in_box" in {entry["measure"] for entry in rows}
-    assert cam_figure(result, tmp_path / "figure" / "cam", ["png"])[0].stat().st_size > 10_000
+    assert draw_cam(result, tmp_path / "figure" / "cam", ["png"])[0].stat().st_size > 10_000
 
 
 @pytest.mark.parametrize(
@@ -322,7 +322,7 @@ class HalfLabelled:
         pixels = np.random.default_rng(0).integers(0, 256, (16, 8, 8), dtype=np.uint8)
         labels = np.array([0, -1] * 8, dtype=np.int64)
         names = tuple(f"half/{i}" for i in range(16))
-        return PixelDataset("half", "all", "half", ("a", "b"), names, labels, pixels)
+        return PixelDataset("half", "all", "half", ("a", "b"), names, labels, pixels, self)
 
 
 def test_samples_without_a_label_have_no_map_of_their_label(
@@ -361,7 +361,7 @@ def test_the_kept_result_tells_and_draws_the_same(made: Analysed, pets: Path, tm
     (key,) = (key for key in list_results(store) if key.path == made.path)
     again = stored_result(store, key)
     assert list(cam_rows(again)) == list(cam_rows(made.result))
-    one, two = (cam_figure(result, tmp_path / name / "cam") for name, result in (("a", made.result), ("b", again)))
+    one, two = (draw_cam(result, tmp_path / name / "cam") for name, result in (("a", made.result), ("b", again)))
     assert [path.name for path in one] == ["cam.svg", "cam.png", "cam.csv"]
     assert [path.read_bytes() for path in one] == [path.read_bytes() for path in two]
     rows = list(csv.DictReader(one[-1].read_text().splitlines()))
@@ -372,7 +372,7 @@ def test_the_kept_result_tells_and_draws_the_same(made: Analysed, pets: Path, tm
     cells = [row for row in rows if row["sample"] == made.result.coords["example"][1] and row["grid"] == "3x3"]
     np.testing.assert_array_equal([float(row["value"]) for row in cells], made.result.data["map_1"][1][1].ravel())
     with pytest.raises(UsageError, match="unknown figure format"):
-        cam_figure(made.result, tmp_path / "c", ["gif"])
+        draw_cam(made.result, tmp_path / "c", ["gif"])
     tidy = list(SECTION.rows(again))
     assert len(tidy) == len(list(cam_rows(again)))
     assert {row.backbone for row in tidy} >= {"test_vit@96 vs test_convnext@96"}

@@ -15,10 +15,9 @@ from cvbench.jobs.analyze import Analysed
 from cvbench.jobs.cam import SECTION, CamOptions, cam, cam_json, cam_rows
 from cvbench.jobs.cam_maps import MapJob, MapOptions, prepare_maps
 from cvbench.jobs.cam_measure import measure_maps, selected_maps
-from cvbench.jobs.cam_rows import told
+from cvbench.jobs.cam_rows import draw_cam, told
 from cvbench.jobs.cam_worker import choice_tap
 from cvbench.jobs.executor import Cluster
-from cvbench.jobs.figures.cam import cam_figure
 from cvbench.jobs.request import ExtractOptions
 from cvbench.storage.datasets import READERS, DatasetInfo
 from cvbench.storage.datasets.pixels import PixelDataset
@@ -45,7 +44,8 @@ class Noise:
         pixels = np.random.default_rng(0).integers(0, 256, (n, 8, 8), dtype=np.uint8)
         names = tuple(f"noise/{i:05d}" for i in range(n))
         classes = tuple(f"kind-{i}" for i in range(CLASSES))
-        return PixelDataset("noise", "all", f"noise:{argument}", classes, names, np.arange(n) % CLASSES, pixels)
+        labels = np.arange(n) % CLASSES
+        return PixelDataset("noise", "all", f"noise:{argument}", classes, names, labels, pixels, self, argument)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -112,11 +112,11 @@ def test_with_many_classes_every_number_has_an_interval_over_them(made: Analysed
 
 
 def test_the_figure_has_both_intervals(made: Analysed, tmp_path: Path) -> None:
-    drawn = cam_figure(made.result, tmp_path / "a", ["svg"])
-    again = cam_figure(made.result, tmp_path / "b", ["svg"])
+    drawn = draw_cam(made.result, tmp_path / "a", ["svg"])
+    again = draw_cam(made.result, tmp_path / "b", ["svg"])
     assert drawn[0].read_bytes() == again[0].read_bytes()
     of_images = {name: x for name, x in made.result.data.items() if not name.endswith(("class_low", "class_high"))}
-    fewer = cam_figure(replace(made.result, data=of_images), tmp_path / "c", ["svg"])
+    fewer = draw_cam(replace(made.result, data=of_images), tmp_path / "c", ["svg"])
     assert len(fewer[0].read_text()) < len(drawn[0].read_text())
 
 
@@ -126,7 +126,7 @@ def test_the_overlay_keeps_evidence_among_cells_that_speak_against_it(made: Anal
     for name, strongest in (("none", -1.0), ("some", 2.0)):
         raw[0, 0, 0] = strongest
         data = {**made.result.data, "map_0": (made.result.data["map_0"][0], raw.copy())}
-        drawn.append(cam_figure(replace(made.result, data=data), tmp_path / name, ["png"])[0].read_bytes())
+        drawn.append(draw_cam(replace(made.result, data=data), tmp_path / name, ["png"])[0].read_bytes())
     assert drawn[0] != drawn[1]
 
 

@@ -21,8 +21,7 @@ from cvbench.errors import DataUnavailableError, UnknownNameError, UsageError
 from cvbench.jobs.analyze import stored_result
 from cvbench.jobs.executor import Cluster
 from cvbench.jobs.extract import extract
-from cvbench.jobs.figures.maps import maps_figure
-from cvbench.jobs.maps import SECTION, MapsOptions, maps, maps_json, maps_rows
+from cvbench.jobs.maps import SECTION, MapsOptions, draw_maps, maps, maps_json, maps_rows
 from cvbench.jobs.request import ExtractOptions
 from cvbench.jobs.selection import Selection
 from cvbench.storage.datasets import open_dataset
@@ -141,7 +140,7 @@ class TestWithoutTheFiles:
         assert "picture_0" not in result.data
         assert any("drawn without the images, which cannot be opened" in note for note in result.attrs["notes"])
         assert any("boxes need the sizes of the images" in note for note in result.attrs["notes"])
-        assert len(maps_figure(result, tmp_path / "maps", ("svg",))) == 2
+        assert len(draw_maps(result, tmp_path / "maps", ("svg",))) == 2
 
     def test_other_files_are_not_drawn(self, birds: Path, tmp_path: Path) -> None:
         shutil.copytree(birds / "data", tmp_path / "data")
@@ -218,7 +217,7 @@ def test_last_layers_are_compared_on_one_grid(birds: Path, tmp_path: Path) -> No
     assert told[0].startswith("difference of outlier-token rate")
     verdicts = {None: " (too few images to resolve)", False: " (not resolved)"}
     assert told[2] == f"difference of foreground-background contrast{verdicts[rows['contrast_difference']['resolved']]}"
-    files = maps_figure(result, tmp_path / "maps", ("svg",))
+    files = draw_maps(result, tmp_path / "maps", ("svg",))
     assert len(list(csv.DictReader(files[-1].read_text().splitlines()))) == len(list(maps_rows(result)))
 
 
@@ -243,10 +242,10 @@ def test_json_rows_report_and_figure(birds: Path, tmp_path: Path) -> None:
     assert SECTION.options(result)[-4:] == ["--seed", "2", "--measure", "pc1"]
     assert SECTION.figure is not None
     first = SECTION.figure(result, tmp_path / "one" / "maps", ("svg", "png"))
-    second = maps_figure(analysed.result, tmp_path / "two" / "maps")
+    second = draw_maps(analysed.result, tmp_path / "two" / "maps")
     for one, two in zip(first, second, strict=True):
         assert one.read_bytes() == two.read_bytes()  # from the store as from the run
     written = list(csv.DictReader(first[-1].read_text().splitlines()))
     assert math.isclose(float(written[0]["value"]), rows[0]["value"])
     with pytest.raises(UsageError, match="unknown figure format 'gif'"):
-        maps_figure(result, tmp_path / "maps", ["gif"])
+        draw_maps(result, tmp_path / "maps", ["gif"])

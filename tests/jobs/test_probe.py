@@ -18,8 +18,8 @@ from cvbench.engine.probe.logistic import fit_logistic, prepare
 from cvbench.errors import DataUnavailableError, UnknownNameError, UsageError
 from cvbench.jobs.executor import Cluster
 from cvbench.jobs.extract import extract
-from cvbench.jobs.figures.probe import probe_figure
 from cvbench.jobs.probe import SECTION, ProbeOptions, ProbeRequest, named, probe, probe_json, probe_rows
+from cvbench.jobs.probe_rows import draw_probes
 from cvbench.jobs.request import ExtractOptions
 from cvbench.storage.features import FeatureStore, GroupKey
 from cvbench.storage.results import list_results, load_result
@@ -115,7 +115,7 @@ def test_the_section_rows_and_figure(store: str, tmp_path: Path) -> None:
     assert len(others) == len(rows) - 1
     assert [len(row["per_class"]) for row in report["results"]] == [10, 10]
     assert report["results"][0]["top1"] == probe_json([found])["results"][0]["top1"]
-    files = probe_figure([result], tmp_path / "a", ("png",)) + probe_figure([result], tmp_path / "b", ("png",))
+    files = draw_probes([result], tmp_path / "a", ("png",)) + draw_probes([result], tmp_path / "b", ("png",))
     assert files[0].read_bytes() == files[2].read_bytes()
     assert files[1].read_text().startswith("dataset,backbone,tap,recipe,top1,")
 

@@ -20,13 +20,14 @@ from cvbench.errors import DataUnavailableError, UnknownNameError, UsageError
 from cvbench.jobs.analyze import stored_result
 from cvbench.jobs.executor import Cluster
 from cvbench.jobs.extract import extract
-from cvbench.jobs.figures.similarity import _draw, similarity_figure, similarity_images_figure
+from cvbench.jobs.figures.similarity import _draw, similarity_images_figure
 from cvbench.jobs.request import ExtractOptions
 from cvbench.jobs.selection import Selection
 from cvbench.jobs.similarity import (
     IMAGES_SECTION,
     SECTION,
     SimilarityOptions,
+    draw_similarity,
     image_similarity,
     similarity,
     similarity_json,
@@ -244,17 +245,17 @@ def test_the_report_gets_rows_a_headline_and_the_command(made: Path, tmp_path: P
 def test_another_process_draws_the_same_bytes(tmp_path: Path) -> None:
     code = (
         "import sys, pathlib; from tests.jobs.test_similarity import *; "
-        "similarity_figure(result_of({'a': [8, 4], 'b': [7]}), pathlib.Path(sys.argv[1]))"
+        "draw_similarity(result_of({'a': [8, 4], 'b': [7]}), pathlib.Path(sys.argv[1]))"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "other" / "similarity")], check=True)
-    for path in similarity_figure(result_of({"a": [8, 4], "b": [7]}), tmp_path / "own" / "similarity"):
+    for path in draw_similarity(result_of({"a": [8, 4], "b": [7]}), tmp_path / "own" / "similarity"):
         assert path.read_bytes() == (tmp_path / "other" / path.name).read_bytes()
 
 
 @pytest.mark.parametrize("backbones", [{"a": [8]}, {"a": [5, 29], "b": [2], "c": [9]}], ids=["one", "three"])
 def test_the_figure_and_its_data(tmp_path: Path, backbones: dict[str, list[int]]) -> None:
     result = result_of(backbones, n=3)
-    files = similarity_figure(result, tmp_path / "deep" / "similarity.v1")
+    files = draw_similarity(result, tmp_path / "deep" / "similarity.v1")
     assert [path.name for path in files] == ["similarity.v1.svg", "similarity.v1.png", "similarity.v1.csv"]
     rows = list(csv.DictReader(files[-1].read_text().splitlines()))
     assert len(rows) == len(list(similarity_rows(result)))
@@ -272,5 +273,5 @@ def test_matrices_side_by_side_have_one_scale() -> None:
 
 def test_an_unknown_format_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="unknown figure format 'gif'"):
-        similarity_figure(result_of({"a": [4]}), tmp_path / "similarity", ["svg", "gif"])
+        draw_similarity(result_of({"a": [4]}), tmp_path / "similarity", ["svg", "gif"])
     assert not list(tmp_path.iterdir())

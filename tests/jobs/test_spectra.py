@@ -19,9 +19,8 @@ from cvbench.errors import DataUnavailableError, UsageError
 from cvbench.jobs.analyze import stored_result
 from cvbench.jobs.executor import Cluster
 from cvbench.jobs.extract import extract
-from cvbench.jobs.figures.spectra import spectra_figure
 from cvbench.jobs.selection import Selection
-from cvbench.jobs.spectra import SECTION, SpectraOptions, spectra, spectra_json, spectra_rows
+from cvbench.jobs.spectra import SECTION, SpectraOptions, draw_spectra, spectra, spectra_json, spectra_rows
 from cvbench.storage.features import FeatureStore
 from cvbench.storage.results import list_results, load_result
 from tests.jobs.images import write_folder
@@ -171,7 +170,7 @@ def test_classes_are_resampled_where_there_are_many(tmp_path: Path) -> None:
 def test_two_processes_draw_the_same_bytes(tmp_path: Path) -> None:
     code = (
         "import sys, pathlib; from tests.jobs.test_spectra import *; "
-        "spectra_figure(result_of({'a': [8, 8, 4], 'b': [7, 7]}), pathlib.Path(sys.argv[1]), ('svg', 'png', 'pdf'))"
+        "draw_spectra(result_of({'a': [8, 8, 4], 'b': [7, 7]}), pathlib.Path(sys.argv[1]), ('svg', 'png', 'pdf'))"
     )
     for name in ("one", "two"):
         subprocess.run([sys.executable, "-c", code, str(tmp_path / name / "spectra")], check=True)
@@ -184,7 +183,7 @@ def test_two_processes_draw_the_same_bytes(tmp_path: Path) -> None:
 @pytest.mark.parametrize("backbones", [{"a": [8]}, {"a": [4, 2], "b": [2], "c": [9, 9, 5]}], ids=["one", "three"])
 def test_the_figure_and_its_data(tmp_path: Path, backbones: dict[str, list[int]]) -> None:
     result = result_of(backbones)
-    files = spectra_figure(result, tmp_path / "deep" / "spectra.v1")
+    files = draw_spectra(result, tmp_path / "deep" / "spectra.v1")
     assert [path.name for path in files] == ["spectra.v1.svg", "spectra.v1.png", "spectra.v1.csv"]
     assert files[0].read_text().count("<image ") == len(backbones) + 2  # one map each, and the colour bars
     rows = list(csv.DictReader(files[-1].read_text().splitlines()))
@@ -194,5 +193,5 @@ def test_the_figure_and_its_data(tmp_path: Path, backbones: dict[str, list[int]]
 
 def test_an_unknown_format_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="unknown figure format 'gif'"):
-        spectra_figure(result_of({"a": [4]}), tmp_path / "spectra", ["svg", "gif"])
+        draw_spectra(result_of({"a": [4]}), tmp_path / "spectra", ["svg", "gif"])
     assert not list(tmp_path.iterdir())

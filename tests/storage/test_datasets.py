@@ -12,7 +12,8 @@ import pytest
 from cvbench.errors import IntegrityError, UnknownNameError, UsageError
 from cvbench.storage.datasets import READERS, dataset_info, dataset_names, every_split, locate, open_dataset
 from cvbench.storage.datasets.base import check_unique, manifest_digest
-from cvbench.storage.datasets.roots import data_root, listing
+from cvbench.storage.datasets.roots import data_root
+from cvbench.storage.folders import listing
 from tests.storage.cifar_tree import write_cifar
 
 

@@ -24,7 +24,8 @@ from cvbench.errors import (
 )
 from cvbench.storage.codecs import quiet
 from cvbench.storage.features import ArraySpec, BadSample, FeatureLayer, FeatureStore, GroupKey, Unit
-from cvbench.storage.objects import Objects, open_objects
+from cvbench.storage.objects import Objects
+from cvbench.storage.objects_open import open_objects
 from cvbench.storage.verify import gc
 from tests.storage.small_store import (
     BATCH,

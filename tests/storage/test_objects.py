@@ -20,7 +20,8 @@ import pytest
 
 from cvbench.errors import IntegrityError, ResourceError, UsageError
 from cvbench.storage import folders, writers
-from cvbench.storage.objects import LocalObjects, MemoryObjects, Objects, open_objects
+from cvbench.storage.objects import LocalObjects, MemoryObjects, Objects
+from cvbench.storage.objects_open import open_objects
 
 
 @pytest.fixture(params=["local", "memory"])

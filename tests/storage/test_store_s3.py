@@ -14,7 +14,8 @@ from moto.server import ThreadedMotoServer
 
 from cvbench.errors import DataUnavailableError, ResourceError
 from cvbench.storage.features import FeatureStore
-from cvbench.storage.objects import Objects, open_objects
+from cvbench.storage.objects import Objects
+from cvbench.storage.objects_open import open_objects
 from cvbench.storage.verify import gc, verify
 from tests.storage.small_store import (
     GROUP,
