@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import sys
 from collections.abc import Collection, Iterator, Mapping
@@ -250,6 +251,7 @@ def test_imports_follow_the_arrows(folder: str) -> None:
     assert not faults, "\n".join(faults)
 
 
+@functools.cache
 def _graph() -> dict[str, dict[str, int]]:
     known = package_modules()
     return {

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +13,34 @@ import pytest
 
 from cvbench.errors import IntegrityError, UnknownNameError, UsageError
 from cvbench.storage.datasets import READERS, dataset_info, dataset_names, every_split, locate, open_dataset
-from cvbench.storage.datasets.base import check_unique, manifest_digest
+from cvbench.storage.datasets.base import DatasetInfo, check_unique, manifest_digest
+from cvbench.storage.datasets.pixels import PixelDataset
 from cvbench.storage.datasets.roots import data_root
 from cvbench.storage.folders import listing
 from tests.storage.cifar_tree import write_cifar
+
+
+class TwoPixels:
+    """A reader that no registry names: two images of one pixel, whose values the argument says."""
+
+    info = DatasetInfo("two", "Two", ("all",), "all", {}, 2, "none", "nowhere", "", "VALUE")
+
+    def locate(self, argument: str, root: Path | None) -> Path | None:
+        return None
+
+    def every_split(self, argument: str, root: Path | None) -> tuple[str, ...]:
+        return ("all",)
+
+    def open(self, argument: str, root: Path | None, split: str | None) -> PixelDataset:
+        pixels, labels = np.full((2, 1, 1), int(argument), np.uint8), np.arange(2)
+        return PixelDataset("two", "all", f"two:{argument}", ("a", "b"), ("0", "1"), labels, pixels, self, argument)
+
+
+def test_pixels_are_opened_again_by_their_own_reader() -> None:
+    dataset = TwoPixels().open("7", None, None)
+    sent = pickle.dumps(replace(dataset, pixels=np.zeros((2, 999, 999), np.uint8)))
+    assert len(sent) < 1_000
+    assert pickle.loads(sent).digest == dataset.digest  # noqa: S301 - our own bytes
 
 
 def test_names_are_sorted_and_lead_to_their_info() -> None:

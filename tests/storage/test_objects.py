@@ -20,8 +20,10 @@ import pytest
 
 from cvbench.errors import IntegrityError, ResourceError, UsageError
 from cvbench.storage import folders, writers
+from cvbench.storage.datasets.bucket import Bucket
 from cvbench.storage.objects import LocalObjects, MemoryObjects, Objects
 from cvbench.storage.objects_open import open_objects
+from cvbench.storage.remote import RemoteObjects
 
 
 @pytest.fixture(params=["local", "memory"])
@@ -79,6 +81,14 @@ def test_of_many_creators_one_wins(objects: Objects) -> None:
 def test_it_travels_to_another_process_by_its_url(objects: Objects) -> None:
     objects.create("a", b"1")
     assert pickle.loads(pickle.dumps(objects)).get("a") == b"1"  # noqa: S301 - our own bytes
+
+
+@pytest.mark.parametrize(
+    "objects", [LocalObjects("a/b"), MemoryObjects("m"), RemoteObjects("s3://bucket/x"), Bucket("s3://bucket")]
+)
+def test_what_travels_is_of_the_same_kind_and_place(objects: Objects) -> None:
+    copy = pickle.loads(pickle.dumps(objects))  # noqa: S301 - our own bytes
+    assert (type(copy), copy.url) == (type(objects), objects.url)
 
 
 def test_local_creation_leaves_no_temporary_file(tmp_path: Path) -> None:
