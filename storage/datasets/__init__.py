@@ -186,7 +186,7 @@ def open_dataset(spec: str, *, data_root: str | Path | None = None, split: str |
     if isinstance(dataset, FileDataset) and (missing := dataset.missing):
         raise DataUnavailableError(
             f"{dataset.name}/{dataset.split}: {len(missing):,} of {len(dataset):,} listed images are not there",
-            where=str(dataset.root / dataset.prefix / missing[0]),
+            where=str(dataset.root / missing[0]),
             fix=f"cvbench datasets verify {spec}",
         )
     for entry in dataset.left_out:

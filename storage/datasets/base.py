@@ -109,7 +109,9 @@ class DatasetInfo:
 class Reader(Protocol):
     """One kind of data set: a module's entry in the registry."""
 
-    info: DatasetInfo
+    @property
+    def info(self) -> DatasetInfo:
+        """What is known of it."""
 
     def locate(self, argument: str, root: Path | None) -> Path | None:
         """Where the files are, without reading them; None if nowhere under `root`."""
@@ -123,13 +125,11 @@ class Reader(Protocol):
 
 @runtime_checkable
 class Variants(Protocol):
-    """A reader whose argument chooses one of several official forms of the data set, such as another partition.
+    """A reader whose argument chooses one of several official forms of the data set, such as another partition."""
 
-    Attributes:
-        forms: What may follow the colon, the usual form first.
-    """
-
-    forms: tuple[str, ...]
+    @property
+    def forms(self) -> tuple[str, ...]:
+        """What may follow the colon, the usual form first."""
 
     def variant(self, argument: str) -> DatasetInfo:
         """What is known of that form.

@@ -12,28 +12,19 @@ membership, which depends on an order of files that is not published: here the 3
 
 from __future__ import annotations
 
-from dataclasses import replace
-from pathlib import Path
-
-import numpy as np
-
-from cvbench.errors import DataUnavailableError
 from cvbench.storage.datasets.base import DatasetInfo
 from cvbench.storage.datasets.coop import CoopReader
-from cvbench.storage.datasets.files import FileDataset, file_sizes
-from cvbench.storage.datasets.forms import COOP, Form
-from cvbench.storage.datasets.lists import images_of, shuffled
-from cvbench.storage.datasets.roots import first_match
+from cvbench.storage.datasets.files import Samples
+from cvbench.storage.datasets.forms import COOP
+from cvbench.storage.datasets.lists import shuffled
 from cvbench.storage.datasets.scan import subfolders
-from cvbench.storage.folders import listing
+from cvbench.storage.datasets.tree_reader import Tree, read_classes
 
 TRAIN_PER_CLASS = 30
 _TREE = "101_ObjectCategories"
 _JSON = "split_zhou_Caltech101.json"
-_FOLDERS = ("", "caltech101", "caltech-101", "caltech101/caltech-101", "Caltech101")
 _LEFT_OUT = {"101": {"BACKGROUND_Google"}, "102": set[str](), "100": {"BACKGROUND_Google", "Faces_easy"}}
 _IMAGES = {"101": 8_677, "102": 9_144, "100": 8_242}
-_FORMS = (*_LEFT_OUT, COOP)
 
 
 def _rule(form: str) -> str:
@@ -47,16 +38,15 @@ def _counts(form: str) -> dict[str, int]:
     return {"train": train, "test": _IMAGES[form] - train, "all": _IMAGES[form]}
 
 
-class CaltechReader(CoopReader):
-    """The reader of `caltech101`."""
-
-    info = DatasetInfo(
+def _info(form: str) -> DatasetInfo:
+    """What is known of a set of classes."""
+    return DatasetInfo(
         name="caltech101",
         title="Caltech-101",
         splits=("train", "test", "all"),
         default_split="test",
-        counts=_counts("101"),
-        classes=101,
+        counts=_counts(form),
+        classes=int(form),
         licence="CC BY 4.0",
         homepage="https://data.caltech.edu/records/mzrjq-6wc02",
         tree=f"[caltech101/]{_TREE}/<Category>/image_NNNN.jpg",
@@ -64,50 +54,30 @@ class CaltechReader(CoopReader):
         notes="train: of each class the 30 images that come first by SHA-256 of <Category>/image_NNNN.jpg\n"
         "test: the others\n101: no BACKGROUND_Google; 102: with it; 100: without Faces_easy too\n"
         f"coop: the splits of {_JSON}",
-        split_rule=_rule("101"),
+        split_rule=_rule(form),
         held_out=0.1,  # VTAB's 2,754 and 306
     )
-    forms = _FORMS
-    coop_file = _JSON
-    images = _TREE
-
-    def info_of(self, label: str) -> DatasetInfo:
-        """Of another set of classes."""
-        return replace(self.info, counts=_counts(label), classes=int(label), split_rule=_rule(label))
-
-    def locate(self, argument: str, root: Path | None) -> Path | None:
-        """The folder with `101_ObjectCategories`."""
-        return first_match(root, _FOLDERS, lambda folder: (folder / _TREE).is_dir())
-
-    def read_tree(self, form: Form, folder: Path, split: str) -> FileDataset:
-        """By class and number."""
-        return _read_tree(form, folder / _TREE, split)
 
 
-READER = CaltechReader()
+def _read(tree: Tree) -> Samples:
+    """By class and number."""
+    folder = tree.folder / _TREE
+    classes = [name for name in subfolders(folder) if name not in _LEFT_OUT[tree.form.label]]
+
+    def part(images: list[str]) -> list[str]:
+        train = set(shuffled(images)[:TRAIN_PER_CLASS])
+        return [image for image in images if (image in train) == (tree.split == "train")]
+
+    return read_classes(tree, folder, classes, part)
 
 
-def _read_tree(form: Form, folder: Path, split: str) -> FileDataset:
-    classes = [name for name in subfolders(folder) if name not in _LEFT_OUT[form.label]]
-    ids: list[str] = []
-    labels: list[int] = []
-    for label, name in enumerate(classes):
-        everything = [f"{name}/{file}" for file in images_of(folder / name)]
-        train = set(shuffled(everything)[:TRAIN_PER_CLASS])
-        chosen = [image for image in everything if split == "all" or (image in train) == (split == "train")]
-        ids += chosen
-        labels += [label] * len(chosen)
-    if not ids:
-        raise DataUnavailableError(
-            f"{form.spec}/{split} has no images", where=str(folder), why=f"found {listing(folder)}"
-        )
-    return FileDataset(
-        name=form.name,
-        split=split,
-        spec=form.spec,
-        classes=tuple(classes),
-        ids=tuple(ids),
-        labels=np.array(labels, dtype=np.int64),
-        root=folder,
-        sizes=file_sizes(folder, ids),
-    )
+READER = CoopReader(
+    info=_info("101"),
+    forms=(*_LEFT_OUT, COOP),
+    coop_file=_JSON,
+    info_of=_info,
+    places=("", "caltech101", "caltech-101", "caltech101/caltech-101", "Caltech101"),
+    holds=lambda folder, root: (folder / _TREE).is_dir(),
+    read=_read,
+    images=_TREE,
+)

@@ -18,19 +18,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cvbench.errors import DataUnavailableError, IntegrityError
+from cvbench.errors import IntegrityError
 from cvbench.storage.datasets.base import DatasetInfo
 from cvbench.storage.datasets.pixels import PixelDataset
-from cvbench.storage.datasets.roots import absent, first_match
+from cvbench.storage.datasets.roots import absent, first_match, lacks
 from cvbench.storage.datasets.safe_pickle import load_plain
 from cvbench.storage.folders import listing
 
 _BYTES = 3 * 32 * 32
-_HOME = "https://www.cs.toronto.edu/~kriz/cifar.html (Python version, md5 {})"
-_LICENCE = "none stated; cite Krizhevsky 2009"
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class CifarReader:
     """The reader of one of the two.
 
@@ -69,12 +67,7 @@ class CifarReader:
         name, chosen = self.info.name, split or self.info.default_split
         needed = (*self.batches[chosen], self.meta)
         if missing := [file for file in needed if not (folder / file).is_file()]:
-            raise DataUnavailableError(
-                f"{name}/{chosen} lacks {', '.join(missing)}",
-                where=str(folder),
-                why=f"found {listing(folder)}",
-                fix=f"unpack the archive again; it is at {self.info.homepage}",
-            )
+            raise lacks(f"{name}/{chosen}", missing, folder, f"unpack the archive again; it is at {self.info.homepage}")
         known = {key: _names(folder / self.meta, title) for key, title in self.names.items()}
         batches = [_batch(folder / file, known) for file in self.batches[chosen]]
         labels = {key: np.concatenate([found[key] for _, found in batches]) for key in known}
@@ -94,42 +87,52 @@ class CifarReader:
         )
 
 
-READER_10 = CifarReader(
-    info=DatasetInfo(
-        name="cifar10",
-        title="CIFAR-10",
+def _reader(
+    name: str,
+    md5: str,
+    tree: str,
+    classes: int,
+    *,
+    batches: Mapping[str, tuple[str, ...]],
+    meta: str,
+    names: Mapping[str, str],
+    factors: Mapping[str, str],
+) -> CifarReader:
+    """What both have in common; `tree` is the archive's folder, and the files that are expected in it."""
+    folder = tree.partition("/")[0]
+    info = DatasetInfo(
+        name=name,
+        title=f"CIFAR-{classes}",
         splits=("train", "test"),
         default_split="test",
         counts={"train": 50_000, "test": 10_000},
-        classes=10,
-        licence=_LICENCE,
-        homepage=_HOME.format("c58f30108f718f92721af3b95e74349a"),
-        tree="[cifar10/]cifar-10-batches-py/{data_batch_1..data_batch_5,test_batch,batches.meta}",
+        classes=classes,
+        licence="none stated; cite Krizhevsky 2009",
+        homepage=f"https://www.cs.toronto.edu/~kriz/cifar.html (Python version, md5 {md5})",
+        tree=f"[{name}/]{tree}",
         held_out=0.1,  # VTAB's 45,000 and 5,000
-    ),
+    )
+    return CifarReader(info, batches, meta, ("", folder, name, f"{name}/{folder}"), names, factors)
+
+
+READER_10 = _reader(
+    "cifar10",
+    "c58f30108f718f92721af3b95e74349a",
+    "cifar-10-batches-py/{data_batch_1..data_batch_5,test_batch,batches.meta}",
+    10,
     batches={"train": tuple(f"data_batch_{i}" for i in range(1, 6)), "test": ("test_batch",)},
     meta="batches.meta",
-    folders=("", "cifar-10-batches-py", "cifar10", "cifar10/cifar-10-batches-py"),
     names={"labels": "label_names"},
     factors={},
 )
 
-READER_100 = CifarReader(
-    info=DatasetInfo(
-        name="cifar100",
-        title="CIFAR-100",
-        splits=("train", "test"),
-        default_split="test",
-        counts={"train": 50_000, "test": 10_000},
-        classes=100,
-        licence=_LICENCE,
-        homepage=_HOME.format("eb9058c3a382ffc7106e4002c42a8d85"),
-        tree="[cifar100/]cifar-100-python/{train,test,meta}",
-        held_out=0.1,  # VTAB's 45,000 and 5,000
-    ),
+READER_100 = _reader(
+    "cifar100",
+    "eb9058c3a382ffc7106e4002c42a8d85",
+    "cifar-100-python/{train,test,meta}",
+    100,
     batches={"train": ("train",), "test": ("test",)},
     meta="meta",
-    folders=("", "cifar-100-python", "cifar100", "cifar100/cifar-100-python"),
     names={"fine_labels": "fine_label_names", "coarse_labels": "coarse_label_names"},
     factors={"coarse_labels": "coarse"},
 )

@@ -8,30 +8,19 @@ class, since then it is another data set than it is taken for.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cvbench.errors import DataUnavailableError, IntegrityError
 from cvbench.storage.datasets.base import DatasetInfo
+from cvbench.storage.datasets.files import Samples
 from cvbench.storage.datasets.imagenet_classes import WNID
-from cvbench.storage.datasets.left_out import LeftOut, Tally
-from cvbench.storage.datasets.roots import absent
+from cvbench.storage.datasets.left_out import Tally
+from cvbench.storage.datasets.roots import listing
 from cvbench.storage.datasets.scan import image_files, subfolders, visible
 from cvbench.storage.folders import listing
-
-
-@dataclass(frozen=True, eq=False)
-class Images:
-    """The images of a tree: `ids` relative to its folder, (N,) int64 `labels` and `sizes` in bytes; what is none."""
-
-    ids: tuple[str, ...]
-    labels: NDArray[np.int64]
-    sizes: NDArray[np.int64]
-    left_out: tuple[LeftOut, ...] = ()
 
 
 def image_stem(sample: str) -> str:
@@ -100,7 +89,9 @@ def numbered_folders(folder: Path, count: int, info: DatasetInfo) -> list[tuple[
     return found
 
 
-def read_images(folder: Path, labelled: Iterable[tuple[int, str]], info: DatasetInfo) -> Images:
+def read_images(
+    folder: Path, classes: Sequence[str], labelled: Iterable[tuple[int, str]], info: DatasetInfo
+) -> Samples:
     """Every image directly in the class folders, folder by folder as they are given, files sorted as strings.
 
     An empty class folder is no error here.
@@ -124,21 +115,7 @@ def read_images(folder: Path, labelled: Iterable[tuple[int, str]], info: Dataset
             why=f"expected {', '.join(info.tree.splitlines())}; found {listing(folder)}",
             fix=f"unpack the archive again; it is at {info.homepage}",
         )
-    return Images(tuple(ids), np.array(labels, dtype=np.int64), np.array(sizes, dtype=np.int64), tally.result())
-
-
-def not_found(info: DatasetInfo, root: Path | None, places: Sequence[str]) -> DataUnavailableError:
-    """The error for a tree that is at none of `places`; where one of these folders exists, it says what is in it."""
-    present = [place for place in places if place and root is not None and (root / place).is_dir()]
-    if root is None or not present:
-        return absent(info, root)
-    folder = root / present[0]
-    return DataUnavailableError(
-        f"{info.name}: the folder does not look like it",
-        where=str(folder),
-        why=f"expected {', '.join(info.tree.splitlines())}; found {listing(folder)}",
-        fix=f"get it from {info.homepage}, unpack it there, or point --data-root to where it is",
-    )
+    return Samples(classes, ids, labels, np.array(sizes, dtype=np.int64), left_out=tally.result())
 
 
 def _foreign(folder: Path, foreign: Sequence[str], names: Sequence[str], info: DatasetInfo) -> IntegrityError:

@@ -8,18 +8,17 @@ The file lies beside the data set's folder of images or one level above. Labels 
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-
-import numpy as np
 
 from cvbench.errors import DataUnavailableError, IntegrityError
 from cvbench.storage.datasets.base import DatasetInfo, check_unique
-from cvbench.storage.datasets.files import FileDataset, file_sizes
+from cvbench.storage.datasets.files import Samples
 from cvbench.storage.datasets.forms import COOP, Form, form_of
 from cvbench.storage.datasets.lists import below
-from cvbench.storage.datasets.roots import absent
-from cvbench.storage.folders import listing
+from cvbench.storage.datasets.roots import lacks
+from cvbench.storage.datasets.tree_reader import Tree, TreeReader
 
 SPLITS = ("train", "val", "test", "all")
 MAX_BYTES = 64 * 1024 * 1024
@@ -28,52 +27,40 @@ MAX_BYTES = 64 * 1024 * 1024
 Entries = list[tuple[str, int]]
 
 
-class CoopReader:
-    """What the readers share whose data sets CoOp has split too.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class CoopReader(TreeReader):
+    """The reader of a data set that CoOp has split too.
 
     Attributes:
-        info: Of the data set.
         forms: What may follow the colon, the usual form first, `COOP` among them.
-        coop_file: CoOp's file.
-        images: The folder, below that of `locate`, from which the paths in CoOp's file start.
+        coop_file: CoOp's file; its paths start from `images` too.
+        info_of: What is known of a form that is not CoOp's, where that is not `info`.
     """
 
-    info: DatasetInfo
     forms: tuple[str, ...]
     coop_file: str
-    images: str = ""
+    info_of: Callable[[str], DatasetInfo] | None = None
+
+    def form(self, argument: str) -> Form:
+        """The form that the argument names.
+
+        Raises:
+            UnknownNameError: There is no such form.
+        """
+        return form_of(self.info, argument, self.forms)
 
     def variant(self, argument: str) -> DatasetInfo:
         """What is known of another form."""
-        label = form_of(self.info, argument, self.forms).label
-        return coop_info(self.info, self.coop_file) if label == COOP else self.info_of(label)
+        label = self.form(argument).label
+        if label == COOP:
+            return coop_info(self.info, self.coop_file)
+        return self.info if self.info_of is None else self.info_of(label)
 
-    def info_of(self, label: str) -> DatasetInfo:
-        """Of a form that is not CoOp's."""
-        return self.info
-
-    def every_split(self, argument: str, root: Path | None) -> tuple[str, ...]:
-        """The splits that together hold every image once."""
-        return ("all",)
-
-    def open(self, argument: str, root: Path | None, split: str | None) -> FileDataset:
-        """One split; by default the data set's own default."""
-        form = form_of(self.info, argument, self.forms)
-        folder = self.locate(argument, root)
-        if folder is None:
-            raise absent(self.info, root)
-        chosen = split or self.info.default_split
-        if form.label == COOP:
-            return open_coop(form, self.coop_file, folder / self.images, chosen)
-        return self.read_tree(form, folder, chosen)
-
-    def locate(self, argument: str, root: Path | None) -> Path | None:
-        """Where the files are, without reading them; None if nowhere under `root`."""
-        raise NotImplementedError
-
-    def read_tree(self, form: Form, folder: Path, split: str) -> FileDataset:
-        """One split of a form that is not CoOp's."""
-        raise NotImplementedError
+    def samples(self, tree: Tree) -> Samples:
+        """What is in the tree, or in CoOp's file."""
+        if tree.form.label == COOP:
+            return read_coop(tree, self.coop_file, tree.folder / self.images)
+        return self.read(tree)
 
 
 def coop_info(info: DatasetInfo, file: str) -> DatasetInfo:
@@ -91,7 +78,7 @@ def coop_info(info: DatasetInfo, file: str) -> DatasetInfo:
     )
 
 
-def open_coop(form: Form, file: str, images: Path, split: str) -> FileDataset:
+def read_coop(tree: Tree, file: str, images: Path) -> Samples:
     """One split.
 
     Args:
@@ -104,28 +91,14 @@ def open_coop(form: Form, file: str, images: Path, split: str) -> FileDataset:
     """
     path = next((folder / file for folder in (images, *images.parents[:2]) if (folder / file).is_file()), None)
     if path is None:
-        raise DataUnavailableError(
-            f"{form.spec} lacks {file}",
-            where=str(images.parent),
-            why=f"found {listing(images.parent)}",
-            fix="get it where CoOp's DATASETS.md says, and put it beside the folder of images",
-        )
+        fix = "get it where CoOp's DATASETS.md says, and put it beside the folder of images"
+        raise lacks(tree.form.spec, [file], images.parent, fix)
     splits, classes = _read(path)
     check_unique([name for entries in splits.values() for name, _ in entries], str(path))
-    entries = [entry for key in SPLITS[:3] if split in (key, "all") for entry in splits[key]]
+    entries = [entry for key in SPLITS[:3] if tree.split in (key, "all") for entry in splits[key]]
     if not entries:
-        raise DataUnavailableError(f"{form.spec}/{split} has no images", where=str(path))
-    ids = tuple(name for name, _ in entries)
-    return FileDataset(
-        name=form.name,
-        split=split,
-        spec=form.spec,
-        classes=classes,
-        ids=ids,
-        labels=np.array([label for _, label in entries], dtype=np.int64),
-        root=images,
-        sizes=file_sizes(images, ids),
-    )
+        raise tree.empty(path)
+    return Samples(classes, [name for name, _ in entries], [label for _, label in entries])
 
 
 def _read(path: Path) -> tuple[dict[str, Entries], tuple[str, ...]]:

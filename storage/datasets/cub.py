@@ -22,76 +22,37 @@ import numpy as np
 
 from cvbench.errors import DataUnavailableError, IntegrityError
 from cvbench.storage.datasets.base import DatasetInfo, check_unique
-from cvbench.storage.datasets.files import FileDataset, file_sizes
-from cvbench.storage.datasets.roots import absent, first_match
-from cvbench.storage.folders import listing
+from cvbench.storage.datasets.files import Samples
+from cvbench.storage.datasets.roots import listing
+from cvbench.storage.datasets.tree_reader import Tree, TreeReader
 
 _INDEX = ("images.txt", "image_class_labels.txt", "train_test_split.txt", "classes.txt", "bounding_boxes.txt")
-_FOLDERS = ("", "CUB_200_2011", "cub200", "cub200/CUB_200_2011", "CUB_200_2011/CUB_200_2011")
 _BOX = ("bbox_x", "bbox_y", "bbox_w", "bbox_h")
 _IN_SPLIT = {"train": {1}, "test": {0}, "all": {0, 1}}
 
 T = TypeVar("T")
 
 
-class CubReader:
-    """The reader of `cub200`."""
-
-    info = DatasetInfo(
-        name="cub200",
-        title="Caltech-UCSD Birds-200-2011",
-        splits=("train", "test", "all"),
-        default_split="test",
-        counts={"train": 5_994, "test": 5_794, "all": 11_788},
-        classes=200,
-        licence="images are their photographers'; non-commercial research and education",
-        homepage="https://www.vision.caltech.edu/datasets/cub_200_2011/",
-        tree=f"[cub200/]CUB_200_2011/{{{','.join(_INDEX)}}}\n[cub200/]CUB_200_2011/images/NNN.Class/*.jpg",
-    )
-
-    def locate(self, argument: str, root: Path | None) -> Path | None:
-        """The folder with `images/` and an index, whether or not the index is complete."""
-        return first_match(root, _FOLDERS, _looks_like_cub)
-
-    def every_split(self, argument: str, root: Path | None) -> tuple[str, ...]:
-        """The splits that together hold every image once."""
-        return ("all",)
-
-    def open(self, argument: str, root: Path | None, split: str | None) -> FileDataset:
-        """One split, by image id."""
-        found = self.locate(argument, root)
-        if found is None:
-            raise absent(self.info, root)
-        _check_index(found, self.info)
-        return _read_tree(found, split or self.info.default_split)
-
-
-READER = CubReader()
-
-
-def _looks_like_cub(folder: Path) -> bool:
+def _holds(folder: Path, root: Path) -> bool:
+    """Whether there is `images/` and an index, complete or not."""
     return (folder / "images").is_dir() and any((folder / name).exists() for name in (*_INDEX, "lists"))
 
 
-def _check_index(folder: Path, info: DatasetInfo) -> None:
-    missing = [name for name in _INDEX if not (folder / name).is_file()]
-    if "train_test_split.txt" in missing:
+def _check_index(tree: Tree) -> None:
+    if not (tree.folder / "train_test_split.txt").is_file():
         raise DataUnavailableError(
             "this looks like CUB-200 of 2010, not CUB-200-2011: train_test_split.txt is missing",
-            where=str(folder),
-            why=f"expected {', '.join(_INDEX)} and images/; found {listing(folder)}",
-            fix=f"get CUB_200_2011 from {info.homepage}",
+            where=str(tree.folder),
+            why=f"expected {', '.join(_INDEX)} and images/; found {listing(tree.folder)}",
+            fix=f"get CUB_200_2011 from {tree.info.homepage}",
         )
-    if missing:
-        raise DataUnavailableError(
-            f"cub200 lacks {', '.join(missing)}",
-            where=str(folder),
-            why=f"found {listing(folder)}",
-            fix=f"unpack the archive again; it is at {info.homepage}",
-        )
+    tree.need(tree.folder, *_INDEX, fix=f"unpack the archive again; it is at {tree.info.homepage}")
 
 
-def _read_tree(folder: Path, split: str) -> FileDataset:
+def _read(tree: Tree) -> Samples:
+    """By image id."""
+    _check_index(tree)
+    folder = tree.folder
     images = _table(folder / "images.txt", _relative_path)
     classes = _table(folder / "classes.txt", str)
     class_of = _table(folder / "image_class_labels.txt", int)
@@ -108,22 +69,16 @@ def _read_tree(folder: Path, split: str) -> FileDataset:
     _check_values(folder / "train_test_split.txt", side, {0, 1}, "0 or 1")
     if sorted(classes) != list(range(1, len(classes) + 1)):
         raise IntegrityError("the classes are not numbered from 1 without a gap", where=str(folder / "classes.txt"))
-    chosen = [i for i in sorted(images) if side[i] in _IN_SPLIT[split]]
+    chosen = [i for i in sorted(images) if side[i] in _IN_SPLIT[tree.split]]
     if not chosen:
-        raise DataUnavailableError(f"cub200/{split} has no images", where=str(folder / "train_test_split.txt"))
-    ids = tuple(images[i] for i in chosen)
+        raise tree.empty(folder / "train_test_split.txt")
+    ids = [images[i] for i in chosen]
     check_unique(ids, str(folder / "images.txt"))
     corners = np.array([boxes[i] for i in chosen], dtype=np.float64)
-    return FileDataset(
-        name="cub200",
-        split=split,
-        spec="cub200",
-        classes=tuple(classes[i] for i in sorted(classes)),
-        ids=ids,
-        labels=np.array([class_of[i] - 1 for i in chosen], dtype=np.int64),
-        root=folder,
-        sizes=file_sizes(folder / "images", ids),
-        prefix="images",
+    return Samples(
+        [classes[i] for i in sorted(classes)],
+        ids,
+        [class_of[i] - 1 for i in chosen],
         factors={"image_id": np.array(chosen, dtype=np.int64)}
         | {name: np.ascontiguousarray(corners[:, k]) for k, name in enumerate(_BOX)},
     )
@@ -168,3 +123,22 @@ def _check_values(path: Path, table: dict[int, int], allowed: set[int], expected
     for key, value in table.items():
         if value not in allowed:
             raise IntegrityError(f"image {key} has the value {value}, expected {expected}", where=str(path))
+
+
+READER = TreeReader(
+    info=DatasetInfo(
+        name="cub200",
+        title="Caltech-UCSD Birds-200-2011",
+        splits=("train", "test", "all"),
+        default_split="test",
+        counts={"train": 5_994, "test": 5_794, "all": 11_788},
+        classes=200,
+        licence="images are their photographers'; non-commercial research and education",
+        homepage="https://www.vision.caltech.edu/datasets/cub_200_2011/",
+        tree=f"[cub200/]CUB_200_2011/{{{','.join(_INDEX)}}}\n[cub200/]CUB_200_2011/images/NNN.Class/*.jpg",
+    ),
+    places=("", "CUB_200_2011", "cub200", "cub200/CUB_200_2011", "CUB_200_2011/CUB_200_2011"),
+    holds=_holds,
+    read=_read,
+    images="images",
+)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -18,9 +19,9 @@ from numpy.typing import NDArray
 
 from cvbench.errors import IntegrityError
 from cvbench.storage.datasets.base import DatasetInfo
-from cvbench.storage.datasets.class_tree import holds, named_folders, not_found, read_images
-from cvbench.storage.datasets.files import FileDataset
-from cvbench.storage.datasets.roots import first_match
+from cvbench.storage.datasets.class_tree import holds, named_folders, read_images
+from cvbench.storage.datasets.files import Samples
+from cvbench.storage.datasets.tree_reader import Tree, TreeReader
 
 # ImageNet indices of each category; "10-16" is a range with both ends (model-vs-human, helper/human_categories.py).
 _INDICES = {
@@ -45,62 +46,7 @@ _INDICES = {
 SHAPE_CATEGORIES = tuple(_INDICES)
 """The 16 categories, sorted: the classes of `cue-conflict`."""
 
-_PLACES = ("cue-conflict", "cue-conflict/cue-conflict", "cue_conflict", "modelvshuman/datasets/cue-conflict", "")
 _NAME = re.compile(r"([a-z]+)[0-9]+-([a-z]+)[0-9]+\.png", re.IGNORECASE)
-
-
-class CueConflictReader:
-    """The reader of `cue-conflict`."""
-
-    info = DatasetInfo(
-        name="cue-conflict",
-        title="Cue conflict: shape of one object, texture of another",
-        splits=("test",),
-        default_split="test",
-        counts={"test": 1_280},
-        classes=len(SHAPE_CATEGORIES),
-        licence="see the homepage",
-        homepage="https://github.com/bethgelab/model-vs-human",
-        tree="[cue-conflict/]<shape>/<shape><i>-<texture><j>.png",
-        notes="80 images have the texture of their own shape: the factor `conflict` is false.",
-    )
-
-    def locate(self, argument: str, root: Path | None) -> Path | None:
-        """The folder of the shapes' folders; the data root itself if all of them are there."""
-
-        def accept(folder: Path) -> bool:
-            if folder != root:
-                return holds(folder, names=SHAPE_CATEGORIES)
-            return all((folder / name).is_dir() for name in SHAPE_CATEGORIES)
-
-        return first_match(root, _PLACES, accept)
-
-    def every_split(self, argument: str, root: Path | None) -> tuple[str, ...]:
-        """The splits that together hold every image once."""
-        return self.info.splits
-
-    def open(self, argument: str, root: Path | None, split: str | None) -> FileDataset:
-        """All images, by shape and then by file name."""
-        folder = self.locate(argument, root)
-        if folder is None:
-            raise not_found(self.info, root, _PLACES)
-        index = {name: label for label, name in enumerate(SHAPE_CATEGORIES)}
-        images = read_images(folder, named_folders(folder, index, self.info), self.info)
-        return FileDataset(
-            name=self.info.name,
-            split="test",
-            spec=self.info.name,
-            classes=SHAPE_CATEGORIES,
-            ids=images.ids,
-            labels=images.labels,
-            root=folder,
-            sizes=images.sizes,
-            left_out=images.left_out,
-            factors=_factors(folder, images.ids, index),
-        )
-
-
-READER = CueConflictReader()
 
 
 def shape_indices() -> Mapping[str, tuple[int, ...]]:
@@ -138,3 +84,39 @@ def _factors(folder: Path, ids: Sequence[str], index: Mapping[str, int]) -> dict
         "texture_label": np.array([index[name] for name in textures], dtype=np.int64),
         "conflict": shape_of != texture_of,
     }
+
+
+def _holds(folder: Path, root: Path) -> bool:
+    """Whether it is the folder of the shapes' folders; the data root itself if all of them are there."""
+    if folder != root:
+        return holds(folder, names=SHAPE_CATEGORIES)
+    return all((folder / name).is_dir() for name in SHAPE_CATEGORIES)
+
+
+def _read(tree: Tree) -> Samples:
+    """All images, by shape and then by file name."""
+    index = {name: label for label, name in enumerate(SHAPE_CATEGORIES)}
+    labelled = named_folders(tree.folder, index, tree.info)
+    images = read_images(tree.folder, SHAPE_CATEGORIES, labelled, tree.info)
+    return replace(images, factors=_factors(tree.folder, images.ids, index))
+
+
+READER = TreeReader(
+    info=DatasetInfo(
+        name="cue-conflict",
+        title="Cue conflict: shape of one object, texture of another",
+        splits=("test",),
+        default_split="test",
+        counts={"test": 1_280},
+        classes=len(SHAPE_CATEGORIES),
+        licence="see the homepage",
+        homepage="https://github.com/bethgelab/model-vs-human",
+        tree="[cue-conflict/]<shape>/<shape><i>-<texture><j>.png",
+        notes="80 images have the texture of their own shape: the factor `conflict` is false.",
+    ),
+    places=("cue-conflict", "cue-conflict/cue-conflict", "cue_conflict", "modelvshuman/datasets/cue-conflict", ""),
+    holds=_holds,
+    read=_read,
+    whole=("test",),
+    own_places=True,
+)

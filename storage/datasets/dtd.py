@@ -12,27 +12,49 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
-from cvbench.errors import DataUnavailableError, IntegrityError
+from cvbench.errors import IntegrityError
 from cvbench.storage.datasets.base import DatasetInfo, check_unique
 from cvbench.storage.datasets.coop import CoopReader
-from cvbench.storage.datasets.files import FileDataset, file_sizes
-from cvbench.storage.datasets.forms import COOP, Form
+from cvbench.storage.datasets.files import Samples
+from cvbench.storage.datasets.forms import COOP
 from cvbench.storage.datasets.lists import below, lines
-from cvbench.storage.datasets.roots import first_match
-from cvbench.storage.folders import listing
+from cvbench.storage.datasets.tree_reader import Tree
 
 _SPLITS = ("train", "val", "test")
 _JSON = "split_zhou_DescribableTextures.json"
-_FOLDERS = ("", "dtd", "dtd/dtd", "dtd-r1.0.1/dtd")
-_FORMS = (*(str(partition) for partition in range(1, 11)), COOP)
 
 
-class DtdReader(CoopReader):
-    """The reader of `dtd`."""
+def _holds(folder: Path, root: Path) -> bool:
+    """Whether there is `images/`, and the lists or CoOp's file."""
+    lists = any((folder / "labels" / f"{split}1.txt").is_file() for split in _SPLITS)
+    return (folder / "images").is_dir() and (lists or (folder / _JSON).is_file())
 
-    info = DatasetInfo(
+
+def _read(tree: Tree) -> Samples:
+    """In the order of the split's list; "all" is the three lists one after the other."""
+    folder = tree.folder / "labels"
+    paths = {name: folder / f"{name}{tree.form.label}.txt" for name in _SPLITS}
+    tree.need(folder, *(path.name for path in paths.values()))
+    listed = {name: [_image(text, place) for place, text in lines(path)] for name, path in paths.items()}
+    everything = [image for images in listed.values() for image in images]
+    check_unique(everything, str(folder))
+    classes = sorted({image.split("/")[0] for image in everything})
+    ids = everything if tree.split == "all" else listed[tree.split]
+    if not ids:
+        raise tree.empty(folder)
+    rank = {name: label for label, name in enumerate(classes)}
+    return Samples(classes, ids, [rank[image.split("/")[0]] for image in ids])
+
+
+def _image(text: str, place: str) -> str:
+    image = below(text, place)
+    if image.count("/") != 1:
+        raise IntegrityError(f"expected <class>/<file>, found {text!r}", where=place)
+    return image
+
+
+READER = CoopReader(
+    info=DatasetInfo(
         name="dtd",
         title="Describable Textures (DTD)",
         splits=(*_SPLITS, "all"),
@@ -44,59 +66,11 @@ class DtdReader(CoopReader):
         tree="[dtd/]dtd/images/<class>/<class>_NNNN.jpg\n[dtd/]dtd/labels/{train,val,test}{1..10}.txt",
         argument="1..10|coop",
         notes=f"1..10: the official partition, 1 if none is given; coop: the splits of {_JSON}",
-    )
-    forms = _FORMS
-    coop_file = _JSON
-    images = "images"
-
-    def locate(self, argument: str, root: Path | None) -> Path | None:
-        """The folder with `images/` and `labels/`, or with CoOp's file in the place of the latter."""
-
-        def holds(folder: Path) -> bool:
-            lists = any((folder / "labels" / f"{split}1.txt").is_file() for split in _SPLITS)
-            return (folder / "images").is_dir() and (lists or (folder / _JSON).is_file())
-
-        return first_match(root, _FOLDERS, holds)
-
-    def read_tree(self, form: Form, folder: Path, split: str) -> FileDataset:
-        """In the order of the split's list; "all" is the three lists one after the other."""
-        return _read_tree(form, folder, split)
-
-
-READER = DtdReader()
-
-
-def _read_tree(form: Form, folder: Path, split: str) -> FileDataset:
-    paths = {name: folder / "labels" / f"{name}{form.label}.txt" for name in _SPLITS}
-    if missing := [path.name for path in paths.values() if not path.is_file()]:
-        raise DataUnavailableError(
-            f"{form.spec} lacks {', '.join(missing)}",
-            where=str(folder / "labels"),
-            why=f"found {listing(folder / 'labels')}",
-        )
-    listed = {name: [_image(text, place) for place, text in lines(path)] for name, path in paths.items()}
-    everything = [image for images in listed.values() for image in images]
-    check_unique(everything, str(folder / "labels"))
-    classes = sorted({image.split("/")[0] for image in everything})
-    ids = everything if split == "all" else listed[split]
-    if not ids:
-        raise DataUnavailableError(f"{form.spec}/{split} has no images", where=str(folder / "labels"))
-    rank = {name: label for label, name in enumerate(classes)}
-    return FileDataset(
-        name=form.name,
-        split=split,
-        spec=form.spec,
-        classes=tuple(classes),
-        ids=tuple(ids),
-        labels=np.array([rank[image.split("/")[0]] for image in ids], dtype=np.int64),
-        root=folder,
-        sizes=file_sizes(folder / "images", ids),
-        prefix="images",
-    )
-
-
-def _image(text: str, place: str) -> str:
-    image = below(text, place)
-    if image.count("/") != 1:
-        raise IntegrityError(f"expected <class>/<file>, found {text!r}", where=place)
-    return image
+    ),
+    forms=(*(str(partition) for partition in range(1, 11)), COOP),
+    coop_file=_JSON,
+    places=("", "dtd", "dtd/dtd", "dtd-r1.0.1/dtd"),
+    holds=_holds,
+    read=_read,
+    images="images",
+)

@@ -12,16 +12,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
 from cvbench.errors import DataUnavailableError
 from cvbench.storage.datasets.base import DatasetInfo
 from cvbench.storage.datasets.coop import CoopReader
-from cvbench.storage.datasets.files import FileDataset, file_sizes
-from cvbench.storage.datasets.forms import COOP, Form
-from cvbench.storage.datasets.lists import images_of, shuffled
-from cvbench.storage.datasets.roots import first_match
-from cvbench.storage.folders import listing
+from cvbench.storage.datasets.files import Samples
+from cvbench.storage.datasets.forms import COOP
+from cvbench.storage.datasets.lists import shuffled
+from cvbench.storage.datasets.roots import lacks
+from cvbench.storage.datasets.tree_reader import Tree, read_classes
 
 CLASSES = (
     "AnnualCrop",
@@ -38,14 +36,33 @@ CLASSES = (
 _PARTS = ("train", "val", "test")
 _JSON = "split_zhou_EuroSAT.json"
 _INNER = ("2750", "EuroSAT_RGB", "")
-_FOLDERS = tuple(f"{outer}/{inner}".strip("/") for outer in ("eurosat", "EuroSAT", "") for inner in _INNER)
-_FORMS = ("rgb", COOP)
 
 
-class EurosatReader(CoopReader):
-    """The reader of `eurosat`."""
+def _read(tree: Tree) -> Samples:
+    """By class and number."""
+    if missing := [name for name in CLASSES if not (tree.folder / name).is_dir()]:
+        raise lacks("eurosat", missing, tree.folder)
 
-    info = DatasetInfo(
+    def part(images: list[str]) -> list[str]:
+        order, n = shuffled(images), len(images)
+        bounds = {"train": (0, n * 3 // 5), "val": (n * 3 // 5, n * 4 // 5), "test": (n * 4 // 5, n)}
+        chosen = set(order[slice(*bounds[tree.split])])
+        return [image for image in images if image in chosen]
+
+    return read_classes(tree, tree.folder, CLASSES, part, _refuse_bands)
+
+
+def _refuse_bands(folder: Path, images: list[str]) -> None:
+    if any(image.lower().endswith((".tif", ".tiff")) for image in images):
+        raise DataUnavailableError(
+            "this is the multispectral EuroSAT: 13 bands, of which the first three are not red, green and blue",
+            where=str(folder),
+            fix=f"get the RGB archive (EuroSAT.zip) from {READER.info.homepage}",
+        )
+
+
+READER = CoopReader(
+    info=DatasetInfo(
         name="eurosat",
         title="EuroSAT, RGB",
         splits=(*_PARTS, "all"),
@@ -59,57 +76,10 @@ class EurosatReader(CoopReader):
         notes="train, val, test: 60, 20 and 20 % of each class, in the order of SHA-256 of <Class>/<Class>_<n>.jpg\n"
         f"coop: the splits of {_JSON}",
         split_rule="60, 20 and 20 % of each class by SHA-256 of the path: VTAB's counts, not its members",
-    )
-    forms = _FORMS
-    coop_file = _JSON
-
-    def locate(self, argument: str, root: Path | None) -> Path | None:
-        """The folder of the class folders."""
-        return first_match(root, _FOLDERS, lambda folder: sum((folder / name).is_dir() for name in CLASSES) > 1)
-
-    def read_tree(self, form: Form, folder: Path, split: str) -> FileDataset:
-        """By class and number."""
-        return _read_tree(form, folder, split)
-
-
-READER = EurosatReader()
-
-
-def _read_tree(form: Form, folder: Path, split: str) -> FileDataset:
-    if missing := [name for name in CLASSES if not (folder / name).is_dir()]:
-        raise DataUnavailableError(
-            f"eurosat lacks {', '.join(missing)}", where=str(folder), why=f"found {listing(folder)}"
-        )
-    ids: list[str] = []
-    labels: list[int] = []
-    for label, name in enumerate(CLASSES):
-        everything = [f"{name}/{file}" for file in images_of(folder / name)]
-        if any(image.lower().endswith((".tif", ".tiff")) for image in everything):
-            raise DataUnavailableError(
-                "this is the multispectral EuroSAT: 13 bands, of which the first three are not red, green and blue",
-                where=str(folder / name),
-                fix=f"get the RGB archive (EuroSAT.zip) from {READER.info.homepage}",
-            )
-        chosen = everything if split == "all" else _part(everything, split)
-        ids += chosen
-        labels += [label] * len(chosen)
-    if not ids:
-        raise DataUnavailableError(f"eurosat/{split} has no images", where=str(folder), why=f"found {listing(folder)}")
-    return FileDataset(
-        name=form.name,
-        split=split,
-        spec=form.spec,
-        classes=CLASSES,
-        ids=tuple(ids),
-        labels=np.array(labels, dtype=np.int64),
-        root=folder,
-        sizes=file_sizes(folder, ids),
-    )
-
-
-def _part(images: list[str], split: str) -> list[str]:
-    """The images of a split, in the order given."""
-    order, n = shuffled(images), len(images)
-    bounds = {"train": (0, n * 3 // 5), "val": (n * 3 // 5, n * 4 // 5), "test": (n * 4 // 5, n)}
-    chosen = set(order[slice(*bounds[split])])
-    return [image for image in images if image in chosen]
+    ),
+    forms=("rgb", COOP),
+    coop_file=_JSON,
+    places=tuple(f"{outer}/{inner}".strip("/") for outer in ("eurosat", "EuroSAT", "") for inner in _INNER),
+    holds=lambda folder, root: sum((folder / name).is_dir() for name in CLASSES) > 1,
+    read=_read,
+)

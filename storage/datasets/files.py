@@ -6,7 +6,6 @@ import os
 import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,39 +13,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.errors import DataUnavailableError, IntegrityError
-from cvbench.storage.datasets.base import manifest_digest
 from cvbench.storage.datasets.left_out import LeftOut
+from cvbench.storage.datasets.listed import Listed
 
 ABSENT = -1
 """The size of a file that is listed but is not there."""
 
 
 @dataclass(frozen=True, eq=False)
-class FileDataset:
-    """A data set whose sample `i` is the file `root / prefix / ids[i]`, of `sizes[i]` bytes when it was opened."""
+class FileDataset(Listed):
+    """A data set whose sample `i` is the file `root / ids[i]`, of `sizes[i]` bytes when it was opened."""
 
-    name: str
-    split: str
-    spec: str
-    classes: tuple[str, ...]
-    ids: tuple[str, ...]
-    labels: NDArray[np.int64]
     root: Path
     sizes: NDArray[np.int64]
-    prefix: str = ""
-    factors: Mapping[str, NDArray[Any]] = field(default_factory=dict)
-    left_out: tuple[LeftOut, ...] = ()
-
-    def __len__(self) -> int:
-        return len(self.ids)
 
     def path(self, index: int) -> Path:
         """The file of a sample."""
-        return self.root / self.prefix / self.ids[index]
-
-    @property
-    def transform(self) -> None:
-        """None: the images are taken as they are."""
+        return self.root / self.ids[index]
 
     def read(self, index: int) -> bytes:
         """The file's bytes; refused if its size is not the one found when the data set was opened."""
@@ -65,22 +48,50 @@ class FileDataset:
             )
         return data
 
-    @cached_property
-    def digest(self) -> str:
-        """Hex sha256 over the manifest: file names, sizes, labels and factors, not the files' contents."""
-        arrays = {f"factor {name}": values for name, values in self.factors.items()}
-        return manifest_digest(
-            name=self.name,
-            split=self.split,
-            classes=self.classes,
-            ids=self.ids,
-            arrays={"label": self.labels, "size": self.sizes, **arrays},
-        )
+    def images(self) -> Mapping[str, NDArray[Any]]:
+        """The sizes of the files, not their contents."""
+        return {"size": self.sizes}
 
     @property
     def missing(self) -> list[str]:
         """Ids whose file is not there."""
         return [self.ids[i] for i in np.flatnonzero(self.sizes == ABSENT)]
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """What a reader has found in a tree of image files.
+
+    Attributes:
+        classes: Class names by label.
+        ids: Paths below the folder of the images.
+        labels: Of each image, -1 for none.
+        sizes: (N,) int64 bytes of each image, where they were found on the way.
+        factors: Name -> (N,) array.
+        left_out: What lies there and was not taken.
+    """
+
+    classes: Sequence[str]
+    ids: Sequence[str]
+    labels: Sequence[int] | NDArray[np.int64]
+    sizes: NDArray[np.int64] | None = None
+    factors: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    left_out: tuple[LeftOut, ...] = ()
+
+    def dataset(self, name: str, split: str, spec: str, root: Path) -> FileDataset:
+        """The data set of these samples, whose images lie below `root`."""
+        return FileDataset(
+            name=name,
+            split=split,
+            spec=spec,
+            classes=tuple(self.classes),
+            ids=tuple(self.ids),
+            labels=np.array(self.labels, dtype=np.int64),
+            root=root,
+            sizes=file_sizes(root, self.ids) if self.sizes is None else self.sizes,
+            factors=self.factors,
+            left_out=self.left_out,
+        )
 
 
 def file_sizes(folder: Path, names: Sequence[str]) -> NDArray[np.int64]:

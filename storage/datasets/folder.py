@@ -14,17 +14,15 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cvbench.errors import DataUnavailableError, IntegrityError, UnknownNameError, UsageError
 from cvbench.storage.datasets.base import DatasetInfo
-from cvbench.storage.datasets.files import FileDataset, file_sizes
+from cvbench.storage.datasets.files import FileDataset, Samples
 from cvbench.storage.datasets.layout import ALL, Layout, folders, is_hidden, layout, split_named
 from cvbench.storage.datasets.left_out import Tally, unlabelled, without_image
 from cvbench.storage.datasets.metadata import TABLE, Table, class_names, factors_of, has_labels, labels_of, read_table
@@ -99,13 +97,6 @@ def folder_path(argument: str, root: Path | None) -> Path:
     return Path(absolute_path(argument, root))
 
 
-@dataclass(frozen=True)
-class _Samples:
-    ids: Sequence[str]
-    labels: Sequence[int]
-    factors: Mapping[str, NDArray[Any]] = field(default_factory=dict)
-
-
 def _read_tree(path: Path, found: Layout, split: str) -> FileDataset:
     tables = {name: _table(path / top) for name, top in found.splits.items()}
     trees = [top for name, top in found.splits.items() if tables[name] is None]
@@ -122,26 +113,17 @@ def _read_tree(path: Path, found: Layout, split: str) -> FileDataset:
         samples = _in_class_folders(path, top, classes, tally)
     elif split != ALL:
         ids = _images(path, top, tally)
-        samples = _Samples(ids, [-1] * len(ids))
+        samples = Samples(classes, ids, [-1] * len(ids))
     else:
         raise _no_classes(path)
     labels = np.array(samples.labels, dtype=np.int64)
     left_out = (*tally.result(), *unlabelled(samples.ids, labels, "no class folders, and no table with their labels"))
-    return FileDataset(
-        name=_key(path),
-        split=split,
-        spec=f"folder:{path}",
-        classes=classes,
-        ids=tuple(samples.ids),
-        labels=labels,
-        root=path,
-        sizes=file_sizes(path, samples.ids),
-        factors=samples.factors,
-        left_out=(*left_out, *(without_image(classes, labels) if samples.ids and labels.max() >= 0 else ())),
-    )
+    if samples.ids and labels.max() >= 0:
+        left_out = (*left_out, *without_image(classes, labels))
+    return replace(samples, left_out=left_out).dataset(_key(path), split, f"folder:{path}", path)
 
 
-def _in_class_folders(path: Path, top: str, classes: Sequence[str], tally: Tally) -> _Samples:
+def _in_class_folders(path: Path, top: str, classes: Sequence[str], tally: Tally) -> Samples:
     """Every image in and below the class folders of `top`; an empty class folder is a class without an image."""
     ids: list[str] = []
     labels: list[int] = []
@@ -168,7 +150,7 @@ def _in_class_folders(path: Path, top: str, classes: Sequence[str], tally: Tally
             where=str(path / top),
             why=f"expected files {', '.join(SUFFIXES)}; found {listing(path / top)}",
         )
-    return _Samples(ids, labels)
+    return Samples(classes, ids, labels)
 
 
 def _table(folder: Path) -> Table | None:
@@ -177,14 +159,14 @@ def _table(folder: Path) -> Table | None:
     return table if table is not None and (has_labels(table) or not folders(folder)) else None
 
 
-def _listed(path: Path, top: str, table: Table, classes: Sequence[str], tally: Tally) -> _Samples:
+def _listed(path: Path, top: str, table: Table, classes: Sequence[str], tally: Tally) -> Samples:
     """The images that a table names, in its order; others are left out."""
     ids = [f"{top}/{name}" if top else name for name in table.names]
     known = set(ids)
     for name in _images(path, top, tally, TABLE):
         if name not in known:
             tally.add("unlisted", name)
-    return _Samples(ids, labels_of(table, classes), factors_of(table, tally))
+    return Samples(classes, ids, labels_of(table, classes), factors=factors_of(table, tally))
 
 
 def _no_classes(path: Path) -> DataUnavailableError:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,67 +24,19 @@ from numpy.typing import NDArray
 
 from cvbench.errors import IntegrityError
 from cvbench.storage.datasets.base import DatasetInfo
-from cvbench.storage.datasets.class_tree import Images, holds, named_folders, not_found, read_images
-from cvbench.storage.datasets.files import FileDataset
+from cvbench.storage.datasets.class_tree import holds, named_folders, read_images
+from cvbench.storage.datasets.files import Samples
 from cvbench.storage.datasets.imagenet_classes import class_indices, imagenet_wnids
 from cvbench.storage.datasets.imagenet_flat import flat_labels
 from cvbench.storage.datasets.left_out import Tally
-from cvbench.storage.datasets.roots import first_match
 from cvbench.storage.datasets.scan import image_files, visible
+from cvbench.storage.datasets.tree_reader import Tree, TreeReader
 
 _TOPS = ("imagenet", "ImageNet", "imagenet-1k", "ILSVRC2012", "")
 _BELOW = ("val", "images/val", "imagenet-val", "ILSVRC2012_img_val", "")
 _PLACES = tuple("/".join(part for part in (top, below) if part) for below in _BELOW for top in _TOPS)
 _NAME = re.compile(r"ILSVRC2012_val_([0-9]{8})(?:_n[0-9]{8})?\.[A-Za-z]+")
 _COUNT = 50_000
-
-
-class ImageNetReader:
-    """The reader of `imagenet-val`."""
-
-    info = DatasetInfo(
-        name="imagenet-val",
-        title="ImageNet-1k, validation (ILSVRC 2012)",
-        splits=("val",),
-        default_split="val",
-        counts={"val": _COUNT},
-        classes=1000,
-        licence="terms of access of ImageNet: non-commercial research and education",
-        homepage="https://image-net.org/download.php",
-        tree="[imagenet/][val/|images/val/|imagenet-val/]<WordNet id>/ILSVRC2012_val_NNNNNNNN.JPEG\n"
-        "or val/ILSVRC2012_val_NNNNNNNN.JPEG with ILSVRC2012_devkit_t12/data/ or filename_label.csv",
-    )
-
-    def locate(self, argument: str, root: Path | None) -> Path | None:
-        """The folder of the class folders, or of the images if they lie flat."""
-        return first_match(root, _PLACES, _looks_like_val)
-
-    def every_split(self, argument: str, root: Path | None) -> tuple[str, ...]:
-        """The splits that together hold every image once."""
-        return self.info.splits
-
-    def open(self, argument: str, root: Path | None, split: str | None) -> FileDataset:
-        """All images: by class and then by number, or by number if they lie flat."""
-        folder = self.locate(argument, root)
-        if root is None or folder is None:
-            raise not_found(self.info, root, _PLACES)
-        in_classes = holds(folder, wnids=True, numbers=True)
-        images = _read_tree(folder, self.info) if in_classes else _read_flat(folder, root, self.info)
-        return FileDataset(
-            name=self.info.name,
-            split="val",
-            spec=self.info.name,
-            classes=imagenet_wnids(),
-            ids=images.ids,
-            labels=images.labels,
-            root=folder,
-            sizes=images.sizes,
-            left_out=images.left_out,
-            factors={"image_number": image_numbers(folder, images.ids)},
-        )
-
-
-READER = ImageNetReader()
 
 
 def image_numbers(folder: Path, ids: Sequence[str]) -> NDArray[np.int64]:
@@ -111,28 +64,57 @@ def image_numbers(folder: Path, ids: Sequence[str]) -> NDArray[np.int64]:
     return numbers
 
 
-def _looks_like_val(folder: Path) -> bool:
+def _holds(folder: Path, root: Path) -> bool:
+    """Whether it is the folder of the class folders, or of the images if they lie flat."""
     # Numbers are refused when they are read; but a data root may hold folders of numbers for any other reason.
     if holds(folder, wnids=True, numbers=folder.name.endswith("val")):
         return True
     return folder.is_dir() and any(_NAME.fullmatch(entry.name) for entry in visible(folder))
 
 
-def _read_tree(folder: Path, info: DatasetInfo) -> Images:
-    labelled = named_folders(folder, class_indices(), info)
+def _read(tree: Tree) -> Samples:
+    """All images: by class and then by number, or by number if they lie flat."""
+    images = _in_classes(tree) if holds(tree.folder, wnids=True, numbers=True) else _flat(tree)
+    return replace(images, factors={"image_number": image_numbers(tree.folder, images.ids)})
+
+
+def _in_classes(tree: Tree) -> Samples:
+    folder = tree.folder
+    labelled = named_folders(folder, class_indices(), tree.info)
     if beside := [name for name, _ in image_files(folder) if _NAME.fullmatch(name)]:
         raise IntegrityError(
             f"{len(beside):,} validation images lie beside the class folders: they were not all sorted into them",
             where=str(folder / beside[0]),
             fix="run what sorts them into class folders to its end",
         )
-    return read_images(folder, labelled, info)
+    return read_images(folder, imagenet_wnids(), labelled, tree.info)
 
 
-def _read_flat(folder: Path, root: Path, info: DatasetInfo) -> Images:
+def _flat(tree: Tree) -> Samples:
     tally = Tally()
-    found = image_files(folder, tally)  # the archive's order is not that of the names
-    ids = tuple(name for name, _ in found)
-    numbers = image_numbers(folder, ids)
-    labels = flat_labels(folder, root, numbers, info)
-    return Images(ids, labels, np.array([size for _, size in found], dtype=np.int64), tally.result())
+    found = image_files(tree.folder, tally)  # the archive's order is not that of the names
+    ids = [name for name, _ in found]
+    labels = flat_labels(tree.folder, tree.root, image_numbers(tree.folder, ids), tree.info)
+    sizes = np.array([size for _, size in found], dtype=np.int64)
+    return Samples(imagenet_wnids(), ids, labels, sizes, left_out=tally.result())
+
+
+READER = TreeReader(
+    info=DatasetInfo(
+        name="imagenet-val",
+        title="ImageNet-1k, validation (ILSVRC 2012)",
+        splits=("val",),
+        default_split="val",
+        counts={"val": _COUNT},
+        classes=1000,
+        licence="terms of access of ImageNet: non-commercial research and education",
+        homepage="https://image-net.org/download.php",
+        tree="[imagenet/][val/|images/val/|imagenet-val/]<WordNet id>/ILSVRC2012_val_NNNNNNNN.JPEG\n"
+        "or val/ILSVRC2012_val_NNNNNNNN.JPEG with ILSVRC2012_devkit_t12/data/ or filename_label.csv",
+    ),
+    places=_PLACES,
+    holds=_holds,
+    read=_read,
+    whole=("val",),
+    own_places=True,
+)

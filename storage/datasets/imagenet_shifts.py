@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -23,19 +24,17 @@ from numpy.typing import NDArray
 from cvbench.errors import IntegrityError
 from cvbench.storage.datasets.base import DatasetInfo
 from cvbench.storage.datasets.class_tree import (
-    Images,
     holds,
     image_stem,
     is_number,
     named_folders,
-    not_found,
     numbered_folders,
     read_images,
 )
-from cvbench.storage.datasets.files import FileDataset
+from cvbench.storage.datasets.files import Samples
 from cvbench.storage.datasets.imagenet_classes import imagenet_a_wnids, imagenet_r_wnids, imagenet_wnids
-from cvbench.storage.datasets.roots import first_match
 from cvbench.storage.datasets.scan import subfolders
+from cvbench.storage.datasets.tree_reader import Tree, TreeReader
 
 _OF_IMAGENET = re.compile(r"ILSVRC2012_val_[0-9]+|n[0-9]{8}_[0-9]+")
 _SKETCH = re.compile(r"sketch_[0-9]+")
@@ -43,10 +42,18 @@ _SKETCH = re.compile(r"sketch_[0-9]+")
 Factors = dict[str, NDArray[Any]]
 
 
-class ShiftReader:
+def _reader(
+    info: DatasetInfo,
+    places: Sequence[str],
+    classes: Callable[[], tuple[str, ...]],
+    *,
+    numbers: bool = False,
+    pattern: re.Pattern[str] | None = None,
+    factors: Callable[[Sequence[str]], Factors] | None = None,
+) -> TreeReader:
     """The reader of one of these sets.
 
-    Attributes:
+    Args:
         places: Where it is looked for under the data root, the most specific first. "" is the data root itself, which
             is also taken if it has the name of one of the places.
         classes: Gives the set's WordNet ids.
@@ -54,76 +61,45 @@ class ShiftReader:
         pattern: What every file's stem must match.
         factors: Gives the factors of the images, by their ids.
     """
+    names = {PurePosixPath(place).name for place in places}
 
-    def __init__(
-        self,
-        info: DatasetInfo,
-        places: Sequence[str],
-        classes: Callable[[], tuple[str, ...]],
-        *,
-        numbers: bool = False,
-        pattern: re.Pattern[str] | None = None,
-        factors: Callable[[Sequence[str]], Factors] | None = None,
-    ) -> None:
-        self.info = info
-        self.places = tuple(places)
-        self.classes = classes
-        self.numbers = numbers
-        self.pattern = pattern
-        self.factors = factors
+    def is_it(folder: Path, root: Path) -> bool:
+        mine = folder != root or "" in places or root.name in names
+        return mine and holds(folder, wnids=True, numbers=numbers)
 
-    def locate(self, argument: str, root: Path | None) -> Path | None:
-        """The folder of the class folders."""
-        own = root is not None and root.name in {PurePosixPath(place).name for place in self.places}
-        places = (*self.places, "") if own else self.places
-        return first_match(root, places, lambda folder: holds(folder, wnids=True, numbers=self.numbers))
-
-    def every_split(self, argument: str, root: Path | None) -> tuple[str, ...]:
-        """The splits that together hold every image once."""
-        return self.info.splits
-
-    def open(self, argument: str, root: Path | None, split: str | None) -> FileDataset:
+    def read(tree: Tree) -> Samples:
         """All images, by class and then by file name."""
-        folder = self.locate(argument, root)
-        if folder is None:
-            raise not_found(self.info, root, self.places)
-        classes = self.classes()
-        images = read_images(folder, self._folders(folder, classes), self.info)
-        self._check_names(folder, images)
-        return FileDataset(
-            name=self.info.name,
-            split=self.info.default_split,
-            spec=self.info.name,
-            classes=classes,
-            ids=images.ids,
-            labels=images.labels,
-            root=folder,
-            sizes=images.sizes,
-            left_out=images.left_out,
-            factors=self.factors(images.ids) if self.factors else {},
-        )
+        known = classes()
+        images = read_images(tree.folder, known, _folders(tree, known, numbers), info)
+        _check_names(tree, images.ids, pattern, places[0])
+        return images if factors is None else replace(images, factors=factors(images.ids))
 
-    def _folders(self, folder: Path, classes: tuple[str, ...]) -> list[tuple[int, str]]:
-        if self.numbers and any(map(is_number, subfolders(folder))):
-            return numbered_folders(folder, len(classes), self.info)
-        return named_folders(folder, {name: label for label, name in enumerate(classes)}, self.info)
+    everywhere = tuple(dict.fromkeys((*places, "")))
+    return TreeReader(info, everywhere, is_it, read, whole=info.splits, own_places=True)
 
-    def _check_names(self, folder: Path, images: Images) -> None:
-        for sample in images.ids:
-            stem = image_stem(sample)
-            if _OF_IMAGENET.fullmatch(stem):
-                raise IntegrityError(
-                    f"these are images of ImageNet itself, not of {self.info.name}",
-                    where=str(folder / sample),
-                    fix=f"point --data-root to the folder that holds {self.places[0]}/",
-                )
-            if self.pattern is not None and not self.pattern.fullmatch(stem):
-                raise IntegrityError(
-                    f"{self.info.name} has no image of such a name",
-                    where=str(folder / sample),
-                    why=f"expected {', '.join(self.info.tree.splitlines())}",
-                    fix="move what does not belong to it away",
-                )
+
+def _folders(tree: Tree, classes: Sequence[str], numbers: bool) -> list[tuple[int, str]]:
+    if numbers and any(map(is_number, subfolders(tree.folder))):
+        return numbered_folders(tree.folder, len(classes), tree.info)
+    return named_folders(tree.folder, {name: label for label, name in enumerate(classes)}, tree.info)
+
+
+def _check_names(tree: Tree, ids: Sequence[str], pattern: re.Pattern[str] | None, place: str) -> None:
+    for sample in ids:
+        stem = image_stem(sample)
+        if _OF_IMAGENET.fullmatch(stem):
+            raise IntegrityError(
+                f"these are images of ImageNet itself, not of {tree.info.name}",
+                where=str(tree.folder / sample),
+                fix=f"point --data-root to the folder that holds {place}/",
+            )
+        if pattern is not None and not pattern.fullmatch(stem):
+            raise IntegrityError(
+                f"{tree.info.name} has no image of such a name",
+                where=str(tree.folder / sample),
+                why=f"expected {', '.join(tree.info.tree.splitlines())}",
+                fix="move what does not belong to it away",
+            )
 
 
 def renditions(ids: Sequence[str]) -> Factors:
@@ -144,10 +120,10 @@ def _info(name: str, title: str, images: int, classes: int, source: Mapping[str,
     )
 
 
-def _v2(variant: str, folder: str, others: Sequence[str] = ()) -> ShiftReader:
+def _v2(variant: str, folder: str, others: Sequence[str] = ()) -> TreeReader:
     name = f"imagenetv2-{variant}"
     names = (folder, f"ImageNetV2-{variant}", name)
-    return ShiftReader(
+    return _reader(
         _info(
             name,
             f"ImageNetV2, {variant}",
@@ -169,7 +145,7 @@ V2_MATCHED = _v2("matched-frequency", "imagenetv2-matched-frequency-format-val",
 V2_THRESHOLD = _v2("threshold-0.7", "imagenetv2-threshold0.7-format-val")
 V2_TOP = _v2("top-images", "imagenetv2-top-images-format-val")
 
-IMAGENET_A = ShiftReader(
+IMAGENET_A = _reader(
     _info(
         "imagenet-a",
         "ImageNet-A, natural adversarial examples",
@@ -185,7 +161,7 @@ IMAGENET_A = ShiftReader(
     imagenet_a_wnids,
 )
 
-IMAGENET_R = ShiftReader(
+IMAGENET_R = _reader(
     _info(
         "imagenet-r",
         "ImageNet-R, renditions",
@@ -202,7 +178,7 @@ IMAGENET_R = ShiftReader(
     factors=renditions,
 )
 
-IMAGENET_SKETCH = ShiftReader(
+IMAGENET_SKETCH = _reader(
     _info(
         "imagenet-sketch",
         "ImageNet-Sketch",

@@ -30,14 +30,7 @@ from cvbench.storage.datasets.layout import split_named
 from cvbench.storage.datasets.left_out import SHOWN, LeftOut, unlabelled
 from cvbench.storage.datasets.numbered import not_read
 from cvbench.storage.datasets.parquet_files import LABELS, ParquetDataset, Table, read_tables
-from cvbench.storage.datasets.sharded import (
-    is_whole,
-    labels_of_words,
-    listed_classes,
-    pattern_of,
-    place_of,
-    store_key,
-)
+from cvbench.storage.datasets.sharded import ShardReader, is_whole, labels_of_words, listed_classes, store_key
 from cvbench.storage.datasets.shards import Shards, find_shards
 
 _SPLIT_NAME = re.compile(r"(?P<split>[A-Za-z0-9_.]+)-\d+-of-\d+(-[0-9a-f]+)?\.parquet")
@@ -45,9 +38,10 @@ _SPLIT_FOLDERS = ("test", "validation", "val", "train")
 _DEFAULTS = ("test", "validation", "val", "train", "all")
 
 
-class ParquetReader:
+class ParquetReader(ShardReader):
     """The reader of `parquet:PATTERN`."""
 
+    suffix = ".parquet"
     info = DatasetInfo(
         name="parquet",
         title="Hugging Face image data sets (parquet:PATH)",
@@ -62,21 +56,13 @@ class ParquetReader:
         argument="PATH",
     )
 
-    def locate(self, argument: str, root: Path | None) -> Path | None:
-        """The folder of local files."""
-        return place_of(argument, root)
-
     def every_split(self, argument: str, root: Path | None) -> tuple[str, ...]:
         """The splits that together hold every image once."""
-        return tuple(split_files(pattern_of(self.info, argument, root)))
-
-    def key(self, argument: str) -> str:
-        """The name of the data set in a store."""
-        return store_key("parquet", argument)
+        return tuple(split_files(self.pattern(argument, root)))
 
     def open(self, argument: str, root: Path | None, split: str | None) -> ParquetDataset:
         """One split; ids are `<file>/<row>`."""
-        pattern = pattern_of(self.info, argument, root)
+        pattern = self.pattern(argument, root)
         splits = split_files(pattern)
         chosen = next((name for name in _DEFAULTS if name in splits), next(iter(splits)))
         chosen = split_named(split, list(splits)) if split else chosen

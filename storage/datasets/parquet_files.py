@@ -16,8 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.errors import CvbenchError, DecodeError, IntegrityError
-from cvbench.storage.datasets.base import manifest_digest
-from cvbench.storage.datasets.left_out import LeftOut
+from cvbench.storage.datasets.listed import Listed
 from cvbench.storage.datasets.shards import Shards
 from cvbench.storage.datasets.spool import Blocks, Spool, has_room
 
@@ -68,7 +67,7 @@ class Table:
 
 
 @dataclass(frozen=True, eq=False)
-class ParquetDataset:
+class ParquetDataset(Listed):
     """A data set whose samples are the rows of Parquet files.
 
     Attributes:
@@ -77,27 +76,12 @@ class ParquetDataset:
         group_bytes: (G,) bytes of each row group, before compression.
     """
 
-    name: str
-    split: str
-    spec: str
-    classes: tuple[str, ...]
-    ids: tuple[str, ...]
-    labels: NDArray[np.int64]
-    factors: Mapping[str, NDArray[Any]]
     shards: Shards
     image: str
     group_shard: NDArray[np.int32]
     group_start: NDArray[np.int64]
     group_bytes: NDArray[np.int64]
-    left_out: tuple[LeftOut, ...] = ()
     _cache: GroupCache = field(default_factory=lambda: GroupCache(CACHE_BYTES))
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    @property
-    def transform(self) -> None:
-        """None: the images are taken as they are."""
 
     def read(self, index: int) -> bytes:
         """The image's bytes; its row group is read if it is neither in memory nor in the spool.
@@ -161,21 +145,9 @@ class ParquetDataset:
         """Bytes of the files."""
         return self.shards.nbytes
 
-    @cached_property
-    def digest(self) -> str:
-        """Hex sha256 over the manifest: ids, labels, factors, sizes of files and row groups; not the contents."""
-        return manifest_digest(
-            name=self.name,
-            split=self.split,
-            classes=self.classes,
-            ids=self.ids,
-            arrays={
-                "label": self.labels,
-                "group": self.group_bytes,
-                "shards": np.array([shard.size for shard in self.shards], dtype=np.int64),
-                **{f"factor {name}": values for name, values in self.factors.items()},
-            },
-        )
+    def images(self) -> Mapping[str, NDArray[Any]]:
+        """The sizes of files and row groups, not the contents."""
+        return {"group": self.group_bytes, "shards": self.shards.sizes()}
 
 
 class GroupCache:

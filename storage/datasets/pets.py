@@ -13,93 +13,41 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
-from cvbench.errors import DataUnavailableError, IntegrityError
+from cvbench.errors import IntegrityError
 from cvbench.storage.datasets.base import DatasetInfo, check_unique
 from cvbench.storage.datasets.coop import CoopReader
-from cvbench.storage.datasets.files import FileDataset, file_sizes
-from cvbench.storage.datasets.forms import COOP, Form
+from cvbench.storage.datasets.files import Samples
+from cvbench.storage.datasets.forms import COOP
 from cvbench.storage.datasets.lists import below, lines
-from cvbench.storage.datasets.roots import first_match
-from cvbench.storage.folders import listing
+from cvbench.storage.datasets.tree_reader import Tree
 
 _SPLITS = ("trainval", "test")
 _JSON = "split_zhou_OxfordPets.json"
-_FOLDERS = ("", "oxford-iiit-pet", "oxford_pets", "pets")
-_FORMS = ("official", COOP)
 
 Entry = tuple[str, int]  # id of the image, class from 0
 
 
-class PetsReader(CoopReader):
-    """The reader of `pets`."""
-
-    info = DatasetInfo(
-        name="pets",
-        title="Oxford-IIIT Pets",
-        splits=(*_SPLITS, "all"),
-        default_split="test",
-        counts={"trainval": 3_680, "test": 3_669, "all": 7_349},
-        classes=37,
-        licence="CC BY-SA 4.0; images are their photographers'",
-        homepage="https://www.robots.ox.ac.uk/~vgg/data/pets/",
-        tree="[oxford-iiit-pet/]images/<Breed>_<n>.jpg\n[oxford-iiit-pet/]annotations/{trainval,test}.txt",
-        argument="coop",
-        notes=f"chihuahua_121 and beagle_116 are damaged JPEGs\ncoop: the splits of {_JSON}",
-        held_out=0.2,  # VTAB's 2,944 and 736
-    )
-    forms = _FORMS
-    coop_file = _JSON
-    images = "images"
-
-    def locate(self, argument: str, root: Path | None) -> Path | None:
-        """The folder with `images/` and any of the lists."""
-        lists = (*(f"annotations/{split}.txt" for split in _SPLITS), _JSON)
-
-        def holds(folder: Path) -> bool:
-            return (folder / "images").is_dir() and any((folder / name).is_file() for name in lists)
-
-        return first_match(root, _FOLDERS, holds)
-
-    def read_tree(self, form: Form, folder: Path, split: str) -> FileDataset:
-        """In the order of the split's list."""
-        return _read_tree(form, folder, split)
+def _holds(folder: Path, root: Path) -> bool:
+    lists = (*(f"annotations/{split}.txt" for split in _SPLITS), _JSON)
+    return (folder / "images").is_dir() and any((folder / name).is_file() for name in lists)
 
 
-READER = PetsReader()
-
-
-def _read_tree(form: Form, folder: Path, split: str) -> FileDataset:
-    paths = {name: folder / "annotations" / f"{name}.txt" for name in _SPLITS}
-    if missing := [path.name for path in paths.values() if not path.is_file()]:
-        raise DataUnavailableError(
-            f"pets lacks {', '.join(missing)}",
-            where=str(folder / "annotations"),
-            why=f"found {listing(folder / 'annotations')}",
-            fix="annotations.tar.gz has them",
-        )
+def _read(tree: Tree) -> Samples:
+    """In the order of the split's list."""
+    folder = tree.folder / "annotations"
+    paths = {name: folder / f"{name}.txt" for name in _SPLITS}
+    tree.need(folder, *(path.name for path in paths.values()), fix="annotations.tar.gz has them")
     breeds: dict[int, str] = {}
     listed = {name: _entries(path, breeds) for name, path in paths.items()}
     everything = [entry for entries in listed.values() for entry in entries]
-    check_unique([image for image, _ in everything], str(folder / "annotations"))
+    check_unique([image for image, _ in everything], str(folder))
     if sorted(breeds) != list(range(len(breeds))):
-        raise IntegrityError("the classes are not numbered from 1 without a gap", where=str(folder / "annotations"))
-    chosen = everything if split == "all" else listed[split]
+        raise IntegrityError("the classes are not numbered from 1 without a gap", where=str(folder))
+    chosen = everything if tree.split == "all" else listed[tree.split]
     if not chosen:
-        raise DataUnavailableError(f"pets/{split} has no images", where=str(folder / "annotations"))
-    ids = tuple(f"{image}.jpg" for image, _ in chosen)
-    return FileDataset(
-        name=form.name,
-        split=split,
-        spec=form.spec,
-        classes=tuple(breeds[label] for label in range(len(breeds))),
-        ids=ids,
-        labels=np.array([label for _, label in chosen], dtype=np.int64),
-        root=folder,
-        sizes=file_sizes(folder / "images", ids),
-        prefix="images",
-    )
+        raise tree.empty(folder)
+    classes = [breeds[label] for label in range(len(breeds))]
+    return Samples(classes, [f"{image}.jpg" for image, _ in chosen], [label for _, label in chosen])
 
 
 def _entries(path: Path, breeds: dict[int, str]) -> list[Entry]:
@@ -117,3 +65,27 @@ def _entries(path: Path, breeds: dict[int, str]) -> list[Entry]:
             raise IntegrityError(f"class {label + 1} is {breeds.get(label)!r} and {breed!r}", where=place)
         entries.append((image, label))
     return entries
+
+
+READER = CoopReader(
+    info=DatasetInfo(
+        name="pets",
+        title="Oxford-IIIT Pets",
+        splits=(*_SPLITS, "all"),
+        default_split="test",
+        counts={"trainval": 3_680, "test": 3_669, "all": 7_349},
+        classes=37,
+        licence="CC BY-SA 4.0; images are their photographers'",
+        homepage="https://www.robots.ox.ac.uk/~vgg/data/pets/",
+        tree="[oxford-iiit-pet/]images/<Breed>_<n>.jpg\n[oxford-iiit-pet/]annotations/{trainval,test}.txt",
+        argument="coop",
+        notes=f"chihuahua_121 and beagle_116 are damaged JPEGs\ncoop: the splits of {_JSON}",
+        held_out=0.2,  # VTAB's 2,944 and 736
+    ),
+    forms=("official", COOP),
+    coop_file=_JSON,
+    places=("", "oxford-iiit-pet", "oxford_pets", "pets"),
+    holds=_holds,
+    read=_read,
+    images="images",
+)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -20,12 +21,12 @@ from numpy.typing import NDArray
 
 from cvbench.errors import DataUnavailableError, IntegrityError
 from cvbench.storage.datasets.base import DatasetInfo
-from cvbench.storage.datasets.class_tree import holds, named_folders, not_found, read_images
-from cvbench.storage.datasets.files import FileDataset
+from cvbench.storage.datasets.class_tree import holds, named_folders, read_images
+from cvbench.storage.datasets.files import Samples
 from cvbench.storage.datasets.pug_classes import PUG_FILE, PUG_SUBSETS, read_pug_classes
-from cvbench.storage.datasets.roots import first_match
+from cvbench.storage.datasets.roots import lacks, listing
 from cvbench.storage.datasets.scan import subfolders
-from cvbench.storage.folders import listing
+from cvbench.storage.datasets.tree_reader import Tree, TreeReader
 
 TABLE = "labels_pug_imagenet.csv"
 TEXTS = ("world_name", "character_name", "character_texture", "scene_light")
@@ -40,102 +41,60 @@ NUMBERS = (
 )
 
 _NAMES = ("PUG_ImageNet", "PUG_IMAGENET", "pug-imagenet", "pug_imagenet")
-_PLACES = (*_NAMES, *(f"PUG/{name}" for name in _NAMES), "")
 _SPLITS = {"all": PUG_SUBSETS} | {name.lower().replace("_", "-"): (name,) for name in PUG_SUBSETS}
 _RENDERS = {"Worlds": 64, "Object_Texture": 9, "Scene_Light": 7}  # of each of the 724 objects; elsewhere 6
 _COUNTS = {split: sum(724 * _RENDERS.get(name, 6) for name in names) for split, names in _SPLITS.items()}
 
 
-class PugReader:
-    """The reader of `pug-imagenet`."""
+def _holds(folder: Path, root: Path) -> bool:
+    """Whether there is the table, or any of the subsets."""
+    return (folder / TABLE).is_file() or holds(folder, names=PUG_SUBSETS)
 
-    info = DatasetInfo(
-        name="pug-imagenet",
-        title="PUG: ImageNet, renders with one varying factor",
-        splits=tuple(_SPLITS),
-        default_split="all",
-        counts=_COUNTS,
-        classes=151,
-        licence="CC BY-NC 4.0, not for training generative models",
-        homepage="https://github.com/facebookresearch/PUG",
-        tree=f"[PUG_IMAGENET/]{TABLE}\n[PUG_IMAGENET/]{{{','.join(PUG_SUBSETS)}}}/<label>/*.png\n"
-        f"[PUG_IMAGENET/]{PUG_FILE} (from the repository)",
-        notes="The counts are derived: 724 objects times the values of each factor.",
-    )
 
-    def locate(self, argument: str, root: Path | None) -> Path | None:
-        """The folder with the table, or with any of the subsets."""
-        return first_match(root, _PLACES, lambda folder: (folder / TABLE).is_file() or holds(folder, names=PUG_SUBSETS))
+def _read(tree: Tree) -> Samples:
+    """A subset, or all that are there: by subset, class and file name."""
+    subsets = _present(tree)
+    classes = _classes(tree.folder)
+    index = {label: k for k, label in enumerate(classes)}
+    labelled = [
+        (label, f"{subset}/{name}")
+        for subset in subsets
+        for label, name in named_folders(tree.folder / subset, index, tree.info)
+    ]
+    images = read_images(tree.folder, classes, labelled, tree.info)
+    return replace(images, factors=_factors(tree, images.ids))
 
-    def every_split(self, argument: str, root: Path | None) -> tuple[str, ...]:
-        """The splits that together hold every image once."""
-        return ("all",)
 
-    def open(self, argument: str, root: Path | None, split: str | None) -> FileDataset:
-        """A subset, or all that are there: by subset, class and file name."""
-        folder = self.locate(argument, root)
-        if folder is None:
-            raise not_found(self.info, root, _PLACES)
-        chosen = split or self.info.default_split
-        subsets = self._present(folder, chosen)
-        classes = _classes(folder)
-        index = {label: k for k, label in enumerate(classes)}
-        labelled = [
-            (label, f"{subset}/{name}")
-            for subset in subsets
-            for label, name in named_folders(folder / subset, index, self.info)
-        ]
-        images = read_images(folder, labelled, self.info)
-        return FileDataset(
-            name=self.info.name,
-            split=chosen,
-            spec=self.info.name,
-            classes=classes,
-            ids=images.ids,
-            labels=images.labels,
-            root=folder,
-            sizes=images.sizes,
-            left_out=images.left_out,
-            factors=self._factors(folder, images.ids),
+def _present(tree: Tree) -> list[str]:
+    names = _SPLITS[tree.split]
+    subsets = [name for name in names if (tree.folder / name).is_dir()]
+    if not subsets:
+        raise DataUnavailableError(
+            f"{tree.info.name}/{tree.split} is not there",
+            where=str(tree.folder / names[0]),
+            why=f"expected {', '.join(names)}; found {listing(tree.folder)}",
+            fix=f"unpack that subset; the archive is at {tree.info.homepage}",
         )
-
-    def _present(self, folder: Path, split: str) -> list[str]:
-        subsets = [name for name in _SPLITS[split] if (folder / name).is_dir()]
-        if not subsets:
-            raise DataUnavailableError(
-                f"{self.info.name}/{split} is not there",
-                where=str(folder / _SPLITS[split][0]),
-                why=f"expected {', '.join(_SPLITS[split])}; found {listing(folder)}",
-                fix=f"unpack that subset; the archive is at {self.info.homepage}",
-            )
-        return subsets
-
-    def _factors(self, folder: Path, ids: Sequence[str]) -> dict[str, NDArray[Any]]:
-        path = folder / TABLE
-        if not path.is_file():
-            raise DataUnavailableError(
-                f"{self.info.name} lacks {TABLE}, which says what varies in each image",
-                where=str(folder),
-                why=f"found {listing(folder)}",
-                fix=f"unpack it from the archive at {self.info.homepage}",
-            )
-        rows = _rows(path, set(ids))
-        if unlisted := [sample for sample in ids if sample not in rows]:
-            raise IntegrityError(
-                f"{len(unlisted):,} images are not in {TABLE}",
-                where=str(folder / unlisted[0]),
-                fix="unpack the table and the images of the same archive",
-            )
-        factors: dict[str, NDArray[Any]] = {
-            "subset": np.array([sample.partition("/")[0] for sample in ids], dtype=np.str_)
-        }
-        texts, numbers = zip(*(rows[sample] for sample in ids), strict=True)
-        columns = np.array(numbers, dtype=np.float64)
-        factors |= {name: np.array([row[k] for row in texts], dtype=np.str_) for k, name in enumerate(TEXTS)}
-        return factors | {name: np.ascontiguousarray(columns[:, k]) for k, name in enumerate(NUMBERS)}
+    return subsets
 
 
-READER = PugReader()
+def _factors(tree: Tree, ids: Sequence[str]) -> dict[str, NDArray[Any]]:
+    path = tree.folder / TABLE
+    if not path.is_file():
+        missing = f"{TABLE}, which says what varies in each image"
+        raise lacks(tree.info.name, [missing], tree.folder, f"unpack it from the archive at {tree.info.homepage}")
+    rows = _rows(path, set(ids))
+    if unlisted := [sample for sample in ids if sample not in rows]:
+        raise IntegrityError(
+            f"{len(unlisted):,} images are not in {TABLE}",
+            where=str(tree.folder / unlisted[0]),
+            fix="unpack the table and the images of the same archive",
+        )
+    factors: dict[str, NDArray[Any]] = {"subset": np.array([sample.partition("/")[0] for sample in ids], dtype=np.str_)}
+    texts, numbers = zip(*(rows[sample] for sample in ids), strict=True)
+    columns = np.array(numbers, dtype=np.float64)
+    factors |= {name: np.array([row[k] for row in texts], dtype=np.str_) for k, name in enumerate(TEXTS)}
+    return factors | {name: np.ascontiguousarray(columns[:, k]) for k, name in enumerate(NUMBERS)}
 
 
 def _classes(folder: Path) -> tuple[str, ...]:
@@ -181,3 +140,24 @@ def _number(row: Mapping[str, str | None], name: str, where: str) -> float:
         return float(text)
     except ValueError as err:
         raise IntegrityError(f"cannot read the {name} {text!r}", where=where) from err
+
+
+READER = TreeReader(
+    info=DatasetInfo(
+        name="pug-imagenet",
+        title="PUG: ImageNet, renders with one varying factor",
+        splits=tuple(_SPLITS),
+        default_split="all",
+        counts=_COUNTS,
+        classes=151,
+        licence="CC BY-NC 4.0, not for training generative models",
+        homepage="https://github.com/facebookresearch/PUG",
+        tree=f"[PUG_IMAGENET/]{TABLE}\n[PUG_IMAGENET/]{{{','.join(PUG_SUBSETS)}}}/<label>/*.png\n"
+        f"[PUG_IMAGENET/]{PUG_FILE} (from the repository)",
+        notes="The counts are derived: 724 objects times the values of each factor.",
+    ),
+    places=(*_NAMES, *(f"PUG/{name}" for name in _NAMES), ""),
+    holds=_holds,
+    read=_read,
+    own_places=True,
+)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from cvbench.errors import DataUnavailableError, UsageError
@@ -43,8 +43,29 @@ def first_match(root: Path | None, folders: Iterable[str], accept: Callable[[Pat
     return next((root / folder for folder in folders if accept(root / folder)), None)
 
 
-def absent(info: DatasetInfo, root: Path | None) -> DataUnavailableError:
-    """The error for a tree that is nowhere under the root."""
+def listing(folder: Path, limit: int = 8) -> str:
+    """What a person sees in a folder, in a few words."""
+    try:
+        names = sorted(entry.name + ("/" if entry.is_dir() else "") for entry in os.scandir(folder))
+    except FileNotFoundError:
+        return "no such folder"
+    except NotADirectoryError:
+        return "not a folder"
+    except OSError as err:
+        return f"unreadable: {err.strerror}"
+    shown = [name for name in names if not name.startswith(".")]
+    if not shown:
+        return "an empty folder"
+    rest = f" and {len(shown) - limit} more" if len(shown) > limit else ""
+    return ", ".join(shown[:limit]) + rest
+
+
+def absent(info: DatasetInfo, root: Path | None, places: Sequence[str] = ()) -> DataUnavailableError:
+    """The error for a tree that is nowhere under the root.
+
+    Args:
+        places: Folders that nobody but this data set has: of one that exists, it is said what is in it.
+    """
     from cvbench.storage.downloads.sources import SOURCES
 
     expected = f"expected {', '.join(info.tree.splitlines())}"
@@ -55,11 +76,26 @@ def absent(info: DatasetInfo, root: Path | None) -> DataUnavailableError:
             why=expected,
             fix=f"{command}get it from {info.homepage}, then pass --data-root DIR or set {ENVIRONMENT}=DIR",
         )
+    folder = next((root / place for place in places if place and (root / place).is_dir()), None)
+    if folder is not None:
+        return DataUnavailableError(
+            f"{info.name}: the folder does not look like it",
+            where=str(folder),
+            why=f"{expected}; found {listing(folder)}",
+            fix=f"get it from {info.homepage}, unpack it there, or point --data-root to where it is",
+        )
     return DataUnavailableError(
         f"{info.name} is not under the data root",
         where=str(root),
         why=f"{expected}; found {listing(root)}",
         fix=f"{command}get it from {info.homepage}, unpack it there, or point --data-root or {ENVIRONMENT} to it",
+    )
+
+
+def lacks(what: str, missing: Sequence[str], folder: Path, fix: str | None = None) -> DataUnavailableError:
+    """The error for a data set some of whose files are not in a folder; what is there is said."""
+    return DataUnavailableError(
+        f"{what} lacks {', '.join(missing)}", where=str(folder), why=f"found {listing(folder)}", fix=fix
     )
 
 

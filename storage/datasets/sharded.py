@@ -17,11 +17,35 @@ from cvbench.storage.datasets.shards import Shards
 CLASS_FILES = ("classes.txt", "classnames.txt")
 
 
-def pattern_of(info: DatasetInfo, argument: str, root: Path | None) -> str:
-    """The absolute pattern behind `wds:` or `parquet:`."""
-    if not argument:
-        raise UsageError(f"{info.name} needs a path", fix=f"{info.name}:PATH, a file, a folder, a pattern or a URL")
-    return absolute_path(argument, root)
+class ShardReader:
+    """What the readers of shards share, whose argument is a pattern of files.
+
+    Attributes:
+        info: What is known of the kind of data set.
+        suffix: Of a shard's name.
+    """
+
+    info: DatasetInfo
+    suffix: str
+
+    def locate(self, argument: str, root: Path | None) -> Path | None:
+        """The folder of local shards."""
+        return place_of(argument, root)
+
+    def every_split(self, argument: str, root: Path | None) -> tuple[str, ...]:
+        """The splits that together hold every image once."""
+        return ("all",)
+
+    def key(self, argument: str) -> str:
+        """The name of the data set in a store."""
+        return store_key(self.info.name, argument)
+
+    def pattern(self, argument: str, root: Path | None) -> str:
+        """The absolute pattern that an argument means."""
+        kind = self.info.name
+        if not argument:
+            raise UsageError(f"{kind} needs a path", fix=f"{kind}:PATH, a file, a folder, a pattern or a URL")
+        return absolute_path(argument, root)
 
 
 def place_of(argument: str, root: Path | None) -> Path | None:

@@ -17,6 +17,9 @@ from itertools import product
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+import numpy as np
+from numpy.typing import NDArray
+
 from cvbench.errors import DataUnavailableError, IntegrityError, UsageError
 from cvbench.storage.datasets.bucket import Bucket, RangedFile
 from cvbench.storage.folders import listing
@@ -65,6 +68,10 @@ class Shards(Sequence[Shard]):
     def nbytes(self) -> int:
         """Bytes of all files."""
         return sum(shard.size for shard in self._shards)
+
+    def sizes(self) -> NDArray[np.int64]:
+        """(n,) int64 bytes of each file."""
+        return np.array([shard.size for shard in self._shards], dtype=np.int64)
 
     def names(self) -> list[str]:
         """A name for each shard, unique and without its suffix: its own, or the path below what all have in common."""

@@ -14,86 +14,42 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
 from cvbench.errors import DataUnavailableError, IntegrityError
 from cvbench.storage.datasets.base import DatasetInfo, check_unique
 from cvbench.storage.datasets.coop import CoopReader
-from cvbench.storage.datasets.files import FileDataset, file_sizes
-from cvbench.storage.datasets.forms import COOP, Form
+from cvbench.storage.datasets.files import Samples
+from cvbench.storage.datasets.forms import COOP
 from cvbench.storage.datasets.lists import below, images_of, lines
-from cvbench.storage.datasets.roots import first_match
-from cvbench.storage.folders import listing
+from cvbench.storage.datasets.roots import listing
+from cvbench.storage.datasets.tree_reader import Tree
 
 _LIST = {"train": "Training_{:02d}.txt", "test": "Testing_{:02d}.txt"}
 _NAMES = "ClassName.txt"
 _JSON = "split_zhou_SUN397.json"
-_FOLDERS = ("SUN397", "sun397/SUN397", "SUN397/SUN397", "sun397", "")
-_FORMS = (*(str(partition) for partition in range(1, 11)), COOP)
 
 
-class SunReader(CoopReader):
-    """The reader of `sun397`."""
-
-    info = DatasetInfo(
-        name="sun397",
-        title="SUN397",
-        splits=("train", "test", "all"),
-        default_split="test",
-        counts={"train": 19_850, "test": 19_850, "all": 108_754},
-        classes=397,
-        licence="images are their owners'; research purposes, cite Xiao et al. 2010",
-        homepage="https://vision.princeton.edu/projects/2010/SUN/",
-        tree="[sun397/]SUN397/<letter>/<class>[/<subclass>]/sun_*.jpg\n"
-        "[sun397/]SUN397/ClassName.txt\n[sun397/][SUN397/][Partitions/]{Training,Testing}_{01..10}.txt",
-        argument="1..10|coop",
-        notes=f"1..10: the official partition, 1 if none is given; coop: the splits of {_JSON}\n"
-        "two files cannot be decoded: sun_bhenjvsvrtumjuri.jpg, sun_aophkoiosslinihb.jpg",
-        split_rule="an official partition, 50 and 50 images of a class; VTAB splits all, 76,128/10,875/21,750",
-    )
-    forms = _FORMS
-    coop_file = _JSON
-
-    def locate(self, argument: str, root: Path | None) -> Path | None:
-        """The folder of the letters."""
-
-        def holds(folder: Path) -> bool:
-            known = any((place / _NAMES).is_file() for place in (folder, folder.parent))
-            return (folder / "a").is_dir() and (known or (folder / "a" / "abbey").is_dir())
-
-        return first_match(root, _FOLDERS, holds)
-
-    def read_tree(self, form: Form, folder: Path, split: str) -> FileDataset:
-        """In the order of the split's list; "all" by class, then by name."""
-        return _read_tree(form, folder, split)
+def _holds(folder: Path, root: Path) -> bool:
+    """Whether it is the folder of the letters."""
+    known = any((place / _NAMES).is_file() for place in (folder, folder.parent))
+    return (folder / "a").is_dir() and (known or (folder / "a" / "abbey").is_dir())
 
 
-READER = SunReader()
-
-
-def _read_tree(form: Form, folder: Path, split: str) -> FileDataset:
-    names = _find(folder, _NAMES, "the SUN397 archive")
+def _read(tree: Tree) -> Samples:
+    """In the order of the split's list; "all" by class, then by name."""
+    names = _find(tree.folder, _NAMES, "the SUN397 archive")
     classes = [below(text.lstrip("/"), place) for place, text in lines(names)]  # a/abbey
     check_unique(classes, str(names))
     label_of = {name: label for label, name in enumerate(classes)}
-    if split == "all":
-        ids = [f"{name}/{file}" for name in classes for file in sorted(_files(folder / name))]
+    if tree.split == "all":
+        ids = [f"{name}/{file}" for name in classes for file in sorted(_files(tree.folder / name))]
     else:
-        ids = _listed(_find(folder, _LIST[split].format(int(form.label)), "Partitions.zip"), label_of)
+        partition = _LIST[tree.split].format(int(tree.form.label))
+        ids = _listed(_find(tree.folder, partition, "Partitions.zip"), label_of)
     if not ids:
-        raise DataUnavailableError(f"{form.spec}/{split} has no images", where=str(folder))
-    titles = tuple(name.partition("/")[2] or name for name in classes)
+        raise tree.empty(tree.folder)
+    titles = [name.partition("/")[2] or name for name in classes]
     check_unique(titles, str(names))
-    return FileDataset(
-        name=form.name,
-        split=split,
-        spec=form.spec,
-        classes=titles,
-        ids=tuple(ids),
-        labels=np.array([label_of[image.rpartition("/")[0]] for image in ids], dtype=np.int64),
-        root=folder,
-        sizes=file_sizes(folder, ids),
-    )
+    return Samples(titles, ids, [label_of[image.rpartition("/")[0]] for image in ids])
 
 
 def _files(folder: Path) -> list[str]:
@@ -124,3 +80,28 @@ def _find(folder: Path, name: str, source: str) -> Path:
             fix=f"it is in {source}, at {READER.info.homepage}",
         )
     return path
+
+
+READER = CoopReader(
+    info=DatasetInfo(
+        name="sun397",
+        title="SUN397",
+        splits=("train", "test", "all"),
+        default_split="test",
+        counts={"train": 19_850, "test": 19_850, "all": 108_754},
+        classes=397,
+        licence="images are their owners'; research purposes, cite Xiao et al. 2010",
+        homepage="https://vision.princeton.edu/projects/2010/SUN/",
+        tree="[sun397/]SUN397/<letter>/<class>[/<subclass>]/sun_*.jpg\n"
+        "[sun397/]SUN397/ClassName.txt\n[sun397/][SUN397/][Partitions/]{Training,Testing}_{01..10}.txt",
+        argument="1..10|coop",
+        notes=f"1..10: the official partition, 1 if none is given; coop: the splits of {_JSON}\n"
+        "two files cannot be decoded: sun_bhenjvsvrtumjuri.jpg, sun_aophkoiosslinihb.jpg",
+        split_rule="an official partition, 50 and 50 images of a class; VTAB splits all, 76,128/10,875/21,750",
+    ),
+    forms=(*(str(partition) for partition in range(1, 11)), COOP),
+    coop_file=_JSON,
+    places=("SUN397", "sun397/SUN397", "SUN397/SUN397", "sun397", ""),
+    holds=_holds,
+    read=_read,
+)

@@ -11,8 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.errors import DataUnavailableError, UnknownNameError
-from cvbench.storage.datasets.base import DatasetInfo, check_unique, manifest_digest
+from cvbench.storage.datasets.base import DatasetInfo, check_unique
 from cvbench.storage.datasets.labels import classes_for
-from cvbench.storage.datasets.left_out import LeftOut, merged, sorts_text, unlabelled
+from cvbench.storage.datasets.left_out import merged, sorts_text, unlabelled
+from cvbench.storage.datasets.listed import Listed
 from cvbench.storage.datasets.numbered import not_read
-from cvbench.storage.datasets.sharded import (
-    is_whole,
-    labels_of_words,
-    listed_classes,
-    pattern_of,
-    place_of,
-    store_key,
-)
+from cvbench.storage.datasets.sharded import ShardReader, is_whole, labels_of_words, listed_classes, store_key
 from cvbench.storage.datasets.shards import Shards, find_shards
 from cvbench.storage.datasets.tar_index import Index, index_tar
 
@@ -39,28 +32,13 @@ _READERS = 8  # shards that are indexed at a time from an object store
 
 
 @dataclass(frozen=True, eq=False)
-class TarDataset:
+class TarDataset(Listed):
     """A data set whose sample `i` is `sizes[i]` bytes at `offsets[i]` of the shard `shard_of[i]`."""
 
-    name: str
-    split: str
-    spec: str
-    classes: tuple[str, ...]
-    ids: tuple[str, ...]
-    labels: NDArray[np.int64]
     shards: Shards
     shard_of: NDArray[np.int32]
     offsets: NDArray[np.int64]
     sizes: NDArray[np.int64]
-    factors: Mapping[str, NDArray[Any]] = field(default_factory=dict)
-    left_out: tuple[LeftOut, ...] = ()
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    @property
-    def transform(self) -> None:
-        """None: the images are taken as they are."""
 
     def read(self, index: int) -> bytes:
         """The image's bytes; refused if the shard's size is not the one found when the data set was opened."""
@@ -71,26 +49,15 @@ class TarDataset:
         """Bytes of the images."""
         return int(self.sizes.sum())
 
-    @cached_property
-    def digest(self) -> str:
-        """Hex sha256 over the manifest: ids, labels, where images lie, sizes of images and shards; not the contents."""
-        return manifest_digest(
-            name=self.name,
-            split=self.split,
-            classes=self.classes,
-            ids=self.ids,
-            arrays={
-                "label": self.labels,
-                "offset": self.offsets,
-                "size": self.sizes,
-                "shards": np.array([shard.size for shard in self.shards], dtype=np.int64),
-            },
-        )
+    def images(self) -> Mapping[str, NDArray[Any]]:
+        """Where the images lie, their sizes and those of the shards; not the contents."""
+        return {"offset": self.offsets, "size": self.sizes, "shards": self.shards.sizes()}
 
 
-class WdsReader:
+class WdsReader(ShardReader):
     """The reader of `wds:PATTERN`."""
 
+    suffix = ".tar"
     info = DatasetInfo(
         name="wds",
         title="WebDataset shards (wds:PATH)",
@@ -105,21 +72,9 @@ class WdsReader:
         argument="PATH",
     )
 
-    def locate(self, argument: str, root: Path | None) -> Path | None:
-        """The folder of local shards."""
-        return place_of(argument, root)
-
-    def every_split(self, argument: str, root: Path | None) -> tuple[str, ...]:
-        """The splits that together hold every image once."""
-        return ("all",)
-
-    def key(self, argument: str) -> str:
-        """The name of the data set in a store."""
-        return store_key("wds", argument)
-
     def open(self, argument: str, root: Path | None, split: str | None) -> TarDataset:
         """All shards of the pattern; ids are `<shard>/<key>`."""
-        pattern = pattern_of(self.info, argument, root)
+        pattern = self.pattern(argument, root)
         if split not in (None, "all"):
             raise UnknownNameError.among("split of wds", str(split), ("all",), fix="name the split in the pattern")
         shards = find_shards(pattern, (".tar",))
