@@ -1,6 +1,6 @@
 """Official archives of data sets: where they are, how they are fetched, and unpacked without trusting them.
 
-`sources` and `imagenet_sources` are the table of `archive`s, `fetch` gets one file over HTTP, `unpack` takes an archive
+`sources` is the table of `archive`s, `fetch` gets one file over HTTP, `unpack` takes an archive
 apart, `place` does a whole data set.
 """
 
