@@ -27,7 +27,8 @@ from cvbench.storage.keys import LEDGER, GroupKey, is_name
 from cvbench.storage.layer import FeatureLayer
 from cvbench.storage.ledger import FORMAT, BadSample, Commit, Ledger, ObjectRecord, TapRecord, body_digest
 from cvbench.storage.nodes import ArraySpec, array_document, create_groups, refuse_other_array
-from cvbench.storage.objects import Objects, open_objects
+from cvbench.storage.objects import Objects
+from cvbench.storage.objects_open import open_objects
 from cvbench.storage.root import Mode, open_root
 from cvbench.storage.split import SplitInfo
 from cvbench.storage.units import Unit, plan_units

@@ -20,7 +20,8 @@ from cvbench.storage.journal import Journal, Step, resume
 from cvbench.storage.keys import JOURNAL, RecordKey, named_by, record_key
 from cvbench.storage.ledger import unseal
 from cvbench.storage.nodes import GROUP
-from cvbench.storage.objects import Objects, open_objects
+from cvbench.storage.objects import Objects
+from cvbench.storage.objects_open import open_objects
 from cvbench.storage.root import evidence
 from cvbench.storage.verify import Problem, VerifyReport, verify
 

@@ -23,7 +23,6 @@ from cvbench.storage.datasets.base import DatasetInfo
 from cvbench.storage.datasets.pixels import PixelDataset
 from cvbench.storage.datasets.roots import absent, first_match, lacks
 from cvbench.storage.datasets.safe_pickle import load_plain
-from cvbench.storage.folders import listing
 
 _BYTES = 3 * 32 * 32
 

@@ -18,7 +18,6 @@ from cvbench.storage.datasets.base import DatasetInfo
 from cvbench.storage.datasets.files import Samples
 from cvbench.storage.datasets.imagenet_classes import WNID
 from cvbench.storage.datasets.left_out import Tally
-from cvbench.storage.datasets.roots import listing
 from cvbench.storage.datasets.scan import image_files, subfolders, visible
 from cvbench.storage.folders import listing
 

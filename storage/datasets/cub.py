@@ -23,8 +23,8 @@ import numpy as np
 from cvbench.errors import DataUnavailableError, IntegrityError
 from cvbench.storage.datasets.base import DatasetInfo, check_unique
 from cvbench.storage.datasets.files import Samples
-from cvbench.storage.datasets.roots import listing
 from cvbench.storage.datasets.tree_reader import Tree, TreeReader
+from cvbench.storage.folders import listing
 
 _INDEX = ("images.txt", "image_class_labels.txt", "train_test_split.txt", "classes.txt", "bounding_boxes.txt")
 _BOX = ("bbox_x", "bbox_y", "bbox_w", "bbox_h")

@@ -20,13 +20,14 @@ from pathlib import Path
 
 import numpy as np
 
-from cvbench.errors import DataUnavailableError, IntegrityError, UnknownNameError, UsageError
+from cvbench.errors import DataUnavailableError, UnknownNameError, UsageError
 from cvbench.storage.datasets.base import DatasetInfo
 from cvbench.storage.datasets.files import FileDataset, Samples
 from cvbench.storage.datasets.layout import ALL, Layout, folders, is_hidden, layout, split_named
 from cvbench.storage.datasets.left_out import Tally, unlabelled, without_image
 from cvbench.storage.datasets.metadata import TABLE, Table, class_names, factors_of, has_labels, labels_of, read_table
-from cvbench.storage.datasets.roots import absolute_path, unreadable
+from cvbench.storage.datasets.roots import absolute_path, refuse_unreadable, unreadable
+from cvbench.storage.datasets.scan import check_text
 from cvbench.storage.datasets.suffixes import SUFFIXES
 from cvbench.storage.folders import listing
 
@@ -198,7 +199,7 @@ def _images(root: Path, folder: str, tally: Tally, expected: str = "") -> list[s
     Other files and links to folders are counted, but for a file of the `expected` name.
     """
     found: list[str] = []
-    for current, below, files in sorted(os.walk(root / folder, onerror=_raise)):
+    for current, below, files in sorted(os.walk(root / folder, onerror=refuse_unreadable)):
         inner = Path(current).relative_to(root / folder)
         if any(is_hidden(part) for part in inner.parts):
             continue
@@ -215,30 +216,15 @@ def _images(root: Path, folder: str, tally: Tally, expected: str = "") -> list[s
             if not is_hidden(name) and os.path.islink(f"{current}/{name}"):
                 tally.add("link", f"{start}{name}")
     for name in found:
-        if not _is_text(name):
-            raise IntegrityError("a file name is not valid UTF-8", where=repr(name), fix="rename the file")
+        check_text(name)
     return found
 
 
 def _holds_a_file(folder: Path) -> bool:
     """Whether there is any file below, or a link that is not followed; hidden ones apart."""
-    for current, below, files in os.walk(folder, onerror=_raise):
+    for current, below, files in os.walk(folder, onerror=refuse_unreadable):
         if any(not is_hidden(name) for name in files):
             return True
         if any(os.path.islink(f"{current}/{name}") for name in below if not is_hidden(name)):
             return True
     return False
-
-
-def _is_text(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:  # os.fsdecode leaves lone surrogates, which no store can hold
-        return False
-    return True
-
-
-def _raise(err: OSError) -> None:
-    """What os.walk would otherwise leave out silently; a class that a split does not have is no error."""
-    if not isinstance(err, FileNotFoundError):
-        raise unreadable(err) from err

@@ -15,7 +15,7 @@ from types import MappingProxyType
 
 from cvbench.errors import DataUnavailableError
 from cvbench.storage.datasets.metadata import TABLE
-from cvbench.storage.datasets.roots import unreadable
+from cvbench.storage.datasets.roots import refuse_unreadable, unreadable
 from cvbench.storage.datasets.suffixes import SUFFIXES
 from cvbench.storage.folders import listing
 
@@ -125,7 +125,7 @@ def _loose(path: Path) -> bool:
 
 def _holds_image(path: Path) -> bool:
     """Whether an image lies in the folder or below it."""
-    for _, below, files in os.walk(path, onerror=_raise):
+    for _, below, files in os.walk(path, onerror=refuse_unreadable):
         below[:] = [name for name in below if not is_hidden(name)]
         if any(map(_is_image, files)):
             return True
@@ -134,7 +134,3 @@ def _holds_image(path: Path) -> bool:
 
 def _is_image(name: str) -> bool:
     return name.lower().endswith(SUFFIXES) and not is_hidden(name)
-
-
-def _raise(err: OSError) -> None:
-    raise unreadable(err) from err

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.errors import IntegrityError
+from cvbench.storage.texts import printable
 
 SHOWN = 3
 """Names that are kept of each kind."""
@@ -63,15 +64,14 @@ class LeftOut:
 
     @property
     def text(self) -> str:
-        """One line to read; characters that a terminal would obey are replaced.
+        """One line to read; characters that a terminal would obey are written as their codes.
 
         >>> LeftOut("extension", 4, ("a/x.avif", "a/y.avif"), "avif 3, txt 1").text
         'files that are no images by their extension: 4 (avif 3, txt 1): a/x.avif, a/y.avif, ...'
         """
         why = f" ({self.why})" if self.why else ""
         names = f": {', '.join(self.names)}{', ...' if self.count > len(self.names) else ''}" if self.names else ""
-        line = f"{KINDS[self.kind]}: {self.count:,}{why}{names}"
-        return "".join(c if c.isprintable() else "?" for c in line)
+        return printable(f"{KINDS[self.kind]}: {self.count:,}{why}{names}")
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON and for the store."""

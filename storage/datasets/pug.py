@@ -24,9 +24,10 @@ from cvbench.storage.datasets.base import DatasetInfo
 from cvbench.storage.datasets.class_tree import holds, named_folders, read_images
 from cvbench.storage.datasets.files import Samples
 from cvbench.storage.datasets.pug_classes import PUG_FILE, PUG_SUBSETS, read_pug_classes
-from cvbench.storage.datasets.roots import lacks, listing
+from cvbench.storage.datasets.roots import lacks
 from cvbench.storage.datasets.scan import subfolders
 from cvbench.storage.datasets.tree_reader import Tree, TreeReader
+from cvbench.storage.folders import listing
 
 TABLE = "labels_pug_imagenet.csv"
 TEXTS = ("world_name", "character_name", "character_texture", "scene_light")

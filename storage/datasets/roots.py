@@ -43,23 +43,6 @@ def first_match(root: Path | None, folders: Iterable[str], accept: Callable[[Pat
     return next((root / folder for folder in folders if accept(root / folder)), None)
 
 
-def listing(folder: Path, limit: int = 8) -> str:
-    """What a person sees in a folder, in a few words."""
-    try:
-        names = sorted(entry.name + ("/" if entry.is_dir() else "") for entry in os.scandir(folder))
-    except FileNotFoundError:
-        return "no such folder"
-    except NotADirectoryError:
-        return "not a folder"
-    except OSError as err:
-        return f"unreadable: {err.strerror}"
-    shown = [name for name in names if not name.startswith(".")]
-    if not shown:
-        return "an empty folder"
-    rest = f" and {len(shown) - limit} more" if len(shown) > limit else ""
-    return ", ".join(shown[:limit]) + rest
-
-
 def absent(info: DatasetInfo, root: Path | None, places: Sequence[str] = ()) -> DataUnavailableError:
     """The error for a tree that is nowhere under the root.
 
@@ -102,3 +85,13 @@ def lacks(what: str, missing: Sequence[str], folder: Path, fix: str | None = Non
 def unreadable(err: OSError) -> DataUnavailableError:
     """The error for a folder that cannot be listed."""
     return DataUnavailableError("a folder of images cannot be read", where=str(err.filename), why=err.strerror)
+
+
+def refuse_unreadable(err: OSError) -> None:
+    """What `os.walk` would leave out silently; a folder that is not there, such as a class of another split, is none.
+
+    Raises:
+        DataUnavailableError: As `unreadable`.
+    """
+    if not isinstance(err, FileNotFoundError):
+        raise unreadable(err) from err

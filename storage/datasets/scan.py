@@ -39,7 +39,7 @@ def image_files(path: Path, tally: Tally | None = None) -> list[tuple[str, int]]
             others.append((entry.name, entry.is_dir()))
             continue
         if not entry.name.isascii():
-            _check_text(entry)
+            check_text(entry.name, entry.path)
         found.append((entry.name, _size(entry)))
     for name, is_folder in sorted(others):
         if tally is None:
@@ -68,8 +68,15 @@ def _size(entry: os.DirEntry[str]) -> int:
     return found.st_size if stat.S_ISREG(found.st_mode) else ABSENT  # a pipe would block a reader for ever
 
 
-def _check_text(entry: os.DirEntry[str]) -> None:
+def check_text(name: str, where: str | None = None) -> None:
+    """Refuse a file name that no store can hold: `os.fsdecode` leaves lone surrogates of bytes that are no text.
+
+    Raises:
+        IntegrityError: Naming the file, or where it is.
+    """
     try:
-        entry.name.encode()
-    except UnicodeEncodeError as err:  # os.fsdecode leaves lone surrogates
-        raise IntegrityError("a file name is not valid UTF-8", where=repr(entry.path), fix="rename the file") from err
+        name.encode()
+    except UnicodeEncodeError as err:
+        raise IntegrityError(
+            "a file name is not valid UTF-8", where=repr(where or name), fix="rename the file"
+        ) from err

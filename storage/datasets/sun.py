@@ -20,8 +20,8 @@ from cvbench.storage.datasets.coop import CoopReader
 from cvbench.storage.datasets.files import Samples
 from cvbench.storage.datasets.forms import COOP
 from cvbench.storage.datasets.lists import below, images_of, lines
-from cvbench.storage.datasets.roots import listing
 from cvbench.storage.datasets.tree_reader import Tree
+from cvbench.storage.folders import listing
 
 _LIST = {"train": "Training_{:02d}.txt", "test": "Testing_{:02d}.txt"}
 _NAMES = "ClassName.txt"

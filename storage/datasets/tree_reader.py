@@ -11,7 +11,8 @@ from cvbench.storage.datasets.base import DatasetInfo
 from cvbench.storage.datasets.files import FileDataset, Samples
 from cvbench.storage.datasets.forms import Form
 from cvbench.storage.datasets.lists import images_of
-from cvbench.storage.datasets.roots import absent, first_match, lacks, listing
+from cvbench.storage.datasets.roots import absent, first_match, lacks
+from cvbench.storage.folders import listing
 
 
 @dataclass(frozen=True)

@@ -128,7 +128,7 @@ def test_what_is_left_out_is_shown_and_is_no_problem(tmp_path: Path) -> None:
     (tmp_path / "jay").mkdir()
     (tmp_path / "jay" / "a.jpg").write_bytes(jpeg(1))
     (tmp_path / "jay" / "b\x1b.avif").touch()
-    line = "files that are no images by their extension: 1 (avif 1): jay/b?.avif"
+    line = "files that are no images by their extension: 1 (avif 1): jay/b\\x1b.avif"
     verified = run("verify", f"folder:{tmp_path}")
     assert verified.exit_code == 0
     assert f"all: {line}" in verified.stdout.splitlines()
