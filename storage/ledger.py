@@ -137,13 +137,7 @@ class Commit:
 
     def same_work(self, other: Commit) -> bool:
         """Whether both say the same; provenance apart."""
-        return (self.unit, self.taps, self.ok, self.bad, self.fingerprint) == (
-            other.unit,
-            other.taps,
-            other.ok,
-            other.bad,
-            other.fingerprint,
-        )
+        return self == replace(other, provenance=self.provenance)
 
     def in_format(self, number: int) -> Commit:
         """The same as a store of that format holds it."""

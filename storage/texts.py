@@ -1,8 +1,11 @@
-"""Text of others (names of files, classes, columns) where something would act on it: a spreadsheet, a terminal."""
+"""Text of others (files; names of files, classes, columns), also where a spreadsheet or a terminal would act on it."""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
+
+from cvbench.errors import IntegrityError
 
 _FORMULA = (
     "=",
@@ -18,6 +21,21 @@ _FORMULA = (
     "＠",
 )  # a spreadsheet would run a cell that starts so
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+
+
+def read_text(path: Path, what: str, encoding: str = "utf-8-sig") -> str:
+    """The text of a file.
+
+    Args:
+        what: What it is, for the error.
+
+    Raises:
+        IntegrityError: It cannot be read, or not as text.
+    """
+    try:
+        return path.read_text(encoding=encoding)
+    except (OSError, UnicodeDecodeError) as err:
+        raise IntegrityError(f"{what} cannot be read", where=str(path), why=str(err)) from err
 
 
 def csv_cell(value: object) -> object:

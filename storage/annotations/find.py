@@ -6,8 +6,11 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from cvbench.errors import DataUnavailableError, IntegrityError
+from cvbench.errors import DataUnavailableError
 from cvbench.storage.folders import listing
+
+ANNOTATIONS = "a file of annotations"
+"""What these files are called in errors."""
 
 
 def find_file(place: str | Path, names: Sequence[str], folders: Sequence[str], what: str, homepage: str) -> Path:
@@ -35,15 +38,3 @@ def find_file(place: str | Path, names: Sequence[str], folders: Sequence[str], w
         why=f"expected {' or '.join(names)}, there or in {', '.join(folders)}; found {listing(path)}",
         fix=f"get the file from {homepage} and name it or its folder",
     )
-
-
-def read_text(path: Path) -> str:
-    """The file's text.
-
-    Raises:
-        IntegrityError: It cannot be read as UTF-8.
-    """
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as err:
-        raise IntegrityError("a file of annotations cannot be read", where=str(path), why=str(err)) from err

@@ -21,9 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.errors import IntegrityError, UnknownNameError
-from cvbench.storage.annotations.find import find_file, read_text
+from cvbench.storage.annotations.find import ANNOTATIONS, find_file
 from cvbench.storage.datasets.base import check_unique
 from cvbench.storage.datasets.class_tree import image_stem
+from cvbench.storage.texts import read_text
 
 IMAGENET_X_FACTORS = (
     "pose",
@@ -135,7 +136,7 @@ def load_imagenet_x(
     flags: list[list[bool]] = []
     prototypes = 0
     # Not splitlines: the free text may hold other characters that it would break a line at.
-    for number, line in enumerate(read_text(path).split("\n"), start=1):
+    for number, line in enumerate(read_text(path, ANNOTATIONS).split("\n"), start=1):
         if not line.strip():
             continue
         file, label, row = _parse(line, f"{path}:{number}")
@@ -171,7 +172,7 @@ def load_metaclasses(place: str | Path) -> tuple[str, ...]:
         IntegrityError: It does not have 1000 rows with a name.
     """
     path = find_file(place, (_METACLASSES,), _FOLDERS, "ImageNet-X", _HOMEPAGE)
-    rows = list(csv.DictReader(read_text(path).splitlines()))
+    rows = list(csv.DictReader(read_text(path, ANNOTATIONS).splitlines()))
     names = [row.get("name") for row in rows]
     if len(names) != _CLASSES or not all(names):
         raise IntegrityError(
@@ -183,7 +184,7 @@ def load_metaclasses(place: str | Path) -> tuple[str, ...]:
 def _prototypes(folder: Path) -> set[str]:
     """Stems of the validation images that are prototypes."""
     path = find_file(folder, (_PROTOTYPES,), _FOLDERS, "ImageNet-X", _HOMEPAGE)
-    rows = csv.DictReader(read_text(path).splitlines())
+    rows = csv.DictReader(read_text(path, ANNOTATIONS).splitlines())
     if "file_name" not in (rows.fieldnames or ()):
         raise IntegrityError("the list of prototypes has no column file_name", where=str(path))
     return {image_stem(row["file_name"]) for row in rows if row["file_name"]}

@@ -10,7 +10,8 @@ import json
 from pathlib import Path
 
 from cvbench.errors import IntegrityError
-from cvbench.storage.annotations.find import find_file, read_text
+from cvbench.storage.annotations.find import ANNOTATIONS, find_file
+from cvbench.storage.texts import read_text
 
 _NAMES = ("real.json", "imagenet_real_labels.json", "imagenet_real_labels.jsonl")
 _FOLDERS = (
@@ -38,7 +39,7 @@ def load_real(place: str | Path) -> dict[str, tuple[int, ...]]:
     """
     path = find_file(place, _NAMES, _FOLDERS, "ImageNet ReaL", _HOMEPAGE)
     try:
-        content = json.loads(read_text(path))
+        content = json.loads(read_text(path, ANNOTATIONS))
     except ValueError as err:
         raise IntegrityError("the labels of ReaL cannot be read", where=str(path), why=str(err)) from err
     if not isinstance(content, list) or len(content) != _IMAGES:

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cvbench.errors import DataUnavailableError, IntegrityError
+from cvbench.errors import IntegrityError
 from cvbench.storage.datasets.base import DatasetInfo, check_unique
-from cvbench.storage.datasets.files import Samples
+from cvbench.storage.datasets.files import Samples, read_bounded
 from cvbench.storage.datasets.forms import COOP, Form, form_of
 from cvbench.storage.datasets.lists import below
 from cvbench.storage.datasets.roots import lacks
@@ -103,12 +103,10 @@ def read_coop(tree: Tree, file: str, images: Path) -> Samples:
 
 def _read(path: Path) -> tuple[dict[str, Entries], tuple[str, ...]]:
     """The entries of each split, and the class names by label."""
+    too_large = "the file is larger than any list of splits"
+    data = read_bounded(path, MAX_BYTES, what="the list of splits", too_large=too_large)
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise IntegrityError("the file is larger than any list of splits", where=str(path))
-        content = json.loads(path.read_bytes())
-    except OSError as err:
-        raise DataUnavailableError("cannot read the list of splits", where=str(path), why=str(err)) from err
+        content = json.loads(data)
     except (ValueError, RecursionError) as err:
         raise IntegrityError("the list of splits is no JSON", where=str(path), why=str(err)) from err
     if not isinstance(content, dict) or not all(isinstance(content.get(key), list) for key in SPLITS[:3]):

@@ -25,6 +25,7 @@ from cvbench.storage.datasets.base import DatasetInfo, check_unique
 from cvbench.storage.datasets.files import Samples
 from cvbench.storage.datasets.tree_reader import Tree, TreeReader
 from cvbench.storage.folders import listing
+from cvbench.storage.texts import read_text
 
 _INDEX = ("images.txt", "image_class_labels.txt", "train_test_split.txt", "classes.txt", "bounding_boxes.txt")
 _BOX = ("bbox_x", "bbox_y", "bbox_w", "bbox_h")
@@ -86,12 +87,8 @@ def _read(tree: Tree) -> Samples:
 
 def _table(path: Path, parse: Callable[[str], T]) -> dict[int, T]:
     """Lines `<number> <rest>` as number -> parse(rest); a faulty line is named."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as err:
-        raise IntegrityError("an index file of cub200 cannot be read", where=str(path), why=str(err)) from err
     table: dict[int, T] = {}
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(read_text(path, "an index file of cub200", "utf-8").splitlines(), start=1):
         if not line.strip():
             continue
         try:

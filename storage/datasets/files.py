@@ -94,6 +94,26 @@ class Samples:
         )
 
 
+def read_bounded(path: Path, most: int, *, what: str, too_large: str) -> bytes:
+    """The bytes of a file, refused before it is read if they are more than `most`.
+
+    Args:
+        what: What it is, for errors.
+        too_large: What is said of a larger one; "{size}" in it is its bytes.
+
+    Raises:
+        DataUnavailableError: It cannot be read.
+        IntegrityError: It is too large.
+    """
+    try:
+        size = path.stat().st_size
+        if size > most:
+            raise IntegrityError(too_large.format(size=f"{size:,}"), where=str(path))
+        return path.read_bytes()
+    except OSError as err:
+        raise DataUnavailableError(f"cannot read {what}", where=str(path), why=str(err)) from err
+
+
 def file_sizes(folder: Path, names: Sequence[str]) -> NDArray[np.int64]:
     """(N,) bytes of each file, ABSENT where there is no regular file."""
     sizes = np.full(len(names), ABSENT, dtype=np.int64)

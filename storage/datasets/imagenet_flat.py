@@ -22,6 +22,7 @@ from cvbench.errors import DataUnavailableError, IntegrityError
 from cvbench.storage.datasets.base import DatasetInfo
 from cvbench.storage.datasets.imagenet_classes import class_indices
 from cvbench.storage.folders import listing
+from cvbench.storage.texts import read_text
 
 TRUTH = "ILSVRC2012_validation_ground_truth.txt"
 META = "meta.mat"
@@ -120,7 +121,4 @@ def _records(synsets: Any) -> Iterator[Any]:
 
 
 def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as err:
-        raise IntegrityError("a file of labels cannot be read", where=str(path), why=str(err)) from err
+    return read_text(path, "a file of labels", "utf-8").splitlines()

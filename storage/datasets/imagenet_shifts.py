@@ -13,7 +13,7 @@ WordNet ids, ascending: all that the set has as published, so the columns that a
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -107,7 +107,9 @@ def renditions(ids: Sequence[str]) -> Factors:
     return {"rendition": np.array([image_stem(sample).rpartition("_")[0] for sample in ids], dtype=np.str_)}
 
 
-def _info(name: str, title: str, images: int, classes: int, source: Mapping[str, Any]) -> DatasetInfo:
+def _info(
+    name: str, title: str, images: int, classes: int, *, homepage: str, tree: str, notes: str = ""
+) -> DatasetInfo:
     return DatasetInfo(
         name=name,
         title=title,
@@ -116,7 +118,9 @@ def _info(name: str, title: str, images: int, classes: int, source: Mapping[str,
         counts={"test": images},
         classes=classes,
         licence="images are their owners'; see the homepage",
-        **source,
+        homepage=homepage,
+        tree=tree,
+        notes=notes,
     )
 
 
@@ -129,11 +133,9 @@ def _v2(variant: str, folder: str, others: Sequence[str] = ()) -> TreeReader:
             f"ImageNetV2, {variant}",
             10_000,
             1000,
-            {
-                "homepage": "https://github.com/modestyachts/ImageNetV2",
-                "tree": f"[imagenetv2/]{folder}/{{0..999 or 0000..0999 or WordNet ids}}/*.jpeg",
-                "notes": "Folder numbers are class indices. imagenetv2/ alone counts as matched-frequency.",
-            },
+            homepage="https://github.com/modestyachts/ImageNetV2",
+            tree=f"[imagenetv2/]{folder}/{{0..999 or 0000..0999 or WordNet ids}}/*.jpeg",
+            notes="Folder numbers are class indices. imagenetv2/ alone counts as matched-frequency.",
         ),
         (*(f"imagenetv2/{one}" for one in names), *(f"{one}/{one}" for one in names), *names, *others),
         imagenet_wnids,
@@ -141,58 +143,49 @@ def _v2(variant: str, folder: str, others: Sequence[str] = ()) -> TreeReader:
     )
 
 
-V2_MATCHED = _v2("matched-frequency", "imagenetv2-matched-frequency-format-val", others=("imagenetv2",))
-V2_THRESHOLD = _v2("threshold-0.7", "imagenetv2-threshold0.7-format-val")
-V2_TOP = _v2("top-images", "imagenetv2-top-images-format-val")
-
-IMAGENET_A = _reader(
-    _info(
-        "imagenet-a",
-        "ImageNet-A, natural adversarial examples",
-        7_500,
-        200,
-        {
-            "homepage": "https://github.com/hendrycks/natural-adv-examples",
-            "tree": "[imagenet-adversarial/]imagenet-a/<WordNet id>/*.jpg",
-            "notes": "Scores are taken over the logits of its 200 classes.",
-        },
+READERS = (
+    _v2("matched-frequency", "imagenetv2-matched-frequency-format-val", others=("imagenetv2",)),
+    _v2("threshold-0.7", "imagenetv2-threshold0.7-format-val"),
+    _v2("top-images", "imagenetv2-top-images-format-val"),
+    _reader(
+        _info(
+            "imagenet-a",
+            "ImageNet-A, natural adversarial examples",
+            7_500,
+            200,
+            homepage="https://github.com/hendrycks/natural-adv-examples",
+            tree="[imagenet-adversarial/]imagenet-a/<WordNet id>/*.jpg",
+            notes="Scores are taken over the logits of its 200 classes.",
+        ),
+        ("imagenet-adversarial/imagenet-a", "imagenet-a/imagenet-a", "imagenet-a", ""),
+        imagenet_a_wnids,
     ),
-    ("imagenet-adversarial/imagenet-a", "imagenet-a/imagenet-a", "imagenet-a", ""),
-    imagenet_a_wnids,
-)
-
-IMAGENET_R = _reader(
-    _info(
-        "imagenet-r",
-        "ImageNet-R, renditions",
-        30_000,
-        200,
-        {
-            "homepage": "https://github.com/hendrycks/imagenet-r",
-            "tree": "[imagenet-rendition/]imagenet-r/<WordNet id>/<kind>_<n>.jpg",
-            "notes": "Scores are taken over the logits of its 200 classes.\nImages are 19 to about 7,000 pixels wide.",
-        },
+    _reader(
+        _info(
+            "imagenet-r",
+            "ImageNet-R, renditions",
+            30_000,
+            200,
+            homepage="https://github.com/hendrycks/imagenet-r",
+            tree="[imagenet-rendition/]imagenet-r/<WordNet id>/<kind>_<n>.jpg",
+            notes="Scores are taken over the logits of its 200 classes.\nImages are 19 to about 7,000 pixels wide.",
+        ),
+        ("imagenet-rendition/imagenet-r", "imagenet-r/imagenet-r", "imagenet-r", ""),
+        imagenet_r_wnids,
+        factors=renditions,
     ),
-    ("imagenet-rendition/imagenet-r", "imagenet-r/imagenet-r", "imagenet-r", ""),
-    imagenet_r_wnids,
-    factors=renditions,
-)
-
-IMAGENET_SKETCH = _reader(
-    _info(
-        "imagenet-sketch",
-        "ImageNet-Sketch",
-        50_889,
-        1000,
-        {
-            "homepage": "https://github.com/HaohanWang/ImageNet-Sketch",
-            "tree": "[imagenet-sketch/][sketch/|images/]<WordNet id>/sketch_<n>.JPEG",
-            "notes": "Not 50,000 images: a class has up to 51.",
-        },
+    _reader(
+        _info(
+            "imagenet-sketch",
+            "ImageNet-Sketch",
+            50_889,
+            1000,
+            homepage="https://github.com/HaohanWang/ImageNet-Sketch",
+            tree="[imagenet-sketch/][sketch/|images/]<WordNet id>/sketch_<n>.JPEG",
+            notes="Not 50,000 images: a class has up to 51.",
+        ),
+        ("imagenet-sketch/sketch", "imagenet-sketch/images", "ImageNet-Sketch/sketch", "imagenet-sketch", "sketch", ""),
+        imagenet_wnids,
+        pattern=_SKETCH,
     ),
-    ("imagenet-sketch/sketch", "imagenet-sketch/images", "ImageNet-Sketch/sketch", "imagenet-sketch", "sketch", ""),
-    imagenet_wnids,
-    pattern=_SKETCH,
 )
-
-READERS = (V2_MATCHED, V2_THRESHOLD, V2_TOP, IMAGENET_A, IMAGENET_R, IMAGENET_SKETCH)

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cvbench.errors import DataUnavailableError, IntegrityError
+from cvbench.errors import IntegrityError
+from cvbench.storage.datasets.files import read_bounded
 
 MAX_BYTES = 16 * 1024 * 1024
 MAX_ELEMENTS = 1_000_000
@@ -28,12 +29,8 @@ def load_integers(path: Path, *names: str) -> dict[str, NDArray[np.int64]]:
     """
     from scipy.io import loadmat, whosmat
 
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise IntegrityError("the file is larger than any list of this data set", where=str(path))
-        data = io.BytesIO(path.read_bytes())
-    except OSError as err:
-        raise DataUnavailableError("cannot read a file of the data set", where=str(path), why=str(err)) from err
+    too_large = "the file is larger than any list of this data set"
+    data = io.BytesIO(read_bounded(path, MAX_BYTES, what="a file of the data set", too_large=too_large))
     try:
         known = {name: (shape, kind) for name, shape, kind in whosmat(data, appendmat=False)}
         for name in names:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from cvbench.errors import DataUnavailableError, IntegrityError, UsageError
 from cvbench.storage.datasets.base import check_unique
+from cvbench.storage.datasets.files import read_bounded
 from cvbench.storage.datasets.labels import classes_for
 from cvbench.storage.datasets.left_out import Tally
 from cvbench.storage.datasets.lists import below
@@ -55,14 +56,12 @@ def read_table(folder: Path) -> Table | None:
     path = folder / TABLE
     if not path.is_file():
         return None
+    too_large = f"the table has more than {MAX_BYTES:,} bytes"
+    data = read_bounded(path, MAX_BYTES, what="a table of images", too_large=too_large)
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise IntegrityError(f"the table has more than {MAX_BYTES:,} bytes", where=str(path))
-        rows = csv.reader(path.read_text(encoding="utf-8-sig").splitlines(), strict=True)
+        rows = csv.reader(data.decode("utf-8-sig").splitlines(), strict=True)
         head = [cell.strip() for cell in next(rows, [])]
         cells = [(f"{path}:{rows.line_num}", row) for row in rows if row]
-    except OSError as err:
-        raise DataUnavailableError("cannot read a table of images", where=str(path), why=str(err)) from err
     except (UnicodeDecodeError, csv.Error) as err:
         raise IntegrityError("the table of images cannot be read", where=str(path), why=str(err)) from err
     if _FILE not in head:

@@ -16,7 +16,8 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from cvbench.errors import DataUnavailableError, IntegrityError
+from cvbench.errors import IntegrityError
+from cvbench.storage.datasets.files import read_bounded
 
 MAX_BYTES = 256 * 1024 * 1024
 """The largest pickle that is read; CIFAR's are 31 MB (CIFAR-100's 155 MB)."""
@@ -29,13 +30,8 @@ def load_plain(path: Path) -> object:
         IntegrityError: It is damaged, asks for anything but plain data, or is too large.
         DataUnavailableError: It cannot be read.
     """
-    try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise IntegrityError(f"{size:,} bytes are more than any file of this data set has", where=str(path))
-        data = path.read_bytes()
-    except OSError as err:
-        raise DataUnavailableError("cannot read a file of the data set", where=str(path), why=str(err)) from err
+    too_large = "{size} bytes are more than any file of this data set has"
+    data = read_bounded(path, MAX_BYTES, what="a file of the data set", too_large=too_large)
     try:
         return _finish(_PlainUnpickler(io.BytesIO(data), encoding="latin1").load())
     except MemoryError:
