@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from cvbench.errors import IntegrityError
@@ -36,6 +37,16 @@ def read_text(path: Path, what: str, encoding: str = "utf-8-sig") -> str:
         return path.read_text(encoding=encoding)
     except (OSError, UnicodeDecodeError) as err:
         raise IntegrityError(f"{what} cannot be read", where=str(path), why=str(err)) from err
+
+
+def repeated(names: Iterable[str]) -> str | None:
+    """The first name that has stood before, None if there is none.
+
+    >>> repeated(["a", "b", "b", "a"])
+    'b'
+    """
+    seen: set[str] = set()
+    return next((name for name in names if name in seen or seen.add(name)), None)  # type: ignore[func-returns-value]
 
 
 def csv_cell(value: object) -> object:

@@ -1,8 +1,9 @@
 """Data sets: one registry, one reader a file.
 
 A spec is a name ("cub200") or a name with an argument ("folder:PATH", "dtd:3"); "+scale=2" after it makes a variant of
-the images (`variant`). To add a data set, write a reader (`base.Reader`) and name it in READERS; a test class inherited
-from `DatasetTests` proves that it keeps the contract.
+the images (`variant`). To add a data set, write a reader (`base.Reader`), of a published tree of image files a row of
+`tree_reader.TreeReader`, and name it in READERS; a test class inherited from `DatasetTests` proves that it keeps the
+contract.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from cvbench.errors import IntegrityError
 from cvbench.storage.datasets.left_out import LeftOut
+from cvbench.storage.texts import repeated
 
 Transform = tuple[str, Mapping[str, float]]
 """What is done to an image beyond a backbone's own preprocessing, as plain data: ("scale", {"factor": 1.25})."""
@@ -156,9 +157,7 @@ def check_unique(ids: Sequence[str], where: str) -> None:
     if long := next((name for name in ids if len(name) > MAX_ID), None):
         raise IntegrityError(f"a sample's name of {len(long):,} characters: {long[:40]!r}...", where=where)
     if len(set(ids)) != len(ids):
-        seen: set[str] = set()
-        twice = next(name for name in ids if name in seen or seen.add(name))  # type: ignore[func-returns-value]
-        raise IntegrityError(f"sample {twice!r} is listed twice", where=where)
+        raise IntegrityError(f"sample {repeated(ids)!r} is listed twice", where=where)
 
 
 def manifest_digest(

@@ -1,7 +1,7 @@
 """Official archives of data sets: where they are, how they are fetched, and unpacked without trusting them.
 
-`sources` is the table of `archive`s, `fetch` gets one file over HTTP, `unpack` takes an archive
-apart, `place` does a whole data set.
+`sources` is the table of `archive`s, `fetch` gets one file over HTTP, `unpack` takes an archive apart, `place` does a
+whole data set.
 """
 
 from __future__ import annotations

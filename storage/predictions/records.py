@@ -19,6 +19,7 @@ from cvbench.storage.predictions.columns import (
     find_columns,
 )
 from cvbench.storage.predictions.table import from_rows
+from cvbench.storage.texts import repeated
 
 _MOST_LINE = 1 << 26  # bytes of a record
 _MOST_BYTES = 4 << 30  # that Python needs for one document
@@ -157,7 +158,5 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object; of a key that is there twice, JSON would keep the last without a word."""
     found = dict(pairs)
     if len(found) < len(pairs):
-        seen: set[str] = set()
-        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise ValueError(f"the key {shown(twice)} is there twice")
+        raise ValueError(f"the key {shown(repeated(key for key, _ in pairs))} is there twice")
     return found
