@@ -14,6 +14,10 @@ from cvbench.errors import UsageError
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+OF_DRAWS = ("--resamples", "--seed")
+"""Options that only commands have which draw at random; earlier versions had them where they had no effect."""
+
+
 class Command(TyperCommand):
     """A command that refuses an option that takes one value and is given several: the parser would keep the last."""
 
@@ -21,10 +25,18 @@ class Command(TyperCommand):
         """Parse as any command does, help first; then look at what was typed.
 
         Raises:
-            UsageError: An option with one value is given twice.
+            UsageError: An option with one value is given twice; or one of `OF_DRAWS` where nothing is drawn.
         """
         typed = list(args)  # the parser takes words off the list
-        rest = super().parse_args(ctx, args)
+        try:
+            rest = super().parse_args(ctx, args)
+        except Exception as error:
+            name = getattr(error, "option_name", None)
+            if name not in OF_DRAWS or any(name in param.opts for param in self.params):
+                raise
+            raise UsageError(
+                f"there is no {name}", where=ctx.command_path, why="nothing of its result is drawn", fix="leave it out"
+            ) from None
         _, _, order = self.make_parser(ctx).parse_args(args=typed)
         times = Counter(param for param in order if takes_one_value(param))
         for param, count in times.items():

@@ -10,6 +10,7 @@ from cvbench.cli.say import say
 
 if TYPE_CHECKING:
     from cvbench.jobs.executor import Cluster
+    from cvbench.jobs.intervals import IntervalOptions
 
 DEFAULT_STORE = "./cvbench.zarr"
 
@@ -68,6 +69,13 @@ def cluster(address: str, device: str, gpus: int | None, threads: int | None) ->
     from cvbench.jobs.executor import Cluster, choose_device
 
     return Cluster(address=address, device=choose_device(device, address), actors=gpus, threads=threads or 1)
+
+
+def intervals(resamples: int, seed: int) -> IntervalOptions:
+    """The options of the intervals."""
+    from cvbench.jobs.intervals import IntervalOptions
+
+    return IntervalOptions(resamples=resamples, seed=seed)
 
 
 def size(text: str | None, name: str) -> int | None:

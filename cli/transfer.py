@@ -41,7 +41,7 @@ def probe(
     recipe: Annotated[str, typer.Option("--recipe", help="clip_benchmark or clip_lbfgs.")] = "clip_benchmark",
     solver: Annotated[str, typer.Option("--solver", help="Of clip_lbfgs: lbfgs (ours) or scikit-learn.")] = "lbfgs",
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="How many seeds.")] = 3,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="The first seed; also of the bootstrap.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="The first seed.")] = 0,
     shots: Annotated[int | None, typer.Option("--shots", min=1, help="Training samples per class.")] = None,
     hold_out: Annotated[
         float | None,
@@ -51,7 +51,6 @@ def probe(
     batch_size: Annotated[int, typer.Option("--batch-size", "-b", min=1, help="Of clip_benchmark.")] = 64,
     lr: Annotated[float, typer.Option("--lr", min=0, help="Of clip_benchmark.")] = 0.1,
     partial: Partial = False,
-    resamples: shared.Resamples = 2000,
     out: shared.Out = None,
     device: shared.Device = "auto",
     output: shared.Format = "table",
@@ -67,7 +66,7 @@ def probe(
     options = probe_options(recipe, solver, seeds, seed, shots, hold_out, schedule)
     splits = (train_split, val_split, test_split)
     names = (tuple(dataset), tuple(backbone), view, tuple(taps))
-    request = ProbeRequest(store, *names, *splits, resamples, partial=partial)
+    request = ProbeRequest(store, *names, *splits, partial=partial)
     with progress() as listen:
         outcomes = run(request, options, choose_device(device, "none"), listen)
     _show_probe(outcomes, output)

@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtr
+
+from cvbench.engine.estimate import USUAL, IntervalOptions, tails
 
 F64 = NDArray[np.float64]
 
@@ -45,10 +48,8 @@ def resample_weights(n: int, resamples: int, seed: int, block: int = 256) -> Ite
 def percentile_interval(
     values: F64,
     statistic: Callable[[F64], F64],
+    options: IntervalOptions = USUAL,
     *,
-    resamples: int = 2000,
-    confidence: float = 0.95,
-    seed: int = 0,
     block: int = 256,
 ) -> Interval:
     """Bootstrap interval of `statistic` over the rows of `values`.
@@ -58,19 +59,19 @@ def percentile_interval(
     Args:
         values: (n, m) float64, one row per sampling unit, n >= 1.
         statistic: Sums (r, m) of r resamples -> (r, k) statistics; NaN where undefined. Divide by n for means.
-        resamples: Number of resamples.
-        confidence: Coverage; 0.95 takes the 2.5 % and 97.5 % points.
-        seed: Of the draws; the same seed and NumPy give the same interval.
+        options: The same seed and NumPy give the same interval.
         block: Resamples per matrix product.
 
     Returns:
         The interval, NaN where no resample defines the statistic.
     """
     values = np.ascontiguousarray(values, dtype=np.float64)
-    drawn = [statistic(weights @ values) for weights in resample_weights(len(values), resamples, seed, block)]
+    drawn = [
+        statistic(weights @ values) for weights in resample_weights(len(values), options.resamples, options.seed, block)
+    ]
     table = np.concatenate(drawn)
     undefined = np.isnan(table).sum(axis=0)
-    points = np.array([(1 - confidence) / 2, (1 + confidence) / 2])
+    points = np.array(tails(options.confidence))
     bounds = np.full((2, table.shape[1]), np.nan)
     error = np.full(table.shape[1], np.nan)
     whole = undefined == 0
@@ -83,16 +84,12 @@ def percentile_interval(
     return Interval(bounds[0], bounds[1], undefined, error)
 
 
-def resolved(low: float, high: float, floor: float = 0.0) -> bool:
-    """Whether a difference with this interval is told from 0; never without an interval (NaN).
+def bootstrap_p(value: F64, error: F64) -> F64:
+    """Two-sided p of "it is 0", normal: 2,000 resamples are too few to be counted beyond 0.
 
     Args:
-        low, high: The interval.
-        floor: Size of a rounding error of what was compared: a difference that may be as small as this is none.
-
-    >>> resolved(0.1, 0.3), resolved(-0.1, 0.3), resolved(0.0, 0.0), resolved(float("nan"), float("nan"))
-    (True, False, False, False)
-    >>> resolved(4e-17, 8.6e-17, floor=1e-9)
-    False
+        value: (k,) of the statistics.
+        error: (k,) their `Interval.error`.
     """
-    return bool(low > floor or high < -floor)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(2 * ndtr(-np.abs(value) / error))

@@ -19,6 +19,9 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import stdtr
+
+from cvbench.engine.estimate import student
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
@@ -32,21 +35,14 @@ GROUPS = 10
 
 @dataclass(frozen=True)
 class Bounds:
-    """Ends of the intervals of k statistics, low and high (k,) float64; NaN where one is not defined throughout."""
+    """Ends of the intervals of k statistics, and the p of "it is 0" on the plain scale.
+
+    low, high and p: (k,) float64; NaN where one is not defined throughout.
+    """
 
     low: F64
     high: F64
-
-
-def student_t(degrees: F64 | float, confidence: float) -> F64:
-    """The two-sided quantile of Student's t.
-
-    >>> round(float(student_t(9, 0.95)), 3), round(float(student_t(1, 0.95)), 2)
-    (2.262, 12.71)
-    """
-    from scipy.special import stdtrit
-
-    return np.asarray(stdtrit(degrees, (1 + confidence) / 2))
+    p: F64
 
 
 def standard_error(left_out: F64) -> F64:
@@ -71,10 +67,13 @@ def jackknife_interval(
         degrees: Of freedom, if not g - 1; of each statistic or of all.
     """
     error = standard_error(left_out)
-    half = student_t(len(left_out) - 1.0 if degrees is None else degrees, confidence) * error
+    degrees = len(left_out) - 1.0 if degrees is None else degrees
+    half = student(confidence, degrees) * error
     low, high = value - half, value + half
+    with np.errstate(invalid="ignore", divide="ignore"):
+        p = 2 * stdtr(degrees, -np.abs(value) / error)
     if scale == "plain":
-        return Bounds(low, high)
+        return Bounds(low, high, p)
     inside = np.abs(value) < NEARLY_ONE if scale == "atanh" else value > 0
     at = np.where(inside, value, 0.5)
     if scale == "atanh":
@@ -83,7 +82,7 @@ def jackknife_interval(
     else:
         with np.errstate(over="ignore"):  # no upper end in sight: infinite
             ends = at * np.exp(-half / at), at * np.exp(half / at)
-    return Bounds(np.where(inside, ends[0], low), np.where(inside, ends[1], high))
+    return Bounds(np.where(inside, ends[0], low), np.where(inside, ends[1], high), p)
 
 
 def strata_groups(strata: I64, first: NDArray[np.bool_], least: int, seed: int, groups: int = GROUPS) -> I64:

@@ -16,19 +16,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr
 
-from cvbench.engine.bootstrap import percentile_interval, resolved
-from cvbench.engine.holm import holm
+from cvbench.engine.bootstrap import bootstrap_p, percentile_interval
+from cvbench.engine.estimate import FEW_IMAGES, USUAL, Estimate, IntervalOptions
 from cvbench.engine.mean_interval import MIN_IMAGES, ROUNDING, Moments, mean_interval
 from cvbench.engine.measure import Column
+from cvbench.engine.verdict import judge
 from cvbench.errors import IntegrityError
 
 F64 = NDArray[np.float64]
-
-FEW_IMAGES = 30
-"""With fewer nothing is called resolved, and the interval of a skewed number is too narrow. Fewer classes than these
-are not resampled."""
 
 INTERVALS = 2
 """Version of the intervals and verdicts: part of the identity of every result that has them."""
@@ -82,6 +78,13 @@ class Means:
             return own
         return {**own, "_class_low": self.class_low, "_class_high": self.class_high}
 
+    def at(self, column: int) -> Estimate:
+        """One of the numbers."""
+        names = ("value", "low", "high", "p", "class_low", "class_high", "class_p", "floor")
+        numbers: dict[str, Any] = {name: float(getattr(self, name)[column]) for name in names}
+        n = self.images - int(self.undefined[column])
+        return Estimate(**numbers, n=n, constant=bool(self.constant[column]))
+
     def part(self, columns: slice) -> Means:
         """Some of the numbers."""
         return replace(self, **{name: getattr(self, name)[columns] for name in _ARRAYS})
@@ -134,23 +137,18 @@ class RunningMeans:
     def __init__(
         self,
         columns: Sequence[Column],
-        *,
-        resamples: int,
-        confidence: float,
-        seed: int,
+        options: IntervalOptions = USUAL,
         classes: NDArray[np.int64] | None = None,
     ) -> None:
         """Start with no image.
 
         Args:
             columns: The m numbers.
-            resamples, seed: Of the bootstrap of classes.
-            confidence: Of all intervals.
+            options: Of all intervals; only the bootstrap of classes draws.
             classes: The class of every image that will come, in their order. They are resampled if `class_count` says
                 that there are enough of them.
         """
-        self._resampling = {"resamples": resamples, "confidence": confidence, "seed": seed}
-        self._confidence = confidence
+        self._options = options
         self._columns = tuple(columns)
         self._there = np.array([column.there for column in columns])
         self._moments = Moments.of(np.empty((0, len(columns))))
@@ -183,16 +181,14 @@ class RunningMeans:
             IntegrityError: Classes were given of another number of images.
         """
         moments = self._moments.joined(Moments.of(self._waiting))
-        found = moments_means(moments, self._columns, self._confidence, self.images)
+        found = moments_means(moments, self._columns, self._options.confidence, self.images)
         if self._classes is None:
             return found
         if self.images != len(self._classes):
             raise IntegrityError(f"classes of {len(self._classes)} images were given, and there are {self.images}")
         numbers = len(self._columns)
         over = percentile_interval(
-            self._by_class,
-            lambda sums: _ratio(sums[:, :numbers], sums[:, numbers:]),
-            **self._resampling,  # type: ignore[arg-type]
+            self._by_class, lambda sums: _ratio(sums[:, :numbers], sums[:, numbers:]), self._options
         )
         few = (self._by_class[:, numbers:] > 0).sum(axis=0) < FEW_IMAGES  # of the classes define the number
         return with_classes(found, over.low, over.high, over.error, few)
@@ -208,7 +204,7 @@ def with_classes(means: Means, low: F64, high: F64, error: F64, few: NDArray[np.
     """
     none = few | means.constant | ~(error > means.floor)
     with np.errstate(invalid="ignore", divide="ignore"):
-        p = 2 * ndtr(-np.abs(means.value) / error)  # normal: 2,000 resamples are too few to be counted beyond 0
+        p = bootstrap_p(means.value, error)
     low, high, p = (np.where(none, np.nan, values) for values in (low, high, p))
     return replace(means, class_low=low, class_high=high, class_p=p)
 
@@ -282,70 +278,18 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:_NAMED]) + more
 
 
-@dataclass(frozen=True, eq=False)
-class Verdicts:
-    """On a family of numbers that may be 0, judged together.
-
-    Attributes:
-        resolved: (k,) float64: 1 told from 0, 0 not, NaN nothing can be said (`verdict`).
-        p: (k,) float64 adjusted p-values.
-        class_resolved: (k,) the same over resampled classes.
-        class_p: (k,)
-    """
-
-    resolved: F64
-    p: F64
-    class_resolved: F64
-    class_p: F64
-
-
-def judge(means: Means, family: NDArray[np.intp]) -> Verdicts:
-    """The verdicts on the columns `family` (k,) of `means`."""
-    p, class_p = holm(means.p[family]), holm(means.class_p[family])
-    level = 1 - means.confidence
-    over = np.full((2, len(family)), np.nan)
-    for at, column in enumerate(family):
-        number = (means.low[column], means.high[column])
-        images = means.images - int(means.undefined[column])
-        floor = float(means.floor[column])
-        if means.constant[column] and np.isnan(number[0]):
-            over[0, at] = 0.0 if abs(means.value[column]) <= floor else np.nan
-            continue
-        said = verdict(*number, images, floor=floor, p=float(p[at]), level=level)
-        over[0, at] = np.nan if said is None else float(said)
-        number = (means.class_low[column], means.class_high[column])
-        said = verdict(*number, FEW_IMAGES, floor=floor, p=float(class_p[at]), level=level)
-        over[1, at] = np.nan if said is None else float(said)
-    return Verdicts(over[0], p, over[1], class_p)
-
-
-FAMILY = "differences of one result are judged together: p is Holm's, and resolved needs it below 5 %"
-"""What a legend says of verdicts."""
-
-
-def verdict(
-    low: float, high: float, images: int, *, floor: float = 0.0, p: float = 0.0, level: float = 0.05
-) -> bool | None:
-    """Whether a difference is resolved.
-
-    Args:
-        low, high: Its interval; NaN for none.
-        images: How many define it.
-        floor: What is no more than a rounding error of it.
-        p: Its p-value, adjusted for its family; 0 if it is judged alone, by its interval.
-        level: What p must not exceed.
+def judged_columns(means: Means, family: NDArray[np.intp]) -> dict[str, F64]:
+    """The verdicts on the columns `family` (k,) of `means`, judged together: over images, and over classes.
 
     Returns:
-        False if the interval contains 0, or what is 0 but for rounding, or if p is too large; None if there is no
-        interval, or if too few images are behind it to trust that it does not contain 0.
-
-    >>> verdict(0.1, 0.3, 40), verdict(-0.1, 0.3, 40), verdict(0.1, 0.3, 4), verdict(-0.1, 0.3, 4)
-    (True, False, None, False)
-    >>> verdict(-8.6e-17, -4.0e-17, 40, floor=1e-6), verdict(0.1, 0.3, 40, p=0.06)
-    (False, False)
+        `resolved` and `class_resolved`: (k,) float64, 1 told from 0, 0 not, NaN nothing can be said (`Verdict`); `p`,
+        (k,) adjusted.
     """
-    if not np.isfinite([low, high]).all():
-        return None
-    if not resolved(low, high, floor) or p > level:
-        return False
-    return True if images >= FEW_IMAGES else None
+    found = [means.at(column) for column in family.tolist()]
+    images = judge(found, confidence=means.confidence)
+    classes = judge([one.over_classes for one in found], confidence=means.confidence, least=0)  # 30 are there
+    return {
+        "resolved": np.array([one.verdict.code for one in images]),
+        "p": np.array([one.p for one in images]),
+        "class_resolved": np.array([one.verdict.code for one in classes]),
+    }

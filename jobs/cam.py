@@ -13,7 +13,8 @@ from cvbench.engine.analyses.base import Result
 from cvbench.engine.cam.boxed import GAUSSIAN_WIDTH
 from cvbench.engine.cam.graph import CHOICE
 from cvbench.engine.cam.methods import find_method
-from cvbench.engine.cam.summary import CENTRED, RAW, Resampling, summarise
+from cvbench.engine.cam.summary import CENTRED, RAW, summarise
+from cvbench.engine.estimate import USUAL, IntervalOptions
 from cvbench.engine.online import INTERVALS
 from cvbench.errors import DataUnavailableError, UnknownNameError, UsageError
 from cvbench.jobs.analyze import Analysed, features_identity, keep
@@ -45,7 +46,7 @@ class CamOptions:
         tolerance: Input pixels by which boxes grow for the pointing game.
         examples: How many images the result holds, to be drawn.
         images: Sample ids to hold instead.
-        resamples, seed: Of the bootstrap of classes.
+        intervals: How they are made.
     """
 
     maps: MapOptions = field(default_factory=MapOptions)
@@ -53,8 +54,7 @@ class CamOptions:
     tolerance: float = 0.0
     examples: int = 6
     images: tuple[str, ...] = ()
-    resamples: int = 2000
-    seed: int = 0
+    intervals: IntervalOptions = USUAL
 
 
 def cam(options: ExtractOptions, asked: CamOptions, cluster: Cluster, listen: Listener = silent) -> Analysed:
@@ -93,10 +93,10 @@ def cam(options: ExtractOptions, asked: CamOptions, cluster: Cluster, listen: Li
         )
     attrs = _attrs(job, choices, options, asked) | {"samples": len(rows), "unreadable": len(report.unreadable)}
     labels = job.units.split.labels[rows]
-    result = summarise(tables, Resampling(asked.resamples, seed=asked.seed), attrs, labels)
+    result = summarise(tables, asked.intervals, attrs, labels)
     _add_examples(result, store, selected, job, asked, rows)
     settings = {**asdict(asked), "maps": asdict(job.options), "pooled": attrs["pooled"]}
-    settings |= {"intervals": INTERVALS, "versions": [RAW, CENTRED]}
+    settings |= {"intervals": [INTERVALS, asdict(asked.intervals)], "versions": [RAW, CENTRED]}
     path = keep(store, selected, result, [settings, features_identity(store, selected)])
     return Analysed(result, selected, path, report.computed)
 
@@ -166,8 +166,8 @@ def _words(options: ExtractOptions, asked: CamOptions) -> list[str]:
         ("--precision", options.precision, "fp32"),
         ("--decoder", options.decoder, "fast"),
         ("--tolerance", asked.tolerance, 0.0),
-        ("--resamples", asked.resamples, 2000),
-        ("--seed", asked.seed, 0),
+        ("--resamples", asked.intervals.resamples, USUAL.resamples),
+        ("--seed", asked.intervals.seed, USUAL.seed),
     ):
         words += [name, str(value)] if value != default else []
     return words + (["--correct-only"] if asked.correct_only else [])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,10 @@ from cvbench.engine.analyses.base import Result
 from cvbench.engine.cam.boxed import BOX_TABLE, RATIO_TABLE
 from cvbench.engine.cam.measures import MAP_MEASURES, TABLE
 from cvbench.engine.cam.summary import CENTRED, ENDS, RAW
-from cvbench.engine.online import FEW_IMAGES, verdict
+from cvbench.engine.estimate import Estimate
+from cvbench.engine.verdict import Verdict, verdict
 from cvbench.jobs.figures.cam import cam_figure
-from cvbench.jobs.intervals import grid_text
+from cvbench.jobs.intervals import grid_text, verdict_of
 from cvbench.jobs.section import Section, TidyRow
 from cvbench.jobs.tidy import tidy_row
 
@@ -87,15 +88,16 @@ _REASONS = {measure.name: measure.reason for measure in (*TABLE, *BOX_TABLE, *RA
 def _judged(result: Result, i: int, j: int, values: dict[str, float | None], count: int) -> dict[str, Any]:
     """The verdicts on a difference; those of its intervals alone where no family was judged."""
     if "difference_resolved" not in result.data:
-        resolved = _verdict(values["low"], values["high"], count)
-        of_classes = _verdict(values["class_low"], values["class_high"], FEW_IMAGES)
-        return {"p": None, "resolved": resolved, "class_resolved": of_classes}
+        ends: dict[str, Any] = {key: math.nan if value is None else value for key, value in values.items()}
+        found = Estimate(**ends, n=count)
+        of_classes = verdict(found.over_classes, least=0).flag
+        return {"p": None, "resolved": verdict(found).flag, "class_resolved": of_classes}
     said = {key: _value(result, f"difference_{key}", i, j) for key in ("resolved", "class_resolved")}
     verdicts = {key: None if value is None else bool(value) for key, value in said.items()}
     return {"p": _value(result, "difference_p", i, j), **verdicts}
 
 
-def told(row: dict[str, Any]) -> str:
+def verdict_text(row: Mapping[str, Any]) -> str:
     """What a row of `cam_rows` says of a difference, for a reader; nothing of a mean."""
     if row.get("reason"):
         return str(row["reason"])
@@ -103,10 +105,10 @@ def told(row: dict[str, Any]) -> str:
         return ""
     if row.get("version") == RAW and row["resolved"] is None:
         return "see centred"
-    over_images = {None: "too few images", True: "resolved", False: "not resolved"}[row["resolved"]]
+    over_images = verdict_of(row).value
     if row["class_resolved"] in (None, row["resolved"]):
         return over_images
-    return f"{over_images}, over classes {'resolved' if row['class_resolved'] else 'not resolved'}"
+    return f"{over_images}, over classes {Verdict.of(row['class_resolved'], row['class_low']).value}"
 
 
 def cam_json(result: Result, dataset: str) -> dict[str, Any]:
@@ -145,7 +147,7 @@ def _tidy(result: Result, row: dict[str, Any], *, of_classes: bool = False) -> T
     end = "class_" if of_classes else ""
     metric = MEASURES[row["measure"]] + (", interval over classes" if of_classes else "")
     if row["kind"] == "difference":
-        said = {None: " (too few images)", True: "", False: " (not resolved)"}[row[f"{end}resolved"]]
+        said = Verdict.of(row[f"{end}resolved"], row[f"{end}low"]).mark
         unjudged = row["version"] == RAW and row[f"{end}resolved"] is None
         metric = f"difference in {metric}{' (see centred)' if unjudged else said}"
     metric += f" ({row['reason']})" if row["reason"] else ""
@@ -165,10 +167,6 @@ def grid_name(row: dict[str, Any]) -> str:
 def _value(result: Result, name: str, i: int, j: int) -> float | None:
     value = float(result.data[name][1][i, j]) if name in result.data else math.nan
     return value if math.isfinite(value) else None
-
-
-def _verdict(low: float | None, high: float | None, n: int) -> bool | None:
-    return None if low is None or high is None else verdict(low, high, n)
 
 
 def draw_cam(result: Result, stem: Path, formats: Sequence[str] = ("svg", "png")) -> list[Path]:

@@ -18,7 +18,7 @@ from cvbench.jobs.analyze import Analysed, analyze, features_identity, keep, rea
 from cvbench.jobs.cka_view import AUTO, QUESTIONS, resolve_view, view_words
 from cvbench.jobs.executor import Cluster
 from cvbench.jobs.figures.cka import cka_heatmaps, cka_views
-from cvbench.jobs.intervals import told
+from cvbench.jobs.intervals import verdict_of
 from cvbench.jobs.progress import Listener, silent
 from cvbench.jobs.request import absolute
 from cvbench.jobs.section import Section, TidyRow
@@ -127,7 +127,7 @@ def headline_rows(result: Result) -> Iterator[TidyRow]:
             meaning[f"difference, {QUARTERS}, {name} - {other}"] = (f"{name} vs {other}", QUARTERS)
     for entry in result.attrs["summary"]:
         backbone, factor = meaning[entry["name"]]
-        metric = f"difference of mean linear CKA{told(entry)}" if "resolved" in entry else "mean linear CKA"
+        metric = f"difference of mean linear CKA{verdict_of(entry).mark}" if "resolved" in entry else "mean linear CKA"
         yield _row(result, backbone, metric, factor, entry, value="value")
 
 
@@ -162,8 +162,9 @@ SECTION = Section(
         "same up to rotation and scale, 0 unrelated. Each panel has the layers of one backbone against those of "
         "another or the same one, the first layer at the bottom left; bright squares on the diagonal are stages of "
         "layers that change little, and a bright corner far from it says that early and late layers still agree. "
-        f"{QUESTIONS} Intervals are a jackknife over batches, which n counts, with Student's t; the samples left "
-        "out are unreadable or filled no batch. Source: Kornblith et al. 2019; minibatch estimator with the unbiased "
+        f"{QUESTIONS} Intervals are a jackknife over batches, which n counts, with Student's t; so are the verdicts on "
+        "differences, which are judged together (Holm). The samples left out are unreadable or filled no "
+        "batch. Source: Kornblith et al. 2019; minibatch estimator with the unbiased "
         "HSIC of Song et al. 2012 as in Nguyen et al. 2021; interval: Tukey 1958."
     ),
     rows=tidy_rows,

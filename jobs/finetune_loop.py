@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cvbench.engine.estimate import Estimate
 from cvbench.engine.finetune.augment import draw
 from cvbench.engine.finetune.recipes import Recipe
 from cvbench.engine.finetune.trainer import Rank, Trainer
 from cvbench.engine.geometry import Geometry
 from cvbench.engine.metrics.accuracy import mean_per_class
-from cvbench.engine.metrics.intervals import Estimate, Options, wilson
+from cvbench.engine.metrics.intervals import wilson
 from cvbench.jobs import checkpoint
 from cvbench.jobs.finetune_data import I64, Images, Met
 from cvbench.jobs.finetune_rows import Rows, rows_of
@@ -252,17 +253,16 @@ def _keep(
     read = hits[:, 0] > 0
     labels = data["test"].images.labels[read]
     right = hits[read, 0] - 1 == labels
-    nothing = Estimate(float("nan"), float("nan"), float("nan"), 0)
     numbers = {
         "top1": wilson(int(right.sum()), len(right)),
-        "top5": wilson(int(hits[read, 1].sum()), len(right)) if classes > 5 else nothing,
-        "mean_per_class": mean_per_class(right, labels, Options(seed=task.seed)),
+        "top5": wilson(int(hits[read, 1].sum()), len(right)) if classes > 5 else Estimate(),
+        "mean_per_class": mean_per_class(right, labels),
     }
     plain = {
         "identity": task.identity,
         "trained": list(task.lineage),
-        "result": {name: {k: _finite(v) for k, v in asdict(found).items()} for name, found in numbers.items()},
-        "interval": "95 %: Wilson's score interval over test samples; mean per class: bootstrap over test samples",
+        "result": {name: {k: _finite(getattr(found, k)) for k in _KEPT} for name, found in numbers.items()},
+        "interval": "95 %: Wilson's score interval over test samples; mean per class: the same at its effective size",
         "classes": classes,
         "trained_on": sum(met.n - len(met.unreadable) for met in _samples({"train": data["train"]}).values()),
         "samples": {name: asdict(met) for name, met in _samples(data).items()},
@@ -271,6 +271,10 @@ def _keep(
     }
     checkpoint.save(task.weights, trainer.weights(), plain)
     task.file("checkpoint.safetensors").unlink(missing_ok=True)
+
+
+_KEPT = ("value", "low", "high", "n")
+"""What of an estimate stands in the header."""
 
 
 def _finite(value: Any) -> Any:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import Any
 
 from cvbench.engine.analyses.base import Result
-from cvbench.engine.bootstrap import resolved
+from cvbench.engine.estimate import Estimate
+from cvbench.engine.estimate import IntervalOptions as IntervalOptions
 from cvbench.engine.measure import Grid, Measure
-from cvbench.engine.online import verdict
+from cvbench.engine.verdict import Verdict, verdict
 
-TOO_FEW = "too few images to resolve"
 _ENDS = {"value": "", "low": "_low", "high": "_high"}
 _CLASS_ENDS = {"class_low": "_class_low", "class_high": "_class_high"}
 CLASSES = ", classes resampled"
@@ -40,16 +40,29 @@ def estimates(result: Result, name: str, at: Any, *, classes: bool = False) -> d
 
 
 def measures(
-    result: Result, variable: str, count: str, at: Any, table: Mapping[str, Measure], grid: Grid
+    result: Result,
+    variable: str,
+    count: str,
+    at: Any,
+    table: Mapping[str, Measure],
+    grid: Grid,
+    alone: Container[str] = (),
 ) -> list[dict[str, Any]]:
     """Name, value, both intervals, `n_undefined` (from `count`) and verdict of each measure in one row of `variable`.
 
     `resolved`, `class_resolved` and the adjusted `p` are None of what is not judged; `reason` says why a measure of
-    `table` cannot be taken on this grid, None where it can.
+    `table` cannot be taken on this grid, None where it can. Measures in `alone` are judged by their interval in an
+    earlier result, which judged no family.
     """
     found = estimates(result, variable, at, classes=True)
     undefined = result.data[count][1][at].tolist()
     said = _verdicts(result, variable, at)
+    if f"{variable}_resolved" not in result.data:
+        for j, name in enumerate(result.coords["measure"]):
+            low, high = found["low"][j], found["high"][j]
+            if name in alone and low is not None and high is not None:
+                n = result.attrs["samples"] - undefined[j]
+                said["resolved"][j] = verdict(Estimate(0.0, low, high, n)).flag
     return [
         {
             "name": name,
@@ -63,8 +76,9 @@ def measures(
 
 
 def _verdicts(result: Result, variable: str, at: Any) -> dict[str, list[Any]]:
-    nothing = [None] * len(result.coords["measure"])
-    found: dict[str, list[Any]] = {"p": nothing, "resolved": nothing, "class_resolved": nothing}
+    found: dict[str, list[Any]] = {
+        key: [None] * len(result.coords["measure"]) for key in ("p", "resolved", "class_resolved")
+    }
     for key in found:
         if f"{variable}_{key}" in result.data:
             values = result.data[f"{variable}_{key}"][1][at].tolist()
@@ -73,10 +87,9 @@ def _verdicts(result: Result, variable: str, at: Any) -> dict[str, list[Any]]:
     return found
 
 
-def judged(result: Result, measure: Mapping[str, Any]) -> bool | None:
-    """The verdict on one of `measures` by itself: of a result in which no family was judged."""
-    low, high = measure["low"], measure["high"]
-    return None if low is None else verdict(low, high, result.attrs["samples"] - measure["n_undefined"])
+def verdict_of(row: Mapping[str, Any]) -> Verdict:
+    """The verdict on a difference, given as `resolved` beside its `low`."""
+    return Verdict.of(row["resolved"], row["low"])
 
 
 def grid_text(grid: Iterable[int]) -> str:
@@ -109,20 +122,8 @@ def over_classes(row: Mapping[str, Any]) -> list[dict[str, Any]]:
     if low is None or high is None:
         return []
     said = row.get("class_resolved")
-    return [{**row, "low": low, "high": high, "resolved": resolved(low, high) if said is None else said}]
-
-
-def told(found: Mapping[str, Any]) -> str:
-    """What stands behind a difference, given its `verdict` as `resolved`; "" if it is resolved or not judged.
-
-    >>> [told({"low": 0.1, "resolved": verdict}) for verdict in (True, False, None)]
-    ['', ' (not resolved)', ' (too few images to resolve)']
-    >>> [told({"low": None, "resolved": verdict}) for verdict in (False, None)]
-    [' (not resolved)', '']
-    """
-    if found["resolved"] or (found["low"] is None and found["resolved"] is None):
-        return ""
-    return f" ({TOO_FEW})" if found["resolved"] is None else " (not resolved)"
+    alone = verdict(Estimate(0.0, low, high), least=0).flag
+    return [{**row, "low": low, "high": high, "resolved": alone if said is None else said}]
 
 
 def cell(found: Mapping[str, Any], form: str = ".4f") -> str:
@@ -150,9 +151,9 @@ def difference(found: Mapping[str, Any]) -> str:
     >>> difference({**row, "class_low": -1.0, "class_high": 2.0})
     '+0.5000 [-0.2500, +1.2500] (not resolved), over classes [-1.0000, +2.0000] (not resolved)'
     """
-    said = cell(found, "+.4f") + told(found)
+    said = cell(found, "+.4f") + verdict_of(found).mark
     for over in over_classes(found):
-        said += f", over classes {interval(over['low'], over['high'], '+.4f')}{told(over)}"
+        said += f", over classes {interval(over['low'], over['high'], '+.4f')}{verdict_of(over).mark}"
     return said
 
 

@@ -12,12 +12,13 @@ from cvbench.engine.analyses.base import Layer, Partial, Result, Rows
 from cvbench.engine.analyses.grid import check_grid
 from cvbench.engine.analyses.maps import OF_ALL, OF_BOXES, TESTED, WANTS, ChannelMaps, InputBoxes
 from cvbench.engine.array import Array
+from cvbench.engine.estimate import USUAL, IntervalOptions
 from cvbench.engine.kernels.channel_maps import KINDS
 from cvbench.errors import UnknownNameError
 from cvbench.jobs.analyze import Analysed, MeasureRecipe, keep, measure_units, partials_of
 from cvbench.jobs.executor import Cluster
 from cvbench.jobs.figures.maps import maps_figure
-from cvbench.jobs.intervals import CLASSES, grid_text, judged, measures, on_common_grid, over_classes, told
+from cvbench.jobs.intervals import CLASSES, grid_text, measures, on_common_grid, over_classes, verdict_of
 from cvbench.jobs.maps_images import add_pictures, boxes_digest, input_boxes, open_images
 from cvbench.jobs.progress import Listener, silent
 from cvbench.jobs.request import absolute
@@ -42,15 +43,14 @@ class MapsOptions:
         measure: Which kind of map the figure shows, of `KINDS`; the result has all.
         source: The data set as `extract` was given it; None if the store's name says it, as "folder:PATH" needs.
         data_root: Folder of the data sets.
-        resamples, seed: Of the bootstrap of classes.
+        intervals: How they are made.
     """
 
     images: tuple[str, ...] = ()
     measure: str = "mean"
     source: str | None = None
     data_root: str | None = None
-    resamples: int = 2000
-    seed: int = 0
+    intervals: IntervalOptions = USUAL
 
 
 def maps(selection: Selection, options: MapsOptions, cluster: Cluster, listen: Listener = silent) -> Analysed:
@@ -77,7 +77,7 @@ def maps(selection: Selection, options: MapsOptions, cluster: Cluster, listen: L
     rows = find_samples(opened, selected, options.images) if options.images else there[:FIRST]
     dataset, notes = open_images(opened, selected, options.source, options.data_root)
     boxes, said = input_boxes(opened, selected, dataset, there)
-    chosen = {"resamples": options.resamples, "seed": options.seed, "classes": class_numbers(opened, selected)}
+    chosen = {"intervals": options.intervals, "classes": class_numbers(opened, selected)}
     analysis = ChannelMaps.between(grids, boxes_digest(boxes), **chosen)
     store = FeatureStore.open(opened.url, mode="a")
     key, measured = measure_units(analysis, store, selected, cluster, listen, partial(MapsRecipe, boxes=boxes))
@@ -151,12 +151,9 @@ def _native(result: Result, layer: int) -> Iterator[dict[str, Any]]:
 
 
 def _judged(result: Result, variable: str, count: str, at: int, grid: Sequence[int]) -> Iterator[dict[str, Any]]:
-    """One row of a variable; the verdict of the family, or of the interval alone where no family was judged."""
+    """One row of a variable, with the verdicts on differences and on `TESTED`."""
     table = {measure.name: measure for measure in (*OF_ALL, *OF_BOXES)}
-    for measure in measures(result, variable, count, at, table, grid):
-        if f"{variable}_resolved" not in result.data and (variable == "difference" or measure["name"] in TESTED):
-            measure["resolved"] = judged(result, measure)
-        yield measure
+    yield from measures(result, variable, count, at, table, grid, table if variable == "difference" else TESTED)
 
 
 def tidy_rows(result: Result) -> Iterator[TidyRow]:
@@ -185,7 +182,8 @@ def _tidy(result: Result, row: dict[str, Any], marked: str = "") -> TidyRow:
     base = quantity.removesuffix("_common").removesuffix("_difference")
     difference = quantity.endswith("_difference")
     words = " on the common grid" if quantity.endswith("_common") else ""
-    metric = f"difference of {QUANTITIES[base]}{marked}{told(row)}" if difference else QUANTITIES[base] + words + marked
+    metric = QUANTITIES[base] + words + marked
+    metric = f"difference of {metric}{verdict_of(row).mark}" if difference else metric
     metric += f" ({row['reason']})" if row["reason"] else ""
     undefined = row["n_undefined"]
     unreadable = attrs.get("samples_in_units", attrs["samples"]) - attrs["samples"]

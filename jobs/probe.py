@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from cvbench.engine.probe.linear import Schedule
 from cvbench.engine.probe.recipes import ProbeOptions, ProbeRun
@@ -97,15 +96,14 @@ def _one(
         "failed": _failed(test),
     }
     tested = Targets(samples.positions, samples.labels, samples.classes)
-    bootstrap: dict[str, Any] = {"resamples": request.resamples, "confidence": request.confidence}
-    result = probe_result(layers, runs, tested, attrs, **bootstrap, seed=options.first_seed)
+    result = probe_result(layers, runs, tested, attrs, request.confidence)
     notes = [*splits.notes, *result.attrs["notes"]]
     result = replace(result, attrs={**result.attrs, "device": device, "notes": notes})
     identity = {
         "intervals": 2,  # raised when they are computed in another way
         "options": options.as_dict(),
         "device": device,
-        "bootstrap": [request.resamples, request.confidence],
+        "confidence": request.confidence,
         "splits": splits.identity(store),
     }
     return Analysed(result, test.selected, keep(store, test.selected, result, identity), 0)

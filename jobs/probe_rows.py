@@ -15,7 +15,7 @@ from cvbench.engine.probe.result import NUMBERS
 from cvbench.jobs.analyze import Analysed
 from cvbench.jobs.figures.probe import probe_figure
 from cvbench.jobs.section import Section, TidyRow
-from cvbench.jobs.tidy import bootstrap_options, selection_options, tidy_row
+from cvbench.jobs.tidy import selection_options, tidy_row
 
 LABELS = {"top1": "top-1", "top5": "top-5", "mean_per_class": "mean per class"}
 
@@ -62,7 +62,7 @@ def probe_json(outcomes: Sequence[Analysed]) -> dict[str, Any]:
             }
             results.append({**names, **row, "per_seed": seeds, "tried": tried, "per_class": classes})
     attrs = outcomes[0].result.attrs
-    keys = ("options", "resamples", "confidence", "interval")
+    keys = ("options", "confidence", "interval")
     notes = [f"{outcome.selected.dataset}: {note}" for outcome in outcomes for note in outcome.result.attrs["notes"]]
     rows = [asdict(row) for row in probe_tidy(outcomes)]
     return {"rows": rows, "results": results, **{key: attrs[key] for key in keys}, "notes": notes}
@@ -127,7 +127,8 @@ def _command(result: Result) -> list[str]:
     schedule = options["schedule"]
     for key, flag, default in (("epochs", "--epochs", 10), ("batch", "--batch-size", 64), ("rate", "--lr", 0.1)):
         words += [flag, str(schedule[key])] if schedule[key] != default else []
-    return ["transfer", "probe", *words, *bootstrap_options(result)]
+    words += ["--seed", str(options["first_seed"])] if options["first_seed"] else []
+    return ["transfer", "probe", *words]
 
 
 def draw_probes(results: Sequence[Result], stem: Path, formats: Sequence[str] = ("svg", "png")) -> list[Path]:

@@ -32,7 +32,7 @@ class ProbeRequest:
         backbones, view, taps: As for `Selection`.
         train, val, test: Names of splits. `train` None: "train", or "trainval" of a data set that has no train. `val`
             None: "val" if the data set has one; else a share of the training samples, where VTAB takes one; else none.
-        resamples, confidence: Of the bootstrap over test samples.
+        confidence: Of the intervals.
         partial: Accept a part of the samples, and data sets that are not whole.
     """
 
@@ -44,7 +44,6 @@ class ProbeRequest:
     train: str | None = None
     val: str | None = None
     test: str = "test"
-    resamples: int = 2000
     confidence: float = 0.95
     partial: bool = False
 

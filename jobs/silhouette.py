@@ -100,7 +100,7 @@ def table_json(outcomes: Sequence[Analysed]) -> dict[str, Any]:
         for names in ({key: getattr(outcome.selected, key) for key in ("dataset", "split", "view")},)
         for row in silhouette_json(outcome.result)
     ]
-    keys = ("sample", "resamples", "confidence", "seed", "interval", "interval_over_classes")
+    keys = ("sample", "resamples", "confidence", "seed", "interval", "interval_over_classes", "family")
     attrs = outcomes[0].result.attrs
     return {
         "results": rows,
@@ -166,7 +166,7 @@ def _one(matrices: Matrices, options: SilhouetteOptions, how: _How) -> Analysed:
     notes = [*result.attrs["notes"], *([space.note] if space.note else [])]
     result = replace(result, attrs={**result.attrs, **space.said, "notes": notes})
     # A GPU sums in another order.
-    made = {"companions": list(COMPANIONS), "interval": result.attrs["interval"]}
+    made = {"companions": list(COMPANIONS), **{key: result.attrs[key] for key in ("interval", "family")}}
     what = {"options": options.as_dict(), **made, "device": how.device, **space.used}
     identity = {**what, **features_identity(store, selected)}
     return Analysed(result, selected, keep(store, selected, result, identity), 0)

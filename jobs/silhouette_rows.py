@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from cvbench.engine.analyses.silhouette_pairs import CLASSES as RESAMPLED
 from cvbench.engine.analyses.silhouette_pairs import difference_rows
 from cvbench.jobs.analyze import Analysed
 from cvbench.jobs.figures.silhouette import silhouette_figure, single_layers
-from cvbench.jobs.intervals import CLASSES, told
+from cvbench.jobs.intervals import CLASSES, verdict_of
 from cvbench.jobs.section import Section, TidyRow
 from cvbench.jobs.tidy import bootstrap_options, end_layers, selection_options, tidy_row
 
@@ -66,7 +65,7 @@ def pair_rows(result: Result) -> Iterator[TidyRow]:
             what = "over samples" if row["mean"] == "micro" else "of class means"
             metric = f"{DIFFERENCE}, mean {what}{CLASSES if over_classes else ''}"
             n = len(result.coords["class"]) if over_classes else attrs["scored_samples"]
-        metric += told(row) if math.isfinite(row["low"]) else ""
+        metric += verdict_of(row).mark
         factor = f"{row['tap_a']} - {row['tap_b']}, {row['metric']}, {row['space']}"
         estimate = (row["difference"], row["low"], row["high"])
         yield tidy_row(result, f"{row['a']} vs {row['b']}", metric, factor, estimate, n, _left_out(result))
@@ -151,7 +150,7 @@ SECTION = Section(
         "other class against that to its own, from -1 (among another class) over 0 (on the border) to 1 (well inside "
         "its own). Shown is the mean over samples, exact, in the space that is named. Compare backbones within a data "
         "set, since the level depends on the number of classes and of samples in each; a difference between two "
-        "backbones is of the same samples, and not resolved if its interval contains 0. Intervals are of these "
+        "backbones is of the same samples, and judged together with the others (Holm). Intervals are of these "
         "classes, for other samples of them: a jackknife over ten groups of samples, all others scored anew; where "
         "classes are resampled, they are for other classes like these, which is another claim. n counts samples or "
         "classes. Companions, Euclidean and of all samples, from the distances to the class centroids: the simplified "

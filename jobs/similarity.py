@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,12 @@ from cvbench.engine.analyses.base import Result
 from cvbench.engine.analyses.grid import check_grid
 from cvbench.engine.analyses.similarity import WANTS, Similarity, image_matrices
 from cvbench.engine.analyses.similarity_result import MEASURES, TABLE, VERSIONS
+from cvbench.engine.estimate import IntervalOptions
 from cvbench.engine.measure import Measure
 from cvbench.jobs.analyze import Analysed, analyze, features_identity, keep
 from cvbench.jobs.executor import Cluster
 from cvbench.jobs.figures.similarity import similarity_figure, similarity_images_figure
-from cvbench.jobs.intervals import CLASSES, estimates, grid_text, judged, measures, on_common_grid, over_classes, told
+from cvbench.jobs.intervals import CLASSES, estimates, grid_text, measures, on_common_grid, over_classes, verdict_of
 from cvbench.jobs.live import kept_live
 from cvbench.jobs.progress import Listener, silent
 from cvbench.jobs.request import absolute
@@ -39,19 +40,7 @@ QUANTITIES = {
 }
 
 
-@dataclass(frozen=True)
-class SimilarityOptions:
-    """Attributes:
-    resamples, seed: Of the bootstrap of classes.
-    """
-
-    resamples: int = 2000
-    seed: int = 0
-
-
-def similarity(
-    selection: Selection, options: SimilarityOptions, cluster: Cluster, listen: Listener = silent
-) -> Analysed:
+def similarity(selection: Selection, options: IntervalOptions, cluster: Cluster, listen: Listener = silent) -> Analysed:
     """Similarity within every selected layer's maps, whatever view the selection names; the result is kept.
 
     Raises:
@@ -66,7 +55,7 @@ def similarity(
         layer: check_grid(layer, opened.encoding(selected.group(layer), layer.tap).shape, WANTS)
         for layer in selected.layers
     }
-    chosen = {"resamples": options.resamples, "seed": options.seed, "classes": class_numbers(opened, selected)}
+    chosen = {"intervals": options, "classes": class_numbers(opened, selected)}
     analysis = Similarity.between(grids, input_sizes(opened, selected), **chosen)
     return analyze(analysis, FeatureStore.open(opened.url, mode="a"), selected, cluster, listen)
 
@@ -150,11 +139,10 @@ def similarity_rows(result: Result) -> Iterator[dict[str, Any]]:
     for variable, i, names in on_common_grid(result):
         for version, name in enumerate(VERSIONS):
             place = (result.attrs["common_grid"],)
+            alone = MEASURES if variable == "difference" else ()
             for measure in measures(
-                result, variable, f"{variable}_undefined", (i, version), _tables()[version], *place
+                result, variable, f"{variable}_undefined", (i, version), _tables()[version], *place, alone
             ):
-                if variable == "difference" and "difference_resolved" not in result.data:
-                    measure["resolved"] = judged(result, measure)
                 yield _row(names, name, f"{measure.pop('name')}_{variable}", **measure)
 
 
@@ -206,13 +194,13 @@ def headline_rows(result: Result) -> Iterator[TidyRow]:
     layers = result.attrs["layers"]
     ends = {(layers[i]["backbone"], layers[i]["tap"]) for i in end_layers(result)}
     rows = [row for row in similarity_rows(result) if not row["reason"]]
-    told_of = (("raw", "mean"), ("centred", "contrast"), ("centred", "length"))
-    for version, name in told_of:
+    main = (("raw", "mean"), ("centred", "contrast"), ("centred", "length"))
+    for version, name in main:
         for row in rows:
             if (row["version"], row["quantity"]) == (version, f"{name}_difference"):
                 yield _tidy(result, row)
     for row in rows:
-        of_layer = (row["version"], row["quantity"]) in (*told_of[:2], ("centred", "length_pixels"))
+        of_layer = (row["version"], row["quantity"]) in (*main[:2], ("centred", "length_pixels"))
         if of_layer and (row["backbone"], row["tap"]) in ends:
             yield _tidy(result, row)
 
@@ -231,7 +219,7 @@ def _tidy(result: Result, row: dict[str, Any], marked: str = "") -> TidyRow:
     undefined = row["n_undefined"]
     failed = attrs.get("samples_in_units", attrs["samples"]) - attrs["samples"] + undefined
     estimate = (row["value"], row["low"], row["high"])
-    said = told(row) if quantity.endswith("_difference") else ""
+    said = verdict_of(row).mark if quantity.endswith("_difference") else ""
     said = f" ({row['reason']})" if row["reason"] else said
     named = f"{metric}, {row['version']}{marked}{said}"
     return tidy_row(result, row["backbone"], named, factor, estimate, attrs["samples"] - undefined, failed)

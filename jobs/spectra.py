@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,11 @@ from cvbench.engine.analyses.base import Result
 from cvbench.engine.analyses.grid import check_grid
 from cvbench.engine.analyses.spectra import WANTS, Spectra
 from cvbench.engine.analyses.spectra_result import TABLE
+from cvbench.engine.estimate import IntervalOptions
 from cvbench.jobs.analyze import Analysed, analyze
 from cvbench.jobs.executor import Cluster
 from cvbench.jobs.figures.spectra import spectra_figure
-from cvbench.jobs.intervals import CLASSES, estimates, measures, over_classes, told
+from cvbench.jobs.intervals import CLASSES, estimates, measures, over_classes, verdict_of
 from cvbench.jobs.live import kept_live
 from cvbench.jobs.progress import Listener, silent
 from cvbench.jobs.request import absolute
@@ -28,17 +29,7 @@ from cvbench.storage.features import FeatureStore
 VIEW = "maps"
 
 
-@dataclass(frozen=True)
-class SpectraOptions:
-    """Attributes:
-    resamples, seed: Of the bootstrap of classes.
-    """
-
-    resamples: int = 2000
-    seed: int = 0
-
-
-def spectra(selection: Selection, options: SpectraOptions, cluster: Cluster, listen: Listener = silent) -> Analysed:
+def spectra(selection: Selection, options: IntervalOptions, cluster: Cluster, listen: Listener = silent) -> Analysed:
     """Spectra of every selected layer's maps, whatever view the selection names; the result is kept in the store.
 
     Raises:
@@ -53,8 +44,7 @@ def spectra(selection: Selection, options: SpectraOptions, cluster: Cluster, lis
     for layer in selected.layers:
         check_grid(layer, opened.encoding(selected.group(layer), layer.tap).shape, WANTS)
     inputs = tuple(input_sizes(opened, selected).items())
-    chosen = {"resamples": options.resamples, "seed": options.seed}
-    analysis = Spectra(inputs, **chosen, classes=class_numbers(opened, selected))
+    analysis = Spectra(inputs, options, class_numbers(opened, selected))
     return analyze(analysis, FeatureStore.open(selection.store, mode="a"), selected, cluster, listen)
 
 
@@ -162,7 +152,7 @@ def difference_rows(result: Result) -> Iterator[TidyRow]:
         pair = f"{row['backbone_a']} vs {row['backbone_b']}"
         left_out = result.attrs["samples"] - row["n"] + _unreadable(result)
         for found, marked in [(row, ""), *((found, CLASSES) for found in over_classes(row))]:
-            said = f" ({row['reason']})" if row.get("reason") else told(found)
+            said = f" ({row['reason']})" if row.get("reason") else verdict_of(found).mark
             metric = f"difference of {QUANTITIES[row['measure']]}{marked}{said}"
             estimate = (found["value"], found["low"], found["high"])
             yield tidy_row(result, pair, metric, factor, estimate, row["n"], left_out)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from cvbench.engine.analyses.base import Result
+from cvbench.engine.estimate import USUAL, IntervalOptions
 from cvbench.jobs.section import TidyRow
 
 
@@ -40,12 +41,16 @@ def selection_options(result: Result) -> list[str]:
     return words
 
 
+def interval_words(options: IntervalOptions) -> list[str]:
+    """The options of the intervals as they are typed, those at their default left out."""
+    words = ["--resamples", str(options.resamples)] if options.resamples != USUAL.resamples else []
+    return words + (["--seed", str(options.seed)] if options.seed != USUAL.seed else [])
+
+
 def bootstrap_options(result: Result) -> list[str]:
-    """`--resamples` and `--seed` where they differ from the defaults of the commands."""
-    attrs = result.attrs
-    resamples, seed = attrs.get("resamples", 2000), attrs.get("seed", 0)
-    words = ["--resamples", str(resamples)] if resamples != 2000 else []
-    return words + (["--seed", str(seed)] if seed else [])
+    """`interval_words` of a result."""
+    given = {name: result.attrs[name] for name in ("resamples", "seed") if name in result.attrs}
+    return interval_words(IntervalOptions(**given))
 
 
 def end_layers(result: Result) -> list[int]:

@@ -13,7 +13,7 @@ from cvbench.engine.analyses.tsne_backends import backend_version
 from cvbench.engine.analyses.tsne_result import difference_rows, measure_rows, point_rows
 from cvbench.jobs.analyze import Analysed, features_identity, keep, result_key, stored_result
 from cvbench.jobs.figures.tsne import tsne_figure
-from cvbench.jobs.intervals import CLASSES, over_classes, told
+from cvbench.jobs.intervals import CLASSES, over_classes, verdict_of
 from cvbench.jobs.matrix import Matrices
 from cvbench.jobs.progress import Advanced, Ended, Listener, Note, Started, silent
 from cvbench.jobs.request import absolute
@@ -146,10 +146,10 @@ def pair_rows(result: Result, names: tuple[str, ...] = (), *, classes: bool = Fa
             continue
         pair, factor = f"{row['backbone_a']} vs {row['backbone_b']}", f"{row['tap_a']} less {row['tap_b']}"
         text, failed = f"difference of {measure_text(row['measure'])}", row["n_undefined"] + _left_out(result)
-        yield tidy_row(result, pair, text + told(row), factor, _ends(row), row["n"], failed)
+        yield tidy_row(result, pair, text + verdict_of(row).mark, factor, _ends(row), row["n"], failed)
         for over in over_classes(row) if classes else []:
             count = len(result.attrs["labels"])
-            yield tidy_row(result, pair, text + CLASSES + told(over), factor, _ends(over), count, failed)
+            yield tidy_row(result, pair, text + CLASSES + verdict_of(over).mark, factor, _ends(over), count, failed)
 
 
 def _ends(row: Mapping[str, Any]) -> tuple[float | None, float | None, float | None]:

@@ -71,7 +71,7 @@ def cam(
     shared.check_format(output, ("table", "json", "csv"))
     wanted = _options(values)
     maps = MapOptions(method, choice, tuple(target))
-    options = CamOptions(maps, correct_only, tolerance, examples, tuple(image), resamples, seed)
+    options = CamOptions(maps, correct_only, tolerance, examples, tuple(image), shared.intervals(resamples, seed))
     cluster = shared.cluster(address, device, gpus, threads)
     with progress() as listen:
         analysed = run(wanted, options, cluster, listen)
@@ -136,7 +136,7 @@ def _show_cam(analysed: Analysed, output: str) -> None:
 
 
 def _echo_means(rows: list[dict[str, Any]], *, classes: bool) -> None:
-    from cvbench.jobs.cam_rows import grid_name, told
+    from cvbench.jobs.cam_rows import grid_name, verdict_text
 
     cells = []
     for row in rows:
@@ -149,7 +149,7 @@ def _echo_means(rows: list[dict[str, Any]], *, classes: bool) -> None:
             shared.number(row["value"]),
         ]
         intervals = [_interval(row, "")] + ([_interval(row, "class_")] if classes else [])
-        cells.append([*names, *intervals, str(row["n"]), str(row["n_undefined"]), told(row)])
+        cells.append([*names, *intervals, str(row["n"]), str(row["n_undefined"]), verdict_text(row)])
     intervals = ["interval", *(["over classes"] if classes else [])]
     columns = [
         "backbone",

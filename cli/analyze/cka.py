@@ -66,7 +66,7 @@ def cka(
 def _show_cka(analysed: Analysed, output: str) -> None:
     from cvbench.jobs.cka import cka_json, cka_rows
     from cvbench.jobs.cka_view import QUESTIONS, view_words
-    from cvbench.jobs.intervals import told
+    from cvbench.jobs.intervals import verdict_of
 
     result = analysed.result
     if output == "json":
@@ -77,7 +77,7 @@ def _show_cka(analysed: Analysed, output: str) -> None:
         attrs = result.attrs
         rows = [
             [
-                entry["name"] + (told(entry) if "resolved" in entry else ""),
+                entry["name"] + (verdict_of(entry).mark if "resolved" in entry else ""),
                 *(shared.number(entry[key]) for key in ("value", "low", "high")),
             ]
             for entry in attrs["summary"]
@@ -95,5 +95,7 @@ def _show_cka(analysed: Analysed, output: str) -> None:
             say(f"undefined: {entry['backbone']}/{entry['tap']}: {entry['reason']}")
         for note in attrs["notes"]:
             say(f"note: {note}")
+        if any("resolved" in entry for entry in attrs["summary"]):
+            say(attrs.get("family", ""))
         say(f"note: {QUESTIONS}")
         say(f"result: {analysed.path} in the store")

@@ -49,7 +49,7 @@ def maps(
     shared.check_format(output, ("table", "json", "csv"))
     selection = Selection(store, dataset, split, tuple(backbone), VIEW, tuple(taps))
     cluster = shared.cluster(address, analysis_device(device, address), gpus, threads)
-    options = MapsOptions(tuple(image), measure, source, data_root, resamples, seed)
+    options = MapsOptions(tuple(image), measure, source, data_root, shared.intervals(resamples, seed))
     with progress() as listen:
         analysed = run(selection, options, cluster, listen)
     _show_maps(analysed, output)

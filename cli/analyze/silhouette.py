@@ -111,7 +111,7 @@ def _show_silhouette(outcomes: list[Analysed], output: str) -> None:
     shared.echo_table(["dataset", "backbone", "tap", "space", "metric", *columns], cells)
     say(f"[]: 95 % interval, {outcomes[0].result.attrs['interval']}")
     _show_companions(rows)
-    _show_differences(list(table_differences(outcomes)))
+    _show_differences(list(table_differences(outcomes)), outcomes[0].result.attrs["family"])
     for note in comparison_notes(outcomes):
         say(f"note: {note}")
     for outcome in outcomes:
@@ -143,8 +143,8 @@ def _show_companions(rows: list[dict[str, Any]]) -> None:
     say("[]: 95 % interval, made likewise; Euclidean distances to the class centroids")
 
 
-def _show_differences(rows: list[dict[str, Any]]) -> None:
-    from cvbench.jobs.intervals import cell, told
+def _show_differences(rows: list[dict[str, Any]], family: str) -> None:
+    from cvbench.jobs.intervals import cell, verdict_of
 
     cells = []
     for row in rows:
@@ -152,9 +152,10 @@ def _show_differences(rows: list[dict[str, Any]]) -> None:
         ends = (_defined(row[key]) for key in ("difference", "low", "high"))
         found = {**dict(zip(("value", "low", "high"), ends, strict=True)), "resolved": row["resolved"]}
         what = COMPANIONS.get(row["mean"], row["mean"])
-        cells.append([*names, what, cell(found, "+.4f") + told(found), row["interval"]])
+        cells.append([*names, what, cell(found, "+.4f") + verdict_of(found).mark, row["interval"]])
     if cells:
         say()
         columns = ["of", "difference", "interval"]
         shared.echo_table(["dataset", "backbone", "minus", "space", "metric", *columns], cells)
         say("within classes: for other samples of these classes; resampling of classes: for classes like these")
+        say(family)

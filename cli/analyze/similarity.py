@@ -36,7 +36,7 @@ def similarity(
     from cvbench.cli.display import progress
     from cvbench.jobs.analyze import analysis_device
     from cvbench.jobs.selection import Selection
-    from cvbench.jobs.similarity import VIEW, SimilarityOptions, image_similarity
+    from cvbench.jobs.similarity import VIEW, image_similarity
     from cvbench.jobs.similarity import similarity as run
 
     shared.check_format(output, ("table", "json", "csv"))
@@ -44,7 +44,7 @@ def similarity(
     cluster = shared.cluster(address, analysis_device(device, address), gpus, threads)
     images = image_similarity(selection, image) if image else None
     with progress() as listen:
-        analysed = run(selection, SimilarityOptions(resamples, seed), cluster, listen)
+        analysed = run(selection, shared.intervals(resamples, seed), cluster, listen)
     _show_similarity(analysed, images, output)
     if out is not None:
         from cvbench.jobs.figures.similarity import similarity_images_figure
@@ -75,12 +75,12 @@ def _show_similarity(analysed: Analysed, images: Analysed | None, output: str) -
     columns += ["length", "pixels", "undefined"]
     cells = [_cells(layer, bool(report["classes"])) for layer in report["layers"]]
     shared.echo_table(["backbone", "tap", "grid", *columns], cells)
-    told = {
+    main = {
         "raw": ("mean_difference", "mean_absolute_difference"),
         "centred": ("contrast_difference", "length_difference"),
     }
     for row in report["differences"]:
-        if row["value"] is not None and row["quantity"] in told[row["version"]]:
+        if row["value"] is not None and row["quantity"] in main[row["version"]]:
             quantity = row["quantity"].removesuffix("_difference").replace("_", " ")
             where = f"{row['backbone']}, last layers on {row['grid']}"
             say(f"{where}: {row['version']} {quantity} {difference(row)}")

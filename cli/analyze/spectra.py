@@ -30,14 +30,14 @@ def spectra(
     from cvbench.cli.display import progress
     from cvbench.jobs.analyze import analysis_device
     from cvbench.jobs.selection import Selection
-    from cvbench.jobs.spectra import VIEW, SpectraOptions
+    from cvbench.jobs.spectra import VIEW
     from cvbench.jobs.spectra import spectra as run
 
     shared.check_format(output, ("table", "json", "csv"))
     selection = Selection(store, dataset, split, tuple(backbone), VIEW, tuple(taps))
     cluster = shared.cluster(address, analysis_device(device, address), gpus, threads)
     with progress() as listen:
-        analysed = run(selection, SpectraOptions(resamples, seed), cluster, listen)
+        analysed = run(selection, shared.intervals(resamples, seed), cluster, listen)
     _show_spectra(analysed, output)
     if out is not None:
         from pathlib import Path

@@ -25,8 +25,6 @@ def accuracy(
     all_columns: common.AllColumns = False,
     partial: common.Partial = False,
     allow_chance: common.AllowChance = False,
-    resamples: shared.Resamples = 2000,
-    seed: shared.Seed = 0,
     out: shared.Out = None,
     long: common.Long = False,
     output: shared.Format = "table",
@@ -40,7 +38,7 @@ def accuracy(
     shared.check_format(output, ("table", "json", "csv"))
     names: list[str | None] = [*dict.fromkeys(dataset)] or [None]
     selections = [Selection(store, name, split, tuple(backbone)) for name in names]
-    options = common.eval_options(resamples, seed, partial, allow_chance)
+    options = common.eval_options(partial, allow_chance)
     with progress() as listen:
         found = run(selections, AccuracyOptions(options, per_class, real, not all_columns, headline), listen)
     common.show(found, SECTION, output, out, long or per_class)

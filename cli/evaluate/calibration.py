@@ -33,7 +33,8 @@ def calibration(
     shared.check_format(output, ("table", "json", "csv"))
     names: list[str | None] = [*dict.fromkeys(dataset)] or [None]
     selections = [Selection(store, name, split, tuple(backbone)) for name in names]
-    options = CalibrationOptions(common.eval_options(resamples, seed, partial, allow_chance), bins, not all_columns)
+    drawn = shared.intervals(resamples, seed)
+    options = CalibrationOptions(common.eval_options(partial, allow_chance), bins, not all_columns, drawn)
     with progress() as listen:
         found = calibrate(selections, options, listen)
     common.show(found, SECTION, output, out, long)

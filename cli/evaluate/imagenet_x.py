@@ -56,7 +56,8 @@ def imagenet_x(
         unlabelled,
         keep_prototypes,
         export,
-        common.eval_options(resamples, seed, partial, allow_chance),
+        common.eval_options(partial, allow_chance),
+        shared.intervals(resamples, seed),
     )
     with progress() as listen:
         found = run(Selection(store, dataset, split, tuple(backbone)), options, listen)

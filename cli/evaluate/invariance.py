@@ -31,8 +31,6 @@ def invariance(
     ] = None,
     partial: common.Partial = False,
     allow_chance: common.AllowChance = False,
-    resamples: shared.Resamples = 2000,
-    seed: shared.Seed = 0,
     out: shared.Out = None,
     long: common.Long = False,
     output: shared.Format = "table",
@@ -47,7 +45,7 @@ def invariance(
     from cvbench.jobs.evaluation.invariance import invariance as run
 
     shared.check_format(output, ("table", "json", "csv"))
-    common_options = common.eval_options(resamples, seed, partial, allow_chance)
+    common_options = common.eval_options(partial, allow_chance)
     options = InvarianceOptions(common_options, tuple(transform), tuple(grid), reference)
     with progress() as listen:
         found = run(store, dataset, split, backbone, options, listen)

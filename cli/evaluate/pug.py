@@ -21,8 +21,6 @@ def pug(
     ] = "set",
     partial: common.Partial = False,
     allow_chance: common.AllowChance = False,
-    resamples: shared.Resamples = 2000,
-    seed: shared.Seed = 0,
     out: shared.Out = None,
     long: common.Long = False,
     output: shared.Format = "table",
@@ -37,7 +35,7 @@ def pug(
     options = PugOptions(
         labels,
         cast(Literal["set", "reference"], mode),
-        common.eval_options(resamples, seed, partial, allow_chance),
+        common.eval_options(partial, allow_chance),
     )
     with progress() as listen:
         found = run(Selection(store, dataset, split, tuple(backbone)), options, listen)

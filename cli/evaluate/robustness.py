@@ -21,8 +21,6 @@ def robustness(
     backbone: shared.Backbones = [],
     partial: common.Partial = False,
     allow_chance: common.AllowChance = False,
-    resamples: shared.Resamples = 2000,
-    seed: shared.Seed = 0,
     out: shared.Out = None,
     long: common.Long = False,
     output: shared.Format = "table",
@@ -33,7 +31,7 @@ def robustness(
     from cvbench.jobs.evaluation.robustness import robustness as run
 
     shared.check_format(output, ("table", "json", "csv"))
-    options = common.eval_options(resamples, seed, partial, allow_chance)
+    options = common.eval_options(partial, allow_chance)
     with progress() as listen:
         found = run(store, dataset, clean, backbone, options, listen)
     common.show([found], SECTION, output, out, long)

@@ -17,8 +17,6 @@ def shape_bias(
     backbone: shared.Backbones = [],
     partial: common.Partial = False,
     allow_chance: common.AllowChance = False,
-    resamples: shared.Resamples = 2000,
-    seed: shared.Seed = 0,
     out: shared.Out = None,
     long: common.Long = False,
     output: shared.Format = "table",
@@ -29,7 +27,7 @@ def shape_bias(
     from cvbench.jobs.selection import Selection
 
     shared.check_format(output, ("table", "json", "csv"))
-    options = common.eval_options(resamples, seed, partial, allow_chance)
+    options = common.eval_options(partial, allow_chance)
     with progress() as listen:
         found = evaluate(Selection(store, dataset, split, tuple(backbone)), options, listen)
     common.show([found], SECTION, output, out, long)

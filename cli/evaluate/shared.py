@@ -26,11 +26,11 @@ AllColumns = Annotated[
 Long = Annotated[bool, typer.Option("--long", help="Every row in the table, not only the main ones.")]
 
 
-def eval_options(resamples: int, seed: int, partial: bool, allow_chance: bool) -> EvalOptions:
+def eval_options(partial: bool, allow_chance: bool) -> EvalOptions:
     """The options that all benchmarks share."""
     from cvbench.jobs.evaluation.samples import EvalOptions
 
-    return EvalOptions.of(resamples, seed, partial, allow_chance)
+    return EvalOptions(partial, allow_chance)
 
 
 def show(found: Sequence[Evaluated], section: Section, output: str, out: str | None, long: bool) -> None:

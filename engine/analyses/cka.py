@@ -19,6 +19,7 @@ from cvbench.engine.analyses.base import NOT_FINITE, Layer, Partial, Result, Row
 from cvbench.engine.analyses.cka_result import INTERVAL, cka_result
 from cvbench.engine.array import Array, namespace, to_host
 from cvbench.engine.kernels import hsic
+from cvbench.engine.verdict import FAMILY
 from cvbench.errors import IntegrityError, UsageError
 
 MIN_BATCH = 4
@@ -242,7 +243,7 @@ class MinibatchCka:
         return {"analysis": self.name, "version": 4, "estimator": "minibatch", "kernel": "linear", "batch": self.batch}
 
     def summary_dict(self) -> Mapping[str, Any]:
-        return {"confidence": self.confidence, "interval": INTERVAL}
+        return {"confidence": self.confidence, "interval": INTERVAL, "family": FAMILY}
 
 
 class LiveCka:

@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Layer, Result
-from cvbench.engine.bootstrap import resolved
+from cvbench.engine.estimate import Estimate
 from cvbench.engine.jackknife import jackknife_interval
 from cvbench.engine.kernels import hsic
+from cvbench.engine.verdict import judge
 
 F64 = NDArray[np.float64]
 
@@ -39,7 +40,8 @@ def cka_result(layers: Sequence[Layer], batches: F64, attrs: Mapping[str, Any]) 
     Returns:
         Dimensions layer, other, labelled "backbone/tap". cka, low, high, hsic (L, L) float64. NaN only for layers named
         in attrs["undefined"], and in low and high if there is no interval, which attrs["notes"] then says.
-        attrs["summary"]: list of {"name", "value", "low", "high"}; a difference also has "resolved".
+        attrs["summary"]: list of {"name", "value", "low", "high"}; a difference also has "p" and "resolved": all
+        differences are judged together (Holm), by Student's t over batches.
     """
     size = len(layers)
     total = batches.sum(axis=0)
@@ -57,10 +59,16 @@ def cka_result(layers: Sequence[Layer], batches: F64, attrs: Mapping[str, Any]) 
         return np.column_stack([table[:, upper[0], upper[1]], means, *between])
 
     point = statistic(total[None])[0]
-    low, high, notes = _interval(batches, statistic, point, len(gaps), attrs)
+    low, high, p, notes = _interval(batches, statistic, point, len(gaps), attrs)
     if attrs["dropped"]:
         notes.append(f"{attrs['dropped']} readable samples fill no batch of {attrs['batch_size']} and are left out")
     pairs = len(upper[0])
+    ends = zip(point, low, high, p, strict=True)
+    compared = [
+        Estimate(value, low, high, len(batches), p) for value, low, high, p in [*ends][len(point) - len(gaps) :]
+    ]
+    judged = judge(compared, confidence=attrs.get("confidence", 0.95), least=0)
+    said = {name: {"p": _number(one.p), "resolved": one.verdict.flag} for name, one in zip(gaps, judged, strict=True)}
     dims = ("layer", "other")
     return Result(
         name="cka",
@@ -84,7 +92,7 @@ def cka_result(layers: Sequence[Layer], batches: F64, attrs: Mapping[str, Any]) 
                     "value": _number(point[i]),
                     "low": _number(low[i]),
                     "high": _number(high[i]),
-                    **({"resolved": resolved(low[i], high[i])} if name in gaps else {}),
+                    **said.get(name, {}),
                 }
                 for i, name in enumerate([*groups, *gaps], start=pairs)
             ],
@@ -94,11 +102,11 @@ def cka_result(layers: Sequence[Layer], batches: F64, attrs: Mapping[str, Any]) 
 
 def _interval(
     batches: F64, statistic: Callable[[F64], F64], point: F64, differences: int, attrs: Mapping[str, Any]
-) -> tuple[F64, F64, list[str]]:
-    """Low and high of each number, the last ones of which are differences, and what must be said of them."""
+) -> tuple[F64, F64, F64, list[str]]:
+    """Low, high and p of each number, the last ones of which are differences, and what must be said of them."""
     none = np.full(len(point), np.nan)
     if len(batches) < 2:
-        return none, none, ["no interval: n too small, it is over batches, and there is one batch"]
+        return none, none, none, ["no interval: n too small, it is over batches, and there is one batch"]
     total, step = batches.sum(axis=0), max(1, BLOCK_BYTES // batches[0].nbytes)
     left_out = np.concatenate(
         [statistic(total - batches[start : start + step]) for start in range(0, len(batches), step)]
@@ -112,7 +120,7 @@ def _interval(
     without = int((np.isfinite(point) & ~np.isfinite(low)).sum())
     if without:
         notes.append(f"{without} numbers: no interval: n too small, without one batch a layer's HSIC is not positive")
-    return low, high, notes
+    return low, high, ends[1].p, notes
 
 
 def cka_json(result: Result, dataset: str) -> dict[str, Any]:

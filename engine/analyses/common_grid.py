@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Layer, Partial
 from cvbench.engine.measure import Column, Grid, Measure
-from cvbench.engine.online import Means, judge
+from cvbench.engine.online import Means, judged_columns
 
 F64 = NDArray[np.float64]
 
@@ -131,8 +131,7 @@ def labelled_means(
         start = part.stop
     if pairs:
         each = math.prod(axes.values())
-        verdicts = judge(means, np.arange(len(means.value) - len(pairs) * each, len(means.value)))
-        for ending in ("resolved", "p", "class_resolved"):
-            values = getattr(verdicts, ending).reshape(len(pairs), *axes.values())
-            data[f"difference_{ending}"] = (("pair", *axes), values)
+        verdicts = judged_columns(means, np.arange(len(means.value) - len(pairs) * each, len(means.value)))
+        for ending, values in verdicts.items():
+            data[f"difference_{ending}"] = (("pair", *axes), values.reshape(len(pairs), *axes.values()))
     return data, {dimension: labels for dimension, labels in coords.items() if labels}

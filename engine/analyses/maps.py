@@ -20,7 +20,7 @@ other, image by image.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -38,20 +38,21 @@ from cvbench.engine.analyses.common_grid import (
 from cvbench.engine.analyses.grid import check_grid, check_samples, not_finite
 from cvbench.engine.array import Array, namespace, to_host
 from cvbench.engine.boxes import F64, cell_fractions
+from cvbench.engine.estimate import USUAL, IntervalOptions
 from cvbench.engine.kernels import channel_maps as kernel
 from cvbench.engine.kernels.similarity import pool_to
 from cvbench.engine.measure import Grid, Measure, grid_notes, share
 from cvbench.engine.online import (
-    FAMILY,
     INTERVAL,
     INTERVALS,
     Means,
     RunningMeans,
     class_count,
     interval_notes,
-    judge,
+    judged_columns,
     thin_notes,
 )
+from cvbench.engine.verdict import FAMILY
 from cvbench.errors import DataUnavailableError, UsageError
 
 _FEW = "a median deviation of fewer than 16 positions"
@@ -95,16 +96,14 @@ class ChannelMaps:
         boxes: A digest of all boxes; "" for none, and only then may `measure` go without them.
         compared: The layers that are also measured on the `common` grid, one of each backbone; see `between`.
         common: (h, w), not finer than the grid of any of them.
-        confidence: Of the intervals; resamples, seed: of the bootstrap of classes.
+        intervals: How they are made; only the bootstrap of classes draws.
         classes: Of the readable images, in unit order; None for no interval over classes.
     """
 
     boxes: str = ""
     compared: tuple[Layer, ...] = ()
     common: tuple[int, int] | None = None
-    resamples: int = 2000
-    confidence: float = 0.95
-    seed: int = 0
+    intervals: IntervalOptions = USUAL
     classes: NDArray[np.int64] | None = field(default=None, compare=False, repr=False)
     name: ClassVar[str] = "maps"
 
@@ -115,7 +114,7 @@ class ChannelMaps:
         Args:
             grids: (H, W) of each layer, in the order of the result; a backbone's last is its last one here.
             boxes: As the attribute.
-            options: Of the bootstrap, and classes.
+            options: `intervals` and `classes`.
         """
         return cls(boxes, *last_on_common_grid(grids), **options)
 
@@ -200,14 +199,13 @@ class ChannelMaps:
             DataUnavailableError: No image.
         """
         owners = number_owners(layers, self.compared)
-        options = {"resamples": self.resamples, "confidence": self.confidence, "seed": self.seed}
         running: RunningMeans | None = None
         grids: list[F64] = []
         for part in partials:
             grids = [part[f"grid/{i}"] for i in range(len(layers))]
             if running is None:
                 columns = number_columns(layers, self.compared, self.table, grids, self.common)
-                running = RunningMeans(columns, **options, classes=self.classes)  # type: ignore[arg-type]
+                running = RunningMeans(columns, self.intervals, self.classes)
             running.add(image_numbers(layers, part, "measures", self.compared))
         if running is None or not running.images:
             raise DataUnavailableError("there is no readable image", fix="extract more samples (a larger --limit)")
@@ -235,10 +233,9 @@ class ChannelMaps:
         data: dict[str, tuple[tuple[str, ...], NDArray[Any]]] = {}
         rows = np.arange((layers + compared) * width)
         family = rows[np.isin(rows % width, tested)]
-        verdicts = judge(means, family)
-        for ending in ("resolved", "p", "class_resolved"):
+        for ending, values in judged_columns(means, family).items():
             table = np.full(len(rows), np.nan)
-            table[family] = getattr(verdicts, ending)
+            table[family] = values
             whole = table.reshape(-1, width)
             data[f"measures_{ending}"] = (("layer", "measure"), whole[:layers])
             if compared:
@@ -258,9 +255,7 @@ class ChannelMaps:
     def summary_dict(self) -> Mapping[str, Any]:
         return {
             "intervals": INTERVALS,
-            "resamples": self.resamples,
-            "confidence": self.confidence,
-            "seed": self.seed,
+            **asdict(self.intervals),
             "classes": class_count(self.classes),
         }
 

@@ -19,6 +19,7 @@ from cvbench.engine.analyses.silhouette_companions import companion_table
 from cvbench.engine.analyses.silhouette_means import ClassMeans, Replicates
 from cvbench.engine.analyses.silhouette_result import Scored, silhouette_result
 from cvbench.engine.array import Array
+from cvbench.engine.estimate import IntervalOptions
 from cvbench.engine.kernels.centroids import centroid_distances
 from cvbench.engine.kernels.silhouette import METRICS, silhouette_samples
 from cvbench.errors import UnknownNameError, UsageError
@@ -33,7 +34,7 @@ SPACES = {
 
 
 @dataclass(frozen=True)
-class SilhouetteOptions:
+class SilhouetteOptions(IntervalOptions):
     """How to score.
 
     Attributes:
@@ -42,16 +43,12 @@ class SilhouetteOptions:
             constant one becomes 0.
         sample: Rows to score, each class in proportion; None is all.
         resamples: Of the bootstrap of the classes.
-        confidence: Of every interval.
         seed: Of the sample, of the groups of the jackknife, and of the bootstrap.
     """
 
     metrics: tuple[str, ...] = ("euclidean",)
     space: str = "standardised"
     sample: int | None = None
-    resamples: int = 2000
-    confidence: float = 0.95
-    seed: int = 0
 
     def __post_init__(self) -> None:
         for metric in self.metrics:
@@ -111,7 +108,9 @@ def silhouette(
         scored(layer)
     names = dict(enumerate(samples.classes))
     what = Scored(found, ClassMeans.joined(means), np.stack(companions, axis=1), samples.positions[rows], names)
-    return silhouette_result(layers, what, replicates, {**options.as_dict(), "space_label": SPACES[options.space]})
+    return silhouette_result(
+        layers, what, replicates, {**options.as_dict(), "space_label": SPACES[options.space]}, options
+    )
 
 
 def check_labels(samples: Samples, layers: Sequence[Layer]) -> None:

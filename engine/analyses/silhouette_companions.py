@@ -46,7 +46,7 @@ def _numbers(found: CentroidDistances) -> tuple[float, float, float]:
 
 
 def companion_data(tables: F64, pairs: Sequence[tuple[int, int]], replicates: Replicates) -> Any:
-    """Arrays of a result: each of `COMPANIONS`, _low and _high (layer,), and difference_ of each (pair,).
+    """Arrays of a result: each of `COMPANIONS`, _low and _high (layer,), and difference_ of each, with _p (pair,).
 
     Args:
         tables: (1 + g, layer, 3), see `companion_table`.
@@ -59,5 +59,5 @@ def companion_data(tables: F64, pairs: Sequence[tuple[int, int]], replicates: Re
         table = tables[:, :, j]
         data |= replicates.named(name, ("layer",), table, scale)
         if pairs:
-            data |= replicates.named(f"difference_{name}", ("pair",), table[:, firsts] - table[:, seconds], of=name)
+            data |= replicates.named(name, ("pair",), table[:, firsts] - table[:, seconds], difference=True)
     return data

@@ -20,10 +20,10 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from cvbench.engine.bootstrap import percentile_interval
+from cvbench.engine.bootstrap import bootstrap_p, percentile_interval
+from cvbench.engine.estimate import FEW_IMAGES, IntervalOptions
 from cvbench.engine.jackknife import Scale, jackknife_interval, strata_groups
 from cvbench.engine.metrics.intervals import wilson
-from cvbench.engine.online import FEW_IMAGES
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
@@ -36,6 +36,8 @@ LEAST = 3
 """Members of a class of which one can be left out."""
 FEW_GROUPS = 3
 """Fewer groups of samples give no interval."""
+TESTED = ("", "_low", "_high", "_p")
+"""How the arrays of a difference end: value, interval, and p of "it is 0"."""
 UNMOVED = 0.1
 """Weight of classes in no group above which a number has no interval."""
 TOO_SMALL = "no interval: n too small"
@@ -108,8 +110,8 @@ class Replicates:
 
     def interval(
         self, table: F64, of: str, scale: Scale = "plain", degrees: F64 | float | None = None
-    ) -> tuple[F64, F64, F64]:
-        """Value, low and high, each of the shape of a row of `table` (1 + g, ...): of all, then without each group.
+    ) -> tuple[F64, F64, F64, F64]:
+        """Value, low, high and p, each of the shape of a row of `table` (1 + g, ...): of all, then without each group.
 
         Args:
             table: The statistics.
@@ -118,16 +120,19 @@ class Replicates:
         """
         value = table[0]
         if not self.groups or self.uncertain(of):
-            return value, np.full_like(value, np.nan), np.full_like(value, np.nan)
+            nothing = np.full_like(value, np.nan)
+            return value, nothing, nothing, nothing
         found = jackknife_interval(value, table[1:], confidence=self.confidence, scale=scale, degrees=degrees)
-        return value, found.low, found.high
+        return value, found.low, found.high, found.p
 
     def named(
-        self, name: str, dims: tuple[str, ...], table: F64, scale: Scale = "plain", *, of: str | None = None
+        self, name: str, dims: tuple[str, ...], table: F64, scale: Scale = "plain", *, difference: bool = False
     ) -> Arrays:
-        """Arrays of a result: `name`, _low and _high, from statistics (1 + g, ...) that are `of`, or `name`."""
-        found = self.interval(table, of or name, scale)
-        return {f"{name}{end}": (dims, numbers) for end, numbers in zip(("", "_low", "_high"), found, strict=True)}
+        """Arrays of a result: `name`, _low and _high, or difference_`name` with _p, from statistics (1 + g, ...)."""
+        found = self.interval(table, name, scale)
+        if difference:
+            return {f"difference_{name}{end}": (dims, each) for end, each in zip(TESTED, found, strict=True)}
+        return {f"{name}{end}": (dims, each) for end, each in zip(TESTED[:3], found, strict=False)}
 
     @property
     def said(self) -> str:
@@ -188,30 +193,30 @@ def summarise(found: ClassMeans, replicates: Replicates) -> dict[str, F64]:
     Returns:
         Name -> (3, c): value, low and high of `NUMBERS`; per_class (3, K, c).
     """
-    share, low, high = replicates.interval(over_samples(found.below, replicates), "negative")
+    share, low, high, _ = replicates.interval(over_samples(found.below, replicates), "negative")
     m = len(replicates.rows)
     score = [wilson(round(p * m), m, replicates.confidence) for p in share]
     low, high = np.minimum(low, [each.low for each in score]), np.maximum(high, [each.high for each in score])
     degrees = np.maximum(np.minimum(replicates.groups, replicates.members) - 1.0, 1.0)[:, None]
-    value, bottom, top = replicates.interval(found.s, "class", degrees=degrees)
+    value, bottom, top, _ = replicates.interval(found.s, "class", degrees=degrees)
     few = (replicates.members < LEAST)[:, None]
     return {
-        "micro": np.stack(replicates.interval(over_samples(found.s, replicates), "micro")),
-        "macro": np.stack(replicates.interval(found.s.mean(axis=1), "macro")),
+        "micro": np.stack(replicates.interval(over_samples(found.s, replicates), "micro")[:3]),
+        "macro": np.stack(replicates.interval(found.s.mean(axis=1), "macro")[:3]),
         "negative": np.stack([share, low.clip(0, 1), high.clip(0, 1)]),
         "per_class": np.stack([value, np.where(few, np.nan, bottom), np.where(few, np.nan, top)]),
     }
 
 
-def over_classes(means: F64, resamples: int, confidence: float, seed: int) -> tuple[F64, F64]:
-    """Low and high (c,) of the mean of (K, c) class means, for classes like these.
+def over_classes(means: F64, options: IntervalOptions) -> tuple[F64, F64, F64]:
+    """Low, high and p (c,) of the mean of (K, c) class means, for classes like these.
 
     A bootstrap of the classes; of fewer than `FEW_IMAGES` Student's t of their means, the jackknife's interval.
     """
     count = len(means)
     if count < FEW_IMAGES:
         left_out = (means.sum(axis=0) - means) / max(1, count - 1)
-        few = jackknife_interval(means.mean(axis=0), left_out, confidence=confidence)
-        return few.low, few.high
-    found = percentile_interval(means, lambda sums: sums / count, resamples=resamples, confidence=confidence, seed=seed)
-    return found.low, found.high
+        few = jackknife_interval(means.mean(axis=0), left_out, confidence=options.confidence)
+        return few.low, few.high, few.p
+    found = percentile_interval(means, lambda sums: sums / count, options)
+    return found.low, found.high, bootstrap_p(means.mean(axis=0), found.error)

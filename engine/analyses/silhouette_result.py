@@ -17,7 +17,8 @@ from cvbench.engine.analyses.silhouette_means import (
     over_classes,
     summarise,
 )
-from cvbench.engine.analyses.silhouette_pairs import backbone_pairs, pair_data
+from cvbench.engine.analyses.silhouette_pairs import FAMILY, backbone_pairs, pair_data
+from cvbench.engine.estimate import IntervalOptions
 
 F64 = NDArray[np.float64]
 Arrays = dict[str, tuple[tuple[str, ...], NDArray[Any]]]
@@ -43,7 +44,11 @@ class Scored:
 
 
 def silhouette_result(
-    layers: Sequence[Layer], scored: Scored, replicates: Replicates, options: Mapping[str, Any]
+    layers: Sequence[Layer],
+    scored: Scored,
+    replicates: Replicates,
+    options: Mapping[str, Any],
+    intervals: IntervalOptions,
 ) -> Result:
     """The labelled result.
 
@@ -54,23 +59,24 @@ def silhouette_result(
         layers: L layers.
         scored: What was found.
         replicates: Of the samples.
-        options: metrics (M), space, space_label, sample, resamples, confidence, seed.
+        options: metrics (M), space, space_label, and what else is kept.
+        intervals: How those over classes are made.
 
     Returns:
         For each of `NUMBERS`: itself, _low and _high (layer, metric); macro_over_classes_low, _high; per_class, _low
         and _high (layer, metric, class); silhouette (layer, metric, sample); members, scored (class,) int64. For each
         of `COMPANIONS`: itself, _low and _high (layer,). With two backbones or more: difference_micro, _macro and
-        _over_classes (pair, metric), and of the companions (pair,), each also _low and _high. NaN ends: no interval.
+        _over_classes (pair, metric), and of the companions (pair,), also _low, _high and _p. NaN ends: no interval.
     """
     labels, members = np.unique(replicates.labels), replicates.members
-    table = _means(scored, replicates, options)
+    table = _means(scored, replicates, intervals)
     pairs = backbone_pairs(layers)
     data: Arrays = {
         **table,
         "silhouette": (("layer", "metric", "sample"), scored.s),
         "members": (("class",), members),
         "scored": (("class",), np.bincount(replicates.own, minlength=len(members))),
-        **pair_data(scored.means, len(options["metrics"]), pairs, replicates, options),
+        **pair_data(scored.means, len(options["metrics"]), pairs, replicates, intervals),
     }
     if scored.companions is not None:
         data |= companion_data(scored.companions, pairs, replicates)
@@ -90,6 +96,7 @@ def silhouette_result(
         "samples": len(replicates.labels),
         "scored_samples": len(replicates.rows),
         "interval": replicates.said,
+        "family": FAMILY,
         "interval_over_classes": "for classes like these: bootstrap of the class means, Student t of fewer than 30",
         "layers": [{"backbone": layer.backbone, "tap": layer.tap} for layer in layers],
         "labels": labels.tolist(),
@@ -101,7 +108,7 @@ def silhouette_result(
     return Result(name="silhouette", coords=coords, data=data, attrs=attrs)
 
 
-def _means(scored: Scored, replicates: Replicates, options: Mapping[str, Any]) -> Arrays:
+def _means(scored: Scored, replicates: Replicates, intervals: IntervalOptions) -> Arrays:
     """Means and classes of every layer and metric, with their intervals."""
     shape, classes = scored.s.shape[:2], len(replicates.members)
     data: Arrays = {}
@@ -109,8 +116,8 @@ def _means(scored: Scored, replicates: Replicates, options: Mapping[str, Any]) -
         for key, value in zip(_keys(name), values, strict=True):
             layered = value.reshape(*shape) if value.ndim == 1 else value.T.reshape(*shape, classes)
             data[key] = (("layer", "metric", "class")[: layered.ndim], layered)
-    ends = over_classes(scored.means.s[0], options["resamples"], options["confidence"], options["seed"])
-    for key, value in zip(_keys("macro_over_classes")[1:], ends, strict=True):
+    ends = over_classes(scored.means.s[0], intervals)
+    for key, value in zip(_keys("macro_over_classes")[1:], ends, strict=False):
         data[key] = (("layer", "metric"), value.reshape(*shape))
     return data
 

@@ -22,7 +22,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -40,6 +40,7 @@ from cvbench.engine.analyses.similarity_result import (
     similarity_result,
 )
 from cvbench.engine.array import Array, namespace, table, to_host
+from cvbench.engine.estimate import USUAL, IntervalOptions
 from cvbench.engine.kernels import similarity as kernel
 from cvbench.engine.online import INTERVALS, RunningMeans, class_count
 from cvbench.engine.threads import in_order
@@ -60,16 +61,14 @@ class Similarity:
         compared: The layers that are also measured on the `common` grid, one of each backbone; see `between`.
         common: (h, w), not finer than the grid of any of them.
         inputs: (backbone, (height, width) of its input in pixels), for lengths in pixels; those left out have none.
-        confidence: Of the intervals; resamples, seed: of the bootstrap of classes.
+        intervals: How they are made; only the bootstrap of classes draws.
         classes: Of the readable images, in unit order; None for no interval over classes.
     """
 
     compared: tuple[Layer, ...] = ()
     common: tuple[int, int] | None = None
     inputs: tuple[tuple[str, tuple[int, int]], ...] = ()
-    resamples: int = 2000
-    confidence: float = 0.95
-    seed: int = 0
+    intervals: IntervalOptions = USUAL
     classes: NDArray[np.int64] | None = field(default=None, compare=False, repr=False)
     name: ClassVar[str] = "similarity"
 
@@ -82,7 +81,7 @@ class Similarity:
         Args:
             grids: (H, W) of each layer, in the order of the result; a backbone's last is its last one here.
             inputs: Backbone -> (height, width) of its input in pixels, as far as known.
-            options: Of the bootstrap, and classes.
+            options: `intervals` and `classes`.
         """
         return cls(*last_on_common_grid(grids), tuple(inputs.items()), **options)
 
@@ -147,12 +146,6 @@ class Similarity:
             DataUnavailableError: No image.
         """
         said = {**self.as_dict(), **self.summary_dict()}
-        options = {
-            "resamples": self.resamples,
-            "confidence": self.confidence,
-            "seed": self.seed,
-            "classes": self.classes,
-        }
         running: RunningMeans | None = None
         sums: Partial = {}
         for partial in partials:
@@ -160,7 +153,7 @@ class Similarity:
             if running is None:
                 grids = [partial[f"grid/{i}"][:2] for i in range(len(layers))]
                 columns = number_columns(layers, self.compared, TABLE, grids, self.common)
-                running = RunningMeans(columns, **options)  # type: ignore[arg-type]
+                running = RunningMeans(columns, self.intervals, self.classes)
             running.add(table)
             rest = {key: values for key, values in partial.items() if key.partition("/")[0] not in _PER_IMAGE}
             sums = merge([sums, rest])
@@ -181,9 +174,7 @@ class Similarity:
     def summary_dict(self) -> Mapping[str, Any]:
         return {
             "intervals": INTERVALS,
-            "resamples": self.resamples,
-            "confidence": self.confidence,
-            "seed": self.seed,
+            **asdict(self.intervals),
             "classes": class_count(self.classes),
             "inputs": {name: list(size) for name, size in self.inputs},
         }

@@ -12,7 +12,8 @@ from cvbench.engine.analyses.base import Layer, Partial, Result
 from cvbench.engine.analyses.common_grid import labelled_means, number_owners
 from cvbench.engine.mean_interval import student_reach
 from cvbench.engine.measure import Measure, grid_notes, share
-from cvbench.engine.online import FAMILY, INTERVAL, Means, interval_notes, thin_notes
+from cvbench.engine.online import INTERVAL, Means, interval_notes, thin_notes
+from cvbench.engine.verdict import FAMILY
 
 F64 = NDArray[np.float64]
 Data = dict[str, tuple[tuple[str, ...], NDArray[Any]]]

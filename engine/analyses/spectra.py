@@ -12,7 +12,7 @@ image for every stride; bin k is k cycles per the shorter side of the image in e
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -23,6 +23,7 @@ from cvbench.engine.analyses.grid import check_grid, check_samples, not_finite
 from cvbench.engine.analyses.live import LayerwiseUnit
 from cvbench.engine.analyses.spectra_result import MEASURES, spectra_result
 from cvbench.engine.array import Array, namespace, to_host
+from cvbench.engine.estimate import USUAL, IntervalOptions
 from cvbench.engine.kernels import spectrum
 from cvbench.engine.online import INTERVALS, class_count
 
@@ -35,14 +36,12 @@ class Spectra:
 
     Attributes:
         inputs: (backbone, (height, width) of its input in pixels), for cycles per pixel; those left out have none.
-        confidence: Of the intervals; resamples, seed: of the bootstrap of classes.
+        intervals: How they are made; only the bootstrap of classes draws.
         classes: Of the readable images, in unit order; None for no interval over classes.
     """
 
     inputs: tuple[tuple[str, tuple[int, int]], ...] = ()
-    resamples: int = 2000
-    confidence: float = 0.95
-    seed: int = 0
+    intervals: IntervalOptions = USUAL
     classes: NDArray[np.int64] | None = field(default=None, compare=False, repr=False)
     name: ClassVar[str] = "spectra"
 
@@ -130,7 +129,7 @@ class Spectra:
             DataUnavailableError: No image.
         """
         said = {**self.as_dict(), **self.summary_dict(), "measures": list(MEASURES)}
-        return spectra_result(layers, partials, dict(self.inputs), said, self.classes)
+        return spectra_result(layers, partials, dict(self.inputs), said, self.intervals, self.classes)
 
     def as_dict(self) -> Mapping[str, Any]:
         return {
@@ -144,9 +143,7 @@ class Spectra:
     def summary_dict(self) -> Mapping[str, Any]:
         return {
             "intervals": INTERVALS,
-            "resamples": self.resamples,
-            "confidence": self.confidence,
-            "seed": self.seed,
+            **asdict(self.intervals),
             "classes": class_count(self.classes),
             "inputs": {name: list(size) for name, size in self.inputs},
         }

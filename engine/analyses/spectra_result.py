@@ -11,11 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Layer, Partial, Result
+from cvbench.engine.estimate import IntervalOptions
 from cvbench.engine.kernels import spectrum
 from cvbench.engine.kernels.spectrum import F64, HalfPlane
 from cvbench.engine.mean_interval import student_reach
 from cvbench.engine.measure import Column, Measure, grid_notes, share
-from cvbench.engine.online import FAMILY, INTERVAL, Means, RunningMeans, interval_notes, judge, thin_notes
+from cvbench.engine.online import INTERVAL, Means, RunningMeans, interval_notes, judged_columns, thin_notes
+from cvbench.engine.verdict import FAMILY
 from cvbench.errors import DataUnavailableError
 
 TABLE = (
@@ -40,6 +42,7 @@ def spectra_result(
     partials: Iterable[Partial],
     inputs: Mapping[str, tuple[int, int]],
     said: Mapping[str, Any],
+    intervals: IntervalOptions,
     classes: NDArray[np.int64] | None = None,
 ) -> Result:
     """Label what the partials hold.
@@ -48,7 +51,8 @@ def spectra_result(
         layers: In the order of the result.
         partials: In unit order.
         inputs: Backbone -> (height, width) of its input in pixels, as far as known.
-        said: The parameters, among them resamples, confidence and seed.
+        said: The parameters, for the attributes.
+        intervals: How they are made.
         classes: Of all images, in their order; see `RunningMeans`.
 
     Returns:
@@ -74,8 +78,7 @@ def spectra_result(
         if running is None:
             grids = [part[f"grid/{i}"] for i in range(len(layers))]
             pairs = _pairs(layers, grids)
-            options = {key: said[key] for key in ("resamples", "confidence", "seed")}
-            running = RunningMeans(_columns(grids, pairs), **options, classes=classes)
+            running = RunningMeans(_columns(grids, pairs), intervals, classes)
         tables = [part[f"measures/{i}"] for i in range(len(layers))]
         running.add(np.concatenate([*tables, *(tables[i] - tables[j] for i, j in pairs)], axis=1))
         for key, values in part.items():
@@ -85,7 +88,7 @@ def spectra_result(
     if running is None or not running.images:
         raise DataUnavailableError("there is no readable image", fix="extract more samples (a larger --limit)")
     means = running.means()
-    result = _labelled(layers, sums, means, inputs, float(said["confidence"]))
+    result = _labelled(layers, sums, means, inputs, intervals.confidence)
     small = grid_notes(TABLE, {str(layer): grid for layer, grid in zip(layers, grids, strict=True)})
     result.attrs.update(
         **said,
@@ -131,7 +134,7 @@ def _differences(
     """One flat entry per pair and measure; all of them are one family."""
     start, width = len(layers) * len(TABLE), len(TABLE)
     family = np.arange(start, start + len(pairs) * width)
-    verdicts = judge(means, family)
+    verdicts = judged_columns(means, family)
     for at, number in enumerate(family.tolist()):
         a, b = (layers[i] for i in pairs[at // width])
         ends = (means.value, means.low, means.high, means.class_low, means.class_high)
@@ -144,9 +147,9 @@ def _differences(
             "measure": MEASURES[at % width],
             **{key: _defined(values[number]) for key, values in zip(keys, ends, strict=True)},
             "n": means.images - int(means.undefined[number]),
-            "p": _defined(verdicts.p[at]),
-            "resolved": _said(verdicts.resolved[at]),
-            "class_resolved": _said(verdicts.class_resolved[at]),
+            "p": _defined(verdicts["p"][at]),
+            "resolved": _said(verdicts["resolved"][at]),
+            "class_resolved": _said(verdicts["class_resolved"][at]),
             "reason": TABLE[at % width].reason(grids[pairs[at // width][0]]),
         }
 

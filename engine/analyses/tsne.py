@@ -30,10 +30,12 @@ from cvbench.engine.analyses.tsne_backends import (
 from cvbench.engine.analyses.tsne_means import left_out_means
 from cvbench.engine.analyses.tsne_result import Mapped, tsne_result
 from cvbench.engine.array import Array, to_device, to_host
+from cvbench.engine.estimate import IntervalOptions
 from cvbench.engine.kernels.neighbours import distance_order, kept_neighbours
 from cvbench.engine.kernels.pca import matrix_moments, principal_axes
 from cvbench.engine.kernels.silhouette import silhouette_samples
 from cvbench.engine.online import INTERVALS
+from cvbench.engine.verdict import FAMILY
 from cvbench.errors import UnknownNameError, UsageError
 
 F64 = NDArray[np.float64]
@@ -45,7 +47,7 @@ GLOBAL_SAMPLE = 1000
 
 
 @dataclass(frozen=True)
-class TsneOptions:
+class TsneOptions(IntervalOptions):
     """How to map and to measure.
 
     Attributes:
@@ -58,7 +60,7 @@ class TsneOptions:
         repeats: Runs: the first from PCA, the map that is kept; the others from random starts, for the spread.
         sample: Samples to map, each class in proportion; None is all.
         measured: Samples of which the measures are taken, among all that are mapped.
-        resamples, confidence: Of the bootstrap over samples.
+        resamples: Of the bootstrap of the classes.
         seed: Of all that is drawn.
     """
 
@@ -70,9 +72,6 @@ class TsneOptions:
     repeats: int = 5
     sample: int | None = None
     measured: int = 5000
-    resamples: int = 2000
-    confidence: float = 0.95
-    seed: int = 0
 
     def __post_init__(self) -> None:
         if self.preprocess not in PREPROCESSING:
@@ -92,7 +91,7 @@ class TsneOptions:
     @property
     def identity(self) -> dict[str, Any]:
         """What a result depends on: the fields, and how its intervals are made."""
-        return {**self.as_dict(), "intervals": INTERVALS}
+        return {**self.as_dict(), "intervals": INTERVALS, "family": FAMILY}
 
 
 def tsne(
@@ -157,7 +156,7 @@ def tsne(
         "device": device,
         "intervals": INTERVALS,
     }
-    return tsne_result(layers, found, what, labels[queries], {**options.as_dict(), **more})
+    return tsne_result(layers, found, what, labels[queries], {**options.as_dict(), **more}, options)
 
 
 def plan(samples: Samples, options: TsneOptions, device: str = "cpu") -> tuple[NDArray[np.int64], str]:

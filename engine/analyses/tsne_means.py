@@ -19,11 +19,10 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtr, stdtrit
 
-from cvbench.engine.bootstrap import percentile_interval
+from cvbench.engine.bootstrap import bootstrap_p, percentile_interval
+from cvbench.engine.estimate import FEW_IMAGES, USUAL, IntervalOptions, student, two_sided
 from cvbench.engine.mean_interval import ROUNDING
-from cvbench.engine.online import FEW_IMAGES
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
@@ -48,15 +47,12 @@ class Averages:
     Attributes:
         labels: (m,) int64 of the measured samples; a measure of fewer has the first of them.
         mapped: (n,) int64 of all samples on the map.
-        resamples, seed: Of the bootstrap of classes.
-        confidence: Of all intervals.
+        options: Of all intervals; only the bootstrap of classes draws.
     """
 
     labels: I64
     mapped: I64
-    resamples: int
-    confidence: float
-    seed: int
+    options: IntervalOptions = USUAL
 
     @cached_property
     def members(self) -> I64:
@@ -83,20 +79,15 @@ class Averages:
         sums, counts = self._by_class(name, values)
         return float(sums.sum() / counts.sum()) if counts.sum() > 0 else np.nan
 
-    def over_classes(self, name: str, values: F64) -> tuple[float, float]:
-        """Ends of the interval of `mean` over classes; NaN without enough classes."""
+    def over_classes(self, name: str, values: F64) -> tuple[float, float, float]:
+        """Ends of the interval of `mean` over classes, and its p; NaN without enough classes."""
         table = np.stack(self._by_class(name, values), axis=1)
         table = table[table[:, 1] > 0]
         if not self.classed or len(table) < FEW_IMAGES:
-            return np.nan, np.nan
-        found = percentile_interval(
-            table,
-            lambda sums: sums[:, :1] / sums[:, 1:],
-            resamples=self.resamples,
-            confidence=self.confidence,
-            seed=self.seed,
-        )
-        return float(found.low[0]), float(found.high[0])
+            return np.nan, np.nan, np.nan
+        found = percentile_interval(table, lambda sums: sums[:, :1] / sums[:, 1:], self.options)
+        p = bootstrap_p(np.array([self.mean(name, values)]), found.error)
+        return float(found.low[0]), float(found.high[0]), float(p[0])
 
     def _by_class(self, name: str, values: F64) -> tuple[F64, F64]:
         """(K,) sums and counts of the defined values, weighted where classes count as all their samples."""
@@ -126,7 +117,7 @@ def left_out_means(
     groups, means = tenths(labels, queries, seed), []
     for group in range(GROUPS):
         keep, asked = np.flatnonzero(groups != group), queries[groups[queries] != group]
-        averages = Averages(labels[asked], labels[keep], 0, 0.0, seed)
+        averages = Averages(labels[asked], labels[keep])
         found = take(keep, np.searchsorted(keep, asked))
         means.append({name: averages.mean(name, values) for name, values in found.items()})
     return {name: np.array([mean[name] for mean in means]) for name in means[0]}
@@ -158,5 +149,5 @@ def jackknifed(value: float, left_out: F64, confidence: float, starts: float = 0
     if spread <= ROUNDING**2:
         return np.nan, np.nan, np.nan
     error = (spread + starts) ** 0.5
-    reach = float(stdtrit(degrees, (1 + confidence) / 2)) * error
-    return value - reach, value + reach, 2 * float(stdtr(degrees, -abs(value) / error))
+    reach = float(student(confidence, degrees)) * error
+    return value - reach, value + reach, two_sided(abs(value) / error, degrees)

@@ -14,10 +14,10 @@ from cvbench.engine.analyses.samples import Samples
 from cvbench.engine.analyses.silhouette_pairs import backbone_pairs
 from cvbench.engine.analyses.tsne_backends import Embedding
 from cvbench.engine.analyses.tsne_means import LEAST, NO_INTERVAL, Averages, jackknifed
-from cvbench.engine.holm import holm
+from cvbench.engine.estimate import FEW_IMAGES, Estimate, IntervalOptions
 from cvbench.engine.mean_interval import ROUNDING
 from cvbench.engine.measure import Measure, share
-from cvbench.engine.online import FAMILY, FEW_IMAGES, verdict
+from cvbench.engine.verdict import FAMILY, judge, verdict
 
 F64 = NDArray[np.float64]
 Arrays = dict[str, tuple[tuple[str, ...], NDArray[Any]]]
@@ -25,6 +25,8 @@ Arrays = dict[str, tuple[tuple[str, ...], NDArray[Any]]]
 ENDS = ("_low", "_high", "_class_low", "_class_high")
 NAMED_ENDS = dict(zip(("low", "high", "class_low", "class_high"), ENDS, strict=True))
 """Ends of the intervals over samples and over classes: their names in a row, and how their arrays end."""
+FIELDS = {"": "value"} | {end: name for name, end in NAMED_ENDS.items()}
+"""How an array ends -> what it has of an `Estimate`."""
 
 TABLE = (
     share("trustworthiness", "no neighbour on the map is a stranger in the features"),
@@ -71,6 +73,7 @@ def tsne_result(
     samples: Samples,
     measured: NDArray[np.int64],
     options: Mapping[str, Any],
+    intervals: IntervalOptions,
 ) -> Result:
     """The labelled result.
 
@@ -79,7 +82,8 @@ def tsne_result(
         found: Of each layer.
         samples: The rows that were mapped.
         measured: (m,) labels of the rows that the measures are of; a measure of fewer has the first of them.
-        options: backend, seed, resamples, confidence, samples, samples_of, measured_samples, and what else is kept.
+        options: backend, samples, samples_of, measured_samples, and what else is kept.
+        intervals: How they are made.
 
     Returns:
         map (layer, sample, axis) of the first run; label (sample,); kl (nats) and iterations (layer, run). Over (layer,
@@ -88,7 +92,7 @@ def tsne_result(
         their last layers over (pair, measure): difference, of the same samples, with the same ends, and difference_n.
     """
     names = list(found[0].values[0])
-    averages = Averages(measured, samples.labels, options["resamples"], options["confidence"], options["seed"])
+    averages = Averages(measured, samples.labels, intervals)
     pairs = backbone_pairs(layers)
     data: Arrays = {
         "map": (("layer", "sample", "axis"), np.stack([layer.runs[0].map for layer in found])),
@@ -134,8 +138,8 @@ def _measures(names: Sequence[str], found: Sequence[Mapped], averages: Averages)
             means = np.array([averages.mean(name, run[name]) for run in layer.values])
             spread = _over_starts(name, means)
             estimate = _estimate(averages, name, values, layer.left_out.get(name, _NOTHING), spread)
-            for key, number in zip(("", *ENDS), estimate, strict=True):
-                table[key][i, j] = number
+            for key, field in FIELDS.items():
+                table[key][i, j] = getattr(estimate, field)
             undefined = int(np.isnan(values).sum())
             counted[:, i, j] = len(values) - undefined, undefined
             table["_mean"][i, j] = means.mean()
@@ -151,35 +155,28 @@ def _differences(
     """Every measure of one layer less that of another, sample by sample: the interval of the mean is paired."""
     if not pairs:
         return {}
-    table = {key: np.full((len(pairs), len(names)), np.nan) for key in ("", *ENDS)}
-    counts = np.zeros((len(pairs), len(names)), dtype=np.int64)
-    p = np.full(counts.shape, np.nan)
-    alone: list[list[Any]] = [[None] * len(names) for _ in pairs]
-    for i, (a, b) in enumerate(pairs):
-        for j, name in enumerate(names):
+    estimates = []
+    for a, b in pairs:
+        for name in names:
             gaps = found[a].values[0][name] - found[b].values[0][name]
             left_out = found[a].left_out.get(name, _NOTHING) - found[b].left_out.get(name, _NOTHING)
-            left_out = _NOTHING if name.startswith(NO_INTERVAL) else left_out
             runs = ([averages.mean(name, run[name]) for run in found[at].values] for at in (a, b))
             spread = sum(_over_starts(name, np.array(means)) for means in runs)
-            estimate = _estimate(averages, name, gaps, left_out, spread, paired=True)
-            for key, number in zip(("", *ENDS), estimate, strict=True):
-                table[key][i, j] = number
-            counts[i, j] = int((~np.isnan(gaps)).sum())
-            p[i, j] = jackknifed(table[""][i, j], left_out, averages.confidence, spread)[2]
-            equal = bool((np.abs(gaps) <= ROUNDING).all() and len(gaps))
-            said = (float(table["_low"][i, j]), float(table["_high"][i, j]), int(counts[i, j]))
-            alone[i][j] = False if equal else said
-    p = holm(p)
-    level = 1 - averages.confidence
-    resolved = np.full(p.shape, np.nan)
-    for (i, j), adjusted in np.ndenumerate(p):
-        one = alone[i][j]
-        said_of = one if isinstance(one, bool) else verdict(*one, floor=ROUNDING, p=float(adjusted), level=level)
-        resolved[i, j] = np.nan if said_of is None else float(said_of)
-    table |= {"_p": p, "_resolved": resolved}
-    data: Arrays = {f"difference{key}": (("pair", "measure"), value) for key, value in table.items()}
-    return {**data, "difference_n": (("pair", "measure"), counts)}
+            estimates.append(_estimate(averages, name, gaps, left_out, spread, paired=True))
+    judged = judge(estimates, confidence=averages.options.confidence)
+    classes = judge([one.over_classes for one in estimates], confidence=averages.options.confidence, least=0)
+
+    def table(numbers: Sequence[float]) -> tuple[tuple[str, ...], NDArray[Any]]:
+        return ("pair", "measure"), np.array(numbers).reshape(len(pairs), len(names))
+
+    data = {f"difference{key}": table([getattr(one, name) for one in estimates]) for key, name in FIELDS.items()}
+    return {
+        **data,
+        "difference_p": table([one.p for one in judged]),
+        "difference_resolved": table([one.verdict.code for one in judged]),
+        "difference_class_resolved": table([one.verdict.code for one in classes]),
+        "difference_n": table([one.n for one in estimates]),
+    }
 
 
 _NOTHING = np.empty(0)
@@ -192,14 +189,16 @@ def _over_starts(name: str, means: F64) -> float:
 
 def _estimate(
     averages: Averages, name: str, values: F64, left_out: F64, spread: float, *, paired: bool = False
-) -> tuple[float, ...]:
-    """Mean, then its `ENDS`, cut at what the measure cannot leave."""
+) -> Estimate:
+    """The mean, its ends cut at what the measure cannot leave."""
     mean = averages.mean(name, values)
     left_out = _NOTHING if name.startswith(NO_INTERVAL) else left_out
-    low, high, _ = jackknifed(mean, left_out, averages.confidence, spread)
+    low, high, p = jackknifed(mean, left_out, averages.options.confidence, spread)
     kind = measure_of(name)
     least, most = (kind.least - kind.most, kind.most - kind.least) if paired else (kind.least, kind.most)
-    return mean, float(np.maximum(low, least)), float(np.minimum(high, most)), *averages.over_classes(name, values)
+    ends = float(np.maximum(low, least)), float(np.minimum(high, most)), int((~np.isnan(values)).sum()), p
+    equal = bool(len(values)) and bool((np.abs(values) <= ROUNDING).all())
+    return Estimate(mean, *ends, *averages.over_classes(name, values), floor=ROUNDING, constant=equal)
 
 
 def measure_rows(result: Result) -> Iterator[dict[str, Any]]:
@@ -238,14 +237,16 @@ def difference_rows(result: Result) -> Iterator[dict[str, Any]]:
                 "n": n,
                 "n_undefined": sum(int(result.data[count][1][a, j]) for count in ("n", "n_undefined")) - n,
                 "p": _number(result, "difference_p", i, j) if "difference_p" in result.data else None,
-                "resolved": _resolved(result, i, j, verdict(low, high, n)),
+                "resolved": _flag(result, "difference_resolved", i, j, verdict(Estimate(0.0, low, high, n)).flag),
+                "class_resolved": _flag(result, "difference_class_resolved", i, j, None),
             }
 
 
-def _resolved(result: Result, i: int, j: int, alone: bool | None) -> bool | None:
-    if "difference_resolved" not in result.data:
+def _flag(result: Result, name: str, i: int, j: int, alone: bool | None) -> bool | None:
+    """A kept verdict; `alone` where none was kept."""
+    if name not in result.data:
         return alone
-    said = _number(result, "difference_resolved", i, j)
+    said = _number(result, name, i, j)
     return None if said is None else bool(said)
 
 

@@ -14,7 +14,7 @@ the delta method, with the skewness of these.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import combinations
 from typing import Any
 
@@ -26,21 +26,21 @@ from cvbench.engine.bootstrap import percentile_interval
 from cvbench.engine.cam.boxed import BOX_MEASURES, BOX_TABLE, RATIO_TABLE, RATIOS
 from cvbench.engine.cam.measures import MAP_MEASURES
 from cvbench.engine.cam.measures import TABLE as MAP_TABLE
+from cvbench.engine.estimate import FEW_IMAGES, IntervalOptions
 from cvbench.engine.mean_interval import Moments
 from cvbench.engine.measure import Column, grid_notes
 from cvbench.engine.online import (
-    FAMILY,
-    FEW_IMAGES,
     INTERVAL,
     INTERVALS,
     Means,
     class_count,
     interval_notes,
-    judge,
+    judged_columns,
     moments_means,
     thin_notes,
     with_classes,
 )
+from cvbench.engine.verdict import FAMILY
 
 F64 = NDArray[np.float64]
 
@@ -77,17 +77,8 @@ class Measured:
     version: str = RAW
 
 
-@dataclass(frozen=True)
-class Resampling:
-    """Of the percentile bootstrap over classes; `confidence` of all intervals."""
-
-    resamples: int = 2000
-    confidence: float = 0.95
-    seed: int = 0
-
-
 def summarise(
-    rows: Sequence[Measured], how: Resampling, attrs: Mapping[str, Any], classes: NDArray[np.int64] | None = None
+    rows: Sequence[Measured], how: IntervalOptions, attrs: Mapping[str, Any], classes: NDArray[np.int64] | None = None
 ) -> Result:
     """Means and paired differences.
 
@@ -145,9 +136,7 @@ def summarise(
             "pairs": [[rows[i].backbone, rows[j].backbone] for i, j in pairs],
             "pair_versions": [rows[i].version for i, _ in pairs],
             "intervals": INTERVALS,
-            "resamples": how.resamples,
-            "confidence": how.confidence,
-            "seed": how.seed,
+            **asdict(how),
             "interval": INTERVAL,
             "family": FAMILY,
             "class_interval": f"percentile bootstrap over {count} classes" if count else "",
@@ -171,11 +160,10 @@ def _verdicts(apart: Sequence[Means], judged: NDArray[np.bool_]) -> dict[str, tu
     """The verdicts on the pairs that are `judged`, one family; NaN of the others."""
     width = len(apart[0].value)
     family = np.flatnonzero(np.repeat(judged, width))
-    verdicts = judge(apart[0].joined(apart[1:]), family)
     data: dict[str, tuple[tuple[str, ...], NDArray[Any]]] = {}
-    for ending in ("resolved", "p", "class_resolved"):
+    for ending, values in judged_columns(apart[0].joined(apart[1:]), family).items():
         table = np.full(len(apart) * width, np.nan)
-        table[family] = getattr(verdicts, ending)
+        table[family] = values
         data[f"difference_{ending}"] = (("pair", "measure"), table.reshape(len(apart), width))
     return data
 
@@ -211,7 +199,7 @@ def _fractions(table: F64, boxes: bool) -> tuple[F64, F64]:
 def _estimate(
     fractions: Sequence[tuple[F64, F64]],
     columns: Sequence[Column],
-    how: Resampling,
+    how: IntervalOptions,
     classes: NDArray[np.int64] | None,
 ) -> Means:
     """Of one ratio, or of the first less the second, over the images where all are defined."""
@@ -248,7 +236,7 @@ def _values(above: F64, below: F64, defined: NDArray[np.bool_]) -> F64:
 
 
 def _over_classes(
-    means: Means, sums: F64, defined: NDArray[np.bool_], how: Resampling, classes: NDArray[np.int64]
+    means: Means, sums: F64, defined: NDArray[np.bool_], how: IntervalOptions, classes: NDArray[np.int64]
 ) -> Means:
     """The same with its interval over resampled classes."""
     count = int(classes.max()) + 1
@@ -265,7 +253,6 @@ def _over_classes(
             ratios = [a / np.where(b > 0, b, np.nan) for a, b in zip(pieces[::2], pieces[1::2], strict=True)]
         return ratios[0] if len(ratios) == 1 else ratios[0] - ratios[1]
 
-    options: dict[str, Any] = {"resamples": how.resamples, "confidence": how.confidence, "seed": how.seed}
     block = min(256, max(1, _DRAWN // len(of_class)))
-    found = percentile_interval(of_class, statistic, **options, block=block)
+    found = percentile_interval(of_class, statistic, how, block=block)
     return with_classes(means, found.low, found.high, found.error, few)

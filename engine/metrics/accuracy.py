@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from cvbench.engine.metrics.intervals import Estimate, Options, stratified, undefined, wilson
+from cvbench.engine.estimate import Estimate
+from cvbench.engine.metrics.intervals import stratified, wilson
 from cvbench.engine.metrics.scores import I64, Scores
 
 
@@ -17,11 +18,11 @@ def top_k(scores: Scores, k: int, classes: int, confidence: float = 0.95) -> Est
     Equal logits count lower index first, as argmax does. NaN if there are no more than k classes: it would be 1.
     """
     if classes <= k:
-        return undefined()
+        return Estimate()
     return wilson(int((scores.rank < k).sum()), len(scores), confidence)
 
 
-def mean_per_class(correct: NDArray[np.bool_], labels: I64, options: Options) -> Estimate:
+def mean_per_class(correct: NDArray[np.bool_], labels: I64, confidence: float = 0.95) -> Estimate:
     """Mean over the classes of their accuracy (balanced accuracy, mean per-class recall).
 
     Wilson's interval at the effective size of a stratified mean, see `stratified`; classes without a sample are left
@@ -32,9 +33,9 @@ def mean_per_class(correct: NDArray[np.bool_], labels: I64, options: Options) ->
         labels: (n,) int64 >= 0.
     """
     if not len(labels):
-        return undefined()
+        return Estimate()
     own = np.unique(labels, return_inverse=True)[1]
-    return stratified(correct.astype(np.float64), own).share(options.confidence, len(labels))
+    return stratified(correct.astype(np.float64), own).share(confidence, len(labels))
 
 
 def multi_label(predicted: I64, accepted: Sequence[Sequence[int]], confidence: float = 0.95) -> Estimate:
@@ -62,7 +63,7 @@ def worst_classes(correct: NDArray[np.bool_], labels: I64, k: int) -> Estimate:
     """
     names, own, n = np.unique(labels, return_inverse=True, return_counts=True)
     if len(names) <= k:
-        return undefined()
+        return Estimate()
     rate = np.bincount(own, weights=correct) / n
     chosen = np.isin(own, np.argsort(rate, kind="stable")[:k])
-    return Estimate(float(correct[chosen].mean()), float("nan"), float("nan"), int(chosen.sum()))
+    return Estimate(float(correct[chosen].mean()), n=int(chosen.sum()))

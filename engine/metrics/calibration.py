@@ -13,21 +13,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cvbench.engine.metrics.intervals import (
-    Estimate,
-    Options,
-    mean_interval,
-    mean_share,
-    mean_signed,
-    undefined,
-    wilson,
-)
+from cvbench.engine.estimate import Estimate, IntervalOptions, normal, tails
+from cvbench.engine.metrics.intervals import mean_interval, mean_share, mean_signed, wilson
 from cvbench.engine.metrics.scores import I64, Scores
 
 F64 = NDArray[np.float64]
@@ -107,27 +99,27 @@ class Temperature:
 
     def estimate(self, confidence: float = 0.95) -> Estimate:
         """T with the interval exp(log T -+ z log_error), which is the same for 1 / T and stays positive."""
-        factor = math.exp(NormalDist().inv_cdf((1 + confidence) / 2) * self.log_error)
+        factor = math.exp(normal(confidence) * self.log_error)
         return Estimate(self.value, self.value / factor, self.value * factor, self.n)
 
 
-def calibration(scores: Scores, options: Options, bins: int = BINS) -> Calibration:
+def calibration(scores: Scores, options: IntervalOptions, bins: int = BINS) -> Calibration:
     """Calibration of the top-1 confidence of n >= 1 samples."""
     correct, confidence, n = scores.correct, scores.confidence, len(scores)
     known = bool(np.isfinite(scores.nll).all())
-    half = mean_share(scores.brier / 2, options)  # a sample's score is in 0..2
+    half = mean_share(scores.brier / 2, options.confidence)  # a sample's score is in 0..2
     return Calibration(
         accuracy=wilson(int(correct.sum()), n, options.confidence),
         ece=calibration_error(confidence, correct, options, bins),
-        overconfidence=mean_signed(confidence - correct, options),
-        nll=mean_interval(scores.nll, options) if known else undefined(n),
-        brier=Estimate(2 * half.value, 2 * half.low, 2 * half.high, n) if known else undefined(n),
+        overconfidence=mean_signed(confidence - correct, options.confidence),
+        nll=mean_interval(scores.nll, options.confidence) if known else Estimate(n=n),
+        brier=Estimate(2 * half.value, 2 * half.low, 2 * half.high, n) if known else Estimate(n=n),
         bins=_bins(_bin_of(confidence, bins), correct, confidence, bins, options.confidence),
     )
 
 
 def calibration_error(
-    confidence: F64, correct: NDArray[np.bool_], options: Options, bins: int = BINS
+    confidence: F64, correct: NDArray[np.bool_], options: IntervalOptions, bins: int = BINS
 ) -> CalibrationError:
     """ECE of n samples, of whatever counts as correct; NaN for n = 0.
 
@@ -145,7 +137,7 @@ def calibration_error(
     """
     n = len(confidence)
     if n == 0:
-        return CalibrationError(undefined(), undefined(), math.nan)
+        return CalibrationError(Estimate(), Estimate(), math.nan)
     at = _bin_of(confidence, bins)
     counts = np.bincount(at, minlength=bins)
     used = counts > 0
@@ -156,20 +148,20 @@ def calibration_error(
         n,
         options,
     )
-    tail = (1 - options.confidence) / 2
+    lower, upper = tails(options.confidence)
     value = world.inverted(world.spread, 0.5)
     if n < FEW:
-        return CalibrationError(world.plain, Estimate(value, math.nan, math.nan, n), world.p)
-    low = min(value, world.inverted(world.narrow, 1 - tail))
+        return CalibrationError(world.plain, Estimate(value, n=n), world.p)
+    low = min(value, world.inverted(world.narrow, upper))
     # Where even a calibrated model hardly ever has so small a plain ECE, that is the upper end: it is biased upwards.
-    high = max(value, world.inverted(world.spread, tail)) or world.seen
+    high = max(value, world.inverted(world.spread, lower)) or world.seen
     return CalibrationError(world.plain, Estimate(value, low, high, n), world.p)
 
 
 class _World:
     """Data sets like the one seen, but for a calibration error of choice."""
 
-    def __init__(self, share: F64, confidence: F64, accuracy: F64, n: int, options: Options) -> None:
+    def __init__(self, share: F64, confidence: F64, accuracy: F64, n: int, options: IntervalOptions) -> None:
         """Of the bins that have a sample: share of the samples, mean confidence, accuracy."""
         self.share, self.confidence, self.n, self.options = share, confidence, n, options
         gap = confidence - accuracy
@@ -225,7 +217,7 @@ class _World:
     @property
     def plain(self) -> Estimate:
         """The plain ECE as it is said: without an interval."""
-        return Estimate(self.seen, math.nan, math.nan, self.n)
+        return Estimate(self.seen, n=self.n)
 
     @property
     def p(self) -> float:

@@ -7,22 +7,14 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from cvbench.engine.metrics.intervals import (
-    FEW_UNITS,
-    Difference,
-    Effective,
-    Estimate,
-    Options,
-    effective,
-    no_difference,
-    undefined,
-)
+from cvbench.engine.estimate import Estimate
+from cvbench.engine.metrics.intervals import FEW_UNITS, Effective, effective
 
 F64 = NDArray[np.float64]
 
 
 def cluster_share(
-    values: F64, parts: NDArray[np.bool_], units: NDArray[np.str_] | NDArray[np.int64], options: Options
+    values: F64, parts: NDArray[np.bool_], units: NDArray[np.str_] | NDArray[np.int64], confidence: float = 0.95
 ) -> Estimate:
     """The plain mean over parts of the mean of values in [0, 1], with Wilson's interval at its effective size.
 
@@ -36,18 +28,18 @@ def cluster_share(
     """
     found, value, n = _of_clusters(values, parts, units)
     if found is None:
-        return Estimate(value, math.nan, math.nan, n) if n else undefined()
-    return found.share(options.confidence, n)
+        return Estimate(value, n=n)
+    return found.share(confidence, n)
 
 
 def cluster_difference(
-    values: F64, parts: NDArray[np.bool_], units: NDArray[np.str_] | NDArray[np.int64], options: Options
-) -> Difference:
+    values: F64, parts: NDArray[np.bool_], units: NDArray[np.str_] | NDArray[np.int64], confidence: float = 0.95
+) -> Estimate:
     """As `cluster_share` for paired differences, values in [-1, 1], with Tango's interval."""
     found, value, n = _of_clusters(values, parts, units)
     if found is None:
-        return Difference(value, math.nan, math.nan, n, math.nan) if n else no_difference()
-    return found.signed(options.confidence, n)
+        return Estimate(value, n=n)
+    return found.signed(confidence, n)
 
 
 def _of_clusters(

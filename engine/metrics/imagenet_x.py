@@ -14,15 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cvbench.engine.metrics.intervals import (
-    Difference,
-    Estimate,
-    Options,
-    counted_interval,
-    moved_interval,
-    no_difference,
-    wilson,
-)
+from cvbench.engine.estimate import Estimate, IntervalOptions
+from cvbench.engine.metrics.intervals import counted_interval, moved_interval, wilson
 from cvbench.engine.metrics.paired import Comparison, compare
 
 F64 = NDArray[np.float64]
@@ -52,7 +45,10 @@ class FactorErrors:
 
 
 def factor_errors(
-    correct: NDArray[np.bool_], factors: NDArray[np.bool_], options: Options, counted: NDArray[np.bool_] | None = None
+    correct: NDArray[np.bool_],
+    factors: NDArray[np.bool_],
+    options: IntervalOptions,
+    counted: NDArray[np.bool_] | None = None,
 ) -> FactorErrors:
     """Accuracy and error ratio of each factor.
 
@@ -97,7 +93,7 @@ class FactorDifferences:
         accuracy: Of the accuracies of the images with the factor, with McNemar's test.
     """
 
-    ratio: list[Difference]
+    ratio: list[Estimate]
     accuracy: list[Comparison]
 
 
@@ -105,8 +101,8 @@ def compare_factors(
     a: NDArray[np.bool_],
     b: NDArray[np.bool_],
     factors: NDArray[np.bool_],
-    options: Options,
     counted: NDArray[np.bool_] | None = None,
+    confidence: float = 0.95,
 ) -> FactorDifferences:
     """Two backbones on the same images, factor by factor; arguments as in `factor_errors`.
 
@@ -119,10 +115,10 @@ def compare_factors(
     overall = [float(w[whole].mean()) if n else float("nan") for w in wrong]
     ratios, accuracies = [], []
     for has in factors.T.astype(bool, copy=False):
-        accuracies.append(compare(a[has], b[has], options))
+        accuracies.append(compare(a[has], b[has], confidence))
         size = int(has.sum())
         if not size or not all(e > 0 for e in overall):
-            ratios.append(no_difference(size))
+            ratios.append(Estimate(n=size))
             continue
         moved, values = np.zeros(len(a)), []
         for sign, w, e in zip((1, -1), wrong, overall, strict=True):
@@ -130,7 +126,7 @@ def compare_factors(
             values.append(own / e)
             moved += sign * (has * (w - own) / (size * e) - whole * own * (w - e) / (n * e * e))
         reach = (1 / overall[0] + 1 / overall[1]) / 2 / size
-        ratios.append(moved_interval(values[0] - values[1], moved, reach, size, size, options))
+        ratios.append(moved_interval(values[0] - values[1], moved, reach, size, size, confidence))
     return FactorDifferences(ratios, accuracies)
 
 
@@ -171,6 +167,4 @@ def _ratio(value: float, low: float, high: float, of: Estimate, wrong: float) ->
 
 def _known(value: float, low: float, high: float, n: int) -> Estimate:
     """An undefined value has no interval, even where some resample defines it."""
-    return (
-        Estimate(value, low, high, n) if np.isfinite(value) else Estimate(float("nan"), float("nan"), float("nan"), n)
-    )
+    return Estimate(value, low, high, n) if np.isfinite(value) else Estimate(n=n)

@@ -12,14 +12,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtr, stdtrit
 
 from cvbench.engine.bootstrap import Interval
+from cvbench.engine.estimate import Estimate, IntervalOptions, normal, student, tails, two_sided
 
 F64 = NDArray[np.float64]
 
@@ -29,48 +28,12 @@ FEW_UNITS = 3
 """With fewer there is no interval: the spread over one or two clusters says nothing."""
 
 
-@dataclass(frozen=True)
-class Options:
-    """Of every interval: resamples and seed of what is drawn, and the coverage."""
-
-    resamples: int = 2000
-    seed: int = 0
-    confidence: float = 0.95
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A number with its interval; NaN where undefined. Ends that are NaN beside a value: n is too small for one."""
-
-    value: float
-    low: float
-    high: float
-    n: int
-
-
-@dataclass(frozen=True)
-class Difference(Estimate):
-    """With the two-sided p value of "no difference" that belongs to the interval: below 0.05 where it leaves out 0."""
-
-    p: float
-
-
-def undefined(n: int = 0) -> Estimate:
-    """Neither a value nor an interval."""
-    return Estimate(math.nan, math.nan, math.nan, n)
-
-
-def no_difference(n: int = 0) -> Difference:
-    """As `undefined`, of a difference."""
-    return Difference(math.nan, math.nan, math.nan, n, math.nan)
-
-
 def wilson(hits: int, n: int, confidence: float = 0.95) -> Estimate:
     """A proportion with Wilson's score interval (Wilson 1927): inside [0, 1], never empty, good for small n.
 
     (p + z^2/2n -+ z sqrt(p(1-p)/n + z^2/4n^2)) / (1 + z^2/n). All NaN for n = 0.
     """
-    return undefined() if n == 0 else Estimate(hits / n, *score_ends(hits / n, n, normal(confidence)), n)
+    return Estimate() if n == 0 else Estimate(hits / n, *score_ends(hits / n, n, normal(confidence)), n)
 
 
 def score_ends(p: float, n: float, z: float) -> tuple[float, float]:
@@ -140,14 +103,14 @@ class Effective:
 
     def share(self, confidence: float, n: int) -> Estimate:
         """The mean of values in [0, 1] with Wilson's interval."""
-        return Estimate(self.up, *score_ends(self.up, self.size, student(confidence, self.df)), n)
+        return Estimate(self.up, *score_ends(self.up, self.size, float(student(confidence, self.df))), n)
 
-    def signed(self, confidence: float, n: int) -> Difference:
+    def signed(self, confidence: float, n: int) -> Estimate:
         """The mean of values in [-1, 1] with Tango's interval, and the p of McNemar's score test."""
         b, c = self.up * self.size, self.down * self.size
-        ends = paired_score_ends(b, c, self.size, student(confidence, self.df))
+        ends = paired_score_ends(b, c, self.size, float(student(confidence, self.df)))
         score = abs(b - c) / math.sqrt(b + c) if b + c > 0 else 0.0
-        return Difference(self.up - self.down, *ends, n, two_sided(score, self.df))
+        return Estimate(self.up - self.down, *ends, n, two_sided(score, self.df))
 
 
 def effective(up: float, down: float, moved: F64, size: float) -> Effective:
@@ -207,7 +170,7 @@ def _stratified(n: F64, ups: F64, downs: F64, squares: F64) -> Effective:
     return Effective(up, down, single / float(variance))
 
 
-def mean_of_proportions(hits: NDArray[np.int64], n: NDArray[np.int64], options: Options) -> Estimate:
+def mean_of_proportions(hits: NDArray[np.int64], n: NDArray[np.int64], confidence: float = 0.95) -> Estimate:
     """Unweighted mean of the proportions of several independent sets, with Wilson's interval at its effective size.
 
     Args:
@@ -215,31 +178,31 @@ def mean_of_proportions(hits: NDArray[np.int64], n: NDArray[np.int64], options: 
     """
     total = int(n.sum())
     if not len(n) or (n == 0).any():
-        return undefined(total)
+        return Estimate(n=total)
     right = hits.astype(np.float64)
-    return _stratified(n.astype(np.float64), right, np.zeros(len(n)), right).share(options.confidence, total)
+    return _stratified(n.astype(np.float64), right, np.zeros(len(n)), right).share(confidence, total)
 
 
-def mean_share(values: F64, options: Options) -> Estimate:
+def mean_share(values: F64, confidence: float = 0.95) -> Estimate:
     """Mean of (n,) values in [0, 1] of independent images; Wilson's interval at its effective size."""
     n = len(values)
     if n < FEW_UNITS:
-        return Estimate(float(values.mean()), math.nan, math.nan, n) if n else undefined()
+        return Estimate(float(values.mean()), n=n) if n else Estimate()
     mean = float(values.mean())
     # Of all values with this mean, those of 0 and 1 vary most; float sums may leave it a little above 1.
-    return effective(min(mean, 1.0), 0.0, (values - mean) / n, math.inf).share(options.confidence, n)
+    return effective(min(mean, 1.0), 0.0, (values - mean) / n, math.inf).share(confidence, n)
 
 
-def mean_signed(values: F64, options: Options) -> Difference:
+def mean_signed(values: F64, confidence: float = 0.95) -> Estimate:
     """Mean of (n,) values in [-1, 1] of independent images; Tango's interval at its effective size."""
     n = len(values)
     if n < FEW_UNITS:
-        return Difference(float(values.mean()), math.nan, math.nan, n, math.nan) if n else no_difference()
+        return Estimate(float(values.mean()), n=n) if n else Estimate()
     up, down = float(np.maximum(values, 0).mean()), float(np.maximum(-values, 0).mean())
-    return effective(up, down, (values - values.mean()) / n, math.inf).signed(options.confidence, n)
+    return effective(up, down, (values - values.mean()) / n, math.inf).signed(confidence, n)
 
 
-def moved_interval(value: float, moved: F64, reach: float, units: float, n: int, options: Options) -> Difference:
+def moved_interval(value: float, moved: F64, reach: float, units: float, n: int, confidence: float = 0.95) -> Estimate:
     """A difference of any smooth statistics of the same images, by what each image moves it (the delta method).
 
     Two pseudo-images are added that move it as far as one discordant image does, one up and one down (Bonett & Price
@@ -254,15 +217,15 @@ def moved_interval(value: float, moved: F64, reach: float, units: float, n: int,
         n: Said with the estimate.
     """
     if not math.isfinite(value) or units < FEW_UNITS:
-        return Difference(value, math.nan, math.nan, n, math.nan)
+        return Estimate(value, n=n)
     squares = moved**2
     variance = (squares.sum() + PSEUDO * reach**2) * (units / (units + PSEUDO)) ** 2
     error, df = math.sqrt(variance), _freedom(squares, reach**2)
-    half = student(options.confidence, df) * error
-    return Difference(value, value - half, value + half, n, two_sided(abs(value) / error, df))
+    half = float(student(confidence, df)) * error
+    return Estimate(value, value - half, value + half, n, two_sided(abs(value) / error, df))
 
 
-def mean_interval(values: F64, options: Options) -> Estimate:
+def mean_interval(values: F64, confidence: float = 0.95) -> Estimate:
     """Mean of (n,) float64 without bounds, skewed as losses are; undefined (NaN) entries are left out.
 
     Student's interval after Hall's transformation (Hall 1992), a monotone cubic that takes the skewness g out of t:
@@ -272,12 +235,12 @@ def mean_interval(values: F64, options: Options) -> Estimate:
     kept = values[~np.isnan(values)]
     n = len(kept)
     if not n:
-        return undefined()
+        return Estimate()
     mean, spread = float(kept.mean()), float(kept.std(ddof=1)) if n > 1 else 0.0
     if n < FEW_UNITS or not spread > 0:
-        return Estimate(mean, math.nan, math.nan, n)
+        return Estimate(mean, n=n)
     skew = float((((kept - mean) / kept.std()) ** 3).mean()) / math.sqrt(n)
-    t, error = student(options.confidence, n - 1), spread / math.sqrt(n)
+    t, error = float(student(confidence, n - 1)), spread / math.sqrt(n)
 
     def back(y: float) -> float:
         if abs(skew) < 1e-6:
@@ -287,7 +250,7 @@ def mean_interval(values: F64, options: Options) -> Estimate:
     return Estimate(mean, min(mean, mean - error * back(t)), max(mean, mean - error * back(-t)), n)
 
 
-def counted_interval(values: NDArray[Any], statistic: Callable[[F64], F64], options: Options) -> Interval:
+def counted_interval(values: NDArray[Any], statistic: Callable[[F64], F64], options: IntervalOptions) -> Interval:
     """Percentile bootstrap over the rows of many repeats: distinct rows with their counts, drawn as one multinomial.
 
     Args:
@@ -309,26 +272,10 @@ def counted_interval(values: NDArray[Any], statistic: Callable[[F64], F64], opti
     table = np.concatenate(parts)
     undefined_in = np.isnan(table).sum(axis=0)
     low, high = np.full((2, table.shape[1]), np.nan)
-    ends = [(1 - options.confidence) / 2, (1 + options.confidence) / 2]
     for column in np.flatnonzero(undefined_in < len(table)):
         known = table[:, column]
-        low[column], high[column] = np.quantile(known[~np.isnan(known)], ends)
+        low[column], high[column] = np.quantile(known[~np.isnan(known)], tails(options.confidence))
     return Interval(low, high, undefined_in)
-
-
-def normal(confidence: float) -> float:
-    """The two-sided quantile z."""
-    return NormalDist().inv_cdf((1 + confidence) / 2)
-
-
-def student(confidence: float, df: float) -> float:
-    """The two-sided quantile of Student's t."""
-    return normal(confidence) if math.isinf(df) else float(stdtrit(df, (1 + confidence) / 2))
-
-
-def two_sided(t: float, df: float) -> float:
-    """Two-sided p of |t| >= 0 under Student's t."""
-    return 2 * NormalDist().cdf(-t) if math.isinf(df) else float(2 * stdtr(df, -t))
 
 
 def _freedom(squares: F64, pseudo: float) -> float:

@@ -10,15 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cvbench.engine.metrics.intervals import (
-    Difference,
-    Estimate,
-    Options,
-    mean_share,
-    mean_signed,
-    moved_interval,
-    wilson,
-)
+from cvbench.engine.estimate import Estimate
+from cvbench.engine.metrics.intervals import mean_share, mean_signed, moved_interval, wilson
 from cvbench.engine.metrics.paired import Comparison, compare
 from cvbench.engine.metrics.scores import Scores
 from cvbench.errors import UsageError
@@ -43,7 +36,7 @@ class Setting:
     consistency: Estimate
 
 
-def setting(transformed: Scores, reference: Scores, options: Options) -> Setting:
+def setting(transformed: Scores, reference: Scores, confidence: float = 0.95) -> Setting:
     """Compare n >= 1 transformed samples with the same n untransformed ones, in the same order.
 
     Raises:
@@ -56,15 +49,17 @@ def setting(transformed: Scores, reference: Scores, options: Options) -> Setting
         )
     n = len(transformed)
     return Setting(
-        top1=wilson(int(transformed.correct.sum()), n, options.confidence),
-        probability=mean_share(transformed.probability, options),
-        change=compare(transformed.correct, reference.correct, options),
-        probability_change=mean_signed(transformed.probability - reference.probability, options),
-        consistency=wilson(int(np.sum(transformed.predicted == reference.predicted)), n, options.confidence),
+        top1=wilson(int(transformed.correct.sum()), n, confidence),
+        probability=mean_share(transformed.probability, confidence),
+        change=compare(transformed.correct, reference.correct, confidence),
+        probability_change=mean_signed(transformed.probability - reference.probability, confidence),
+        consistency=wilson(int(np.sum(transformed.predicted == reference.predicted)), n, confidence),
     )
 
 
-def change_difference(first: tuple[Scores, Scores], second: tuple[Scores, Scores], options: Options) -> Difference:
+def change_difference(
+    first: tuple[Scores, Scores], second: tuple[Scores, Scores], confidence: float = 0.95
+) -> Estimate:
     """How much more the accuracy of one backbone changes than that of another, by `moved_interval` over samples.
 
     (A transformed - A untransformed) - (B transformed - B untransformed), of the same n samples throughout: negative if
@@ -75,4 +70,4 @@ def change_difference(first: tuple[Scores, Scores], second: tuple[Scores, Scores
     """
     changes = [after.correct.astype(np.int8) - before.correct.astype(np.int8) for after, before in (first, second)]
     n, signed = len(changes[0]), (changes[0] - changes[1]).astype(np.float64)
-    return moved_interval(float(signed.mean()), (signed - signed.mean()) / n, 1 / n, n, n, options)
+    return moved_interval(float(signed.mean()), (signed - signed.mean()) / n, 1 / n, n, n, confidence)

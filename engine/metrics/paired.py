@@ -11,17 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cvbench.engine.estimate import Estimate, normal
 from cvbench.engine.metrics.clusters import cluster_difference
-from cvbench.engine.metrics.intervals import (
-    Difference,
-    Estimate,
-    Options,
-    moved_interval,
-    no_difference,
-    normal,
-    paired_score_ends,
-    stratified,
-)
+from cvbench.engine.metrics.intervals import moved_interval, paired_score_ends, stratified
 from cvbench.engine.metrics.scores import I64
 
 
@@ -31,7 +23,7 @@ class Comparison:
 
     Attributes:
         only_a, only_b: Samples that one alone gets right.
-        difference: Accuracy of A less that of B, with Tango's paired score interval.
+        difference: Accuracy of A less that of B, with Tango's paired score interval and the exact p.
         exact: Two-sided exact p value.
         mid_p: Two-sided mid-p value (Lancaster 1961; Fagerland et al. 2013): less conservative.
     """
@@ -43,16 +35,19 @@ class Comparison:
     mid_p: float
 
 
-def compare(a: NDArray[np.bool_], b: NDArray[np.bool_], options: Options) -> Comparison:
+def compare(a: NDArray[np.bool_], b: NDArray[np.bool_], confidence: float = 0.95) -> Comparison:
     """Compare which of the same n samples A and B get right, (n,) bool each; NaN for n = 0."""
     only_a, only_b, n = int((a & ~b).sum()), int((b & ~a).sum()), len(a)
+    exact, mid_p = mcnemar(only_a, only_b)
     if not n:
-        return Comparison(0, 0, no_difference(), *mcnemar(0, 0))
-    ends = paired_score_ends(only_a, only_b, n, normal(options.confidence))
-    return Comparison(only_a, only_b, Estimate((only_a - only_b) / n, *ends, n), *mcnemar(only_a, only_b))
+        return Comparison(0, 0, Estimate(), exact, mid_p)
+    ends = paired_score_ends(only_a, only_b, n, normal(confidence))
+    return Comparison(only_a, only_b, Estimate((only_a - only_b) / n, *ends, n, exact), exact, mid_p)
 
 
-def compare_units(a: NDArray[np.bool_], b: NDArray[np.bool_], units: NDArray[np.str_], options: Options) -> Difference:
+def compare_units(
+    a: NDArray[np.bool_], b: NDArray[np.bool_], units: NDArray[np.str_], confidence: float = 0.95
+) -> Estimate:
     """Accuracy of A less that of B where samples come in clusters of alike ones; see `cluster_difference`.
 
     McNemar's test does not hold for such samples.
@@ -62,10 +57,10 @@ def compare_units(a: NDArray[np.bool_], b: NDArray[np.bool_], units: NDArray[np.
         units: (n,) name of each sample's cluster.
     """
     signed = a.astype(np.float64) - b
-    return cluster_difference(signed, np.ones((1, len(a)), bool), units, options)
+    return cluster_difference(signed, np.ones((1, len(a)), bool), units, confidence)
 
 
-def compare_classes(a: NDArray[np.bool_], b: NDArray[np.bool_], labels: I64, options: Options) -> Difference:
+def compare_classes(a: NDArray[np.bool_], b: NDArray[np.bool_], labels: I64, confidence: float = 0.95) -> Estimate:
     """Mean per-class accuracy of A less that of B on the same n >= 1 samples.
 
     Tango's interval at the effective size of a stratified mean, see `stratified`; classes without a sample are left
@@ -76,14 +71,14 @@ def compare_classes(a: NDArray[np.bool_], b: NDArray[np.bool_], labels: I64, opt
         labels: (n,) int64 >= 0.
     """
     own = np.unique(labels, return_inverse=True)[1]
-    return stratified(a.astype(np.float64) - b, own).signed(options.confidence, len(labels))
+    return stratified(a.astype(np.float64) - b, own).signed(confidence, len(labels))
 
 
 def compare_ratios(
     first: tuple[NDArray[np.bool_], NDArray[np.bool_]],
     second: tuple[NDArray[np.bool_], NDArray[np.bool_]],
-    options: Options,
-) -> Difference:
+    confidence: float = 0.95,
+) -> Estimate:
     """Difference of two ratios hits / (hits + misses) on the same n samples, by `moved_interval`.
 
     Args:
@@ -92,13 +87,13 @@ def compare_ratios(
     n = len(first[0])
     decided = [int((hit | miss).sum()) for hit, miss in (first, second)]
     if not all(decided):
-        return no_difference(n)
+        return Estimate(n=n)
     rates = [float(hit.sum() / m) for (hit, _), m in zip((first, second), decided, strict=True)]
     moves = [
         (hit - rate * (hit | miss)) / m for (hit, miss), rate, m in zip((first, second), rates, decided, strict=True)
     ]
     reach = (1 / decided[0] + 1 / decided[1]) / 2
-    return moved_interval(rates[0] - rates[1], moves[0] - moves[1], reach, 1 / reach, n, options)
+    return moved_interval(rates[0] - rates[1], moves[0] - moves[1], reach, 1 / reach, n, confidence)
 
 
 def mcnemar(only_a: int, only_b: int) -> tuple[float, float]:
@@ -117,29 +112,3 @@ def mcnemar(only_a: int, only_b: int) -> tuple[float, float]:
     exact = min(1.0, 2 * below / whole)
     mid = (2 * below - term) / whole
     return exact, min(1.0, mid)
-
-
-def verdict(estimate: Estimate, names: tuple[str, str], p: float, test: str, level: float = 0.05) -> str:
-    """What may be said of a difference of A less B: a winner only if the interval leaves out 0 and the test rejects.
-
-    Args:
-        estimate: The paired difference.
-        names: A and B.
-        p: Of `test`, adjusted for the number of differences that are judged together.
-        test: What p is of, in words.
-    """
-    a, b = names
-    value, low, high = estimate.value, estimate.low, estimate.high
-    if not np.isfinite([low, high]).all():
-        return f"{a} and {b}: no interval: n too small ({100 * value:+.2f} points, {estimate.n:,} samples)"
-    resolved = is_resolved(estimate, p, level)
-    if resolved and value < 0:
-        a, b, value, low, high = b, a, -value, -high, -low
-    shown = f"{100 * value:+.2f} points [{100 * low:+.2f}, {100 * high:+.2f}]"
-    shown += f", {test} p = {p:.3g}, {estimate.n:,} samples"
-    return f"{a} beats {b}: {shown}" if resolved else f"{a} and {b}: the difference is not resolved ({shown})"
-
-
-def is_resolved(estimate: Estimate, p: float, level: float = 0.05) -> bool:
-    """Whether a difference is told from 0: its interval leaves out 0, and its adjusted p value is below `level`."""
-    return bool(estimate.low * estimate.high > 0 and p < level)

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cvbench.engine.estimate import Estimate
 from cvbench.engine.metrics.clusters import cluster_difference, cluster_share
-from cvbench.engine.metrics.intervals import Difference, Estimate, Options
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def pug_accuracies(
     objects: NDArray[np.str_],
     groups: Mapping[str, Sequence[str]],
     curves: Mapping[str, NDArray[np.str_]],
-    options: Options,
+    confidence: float = 0.95,
 ) -> PugAccuracies:
     """Accuracy per subset, group and value.
 
@@ -51,7 +51,7 @@ def pug_accuracies(
         objects: (n,) text, which object is rendered: the sampling unit.
         groups: Group -> its subsets, in the order of the result.
         curves: Subset -> (n,) text, the value of the factor that varies there; read for the images of that subset.
-        options: Of the intervals.
+        confidence: Of the intervals.
     """
     units = np.unique(objects, return_inverse=True)[1]
     masks = _masks(subset, groups)
@@ -59,7 +59,7 @@ def pug_accuracies(
     def share(parts: Sequence[NDArray[np.bool_]]) -> Estimate:
         inside = np.any(parts, axis=0)  # only these are counted, so that a value costs its own images
         return cluster_share(
-            correct[inside].astype(np.float64), np.stack([part[inside] for part in parts]), units[inside], options
+            correct[inside].astype(np.float64), np.stack([part[inside] for part in parts]), units[inside], confidence
         )
 
     values: dict[str, dict[str, Estimate]] = {}
@@ -81,13 +81,13 @@ def compare_factors(
     subset: NDArray[np.str_],
     objects: NDArray[np.str_],
     groups: Mapping[str, Sequence[str]],
-    options: Options,
-) -> dict[str, Difference]:
+    confidence: float = 0.95,
+) -> dict[str, Estimate]:
     """Group -> accuracy of A less that of B on the same images, over objects; arguments as in `pug_accuracies`."""
     signed, units = a.astype(np.float64) - b, np.unique(objects, return_inverse=True)[1]
     masks = _masks(subset, groups)
     return {
-        name: cluster_difference(signed, np.stack([masks[member] for member in members]), units, options)
+        name: cluster_difference(signed, np.stack([masks[member] for member in members]), units, confidence)
         for name, members in groups.items()
     }
 

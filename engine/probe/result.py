@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Layer, Result
-from cvbench.engine.metrics.intervals import Estimate, Options, mean_share, stratified, wilson
+from cvbench.engine.estimate import Estimate
+from cvbench.engine.metrics.intervals import mean_share, stratified, wilson
 from cvbench.engine.probe.recipes import ProbeRun
 
 I64 = NDArray[np.int64]
@@ -52,10 +53,7 @@ def probe_result(
     runs: Sequence[Sequence[ProbeRun]],
     tested: Targets,
     attrs: Mapping[str, Any],
-    *,
-    resamples: int,
-    confidence: float,
-    seed: int,
+    confidence: float = 0.95,
 ) -> Result:
     """The labelled result of L layers, S seeds, K classes, n test samples.
 
@@ -64,7 +62,6 @@ def probe_result(
         tested: The test samples.
         attrs: What the result is of: joins its attributes.
         confidence: Of the intervals.
-        resamples, seed: Kept with the result; no interval here draws any.
 
     Returns:
         For each of `NUMBERS`: itself, _low, _high (layer), seed_<name> (layer, seed); recall, _low, _high (layer,
@@ -103,9 +100,7 @@ def probe_result(
             **attrs,
             "layers": [{"backbone": layer.backbone, "tap": layer.tap} for layer in layers],
             "samples": len(tested.labels),
-            "resamples": resamples,
             "confidence": confidence,
-            "seed": seed,
             "interval": "over test samples, given the fitted probes: Wilson's at the effective size",
             "tried": [[[list(pair) for pair in run.tried] for run in its] for its in runs],
             "fitted_on": [[list(run.samples) for run in its] for its in runs],
@@ -122,13 +117,12 @@ def summarise(rank: I64, labels: I64, classes: int, confidence: float) -> dict[s
         labels: (n,).
     """
     names, own = np.unique(labels, return_inverse=True)
-    options = Options(confidence=confidence)
     found: dict[str, float | F64] = {}
     for k, name in ((1, "top1"), (5, "top5")):
         if classes > k:
             hits = rank < k
             found[f"seed_{name}"] = hits.mean(axis=1)
-            found |= _ends(name, _share(hits, options))
+            found |= _ends(name, _share(hits, confidence))
     hits = rank < 1
     if classes > 1:
         found["seed_mean_per_class"] = np.stack(
@@ -137,17 +131,17 @@ def summarise(rank: I64, labels: I64, classes: int, confidence: float) -> dict[s
         found |= _ends("mean_per_class", stratified(hits.mean(axis=0), own).share(confidence, len(labels)))
         table = {f"recall{end}": np.full(classes, np.nan) for end in ("", "_low", "_high")}
         for place, label in enumerate(names):
-            for key, value in _ends("recall", _share(hits[:, own == place], options)).items():
+            for key, value in _ends("recall", _share(hits[:, own == place], confidence)).items():
                 table[key][label] = value
         found |= table
     return found
 
 
-def _share(hits: NDArray[np.bool_], options: Options) -> Estimate:
+def _share(hits: NDArray[np.bool_], confidence: float) -> Estimate:
     """Mean of (S, n) hits, over samples."""
     if len(hits) == 1:
-        return wilson(int(hits.sum()), hits.shape[1], options.confidence)
-    return mean_share(hits.mean(axis=0), options)
+        return wilson(int(hits.sum()), hits.shape[1], confidence)
+    return mean_share(hits.mean(axis=0), confidence)
 
 
 def _ends(name: str, found: Estimate) -> dict[str, float]:

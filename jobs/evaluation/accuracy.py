@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from cvbench.engine.analyses.base import Result
+from cvbench.engine.estimate import Estimate
 from cvbench.engine.metrics.accuracy import mean_per_class, multi_label, per_class, top_k
-from cvbench.engine.metrics.intervals import Estimate, wilson
+from cvbench.engine.metrics.intervals import wilson
 from cvbench.engine.metrics.scores import Scores
 from cvbench.errors import UnknownNameError, UsageError
 from cvbench.jobs.evaluation.compare import (
@@ -42,7 +43,6 @@ NAME = "accuracy"
 TOP1, TOP5, MEAN, REAL = "top1", "top5", "mean per class", "ReaL top1"
 HEADLINES = {"top1": TOP1, "mean-per-class": MEAN}
 """Option -> metric. The latter is common for flowers102, pets and caltech101, whose classes differ in size."""
-_UNDEFINED = Estimate(float("nan"), float("nan"), float("nan"), 0)
 
 
 @dataclass(frozen=True)
@@ -103,9 +103,9 @@ def _one(samples: Samples, options: AccuracyOptions, listen: Listener) -> Evalua
         protocol[layer.backbone], correct[layer.backbone] = space.protocol, scores.correct
         listen(Advanced("eval accuracy", number, len(samples.rows)))
     listen(Ended("eval accuracy"))
-    verdicts = compare_pairs(correct, table, options.shared.intervals)
+    verdicts = compare_pairs(correct, table)
     if options.headline != "top1":
-        verdicts = compare_class_means(correct, samples.labels, table, options.shared.intervals)
+        verdicts = compare_class_means(correct, samples.labels, table)
     words = [*selection_words(samples), *(["--per-class"] if options.per_class else [])]
     words += [] if options.masked else ["--all-columns"]
     words += ["--real", options.real] if options.real else []
@@ -136,10 +136,10 @@ def _add(
     options: AccuracyOptions,
     whole: bool,
 ) -> None:
-    intervals, labels = options.shared.intervals, samples.labels
-    table.add(backbone, TOP1, "", wilson(int(scores.correct.sum()), len(scores), intervals.confidence))
-    table.add(backbone, TOP5, "", top_k(scores, 5, space.width) if whole else _UNDEFINED)
-    table.add(backbone, MEAN, "", mean_per_class(scores.correct, labels, intervals))
+    labels = samples.labels
+    table.add(backbone, TOP1, "", wilson(int(scores.correct.sum()), len(scores)))
+    table.add(backbone, TOP5, "", top_k(scores, 5, space.width) if whole else Estimate())
+    table.add(backbone, MEAN, "", mean_per_class(scores.correct, labels))
     if options.per_class:
         for name, estimate in zip(
             samples.info.classes, per_class(scores.correct, labels, len(samples.info.classes)), strict=True

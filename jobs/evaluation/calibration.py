@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Layer, Result
+from cvbench.engine.estimate import USUAL, IntervalOptions
 from cvbench.engine.metrics.calibration import (
     BINS,
     Calibration,
@@ -36,6 +37,7 @@ from cvbench.jobs.figures.evaluation_reliability import reliability_figure
 from cvbench.jobs.progress import Advanced, Ended, Listener, Started, silent
 from cvbench.jobs.section import Section, TidyRow
 from cvbench.jobs.selection import Selection
+from cvbench.jobs.tidy import interval_words
 
 NAME = "calibration"
 ECE, OVER, NLL, BRIER, TOP1 = "ECE", "confidence less accuracy", "NLL", "Brier", "top1"
@@ -54,11 +56,13 @@ class CalibrationOptions:
     """Attributes:
     bins: Of equal width on [0, 1]; the reference has 15.
     masked: Select the columns of the data set's classes before the softmax.
+    intervals: How they are made; that of a calibration error draws data sets.
     """
 
     shared: EvalOptions = field(default_factory=EvalOptions)
     bins: int = BINS
     masked: bool = True
+    intervals: IntervalOptions = USUAL
 
 
 def calibrate(
@@ -109,10 +113,11 @@ def _one(samples: Samples, options: CalibrationOptions, listen: Listener) -> Eva
         "intervals": "accuracies: Wilson score, 95 %; Brier and confidence less accuracy: score intervals at their "
         "effective size; NLL: Student's t after Hall's transformation; the temperature: normal, of log T, by the "
         "sandwich standard error over samples (delta method); " + PLAIN_ECE.format(ECE, DEBIASED, TEST),
-        "options": [*words, *options.shared.words()],
+        "options": [*words, *options.shared.words(), *interval_words(options.intervals)],
         **options.shared.as_dict(),
+        **asdict(options.intervals),
     }
-    identity = [samples.identity(), options.bins, options.masked, options.shared.as_dict()]
+    identity = [samples.identity(), options.bins, options.masked, options.shared.as_dict(), asdict(options.intervals)]
     return keep_table(samples, table_result(NAME, table.rows, attrs), identity)
 
 
@@ -120,7 +125,7 @@ def _backbone_rows(
     table: Table, samples: Samples, layer: Layer, space: LabelSpace, scores: Scores, options: CalibrationOptions
 ) -> list[str]:
     """Add the rows of a backbone; what must be said of them."""
-    intervals, name = options.shared.intervals, layer.backbone
+    intervals, name = options.intervals, layer.backbone
     full = samples.kind(layer) == VIEW
     whole = calibration(scores, intervals, options.bins)
     _numbers(table, name, WHOLE, whole, full)
@@ -190,7 +195,7 @@ SECTION = Section(
     "temperature is fitted on half of the samples by the least negative log-likelihood and judged on the other half "
     "(Guo et al. 2017). NLL is in nats; Brier is the sum over classes.",
     rows=tidy_rows,
-    options=lambda result: again(result, NAME),
+    options=lambda result: again(result, NAME, draws=True),
     figure=reliability_figure,
     headline=_rows,
 )

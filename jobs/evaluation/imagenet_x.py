@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -12,12 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Result
+from cvbench.engine.estimate import USUAL, Estimate, IntervalOptions
 from cvbench.engine.metrics.accuracy import worst_classes
 from cvbench.engine.metrics.calibration import calibration_error
 from cvbench.engine.metrics.imagenet_x import compare_factors, factor_errors, metaclass_correct
 from cvbench.errors import DataUnavailableError, IncompleteError, UnknownNameError, UsageError
 from cvbench.jobs.evaluation.calibration import PLAIN_ECE, add_calibration_error
-from cvbench.jobs.evaluation.compare import FAMILY, Factor, judge_factors
+from cvbench.jobs.evaluation.compare import FAMILY, judge_factors
 from cvbench.jobs.evaluation.labels import label_space
 from cvbench.jobs.evaluation.samples import EvalOptions, Samples, open_samples, open_store
 from cvbench.jobs.evaluation.shared import (
@@ -33,6 +34,7 @@ from cvbench.jobs.figures.evaluation_intervals import Panel, interval_figure
 from cvbench.jobs.progress import Advanced, Ended, Listener, Note, Started, silent
 from cvbench.jobs.section import Section, TidyRow
 from cvbench.jobs.selection import Selection
+from cvbench.jobs.tidy import interval_words
 from cvbench.storage.datasets.imagenet_classes import imagenet_columns, imagenet_wnids
 from cvbench.storage.predictions import write_predictions
 
@@ -65,6 +67,7 @@ class ImageNetXOptions:
             labels do (Beyer et al. 2020), or "wrong", as the reference's tables have it.
         keep_prototypes: Keep the images that were shown to annotators as prototypes.
         export: Folder for one csv of predictions per backbone, in the reference's format.
+        intervals: How they are made; those of ratios and of calibration errors are drawn.
     """
 
     annotations: str
@@ -76,6 +79,7 @@ class ImageNetXOptions:
     keep_prototypes: bool = False
     export: str | None = None
     shared: EvalOptions = field(default_factory=EvalOptions)
+    intervals: IntervalOptions = USUAL
 
     def __post_init__(self) -> None:
         for option, given, known in (
@@ -98,7 +102,8 @@ class ImageNetXOptions:
             ("unlabelled", self.unlabelled, "leave-out"),
         ):
             words += [f"--{option}", str(given)] if given != default else []
-        return words + ["--keep-prototypes"] * self.keep_prototypes + self.shared.words()
+        words += ["--keep-prototypes"] * self.keep_prototypes
+        return words + self.shared.words() + interval_words(self.intervals)
 
 
 def imagenet_x(selection: Selection, options: ImageNetXOptions, listen: Listener = silent) -> Evaluated:
@@ -158,9 +163,11 @@ def imagenet_x(selection: Selection, options: ImageNetXOptions, listen: Listener
         + f"; the {WORST_FACTOR} and {WORST_CLASSES}: none, they were chosen on the same images",
         "options": [*selection_words(samples), *options.words()],
         **options.shared.as_dict(),
+        **asdict(options.intervals),
     }
     read = content_digest(joined.annotated, joined.flags, joined.accepted, joined.metaclasses, joined.counts)
     identity = [samples.identity(), options.overall, options.error, read, options.shared.as_dict()]
+    identity.append(asdict(options.intervals))
     return keep_table(samples, table_result(NAME, table.rows, attrs), identity)
 
 
@@ -252,7 +259,7 @@ def _add(
 ) -> None:
     from cvbench.storage.annotations import IMAGENET_X_FACTORS
 
-    intervals, counts = options.shared.intervals, joined.counts
+    intervals, counts = options.intervals, joined.counts
     found = factor_errors(correct, joined.flags & counts[:, None], intervals, _counted(joined, options))
     for name, ratio, accuracy in zip(IMAGENET_X_FACTORS, found.ratio, found.accuracy, strict=True):
         table.add(backbone, RATIO, name, ratio)
@@ -292,20 +299,15 @@ def _by_factor(
     """Every pair of backbones, factor by factor, on the same images: by error ratio, and by accuracy."""
     from cvbench.storage.annotations import IMAGENET_X_FACTORS
 
-    ratios: dict[tuple[str, str], list[Factor]] = {}
-    accuracies: dict[tuple[str, str], list[Factor]] = {}
+    ratios: dict[tuple[str, str], dict[str, Estimate]] = {}
+    accuracies: dict[tuple[str, str], dict[str, Estimate]] = {}
     flags, counted = joined.flags & joined.counts[:, None], _counted(joined, options)
     for a, b in itertools.combinations(correct, 2):
-        found = compare_factors(correct[a], correct[b], flags, options.shared.intervals, counted)
-        ratios[a, b] = [Factor(name, one, one.p) for name, one in zip(IMAGENET_X_FACTORS, found.ratio, strict=True)]
-        accuracies[a, b] = [
-            Factor(name, one.difference, one.exact if one.difference.n else np.nan)
-            for name, one in zip(IMAGENET_X_FACTORS, found.accuracy, strict=True)
-        ]
-    verdicts = judge_factors(
-        ratios, table, RATIO_DIFFERENCE, better="errs relatively more", worse="errs relatively less"
-    )
-    return verdicts + judge_factors(accuracies, table, ACCURACY_DIFFERENCE, better="is better", worse="is worse")
+        found = compare_factors(correct[a], correct[b], flags, counted)
+        ratios[a, b] = dict(zip(IMAGENET_X_FACTORS, found.ratio, strict=True))
+        accuracies[a, b] = {name: one.difference for name, one in zip(IMAGENET_X_FACTORS, found.accuracy, strict=True)}
+    verdicts = judge_factors(ratios, table, RATIO_DIFFERENCE)
+    return verdicts + judge_factors(accuracies, table, ACCURACY_DIFFERENCE)
 
 
 def _line(row: TidyRow) -> str | None:
@@ -330,7 +332,7 @@ SECTION = Section(
     "images, or with --overall full_val over the whole validation set, the study's wording. The calibration error "
     "(ECE, 15 bins) of each factor is among the rows.",
     rows=tidy_rows,
-    options=lambda result: again(result, NAME),
+    options=lambda result: again(result, NAME, draws=True),
     figure=interval_figure(
         Panel(
             title="error ratio of each factor, 95 % intervals over images",

@@ -7,21 +7,18 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
-
 from cvbench.engine.analyses.base import Result
-from cvbench.engine.holm import holm
-from cvbench.engine.metrics.intervals import Difference, Estimate, undefined
+from cvbench.engine.estimate import Estimate
 from cvbench.engine.metrics.invariance import change_difference, setting
-from cvbench.engine.metrics.paired import is_resolved
 from cvbench.engine.metrics.scores import Scores
+from cvbench.engine.verdict import judge
 from cvbench.errors import EvaluationSuspectError, UsageError
-from cvbench.jobs.evaluation.compare import EXACT, FAMILY, HOLM, TOO_SMALL
+from cvbench.jobs.evaluation.compare import EXACT, FAMILY, HOLM, add_judged, state
 from cvbench.jobs.evaluation.invariance_samples import Settings, home_of, open_settings
 from cvbench.jobs.evaluation.samples import VIEW, EvalOptions, open_store
 from cvbench.jobs.evaluation.settings import TRANSFORMS, Grid, choose_dataset, find_settings, nothing_found
 from cvbench.jobs.evaluation.shared import Evaluated, check_chance, keep_table, score_samples, space_of
-from cvbench.jobs.evaluation.table import ADJUSTED, Table, again, table_result, tidy_rows
+from cvbench.jobs.evaluation.table import Table, again, table_result, tidy_rows
 from cvbench.jobs.figures.evaluation_invariance import invariance_figure
 from cvbench.jobs.progress import Advanced, Ended, Listener, Note, Started, silent
 from cvbench.jobs.section import Section, TidyRow
@@ -32,7 +29,6 @@ NAME = "invariance"
 TOP1, PROBABILITY = "top1", "true-class probability"
 CHANGE, PROBABILITY_CHANGE = "top1 less reference", "true-class probability less reference"
 SAME, BETWEEN = "same prediction as reference", "difference of top1 changes"
-_UNDEFINED = undefined()
 
 
 @dataclass(frozen=True)
@@ -150,9 +146,9 @@ def _one(
         full = all(one.samples.kind(one.layer) == VIEW for one in own.values())
         if not full:
             notes.append(f"{name}: imported predictions; the probability of the true class is not known")
-        _rows_of(table, name, grid, scores[name], options.shared, full)
+        _rows_of(table, name, grid, scores[name], full)
     listen(Ended(title))
-    verdicts = _between(table, grid, scores, options.shared)
+    verdicts = _between(table, grid, scores)
     # What is missing is said, not kept: it is no part of what was found.
     for text in (*notes, *(f"not there: {command}" for command in whole.commands())):
         listen(Note(text))
@@ -165,54 +161,38 @@ def _one(
     return keep_table(home, result, [identity, options.shared.as_dict()])
 
 
-def _rows_of(
-    table: Table, name: str, grid: Grid, scores: Mapping[Values, Scores], options: EvalOptions, full: bool
-) -> None:
+def _rows_of(table: Table, name: str, grid: Grid, scores: Mapping[Values, Scores], full: bool) -> None:
     start = scores[grid.start[name]]
-    exact: list[tuple[str, float, int]] = []
+    exact: list[tuple[str, Estimate]] = []
     for values, own in scores.items():
-        found, factor = setting(own, start, options.intervals), factor_text(grid.transform, values)
+        found, factor = setting(own, start), factor_text(grid.transform, values)
         table.add(name, TOP1, factor, found.top1)
-        table.add(name, PROBABILITY, factor, found.probability if full else _UNDEFINED)
+        table.add(name, PROBABILITY, factor, found.probability if full else Estimate())
         itself = Estimate(0.0, 0.0, 0.0, len(own)) if values == grid.start[name] else None
         table.add(name, CHANGE, factor, itself or found.change.difference)
-        table.add(name, PROBABILITY_CHANGE, factor, (itself or found.probability_change) if full else _UNDEFINED)
+        table.add(name, PROBABILITY_CHANGE, factor, (itself or found.probability_change) if full else Estimate())
         table.add(name, SAME, factor, found.consistency)
         if values != grid.start[name]:
-            exact.append((factor, found.change.exact, len(own)))
-    adjusted = holm([p for _, p, _ in exact]).tolist()
-    for (factor, p, n), corrected in zip(exact, adjusted, strict=True):
-        table.plain(name, EXACT, factor, p, n)
-        table.plain(name, HOLM, factor, corrected, n)
+            exact.append((factor, found.change.difference))
+    for (factor, change), judged in zip(exact, judge([change for _, change in exact]), strict=True):
+        table.plain(name, EXACT, factor, change.p, change.n)
+        table.plain(name, HOLM, factor, judged.p, change.n)
 
 
-def _between(
-    table: Table, grid: Grid, scores: Mapping[str, Mapping[Values, Scores]], options: EvalOptions
-) -> list[str]:
+def _between(table: Table, grid: Grid, scores: Mapping[str, Mapping[Values, Scores]]) -> list[str]:
     """Which of two backbones loses more, at each setting that both have; adjusted for all settings and pairs."""
-    found: list[tuple[str, str, str, Difference]] = []
+    found: list[tuple[tuple[str, str], str, Estimate]] = []
     for a, b in itertools.combinations(scores, 2):
         starts = grid.start[a], grid.start[b]
         for values in [values for values in scores[a] if values in scores[b] and values not in starts]:
             pairs = [(scores[name][values], scores[name][start]) for name, start in zip((a, b), starts, strict=True)]
-            change = change_difference(pairs[0], pairs[1], options.intervals)
-            found.append((a, b, factor_text(grid.transform, values), change))
+            change = change_difference(pairs[0], pairs[1])
+            found.append(((a, b), factor_text(grid.transform, values), change))
     sentences = []
-    for (a, b, factor, change), p in zip(found, holm([change.p for *_, change in found]).tolist(), strict=True):
-        table.add(f"{a} vs {b}", BETWEEN, factor, change)
-        table.plain(f"{a} vs {b}", BETWEEN + ADJUSTED, factor, p, change.n)
-        sentences.append(f"{grid.dataset}, {factor}: {_verdict(change, p, a, b)}")
+    for (pair, factor, _), judged in zip(found, judge([change for *_, change in found]), strict=True):
+        add_judged(table, " vs ".join(pair), BETWEEN, factor, judged)
+        sentences.append(state(f"{grid.dataset}, {factor}, change of top1", pair, judged, points=True))
     return sentences
-
-
-def _verdict(change: Difference, p: float, a: str, b: str) -> str:
-    if not np.isfinite(change.low):
-        return f"which of {a} and {b} keeps more of its top1: {TOO_SMALL}"
-    points = f"{100 * change.value:+.2f} points [{100 * change.low:+.2f}, {100 * change.high:+.2f}], p = {p:.3g}"
-    if not is_resolved(change, p):
-        return f"which of {a} and {b} keeps more of its top1 is not resolved ({points})"
-    better, worse = (a, b) if change.value > 0 else (b, a)
-    return f"{better} keeps more of its top1 than {worse} ({a} less {b}: {points})"
 
 
 def _attrs(

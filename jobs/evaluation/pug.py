@@ -16,7 +16,7 @@ from cvbench.engine.metrics.intervals import FEW_UNITS
 from cvbench.engine.metrics.pug import PugAccuracies, compare_factors, pug_accuracies
 from cvbench.engine.metrics.scores import score_block
 from cvbench.engine.metrics.suspect import chance_of
-from cvbench.jobs.evaluation.compare import DIFFERENCE, FAMILY, Factor, compare_clusters, judge_factors
+from cvbench.jobs.evaluation.compare import DIFFERENCE, FAMILY, compare_clusters, judge_factors
 from cvbench.jobs.evaluation.labels import LabelSpace, label_space
 from cvbench.jobs.evaluation.samples import EvalOptions, Samples, open_samples, open_store
 from cvbench.jobs.evaluation.shared import Evaluated, content_digest, keep_table, selection_words, suspect
@@ -94,18 +94,17 @@ def pug(selection: Selection, options: PugOptions, listen: Listener = silent) ->
         chance = chance_of(int(hit.sum()), len(hit), float(right[samples.labels].mean()), predicted)
         if chance.near:
             notes.append(suspect(samples, layer, 1000, chance, options.shared))
-        intervals = options.shared.intervals
-        _add(table, layer.backbone, pug_accuracies(hit, subset, objects, PUG_GROUPS, curves, intervals))
+        _add(table, layer.backbone, pug_accuracies(hit, subset, objects, PUG_GROUPS, curves))
         reference = by_reference[samples.labels, predicted]
-        found = pug_accuracies(reference, subset, objects, PUG_GROUPS, {}, intervals)
+        found = pug_accuracies(reference, subset, objects, PUG_GROUPS, {})
         for name, estimate in found.subsets.items():
             table.add(layer.backbone, REFERENCE, name, estimate)
         correct[layer.backbone] = hit
         listen(Advanced("eval pug", number, len(samples.rows)))
     listen(Ended("eval pug"))
     # Renders of one object are alike, and McNemar's test takes them for independent: the objects are the units.
-    verdicts = compare_clusters(correct, objects, table, options.shared.intervals)
-    verdicts += _by_factor(correct, subset, objects, table, options.shared)
+    verdicts = compare_clusters(correct, objects, table)
+    verdicts += _by_factor(correct, subset, objects, table)
     few = len(np.unique(objects)) < FEW_UNITS
     notes += [f"no interval: n too small (fewer than {FEW_UNITS} objects)"] if few else []
     words = [*selection_words(samples), "--labels", options.labels]
@@ -161,14 +160,12 @@ def _by_factor(
     subset: NDArray[np.str_],
     objects: NDArray[np.str_],
     table: Table,
-    options: EvalOptions,
 ) -> list[str]:
     """Every pair of backbones, factor by factor, on the same images."""
     found = {}
     for a, b in itertools.combinations(correct, 2):
-        one = compare_factors(correct[a], correct[b], subset, objects, PUG_GROUPS, options.intervals)
-        found[a, b] = [Factor(name, difference, difference.p) for name, difference in one.items()]
-    return judge_factors(found, table, FACTOR_DIFFERENCE, better="is better", worse="is worse")
+        found[a, b] = compare_factors(correct[a], correct[b], subset, objects, PUG_GROUPS)
+    return judge_factors(found, table, FACTOR_DIFFERENCE)
 
 
 def _rows(result: Result) -> Iterator[TidyRow]:

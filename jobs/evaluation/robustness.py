@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Layer, Result
+from cvbench.engine.estimate import Estimate
 from cvbench.engine.metrics.accuracy import top_k
-from cvbench.engine.metrics.intervals import Estimate, difference, mean_of_proportions, wilson
+from cvbench.engine.metrics.intervals import difference, mean_of_proportions, wilson
 from cvbench.engine.metrics.scores import Scores
 from cvbench.errors import UsageError
 from cvbench.hints import command
-from cvbench.jobs.evaluation.compare import DIFFERENCE, FAMILY, Pair, adjusted, judge, pairs_of
+from cvbench.jobs.evaluation.compare import DIFFERENCE, FAMILY, Pair, add_pair, judge_pairs, pairs_of
 from cvbench.jobs.evaluation.labels import label_space
 from cvbench.jobs.evaluation.samples import VIEW, EvalOptions, Samples, open_samples, open_store
 from cvbench.jobs.evaluation.shared import Evaluated, check_chance, keep_table, refuse_kind, score_samples, space_of
@@ -114,20 +115,20 @@ def _evaluate(sets: _Sets, options: EvalOptions, listen: Listener) -> Evaluated:
             hits.setdefault(layer.backbone, {})[samples.info.dataset] = int(scores.correct.sum()), len(scores)
             correct[layer.backbone] = scores.correct
             protocol[f"{samples.where}: {layer.backbone}"] = space.protocol
-        pairs += [(samples, pair) for pair in pairs_of(samples.info.dataset, correct, options.intervals)]
+        pairs += [(samples, pair) for pair in pairs_of(samples.info.dataset, correct)]
         listen(Advanced("eval robustness", number, len(samples.rows) * len(samples.layers)))
     listen(Ended("eval robustness"))
     verdicts = []
-    for (samples, pair), p in zip(pairs, adjusted([pair for _, pair in pairs]), strict=True):
+    for (samples, pair), judged in zip(pairs, judge_pairs([pair for _, pair in pairs]), strict=True):
         table.place(samples.info.dataset, samples.info.split, samples.failed)
-        verdicts.append(judge(table, pair, p, len(pairs)))
+        verdicts.append(add_pair(table, pair, judged, len(pairs)))
     averaged = in_mean([samples.info.dataset for samples in sets.shifted])
     failed = sum(samples.failed for samples in sets.shifted if samples.info.dataset in averaged)
     table.place(home.info.dataset, home.info.split, failed)
     for backbone, counts in hits.items():
         if all(name in counts for name in averaged):
             right, n = np.array([counts[name] for name in averaged]).T
-            table.add(backbone, MEAN, ", ".join(averaged), mean_of_proportions(right, n, options.intervals))
+            table.add(backbone, MEAN, ", ".join(averaged), mean_of_proportions(right, n))
     left_out = [samples.info.dataset for samples in sets.shifted if samples.info.dataset not in averaged]
     if left_out:
         notes.append(f"the mean over sets counts ImageNetV2 once, without {', '.join(left_out)}")

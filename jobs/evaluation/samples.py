@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Any
 
@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Layer
-from cvbench.engine.metrics.intervals import Options
 from cvbench.errors import IncompleteError, IntegrityError, UsageError
 from cvbench.jobs.again import extract_again
 from cvbench.jobs.analyze import features_identity, readable_rows
@@ -36,29 +35,20 @@ class EvalOptions:
     """What all evaluations share.
 
     Attributes:
-        intervals: Resamples, seed and coverage.
         partial: Accept logits of a part of the data set; the n of every row says how many.
         allow_chance: Report an accuracy near chance (of random weights, say) instead of refusing it.
     """
 
-    intervals: Options = field(default_factory=Options)
     partial: bool = False
     allow_chance: bool = False
 
-    @classmethod
-    def of(cls, resamples: int, seed: int, partial: bool = False, allow_chance: bool = False) -> EvalOptions:
-        """The options from plain values."""
-        return cls(Options(resamples, seed), partial, allow_chance)
-
     def as_dict(self) -> dict[str, Any]:
         """All that a result depends on."""
-        return {"resamples": self.intervals.resamples, "seed": self.intervals.seed, "partial": self.partial}
+        return {"partial": self.partial}
 
     def words(self) -> list[str]:
         """The options as they are typed, those at their default left out."""
-        words = ["--resamples", str(self.intervals.resamples)] if self.intervals.resamples != 2000 else []
-        words += ["--seed", str(self.intervals.seed)] if self.intervals.seed else []
-        return words + ["--partial"] * self.partial + ["--allow-chance"] * self.allow_chance
+        return ["--partial"] * self.partial + ["--allow-chance"] * self.allow_chance
 
 
 @dataclass(frozen=True, eq=False)

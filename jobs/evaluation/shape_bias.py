@@ -45,7 +45,7 @@ def evaluate(selection: Selection, options: EvalOptions, listen: Listener = sile
     listen(Started("eval shape-bias", samples.where, len(samples.rows) * len(layers), len(layers), 0))
     for number, layer in enumerate(layers):
         decided = _decide(samples, layer)
-        found = shape_bias(decided, shape, texture, categories, options.intervals.confidence)
+        found = shape_bias(decided, shape, texture, categories)
         chance = chance_of(found.bias.n, found.conflicts, 2 / len(categories), decided)
         if chance.near:
             notes.append(suspect(samples, layer, len(categories) // 2, chance, options))
@@ -61,7 +61,7 @@ def evaluate(selection: Selection, options: EvalOptions, listen: Listener = sile
     parts = {
         name: ((decided == shape)[conflict], (decided == texture)[conflict]) for name, decided in decisions.items()
     }
-    verdicts = compare_shares(parts, table, options.intervals, DIFFERENCE)
+    verdicts = compare_shares(parts, table, DIFFERENCE)
     attrs = {
         "notes": notes,
         "verdicts": verdicts,

@@ -17,7 +17,7 @@ from cvbench.jobs.evaluation.samples import VIEW, EvalOptions, Samples
 from cvbench.storage.datasets.variant import base_name
 
 _NEAR_CHANCE_BY_DESIGN = ("imagenet-a",)
-_INTERVALS = 2
+_INTERVALS = 3
 """Joins the identity of every result: raised when an interval or a verdict is computed in another way."""
 
 

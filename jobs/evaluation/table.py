@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from cvbench.engine.analyses.base import Result
-from cvbench.engine.metrics.intervals import Estimate
+from cvbench.engine.estimate import Estimate
 from cvbench.jobs.section import TidyRow
 
 TEXTS = ("dataset", "split", "backbone", "metric", "factor")
@@ -42,7 +42,7 @@ class Table:
 
     def plain(self, backbone: str, metric: str, factor: str, value: float, n: int) -> None:
         """A number without an interval, such as a p value."""
-        self.add(backbone, metric, factor, Estimate(value, math.nan, math.nan, n))
+        self.add(backbone, metric, factor, Estimate(value, n=n))
 
 
 def table_result(analysis: str, rows: Sequence[TidyRow], attrs: Mapping[str, Any]) -> Result:
@@ -82,9 +82,20 @@ def flat(row: TidyRow) -> dict[str, Any]:
     return asdict(row)
 
 
-def again(result: Result, command: str) -> list[str]:
-    """The words after `cvbench` that make this result again: the command and the options that it was given."""
-    return ["eval", command, *map(str, result.attrs.get("options", []))]
+def again(result: Result, command: str, *, draws: bool = False) -> list[str]:
+    """The words after `cvbench` that make this result again: the command and the options that it was given.
+
+    Args:
+        result: Its attribute `options` has them.
+        command: Of `cvbench eval`.
+        draws: Whether the command has `--resamples` and `--seed`; if not, those of an earlier version are left out.
+    """
+    words = [str(word) for word in result.attrs.get("options", [])]
+    for option in () if draws else ("--resamples", "--seed"):
+        if option in words:
+            at = words.index(option)
+            del words[at : at + 2]
+    return ["eval", command, *words]
 
 
 def _known(value: float) -> float | None:

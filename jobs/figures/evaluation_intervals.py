@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cvbench.engine.analyses.base import Result
+from cvbench.engine.estimate import Estimate
+from cvbench.engine.verdict import Verdict, verdict
 from cvbench.jobs.evaluation.table import ADJUSTED, tidy_rows
 from cvbench.jobs.figures.base import COLOURS, MARKERS, save_figure
 from cvbench.jobs.section import Draw, TidyRow
@@ -114,12 +117,11 @@ def draw_differences(
                 continue
             at = lines[row.factor] + (number - (len(pairs) - 1) / 2) * 0.7 / len(pairs)
             p = adjusted.get((pair, row.metric + ADJUSTED, row.factor))
-            told = (
-                row.low is not None and row.high is not None and row.low * row.high > 0 and p is not None and p < 0.05
-            )
+            low, high, p = (math.nan if end is None else end for end in (row.low, row.high, p))
+            resolved = verdict(Estimate(row.value, low, high, row.n), p) is Verdict.RESOLVED
             if row.low is not None and row.high is not None:
                 axis.plot([by * row.low, by * row.high], [at, at], color=colour, linewidth=1.1, solid_capstyle="butt")
-            face = colour if told else "white"
+            face = colour if resolved else "white"
             axis.plot([by * row.value], [at], marker=marker, ms=4.5, mfc=face, mec=colour, mew=1.0, linestyle="")
     axis.axvline(0, color="0.4", linewidth=0.8, linestyle="--", zorder=1)
     axis.set_title("\n".join(pair.replace(" vs ", " less ") for pair in pairs), fontsize=7)

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from cvbench.cli.app import app
-from cvbench.errors import CvbenchError
+from cvbench.errors import CvbenchError, UsageError
 from tests.jobs.logits_store import noisy_logits, write_logits
 from tests.jobs.test_evaluation import BIRDS, LABELS, LOGITS, imagenet_store
 
@@ -31,20 +31,20 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> str:
     return write_logits(folder / "s.zarr", guess, LABELS, BIRDS, dataset="noise", units=3)
 
 
-BOTH = ("--dataset", "birds", "--resamples", "100")
+BOTH = ("--dataset", "birds")
 
 
 def test_accuracy_in_three_forms(store: str, tmp_path: Path) -> None:
     table = run("eval", "accuracy", "--store", store, *BOTH, "--out", str(tmp_path / "fig"))
     assert table.exit_code == 0, table.output
     assert table.stdout.splitlines()[0].split() == [*COLUMNS[1:-1], "failed"]
-    assert "verdict: birds: good beats fair: +" in table.stdout
+    assert "verdict: birds, top1: good is above fair (resolved): +" in table.stdout
     assert "Wilson score, 95 %" in table.stdout
     names = {path.name for path in (tmp_path / "fig").iterdir()}
     assert names == {f"accuracy-birds-all.{suffix}" for suffix in ("svg", "png", "csv")}
     report = json.loads(run("eval", "accuracy", "--store", store, *BOTH, "--format", "json").stdout)
     assert list(report["rows"][0]) == COLUMNS
-    assert report["verdicts"][0].startswith("birds: good beats fair")
+    assert report["verdicts"][0].startswith("birds, top1: good is above fair")
     assert report["protocols"][0]["protocol"]["good"] == "all 7 outputs; output i is class i"
     text = run("eval", "accuracy", "--store", store, *BOTH, "--format", "csv").stdout
     rows = list(csv.DictReader(io.StringIO(text)))
@@ -57,11 +57,11 @@ def test_another_headline(store: str) -> None:
     done = run("eval", "accuracy", "--store", store, *BOTH, "--headline", "mean-per-class")
     assert done.exit_code == 0, done.output
     assert "mean per class" in done.stdout.splitlines()[1]
-    assert "verdict: birds, mean per class: good beats fair" in done.stdout
+    assert "verdict: birds, mean per class: good is above fair" in done.stdout
 
 
 def test_calibration_and_robustness(store: str, tmp_path: Path) -> None:
-    which = (*BOTH, "--backbone", "good", "--backbone", "fair")  # another test imports one
+    which = (*BOTH, "--resamples", "100", "--backbone", "good", "--backbone", "fair")  # another test imports one
     found = run("eval", "calibration", "--store", store, *which, "--bins", "5", "--format", "json")
     assert found.exit_code == 0, found.output
     report = json.loads(found.stdout)
@@ -73,11 +73,11 @@ def test_calibration_and_robustness(store: str, tmp_path: Path) -> None:
     assert 0 <= debiased["low"] <= debiased["value"] <= debiased["high"]
     assert "has no interval" in report["protocols"][0]["intervals"]
     url, _ = imagenet_store(tmp_path)
-    table = run("eval", "robustness", "--store", url, "--partial", "--resamples", "50")
+    table = run("eval", "robustness", "--store", url, "--partial")
     assert table.exit_code == 0, table.output
     assert "top1 less clean" in table.stdout
     assert "toy" not in table.stdout
-    assert "toy" in run("eval", "robustness", "--store", url, "--partial", "--resamples", "50", "--long").stdout
+    assert "toy" in run("eval", "robustness", "--store", url, "--partial", "--long").stdout
 
 
 def test_the_command_in_the_result_makes_it_again(store: str) -> None:
@@ -139,7 +139,26 @@ def test_bad_input_has_a_message_and_an_exit_code(store: str, words: tuple[str, 
 
 def test_chance_can_be_reported(store: str) -> None:
     words = ("--dataset", "noise", "--partial", "--allow-chance")
-    result = run("eval", "accuracy", "--store", store, *words, "--resamples", "50")
+    result = run("eval", "accuracy", "--store", store, *words)
     assert result.exit_code == 0, result.output
     assert "note: partial: 48 of the 70 samples" in result.stdout
     assert "is near chance" in result.stdout
+
+
+@pytest.mark.parametrize("option", ["--resamples", "--seed"])
+@pytest.mark.parametrize("name", ["accuracy", "invariance", "pug", "robustness", "shape-bias"])
+def test_nothing_is_drawn_so_nothing_is_asked(store: str, name: str, option: str) -> None:
+    words = ("--labels", "x") if name == "pug" else ()
+    done = run("eval", name, "--store", store, *words, option, "5")
+    assert isinstance(done.exception, UsageError)
+    for part in (f"there is no {option}", f"eval {name}", "nothing of its result is drawn", "leave it out"):
+        assert part in str(done.exception)
+
+
+def test_a_drawn_interval_keeps_its_options(store: str) -> None:
+    which = ("--backbone", "good", "--backbone", "fair", "--format", "json")
+    found = [run("eval", "calibration", "--store", store, *BOTH, *which, "--seed", seed) for seed in "01"]
+    first, second = (json.loads(done.stdout)["rows"] for done in found)
+    assert [row["metric"] for row in first] == [row["metric"] for row in second]
+    assert first != second
+    assert "requires an argument" in run("eval", "calibration", "--store", store, "--seed").output

@@ -38,13 +38,13 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def test_three_forms_and_a_figure_for_each_transform(store: str, tmp_path: Path) -> None:
-    table = run("eval", "invariance", "--store", store, "--resamples", "50", "--out", str(tmp_path))
+    table = run("eval", "invariance", "--store", store, "--out", str(tmp_path))
     assert table.exit_code == 0, table.output
     assert "scale=2" in table.stdout
-    assert "keeps more of its top1" in table.stdout or "not resolved" in table.stdout
+    assert "change of top1: " in table.stdout
     names = {f"invariance-birds-all-{name}.{kind}" for name in ("scale", "shift") for kind in ("svg", "png", "csv")}
     assert {path.name for path in tmp_path.iterdir()} == names
-    one = ("eval", "invariance", "--store", store, "--resamples", "50", "--transform", "scale", "--backbone", "vit")
+    one = ("eval", "invariance", "--store", store, "--transform", "scale", "--backbone", "vit")
     report = json.loads(run(*one, "--format", "json").stdout)
     assert report["protocols"][0]["transform"] == "scale"
     rows = list(csv.DictReader(io.StringIO(run(*one, "--format", "csv").stdout)))
@@ -53,7 +53,7 @@ def test_three_forms_and_a_figure_for_each_transform(store: str, tmp_path: Path)
 
 
 def test_a_folder_is_named_by_its_path_in_what_to_do(store: str) -> None:
-    found = run("eval", "invariance", "--store", store, "--resamples", "50", "--transform", "scale")
+    found = run("eval", "invariance", "--store", store, "--transform", "scale")
     assert "cvbench extract --dataset folder:PATH+scale=1.25 --dataset folder:PATH+scale=1.5" in found.stderr
 
 

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from cvbench.engine.cam.grids import centred_evidence, pool_evidence
 from cvbench.engine.cam.measures import MAP_MEASURES, map_measures
 from cvbench.engine.cam.methods import gradcam
-from cvbench.engine.cam.summary import Measured, Resampling, summarise
+from cvbench.engine.cam.summary import Measured, summarise
+from cvbench.engine.estimate import IntervalOptions
 
 CHANNELS, GRID, CLASSES = 6, (7, 5), 4
 
@@ -84,7 +85,7 @@ def test_raw_they_differ_and_centred_they_are_equal(maps: tuple[NDArray[np.float
     )
     # The last digits of a difference of float64 maps are left: far below what counts as a difference.
     np.testing.assert_allclose(centred[0].table, centred[1].table, rtol=1e-8)
-    result = summarise([*raw, *centred], Resampling(20), {})
+    result = summarise([*raw, *centred], IntervalOptions(resamples=20), {})
     gini = MAP_MEASURES.index("gini")
     low, high = (result.data[f"difference_{end}"][1][0, gini] for end in ("low", "high"))
     assert low > 0.1, "raw, the constrained map looks concentrated"

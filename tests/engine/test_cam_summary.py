@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from cvbench.engine.cam.boxed import BOX_MEASURES
 from cvbench.engine.cam.measures import MAP_MEASURES
-from cvbench.engine.cam.summary import CONSTRAINT, Measured, Resampling, summarise
+from cvbench.engine.cam.summary import CONSTRAINT, Measured, summarise
+from cvbench.engine.estimate import IntervalOptions
 
 F64 = NDArray[np.float64]
 
@@ -25,7 +26,7 @@ def test_means_intervals_and_differences() -> None:
     one = rng.normal(size=(400, len(MAP_MEASURES)))
     two = one + rng.normal(0.1, 0.5, one.shape)
     two[:25] = np.nan
-    result = summarise([measured("a", one), measured("b", two)], Resampling(500), {"notes": ["said"]})
+    result = summarise([measured("a", one), measured("b", two)], IntervalOptions(resamples=500), {"notes": ["said"]})
     mean = result.data["value"][1]
     np.testing.assert_allclose(mean[0], one.mean(0), rtol=1e-12)
     np.testing.assert_allclose(mean[1], np.nanmean(two, axis=0), rtol=1e-12)
@@ -50,7 +51,7 @@ def test_only_centred_maps_are_judged_and_together() -> None:
     two[:, 1] += 2.4 / math.sqrt(60)  # 2.4 standard errors: alone resolved, among nine not
     rows = [measured(name, table, version=version) for version in ("raw", "centred") for name, table in
             (("a", one), ("b", two))]  # fmt: skip
-    result = summarise(rows, Resampling(20), {})
+    result = summarise(rows, IntervalOptions(resamples=20), {})
     assert result.coords["pair"] == ["a - b", "a - b centred"]
     resolved, p = (result.data[f"difference_{name}"][1] for name in ("resolved", "p"))
     assert np.isnan([resolved[0], p[0]]).all()
@@ -63,7 +64,7 @@ def test_only_centred_maps_are_judged_and_together() -> None:
 def test_a_small_grid_has_no_spread_and_no_distribution() -> None:
     table = np.random.default_rng(0).uniform(0.2, 0.8, (40, len(MAP_MEASURES)))
     rows = [Measured(name, "layer", (2, 2), True, table + at / 9) for at, name in enumerate("ab")]
-    result = summarise(rows, Resampling(20), {})
+    result = summarise(rows, IntervalOptions(resamples=20), {})
     there = np.array([name.startswith("centroid") for name in result.coords["measure"]])
     for name in ("value", "low", "high"):
         assert (np.isfinite(result.data[name][1]) == there).all()
@@ -74,7 +75,7 @@ def test_a_small_grid_has_no_spread_and_no_distribution() -> None:
 
 def test_a_backbone_against_itself_is_exactly_zero() -> None:
     table = np.random.default_rng(0).normal(size=(50, len(MAP_MEASURES)))
-    result = summarise([measured("a", table), measured("b", table)], Resampling(100), {})
+    result = summarise([measured("a", table), measured("b", table)], IntervalOptions(resamples=100), {})
     assert not result.data["difference"][1].any()
     for end in ("low", "high"):  # every image has the same value: that tells nothing of a spread
         assert np.isnan(result.data[f"difference_{end}"][1]).all()
@@ -84,7 +85,7 @@ def test_ratios_are_of_means_over_the_same_images() -> None:
     rng = np.random.default_rng(0)
     table = np.abs(rng.normal(1, 0.2, (60, len(MAP_MEASURES) + len(BOX_MEASURES))))
     table[:10, len(MAP_MEASURES)] = np.nan  # no energy: its box share does not count either
-    result = summarise([measured("a", table)], Resampling(100), {})
+    result = summarise([measured("a", table)], IntervalOptions(resamples=100), {})
     at = result.coords["measure"].index("energy_over_share")
     energy, share = table[10:, len(MAP_MEASURES)], table[10:, len(MAP_MEASURES) + 2]
     assert result.data["value"][1][0, at] == pytest.approx(energy.sum() / share.sum())
@@ -95,7 +96,7 @@ def test_ratios_are_of_means_over_the_same_images() -> None:
 def test_one_image_has_no_interval_and_own_grids_no_difference() -> None:
     table = np.ones((1, len(MAP_MEASURES)))
     rows = [measured("a", table), measured("b", table, common=False)]
-    result = summarise(rows, Resampling(100), {})
+    result = summarise(rows, IntervalOptions(resamples=100), {})
     assert np.isnan(result.data["low"][1]).all()
     assert "one image" in result.attrs["notes"][0]
     assert "difference" not in result.data
@@ -114,7 +115,7 @@ def test_classes_are_resampled_with_all_their_images() -> None:
     one, two, labels = clusters(rng, 40, 5)
     one[labels == labels[0], 2] = np.nan  # a class that does not define a measure
     two[7, 3] = np.nan
-    result = summarise([measured("a", one), measured("b", two)], Resampling(60, seed=4), {}, labels)
+    result = summarise([measured("a", one), measured("b", two)], IntervalOptions(resamples=60, seed=4), {}, labels)
     assert result.attrs["resampled_classes"] == 40
     assert result.attrs["class_interval"] == "percentile bootstrap over 40 classes"
     draws = np.random.default_rng(4)
@@ -140,7 +141,7 @@ def test_classes_are_resampled_with_all_their_images() -> None:
 @pytest.mark.parametrize(("classes", "each"), [(29, 5), (1, 200)])
 def test_few_classes_are_not_resampled(classes: int, each: int) -> None:
     one, two, labels = clusters(np.random.default_rng(0), classes, each)
-    result = summarise([measured("a", one), measured("b", two)], Resampling(20), {}, labels)
+    result = summarise([measured("a", one), measured("b", two)], IntervalOptions(resamples=20), {}, labels)
     assert (result.attrs["resampled_classes"], result.attrs["class_interval"]) == (0, "")
     assert not {"class_low", "difference_class_low"} & set(result.data)
 
@@ -148,7 +149,7 @@ def test_few_classes_are_not_resampled(classes: int, each: int) -> None:
 def test_a_measure_that_few_classes_define_has_no_interval_over_classes() -> None:
     one, _, labels = clusters(np.random.default_rng(0), 40, 3)
     one[labels > np.unique(labels)[28], 0] = np.nan
-    result = summarise([measured("a", one)], Resampling(20), {}, labels)
+    result = summarise([measured("a", one)], IntervalOptions(resamples=20), {}, labels)
     assert np.isnan(result.data["class_low"][1][0, 0])
     assert np.isfinite(result.data["class_low"][1][0, 1:]).all()
     assert np.isfinite(result.data["low"][1]).all()
@@ -159,7 +160,7 @@ def test_what_few_images_define_is_named() -> None:
     one, two = rng.normal(size=(2, 50, len(MAP_MEASURES)))
     one[2:, 7] = np.nan  # gaussian_r2
     two[1:, 0] = np.nan
-    result = summarise([measured("a", one), measured("b", two)], Resampling(20), {})
+    result = summarise([measured("a", one), measured("b", two)], IntervalOptions(resamples=20), {})
     few = "no interval: n too small: 5 images are needed, and fewer define (n)"
     assert result.attrs["notes"][:3] == [
         f"a 7x7: {few} gaussian_r2 (2)",
@@ -175,7 +176,7 @@ def test_memory_is_of_the_tables_and_not_of_the_resamples() -> None:
         one, two = np.random.default_rng(0).normal(size=(2, n, len(MAP_MEASURES)))
         labels = np.arange(n) % 100
         tracemalloc.start()
-        summarise([measured("a", one), measured("b", two)], Resampling(256), {}, labels)
+        summarise([measured("a", one), measured("b", two)], IntervalOptions(resamples=256), {}, labels)
         found = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return found

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from cvbench.engine.analyses import ANALYSES
 from cvbench.engine.analyses.base import Analysis, Layer, Partial, Result
 from cvbench.engine.analyses.maps import OF_BOXES, ChannelMaps, InputBoxes
+from cvbench.engine.estimate import IntervalOptions
 from cvbench.engine.kernels import channel_maps as kernel
 from cvbench.errors import DataUnavailableError, IntegrityError, UsageError
 from tests.seeds import seeded
@@ -42,7 +43,7 @@ def result_of(analysis: ChannelMaps, maps: Maps, boxes: Any = None) -> Result:
 
 
 # Boxes are handed to `measure`; the analysis knows their digest alone.
-BOXED = ChannelMaps("digest", resamples=100)
+BOXED = ChannelMaps("digest", intervals=IntervalOptions(resamples=100))
 
 
 def value(result: Result, measure: str, layer: int = 0) -> float:
@@ -168,7 +169,7 @@ class TestUnits:
         assert split.attrs == whole.attrs
 
     def test_without_boxes_there_is_the_rate_only(self, rng: np.random.Generator) -> None:
-        result = result_of(ChannelMaps(resamples=50), [rng.normal(size=(40, 5, 5, 3))])
+        result = result_of(ChannelMaps(intervals=IntervalOptions(resamples=50)), [rng.normal(size=(40, 5, 5, 3))])
         assert result.coords["measure"] == ["outlier_rate"]
         low, high = (result.data[f"measures_{end}"][1][0, 0] for end in ("low", "high"))
         assert low <= value(result, "outlier_rate") <= high
@@ -181,7 +182,7 @@ class TestCommonGrid:
         held = {Layer("fine", "x"): fine, Layer("coarse", "x"): coarse}
         grids = {layer: (x.shape[1], x.shape[2]) for layer, x in held.items()}
         boxes = InputBoxes(np.tile([6.0, 0, 30, 12], (len(fine), 1)), SIZE)
-        analysis = ChannelMaps.between(grids, "digest", **{"resamples": 500, **options})
+        analysis = ChannelMaps.between(grids, "digest", intervals=IntervalOptions(resamples=500), **options)
         inside = {"fine": boxes, "coarse": boxes}
         partial = analysis.measure(list(held), held.__getitem__, np.arange(len(fine)), inside)
         return analysis.summarise(list(held), [partial])

@@ -13,6 +13,7 @@ from cvbench.engine.analyses.base import Analysis, Layer, Partial
 from cvbench.engine.analyses.maps import ChannelMaps, InputBoxes
 from cvbench.engine.analyses.similarity import Similarity
 from cvbench.engine.analyses.spectra import Spectra
+from cvbench.engine.estimate import IntervalOptions
 
 LAYERS = {Layer("a", "x"): (8, 6), Layer("a", "y"): (4, 3), Layer("b", "x"): (6, 6)}
 UNIT = 32
@@ -22,9 +23,9 @@ ROWS = np.arange(UNIT)
 BOXES = InputBoxes(np.tile([4.0, 5, 30, 40], (UNIT, 1)), (48, 48))
 
 MADE: dict[str, Callable[[], Analysis]] = {
-    "spectra": lambda: Spectra(resamples=50),
-    "similarity": lambda: Similarity.between(LAYERS, {}, resamples=50),
-    "maps": lambda: ChannelMaps.between(LAYERS, "digest", resamples=50),
+    "spectra": lambda: Spectra(intervals=IntervalOptions(resamples=50)),
+    "similarity": lambda: Similarity.between(LAYERS, {}, intervals=IntervalOptions(resamples=50)),
+    "maps": lambda: ChannelMaps.between(LAYERS, "digest", intervals=IntervalOptions(resamples=50)),
 }
 
 

@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import optimize, stats
 
+from cvbench.engine.estimate import Estimate
 from cvbench.engine.holm import holm
 from cvbench.engine.mean_interval import Estimated, Moments, mean_interval
 from cvbench.engine.measure import Measure, indicator, share
-from cvbench.engine.online import verdict
+from cvbench.engine.verdict import Verdict, verdict
 from tests.engine.test_hsic import F64
 
 PLAIN = Measure("m", "")
@@ -138,5 +139,5 @@ def test_holm_is_the_step_down_procedure(rng: np.random.Generator) -> None:
 
 
 def test_a_difference_within_rounding_is_none() -> None:
-    assert verdict(-8.6e-17, -4.0e-17, 100, floor=2.0**-20) is False
-    assert verdict(2e-3, 4e-3, 100, floor=2.0**-20) is True
+    assert verdict(Estimate(-6e-17, -8.6e-17, -4.0e-17, 100, floor=2.0**-20)) is Verdict.NOT_RESOLVED
+    assert verdict(Estimate(3e-3, 2e-3, 4e-3, 100, floor=2.0**-20)) is Verdict.RESOLVED

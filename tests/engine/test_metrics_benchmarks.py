@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import t
 
+from cvbench.engine.estimate import IntervalOptions
 from cvbench.engine.metrics.imagenet_x import compare_factors as x_compare
 from cvbench.engine.metrics.imagenet_x import factor_errors, metaclass_correct
-from cvbench.engine.metrics.intervals import Options
 from cvbench.engine.metrics.invariance import setting
 from cvbench.engine.metrics.pug import compare_factors as pug_compare
 from cvbench.engine.metrics.pug import pug_accuracies
@@ -21,7 +21,7 @@ from cvbench.engine.metrics.scores import score_block
 from cvbench.engine.metrics.shape_bias import category_decisions, shape_bias
 from cvbench.errors import UsageError
 
-FAST = Options(resamples=300)
+FAST = IntervalOptions(resamples=300)
 
 
 def reference_ratios(correct: list[bool], flags: list[list[bool]]) -> list[float]:
@@ -42,14 +42,14 @@ def reference_ratios(correct: list[bool], flags: list[list[bool]]) -> list[float
 def test_error_ratios_are_the_reference_s(seed: int, n: int, count: int) -> None:
     rng = np.random.default_rng(seed)
     correct, flags = rng.random(n) < 0.7, rng.random((n, count)) < 0.2
-    found = factor_errors(correct, flags, Options(resamples=30))
+    found = factor_errors(correct, flags, IntervalOptions(resamples=30))
     expected = reference_ratios(correct.tolist(), flags.tolist())
     np.testing.assert_allclose([ratio.value for ratio in found.ratio], expected, rtol=1e-12)
     known = [value for value in expected if not math.isnan(value)]
     assert found.mean_ratio.value == pytest.approx(np.mean(known)) if known else math.isnan(found.mean_ratio.value)
     assert [ratio.n for ratio in found.ratio] == flags.sum(axis=0).tolist()
     order = rng.permutation(n)
-    again = factor_errors(correct[order], flags[order], Options(resamples=30))
+    again = factor_errors(correct[order], flags[order], IntervalOptions(resamples=30))
     assert [ratio.value for ratio in again.ratio] == pytest.approx([r.value for r in found.ratio], nan_ok=True)
 
 
@@ -94,7 +94,7 @@ def test_the_bootstrap_covers() -> None:
     for seed in range(100):
         flags = rng.random((600, 1)) < 0.3
         correct = rng.random(600) > np.where(flags[:, 0], 0.4, 0.2)
-        ratio = factor_errors(correct, flags, Options(resamples=300, seed=seed)).ratio[0]
+        ratio = factor_errors(correct, flags, IntervalOptions(resamples=300, seed=seed)).ratio[0]
         inside += ratio.low <= 0.4 / 0.26 <= ratio.high
     assert inside >= 87
 
@@ -110,13 +110,13 @@ def test_pug_by_hand() -> None:
     correct = np.array([1, 1, 1, 0, 0, 1, 0, 0, 1, 0], bool)
     values = np.array(["x", "y", "x", "y", "10", "10", "90", "-5", "90", "-5"])
     groups = {"background": ("Worlds",), "camera": ("Pitch", "Yaw"), "light": ("Scene",)}
-    two = pug_accuracies(correct, subset, objects, groups, {}, FAST)
+    two = pug_accuracies(correct, subset, objects, groups, {})
     assert math.isfinite(two.subsets["Worlds"].value)
     assert math.isnan(two.subsets["Worlds"].low), "no interval: two objects are too few"
     # A third object like the first two together: the rates stay.
     subset, correct, values = (np.tile(part, 2) for part in (subset, correct, values))
     objects = np.concatenate([objects, np.full(10, "c")])
-    found = pug_accuracies(correct, subset, objects, groups, {"Worlds": values, "Yaw": values}, FAST)
+    found = pug_accuracies(correct, subset, objects, groups, {"Worlds": values, "Yaw": values})
     assert {k: v.value for k, v in found.subsets.items() if k != "Scene"} == {"Worlds": 0.75, "Pitch": 0.5, "Yaw": 0.25}
     assert found.subsets["Scene"].n == 0
     assert math.isnan(found.groups["light"].value)
@@ -136,7 +136,7 @@ def test_pug_intervals_resample_objects() -> None:
     rng = np.random.default_rng(0)
     objects = np.repeat(np.arange(30), 40).astype(str)
     correct = np.repeat(rng.random(30) < 0.5, 40)  # renders of an object stand and fall together
-    found = pug_accuracies(correct, np.full(1200, "Worlds"), objects, {"w": ("Worlds",)}, {}, FAST)
+    found = pug_accuracies(correct, np.full(1200, "Worlds"), objects, {"w": ("Worlds",)}, {})
     estimate = found.subsets["Worlds"]
     assert estimate.high - estimate.low > 0.25, "as wide as for 30 objects, not for 1,200 images (0.06)"
 
@@ -152,7 +152,7 @@ def test_a_pug_factor_has_wilsons_interval_at_the_size_of_its_jackknife() -> Non
     def camera(rows: NDArray[np.bool_]) -> float:
         return float(np.mean([correct[rows & (subset == name)].mean() for name in ("Pitch", "Yaw")]))
 
-    found = pug_accuracies(correct, subset, objects, {"camera": ("Pitch", "Yaw")}, {}, FAST).groups["camera"]
+    found = pug_accuracies(correct, subset, objects, {"camera": ("Pitch", "Yaw")}, {}).groups["camera"]
     value, left = camera(np.ones(n, bool)), np.array([camera(objects != name) for name in np.unique(objects)])
     moved = (left - left.mean()) * 11 / 12
     single = value * (1 - value)
@@ -172,7 +172,7 @@ def test_pug_factors_are_compared_on_the_same_images() -> None:
     b = rng.random(800) < 0.6
     a = np.where(subset == "Yaw", b | (rng.random(800) < 0.5), b)
     groups = {"background": ("Worlds",), "camera": ("Yaw",), "light": ("Light",)}
-    found = pug_compare(a, b, subset, objects, groups, FAST)
+    found = pug_compare(a, b, subset, objects, groups)
     yaw = subset == "Yaw"
     assert found["camera"].value == pytest.approx(a[yaw].mean() - b[yaw].mean())
     assert found["camera"].low > 0
@@ -189,7 +189,7 @@ def test_error_ratios_are_compared_by_the_delta_method() -> None:
     flags = np.zeros((n, 2), bool)
     flags[:40, 0] = True
     a, b = rng.random(n) < np.where(flags[:, 0], 0.5, 0.8), rng.random(n) < 0.75
-    found = x_compare(a, b, flags, FAST)
+    found = x_compare(a, b, flags)
 
     def ratios(weights: NDArray[np.float64]) -> float:
         e = [(weights * ~right).sum() / weights.sum() for right in (a, b)]
@@ -210,7 +210,7 @@ def test_error_ratios_are_compared_by_the_delta_method() -> None:
     assert found.accuracy[0].difference.value == pytest.approx(a[:40].mean() - b[:40].mean())
     assert math.isnan(found.ratio[1].value), "no image has the factor"
     assert found.accuracy[1].difference.n == 0
-    perfect = x_compare(np.ones(n, bool), b, flags, FAST)
+    perfect = x_compare(np.ones(n, bool), b, flags)
     assert math.isnan(perfect.ratio[0].value)
 
 
@@ -249,14 +249,14 @@ def test_invariance_by_hand() -> None:
     labels = np.array([0, 1, 0, 1])
     before = score_block(np.log(np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.7, 0.3]])), labels)
     after = score_block(np.log(np.array([[0.8, 0.2], [0.6, 0.4], [0.7, 0.3], [0.6, 0.4]])), labels)
-    found = setting(after, before, FAST)
+    found = setting(after, before)
     assert (found.top1.value, found.change.difference.value) == (0.5, -0.25)
     assert (found.change.only_a, found.change.only_b) == (0, 1)
     assert found.probability.value == pytest.approx((0.8 + 0.4 + 0.7 + 0.4) / 4)
     assert found.probability_change.value == pytest.approx((-0.1 - 0.4 + 0.1 + 0.1) / 4)
     assert found.probability_change.low <= found.probability_change.value <= found.probability_change.high
     assert found.consistency.value == 0.75
-    same = setting(before, before, FAST)
+    same = setting(before, before)
     assert (same.change.difference.value, same.probability_change.value, same.consistency.value) == (0, 0, 1)
     assert same.change.difference.low < 0 < same.change.difference.high
     assert same.probability_change.low < 0 < same.probability_change.high
@@ -265,4 +265,4 @@ def test_invariance_by_hand() -> None:
 def test_only_the_same_samples_are_paired() -> None:
     scores = score_block(np.zeros((3, 2)), np.array([0, 1, 0]))
     with pytest.raises(UsageError, match="3 transformed samples cannot be paired with 2"):
-        setting(scores, scores[:2], FAST)
+        setting(scores, scores[:2])

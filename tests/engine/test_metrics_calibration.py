@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
+from cvbench.engine.estimate import IntervalOptions
 from cvbench.engine.metrics.calibration import HOTTEST, Temperature, calibration, calibration_error, fit_temperature
-from cvbench.engine.metrics.intervals import Options
 from cvbench.engine.metrics.scores import Scores, score_block
 
-FAST = Options(resamples=200)
+FAST = IntervalOptions(resamples=200)
 
 
 def scores_of(confidence: NDArray[np.float64], correct: NDArray[np.bool_]) -> Scores:
@@ -45,7 +45,7 @@ def reference_ece(confidence: list[float], correct: list[bool], bins: int) -> fl
 @given(st.lists(st.tuples(st.floats(0.001, 1.0), st.booleans()), min_size=1, max_size=60), st.integers(1, 20))
 def test_ece_is_the_loop_over_bins(pairs: list[tuple[float, bool]], bins: int) -> None:
     confidence, correct = np.array([c for c, _ in pairs]), np.array([hit for _, hit in pairs])
-    found = calibration(scores_of(confidence, correct), Options(resamples=20), bins)
+    found = calibration(scores_of(confidence, correct), IntervalOptions(resamples=20), bins)
     assert found.ece.plain.value == pytest.approx(reference_ece(confidence.tolist(), correct.tolist(), bins), abs=1e-12)
     assert found.overconfidence.value == pytest.approx(confidence.mean() - correct.mean(), abs=1e-12)
     assert sum(one.n for one in found.bins) == len(pairs)
@@ -89,7 +89,7 @@ def test_the_debiased_error_is_the_median_of_its_own_draws() -> None:
     rng = np.random.default_rng(5)
     confidence = rng.uniform(0.2, 1, 600)
     correct = rng.random(600) < confidence - 0.08
-    found = calibration_error(confidence, correct, Options(resamples=1000))
+    found = calibration_error(confidence, correct, IntervalOptions(resamples=1000))
     at = np.ceil(confidence * 15).astype(int)
     kept = [at == i for i in np.unique(at)]
     n = np.array([k.sum() for k in kept])

@@ -13,10 +13,9 @@ from scipy.optimize import brentq
 from scipy.stats import binomtest, norm, t
 
 from cvbench.engine.bootstrap import percentile_interval
+from cvbench.engine.estimate import Estimate, IntervalOptions
 from cvbench.engine.metrics.accuracy import mean_per_class, multi_label, per_class, top_k, worst_classes
 from cvbench.engine.metrics.intervals import (
-    Estimate,
-    Options,
     counted_interval,
     difference,
     mean_interval,
@@ -28,8 +27,6 @@ from cvbench.engine.metrics.intervals import (
 )
 from cvbench.engine.metrics.scores import Scores, join_scores, score_block
 from cvbench.engine.metrics.suspect import against_chance, chance_of
-
-FAST = Options(resamples=400)
 
 
 def reference(logits: NDArray[np.float64], targets: NDArray[np.int64]) -> dict[str, list[float]]:
@@ -129,7 +126,7 @@ def test_wilson_is_scipys_and_stays_inside(n: int, data: st.DataObject) -> None:
 
 
 def test_nothing_has_no_interval() -> None:
-    assert all(math.isnan(v) for v in (wilson(0, 0).value, wilson(0, 0).low, mean_interval(np.array([]), FAST).value))
+    assert all(math.isnan(v) for v in (wilson(0, 0).value, wilson(0, 0).low, mean_interval(np.array([])).value))
 
 
 def test_the_difference_is_newcombes_example() -> None:
@@ -145,20 +142,20 @@ def test_counted_rows_have_the_interval_of_all_rows() -> None:
     def rates(sums: NDArray[np.float64]) -> NDArray[np.float64]:
         return sums[:, :2] / sums[:, 2:]
 
-    options = Options(resamples=8000)
+    options = IntervalOptions(resamples=8000)
     counted = counted_interval(rows, rates, options)
-    plain = percentile_interval(rows.astype(np.float64), rates, resamples=8000)
+    plain = percentile_interval(rows.astype(np.float64), rates, options)
     # the ends are quantiles of 8,000 draws with a spread of about 0.09: their own error is about 0.003
     np.testing.assert_allclose([counted.low, counted.high], [plain.low, plain.high], atol=0.015)
 
 
 def test_means_leave_undefined_entries_out() -> None:
-    found = mean_interval(np.array([1.0, np.nan, 3.0, 2.0]), FAST)
+    found = mean_interval(np.array([1.0, np.nan, 3.0, 2.0]))
     assert (found.value, found.n) == (2.0, 3)
     # Without skew it is Student's: t with 2 degrees times 1 / sqrt(3).
     half = t.ppf(0.975, 2) / math.sqrt(3)
     assert (found.low, found.high) == pytest.approx((2 - half, 2 + half), rel=1e-12)
-    few = mean_interval(np.array([1.0, 2.0]), FAST)
+    few = mean_interval(np.array([1.0, 2.0]))
     assert few.value == 1.5
     assert math.isnan(few.low), "no interval: n too small"
 
@@ -173,7 +170,7 @@ def test_a_skewed_mean_has_halls_interval() -> None:
         s = (values.mean() - mean) / error / math.sqrt(40)
         return float(math.sqrt(40) * (s + skew * s**2 / 3 + skew**2 * s**3 / 27 + skew / (6 * 40)))
 
-    found, level = mean_interval(values, FAST), t.ppf(0.975, 39)
+    found, level = mean_interval(values), t.ppf(0.975, 39)
     low = brentq(lambda mean: transformed(mean) - level, values.mean() - 9 * error, values.mean())
     high = brentq(lambda mean: transformed(mean) + level, values.mean(), values.mean() + 20 * error)
     assert (found.low, found.high) == pytest.approx((low, high), rel=1e-9)
@@ -203,7 +200,7 @@ def test_the_mean_per_class_has_wilsons_interval_at_its_effective_size(seed: int
     rng = np.random.default_rng(seed)
     labels = np.repeat([0, 1, 4, 7], (30, 5, 1, 12))
     correct = rng.random(48) < p
-    found = mean_per_class(correct, labels, FAST)
+    found = mean_per_class(correct, labels)
     size = stratified_size(correct.astype(np.float64), labels)
     assert found.value == pytest.approx(np.mean([correct[labels == k].mean() for k in (0, 1, 4, 7)]), abs=1e-12)
     low, high = wilson_at(found.value, size, norm.ppf(0.975))
@@ -212,30 +209,30 @@ def test_the_mean_per_class_has_wilsons_interval_at_its_effective_size(seed: int
 
 
 def test_all_right_is_not_certain() -> None:
-    both = mean_of_proportions(np.array([5, 5]), np.array([5, 5]), FAST)
+    both = mean_of_proportions(np.array([5, 5]), np.array([5, 5]))
     assert (both.value, both.high) == (1, 1)
     assert both.low == pytest.approx(wilson(10, 10).low, abs=1e-12), "as for ten images"
-    sure = mean_per_class(np.ones(370, bool), np.arange(370) % 37, FAST)
+    sure = mean_per_class(np.ones(370, bool), np.arange(370) % 37)
     assert sure.low == pytest.approx(wilson(370, 370).low, abs=1e-12)
 
 
 def test_means_of_bounded_values() -> None:
     """Values of 0 and 1 have their own interval but for the two pseudo-images; constants are not certain."""
     ones = np.repeat([1.0, 0.0], [700, 300])
-    found, plain = mean_share(ones, FAST), wilson(700, 1000)
+    found, plain = mean_share(ones), wilson(700, 1000)
     assert (found.low, found.high) == pytest.approx((plain.low, plain.high), abs=1e-4)
-    even = mean_share(np.full(30, 0.5), FAST)
+    even = mean_share(np.full(30, 0.5))
     assert even.value == 0.5
     assert even.low < 0.5 < even.high
-    signed = mean_signed(np.repeat([1.0, 0.0, -1.0], [70, 900, 30]), FAST)
+    signed = mean_signed(np.repeat([1.0, 0.0, -1.0], [70, 900, 30]))
     low, high = paired_score_ends(70, 30, 1000, float(norm.ppf(0.975)))
     assert (signed.value, signed.low, signed.high) == pytest.approx((0.04, low, high), abs=2e-4)
     assert signed.p < 0.05
-    assert math.isnan(mean_share(np.array([0.5, 0.6]), FAST).low), "no interval: n too small"
+    assert math.isnan(mean_share(np.array([0.5, 0.6])).low), "no interval: n too small"
 
 
 def test_the_mean_over_sets_weighs_sets_alike() -> None:
-    found = mean_of_proportions(np.array([10, 500]), np.array([100, 1000]), Options(resamples=20_000))
+    found = mean_of_proportions(np.array([10, 500]), np.array([100, 1000]))
     assert found.value == pytest.approx(0.3)
     sd = 0.5 * math.sqrt(0.1 * 0.9 / 100 + 0.25 / 1000)
     assert (found.low, found.high) == pytest.approx((0.3 - 1.96 * sd, 0.3 + 1.96 * sd), abs=0.002)
@@ -258,7 +255,7 @@ def test_accuracies_by_hand() -> None:
     assert top_k(scores, 5, 7).value == pytest.approx(4 / 6)
     assert math.isnan(top_k(scores, 5, 5).value), "top-5 of five classes is no number"
     # classes 0..3 are right in 2 of 2, 0 of 2, 0 of 1, 1 of 1
-    found = mean_per_class(scores.correct, labels, FAST)
+    found = mean_per_class(scores.correct, labels)
     assert found.value == 0.5
     assert 0 <= found.low <= 0.5 <= found.high <= 1
     each = per_class(scores.correct, labels, 5)

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cvbench.engine.bootstrap import percentile_interval
+from cvbench.engine.estimate import IntervalOptions
 from cvbench.engine.measure import Column, Measure
-from cvbench.engine.online import Means, RunningMeans, judge, thin_notes
+from cvbench.engine.online import Means, RunningMeans, judged_columns, thin_notes
 from cvbench.errors import IntegrityError
 from tests.engine.test_hsic import F64
 from tests.seeds import seeded
@@ -20,7 +21,7 @@ def numbers(count: int) -> list[Column]:
 
 
 def means_of(values: F64, cuts: tuple[int, ...] = (), *, resamples: int = 200, seed: int = 0) -> Means:
-    running = RunningMeans(numbers(values.shape[1]), resamples=resamples, confidence=0.95, seed=seed)
+    running = RunningMeans(numbers(values.shape[1]), IntervalOptions(resamples=resamples, seed=seed))
     for part in np.split(values, cuts):
         running.add(part)
     return running.means()
@@ -34,7 +35,7 @@ def rng() -> np.random.Generator:
 def test_the_interval_is_near_that_of_a_bootstrap_of_many_images(rng: np.random.Generator) -> None:
     values = rng.gamma(2.0, size=(400, 3)) * [1, 10, 0.01]
     found = means_of(values)
-    other = percentile_interval(values, lambda sums: sums / 400, resamples=4000)
+    other = percentile_interval(values, lambda sums: sums / 400, IntervalOptions(resamples=4000))
     np.testing.assert_allclose(found.value, values.mean(axis=0), rtol=1e-12)
     # The other is an estimate from 4000 resamples, without a correction for skewness: the ends agree to a tenth.
     width = other.high - other.low
@@ -69,7 +70,7 @@ def test_one_image_has_no_interval_and_a_difference_of_nothing_is_nothing() -> N
     same = means_of(np.zeros((40, 1)))
     assert same.value == [0]
     assert np.isnan([same.low, same.high]).all()
-    assert judge(same, np.array([0])).resolved == [0]
+    assert judged_columns(same, np.array([0]))["resolved"] == [0]
 
 
 def test_an_interval_needs_images_that_define_the_number(rng: np.random.Generator) -> None:
@@ -88,7 +89,7 @@ class TestClasses:
         classes = classes[order] * 7 + 3  # any numbers, in any order
         values = rng.normal(size=(len(classes), 2)) * 0.1 + rng.normal(size=60)[(classes - 3) // 7, None]
         values[::9, 1] = np.nan
-        running = RunningMeans(numbers(2), resamples=3000, confidence=0.95, seed=0, classes=classes)
+        running = RunningMeans(numbers(2), IntervalOptions(resamples=3000, seed=0), classes)
         for part in np.split(values, [5, 300]):
             running.add(part)
         found = running.means()
@@ -106,7 +107,7 @@ class TestClasses:
         values = np.random.default_rng(4).normal(size=(400, 2))
         found = []
         for at in ([], cuts):
-            running = RunningMeans(numbers(2), resamples=50, confidence=0.95, seed=0, classes=np.arange(400) % 40)
+            running = RunningMeans(numbers(2), IntervalOptions(resamples=50, seed=0), np.arange(400) % 40)
             for part in np.split(values, at):
                 running.add(part)
             found.append(running.means())
@@ -116,12 +117,12 @@ class TestClasses:
         values = rng.normal(size=(120, 2))
         values[np.arange(120) % 40 < 12, 1] = np.nan  # 28 classes are left
         for classes, known in ((np.arange(120) % 40, [True, False]), (np.arange(120) % 29, [False, False])):
-            running = RunningMeans(numbers(2), resamples=50, confidence=0.95, seed=0, classes=classes)
+            running = RunningMeans(numbers(2), IntervalOptions(resamples=50, seed=0), classes)
             running.add(values)
             assert np.isfinite(running.means().class_low).tolist() == known
 
     def test_classes_of_other_images_are_refused(self) -> None:
-        running = RunningMeans(numbers(1), resamples=5, confidence=0.95, seed=0, classes=np.arange(80) % 40)
+        running = RunningMeans(numbers(1), IntervalOptions(resamples=5, seed=0), np.arange(80) % 40)
         running.add(np.zeros((79, 1)))
         with pytest.raises(IntegrityError, match="classes of 80 images were given, and there are 79"):
             running.means()

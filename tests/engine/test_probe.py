@@ -266,9 +266,7 @@ def test_a_probe_that_is_always_right_is_not_certain() -> None:
     labels = np.arange(60) % 6
     tested = Targets(np.arange(60), labels, tuple("abcdef"))
     for seeds in (1, 3):
-        result = probe_result(
-            [Layer("m", "head")], [[run_of(labels, 6)] * seeds], tested, {}, resamples=9, confidence=0.95, seed=0
-        )
+        result = probe_result([Layer("m", "head")], [[run_of(labels, 6)] * seeds], tested, {})
         for name, n in (("top1", 60), ("mean_per_class", 60), ("recall", 10)):
             low, high = (result.data[f"{name}_{end}"][1].ravel()[0] for end in ("low", "high"))
             assert high == 1
@@ -281,9 +279,7 @@ def test_numbers_and_intervals_against_a_plain_bootstrap() -> None:
     labels = rng.choice(7, size=300, p=[0.4, 0.2, 0.1, 0.1, 0.1, 0.1, 0.0])
     predicted = [np.where(rng.random(300) < 0.8, labels, rng.integers(0, 7, 300)) for _ in range(2)]
     tested = Targets(np.arange(300), labels, tuple("abcdefg"))
-    result = probe_result(
-        [Layer("m", "head")], [[run_of(p, 7) for p in predicted]], tested, {}, resamples=4000, confidence=0.95, seed=0
-    )
+    result = probe_result([Layer("m", "head")], [[run_of(p, 7) for p in predicted]], tested, {})
     data = {key: value for key, (_, value) in result.data.items()}
     share = np.mean([p == labels for p in predicted], axis=0)
     recall = np.array([share[labels == c].mean() for c in range(6)])
@@ -303,8 +299,6 @@ def test_numbers_and_intervals_against_a_plain_bootstrap() -> None:
 def test_top_five_of_few_classes_is_undefined() -> None:
     labels = np.array([0, 1, 2, 0, 1, 2])
     tested = Targets(np.arange(6), labels, ("a", "b", "c"))
-    result = probe_result(
-        [Layer("m", "head")], [[run_of(labels, 3)]], tested, {}, resamples=50, confidence=0.95, seed=0
-    )
+    result = probe_result([Layer("m", "head")], [[run_of(labels, 3)]], tested, {})
     assert np.isnan(result.data["top5"][1][0])
     assert result.data["top1"][1][0] == 1

@@ -17,6 +17,7 @@ from cvbench.engine.analyses import ANALYSES
 from cvbench.engine.analyses.base import Analysis, Layer
 from cvbench.engine.analyses.similarity import Similarity, image_matrices, merge
 from cvbench.engine.analyses.similarity_result import MEASURES, VERSIONS
+from cvbench.engine.estimate import IntervalOptions
 from cvbench.engine.kernels import similarity as kernel
 from cvbench.engine.layouts import TapLayout
 from cvbench.engine.views import apply_view
@@ -263,7 +264,7 @@ class TestPixels:
     def test_unknown_inputs_give_none(self, rng: np.random.Generator) -> None:
         maps = smooth(rng, 3, 4, 4)
         layer = Layer("net0", "last")
-        analysis = Similarity(resamples=20)
+        analysis = Similarity(intervals=IntervalOptions(resamples=20))
         result = analysis.summarise([layer], [analysis.measure_layer(0, layer, maps)])
         assert result.attrs["layers"][0]["stride"] is None
 

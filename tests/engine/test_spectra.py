@@ -16,6 +16,7 @@ from cvbench.engine.analyses import ANALYSES
 from cvbench.engine.analyses.base import Analysis, Layer, Partial, Result
 from cvbench.engine.analyses.spectra import Spectra
 from cvbench.engine.analyses.spectra_result import MEASURES, common_axis, interpolation
+from cvbench.engine.estimate import IntervalOptions
 from cvbench.engine.kernels.spectrum import half_plane
 from cvbench.errors import DataUnavailableError, IntegrityError, UsageError
 from tests.seeds import seeded
@@ -43,8 +44,9 @@ def partial_of(maps: Maps, rows: slice = slice(None)) -> Partial:
     return Spectra().measure(layers, lambda layer: held[layer][rows], np.arange(len(maps[0][rows])))
 
 
-def result_of(maps: Maps, **options: Any) -> Result:
-    return Spectra(**{"resamples": 200, **options}).summarise(layers_of(len(maps)), [partial_of(maps)])
+def result_of(maps: Maps, inputs: Any = (), **options: Any) -> Result:
+    analysis = Spectra(inputs, IntervalOptions(**{"resamples": 200, **options}))
+    return analysis.summarise(layers_of(len(maps)), [partial_of(maps)])
 
 
 def log_amplitude(maps: NDArray[Any]) -> NDArray[np.float64]:
@@ -127,7 +129,7 @@ class TestUnits:
         maps = some_maps(rng, 12)
         whole = result_of(maps)
         parts = [partial_of(maps, cut) for cut in (slice(0, 5), slice(5, 5), slice(5, 12))]
-        split = Spectra(resamples=200).summarise(layers_of(3), parts)
+        split = Spectra(intervals=IntervalOptions(resamples=200)).summarise(layers_of(3), parts)
         for name, (dims, values) in whole.data.items():
             assert split.data[name][0] == dims
             np.testing.assert_allclose(split.data[name][1], values, rtol=1e-12, atol=1e-12)
@@ -203,7 +205,7 @@ class TestDifferences:
         maps = {layer: rng.normal(size=(60, side, side, 3)) for layer, side in zip(layers, sides, strict=True)}
         maps[layers[3]] = maps[layers[0]].cumsum(axis=1)
         partial = Spectra().measure(layers, maps.__getitem__, np.arange(60))
-        rows = Spectra(resamples=500).summarise(layers, [partial]).attrs["differences"]
+        rows = Spectra(intervals=IntervalOptions(resamples=500)).summarise(layers, [partial]).attrs["differences"]
         assert {(r["backbone_a"], r["tap_a"], r["backbone_b"], r["tap_b"]) for r in rows} == {("a", "0", "b", "1")}
         found = {row["measure"]: row for row in rows}["share_above_0.5"]
         at = MEASURES.index("share_above_0.5")
@@ -218,7 +220,7 @@ class TestDifferences:
         layers = [Layer("a", "0"), Layer("b", "0")]
         maps = rng.normal(size=(40, 6, 6, 3))
         partial = Spectra().measure(layers, lambda layer: maps, np.arange(40))
-        for row in Spectra(resamples=100).summarise(layers, [partial]).attrs["differences"]:
+        for row in Spectra(intervals=IntervalOptions(resamples=100)).summarise(layers, [partial]).attrs["differences"]:
             # Every image has the same value, which tells nothing of a spread: no interval, and no difference.
             assert (row["value"], row["low"], row["high"], row["resolved"]) == (
                 (None, None, None, None) if row["reason"] else (0, None, None, False)

@@ -27,6 +27,7 @@ from cvbench.engine.analyses.tsne_backends import (
 )
 from cvbench.engine.analyses.tsne_means import Averages, tenths
 from cvbench.engine.analyses.tsne_result import difference_rows, measure_rows, point_rows
+from cvbench.engine.estimate import IntervalOptions
 from cvbench.errors import IntegrityError, ResourceError, UnknownNameError, UsageError
 from tests.seeds import seeded
 
@@ -269,19 +270,21 @@ def test_intervals_over_classes_are_of_whole_classes(rng: np.random.Generator) -
     labels = np.sort(rng.permutation(np.arange(400) % 40) * 3)
     values = rng.normal(size=400) * 0.1 + np.sin(labels)
     values[[3, 70]] = np.nan
-    averages = Averages(labels, labels, 3000, 0.95, 0)
+    averages = Averages(labels, labels, IntervalOptions(resamples=3000))
     assert averages.mean("recall_5", values) == pytest.approx(np.nanmean(values))
     names = np.unique(labels)
     draws = rng.choice(names, size=(2000, len(names)))
     means = [np.nanmean(np.concatenate([values[labels == name] for name in drawn])) for drawn in draws]
-    found = averages.over_classes("recall_5", values)
-    assert found == pytest.approx(tuple(np.quantile(means, [0.025, 0.975])), abs=0.05)
-    unlabelled = Averages(np.full(80, -1), np.full(80, -1), 50, 0.95, 0)
+    *found, _ = averages.over_classes("recall_5", values)
+    assert tuple(found) == pytest.approx(tuple(np.quantile(means, [0.025, 0.975])), abs=0.05)
+    unlabelled = Averages(np.full(80, -1), np.full(80, -1), IntervalOptions(resamples=50))
     assert unlabelled.mean("recall_5", values[:80]) == pytest.approx(np.nanmean(values[:80]))
     assert np.isnan(unlabelled.over_classes("recall_5", values[:80])).all()
     assert np.isnan(averages.mean("recall_5", np.full(400, np.nan)))
     few = np.arange(400) % 29
-    assert np.isnan(Averages(few, few, 50, 0.95, 0).over_classes("recall_5", values)).all(), "29 classes"
+    assert np.isnan(Averages(few, few, IntervalOptions(resamples=50)).over_classes("recall_5", values)).all(), (
+        "29 classes"
+    )
 
 
 @pytest.mark.gpu

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from cvbench.engine.analyses.base import Layer, Result
 from cvbench.engine.analyses.cka_result import cka_result
 from cvbench.engine.analyses.silhouette_means import ClassMeans, Replicates
 from cvbench.engine.analyses.silhouette_result import Scored, silhouette_result
+from cvbench.engine.estimate import IntervalOptions
 from cvbench.storage.features import FeatureStore
 from cvbench.storage.results import ResultKey, save_result
 
@@ -45,9 +47,9 @@ def small_silhouette(backbones: dict[str, int], classes: tuple[str, ...], shift:
         "space": "standardised",
         "space_label": "features standardised",
     }
-    return silhouette_result(
-        layers, scored, replicates, {**options, "sample": None, "resamples": 50, "confidence": 0.95, "seed": 0}
-    )
+    intervals = IntervalOptions(resamples=50)
+    options |= {"sample": None, **asdict(intervals)}
+    return silhouette_result(layers, scored, replicates, options, intervals)
 
 
 def foreign(text: str) -> Result:

@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 from cvbench.engine.backbones import load_backbone, resolve_spec
 from cvbench.engine.cam.graph import CHOICE, class_map
 from cvbench.engine.cam.measures import MAP_MEASURES, map_measures
+from cvbench.engine.estimate import IntervalOptions
 from cvbench.engine.images import decode, fit
 from cvbench.errors import DataUnavailableError, FingerprintMismatchError, UnknownNameError, UsageError
 from cvbench.jobs.analyze import Analysed, stored_result
@@ -37,7 +38,7 @@ from tests.jobs.images import write_folder
 from tests.storage.cub_tree import write_cub
 
 LOOP = Cluster(address="none")
-QUICK = CamOptions(resamples=50, examples=2)
+QUICK = CamOptions(intervals=IntervalOptions(resamples=50), examples=2)
 SIZE = 96
 TARGETS = {"test_vit": "blocks.5.norm1", "test_convnext": "stages.3.blocks.1"}
 

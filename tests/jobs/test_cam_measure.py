@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from cvbench.engine.analyses.base import Result
-from cvbench.engine.online import FEW_IMAGES
+from cvbench.engine.estimate import FEW_IMAGES, IntervalOptions
 from cvbench.jobs.analyze import Analysed
 from cvbench.jobs.cam import SECTION, CamOptions, cam, cam_json, cam_rows
 from cvbench.jobs.cam_maps import MapJob, MapOptions, prepare_maps
 from cvbench.jobs.cam_measure import measure_maps, selected_maps
-from cvbench.jobs.cam_rows import draw_cam, told
+from cvbench.jobs.cam_rows import draw_cam, verdict_text
 from cvbench.jobs.cam_worker import choice_tap
 from cvbench.jobs.executor import Cluster
 from cvbench.jobs.request import ExtractOptions
@@ -72,7 +72,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Analysed:
     """64 images, two of each of 32 classes."""
     folder = tmp_path_factory.mktemp("noise")
     job = noise(folder / "s.zarr", 2 * CLASSES, "test_vit", "test_convnext")
-    return cam(job, CamOptions(resamples=200, examples=1), LOOP)
+    return cam(job, CamOptions(intervals=IntervalOptions(resamples=200), examples=1), LOOP)
 
 
 def reported(analysed: Analysed) -> Result:
@@ -132,16 +132,16 @@ def test_the_overlay_keeps_evidence_among_cells_that_speak_against_it(made: Anal
 
 def test_a_difference_of_few_images_is_never_called_resolved(tmp_path: Path) -> None:
     job = noise(tmp_path / "s.zarr", FEW_IMAGES - 2, "test_vit", "test_convnext", size=128)
-    result = reported(cam(job, CamOptions(resamples=50, examples=0), LOOP))
+    result = reported(cam(job, CamOptions(intervals=IntervalOptions(resamples=50), examples=0), LOOP))
     apart = [row for row in cam_rows(result) if row["kind"] == "difference"]
     assert not [row for row in apart if row["resolved"]]
     raw, centred = ([row for row in apart if row["version"] == version] for version in ("raw", "centred"))
-    assert {told(row) for row in raw} <= {"see centred"}
+    assert {verdict_text(row) for row in raw} <= {"see centred"}
     clear = [row for row in centred if row["low"] is not None and row["p"] <= 0.05]
-    assert {(row["resolved"], told(row)) for row in clear} <= {(None, "too few images")}
+    assert {(row["resolved"], verdict_text(row)) for row in clear} <= {(None, "too few images to resolve")}
     assert all(row["resolved"] is False for row in centred if row["low"] is not None and row not in clear)
     said = [row.metric for row in SECTION.rows(result) if row.metric.startswith("difference")]
-    assert sum(metric.endswith("(too few images)") for metric in said) >= len(clear)
+    assert sum(metric.endswith("(too few images to resolve)") for metric in said) >= len(clear)
     assert not [metric for metric in said if not metric.endswith(")")]
 
 
@@ -152,12 +152,13 @@ def test_a_difference_of_few_images_is_never_called_resolved(tmp_path: Path) -> 
         (True, True, "resolved"),
         (True, False, "resolved, over classes not resolved"),
         (False, True, "not resolved, over classes resolved"),
-        (None, None, "too few images"),
+        (None, None, "too few images to resolve"),
     ],
 )
 def test_what_is_said_of_a_difference(resolved: bool | None, of_classes: bool | None, said: str) -> None:
-    assert told({"kind": "difference", "resolved": resolved, "class_resolved": of_classes}) == said
-    assert told({"kind": "mean", "resolved": None, "class_resolved": None}) == ""
+    ends = {"low": 0.1, "class_low": 0.1}
+    assert verdict_text({"kind": "difference", "resolved": resolved, "class_resolved": of_classes, **ends}) == said
+    assert verdict_text({"kind": "mean", "resolved": None, "class_resolved": None}) == ""
 
 
 def with_maps(store: Path, n: int) -> MapJob:

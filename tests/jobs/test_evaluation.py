@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from cvbench.engine.analyses.base import Result
-from cvbench.engine.metrics.intervals import Options
+from cvbench.engine.estimate import IntervalOptions
 from cvbench.errors import EvaluationSuspectError, IncompleteError, IntegrityError, UnknownNameError, UsageError
 from cvbench.jobs.analyze import stored_result
 from cvbench.jobs.evaluation.accuracy import SECTION as ACCURACY
@@ -34,7 +34,8 @@ from cvbench.storage.results import list_results
 from cvbench.storage.synsets import classifier_synsets
 from tests.jobs.logits_store import noisy_logits, write_logits
 
-SHARED = EvalOptions(Options(resamples=100))
+SHARED = EvalOptions()
+DRAWN = IntervalOptions(resamples=100)
 PART = replace(SHARED, partial=True)
 FAST = AccuracyOptions(SHARED)
 BIRDS = ("wren", "crow", "duck", "swan", "gull", "kite", "tern")
@@ -79,7 +80,7 @@ def test_it_counts_the_readable_samples(store: str) -> None:
     pair = one(found.result, backbone="good vs fair", metric="top1 difference")
     assert pair.value is not None
     assert pair.value > 0
-    assert found.result.attrs["verdicts"][0].startswith("birds: good beats fair: +")
+    assert found.result.attrs["verdicts"][0].startswith("birds, top1: good is above fair (resolved): +")
 
 
 def test_the_result_is_kept_and_read_again(store: str) -> None:
@@ -111,8 +112,8 @@ def test_the_headline_can_be_the_mean_per_class(tmp_path: Path) -> None:
     store = write_logits(tmp_path / "s.zarr", logits, labels, BIRDS)
     (plain,) = accuracy([Selection(store)], FAST)
     (mean,) = accuracy([Selection(store)], AccuracyOptions(SHARED, headline="mean-per-class"))
-    assert plain.result.attrs["verdicts"][0].startswith("birds: a beats b: +")
-    assert mean.result.attrs["verdicts"][0].startswith("birds, mean per class: b beats a: +")
+    assert plain.result.attrs["verdicts"][0].startswith("birds, top1: a is above b (resolved): +")
+    assert mean.result.attrs["verdicts"][0].startswith("birds, mean per class: b is above a (resolved): +")
     pair = one(mean.result, backbone="a vs b", metric="mean per class difference")
     means = [one(mean.result, backbone=name, metric="mean per class").value or 0.0 for name in "ab"]
     assert pair.value == pytest.approx(means[0] - means[1])
@@ -191,7 +192,7 @@ def test_real_labels_are_of_imagenet_only(store: str, tmp_path: Path) -> None:
 
 
 def test_calibration_from_a_store(store: str) -> None:
-    (found,) = calibrate([Selection(store, backbones=("good",))], CalibrationOptions(SHARED))
+    (found,) = calibrate([Selection(store, backbones=("good",))], CalibrationOptions(SHARED, intervals=DRAWN))
     readable = np.setdiff1d(np.arange(70), (0, 17, 18, 40, 69))
     z = LOGITS["good"].astype(np.float64)
     p = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from cvbench.engine.metrics.intervals import Options
+from cvbench.engine.estimate import IntervalOptions
 from cvbench.errors import (
     EvaluationSuspectError,
     FingerprintMismatchError,
@@ -37,7 +37,8 @@ from cvbench.storage.predictions import write_predictions
 from tests.jobs.logits_store import noisy_logits, write_logits
 from tests.jobs.test_evaluation import BIRDS, LABELS, LOGITS, one, rows
 
-SHARED = EvalOptions(Options(resamples=100))
+SHARED = EvalOptions()
+DRAWN = IntervalOptions(resamples=100)
 N = 1500
 
 
@@ -71,7 +72,7 @@ def annotated(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def options_of(made: dict[str, Any], **changes: Any) -> ImageNetXOptions:
-    return ImageNetXOptions(str(made["folder"]), **{"shared": SHARED, **changes})
+    return ImageNetXOptions(str(made["folder"]), **{"shared": SHARED, "intervals": DRAWN, **changes})
 
 
 @pytest.mark.parametrize(("which", "overall"), [("multi", "annotated"), ("top", "annotated"), ("multi", "full_val")])
@@ -198,8 +199,8 @@ def test_backbones_are_compared_by_factor(annotated: dict[str, Any], tmp_path: P
         first, second = result.attrs["verdicts"]
         pose, *others = (name.replace("_", " ") for name in IMAGENET_X_FACTORS)
         assert first.startswith("folder-val, error ratio difference of a and b: ")
-        assert f"a errs relatively less in {pose} (" in first
-        assert f"a is better in {pose} (" in second
+        assert f"b is above a (resolved): {pose} (" in first
+        assert f"a is above b (resolved): {pose} (" in second
         assert f"not resolved: {', '.join(name for i, name in enumerate(others) if i != 2)}" in second
 
 
@@ -329,7 +330,7 @@ def test_pug_compares_backbones_by_factor(renders: dict[str, Any], tmp_path: Pat
     assert p is not None
     assert p < 0.05
     said = result.attrs["verdicts"][-1]
-    assert said.startswith("pug-imagenet, factor accuracy difference of a and b: a is better in camera (")
+    assert said.startswith("pug-imagenet, factor accuracy difference of a and b: a is above b (resolved): camera (")
     assert said.partition("not resolved: ")[2].split(", ") == ["size", "background"]
 
 
@@ -405,7 +406,8 @@ def test_imported_logits_and_probabilities_score_as_extracted_ones(birds: str, t
         options = replace(imported(birds, tmp_path / file), backbone=f"theirs{number}")
         assert import_predictions(options).missing == 0
         assert import_predictions(options).samples == 70, "the same again does nothing"
-    (found,) = calibrate([Selection(birds, backbones=("good", "theirs0", "theirs1"))], CalibrationOptions(SHARED))
+    three = Selection(birds, backbones=("good", "theirs0", "theirs1"))
+    (found,) = calibrate([three], CalibrationOptions(SHARED, intervals=DRAWN))
     for metric in ("top1", "ECE", "NLL", "Brier"):
         mine = one(found.result, backbone="good", metric=metric, factor="").value
         for theirs in ("theirs0", "theirs1"):
@@ -426,7 +428,7 @@ def test_a_predicted_class_gives_what_it_can(birds: str, tmp_path: Path) -> None
     assert top1[0] == top1[1]
     assert one(found.result, backbone="theirs", metric="top5").value is None
     assert any("top5 is not defined" in note for note in found.result.attrs["notes"])
-    (judged,) = calibrate([Selection(birds, backbones=("good", "theirs"))], CalibrationOptions(SHARED))
+    (judged,) = calibrate([Selection(birds, backbones=("good", "theirs"))], CalibrationOptions(SHARED, intervals=DRAWN))
     ece = [one(judged.result, backbone=name, metric="ECE", factor="").value for name in ("good", "theirs")]
     assert ece[0] == pytest.approx(ece[1], abs=1e-6)
     assert rows(judged.result, backbone="theirs", metric="NLL") == []
@@ -435,7 +437,7 @@ def test_a_predicted_class_gives_what_it_can(birds: str, tmp_path: Path) -> None
     (perfect,) = accuracy([Selection(birds, backbones=("named",))], AccuracyOptions(SHARED))
     assert one(perfect.result, metric="top1").value == 1
     with pytest.raises(UsageError, match="only the winner is known"):
-        calibrate([Selection(birds, backbones=("named",))], CalibrationOptions(SHARED))
+        calibrate([Selection(birds, backbones=("named",))], CalibrationOptions(SHARED, intervals=DRAWN))
 
 
 def test_order_is_the_data_set_s_not_the_store_s(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cvbench.engine.metrics.intervals import Options
+from cvbench.engine.estimate import IntervalOptions
 from cvbench.errors import FingerprintMismatchError, IntegrityError, UsageError
 from cvbench.jobs.evaluation.accuracy import AccuracyOptions, accuracy
 from cvbench.jobs.evaluation.calibration import CalibrationOptions, calibrate
@@ -26,7 +26,8 @@ from cvbench.storage.units import plan_units
 from tests.jobs.logits_store import noisy_logits, write_logits
 from tests.jobs.test_evaluation import BIRDS, LABELS, LOGITS, one, rows
 
-SHARED = EvalOptions(Options(resamples=100))
+SHARED = EvalOptions()
+DRAWN = IntervalOptions(resamples=100)
 
 
 @pytest.fixture
@@ -76,7 +77,7 @@ def test_a_class_is_stored_as_a_class(tmp_path: Path) -> None:
     assert added < 16 * n + 20_000, "the rest is metadata and records"
     kept = FeatureStore.open(store).layer(GroupKey("birds", "all", "theirs", "logits"), "logits").numpy()
     np.testing.assert_array_equal(kept, np.stack([z.argmax(axis=1), p], axis=1))
-    (found,) = calibrate([Selection(store)], CalibrationOptions(SHARED))
+    (found,) = calibrate([Selection(store)], CalibrationOptions(SHARED, intervals=DRAWN))
     for metric, error in (("top1", 0), ("ECE", 1e-6)):
         mine, theirs = (one(found.result, backbone=name, metric=metric, factor="").value for name in ("vit", "theirs"))
         assert mine == pytest.approx(theirs, rel=0, abs=error)

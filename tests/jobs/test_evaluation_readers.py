@@ -11,7 +11,6 @@ import pytest
 from typer.testing import CliRunner
 
 from cvbench.cli.app import app
-from cvbench.engine.metrics.intervals import Options
 from cvbench.errors import EvaluationSuspectError
 from cvbench.jobs.analyze import stored_result
 from cvbench.jobs.evaluation.accuracy import AccuracyOptions, accuracy
@@ -32,7 +31,7 @@ from tests.jobs.test_evaluation import one, rows
 from tests.storage import imagenet_trees as trees
 
 SETS = ("imagenet-val", "imagenetv2-matched-frequency", "imagenet-a", "imagenet-r", "imagenet-sketch")
-OPTIONS = EvalOptions(Options(resamples=50), partial=True, allow_chance=True)
+OPTIONS = EvalOptions(partial=True, allow_chance=True)
 
 
 @pytest.fixture(scope="module")
@@ -130,6 +129,6 @@ def test_a_result_says_how_the_images_were_prepared(root: Path) -> None:
 
 
 def test_random_weights_are_not_reported_by_mistake(root: Path) -> None:
-    plain = AccuracyOptions(EvalOptions(OPTIONS.intervals, partial=True))
+    plain = AccuracyOptions(EvalOptions(partial=True))
     with pytest.raises(EvaluationSuspectError, match="near chance"):
         accuracy([Selection(str(root / "s.zarr"), "imagenet-sketch")], plain)

@@ -10,7 +10,6 @@ import pytest
 from typer.testing import CliRunner
 
 from cvbench.cli.app import app
-from cvbench.engine.metrics.intervals import Options
 from cvbench.errors import FingerprintMismatchError, UnknownNameError
 from cvbench.jobs.evaluation.accuracy import AccuracyOptions, accuracy
 from cvbench.jobs.evaluation.invariance import InvarianceOptions, invariance
@@ -23,7 +22,7 @@ from cvbench.storage.features import FeatureStore, GroupKey
 from tests.jobs.digit_heads import write_heads
 
 LOCAL = Cluster(address="none")
-ANY = EvalOptions(Options(50), partial=True, allow_chance=True)
+ANY = EvalOptions(partial=True, allow_chance=True)
 KEY = GroupKey("digits", "test", "test_vit@32", "logits")
 
 

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from cvbench.engine.analyses.base import Result
-from cvbench.engine.metrics.intervals import Estimate, wilson
+from cvbench.engine.estimate import Estimate
+from cvbench.engine.metrics.intervals import wilson
 from cvbench.errors import UsageError
 from cvbench.jobs.evaluation import accuracy, calibration, imagenet_x, pug, robustness, shape_bias
 from cvbench.jobs.evaluation.table import ADJUSTED, Table, table_result, tidy_rows

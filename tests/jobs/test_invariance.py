@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from cvbench.engine.metrics.intervals import Options
 from cvbench.engine.metrics.invariance import change_difference, setting
 from cvbench.engine.metrics.scores import Scores, score_block
 from cvbench.errors import (
@@ -37,7 +36,7 @@ from tests.jobs.logits_store import noisy_logits, write_logits
 
 MODELS = ("test_convnext", "test_vit")
 SIZE, N = 32, 64
-FEW = InvarianceOptions(EvalOptions(Options(200)))
+FEW = InvarianceOptions(EvalOptions())
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +77,7 @@ def logits(store: str, dataset: str, backbone: str) -> NDArray[np.float32]:
 
 
 def options(transform: str = "", *grid: str, reference: str | None = None) -> InvarianceOptions:
-    shared = EvalOptions(Options(200), partial=True, allow_chance=True)
+    shared = EvalOptions(partial=True, allow_chance=True)
     return InvarianceOptions(shared, (transform,) if transform else (), grid, reference)
 
 
@@ -282,12 +281,12 @@ def scores(strength: float) -> Scores:
 
 
 def test_who_agree_throughout_differ_by_0_but_not_for_certain() -> None:
-    found = setting(scores(1), scores(1), Options(100))
+    found = setting(scores(1), scores(1))
     for estimate in (found.change.difference, found.probability_change):
         assert estimate.value == 0
         assert estimate.low < 0 < estimate.high
     assert found.consistency.value == found.change.exact == 1
-    same = change_difference((scores(0), scores(2)), (scores(0), scores(2)), Options(100))
+    same = change_difference((scores(0), scores(2)), (scores(0), scores(2)))
     assert (same.value, same.p) == (0, 1)
     assert same.low < 0 < same.high
 

@@ -10,14 +10,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from cvbench.engine.estimate import IntervalOptions
 from cvbench.errors import DataUnavailableError, FingerprintMismatchError, UnknownNameError, UsageError
 from cvbench.jobs.cka import CkaOptions, cka
 from cvbench.jobs.executor import Cluster
 from cvbench.jobs.extract import extract
 from cvbench.jobs.request import ExtractOptions
 from cvbench.jobs.selection import Selection
-from cvbench.jobs.similarity import SimilarityOptions, similarity
-from cvbench.jobs.spectra import SpectraOptions, spectra
+from cvbench.jobs.similarity import similarity
+from cvbench.jobs.spectra import spectra
 from cvbench.storage.features import FeatureStore, GroupKey
 from cvbench.storage.results import list_results, load_result, read_partial
 from tests.jobs.images import write_folder
@@ -67,8 +68,8 @@ def test_partials_and_results_are_those_of_the_stored_maps(live: FeatureStore, i
     extract(options(images, where, views=("maps",), maps=None), LOOP)
     selection = Selection(str(where), view="maps")
     cka(selection, CkaOptions(batch=8), LOOP)
-    spectra(selection, SpectraOptions(), LOOP)
-    similarity(selection, SimilarityOptions(), LOOP)
+    spectra(selection, IntervalOptions(), LOOP)
+    similarity(selection, IntervalOptions(), LOOP)
     stored, found = partials(FeatureStore.open(where)), partials(live)
     assert found.keys() == stored.keys()  # under the same names: neither would be computed again
     assert len(found) == 3 * 4
@@ -118,8 +119,8 @@ def test_it_resumes_and_extends(images: Path, tmp_path: Path) -> None:
 def test_analyze_shows_what_cannot_be_measured_again(live: FeatureStore, name: str) -> None:
     run: dict[str, Any] = {
         "cka": lambda chosen: cka(replace(chosen, view="maps"), CkaOptions(), LOOP),
-        "spectra": lambda chosen: spectra(chosen, SpectraOptions(), LOOP),
-        "similarity": lambda chosen: similarity(chosen, SimilarityOptions(), LOOP),
+        "spectra": lambda chosen: spectra(chosen, IntervalOptions(), LOOP),
+        "similarity": lambda chosen: similarity(chosen, IntervalOptions(), LOOP),
     }
     (key,) = [key for key in list_results(live) if key.analysis == name]
     for chosen in (Selection(live.url), Selection(live.url, "folder-pets", "all", ("test_vit@64", "test_convnext"))):

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from cvbench.engine.boxes import cell_fractions, to_input
+from cvbench.engine.estimate import IntervalOptions
 from cvbench.engine.geometry import Geometry
 from cvbench.engine.images import decode, fit
 from cvbench.engine.kernels.channel_maps import KINDS, channel_maps
@@ -31,7 +32,7 @@ from tests.jobs.images import write_folder
 from tests.storage.cub_tree import write_cub
 
 LOOP = Cluster(address="none")
-QUICK = MapsOptions(resamples=50)
+QUICK = MapsOptions(intervals=IntervalOptions(resamples=50))
 
 
 def options(folder: Path, **changes: Any) -> ExtractOptions:
@@ -223,7 +224,9 @@ def test_last_layers_are_compared_on_one_grid(birds: Path, tmp_path: Path) -> No
 
 def test_json_rows_report_and_figure(birds: Path, tmp_path: Path) -> None:
     store = copy(birds, tmp_path)
-    chosen = replace(QUICK, data_root=str(birds / "data"), measure="pc1", seed=2)
+    chosen = replace(
+        QUICK, data_root=str(birds / "data"), measure="pc1", intervals=IntervalOptions(resamples=50, seed=2)
+    )
     analysed = maps(Selection(store), chosen, LOOP)
     found = json.loads(json.dumps(maps_json(analysed.result, "cub200"), allow_nan=False))
     named = {measure["name"]: measure for measure in found["layers"][0]["measures"]}

@@ -19,6 +19,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cvbench.cli.app import app
+from cvbench.engine.estimate import IntervalOptions
 from cvbench.errors import DataUnavailableError, IncompleteError, ResourceError
 from cvbench.jobs.cka import CkaOptions, cka
 from cvbench.jobs.executor import Cluster
@@ -32,7 +33,7 @@ from cvbench.jobs.request import ExtractOptions
 from cvbench.jobs.section import TidyRow
 from cvbench.jobs.selection import Selection
 from cvbench.jobs.silhouette import SilhouetteOptions, silhouette
-from cvbench.jobs.spectra import SpectraOptions, spectra
+from cvbench.jobs.spectra import spectra
 from cvbench.storage.features import FeatureStore
 from cvbench.storage.results import list_results
 from tests.jobs.images import write_folder
@@ -99,7 +100,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> str:
     cka(Selection(url, taps=("blocks.*", "stages.1.*")), CkaOptions(batch=4), LOOP)
     extract(extract_options(folder, None), LOOP)
     cka(Selection(url), CkaOptions(batch=8), LOOP)
-    spectra(Selection(url), SpectraOptions(resamples=50), LOOP)
+    spectra(Selection(url), IntervalOptions(resamples=50), LOOP)
     metrics = SilhouetteOptions(("euclidean", "cosine"))
     silhouette([Selection(url, view="head")], metrics, spaces=("features", "standardised"))
     return url

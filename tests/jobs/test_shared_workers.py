@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 import cvbench.jobs
+from cvbench.engine.estimate import IntervalOptions
 from cvbench.jobs.analyze import Analysed
 from cvbench.jobs.cam import CamOptions, cam
 from cvbench.jobs.cka import CkaOptions, cka
@@ -26,8 +27,8 @@ from cvbench.jobs.extract import extract
 from cvbench.jobs.maps import MapsOptions, maps
 from cvbench.jobs.request import ExtractOptions
 from cvbench.jobs.selection import Selection
-from cvbench.jobs.similarity import SimilarityOptions, similarity
-from cvbench.jobs.spectra import SpectraOptions, spectra
+from cvbench.jobs.similarity import similarity
+from cvbench.jobs.spectra import spectra
 from cvbench.storage.features import FeatureStore
 from tests.jobs.test_extract import contents
 from tests.storage.cub_tree import write_cub_of
@@ -94,17 +95,18 @@ def birds(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _maps(birds: Path, store: Path) -> Analysed:
-    return maps(Selection(str(store)), MapsOptions(resamples=50, data_root=str(birds / "data")), LOOP)
+    drawn = MapsOptions(data_root=str(birds / "data"), intervals=IntervalOptions(resamples=50))
+    return maps(Selection(str(store)), drawn, LOOP)
 
 
 def _cam(birds: Path, store: Path) -> Analysed:
-    return cam(options(birds, store), CamOptions(resamples=50, examples=2), LOOP)
+    return cam(options(birds, store), CamOptions(intervals=IntervalOptions(resamples=50), examples=2), LOOP)
 
 
 ANALYSES: dict[str, Callable[[Path, Path], Analysed]] = {
     "cka": lambda birds, store: cka(Selection(str(store), view="maps"), CkaOptions(batch=UNIT), LOOP),
-    "spectra": lambda birds, store: spectra(Selection(str(store)), SpectraOptions(resamples=50), LOOP),
-    "similarity": lambda birds, store: similarity(Selection(str(store)), SimilarityOptions(resamples=50), LOOP),
+    "spectra": lambda birds, store: spectra(Selection(str(store)), IntervalOptions(resamples=50), LOOP),
+    "similarity": lambda birds, store: similarity(Selection(str(store)), IntervalOptions(resamples=50), LOOP),
     "maps": _maps,
     "cam": _cam,
 }

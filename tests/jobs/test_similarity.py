@@ -16,6 +16,7 @@ import pytest
 from cvbench.engine.analyses.base import Layer, Result
 from cvbench.engine.analyses.similarity import Similarity
 from cvbench.engine.analyses.similarity_result import MEASURES
+from cvbench.engine.estimate import IntervalOptions
 from cvbench.errors import DataUnavailableError, UnknownNameError, UsageError
 from cvbench.jobs.analyze import stored_result
 from cvbench.jobs.executor import Cluster
@@ -26,7 +27,6 @@ from cvbench.jobs.selection import Selection
 from cvbench.jobs.similarity import (
     IMAGES_SECTION,
     SECTION,
-    SimilarityOptions,
     draw_similarity,
     image_similarity,
     similarity,
@@ -39,7 +39,7 @@ from tests.engine.similarity_reference import matrices, measures
 from tests.jobs.images import write_folder
 from tests.jobs.maps_store import LOOP, copy, maps_store, options
 
-QUICK = SimilarityOptions(resamples=50)
+QUICK = IntervalOptions(resamples=50)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def result_of(backbones: dict[str, list[int]], n: int = 12) -> Result:
             values = rng.normal(size=(n, side, side, 4)).cumsum(axis=1).cumsum(axis=2)
             maps[Layer(name, f"blocks.{i}")] = np.ones_like(values) if i == 0 and len(sides) > 1 else values
     grids = {layer: (x.shape[1], x.shape[2]) for layer, x in maps.items()}
-    analysis = Similarity.between(grids, dict.fromkeys(backbones, (56, 56)), resamples=30)
+    analysis = Similarity.between(grids, dict.fromkeys(backbones, (56, 56)), intervals=IntervalOptions(resamples=30))
     return analysis.summarise(list(maps), [analysis.measure(list(maps), maps.__getitem__, np.arange(n))])
 
 
@@ -93,7 +93,7 @@ def test_the_numbers_are_those_of_the_stored_rows(made: Path, tmp_path: Path) ->
 def test_a_partial_is_never_computed_twice(made: Path, tmp_path: Path) -> None:
     store = copy(made, tmp_path)
     assert similarity(Selection(store), QUICK, LOOP).measured == 4
-    assert similarity(Selection(store), SimilarityOptions(resamples=60, seed=1), LOOP).measured == 0
+    assert similarity(Selection(store), IntervalOptions(resamples=60, seed=1), LOOP).measured == 0
 
 
 @pytest.mark.ray
@@ -201,7 +201,7 @@ def test_a_difference_that_holds_0_is_not_resolved() -> None:
     rng = np.random.default_rng(0)
     one = rng.normal(size=(40, 4, 4, 8))
     maps = {Layer("a", "x"): one, Layer("b", "x"): one[::-1] + 0.0}
-    analysis = Similarity.between(dict.fromkeys(maps, (4, 4)), {}, resamples=200)
+    analysis = Similarity.between(dict.fromkeys(maps, (4, 4)), {}, intervals=IntervalOptions(resamples=200))
     result = analysis.summarise(list(maps), [analysis.measure(list(maps), maps.__getitem__, np.arange(40))])
     rows = [row for row in similarity_rows(result) if row["quantity"] == "mean_difference"]
     assert [row["resolved"] for row in rows] == [False, None], "the mean of centred ones is fixed"
@@ -224,7 +224,7 @@ def test_a_difference_of_few_images_gets_no_verdict() -> None:
 
 def test_the_report_gets_rows_a_headline_and_the_command(made: Path, tmp_path: Path) -> None:
     store = copy(made, tmp_path)
-    analysed = similarity(Selection(store), SimilarityOptions(resamples=50, seed=3), LOOP)
+    analysed = similarity(Selection(store), IntervalOptions(resamples=50, seed=3), LOOP)
     key = next(key for key in list_results(FeatureStore.open(store)) if key.path == analysed.path)
     result = stored_result(FeatureStore.open(store), key)
     rows = list(SECTION.rows(result))

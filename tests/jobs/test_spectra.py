@@ -15,18 +15,19 @@ import pytest
 
 from cvbench.engine.analyses.base import Layer, Result
 from cvbench.engine.analyses.spectra import Spectra
+from cvbench.engine.estimate import IntervalOptions
 from cvbench.errors import DataUnavailableError, UsageError
 from cvbench.jobs.analyze import stored_result
 from cvbench.jobs.executor import Cluster
 from cvbench.jobs.extract import extract
 from cvbench.jobs.selection import Selection
-from cvbench.jobs.spectra import SECTION, SpectraOptions, draw_spectra, spectra, spectra_json, spectra_rows
+from cvbench.jobs.spectra import SECTION, draw_spectra, spectra, spectra_json, spectra_rows
 from cvbench.storage.features import FeatureStore
 from cvbench.storage.results import list_results, load_result
 from tests.jobs.images import write_folder
 from tests.jobs.maps_store import LOOP, copy, maps_store, options
 
-QUICK = SpectraOptions(resamples=50)
+QUICK = IntervalOptions(resamples=50)
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +45,7 @@ def result_of(backbones: dict[str, list[int]], n: int = 12) -> Result:
             values = rng.normal(size=(n, side, side, 4)).cumsum(axis=1).cumsum(axis=2)
             maps[layer] = np.ones_like(values) if i == len(sides) - 1 else values
             layers.append(layer)
-    analysis = Spectra(resamples=30)
+    analysis = Spectra(intervals=IntervalOptions(resamples=30))
     return analysis.summarise(layers, [analysis.measure(layers, maps.__getitem__, np.arange(n))])
 
 
@@ -74,7 +75,7 @@ def test_the_numbers_are_those_of_the_stored_rows(made: Path, tmp_path: Path) ->
 def test_a_partial_is_never_computed_twice(made: Path, tmp_path: Path) -> None:
     store = copy(made, tmp_path)
     assert spectra(Selection(store), QUICK, LOOP).measured == 4
-    assert spectra(Selection(store), SpectraOptions(resamples=60, seed=1), LOOP).measured == 0
+    assert spectra(Selection(store), IntervalOptions(resamples=60, seed=1), LOOP).measured == 0
 
 
 @pytest.mark.ray
@@ -132,7 +133,7 @@ def test_the_verdict_stands_in_the_report(n: int, ending: str) -> None:
     rough = rng.normal(size=(n, 8, 8, 4))
     smooth = rng.normal(size=(n, 8, 8, 4)).cumsum(axis=1).cumsum(axis=2)
     maps = {Layer("a", "x"): rough, Layer("b", "x"): smooth, Layer("c", "x"): smooth + 0.0}
-    analysis = Spectra(resamples=100)
+    analysis = Spectra(intervals=IntervalOptions(resamples=100))
     result = analysis.summarise(list(maps), [analysis.measure(list(maps), maps.__getitem__, np.arange(n))])
     result.attrs.update(run="results/x", dataset="digits", split="all")
     assert SECTION.headline is not None
@@ -149,7 +150,7 @@ def test_classes_are_resampled_where_there_are_many(tmp_path: Path) -> None:
     write_folder(tmp_path / "pets", 96, 32, broken=(9,))
     chosen = replace(options(tmp_path, ("maps",), 64), backbones=("test_vit",), maps=None, taps=("blocks.1",))
     extract(chosen, LOOP)
-    result = spectra(Selection(chosen.store), SpectraOptions(), LOOP).result
+    result = spectra(Selection(chosen.store), IntervalOptions(), LOOP).result
     assert (result.attrs["classes"], result.attrs["samples"]) == (32, 95)
     live = replace(chosen, views=("pooled",), store=str(tmp_path / "live.zarr"), analyses=("spectra",))
     (path,) = extract(live, LOOP).results

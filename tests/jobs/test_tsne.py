@@ -15,6 +15,7 @@ from cvbench.engine.analyses.base import Layer, Result
 from cvbench.engine.analyses.samples import Samples
 from cvbench.engine.analyses.tsne_backends import Embedding
 from cvbench.engine.analyses.tsne_result import Mapped, tsne_result
+from cvbench.engine.estimate import IntervalOptions
 from cvbench.errors import UsageError
 from cvbench.jobs.analyze import stored_result
 from cvbench.jobs.executor import Cluster
@@ -131,9 +132,9 @@ def result_of(classes: int, n: int) -> Result:
     found = [Mapped([Embedding(y, 1.0, 1000, (50, 50))], [dict.fromkeys(names, np.ones(n))], {}) for y in points]
     samples = Samples("pets/all", np.arange(n), rng.integers(0, classes, n))
     options = {"backend": "sklearn", "backend_version": "1", "perplexity": 30.0, "samples": n, "samples_of": n}
-    more = {"measured_samples": n, "repeats": 1, "resamples": 10, "confidence": 0.95, "seed": 0}
+    more = {"measured_samples": n, "repeats": 1, "confidence": 0.95}
     layers = [Layer("vit", "head"), Layer("convnext", "head")]
-    return tsne_result(layers, found, samples, samples.labels, {**options, **more})
+    return tsne_result(layers, found, samples, samples.labels, {**options, **more}, IntervalOptions(resamples=10))
 
 
 @pytest.mark.parametrize(("classes", "n"), [(10, 200), (30, 200), (3, 50_001)], ids=["legend", "many", "dense"])

@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Layer
-from cvbench.engine.holm import holm
+from cvbench.engine.estimate import Estimate, IntervalOptions
 from cvbench.engine.metrics.accuracy import mean_per_class
-from cvbench.engine.metrics.intervals import Estimate, Options, difference, mean_of_proportions, wilson
-from cvbench.engine.metrics.paired import compare, compare_classes, is_resolved
+from cvbench.engine.metrics.intervals import difference, mean_of_proportions, wilson
+from cvbench.engine.metrics.paired import compare, compare_classes
 from cvbench.engine.probe.recipes import ProbeRun
 from cvbench.engine.probe.result import Targets, probe_result
+from cvbench.engine.verdict import Judged, Verdict, judge, verdict
 from tests.simulation.frame import Case, Trial
 
 Rng = np.random.Generator
@@ -24,9 +25,9 @@ I64 = NDArray[np.int64]
 RESAMPLES = 400
 
 
-def options(rng: Rng) -> Options:
+def options(rng: Rng) -> IntervalOptions:
     """Of one draw: its own seed."""
-    return Options(RESAMPLES, int(rng.integers(2**31)))
+    return IntervalOptions(resamples=RESAMPLES, seed=int(rng.integers(2**31)))
 
 
 def trial(truth: float, found: Estimate) -> Trial:
@@ -34,10 +35,10 @@ def trial(truth: float, found: Estimate) -> Trial:
     return Trial(truth, found.value, found.low, found.high)
 
 
-def judged(truth: float, found: Estimate, p: float | None = None) -> Trial:
-    """Of a difference: resolved if 0 lies outside, and its p, where there is one apart, is below 0.05."""
-    resolved = found.low * found.high > 0 if p is None else is_resolved(found, p)
-    return Trial(truth, found.value, found.low, found.high, resolved)
+def judged(truth: float, found: Estimate) -> Trial:
+    """Of a difference: whether it is resolved alone, by its p where there is one."""
+    (said,) = judge([found], least=0) if np.isfinite(found.p) else (Judged(found, nan, verdict(found, least=0)),)
+    return Trial(truth, found.value, found.low, found.high, said.verdict is Verdict.RESOLVED)
 
 
 def _share(n: int, p: float, rng: Rng) -> Trial:
@@ -56,19 +57,18 @@ def pair(n: int, p: float, discordant: tuple[float, float], rng: Rng) -> tuple[N
 
 
 def _paired(n: int, p: float, discordant: tuple[float, float], rng: Rng) -> Trial:
-    found = compare(*pair(n, p, discordant, rng), options(rng))
-    return judged(discordant[0] - discordant[1], found.difference, found.exact)
+    found = compare(*pair(n, p, discordant, rng))
+    return judged(discordant[0] - discordant[1], found.difference)
 
 
-def family(found: Sequence[Estimate], p: Sequence[float]) -> Trial:
+def family(found: Sequence[Estimate]) -> Trial:
     """Differences that are 0, judged together: resolved if any is. No interval: they are of each alone."""
-    verdicts = [is_resolved(one, value) for one, value in zip(found, holm(p).tolist(), strict=True)]
-    return Trial(0.0, 0.0, nan, nan, any(verdicts))
+    return Trial(0.0, 0.0, nan, nan, any(one.verdict is Verdict.RESOLVED for one in judge(found, least=0)))
 
 
 def _family(n: int, p: float, share: float, rng: Rng) -> Trial:
-    found = [compare(*pair(n, p, (share, share), rng), options(rng)) for _ in range(10)]
-    return family([one.difference for one in found], [one.exact for one in found])
+    found = [compare(*pair(n, p, (share, share), rng)) for _ in range(10)]
+    return family([one.difference for one in found])
 
 
 def classes(sizes: tuple[int, ...], alpha: float, beta: float) -> tuple[I64, NDArray[np.float64]]:
@@ -81,7 +81,7 @@ def classes(sizes: tuple[int, ...], alpha: float, beta: float) -> tuple[I64, NDA
 
 def _mean_per_class(sizes: tuple[int, ...], alpha: float, beta: float, rng: Rng) -> Trial:
     labels, p = classes(sizes, alpha, beta)
-    return trial(float(p.mean()), mean_per_class(rng.random(len(labels)) < p[labels], labels, options(rng)))
+    return trial(float(p.mean()), mean_per_class(rng.random(len(labels)) < p[labels], labels))
 
 
 def _class_difference(sizes: tuple[int, ...], alpha: float, beta: float, shared: float, rng: Rng) -> Trial:
@@ -89,12 +89,12 @@ def _class_difference(sizes: tuple[int, ...], alpha: float, beta: float, shared:
     labels, p = classes(sizes, alpha, beta)
     u, v = rng.random((2, len(labels)))
     a, b = u < p[labels], np.where(rng.random(len(labels)) < shared, u, v) < p[labels]
-    return judged(0.0, compare_classes(a, b, labels, options(rng)))
+    return judged(0.0, compare_classes(a, b, labels))
 
 
 def _sets(sizes: tuple[int, ...], p: tuple[float, ...], rng: Rng) -> Trial:
     n = np.array(sizes)
-    return trial(float(np.mean(p)), mean_of_proportions(rng.binomial(n, p), n, options(rng)))
+    return trial(float(np.mean(p)), mean_of_proportions(rng.binomial(n, p), n))
 
 
 def _probe(n: int, count: int, p: float, seeds: int, rng: Rng) -> dict[str, Trial]:
@@ -110,10 +110,7 @@ def _probe(n: int, count: int, p: float, seeds: int, rng: Rng) -> dict[str, Tria
         logits[np.arange(n), guess] = 1
         runs.append(ProbeRun(logits=logits, penalty=1.0, tried=(), samples=(n, 0, n), converged=True))
     tested = Targets(np.arange(n), labels, tuple(map(str, range(count))))
-    seed = int(rng.integers(2**31))
-    found = probe_result(
-        [Layer("b", "t")], [runs], tested, {"recipe": ""}, resamples=RESAMPLES, confidence=0.95, seed=seed
-    )
+    found = probe_result([Layer("b", "t")], [runs], tested, {"recipe": ""})
     numbers = {}
     for name, at in (("top1", 0), ("mean_per_class", 0), ("recall", (0, 0))):
         value, low, high = (float(found.data[f"{name}{end}"][1][at]) for end in ("", "_low", "_high"))

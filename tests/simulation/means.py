@@ -7,8 +7,9 @@ from functools import partial
 
 import numpy as np
 
+from cvbench.engine.estimate import IntervalOptions
 from cvbench.engine.measure import Column, Measure, indicator, share
-from cvbench.engine.online import RunningMeans, judge
+from cvbench.engine.online import RunningMeans, judged_columns
 from tests.simulation.frame import Case, Trial
 
 AREA = "means over images"
@@ -40,7 +41,7 @@ def mostly_none(rng: np.random.Generator, n: int, p: float = 0.1) -> F64:
 
 
 def mean_of(rng: np.random.Generator, law: Law, truth: float, n: int, measure: Measure) -> Trial:
-    running = RunningMeans([Column(measure)], resamples=1, confidence=0.95, seed=0)
+    running = RunningMeans([Column(measure)], IntervalOptions(resamples=1, seed=0))
     running.add(law(rng, n)[:, None])
     found = running.means()
     return Trial(truth, float(found.value[0]), float(found.low[0]), float(found.high[0]))
@@ -51,10 +52,10 @@ def difference_of(rng: np.random.Generator, law: Law, n: int, measure: Measure, 
     one, two = law(rng, n), law(rng, n)
     two = np.where(rng.random(n) < share, one, two)
     columns = [Column(measure), Column(measure), Column(measure, of=(0, 1))]
-    running = RunningMeans(columns, resamples=1, confidence=0.95, seed=0)
+    running = RunningMeans(columns, IntervalOptions(resamples=1, seed=0))
     running.add(np.stack([one, two, one - two], axis=1))
     found = running.means()
-    said = judge(found, np.array([2])).resolved[0]
+    said = judged_columns(found, np.array([2]))["resolved"][0]
     ends = float(found.value[2]), float(found.low[2]), float(found.high[2])
     return Trial(0.0, *ends, None if np.isnan(said) else bool(said))
 
@@ -63,10 +64,10 @@ def family(rng: np.random.Generator, n: int, size: int) -> Trial:
     """Whether any of the differences of one table is called resolved; none is there."""
     gaps = rng.lognormal(size=(n, size)) - rng.lognormal(size=(n, size))
     columns = [Column(PLAIN, of=(0, 0)) for _ in range(size)]
-    running = RunningMeans(columns, resamples=1, confidence=0.95, seed=0)
+    running = RunningMeans(columns, IntervalOptions(resamples=1, seed=0))
     running.add(gaps)
     found = running.means()
-    said = judge(found, np.arange(size)).resolved
+    said = judged_columns(found, np.arange(size))["resolved"]
     return Trial(0.0, float(found.value[0]), float(found.low[0]), float(found.high[0]), bool((said == 1).any()))
 
 
@@ -74,7 +75,7 @@ def classes_of(rng: np.random.Generator, classes: int) -> Trial:
     """Over classes that are a sample, ten images of each."""
     own = np.repeat(rng.normal(size=classes), 10)
     labels = np.repeat(np.arange(classes), 10)
-    running = RunningMeans([Column(PLAIN)], resamples=500, confidence=0.95, seed=0, classes=labels)
+    running = RunningMeans([Column(PLAIN)], IntervalOptions(resamples=500, seed=0), labels)
     running.add((own + rng.normal(size=len(own)))[:, None])
     found = running.means()
     return Trial(0.0, float(found.value[0]), float(found.class_low[0]), float(found.class_high[0]))
