@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from cvbench.engine.analyses.base import Layer, Partial, Result
 from cvbench.engine.analyses.similarity import Similarity
 from cvbench.engine.analyses.similarity_result import MEASURES, VERSIONS
+from cvbench.engine.estimate import IntervalOptions
 
 Maps = Sequence[NDArray[Any]]
 
@@ -27,7 +28,9 @@ def layers_of(maps: Maps) -> list[Layer]:
 def analysis_of(maps: Maps, pixels: int = 48, **options: Any) -> Similarity:
     layers = layers_of(maps)
     grids = {layer: (x.shape[1], x.shape[2]) for layer, x in zip(layers, maps, strict=True)}
-    return Similarity.between(grids, {layer.backbone: (pixels, pixels) for layer in layers}, **options)
+    classes = options.pop("classes", None)
+    inputs = {layer.backbone: (pixels, pixels) for layer in layers}
+    return Similarity.between(grids, inputs, intervals=IntervalOptions(**options), classes=classes)
 
 
 def partial_of(analysis: Similarity, maps: Maps, rows: slice = slice(None)) -> Partial:

@@ -11,10 +11,11 @@ import scipy.stats
 from hypothesis import given as hypothesis_given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy.stats import t
 from sklearn.metrics import calinski_harabasz_score, davies_bouldin_score
 from sklearn.metrics import silhouette_samples as peer
 
-from cvbench.engine.analyses.base import Layer
+from cvbench.engine.analyses.base import Layer, Result
 from cvbench.engine.analyses.samples import Samples, shares_of, stratified_rows
 from cvbench.engine.analyses.silhouette import SilhouetteOptions, silhouette
 from cvbench.engine.analyses.silhouette_companions import COMPANIONS
@@ -402,6 +403,29 @@ def test_a_difference_is_paired(rng: np.random.Generator) -> None:
         assert row["low"] < row["difference"] < row["high"]
     assert companions[0]["resolved"], "the simplified silhouette"
     assert result_of(x, labels).attrs["pairs"] == []
+
+
+def test_differences_are_two_families(rng: np.random.Generator) -> None:
+    """Within classes and over classes, each by Holm: every p against Student's t of its interval, and SciPy's order."""
+    x, labels = clusters(rng, n=400)
+    labels[labels == 77] = 3
+    result = two_layers(x, x + rng.normal(0, 0.3, x.shape), labels, metrics=("euclidean", "cosine"))
+    rows = list(difference_rows(result))
+    for kind, degrees in (("jackknife within classes", 9), ("resampling of classes", len(np.unique(labels)) - 1)):
+        own = [row for row in rows if row["interval"] == kind]
+        assert len(own) == (7 if degrees == 9 else 2)
+        reach = [(row["high"] - row["low"]) / 2 for row in own]
+        ratio = [abs(row["difference"]) / end * t.ppf(0.975, degrees) for row, end in zip(own, reach, strict=True)]
+        plain = np.array([2 * t.sf(one, degrees) for one in ratio])
+        order = np.argsort(plain)
+        adjusted = np.minimum(np.maximum.accumulate(plain[order] * np.arange(len(own), 0, -1)), 1)
+        assert np.array([row["p"] for row in own])[order] == pytest.approx(adjusted, rel=1e-6)
+        for row in own:
+            assert row["resolved"] == (row["low"] * row["high"] > 0 and row["p"] <= 0.05)
+    earlier = {name: value for name, value in result.data.items() if not name.endswith("_p")}
+    for row in difference_rows(Result(result.name, result.coords, earlier, result.attrs)):
+        assert row["resolved"] == (row["low"] * row["high"] > 0), "by the interval alone"
+        assert np.isnan(row["p"])
 
 
 def test_a_few_samples_resolve_nothing(rng: np.random.Generator) -> None:

@@ -226,6 +226,19 @@ def test_a_difference_is_paired(rng: np.random.Generator) -> None:
     assert few["purity_features_10"]["resolved"] is None, "20 samples are too few to say"
 
 
+def test_differences_over_classes_are_judged_together(rng: np.random.Generator) -> None:
+    x = rng.normal(size=(120, 6))
+    labels = np.arange(120) % 40
+    x += rng.normal(size=(40, 6))[labels] * 3
+    result = two_layers(x, x + rng.normal(0, 1.5, x.shape), labels)
+    rows = [row for row in difference_rows(result) if row["class_low"] is not None]
+    assert len(rows) > 10
+    away = [row for row in rows if row["class_low"] * row["class_high"] > 0]
+    assert {row["class_resolved"] for row in rows if row not in away} <= {False}
+    kept = [row for row in away if row["class_resolved"]]
+    assert 0 < len(kept) < len(away), "some leave out 0 alone, and not after Holm's adjustment"
+
+
 @pytest.mark.parametrize("measured", [90, 31])
 def test_intervals_over_samples_are_a_jackknife_over_tenths(rng: np.random.Generator, measured: int) -> None:
     """Against a plain loop: a tenth is left out, the measures are taken anew among the rest, their means spread."""

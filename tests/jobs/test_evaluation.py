@@ -20,7 +20,7 @@ from cvbench.jobs.evaluation.calibration import CalibrationOptions, calibrate
 from cvbench.jobs.evaluation.labels import label_space
 from cvbench.jobs.evaluation.robustness import robustness
 from cvbench.jobs.evaluation.samples import EvalOptions
-from cvbench.jobs.evaluation.table import tidy_rows
+from cvbench.jobs.evaluation.table import again, tidy_rows
 from cvbench.jobs.section import TidyRow
 from cvbench.jobs.selection import Selection
 from cvbench.storage.datasets.imagenet_classes import (
@@ -81,6 +81,34 @@ def test_it_counts_the_readable_samples(store: str) -> None:
     assert pair.value is not None
     assert pair.value > 0
     assert found.result.attrs["verdicts"][0].startswith("birds, top1: good is above fair (resolved): +")
+
+
+def test_few_images_resolve_nothing_however_small_p_is(tmp_path: Path) -> None:
+    """29 images, 25 of which one backbone alone gets right: McNemar's exact p is 6e-8."""
+    labels = np.arange(30) % 3
+    right = np.eye(3)[labels]
+    wrong = np.where(np.arange(30)[:, None] < 4, right, np.eye(3)[(labels + np.arange(30) % 2 + 1) % 3])
+    for n, said in (
+        (29, "birds, top1: a and b (too few images to resolve): +"),
+        (30, "birds, top1: a is above b (res"),
+    ):
+        logits = {"a": right[:n], "b": wrong[:n]}
+        url = write_logits(tmp_path / f"{n}.zarr", logits, labels[:n], BIRDS[:3])
+        (found,) = accuracy([Selection(url)], AccuracyOptions(EvalOptions(allow_chance=True)))
+        assert found.result.attrs["verdicts"][0].startswith(said)
+        p = one(found.result, metric="McNemar exact p").value
+        assert p is not None
+        assert p < 1e-6
+
+
+def test_a_command_is_said_without_options_that_are_gone(store: str) -> None:
+    (found,) = accuracy([Selection(store)], FAST)
+    options = found.result.attrs["options"]
+    older = replace(
+        found.result, attrs={**found.result.attrs, "options": [*options, "--resamples", "50", "--seed", "3"]}
+    )
+    assert again(older, "accuracy") == again(found.result, "accuracy") == ["eval", "accuracy", *options]
+    assert again(older, "calibration", draws=True)[-4:] == ["--resamples", "50", "--seed", "3"]
 
 
 def test_the_result_is_kept_and_read_again(store: str) -> None:
