@@ -25,7 +25,7 @@ class Command(TyperCommand):
         """Parse as any command does, help first; then look at what was typed.
 
         Raises:
-            UsageError: An option with one value is given twice; or one of `OF_DRAWS` where nothing is drawn.
+            UsageError: An option with one value is given twice; or one of `OF_DRAWS` that the command lacks.
         """
         typed = list(args)  # the parser takes words off the list
         try:
@@ -35,7 +35,7 @@ class Command(TyperCommand):
             if name not in OF_DRAWS or any(name in param.opts for param in self.params):
                 raise
             raise UsageError(
-                f"there is no {name}", where=ctx.command_path, why="nothing of its result is drawn", fix="leave it out"
+                f"there is no {name}", where=ctx.command_path, why="none of its intervals is drawn", fix="leave it out"
             ) from None
         _, _, order = self.make_parser(ctx).parse_args(args=typed)
         times = Counter(param for param in order if takes_one_value(param))

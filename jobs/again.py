@@ -61,11 +61,11 @@ def _as_made(store: FeatureStore, groups: Sequence[GroupKey]) -> dict[str, Any]:
         "codec": ("none", [record.get("codec") for record in records]),
         "seed": (0, [one.get("seed") for one in made]),
     }
-    told: dict[str, Any] = {"backbone": models, "weights": weights_of(store, groups)}
+    shared: dict[str, Any] = {"backbone": models, "weights": weights_of(store, groups)}
     for name, (default, values) in usual.items():
         if len(set(values)) == 1 and values[0] != default:
-            told[name] = values[0]
-    return told
+            shared[name] = values[0]
+    return shared
 
 
 def weights_of(store: FeatureStore, groups: Sequence[GroupKey]) -> list[str]:

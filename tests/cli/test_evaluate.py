@@ -151,7 +151,7 @@ def test_nothing_is_drawn_so_nothing_is_asked(store: str, name: str, option: str
     words = ("--labels", "x") if name == "pug" else ()
     done = run("eval", name, "--store", store, *words, option, "5")
     assert isinstance(done.exception, UsageError)
-    for part in (f"there is no {option}", f"eval {name}", "nothing of its result is drawn", "leave it out"):
+    for part in (f"there is no {option}", f"eval {name}", "none of its intervals is drawn", "leave it out"):
         assert part in str(done.exception)
 
 
