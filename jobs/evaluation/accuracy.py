@@ -186,8 +186,8 @@ SECTION = Section(
     about="Share of the images whose class gets the largest logit (top1), or one of the five largest (top5), and the "
     "mean over classes of their accuracy. Intervals are Wilson's, and Tango's for differences on the same images; for "
     "means over classes both are taken at the effective number of images. Two backbones are compared on the same "
-    "images by McNemar's test: one is said to beat the other only if its p value, adjusted for the number of pairs, is "
-    "below 0.05 and the interval of the difference leaves out 0.",
+    "images by McNemar's test: one is said to be above the other only if the p value, adjusted for the number of "
+    "pairs, is below 0.05, the interval of the difference leaves out 0, and there are 30 images.",
     rows=tidy_rows,
     options=lambda result: again(result, NAME),
     figure=interval_figure(
