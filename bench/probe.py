@@ -51,8 +51,9 @@ def child(options: argparse.Namespace) -> None:
     from sklearn.linear_model import LogisticRegression  # imported by both: not what is measured
 
     from cvbench.engine.probe.logistic import fit_logistic, prepare
+    from cvbench.engine.probe.options import ProbeOptions
     from cvbench.engine.probe.peer import fit_peer
-    from cvbench.engine.probe.recipes import Part, ProbeOptions, probe
+    from cvbench.engine.probe.recipes import Part, probe
 
     torch.set_num_threads(options.threads)
     LogisticRegression(max_iter=5).fit(np.eye(3), [0, 1, 2])

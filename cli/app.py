@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import signal
 import sys
@@ -10,69 +9,33 @@ import traceback
 from typing import Annotated, Any, NoReturn
 
 import typer
-from typer.core import TyperCommand, TyperGroup
 
 from cvbench import __version__
 from cvbench.cli import streams
-from cvbench.cli.commands import Commands
+from cvbench.cli.commands import Place, on_demand
 from cvbench.cli.say import say
 from cvbench.errors import CvbenchError
 
-COMMANDS = {
-    "extract": ("extract", "extract", "Stream data sets through backbones and keep layerwise features."),
-    "plan": ("extract", "plan", "Say bytes, hours and the bottleneck of an extraction."),
+COMMANDS: dict[str, Place] = {
+    "extract": ("cvbench.cli.extract", "extract", "Stream data sets through backbones and keep layerwise features."),
+    "plan": ("cvbench.cli.extract", "plan", "Say bytes, hours and the bottleneck of an extraction."),
     "report": (
-        "report",
+        "cvbench.cli.report",
         "report",
         "Write all results of a store as one HTML page, the figures as files, and one table of all numbers.",
     ),
-    "analyze": ("analyze", "app", "Compute results from a feature store."),
-    "eval": ("evaluate", "app", "Benchmarks, computed from stored logits."),
-    "transfer": ("transfer", "app", "Linear probes and fine-tuning."),
-    "store": ("store", "app", "Look into a feature store, check it, tidy it, take layers out."),
-    "datasets": ("datasets", "app", "List, describe, check and download data sets."),
+    "analyze": ("cvbench.cli.analyze", "app", "Compute results from a feature store."),
+    "eval": ("cvbench.cli.evaluate", "app", "Benchmarks, computed from stored logits."),
+    "transfer": ("cvbench.cli.transfer", "app", "Linear probes and fine-tuning."),
+    "store": ("cvbench.cli.store", "app", "Look into a feature store, check it, tidy it, take layers out."),
+    "datasets": ("cvbench.cli.datasets", "app", "List, describe, check and download data sets."),
 }
-"""Command -> its module in `cvbench.cli`, the function or group there, and its line in the help."""
-
-
-class _OnDemand(TyperGroup):
-    """Imports and builds a command when it is called: all the options of all commands take longer than the help."""
-
-    def list_commands(self, ctx: Any) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        if cmd_name in COMMANDS and cmd_name not in self.commands:
-            self.commands[cmd_name] = _build(cmd_name)
-        return self.commands.get(cmd_name)
-
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        if args and args[0] not in COMMANDS:
-            for name in COMMANDS:  # the error names neighbours among those that are built
-                self.get_command(ctx, name)
-        return super().resolve_command(ctx, args)
-
-    def format_commands(self, ctx: Any, formatter: Any) -> None:
-        limit = formatter.width - 6 - max(map(len, COMMANDS))
-        lines = [(name, TyperCommand(name, help=line)) for name, (_, _, line) in COMMANDS.items()]
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, command.get_short_help_str(limit)) for name, command in lines])
-
-
-def _build(name: str) -> Any:
-    module, attribute, _ = COMMANDS[name]
-    found = getattr(importlib.import_module(f"cvbench.cli.{module}"), attribute)
-    around = Commands()
-    if isinstance(found, typer.Typer):
-        around.add_typer(found, name=name)
-    else:
-        around.command(name)(found)
-    return typer.main.get_group(around).commands[name]
+"""Command -> where it is built, and its line in the help."""
 
 
 app = typer.Typer(
     name="cvbench",
-    cls=_OnDemand,
+    cls=on_demand(COMMANDS),
     help="How do two vision backbones differ inside? Layerwise features of whole data sets, on Ray, in Zarr.",
     no_args_is_help=True,
     rich_markup_mode=None,  # plain help: rich would double the start-up time

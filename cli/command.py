@@ -2,68 +2,102 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, make_dataclass
+import keyword
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, make_dataclass, replace
 from typing import Annotated, Any, ClassVar
 
 import typer
 
-from cvbench.cli.commands import Command
-from cvbench.options import Field, fields_of, make_options
+from cvbench.cli.commands import Command, Commands
+from cvbench.options import Field, Option, fields_of, make_options
 
 
-class OptionsCommand(Command):
-    """A command whose options are the fields of dataclasses; `act` gets one instance of each."""
+@dataclass(frozen=True)
+class Form:
+    """A dataclass of options as one command offers it.
 
-    forms: ClassVar[Sequence[type[Any]]]
+    Attributes:
+        options: The dataclass.
+        only: The keys of the options offered; empty: all.
+        each: Key of an option with one value that may be repeated here: an instance for every value.
+        help, defaults: Key -> help or default as typed, where it is another here.
+    """
+
+    options: type[Any]
+    only: Sequence[str] = ()
+    each: str = ""
+    help: Mapping[str, str] = field(default_factory=dict)
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+
+    def fields(self) -> Iterator[Field]:
+        """The options offered."""
+        for one in fields_of(self.options):
+            if not self.only or one.key in self.only:
+                option = replace(one.option, help=self.help.get(one.key, one.option.help))
+                kind = list[str] if one.key == self.each else one.kind
+                yield replace(one, option=option, kind=kind, default=self.defaults.get(one.key, one.default))
+
+    def made(self, typed: Mapping[str, Any]) -> Any:
+        """The instance, or with `each` the list of them."""
+        own = {one.key: typed[one.key] for one in self.fields()}
+        if not self.each:
+            return make_options(self.options, own)
+        return [make_options(self.options, {**own, self.each: value}) for value in own[self.each]]
+
+
+class FormCommand(Command):
+    """A command whose options are those of its forms; `act` gets what each makes."""
+
+    forms: ClassVar[Sequence[Form]]
     act: ClassVar[Callable[..., Any]]
 
     def invoke(self, ctx: Any) -> Any:
-        """Build what was typed, and run."""
-        typed = vars(super().invoke(ctx))
-        return type(self).act(*(make_options(form, typed) for form in self.forms))
+        """Make what was typed, and run."""
+        typed = {key.rstrip("_"): value for key, value in vars(super().invoke(ctx)).items()}
+        kind = type(self)
+        return kind.act(*(form.made(typed) for form in kind.forms))
 
 
-def add_command(
-    app: typer.Typer,
-    name: str,
-    forms: Sequence[type[Any]],
-    act: Callable[..., Any],
-    *,
-    about: str | None = None,
-    defaults: Mapping[str, Any] | None = None,
-) -> None:
-    """Give `app` a command.
-
-    Args:
-        app: The group.
-        name: Of the command.
-        forms: Dataclasses of options; of two options of one name the first counts.
-        act: Called with an instance of each.
-        about: Its help; None: the docstring of `act`.
-        defaults: `Field.key` -> default, where it is another than that of the dataclass.
-    """
-    options: dict[str, Field] = {}
-    for form in forms:
-        for field in fields_of(form):
-            options.setdefault(field.key, field)
-    given = defaults or {}
-    parts = [(key, _annotated(field), given.get(key, _default(field))) for key, field in options.items()]
+def command(name: str, forms: Sequence[Form | type[Any]], act: Callable[..., Any]) -> Any:
+    """A command; its help is the docstring of `act`, which is called with an instance of each form."""
+    whole = [form if isinstance(form, Form) else Form(form) for form in forms]
+    parts = [(_attribute(one.key), _annotated(one), _default(one)) for form in whole for one in form.fields()]
     parts.sort(key=lambda part: part[2] is not MISSING)  # what must be given first, as Python asks
     typed = make_dataclass(name, [part[:2] if part[2] is MISSING else part for part in parts])
-    kind = type(name, (OptionsCommand,), {"forms": tuple(forms), "act": staticmethod(act)})
-    app.command(name, cls=kind, help=about or act.__doc__)(typed)
+    kind = type(name, (FormCommand,), {"forms": tuple(whole), "act": staticmethod(act)})
+    alone = Commands()
+    alone.command(name, cls=kind, help=act.__doc__)(typed)
+    return typer.main.get_command(alone)
 
 
-def _default(field: Field) -> Any:
-    return tuple(field.default) if isinstance(field.default, list) else field.default
+def _attribute(key: str) -> str:
+    return f"{key}_" if keyword.iskeyword(key) else key
 
 
-def _annotated(field: Field) -> Any:
-    option = field.option
-    names = [field.name] + ([option.short] if option.short else [])
+def _default(one: Field) -> Any:
+    return tuple(one.default) if isinstance(one.default, list) else one.default
+
+
+def _annotated(one: Field) -> Any:
+    option = one.option
+    names = [one.name] + ([option.short] if option.short else [])
     bounds = {name: at for name, at in (("min", option.least), ("max", option.most)) if at is not None}
     return Annotated[
-        field.kind,
-        typer.Option(*names, help=option.help, envvar=option.variable or None, callback=option.check, **bounds),
+        one.kind,
+        typer.Option(*names, help=option.help, envvar=option.variable or None, callback=_checked(option), **bounds),
     ]
+
+
+def _checked(option: Option) -> Callable[[Any], Any] | None:
+    """What the command line calls with a value that it has read, before the command."""
+    check = option.check
+    if check is None:
+        return None
+
+    def checked(value: Any) -> Any:
+        if value is not None:
+            check(value)
+        return value
+
+    return checked

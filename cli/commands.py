@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 from collections import Counter
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, TypeVar
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 from cvbench.errors import UsageError
 
@@ -62,3 +63,56 @@ class Commands(typer.Typer):
     def command(self, name: str | None = None, **settings: Any) -> Callable[[F], F]:
         """As typer's own."""
         return super().command(name, **{"cls": Command, **settings})
+
+
+Place = tuple[str, str, str]
+"""Module below `cvbench.cli`, the command, function or group there, and its line in the help of its group."""
+
+
+class OnDemand(TyperGroup):
+    """Imports and builds a command when it is called: all the options of all commands take longer than the help."""
+
+    places: ClassVar[Mapping[str, Place]] = {}
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Their names, in the order of the help."""
+        return list(self.places)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command of this name; None if there is none."""
+        if cmd_name in self.places and cmd_name not in self.commands:
+            module, attribute, _ = self.places[cmd_name]
+            self.commands[cmd_name] = built(cmd_name, getattr(importlib.import_module(module), attribute))
+        return self.commands.get(cmd_name)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """As any group does; the error for a misspelt name knows them all."""
+        if args and args[0] not in self.places:
+            for name in self.places:  # the error names neighbours among those that are built
+                self.get_command(ctx, name)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """The list of the help, without building any."""
+        limit = formatter.width - 6 - max(map(len, self.places))
+        lines = [(name, TyperCommand(name, help=line)) for name, (_, _, line) in self.places.items()]
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, command.get_short_help_str(limit)) for name, command in lines])
+
+
+def on_demand(places: Mapping[str, Place]) -> type[OnDemand]:
+    """The class of a group of these commands."""
+    return type("OnDemand", (OnDemand,), {"places": places})
+
+
+def built(name: str, found: Any) -> Any:
+    """A command from what a module has: a command, a group, or a function whose arguments are its options."""
+    if isinstance(found, typer.Typer):
+        around = Commands()
+        around.add_typer(found, name=name)
+        return typer.main.get_group(around).commands[name]
+    if isinstance(found, Command):
+        return found
+    around = Commands()
+    around.command(name)(found)
+    return typer.main.get_command(around)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from cvbench.cli.say import say
+from cvbench.options import Option
 
 if TYPE_CHECKING:
     from cvbench.jobs.executor import Cluster
@@ -26,6 +28,54 @@ def writable(out: str | None) -> str | None:
 
         check_folder(out)
     return out
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """Where a command runs."""
+
+    address: Annotated[
+        str,
+        Option(
+            '"local" starts a private Ray, "none" runs in this process, else the address of a Ray cluster.',
+            variable="CVBENCH_ADDRESS",
+        ),
+    ] = "local"
+    device: Annotated[str, Option("auto, cpu or cuda.")] = "auto"
+    gpus: Annotated[int | None, Option("How many GPUs (actors) to use; default all.", least=1)] = None
+    threads: Annotated[int | None, Option("CPU cores of one actor (CPU only).", least=1)] = None
+
+    def cluster(self, threads: int = 1) -> Cluster:
+        """The cluster that is meant; `threads` if nothing was said of them.
+
+        Raises:
+            UnknownNameError: A device that does not exist.
+        """
+        return cluster(self.address, self.device, self.gpus, self.threads or threads)
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a command leaves beside the store."""
+
+    out: Annotated[
+        str | None,
+        Option("Folder for the figure (SVG, PNG) and the numbers behind it (CSV).", short="-o", check=writable),
+    ] = None
+    format: Annotated[Literal["table", "json", "csv"], Option("table, json or csv.")] = "table"
+
+    def __post_init__(self) -> None:
+        check_format(self.format, ("table", "json", "csv"))
+
+
+@dataclass(frozen=True)
+class Printed:
+    """How a command without a table of numbers prints."""
+
+    format: Annotated[Literal["table", "json"], Option("table or json.")] = "table"
+
+    def __post_init__(self) -> None:
+        check_format(self.format, ("table", "json"))
 
 
 Store = Annotated[str, typer.Option("--store", help="Path or URL of the feature store.")]
@@ -89,22 +139,6 @@ def size(text: str | None, name: str) -> int | None:
     if not text.isdigit() or int(text) < 1:
         raise typer.BadParameter(f"{name} {text}: give a positive number or 'all'")
     return int(text)
-
-
-def byte_count(text: str | None) -> int | None:
-    """Bytes from "20GB", "1.5TB", "4096".
-
-    Raises:
-        BadParameter: Anything else.
-    """
-    if text is None:
-        return None
-    factors = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
-    number = text.strip().upper().rstrip("KMGTB")
-    try:
-        return int(float(number) * factors[text.strip().upper()[len(number) :]])
-    except (KeyError, ValueError):
-        raise typer.BadParameter(f"--max-bytes {text}: give a size such as 20GB") from None
 
 
 def echo_json(value: object) -> None:

@@ -2,83 +2,65 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING
 
-import typer
-
+from cvbench import hints
 from cvbench.cli import options as shared
-from cvbench.cli.commands import Commands
+from cvbench.cli.command import Form, command
+from cvbench.cli.commands import Commands, Place, on_demand
 from cvbench.cli.say import say
+from cvbench.engine.probe.options import ProbeOptions
+from cvbench.jobs.finetune_options import FinetuneOptions
+from cvbench.jobs.probe_options import ProbeRequest
 
 if TYPE_CHECKING:
     from cvbench.jobs.analyze import Analysed
-    from cvbench.jobs.finetune import FinetuneOptions, FinetuneReport
+    from cvbench.jobs.finetune import FinetuneReport
 
-Partial = Annotated[
-    bool, typer.Option("--partial", help="Accept a part of the samples: fewer than published, extracted or readable.")
-]
+COMMANDS: dict[str, Place] = {
+    "probe": (
+        "cvbench.cli.transfer",
+        "probe",
+        "Fit linear classifiers on stored features of one split, test them on another. With 95 % intervals.",
+    ),
+    "finetune": (
+        "cvbench.cli.transfer",
+        "finetune",
+        "Fine-tune a whole backbone on a data set and test it. The same command again resumes.",
+    ),
+}
 
-app = Commands(help="Linear probes and fine-tuning.", no_args_is_help=True)
+app = Commands(cls=on_demand(COMMANDS), help="Linear probes and fine-tuning.", no_args_is_help=True)
 
 
-@app.command()
-def probe(
-    dataset: Annotated[
-        list[str], typer.Option("--dataset", "-d", help="Such as dtd, dtd:2, or a group: @transfer. Repeat.")
-    ],
-    store: shared.Store = shared.DEFAULT_STORE,
-    backbone: shared.Backbones = [],
-    view: Annotated[str, typer.Option("--view", help="head, pooled, cls or logits.")] = "head",
-    taps: shared.Layers = [],
-    train_split: Annotated[
-        str | None, typer.Option("--train-split", help="Split to fit on; default train, else trainval.")
-    ] = None,
-    val_split: Annotated[
-        str | None,
-        typer.Option("--val-split", help="Split that chooses the penalty; default val, else VTAB's share of train."),
-    ] = None,
-    test_split: Annotated[str, typer.Option("--test-split", help="Split to test on, once.")] = "test",
-    recipe: Annotated[str, typer.Option("--recipe", help="clip_benchmark or clip_lbfgs.")] = "clip_benchmark",
-    solver: Annotated[str, typer.Option("--solver", help="Of clip_lbfgs: lbfgs (ours) or scikit-learn.")] = "lbfgs",
-    seeds: Annotated[int, typer.Option("--seeds", min=1, help="How many seeds.")] = 3,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="The first seed.")] = 0,
-    shots: Annotated[int | None, typer.Option("--shots", min=1, help="Training samples per class.")] = None,
-    hold_out: Annotated[
-        float | None,
-        typer.Option("--hold-out", help="Share of train to validate on, drawn by the seed, if no split does."),
-    ] = None,
-    epochs: Annotated[int, typer.Option("--epochs", min=1, help="Of clip_benchmark.")] = 10,
-    batch_size: Annotated[int, typer.Option("--batch-size", "-b", min=1, help="Of clip_benchmark.")] = 64,
-    lr: Annotated[float, typer.Option("--lr", min=0, help="Of clip_benchmark.")] = 0.1,
-    partial: Partial = False,
-    out: shared.Out = None,
-    device: shared.Device = "auto",
-    output: shared.Format = "table",
-) -> None:
+@app.callback()
+def group() -> None:
+    """Linear probes and fine-tuning."""
+
+
+def _probe(request: ProbeRequest, options: ProbeOptions, on: shared.Hardware, output: shared.Output) -> None:
     """Fit linear classifiers on stored features of one split, test them on another. With 95 % intervals."""
     from cvbench.cli.display import progress
     from cvbench.jobs.executor import choose_device
-    from cvbench.jobs.probe import ProbeRequest, named, probe_options
+    from cvbench.jobs.probe import named
     from cvbench.jobs.probe import probe as run
 
-    shared.check_format(output, ("table", "json", "csv"))
-    schedule = (epochs, batch_size, lr)
-    options = probe_options(recipe, solver, seeds, seed, shots, hold_out, schedule)
-    splits = (train_split, val_split, test_split)
-    names = (tuple(dataset), tuple(backbone), view, tuple(taps))
-    request = ProbeRequest(store, *names, *splits, partial=partial)
     with progress() as listen:
-        outcomes = run(request, options, choose_device(device, "none"), listen)
-    _show_probe(outcomes, output)
-    if out is not None:
+        outcomes = run(request, options, choose_device(on.device, "none"), listen)
+    _show_probe(outcomes, output.format)
+    if output.out is not None:
         from pathlib import Path
 
         from cvbench.jobs.probe_rows import draw_probes
 
         places = "-".join(dict.fromkeys(outcome.selected.dataset for outcome in outcomes))
         results = [named(outcome) for outcome in outcomes]
-        for path in draw_probes(results, Path(out) / f"probe-{places}-{recipe}"):
+        for path in draw_probes(results, Path(output.out) / f"probe-{places}-{options.recipe}"):
             say(f"figure: {path}", err=True)
+
+
+_REQUEST = Form(ProbeRequest, defaults={"store": shared.DEFAULT_STORE})
+probe = command("probe", [_REQUEST, ProbeOptions, Form(shared.Hardware, only=("device",)), shared.Output], _probe)
 
 
 def _show_probe(outcomes: list[Analysed], output: str) -> None:
@@ -114,74 +96,29 @@ def _say_notes(notes: list[str], err: bool = False) -> None:
         say(f"note: {note}", err=err)
 
 
-@app.command()
-def finetune(
-    dataset: Annotated[str, typer.Option("--dataset", "-d", help="A name of `datasets ls`, or folder:PATH.")],
-    backbone: Annotated[str, typer.Option("--backbone", "-m", help="timm model or alias.")],
-    out: Annotated[
-        str, typer.Option("--out", "-o", callback=shared.writable, help="Folder for weights, curve and figure.")
-    ],
-    weights: Annotated[str, typer.Option("--weights", help="pretrained, random or FILE.safetensors.")] = "pretrained",
-    recipe: Annotated[str, typer.Option("--recipe", help="modern, vtab_finetune or vtab_1k.")] = "modern",
-    epochs: Annotated[int | None, typer.Option("--epochs", min=1, help="Instead of the recipe's.")] = None,
-    batch_size: Annotated[int | None, typer.Option("--batch-size", "-b", min=1, help="Over all processes.")] = None,
-    lr: Annotated[float | None, typer.Option("--lr", min=0, help="Peak rate, instead of the recipe's.")] = None,
-    ema: Annotated[float | None, typer.Option("--ema", min=0, max=1, help="Average the weights, e.g. 0.999.")] = None,
-    mixup: Annotated[float | None, typer.Option("--mixup", min=0, help="Mixup's alpha; off by default.")] = None,
-    image_size: Annotated[
-        int | None, typer.Option("--image-size", min=8, help="Input size in pixels, if not the model's own.")
-    ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of all that is drawn at random.")] = 0,
-    precision: Annotated[str, typer.Option("--precision", help="fp32, bf16 or fp16 (autocast).")] = "fp32",
-    train_split: Annotated[
-        list[str], typer.Option("--train-split", help="Splits to train on; default train and val. Repeat.")
-    ] = [],
-    test_split: Annotated[str, typer.Option("--test-split", help="Split to test the last weights on.")] = "test",
-    validate: Annotated[
-        bool,
-        typer.Option(
-            "--validate", help="Test on val, or VTAB's share of train, after every epoch; do not train on it."
-        ),
-    ] = False,
-    data_root: shared.DataRoot = None,
-    address: shared.Address = "local",
-    device: shared.Device = "auto",
-    gpus: Annotated[int | None, typer.Option("--gpus", min=1, help="Processes, each with a GPU; default 1.")] = None,
-    threads: Annotated[
-        int | None, typer.Option("--threads", min=1, help="CPU cores of a process; default all.")
-    ] = None,
-    checkpoint_seconds: Annotated[
-        float, typer.Option("--checkpoint-seconds", min=0, help="Between checkpoints.")
-    ] = 30.0,
-    partial: Partial = False,
-    output: shared.Format = "table",
-) -> None:
+_PROCESSES = {
+    "gpus": "Processes, each with a GPU; default 1.",
+    "threads": "CPU cores of a process; default all.",
+}
+
+
+def _finetune(options: FinetuneOptions, hardware: shared.Hardware, output: shared.Output) -> None:
     """Fine-tune a whole backbone on a data set and test it. The same command again resumes."""
     import os
 
-    values = dict(locals())
     from cvbench.cli.display import progress
     from cvbench.jobs.finetune import finetune as run
 
-    shared.check_format(output, ("table", "json", "csv"))
-    cluster = shared.cluster(address, device, gpus, threads or os.cpu_count())
     with progress() as listen:
-        report = run(_finetune_options(values), cluster, listen)
-    _show_finetune(report, output)
+        report = run(options, hardware.cluster(os.cpu_count() or 1), listen)
+    _show_finetune(report, output.format)
 
 
-def _finetune_options(values: dict[str, Any]) -> FinetuneOptions:
-    from cvbench.jobs.finetune import FinetuneOptions
-
-    same = ["dataset", "backbone", "out", "weights", "recipe", "epochs", "batch_size", "mixup", "image_size", "seed"]
-    same += ["precision", "validate", "data_root", "checkpoint_seconds", "partial"]
-    return FinetuneOptions(
-        rate=values["lr"],
-        average=values["ema"],
-        train=tuple(values["train_split"]),
-        test=values["test_split"],
-        **{name: values[name] for name in same},
-    )
+finetune = command(
+    "finetune",
+    [FinetuneOptions, Form(shared.Hardware, help=_PROCESSES), Form(shared.Output, only=("format",))],
+    _finetune,
+)
 
 
 def _show_finetune(report: FinetuneReport, output: str) -> None:
@@ -214,10 +151,8 @@ def _show_finetune(report: FinetuneReport, output: str) -> None:
 
 def _next(report: FinetuneReport) -> str:
     """What tests the weights on the images that they were not trained on, into a store of their own."""
-    from cvbench.hints import command
-
     model, _, size = report.backbone.partition("@")
-    return command(
+    return hints.command(
         "extract",
         dataset=report.spec,
         split=report.split,

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from cvbench.engine.estimate import USUAL, IntervalOptions, tails
+from cvbench.engine.estimate import tails
+from cvbench.engine.interval_options import USUAL, IntervalOptions
 
 F64 = NDArray[np.float64]
 

@@ -17,24 +17,6 @@ FEW_IMAGES = 30
 are not resampled."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class IntervalOptions:
-    """Of every interval of a result.
-
-    Attributes:
-        resamples: Of a bootstrap, where there is one.
-        seed: Of all that is drawn.
-        confidence: Coverage, also of intervals that draw nothing.
-    """
-
-    resamples: int = 2000
-    seed: int = 0
-    confidence: float = 0.95
-
-
-USUAL = IntervalOptions()
-
-
 @dataclass(frozen=True)
 class Estimate:
     """A number with its interval; NaN where undefined. Ends that are NaN beside a value: n is too small for one.

@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.engine.bootstrap import bootstrap_p, percentile_interval
-from cvbench.engine.estimate import FEW_IMAGES, USUAL, Estimate, IntervalOptions
+from cvbench.engine.estimate import FEW_IMAGES, Estimate
+from cvbench.engine.interval_options import USUAL, IntervalOptions
 from cvbench.engine.mean_interval import MIN_IMAGES, ROUNDING, Moments, mean_interval
 from cvbench.engine.measure import Column
 from cvbench.engine.verdict import judge

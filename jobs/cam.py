@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -14,13 +14,14 @@ from cvbench.engine.cam.boxed import GAUSSIAN_WIDTH
 from cvbench.engine.cam.graph import CHOICE
 from cvbench.engine.cam.methods import find_method
 from cvbench.engine.cam.summary import CENTRED, RAW, summarise
-from cvbench.engine.estimate import USUAL, IntervalOptions
 from cvbench.engine.online import INTERVALS
 from cvbench.errors import DataUnavailableError, UnknownNameError, UsageError
+from cvbench.hints import option_words
 from cvbench.jobs.analyze import Analysed, features_identity, keep
 from cvbench.jobs.cam_images import boxes_of, inputs_of
-from cvbench.jobs.cam_maps import MapJob, MapOptions, prepare_maps
+from cvbench.jobs.cam_maps import MapJob, prepare_maps
 from cvbench.jobs.cam_measure import BASELINE, measure_maps, selected_maps
+from cvbench.jobs.cam_options import CamOptions, MapOptions
 from cvbench.jobs.cam_rows import SECTION, cam_json, cam_rows
 from cvbench.jobs.cam_worker import choice_tap
 from cvbench.jobs.executor import Cluster
@@ -29,32 +30,12 @@ from cvbench.jobs.progress import Listener, silent
 from cvbench.jobs.request import ExtractOptions
 from cvbench.jobs.samples import find_samples
 from cvbench.jobs.selection import Selected
+from cvbench.options import typed_words
 from cvbench.storage.features import FeatureStore
 
 __all__ = ["SECTION", "CamOptions", "MapOptions", "cam", "cam_json", "cam_rows"]
 
 F64 = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class CamOptions:
-    """What is made of the maps.
-
-    Attributes:
-        maps: Which maps.
-        correct_only: Only images whose label is the top-1 of every backbone.
-        tolerance: Input pixels by which boxes grow for the pointing game.
-        examples: How many images the result holds, to be drawn.
-        images: Sample ids to hold instead.
-        intervals: How they are made.
-    """
-
-    maps: MapOptions = field(default_factory=MapOptions)
-    correct_only: bool = False
-    tolerance: float = 0.0
-    examples: int = 6
-    images: tuple[str, ...] = ()
-    intervals: IntervalOptions = USUAL
 
 
 def cam(options: ExtractOptions, asked: CamOptions, cluster: Cluster, listen: Listener = silent) -> Analysed:
@@ -154,23 +135,14 @@ def _attrs(job: MapJob, choices: dict[str, F64], options: ExtractOptions, asked:
 
 def _words(options: ExtractOptions, asked: CamOptions) -> list[str]:
     """What follows `cvbench` in the command that makes this result again, without `--store`."""
-    words = ["analyze", "cam", "--dataset", options.dataset]
-    words += ["--split", options.split] if options.split else []
-    for option, values in (("--backbone", options.backbones), ("--weights", options.weights)):
-        words += [word for value in values for word in (option, value)]
-    words += ["--method", asked.maps.method, "--class", asked.maps.choice]
-    words += [word for target in asked.maps.targets for word in ("--target", target)]
-    for name, value, default in (
-        ("--limit", options.limit, None),
-        ("--image-size", options.image_size, None),
-        ("--precision", options.precision, "fp32"),
-        ("--decoder", options.decoder, "fast"),
-        ("--tolerance", asked.tolerance, 0.0),
-        ("--resamples", asked.intervals.resamples, USUAL.resamples),
-        ("--seed", asked.intervals.seed, USUAL.seed),
-    ):
-        words += [name, str(value)] if value != default else []
-    return words + (["--correct-only"] if asked.correct_only else [])
+    named = {"dataset": options.dataset, "split": options.split, "backbone": options.backbones}
+    named |= {"weights": options.weights, "method": asked.maps.method, "class": asked.maps.choice}
+    read, made = typed_words(options), typed_words(asked)
+    named |= {key: read[key] for key in ("limit", "image_size", "precision", "decoder") if key in read}
+    return ["analyze", "cam", *option_words({**named, **{key: made[key] for key in made if key not in _DRAWN}})]
+
+
+_DRAWN = ("image", "examples")  # what is drawn, not what is measured
 
 
 def _add_examples(

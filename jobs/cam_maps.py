@@ -17,7 +17,8 @@ from cvbench.engine.cam.graph import CHOICE, class_map
 from cvbench.engine.cam.methods import find_method
 from cvbench.engine.cam.target import default_target, named_target, uses_batch_statistics
 from cvbench.errors import UnknownNameError, UsageError
-from cvbench.jobs.cam_worker import LABEL, PREDICTED, CamRecipe, choice_tap
+from cvbench.jobs.cam_options import LABEL, PREDICTED, MapOptions
+from cvbench.jobs.cam_worker import CamRecipe, choice_tap
 from cvbench.jobs.executor import Cluster
 from cvbench.jobs.extract import UnitJob, declare_all, fingerprint_of, recipe_of, rounding_notes, split_info
 from cvbench.jobs.extract_worker import ExtractRecipe
@@ -27,30 +28,6 @@ from cvbench.storage.features import ArraySpec, FeatureStore, GroupKey
 if TYPE_CHECKING:
     from cvbench.engine.backbones import Backbone, Description
     from cvbench.storage.datasets import Dataset
-
-
-@dataclass(frozen=True)
-class MapOptions:
-    """Which maps.
-
-    Attributes:
-        method: One of `engine.cam.methods.METHODS`.
-        choice: Whose evidence: "predicted" (each image's own top-1), "label", or a class index.
-        targets: Names or globs of target layers, each for the backbones that have it; else the family's own.
-    """
-
-    method: str = "gradcam"
-    choice: str = PREDICTED
-    targets: tuple[str, ...] = ()
-
-    @property
-    def view(self) -> str:
-        """Name of the stored view.
-
-        >>> MapOptions().view, MapOptions("layercam", "label").view
-        ('cam.gradcam', 'cam.layercam.label')
-        """
-        return f"cam.{self.method}" + ("" if self.choice == PREDICTED else f".{self.choice}")
 
 
 @dataclass(frozen=True)

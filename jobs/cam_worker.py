@@ -9,6 +9,7 @@ import numpy as np
 
 from cvbench.engine.cam.graph import class_map
 from cvbench.errors import ResourceError
+from cvbench.jobs.cam_options import LABEL, PREDICTED
 from cvbench.jobs.extract_worker import ExtractRecipe, ExtractWorker, UnitTask
 from cvbench.storage.features import GroupKey
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from cvbench.jobs.feed import Batch
     from cvbench.jobs.live import LivePass
 
-PREDICTED, LABEL = "predicted", "label"
 """Whose evidence: each image's own top-1, or its label; else a class index."""
 
 

@@ -7,7 +7,6 @@ The same command again goes on from the last checkpoint, and does nothing once t
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,7 @@ from cvbench.errors import FingerprintMismatchError, UsageError
 from cvbench.jobs import checkpoint
 from cvbench.jobs.executor import Cluster
 from cvbench.jobs.finetune_loop import Row, run
+from cvbench.jobs.finetune_options import FinetuneOptions
 from cvbench.jobs.finetune_ray import train_on_ray
 from cvbench.jobs.finetune_report import FinetuneReport, finetune_rows, make_report
 from cvbench.jobs.finetune_rows import rows_of
@@ -32,45 +32,6 @@ __all__ = ["FinetuneOptions", "FinetuneReport", "finetune", "finetune_rows", "ma
 
 JOB = "transfer finetune"
 TRAINING = ("train", "trainval")
-
-
-@dataclass(frozen=True)
-class FinetuneOptions:
-    """What to train on what.
-
-    Attributes:
-        out: Folder of the results; its files are named after the backbone and the data set.
-        weights: "pretrained", "random" or a .safetensors file to begin with.
-        recipe: Name of a recipe; `epochs`, `batch_size`, `rate`, `average` and `mixup` change it.
-        train: Splits to train on; empty: those of train, trainval and val that the data set has.
-        test: Split to test the last weights on, once.
-        validate: Leave "val" out of the training and test it after every epoch; of a data set without one, the share of
-            the training samples that VTAB takes for it.
-        checkpoint_seconds: Between checkpoints; 0 is after every step.
-        cache: Bytes of decoded images to keep in memory, per process.
-        partial: Accept a data set that is not whole, and more unreadable samples than 1 %.
-    """
-
-    dataset: str
-    backbone: str
-    out: str
-    weights: str = "pretrained"
-    recipe: str = "modern"
-    epochs: int | None = None
-    batch_size: int | None = None
-    rate: float | None = None
-    average: float | None = None
-    mixup: float | None = None
-    image_size: int | None = None
-    seed: int = 0
-    precision: str = "fp32"
-    train: tuple[str, ...] = ()
-    test: str = "test"
-    validate: bool = False
-    data_root: str | None = None
-    checkpoint_seconds: float = 30.0
-    cache: int = 2 * 10**9
-    partial: bool = False
 
 
 def finetune(options: FinetuneOptions, cluster: Cluster, listen: Listener = silent) -> FinetuneReport:

@@ -8,7 +8,7 @@ from typing import Any
 
 from cvbench.engine.analyses.base import Result
 from cvbench.engine.estimate import Estimate
-from cvbench.engine.estimate import IntervalOptions as IntervalOptions
+from cvbench.engine.interval_options import IntervalOptions as IntervalOptions
 from cvbench.engine.measure import Grid, Measure
 from cvbench.engine.verdict import Verdict, verdict
 

@@ -12,7 +12,7 @@ from cvbench.engine.analyses.base import Layer, Partial, Result, Rows
 from cvbench.engine.analyses.grid import check_grid
 from cvbench.engine.analyses.maps import OF_ALL, OF_BOXES, TESTED, WANTS, ChannelMaps, InputBoxes
 from cvbench.engine.array import Array
-from cvbench.engine.estimate import USUAL, IntervalOptions
+from cvbench.engine.interval_options import USUAL, IntervalOptions
 from cvbench.engine.kernels.channel_maps import KINDS
 from cvbench.errors import UnknownNameError
 from cvbench.jobs.analyze import Analysed, MeasureRecipe, keep, measure_units, partials_of

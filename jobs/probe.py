@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from cvbench.engine.probe.linear import Schedule
-from cvbench.engine.probe.recipes import ProbeOptions, ProbeRun
+from cvbench.engine.probe.options import ProbeOptions
+from cvbench.engine.probe.recipes import ProbeRun
 from cvbench.engine.probe.recipes import probe as fit
 from cvbench.engine.probe.result import Targets, probe_result
 from cvbench.jobs.analyze import Analysed, keep
 from cvbench.jobs.matrix import Matrices
+from cvbench.jobs.probe_options import ProbeRequest
 from cvbench.jobs.probe_rows import SECTION, named, probe_json, probe_rows, probe_tidy
-from cvbench.jobs.probe_splits import ProbeRequest, Splits, open_splits
+from cvbench.jobs.probe_splits import Splits, open_splits
 from cvbench.jobs.progress import Advanced, Ended, Listener, Note, Started, silent
 from cvbench.jobs.request import absolute
 from cvbench.storage.datasets.groups import expand
@@ -24,25 +25,11 @@ __all__ = [
     "named",
     "probe",
     "probe_json",
-    "probe_options",
     "probe_rows",
     "probe_tidy",
 ]
 
 JOB = "transfer probe"
-
-
-def probe_options(
-    recipe: str,
-    solver: str,
-    seeds: int,
-    first_seed: int,
-    shots: int | None,
-    hold_out: float | None,
-    schedule: tuple[int, int, float],
-) -> ProbeOptions:
-    """The options from plain values; `schedule` is epochs, batch and rate."""
-    return ProbeOptions(recipe, solver, seeds, first_seed, shots, hold_out, Schedule(*schedule))
 
 
 def probe(

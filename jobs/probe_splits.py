@@ -9,11 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import NOT_FINITE, Layer
-from cvbench.engine.probe.recipes import Part, ProbeOptions
+from cvbench.engine.probe.options import ProbeOptions
+from cvbench.engine.probe.recipes import Part
 from cvbench.errors import DataUnavailableError, IncompleteError, IntegrityError, UnknownNameError, UsageError
 from cvbench.jobs.again import extract_again
 from cvbench.jobs.analyze import features_identity
 from cvbench.jobs.matrix import Matrices
+from cvbench.jobs.probe_options import ProbeRequest
 from cvbench.jobs.published import check_published
 from cvbench.jobs.selection import Selected, Selection, select
 from cvbench.storage.datasets import DatasetInfo, dataset_info, key_of_spec, spec_of_key
@@ -21,31 +23,6 @@ from cvbench.storage.datasets.lists import last_share
 from cvbench.storage.features import FeatureStore
 
 TRAINING = ("train", "trainval")
-
-
-@dataclass(frozen=True)
-class ProbeRequest:
-    """What to probe, and with which samples.
-
-    Attributes:
-        datasets: Specs ("dtd:2"), names as in the store ("dtd-2"), and groups such as "@transfer".
-        backbones, view, taps: As for `Selection`.
-        train, val, test: Names of splits. `train` None: "train", or "trainval" of a data set that has no train. `val`
-            None: "val" if the data set has one; else a share of the training samples, where VTAB takes one; else none.
-        confidence: Of the intervals.
-        partial: Accept a part of the samples, and data sets that are not whole.
-    """
-
-    store: str
-    datasets: tuple[str, ...]
-    backbones: tuple[str, ...] = ()
-    view: str = "head"
-    taps: tuple[str, ...] = ()
-    train: str | None = None
-    val: str | None = None
-    test: str = "test"
-    confidence: float = 0.95
-    partial: bool = False
 
 
 @dataclass(frozen=True, eq=False)

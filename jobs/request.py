@@ -6,9 +6,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cvbench.errors import DataUnavailableError, UnknownNameError, UsageError
+from cvbench.options import BYTES, COMMA_SEPARATED, ONCE_EACH, Option, count_or
 
 if TYPE_CHECKING:
     from cvbench.engine.backbones import BackboneSpec, Description
@@ -22,49 +23,74 @@ VIEWS = ("pooled", "maps", "head", "logits")
 DIMS = {"pooled": ("sample", "channel"), "cls": ("sample", "channel"), "maps": ("sample", "row", "column", "channel")}
 
 
+PAIR = ("convnext-base", "vit-base-16")
+"""The pair of the reference study."""
+
+
 @dataclass(frozen=True)
 class ExtractOptions:
     """What to extract. Everything that changes bytes goes into the fingerprint of the features.
 
     Attributes:
-        dataset: Name of a registered data set, or "folder:PATH".
-        backbones: timm model names or aliases.
-        store: Path or URL of the feature store.
-        weights: "pretrained", "random", or a .safetensors file; "MODEL=FILE" entries give single backbones their own.
-        taps: Tap sets, names or globs.
-        views: Of `VIEWS`.
-        maps: How many samples the `maps` view covers (a prefix of the store order); None is all.
-        limit: How many samples every view covers; None is all.
-        batch_size: Images per forward pass; None is "auto", calibrated once and frozen in the store.
-        preprocess: "model": each backbone's own; or a preset that all share, see `engine.preprocess`.
-        analyses: Measured live, on every layer's whole maps, which are not stored; see `jobs.live`.
-        max_unreadable: Share of unreadable samples above which the run counts as incomplete.
+        maps: None is all.
+        limit: None is all; else every view covers a prefix of the store's order.
+        batch_size: None is calibrated once and frozen in the store.
+        decode_threads: None: as many as there are cores.
     """
 
-    dataset: str
-    backbones: tuple[str, ...]
-    store: str = "cvbench.zarr"
-    split: str | None = None
-    data_root: str | None = None
-    weights: tuple[str, ...] = ("pretrained",)
-    taps: tuple[str, ...] = ("blocks",)
-    views: tuple[str, ...] = ("pooled",)
-    maps: int | None = 1024
-    limit: int | None = None
-    batch_size: int | None = None
-    image_size: int | None = None
-    unit: int | None = None
-    precision: str = "fp32"
-    dtype: str = "float16"
-    keep_bits: int | None = None
-    codec: str = "none"
-    decoder: Literal["fast", "pil"] = "fast"
-    preprocess: Literal["model", "beyond_inet", "pug"] = "model"
-    seed: int = 0
+    dataset: Annotated[str, Option("Data set, as for extract: the images are read.", short="-d")]
+    backbones: Annotated[tuple[str, ...], Option("timm model or alias. Repeat.", "--backbone", "-m")] = PAIR
+    store: Annotated[str, Option("Path or URL of the feature store.")] = "./cvbench.zarr"
+    split: Annotated[str | None, Option("Split of the data set; the default is the data set's own.")] = None
+    data_root: Annotated[str | None, Option("Folder that holds the data sets.", variable="CVBENCH_DATA")] = None
+    weights: Annotated[tuple[str, ...], Option("pretrained, random, FILE.safetensors, or MODEL=FILE.safetensors.")] = (
+        "pretrained",
+    )
+    taps: Annotated[tuple[str, ...], Option("blocks, paper, a module name or a glob; 'list' prints what there is.")] = (
+        "blocks",
+    )
+    views: Annotated[tuple[str, ...], Option("pooled, maps, head or logits. Repeat.", "--view", text=ONCE_EACH)] = (
+        "pooled",
+    )
+    maps: Annotated[
+        int | None, Option("Samples that the maps view covers: a number or 'all'.", text=count_or("all"))
+    ] = 1024
+    limit: Annotated[
+        int | None, Option("Samples to cover, rounded up to whole units.", text=count_or("all", shown=False))
+    ] = None
+    batch_size: Annotated[
+        int | None, Option("Images per forward pass, or 'auto'.", short="-b", text=count_or("auto"))
+    ] = None
+    image_size: Annotated[int | None, Option("Input size in pixels, if not the model's own.", least=8)] = None
+    unit: Annotated[int | None, Option("Samples of one unit of work; frozen in the store.", least=4)] = None
+    precision: Annotated[str, Option("fp32, bf16 or fp16 (autocast).")] = "fp32"
+    dtype: Annotated[str, Option("Stored type of pooled and maps: float16 or float32.")] = "float16"
+    keep_bits: Annotated[int | None, Option("Round mantissas to this many bits, on the device.", least=1, most=10)] = (
+        None
+    )
+    codec: Annotated[str, Option("none, zstd, blosc-zstd, blosc-lz4, or with a filter: bitround5+zstd.")] = "none"
+    decoder: Annotated[
+        Literal["fast", "pil"],
+        Option(
+            "fast: turned by EXIF, alpha on white; pil: timm's pixels, EXIF ignored, alpha dropped (as --preprocess)."
+        ),
+    ] = "fast"
+    preprocess: Annotated[
+        Literal["model", "beyond_inet", "pug"],
+        Option("model: each its own; beyond_inet or pug: the rules of those studies, shared by all."),
+    ] = "model"
+    seed: Annotated[int, Option("Seed of the sample order.")] = 0
     decode_threads: int | None = None
-    analyses: tuple[str, ...] = ()
-    max_unreadable: float = 0.01
-    max_bytes: int | None = None
+    analyses: Annotated[
+        tuple[str, ...],
+        Option(
+            "cka, spectra, similarity: measured live on whole maps, none is stored. Repeat.",
+            "--analyze",
+            text=COMMA_SEPARATED,
+        ),
+    ] = ()
+    max_unreadable: Annotated[float, Option("Share of unreadable samples that is tolerated.", least=0, most=1)] = 0.01
+    max_bytes: Annotated[int | None, Option("Refuse to write more than this, e.g. 20GB.", text=BYTES)] = None
 
 
 def resolved(options: ExtractOptions) -> ExtractOptions:

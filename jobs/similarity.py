@@ -13,7 +13,7 @@ from cvbench.engine.analyses.base import Result
 from cvbench.engine.analyses.grid import check_grid
 from cvbench.engine.analyses.similarity import WANTS, Similarity, image_matrices
 from cvbench.engine.analyses.similarity_result import MEASURES, TABLE, VERSIONS
-from cvbench.engine.estimate import IntervalOptions
+from cvbench.engine.interval_options import IntervalOptions
 from cvbench.engine.measure import Measure
 from cvbench.jobs.analyze import Analysed, analyze, features_identity, keep
 from cvbench.jobs.executor import Cluster

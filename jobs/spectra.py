@@ -12,7 +12,7 @@ from cvbench.engine.analyses.base import Result
 from cvbench.engine.analyses.grid import check_grid
 from cvbench.engine.analyses.spectra import WANTS, Spectra
 from cvbench.engine.analyses.spectra_result import TABLE
-from cvbench.engine.estimate import IntervalOptions
+from cvbench.engine.interval_options import IntervalOptions
 from cvbench.jobs.analyze import Analysed, analyze
 from cvbench.jobs.executor import Cluster
 from cvbench.jobs.figures.spectra import spectra_figure

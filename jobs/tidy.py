@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from cvbench.engine.analyses.base import Result
-from cvbench.engine.estimate import USUAL, IntervalOptions
+from cvbench.engine.interval_options import USUAL, IntervalOptions
 from cvbench.jobs.section import TidyRow
 
 

@@ -1,19 +1,47 @@
-"""`cvbench analyze ...`: one module per analysis."""
+"""`cvbench analyze ...`: one module per analysis, imported when its command is called."""
 
 from __future__ import annotations
 
-from cvbench.cli.analyze.cam import cam
-from cvbench.cli.analyze.cka import cka
-from cvbench.cli.analyze.maps import maps
-from cvbench.cli.analyze.silhouette import silhouette
-from cvbench.cli.analyze.similarity import similarity
-from cvbench.cli.analyze.spectra import spectra
-from cvbench.cli.analyze.tsne import tsne
-from cvbench.cli.commands import Commands
+from cvbench.cli.commands import Commands, Place, on_demand
 
-app = Commands(help="Compute results from a feature store.", no_args_is_help=True)
-for command in (cka, similarity, spectra, maps, cam, silhouette, tsne):
-    app.command()(command)
+COMMANDS: dict[str, Place] = {
+    "cka": (
+        "cvbench.cli.analyze.cka",
+        "cka",
+        "Layerwise linear CKA (HSIC1, minibatch) of every pair of layers of every backbone, with 95 % intervals.",
+    ),
+    "similarity": (
+        "cvbench.cli.analyze.similarity",
+        "similarity",
+        "Cosine similarity between the local features of every layer, with 95 % intervals over images.",
+    ),
+    "spectra": (
+        "cvbench.cli.analyze.spectra",
+        "spectra",
+        "Fourier spectra of the stored maps of every layer of every backbone, with 95 % intervals over images.",
+    ),
+    "maps": (
+        "cvbench.cli.analyze.maps",
+        "maps",
+        "Channel-mean feature maps beside the images; foreground share and outlier tokens over all images.",
+    ),
+    "cam": (
+        "cvbench.cli.analyze.cam",
+        "cam",
+        "Class activation maps (Grad-CAM and its kin), kept in the store, and what is measured on them.",
+    ),
+    "silhouette": (
+        "cvbench.cli.analyze.silhouette",
+        "silhouette",
+        "Silhouette of the classes, exact, per data set, backbone and space, with 95 % intervals.",
+    ),
+    "tsne": (
+        "cvbench.cli.analyze.tsne",
+        "tsne",
+        "t-SNE maps of the features, and how far they can be believed, with 95 % intervals over images.",
+    ),
+}
+app = Commands(cls=on_demand(COMMANDS), help="Compute results from a feature store.", no_args_is_help=True)
 
 
 @app.callback()

@@ -2,97 +2,35 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
-
-from cvbench.cli import extract
 from cvbench.cli import options as shared
+from cvbench.cli.command import Form, command
 from cvbench.cli.say import say
+from cvbench.jobs.cam_options import CamOptions
+from cvbench.jobs.request import ExtractOptions
 
 if TYPE_CHECKING:
     from cvbench.jobs.analyze import Analysed
-    from cvbench.jobs.request import ExtractOptions
 
-METHODS = "gradcam, gradcam++, layercam, hirescam, xgradcam or eigencam."
-Dataset = Annotated[str, typer.Option("--dataset", "-d", help="Data set, as for extract: the images are read.")]
-Method = Annotated[str, typer.Option("--method", help=METHODS)]
-Choice = Annotated[
-    str, typer.Option("--class", help="Whose evidence: predicted (each image's top-1), label, or a class index.")
-]
-Targets = Annotated[
-    list[str], typer.Option("--target", help="Target layer, a name or glob; default by family. Repeat.")
-]
-CorrectOnly = Annotated[
-    bool, typer.Option("--correct-only", help="Only images that every backbone classifies as labelled.")
-]
-Tolerance = Annotated[float, typer.Option("--tolerance", min=0, help="Pixels that boxes grow by in the pointing game.")]
-Images = Annotated[list[str], typer.Option("--image", help="Sample id to draw; default the first few. Repeat.")]
-Examples = Annotated[int, typer.Option("--examples", min=0, max=24, help="How many samples to draw.")]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of the bootstrap.")]
+_READ = ("dataset", "backbone", "store", "split", "data_root", "weights", "limit", "batch_size", "image_size", "unit")
+_READ += ("precision", "decoder", "max_unreadable")
+"""What of an extraction has a meaning here: how the images are read and the backbones loaded."""
 
 
-def cam(
-    dataset: Dataset,
-    backbone: extract.Backbones = extract.PAIR,
-    store: shared.Store = shared.DEFAULT_STORE,
-    split: shared.Split = None,
-    data_root: shared.DataRoot = None,
-    weights: extract.Weights = ["pretrained"],
-    method: Method = "gradcam",
-    choice: Choice = "predicted",
-    target: Targets = [],
-    correct_only: CorrectOnly = False,
-    tolerance: Tolerance = 0.0,
-    image: Images = [],
-    examples: Examples = 6,
-    limit: extract.Limit = None,
-    batch_size: extract.BatchSize = "auto",
-    image_size: extract.ImageSize = None,
-    unit: extract.UnitSize = None,
-    precision: extract.Precision = "fp32",
-    decoder: extract.Decoder = "fast",
-    max_unreadable: extract.MaxUnreadable = 0.01,
-    resamples: shared.Resamples = 2000,
-    seed: Seed = 0,
-    out: shared.Out = None,
-    address: shared.Address = "local",
-    device: shared.Device = "auto",
-    gpus: shared.Gpus = None,
-    threads: shared.Threads = None,
-    output: shared.Format = "table",
-) -> None:
+def _cam(wanted: ExtractOptions, options: CamOptions, hardware: shared.Hardware, output: shared.Output) -> None:
     """Class activation maps (Grad-CAM and its kin), kept in the store, and what is measured on them."""
-    values = dict(locals())
     from cvbench.cli.display import progress
-    from cvbench.jobs.cam import CamOptions, MapOptions
     from cvbench.jobs.cam import cam as run
 
-    shared.check_format(output, ("table", "json", "csv"))
-    wanted = _options(values)
-    maps = MapOptions(method, choice, tuple(target))
-    options = CamOptions(maps, correct_only, tolerance, examples, tuple(image), shared.intervals(resamples, seed))
-    cluster = shared.cluster(address, device, gpus, threads)
     with progress() as listen:
-        analysed = run(wanted, options, cluster, listen)
-    _show_cam(analysed, output)
-    if out is not None:
-        _draw_cam(analysed, out)
+        analysed = run(wanted, options, hardware.cluster(), listen)
+    _show_cam(analysed, output.format)
+    if output.out is not None:
+        _draw_cam(analysed, output.out)
 
 
-def _options(values: dict[str, Any]) -> ExtractOptions:
-    """What the images are read and the backbones are loaded by."""
-    from cvbench.jobs.request import ExtractOptions
-
-    plain = ("dataset", "store", "split", "data_root", "image_size", "unit", "precision", "decoder", "max_unreadable")
-    batch = values["batch_size"]
-    return ExtractOptions(
-        backbones=tuple(values["backbone"]),
-        weights=tuple(values["weights"]),
-        limit=shared.size(values["limit"], "--limit"),
-        batch_size=None if batch == "auto" else shared.size(batch, "--batch-size"),
-        **{name: values[name] for name in plain},
-    )
+cam = command("cam", [Form(ExtractOptions, only=_READ), CamOptions, shared.Hardware, shared.Output], _cam)
 
 
 def _draw_cam(analysed: Analysed, folder: str) -> None:

@@ -38,7 +38,7 @@ from cvbench.engine.analyses.common_grid import (
 from cvbench.engine.analyses.grid import check_grid, check_samples, not_finite
 from cvbench.engine.array import Array, namespace, to_host
 from cvbench.engine.boxes import F64, cell_fractions
-from cvbench.engine.estimate import USUAL, IntervalOptions
+from cvbench.engine.interval_options import USUAL, IntervalOptions
 from cvbench.engine.kernels import channel_maps as kernel
 from cvbench.engine.kernels.similarity import pool_to
 from cvbench.engine.measure import Grid, Measure, grid_notes, share

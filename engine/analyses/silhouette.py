@@ -19,7 +19,7 @@ from cvbench.engine.analyses.silhouette_companions import companion_table
 from cvbench.engine.analyses.silhouette_means import ClassMeans, Replicates
 from cvbench.engine.analyses.silhouette_result import Scored, silhouette_result
 from cvbench.engine.array import Array
-from cvbench.engine.estimate import IntervalOptions
+from cvbench.engine.interval_options import IntervalOptions
 from cvbench.engine.kernels.centroids import centroid_distances
 from cvbench.engine.kernels.silhouette import METRICS, silhouette_samples
 from cvbench.errors import UnknownNameError, UsageError

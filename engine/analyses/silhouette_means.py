@@ -21,7 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.engine.bootstrap import bootstrap_p, percentile_interval
-from cvbench.engine.estimate import FEW_IMAGES, IntervalOptions
+from cvbench.engine.estimate import FEW_IMAGES
+from cvbench.engine.interval_options import IntervalOptions
 from cvbench.engine.jackknife import Scale, jackknife_interval, strata_groups
 from cvbench.engine.metrics.intervals import wilson
 

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from cvbench.engine.analyses.base import Layer, Result
 from cvbench.engine.analyses.silhouette_companions import COMPANIONS
 from cvbench.engine.analyses.silhouette_means import TESTED, ClassMeans, Replicates, over_classes, over_samples
-from cvbench.engine.estimate import FEW_IMAGES, Estimate, IntervalOptions
+from cvbench.engine.estimate import FEW_IMAGES, Estimate
+from cvbench.engine.interval_options import IntervalOptions
 from cvbench.engine.verdict import Judged, judge, verdict
 
 F64 = NDArray[np.float64]

@@ -18,7 +18,7 @@ from cvbench.engine.analyses.silhouette_means import (
     summarise,
 )
 from cvbench.engine.analyses.silhouette_pairs import FAMILY, backbone_pairs, pair_data
-from cvbench.engine.estimate import IntervalOptions
+from cvbench.engine.interval_options import IntervalOptions
 
 F64 = NDArray[np.float64]
 Arrays = dict[str, tuple[tuple[str, ...], NDArray[Any]]]

@@ -40,7 +40,7 @@ from cvbench.engine.analyses.similarity_result import (
     similarity_result,
 )
 from cvbench.engine.array import Array, namespace, table, to_host
-from cvbench.engine.estimate import USUAL, IntervalOptions
+from cvbench.engine.interval_options import USUAL, IntervalOptions
 from cvbench.engine.kernels import similarity as kernel
 from cvbench.engine.online import INTERVALS, RunningMeans, class_count
 from cvbench.engine.threads import in_order

@@ -23,7 +23,7 @@ from cvbench.engine.analyses.grid import check_grid, check_samples, not_finite
 from cvbench.engine.analyses.live import LayerwiseUnit
 from cvbench.engine.analyses.spectra_result import MEASURES, spectra_result
 from cvbench.engine.array import Array, namespace, to_host
-from cvbench.engine.estimate import USUAL, IntervalOptions
+from cvbench.engine.interval_options import USUAL, IntervalOptions
 from cvbench.engine.kernels import spectrum
 from cvbench.engine.online import INTERVALS, class_count
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Layer, Partial, Result
-from cvbench.engine.estimate import IntervalOptions
+from cvbench.engine.interval_options import IntervalOptions
 from cvbench.engine.kernels import spectrum
 from cvbench.engine.kernels.spectrum import F64, HalfPlane
 from cvbench.engine.mean_interval import student_reach

@@ -30,7 +30,7 @@ from cvbench.engine.analyses.tsne_backends import (
 from cvbench.engine.analyses.tsne_means import left_out_means
 from cvbench.engine.analyses.tsne_result import Mapped, tsne_result
 from cvbench.engine.array import Array, to_device, to_host
-from cvbench.engine.estimate import IntervalOptions
+from cvbench.engine.interval_options import IntervalOptions
 from cvbench.engine.kernels.neighbours import distance_order, kept_neighbours
 from cvbench.engine.kernels.pca import matrix_moments, principal_axes
 from cvbench.engine.kernels.silhouette import silhouette_samples

@@ -21,7 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.engine.bootstrap import bootstrap_p, percentile_interval
-from cvbench.engine.estimate import FEW_IMAGES, USUAL, IntervalOptions, student, two_sided
+from cvbench.engine.estimate import FEW_IMAGES, student, two_sided
+from cvbench.engine.interval_options import USUAL, IntervalOptions
 from cvbench.engine.mean_interval import ROUNDING
 
 F64 = NDArray[np.float64]

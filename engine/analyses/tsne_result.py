@@ -14,7 +14,8 @@ from cvbench.engine.analyses.samples import Samples
 from cvbench.engine.analyses.silhouette_pairs import backbone_pairs
 from cvbench.engine.analyses.tsne_backends import Embedding
 from cvbench.engine.analyses.tsne_means import LEAST, NO_INTERVAL, Averages, jackknifed
-from cvbench.engine.estimate import FEW_IMAGES, Estimate, IntervalOptions
+from cvbench.engine.estimate import FEW_IMAGES, Estimate
+from cvbench.engine.interval_options import IntervalOptions
 from cvbench.engine.mean_interval import ROUNDING
 from cvbench.engine.measure import Measure, share
 from cvbench.engine.verdict import FAMILY, judge, verdict

@@ -26,7 +26,8 @@ from cvbench.engine.bootstrap import percentile_interval
 from cvbench.engine.cam.boxed import BOX_MEASURES, BOX_TABLE, RATIO_TABLE, RATIOS
 from cvbench.engine.cam.measures import MAP_MEASURES
 from cvbench.engine.cam.measures import TABLE as MAP_TABLE
-from cvbench.engine.estimate import FEW_IMAGES, IntervalOptions
+from cvbench.engine.estimate import FEW_IMAGES
+from cvbench.engine.interval_options import IntervalOptions
 from cvbench.engine.mean_interval import Moments
 from cvbench.engine.measure import Column, grid_notes
 from cvbench.engine.online import (

@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cvbench.engine.estimate import Estimate, IntervalOptions, normal, tails
+from cvbench.engine.estimate import Estimate, normal, tails
+from cvbench.engine.interval_options import IntervalOptions
 from cvbench.engine.metrics.intervals import mean_interval, mean_share, mean_signed, wilson
 from cvbench.engine.metrics.scores import I64, Scores
 

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cvbench.engine.estimate import Estimate, IntervalOptions
+from cvbench.engine.estimate import Estimate
+from cvbench.engine.interval_options import IntervalOptions
 from cvbench.engine.metrics.intervals import counted_interval, moved_interval, wilson
 from cvbench.engine.metrics.paired import Comparison, compare
 

@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.engine.bootstrap import Interval
-from cvbench.engine.estimate import Estimate, IntervalOptions, normal, student, tails, two_sided
+from cvbench.engine.estimate import Estimate, normal, student, tails, two_sided
+from cvbench.engine.interval_options import IntervalOptions
 
 F64 = NDArray[np.float64]
 

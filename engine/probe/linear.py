@@ -9,32 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from cvbench.engine.probe.options import Schedule
+
 _BETAS = (0.9, 0.999)
 _EPS = 1e-8
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """How long, how fast, in which portions.
-
-    Attributes:
-        epochs: Passes over the samples.
-        batch: Samples of a step; the last of an epoch may be smaller.
-        rate: At the first step; it falls to 0 as half a cosine.
-    """
-
-    epochs: int = 10
-    batch: int = 64
-    rate: float = 0.1
-
-    def at(self, step: int, steps: int) -> float:
-        """The rate of a step, 0 <= step < steps."""
-        return 0.5 * (1 + math.cos(math.pi * step / steps)) * self.rate
 
 
 def unit_length(features: Tensor) -> Tensor:

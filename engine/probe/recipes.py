@@ -13,7 +13,7 @@ training samples only.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,67 +21,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cvbench.engine.probe.linear import Schedule, train_linear, unit_length
+from cvbench.engine.probe.linear import train_linear, unit_length
 from cvbench.engine.probe.logistic import Fit, fit_logistic, prepare
+from cvbench.engine.probe.options import ProbeOptions
 from cvbench.engine.probe.peer import fit_peer
-from cvbench.errors import UnknownNameError, UsageError
+from cvbench.errors import UsageError
 
 I64 = NDArray[np.int64]
 
-RECIPES = ("clip_benchmark", "clip_lbfgs")
-SOLVERS = ("lbfgs", "scikit-learn")
 GRID = 97
 COARSE = 16  # 7 points: 0, 16, ..., 96
 UNVALIDATED = {"clip_lbfgs": 0.316, "clip_benchmark": 0.0}
 """The penalty where nothing validates: C of CLIP's own example; no weight decay."""
 _TOGETHER = 2**24  # logits of the penalties that are fitted at once
-
-
-@dataclass(frozen=True)
-class ProbeOptions:
-    """How to probe.
-
-    Attributes:
-        recipe: Of `RECIPES`.
-        solver: Of `SOLVERS`, for `clip_lbfgs`; both have the same minimum.
-        seeds: How many; of the held-out samples, the shots, the first weights and the order of the batches.
-        first_seed: The lowest.
-        shots: Training samples per class; None is all.
-        hold_out: Share of the training samples, of each class, that validates where there is no validation split, drawn
-            by the seed; 0 is none. None: the share that VTAB takes of this data set, if it does, as a validation split;
-            else the recipe's own, 0.1 for `clip_lbfgs` and none for `clip_benchmark`.
-        schedule: Of `clip_benchmark`.
-        tolerance, max_iterations: Of `clip_lbfgs`.
-    """
-
-    recipe: str = "clip_benchmark"
-    solver: str = "lbfgs"
-    seeds: int = 3
-    first_seed: int = 0
-    shots: int | None = None
-    hold_out: float | None = None
-    schedule: Schedule = field(default_factory=Schedule)
-    tolerance: float = 1e-4
-    max_iterations: int = 1000
-
-    def __post_init__(self) -> None:
-        if self.recipe not in RECIPES:
-            raise UnknownNameError.among("recipe", self.recipe, RECIPES, fix=f"--recipe {', '.join(RECIPES)}")
-        if self.solver not in SOLVERS:
-            raise UnknownNameError.among("solver", self.solver, SOLVERS, fix=f"--solver {', '.join(SOLVERS)}")
-        if self.hold_out is not None and not 0 <= self.hold_out < 1:
-            raise UsageError(f"a share of {self.hold_out} cannot be held out", fix="--hold-out 0.1")
-
-    @property
-    def held_out(self) -> float:
-        """The share that is held out where there is no validation split."""
-        if self.hold_out is not None:
-            return self.hold_out
-        return 0.1 if self.recipe == "clip_lbfgs" else 0.0
-
-    def as_dict(self) -> dict[str, Any]:
-        """Every field, as plain JSON."""
-        return asdict(self)
 
 
 @dataclass(frozen=True, eq=False)

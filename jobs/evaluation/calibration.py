@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Layer, Result
-from cvbench.engine.estimate import USUAL, IntervalOptions
+from cvbench.engine.interval_options import USUAL, IntervalOptions
 from cvbench.engine.metrics.calibration import (
     BINS,
     Calibration,

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Result
-from cvbench.engine.estimate import USUAL, Estimate, IntervalOptions
+from cvbench.engine.estimate import Estimate
+from cvbench.engine.interval_options import USUAL, IntervalOptions
 from cvbench.engine.metrics.accuracy import worst_classes
 from cvbench.engine.metrics.calibration import calibration_error
 from cvbench.engine.metrics.imagenet_x import compare_factors, factor_errors, metaclass_correct

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 
 def command(words: str, *arguments: str, **options: object) -> str:
@@ -18,13 +18,18 @@ def command(words: str, *arguments: str, **options: object) -> str:
     >>> command("extract", dataset="folder:my birds", view=["logits"], image_size=None, partial=True)
     "cvbench extract --dataset 'folder:my birds' --view logits --partial"
     """
-    parts = ["cvbench", words, *map(shlex.quote, arguments)]
+    return " ".join(["cvbench", words, *map(shlex.quote, [*arguments, *option_words(options)])])
+
+
+def option_words(options: Mapping[str, object]) -> list[str]:
+    """The words of options, as `command` takes them; not quoted."""
+    found: list[str] = []
     for name, value in options.items():
         option = "--" + name.replace("_", "-")
         if value is True:
-            parts.append(option)
+            found.append(option)
         elif isinstance(value, str | int | float) and value is not False:
-            parts += [option, shlex.quote(str(value))]
+            found += [option, str(value)]
         elif isinstance(value, Iterable):
-            parts += [word for one in value for word in (option, shlex.quote(str(one)))]
-    return " ".join(parts)
+            found += [word for one in value for word in (option, str(one))]
+    return found

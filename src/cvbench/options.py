@@ -11,7 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
-from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+from cvbench.errors import UsageError
 
 Options = TypeVar("Options")
 
@@ -21,14 +23,12 @@ class Text:
     """A value that is typed as another: "all" for None, "20GB" for a number of bytes.
 
     Attributes:
-        read: What was typed -> the value. Raises `UsageError`.
-        write: The value -> what is typed; None: there is nothing to type, since it is what no option means.
-        repeated: Whether a tuple of texts is typed.
+        read: What was typed -> the value (of a tuple, the tuple typed). A `ValueError` says what to give.
+        write: The value -> what is typed.
     """
 
     read: Callable[[Any], Any]
-    write: Callable[[Any], Any] = str
-    repeated: bool = False
+    write: Callable[[Any], Any]
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Option:
         least, most: Bounds of a number.
         variable: Of the environment, which gives the value if nothing is typed; "": none.
         text: If it is typed as another value.
-        check: Refuses what is typed before any work; gives the value back.
+        check: Refuses what is typed, before any work.
     """
 
     help: str
@@ -52,7 +52,7 @@ class Option:
     most: float | None = None
     variable: str = ""
     text: Text | None = None
-    check: Callable[[Any], Any] | None = None
+    check: Callable[[Any], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -81,15 +81,23 @@ class Field:
         return self.name.removeprefix("--").replace("-", "_")
 
     def value(self, typed: Any) -> Any:
-        """What the field becomes."""
-        text = self.option.text
-        if text is not None:
-            return text.read(tuple(typed) if text.repeated else typed) if typed is not None else None
-        return tuple(typed) if get_origin(self.kind) is list else typed
+        """What the field becomes.
+
+        Raises:
+            UsageError: It cannot be read.
+        """
+        given = tuple(typed) if get_origin(self.kind) is list else typed
+        if self.option.text is None or given is None:
+            return given
+        try:
+            return self.option.text.read(given)
+        except ValueError as error:
+            raise UsageError(f"{self.name} {typed}: {error}") from None
 
     def typed(self, value: Any) -> Any:
         """What gives the field this value."""
-        return value if self.option.text is None else self.option.text.write(value)
+        given = value if self.option.text is None else self.option.text.write(value)
+        return list(given) if get_origin(self.kind) is list else given
 
 
 def fields_of(options: type[Any]) -> Iterator[Field]:
@@ -110,9 +118,11 @@ def fields_of(options: type[Any]) -> Iterator[Field]:
 
 
 def _kind(base: Any, option: Option) -> Any:
-    if option.text is not None:
-        return list[str] if option.text.repeated else str | None
-    return list[str] if get_origin(base) is tuple else base
+    if get_origin(base) is tuple:
+        return list[str]
+    if get_origin(base) is Literal:
+        return str
+    return base if option.text is None else str | None
 
 
 def make_options(options: type[Options], typed: Mapping[str, Any]) -> Options:
@@ -151,3 +161,54 @@ def typed_words(options: Any) -> dict[str, Any]:
         if typed != field.default:
             found[field.key] = typed
     return found
+
+
+def _read_count(typed: str) -> int:
+    if not typed.isdigit() or int(typed) < 1:
+        raise ValueError("give a positive number")
+    return int(typed)
+
+
+def count_or(word: str, *, shown: bool = True) -> Text:
+    """A positive number, or a word for None, which the help shows as the default if `shown`.
+
+    >>> count_or("all").read("all"), count_or("all").read("64"), count_or("all").write(None)
+    (None, 64, 'all')
+    """
+
+    def read(typed: str) -> int | None:
+        try:
+            return None if typed == word else _read_count(typed)
+        except ValueError as error:
+            raise ValueError(f"{error} or {word!r}") from None
+
+    def write(value: int | None) -> str | None:
+        if value is None:
+            return word if shown else None
+        return str(value)
+
+    return Text(read, write)
+
+
+_BYTES = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+
+
+def _read_bytes(typed: str) -> int:
+    text = typed.strip().upper()
+    number = text.rstrip("KMGTB")
+    try:
+        return int(float(number) * _BYTES[text[len(number) :]])
+    except (KeyError, ValueError, OverflowError):
+        raise ValueError("give a size such as 20GB") from None
+
+
+BYTES = Text(_read_bytes, lambda value: None if value is None else str(value))
+"""A number of bytes, such as "20GB", "1.5TB" or "4096"."""
+
+ONCE_EACH = Text(lambda typed: tuple(dict.fromkeys(typed)), lambda value: list(value))
+"""A tuple that has what is repeated once."""
+
+COMMA_SEPARATED = Text(
+    lambda typed: tuple(name for text in typed for name in text.split(",")), lambda value: list(value)
+)
+"""A tuple, of which several may be typed at once."""

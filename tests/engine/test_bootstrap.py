@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cvbench.engine.bootstrap import F64, percentile_interval, resample_weights
-from cvbench.engine.estimate import IntervalOptions
+from cvbench.engine.interval_options import IntervalOptions
 
 
 def test_every_resample_draws_n_units() -> None:

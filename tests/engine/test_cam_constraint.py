@@ -12,7 +12,7 @@ from cvbench.engine.cam.grids import centred_evidence, pool_evidence
 from cvbench.engine.cam.measures import MAP_MEASURES, map_measures
 from cvbench.engine.cam.methods import gradcam
 from cvbench.engine.cam.summary import Measured, summarise
-from cvbench.engine.estimate import IntervalOptions
+from cvbench.engine.interval_options import IntervalOptions
 
 CHANNELS, GRID, CLASSES = 6, (7, 5), 4
 

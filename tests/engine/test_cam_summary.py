@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from cvbench.engine.cam.boxed import BOX_MEASURES
 from cvbench.engine.cam.measures import MAP_MEASURES
 from cvbench.engine.cam.summary import CONSTRAINT, Measured, summarise
-from cvbench.engine.estimate import IntervalOptions
+from cvbench.engine.interval_options import IntervalOptions
 
 F64 = NDArray[np.float64]
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from cvbench.engine.analyses import ANALYSES
 from cvbench.engine.analyses.base import Analysis, Layer, Partial, Result
 from cvbench.engine.analyses.maps import OF_BOXES, ChannelMaps, InputBoxes
-from cvbench.engine.estimate import IntervalOptions
+from cvbench.engine.interval_options import IntervalOptions
 from cvbench.engine.kernels import channel_maps as kernel
 from cvbench.errors import DataUnavailableError, IntegrityError, UsageError
 from tests.seeds import seeded

@@ -13,7 +13,7 @@ from cvbench.engine.analyses.base import Analysis, Layer, Partial
 from cvbench.engine.analyses.maps import ChannelMaps, InputBoxes
 from cvbench.engine.analyses.similarity import Similarity
 from cvbench.engine.analyses.spectra import Spectra
-from cvbench.engine.estimate import IntervalOptions
+from cvbench.engine.interval_options import IntervalOptions
 
 LAYERS = {Layer("a", "x"): (8, 6), Layer("a", "y"): (4, 3), Layer("b", "x"): (6, 6)}
 UNIT = 32

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import t
 
-from cvbench.engine.estimate import IntervalOptions
+from cvbench.engine.interval_options import IntervalOptions
 from cvbench.engine.metrics.imagenet_x import compare_factors as x_compare
 from cvbench.engine.metrics.imagenet_x import factor_errors, metaclass_correct
 from cvbench.engine.metrics.invariance import setting

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
-from cvbench.engine.estimate import IntervalOptions
+from cvbench.engine.interval_options import IntervalOptions
 from cvbench.engine.metrics.calibration import HOTTEST, Temperature, calibration, calibration_error, fit_temperature
 from cvbench.engine.metrics.scores import Scores, score_block
 

@@ -13,7 +13,8 @@ from scipy.optimize import brentq
 from scipy.stats import binomtest, norm, t
 
 from cvbench.engine.bootstrap import percentile_interval
-from cvbench.engine.estimate import Estimate, IntervalOptions
+from cvbench.engine.estimate import Estimate
+from cvbench.engine.interval_options import IntervalOptions
 from cvbench.engine.metrics.accuracy import mean_per_class, multi_label, per_class, top_k, worst_classes
 from cvbench.engine.metrics.intervals import (
     counted_interval,

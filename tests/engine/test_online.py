@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cvbench.engine.bootstrap import percentile_interval
-from cvbench.engine.estimate import IntervalOptions
+from cvbench.engine.interval_options import IntervalOptions
 from cvbench.engine.measure import Column, Measure
 from cvbench.engine.online import Means, RunningMeans, judged_columns, thin_notes
 from cvbench.errors import IntegrityError

@@ -17,7 +17,7 @@ from cvbench.engine.analyses import ANALYSES
 from cvbench.engine.analyses.base import Analysis, Layer
 from cvbench.engine.analyses.similarity import Similarity, image_matrices, merge
 from cvbench.engine.analyses.similarity_result import MEASURES, VERSIONS
-from cvbench.engine.estimate import IntervalOptions
+from cvbench.engine.interval_options import IntervalOptions
 from cvbench.engine.kernels import similarity as kernel
 from cvbench.engine.layouts import TapLayout
 from cvbench.engine.views import apply_view

@@ -16,7 +16,7 @@ from cvbench.engine.analyses import ANALYSES
 from cvbench.engine.analyses.base import Analysis, Layer, Partial, Result
 from cvbench.engine.analyses.spectra import Spectra
 from cvbench.engine.analyses.spectra_result import MEASURES, common_axis, interpolation
-from cvbench.engine.estimate import IntervalOptions
+from cvbench.engine.interval_options import IntervalOptions
 from cvbench.engine.kernels.spectrum import half_plane
 from cvbench.errors import DataUnavailableError, IntegrityError, UsageError
 from tests.seeds import seeded

@@ -27,7 +27,7 @@ from cvbench.engine.analyses.tsne_backends import (
 )
 from cvbench.engine.analyses.tsne_means import Averages, tenths
 from cvbench.engine.analyses.tsne_result import difference_rows, measure_rows, point_rows
-from cvbench.engine.estimate import IntervalOptions
+from cvbench.engine.interval_options import IntervalOptions
 from cvbench.errors import IntegrityError, ResourceError, UnknownNameError, UsageError
 from tests.seeds import seeded
 

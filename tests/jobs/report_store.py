@@ -12,7 +12,7 @@ from cvbench.engine.analyses.base import Layer, Result
 from cvbench.engine.analyses.cka_result import cka_result
 from cvbench.engine.analyses.silhouette_means import ClassMeans, Replicates
 from cvbench.engine.analyses.silhouette_result import Scored, silhouette_result
-from cvbench.engine.estimate import IntervalOptions
+from cvbench.engine.interval_options import IntervalOptions
 from cvbench.storage.features import FeatureStore
 from cvbench.storage.results import ResultKey, save_result
 

@@ -20,8 +20,8 @@ from safetensors.torch import save_file
 from cvbench.engine.backbones import load_backbone, resolve_spec
 from cvbench.engine.cam.graph import CHOICE, class_map
 from cvbench.engine.cam.measures import MAP_MEASURES, map_measures
-from cvbench.engine.estimate import IntervalOptions
 from cvbench.engine.images import decode, fit
+from cvbench.engine.interval_options import IntervalOptions
 from cvbench.errors import DataUnavailableError, FingerprintMismatchError, UnknownNameError, UsageError
 from cvbench.jobs.analyze import Analysed, stored_result
 from cvbench.jobs.cam import SECTION, CamOptions, MapOptions, cam, cam_json, cam_rows

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from cvbench.engine.analyses.base import Result
-from cvbench.engine.estimate import FEW_IMAGES, IntervalOptions
+from cvbench.engine.estimate import FEW_IMAGES
+from cvbench.engine.interval_options import IntervalOptions
 from cvbench.jobs.analyze import Analysed
 from cvbench.jobs.cam import SECTION, CamOptions, cam, cam_json, cam_rows
 from cvbench.jobs.cam_maps import MapJob, MapOptions, prepare_maps

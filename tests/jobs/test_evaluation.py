@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from cvbench.engine.analyses.base import Result
-from cvbench.engine.estimate import IntervalOptions
+from cvbench.engine.interval_options import IntervalOptions
 from cvbench.errors import EvaluationSuspectError, IncompleteError, IntegrityError, UnknownNameError, UsageError
 from cvbench.jobs.analyze import stored_result
 from cvbench.jobs.evaluation.accuracy import SECTION as ACCURACY

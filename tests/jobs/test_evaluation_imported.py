@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cvbench.engine.estimate import IntervalOptions
+from cvbench.engine.interval_options import IntervalOptions
 from cvbench.errors import FingerprintMismatchError, IntegrityError, UsageError
 from cvbench.jobs.evaluation.accuracy import AccuracyOptions, accuracy
 from cvbench.jobs.evaluation.calibration import CalibrationOptions, calibrate

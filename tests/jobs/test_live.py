@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from cvbench.engine.estimate import IntervalOptions
+from cvbench.engine.interval_options import IntervalOptions
 from cvbench.errors import DataUnavailableError, FingerprintMismatchError, UnknownNameError, UsageError
 from cvbench.jobs.cka import CkaOptions, cka
 from cvbench.jobs.executor import Cluster

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from cvbench.engine.boxes import cell_fractions, to_input
-from cvbench.engine.estimate import IntervalOptions
 from cvbench.engine.geometry import Geometry
 from cvbench.engine.images import decode, fit
+from cvbench.engine.interval_options import IntervalOptions
 from cvbench.engine.kernels.channel_maps import KINDS, channel_maps
 from cvbench.errors import DataUnavailableError, UnknownNameError, UsageError
 from cvbench.jobs.analyze import stored_result

@@ -13,8 +13,8 @@ import torch
 from typer.testing import CliRunner
 
 from cvbench.cli.app import app
-from cvbench.engine.probe.linear import Schedule
 from cvbench.engine.probe.logistic import fit_logistic, prepare
+from cvbench.engine.probe.options import Schedule
 from cvbench.errors import DataUnavailableError, UnknownNameError, UsageError
 from cvbench.jobs.executor import Cluster
 from cvbench.jobs.extract import extract

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cvbench.cli.app import app
-from cvbench.engine.probe.recipes import ProbeOptions
+from cvbench.engine.probe.options import ProbeOptions
 from cvbench.errors import IncompleteError
 from cvbench.jobs.analyze import Analysed
 from cvbench.jobs.executor import Cluster

@@ -19,7 +19,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cvbench.cli.app import app
-from cvbench.engine.estimate import IntervalOptions
+from cvbench.engine.interval_options import IntervalOptions
 from cvbench.errors import DataUnavailableError, IncompleteError, ResourceError
 from cvbench.jobs.cka import CkaOptions, cka
 from cvbench.jobs.executor import Cluster

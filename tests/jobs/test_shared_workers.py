@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 import cvbench.jobs
-from cvbench.engine.estimate import IntervalOptions
+from cvbench.engine.interval_options import IntervalOptions
 from cvbench.jobs.analyze import Analysed
 from cvbench.jobs.cam import CamOptions, cam
 from cvbench.jobs.cka import CkaOptions, cka

@@ -16,7 +16,7 @@ import pytest
 from cvbench.engine.analyses.base import Layer, Result
 from cvbench.engine.analyses.similarity import Similarity
 from cvbench.engine.analyses.similarity_result import MEASURES
-from cvbench.engine.estimate import IntervalOptions
+from cvbench.engine.interval_options import IntervalOptions
 from cvbench.errors import DataUnavailableError, UnknownNameError, UsageError
 from cvbench.jobs.analyze import stored_result
 from cvbench.jobs.executor import Cluster

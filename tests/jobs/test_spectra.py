@@ -15,7 +15,7 @@ import pytest
 
 from cvbench.engine.analyses.base import Layer, Result
 from cvbench.engine.analyses.spectra import Spectra
-from cvbench.engine.estimate import IntervalOptions
+from cvbench.engine.interval_options import IntervalOptions
 from cvbench.errors import DataUnavailableError, UsageError
 from cvbench.jobs.analyze import stored_result
 from cvbench.jobs.executor import Cluster

@@ -15,7 +15,7 @@ from cvbench.engine.analyses.base import Layer, Result
 from cvbench.engine.analyses.samples import Samples
 from cvbench.engine.analyses.tsne_backends import Embedding
 from cvbench.engine.analyses.tsne_result import Mapped, tsne_result
-from cvbench.engine.estimate import IntervalOptions
+from cvbench.engine.interval_options import IntervalOptions
 from cvbench.errors import UsageError
 from cvbench.jobs.analyze import stored_result
 from cvbench.jobs.executor import Cluster

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Layer
-from cvbench.engine.estimate import Estimate, IntervalOptions
+from cvbench.engine.estimate import Estimate
+from cvbench.engine.interval_options import IntervalOptions
 from cvbench.engine.metrics.accuracy import mean_per_class
 from cvbench.engine.metrics.intervals import difference, mean_of_proportions, wilson
 from cvbench.engine.metrics.paired import compare, compare_classes

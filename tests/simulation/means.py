@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 
-from cvbench.engine.estimate import IntervalOptions
+from cvbench.engine.interval_options import IntervalOptions
 from cvbench.engine.measure import Column, Measure, indicator, share
 from cvbench.engine.online import RunningMeans, judged_columns
 from tests.simulation.frame import Case, Trial

@@ -1,0 +1,39 @@
+"""What a linear probe is asked for: which features of which samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from cvbench.options import Option
+
+
+@dataclass(frozen=True)
+class ProbeRequest:
+    """What to probe, and with which samples.
+
+    Attributes:
+        datasets: Specs ("dtd:2"), names as in the store ("dtd-2"), and groups such as "@transfer".
+        backbones, view, taps: As for `Selection`.
+        train: None: "train", or "trainval" of a data set that has no train.
+        val: None: "val" if the data set has one; else a share of the training samples, where VTAB takes one; else none.
+        confidence: Of the intervals.
+        partial: Accept a part of the samples, and data sets that are not whole.
+    """
+
+    store: Annotated[str, Option("Path or URL of the feature store.")]
+    datasets: Annotated[
+        tuple[str, ...], Option("Such as dtd, dtd:2, or a group: @transfer. Repeat.", "--dataset", "-d")
+    ]
+    backbones: Annotated[tuple[str, ...], Option("Backbones; default all. Repeat.", "--backbone", "-m")] = ()
+    view: Annotated[str, Option("head, pooled, cls or logits.")] = "head"
+    taps: Annotated[tuple[str, ...], Option("Layers, names or globs; default all. Repeat.")] = ()
+    train: Annotated[str | None, Option("Split to fit on; default train, else trainval.", "--train-split")] = None
+    val: Annotated[
+        str | None, Option("Split that chooses the penalty; default val, else VTAB's share of train.", "--val-split")
+    ] = None
+    test: Annotated[str, Option("Split to test on, once.", "--test-split")] = "test"
+    confidence: float = 0.95
+    partial: Annotated[bool, Option("Accept a part of the samples: fewer than published, extracted or readable.")] = (
+        False
+    )
