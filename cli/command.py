@@ -82,10 +82,16 @@ def _default(one: Field) -> Any:
 def _annotated(one: Field) -> Any:
     option = one.option
     names = [one.name] + ([option.short] if option.short else [])
-    bounds = {name: at for name, at in (("min", option.least), ("max", option.most)) if at is not None}
     return Annotated[
         one.kind,
-        typer.Option(*names, help=option.help, envvar=option.variable or None, callback=_checked(option), **bounds),
+        typer.Option(
+            *names,
+            help=option.help,
+            envvar=option.variable or None,
+            callback=_checked(option),
+            min=option.least,
+            max=option.most,
+        ),
     ]
 
 

@@ -9,9 +9,8 @@ from cvbench.cli import options as shared
 from cvbench.cli.command import Form, command
 from cvbench.cli.commands import Commands, Place, on_demand
 from cvbench.cli.say import say
-from cvbench.engine.probe.options import ProbeOptions
 from cvbench.jobs.finetune_options import FinetuneOptions
-from cvbench.jobs.probe_options import ProbeRequest
+from cvbench.jobs.probe_options import ProbeOptions, ProbeRequest
 
 if TYPE_CHECKING:
     from cvbench.jobs.analyze import Analysed

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
+from cvbench.engine.probe.options import ProbeOptions
 from cvbench.options import Option
+
+__all__ = ["ProbeOptions", "ProbeRequest"]
 
 
 @dataclass(frozen=True)

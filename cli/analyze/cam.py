@@ -13,8 +13,10 @@ from cvbench.jobs.request import ExtractOptions
 if TYPE_CHECKING:
     from cvbench.jobs.analyze import Analysed
 
-_READ = ("dataset", "backbone", "store", "split", "data_root", "weights", "limit", "batch_size", "image_size", "unit")
-_READ += ("precision", "decoder", "max_unreadable")
+_READ = (
+    *("dataset", "backbone", "store", "split", "data_root", "weights", "limit", "batch_size", "image_size", "unit"),
+    *("precision", "decoder", "max_unreadable"),
+)
 """What of an extraction has a meaning here: how the images are read and the backbones loaded."""
 
 

@@ -13,7 +13,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from cvbench.cli.app import COMMANDS, app
+from cvbench.cli.app import app
 
 HEAVY = (
     "torch",
