@@ -57,7 +57,8 @@ def make(folder: Path, samples: int, classes: int) -> None:
 
 def read(store: str) -> str:
     """Only the bytes, checked: the floor of what reads every logit."""
-    from cvbench.jobs.evaluation.samples import EvalOptions, open_samples, open_store
+    from cvbench.jobs.evaluation.options import EvalOptions
+    from cvbench.jobs.evaluation.samples import open_samples, open_store
     from cvbench.jobs.selection import Selection
 
     samples = open_samples(open_store(store), Selection(store), EvalOptions())
@@ -67,8 +68,8 @@ def read(store: str) -> str:
 
 def accuracy(store: str) -> str:
     """`cvbench eval accuracy`."""
-    from cvbench.jobs.evaluation.accuracy import AccuracyOptions
     from cvbench.jobs.evaluation.accuracy import accuracy as run
+    from cvbench.jobs.evaluation.options import AccuracyOptions
     from cvbench.jobs.evaluation.table import tidy_rows
     from cvbench.jobs.selection import Selection
 
@@ -77,7 +78,8 @@ def accuracy(store: str) -> str:
 
 def calibrated(store: str) -> str:
     """`cvbench eval calibration`, with the temperature."""
-    from cvbench.jobs.evaluation.calibration import CalibrationOptions, calibrate
+    from cvbench.jobs.evaluation.calibration import calibrate
+    from cvbench.jobs.evaluation.options import CalibrationOptions
     from cvbench.jobs.evaluation.table import tidy_rows
     from cvbench.jobs.selection import Selection
 

@@ -35,15 +35,19 @@ class Form:
         for one in fields_of(self.options):
             if not self.only or one.key in self.only:
                 option = replace(one.option, help=self.help.get(one.key, one.option.help))
-                kind = list[str] if one.key == self.each else one.kind
-                yield replace(one, option=option, kind=kind, default=self.defaults.get(one.key, one.default))
+                default = self.defaults.get(one.key, one.default)
+                if one.key == self.each:
+                    yield replace(one, option=option, kind=list[str], default=[] if default is None else default)
+                else:
+                    yield replace(one, option=option, default=default)
 
     def made(self, typed: Mapping[str, Any]) -> Any:
-        """The instance, or with `each` the list of them."""
+        """The instance; or with `each` a list of them, one of None if nothing was typed."""
         own = {one.key: typed[one.key] for one in self.fields()}
         if not self.each:
             return make_options(self.options, own)
-        return [make_options(self.options, {**own, self.each: value}) for value in own[self.each]]
+        values = list(dict.fromkeys(own[self.each])) or [None]
+        return [make_options(self.options, {**own, self.each: value}) for value in values]
 
 
 class FormCommand(Command):
@@ -81,6 +85,8 @@ def _default(one: Field) -> Any:
 
 def _annotated(one: Field) -> Any:
     option = one.option
+    if option.alone:
+        return Annotated[one.kind, typer.Argument(help=option.help)]
     names = [one.name] + ([option.short] if option.short else [])
     return Annotated[
         one.kind,

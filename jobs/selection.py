@@ -11,28 +11,12 @@ from cvbench.errors import DataUnavailableError, UnknownNameError, UsageError
 from cvbench.hints import command
 from cvbench.jobs.again import extract_again
 from cvbench.jobs.request import VIEWS
+from cvbench.jobs.selection_options import Selection
 from cvbench.storage.datasets import key_of_spec
 from cvbench.storage.features import FeatureStore, GroupKey, LayerInfo
 from cvbench.storage.units import Unit
 
-
-@dataclass(frozen=True)
-class Selection:
-    """Which layers of a store; None or empty is "all there are".
-
-    Attributes:
-        dataset: As the store or as `extract` names it; may stay None if the store holds one.
-        backbones: In the order of the result.
-        view: "pooled", "maps", "cls" or "head".
-        taps: Names or globs.
-    """
-
-    store: str
-    dataset: str | None = None
-    split: str | None = None
-    backbones: tuple[str, ...] = ()
-    view: str = "pooled"
-    taps: tuple[str, ...] = ()
+__all__ = ["Selected", "Selection", "is_wanted", "select"]
 
 
 @dataclass(frozen=True)

@@ -2,39 +2,48 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from cvbench.cli import options as shared
+from cvbench.cli.command import Form
 from cvbench.cli.say import say
+from cvbench.jobs.selection_options import Selection
+from cvbench.options import Option
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cvbench.jobs.evaluation.samples import EvalOptions
     from cvbench.jobs.evaluation.shared import Evaluated
     from cvbench.jobs.section import Section
 
-Partial = Annotated[bool, typer.Option("--partial", help="Accept a part of the data set; n says how much.")]
-AllowChance = Annotated[
-    bool, typer.Option("--allow-chance", help="Report an accuracy near chance (random weights), not refuse it.")
-]
-AllColumns = Annotated[
-    bool, typer.Option("--all-columns", help="Do not select the outputs of a class subset: argmax over all.")
-]
-Long = Annotated[bool, typer.Option("--long", help="Every row in the table, not only the main ones.")]
+STORE = {"store": shared.DEFAULT_STORE}
 
 
-def eval_options(partial: bool, allow_chance: bool) -> EvalOptions:
-    """The options that all benchmarks share."""
-    from cvbench.jobs.evaluation.samples import EvalOptions
-
-    return EvalOptions(partial, allow_chance)
+def selected(dataset: str = "Data set, if the store holds several.") -> Form:
+    """The options that say which backbones and data set of a store are meant; `dataset`: the help."""
+    return Form(Selection, ("store", "dataset", "split", "backbone"), help={"dataset": dataset}, defaults=STORE)
 
 
-def show(found: Sequence[Evaluated], section: Section, output: str, out: str | None, long: bool) -> None:
-    """Print results as a table, JSON or CSV, and draw their figure into the folder `out`."""
+SEVERAL = Form(
+    Selection,
+    ("store", "dataset", "split", "backbone"),
+    each="dataset",
+    help={"dataset": "Data sets, if the store holds several. Repeat."},
+    defaults=STORE,
+)
+"""The same, of several data sets."""
+
+
+@dataclass(frozen=True)
+class TableOutput(shared.Output):
+    """What a benchmark leaves beside the store."""
+
+    long: Annotated[bool, Option("Every row in the table, not only the main ones.")] = False
+
+
+def show(found: Sequence[Evaluated], section: Section, asked: TableOutput, *, long: bool = False) -> None:
+    """Print results as a table, JSON or CSV, and draw their figure into the folder asked for."""
     from pathlib import Path
 
     from cvbench.jobs.evaluation.table import flat, tidy_rows
@@ -42,7 +51,7 @@ def show(found: Sequence[Evaluated], section: Section, output: str, out: str | N
     results = [evaluated.result for evaluated in found]
     _warn([note for result in results for note in result.attrs.get("notes", [])])
     rows = [row for result in results for row in tidy_rows(result)]
-    if output == "json":
+    if asked.format == "json":
         hidden = ("options", "run", "notes", "verdicts")
         about = [{k: v for k, v in result.attrs.items() if k not in hidden} for result in results]
         spoken = {k: [s for result in results for s in result.attrs.get(k, [])] for k in ("notes", "verdicts")}
@@ -50,18 +59,18 @@ def show(found: Sequence[Evaluated], section: Section, output: str, out: str | N
         shared.echo_json(
             {"schema_version": 1, "rows": [flat(row) for row in rows], "protocols": about, **spoken, "stored": stored}
         )
-    elif output == "csv":
+    elif asked.format == "csv":
         shared.echo_csv([flat(row) for row in rows])
         for note in (note for result in results for note in result.attrs.get("notes", [])):
             say(f"note: {note}", err=True)  # the table has no place for it
     else:
         main = section.headline or section.rows
-        _table([row for result in results for row in (section.rows if long else main)(result)], found)
-    if out is not None and section.figure is not None:
+        _table([row for result in results for row in (section.rows if long or asked.long else main)(result)], found)
+    if asked.out is not None and section.figure is not None:
         for result in results:
             parts = [section.analysis, result.attrs["dataset"], result.attrs["split"], result.attrs.get("transform")]
             stem = "-".join(part for part in parts if part)
-            for path in section.figure(result, Path(out) / stem, ("svg", "png")):
+            for path in section.figure(result, Path(asked.out) / stem, ("svg", "png")):
                 say(f"figure: {path}", err=True)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ from cvbench.engine.estimate import Estimate
 from cvbench.engine.metrics.accuracy import mean_per_class, multi_label, per_class, top_k
 from cvbench.engine.metrics.intervals import wilson
 from cvbench.engine.metrics.scores import Scores
-from cvbench.errors import UnknownNameError, UsageError
+from cvbench.errors import UsageError
 from cvbench.jobs.evaluation.compare import (
     CLASS_DIFFERENCE,
     DIFFERENCE,
@@ -23,7 +22,8 @@ from cvbench.jobs.evaluation.compare import (
     compare_pairs,
 )
 from cvbench.jobs.evaluation.labels import LabelSpace, are_wnids
-from cvbench.jobs.evaluation.samples import VIEW, EvalOptions, Samples, open_samples, open_store
+from cvbench.jobs.evaluation.options import HEADLINES, AccuracyOptions, eval_words
+from cvbench.jobs.evaluation.samples import VIEW, Samples, open_samples, open_store
 from cvbench.jobs.evaluation.shared import (
     Evaluated,
     check_chance,
@@ -41,28 +41,8 @@ from cvbench.jobs.selection import Selection
 
 NAME = "accuracy"
 TOP1, TOP5, MEAN, REAL = "top1", "top5", "mean per class", "ReaL top1"
-HEADLINES = {"top1": TOP1, "mean-per-class": MEAN}
+METRICS = dict(zip(HEADLINES, (TOP1, MEAN), strict=True))
 """Option -> metric. The latter is common for flowers102, pets and caltech101, whose classes differ in size."""
-
-
-@dataclass(frozen=True)
-class AccuracyOptions:
-    """Attributes:
-    per_class: A row for every class too.
-    real: File or folder of the ReaL labels of ImageNet's validation set; None: without.
-    masked: Select the columns of the data set's classes where it has a part of ImageNet's.
-    headline: Of `HEADLINES`: which accuracy comes first and decides between two backbones; both are always computed.
-    """
-
-    shared: EvalOptions = field(default_factory=EvalOptions)
-    per_class: bool = False
-    real: str | None = None
-    masked: bool = True
-    headline: str = "top1"
-
-    def __post_init__(self) -> None:
-        if self.headline not in HEADLINES:
-            raise UnknownNameError.among("--headline", self.headline, HEADLINES, fix=f"one of {', '.join(HEADLINES)}")
 
 
 def accuracy(selections: Sequence[Selection], options: AccuracyOptions, listen: Listener = silent) -> list[Evaluated]:
@@ -106,20 +86,16 @@ def _one(samples: Samples, options: AccuracyOptions, listen: Listener) -> Evalua
     verdicts = compare_pairs(correct, table)
     if options.headline != "top1":
         verdicts = compare_class_means(correct, samples.labels, table)
-    words = [*selection_words(samples), *(["--per-class"] if options.per_class else [])]
-    words += [] if options.masked else ["--all-columns"]
-    words += ["--real", options.real] if options.real else []
-    words += ["--headline", options.headline] if options.headline != "top1" else []
     attrs = {
         "notes": notes,
-        "headline": HEADLINES[options.headline],
+        "headline": METRICS[options.headline],
         "verdicts": verdicts,
         "protocol": protocol,
         "ties": "equal logits: the lower class index first",
         "intervals": "accuracies: Wilson score, 95 %, over samples; differences: Tango's paired score; mean per class "
         "and its differences: the same at the effective size of a stratified mean; "
         + FAMILY.format("the pairs of backbones"),
-        "options": [*words, *options.shared.words()],
+        "options": [*selection_words(samples), *eval_words(options)],
         **options.shared.as_dict(),
     }
     identity = [samples.identity(), options.shared.as_dict(), options.per_class, options.masked, content_digest(real)]

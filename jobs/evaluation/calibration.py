@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Layer, Result
-from cvbench.engine.interval_options import USUAL, IntervalOptions
 from cvbench.engine.metrics.calibration import (
-    BINS,
     Calibration,
     CalibrationError,
     Temperature,
@@ -22,7 +20,8 @@ from cvbench.engine.metrics.calibration import (
 from cvbench.engine.metrics.scores import Scores, join_scores, score_block
 from cvbench.errors import UsageError
 from cvbench.jobs.evaluation.labels import LabelSpace
-from cvbench.jobs.evaluation.samples import VIEW, EvalOptions, Samples, open_samples, open_store
+from cvbench.jobs.evaluation.options import CalibrationOptions, eval_words
+from cvbench.jobs.evaluation.samples import VIEW, Samples, open_samples, open_store
 from cvbench.jobs.evaluation.shared import (
     Evaluated,
     check_chance,
@@ -37,7 +36,6 @@ from cvbench.jobs.figures.evaluation_reliability import reliability_figure
 from cvbench.jobs.progress import Advanced, Ended, Listener, Started, silent
 from cvbench.jobs.section import Section, TidyRow
 from cvbench.jobs.selection import Selection
-from cvbench.jobs.tidy import interval_words
 
 NAME = "calibration"
 ECE, OVER, NLL, BRIER, TOP1 = "ECE", "confidence less accuracy", "NLL", "Brier", "top1"
@@ -49,20 +47,6 @@ PLAIN_ECE = (
 )
 TEMPERATURE, BIN_ACCURACY, BIN_CONFIDENCE = "temperature", "bin accuracy", "bin confidence"
 WHOLE, BEFORE, AFTER = "", "held-out half, T = 1", "held-out half, T fitted"
-
-
-@dataclass(frozen=True)
-class CalibrationOptions:
-    """Attributes:
-    bins: Of equal width on [0, 1]; the reference has 15.
-    masked: Select the columns of the data set's classes before the softmax.
-    intervals: How they are made; that of a calibration error draws data sets.
-    """
-
-    shared: EvalOptions = field(default_factory=EvalOptions)
-    bins: int = BINS
-    masked: bool = True
-    intervals: IntervalOptions = USUAL
 
 
 def calibrate(
@@ -102,8 +86,6 @@ def _one(samples: Samples, options: CalibrationOptions, listen: Listener) -> Eva
         protocol[layer.backbone] = space.protocol
         listen(Advanced("eval calibration", number, len(samples.rows)))
     listen(Ended("eval calibration"))
-    words = [*selection_words(samples), *(["--bins", str(options.bins)] if options.bins != BINS else [])]
-    words += [] if options.masked else ["--all-columns"]
     attrs = {
         "notes": notes,
         "protocol": protocol,
@@ -113,7 +95,7 @@ def _one(samples: Samples, options: CalibrationOptions, listen: Listener) -> Eva
         "intervals": "accuracies: Wilson score, 95 %; Brier and confidence less accuracy: score intervals at their "
         "effective size; NLL: Student's t after Hall's transformation; the temperature: normal, of log T, by the "
         "sandwich standard error over samples (delta method); " + PLAIN_ECE.format(ECE, DEBIASED, TEST),
-        "options": [*words, *options.shared.words(), *interval_words(options.intervals)],
+        "options": [*selection_words(samples), *eval_words(options)],
         **options.shared.as_dict(),
         **asdict(options.intervals),
     }

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Result
 from cvbench.engine.estimate import Estimate
-from cvbench.engine.interval_options import USUAL, IntervalOptions
 from cvbench.engine.metrics.accuracy import worst_classes
 from cvbench.engine.metrics.calibration import calibration_error
 from cvbench.engine.metrics.imagenet_x import compare_factors, factor_errors, metaclass_correct
-from cvbench.errors import DataUnavailableError, IncompleteError, UnknownNameError, UsageError
+from cvbench.errors import DataUnavailableError, IncompleteError, UsageError
 from cvbench.jobs.evaluation.calibration import PLAIN_ECE, add_calibration_error
 from cvbench.jobs.evaluation.compare import FAMILY, judge_factors
 from cvbench.jobs.evaluation.labels import label_space
-from cvbench.jobs.evaluation.samples import EvalOptions, Samples, open_samples, open_store
+from cvbench.jobs.evaluation.options import ImageNetXOptions, eval_words
+from cvbench.jobs.evaluation.samples import Samples, open_samples, open_store
 from cvbench.jobs.evaluation.shared import (
     Evaluated,
     check_chance,
@@ -35,7 +35,6 @@ from cvbench.jobs.figures.evaluation_intervals import Panel, interval_figure
 from cvbench.jobs.progress import Advanced, Ended, Listener, Note, Started, silent
 from cvbench.jobs.section import Section, TidyRow
 from cvbench.jobs.selection import Selection
-from cvbench.jobs.tidy import interval_words
 from cvbench.storage.datasets.imagenet_classes import imagenet_columns, imagenet_wnids
 from cvbench.storage.predictions import write_predictions
 
@@ -48,63 +47,6 @@ RATIO, ACCURACY, OVERALL, AVERAGE = "error ratio", "factor accuracy", "accuracy 
 CALIBRATION, DEBIASED, TEST = "calibration error", "calibration error, debiased", "calibration test p"
 RATIO_DIFFERENCE, ACCURACY_DIFFERENCE = "error ratio difference", "factor accuracy difference"
 WORST_FACTOR, WORST_CLASSES = "worst factor accuracy", "accuracy of the 100 worst classes"
-ERRORS = ("class", "real_class", "metaclass")
-OVERALLS = ("annotated", "full_val")
-UNLABELLED = ("leave-out", "wrong")
-
-
-@dataclass(frozen=True)
-class ImageNetXOptions:
-    """What is counted, and against what.
-
-    Attributes:
-        annotations: Folder (or file) of ImageNet-X's annotations.
-        which: "top": the one factor chosen per image; "multi": all that annotators named.
-        overall: Ratios compare with all "annotated" images (the reference), or with "full_val": the whole validation
-            set, which is the study's wording and what its preset asks for.
-        error: Right is the "class", one of the "real_class" labels, or the "metaclass" of 17.
-        real: Where the ReaL labels lie, for "real_class".
-        unlabelled: For "real_class", what becomes of images without a ReaL label: "leave-out", as those who made the
-            labels do (Beyer et al. 2020), or "wrong", as the reference's tables have it.
-        keep_prototypes: Keep the images that were shown to annotators as prototypes.
-        export: Folder for one csv of predictions per backbone, in the reference's format.
-        intervals: How they are made; those of ratios and of calibration errors are drawn.
-    """
-
-    annotations: str
-    which: Literal["top", "multi"] = "top"
-    overall: str = "annotated"
-    error: str = "class"
-    real: str | None = None
-    unlabelled: str = "leave-out"
-    keep_prototypes: bool = False
-    export: str | None = None
-    shared: EvalOptions = field(default_factory=EvalOptions)
-    intervals: IntervalOptions = USUAL
-
-    def __post_init__(self) -> None:
-        for option, given, known in (
-            ("factors", self.which, ("top", "multi")),
-            ("overall", self.overall, OVERALLS),
-            ("error", self.error, ERRORS),
-            ("unlabelled", self.unlabelled, UNLABELLED),
-        ):
-            if given not in known:
-                raise UnknownNameError.among(f"--{option}", given, known, fix=f"--{option} {', '.join(known)}")
-
-    def words(self) -> list[str]:
-        """The options as they are typed, those at their default left out."""
-        words = ["--annotations", self.annotations]
-        for option, given, default in (
-            ("factors", self.which, "top"),
-            ("overall", self.overall, "annotated"),
-            ("error", self.error, "class"),
-            ("real", self.real, None),
-            ("unlabelled", self.unlabelled, "leave-out"),
-        ):
-            words += [f"--{option}", str(given)] if given != default else []
-        words += ["--keep-prototypes"] * self.keep_prototypes
-        return words + self.shared.words() + interval_words(self.intervals)
 
 
 def imagenet_x(selection: Selection, options: ImageNetXOptions, listen: Listener = silent) -> Evaluated:
@@ -162,7 +104,7 @@ def imagenet_x(selection: Selection, options: ImageNetXOptions, listen: Listener
         + "; calibration errors (15 bins): "
         + PLAIN_ECE.format(CALIBRATION, DEBIASED, TEST)
         + f"; the {WORST_FACTOR} and {WORST_CLASSES}: none, they were chosen on the same images",
-        "options": [*selection_words(samples), *options.words()],
+        "options": [*selection_words(samples), *eval_words(options, "export")],
         **options.shared.as_dict(),
         **asdict(options.intervals),
     }

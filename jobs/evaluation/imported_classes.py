@@ -12,7 +12,6 @@ from cvbench.errors import IntegrityError, UsageError
 from cvbench.storage.datasets.imagenet_classes import class_indices
 from cvbench.storage.predictions import Predictions, shown
 
-HOW = ("auto", "index", "name")
 """What a number is: the index of a class, its name, or whichever it can only be."""
 
 

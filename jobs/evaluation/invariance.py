@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from cvbench.engine.analyses.base import Result
@@ -15,7 +15,8 @@ from cvbench.engine.verdict import judge
 from cvbench.errors import EvaluationSuspectError, UsageError
 from cvbench.jobs.evaluation.compare import EXACT, FAMILY, HOLM, add_judged, state
 from cvbench.jobs.evaluation.invariance_samples import Settings, home_of, open_settings
-from cvbench.jobs.evaluation.samples import VIEW, EvalOptions, open_store
+from cvbench.jobs.evaluation.options import InvarianceOptions, eval_words
+from cvbench.jobs.evaluation.samples import VIEW, open_store
 from cvbench.jobs.evaluation.settings import TRANSFORMS, Grid, choose_dataset, find_settings, nothing_found
 from cvbench.jobs.evaluation.shared import Evaluated, check_chance, keep_table, score_samples, space_of
 from cvbench.jobs.evaluation.table import Table, again, table_result, tidy_rows
@@ -29,20 +30,6 @@ NAME = "invariance"
 TOP1, PROBABILITY = "top1", "true-class probability"
 CHANGE, PROBABILITY_CHANGE = "top1 less reference", "true-class probability less reference"
 SAME, BETWEEN = "same prediction as reference", "difference of top1 changes"
-
-
-@dataclass(frozen=True)
-class InvarianceOptions:
-    """Attributes:
-    transforms: Of `TRANSFORMS`; empty: all that the store has.
-    grid: Values that count, as text; empty: all that the store has.
-    reference: What the others are compared with; None: scale 1, shift 0, the model's own resolution.
-    """
-
-    shared: EvalOptions = field(default_factory=EvalOptions)
-    transforms: tuple[str, ...] = ()
-    grid: tuple[str, ...] = ()
-    reference: str | None = None
 
 
 def invariance(
@@ -214,7 +201,7 @@ def _attrs(
         "effective size; differences to the reference: Tango's paired score, with McNemar's p beside its adjustment "
         "over the settings of a backbone (Holm); differences of changes: delta method with two pseudo-images (Bonett & "
         "Price), Student's t; " + FAMILY.format("the settings and pairs of backbones"),
-        "options": [*words, *options.shared.words()],
+        "options": [*words, *eval_words(options.shared)],
         **options.shared.as_dict(),
     }
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from cvbench.engine.analyses.base import Layer
 from cvbench.errors import CvbenchError, IntegrityError, UsageError
-from cvbench.jobs.evaluation.samples import EvalOptions, Samples, open_samples
+from cvbench.jobs.evaluation.options import EvalOptions
+from cvbench.jobs.evaluation.samples import Samples, open_samples
 from cvbench.jobs.evaluation.settings import Grid
 from cvbench.jobs.selection import Selection
 from cvbench.storage.datasets.variant import RESOLUTION, Values, values_text

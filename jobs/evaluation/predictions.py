@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cvbench.errors import IncompleteError, IntegrityError, UnknownNameError, UsageError
+from cvbench.errors import IncompleteError, IntegrityError, UsageError
 from cvbench.jobs.evaluation.imported import CLASSES, FORM, PREDICTIONS, compact
-from cvbench.jobs.evaluation.imported_classes import HOW, class_columns
+from cvbench.jobs.evaluation.imported_classes import class_columns
 from cvbench.jobs.evaluation.labels import are_wnids, label_space
+from cvbench.jobs.evaluation.options import ImportOptions
 from cvbench.jobs.evaluation.samples import VIEW
 from cvbench.jobs.progress import Advanced, Ended, Listener, Note, Started, silent
 from cvbench.jobs.request import CPU_BATCH, absolute
@@ -31,44 +32,6 @@ from cvbench.storage.units import plan_units, unit_size
 
 ABSENT = "no-prediction"
 _TINY = np.float32(np.finfo(np.float32).tiny)
-
-
-@dataclass(frozen=True)
-class ImportOptions:
-    """What to import.
-
-    Attributes:
-        file: See `read_predictions`.
-        dataset: A data set of the store, or one that can be opened.
-        backbone: The name that the predictions get.
-        values: What a table of values holds: "auto", "logits" or "probabilities".
-        by_order: The predictions are in the order of the data set's samples, whatever they are called.
-        partial: Accept that samples have no prediction; they count as failed.
-        name_column: Of the samples' names; None: found by its name.
-        class_column: Of the predicted class, as above.
-        probability_column: Of its probability, as above.
-        classes: What a number in the column of classes is: see `imported_classes.HOW`.
-    """
-
-    file: str
-    dataset: str
-    backbone: str
-    store: str = "cvbench.zarr"
-    split: str | None = None
-    data_root: str | None = None
-    values: str = "auto"
-    by_order: bool = False
-    partial: bool = False
-    name_column: str | None = None
-    class_column: str | None = None
-    probability_column: str | None = None
-    classes: str = "auto"
-
-    def __post_init__(self) -> None:
-        if self.classes not in HOW:
-            raise UnknownNameError.among("--classes", self.classes, HOW)
-        if self.values not in ("auto", "logits", "probabilities"):
-            raise UnknownNameError.among("--values", self.values, ("auto", "logits", "probabilities"))
 
 
 @dataclass(frozen=True)

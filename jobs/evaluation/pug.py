@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,8 @@ from cvbench.engine.metrics.scores import score_block
 from cvbench.engine.metrics.suspect import chance_of
 from cvbench.jobs.evaluation.compare import DIFFERENCE, FAMILY, compare_clusters, judge_factors
 from cvbench.jobs.evaluation.labels import LabelSpace, label_space
-from cvbench.jobs.evaluation.samples import EvalOptions, Samples, open_samples, open_store
+from cvbench.jobs.evaluation.options import PugOptions, eval_words
+from cvbench.jobs.evaluation.samples import Samples, open_samples, open_store
 from cvbench.jobs.evaluation.shared import Evaluated, content_digest, keep_table, selection_words, suspect
 from cvbench.jobs.evaluation.table import ADJUSTED, Table, again, table_result, tidy_rows
 from cvbench.jobs.figures.evaluation_pug import pug_figure
@@ -51,19 +52,6 @@ VARIES = {
     "Scene_Light": "scene_light",
 }
 """Subset -> the factor of the sample table that varies in it."""
-
-
-@dataclass(frozen=True)
-class PugOptions:
-    """Attributes:
-    labels: Folder or file of class_to_imagenet_idx.json.
-    mode: "set": any of a label's ImageNet classes is right; "reference": as the authors' code has it, where every
-        Shirt is wrong. The other mode's subset accuracies are kept beside it.
-    """
-
-    labels: str
-    mode: Literal["set", "reference"] = "set"
-    shared: EvalOptions = field(default_factory=EvalOptions)
 
 
 def pug(selection: Selection, options: PugOptions, listen: Listener = silent) -> Evaluated:
@@ -107,8 +95,6 @@ def pug(selection: Selection, options: PugOptions, listen: Listener = silent) ->
     verdicts += _by_factor(correct, subset, objects, table)
     few = len(np.unique(objects)) < FEW_UNITS
     notes += [f"no interval: n too small (fewer than {FEW_UNITS} objects)"] if few else []
-    words = [*selection_words(samples), "--labels", options.labels]
-    words += ["--mode", options.mode] if options.mode != "set" else []
     attrs = {
         "notes": notes,
         "verdicts": verdicts,
@@ -118,7 +104,7 @@ def pug(selection: Selection, options: PugOptions, listen: Listener = silent) ->
         "intervals": "over objects (the 3D assets), 95 %: Wilson's, and Tango's for differences, at the effective "
         "size by the jackknife over objects, Student's t; "
         + FAMILY.format("the pairs of backbones, and over the factors and pairs"),
-        "options": [*words, *options.shared.words()],
+        "options": [*selection_words(samples), *eval_words(options)],
         **options.shared.as_dict(),
     }
     identity = [samples.identity(), options.mode, content_digest(right, by_reference), options.shared.as_dict()]

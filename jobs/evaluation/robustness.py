@@ -17,7 +17,8 @@ from cvbench.errors import UsageError
 from cvbench.hints import command
 from cvbench.jobs.evaluation.compare import DIFFERENCE, FAMILY, Pair, add_pair, judge_pairs, pairs_of
 from cvbench.jobs.evaluation.labels import label_space
-from cvbench.jobs.evaluation.samples import VIEW, EvalOptions, Samples, open_samples, open_store
+from cvbench.jobs.evaluation.options import EvalOptions, eval_words
+from cvbench.jobs.evaluation.samples import VIEW, Samples, open_samples, open_store
 from cvbench.jobs.evaluation.shared import Evaluated, check_chance, keep_table, refuse_kind, score_samples, space_of
 from cvbench.jobs.evaluation.table import Table, again, table_result, tidy_rows
 from cvbench.jobs.figures.evaluation_intervals import Panel, interval_figure
@@ -169,7 +170,7 @@ def _keep(
         "intervals": "accuracies: Wilson score, 95 %, over images; differences to clean: Newcombe, of independent "
         "images; pairs of backbones: Tango's paired score; the mean over sets: Wilson's at its effective size; "
         + FAMILY.format("the sets and pairs of backbones"),
-        "options": [*words, *options.words()],
+        "options": [*words, *eval_words(options)],
         **options.as_dict(),
     }
     identity = [[samples.identity() for samples in every], options.as_dict()]

@@ -15,6 +15,7 @@ from cvbench.errors import IncompleteError, IntegrityError, UsageError
 from cvbench.jobs.again import extract_again
 from cvbench.jobs.analyze import features_identity, readable_rows
 from cvbench.jobs.evaluation.imported import PREDICTIONS, expand, outputs
+from cvbench.jobs.evaluation.options import EvalOptions
 from cvbench.jobs.lineage import warnings
 from cvbench.jobs.published import check_published
 from cvbench.jobs.request import absolute
@@ -28,27 +29,6 @@ VIEW = "logits"
 _BLOCK = 4096
 _MADE_FROM = ("model", "weights_digest", "image_size", "preset", "preprocess", "precision", "imported", "kind")
 I64 = NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class EvalOptions:
-    """What all evaluations share.
-
-    Attributes:
-        partial: Accept logits of a part of the data set; the n of every row says how many.
-        allow_chance: Report an accuracy near chance (of random weights, say) instead of refusing it.
-    """
-
-    partial: bool = False
-    allow_chance: bool = False
-
-    def as_dict(self) -> dict[str, Any]:
-        """All that a result depends on."""
-        return {"partial": self.partial}
-
-    def words(self) -> list[str]:
-        """The options as they are typed, those at their default left out."""
-        return ["--partial"] * self.partial + ["--allow-chance"] * self.allow_chance
 
 
 @dataclass(frozen=True, eq=False)

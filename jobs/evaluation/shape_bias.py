@@ -12,7 +12,8 @@ from cvbench.engine.metrics.shape_bias import category_decisions, shape_bias
 from cvbench.engine.metrics.suspect import chance_of
 from cvbench.errors import UsageError
 from cvbench.jobs.evaluation.compare import FAMILY, compare_shares
-from cvbench.jobs.evaluation.samples import VIEW, EvalOptions, Samples, open_samples, open_store
+from cvbench.jobs.evaluation.options import EvalOptions, eval_words
+from cvbench.jobs.evaluation.samples import VIEW, Samples, open_samples, open_store
 from cvbench.jobs.evaluation.shared import Evaluated, keep_table, refuse_kind, selection_words, suspect
 from cvbench.jobs.evaluation.table import ADJUSTED, Table, again, headline, table_result, tidy_rows
 from cvbench.jobs.figures.evaluation_intervals import Panel, interval_figure
@@ -71,7 +72,7 @@ def evaluate(selection: Selection, options: EvalOptions, listen: Listener = sile
         "intervals": "Wilson score, 95 %, over the images decided by shape or texture; differences: delta method over "
         "images, paired, with two pseudo-images (Bonett & Price), Student's t; "
         + FAMILY.format("the pairs of backbones"),
-        "options": [*selection_words(samples), *options.words()],
+        "options": [*selection_words(samples), *eval_words(options)],
         **options.as_dict(),
     }
     identity = [samples.identity(), options.as_dict()]

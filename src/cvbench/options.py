@@ -43,6 +43,7 @@ class Option:
         variable: Of the environment, which gives the value if nothing is typed; "": none.
         text: If it is typed as another value.
         check: Refuses what is typed, before any work.
+        alone: It is typed without its name, in the order of the fields.
     """
 
     help: str
@@ -53,6 +54,7 @@ class Option:
     variable: str = ""
     text: Text | None = None
     check: Callable[[Any], None] | None = None
+    alone: bool = False
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,8 @@ def fields_of(options: type[Any]) -> Iterator[Field]:
 
 
 def _kind(base: Any, option: Option) -> Any:
+    if base is bool:
+        return bool
     if get_origin(base) is tuple:
         return list[str]
     if get_origin(base) is Literal:
@@ -212,3 +216,6 @@ COMMA_SEPARATED = Text(
     lambda typed: tuple(name for text in typed for name in text.split(",")), lambda value: list(value)
 )
 """A tuple, of which several may be typed at once."""
+
+NOT = Text(lambda typed: not typed, lambda value: not value)
+"""A switch that turns off what is on."""

@@ -15,8 +15,8 @@ from cvbench.engine.interval_options import IntervalOptions
 from cvbench.jobs.analyze import Analysed
 from cvbench.jobs.cam import SECTION, CamOptions, cam, cam_json, cam_rows
 from cvbench.jobs.cam_maps import MapJob, prepare_maps
-from cvbench.jobs.cam_options import MapOptions
 from cvbench.jobs.cam_measure import measure_maps, selected_maps
+from cvbench.jobs.cam_options import MapOptions
 from cvbench.jobs.cam_rows import draw_cam, verdict_text
 from cvbench.jobs.cam_worker import choice_tap
 from cvbench.jobs.executor import Cluster

@@ -15,11 +15,11 @@ from cvbench.engine.interval_options import IntervalOptions
 from cvbench.errors import EvaluationSuspectError, IncompleteError, IntegrityError, UnknownNameError, UsageError
 from cvbench.jobs.analyze import stored_result
 from cvbench.jobs.evaluation.accuracy import SECTION as ACCURACY
-from cvbench.jobs.evaluation.accuracy import AccuracyOptions, accuracy
-from cvbench.jobs.evaluation.calibration import CalibrationOptions, calibrate
+from cvbench.jobs.evaluation.accuracy import accuracy
+from cvbench.jobs.evaluation.calibration import calibrate
 from cvbench.jobs.evaluation.labels import label_space
+from cvbench.jobs.evaluation.options import AccuracyOptions, CalibrationOptions, EvalOptions
 from cvbench.jobs.evaluation.robustness import robustness
-from cvbench.jobs.evaluation.samples import EvalOptions
 from cvbench.jobs.evaluation.table import again, tidy_rows
 from cvbench.jobs.section import TidyRow
 from cvbench.jobs.selection import Selection

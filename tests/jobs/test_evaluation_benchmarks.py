@@ -23,12 +23,19 @@ from cvbench.errors import (
     UnknownNameError,
     UsageError,
 )
-from cvbench.jobs.evaluation.accuracy import AccuracyOptions, accuracy
-from cvbench.jobs.evaluation.calibration import CalibrationOptions, calibrate
-from cvbench.jobs.evaluation.imagenet_x import ImageNetXOptions, imagenet_x
-from cvbench.jobs.evaluation.predictions import ImportOptions, import_predictions
-from cvbench.jobs.evaluation.pug import VARIES, PugOptions, pug
-from cvbench.jobs.evaluation.samples import EvalOptions
+from cvbench.jobs.evaluation.accuracy import accuracy
+from cvbench.jobs.evaluation.calibration import calibrate
+from cvbench.jobs.evaluation.imagenet_x import imagenet_x
+from cvbench.jobs.evaluation.options import (
+    AccuracyOptions,
+    CalibrationOptions,
+    EvalOptions,
+    ImageNetXOptions,
+    ImportOptions,
+    PugOptions,
+)
+from cvbench.jobs.evaluation.predictions import import_predictions
+from cvbench.jobs.evaluation.pug import VARIES, pug
 from cvbench.jobs.evaluation.shape_bias import evaluate
 from cvbench.jobs.selection import Selection
 from cvbench.storage.annotations import IMAGENET_X_FACTORS, SHAPE_CATEGORIES, shape_indices

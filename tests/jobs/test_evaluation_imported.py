@@ -12,11 +12,11 @@ import pytest
 
 from cvbench.engine.interval_options import IntervalOptions
 from cvbench.errors import FingerprintMismatchError, IntegrityError, UsageError
-from cvbench.jobs.evaluation.accuracy import AccuracyOptions, accuracy
-from cvbench.jobs.evaluation.calibration import CalibrationOptions, calibrate
+from cvbench.jobs.evaluation.accuracy import accuracy
+from cvbench.jobs.evaluation.calibration import calibrate
 from cvbench.jobs.evaluation.imported import compact, expand, outputs
-from cvbench.jobs.evaluation.predictions import ImportOptions, import_predictions
-from cvbench.jobs.evaluation.samples import EvalOptions
+from cvbench.jobs.evaluation.options import AccuracyOptions, CalibrationOptions, EvalOptions, ImportOptions
+from cvbench.jobs.evaluation.predictions import import_predictions
 from cvbench.jobs.progress import Event, Note
 from cvbench.jobs.selection import Selection, select
 from cvbench.storage.datasets.imagenet_classes import imagenet_wnids

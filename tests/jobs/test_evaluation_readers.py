@@ -13,11 +13,11 @@ from typer.testing import CliRunner
 from cvbench.cli.app import app
 from cvbench.errors import EvaluationSuspectError
 from cvbench.jobs.analyze import stored_result
-from cvbench.jobs.evaluation.accuracy import AccuracyOptions, accuracy
-from cvbench.jobs.evaluation.imagenet_x import ImageNetXOptions, imagenet_x
-from cvbench.jobs.evaluation.pug import PugOptions, pug
+from cvbench.jobs.evaluation.accuracy import accuracy
+from cvbench.jobs.evaluation.imagenet_x import imagenet_x
+from cvbench.jobs.evaluation.options import AccuracyOptions, EvalOptions, ImageNetXOptions, PugOptions
+from cvbench.jobs.evaluation.pug import pug
 from cvbench.jobs.evaluation.robustness import robustness
-from cvbench.jobs.evaluation.samples import EvalOptions
 from cvbench.jobs.evaluation.shape_bias import evaluate
 from cvbench.jobs.executor import Cluster
 from cvbench.jobs.extract import extract

@@ -11,9 +11,9 @@ from typer.testing import CliRunner
 
 from cvbench.cli.app import app
 from cvbench.errors import FingerprintMismatchError, UnknownNameError
-from cvbench.jobs.evaluation.accuracy import AccuracyOptions, accuracy
-from cvbench.jobs.evaluation.invariance import InvarianceOptions, invariance
-from cvbench.jobs.evaluation.samples import EvalOptions
+from cvbench.jobs.evaluation.accuracy import accuracy
+from cvbench.jobs.evaluation.invariance import invariance
+from cvbench.jobs.evaluation.options import AccuracyOptions, EvalOptions, InvarianceOptions
 from cvbench.jobs.executor import Cluster
 from cvbench.jobs.extract import extract
 from cvbench.jobs.request import ExtractOptions

@@ -21,9 +21,9 @@ from cvbench.errors import (
     UsageError,
 )
 from cvbench.jobs.analyze import stored_result
-from cvbench.jobs.evaluation.invariance import BETWEEN, CHANGE, PROBABILITY, SAME, SECTION, TOP1, InvarianceOptions
+from cvbench.jobs.evaluation.invariance import BETWEEN, CHANGE, PROBABILITY, SAME, SECTION, TOP1
 from cvbench.jobs.evaluation.invariance import invariance as run
-from cvbench.jobs.evaluation.samples import EvalOptions
+from cvbench.jobs.evaluation.options import EvalOptions, InvarianceOptions
 from cvbench.jobs.evaluation.table import tidy_rows
 from cvbench.jobs.executor import Cluster
 from cvbench.jobs.extract import extract

@@ -1,0 +1,211 @@
+"""What the evaluations are asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from cvbench.engine.interval_options import USUAL, IntervalOptions
+from cvbench.errors import UnknownNameError
+from cvbench.hints import option_words
+from cvbench.options import NOT, Option, typed_words
+
+HEADLINES = ("top1", "mean-per-class")
+BINS = 15
+"""Of the calibration error; the reference has as many."""
+_MASKED = Option("Do not select the outputs of a class subset: argmax over all.", "--all-columns", text=NOT)
+
+
+@dataclass(frozen=True)
+class EvalOptions:
+    """What all evaluations share.
+
+    Attributes:
+        partial: The n of every row says how much is there.
+        allow_chance: Else an accuracy near chance, of random weights say, is refused.
+    """
+
+    partial: Annotated[bool, Option("Accept a part of the data set; n says how much.")] = False
+    allow_chance: Annotated[bool, Option("Report an accuracy near chance (random weights), not refuse it.")] = False
+
+    def as_dict(self) -> dict[str, Any]:
+        """All that a result depends on."""
+        return {"partial": self.partial}
+
+
+@dataclass(frozen=True)
+class AccuracyOptions:
+    """How accuracy is scored.
+
+    Attributes:
+        real: Of ImageNet's validation set; None: without.
+        masked: Select the columns of the data set's classes where it has a part of ImageNet's.
+        headline: Of `HEADLINES`: both are always computed.
+    """
+
+    shared: EvalOptions = field(default_factory=EvalOptions)
+    per_class: Annotated[bool, Option("The accuracy of every class too.")] = False
+    real: Annotated[str | None, Option("Score ReaL labels too: their file, or its folder.")] = None
+    masked: Annotated[bool, _MASKED] = True
+    headline: Annotated[str, Option("top1 or mean-per-class: what comes first and decides; both are there.")] = "top1"
+
+    def __post_init__(self) -> None:
+        _check("headline", self.headline, HEADLINES)
+
+
+@dataclass(frozen=True)
+class CalibrationOptions:
+    """How calibration is measured.
+
+    Attributes:
+        masked: Select the columns of the data set's classes before the softmax.
+        intervals: That of a calibration error draws data sets.
+    """
+
+    shared: EvalOptions = field(default_factory=EvalOptions)
+    bins: Annotated[int, Option("Of equal width on [0, 1].", least=1)] = BINS
+    masked: Annotated[bool, _MASKED] = True
+    intervals: IntervalOptions = USUAL
+
+
+ERRORS = ("class", "real_class", "metaclass")
+OVERALLS = ("annotated", "full_val")
+UNLABELLED = ("leave-out", "wrong")
+
+
+@dataclass(frozen=True)
+class ImageNetXOptions:
+    """What is counted, and against what.
+
+    Attributes:
+        which: "top": the one factor chosen per image; "multi": all that annotators named.
+        overall: Ratios compare with all "annotated" images (the reference), or with "full_val": the whole validation
+            set, which is the study's wording and what its preset asks for.
+        error: Right is the "class", one of the "real_class" labels, or the "metaclass" of 17.
+        unlabelled: For "real_class", what becomes of images without a ReaL label: "leave-out", as those who made the
+            labels do (Beyer et al. 2020), or "wrong", as the reference's tables have it.
+        keep_prototypes: Keep the images that were shown to annotators as prototypes.
+        export: One csv per backbone.
+        intervals: Those of ratios and of calibration errors are drawn.
+    """
+
+    annotations: Annotated[str, Option("Folder of ImageNet-X's annotation files.")]
+    which: Annotated[
+        Literal["top", "multi"], Option("top: one per image; multi: all that were named.", "--factors")
+    ] = "top"
+    overall: Annotated[str, Option("annotated (as the reference) or full_val: what a ratio compares with.")] = (
+        "annotated"
+    )
+    error: Annotated[str, Option("class, real_class or metaclass.")] = "class"
+    real: Annotated[str | None, Option("Where the ReaL labels lie, for real_class.")] = None
+    unlabelled: Annotated[str, Option("Images without a ReaL label: leave-out, or wrong (as the reference).")] = (
+        "leave-out"
+    )
+    keep_prototypes: Annotated[bool, Option("Count the images that annotators saw as prototypes.")] = False
+    export: Annotated[str | None, Option("Folder for each backbone's predictions, in the reference's format.")] = None
+    shared: EvalOptions = field(default_factory=EvalOptions)
+    intervals: IntervalOptions = USUAL
+
+    def __post_init__(self) -> None:
+        _check("factors", self.which, ("top", "multi"))
+        _check("overall", self.overall, OVERALLS)
+        _check("error", self.error, ERRORS)
+        _check("unlabelled", self.unlabelled, UNLABELLED)
+
+
+@dataclass(frozen=True)
+class PugOptions:
+    """How PUG is scored.
+
+    Attributes:
+        mode: "set": any of a label's ImageNet classes is right; "reference": as the authors' code has it, where every
+            Shirt is wrong. The other mode's subset accuracies are kept beside it.
+    """
+
+    labels: Annotated[str, Option("class_to_imagenet_idx.json, or its folder.")]
+    mode: Annotated[
+        Literal["set", "reference"], Option("set: any ImageNet class of a label; reference: as the authors' code.")
+    ] = "set"
+    shared: EvalOptions = field(default_factory=EvalOptions)
+
+
+@dataclass(frozen=True)
+class RobustnessRequest:
+    """Which data sets of a store are compared; empty or None is what is there."""
+
+    store: Annotated[str, Option("Path or URL of the feature store.")]
+    datasets: Annotated[
+        tuple[str, ...], Option("Shifted data sets; default all that the store has. Repeat.", "--dataset", "-d")
+    ] = ()
+    clean: Annotated[str | None, Option("What they are compared with; default imagenet-val, if it is there.")] = None
+    backbones: Annotated[tuple[str, ...], Option("Backbones; default all. Repeat.", "--backbone", "-m")] = ()
+
+
+@dataclass(frozen=True)
+class InvarianceOptions:
+    """Which settings count.
+
+    Attributes:
+        transforms: Empty: all that the store has.
+        grid: Values as text; empty: all that the store has.
+        reference: None: scale 1, shift 0, the model's own resolution.
+    """
+
+    shared: EvalOptions = field(default_factory=EvalOptions)
+    transforms: Annotated[
+        tuple[str, ...],
+        Option("scale, shift, shift-frame or resolution; default all that are there. Repeat.", "--transform", "-t"),
+    ] = ()
+    grid: Annotated[
+        tuple[str, ...], Option("A value of it: 1.5, or 8,0 for shift-frame; default all there are. Repeat.")
+    ] = ()
+    reference: Annotated[
+        str | None, Option("The value to compare with; default scale 1, shift 0, the model's own size.")
+    ] = None
+
+
+HOW = ("auto", "index", "name")
+
+
+@dataclass(frozen=True)
+class ImportOptions:
+    """What to import.
+
+    Attributes:
+        file: See `read_predictions`.
+        dataset: One of the store, or one that can be opened.
+        values: What a table of values holds.
+        partial: Samples without a prediction count as failed.
+        name_column, class_column, probability_column: None: found by its name.
+        classes: What a number in the column of classes is: see `HOW`.
+    """
+
+    file: Annotated[str, Option("csv, json, jsonl, npy or npz of predicted classes, or of all values.", alone=True)]
+    dataset: Annotated[str, Option("The data set that was predicted.", short="-d")]
+    backbone: Annotated[str, Option("The name that the predictions get.", short="-m")]
+    store: Annotated[str, Option("Path or URL of the feature store.")] = "./cvbench.zarr"
+    split: Annotated[str | None, Option("Split of the data set; the default is the data set's own.")] = None
+    data_root: Annotated[str | None, Option("Folder that holds the data sets.", variable="CVBENCH_DATA")] = None
+    values: Annotated[str, Option("What a table holds: logits, probabilities, or auto (do rows sum to 1?).")] = "auto"
+    by_order: Annotated[bool, Option("Match by the data set's order, not by file name.")] = False
+    partial: Annotated[bool, Option("Accept a part of the data set; n says how much.")] = False
+    name_column: Annotated[str | None, Option("Column of the samples' names, if it is not found by its name.")] = None
+    class_column: Annotated[str | None, Option("Column of the predicted class, of several or of another name.")] = None
+    probability_column: Annotated[str | None, Option("Column of the predicted class's probability.")] = None
+    classes: Annotated[
+        str, Option("What a number in the column of classes is: an index, the name of a class, or auto.")
+    ] = "auto"
+
+    def __post_init__(self) -> None:
+        _check("classes", self.classes, tuple(HOW))
+        _check("values", self.values, ("auto", "logits", "probabilities"))
+
+
+def eval_words(options: Any, *but: str) -> list[str]:
+    """The options of an evaluation as they are typed, those at their default left out, and those named by `but`."""
+    return option_words({key: value for key, value in typed_words(options).items() if key not in but})
+
+
+def _check(name: str, given: str, known: tuple[str, ...]) -> None:
+    if given not in known:
+        raise UnknownNameError.among(f"--{name}", given, known, fix=f"--{name} {', '.join(known)}")
