@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from cvbench.engine.analyses.base import Layer, Partial, Result
 from cvbench.engine.analyses.similarity import Similarity
 from cvbench.engine.analyses.similarity_result import MEASURES, VERSIONS
-from cvbench.engine.estimate import IntervalOptions
+from cvbench.engine.interval_options import IntervalOptions
 
 Maps = Sequence[NDArray[Any]]
 
