@@ -54,13 +54,20 @@ def student_t(degrees: F64 | float, confidence: float) -> F64:
     return np.asarray(stdtrit(degrees, (1 + confidence) / 2))
 
 
-def standard_error(left_out: F64) -> F64:
+def student_p(value: F64, error: F64, degrees: float) -> F64:
+    """Two-sided p-value of "it is 0"."""
+    from scipy.special import stdtr
+
+    return np.asarray(2 * stdtr(degrees, -np.abs(value) / error))
+
+
+def variance(left_out: F64) -> F64:
     """(k,) from (g, k) statistics, each without one of g groups; NaN for fewer than two groups."""
     groups = len(left_out)
     if groups < 2:
         return np.full(left_out.shape[1:], np.nan)
     spread = ((left_out - left_out.mean(axis=0)) ** 2).sum(axis=0)
-    return np.asarray(np.sqrt((groups - 1) / groups * spread))
+    return np.asarray((groups - 1) / groups * spread)
 
 
 def skewness(left_out: F64) -> F64:
@@ -82,6 +89,7 @@ def jackknife_interval(
     scale: Scale = "plain",
     degrees: F64 | float | None = None,
     skewed: bool = False,
+    added: F64 | float = 0.0,
 ) -> Bounds:
     """Intervals of k statistics.
 
@@ -92,8 +100,9 @@ def jackknife_interval(
         scale: Where the ends are made. A statistic beyond the scale (|value| at 1 or above, or <= 0) gets plain ends.
         degrees: Of freedom, if not g - 1; of each statistic or of all.
         skewed: Whether the skewness of what the groups move is reckoned with.
+        added: Variance that leaving out groups does not show.
     """
-    error = standard_error(left_out)
+    error = np.sqrt(variance(left_out) + added)
     t = student_t(len(left_out) - 1.0 if degrees is None else degrees, confidence)
     below, above = hull(t, skewness(left_out) / max(len(left_out), 1) ** 0.5) if skewed else (t, t)
     below, above = below * error, above * error
