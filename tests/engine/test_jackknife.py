@@ -29,7 +29,7 @@ def test_ends_of_a_mean_are_the_hull_of_students_and_halls(sign: int) -> None:
         return float(w + a * w**2 / 3 + a**2 * w**3 / 27 + a / 6)
 
     t, far = float(stats.t.ppf(0.975, 8)), 1e4
-    ends = [optimize.brentq(lambda m, x=x: hall(m) - x, -far, far, xtol=1e-13) for x in (t, -t)]  # type: ignore[misc]
+    ends = [optimize.brentq(lambda m, x=x: hall(m) - x, -far, far, xtol=1e-13) for x in (t, -t)]
     student = values.mean() - t * error, values.mean() + t * error
     found = jackknife_interval(values.mean(keepdims=True), without_each(values[:, None]), skewed=True)
     assert found.low[0] == pytest.approx(min(student[0], ends[0]), rel=1e-9)
