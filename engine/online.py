@@ -27,7 +27,7 @@ from cvbench.errors import IntegrityError
 
 F64 = NDArray[np.float64]
 
-INTERVALS = 2
+INTERVALS = 3
 """Version of the intervals and verdicts: part of the identity of every result that has them."""
 
 BLOCK = 256
@@ -234,7 +234,7 @@ def interval_notes(n: int) -> list[str]:
         return [f"no interval: n too small: {n} images, {MIN_IMAGES} are needed"]
     if n < FEW_IMAGES:
         return [
-            f"{n} images: with fewer than {FEW_IMAGES} the intervals of skewed numbers are too narrow, and no "
+            f"{n} images: with fewer than {FEW_IMAGES} the intervals of very skewed numbers are too narrow, and no "
             "difference is called resolved"
         ]
     return []
@@ -242,8 +242,13 @@ def interval_notes(n: int) -> list[str]:
 
 def outdated_notes(attrs: Mapping[str, Any]) -> list[str]:
     """What a reader must know of a kept result whose intervals an earlier version made."""
-    if attrs.get("intervals") == INTERVALS:
+    version = attrs.get("intervals", 0)
+    if version == INTERVALS:
         return []
+    if version == INTERVALS - 1:
+        return [
+            f"made by an earlier version: its intervals over fewer than {FEW_IMAGES} images are narrower; make it again"
+        ]
     return [
         "made by an earlier version: its intervals are too narrow where images are few or their values skewed, its "
         "differences are judged one by one, and some of its numbers are fixed by their grids; make it again"
@@ -267,7 +272,8 @@ def thin_notes(names: Sequence[str], means: Means) -> list[str]:
         notes.append(f"no interval: n too small: {MIN_IMAGES} images are needed, and fewer define (n) {_listed(none)}")
     if means.images >= FEW_IMAGES and thin:
         notes.append(
-            f"fewer than {FEW_IMAGES} images define these (n); skewed, their intervals are too narrow: {_listed(thin)}"
+            f"fewer than {FEW_IMAGES} images define these (n); if very skewed, their intervals are too narrow: "
+            f"{_listed(thin)}"
         )
     if same:
         notes.append(f"no interval: every image has the same value, but for rounding: {_listed(same)}")

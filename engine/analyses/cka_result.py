@@ -1,8 +1,11 @@
 """From HSIC of all pairs of layers to a labelled CKA result: interval, summary numbers, undefined layers named.
 
-Intervals are a jackknife over batches: the sums of HSIC without each batch, and whatever follows from them, with
-Student's t, the ends made on the atanh scale, where a CKA is nearer to normal (`cvbench.engine.jackknife`). It covers
-from two batches on, where a percentile bootstrap over few batches is too narrow.
+Intervals are a jackknife over batches: the sums of HSIC without each batch, and whatever follows from them, the ends
+made on the atanh scale, where a CKA is nearer to normal (`cvbench.engine.jackknife`). It covers from two batches on,
+where a percentile bootstrap over few batches is too narrow. A batch with a sample far out moves the sums much, so the
+batches are skewed, the more the heavier the tails of the features are: Student's t alone covers 90 to 92 % of some
+means there, the hull with Hall's interval 93 % and more. Differences of backbones on the same batches are hardly
+skewed, and Student's t of them resolves equals in 4.5 to 6 %.
 """
 
 from __future__ import annotations
@@ -23,7 +26,10 @@ from cvbench.engine.verdict import judge
 
 F64 = NDArray[np.float64]
 
-INTERVAL = "jackknife over batches, Student t, on the atanh scale (differences: as they are)"
+INTERVAL = (
+    "jackknife over batches, the hull of Student's t and of Hall's t without skewness (1992), on the atanh scale "
+    "(differences: Student's t, as they are)"
+)
 BLOCK_BYTES = 2**26
 """What the CKA without each of some batches may take at once."""
 QUARTERS = "first quarter against last quarter"
@@ -112,15 +118,14 @@ def _interval(
         [statistic(total - batches[start : start + step]) for start in range(0, len(batches), step)]
     )
     plain = np.arange(len(point)) >= len(point) - differences
-    ends = [
-        jackknife_interval(point, left_out, confidence=attrs["confidence"], scale=scale) for scale in ("atanh", "plain")
-    ]
-    low, high = (np.where(plain, getattr(ends[1], end), getattr(ends[0], end)) for end in ("low", "high"))
+    single = jackknife_interval(point, left_out, confidence=attrs["confidence"], scale="atanh", skewed=True)
+    gaps = jackknife_interval(point, left_out, confidence=attrs["confidence"])
+    low, high = (np.where(plain, getattr(gaps, end), getattr(single, end)) for end in ("low", "high"))
     notes = []
     without = int((np.isfinite(point) & ~np.isfinite(low)).sum())
     if without:
         notes.append(f"{without} numbers: no interval: n too small, without one batch a layer's HSIC is not positive")
-    return low, high, ends[1].p, notes
+    return low, high, gaps.p, notes
 
 
 def cka_json(result: Result, dataset: str) -> dict[str, Any]:

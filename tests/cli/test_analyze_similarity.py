@@ -66,7 +66,7 @@ class TestSimilarity:
         assert INTERVAL.fullmatch(first[3])
         assert first[4:-1] == ["-"] * 4  # 2x2 is too small
         assert "not measurable below a 4x4 grid (here 2x2), so not printed: length" in result.stdout
-        assert "with fewer than 30 the intervals of skewed numbers are too narrow" in result.stdout
+        assert "with fewer than 30 the intervals of very skewed numbers are too narrow" in result.stdout
         names = sorted(path.name for path in tmp_path.iterdir())
         both = ("similarity-folder-pets-all", "similarity-folder-pets-all-images")
         assert names == sorted(f"{name}.{suffix}" for name in both for suffix in ("csv", "png", "svg"))

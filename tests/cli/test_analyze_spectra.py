@@ -65,7 +65,7 @@ def test_csv_table_and_figure(store: Path, tmp_path: Path) -> None:
     assert len(numbers) == 4
     assert all(INTERVAL.fullmatch(cell) for cell in numbers)
     assert "[]: 95% interval over images" in result.stdout
-    assert "with fewer than 30 the intervals of skewed numbers are too narrow" in result.stdout
+    assert "with fewer than 30 the intervals of very skewed numbers are too narrow" in result.stdout
     names = sorted(path.name for path in (tmp_path / "figures").iterdir())
     assert names == [f"spectra-folder-pets-all.{suffix}" for suffix in ("csv", "png", "svg")]
 

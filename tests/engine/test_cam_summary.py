@@ -161,7 +161,7 @@ def test_what_few_images_define_is_named() -> None:
     one[2:, 7] = np.nan  # gaussian_r2
     two[1:, 0] = np.nan
     result = summarise([measured("a", one), measured("b", two)], IntervalOptions(resamples=20), {})
-    few = "no interval: n too small: 5 images are needed, and fewer define (n)"
+    few = "no interval: n too small: 8 images are needed, and fewer define (n)"
     assert result.attrs["notes"][:3] == [
         f"a 7x7: {few} gaussian_r2 (2)",
         f"b 7x7: {few} centroid_y (1)",

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.optimize
 import scipy.stats
 from numpy.typing import NDArray
 
@@ -205,29 +206,40 @@ class TestUnits:
 
 class TestIntervals:
     def test_they_are_the_jackknife_over_batches(self, rng: np.random.Generator) -> None:
-        """Against the formula, batch by batch: Tukey's t on the atanh scale, plain for a difference."""
+        """Against the formula, batch by batch: Tukey's and Hall's hull on the atanh scale; a difference plain."""
         features = related(rng, 7 * 16, [(50,), (60,), (40,), (30,)])
         partial = partial_of(features, slice(None), 16)
         result = MinibatchCka(batch=16).summarise(layers_of(4), [partial])
         batches = partial["hsic"]
         t = scipy.stats.t.ppf(0.975, 6)
 
-        def error(statistic: Callable[[NDArray[np.float64]], float]) -> float:
-            without = [statistic(np.delete(batches, at, axis=0).sum(axis=0)) for at in range(7)]
-            return float(np.sqrt(6 / 7 * ((np.array(without) - np.mean(without)) ** 2).sum()))
+        def left_out(statistic: Callable[[NDArray[np.float64]], float]) -> NDArray[np.float64]:
+            return np.array([statistic(np.delete(batches, at, axis=0).sum(axis=0)) for at in range(7)])
+
+        def error(without: NDArray[np.float64]) -> float:
+            return float(np.sqrt(6 / 7 * ((without - without.mean()) ** 2).sum()))
+
+        def hall(without: NDArray[np.float64], at: float) -> float:
+            """Errors from the value to where Hall's statistic is at a quantile of t."""
+            a = float(scipy.stats.skew(-without, bias=False)) / np.sqrt(7)
+            statistic = lambda w: w + a * w**2 / 3 + a**2 * w**3 / 27 + a / 6 - at  # noqa: E731
+            return float(scipy.optimize.brentq(statistic, -1e4, 1e4, xtol=1e-13))
 
         def cka(s: NDArray[np.float64], i: int, j: int) -> float:
             return float(s[i, j] / np.sqrt(s[i, i] * s[j, j]))
 
         for i, j in itertools.combinations(range(4), 2):
             found = value(result)[i, j]
-            reach = t * error(lambda s, i=i, j=j: cka(s, i, j)) / (1 - found**2)  # type: ignore[misc]
+            without = left_out(lambda s, i=i, j=j: cka(s, i, j))  # type: ignore[misc]
+            unit = error(without) / (1 - found**2)
+            below, above = max(t, hall(without, t)) * unit, max(t, -hall(without, -t)) * unit
             ends = [result.data[key][1][i, j] for key in ("low", "high")]
-            np.testing.assert_allclose(ends, np.tanh([np.arctanh(found) - reach, np.arctanh(found) + reach]))
+            np.testing.assert_allclose(ends, np.tanh([np.arctanh(found) - below, np.arctanh(found) + above]))
         np.testing.assert_allclose(np.diag(result.data["low"][1]), 1.0)
         difference = result.attrs["summary"][-1]
         assert difference["name"] == "difference, first quarter against last quarter, convnet - vit"
-        gap, half = value(result)[0, 1] - value(result)[2, 3], t * error(lambda s: cka(s, 0, 1) - cka(s, 2, 3))
+        gap = value(result)[0, 1] - value(result)[2, 3]
+        half = t * error(left_out(lambda s: cka(s, 0, 1) - cka(s, 2, 3)))
         assert difference["value"] == pytest.approx(gap)
         assert (difference["low"], difference["high"]) == pytest.approx((gap - half, gap + half))
         assert difference["resolved"] == (abs(gap) > half)

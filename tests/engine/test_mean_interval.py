@@ -32,7 +32,8 @@ def rng() -> np.random.Generator:
 
 def hall(values: F64) -> tuple[float, float]:
     """Hall (1992): the means mu for which his transformed statistic is at the quantiles of Student's t."""
-    n, a = len(values), stats.skew(values, bias=False) / math.sqrt(len(values))
+    n = len(values)
+    a = stats.skew(values, bias=False) * (1 + 3 / n) / math.sqrt(n)
 
     def statistic(mu: float) -> float:
         w = (values.mean() - mu) / stats.sem(values)
@@ -49,7 +50,7 @@ def hall(values: F64) -> tuple[float, float]:
     return mean_at(t), mean_at(-t)
 
 
-@pytest.mark.parametrize("n", [5, 12, 80])
+@pytest.mark.parametrize("n", [8, 12, 80])
 def test_it_is_the_hull_of_students_and_halls(rng: np.random.Generator, n: int) -> None:
     for values in (np.exp(rng.normal(size=n)), -np.exp(rng.normal(size=n)), rng.normal(size=n) + 3):
         student = stats.t.interval(0.95, n - 1, values.mean(), stats.sem(values))
@@ -60,8 +61,21 @@ def test_it_is_the_hull_of_students_and_halls(rng: np.random.Generator, n: int) 
         assert found.low < values.mean() < found.high
 
 
+@pytest.mark.parametrize("n", [8, 10])
+def test_means_of_few_skewed_numbers_are_covered_and_those_of_normal_ones_stay_narrow(n: int) -> None:
+    """Nominal 95: by so many draws 92 of the lognormal ones is five errors below what is covered."""
+    rng, draws = np.random.default_rng(17), 20_000
+    skewed, normal = Moments.of(rng.lognormal(size=(n, draws))), Moments.of(rng.normal(size=(n, draws // 4)))
+    found = [mean_interval(skewed.at(at), PLAIN, 0.95, 0.0, paired=False) for at in range(draws)]
+    assert np.mean([one.low <= math.exp(0.5) <= one.high for one in found]) > 0.92
+    plain = [mean_interval(normal.at(at), PLAIN, 0.95, 0.0, paired=False) for at in range(draws // 4)]
+    assert np.mean([one.low <= 0 <= one.high for one in plain]) > 0.945
+    student = 2 * stats.t.ppf(0.975, n - 1) * np.sqrt(normal.second / (n - 1) / n)
+    assert np.median([one.high - one.low for one in plain]) < 1.35 * np.median(student)
+
+
 @settings(max_examples=60, deadline=None)
-@given(seed=st.integers(0, 10**6), n=st.integers(5, 60), shift=st.floats(-1, 1))
+@given(seed=st.integers(0, 10**6), n=st.integers(8, 60), shift=st.floats(-1, 1))
 def test_p_is_below_a_twentieth_just_where_0_is_outside(seed: int, n: int, shift: float) -> None:
     values = np.random.default_rng(seed).gamma(0.7, size=n) - 0.7 + shift
     found = of(values)
@@ -96,7 +110,8 @@ def test_rates_of_the_same_images_have_bonett_and_prices(more: int, fewer: int, 
 
 
 def test_few_or_equal_values_have_none(rng: np.random.Generator) -> None:
-    assert np.isnan([of(rng.normal(size=4)).low, of(rng.normal(size=4), RATE).low]).all()
+    assert np.isnan([of(rng.normal(size=7)).low, of(rng.normal(size=7), RATE).low]).all()
+    assert math.isfinite(of(rng.normal(size=8)).low)
     rounded = -1 / 3 + rng.normal(size=50) * 1e-9  # a constant of a definition, in float32
     found = of(rounded)
     assert found.constant

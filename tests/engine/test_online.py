@@ -137,7 +137,7 @@ def test_numbers_that_few_images_define_are_named(rng: np.random.Generator) -> N
     values[3:, 3] = np.nan
     values[:, 4] = 0.25
     none, thin, same = thin_notes([f"m{i}" for i in range(7)], means_of(values))
-    assert none == "no interval: n too small: 5 images are needed, and fewer define (n) m3 (3)"
+    assert none == "no interval: n too small: 8 images are needed, and fewer define (n) m3 (3)"
     assert thin.endswith("their intervals are too narrow: m1 (29), m5 (29), m6 (29)")
     assert same == "no interval: every image has the same value, but for rounding: m4"
     assert thin_notes(["m0"], means_of(values)) == []

@@ -114,5 +114,14 @@ CASES = (
         Case("CKA", f"{n} samples, difference", partial(differences, Law(n, same=True)), null=True, small=n == 64)
         for n in (32, 64, 128, 256, 1024)
     ),
+    *(
+        Case(
+            "CKA",
+            f"{n} samples, t with 5 degrees, difference",
+            partial(differences, Law(n, True, same=True)),
+            null=True,
+        )
+        for n in (64, 128)
+    ),
     *(Case("CKA", f"{n} samples, close layers", partial(values, Law(n, noise=(0.05, 0.1)))) for n in (64, 256)),
 )

@@ -92,11 +92,9 @@ def _difference(name: str, law: Law, n: int, measure: Measure = PLAIN, *, small:
 
 
 CASES: tuple[Case, ...] = (
-    _mean("normal", normal, 0.0, 4, aim=0.0),
-    *(_mean("normal", normal, 0.0, n, small=True) for n in (5, 10)),
-    _mean("lognormal", lognormal, np.exp(0.5), 5, aim=0.88),  # said in a note below 30
-    _mean("lognormal", lognormal, np.exp(0.5), 10, aim=0.9),
-    *(_mean("lognormal", lognormal, np.exp(0.5), n, small=True) for n in (30, 100)),
+    _mean("normal", normal, 0.0, 7, aim=0.0),
+    *(_mean("normal", normal, 0.0, n, small=True) for n in (8, 10)),
+    *(_mean("lognormal", lognormal, np.exp(0.5), n, small=True) for n in (8, 10, 30, 100)),
     *(_mean("a rate of 2 %", rate, 0.02, n, RATE, small=True) for n in (30, 100)),
     *(_mean("a share that most images have none of", mostly_none, 0.1 * 3 / 49, n, SHARE) for n in (30, 100)),
     *(_difference("normal", normal, n) for n in (30, 100)),
