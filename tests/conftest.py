@@ -47,13 +47,27 @@ def _file(item: pytest.Item) -> str:
     return item.nodeid.partition("::")[0]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_ray() -> Iterator[pytest.MonkeyPatch]:
+    """No test of this process starts a Ray of its own by mistake, which takes it ten seconds: `ray_here` is there."""
+    from cvbench.jobs.executor import RaySession
+
+    def refuse(session: RaySession, ray: object) -> None:
+        raise AssertionError("a test that runs on Ray takes the fixture ray_here")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RaySession, "_start_local", refuse)
+        yield patch
+
+
 @pytest.fixture(scope="session")
-def ray_here() -> Iterator[None]:
+def ray_here(one_ray: pytest.MonkeyPatch) -> Iterator[None]:
     """One private local Ray with two CPU slots for all tests that can share it: jobs use a Ray that is there."""
     import ray
 
     from cvbench.jobs.executor import Cluster, RaySession
 
+    one_ray.undo()
     with RaySession(Cluster(address="local", actors=2)):
         yield
     assert not ray.is_initialized()
