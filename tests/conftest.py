@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 
 import pytest
 
-from tests.forks import Forked, ForkServer
+from tests.forks import ForkServer, Start
 
 # As the command line does: Ray's workers share the cores, and threads of torch that spin while they wait take them.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -74,7 +74,7 @@ def ray_here(one_ray: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def start() -> Iterator[Callable[[Sequence[str]], Forked]]:
+def start() -> Iterator[Start]:
     """Starts a command line as a process of its own: `start(words)`."""
     server = ForkServer()
     yield server.start

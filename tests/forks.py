@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, NoReturn
 
 PRELOADED = ("torch", "timm", "torchvision", "ray.train", "cvbench.cli.extract", "cvbench.jobs.extract")
@@ -68,6 +68,10 @@ class Forked:
         return self.returncode
 
 
+Start = Callable[[Sequence[str]], Forked]
+"""Starts the command line with these words."""
+
+
 def _text(descriptor: int) -> str:
     """The whole content of a file, which is closed."""
     with open(descriptor, "rb") as file:
@@ -89,12 +93,11 @@ class ForkServer:
         self._lock = threading.Lock()
         self._server: tuple[subprocess.Popen[bytes], socket.socket] | None = None
 
-    def start(self, words: Sequence[str], environment: Mapping[str, str] | None = None) -> Forked:
-        """Run `cvbench WORDS`, with this process' environment and working folder, or the environment that is given."""
-        env = dict(os.environ if environment is None else environment)
+    def start(self, words: Sequence[str]) -> Forked:
+        """Run `cvbench WORDS`, with this process' environment and working folder."""
         out, err = _nameless(), _nameless()
         ours, theirs = socket.socketpair()
-        request = json.dumps([list(words), env, os.getcwd()]).encode()
+        request = json.dumps([list(words), dict(os.environ), os.getcwd()]).encode()
         assert len(request) < LARGEST
         with self._lock, theirs:  # one request at a time on the way, so that each arrives whole
             control = self._control()

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.test_kills import DEADLINE, Start
+from tests.forks import Start
+
+DEADLINE = 150
 
 
 def test_exit_code_and_streams(start: Start) -> None:

@@ -10,7 +10,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from cvbench.jobs.executor import Cluster
 from cvbench.jobs.extract import extract
 from cvbench.jobs.request import ExtractOptions
 from cvbench.jobs.store import gc
-from tests.forks import Forked
+from tests.forks import Forked, Start
 from tests.jobs.images import write_folder
 from tests.jobs.test_extract import contents
 
@@ -60,10 +60,6 @@ def words_of(pets: Path, store: Path, address: str) -> list[str]:
         *("extract", "--dataset", f"folder:{pets}"),
         *("--store", str(store), "--address", address, *given.split(), *sizes.split()),
     ]
-
-
-Start = Callable[[list[str]], Forked]
-"""Starts a command as from a terminal."""
 
 
 def files(store: Path) -> int:
