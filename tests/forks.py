@@ -24,7 +24,9 @@ from typing import NamedTuple, NoReturn
 
 PRELOADED = ("torch", "timm", "torchvision", "ray.train", "cvbench.cli.extract", "cvbench.jobs.extract")
 LARGEST = 1 << 20
-"""Bytes of a request: words, environment and folder."""
+"""Bytes of a request at most: words, environment and folder."""
+NUMBER = 8
+"""Bytes of a number on the way: of a length, a process, how it ended."""
 
 
 class Forked:
@@ -60,16 +62,21 @@ class Forked:
 
     def _look(self, timeout: float | None) -> int | None:
         if self.returncode is None and select.select([self._reply], [], [], timeout)[0]:
-            status = self._reply.recv(64)
-            assert status, "the fork server has ended"
+            status = _received(self._reply)
             self._reply.close()
             self._said = _text(self._files[0]), _text(self._files[1])
-            self.returncode = os.waitstatus_to_exitcode(int(status))
+            self.returncode = os.waitstatus_to_exitcode(status)
         return self.returncode
 
 
 Start = Callable[[Sequence[str]], Forked]
 """Starts the command line with these words."""
+
+
+def _received(reply: socket.socket) -> int:
+    number = reply.recv(NUMBER, socket.MSG_WAITALL)
+    assert number, "the fork server has ended"
+    return int.from_bytes(number, "big")
 
 
 def _text(descriptor: int) -> str:
@@ -101,10 +108,10 @@ class ForkServer:
         assert len(request) < LARGEST
         with self._lock, theirs:  # one request at a time on the way, so that each arrives whole
             control = self._control()
-            control.sendall(len(request).to_bytes(4, "big"))
+            control.sendall(len(request).to_bytes(NUMBER, "big"))
             socket.send_fds(control, [request[:1]], [theirs.fileno(), out, err])
             control.sendall(request[1:])
-        return Forked(ours, int(ours.recv(64)), out, err)
+        return Forked(ours, _received(ours), out, err)
 
     def close(self) -> None:
         """End the server; commands that run are not touched."""
@@ -157,11 +164,12 @@ class Request(NamedTuple):
 def serve(control: socket.socket) -> Request:
     """Fork for every request until the other side closes; returns in a process that is to become a command."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the processes that wait need not be waited for
-    while size := control.recv(4, socket.MSG_WAITALL):
+    while size := control.recv(NUMBER, socket.MSG_WAITALL):
         body, (reply_fd, out, err), _, _ = socket.recv_fds(control, 1, 3)
         while len(body) < int.from_bytes(size, "big"):
             body += control.recv(LARGEST)
-        request = Request(*json.loads(body), out, err)
+        words, environment, folder = json.loads(body)
+        request = Request(words, environment, folder, out, err)
         with socket.socket(fileno=reply_fd) as reply:
             if os.fork() == 0 and _waits(reply):
                 control.close()
@@ -181,8 +189,8 @@ def _waits(reply: socket.socket) -> bool:
     if pid == 0:
         return True
     try:
-        reply.sendall(str(pid).encode())
-        reply.sendall(str(os.waitpid(pid, 0)[1]).encode())
+        reply.sendall(pid.to_bytes(NUMBER, "big"))
+        reply.sendall(os.waitpid(pid, 0)[1].to_bytes(NUMBER, "big"))
     finally:
         os._exit(0)
 
