@@ -105,7 +105,8 @@ def _plain_gram(x: NDArray[Any], columns: int) -> NDArray[np.float64] | None:
         return np.asarray(part @ part.T)
 
     with np.errstate(invalid="ignore", over="ignore"):
-        centred_already = _keeps_digits(as_it_is(0, PROBE))
+        probed = as_it_is(0, PROBE)
+    centred_already = _keeps_digits(probed)
     for product in (as_it_is, moved) if centred_already else (moved,):
         k: NDArray[np.float64] = _summed(product, np.zeros((len(x), len(x))), range(0, x.shape[1], columns))
         if _keeps_digits(k):
@@ -117,9 +118,10 @@ def _plain_gram(x: NDArray[Any], columns: int) -> NDArray[np.float64] | None:
 
 
 def _keeps_digits(k: NDArray[Any]) -> bool:
-    """Whether float32 products (b, b) of rows hold the spread of the rows, too."""
-    norms = float(k.trace())
-    spread = norms - float(k.sum()) / len(k)
+    """Whether float32 products (b, b) of rows hold the spread of the rows, too; infinite ones do not."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        norms = float(k.trace())
+        spread = norms - float(k.sum()) / len(k)
     return SMALLEST < spread < math.inf and norms < UNCENTRED * spread
 
 

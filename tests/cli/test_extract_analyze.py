@@ -17,25 +17,12 @@ from typer.testing import CliRunner, Result
 
 from cvbench.cli.app import app
 from cvbench.errors import CvbenchError
+from tests.forks import Start
 from tests.jobs.images import write_folder
 
 
 def run(*arguments: str) -> Result:
     return CliRunner().invoke(app, arguments)
-
-
-def run_process(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """The real process: exit code and stderr are the root's work, which `CliRunner` goes around."""
-    import os
-
-    code = "from cvbench.cli import main; main()"
-    return subprocess.run(
-        [sys.executable, "-c", code, *arguments],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        env={**os.environ, **environment},
-    )
 
 
 SIZES = ("--image-size", "64", "--batch-size", "8", "--unit", "16")
@@ -247,21 +234,27 @@ def test_analyze_takes_what_extract_took_and_says_what_it_left_out(pets: Path, s
         assert said in str(failed)
 
 
-def test_errors_reach_the_shell_without_a_traceback(pets: Path, tmp_path: Path) -> None:
-    done = run_process("extract", "--dataset", "cub20", "--store", str(tmp_path / "s.zarr"))
-    assert done.returncode == 2
-    assert done.stderr.startswith("cvbench: unknown data")
-    assert "Traceback" not in done.stderr
-    assert done.stdout == ""
-    done = run_process("analyze", "cka", "--store", str(tmp_path / "s.zarr"))
-    assert done.returncode == 3
-    assert "fix: cvbench extract" in done.stderr
-    assert run_process("extract").returncode == 2
-    # In a process of its own, as a Ray that runs already would be used whatever the address.
+def test_errors_reach_the_shell_without_a_traceback(start: Start, pets: Path, tmp_path: Path) -> None:
+    """In a process: exit code and stderr are the root's work, which `CliRunner` goes around."""
+
+    def said(*words: str) -> tuple[int | None, str, str]:
+        process = start(words)
+        out, err = process.communicate(300)
+        return process.returncode, out, err
+
+    code, out, err = said("extract", "--dataset", "cub20", "--store", str(tmp_path / "s.zarr"))
+    assert (code, out) == (2, "")
+    assert err.startswith("cvbench: unknown data")
+    assert "Traceback" not in err
+    code, _, err = said("analyze", "cka", "--store", str(tmp_path / "s.zarr"))
+    assert code == 3
+    assert "fix: cvbench extract" in err
+    assert said("extract")[0] == 2
+    # Where no Ray runs already, which would be used whatever the address.
     given = ("extract", "--dataset", f"folder:{pets}", "--store", str(tmp_path / "s.zarr"), *SMALL)
-    done = run_process(*given, "--address", "127.0.0.1:1")
-    assert done.returncode == 8
-    assert "--address local" in done.stderr
+    code, _, err = said(*given, "--address", "127.0.0.1:1")
+    assert code == 8
+    assert "--address local" in err
 
 
 def test_an_empty_folder_and_a_foreign_store(tmp_path: Path) -> None:

@@ -20,8 +20,7 @@ from typer.testing import CliRunner
 from cvbench.cli.app import app
 from cvbench.cli.commands import takes_one_value
 from cvbench.errors import CvbenchError, ResourceError, UsageError
-
-PROGRAM = (sys.executable, "-c", "from cvbench.cli import main; main()")
+from tests.forks import Start
 
 
 def commands(group: Any = None, names: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -153,12 +152,12 @@ def test_a_closed_stream_stops_nothing(line: str) -> None:
 
 
 @pytest.mark.parametrize("verbose", ["-v", "--verbose"])
-def test_verbose_keeps_the_exit_code_and_adds_the_traceback(verbose: str, tmp_path: Path) -> None:
-    words = [*PROGRAM, verbose, "analyze", "cka", "--store", str(tmp_path / "none.zarr")]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=120)
+def test_verbose_keeps_the_exit_code_and_adds_the_traceback(start: Start, verbose: str, tmp_path: Path) -> None:
+    done = start([verbose, "analyze", "cka", "--store", str(tmp_path / "none.zarr")])
+    said = done.communicate(120)[1]
     assert done.returncode == 3
-    assert "Traceback" in done.stderr
-    assert done.stderr.count("cvbench: there is no feature store") == 1
+    assert "Traceback" in said
+    assert said.count("cvbench: there is no feature store") == 1
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,6 @@ from __future__ import annotations
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,12 +20,11 @@ import pytest
 from cvbench.jobs.executor import Cluster
 from cvbench.jobs.extract import extract
 from cvbench.jobs.request import ExtractOptions
+from cvbench.jobs.store import gc
+from tests.forks import Forked, Start
 from tests.jobs.images import write_folder
 from tests.jobs.test_extract import contents
 
-DRIVER_KILLS = 12
-RAY_DRIVER_KILLS = 3
-ACTOR_KILLS = 8  # with the drivers', more than 20
 DEADLINE = 150  # seconds for one command
 
 
@@ -65,27 +62,11 @@ def words_of(pets: Path, store: Path, address: str) -> list[str]:
     ]
 
 
-def start(pets: Path, store: Path, address: str) -> subprocess.Popen[str]:
-    return start_words(words_of(pets, store, address))
-
-
-def start_words(words: list[str]) -> subprocess.Popen[str]:
-    """As from a terminal: who runs the tests in the background has interrupts ignored, and children inherit that."""
-    return subprocess.Popen(
-        [sys.executable, "-c", "from cvbench.cli import main; main()", *words],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )
-
-
 def files(store: Path) -> int:
     return sum(len(names) for _, _, names in os.walk(store))
 
 
-def wait_for_growth(process: subprocess.Popen[str], store: Path, grown: int) -> bool:
+def wait_for_growth(process: Forked, store: Path, grown: int) -> bool:
     """Wait until the store has `grown` more files; False if the command ended before."""
     begin, goal = time.monotonic(), files(store) + grown
     while process.poll() is None:
@@ -96,7 +77,7 @@ def wait_for_growth(process: subprocess.Popen[str], store: Path, grown: int) -> 
     return False
 
 
-def actors_of(process: subprocess.Popen[str]) -> Iterator[psutil.Process]:
+def actors_of(process: Forked) -> Iterator[psutil.Process]:
     for child in psutil.Process(process.pid).children(recursive=True):
         try:
             if child.cmdline() and child.cmdline()[0].startswith("ray::_Actor"):
@@ -107,69 +88,68 @@ def actors_of(process: subprocess.Popen[str]) -> Iterator[psutil.Process]:
 
 def tidy(store: Path) -> dict[str, str]:
     """What is in the store once the temporary files of the killed are swept."""
-    swept = subprocess.run(
-        [sys.executable, "-c", "from cvbench.cli import main; main()", "store", "gc", "--store", str(store)],
-        capture_output=True,
-        text=True,
-        timeout=DEADLINE,
-    )
-    assert swept.returncode == 0, swept.stderr
+    gc(str(store))
     return contents(store)
 
 
-def finish(pets: Path, store: Path, address: str = "none") -> None:
-    process = start(pets, store, address)
+def finish(start: Start, pets: Path, store: Path) -> None:
+    process = start(words_of(pets, store, "none"))
     _, said = process.communicate(timeout=DEADLINE)
     assert process.returncode == 0, said
 
 
-def stop_group(process: subprocess.Popen[str]) -> None:
+def stop(process: Forked) -> None:
     """Kill the driver alone, as a lost machine would; what it started must end by itself or do no harm."""
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
 
 
+@pytest.mark.parametrize("kills", [4, pytest.param(12, marks=pytest.mark.slow)])
 def test_a_driver_killed_at_random_points_resumes_to_the_same_bytes(
-    pets: Path, undisturbed: dict[str, str], tmp_path: Path
+    start: Start, pets: Path, undisturbed: dict[str, str], tmp_path: Path, kills: int
 ) -> None:
-    with ThreadPoolExecutor(2) as lanes:  # starting a process is most of the time, and takes one core
-        runs = [lanes.submit(kill_drivers, pets, undisturbed, tmp_path / str(lane), lane) for lane in range(2)]
-        assert sum(run.result() for run in runs) >= DRIVER_KILLS
+    with ThreadPoolExecutor(2) as lanes:  # one decodes while the other writes
+        runs = [
+            lanes.submit(kill_drivers, start, pets, undisturbed, tmp_path / str(lane), kills // 2, lane)
+            for lane in range(2)
+        ]
+        assert sum(run.result() for run in runs) >= kills
 
 
-def kill_drivers(pets: Path, undisturbed: dict[str, str], folder: Path, seed: int) -> int:
-    """Half of the kills, on stores of their own; how many there were."""
+def kill_drivers(start: Start, pets: Path, undisturbed: dict[str, str], folder: Path, kills: int, seed: int) -> int:
+    """So many kills, on stores of their own; how many there were."""
     rng = random.Random(seed)
     folder.mkdir()
     store, killed, total = folder / "store-0.zarr", 0, len(undisturbed)
-    while killed < DRIVER_KILLS // 2:
-        process = start(pets, store, "none")
+    while killed < kills:
+        process = start(words_of(pets, store, "none"))
         if wait_for_growth(process, store, rng.randrange(1, total // 4)):
-            stop_group(process)
+            stop(process)
             killed += 1
         else:  # it was faster than the kill: compare, and go on with a new store
             assert process.returncode == 0, process.communicate()[1]
             assert tidy(store) == undisturbed
             store = folder / f"store-{killed}.zarr"
-    finish(pets, store)
+    finish(start, pets, store)
     assert tidy(store) == undisturbed
     return killed
 
 
 @pytest.mark.ray
+@pytest.mark.parametrize(("drivers", "actors"), [(1, 2), pytest.param(3, 8, marks=pytest.mark.slow)])
 def test_killed_actors_and_drivers_on_ray_end_with_the_same_bytes(
-    pets: Path, undisturbed: dict[str, str], tmp_path: Path
+    start: Start, pets: Path, undisturbed: dict[str, str], tmp_path: Path, drivers: int, actors: int
 ) -> None:
     rng = random.Random(2)
     store, total = tmp_path / "store.zarr", len(undisturbed)
-    for _ in range(RAY_DRIVER_KILLS):
-        process = start(pets, store, "local")
+    for _ in range(drivers):
+        process = start(words_of(pets, store, "local"))
         if wait_for_growth(process, store, rng.randrange(20, total // 8)):
-            stop_group(process)
+            stop(process)
     killed, round_ = 0, 0
-    while killed < ACTOR_KILLS:
-        process = start(pets, store, "local")
-        while killed < ACTOR_KILLS and wait_for_growth(process, store, rng.randrange(10, total // 12)):
+    while killed < actors:
+        process = start(words_of(pets, store, "local"))
+        while killed < actors and wait_for_growth(process, store, rng.randrange(10, total // 12)):
             victims = list(actors_of(process))
             if victims:
                 rng.choice(victims).kill()
@@ -183,12 +163,18 @@ def test_killed_actors_and_drivers_on_ray_end_with_the_same_bytes(
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-@pytest.mark.parametrize("address", ["none", "local"])
+@pytest.mark.parametrize("address", ["none", pytest.param("local", marks=pytest.mark.ray)])
 def test_an_interrupt_says_that_the_same_command_resumes(
-    pets: Path, undisturbed: dict[str, str], tmp_path: Path, address: str, number: signal.Signals, code: int
+    start: Start,
+    pets: Path,
+    undisturbed: dict[str, str],
+    tmp_path: Path,
+    address: str,
+    number: signal.Signals,
+    code: int,
 ) -> None:
     store = tmp_path / "store.zarr"
-    process = start(pets, store, address)
+    process = start(words_of(pets, store, address))
     assert wait_for_growth(process, store, len(undisturbed) // 10)
     process.send_signal(signal.SIGSTOP)  # held, so that it cannot come to its end before the signal comes to it
     assert files(store) < len(undisturbed), "the run was over before it could be interrupted"
@@ -198,16 +184,16 @@ def test_an_interrupt_says_that_the_same_command_resumes(
     assert process.returncode == code, said
     assert "the same command goes on" in said
     assert "Traceback" not in said
-    finish(pets, store)
+    finish(start, pets, store)
     assert tidy(store) == undisturbed
 
 
 @pytest.mark.ray
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_that_comes_again_while_all_is_shut_down_changes_nothing(
-    pets: Path, undisturbed: dict[str, str], tmp_path: Path, number: signal.Signals, code: int
+    start: Start, pets: Path, undisturbed: dict[str, str], tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
-    process = start(pets, tmp_path / "store.zarr", "local")
+    process = start(words_of(pets, tmp_path / "store.zarr", "local"))
     assert wait_for_growth(process, tmp_path / "store.zarr", len(undisturbed) // 20)
     for _ in range(8):
         process.send_signal(number)  # to the driver alone, as a scheduler does
@@ -221,11 +207,11 @@ def test_a_signal_that_comes_again_while_all_is_shut_down_changes_nothing(
 @pytest.mark.ray
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_fine_tuning_on_ray_train_ends_at_a_signal_and_resumes(
-    tmp_path: Path, number: signal.Signals, code: int
+    start: Start, tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
     options = "--dataset digits --backbone test_vit --weights random --image-size 32 --checkpoint-seconds 0 --epochs 2"
     words = ["transfer", "finetune", *options.split(), "--address", "local", "--threads", "1", "--out", str(tmp_path)]
-    process = start_words(words)
+    process = start(words)
     begin = time.monotonic()
     while not (tmp_path / "test_vit@32-digits.checkpoint.safetensors").is_file():  # Ray Train waits for its processes
         assert process.poll() is None, process.communicate()[1]
@@ -236,6 +222,6 @@ def test_fine_tuning_on_ray_train_ends_at_a_signal_and_resumes(
     assert process.returncode == code, said
     assert "the same command goes on" in said
     assert "Traceback" not in said
-    again = start_words(words)
+    again = start(words)
     _, said = again.communicate(timeout=DEADLINE)
     assert again.returncode == 0, said

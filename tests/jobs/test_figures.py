@@ -18,6 +18,7 @@ from cvbench.engine.analyses.cka_result import cka_result
 from cvbench.errors import UsageError
 from cvbench.jobs.figures.base import save_figure
 from cvbench.jobs.figures.cka import cka_heatmaps
+from tests.jobs.elsewhere import draw_elsewhere
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,12 +36,9 @@ def result_of(backbones: dict[str, int], constant: int | None = None) -> Result:
 
 
 def test_two_processes_write_the_same_bytes(tmp_path: Path) -> None:
-    code = (
-        "import sys, pathlib; from tests.jobs.test_figures import *; "
-        "cka_heatmaps(result_of({'a': 3, 'b': 2}), pathlib.Path(sys.argv[1]), ('svg', 'png', 'pdf'))"
-    )
-    for name in ("one", "two"):
-        subprocess.run([sys.executable, "-c", code, str(tmp_path / name / "cka")], check=True)
+    result = result_of({"a": 3, "b": 2})
+    draw_elsewhere(cka_heatmaps, result, tmp_path / "one" / "cka", ("svg", "png", "pdf"))
+    cka_heatmaps(result, tmp_path / "two" / "cka", ("svg", "png", "pdf"))
     names = sorted(path.name for path in (tmp_path / "one").iterdir())
     assert names == ["cka.csv", "cka.pdf", "cka.png", "cka.svg"]
     for name in names:

@@ -113,8 +113,6 @@ def test_it_resumes_and_extends(images: Path, tmp_path: Path) -> None:
     assert rest.computed == 32
 
 
-@pytest.mark.ray
-@pytest.mark.usefixtures("ray_here")
 @pytest.mark.parametrize("name", ALL)
 def test_analyze_shows_what_cannot_be_measured_again(live: FeatureStore, name: str) -> None:
     run: dict[str, Any] = {
@@ -135,6 +133,8 @@ def test_analyze_shows_what_cannot_be_measured_again(live: FeatureStore, name: s
         run[name](Selection(live.url, backbones=("test_vit",)))
 
 
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_here")
 def test_any_number_of_actors_gives_the_same_bits(live: FeatureStore, images: Path, tmp_path: Path) -> None:
     where = tmp_path / "store.zarr"
     extract(options(images, where, analyses=ALL), Cluster(address="local", actors=2))

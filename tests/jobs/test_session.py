@@ -5,8 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 
-import pytest
-
 CONNECT = """
 from cvbench.jobs.executor import Cluster, RaySession
 from cvbench.errors import ClusterError
@@ -21,7 +19,6 @@ except ClusterError as error:
 """
 
 
-@pytest.mark.ray
 def test_an_unreachable_cluster_is_named_at_once() -> None:
     said = subprocess.run([sys.executable, "-c", CONNECT], capture_output=True, text=True, timeout=120).stdout
     assert "Ray cannot be reached at '127.0.0.1:1'" in said

@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-import subprocess
-import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -36,6 +34,7 @@ from cvbench.jobs.similarity import (
 from cvbench.storage.features import FeatureStore
 from cvbench.storage.results import list_results
 from tests.engine.similarity_reference import matrices, measures
+from tests.jobs.elsewhere import draw_elsewhere
 from tests.jobs.images import write_folder
 from tests.jobs.maps_store import LOOP, copy, maps_store, options
 
@@ -243,12 +242,9 @@ def test_the_report_gets_rows_a_headline_and_the_command(made: Path, tmp_path: P
 
 
 def test_another_process_draws_the_same_bytes(tmp_path: Path) -> None:
-    code = (
-        "import sys, pathlib; from tests.jobs.test_similarity import *; "
-        "draw_similarity(result_of({'a': [8, 4], 'b': [7]}), pathlib.Path(sys.argv[1]))"
-    )
-    subprocess.run([sys.executable, "-c", code, str(tmp_path / "other" / "similarity")], check=True)
-    for path in draw_similarity(result_of({"a": [8, 4], "b": [7]}), tmp_path / "own" / "similarity"):
+    result = result_of({"a": [8, 4], "b": [7]})
+    draw_elsewhere(draw_similarity, result, tmp_path / "other" / "similarity")
+    for path in draw_similarity(result, tmp_path / "own" / "similarity"):
         assert path.read_bytes() == (tmp_path / "other" / path.name).read_bytes()
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +22,7 @@ from cvbench.jobs.selection import Selection
 from cvbench.jobs.spectra import SECTION, draw_spectra, spectra, spectra_json, spectra_rows
 from cvbench.storage.features import FeatureStore
 from cvbench.storage.results import list_results, load_result
+from tests.jobs.elsewhere import draw_elsewhere
 from tests.jobs.images import write_folder
 from tests.jobs.maps_store import LOOP, copy, maps_store, options
 
@@ -169,12 +168,9 @@ def test_classes_are_resampled_where_there_are_many(tmp_path: Path) -> None:
 
 
 def test_two_processes_draw_the_same_bytes(tmp_path: Path) -> None:
-    code = (
-        "import sys, pathlib; from tests.jobs.test_spectra import *; "
-        "draw_spectra(result_of({'a': [8, 8, 4], 'b': [7, 7]}), pathlib.Path(sys.argv[1]), ('svg', 'png', 'pdf'))"
-    )
-    for name in ("one", "two"):
-        subprocess.run([sys.executable, "-c", code, str(tmp_path / name / "spectra")], check=True)
+    result = result_of({"a": [8, 8, 4], "b": [7, 7]})
+    draw_elsewhere(draw_spectra, result, tmp_path / "one" / "spectra", ("svg", "png", "pdf"))
+    draw_spectra(result, tmp_path / "two" / "spectra", ("svg", "png", "pdf"))
     names = sorted(path.name for path in (tmp_path / "one").iterdir())
     assert names == [f"spectra.{suffix}" for suffix in ("csv", "pdf", "png", "svg")]
     for name in names:

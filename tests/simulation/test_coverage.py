@@ -12,7 +12,22 @@ FALSE_SHARE = 0.06
 """Most of the differences of equals that may be called resolved."""
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if case.small], ids=lambda case: f"{case.area}: {case.name}")
+LONG = {("silhouette", "20 x 10")}
+"""Cases that take a quarter of the time of all; the differences of the same law are tested every time."""
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(
+            case,
+            id=f"{case.area}: {case.name}",
+            marks=[pytest.mark.slow] if (case.area, case.name) in LONG else [],
+        )
+        for case in CASES
+        if case.small
+    ],
+)
 def test_intervals_cover_and_verdicts_hold(case: Case) -> None:
     """Within three Monte-Carlo errors; a method that is right fails one of a thousand such tests."""
     for found in simulate(case, RUNS):
