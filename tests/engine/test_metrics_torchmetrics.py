@@ -8,14 +8,14 @@ import torch
 from numpy.typing import NDArray
 from torchmetrics.functional.classification import multiclass_accuracy, multiclass_calibration_error
 
+from cvbench.engine.interval_options import IntervalOptions
 from cvbench.engine.metrics.accuracy import mean_per_class, per_class, top_k
 from cvbench.engine.metrics.calibration import calibration
-from cvbench.engine.metrics.intervals import Options
 from cvbench.engine.metrics.scores import Scores, score_block
 from tests.seeds import seeded
 
 N, CLASSES = 900, 12
-FAST = Options(resamples=20)
+FAST = IntervalOptions(resamples=20)
 EPS = float(np.finfo(np.float32).eps)
 """TorchMetrics counts and divides in float32."""
 SUMS = N * EPS / 2
