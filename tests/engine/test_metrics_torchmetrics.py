@@ -51,7 +51,7 @@ def test_accuracies_of_classes() -> None:
     np.testing.assert_allclose(found[present], each[present], rtol=EPS)
     assert np.isnan(found[~present]).all()
     # Their mean over the classes that have a sample, of float32 shares.
-    mean = mean_per_class(scores.correct, labels, FAST).value
+    mean = mean_per_class(scores.correct, labels, FAST.confidence).value
     assert mean == pytest.approx(float(each[present].mean(dtype=np.float64)), rel=2 * EPS)
 
 
