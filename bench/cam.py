@@ -18,10 +18,10 @@ import numpy as np
 import timm
 import torch
 
-from cvbench.engine.backbones import Backbone, BackboneSpec, Request, describe, load_backbone
-from cvbench.engine.cam.graph import class_map
-from cvbench.engine.cam.grids import display
-from cvbench.engine.cam.target import default_target
+from cvbench.engine.analyses.cam.graph import class_map
+from cvbench.engine.analyses.cam.grids import display
+from cvbench.engine.analyses.cam.target import default_target
+from cvbench.engine.models.backbones import Backbone, BackboneSpec, Request, describe, load_backbone
 
 
 def cpu_seconds(call: Callable[[], Any]) -> tuple[float, Any]:

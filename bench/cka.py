@@ -34,10 +34,10 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from cvbench.engine.analyses.base import Layer
-from cvbench.engine.analyses.cka import MinibatchCka, UnitHsic
-from cvbench.engine.array import from_torch
-from cvbench.engine.kernels import hsic
-from cvbench.engine.threads import host_threads
+from cvbench.engine.analyses.cka import hsic
+from cvbench.engine.analyses.cka.measure import MinibatchCka, UnitHsic
+from cvbench.engine.arrays.array import from_torch
+from cvbench.engine.arrays.threads import host_threads
 
 PAIR = ["convnext_tiny", "vit_small_patch16_224"]
 PEERS = ("pytorch-cka", "torch-cka")

@@ -39,7 +39,7 @@ def logits_of(start: int, stop: int, classes: int) -> tuple[NDArray[np.float32],
 def make(folder: Path, samples: int, classes: int) -> None:
     """Write the store, unit by unit."""
     from cvbench.storage.features import ArraySpec, FeatureStore, GroupKey, SplitInfo
-    from cvbench.storage.units import plan_units, unit_size
+    from cvbench.storage.features.units import plan_units, unit_size
 
     store = FeatureStore.open(folder, mode="a")
     unit = unit_size(samples, 32)
@@ -59,7 +59,7 @@ def read(store: str) -> str:
     """Only the bytes, checked: the floor of what reads every logit."""
     from cvbench.jobs.evaluation.options import EvalOptions
     from cvbench.jobs.evaluation.samples import open_samples, open_store
-    from cvbench.jobs.selection import Selection
+    from cvbench.jobs.reading.selection import Selection
 
     samples = open_samples(open_store(store), Selection(store), EvalOptions())
     (layer,) = samples.selected.layers
@@ -70,8 +70,8 @@ def accuracy(store: str) -> str:
     """`cvbench eval accuracy`."""
     from cvbench.jobs.evaluation.accuracy import accuracy as run
     from cvbench.jobs.evaluation.options import AccuracyOptions
-    from cvbench.jobs.evaluation.table import tidy_rows
-    from cvbench.jobs.selection import Selection
+    from cvbench.jobs.reading.selection import Selection
+    from cvbench.jobs.results.table import tidy_rows
 
     return _shown(list(tidy_rows(run([Selection(store)], AccuracyOptions())[0].result))[:2])
 
@@ -80,8 +80,8 @@ def calibrated(store: str) -> str:
     """`cvbench eval calibration`, with the temperature."""
     from cvbench.jobs.evaluation.calibration import calibrate
     from cvbench.jobs.evaluation.options import CalibrationOptions
-    from cvbench.jobs.evaluation.table import tidy_rows
-    from cvbench.jobs.selection import Selection
+    from cvbench.jobs.reading.selection import Selection
+    from cvbench.jobs.results.table import tidy_rows
 
     rows = tidy_rows(calibrate([Selection(store)], CalibrationOptions())[0].result)
     return _shown([row for row in rows if row.metric in ("ECE", "temperature") and not row.factor])

@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from cvbench.jobs.request import ExtractOptions
+from cvbench.jobs.extraction.options import ExtractOptions
 
 BACKBONES = ("convnext_tiny", "vit_small_patch16_224")
 BATCH = 32
@@ -68,10 +68,10 @@ def throughput(
 ) -> dict[str, float]:
     import torch
 
-    from cvbench.engine.backbones import load_backbone, resolve_spec
-    from cvbench.engine.images import decode, fit
-    from cvbench.jobs.executor import Cluster
-    from cvbench.jobs.extract import prepare
+    from cvbench.engine.models.backbones import load_backbone, resolve_spec
+    from cvbench.engine.pictures.decode import decode, fit
+    from cvbench.jobs.extraction.extract import prepare
+    from cvbench.jobs.running.executor import Cluster
 
     torch.set_num_threads(threads)
     cluster = Cluster(address="none", threads=threads)
@@ -120,8 +120,8 @@ def peak(images: Path, folder: Path, limit: int, live: tuple[str, ...] = ()) -> 
     """Peak resident MB of one whole extraction of `limit` samples in its own process."""
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]); import extract as b; from pathlib import Path;"
-        "from dataclasses import replace; from cvbench.jobs.extract import extract;"
-        "from cvbench.jobs.executor import Cluster;"
+        "from dataclasses import replace; from cvbench.jobs.extraction.extract import extract;"
+        "from cvbench.jobs.running.executor import Cluster;"
         "pair = ('test_convnext', 'test_vit');"
         "o = b.options(Path(sys.argv[2]), Path(sys.argv[3]), pair, 64, None, tuple(sys.argv[5:]));"
         "extract(replace(o, limit=int(sys.argv[4])), Cluster(address='none'));"

@@ -15,8 +15,8 @@ import time
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as the command does, before torch starts its threads
 
-from cvbench.jobs.executor import Cluster
-from cvbench.jobs.finetune import FinetuneOptions, finetune
+from cvbench.jobs.running.executor import Cluster
+from cvbench.jobs.transfer.finetune import FinetuneOptions, finetune
 
 RUNS = (("test_convnext", 64, 3), ("test_vit", 64, 30))
 

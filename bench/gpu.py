@@ -33,15 +33,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cvbench.engine.analyses.base import Layer
-from cvbench.engine.analyses.cka import MinibatchCka
-from cvbench.engine.array import from_torch, namespace, torch_stream
-from cvbench.engine.backbones import Backbone, load_backbone
-from cvbench.engine.precision import forward_mode
-from cvbench.engine.specs import resolve_spec
-from cvbench.engine.views import Request
-from cvbench.jobs.executor import Cluster
-from cvbench.jobs.extract import extract
-from cvbench.jobs.request import ExtractOptions
+from cvbench.engine.analyses.cka.measure import MinibatchCka
+from cvbench.engine.arrays.array import from_torch, namespace, torch_stream
+from cvbench.engine.models.backbones import Backbone, load_backbone
+from cvbench.engine.models.precision import forward_mode
+from cvbench.engine.models.specs import resolve_spec
+from cvbench.engine.models.views import Request
+from cvbench.jobs.extraction.extract import extract
+from cvbench.jobs.extraction.options import ExtractOptions
+from cvbench.jobs.running.executor import Cluster
 
 
 @dataclass(frozen=True)

@@ -9,16 +9,16 @@ import torch
 from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Layer, Partial
-from cvbench.engine.analyses.cka import MinibatchCka
-from cvbench.engine.analyses.similarity import Similarity
-from cvbench.engine.analyses.spectra import Spectra
-from cvbench.engine.array import Array, from_torch, to_host
-from cvbench.engine.cam.grids import pool_evidence
-from cvbench.engine.cam.measures import map_measures
-from cvbench.engine.kernels import hsic
-from cvbench.engine.kernels.centroids import centroid_distances
-from cvbench.engine.kernels.channel_maps import channel_norm
-from cvbench.engine.kernels.silhouette import silhouette_samples
+from cvbench.engine.analyses.cam.grids import pool_evidence
+from cvbench.engine.analyses.cam.measures import map_measures
+from cvbench.engine.analyses.cka import hsic
+from cvbench.engine.analyses.cka.measure import MinibatchCka
+from cvbench.engine.analyses.maps.kernel import channel_norm
+from cvbench.engine.analyses.silhouette.kernel import silhouette_samples
+from cvbench.engine.analyses.similarity.measure import Similarity
+from cvbench.engine.analyses.spectra.measure import Spectra
+from cvbench.engine.arrays.array import Array, from_torch, to_host
+from cvbench.engine.arrays.centroids import centroid_distances
 
 AGREEMENT = 1e-4
 """Relative to the largest entry: float32 on the device, float64 in NumPy; logarithms of small amplitudes are worst."""

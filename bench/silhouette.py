@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cvbench.engine.kernels.silhouette import silhouette_samples
+from cvbench.engine.analyses.silhouette.kernel import silhouette_samples
 
 METRICS = ("euclidean", "cosine", "sqeuclidean")
 

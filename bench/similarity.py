@@ -19,8 +19,8 @@ import torch
 from maps import HEADER, LAYER, features, stored, table
 from numpy.typing import NDArray
 
-from cvbench.engine.analyses.similarity import Similarity
-from cvbench.engine.threads import host_threads
+from cvbench.engine.analyses.similarity.measure import Similarity
+from cvbench.engine.arrays.threads import host_threads
 
 
 def by_torch(maps: NDArray[np.float16]) -> NDArray[np.float64]:

@@ -20,9 +20,9 @@ import torch
 from maps import HEADER, LAYER, features, stored, table
 from numpy.typing import NDArray
 
-from cvbench.engine.analyses.spectra import Spectra
-from cvbench.engine.kernels.spectrum import EPSILON
-from cvbench.engine.threads import host_threads
+from cvbench.engine.analyses.spectra.kernel import EPSILON
+from cvbench.engine.analyses.spectra.measure import Spectra
+from cvbench.engine.arrays.threads import host_threads
 
 F64 = NDArray[np.float64]
 

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.storage.features import ArraySpec, FeatureStore, GroupKey, SplitInfo
-from cvbench.storage.units import chunk_rows, plan_units
+from cvbench.storage.features.units import chunk_rows, plan_units
 
 SAMPLE = (14, 14, 512)  # ConvNeXt-Base, stage 2: 200 kB of float16
 UNIT, UNITS, BATCH = 256, 2, 32

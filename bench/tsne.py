@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cvbench.engine.analyses import tsne_backends
-from cvbench.engine.analyses.tsne import TsneOptions, measures, prepare
+from cvbench.engine.analyses.tsne import backends as tsne_backends
+from cvbench.engine.analyses.tsne.measure import TsneOptions, measures, prepare
 
 TOOLS = ("sklearn", "opentsne bh", "opentsne fft")
 

@@ -12,8 +12,8 @@ from cvbench.cli.options import DataRoot, Split, check_format, echo_json, echo_t
 from cvbench.cli.say import say
 
 if TYPE_CHECKING:
-    from cvbench.jobs.datasets import Report
-    from cvbench.jobs.download import Listener, Terms
+    from cvbench.jobs.catalogue.datasets import Report
+    from cvbench.jobs.catalogue.download import Listener, Terms
 
 app = Commands(help="List, describe, check and download data sets.", no_args_is_help=True)
 
@@ -29,7 +29,7 @@ Format = Annotated[str, typer.Option("--format", help="table or json.")]
 def ls(data_root: DataRoot = None, output: Format = "table") -> None:
     """List the data sets, and where they are under the data root."""
     check_format(output, ("table", "json"))
-    from cvbench.jobs.datasets import list_datasets, list_groups
+    from cvbench.jobs.catalogue.datasets import list_datasets, list_groups
 
     rows = list_datasets(data_root)
     if output == "json":
@@ -56,7 +56,7 @@ def ls(data_root: DataRoot = None, output: Format = "table") -> None:
 def info(dataset: Name, data_root: DataRoot = None, output: Format = "table") -> None:
     """Describe a data set: splits, counts, licence, and the files that are expected; of folder:PATH what it holds."""
     check_format(output, ("table", "json"))
-    from cvbench.jobs.datasets import describe_dataset
+    from cvbench.jobs.catalogue.datasets import describe_dataset
 
     row = describe_dataset(dataset, data_root)
     if output == "json":
@@ -97,7 +97,7 @@ def verify(
     """
     check_format(output, ("table", "json"))
     from cvbench.errors import IntegrityError
-    from cvbench.jobs.datasets import verify as check
+    from cvbench.jobs.catalogue.datasets import verify as check
 
     report = check(dataset, data_root, split, deep)
     if output == "json":
@@ -128,8 +128,8 @@ def download(
     The licence is shown, and must be accepted: at the prompt, or by --accept-licence.
     """
     check_format(output, ("table", "json"))
-    from cvbench.jobs.download import download as run
-    from cvbench.jobs.download import present, terms
+    from cvbench.jobs.catalogue.download import download as run
+    from cvbench.jobs.catalogue.download import present, terms
 
     result = present(dataset, data_root)
     if result is None:
@@ -168,7 +168,7 @@ def _progress(interval: float = 5.0) -> Listener:
     """A listener that prints a line to stderr every few seconds, and at the end of each file."""
     import time
 
-    from cvbench.jobs.sizes import human
+    from cvbench.jobs.running.sizes import human
 
     last = [time.monotonic()]
 

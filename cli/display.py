@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from cvbench.jobs.texts import printable
+from cvbench.texts import printable
 
 if TYPE_CHECKING:
-    from cvbench.jobs.progress import Event, Listener
+    from cvbench.jobs.running.progress import Event, Listener
 
 INTERVAL = 10.0  # seconds between JSON lines
 
@@ -56,7 +56,7 @@ class _Bar:
         self._rate = _Rate()
 
     def __call__(self, event: Event) -> None:
-        from cvbench.jobs.progress import Advanced, Note, Started
+        from cvbench.jobs.running.progress import Advanced, Note, Started
 
         if isinstance(event, Started):
             self._rate = _Rate()
@@ -77,7 +77,7 @@ class _JsonLines:
         self._state: dict[str, Any] = {}
 
     def __call__(self, event: Event) -> None:
-        from cvbench.jobs.progress import Advanced, Note, Started
+        from cvbench.jobs.running.progress import Advanced, Note, Started
 
         if isinstance(event, Note):
             self._print({"event": "note", "text": event.text})

@@ -9,12 +9,13 @@ from cvbench import hints
 from cvbench.cli import options as shared
 from cvbench.cli.command import Form, command
 from cvbench.cli.say import say
-from cvbench.jobs.request import ExtractOptions, check_keys, datasets_of, list_taps
+from cvbench.jobs.extraction.backbones import list_taps
+from cvbench.jobs.extraction.options import ExtractOptions, check_keys, datasets_of
 from cvbench.options import Option
 
 if TYPE_CHECKING:
-    from cvbench.jobs.extract import ExtractReport
-    from cvbench.jobs.plan import PlanReport
+    from cvbench.jobs.extraction.extract import ExtractReport
+    from cvbench.jobs.extraction.plan import PlanReport
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,8 @@ def _extract(
         _show_plans(jobs, hardware, rates, printed)
         return
     from cvbench.cli.display import progress
-    from cvbench.jobs.extract import extract as run
-    from cvbench.jobs.plan import check_together
+    from cvbench.jobs.extraction.extract import extract as run
+    from cvbench.jobs.extraction.plan import check_together
 
     cluster = hardware.cluster()
     check_together(jobs)
@@ -117,7 +118,7 @@ def _next(report: ExtractReport) -> str:
 
 
 def _show_plans(jobs: list[ExtractOptions], hardware: shared.Hardware, rates: Rates, printed: shared.Printed) -> None:
-    from cvbench.jobs.plan import plan as run
+    from cvbench.jobs.extraction.plan import plan as run
 
     reports = [run(job, gpus=hardware.gpus or 0, **vars(rates)) for job in jobs]
     if printed.format == "json":
@@ -144,7 +145,7 @@ def _plan_json(report: PlanReport) -> dict[str, Any]:
 
 
 def _plan_table(report: PlanReport) -> None:
-    from cvbench.jobs.sizes import human
+    from cvbench.jobs.running.sizes import human
 
     rows = [
         [

@@ -11,8 +11,8 @@ from cvbench.cli.say import say
 from cvbench.options import Option
 
 if TYPE_CHECKING:
-    from cvbench.jobs.executor import Cluster
-    from cvbench.jobs.intervals import IntervalOptions
+    from cvbench.jobs.results.words import IntervalOptions
+    from cvbench.jobs.running.executor import Cluster
 
 DEFAULT_STORE = "./cvbench.zarr"
 
@@ -21,10 +21,10 @@ def writable(out: str | None) -> str | None:
     """The value of an --out, if a folder can be made of it: said before the work.
 
     Raises:
-        UsageError, ResourceError: See `jobs.places.check_folder`.
+        UsageError, ResourceError: See `jobs.running.places.check_folder`.
     """
     if out is not None:
-        from cvbench.jobs.places import check_folder
+        from cvbench.jobs.running.places import check_folder
 
         check_folder(out)
     return out
@@ -116,14 +116,14 @@ def cluster(address: str, device: str, gpus: int | None, threads: int | None) ->
     Raises:
         UsageError: A device that does not exist.
     """
-    from cvbench.jobs.executor import Cluster, choose_device
+    from cvbench.jobs.running.executor import Cluster, choose_device
 
     return Cluster(address=address, device=choose_device(device, address), actors=gpus, threads=threads or 1)
 
 
 def intervals(resamples: int, seed: int) -> IntervalOptions:
     """The options of the intervals."""
-    from cvbench.jobs.intervals import IntervalOptions
+    from cvbench.jobs.results.words import IntervalOptions
 
     return IntervalOptions(resamples=resamples, seed=seed)
 
@@ -155,7 +155,7 @@ def echo_table(columns: list[str], rows: list[list[str]]) -> None:
     """
     import sys
 
-    from cvbench.jobs.texts import printable
+    from cvbench.texts import printable
 
     clean = [[printable(cell) for cell in row] for row in rows]
     if sys.stdout.isatty():
@@ -192,7 +192,7 @@ def echo_csv(rows: list[dict[str, object]]) -> None:
     import csv
     import io
 
-    from cvbench.jobs.texts import csv_cell
+    from cvbench.texts import csv_cell
 
     if rows:
         text = io.StringIO()

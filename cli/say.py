@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from cvbench.jobs.texts import printable
+from cvbench.texts import printable
 
 
 def say(text: str = "", *, err: bool = False) -> None:

@@ -21,8 +21,8 @@ SCHEMA = {"schema_version": 1}
 @app.command()
 def info(store: Store = DEFAULT_STORE, format: Output = "table") -> None:
     """Show splits, layers and results of a store."""
-    from cvbench.jobs import store as job
-    from cvbench.jobs.sizes import human
+    from cvbench.jobs.catalogue import store as job
+    from cvbench.jobs.running.sizes import human
 
     check_format(format, FORMATS)
     found = job.info(store)
@@ -59,8 +59,8 @@ def verify(
     format: Output = "table",
 ) -> None:
     """Compare a store with its ledger; exit code 4 if something committed is missing or damaged."""
-    from cvbench.jobs import store as job
-    from cvbench.jobs.sizes import human
+    from cvbench.jobs.catalogue import store as job
+    from cvbench.jobs.running.sizes import human
 
     check_format(format, FORMATS)
     report = job.verify(store, deep=deep)
@@ -89,7 +89,7 @@ def repair(
     format: Output = "table",
 ) -> None:
     """Forget what is damaged, so that the same commands make it again. Only while nothing writes to the store."""
-    from cvbench.jobs import store as job
+    from cvbench.jobs.catalogue import store as job
 
     check_format(format, FORMATS)
     report = job.repair(store, dry_run=dry_run)
@@ -124,7 +124,7 @@ def gc(
     format: Output = "table",
 ) -> None:
     """Remove what killed processes left behind. Only while nothing writes to the store."""
-    from cvbench.jobs import store as job
+    from cvbench.jobs.catalogue import store as job
 
     check_format(format, FORMATS)
     report = job.gc(store, orphans=orphans, dry_run=dry_run)
@@ -148,8 +148,8 @@ def export(
     """Write layers as files for other tools, with samples.csv beside them."""
     from dataclasses import asdict
 
-    from cvbench.jobs import store as job
-    from cvbench.jobs.sizes import human
+    from cvbench.jobs.catalogue import store as job
+    from cvbench.jobs.running.sizes import human
 
     check_format(format, FORMATS)
     written = job.export(store, group, out, taps=tap or (), format=to)

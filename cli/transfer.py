@@ -9,12 +9,12 @@ from cvbench.cli import options as shared
 from cvbench.cli.command import Form, command
 from cvbench.cli.commands import Commands, Place, on_demand
 from cvbench.cli.say import say
-from cvbench.jobs.finetune_options import FinetuneOptions
-from cvbench.jobs.probe_options import ProbeOptions, ProbeRequest
+from cvbench.jobs.transfer.finetune_options import FinetuneOptions
+from cvbench.jobs.transfer.probe_options import ProbeOptions, ProbeRequest
 
 if TYPE_CHECKING:
-    from cvbench.jobs.analyze import Analysed
-    from cvbench.jobs.finetune import FinetuneReport
+    from cvbench.jobs.results.keep import Analysed
+    from cvbench.jobs.transfer.finetune import FinetuneReport
 
 COMMANDS: dict[str, Place] = {
     "probe": (
@@ -40,9 +40,9 @@ def group() -> None:
 def _probe(request: ProbeRequest, options: ProbeOptions, on: shared.Hardware, output: shared.Output) -> None:
     """Fit linear classifiers on stored features of one split, test them on another. With 95 % intervals."""
     from cvbench.cli.display import progress
-    from cvbench.jobs.executor import choose_device
-    from cvbench.jobs.probe import named
-    from cvbench.jobs.probe import probe as run
+    from cvbench.jobs.running.executor import choose_device
+    from cvbench.jobs.transfer.probe import named
+    from cvbench.jobs.transfer.probe import probe as run
 
     with progress() as listen:
         outcomes = run(request, options, choose_device(on.device, "none"), listen)
@@ -50,7 +50,7 @@ def _probe(request: ProbeRequest, options: ProbeOptions, on: shared.Hardware, ou
     if output.out is not None:
         from pathlib import Path
 
-        from cvbench.jobs.probe_rows import draw_probes
+        from cvbench.jobs.transfer.probe_rows import draw_probes
 
         places = "-".join(dict.fromkeys(outcome.selected.dataset for outcome in outcomes))
         results = [named(outcome) for outcome in outcomes]
@@ -65,7 +65,7 @@ probe = command("probe", [_REQUEST, ProbeOptions, Form(shared.Hardware, only=("d
 def _show_probe(outcomes: list[Analysed], output: str) -> None:
     from dataclasses import asdict
 
-    from cvbench.jobs.probe import probe_json, probe_rows, probe_tidy
+    from cvbench.jobs.transfer.probe import probe_json, probe_rows, probe_tidy
 
     if output == "json":
         paths = [outcome.path for outcome in outcomes]
@@ -106,7 +106,7 @@ def _finetune(options: FinetuneOptions, hardware: shared.Hardware, output: share
     import os
 
     from cvbench.cli.display import progress
-    from cvbench.jobs.finetune import finetune as run
+    from cvbench.jobs.transfer.finetune import finetune as run
 
     with progress() as listen:
         report = run(options, hardware.cluster(os.cpu_count() or 1), listen)
@@ -123,7 +123,7 @@ finetune = command(
 def _show_finetune(report: FinetuneReport, output: str) -> None:
     from dataclasses import asdict
 
-    from cvbench.jobs.finetune import finetune_rows
+    from cvbench.jobs.transfer.finetune import finetune_rows
 
     tidy = [asdict(row) for row in finetune_rows(report)]
     if output == "json":

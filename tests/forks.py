@@ -22,7 +22,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, NoReturn
 
-PRELOADED = ("torch", "timm", "torchvision", "ray.train", "cvbench.cli.extract", "cvbench.jobs.extract")
+PRELOADED = ("torch", "timm", "torchvision", "ray.train", "cvbench.cli.extract", "cvbench.jobs.extraction.extract")
 LARGEST = 1 << 20
 """Bytes of a request at most: words, environment and folder."""
 NUMBER = 8

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from sklearn.neighbors import NearestCentroid
 
-from cvbench.jobs.executor import Cluster
-from cvbench.jobs.extract import extract
-from cvbench.jobs.request import ExtractOptions
+from cvbench.jobs.extraction.extract import extract
+from cvbench.jobs.extraction.options import ExtractOptions
+from cvbench.jobs.running.executor import Cluster
 from cvbench.storage.features import FeatureStore
 from tests.jobs.images import write_folder
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 from cvbench.cli import options as shared
 from cvbench.cli.command import Form, command
 from cvbench.cli.say import say
-from cvbench.jobs.cam_options import CamOptions
-from cvbench.jobs.request import ExtractOptions
+from cvbench.jobs.analyses.cam.options import CamOptions
+from cvbench.jobs.extraction.options import ExtractOptions
 
 if TYPE_CHECKING:
-    from cvbench.jobs.analyze import Analysed
+    from cvbench.jobs.results.keep import Analysed
 
 _READ = (
     *("dataset", "backbone", "store", "split", "data_root", "weights", "limit", "batch_size", "image_size", "unit"),
@@ -23,7 +23,7 @@ _READ = (
 def _cam(wanted: ExtractOptions, options: CamOptions, hardware: shared.Hardware, output: shared.Output) -> None:
     """Class activation maps (Grad-CAM and its kin), kept in the store, and what is measured on them."""
     from cvbench.cli.display import progress
-    from cvbench.jobs.cam import cam as run
+    from cvbench.jobs.analyses.cam.cam import cam as run
 
     with progress() as listen:
         analysed = run(wanted, options, hardware.cluster(), listen)
@@ -38,7 +38,7 @@ cam = command("cam", [Form(ExtractOptions, only=_READ), CamOptions, shared.Hardw
 def _draw_cam(analysed: Analysed, folder: str) -> None:
     from pathlib import Path
 
-    from cvbench.jobs.cam_rows import draw_cam
+    from cvbench.jobs.analyses.cam.rows import draw_cam
 
     name = f"cam-{analysed.selected.dataset}-{analysed.selected.split}-{analysed.selected.view}"
     for path in draw_cam(analysed.result, Path(folder) / name):
@@ -46,7 +46,7 @@ def _draw_cam(analysed: Analysed, folder: str) -> None:
 
 
 def _show_cam(analysed: Analysed, output: str) -> None:
-    from cvbench.jobs.cam import cam_json, cam_rows
+    from cvbench.jobs.analyses.cam.cam import cam_json, cam_rows
 
     result, selected = analysed.result, analysed.selected
     rows = list(cam_rows(result))
@@ -76,7 +76,7 @@ def _show_cam(analysed: Analysed, output: str) -> None:
 
 
 def _echo_means(rows: list[dict[str, Any]], *, classes: bool) -> None:
-    from cvbench.jobs.cam_rows import grid_name, verdict_text
+    from cvbench.jobs.analyses.cam.rows import grid_name, verdict_text
 
     cells = []
     for row in rows:

@@ -10,7 +10,7 @@ from cvbench.cli import options as shared
 from cvbench.cli.say import say
 
 if TYPE_CHECKING:
-    from cvbench.jobs.analyze import Analysed
+    from cvbench.jobs.results.keep import Analysed
 
 
 def cka(
@@ -40,10 +40,10 @@ def cka(
 ) -> None:
     """Layerwise linear CKA (HSIC1, minibatch) of every pair of layers of every backbone, with 95 % intervals."""
     from cvbench.cli.display import progress
-    from cvbench.jobs.analyze import analysis_device
-    from cvbench.jobs.cka import CkaOptions
-    from cvbench.jobs.cka import cka as run
-    from cvbench.jobs.selection import Selection
+    from cvbench.jobs.analyses.cka import CkaOptions
+    from cvbench.jobs.analyses.cka import cka as run
+    from cvbench.jobs.analyses.measure import analysis_device
+    from cvbench.jobs.reading.selection import Selection
 
     shared.check_format(output, ("table", "json", "csv"))
     batch = None if cka_batch == "auto" else shared.size(cka_batch, "--cka-batch")
@@ -64,9 +64,10 @@ def cka(
 
 
 def _show_cka(analysed: Analysed, output: str) -> None:
-    from cvbench.jobs.cka import cka_json, cka_rows
-    from cvbench.jobs.cka_view import QUESTIONS, view_words
-    from cvbench.jobs.intervals import verdict_of
+    from cvbench.jobs.analyses.cka import cka_json, cka_rows
+    from cvbench.jobs.analyses.cka_view import QUESTIONS
+    from cvbench.jobs.reading.views import view_words
+    from cvbench.jobs.results.words import verdict_of
 
     result = analysed.result
     if output == "json":

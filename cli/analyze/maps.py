@@ -11,7 +11,7 @@ from cvbench.cli import options as shared
 from cvbench.cli.say import say
 
 if TYPE_CHECKING:
-    from cvbench.jobs.analyze import Analysed
+    from cvbench.jobs.results.keep import Analysed
 
 
 def maps(
@@ -41,10 +41,10 @@ def maps(
 ) -> None:
     """Channel-mean feature maps beside the images; foreground share and outlier tokens over all images."""
     from cvbench.cli.display import progress
-    from cvbench.jobs.analyze import analysis_device
-    from cvbench.jobs.maps import VIEW, MapsOptions
-    from cvbench.jobs.maps import maps as run
-    from cvbench.jobs.selection import Selection
+    from cvbench.jobs.analyses.maps import VIEW, MapsOptions
+    from cvbench.jobs.analyses.maps import maps as run
+    from cvbench.jobs.analyses.measure import analysis_device
+    from cvbench.jobs.reading.selection import Selection
 
     shared.check_format(output, ("table", "json", "csv"))
     selection = Selection(store, dataset, split, tuple(backbone), VIEW, tuple(taps))
@@ -54,7 +54,7 @@ def maps(
         analysed = run(selection, options, cluster, listen)
     _show_maps(analysed, output)
     if out is not None:
-        from cvbench.jobs.maps import draw_maps
+        from cvbench.jobs.analyses.maps import draw_maps
 
         name = f"maps-{analysed.selected.dataset}-{analysed.selected.split}"
         for path in draw_maps(analysed.result, Path(out) / name):
@@ -62,8 +62,8 @@ def maps(
 
 
 def _show_maps(analysed: Analysed, output: str) -> None:
-    from cvbench.jobs.intervals import cell, classes_said, difference, interval
-    from cvbench.jobs.maps import COMPARED, maps_json, maps_rows
+    from cvbench.jobs.analyses.maps import COMPARED, maps_json, maps_rows
+    from cvbench.jobs.results.words import cell, classes_said, difference, interval
 
     result, selected = analysed.result, analysed.selected
     report = maps_json(result, selected.dataset)

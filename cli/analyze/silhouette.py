@@ -10,7 +10,7 @@ from cvbench.cli import options as shared
 from cvbench.cli.say import say
 
 if TYPE_CHECKING:
-    from cvbench.jobs.analyze import Analysed
+    from cvbench.jobs.results.keep import Analysed
 
 COMPANIONS = {
     "simplified": "simplified silhouette",
@@ -66,11 +66,11 @@ def silhouette(
     their paired differences on the same samples.
     """
     from cvbench.cli.display import progress
-    from cvbench.jobs.analyze import analysis_device
-    from cvbench.jobs.executor import Cluster
-    from cvbench.jobs.selection import Selection
-    from cvbench.jobs.silhouette import SilhouetteOptions
-    from cvbench.jobs.silhouette import silhouette as run
+    from cvbench.jobs.analyses.measure import analysis_device
+    from cvbench.jobs.analyses.silhouette import SilhouetteOptions
+    from cvbench.jobs.analyses.silhouette import silhouette as run
+    from cvbench.jobs.reading.selection import Selection
+    from cvbench.jobs.running.executor import Cluster
 
     shared.check_format(output, ("table", "json", "csv"))
     names: list[str | None] = [*dict.fromkeys(dataset)] or [None]
@@ -84,14 +84,14 @@ def silhouette(
         outcomes = run(selections, options, chosen, listen, spaces=spaces, cluster=cluster, map_name=tsne_map)
     _show_silhouette(outcomes, output)
     if out is not None:
-        from cvbench.jobs.silhouette_rows import outcomes_figure
+        from cvbench.jobs.analyses.silhouette_rows import outcomes_figure
 
         for path in outcomes_figure(outcomes, out):
             say(f"figure: {path}", err=True)
 
 
 def _show_silhouette(outcomes: list[Analysed], output: str) -> None:
-    from cvbench.jobs.silhouette import comparison_notes, table_differences, table_json, table_rows
+    from cvbench.jobs.analyses.silhouette import comparison_notes, table_differences, table_json, table_rows
 
     rows = list(table_rows(outcomes))
     if output == "json":
@@ -119,7 +119,7 @@ def _show_silhouette(outcomes: list[Analysed], output: str) -> None:
 
 
 def _cell(row: dict[str, Any], name: str) -> str:
-    from cvbench.jobs.intervals import cell
+    from cvbench.jobs.results.words import cell
 
     return cell(
         {key: _defined(row[f"{name}{end}"]) for key, end in (("value", ""), ("low", "_low"), ("high", "_high"))}
@@ -144,7 +144,7 @@ def _show_companions(rows: list[dict[str, Any]]) -> None:
 
 
 def _show_differences(rows: list[dict[str, Any]], family: str) -> None:
-    from cvbench.jobs.intervals import cell, verdict_of
+    from cvbench.jobs.results.words import cell, verdict_of
 
     cells = []
     for row in rows:

@@ -11,7 +11,7 @@ from cvbench.cli import options as shared
 from cvbench.cli.say import say
 
 if TYPE_CHECKING:
-    from cvbench.jobs.analyze import Analysed
+    from cvbench.jobs.results.keep import Analysed
 
 
 def similarity(
@@ -34,10 +34,10 @@ def similarity(
 ) -> None:
     """Cosine similarity between the local features of every layer, with 95 % intervals over images."""
     from cvbench.cli.display import progress
-    from cvbench.jobs.analyze import analysis_device
-    from cvbench.jobs.selection import Selection
-    from cvbench.jobs.similarity import VIEW, image_similarity
-    from cvbench.jobs.similarity import similarity as run
+    from cvbench.jobs.analyses.measure import analysis_device
+    from cvbench.jobs.analyses.similarity import VIEW, image_similarity
+    from cvbench.jobs.analyses.similarity import similarity as run
+    from cvbench.jobs.reading.selection import Selection
 
     shared.check_format(output, ("table", "json", "csv"))
     selection = Selection(store, dataset, split, tuple(backbone), VIEW, tuple(taps))
@@ -47,8 +47,8 @@ def similarity(
         analysed = run(selection, shared.intervals(resamples, seed), cluster, listen)
     _show_similarity(analysed, images, output)
     if out is not None:
+        from cvbench.jobs.analyses.similarity import draw_similarity
         from cvbench.jobs.figures.similarity import similarity_images_figure
-        from cvbench.jobs.similarity import draw_similarity
 
         name = f"similarity-{analysed.selected.dataset}-{analysed.selected.split}"
         files = draw_similarity(analysed.result, Path(out) / name)
@@ -59,8 +59,8 @@ def similarity(
 
 
 def _show_similarity(analysed: Analysed, images: Analysed | None, output: str) -> None:
-    from cvbench.jobs.intervals import classes_said, difference
-    from cvbench.jobs.similarity import similarity_json, similarity_rows
+    from cvbench.jobs.analyses.similarity import similarity_json, similarity_rows
+    from cvbench.jobs.results.words import classes_said, difference
 
     result, selected = analysed.result, analysed.selected
     report = similarity_json(result, selected.dataset)
@@ -96,7 +96,7 @@ def _show_similarity(analysed: Analysed, images: Analysed | None, output: str) -
 
 
 def _cells(layer: dict[str, Any], classes: bool) -> list[str]:
-    from cvbench.jobs.intervals import cell, interval
+    from cvbench.jobs.results.words import cell, interval
 
     raw, centred = ({m["name"]: m for m in layer[version]["measures"]} for version in ("raw", "centred"))
     contrast, length = centred["contrast"], centred["length"]

@@ -8,7 +8,7 @@ from cvbench.cli import options as shared
 from cvbench.cli.say import say
 
 if TYPE_CHECKING:
-    from cvbench.jobs.analyze import Analysed
+    from cvbench.jobs.results.keep import Analysed
 
 
 def spectra(
@@ -28,10 +28,10 @@ def spectra(
 ) -> None:
     """Fourier spectra of the stored maps of every layer of every backbone, with 95 % intervals over images."""
     from cvbench.cli.display import progress
-    from cvbench.jobs.analyze import analysis_device
-    from cvbench.jobs.selection import Selection
-    from cvbench.jobs.spectra import VIEW
-    from cvbench.jobs.spectra import spectra as run
+    from cvbench.jobs.analyses.measure import analysis_device
+    from cvbench.jobs.analyses.spectra import VIEW
+    from cvbench.jobs.analyses.spectra import spectra as run
+    from cvbench.jobs.reading.selection import Selection
 
     shared.check_format(output, ("table", "json", "csv"))
     selection = Selection(store, dataset, split, tuple(backbone), VIEW, tuple(taps))
@@ -42,7 +42,7 @@ def spectra(
     if out is not None:
         from pathlib import Path
 
-        from cvbench.jobs.spectra import draw_spectra
+        from cvbench.jobs.analyses.spectra import draw_spectra
 
         name = f"spectra-{analysed.selected.dataset}-{analysed.selected.split}"
         for path in draw_spectra(analysed.result, Path(out) / name):
@@ -50,8 +50,8 @@ def spectra(
 
 
 def _show_spectra(analysed: Analysed, output: str) -> None:
-    from cvbench.jobs.intervals import cell, classes_said, difference, interval
-    from cvbench.jobs.spectra import spectra_json, spectra_rows
+    from cvbench.jobs.analyses.spectra import spectra_json, spectra_rows
+    from cvbench.jobs.results.words import cell, classes_said, difference, interval
 
     result, selected = analysed.result, analysed.selected
     report = spectra_json(result, selected.dataset)

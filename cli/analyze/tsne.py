@@ -10,7 +10,7 @@ from cvbench.cli import options as shared
 from cvbench.cli.say import say
 
 if TYPE_CHECKING:
-    from cvbench.jobs.analyze import Analysed
+    from cvbench.jobs.results.keep import Analysed
 
 SHOWN = ("trustworthiness_10", "recall_10", "purity_features_10", "purity_map_10", "silhouette_map")
 
@@ -56,11 +56,11 @@ def tsne(
     A map is one computation: it is made in this process, at any --address.
     """
     from cvbench.cli.display import progress
-    from cvbench.jobs.analyze import analysis_device
-    from cvbench.jobs.progress import Note
-    from cvbench.jobs.selection import Selection
-    from cvbench.jobs.tsne import TsneOptions
-    from cvbench.jobs.tsne import tsne as run
+    from cvbench.jobs.analyses.measure import analysis_device
+    from cvbench.jobs.analyses.tsne import TsneOptions
+    from cvbench.jobs.analyses.tsne import tsne as run
+    from cvbench.jobs.reading.selection import Selection
+    from cvbench.jobs.running.progress import Note
 
     shared.check_format(output, ("table", "json", "csv"))
     selection = Selection(store, dataset, split, tuple(backbone), view, tuple(taps))
@@ -93,8 +93,8 @@ def tsne(
 
 
 def _show_tsne(analysed: Analysed, output: str) -> None:
-    from cvbench.jobs.intervals import cell, classes_said, difference, interval
-    from cvbench.jobs.tsne import difference_rows, measure_rows, measure_text, tsne_json
+    from cvbench.jobs.analyses.tsne import difference_rows, measure_rows, measure_text, tsne_json
+    from cvbench.jobs.results.words import cell, classes_said, difference, interval
 
     result, selected = analysed.result, analysed.selected
     rows = list(measure_rows(result))

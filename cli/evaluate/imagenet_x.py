@@ -5,7 +5,7 @@ from __future__ import annotations
 from cvbench.cli.command import command
 from cvbench.cli.evaluate import shared as common
 from cvbench.jobs.evaluation.options import ImageNetXOptions
-from cvbench.jobs.selection_options import Selection
+from cvbench.jobs.reading.options import Selection
 
 
 def _imagenet_x(selection: Selection, options: ImageNetXOptions, output: common.TableOutput) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from cvbench.cli.command import command
 from cvbench.cli.evaluate import shared as common
 from cvbench.jobs.evaluation.options import PugOptions
-from cvbench.jobs.selection_options import Selection
+from cvbench.jobs.reading.options import Selection
 
 
 def _pug(selection: Selection, options: PugOptions, output: common.TableOutput) -> None:

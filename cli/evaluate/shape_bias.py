@@ -5,7 +5,7 @@ from __future__ import annotations
 from cvbench.cli.command import command
 from cvbench.cli.evaluate import shared as common
 from cvbench.jobs.evaluation.options import EvalOptions
-from cvbench.jobs.selection_options import Selection
+from cvbench.jobs.reading.options import Selection
 
 
 def _shape_bias(selection: Selection, options: EvalOptions, output: common.TableOutput) -> None:

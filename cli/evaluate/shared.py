@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 from cvbench.cli import options as shared
 from cvbench.cli.command import Form
 from cvbench.cli.say import say
-from cvbench.jobs.selection_options import Selection
+from cvbench.jobs.reading.options import Selection
 from cvbench.options import Option
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cvbench.jobs.evaluation.shared import Evaluated
-    from cvbench.jobs.section import Section
+    from cvbench.jobs.results.section import Section
 
 STORE = {"store": shared.DEFAULT_STORE}
 
@@ -46,7 +46,7 @@ def show(found: Sequence[Evaluated], section: Section, asked: TableOutput, *, lo
     """Print results as a table, JSON or CSV, and draw their figure into the folder asked for."""
     from pathlib import Path
 
-    from cvbench.jobs.evaluation.table import flat, tidy_rows
+    from cvbench.jobs.results.table import flat, tidy_rows
 
     results = [evaluated.result for evaluated in found]
     _warn([note for result in results for note in result.attrs.get("notes", [])])
@@ -76,7 +76,7 @@ def show(found: Sequence[Evaluated], section: Section, asked: TableOutput, *, lo
 
 def _warn(notes: Sequence[str]) -> None:
     """What makes a number worthless is said on stderr too, whatever the format."""
-    from cvbench.jobs.lineage import WARNING
+    from cvbench.jobs.reading.lineage import WARNING
 
     for note in dict.fromkeys(notes):
         if note.endswith(WARNING):

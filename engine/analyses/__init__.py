@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from cvbench.engine.analyses.base import Analysis, Layer, Partial, Result
-from cvbench.engine.analyses.cka import MinibatchCka
-from cvbench.engine.analyses.maps import ChannelMaps
-from cvbench.engine.analyses.similarity import Similarity
-from cvbench.engine.analyses.spectra import Spectra
+from cvbench.engine.analyses.cka.measure import MinibatchCka
+from cvbench.engine.analyses.maps.measure import ChannelMaps
+from cvbench.engine.analyses.similarity.measure import Similarity
+from cvbench.engine.analyses.spectra.measure import Spectra
 
 ANALYSES: dict[str, type[Analysis]] = {
     "cka": MinibatchCka,

@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from cvbench.engine.array import Array
+from cvbench.engine.arrays.array import Array
 
 Partial: TypeAlias = dict[str, NDArray[np.float64]]
 """Small float64 arrays of one unit, by name."""

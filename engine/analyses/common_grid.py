@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Layer, Partial
-from cvbench.engine.measure import Column, Grid, Measure
-from cvbench.engine.online import Means, judged_columns
+from cvbench.engine.statistics.measure import Column, Grid, Measure
+from cvbench.engine.statistics.running import Means, judged_columns
 
 F64 = NDArray[np.float64]
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Layer, Partial
-from cvbench.engine.array import Array
+from cvbench.engine.arrays.array import Array
 
 
 class LiveUnit(Protocol):

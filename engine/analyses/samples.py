@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import NOT_FINITE, Layer
-from cvbench.engine.array import Array, namespace
-from cvbench.engine.kernels.grouped import blocks
+from cvbench.engine.arrays.array import Array, namespace
+from cvbench.engine.arrays.grouped import blocks
 from cvbench.errors import IntegrityError, UsageError
 
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from cvbench.engine.finetune.recipes import Recipe
-from cvbench.engine.specs import BackboneSpec
-from cvbench.engine.weights import build_model
+from cvbench.engine.models.specs import BackboneSpec
+from cvbench.engine.models.weights import build_model
 
 TRAINED_LAYER_DECAY = 0.75
 
@@ -24,7 +24,7 @@ def trainable(spec: BackboneSpec, classes: int, recipe: Recipe, seed: int) -> An
         seed: Of the new classifier.
 
     Raises:
-        DataUnavailableError, IntegrityError, UsageError: see `engine.weights.build_model`.
+        DataUnavailableError, IntegrityError, UsageError: see `engine.models.weights.build_model`.
     """
     model = build_model(spec)
     with torch.random.fork_rng(devices=[]):

@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from cvbench.engine.backbones import placed
 from cvbench.engine.finetune.augment import draw, mix, shift
 from cvbench.engine.finetune.model import make_optimizer, parameter_groups
 from cvbench.engine.finetune.recipes import Recipe
-from cvbench.engine.precision import PRECISIONS, check_precision, exact_arithmetic
-from cvbench.engine.preprocess import Preprocess
+from cvbench.engine.models.backbones import placed
+from cvbench.engine.models.precision import PRECISIONS, check_precision, exact_arithmetic
+from cvbench.engine.models.preprocess import Preprocess
 from cvbench.errors import IntegrityError
 
 _MODEL, _OPTIMIZER, _AVERAGE = "model.", "optimizer.", "average."

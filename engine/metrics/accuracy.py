@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from cvbench.engine.estimate import Estimate
-from cvbench.engine.metrics.intervals import stratified, wilson
 from cvbench.engine.metrics.scores import I64, Scores
+from cvbench.engine.statistics.estimate import Estimate
+from cvbench.engine.statistics.intervals import stratified, wilson
 
 
 def top_k(scores: Scores, k: int, classes: int, confidence: float = 0.95) -> Estimate:

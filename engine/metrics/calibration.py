@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cvbench.engine.estimate import Estimate, normal, tails
-from cvbench.engine.interval_options import IntervalOptions
-from cvbench.engine.metrics.intervals import mean_interval, mean_share, mean_signed, wilson
 from cvbench.engine.metrics.scores import I64, Scores
+from cvbench.engine.statistics.estimate import Estimate, normal, tails
+from cvbench.engine.statistics.intervals import mean_interval, mean_share, mean_signed, wilson
+from cvbench.engine.statistics.options import IntervalOptions
 
 F64 = NDArray[np.float64]
 Blocks = Callable[[], Iterable[tuple[NDArray[Any], I64]]]

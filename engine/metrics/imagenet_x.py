@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cvbench.engine.estimate import Estimate
-from cvbench.engine.interval_options import IntervalOptions
-from cvbench.engine.metrics.intervals import counted_interval, moved_interval, wilson
-from cvbench.engine.metrics.paired import Comparison, compare
+from cvbench.engine.statistics.estimate import Estimate
+from cvbench.engine.statistics.intervals import counted_interval, moved_interval, wilson
+from cvbench.engine.statistics.options import IntervalOptions
+from cvbench.engine.statistics.paired import Comparison, compare
 
 F64 = NDArray[np.float64]
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cvbench.engine.estimate import Estimate
-from cvbench.engine.metrics.intervals import mean_share, mean_signed, moved_interval, wilson
-from cvbench.engine.metrics.paired import Comparison, compare
 from cvbench.engine.metrics.scores import Scores
+from cvbench.engine.statistics.estimate import Estimate
+from cvbench.engine.statistics.intervals import mean_share, mean_signed, moved_interval, wilson
+from cvbench.engine.statistics.paired import Comparison, compare
 from cvbench.errors import UsageError
 
 

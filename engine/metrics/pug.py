@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cvbench.engine.estimate import Estimate
-from cvbench.engine.metrics.clusters import cluster_difference, cluster_share
+from cvbench.engine.statistics.clusters import cluster_difference, cluster_share
+from cvbench.engine.statistics.estimate import Estimate
 
 
 @dataclass(frozen=True)

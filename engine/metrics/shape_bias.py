@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cvbench.engine.estimate import Estimate
-from cvbench.engine.metrics.intervals import wilson
+from cvbench.engine.statistics.estimate import Estimate
+from cvbench.engine.statistics.intervals import wilson
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cvbench.engine.metrics.intervals import wilson
 from cvbench.engine.metrics.scores import I64
+from cvbench.engine.statistics.intervals import wilson
 
 MARGIN = 0.02
 RENAMED = 0.25

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Layer, Result
-from cvbench.engine.estimate import Estimate
-from cvbench.engine.metrics.intervals import mean_share, stratified, wilson
 from cvbench.engine.probe.recipes import ProbeRun
+from cvbench.engine.statistics.estimate import Estimate
+from cvbench.engine.statistics.intervals import mean_share, stratified, wilson
 
 I64 = NDArray[np.int64]
 F64 = NDArray[np.float64]

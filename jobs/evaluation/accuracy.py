@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from cvbench.engine.analyses.base import Result
-from cvbench.engine.estimate import Estimate
 from cvbench.engine.metrics.accuracy import mean_per_class, multi_label, per_class, top_k
-from cvbench.engine.metrics.intervals import wilson
 from cvbench.engine.metrics.scores import Scores
+from cvbench.engine.statistics.estimate import Estimate
+from cvbench.engine.statistics.intervals import wilson
 from cvbench.errors import UsageError
 from cvbench.jobs.evaluation.compare import (
     CLASS_DIFFERENCE,
@@ -33,11 +33,11 @@ from cvbench.jobs.evaluation.shared import (
     selection_words,
     space_of,
 )
-from cvbench.jobs.evaluation.table import Table, again, headline, table_result, tidy_rows
 from cvbench.jobs.figures.evaluation_intervals import Panel, interval_figure
-from cvbench.jobs.progress import Advanced, Ended, Listener, Started, silent
-from cvbench.jobs.section import Section, TidyRow
-from cvbench.jobs.selection import Selection
+from cvbench.jobs.reading.selection import Selection
+from cvbench.jobs.results.section import Section, TidyRow
+from cvbench.jobs.results.table import Table, again, headline, table_result, tidy_rows
+from cvbench.jobs.running.progress import Advanced, Ended, Listener, Started, silent
 
 NAME = "accuracy"
 TOP1, TOP5, MEAN, REAL = "top1", "top5", "mean per class", "ReaL top1"
@@ -142,7 +142,7 @@ def _real(samples: Samples, options: AccuracyOptions) -> list[tuple[int, ...]] |
 
 
 def _real_top1(samples: Samples, scores: Scores, space: LabelSpace, accepted: Sequence[tuple[int, ...]]) -> Estimate:
-    from cvbench.storage.datasets.imagenet_classes import imagenet_columns
+    from cvbench.storage.datasets.readers.imagenet_classes import imagenet_columns
 
     labels = space.labels(scores.predicted)
     index = np.append(imagenet_columns(samples.info.classes), -1)[labels]  # -1: none of the data set's classes

@@ -31,11 +31,11 @@ from cvbench.jobs.evaluation.shared import (
     selection_words,
     space_of,
 )
-from cvbench.jobs.evaluation.table import Table, again, table_result, tidy_rows
 from cvbench.jobs.figures.evaluation_reliability import reliability_figure
-from cvbench.jobs.progress import Advanced, Ended, Listener, Started, silent
-from cvbench.jobs.section import Section, TidyRow
-from cvbench.jobs.selection import Selection
+from cvbench.jobs.reading.selection import Selection
+from cvbench.jobs.results.section import Section, TidyRow
+from cvbench.jobs.results.table import Table, again, table_result, tidy_rows
+from cvbench.jobs.running.progress import Advanced, Ended, Listener, Started, silent
 
 NAME = "calibration"
 ECE, OVER, NLL, BRIER, TOP1 = "ECE", "confidence less accuracy", "NLL", "Brier", "top1"

@@ -1,7 +1,7 @@
 """Every pair of backbones on the same samples: rows, and what may be said.
 
 All differences that one result judges by one metric are a family: their p values are adjusted together (Holm 1979), see
-`cvbench.engine.verdict`. The intervals are of each difference alone.
+`cvbench.engine.statistics.verdict`. The intervals are of each difference alone.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cvbench.engine.estimate import FEW_IMAGES, Estimate
-from cvbench.engine.metrics.paired import Comparison, compare, compare_classes, compare_ratios, compare_units
-from cvbench.engine.verdict import Judged, Verdict, judge
-from cvbench.jobs.evaluation.table import ADJUSTED, Table
+from cvbench.engine.statistics.estimate import FEW_IMAGES, Estimate
+from cvbench.engine.statistics.paired import Comparison, compare, compare_classes, compare_ratios, compare_units
+from cvbench.engine.statistics.verdict import Judged, Verdict, judge
+from cvbench.jobs.results.table import ADJUSTED, Table
 
 DIFFERENCE, EXACT, MID_P, HOLM = "top1 difference", "McNemar exact p", "McNemar mid-p", "McNemar exact p (Holm)"
 CLASS_DIFFERENCE = "mean per class difference"

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Result
-from cvbench.engine.estimate import Estimate
 from cvbench.engine.metrics.accuracy import worst_classes
 from cvbench.engine.metrics.calibration import calibration_error
 from cvbench.engine.metrics.imagenet_x import compare_factors, factor_errors, metaclass_correct
+from cvbench.engine.statistics.estimate import Estimate
 from cvbench.errors import DataUnavailableError, IncompleteError, UsageError
 from cvbench.jobs.evaluation.calibration import PLAIN_ECE, add_calibration_error
 from cvbench.jobs.evaluation.compare import FAMILY, judge_factors
@@ -30,12 +30,12 @@ from cvbench.jobs.evaluation.shared import (
     score_samples,
     selection_words,
 )
-from cvbench.jobs.evaluation.table import ADJUSTED, Table, again, table_result, tidy_rows
 from cvbench.jobs.figures.evaluation_intervals import Panel, interval_figure
-from cvbench.jobs.progress import Advanced, Ended, Listener, Note, Started, silent
-from cvbench.jobs.section import Section, TidyRow
-from cvbench.jobs.selection import Selection
-from cvbench.storage.datasets.imagenet_classes import imagenet_columns, imagenet_wnids
+from cvbench.jobs.reading.selection import Selection
+from cvbench.jobs.results.section import Section, TidyRow
+from cvbench.jobs.results.table import ADJUSTED, Table, again, table_result, tidy_rows
+from cvbench.jobs.running.progress import Advanced, Ended, Listener, Note, Started, silent
+from cvbench.storage.datasets.readers.imagenet_classes import imagenet_columns, imagenet_wnids
 from cvbench.storage.predictions import write_predictions
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.errors import IntegrityError, UsageError
-from cvbench.storage.datasets.imagenet_classes import class_indices
+from cvbench.storage.datasets.readers.imagenet_classes import class_indices
 from cvbench.storage.predictions import Predictions, shown
 
 """What a number is: the index of a class, its name, or whichever it can only be."""

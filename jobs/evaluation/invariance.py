@@ -8,10 +8,10 @@ from dataclasses import replace
 from typing import Any
 
 from cvbench.engine.analyses.base import Result
-from cvbench.engine.estimate import Estimate
 from cvbench.engine.metrics.invariance import change_difference, setting
 from cvbench.engine.metrics.scores import Scores
-from cvbench.engine.verdict import judge
+from cvbench.engine.statistics.estimate import Estimate
+from cvbench.engine.statistics.verdict import judge
 from cvbench.errors import EvaluationSuspectError, UsageError
 from cvbench.jobs.evaluation.compare import EXACT, FAMILY, HOLM, add_judged, state
 from cvbench.jobs.evaluation.invariance_samples import Settings, home_of, open_settings
@@ -19,10 +19,10 @@ from cvbench.jobs.evaluation.options import InvarianceOptions, eval_words
 from cvbench.jobs.evaluation.samples import VIEW, open_store
 from cvbench.jobs.evaluation.settings import TRANSFORMS, Grid, choose_dataset, find_settings, nothing_found
 from cvbench.jobs.evaluation.shared import Evaluated, check_chance, keep_table, score_samples, space_of
-from cvbench.jobs.evaluation.table import Table, again, table_result, tidy_rows
 from cvbench.jobs.figures.evaluation_invariance import invariance_figure
-from cvbench.jobs.progress import Advanced, Ended, Listener, Note, Started, silent
-from cvbench.jobs.section import Section, TidyRow
+from cvbench.jobs.results.section import Section, TidyRow
+from cvbench.jobs.results.table import Table, again, table_result, tidy_rows
+from cvbench.jobs.running.progress import Advanced, Ended, Listener, Note, Started, silent
 from cvbench.storage.datasets.variant import RESOLUTION, Values, values_text
 from cvbench.storage.features import FeatureStore
 

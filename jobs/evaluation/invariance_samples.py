@@ -13,7 +13,7 @@ from cvbench.errors import CvbenchError, IntegrityError, UsageError
 from cvbench.jobs.evaluation.options import EvalOptions
 from cvbench.jobs.evaluation.samples import Samples, open_samples
 from cvbench.jobs.evaluation.settings import Grid
-from cvbench.jobs.selection import Selection
+from cvbench.jobs.reading.selection import Selection
 from cvbench.storage.datasets.variant import RESOLUTION, Values, values_text
 from cvbench.storage.features import FeatureStore
 

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.errors import UsageError
-from cvbench.storage.datasets.imagenet_classes import WNID, class_indices, imagenet_columns
-from cvbench.storage.synsets import classifier_synsets
+from cvbench.storage.annotations.synsets import classifier_synsets
+from cvbench.storage.datasets.readers.imagenet_classes import WNID, class_indices, imagenet_columns
 
 I64 = NDArray[np.int64]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from cvbench.engine.interval_options import USUAL, IntervalOptions
+from cvbench.engine.statistics.options import USUAL, IntervalOptions
 from cvbench.errors import UnknownNameError
 from cvbench.hints import option_words
 from cvbench.options import NOT, Option, typed_words

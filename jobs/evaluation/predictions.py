@@ -22,13 +22,14 @@ from cvbench.jobs.evaluation.imported_classes import class_columns
 from cvbench.jobs.evaluation.labels import are_wnids, label_space
 from cvbench.jobs.evaluation.options import ImportOptions
 from cvbench.jobs.evaluation.samples import VIEW
-from cvbench.jobs.progress import Advanced, Ended, Listener, Note, Started, silent
-from cvbench.jobs.request import CPU_BATCH, absolute
+from cvbench.jobs.extraction.options import CPU_BATCH
+from cvbench.jobs.running.places import absolute
+from cvbench.jobs.running.progress import Advanced, Ended, Listener, Note, Started, silent
 from cvbench.storage.datasets import open_dataset, spec_of_key
 from cvbench.storage.features import ArraySpec, BadSample, FeatureStore, GroupKey, SplitInfo, Unit
-from cvbench.storage.order import sample_order
+from cvbench.storage.features.order import sample_order
+from cvbench.storage.features.units import plan_units, unit_size
 from cvbench.storage.predictions import Asked, Predictions, match_names, read_predictions, shown
-from cvbench.storage.units import plan_units, unit_size
 
 ABSENT = "no-prediction"
 _TINY = np.float32(np.finfo(np.float32).tiny)

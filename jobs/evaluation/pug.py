@@ -12,22 +12,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Result
-from cvbench.engine.metrics.intervals import FEW_UNITS
 from cvbench.engine.metrics.pug import PugAccuracies, compare_factors, pug_accuracies
 from cvbench.engine.metrics.scores import score_block
 from cvbench.engine.metrics.suspect import chance_of
+from cvbench.engine.statistics.intervals import FEW_UNITS
 from cvbench.jobs.evaluation.compare import DIFFERENCE, FAMILY, compare_clusters, judge_factors
 from cvbench.jobs.evaluation.labels import LabelSpace, label_space
 from cvbench.jobs.evaluation.options import PugOptions, eval_words
 from cvbench.jobs.evaluation.samples import Samples, open_samples, open_store
 from cvbench.jobs.evaluation.shared import Evaluated, content_digest, keep_table, selection_words, suspect
-from cvbench.jobs.evaluation.table import ADJUSTED, Table, again, table_result, tidy_rows
 from cvbench.jobs.figures.evaluation_pug import pug_figure
-from cvbench.jobs.progress import Advanced, Ended, Listener, Started, silent
-from cvbench.jobs.section import Section, TidyRow
-from cvbench.jobs.selection import Selection
+from cvbench.jobs.reading.selection import Selection
+from cvbench.jobs.results.section import Section, TidyRow
+from cvbench.jobs.results.table import ADJUSTED, Table, again, table_result, tidy_rows
+from cvbench.jobs.running.progress import Advanced, Ended, Listener, Started, silent
 from cvbench.storage.annotations import PUG_GROUPS, load_pug_classes
-from cvbench.storage.datasets.imagenet_classes import imagenet_wnids
+from cvbench.storage.datasets.readers.imagenet_classes import imagenet_wnids
 
 NAME = "pug"
 DATASET = "pug-imagenet"

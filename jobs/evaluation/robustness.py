@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Layer, Result
-from cvbench.engine.estimate import Estimate
 from cvbench.engine.metrics.accuracy import top_k
-from cvbench.engine.metrics.intervals import difference, mean_of_proportions, wilson
 from cvbench.engine.metrics.scores import Scores
+from cvbench.engine.statistics.estimate import Estimate
+from cvbench.engine.statistics.intervals import difference, mean_of_proportions, wilson
 from cvbench.errors import UsageError
 from cvbench.hints import command
 from cvbench.jobs.evaluation.compare import DIFFERENCE, FAMILY, Pair, add_pair, judge_pairs, pairs_of
@@ -20,11 +20,11 @@ from cvbench.jobs.evaluation.labels import label_space
 from cvbench.jobs.evaluation.options import EvalOptions, eval_words
 from cvbench.jobs.evaluation.samples import VIEW, Samples, open_samples, open_store
 from cvbench.jobs.evaluation.shared import Evaluated, check_chance, keep_table, refuse_kind, score_samples, space_of
-from cvbench.jobs.evaluation.table import Table, again, table_result, tidy_rows
 from cvbench.jobs.figures.evaluation_intervals import Panel, interval_figure
-from cvbench.jobs.progress import Advanced, Ended, Listener, Started, silent
-from cvbench.jobs.section import Section, TidyRow
-from cvbench.jobs.selection import Selection
+from cvbench.jobs.reading.selection import Selection
+from cvbench.jobs.results.section import Section, TidyRow
+from cvbench.jobs.results.table import Table, again, table_result, tidy_rows
+from cvbench.jobs.running.progress import Advanced, Ended, Listener, Started, silent
 
 NAME = "robustness"
 CLEAN = "imagenet-val"

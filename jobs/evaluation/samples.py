@@ -12,14 +12,15 @@ from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Layer
 from cvbench.errors import IncompleteError, IntegrityError, UsageError
-from cvbench.jobs.again import extract_again
-from cvbench.jobs.analyze import features_identity, readable_rows
 from cvbench.jobs.evaluation.imported import PREDICTIONS, expand, outputs
 from cvbench.jobs.evaluation.options import EvalOptions
-from cvbench.jobs.lineage import warnings
-from cvbench.jobs.published import check_published
-from cvbench.jobs.request import absolute
-from cvbench.jobs.selection import Selected, Selection, select
+from cvbench.jobs.reading.again import extract_again
+from cvbench.jobs.reading.lineage import warnings
+from cvbench.jobs.reading.published import check_published
+from cvbench.jobs.reading.rows import readable_rows
+from cvbench.jobs.reading.selection import Selected, Selection, select
+from cvbench.jobs.results.keep import features_identity
+from cvbench.jobs.running.places import absolute
 from cvbench.storage.datasets import spec_of_key
 from cvbench.storage.datasets.variant import base_name
 from cvbench.storage.features import FeatureLayer, FeatureStore, SplitInfo

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from cvbench.errors import DataUnavailableError, UnknownNameError, UsageError
 from cvbench.hints import command
-from cvbench.jobs.again import weights_of
 from cvbench.jobs.evaluation.samples import VIEW
+from cvbench.jobs.reading.again import weights_of
 from cvbench.storage.datasets import typed_spec
 from cvbench.storage.datasets.variant import (
     KINDS,
@@ -214,7 +214,7 @@ def _start(transform: str, own: Mapping[Values, GroupKey]) -> Values:
 
 
 def _stored(name: str, held: Sequence[str]) -> str:
-    from cvbench.engine.backbones import resolve_spec
+    from cvbench.engine.models.backbones import resolve_spec
 
     if name in held:
         return name

@@ -15,11 +15,11 @@ from cvbench.jobs.evaluation.compare import FAMILY, compare_shares
 from cvbench.jobs.evaluation.options import EvalOptions, eval_words
 from cvbench.jobs.evaluation.samples import VIEW, Samples, open_samples, open_store
 from cvbench.jobs.evaluation.shared import Evaluated, keep_table, refuse_kind, selection_words, suspect
-from cvbench.jobs.evaluation.table import ADJUSTED, Table, again, headline, table_result, tidy_rows
 from cvbench.jobs.figures.evaluation_intervals import Panel, interval_figure
-from cvbench.jobs.progress import Advanced, Ended, Listener, Started, silent
-from cvbench.jobs.section import Section
-from cvbench.jobs.selection import Selection
+from cvbench.jobs.reading.selection import Selection
+from cvbench.jobs.results.section import Section
+from cvbench.jobs.results.table import ADJUSTED, Table, again, headline, table_result, tidy_rows
+from cvbench.jobs.running.progress import Advanced, Ended, Listener, Started, silent
 from cvbench.storage.annotations import shape_indices
 
 NAME = "shape-bias"

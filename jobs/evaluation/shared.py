@@ -11,10 +11,10 @@ from cvbench.engine.analyses.base import Layer, Result
 from cvbench.engine.metrics.scores import Scores, join_scores, score_block
 from cvbench.engine.metrics.suspect import Chance, against_chance
 from cvbench.errors import EvaluationSuspectError, UsageError
-from cvbench.jobs.analyze import keep
 from cvbench.jobs.evaluation.labels import LabelSpace, label_space
 from cvbench.jobs.evaluation.options import EvalOptions
 from cvbench.jobs.evaluation.samples import VIEW, Samples
+from cvbench.jobs.results.keep import keep
 from cvbench.storage.datasets.variant import base_name
 
 _NEAR_CHANCE_BY_DESIGN = ("imagenet-a",)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cvbench.errors import ResourceError, UsageError
-from cvbench.storage.texts import csv_cell, printable
+from cvbench.texts import csv_cell, printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

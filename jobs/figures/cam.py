@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Result
-from cvbench.engine.cam.grids import common_grid, display, pool_evidence
-from cvbench.engine.cam.summary import CENTRED, ENDS, RAW
+from cvbench.engine.analyses.cam.grids import common_grid, display, pool_evidence
+from cvbench.engine.analyses.cam.summary import CENTRED, ENDS, RAW
 from cvbench.jobs.figures.base import COLOURS, MARKERS, save_figure
 
 if TYPE_CHECKING:

@@ -13,10 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Result
-from cvbench.engine.analyses.cka_result import cka_rows
-from cvbench.jobs.cka_view import view_words
+from cvbench.engine.analyses.cka.result import cka_rows
 from cvbench.jobs.figures.base import layer_ticks, save_figure
-from cvbench.jobs.live import VIEW as MAPS
+from cvbench.jobs.reading.views import MAPS, view_words
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cvbench.engine.analyses.base import Result
-from cvbench.engine.estimate import Estimate
-from cvbench.engine.verdict import Verdict, verdict
-from cvbench.jobs.evaluation.table import ADJUSTED, tidy_rows
+from cvbench.engine.statistics.estimate import Estimate
+from cvbench.engine.statistics.verdict import Verdict, verdict
 from cvbench.jobs.figures.base import COLOURS, MARKERS, save_figure
-from cvbench.jobs.section import Draw, TidyRow
+from cvbench.jobs.results.section import Draw, TidyRow
+from cvbench.jobs.results.table import ADJUSTED, tidy_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

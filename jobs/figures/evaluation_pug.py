@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cvbench.engine.analyses.base import Result
-from cvbench.jobs.evaluation.table import tidy_rows
 from cvbench.jobs.figures.base import COLOURS, MARKERS, save_figure
 from cvbench.jobs.figures.evaluation_intervals import draw_differences
-from cvbench.jobs.section import TidyRow
+from cvbench.jobs.results.section import TidyRow
+from cvbench.jobs.results.table import tidy_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cvbench.engine.analyses.base import Result
-from cvbench.jobs.evaluation.table import tidy_rows
 from cvbench.jobs.figures.base import COLOURS, save_figure
-from cvbench.jobs.section import TidyRow
+from cvbench.jobs.results.section import TidyRow
+from cvbench.jobs.results.table import tidy_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -43,7 +43,7 @@ def maps_figure(result: Result, rows: Iterable[Row], stem: Path, formats: Sequen
     over all images, by depth.
 
     Args:
-        result: Of `jobs.maps.maps`.
+        result: Of `jobs.analyses.maps.maps`.
         rows: Its numbers.
         stem: Path without suffix; folders are made. `stem.csv` gets the rows.
         formats: Among svg, png and pdf.

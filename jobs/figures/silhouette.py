@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cvbench.engine.analyses.base import Result
-from cvbench.engine.analyses.silhouette_result import silhouette_rows
+from cvbench.engine.analyses.silhouette.result import silhouette_rows
 from cvbench.jobs.figures.base import COLOURS, MARKERS, save_figure
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Result
-from cvbench.engine.analyses.tsne_result import point_rows
+from cvbench.engine.analyses.tsne.result import point_rows
 from cvbench.jobs.figures.base import COLOURS, MARKERS, save_figure
 
 if TYPE_CHECKING:

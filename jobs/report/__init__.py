@@ -18,13 +18,13 @@ from typing import Any
 
 from cvbench.errors import CvbenchError, IncompleteError
 from cvbench.jobs.figures.base import cannot_write, write_whole
-from cvbench.jobs.progress import Listener, Note, silent
 from cvbench.jobs.report.collect import Item, collect, public_url
 from cvbench.jobs.report.figures import FOLDER, FORMATS, draw, draw_overview
 from cvbench.jobs.report.page import chapters, render
 from cvbench.jobs.report.provenance import Provenance, provenance
 from cvbench.jobs.report.tables import write_tables
-from cvbench.jobs.request import absolute
+from cvbench.jobs.running.places import absolute
+from cvbench.jobs.running.progress import Listener, Note, silent
 from cvbench.storage.features import FeatureStore
 
 __all__ = ["PAGE", "Report", "report"]

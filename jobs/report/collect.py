@@ -10,11 +10,11 @@ from urllib.parse import urlsplit, urlunsplit
 
 from cvbench.engine.analyses.base import Result
 from cvbench.errors import DataUnavailableError
-from cvbench.jobs.analyze import stored_result
-from cvbench.jobs.section import Section, TidyRow
-from cvbench.jobs.sections import SECTIONS, section_of
+from cvbench.jobs.registry import SECTIONS, section_of
+from cvbench.jobs.results.keep import stored_result
+from cvbench.jobs.results.section import Section, TidyRow
 from cvbench.storage.features import FeatureStore, GroupKey, Unit
-from cvbench.storage.results import ResultKey, list_results
+from cvbench.storage.results.outcomes import ResultKey, list_results
 
 Stored = Mapping[tuple[GroupKey, str], set[Unit]]
 """(group, tap) -> its committed units."""

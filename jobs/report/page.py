@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from cvbench.engine.online import outdated_notes
+from cvbench.engine.statistics.running import outdated_notes
 from cvbench.jobs.report.collect import Item
 from cvbench.jobs.report.figures import Picture
 from cvbench.jobs.report.lines import Line, lines, number

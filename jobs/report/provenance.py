@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cvbench.jobs.again import weights_of
-from cvbench.jobs.lineage import TRAINED_ON, WEIGHTS
-from cvbench.jobs.request import VIEWS
+from cvbench.jobs.reading.again import weights_of
+from cvbench.jobs.reading.lineage import TRAINED_ON, WEIGHTS
+from cvbench.jobs.reading.views import VIEWS
 from cvbench.storage.datasets import typed_spec
 from cvbench.storage.features import FeatureStore, GroupKey, SplitInfo
 

@@ -10,8 +10,8 @@ from dataclasses import asdict, fields
 from pathlib import Path
 
 from cvbench.jobs.figures.base import write_whole
-from cvbench.jobs.section import TidyRow
-from cvbench.storage.texts import csv_cell
+from cvbench.jobs.results.section import TidyRow
+from cvbench.texts import csv_cell
 
 COLUMNS = tuple(field.name for field in fields(TidyRow))
 STEM = "results"

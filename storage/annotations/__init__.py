@@ -15,9 +15,9 @@ from cvbench.storage.annotations.imagenet_x import (
 )
 from cvbench.storage.annotations.pug import load_pug_classes
 from cvbench.storage.annotations.real import load_real
-from cvbench.storage.datasets.class_tree import image_stem
-from cvbench.storage.datasets.cue_conflict import SHAPE_CATEGORIES, shape_indices
-from cvbench.storage.datasets.pug_classes import PUG_GROUPS, PUG_SUBSETS, PugClasses
+from cvbench.storage.datasets.readers.class_tree import image_stem
+from cvbench.storage.datasets.readers.cue_conflict import SHAPE_CATEGORIES, shape_indices
+from cvbench.storage.datasets.readers.pug_classes import PUG_GROUPS, PUG_SUBSETS, PugClasses
 
 __all__ = [
     "IMAGENET_X_FACTORS",

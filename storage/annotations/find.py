@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cvbench.errors import DataUnavailableError
-from cvbench.storage.folders import listing
+from cvbench.storage.objects.folders import listing
 
 ANNOTATIONS = "a file of annotations"
 """What these files are called in errors."""

@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 from cvbench.errors import IntegrityError, UnknownNameError
 from cvbench.storage.annotations.find import ANNOTATIONS, find_file
 from cvbench.storage.datasets.base import check_unique
-from cvbench.storage.datasets.class_tree import image_stem
-from cvbench.storage.texts import read_text
+from cvbench.storage.datasets.readers.class_tree import image_stem
+from cvbench.texts import read_text
 
 IMAGENET_X_FACTORS = (
     "pose",

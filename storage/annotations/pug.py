@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from cvbench.storage.annotations.find import find_file
-from cvbench.storage.datasets.pug_classes import PUG_FILE, PugClasses, read_pug_classes
+from cvbench.storage.datasets.readers.pug_classes import PUG_FILE, PugClasses, read_pug_classes
 
 _FOLDERS = ("PUG_ImageNet", "PUG_IMAGENET", "pug-imagenet", "PUG/PUG_ImageNet", "PUG/PUG_IMAGENET")
 _HOMEPAGE = "https://github.com/facebookresearch/PUG (folder PUG_ImageNet)"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from cvbench.errors import IntegrityError
 from cvbench.storage.annotations.find import ANNOTATIONS, find_file
-from cvbench.storage.texts import read_text
+from cvbench.texts import read_text
 
 _NAMES = ("real.json", "imagenet_real_labels.json", "imagenet_real_labels.jsonl")
 _FOLDERS = (

@@ -11,7 +11,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from cvbench.errors import DataUnavailableError, UnknownNameError, UsageError
-from cvbench.storage.datasets import (
+from cvbench.storage.datasets.base import Dataset, DatasetInfo, OfFiles, Reader, Variants
+from cvbench.storage.datasets.formats import folder, parquet, wds
+from cvbench.storage.datasets.formats.files import FileDataset
+from cvbench.storage.datasets.forms import form_of
+from cvbench.storage.datasets.left_out import LeftOut
+from cvbench.storage.datasets.readers import (
     caltech,
     cifar,
     cub,
@@ -20,19 +25,12 @@ from cvbench.storage.datasets import (
     dtd,
     eurosat,
     flowers,
-    folder,
     imagenet,
     imagenet_shifts,
-    parquet,
     pets,
     pug,
     sun,
-    wds,
 )
-from cvbench.storage.datasets.base import Dataset, DatasetInfo, OfFiles, Reader, Variants
-from cvbench.storage.datasets.files import FileDataset
-from cvbench.storage.datasets.forms import form_of
-from cvbench.storage.datasets.left_out import LeftOut
 from cvbench.storage.datasets.roots import absolute_path
 from cvbench.storage.datasets.roots import data_root as resolve_root
 from cvbench.storage.datasets.variant import VariantDataset, parse_name, split_transform, suffix, variant_name

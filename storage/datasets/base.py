@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from cvbench.errors import IntegrityError
 from cvbench.storage.datasets.left_out import LeftOut
-from cvbench.storage.texts import repeated
+from cvbench.texts import repeated
 
 Transform = tuple[str, Mapping[str, float]]
 """What is done to an image beyond a backbone's own preprocessing, as plain data: ("scale", {"factor": 1.25})."""

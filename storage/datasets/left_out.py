@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.errors import IntegrityError
-from cvbench.storage.texts import printable
+from cvbench.texts import printable
 
 SHOWN = 3
 """Names that are kept of each kind."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cvbench.errors import DataUnavailableError, UsageError
 from cvbench.storage.datasets.base import DatasetInfo
-from cvbench.storage.folders import listing
+from cvbench.storage.objects.folders import listing
 
 ENVIRONMENT = "CVBENCH_DATA"
 

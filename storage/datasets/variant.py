@@ -6,7 +6,7 @@
     digits+scale                on a command line: every value of the default grid; 1 is `digits` itself
 
 A variant has the ids, labels and factors of its base, and thus its order in a store: rows can be paired.
-What each transform does: `engine.transforms`. The default grids are those of Vishniakov et al. 2024.
+What each transform does: `engine.pictures.transforms`. The default grids are those of Vishniakov et al. 2024.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from cvbench.errors import IntegrityError, ResourceError, UsageError
 from cvbench.storage.downloads.archive import Archive, Source
 from cvbench.storage.downloads.fetch import Fetched, Listener, fetch
 from cvbench.storage.downloads.unpack import unpack
-from cvbench.storage.folders import listing
+from cvbench.storage.objects.folders import listing
 
 WORK = ".cvbench"
 RECORD = "downloads.json"

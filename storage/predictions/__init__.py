@@ -24,7 +24,7 @@ from cvbench.storage.predictions.columns import CLASS_COLUMNS, HEADER, VALUE_KEY
 from cvbench.storage.predictions.names import match_names
 from cvbench.storage.predictions.records import read_json, read_jsonl
 from cvbench.storage.predictions.table import read_csv
-from cvbench.storage.texts import csv_cell
+from cvbench.texts import csv_cell
 
 __all__ = ["Asked", "Kind", "Predictions", "match_names", "read_predictions", "shown", "write_predictions"]
 

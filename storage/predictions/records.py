@@ -19,7 +19,7 @@ from cvbench.storage.predictions.columns import (
     find_columns,
 )
 from cvbench.storage.predictions.table import from_rows
-from cvbench.storage.texts import repeated
+from cvbench.texts import repeated
 
 _MOST_LINE = 1 << 26  # bytes of a record
 _MOST_BYTES = 4 << 30  # that Python needs for one document

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from cvbench.errors import IntegrityError, UsageError
 from cvbench.storage.predictions.base import Predictions, class_of, narrow, shown, wide
 from cvbench.storage.predictions.columns import Asked, Columns, find_columns
-from cvbench.storage.texts import read_cell
+from cvbench.texts import read_cell
 
 _DELIMITERS = ",;\t"
 _MOST_HEADER = 1 << 22  # characters

@@ -13,10 +13,10 @@ from typer.testing import CliRunner, Result
 
 from cvbench.cli.app import app
 from cvbench.errors import CvbenchError
-from cvbench.jobs.analyze import stored_result
-from cvbench.jobs.cam import SECTION
+from cvbench.jobs.analyses.cam.cam import SECTION
+from cvbench.jobs.results.keep import stored_result
 from cvbench.storage.features import FeatureStore
-from cvbench.storage.results import list_results
+from cvbench.storage.results.outcomes import list_results
 from tests.jobs.images import write_folder
 
 

@@ -13,8 +13,8 @@ from typer.testing import CliRunner, Result
 
 from cvbench.cli.datasets import app
 from cvbench.errors import CvbenchError, DataUnavailableError, IntegrityError, UnknownNameError
-from tests.storage.cub_tree import relative, write_cub
-from tests.storage.dataset_suite import jpeg
+from tests.storage.datasets.cub_tree import relative, write_cub
+from tests.storage.datasets.dataset_suite import jpeg
 
 
 def run(*arguments: str) -> Result:

@@ -15,8 +15,8 @@ from typer.testing import CliRunner, Result
 from cvbench.cli.datasets import app
 from cvbench.errors import CvbenchError, DataUnavailableError, UnknownNameError, UsageError
 from cvbench.storage.downloads import SOURCES, Archive, Source
-from tests.storage.cifar_tree import PER_FILE, write_cifar
-from tests.storage.file_server import FileServer, serving
+from tests.storage.datasets.cifar_tree import PER_FILE, write_cifar
+from tests.storage.downloads.file_server import FileServer, serving
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ from typer.testing import CliRunner, Result
 
 from cvbench.cli.app import app
 from cvbench.errors import CvbenchError, UsageError
+from tests.jobs.evaluation.test_evaluation import BIRDS, LABELS, LOGITS, imagenet_store
 from tests.jobs.logits_store import noisy_logits, write_logits
-from tests.jobs.test_evaluation import BIRDS, LABELS, LOGITS, imagenet_store
 
 COLUMNS = ["run", "dataset", "split", "backbone", "metric", "factor", "value", "low", "high", "n", "n_failed"]
 
@@ -81,10 +81,10 @@ def test_calibration_and_robustness(store: str, tmp_path: Path) -> None:
 
 
 def test_the_command_in_the_result_makes_it_again(store: str) -> None:
-    from cvbench.jobs.analyze import stored_result
     from cvbench.jobs.evaluation.accuracy import SECTION
+    from cvbench.jobs.results.keep import stored_result
     from cvbench.storage.features import FeatureStore
-    from cvbench.storage.results import list_results
+    from cvbench.storage.results.outcomes import list_results
 
     done = run("eval", "accuracy", "--store", store, *BOTH, "--per-class", "--format", "json")
     path = json.loads(done.stdout)["stored"][0]

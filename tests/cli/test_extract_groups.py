@@ -14,7 +14,7 @@ from cvbench.cli.app import app
 from cvbench.errors import UnknownNameError
 from cvbench.storage.datasets import open_dataset
 from cvbench.storage.datasets.groups import GROUPS
-from tests.storage.imagenet_trees import write_a, write_r, write_sketch, write_v2
+from tests.storage.datasets.imagenet_trees import write_a, write_r, write_sketch, write_v2
 
 SMALL = ("--backbone", "test_vit", "--weights", "random", "--image-size", "64", "--batch-size", "8", "--unit", "8")
 

@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 from cvbench.cli.app import app
 from cvbench.errors import CvbenchError
 from cvbench.hints import command
-from cvbench.jobs.download import download
+from cvbench.jobs.catalogue.download import download
 from tests.jobs.images import write_folder
 
 SMALL = "--backbone test_vit --weights random --image-size 32 --batch-size 8 --unit 8 --address none"

@@ -16,8 +16,8 @@ from typer.testing import CliRunner, Result
 
 from cvbench.cli.app import app
 from cvbench.errors import CvbenchError
-from cvbench.storage.keys import JOURNAL
-from cvbench.storage.ledger import seal
+from cvbench.storage.features.keys import JOURNAL
+from cvbench.storage.features.ledger import seal
 from tests.jobs.images import write_folder
 
 SECONDS = 60  # a pipe or a device would be waited for, or read, without an end

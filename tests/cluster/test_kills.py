@@ -17,13 +17,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cvbench.jobs.executor import Cluster
-from cvbench.jobs.extract import extract
-from cvbench.jobs.request import ExtractOptions
-from cvbench.jobs.store import gc
+from cvbench.jobs.catalogue.store import gc
+from cvbench.jobs.extraction.extract import extract
+from cvbench.jobs.extraction.options import ExtractOptions
+from cvbench.jobs.running.executor import Cluster
 from tests.forks import Forked, Start
+from tests.jobs.extraction.test_extract import contents
 from tests.jobs.images import write_folder
-from tests.jobs.test_extract import contents
 
 DEADLINE = 150  # seconds for one command
 

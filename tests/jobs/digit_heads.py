@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from cvbench.engine.backbones import Request, load_backbone, resolve_spec
-from cvbench.engine.images import decode, fit
+from cvbench.engine.models.backbones import Request, load_backbone, resolve_spec
+from cvbench.engine.pictures.decode import decode, fit
 from cvbench.storage.datasets import open_dataset
 
 

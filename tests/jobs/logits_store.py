@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.storage.features import ArraySpec, BadSample, FeatureStore, GroupKey, SplitInfo
-from cvbench.storage.units import plan_units
+from cvbench.storage.features.units import plan_units
 
 UNIT, BATCH = 16, 8
 

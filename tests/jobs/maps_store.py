@@ -5,9 +5,9 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from cvbench.jobs.executor import Cluster
-from cvbench.jobs.extract import extract
-from cvbench.jobs.request import ExtractOptions
+from cvbench.jobs.extraction.extract import extract
+from cvbench.jobs.extraction.options import ExtractOptions
+from cvbench.jobs.running.executor import Cluster
 from tests.jobs.images import write_folder
 
 LOOP = Cluster(address="none")

@@ -9,12 +9,12 @@ import numpy as np
 import xarray
 
 from cvbench.engine.analyses.base import Layer, Result
-from cvbench.engine.analyses.cka_result import cka_result
-from cvbench.engine.analyses.silhouette_means import ClassMeans, Replicates
-from cvbench.engine.analyses.silhouette_result import Scored, silhouette_result
-from cvbench.engine.interval_options import IntervalOptions
+from cvbench.engine.analyses.cka.result import cka_result
+from cvbench.engine.analyses.silhouette.result import Scored, silhouette_result
+from cvbench.engine.statistics.options import IntervalOptions
+from cvbench.engine.statistics.within_class import ClassMeans, Replicates
 from cvbench.storage.features import FeatureStore
-from cvbench.storage.results import ResultKey, save_result
+from cvbench.storage.results.outcomes import ResultKey, save_result
 
 HOSTILE = "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
 

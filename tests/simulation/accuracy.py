@@ -10,14 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Layer
-from cvbench.engine.estimate import Estimate
-from cvbench.engine.interval_options import IntervalOptions
 from cvbench.engine.metrics.accuracy import mean_per_class
-from cvbench.engine.metrics.intervals import difference, mean_of_proportions, wilson
-from cvbench.engine.metrics.paired import compare, compare_classes
 from cvbench.engine.probe.recipes import ProbeRun
 from cvbench.engine.probe.result import Targets, probe_result
-from cvbench.engine.verdict import Judged, Verdict, judge, verdict
+from cvbench.engine.statistics.estimate import Estimate
+from cvbench.engine.statistics.intervals import difference, mean_of_proportions, wilson
+from cvbench.engine.statistics.options import IntervalOptions
+from cvbench.engine.statistics.paired import compare, compare_classes
+from cvbench.engine.statistics.verdict import Judged, Verdict, judge, verdict
 from tests.simulation.frame import Case, Trial
 
 Rng = np.random.Generator

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from cvbench.engine.metrics.imagenet_x import factor_errors
 from cvbench.engine.metrics.invariance import change_difference, setting
-from cvbench.engine.metrics.paired import compare_ratios, compare_units
 from cvbench.engine.metrics.pug import pug_accuracies
 from cvbench.engine.metrics.scores import Scores
+from cvbench.engine.statistics.paired import compare_ratios, compare_units
 from tests.simulation.accuracy import Rng, family, judged, options, trial
 from tests.simulation.frame import Case, Trial
 

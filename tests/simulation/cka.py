@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Layer, Result
-from cvbench.engine.analyses.cka import MinibatchCka, choose_batch
+from cvbench.engine.analyses.cka.measure import MinibatchCka, choose_batch
 from tests.simulation.frame import Case, Trial
 
 F64 = NDArray[np.float64]

@@ -7,9 +7,9 @@ from functools import partial
 
 import numpy as np
 
-from cvbench.engine.interval_options import IntervalOptions
-from cvbench.engine.measure import Column, Measure, indicator, share
-from cvbench.engine.online import RunningMeans, judged_columns
+from cvbench.engine.statistics.measure import Column, Measure, indicator, share
+from cvbench.engine.statistics.options import IntervalOptions
+from cvbench.engine.statistics.running import RunningMeans, judged_columns
 from tests.simulation.frame import Case, Trial
 
 AREA = "means over images"

@@ -16,8 +16,8 @@ from sklearn.metrics import calinski_harabasz_score, davies_bouldin_score, silho
 
 from cvbench.engine.analyses.base import Layer, Result
 from cvbench.engine.analyses.samples import Samples
-from cvbench.engine.analyses.silhouette import SilhouetteOptions, silhouette
-from cvbench.engine.analyses.silhouette_pairs import CLASSES, difference_rows
+from cvbench.engine.analyses.silhouette.measure import SilhouetteOptions, silhouette
+from cvbench.engine.analyses.silhouette.pairs import CLASSES, difference_rows
 from tests.simulation.frame import Case, Trial
 
 F64 = NDArray[np.float64]

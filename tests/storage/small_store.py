@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.storage.features import ArraySpec, BadSample, Commit, FeatureStore, GroupKey, SplitInfo, Unit
-from cvbench.storage.ledger import digest
-from cvbench.storage.objects import Objects
-from cvbench.storage.units import plan_units
+from cvbench.storage.features.ledger import digest
+from cvbench.storage.features.units import plan_units
+from cvbench.storage.objects.base import Objects
 
 N, UNIT, BATCH = 22, 8, 4
 GROUP = GroupKey("digits", "all", "test_vit@32", "pooled")

@@ -1,0 +1,212 @@
+"""From HSIC of all pairs of layers to a labelled CKA result: interval, summary numbers, undefined layers named.
+
+Intervals are a jackknife over batches: the sums of HSIC without each batch, and whatever follows from them, the ends
+made on the atanh scale, where a CKA is nearer to normal (`cvbench.engine.statistics.jackknife`). It covers from two
+batches on, where a percentile bootstrap over few batches is too narrow. A batch with a sample far out moves the sums
+much, so the batches are skewed, the more the heavier the tails of the features are: Student's t alone covers 90 to 92 %
+of some means there, the hull with Hall's interval 93 % and more. Differences of backbones on the same batches are
+hardly skewed, and Student's t of them resolves equals in 4.5 to 6 %.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cvbench.engine.analyses.base import Layer, Result
+from cvbench.engine.analyses.cka import hsic
+from cvbench.engine.statistics.estimate import Estimate
+from cvbench.engine.statistics.jackknife import jackknife_interval
+from cvbench.engine.statistics.verdict import judge
+
+F64 = NDArray[np.float64]
+
+INTERVAL = (
+    "jackknife over batches, the hull of Student's t and of Hall's t without skewness (1992), on the atanh scale "
+    "(differences: Student's t, as they are)"
+)
+BLOCK_BYTES = 2**26
+"""What the CKA without each of some batches may take at once."""
+QUARTERS = "first quarter against last quarter"
+
+
+def cka_result(layers: Sequence[Layer], batches: F64, attrs: Mapping[str, Any]) -> Result:
+    """The result of L layers.
+
+    Args:
+        layers: L layers; those of one backbone follow each other in forward order.
+        batches: (n, L, L) float64 HSIC of every pair, per batch; summed in this order. One batch: no interval.
+        attrs: estimator, batch_size, samples, dropped; confidence of the intervals.
+
+    Returns:
+        Dimensions layer, other, labelled "backbone/tap". cka, low, high, hsic (L, L) float64. NaN only for layers named
+        in attrs["undefined"], and in low and high if there is no interval, which attrs["notes"] then says.
+        attrs["summary"]: list of {"name", "value", "low", "high"}; a difference also has "p" and "resolved": all
+        differences are judged together (Holm), by Student's t over batches.
+    """
+    size = len(layers)
+    total = batches.sum(axis=0)
+    value = hsic.cka(total)
+    groups = _summary_groups(layers, np.isfinite(np.diagonal(value)))
+    upper = np.triu_indices(size)
+    gaps = _differences(layers, groups)
+
+    def statistic(sums: F64) -> F64:
+        table: F64 = hsic.cka(sums)
+        means = np.empty((len(sums), len(groups)))
+        for at, (rows, columns) in enumerate(groups.values()):
+            means[:, at] = table[:, rows, columns].mean(axis=1)
+        between = [means[:, a] - means[:, b] for a, b in gaps.values()]
+        return np.column_stack([table[:, upper[0], upper[1]], means, *between])
+
+    point = statistic(total[None])[0]
+    low, high, p, notes = _interval(batches, statistic, point, len(gaps), attrs)
+    if attrs["dropped"]:
+        notes.append(f"{attrs['dropped']} readable samples fill no batch of {attrs['batch_size']} and are left out")
+    pairs = len(upper[0])
+    ends = zip(point, low, high, p, strict=True)
+    compared = [
+        Estimate(value, low, high, len(batches), p) for value, low, high, p in [*ends][len(point) - len(gaps) :]
+    ]
+    judged = judge(compared, confidence=attrs.get("confidence", 0.95), least=0)
+    said = {name: {"p": _number(one.p), "resolved": one.verdict.flag} for name, one in zip(gaps, judged, strict=True)}
+    dims = ("layer", "other")
+    return Result(
+        name="cka",
+        coords={"layer": [str(layer) for layer in layers], "other": [str(layer) for layer in layers]},
+        data={
+            "cka": (dims, value),
+            "low": (dims, _mirrored(low[:pairs], size)),
+            "high": (dims, _mirrored(high[:pairs], size)),
+            "hsic": (dims, total),
+        },
+        attrs={
+            **attrs,
+            "kernel": "linear",
+            "batches": len(batches),
+            "layers": [{"backbone": layer.backbone, "tap": layer.tap} for layer in layers],
+            "undefined": list(_undefined(layers, total)),
+            "notes": notes,
+            "summary": [
+                {
+                    "name": name,
+                    "value": _number(point[i]),
+                    "low": _number(low[i]),
+                    "high": _number(high[i]),
+                    **said.get(name, {}),
+                }
+                for i, name in enumerate([*groups, *gaps], start=pairs)
+            ],
+        },
+    )
+
+
+def _interval(
+    batches: F64, statistic: Callable[[F64], F64], point: F64, differences: int, attrs: Mapping[str, Any]
+) -> tuple[F64, F64, F64, list[str]]:
+    """Low, high and p of each number, the last ones of which are differences, and what must be said of them."""
+    none = np.full(len(point), np.nan)
+    if len(batches) < 2:
+        return none, none, none, ["no interval: n too small, it is over batches, and there is one batch"]
+    total, step = batches.sum(axis=0), max(1, BLOCK_BYTES // batches[0].nbytes)
+    left_out = np.concatenate(
+        [statistic(total - batches[start : start + step]) for start in range(0, len(batches), step)]
+    )
+    plain = np.arange(len(point)) >= len(point) - differences
+    single = jackknife_interval(point, left_out, confidence=attrs["confidence"], scale="atanh", skewed=True)
+    gaps = jackknife_interval(point, left_out, confidence=attrs["confidence"])
+    low, high = (np.where(plain, getattr(gaps, end), getattr(single, end)) for end in ("low", "high"))
+    notes = []
+    without = int((np.isfinite(point) & ~np.isfinite(low)).sum())
+    if without:
+        notes.append(f"{without} numbers: no interval: n too small, without one batch a layer's HSIC is not positive")
+    return low, high, gaps.p, notes
+
+
+def cka_json(result: Result, dataset: str) -> dict[str, Any]:
+    """The JSON form of `cvbench analyze cka --format json`; undefined numbers are null, and `undefined` says why."""
+    attrs = result.attrs
+    matrices = {
+        key: [[_number(v) for v in row] for row in result.data[key][1].tolist()] for key in ("cka", "low", "high")
+    }
+    counts = {key: attrs[key] for key in ("estimator", "batch_size", "batches", "samples", "dropped")}
+    said = {key: attrs[key] for key in ("undefined", "notes", "summary")}
+    view = attrs.get("view")
+    return {"dataset": dataset, "view": view, "layers": attrs["layers"], **matrices, **counts, **said}
+
+
+def cka_rows(result: Result) -> Iterator[dict[str, Any]]:
+    """One row per pair of layers, each pair once, a layer with itself among them; undefined numbers are None."""
+    layers = result.attrs["layers"]
+    cka, low, high = (result.data[key][1] for key in ("cka", "low", "high"))
+    for i, j in zip(*np.triu_indices(len(layers)), strict=True):
+        yield {
+            "backbone_a": layers[i]["backbone"],
+            "tap_a": layers[i]["tap"],
+            "backbone_b": layers[j]["backbone"],
+            "tap_b": layers[j]["tap"],
+            "cka": _number(cka[i, j]),
+            "low": _number(low[i, j]),
+            "high": _number(high[i, j]),
+            "view": result.attrs.get("view", ""),
+        }
+
+
+def _summary_groups(layers: Sequence[Layer], defined: NDArray[np.bool_]) -> dict[str, tuple[NDArray[np.intp], ...]]:
+    """Name of a summary number -> (rows, columns) of the entries it is the mean of; undefined layers left out."""
+    backbones = list(dict.fromkeys(layer.backbone for layer in layers))
+    members = {name: [i for i, layer in enumerate(layers) if layer.backbone == name] for name in backbones}
+    groups = {}
+    for at, first in enumerate(backbones):
+        mine = [i for i in members[first] if defined[i]]
+        groups[f"mean of different layers, {first}"] = _pairs(mine, mine)
+        quarter = max(1, len(members[first]) // 4)
+        shallow, deep = members[first][:quarter], members[first][-quarter:]
+        groups[f"{QUARTERS}, {first}"] = _pairs([i for i in shallow if defined[i]], [i for i in deep if defined[i]])
+        for second in backbones[at + 1 :]:
+            groups[f"mean, {first} against {second}"] = _pairs(mine, [j for j in members[second] if defined[j]])
+    return {name: pairs for name, pairs in groups.items() if len(pairs[0])}
+
+
+def _differences(layers: Sequence[Layer], groups: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
+    """Name of a difference between two backbones -> the numbers of the groups it is of."""
+    backbones, at = list(dict.fromkeys(layer.backbone for layer in layers)), list(groups)
+    found = {}
+    for first, second in itertools.combinations(backbones, 2):
+        names = [f"{QUARTERS}, {name}" for name in (first, second)]
+        if all(name in groups for name in names):
+            found[f"difference, {QUARTERS}, {first} - {second}"] = (at.index(names[0]), at.index(names[1]))
+    return found
+
+
+def _pairs(rows: Sequence[int], columns: Sequence[int]) -> tuple[NDArray[np.intp], ...]:
+    found = [(i, j) for i in rows for j in columns if i != j]
+    return tuple(np.array(found, dtype=np.intp).reshape(-1, 2).T)
+
+
+def _undefined(layers: Sequence[Layer], total: F64) -> Iterator[dict[str, str]]:
+    for layer, own in zip(layers, np.diagonal(total), strict=True):
+        if own > 0:
+            continue
+        reason = (
+            "constant: every sample has the same features"
+            if own == 0
+            else f"its own HSIC is estimated as {own:.3g}, not positive: more samples or a larger batch are needed"
+        )
+        yield {"backbone": layer.backbone, "tap": layer.tap, "reason": reason}
+
+
+def _mirrored(upper: F64, size: int) -> F64:
+    full = np.empty((size, size))
+    rows, columns = np.triu_indices(size)
+    full[rows, columns] = full[columns, rows] = upper
+    return full
+
+
+def _number(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None

@@ -1,0 +1,1 @@
+"""Channel-mean feature maps in numbers: the measure and its kernel."""

@@ -1,0 +1,1 @@
+"""Silhouette of the classes: measure, kernel, companions, pairs and result."""

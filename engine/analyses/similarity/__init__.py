@@ -1,0 +1,1 @@
+"""Similarity between the local features of an image: measure, kernel and result."""

@@ -1,0 +1,1 @@
+"""Fourier spectra of feature maps: the measure, its kernel, and the result."""

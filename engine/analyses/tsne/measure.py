@@ -1,0 +1,218 @@
+"""t-SNE map of the features of one or more layers (Fig. 8 of the study), and how far it can be believed.
+
+Default: z-score of each feature (a constant one becomes 0), 50 principal components, t-SNE with perplexity 30 (van der
+Maaten & Hinton 2008; choices after Kobak & Berens 2019). Distances, areas and gaps on a map carry no claim by
+themselves, and t-SNE can make clusters look more apart than they are. Hence the measures: do neighbours stay
+neighbours, do classes keep together in the features and on the map, and how much does another start change that.
+
+A whole-matrix analysis: a layer is held as one array. The measures are of a sample of rows among all rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cvbench.engine.analyses.base import Layer, Result
+from cvbench.engine.analyses.samples import Samples, check_features, stratified_rows
+from cvbench.engine.analyses.silhouette.kernel import silhouette_samples
+from cvbench.engine.analyses.tsne.averages import left_out_means
+from cvbench.engine.analyses.tsne.backends import (
+    EARLY,
+    Recipe,
+    backend_version,
+    check_perplexity,
+    choose_backend,
+    embed,
+)
+from cvbench.engine.analyses.tsne.result import Mapped, tsne_result
+from cvbench.engine.arrays.array import Array, to_device, to_host
+from cvbench.engine.arrays.neighbours import distance_order, kept_neighbours
+from cvbench.engine.arrays.pca import matrix_moments, principal_axes
+from cvbench.engine.statistics.options import IntervalOptions
+from cvbench.engine.statistics.running import INTERVALS
+from cvbench.engine.statistics.verdict import FAMILY
+from cvbench.errors import UnknownNameError, UsageError
+
+F64 = NDArray[np.float64]
+
+PREPROCESSING = ("standardise", "none", "l2")
+KS = (5, 10, 30)
+CLASS_MEASURES = ("purity_features", "purity_map", "accuracy_features", "accuracy_map")
+GLOBAL_SAMPLE = 1000
+
+
+@dataclass(frozen=True)
+class TsneOptions(IntervalOptions):
+    """How to map and to measure.
+
+    Attributes:
+        backend: "auto" or of `tsne_backends.LIMITS`.
+        perplexity: Effective number of neighbours.
+        iterations: With the 250 of early exaggeration.
+        preprocess: "standardise"; "none" (centred only); "l2": rows to unit length, so that distances rank as the
+            cosine does.
+        components: Principal components before t-SNE.
+        repeats: Runs: the first from PCA, the map that is kept; the others from random starts, for the spread.
+        sample: Samples to map, each class in proportion; None is all.
+        measured: Samples of which the measures are taken, among all that are mapped.
+        resamples: Of the bootstrap of the classes.
+        seed: Of all that is drawn.
+    """
+
+    backend: str = "auto"
+    perplexity: float = 30.0
+    iterations: int = 1000
+    preprocess: str = "standardise"
+    components: int = 50
+    repeats: int = 5
+    sample: int | None = None
+    measured: int = 5000
+
+    def __post_init__(self) -> None:
+        if self.preprocess not in PREPROCESSING:
+            fix = f"--preprocess {', '.join(PREPROCESSING)}"
+            raise UnknownNameError.among("preprocessing", self.preprocess, PREPROCESSING, fix=fix)
+        if self.iterations < EARLY:
+            raise UsageError(
+                f"{self.iterations} iterations are fewer than the {EARLY} of early exaggeration",
+                where="--iterations",
+                fix=f"--iterations {EARLY} or more; the default is 1000",
+            )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Every field, as plain JSON."""
+        return asdict(self)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What a result depends on: the fields, and how its intervals are made."""
+        return {**self.as_dict(), "intervals": INTERVALS, "family": FAMILY}
+
+
+def tsne(
+    layers: Sequence[Layer],
+    read: Callable[[Layer], Array],
+    samples: Samples,
+    options: TsneOptions,
+    mapped: Callable[[Layer], None] = lambda layer: None,
+    device: str = "cpu",
+) -> Result:
+    """Map and measures of every layer.
+
+    Memory: one layer as `read` gives it, once more in float32, d^2 float64, and what the backend says.
+
+    Args:
+        layers: In the result's order.
+        read: Layer -> (n, d); called once per layer.
+        samples: What the rows are; labels may be -1, or of one class: then the class measures are NaN.
+        options: How.
+        mapped: Told of every layer that is done.
+        device: "cpu" (NumPy) or "cuda" (CuPy): where the measures are taken. cuML always maps on the GPU.
+
+    Returns:
+        As `tsne_result` describes it.
+
+    Raises:
+        UsageError: Too few samples for the perplexity, too many for the backend, a layer that is no matrix.
+        ResourceError: The backend is not there.
+        IntegrityError: A layer with values that are not finite.
+    """
+    rows, backend = plan(samples, options, device)
+    labels = samples.labels[rows]
+    classed = bool((labels >= 0).all()) and 1 < len(np.unique(labels)) < len(labels)
+    queries = _queries(labels, options)
+    found = []
+    for layer in layers:
+        whole = read(layer)
+        check_features(whole, samples, layer)
+        host = to_host(whole)
+        x, scores = prepare(host[rows] if len(rows) < len(host) else host, options)
+        del whole, host
+        runs = [embed(scores, backend, recipe) for recipe in _recipes(options)]
+        there = to_device(x, device)
+        values = [measures(there, to_device(run.map, device), queries, labels if classed else None) for run in runs]
+        first = to_device(runs[0].map, device)
+
+        def take(
+            keep: NDArray[np.int64], asked: NDArray[np.int64], x: Array = there, y: Array = first
+        ) -> dict[str, F64]:
+            at = to_device(keep, device)
+            return measures(x[at], y[at], asked, labels[keep] if classed else None)
+
+        found.append(Mapped(runs, values, left_out_means(take, labels, queries, options.seed)))
+        mapped(layer)
+    what = Samples(samples.where, samples.positions[rows], labels, samples.classes)
+    more = {
+        "backend": backend,
+        "backend_version": backend_version(backend),
+        "samples": len(rows),
+        "samples_of": len(samples.labels),
+        "measured_samples": len(queries),
+        "device": device,
+        "intervals": INTERVALS,
+    }
+    return tsne_result(layers, found, what, labels[queries], {**options.as_dict(), **more}, options)
+
+
+def plan(samples: Samples, options: TsneOptions, device: str = "cpu") -> tuple[NDArray[np.int64], str]:
+    """The rows to map and the backend; refuses, before any feature is read, what cannot be mapped.
+
+    Raises:
+        UsageError: A sample that is too small, too few rows for the perplexity or too many for the backend.
+        ResourceError: The backend is not there.
+    """
+    rows = stratified_rows(samples.labels, options.sample, options.seed)
+    backend = choose_backend(options.backend, len(rows), device)
+    check_perplexity(options.perplexity, len(rows))
+    return rows, backend
+
+
+def prepare(x: NDArray[Any], options: TsneOptions) -> tuple[NDArray[np.float32], F64]:
+    """The features as they are compared, (n, d) float32, and what t-SNE gets, (n, <= components) float64."""
+    values = x.astype(np.float32)
+    if options.preprocess == "l2":
+        length = np.sqrt((values.astype(np.float64) ** 2).sum(axis=1))[:, None]
+        values = (values / np.where(length > 0, length, 1)).astype(np.float32)
+    moments = matrix_moments(values)
+    axes = principal_axes(moments, options.components, standardise=options.preprocess == "standardise")
+    scores = np.concatenate([axes.scores(values[at : at + 4096]) for at in range(0, len(values), 4096)])
+    values -= moments.mean.astype(np.float32)
+    if options.preprocess == "standardise":
+        deviation = moments.deviation
+        values *= np.where(deviation > 0, 1 / np.where(deviation > 0, deviation, 1), 0.0).astype(np.float32)
+    return values, scores
+
+
+def measures(x: Array, y: Array, queries: NDArray[np.int64], labels: NDArray[np.int64] | None) -> dict[str, F64]:
+    """Name -> (m,) float64 value of each measured row, NaN where undefined; distance_order of `GLOBAL_SAMPLE` at most.
+
+    Args:
+        x: (n, d) float32 features as they are compared, NumPy or CuPy.
+        y: (n, 2) float64 map, where x is.
+        queries: (m,) rows.
+        labels: (n,) or None, if there are none or only one class.
+    """
+    kept = kept_neighbours(x, y, queries, KS, labels)
+    names = ("trustworthiness", "continuity", "recall", *CLASS_MEASURES)
+    out: dict[str, F64] = {f"{name}_{k}": getattr(kept, name)[:, at] for name in names for at, k in enumerate(KS)}
+    out["silhouette_map"] = np.full(len(queries), np.nan)
+    if labels is not None:
+        out["silhouette_map"] = silhouette_samples(y - y.mean(axis=0), labels, rows=queries)
+    out["distance_order"] = distance_order(x, y, queries[:GLOBAL_SAMPLE])  # any prefix of a store is a fair sample
+    return out
+
+
+def _queries(labels: NDArray[np.int64], options: TsneOptions) -> NDArray[np.int64]:
+    least = int(np.minimum(np.unique(labels, return_counts=True)[1], 2).sum())
+    return stratified_rows(labels, max(options.measured, least), options.seed)
+
+
+def _recipes(options: TsneOptions) -> list[Recipe]:
+    first = Recipe(options.perplexity, options.iterations, options.seed)
+    others = range(options.seed + 1, options.seed + options.repeats)
+    return [first, *(Recipe(options.perplexity, options.iterations, seed, "random") for seed in others)]

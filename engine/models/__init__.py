@@ -1,0 +1,1 @@
+"""Backbones and their taps, views, preprocessing and weights, and the device they run on."""

@@ -1,0 +1,352 @@
+"""Backbones: a timm model whose layers can be read while it runs.
+
+backbone = load_backbone(resolve_spec("convnext-base"), device="cuda", precision="fp16")
+taps = backbone.resolve_taps(["blocks"])
+requests = expand_views(["pooled", "head"], backbone.layouts(taps))
+features = backbone.run(images, requests)       # {request: tensor on the device}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cvbench.engine.models.devices import resolve_device
+from cvbench.engine.models.layouts import TapLayout
+from cvbench.engine.models.precision import check_precision, forward_mode, round_mantissa, store_dtype
+from cvbench.engine.models.preprocess import Preprocess, preprocess_from_config
+from cvbench.engine.models.specs import BackboneSpec, resolve_spec
+from cvbench.engine.models.taps import TapTable, trace_taps
+from cvbench.engine.models.views import HEAD_VIEWS, Request, apply_view, check_views, spatial
+from cvbench.engine.models.weights import build_meta, build_model, data_config, file_stamp, weights_digest
+from cvbench.errors import UnknownNameError, UsageError
+
+__all__ = [
+    "Backbone",
+    "BackboneSpec",
+    "Description",
+    "Request",
+    "TapLayout",
+    "describe",
+    "load_backbone",
+    "resolve_spec",
+]
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a backbone would give, known without weights or arithmetic.
+
+    Attributes:
+        spec: Of the backbone.
+        preprocess: Of its images.
+        tap_names: All taps, in the order of computation.
+        layouts: Of the taps that were asked for, in that order.
+        head_sizes: {"head": D, "logits": K}; no "logits" without a classifier.
+        parameters: Number of parameters.
+    """
+
+    spec: BackboneSpec
+    preprocess: Preprocess
+    tap_names: tuple[str, ...]
+    layouts: dict[str, TapLayout]
+    head_sizes: dict[str, int]
+    parameters: int
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations of one image, a multiply-add counted as two; takes a second the first time."""
+        model, preprocess, _ = _outline(self.spec)
+        key = (self.spec.model, preprocess.geometry.size, self.parameters)
+        found = _FLOPS[key] = _FLOPS.get(key) or _flops(model, preprocess.geometry.size)
+        return found
+
+
+def describe(spec: BackboneSpec, *, taps: Sequence[str]) -> Description:
+    """Shapes of a backbone, on torch's meta device.
+
+    Args:
+        spec: Of the backbone.
+        taps: Patterns, as for `Backbone.resolve_taps`.
+
+    Raises:
+        UnknownNameError: for a pattern without a tap.
+        UsageError: if the model cannot take images of the size.
+    """
+    model, preprocess, table = _outline(spec)
+    layouts = {name: table.layouts[name] for name in table.resolve(taps)}
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    return Description(spec, preprocess, tuple(table.layouts), layouts, dict(table.head_sizes), parameters)
+
+
+def load_backbone(spec: BackboneSpec, *, device: str = "cpu", precision: str = "fp32") -> Backbone:
+    """Build a backbone and load its weights.
+
+    Args:
+        spec: Of the backbone.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        precision: Of the matrix products: `fp32`, `bf16` or `fp16`.
+
+    Raises:
+        DataUnavailableError, IntegrityError, UsageError: see `engine.models.weights.build_model`.
+        ResourceError: if the device cannot be used.
+    """
+    return Backbone(spec, resolve_device(device), precision)
+
+
+class Backbone:
+    """A loaded backbone.
+
+    Attributes:
+        spec: What it was made from.
+        preprocess: What its images need.
+        weights_digest: Hex sha256 of the state dict.
+        device: Where it computes.
+        precision: Of its matrix products.
+    """
+
+    def __init__(self, spec: BackboneSpec, device: torch.device, precision: str) -> None:
+        self._compute = check_precision(precision, device)
+        self.spec, self.device, self.precision = spec, device, precision
+        _, self.preprocess, self._table = _outline(spec)
+        model = build_model(spec)
+        self.weights_digest = weights_digest(model)
+        self._model: Any = placed(model, device)
+        self._modules: dict[str, nn.Module] = dict(self._model.named_modules())
+        self._plans: dict[tuple[Request, ...], _Plan] = {}
+
+    def tap_names(self) -> list[str]:
+        """All taps, in the order of computation."""
+        return list(self._table.layouts)
+
+    def resolve_taps(self, patterns: Sequence[str]) -> list[str]:
+        """Taps for `blocks`, `paper`, globs and exact names, in the order of computation; see `TapTable.resolve`."""
+        return self._table.resolve(patterns)
+
+    def layouts(self, taps: Sequence[str]) -> dict[str, TapLayout]:
+        """The layouts of the named taps."""
+        for tap in taps:
+            if tap not in self._table.layouts:
+                raise UnknownNameError.among("tap", tap, self._table.layouts, fix="--taps list")
+        return {tap: self._table.layouts[tap] for tap in taps}
+
+    def head_sizes(self) -> dict[str, int]:
+        """{"head": D, "logits": K}; no "logits" without a classifier."""
+        return dict(self._table.head_sizes)
+
+    @property
+    def network(self) -> Any:
+        """The model itself, in eval mode on `device`: for what `run` cannot give, such as gradients
+        (`engine.analyses.cam`)."""
+        return self._model
+
+    @property
+    def compute(self) -> torch.dtype:
+        """The type of the matrix products."""
+        return self._compute
+
+    def inputs(self, images: Tensor) -> Tensor:
+        """What the first layer gets: (B, 3, h, w) float32, from uint8 images as `run` takes them.
+
+        Raises:
+            UsageError: for images of another shape or type.
+        """
+        size = self.preprocess.geometry.size
+        if images.dtype != torch.uint8 or images.ndim != 4 or tuple(images.shape[1:]) != (3, *size):
+            raise UsageError(
+                f"expected uint8 images (B, 3, {size[0]}, {size[1]}), got {images.dtype} {tuple(images.shape)}"
+            )
+        return self.preprocess.normalise(images.contiguous(memory_format=torch.channels_last))
+
+    def run(
+        self,
+        images: Tensor,
+        requests: Sequence[Request],
+        *,
+        dtype: str = "float16",
+        keep_bits: int | None = None,
+        observed: Sequence[str] = (),
+        observe: Callable[[str, Tensor], None] | None = None,
+    ) -> dict[Request, Tensor]:
+        """One forward pass, reduced to the requested views while it runs.
+
+        The network stops after the last tap that is needed, unless the head is. An activation lives no longer than in a
+        plain forward pass.
+
+        Args:
+            images: (B, 3, h, w) uint8 on the backbone's device, as `engine.pictures.decode.fit` gives them.
+            requests: Views of taps; `expand_views` makes them.
+            dtype: Of `pooled`, `cls` and `maps`: "float16" or "float32". Values beyond its range become infinite.
+            keep_bits: Mantissa bits of these to keep (after the conversion), see `round_mantissa`.
+            observed: Taps whose whole maps `observe` gets as each is computed, and that are let go at once.
+            observe: (tap, (B, H, W, C) in `dtype`, rounded as `maps` is). The memory may be the network's own: read it
+                before returning, and do not write to it.
+
+        Returns:
+            For each request a tensor on the device: `pooled`, `cls` (B, C), `maps` (B, H, W, C), `head` (B, D) and
+            `logits` (B, K), the last two float32 and never rounded.
+
+        Raises:
+            UsageError: for images of another shape or type, or a view that the model or tap does not have.
+        """
+        if not requests and not observed:
+            return {}
+        # An observed tap is one more view of it, which nobody keeps.
+        plan = self._plan((*requests, *(Request(OBSERVED, tap) for tap in observed)))
+        stored = store_dtype(dtype)
+
+        def keep(view: str, tap: str, activation: Tensor) -> Tensor | None:
+            layout = self._table.layouts[tap]
+            if view != OBSERVED:
+                values = apply_view(view, activation, layout, stored)
+                return values if keep_bits is None else round_mantissa(values, keep_bits)
+            if observe is not None:
+                values = spatial(activation, layout).to(stored)
+                observe(tap, values if keep_bits is None else round_mantissa(values, keep_bits))
+            return None
+
+        with forward_mode(self.device, self._compute):
+            found = self._forward(self.inputs(images), plan, keep)
+        return {request: found[request] for request in requests}
+
+    def _forward(
+        self, inputs: Tensor, plan: _Plan, keep: Callable[[str, str, Tensor], Tensor | None]
+    ) -> dict[Request, Tensor]:
+        found: dict[Request, Tensor] = {}
+
+        def watch(tap: str, views: tuple[str, ...]) -> Callable[[nn.Module, Any, Tensor], None]:
+            def hook(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
+                for view in views:
+                    kept = keep(view, tap, output)
+                    if kept is not None:
+                        found[Request(view, tap)] = kept
+                if tap == plan.stop:
+                    raise _Enough
+
+            return hook
+
+        with ExitStack() as hooks:
+            for tap, views in plan.views.items():
+                handle = self._modules[tap].register_forward_hook(watch(tap, views))
+                hooks.callback(handle.remove)
+            try:
+                features = self._model.forward_features(inputs)
+                if "logits" in plan.head or plan.taps_in_head:
+                    logits = self._model.forward_head(features)
+                    found[Request("logits", "logits")] = logits.float()
+            except _Enough:
+                return found
+        if "head" in plan.head:
+            found[Request("head", "head")] = self._model.forward_head(features, pre_logits=True).float()
+        return found
+
+    def _plan(self, requests: tuple[Request, ...]) -> _Plan:
+        if requests not in self._plans:
+            self._plans[requests] = _make_plan(requests, self._table)
+        return self._plans[requests]
+
+
+def placed(model: Any, device: torch.device) -> Any:
+    """The model on the device, channels last where it can be: convolutions run faster so.
+
+    A network with tensors of five axes cannot (torch has no such layout of them) and stays as it is.
+    """
+    try:
+        return model.to(device, memory_format=torch.channels_last)
+    except RuntimeError as error:
+        if "channels_last" not in str(error):
+            raise
+        return model.to(device, memory_format=torch.contiguous_format)  # undoes what was done already
+
+
+OBSERVED = "observed"
+"""The view of a tap that goes to `observe`."""
+
+
+class _Enough(Exception):
+    """Raised in the last hook that is needed, to leave the network."""
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What one pass has to compute."""
+
+    views: dict[str, tuple[str, ...]]  # per tap
+    head: frozenset[str]
+    stop: str | None  # the tap after which nothing more is needed
+    taps_in_head: bool
+
+
+def _make_plan(requests: tuple[Request, ...], table: TapTable) -> _Plan:
+    check_views([request.view for request in requests if request.view != OBSERVED])
+    views: dict[str, tuple[str, ...]] = {}
+    head: set[str] = set()
+    for view, tap in ((request.view, request.tap) for request in dict.fromkeys(requests)):
+        if view in HEAD_VIEWS:
+            if tap != view or view not in table.head_sizes:
+                raise UsageError(
+                    f"this model has no {view} for {tap!r}", fix="a model with a classifier, or --view head"
+                )
+            head.add(view)
+            continue
+        if tap not in table.layouts:
+            raise UnknownNameError.among("tap", tap, table.layouts, fix="--taps list")
+        if view == "cls" and not table.layouts[tap].class_token:
+            raise UsageError(f"{tap} has no class token", fix="--view pooled")
+        views[tap] = (*views.get(tap, ()), view)
+    last = next((tap for tap in reversed(table.layouts) if tap in views), None)
+    return _Plan(views, frozenset(head), None if head else last, not table.in_head.isdisjoint(views))
+
+
+def _outline(spec: BackboneSpec) -> tuple[Any, Preprocess, TapTable]:
+    return _make_outline(spec, file_stamp(spec))
+
+
+@lru_cache(maxsize=16)
+def _make_outline(spec: BackboneSpec, stamp: tuple[int, int] | None) -> tuple[Any, Preprocess, TapTable]:
+    """`stamp`: a weights file may be replaced between two calls, and its header sets the number of classes."""
+    model = build_meta(spec)
+    preprocess = preprocess_from_config(data_config(model, spec.image_size), spec.decoder, spec.preset)
+    size = preprocess.geometry.size
+    if spec.image_size is not None:
+        _check_patches(model, spec.image_size)
+    table = trace_taps(lambda wanted: model if wanted == size else build_meta(spec, wanted), size)
+    return model, preprocess, table
+
+
+def _check_patches(model: Any, size: int) -> None:
+    """Refuse a size of which a patch embedding would not read the last rows and columns.
+
+    Raises:
+        UsageError: It is no multiple of the patch.
+    """
+    for module in model.modules():
+        patch, grid = getattr(module, "patch_size", None), getattr(module, "grid_size", None)
+        if not (isinstance(patch, tuple) and isinstance(grid, tuple)) or getattr(module, "dynamic_img_pad", False):
+            continue
+        if grid[0] * patch[0] < size:
+            fitting = [patch[0] * count for count in (grid[0], grid[0] + 1) if count]
+            raise UsageError(
+                f"of images of {size} pixels this model would read {grid[0] * patch[0]}",
+                why=f"its patches have {patch[0]} pixels, and what fills no patch is left out",
+                fix=" or ".join(f"--image-size {one}" for one in fitting),
+            )
+        return
+
+
+_FLOPS: dict[tuple[str, tuple[int, int], int], int] = {}
+"""Counted once per model, image size and number of parameters."""
+
+
+def _flops(model: Any, size: tuple[int, int]) -> int:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        model(torch.empty((1, 3, *size), device="meta"))
+    return int(counter.get_total_flops())

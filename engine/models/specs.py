@@ -1,0 +1,122 @@
+"""Which backbone is meant: names, aliases, and where its weights come from."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from cvbench.errors import UnknownNameError, UsageError
+
+PRETRAINED_21K = {
+    "convnext-base": "convnext_base.fb_in22k",
+    "convnext-b": "convnext_base.fb_in22k",
+    "vit-base-16": "vit_base_patch16_224.augreg_in21k",
+    "vit-b16": "vit_base_patch16_224.augreg_in21k",
+}
+"""The study's pair, trained on ImageNet-21k: for representations."""
+
+FINE_TUNED_1K = {
+    "convnext_base.fb_in22k": "convnext_base.fb_in22k_ft_in1k",
+    "vit_base_patch16_224.augreg_in21k": "vit_base_patch16_224.augreg_in21k_ft_in1k",
+}
+"""The same, fine-tuned on ImageNet-1k: where logits are needed."""
+
+Preset = Literal["model", "beyond_inet", "pug"]
+PRESETS: tuple[Preset, ...] = ("model", "beyond_inet", "pug")
+"""Rules of preprocessing, see `engine.models.preprocess`."""
+
+
+@dataclass(frozen=True)
+class BackboneSpec:
+    """Everything that says which function a backbone is; frozen, hashable, travels to workers.
+
+    Attributes:
+        model: timm's name, tag included where one was given.
+        weights: "pretrained", "random", or the path of a .safetensors file.
+        seed: Of the random weights.
+        image_size: Edge in pixels, instead of the model's own.
+        decoder: "fast" or "pil", see `engine.pictures.decode`.
+        preset: Of `PRESETS`.
+    """
+
+    model: str
+    weights: str = "pretrained"
+    seed: int = 0
+    image_size: int | None = None
+    decoder: Literal["fast", "pil"] = "fast"
+    preset: Preset = "model"
+
+    @property
+    def key(self) -> str:
+        """The backbone's name in a store.
+
+        >>> BackboneSpec("test_vit", image_size=64).key
+        'test_vit@64'
+        """
+        return self.model if self.image_size is None else f"{self.model}@{self.image_size}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """A JSON-ready record; `BackboneSpec(**record)` rebuilds the spec."""
+        return asdict(self)
+
+
+def renamed(name: str) -> str | None:
+    """What timm calls a model now whose old name it still takes; None for any other name.
+
+    >>> renamed("vit_base_patch16_224_in21k"), renamed("vit_base_patch16_224")
+    ('vit_base_patch16_224.augreg_in21k', None)
+    """
+    from timm.models import _registry
+
+    known: dict[str, str | None] = getattr(_registry, "_deprecated_models", {})
+    return known.get(name)
+
+
+def resolve_spec(
+    name: str,
+    *,
+    weights: str = "pretrained",
+    head: bool = False,
+    image_size: int | None = None,
+    decoder: Literal["fast", "pil"] = "fast",
+    seed: int = 0,
+    preset: Preset = "model",
+) -> BackboneSpec:
+    """The spec for a name as a user gives it.
+
+    Args:
+        name: An alias (`convnext-base`, `vit-base-16`, ...) or any timm model, with or without a tag.
+        weights: See `BackboneSpec`. Pickled checkpoints are refused, since loading one runs code.
+        head: Whether logits are needed: an alias then means its ImageNet-1k fine-tuned weights.
+        image_size: See `BackboneSpec`.
+        decoder: See `BackboneSpec`.
+        seed: See `BackboneSpec`.
+        preset: See `BackboneSpec`.
+
+    Raises:
+        UnknownNameError: if timm has no such model; names its neighbours.
+        UsageError: for weights that are neither a known word nor a .safetensors file, or an impossible size.
+    """
+    import timm
+
+    model = PRETRAINED_21K.get(name, name)
+    model = renamed(model) or model
+    if head and name in PRETRAINED_21K:
+        model = FINE_TUNED_1K[model]
+    tagged = "." in model
+    known = re.fullmatch(r"[\w.\-]+", model) is not None and timm.is_model(model)
+    if not known or (tagged and model not in timm.list_models(pretrained=True)):
+        every = [*PRETRAINED_21K, *timm.list_models(), *timm.list_models(pretrained=True)]
+        raise UnknownNameError.among("backbone", name, every, fix='python -c "import timm; print(timm.list_models())"')
+    if "://" in weights:
+        raise UsageError(f"weights are read from this machine, not from {weights}", fix="copy it; --weights FILE")
+    if weights not in ("pretrained", "random") and not weights.endswith(".safetensors"):
+        raise UsageError(
+            f"cannot read weights {weights!r}",
+            why="only pretrained, random or a .safetensors file; loading a pickled checkpoint could run any code in it",
+            fix="convert it where you trust it: safetensors.torch.save_file(model.state_dict(), 'weights.safetensors')",
+        )
+    if image_size is not None and not 1 <= image_size <= 4096:
+        raise UsageError(f"image size {image_size} is out of range", fix="--image-size 224")
+    return BackboneSpec(model, weights, seed, image_size, decoder, preset)

@@ -1,0 +1,1 @@
+"""Class activation maps: kept as a view, measured, and shown."""

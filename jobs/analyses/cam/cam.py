@@ -1,0 +1,190 @@
+"""`cvbench analyze cam`: heat maps of every image and backbone, kept in the store, and what is measured on them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cvbench.engine.analyses.base import Result
+from cvbench.engine.analyses.cam.boxed import GAUSSIAN_WIDTH
+from cvbench.engine.analyses.cam.graph import CHOICE
+from cvbench.engine.analyses.cam.methods import find_method
+from cvbench.engine.analyses.cam.summary import CENTRED, RAW, summarise
+from cvbench.engine.statistics.running import INTERVALS
+from cvbench.errors import DataUnavailableError, UnknownNameError, UsageError
+from cvbench.hints import option_words
+from cvbench.jobs.analyses.cam.images import boxes_of, inputs_of
+from cvbench.jobs.analyses.cam.maps import MapJob, prepare_maps
+from cvbench.jobs.analyses.cam.measure import BASELINE, measure_maps, selected_maps
+from cvbench.jobs.analyses.cam.options import CamOptions, MapOptions
+from cvbench.jobs.analyses.cam.rows import SECTION, cam_json, cam_rows
+from cvbench.jobs.analyses.cam.worker import choice_tap
+from cvbench.jobs.extraction.extract import run_units
+from cvbench.jobs.extraction.options import ExtractOptions
+from cvbench.jobs.reading.samples import find_samples
+from cvbench.jobs.reading.selection import Selected
+from cvbench.jobs.results.keep import Analysed, features_identity, keep
+from cvbench.jobs.running.executor import Cluster
+from cvbench.jobs.running.progress import Listener, silent
+from cvbench.options import typed_words
+from cvbench.storage.features import FeatureStore
+
+__all__ = ["SECTION", "CamOptions", "MapOptions", "cam", "cam_json", "cam_rows"]
+
+F64 = NDArray[np.float64]
+
+
+def cam(options: ExtractOptions, asked: CamOptions, cluster: Cluster, listen: Listener = silent) -> Analysed:
+    """Compute the maps that the store lacks, measure all that were asked for, and keep the result in the store.
+
+    Maps are read unit by unit. Memory: one unit of maps, the measures, (n, 9) float64 per backbone and grid, (n, 14)
+    with boxes, and what `summarise` takes.
+
+    Args:
+        options: Data set, backbones, weights and so on; `views`, `taps`, `maps` and `dtype` have no meaning here.
+        asked: Which maps, and what to make of them.
+        cluster: Where maps are computed; what is measured on them is measured here.
+        listen: Receives progress.
+
+    Returns:
+        The result (see `engine.analyses.cam.summary`), with `image_<i>`, `map_<i>` and `choice_<i>` of the examples of
+        the i-th backbone; `measured` is the number of images whose maps were computed now.
+
+    Raises:
+        CvbenchError: As `prepare_maps` and `extract`.
+        UsageError: `correct_only` without labels, or where no image is left.
+    """
+    job = prepare_maps(options, asked.maps, cluster)
+    if asked.correct_only:
+        _check_label_space(job)
+    _check_images(job, asked.images)
+    report = run_units(job.units, cluster, "analyze cam", listen)
+    store = FeatureStore.open(job.units.options.store, mode="a")
+    selected = selected_maps(job)
+    rows, tables, choices = measure_maps(
+        store, selected, job, correct_only=asked.correct_only, tolerance=asked.tolerance
+    )
+    if not len(rows):
+        raise UsageError(
+            "no image is left: no backbone's top-1 is the label of the same image", fix="leave --correct-only out"
+        )
+    attrs = _attrs(job, choices, options, asked) | {"samples": len(rows), "unreadable": len(report.unreadable)}
+    labels = job.units.split.labels[rows]
+    result = summarise(tables, asked.intervals, attrs, labels)
+    _add_examples(result, store, selected, job, asked, rows)
+    settings = {**asdict(asked), "maps": asdict(job.options), "pooled": attrs["pooled"]}
+    settings |= {"intervals": [INTERVALS, asdict(asked.intervals)], "versions": [RAW, CENTRED]}
+    path = keep(store, selected, result, [settings, features_identity(store, selected)])
+    return Analysed(result, selected, path, report.computed)
+
+
+def _check_label_space(job: MapJob) -> None:
+    for name in job.targets:
+        if not job.knows_labels(name):
+            raise UsageError(
+                f"the head of {name} does not know the labels of {job.dataset.name}, so none of its answers is right",
+                fix="weights with a head for this data set, or without --correct-only",
+            )
+
+
+def _check_images(job: MapJob, images: Sequence[str]) -> None:
+    known = set(job.dataset.ids) if images else set()
+    for name in images:
+        if name not in known:
+            raise UnknownNameError.among(f"sample of {job.dataset.name}:", name, job.dataset.ids[:20_000])
+
+
+def _attrs(job: MapJob, choices: dict[str, F64], options: ExtractOptions, asked: CamOptions) -> dict[str, Any]:
+    method = find_method(job.options.method)
+    backbones = [
+        {
+            "backbone": name,
+            "target": job.targets[name],
+            "classes": job.described[name].head_sizes["logits"],
+            "knows_labels": job.knows_labels(name),
+            "mean_probability": float(table[:, CHOICE.index("probability")].mean()),
+        }
+        for name, table in choices.items()
+    ]
+    notes = list(job.notes)
+    if len({description.preprocess.geometry for description in job.described.values()}) > 1:
+        notes.append(
+            "the backbones crop or resize differently: their grids do not cover quite the same part of an image"
+        )
+    if not method.needs_gradient:
+        notes.append(f"{method.title} knows no class: the map is of the image's strongest pattern")
+    return {
+        "layers": [{"backbone": name, "tap": target} for name, target in job.targets.items()],
+        "backbones": backbones,
+        "method": job.options.method,
+        "title": method.title,
+        "class": job.options.choice,
+        "correct_only": asked.correct_only,
+        "tolerance": asked.tolerance,
+        "precision": options.precision,
+        "pooled": "L",  # what was averaged for the common grid: the positive part of a map, not the signed one
+        "baseline": f"{BASELINE}: in the image's middle, standard deviation {GAUSSIAN_WIDTH:g} of its height and width",
+        "notes": notes,
+        "command": _words(options, asked),
+    }
+
+
+def _words(options: ExtractOptions, asked: CamOptions) -> list[str]:
+    """What follows `cvbench` in the command that makes this result again, without `--store`."""
+    named = {"dataset": options.dataset, "split": options.split, "backbone": options.backbones}
+    named |= {"weights": options.weights, "method": asked.maps.method, "class": asked.maps.choice}
+    read, made = typed_words(options), typed_words(asked)
+    named |= {key: read[key] for key in ("limit", "image_size", "precision", "decoder") if key in read}
+    return ["analyze", "cam", *option_words({**named, **{key: made[key] for key in made if key not in _DRAWN}})]
+
+
+_DRAWN = ("image", "examples")  # what is drawn, not what is measured
+
+
+def _add_examples(
+    result: Result, store: FeatureStore, selected: Selected, job: MapJob, asked: CamOptions, rows: NDArray[np.int64]
+) -> None:
+    """Put the images to be drawn into the result, each as every backbone sees it, with raw map, choice and box."""
+    shown = _named_rows(store, selected, asked.images) if asked.images else rows[: asked.examples]
+    if not len(shown):
+        return
+    split = job.units.split
+    geometries = {name: job.described[name].preprocess.geometry for name in job.targets}
+    inputs = inputs_of(job.dataset, split, shown, geometries)
+    boxes = boxes_of(job.dataset, split)
+    inside = dict(zip(job.targets, boxes.at(shown, list(geometries.values())), strict=True)) if boxes else {}
+    result.coords["example"] = [str(split.ids[row]) for row in shown]
+    for i, layer in enumerate(selected.layers):
+        name = layer.backbone
+        maps, choice = (
+            np.concatenate([store.layer(selected.group(layer), tap).read(int(row), int(row) + 1) for row in shown])
+            for tap in (layer.tap, choice_tap(layer.tap))
+        )
+        result.data[f"image_{i}"] = (("example", f"y_{i}", f"x_{i}", "rgb"), inputs[name])
+        result.data[f"map_{i}"] = (("example", f"row_{i}", f"column_{i}"), maps)
+        result.data[f"choice_{i}"] = (("example", "choice"), choice.astype(np.float64))
+        if inside:
+            result.data[f"box_{i}"] = (("example", "corner"), inside[name])
+        names = split.classes if job.knows_labels(name) else None
+        result.attrs["backbones"][i]["examples"] = [
+            {key: _class_name(value, names) for key, value in zip(CHOICE[:2], pair, strict=True)}
+            for pair in choice[:, :2].astype(int).tolist()
+        ]
+    labels = split.labels[shown].tolist()
+    result.attrs["example_labels"] = [split.classes[label] if label >= 0 else None for label in labels]
+
+
+def _named_rows(store: FeatureStore, selected: Selected, images: Sequence[str]) -> NDArray[np.int64]:
+    try:
+        return find_samples(store, selected, images)
+    except DataUnavailableError as error:
+        error.fix = error.fix and "a larger --limit"
+        raise
+
+
+def _class_name(index: int, names: Sequence[str] | None) -> str:
+    return f"class {index}" if names is None else names[index]

@@ -1,0 +1,86 @@
+"""What one actor does with one unit of heat maps: as an extraction, but each backbone runs forward and back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cvbench.engine.analyses.cam.graph import class_map
+from cvbench.errors import ResourceError
+from cvbench.jobs.analyses.cam.options import LABEL, PREDICTED
+from cvbench.jobs.extraction.worker import ExtractRecipe, ExtractWorker, UnitTask
+from cvbench.storage.features import GroupKey
+
+if TYPE_CHECKING:
+    import torch
+
+    from cvbench.engine.models.host_copy import HostCopy
+    from cvbench.jobs.extraction.feed import Batch
+    from cvbench.jobs.extraction.live import LivePass
+
+"""Whose evidence: each image's own top-1, or its label; else a class index."""
+
+
+def choice_tap(target: str) -> str:
+    """Name of the array beside the maps of a target."""
+    return f"{target}@class"
+
+
+@dataclass(frozen=True)
+class CamRecipe(ExtractRecipe):
+    """Everything an actor needs to make the maps of any unit."""
+
+    method: str = "gradcam"
+    choice: str = PREDICTED
+    targets: tuple[tuple[str, str], ...] = ()  # backbone, target
+
+    def build(self) -> CamWorker:
+        """Load data set and weights, and check that they are what the plan was made for."""
+        return CamWorker(self)
+
+
+class CamWorker(ExtractWorker):
+    """As an extraction, but each backbone runs forward and back to its target."""
+
+    def __init__(self, recipe: CamRecipe) -> None:
+        super().__init__(recipe)
+        self._method, self._choice, self._targets = recipe.method, recipe.choice, dict(recipe.targets)
+
+    def forward(self, batch: Batch, task: UnitTask, live: LivePass) -> dict[GroupKey, dict[str, HostCopy]]:
+        """The maps of every backbone that has work in this task."""
+        import torch
+
+        from cvbench.engine.models.host_copy import HostCopy
+
+        outputs: dict[GroupKey, dict[str, HostCopy]] = {}
+        for group, taps in task.work:
+            backbone, target = self.backbones[group.backbone], self._targets[group.backbone]
+            images = batch.images[backbone.preprocess.geometry].to(self.recipe.device, non_blocking=True)
+            try:
+                found = class_map(backbone, target, self._method, images, self._classes(batch, task, group))
+            except torch.OutOfMemoryError as error:
+                raise ResourceError(
+                    f"the device has not enough memory for a batch of {self.recipe.batch}",
+                    where=group.backbone,
+                    fix="a smaller --batch-size (in a new store: it is part of what a store is)",
+                ) from error
+            arrays = {target: found.raw, choice_tap(target): found.choice}
+            outputs[group] = {tap: HostCopy(arrays[tap]) for tap in taps}
+        return outputs
+
+    def _classes(self, batch: Batch, task: UnitTask, group: GroupKey) -> torch.Tensor | None:
+        """(batch,) the class of each image, 0 where a batch is filled up; None leaves it to the model."""
+        import torch
+
+        if self._choice == PREDICTED:
+            return None
+        classes = torch.zeros(self.recipe.batch, dtype=torch.int64)
+        if self._choice == LABEL:
+            first = task.unit.start + batch.offset
+            labels = self.store.split(group.dataset, group.split).labels[first : first + batch.size]
+            classes[: batch.size] = torch.from_numpy(labels.astype(np.int64))
+        else:
+            classes.fill_(int(self._choice))
+        return classes

@@ -1,0 +1,179 @@
+"""`cvbench analyze cka`: the minibatch estimator through the unit framework, the full-data ones in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cvbench.engine.analyses.base import Layer, Result
+from cvbench.engine.analyses.cka.full import full_cka
+from cvbench.engine.analyses.cka.measure import SIZES, MinibatchCka, choose_batch
+from cvbench.engine.analyses.cka.result import QUARTERS, cka_json, cka_rows
+from cvbench.errors import UnknownNameError, UsageError
+from cvbench.jobs.analyses.cka_view import AUTO, QUESTIONS, resolve_view
+from cvbench.jobs.analyses.measure import analyze
+from cvbench.jobs.figures.cka import cka_heatmaps, cka_views
+from cvbench.jobs.reading.rows import readable_rows
+from cvbench.jobs.reading.selection import Selected, Selection, select
+from cvbench.jobs.reading.views import view_words
+from cvbench.jobs.results.keep import Analysed, features_identity, keep
+from cvbench.jobs.results.section import Section, TidyRow
+from cvbench.jobs.results.tidy import selection_options, tidy_row
+from cvbench.jobs.results.words import verdict_of
+from cvbench.jobs.running.executor import Cluster
+from cvbench.jobs.running.places import absolute
+from cvbench.jobs.running.progress import Listener, silent
+from cvbench.storage.features import FeatureStore
+
+__all__ = ["AUTO", "ESTIMATORS", "SECTION", "CkaOptions", "cka", "cka_json", "cka_rows"]
+
+ESTIMATORS = ("minibatch", "debiased", "biased")
+
+
+@dataclass(frozen=True)
+class CkaOptions:
+    """Attributes:
+    estimator: "minibatch" (HSIC1 summed over batches, with intervals), "debiased" or "biased" (all rows at once).
+    batch: Samples per batch; None chooses so that there are enough for the interval, see `choose_batch`.
+    """
+
+    estimator: str = "minibatch"
+    batch: int | None = None
+
+
+def cka(selection: Selection, options: CkaOptions, cluster: Cluster, listen: Listener = silent) -> Analysed:
+    """CKA of every pair of the selected layers; the result is kept in the store. Its attributes name its `view`.
+
+    Args:
+        selection: Its view may be `AUTO`: all positions where the store has them, see `resolve_view`.
+        options: How to measure.
+        cluster: Where units are measured.
+        listen: Receives progress.
+
+    Raises:
+        UsageError: An unknown estimator, or fewer than 4 samples in a batch.
+    """
+    if options.estimator not in ESTIMATORS:
+        raise UnknownNameError.among("estimator", options.estimator, ESTIMATORS, fix=", ".join(ESTIMATORS))
+    selection = Selection(**{**asdict(selection), "store": absolute(selection.store)})
+    reader = FeatureStore.open(selection.store)  # an analysis never makes a store
+    selection, kept, note = resolve_view(reader, selection, options.batch, options.estimator)
+    if kept is not None:
+        return kept
+    selected = select(reader, selection)
+    analysed = _measured(selected, options, cluster, FeatureStore.open(selection.store, mode="a"), listen)
+    attrs = analysed.result.attrs
+    notes = [*attrs["notes"], *([note] if note else [])]
+    return replace(analysed, result=replace(analysed.result, attrs={**attrs, "view": selected.view, "notes": notes}))
+
+
+def _measured(
+    selected: Selected, options: CkaOptions, cluster: Cluster, store: FeatureStore, listen: Listener
+) -> Analysed:
+    if options.estimator != "minibatch":
+        return _full(store, selected, options)
+    largest, forward = max(len(unit) for unit in selected.units), store.split(selected.dataset, selected.split).batch
+    # By the forward batch, as during the extraction: one default for both. A tiny one would cost CKA its precision.
+    piece = forward if forward >= SIZES[-1] else largest - largest % SIZES[-1] or largest
+    batch = options.batch or choose_batch(piece, selected.samples)
+    if batch > largest:
+        raise UsageError(
+            f"a CKA batch of {batch} does not fit a unit of {largest} samples",
+            where="--cka-batch",
+            fix=f"--cka-batch {largest} or less",
+        )
+    return analyze(MinibatchCka(batch=batch), store, selected, cluster, listen)
+
+
+def _full(store: FeatureStore, selected: Selected, options: CkaOptions) -> Analysed:
+    """All rows as one batch; nothing is kept per unit, since rows of different units meet in every product."""
+    features = {layer: store.layer(selected.group(layer), layer.tap) for layer in selected.layers}
+    positions = np.concatenate([unit.start + readable_rows(features.values(), unit) for unit in selected.units])
+
+    def read_rows(layer: Layer, rows: slice) -> NDArray[Any]:
+        wanted = positions[rows]
+        pieces = []
+        for unit in selected.units:
+            inside = wanted[(wanted >= unit.start) & (wanted < unit.stop)]
+            if len(inside):
+                pieces.append(features[layer].read(int(inside[0]), int(inside[-1]) + 1)[inside - inside[0]])
+        return np.concatenate(pieces) if len(pieces) > 1 else pieces[0]
+
+    result = full_cka(selected.layers, read_rows, len(positions), estimator=options.estimator)  # type: ignore[arg-type]
+    path = keep(store, selected, result, [options.estimator, features_identity(store, selected)])
+    return Analysed(result, selected, path, len(selected.units))
+
+
+def tidy_rows(result: Result) -> Iterator[TidyRow]:
+    """The summary numbers, then every pair of layers once."""
+    yield from headline_rows(result)
+    for row in cka_rows(result):
+        first, second = row["backbone_a"], row["backbone_b"]
+        backbone = first if first == second else f"{first} vs {second}"
+        factor = f"{row['tap_a']} vs {row['tap_b']}"
+        yield _row(result, backbone, "linear CKA", factor, row)
+
+
+def headline_rows(result: Result) -> Iterator[TidyRow]:
+    """Means within each backbone, of its first against its last quarter, across each pair of backbones; differences."""
+    names = list(dict.fromkeys(layer["backbone"] for layer in result.attrs["layers"]))
+    meaning = {}  # the summary's own names hold those of the backbones
+    for name in names:
+        meaning[f"mean of different layers, {name}"] = (name, "mean of different layers")
+        meaning[f"{QUARTERS}, {name}"] = (name, QUARTERS)
+        for other in names:
+            meaning[f"mean, {name} against {other}"] = (f"{name} vs {other}", "mean over all pairs of layers")
+            meaning[f"difference, {QUARTERS}, {name} - {other}"] = (f"{name} vs {other}", QUARTERS)
+    for entry in result.attrs["summary"]:
+        backbone, factor = meaning[entry["name"]]
+        metric = f"difference of mean linear CKA{verdict_of(entry).mark}" if "resolved" in entry else "mean linear CKA"
+        yield _row(result, backbone, metric, factor, entry, value="value")
+
+
+def _row(
+    result: Result, backbone: str, metric: str, factor: str, numbers: dict[str, Any], value: str = "cka"
+) -> TidyRow:
+    attrs = result.attrs
+    unused = attrs.get("samples_in_units", attrs["samples"]) - attrs["samples"]
+    estimate = (numbers[value], numbers["low"], numbers["high"])
+    named = f"{factor}, {view_words(attrs)}"
+    return tidy_row(result, backbone, metric, named, estimate, attrs["batches"], unused)
+
+
+def _command(result: Result) -> list[str]:
+    attrs = result.attrs
+    batch = ["--cka-batch", str(attrs["batch_size"])] if attrs["estimator"] == "minibatch" else []
+    how = ["--view", attrs["view"], "--estimator", attrs["estimator"], *batch]
+    return ["analyze", "cka", *selection_options(result), *how]
+
+
+def _caution(result: Result) -> list[str]:
+    attrs = result.attrs
+    older = attrs["estimator"] == "minibatch" and "interval" not in attrs and attrs["batches"] > 1
+    return ["of an earlier version: its intervals over few batches are too narrow; make it again"] if older else []
+
+
+SECTION = Section(
+    analysis="cka",
+    title="Layerwise similarity: linear CKA",
+    about=(
+        "Linear centred kernel alignment compares two layers by how alike they arrange the same images: 1 means the "
+        "same up to rotation and scale, 0 unrelated. Each panel has the layers of one backbone against those of "
+        "another or the same one, the first layer at the bottom left; bright squares on the diagonal are stages of "
+        "layers that change little, and a bright corner far from it says that early and late layers still agree. "
+        f"{QUESTIONS} Intervals are a jackknife over batches, which n counts, with Student's t; so are the verdicts on "
+        "differences, which are judged together (Holm). The samples left out are unreadable or filled no "
+        "batch. Source: Kornblith et al. 2019; minibatch estimator with the unbiased "
+        "HSIC of Song et al. 2012 as in Nguyen et al. 2021; interval: Tukey 1958."
+    ),
+    rows=tidy_rows,
+    options=_command,
+    figure=cka_heatmaps,
+    headline=headline_rows,
+    overview=cka_views,
+    caution=_caution,
+)

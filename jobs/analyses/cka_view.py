@@ -1,0 +1,94 @@
+"""Which features a CKA is of. The default is that of the study's Figure 5: all positions, where the store has them.
+
+The study's X is (m, p) with p the number of neurons of the layer (4.2): every position counts. CKA of the means over
+positions is another question, and may have the opposite answer. So no view is taken silently: all that is printed,
+drawn or kept names its view, and a note says when the default had to fall back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from cvbench.engine.analyses.base import Result
+from cvbench.engine.analyses.cka.result import INTERVAL
+from cvbench.errors import DataUnavailableError, UnknownNameError
+from cvbench.jobs.extraction.live import kept_live
+from cvbench.jobs.reading.selection import Selected, Selection, choose_split, select
+from cvbench.jobs.reading.views import MAPS, POOLED, WORDS
+from cvbench.jobs.results.keep import Analysed
+from cvbench.storage.features import FeatureStore
+
+AUTO = "auto"
+QUESTIONS = (
+    "All positions (view maps) and their mean (view pooled) are different questions, and the study's Figure 5 is the "
+    "first: its X is (m, p) with p all neurons of the layer."
+)
+OLDER = (
+    "kept by an earlier version, whose intervals over few batches are too narrow: `cvbench extract --analyze cka` "
+    "again makes them anew"
+)
+
+
+def resolve_view(
+    store: FeatureStore, selection: Selection, batch: int | None, estimator: str
+) -> tuple[Selection, Analysed | None, str | None]:
+    """The selection with its view decided; the result that was measured live, if that is the one; and a note.
+
+    A live result is taken where it is of more samples than the stored maps, and is of just what is asked for.
+
+    Args:
+        store: For reading.
+        selection: With the view asked for, or `AUTO`.
+        batch: Samples per CKA batch asked for, None for the default.
+        estimator: Asked for.
+
+    Raises:
+        UsageError: The data set is not named and the store holds several.
+    """
+    if selection.view not in (AUTO, MAPS):
+        return selection, None, None
+    of_maps = replace(selection, view=MAPS)
+    if selection.view == AUTO:
+        dataset, split = choose_split(store.tree(), selection)
+        of_maps = replace(of_maps, dataset=dataset, split=split)
+    stored = _stored_maps(store, of_maps)
+    live = _live(store, of_maps, batch) if estimator == "minibatch" else None
+    if live is not None and (stored is None or live.selected.samples > stored.samples):
+        return of_maps, live, None
+    if stored is not None or selection.view == MAPS:
+        return of_maps, None, None
+    note = (
+        f"{WORDS[POOLED]} (view {POOLED}): the store does not have all positions of these backbones. The study's "
+        f"Figure 5 is of all positions, which is a different question: `cvbench extract --analyze cka` measures them"
+    )
+    return replace(selection, view=POOLED), None, note
+
+
+def _stored_maps(store: FeatureStore, selection: Selection) -> Selected | None:
+    """The maps of the backbones asked for; None if some of these, or of all that have pooled layers, lack them."""
+    try:
+        found = select(store, selection)
+    except (DataUnavailableError, UnknownNameError):
+        return None
+    groups = store.groups()
+    place = found.dataset, found.split
+    held = {group.backbone for group in groups if (group.dataset, group.split) == place and group.view == POOLED}
+    there = {layer.backbone for layer in found.layers}
+    return found if selection.backbones or held <= there else None
+
+
+def _live(store: FeatureStore, selection: Selection, batch: int | None) -> Analysed | None:
+    def fits(result: Result) -> bool:
+        return batch in (None, result.attrs["batch_size"])
+
+    def current(result: Result) -> bool:
+        return fits(result) and result.attrs.get("interval") == INTERVAL
+
+    found = kept_live(store, "cka", selection, current, beside_maps=True)
+    if found is not None:
+        return found
+    older = kept_live(store, "cka", selection, fits, beside_maps=True)
+    if older is None:
+        return None
+    attrs = older.result.attrs
+    return replace(older, result=replace(older.result, attrs={**attrs, "notes": [*attrs["notes"], OLDER]}))

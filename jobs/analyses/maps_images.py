@@ -1,0 +1,117 @@
+"""What `cvbench analyze maps` takes of a data set's own files: images to draw, and boxes in the backbones' inputs.
+
+Where the files are gone, or are others than those that were extracted, the maps are drawn alone, the numbers that need
+boxes are left out, and a note says so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cvbench.engine.analyses.base import Layer, Result
+from cvbench.engine.analyses.maps.kernel import KINDS, channel_maps
+from cvbench.engine.analyses.maps.measure import InputBoxes
+from cvbench.errors import CvbenchError
+from cvbench.jobs.reading.samples import geometries, last_layers, read_rows
+from cvbench.jobs.reading.selection import Selected
+from cvbench.storage.features import FeatureStore
+
+if TYPE_CHECKING:
+    from cvbench.storage.datasets import Dataset
+
+MOST_LAYERS = 6
+"""Up to so many selected layers are all drawn; of more, the last of each backbone."""
+
+_BOX = ("bbox_x", "bbox_y", "bbox_w", "bbox_h")
+
+
+def open_images(
+    store: FeatureStore, selected: Selected, source: str | None, data_root: str | None
+) -> tuple[Dataset | None, list[str]]:
+    """The data set that the features are of, or None and why."""
+    from cvbench.storage.datasets import open_dataset
+
+    spec = source or selected.dataset
+    try:
+        dataset = open_dataset(spec, data_root=data_root, split=selected.split)
+    except CvbenchError as error:
+        hint = " (give --source folder:PATH)" if selected.dataset.startswith("folder-") and not source else ""
+        return None, [f"drawn without the images, which cannot be opened: {error.what}{hint}"]
+    if dataset.digest != store.split(selected.dataset, selected.split).dataset_digest:
+        return None, [f"drawn without the images: {spec} is not the data set, or not as it was, that was extracted"]
+    return dataset, []
+
+
+def input_boxes(
+    store: FeatureStore, selected: Selected, dataset: Dataset | None, there: NDArray[np.int64]
+) -> tuple[dict[str, InputBoxes], dict[str, Any]]:
+    """Backbone -> boxes of all samples by store position, NaN where none; and what the result says of them."""
+    split = store.split(selected.dataset, selected.split)
+    if not set(_BOX) <= set(split.factors):
+        return {}, {"notes": ["the data set has no boxes: no foreground share, outlier rate only"]}
+    if dataset is None:
+        return {}, {"notes": ["boxes need the sizes of the images: no foreground share, outlier rate only"]}
+    from cvbench.jobs.analyses.cam.images import boxes_of
+
+    found = boxes_of(dataset, split)
+    if found is None:
+        return {}, {"notes": ["the images are transformed, and boxes would not lie on them: outlier rate only"]}
+    fitted = geometries(store, selected)
+    boxes, vanished = {}, {}
+    for (name, geometry), inside in zip(fitted.items(), found.at(there, list(fitted.values())), strict=True):
+        table = np.full((int(there[-1]) + 1 if len(there) else 0, 4), np.nan)
+        table[there] = inside
+        boxes[name] = InputBoxes(table, geometry.size)
+        vanished[name] = int(np.isnan(inside[:, 0]).sum())
+    notes = [f"{name}: the crop leaves nothing of {count} boxes" for name, count in vanished.items() if count]
+    return boxes, {"boxes_vanished": vanished, "notes": notes}
+
+
+def boxes_digest(boxes: Mapping[str, InputBoxes]) -> str:
+    digest = hashlib.sha256()
+    for name, own in boxes.items():
+        digest.update(f"{name} {own.size} {own.boxes.shape}".encode() + own.boxes.astype("<f8").tobytes())
+    return digest.hexdigest()[:16] if boxes else ""
+
+
+def drawn_layers(layers: Sequence[Layer]) -> list[Layer]:
+    """The layers whose maps are drawn."""
+    return list(layers) if len(layers) <= MOST_LAYERS else last_layers(layers)
+
+
+def add_pictures(
+    result: Result, store: FeatureStore, selected: Selected, rows: NDArray[np.int64], dataset: Dataset | None
+) -> None:
+    """Add the chosen samples' maps `map_i` of layer number i, (kind, image, row, column) float32, and their images.
+
+    An image is stored once for each way of preparing it: `picture_k` (image, pixel row, pixel column, rgb) uint8, and
+    `box_k` (image, 4) in its pixels if there are boxes; the attribute `drawn` says which layer goes with which.
+    """
+    split = store.split(selected.dataset, selected.split)
+    result.coords.update(image=[str(split.ids[row]) for row in rows], kind=list(KINDS))
+    fitted = geometries(store, selected)
+    ways = list(dict.fromkeys(fitted.values()))
+    drawn = []
+    for layer in drawn_layers(selected.layers):
+        number = selected.layers.index(layer)
+        found = channel_maps(read_rows(store, selected, layer, rows.tolist())).astype(np.float32)
+        dims = ("kind", "image", f"row_{found.shape[2]}", f"column_{found.shape[3]}")
+        result.data[f"map_{number}"] = (dims, found.swapaxes(0, 1))
+        drawn.append({"layer": number, "picture": ways.index(fitted[layer.backbone])})
+    result.attrs["drawn"] = drawn
+    if dataset is None:
+        return
+    from cvbench.jobs.analyses.cam.images import boxes_of, inputs_of
+
+    boxes = boxes_of(dataset, split)
+    named = {str(k): way for k, way in enumerate(ways)}
+    for k, pictures in inputs_of(dataset, split, rows, named).items():
+        height, width = pictures.shape[1:3]
+        result.data[f"picture_{k}"] = (("image", f"pixel_row_{height}", f"pixel_column_{width}", "rgb"), pictures)
+        if boxes is not None:
+            result.data[f"box_{k}"] = (("image", "edge"), boxes.at(rows, [named[k]])[0])

@@ -1,0 +1,140 @@
+"""`cvbench analyze`: measure the committed units of a store, keep their partials, summarise them in unit order.
+
+Nothing here knows what an analysis computes. A partial is stored under a digest of everything that it depends on: it is
+computed once, by any actor, and the result is the same bit for bit however many there were or however often it resumed.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from cvbench.engine.analyses.base import Analysis, Layer, Partial, Rows
+from cvbench.engine.arrays.array import Array, to_device
+from cvbench.engine.arrays.threads import host_threads
+from cvbench.jobs.reading.rows import readable_rows
+from cvbench.jobs.reading.selection import Selected
+from cvbench.jobs.results.keep import Analysed, fingerprints_of, keep_summary, partials_key
+from cvbench.jobs.running.executor import Cluster, choose_device, run_tasks
+from cvbench.jobs.running.progress import Advanced, Ended, Listener, Note, Started, silent
+from cvbench.storage.features import FeatureLayer, FeatureStore
+from cvbench.storage.features.units import Unit
+from cvbench.storage.results.outcomes import ResultKey, get_partial, put_partial
+
+
+def analyze(
+    analysis: Analysis,
+    store: FeatureStore,
+    selected: Selected,
+    cluster: Cluster,
+    listen: Listener = silent,
+) -> Analysed:
+    """Run an analysis over the selected layers of a store and keep its result there.
+
+    Args:
+        analysis: What to measure and how to summarise it.
+        store: Opened for writing.
+        selected: From `select`.
+        cluster: Where units are measured.
+        listen: Receives progress.
+    """
+    key, measured = measure_units(analysis, store, selected, cluster, listen, MeasureRecipe)
+    result, path = keep_summary(store, analysis, selected, key)
+    return Analysed(result, selected, path, measured)
+
+
+def measure_units(
+    analysis: Analysis,
+    store: FeatureStore,
+    selected: Selected,
+    cluster: Cluster,
+    listen: Listener,
+    recipe_of: Callable[[str, Selected, Analysis, ResultKey, int, str], MeasureRecipe],
+) -> tuple[ResultKey, int]:
+    """Measure every unit that has no partial yet.
+
+    Args:
+        recipe_of: `MeasureRecipe`, or what makes one that tells the analysis more of a unit.
+
+    Returns:
+        Where the partials lie, and how many units were measured.
+    """
+    split = selected.dataset, selected.split
+    key = partials_key(split, selected.layers, fingerprints_of(store, selected), analysis, cluster.device)
+    recipe = recipe_of(store.url, selected, analysis, key, cluster.threads, cluster.device)
+    todo = [unit for unit in selected.units if get_partial(store, key, unit.index) is None]
+    skipped = selected.samples - sum(len(unit) for unit in todo)
+    listen(
+        Started(
+            f"analyze {analysis.name}", f"{selected.dataset}/{selected.split}", selected.samples, len(todo), skipped
+        )
+    )
+    if todo:
+        store.objects.sweep()  # what killed writers left
+    if selected.left_out:
+        listen(Note(f"{selected.left_out} units are left out: not all layers have them"))
+
+    def done(unit: Unit, samples: int) -> None:
+        listen(Advanced(f"analyze {analysis.name}", unit.index, len(unit)))
+
+    run_tasks(recipe, todo, cluster, done)
+    listen(Ended(f"analyze {analysis.name}"))
+    return key, len(todo)
+
+
+def analysis_device(device: str, address: str) -> str:
+    """As `choose_device`, but "auto" is a GPU only where CuPy can drive it.
+
+    Raises:
+        ResourceError: "cuda" is asked for, and CuPy or the card is missing.
+    """
+    if device == "auto" and importlib.util.find_spec("cupy") is None:
+        return "cpu"
+    return choose_device(device, address)
+
+
+@dataclass(frozen=True)
+class MeasureRecipe:
+    """What an actor needs to measure units; plain values, so that it travels."""
+
+    store: str
+    selected: Selected
+    analysis: Analysis
+    key: ResultKey
+    threads: int  # of the kernels on the host
+    device: str  # "cpu" (NumPy) or "cuda" (CuPy)
+
+    def build(self) -> MeasureWorker:
+        """Open the store, and each layer once: a layer lists the ledger when it is opened, and all units of the tasks
+        are committed already."""
+        store, selected = FeatureStore.open(self.store, mode="a"), self.selected
+        layers = {layer: store.layer(selected.group(layer), layer.tap) for layer in selected.layers}
+        return MeasureWorker(self, store, MappingProxyType(layers))
+
+    def measure(self, unit: Unit, read: Callable[[Layer], Array], rows: Rows) -> Partial:
+        """The partial of one unit, whose readable samples stand at `rows`."""
+        return self.analysis.measure(self.selected.layers, read, rows)
+
+
+@dataclass(frozen=True)
+class MeasureWorker:
+    """Measures units of a store and keeps the partials there. Nothing of it changes: two threads share it."""
+
+    recipe: MeasureRecipe
+    store: FeatureStore
+    layers: Mapping[Layer, FeatureLayer]
+
+    def run(self, task: Unit) -> int:
+        """Measure one unit; the number of samples that counted."""
+        rows = readable_rows(self.layers.values(), task)
+
+        def read(layer: Layer) -> Array:
+            values = self.layers[layer].read_unit(task)
+            return to_device(values if len(rows) == len(values) else values[rows], self.recipe.device)
+
+        with host_threads(1 if self.recipe.device == "cuda" else self.recipe.threads):
+            partial = self.recipe.measure(task, read, rows)
+        put_partial(self.store, self.recipe.key, task.index, partial)
+        return len(rows)

@@ -1,0 +1,194 @@
+"""`cvbench analyze silhouette`: a layer as one array, in this process. One or several data sets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from cvbench.engine.analyses.base import Layer
+from cvbench.engine.analyses.silhouette.companions import COMPANIONS
+from cvbench.engine.analyses.silhouette.measure import SPACES, SilhouetteOptions, check_labels
+from cvbench.engine.analyses.silhouette.measure import silhouette as score
+from cvbench.engine.analyses.silhouette.pairs import difference_rows
+from cvbench.engine.analyses.silhouette.result import silhouette_json, silhouette_rows
+from cvbench.engine.arrays.array import Array, to_device
+from cvbench.jobs.analyses.principal_scores import dask_scheduler, principal_scores
+from cvbench.jobs.analyses.tsne_maps import described, kept_map, shape_of, unusual
+from cvbench.jobs.reading.matrix import Matrices
+from cvbench.jobs.reading.selection import Selection, select
+from cvbench.jobs.results.keep import Analysed, features_identity, keep
+from cvbench.jobs.running.executor import Cluster
+from cvbench.jobs.running.places import absolute
+from cvbench.jobs.running.progress import Advanced, Ended, Listener, Note, Started, silent
+from cvbench.storage.features import FeatureStore
+
+__all__ = [
+    "SilhouetteOptions",
+    "comparison_notes",
+    "silhouette",
+    "table_differences",
+    "table_json",
+    "table_rows",
+]
+
+HERE = Cluster(address="none")
+
+
+def silhouette(
+    selections: Sequence[Selection],
+    options: SilhouetteOptions,
+    device: str = "cpu",
+    listen: Listener = silent,
+    *,
+    spaces: Sequence[str] = (),
+    cluster: Cluster = HERE,
+    map_name: str | None = None,
+) -> list[Analysed]:
+    """The silhouette of the selected layers of each data set in each space; every result is kept in the store.
+
+    Memory: the largest layer as it is stored, said in a note before it is read, and what `silhouette_samples` says. The
+    principal components of "pca50" are found without holding the layer (see `cvbench.jobs.analyses.principal_scores`).
+
+    Args:
+        selections: One per data set, of one store.
+        options: How to score.
+        device: "cpu" (NumPy) or "cuda" (CuPy).
+        listen: Receives progress.
+        spaces: Of `SPACES`, one result each; empty: that of `options`.
+        cluster: Where principal components are computed.
+        map_name: Of space "tsne": a result of `cvbench analyze tsne`, by its path or the last part of it; None: that of
+            the defaults, else the only one kept, else one is made (see `cvbench.jobs.analyses.tsne_maps`).
+
+    Raises:
+        UsageError: A view that is no matrix; labels, classes or a sample for which it is not defined; no t-SNE map.
+        IntegrityError: A layer with values that are not finite.
+    """
+    url = absolute(selections[0].store)
+    every = [replace(options, space=space) for space in spaces] or [options]
+    reader = FeatureStore.open(url)  # for reading: an analysis never makes a store
+    found = [select(reader, replace(selection, store=url)) for selection in selections]  # all, before any is scored
+    store = FeatureStore.open(url, mode="a")
+    opened = [Matrices(store, selected) for selected in found]
+    how = _How(device, cluster, map_name, listen)
+    return [_one(matrices, each, how) for matrices in opened for each in every]
+
+
+def table_rows(outcomes: Sequence[Analysed]) -> Iterator[dict[str, Any]]:
+    """One flat row per data set, layer and metric."""
+    for outcome in outcomes:
+        selected = outcome.selected
+        for row in silhouette_rows(outcome.result):
+            yield {"dataset": selected.dataset, "split": selected.split, "view": selected.view, **row}
+
+
+def table_differences(outcomes: Sequence[Analysed]) -> Iterator[dict[str, Any]]:
+    """One flat row per data set, pair of backbones, metric and kind of interval."""
+    for outcome in outcomes:
+        selected = outcome.selected
+        for row in difference_rows(outcome.result):
+            yield {"dataset": selected.dataset, "split": selected.split, "view": selected.view, **row}
+
+
+def table_json(outcomes: Sequence[Analysed]) -> dict[str, Any]:
+    """The JSON form of `cvbench analyze silhouette --format json`."""
+    rows = [
+        {**names, **row}
+        for outcome in outcomes
+        for names in ({key: getattr(outcome.selected, key) for key in ("dataset", "split", "view")},)
+        for row in silhouette_json(outcome.result)
+    ]
+    keys = ("sample", "resamples", "confidence", "seed", "interval", "interval_over_classes", "family")
+    attrs = outcomes[0].result.attrs
+    return {
+        "results": rows,
+        "differences": list(table_differences(outcomes)),
+        **{key: attrs[key] for key in keys},
+        "notes": comparison_notes(outcomes),
+    }
+
+
+def comparison_notes(outcomes: Sequence[Analysed]) -> list[str]:
+    """What a reader must know before comparing the rows."""
+    notes = [f"{outcome.selected.dataset}: {note}" for outcome in outcomes for note in outcome.result.attrs["notes"]]
+    notes = list(dict.fromkeys(notes))  # each space has the same of the labels
+    sizes = {outcome.selected.dataset: float(np.median(outcome.result.data["members"][1])) for outcome in outcomes}
+    if sizes and max(sizes.values()) > 1.5 * min(sizes.values()):
+        shown = ", ".join(f"{name} {size:g}" for name, size in sizes.items())
+        notes.append(f"samples per class differ ({shown}, medians): compare layers within a data set, not across")
+    for dataset in sizes:
+        own = [outcome.result for outcome in outcomes if outcome.selected.dataset == dataset]
+        orders = {tuple(np.argsort(-result.data["micro"][1][:, 0], kind="stable")) for result in own}
+        if len(orders) > 1:
+            named = ", ".join(result.attrs["space"] for result in own)
+            notes.append(f"{dataset}: the order of the layers depends on the space ({named})")
+    if any(outcome.result.attrs["space_option"] == "tsne" for outcome in outcomes):
+        notes.append("t-SNE can make clusters look more apart than they are: its silhouette is of the picture")
+        if any("cosine" in outcome.result.attrs["metrics"] for outcome in outcomes):
+            notes.append("the cosine on a t-SNE map depends on where its centre lies: read the Euclidean one")
+    return notes
+
+
+@dataclass(frozen=True)
+class _How:
+    device: str
+    cluster: Cluster
+    map_name: str | None
+    listen: Listener
+
+
+@dataclass(frozen=True)
+class _Space:
+    """How a layer is read in a space, what else the values depend on, and what the result says of it."""
+
+    read: Callable[[Layer], Array]
+    used: dict[str, Any] = field(default_factory=dict)
+    said: dict[str, Any] = field(default_factory=dict)
+    note: str | None = None
+
+
+def _one(matrices: Matrices, options: SilhouetteOptions, how: _How) -> Analysed:
+    store, selected, samples = matrices.store, matrices.selected, matrices.samples
+    check_labels(samples, selected.layers)
+    space = _space(matrices, options, how)
+    n, job, listen = len(samples.positions), "analyze silhouette", how.listen
+    listen(Started(job, f"{matrices.where}, {options.space}", n * len(selected.layers), len(selected.layers), 0))
+    for note in matrices.notes:
+        listen(Note(note))
+
+    def scored(layer: Layer) -> None:
+        listen(Advanced(job, selected.layers.index(layer), n))
+
+    result = score(selected.layers, space.read, samples, options, scored)
+    listen(Ended(job))
+    notes = [*result.attrs["notes"], *([space.note] if space.note else [])]
+    result = replace(result, attrs={**result.attrs, **space.said, "notes": notes})
+    # A GPU sums in another order.
+    made = {"companions": list(COMPANIONS), **{key: result.attrs[key] for key in ("interval", "family")}}
+    what = {"options": options.as_dict(), **made, "device": how.device, **space.used}
+    identity = {**what, **features_identity(store, selected)}
+    return Analysed(result, selected, keep(store, selected, result, identity), 0)
+
+
+def _space(matrices: Matrices, options: SilhouetteOptions, how: _How) -> _Space:
+    if options.space == "pca50":
+
+        def components(layer: Layer) -> Array:
+            with dask_scheduler(how.cluster) as scheduler:
+                scores, _ = principal_scores(matrices.lazy(layer), 50, standardise=True, scheduler=scheduler)
+            return to_device(scores, how.device)
+
+        return _Space(components)
+    if options.space == "tsne":
+        maps = kept_map(matrices, options.seed, how.map_name, how.listen)
+        points = maps.data["map"][1]
+
+        def mapped(layer: Layer) -> Array:
+            return to_device(points[matrices.selected.layers.index(layer)], how.device)
+
+        label = SPACES["tsne"] + unusual(maps)
+        said = {"space": label, "map": maps.attrs["run"]}
+        return _Space(mapped, {"map": shape_of(maps)}, said, f"the t-SNE map is {described(maps)}")
+    return _Space(lambda layer: matrices.read(layer, how.device))

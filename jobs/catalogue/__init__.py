@@ -1,0 +1,1 @@
+"""Data sets and stores as they lie there: list, describe, check, download, tidy."""

@@ -1,0 +1,229 @@
+"""What `cvbench datasets` does: list the registry, describe one data set, and check its files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cvbench.errors import DataUnavailableError, DecodeError, IntegrityError
+from cvbench.storage.datasets import (
+    Dataset,
+    DatasetInfo,
+    dataset_info,
+    dataset_names,
+    every_split,
+    locate,
+    open_listed,
+)
+from cvbench.storage.datasets.formats.files import ABSENT, FileDataset
+from cvbench.storage.datasets.formats.parquet_files import ParquetDataset
+from cvbench.storage.datasets.formats.pixels import PixelDataset
+from cvbench.storage.datasets.formats.wds import TarDataset
+from cvbench.storage.datasets.left_out import LeftOut
+
+
+@dataclass(frozen=True)
+class SplitReport:
+    """What one split was found to hold.
+
+    Attributes:
+        expected: Images as published, None if the registry does not know.
+        bytes: Of the files, or of the pixels.
+        decoded: Images that were decoded; 0 without `deep`.
+        left_out: What lies beside the samples and was not taken, and what they lack.
+    """
+
+    split: str
+    images: int
+    expected: int | None
+    classes: int
+    bytes: int
+    decoded: int
+    digest: str
+    left_out: tuple[LeftOut, ...] = ()
+
+
+@dataclass(frozen=True)
+class Description:
+    """One data set of the registry, and where its files are.
+
+    Attributes:
+        found: The folder of its files, None if it is not under the data root.
+        splits: What the files hold, of a data set that is named by its files; nothing is known of it otherwise.
+    """
+
+    info: DatasetInfo
+    found: str | None
+    splits: tuple[SplitReport, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {**asdict(self.info), "found": self.found}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong.
+
+    Attributes:
+        kind: "count", "classes", "missing", "shards", "empty", or with `deep` a reason of `DecodeError`, "changed".
+        where: Split, or sample id.
+    """
+
+    kind: str
+    where: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """The result of `verify`."""
+
+    dataset: str
+    splits: tuple[SplitReport, ...]
+    problems: tuple[Problem, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.problems
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return {**asdict(self), "ok": self.ok}
+
+
+def list_datasets(data_root: str | Path | None = None) -> list[Description]:
+    """Every data set of the registry, by name."""
+    return [describe_dataset(name, data_root) for name in dataset_names()]
+
+
+def list_groups() -> dict[str, tuple[str, ...]]:
+    """Group of data sets, such as "@robustness" -> its members."""
+    from cvbench.storage.datasets.groups import GROUPS
+
+    return dict(GROUPS)
+
+
+def describe_dataset(spec: str, data_root: str | Path | None = None) -> Description:
+    """What the registry knows of `spec`, and where its files are; of `folder:PATH` and the like also what they hold.
+
+    Raises:
+        CvbenchError: Such files cannot be opened.
+    """
+    info, found = dataset_info(spec), locate(spec, data_root=data_root)
+    if found is None or not info.of_files:
+        return Description(info, None if found is None else str(found))
+    names = every_split(spec, data_root=data_root)
+    opened = (open_listed(spec, data_root=data_root, split=name) for name in names)
+    return Description(info, str(found), tuple(_report(dataset, info) for dataset in opened))
+
+
+def verify(
+    spec: str,
+    data_root: str | Path | None = None,
+    split: str | None = None,
+    deep: bool = False,
+    threads: int | None = None,
+) -> Report:
+    """Check a data set: its counts against the registry, every file's presence and size, with `deep` every image.
+
+    Args:
+        split: One split; else as many as hold every image.
+        deep: Also read and decode every image.
+        threads: For decoding; else one for each core.
+
+    Raises:
+        CvbenchError: The data set cannot be opened at all: unknown, not there, or its index is damaged.
+    """
+    info = dataset_info(spec)
+    reports: list[SplitReport] = []
+    problems: list[Problem] = []
+    for name in (split,) if split else every_split(spec, data_root=data_root):
+        dataset = open_listed(spec, data_root=data_root, split=name)
+        present = _present(dataset)
+        problems += _check_counts(dataset, info)
+        problems += _check_files(dataset)
+        problems += [Problem("shards", dataset.split, e.text) for e in dataset.left_out if e.kind == "missing"]
+        if deep:
+            problems += _decode_all(dataset, present, threads or os.cpu_count() or 1)
+        reports.append(replace(_report(dataset, info), decoded=len(present) if deep else 0))
+    return Report(dataset=spec, splits=tuple(reports), problems=tuple(problems))
+
+
+def _report(dataset: Dataset, info: DatasetInfo) -> SplitReport:
+    return SplitReport(
+        split=dataset.split,
+        images=len(dataset),
+        expected=info.counts.get(dataset.split),
+        classes=len(dataset.classes),
+        bytes=_bytes(dataset),
+        decoded=0,
+        digest=dataset.digest,
+        left_out=dataset.left_out,
+    )
+
+
+def _check_counts(dataset: Dataset, info: DatasetInfo) -> Iterator[Problem]:
+    expected = info.counts.get(dataset.split)
+    if expected is not None and len(dataset) != expected:
+        yield Problem("count", dataset.split, f"{len(dataset):,} images, {expected:,} were published")
+    if info.classes is not None and len(dataset.classes) != info.classes:
+        yield Problem("classes", dataset.split, f"{len(dataset.classes)} classes, {info.classes} were published")
+    elif info.classes is not None and len(without := _without_image(dataset)):
+        first = dataset.classes[without[0]]
+        yield Problem("classes", dataset.split, f"{len(without)} classes have no image, first {first}")
+
+
+def _without_image(dataset: Dataset) -> NDArray[np.int64]:
+    """Labels that no sample has."""
+    return np.setdiff1d(np.arange(len(dataset.classes)), dataset.labels)
+
+
+def _check_files(dataset: Dataset) -> Iterator[Problem]:
+    if isinstance(dataset, FileDataset):
+        for name, size in zip(dataset.ids, dataset.sizes, strict=True):
+            if size == ABSENT:
+                yield Problem("missing", name, "the file is not there")
+            elif size == 0:
+                yield Problem("empty", name, "the file is empty")
+
+
+def _present(dataset: Dataset) -> list[int]:
+    """Indices of the samples that have something to decode."""
+    if isinstance(dataset, FileDataset):
+        return [int(i) for i in np.flatnonzero(dataset.sizes > 0)]
+    return list(range(len(dataset)))
+
+
+def _bytes(dataset: Dataset) -> int:
+    if isinstance(dataset, FileDataset):
+        return int(dataset.sizes.clip(min=0).sum())
+    if isinstance(dataset, PixelDataset):
+        return dataset.pixels.nbytes
+    return dataset.nbytes if isinstance(dataset, TarDataset | ParquetDataset) else 0
+
+
+def _decode_all(dataset: Dataset, indices: Sequence[int], threads: int) -> list[Problem]:
+    from cvbench.engine.pictures.decode import decode  # imports torch
+
+    def check(index: int) -> Problem | None:
+        try:
+            decode(dataset.read(index))
+        except DecodeError as err:
+            return Problem(err.reason, dataset.ids[index], err.what)
+        except IntegrityError as err:
+            return Problem("changed", dataset.ids[index], err.what)
+        except DataUnavailableError as err:
+            return Problem("missing", dataset.ids[index], err.why or err.what)
+        return None
+
+    with ThreadPoolExecutor(threads) as pool:
+        return [problem for problem in pool.map(check, indices) if problem is not None]

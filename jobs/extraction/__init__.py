@@ -1,0 +1,1 @@
+"""Images -> backbones -> feature store: options, plan, workers, and analyses while it runs."""

@@ -1,0 +1,116 @@
+"""Which backbones an extraction is of, with which weights, and what their layers are called."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from cvbench.errors import UnknownNameError, UsageError
+from cvbench.jobs.extraction.options import ExtractOptions
+from cvbench.jobs.running.places import absolute
+
+if TYPE_CHECKING:
+    from cvbench.engine.models.backbones import BackboneSpec, Description
+
+
+def specs_of(options: ExtractOptions) -> list[BackboneSpec]:
+    """The backbones asked for, with their weights.
+
+    Raises:
+        UnknownNameError: No such model; or weights for a backbone that is not asked for.
+        UsageError: A backbone twice, or two weights for the same.
+    """
+    from cvbench.engine.models.backbones import resolve_spec
+
+    own = weights_of(options.weights)
+    default = own.pop("", "pretrained")
+    for name in own:
+        if name not in options.backbones:
+            raise UnknownNameError.among("backbone in --weights", name, options.backbones)
+    specs = [
+        resolve_spec(
+            name,
+            weights=weights_path(own.get(name, default)),
+            head="logits" in options.views,
+            image_size=options.image_size,
+            decoder=options.decoder,
+            preset=options.preprocess,
+        )
+        for name in options.backbones
+    ]
+    twice = [key for key, count in Counter(spec.key for spec in specs).items() if count > 1]
+    if twice:
+        raise UsageError(f"backbone {twice[0]} is given twice", fix="name each backbone once")
+    return specs
+
+
+def weights_of(entries: Iterable[str]) -> dict[str, str]:
+    """Backbone -> its weights, from entries such as "test_vit=FILE"; "" for those of all others.
+
+    Raises:
+        UsageError: Two for the same backbone, or two for all others.
+
+    >>> weights_of(["random", "test_vit=own.safetensors"])
+    {'': 'random', 'test_vit': 'own.safetensors'}
+    """
+    found: dict[str, str] = {}
+    for entry in entries:
+        name, equals, file = entry.partition("=")
+        if not equals or "/" in name:  # a path may hold an equals sign; a backbone's name holds no slash
+            name, file = "", entry
+        if name in found:
+            raise UsageError(
+                f"{name or 'every backbone'} is given two weights: {found[name]} and {file}",
+                fix="--weights FILE once for all, --weights BACKBONE=FILE for single ones",
+            )
+        found[name] = file
+    return found
+
+
+def descriptions_of(options: ExtractOptions) -> list[Description]:
+    """The backbones with the taps that the patterns name.
+
+    Families name their modules differently: a pattern must match in one backbone at least, and leave each with a tap.
+
+    Raises:
+        UnknownNameError: A pattern that matches nowhere; names its neighbours.
+        UsageError: A backbone in which no pattern matches.
+    """
+    from cvbench.engine.models.backbones import describe
+
+    specs = specs_of(options)
+    matching: dict[str, list[str]] = {spec.key: [] for spec in specs}
+    for pattern in options.taps:
+        errors = []
+        for spec in specs:
+            try:
+                describe(spec, taps=[pattern])
+            except UnknownNameError as error:
+                errors.append(error)
+            else:
+                matching[spec.key].append(pattern)
+        if len(errors) == len(specs):
+            raise errors[0]
+    for key, patterns in matching.items():
+        if not patterns:
+            raise UsageError(f"no tap of {key} fits {', '.join(options.taps)}", fix="--taps list shows what there is")
+    return [describe(spec, taps=matching[spec.key]) for spec in specs]
+
+
+def weights_path(weights: str) -> str:
+    """Weights with the path of a file made absolute; words and URLs stay (`resolve_spec` refuses the latter)."""
+    return absolute(weights) if weights.endswith(".safetensors") else weights
+
+
+def list_taps(options: ExtractOptions) -> dict[str, dict[str, str]]:
+    """For each backbone, everything that can be tapped and its shape; no weights are loaded."""
+    from cvbench.engine.models.backbones import describe
+
+    listed: dict[str, dict[str, str]] = {}
+    for spec in specs_of(options):
+        description = describe(spec, taps=["*"])
+        listed[spec.key] = {
+            tap: f"{layout.height}x{layout.width}x{layout.channels}" for tap, layout in description.layouts.items()
+        }
+    return listed

@@ -1,0 +1,232 @@
+"""`cvbench extract --analyze ...`: analyses of whole maps that are never stored, measured while each layer is computed.
+
+The partials are those of `cvbench analyze` over the view `maps`, under the same key: whichever comes first, the other
+finds them. A unit without its partial is run again, even if its features are committed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cvbench.engine.analyses.base import Analysis, Layer, Result, Rows
+from cvbench.engine.analyses.checks import check_grid
+from cvbench.engine.analyses.cka.measure import MIN_BATCH, MinibatchCka, choose_batch
+from cvbench.engine.analyses.live import LiveUnit
+from cvbench.engine.analyses.similarity.measure import Similarity
+from cvbench.engine.analyses.spectra.measure import Spectra
+from cvbench.engine.arrays.threads import host_threads
+from cvbench.engine.statistics.running import outdated_notes
+from cvbench.errors import UnknownNameError, UsageError
+from cvbench.jobs.reading.samples import class_numbers
+from cvbench.jobs.reading.selection import Selected, Selection, is_wanted
+from cvbench.jobs.reading.views import MAPS
+from cvbench.jobs.results.keep import Analysed, keep_summary, partials_key, stored_result
+from cvbench.storage.datasets import key_of_spec
+from cvbench.storage.features.units import Unit, plan_units
+from cvbench.storage.results.outcomes import ResultKey, list_partials, list_results, put_partial
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from cvbench.engine.models.backbones import Description
+    from cvbench.storage.features import FeatureStore
+
+LIVE = ("cka", "spectra", "similarity")
+_WITH_VERSION = ("spectra", "similarity")  # of their intervals
+
+
+@dataclass(frozen=True)
+class LiveTask:
+    """One analysis, of all tapped layers of all backbones; plain values, so that it travels."""
+
+    analysis: Analysis
+    layers: tuple[Layer, ...]
+    key: ResultKey
+
+
+def check_live(names: Sequence[str]) -> None:
+    """Refuse an analysis that cannot run live.
+
+    Raises:
+        UnknownNameError: Naming the nearest.
+    """
+    for name in names:
+        if name not in LIVE:
+            raise UnknownNameError.among("live analysis", name, LIVE, fix=f"--analyze {','.join(LIVE)}")
+
+
+def live_tasks(
+    names: Sequence[str],
+    described: Sequence[Description],
+    fingerprints: Mapping[str, Mapping[str, Any]],
+    split: tuple[str, str],
+    sizes: tuple[int, int],
+    device: str,
+) -> tuple[LiveTask, ...]:
+    """What to measure live.
+
+    Args:
+        names: Of `LIVE`, see `check_live`.
+        described: The backbones with the taps asked for.
+        fingerprints: Path of each backbone's group of maps -> what the store would freeze for it.
+        split: Data set and split.
+        sizes: Images per forward pass, and samples covered in all.
+        device: "cpu" or "cuda".
+
+    Raises:
+        UsageError: A layer without spatial extent, or batches too small for CKA.
+    """
+    ordered = sorted(described, key=lambda d: d.spec.key)  # as `analyze` finds them in the store
+    shapes = {Layer(d.spec.key, tap): layout for d in ordered for tap, layout in d.layouts.items()}
+    made: dict[str, Analysis] = {}
+    for name in dict.fromkeys(names):
+        if name == "cka":
+            made[name] = MinibatchCka(batch=live_batch(*sizes))
+            continue
+        grids = {
+            layer: check_grid(layer, (1, at.height, at.width, at.channels), f"--analyze {name}")
+            for layer, at in shapes.items()
+        }
+        inputs = {d.spec.key: d.preprocess.geometry.size for d in ordered}
+        made[name] = Spectra(tuple(inputs.items())) if name == "spectra" else Similarity.between(grids, inputs)
+    layers = tuple(shapes)
+    return tuple(LiveTask(a, layers, partials_key(split, layers, fingerprints, a, device)) for a in made.values())
+
+
+def live_batch(batch: int, samples: int) -> int:
+    """Samples per CKA batch, as CKA needs a batch's layers side by side: as `analyze cka` chooses for stored maps.
+
+    >>> live_batch(512, 50_000), live_batch(64, 640), live_batch(48, 5000)
+    (256, 32, 16)
+
+    Raises:
+        UsageError: The forward batch is below 4.
+    """
+    if batch < MIN_BATCH:
+        raise UsageError(
+            f"live CKA needs batches of at least {MIN_BATCH} images, not {batch}",
+            where="--batch-size",
+            fix="a larger one",
+        )
+    return choose_batch(batch, max(samples, batch))
+
+
+def live_pending(store: FeatureStore, tasks: Sequence[LiveTask], units: Sequence[Unit]) -> dict[Unit, tuple[str, ...]]:
+    """For each unit that lacks any partial, the analyses that it lacks."""
+    there = {task.analysis.name: set(list_partials(store, task.key)) for task in tasks}
+    lacking = {unit: tuple(name for name, held in there.items() if unit.index not in held) for unit in units}
+    return {unit: names for unit, names in lacking.items() if names}
+
+
+def summarise_live(store: FeatureStore, tasks: Sequence[LiveTask], units: Sequence[Unit]) -> list[Analysed]:
+    """The results of all tasks over these units, kept in the store as `analyze` keeps them."""
+    found = []
+    for task in tasks:
+        selected = Selected(task.key.dataset, task.key.split, MAPS, task.layers, tuple(units), 0)
+        analysis = task.analysis
+        if isinstance(analysis, Spectra | Similarity):
+            analysis = replace(analysis, classes=class_numbers(store, selected))
+        result, path = keep_summary(store, analysis, selected, task.key)
+        found.append(Analysed(result, selected, path, 0))
+    return found
+
+
+def kept_live(
+    store: FeatureStore,
+    name: str,
+    selection: Selection,
+    fits: Callable[[Result], bool] = lambda result: True,
+    *,
+    beside_maps: bool = False,
+) -> Analysed | None:
+    """The result that `extract --analyze` has kept, where the store holds no maps that could be measured again.
+
+    With several, that of the newest intervals, and of these of the most samples. Its bootstrap is its own, whatever is
+    asked for now; a note says so. One that has layers which the selection's taps leave out is not taken.
+
+    Args:
+        store: For reading.
+        name: Of the analysis.
+        selection: Its data set, split, backbones and taps choose; None or empty fits all.
+        fits: Whether a result is one that may be taken.
+        beside_maps: Look where the store holds maps, too: those may be of fewer samples.
+    """
+    asked = None if selection.dataset is None else key_of_spec(selection.dataset)
+    with_maps = {(group.dataset, group.split) for group in store.groups() if group.view == MAPS}
+    found: list[tuple[int, int, Analysed]] = []
+    for key in list_results(store):
+        place = key.dataset, key.split
+        meant = key.analysis == name and asked in (None, key.dataset) and selection.split in (None, key.split)
+        if not meant or (place in with_maps and not beside_maps):
+            continue
+        result = stored_result(store, key)
+        layers = tuple(Layer(layer["backbone"], layer["tap"]) for layer in result.attrs.get("layers", ()))
+        names = {layer.backbone for layer in layers}
+        wanted = {known for one in selection.backbones for known in names if one in (known, known.partition("@")[0])}
+        if result.attrs.get("view") != MAPS or (selection.backbones and wanted != names):
+            continue
+        if not fits(result) or not all(is_wanted(layer.tap, selection.taps) for layer in layers):
+            continue
+        info, covered = store.split(*place), result.attrs["samples_in_units"]
+        selected = Selected(*place, MAPS, layers, tuple(plan_units(info.n, info.unit, covered)), 0)
+        notes = [*result.attrs.get("notes", ()), "measured by `extract --analyze`, of maps that are not stored"]
+        notes += outdated_notes(result.attrs) if name in _WITH_VERSION else []
+        kept = Analysed(replace(result, attrs={**result.attrs, "notes": notes}), selected, key.path, 0)
+        found.append((result.attrs.get("intervals", 0), covered, kept))
+    return max(found, key=lambda one: one[:2])[2] if found else None
+
+
+class LivePass:
+    """The live analyses of one unit, in one actor: told of each batch and layer as it is computed."""
+
+    def __init__(self, tasks: Sequence[LiveTask], threads: int) -> None:
+        self._tasks = list(tasks)
+        self._threads = threads
+        self._units: list[LiveUnit] = [task.analysis.live(task.layers) for task in tasks]  # type: ignore[attr-defined]
+        self._index = {layer: i for i, layer in enumerate(tasks[0].layers)} if tasks else {}
+        self._inside: Rows = np.arange(0)
+        self._size = 0
+
+    def begin(self, offset: int, size: int, bad: Sequence[int]) -> None:
+        """The next batch of the unit.
+
+        Args:
+            offset: Row of its first sample within the unit.
+            size: Its samples; what follows in the tensors is padding.
+            bad: Rows within the batch that could not be read.
+        """
+        self._size = size
+        self._inside = np.setdiff1d(np.arange(size), np.array(bad, dtype=np.int64))
+        for unit in self._units:
+            unit.begin(offset + self._inside)
+
+    def taps(self, backbone: str) -> list[str]:
+        """What to observe of a backbone, in the order of computation."""
+        return [layer.tap for layer in self._index if layer.backbone == backbone]
+
+    def observer(self, backbone: str) -> Callable[[str, Tensor], None]:
+        """What `Backbone.run` calls with each layer's maps."""
+        from cvbench.engine.arrays.array import from_torch, torch_stream
+
+        def observe(tap: str, maps: Tensor) -> None:
+            index = self._index[Layer(backbone, tap)]
+            with ExitStack() as stack:
+                stack.enter_context(torch_stream(maps))
+                stack.enter_context(host_threads(1 if maps.is_cuda else self._threads))
+                values = from_torch(maps[: self._size].float())  # exact, and torch converts faster than NumPy
+                if len(self._inside) < self._size:
+                    values = values[self._inside.tolist()]
+                for unit in self._units:
+                    unit.add(index, values)
+
+        return observe
+
+    def commit(self, store: FeatureStore, unit: Unit) -> None:
+        """Keep the partials of the unit."""
+        for task, collected in zip(self._tasks, self._units, strict=True):
+            put_partial(store, task.key, unit.index, collected.partial())

@@ -1,0 +1,259 @@
+"""`cvbench plan`: bytes, hours and the bottleneck of an extraction, before anything runs or weights are loaded."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cvbench.errors import ResourceError
+from cvbench.jobs.extraction.arrays import arrays_of, existing_store, frozen_split, units_of
+from cvbench.jobs.extraction.backbones import descriptions_of
+from cvbench.jobs.extraction.options import CPU_BATCH, ExtractOptions, resolved
+from cvbench.jobs.running.sizes import human
+
+if TYPE_CHECKING:
+    from cvbench.engine.models.backbones import Description
+    from cvbench.storage.features import ArraySpec, GroupKey
+    from cvbench.storage.features.units import Unit
+
+DECODE_SECONDS = 0.0015  # one core, one 500 x 375 JPEG, decode and antialiased resize (measured)
+GFLOPS_PER_GPU = 2 * 33.0 * 350  # assumed: the Base pair (33 GMACs) at 350 images/s on a V100 with AMP
+GFLOPS_PER_CORE = 2 * 33.0 * 1.5  # assumed: one CPU core in float32
+SPARE = 0.05  # share of the free disk that stays free
+
+
+@dataclass(frozen=True)
+class LayerPlan:
+    """One array: `samples` rows are still to be written."""
+
+    group: GroupKey
+    tap: str
+    shape: tuple[int, ...]
+    dtype: str
+    samples: int
+
+    @property
+    def bytes_per_sample(self) -> int:
+        """Uncompressed bytes of one row."""
+        return math.prod(self.shape) * (2 if self.dtype == "float16" else 4)
+
+    @property
+    def bytes(self) -> int:
+        """Uncompressed bytes still to be written."""
+        return self.samples * self.bytes_per_sample
+
+
+@dataclass(frozen=True)
+class PlanReport:
+    """What a run would do. Hours are estimated by stage from the stated rates; the slowest stage is the bottleneck."""
+
+    dataset: str
+    split: str
+    samples: int
+    units_total: int
+    units_done: int
+    layers: tuple[LayerPlan, ...]
+    bytes_total: int
+    free_bytes: int | None
+    fits: bool
+    advice: str | None
+    hours: dict[str, float]
+    rates: dict[str, str]
+    bottleneck: str
+
+    @property
+    def bytes_by_view(self) -> dict[str, int]:
+        """Uncompressed bytes still to be written, by view."""
+        totals: Counter[str] = Counter()
+        for layer in self.layers:
+            totals[layer.group.view] += layer.bytes
+        return dict(totals)
+
+    @property
+    def hours_expected(self) -> float:
+        """Stages overlap: the slowest one decides."""
+        return max(self.hours.values())
+
+
+def plan_layers(
+    groups: Mapping[GroupKey, Sequence[ArraySpec]], pending: Mapping[GroupKey, Mapping[Unit, Sequence[str]]]
+) -> list[LayerPlan]:
+    """One `LayerPlan` for each array; `pending` says which taps of each unit are missing."""
+    rows: dict[tuple[GroupKey, str], int] = Counter()
+    for group, units in pending.items():
+        for unit, taps in units.items():
+            for tap in taps:
+                rows[group, tap] += len(unit)
+    return [
+        LayerPlan(group, array.tap, array.shape, array.dtype, rows[group, array.tap])
+        for group, arrays in groups.items()
+        for array in arrays
+    ]
+
+
+def free_bytes(store: str) -> int | None:
+    """Free bytes where a local store is or will be; None for URLs, which do not say."""
+    if "://" in store:
+        return None
+    path = Path(store)
+    while not path.exists():
+        path = path.parent
+    return shutil.disk_usage(path).free
+
+
+def advise(layers: Iterable[LayerPlan], budget: int, unit: int) -> str | None:
+    """None if `layers` fit into `budget` bytes; else the option that would make them fit, in whole units of samples."""
+    layers = list(layers)
+    total = sum(layer.bytes for layer in layers)
+    if total <= budget:
+        return None
+    maps = [layer for layer in layers if layer.group.view == "maps"]
+    others = total - sum(layer.bytes for layer in maps)
+    per_sample = sum(layer.bytes_per_sample for layer in maps)
+    if maps and others <= budget:
+        most = (budget - others) // per_sample // unit * unit
+        if most:
+            return f"--maps {most} fits (maps take {human(per_sample)} per image); or fewer --taps"
+        return f"leave --view maps out, name fewer --taps, or a smaller --unit (whole units of {unit} are written)"
+    per_sample = sum(layer.bytes_per_sample for layer in layers)
+    most = budget // per_sample // unit * unit
+    if most:
+        return f"--limit {most} fits, or fewer --taps, or another --store"
+    return f"another --store, fewer --taps, or a smaller --unit (whole units of {unit} are written)"
+
+
+def check_space(layers: Iterable[LayerPlan], options: ExtractOptions, unit: int) -> None:
+    """Refuse before the first write what will not fit.
+
+    Raises:
+        ResourceError: More bytes than `options.max_bytes`, or than the disk has free; says which option would fit.
+    """
+    layers = list(layers)
+    total = sum(layer.bytes for layer in layers)
+    for budget, why in _budgets(options):
+        advice = advise(layers, budget, unit)
+        if advice is not None:
+            raise ResourceError(
+                f"{human(total)} are to be written and {human(budget)} may be",
+                where=options.store,
+                why=why,
+                fix=advice,
+            )
+
+
+def check_together(jobs: Sequence[ExtractOptions]) -> None:
+    """Before the first of several extractions: every data set is there, every name is known, all bytes fit together.
+
+    Raises:
+        CvbenchError: Whatever would refuse one of them; ResourceError if only their sum does not fit.
+    """
+    if len(jobs) < 2:
+        return
+    total = sum(plan(job).bytes_total for job in jobs)
+    for budget, why in _budgets(jobs[0]):
+        if total > budget:
+            raise ResourceError(
+                f"{human(total)} are to be written for {len(jobs)} data sets together and {human(budget)} may be",
+                where=jobs[0].store,
+                why=why,
+                fix="fewer --dataset, --limit or fewer --taps; `cvbench plan` says what each takes",
+            )
+
+
+def _budgets(options: ExtractOptions) -> list[tuple[int, str]]:
+    free = free_bytes(options.store)
+    budgets = [] if free is None else [(int(free * (1 - SPARE)), f"{human(free)} are free on the disk of the store")]
+    if options.max_bytes is not None:
+        budgets.append((options.max_bytes, "--max-bytes"))
+    return budgets
+
+
+def plan(options: ExtractOptions, *, gpus: int = 0, rate: float | None = None, disk_mb_s: float = 1000.0) -> PlanReport:
+    """What `extract` with the same options would do; nothing runs, no weights are loaded.
+
+    Args:
+        options: As for `extract`.
+        gpus: GPUs of the run; 0 is this machine's CPU cores.
+        rate: Images per second and GPU (or core) through all backbones together; None scales an assumed rate by the
+            models' multiply-adds.
+        disk_mb_s: Write bandwidth of the store in MB/s.
+    """
+    from cvbench.storage.datasets import open_dataset
+    from cvbench.storage.features import GroupKey
+    from cvbench.storage.features.units import unit_size
+
+    options = resolved(options)
+    dataset = open_dataset(options.dataset, data_root=options.data_root, split=options.split)
+    descriptions = descriptions_of(options)
+    store = existing_store(options.store)
+    frozen = frozen_split(store, dataset)
+    size = options.unit or (frozen.unit if frozen else unit_size(len(dataset), options.batch_size or CPU_BATCH))
+    groups = {
+        GroupKey(dataset.name, dataset.split, description.spec.key, view): arrays
+        for description in descriptions
+        for view, arrays in arrays_of(description, options).items()
+    }
+    units = {group: units_of(options, len(dataset), size, group.view) for group in groups}
+    pending = {
+        group: store.pending(group, taps, units[group]) if store else dict.fromkeys(units[group], taps)
+        for group, taps in ((group, [array.tap for array in arrays]) for group, arrays in groups.items())
+    }
+    layers = plan_layers(groups, pending)
+    covered: set[Unit] = set().union(*units.values())
+    waiting: set[Unit] = set().union(*pending.values())
+    samples, todo = (sum(len(unit) for unit in some) for some in (covered, waiting))
+    hours, rates = _hours(todo, sum(layer.bytes for layer in layers), descriptions, gpus, rate, disk_mb_s)
+    advice = next((text for budget, _ in _budgets(options) if (text := advise(layers, budget, size))), None)
+    return PlanReport(
+        dataset=dataset.name,
+        split=dataset.split,
+        samples=samples,
+        units_total=len(covered),
+        units_done=len(covered) - len(waiting),
+        layers=tuple(layers),
+        bytes_total=sum(layer.bytes for layer in layers),
+        free_bytes=free_bytes(options.store),
+        fits=advice is None,
+        advice=advice,
+        hours=hours,
+        rates=rates,
+        bottleneck=max(hours, key=lambda stage: hours[stage]),
+    )
+
+
+def _hours(
+    samples: int,
+    volume: int,
+    descriptions: Sequence[Description],
+    gpus: int,
+    rate: float | None,
+    disk_mb_s: float,
+) -> tuple[dict[str, float], dict[str, str]]:
+    """Hours by stage, and in words the rates they come from."""
+    cores = os.cpu_count() or 1
+    workers = gpus or cores
+    kind = "GPU" if gpus else "CPU core"
+    if rate is None:
+        giga = sum(description.flops for description in descriptions) / 1e9
+        each = (GFLOPS_PER_GPU if gpus else GFLOPS_PER_CORE) / max(giga, 1e-6)
+        stated = f"{each:,.1f} images/s per {kind}, assumed from {giga:.1f} GFLOP per image"
+    else:
+        each, stated = rate, f"{rate:,.1f} images/s per {kind}, given by --rate"
+    decoders = workers * 4 if gpus else cores
+    hours = {
+        "forward": samples / (each * workers) / 3600,
+        "decode": samples * DECODE_SECONDS / decoders / 3600,
+        "write": volume / (disk_mb_s * 1e6) / 3600,
+    }
+    rates = {
+        "forward": f"{stated}, {workers} of them",
+        "decode": f"{DECODE_SECONDS * 1e3:.1f} ms per image and core, {decoders} cores",
+        "write": f"{disk_mb_s:,.0f} MB/s to the store",
+    }
+    return hours, rates

@@ -1,0 +1,235 @@
+"""What one actor does with one unit: decode once, run every backbone, write the views, commit.
+
+Four steps overlap: decoding threads work ahead of the device, the device runs the next batch while the last one is
+copied out, one thread encodes and writes, and a second unit may decode while the first is committed. Memory is bounded
+by a few batches and by one unfinished chunk per array.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cvbench.engine.models.views import Request
+from cvbench.errors import IntegrityError, ResourceError
+from cvbench.jobs.extraction.live import LivePass, LiveTask
+from cvbench.storage.features import BadSample, FeatureStore, GroupKey, UnitWriter
+from cvbench.storage.features.units import Unit
+
+if TYPE_CHECKING:
+    from cvbench.engine.models.backbones import Backbone, BackboneSpec
+    from cvbench.engine.models.host_copy import HostCopy
+    from cvbench.jobs.extraction.feed import Batch
+
+WRITES_AHEAD = 3  # batches that may wait for the writing thread
+
+
+@dataclass(frozen=True)
+class UnitTask:
+    """One unit and what is missing of it: the taps of each (backbone, view)."""
+
+    unit: Unit
+    work: tuple[tuple[GroupKey, tuple[str, ...]], ...]
+    live: tuple[str, ...] = ()  # live analyses without a partial
+
+
+@dataclass(frozen=True)
+class UnitReceipt:
+    """What came of a unit. `seconds` are wall clock per step; steps overlap, so they do not add up to `total`."""
+
+    unit: int
+    samples: int
+    bad: tuple[BadSample, ...]
+    nonfinite: Mapping[str, int]  # "<backbone>/<view>/<tap>" -> values
+    seconds: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class ExtractRecipe:
+    """Everything an actor needs to compute any unit of one dataset; plain values, so that it travels."""
+
+    store: str
+    dataset: str
+    data_root: str | None
+    split: str
+    dataset_digest: str
+    seed: int
+    batch: int
+    backbones: tuple[tuple[BackboneSpec, str], ...]  # spec, digest of its weights
+    device: str
+    precision: str
+    dtype: str
+    keep_bits: int | None
+    threads: int  # of torch in this process: on a CPU those of the forward pass, on a GPU those of each resize
+    decode_threads: int
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    origins: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # backbone -> of its weights, see `lineage`
+    live: tuple[LiveTask, ...] = ()
+
+    def build(self) -> ExtractWorker:
+        """Load data set and weights, and check that they are what the plan was made for.
+
+        Raises:
+            IntegrityError: The data set or the weights differ from the driver's.
+        """
+        return ExtractWorker(self)
+
+
+class ExtractWorker:
+    """Holds the backbones on one device, the data set and the store; what belongs to one unit is handed along."""
+
+    def __init__(self, recipe: ExtractRecipe) -> None:
+        import torch
+
+        from cvbench.engine.models.backbones import load_backbone
+        from cvbench.jobs.extraction.feed import Feed
+        from cvbench.storage.datasets import open_dataset
+        from cvbench.storage.features.order import sample_order
+
+        torch.set_num_threads(recipe.threads)
+        self.recipe = recipe
+        self.store = FeatureStore.open(recipe.store, mode="a")
+        dataset = open_dataset(recipe.dataset, data_root=recipe.data_root, split=recipe.split)
+        _same("data set", recipe.dataset, recipe.dataset_digest, dataset.digest)
+        self.backbones: dict[str, Backbone] = {}
+        for spec, digest in recipe.backbones:
+            backbone = load_backbone(spec, device=recipe.device, precision=recipe.precision)
+            _same("weights", spec.key, digest, backbone.weights_digest)
+            self.backbones[spec.key] = backbone
+        self.feed = Feed(
+            dataset,
+            sample_order(len(dataset), recipe.seed),
+            [backbone.preprocess.geometry for backbone in self.backbones.values()],
+            batch=recipe.batch,
+            device=recipe.device,
+            threads=recipe.decode_threads,
+        )
+        self._device_turn = threading.Lock()
+        self._writing = ThreadPoolExecutor(1, thread_name_prefix="write")
+
+    def run(self, task: UnitTask) -> UnitReceipt:
+        """Compute and commit one unit.
+
+        Raises:
+            IntegrityError: An object of this unit exists and is damaged.
+            ResourceError: The disk is full, or the device out of memory.
+        """
+        begin = time.perf_counter()
+        seconds = dict.fromkeys(("decode_wait", "device", "write_wait", "commit"), 0.0)
+        bad: list[BadSample] = []
+        batches = self.feed.start(task.unit)
+        live = LivePass([at for at in self.recipe.live if at.analysis.name in task.live], self.recipe.threads)
+        with ExitStack() as stack:
+            writers = {
+                group: stack.enter_context(self.store.writer(group, taps, task.unit)) for group, taps in task.work
+            }
+            waiting: deque[Future[None]] = deque()
+            stack.callback(_drain, waiting)  # before the writers close: none may still be written to
+            with self._device_turn:
+                tick = time.perf_counter()
+                for batch in batches:
+                    seconds["decode_wait"] += time.perf_counter() - tick
+                    tick = time.perf_counter()
+                    outputs = self.forward(batch, task, live)
+                    seconds["device"] += time.perf_counter() - tick
+                    tick = time.perf_counter()
+                    bad.extend(batch.bad)
+                    waiting.append(self._writing.submit(_write, writers, batch, outputs, task.unit))
+                    if len(waiting) > WRITES_AHEAD:
+                        waiting.popleft().result()
+                    seconds["write_wait"] += time.perf_counter() - tick
+                    tick = time.perf_counter()
+            tick = time.perf_counter()
+            while waiting:
+                waiting.popleft().result()
+            nonfinite = self._commit(writers, bad)
+            live.commit(self.store, task.unit)
+            seconds["commit"] = time.perf_counter() - tick
+        seconds["total"] = time.perf_counter() - begin
+        return UnitReceipt(task.unit.index, len(task.unit), tuple(bad), nonfinite, seconds)
+
+    def forward(self, batch: Batch, task: UnitTask, live: LivePass) -> dict[GroupKey, dict[str, HostCopy]]:
+        """One pass of every backbone that has work in this task; the copies to the host are under way on return."""
+        import torch
+
+        from cvbench.engine.models.host_copy import HostCopy
+
+        outputs: dict[GroupKey, dict[str, HostCopy]] = {}
+        recipe = self.recipe
+        live.begin(batch.offset, batch.size, [sample.row - task.unit.start - batch.offset for sample in batch.bad])
+        for name, backbone in self.backbones.items():
+            groups = {group.view: (group, taps) for group, taps in task.work if group.backbone == name}
+            observed = live.taps(name)
+            if not groups and not observed:
+                continue
+            requests = [Request(view, tap) for view, (_, taps) in groups.items() for tap in taps]
+            images = batch.images[backbone.preprocess.geometry].to(recipe.device, non_blocking=True)
+            try:
+                results = backbone.run(
+                    images,
+                    requests,
+                    dtype=recipe.dtype,
+                    keep_bits=recipe.keep_bits,
+                    observed=observed,
+                    observe=live.observer(name),
+                )
+            except torch.OutOfMemoryError as error:
+                raise ResourceError(
+                    f"the device has not enough memory for a batch of {recipe.batch}",
+                    where=name,
+                    fix="a smaller --batch-size (in a new store: it is part of what a store is), or fewer --taps",
+                ) from error
+            for request, tensor in results.items():
+                outputs.setdefault(groups[request.view][0], {})[request.tap] = HostCopy(tensor)
+        return outputs
+
+    def _commit(self, writers: Mapping[GroupKey, UnitWriter], bad: list[BadSample]) -> dict[str, int]:
+        nonfinite: dict[str, int] = {}
+        for group, writer in writers.items():
+            origin = self.recipe.origins.get(group.backbone, {})
+            commit = writer.commit(bad, {**self.recipe.provenance, **origin})
+            for tap, record in commit.taps.items():
+                if record.nonfinite:
+                    nonfinite[f"{group.backbone}/{group.view}/{tap}"] = record.nonfinite
+        return nonfinite
+
+
+def _write(
+    writers: Mapping[GroupKey, UnitWriter],
+    batch: Batch,
+    outputs: Mapping[GroupKey, Mapping[str, HostCopy]],
+    unit: Unit,
+) -> None:
+    """Hand one batch to the writers: padding rows are dropped, rows of unreadable samples become NaN."""
+    gaps = [sample.row - unit.start - batch.offset for sample in batch.bad]
+    for group, taps in outputs.items():
+        for tap, copy in taps.items():
+            rows = copy.numpy()[: batch.size]
+            if gaps:
+                rows = rows.copy()
+                rows[gaps] = np.nan
+            writers[group].write(tap, batch.offset, rows)
+
+
+def _drain(waiting: deque[Future[None]]) -> None:
+    for future in waiting:
+        future.cancel()
+    wait(waiting)
+
+
+def _same(kind: str, name: str, planned: str, found: str) -> None:
+    if planned != found:
+        raise IntegrityError(
+            f"the {kind} of an actor differs from the one the run was planned with",
+            where=name,
+            why=f"digest {found[:12]}... instead of {planned[:12]}...",
+            fix="give every node the same files",
+        )

@@ -1,0 +1,1 @@
+"""What a job reads of a store: which layers and rows, whose samples, and what stands behind them."""

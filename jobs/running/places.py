@@ -1,0 +1,52 @@
+"""Where a command reads and writes: paths made absolute, folders found unfit before the work, not after it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from pathlib import Path
+
+from cvbench.errors import ResourceError, UsageError
+
+
+def check_folder(out: str) -> None:
+    """See that files can be made in a folder, by making one that has no name; nothing stays, not even the folder.
+
+    Raises:
+        UsageError: It is a URL: figures and tables are files.
+        ResourceError: It cannot be made, or not be written to.
+    """
+    if "://" in out:
+        raise UsageError(
+            f"--out {out} is no folder of this machine",
+            why="only a --store can be a URL",
+            fix="--out DIR, then copy it",
+        )
+    path = Path(out).expanduser()
+    made = _missing(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise ResourceError(
+            f"the folder --out {out} cannot be written to",
+            where=str(path),
+            why=error.strerror or str(error),
+            fix="another --out",
+        ) from error
+    finally:
+        for folder in made:
+            with contextlib.suppress(OSError):  # not made, or somebody uses it already
+                os.rmdir(folder)
+
+
+def _missing(path: Path) -> list[Path]:
+    """The folder and those above it that are not there, the deepest first."""
+    return [folder for folder in (path, *path.parents) if not os.path.lexists(folder)]
+
+
+def absolute(store: str) -> str:
+    """A store path made absolute; URLs stay."""
+    return store if "://" in store else str(Path(store).expanduser().resolve())

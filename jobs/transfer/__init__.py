@@ -1,0 +1,1 @@
+"""What features are worth on other data: linear probes and fine-tuning."""

@@ -1,0 +1,119 @@
+"""What came of a fine-tuning run: numbers with their intervals, on what and how, and which samples are left out."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from cvbench.jobs.results.section import TidyRow
+from cvbench.jobs.transfer import checkpoint
+from cvbench.jobs.transfer.finetune_data import Met
+from cvbench.jobs.transfer.finetune_loop import Row
+from cvbench.jobs.transfer.finetune_task import FinetuneTask
+
+LABELS = {"top1": "top-1", "top5": "top-5", "mean_per_class": "mean per class"}
+
+
+@dataclass(frozen=True)
+class FinetuneReport:
+    """What came of it.
+
+    Attributes:
+        dataset, split: What it was tested on, as in a store.
+        spec: What opens the data set, below `data_root`.
+        weights: The file.
+        numbers: "top1", "top5", "mean_per_class" -> {"value", "low", "high", "n"}.
+        variant: Recipe and splits, as one line.
+        trained_on: Different samples that were trained on.
+        curve: A row per epoch.
+        failed: Split -> samples that could not be read.
+        unreadable: These, each with its reason.
+        notes: What a reader must know.
+        done_before: Nothing had to be trained.
+    """
+
+    dataset: str
+    split: str
+    spec: str
+    data_root: str | None
+    backbone: str
+    weights: str
+    numbers: dict[str, dict[str, float | None]]
+    variant: str
+    interval: str
+    trained_on: int
+    curve: list[Row]
+    failed: dict[str, int]
+    unreadable: list[str]
+    notes: list[str]
+    files: list[str]
+    done_before: bool
+
+
+def make_report(task: FinetuneTask, done: bool) -> FinetuneReport:
+    """Write the summary and the figure beside the weights.
+
+    Raises:
+        IncompleteError: Too many samples could not be read, and `task.partial` is not set.
+    """
+    from cvbench.jobs.figures.finetune import finetune_figure
+
+    plain = checkpoint.read_plain(task.weights)
+    line = variant(task)
+    summary = {**plain, "variant": line, "notes": list(task.notes), "weights": task.weights.name}
+    checkpoint.replace_file(task.file("json"), (json.dumps(summary, indent=2, sort_keys=True) + "\n").encode())
+    files = finetune_figure(plain["curve"], f"{task.spec.key} on {task.dataset}", task.file("curve"))
+    samples = {split: Met(found["n"], tuple(found["unreadable"])) for split, found in plain["samples"].items()}
+    for split, met in () if task.partial else samples.items():
+        met.check(f"{task.dataset}/{split}")
+    return FinetuneReport(
+        dataset=task.name,
+        split=task.test,
+        spec=task.dataset,
+        data_root=task.data_root,
+        backbone=task.spec.key,
+        weights=str(task.weights),
+        numbers={name: plain["result"][name] for name in LABELS},
+        variant=line,
+        interval=plain["interval"],
+        trained_on=plain["trained_on"],
+        curve=plain["curve"],
+        failed={split: len(met.unreadable) for split, met in samples.items()},
+        unreadable=[name for met in samples.values() for name in met.unreadable],
+        notes=list(task.notes),
+        files=[str(path) for path in (task.weights, task.file("json"), *files)],
+        done_before=done,
+    )
+
+
+def finetune_rows(report: FinetuneReport) -> list[TidyRow]:
+    """The numbers in the one schema of all tables; `run` is the file of the weights."""
+    place = (report.weights, report.dataset, report.split, report.backbone)
+    rows = []
+    for name, label in LABELS.items():
+        found = report.numbers[name]
+        ends = (found["value"], found["low"], found["high"])
+        n, failed = int(found["n"] or 0), report.failed[report.split]
+        rows.append(TidyRow(*place, f"fine-tuned, {label}", report.variant, *ends, n, failed))
+    return rows
+
+
+def variant(task: FinetuneTask) -> str:
+    """The recipe and the splits, as one line."""
+    made = task.recipe
+    length = f"{made.epochs} epochs" if made.epochs else f"{made.steps} steps"
+    parts = [made.name, f"{length}, batch {made.batch}, rate {made.rate:g}", _splits(task)]
+    if made.examples:
+        parts.append(f"{sum(made.examples):,} examples drawn by the seed (not VTAB's members)")
+    parts += [task.rule] if task.rule else []
+    return "; ".join([*parts, f"seed {task.seed}", task.precision, *task.notes])
+
+
+def _splits(task: FinetuneTask) -> str:
+    train, tested = " + ".join(task.train), f"the last weights tested on {task.test}"
+    if not task.share:
+        return f"trained on {train}, {tested}"
+    last = f"the last {task.share:.0%} by SHA-256 of the id (VTAB's share, not its members)"
+    if task.validate:
+        return f"trained on {train} but for {last}, which validate, {tested}"
+    return f"trained on {train}, of which {last} stand for val, {tested}"

@@ -1,0 +1,138 @@
+"""`cvbench transfer probe`: linear probes on stored features, fitted on one split and tested on another."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from cvbench.engine.probe.options import ProbeOptions
+from cvbench.engine.probe.recipes import ProbeRun
+from cvbench.engine.probe.recipes import probe as fit
+from cvbench.engine.probe.result import Targets, probe_result
+from cvbench.jobs.reading.matrix import Matrices
+from cvbench.jobs.results.keep import Analysed, keep
+from cvbench.jobs.running.places import absolute
+from cvbench.jobs.running.progress import Advanced, Ended, Listener, Note, Started, silent
+from cvbench.jobs.transfer.probe_options import ProbeRequest
+from cvbench.jobs.transfer.probe_rows import SECTION, named, probe_json, probe_rows, probe_tidy
+from cvbench.jobs.transfer.probe_splits import Splits, open_splits
+from cvbench.storage.datasets.groups import expand
+from cvbench.storage.features import FeatureStore
+
+__all__ = [
+    "SECTION",
+    "ProbeOptions",
+    "ProbeRequest",
+    "named",
+    "probe",
+    "probe_json",
+    "probe_rows",
+    "probe_tidy",
+]
+
+JOB = "transfer probe"
+
+
+def probe(
+    request: ProbeRequest, options: ProbeOptions, device: str = "cpu", listen: Listener = silent
+) -> list[Analysed]:
+    """Fit and test the probes of every data set; each result is kept in the store, with the test split.
+
+    Memory: the features of one layer, about four times.
+
+    Args:
+        request: What to probe.
+        options: How.
+        device: "cpu" or "cuda", of torch.
+        listen: Receives progress.
+
+    Raises:
+        DataUnavailableError: A split is not in the store; says which command adds it.
+        IncompleteError: Samples are not there, and `request.partial` is not set.
+        UsageError: Classes that differ between the splits, samples without a label, or too few.
+    """
+    url = absolute(request.store)
+    reader = FeatureStore.open(url)  # for reading: an analysis never makes a store
+    there = replace(request, store=url)
+    found = [open_splits(reader, dataset, there, options) for dataset in expand(request.datasets)]
+    store = FeatureStore.open(url, mode="a")
+    return [_one(store, splits, request, options, device, listen) for splits in found]
+
+
+def _one(
+    store: FeatureStore, splits: Splits, request: ProbeRequest, options: ProbeOptions, device: str, listen: Listener
+) -> Analysed:
+    test = splits.roles["test"]
+    layers, samples = test.selected.layers, test.samples
+    runs: list[list[ProbeRun]] = []
+    listen(Started(JOB, test.where, len(layers), len(layers), 0))
+    for note in (note for matrices in splits.roles.values() for note in matrices.notes):
+        listen(Note(note))
+    for index, layer in enumerate(layers):
+        parts = splits.parts(layer)
+        runs.append(fit(parts["train"], parts.get("val"), parts["test"], len(samples.classes), options, device))
+        listen(Advanced(JOB, index, 1))
+    listen(Ended(JOB))
+    attrs = {
+        "recipe": options.recipe,
+        "options": options.as_dict(),
+        "train_split": splits.names["train"],
+        "val_split": splits.names.get("val", ""),
+        "val_asked": request.val or "",
+        "partial": request.partial,
+        "variant": variant(options, splits),
+        "failed": _failed(test),
+    }
+    tested = Targets(samples.positions, samples.labels, samples.classes)
+    result = probe_result(layers, runs, tested, attrs, request.confidence)
+    notes = [*splits.notes, *result.attrs["notes"]]
+    result = replace(result, attrs={**result.attrs, "device": device, "notes": notes})
+    identity = {
+        "intervals": 2,  # raised when they are computed in another way
+        "options": options.as_dict(),
+        "device": device,
+        "confidence": request.confidence,
+        "splits": splits.identity(store),
+    }
+    return Analysed(result, test.selected, keep(store, test.selected, result, identity), 0)
+
+
+def _failed(matrices: Matrices) -> int:
+    """Samples that could not be read."""
+    layer = next(iter(matrices.features.values()))
+    return sum(len(layer.commit(unit).bad) for unit in matrices.selected.units)
+
+
+def variant(options: ProbeOptions, splits: Splits) -> str:
+    """The recipe with everything a reader needs to tell it from another, as one line."""
+    parts = [options.recipe]
+    if options.recipe == "clip_lbfgs":
+        parts.append(f"solver {options.solver}")
+    else:
+        schedule = options.schedule
+        parts.append(f"{schedule.epochs} epochs, batch {schedule.batch}, rate {schedule.rate:g}")
+    parts += [_chosen(options, splits), _fitted(options, splits)]
+    if options.shots:
+        parts.append(f"{options.shots} samples per class")
+    return "; ".join([*parts, *filter(None, [splits.rule]), *splits.notes])
+
+
+def _chosen(options: ProbeOptions, splits: Splits) -> str:
+    """Which samples chose the penalty."""
+    train = splits.names["train"]
+    if "val" in splits.names:
+        return f"penalty chosen on {splits.names['val']}"
+    if splits.held is not None:
+        last = f"the last {splits.share:.0%} of {train} by SHA-256 of the id"
+        return f"penalty chosen on {last} (VTAB's share, not its members)"
+    if options.held_out > 0:
+        return f"penalty chosen on {options.held_out:.0%} of {train}, held out"
+    return "penalty fixed, no validation"
+
+
+def _fitted(options: ProbeOptions, splits: Splits) -> str:
+    """Which samples the final fit is of, and which it is tested on."""
+    names = splits.names
+    fitted = names["train"] if "val" not in names or options.shots else f"{names['train']} + {names['val']}"
+    if splits.held is not None and options.shots:
+        fitted = f"the rest of {fitted}"
+    return f"fitted on {fitted}, tested on {names['test']}"

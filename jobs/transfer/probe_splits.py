@@ -1,0 +1,178 @@
+"""Which stored samples a probe is fitted, validated and tested on; and whether these are all that there should be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cvbench.engine.analyses.base import NOT_FINITE, Layer
+from cvbench.engine.probe.options import ProbeOptions
+from cvbench.engine.probe.recipes import Part
+from cvbench.errors import DataUnavailableError, IncompleteError, IntegrityError, UnknownNameError, UsageError
+from cvbench.jobs.reading.again import extract_again
+from cvbench.jobs.reading.matrix import Matrices
+from cvbench.jobs.reading.published import check_published
+from cvbench.jobs.reading.selection import Selected, Selection, select
+from cvbench.jobs.results.keep import features_identity
+from cvbench.jobs.transfer.probe_options import ProbeRequest
+from cvbench.storage.datasets import DatasetInfo, dataset_info, key_of_spec, spec_of_key
+from cvbench.storage.datasets.formats.lists import last_share
+from cvbench.storage.features import FeatureStore
+
+TRAINING = ("train", "trainval")
+
+
+@dataclass(frozen=True, eq=False)
+class Splits:
+    """The features of one data set, by role: "train", "test" and, where there is a validation split, "val".
+
+    Attributes:
+        held: (n_train,) bool, the training samples that validate instead of a split; None if none do.
+        share: That share of the whole split; 0 if none.
+        rule: How the data set's splits were made, if not by its authors.
+        notes: What a reader must know: which samples are not there.
+    """
+
+    roles: dict[str, Matrices]
+    held: NDArray[np.bool_] | None
+    share: float
+    rule: str
+    notes: tuple[str, ...]
+
+    @property
+    def names(self) -> dict[str, str]:
+        """Role -> name of the split."""
+        return {role: matrices.selected.split for role, matrices in self.roles.items()}
+
+    def parts(self, layer: Layer) -> dict[str, Part]:
+        """The samples by role; memory is the features of one layer.
+
+        Raises:
+            IntegrityError: Features that are not finite.
+        """
+        parts = {role: Part(_finite(its, layer), its.samples.labels) for role, its in self.roles.items()}
+        if self.held is not None:
+            whole = parts["train"]
+            parts |= {"train": whole.rows(np.flatnonzero(~self.held)), "val": whole.rows(np.flatnonzero(self.held))}
+        return parts
+
+    def identity(self, store: FeatureStore) -> dict[str, Any]:
+        """What a result of these samples depends on, by role."""
+        roles = {
+            role: {
+                **features_identity(store, matrices.selected),
+                "units": [(unit.start, unit.stop) for unit in matrices.selected.units],
+            }
+            for role, matrices in self.roles.items()
+        }
+        return {**roles, "held out": self.share} if self.held is not None else roles
+
+
+def open_splits(store: FeatureStore, dataset: str, request: ProbeRequest, options: ProbeOptions) -> Splits:
+    """The samples of every role, at the same layers.
+
+    Raises:
+        DataUnavailableError: A split is not in the store; says which command adds it.
+        IncompleteError: Features of a part of a split, or a data set with fewer samples than published.
+        UsageError: Layers that differ between the splits, or samples without a label.
+        IntegrityError: Classes that differ.
+    """
+    key = key_of_spec(dataset)
+    known = _known(key)
+    there = [split for name, split in store.splits() if name == key]
+    names = known.splits if known is not None else tuple(there)
+    train = request.train or next((name for name in TRAINING if name in names), TRAINING[0])
+    val = request.val or ("val" if "val" in names and train != "trainval" else None)
+    wanted = {"train": train, "test": request.test} | ({} if val is None else {"val": val})
+    roles = {role: Matrices(store, _select(store, key, split, request)) for role, split in wanted.items()}
+    notes = [note for matrices in roles.values() for note in _check_whole(store, matrices, request)]
+    for role, matrices in roles.items():
+        _check_same(role, matrices, roles["test"], request.store)
+    share = known.held_out if known is not None and val is None and train in TRAINING else 0.0
+    held = _held_out(store, roles["train"], share) if share > 0 and options.hold_out is None else None
+    rule = known.split_rule if known is not None else ""
+    return Splits(roles, held, share if held is not None else 0.0, rule, tuple(notes))
+
+
+def _known(key: str) -> DatasetInfo | None:
+    """What the registry knows of a data set of the store; None if it is a folder of one's own."""
+    try:
+        return dataset_info(spec_of_key(key))
+    except UnknownNameError:
+        return None
+
+
+def _held_out(store: FeatureStore, train: Matrices, share: float) -> NDArray[np.bool_] | None:
+    """(n,) which training samples validate: the same of the whole split, however much of it the store holds."""
+    ids = store.split(train.selected.dataset, train.selected.split).ids
+    chosen = np.isin(train.samples.positions, last_share([str(name) for name in ids], share))
+    return chosen if chosen.any() and not chosen.all() else None
+
+
+def _check_whole(store: FeatureStore, matrices: Matrices, request: ProbeRequest) -> list[str]:
+    selected = matrices.selected
+    info, spec = store.split(selected.dataset, selected.split), spec_of_key(selected.dataset)
+    notes = check_published(spec, selected.split, info.n, where=request.store, partial=request.partial)
+    if selected.samples == info.n:
+        return notes
+    if not request.partial:
+        raise IncompleteError(
+            f"{selected.view} features of {selected.samples:,} of the {info.n:,} samples of {matrices.where} are there",
+            where=request.store,
+            why="a transfer's number is over the whole data set",
+            fix=extract_again(store, (selected.dataset, selected.split), backbones=_names(selected), view=selected.view)
+            + "  # all of it; or --partial",
+        )
+    return [*notes, f"partial: {selected.samples:,} of the {info.n:,} samples of {matrices.where}"]
+
+
+def _check_same(role: str, other: Matrices, test: Matrices, where: str) -> None:
+    """Layers and classes must be those of the test split, and every sample have a label."""
+    if other.selected.layers != test.selected.layers:
+        mine, its = (", ".join(map(str, m.selected.layers)) for m in (test, other))
+        raise UsageError(
+            f"{other.where} and {test.where} hold other layers",
+            why=f"{test.where}: {mine}; {other.where}: {its}",
+            fix="--backbone and --taps that both have, or extract what is missing",
+        )
+    if other.samples.classes != test.samples.classes:
+        raise IntegrityError(f"the classes of {other.where} are not those of {test.where}", where=where)
+    missing = int((other.samples.labels < 0).sum())
+    if missing:
+        raise UsageError(f"{missing} samples of {other.where} have no label", where=f"the {role} split")
+
+
+def _names(selected: Selected) -> list[str]:
+    return list(dict.fromkeys(layer.backbone for layer in selected.layers))
+
+
+def _select(store: FeatureStore, dataset: str, split: str, request: ProbeRequest) -> Selected:
+    selection = Selection(request.store, dataset, split, request.backbones, request.view, request.taps)
+    held = {name for its, name in store.splits() if its == dataset}
+    try:
+        if split in held:
+            return select(store, selection)
+    except (DataUnavailableError, UnknownNameError) as error:
+        if "backbone" in error.what or "tap" in error.what:
+            raise
+    raise DataUnavailableError(
+        f"the store holds no {request.view} features of {dataset}/{split}",
+        where=request.store,
+        why=f"of {dataset} it holds {', '.join(sorted(held)) or 'nothing'}; a probe trains on one and tests on another",
+        fix=extract_again(store, (dataset, split), backbones=request.backbones, view=request.view)
+        + "  # or other splits: --train-split, --val-split, --test-split",
+    )
+
+
+def _finite(matrices: Matrices, layer: Layer) -> NDArray[np.float32]:
+    values = np.asarray(matrices.read(layer), dtype=np.float32)
+    bad = int((~np.isfinite(values).all(axis=1)).sum())
+    if bad:
+        raise IntegrityError(
+            f"{layer} of {matrices.where} holds values that are not finite, in {bad} of {len(values)} samples",
+            fix=NOT_FINITE,
+        )
+    return values

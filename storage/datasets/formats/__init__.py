@@ -1,0 +1,1 @@
+"""Forms in which images lie: files, class folders, shards, tables; and lists beside them."""

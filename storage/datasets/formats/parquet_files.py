@@ -1,0 +1,365 @@
+"""Parquet files of images: what is in their columns, and one image at a time."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cvbench.errors import CvbenchError, DecodeError, IntegrityError
+from cvbench.storage.datasets.formats.listed import Listed
+from cvbench.storage.datasets.formats.shards import Shards
+from cvbench.storage.datasets.formats.spool import Blocks, Spool, has_room
+
+CACHE_BYTES = 256 * 1024 * 1024
+"""Row groups that one process keeps of a data set."""
+
+MAX_GROUP = 2 * 1024 * 1024 * 1024
+"""The largest row group that is read: all of it is in memory for one of its images."""
+
+MAX_WORD = 1_000
+"""Characters of a label that is a class's name."""
+
+MAX_ROWS_PER_BYTE = 1
+"""Rows that a file may have for each of its bytes. Labels are read whole, and runs of equal ones take no space."""
+
+_IMAGES = ("image", "img")
+LABELS = ("label", "labels", "fine_label")
+
+
+@dataclass(frozen=True)
+class Table:
+    """What one file holds, but for the images.
+
+    Attributes:
+        image: Dotted path of the column of bytes, such as "image.bytes".
+        label: The column of labels, if there is one.
+        values: Column -> (rows,) int64, -1 for null; or text, "" for null, if the labels are names.
+        names: Column -> its class names.
+        groups: (rows, bytes) of each row group.
+        others: Columns that are not read.
+        without: Rows whose image is null, as far as the footer says.
+    """
+
+    rows: int
+    image: str
+    label: str | None
+    values: dict[str, NDArray[Any]]
+    names: dict[str, tuple[str, ...]]
+    groups: tuple[tuple[int, int], ...]
+    others: tuple[str, ...]
+    without: int
+
+    @property
+    def words(self) -> set[str]:
+        """The names that its labels are; empty if they are numbers."""
+        values = self.values[self.label] if self.label else None
+        return set() if values is None or values.dtype.kind != "U" else {*np.unique(values).tolist()} - {""}
+
+
+@dataclass(frozen=True, eq=False)
+class ParquetDataset(Listed):
+    """A data set whose samples are the rows of Parquet files.
+
+    Attributes:
+        group_shard: (G,) the file of each row group.
+        group_start: (G + 1,) the sample that each row group starts with, and the number of samples.
+        group_bytes: (G,) bytes of each row group, before compression.
+    """
+
+    shards: Shards
+    image: str
+    group_shard: NDArray[np.int32]
+    group_start: NDArray[np.int64]
+    group_bytes: NDArray[np.int64]
+    _cache: GroupCache = field(default_factory=lambda: GroupCache(CACHE_BYTES))
+
+    def read(self, index: int) -> bytes:
+        """The image's bytes; its row group is read if it is neither in memory nor in the spool.
+
+        Raises:
+            DecodeError: The row holds no image.
+        """
+        group = int(np.searchsorted(self.group_start, index, side="right")) - 1
+        data = self._from_spool(index, group) if self._large else self._from_memory(index, group)
+        if data is None:
+            raise DecodeError("the row holds no image", reason="empty")
+        return data
+
+    @cached_property
+    def _spool(self) -> Spool:
+        return Spool(self.group_start, self.group_bytes)
+
+    @property
+    def _large(self) -> bool:
+        return int(self.group_bytes.sum()) > self._cache.limit
+
+    @property
+    def advice(self) -> str | None:
+        """What to say if random reads will be slow, as the images fit neither in memory nor on the disk."""
+        total = int(self.group_bytes.sum())
+        if not self._large or has_room(total):
+            return None
+        return (
+            f"{tempfile.gettempdir()} has no room for the {total / 1e9:,.1f} GB of images: what does not fit is read "
+            "again and again by row groups, which is slow; set TMPDIR to a folder on a larger disk"
+        )
+
+    def _from_spool(self, index: int, group: int) -> bytes | None:
+        try:
+            return self._spool.read(index, group, lambda: _parts(self._read_group(group)))
+        except OSError as err:
+            if isinstance(err, CvbenchError):
+                raise
+            return self._from_memory(index, group)  # the disk has no room
+
+    def _from_memory(self, index: int, group: int) -> bytes | None:
+        images = self._cache.get(group)
+        if images is None:
+            images = self._read_group(group)
+            self._cache.put(group, images, images.nbytes)
+        data = images[index - int(self.group_start[group])].as_py()
+        return None if data is None else bytes(data)
+
+    def _read_group(self, group: int) -> Any:
+        shard = int(self.group_shard[group])
+        within = group - int(np.searchsorted(self.group_shard, shard))
+        with open_parquet(self.shards, shard) as file, _damaged(self.shards[shard].where):
+            column = file.read_row_group(within, columns=[self.image], use_threads=False).column(0)
+            return _flat(column, self.image)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_spool"}
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the files."""
+        return self.shards.nbytes
+
+    def images(self) -> Mapping[str, NDArray[Any]]:
+        """The sizes of files and row groups, not the contents."""
+        return {"group": self.group_bytes, "shards": self.shards.sizes()}
+
+
+class GroupCache:
+    """The row groups that were used last, up to a number of bytes; threads may share it."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._held: OrderedDict[int, tuple[Any, int]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: int) -> Any:
+        """What was put, or None."""
+        with self._lock:
+            if key not in self._held:
+                return None
+            self._held.move_to_end(key)
+            return self._held[key][0]
+
+    def put(self, key: int, value: Any, size: int) -> None:
+        """Keep `value`, and let go of what was not used for longest; the newest always stays."""
+        with self._lock:
+            self._held[key] = (value, size)
+            while len(self._held) > 1 and sum(held for _, held in self._held.values()) > self.limit:
+                self._held.popitem(last=False)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return GroupCache, (self.limit,)  # another process starts empty
+
+
+def open_parquet(shards: Shards, number: int) -> Any:
+    """One file, opened by its footer.
+
+    Raises:
+        IntegrityError: It is no Parquet file, or damaged.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    handle = shards.open(number)
+    try:
+        return pq.ParquetFile(handle, pre_buffer=False)
+    except (pa.ArrowException, OSError) as err:
+        handle.close()
+        if isinstance(err, CvbenchError):
+            raise
+        raise IntegrityError("no Parquet file, or damaged", where=shards[number].where, why=str(err)) from err
+
+
+@contextmanager
+def _damaged(where: str) -> Iterator[None]:
+    """Arrow's errors while it reads pages, as ours."""
+    import pyarrow as pa
+
+    try:
+        yield
+    except (pa.ArrowException, OSError) as err:
+        if isinstance(err, CvbenchError):
+            raise
+        raise IntegrityError("the Parquet file is damaged", where=where, why=str(err)) from err
+
+
+def _flat(column: Any, image: str) -> Any:
+    """A column of images as one array of bytes, null where the row or its bytes are null."""
+    import pyarrow as pa
+
+    chunks = column.combine_chunks()
+    if isinstance(chunks, pa.ChunkedArray):  # older versions of Arrow return one array, newer may not
+        chunks = pa.concat_arrays(chunks.chunks)
+    if not image.endswith(".bytes"):
+        return chunks
+    return chunks.flatten()[0]  # unlike `field`, with the nulls of the rows themselves
+
+
+def _parts(images: Any) -> Blocks:
+    """The buffer of an array of bytes, and where its items are in it."""
+    import pyarrow.types as kinds
+
+    wide = kinds.is_large_binary(images.type)
+    _, offsets, data = images.buffers()
+    bounds = np.frombuffer(offsets, dtype=np.int64 if wide else np.int32)[images.offset :][: len(images) + 1]
+    null = images.is_null().to_numpy(zero_copy_only=False)
+    yield (b"" if data is None else data), bounds.astype(np.int64), null
+
+
+def read_tables(shards: Shards) -> list[Table]:
+    """What every file holds, but for the images."""
+    return [_read_table(shards, number) for number in range(len(shards))]
+
+
+def _read_table(shards: Shards, number: int) -> Table:
+    where = shards[number].where
+    with open_parquet(shards, number) as file, _damaged(where):
+        schema, footer = file.schema_arrow, file.metadata
+        if footer.num_rows > MAX_ROWS_PER_BYTE * shards[number].size:
+            raise IntegrityError(
+                f"{footer.num_rows:,} rows in {shards[number].size:,} bytes: most of them can hold no image",
+                where=where,
+            )
+        features = _features(schema.metadata or {}) or _described(shards)
+        names = {
+            column: tuple(map(str, feature["names"]))
+            for column, feature in features.items()
+            if feature.get("_type") == "ClassLabel" and _is_list(feature.get("names")) and column in schema.names
+        }
+        label = next((name for name in (*LABELS, *names) if name in schema.names), None)
+        columns = [*([label] if label else []), *(name for name in names if name != label)]
+        image = _image_column(schema, features, where)
+        data = file.read(columns=columns, use_threads=False) if columns else None
+        groups = [footer.row_group(i) for i in range(footer.num_row_groups)]
+        if any(group.total_byte_size > MAX_GROUP for group in groups):
+            raise IntegrityError(
+                f"a row group has more than {MAX_GROUP:,} bytes",
+                where=where,
+                fix="write the file with row groups of about 100 images",
+            )
+        return Table(
+            rows=footer.num_rows,
+            image=image,
+            label=label,
+            values={name: _values(data, name, name == label, names.get(name, ()), where) for name in columns},
+            names=names,
+            groups=tuple((group.num_rows, group.total_byte_size) for group in groups),
+            others=tuple(name for name in schema.names if name not in {*columns, image.partition(".")[0]}),
+            without=sum(_nulls(group, image) for group in groups),
+        )
+
+
+def _is_list(names: object) -> bool:
+    return isinstance(names, list) and all(isinstance(name, str | int) for name in names)
+
+
+def _nulls(group: Any, image: str) -> int:
+    """Rows of a row group without an image; 0 if the footer does not say."""
+    for number in range(group.num_columns):
+        column = group.column(number)
+        if column.path_in_schema == image:
+            found = column.statistics
+            return int(found.null_count) if found is not None and found.has_null_count else 0
+    return 0
+
+
+def _features(metadata: Mapping[bytes, bytes]) -> dict[str, Any]:
+    """Column -> what Hugging Face's libraries know of it; empty if they did not write the file."""
+    try:
+        found = json.loads(metadata.get(b"huggingface", b"{}"))["info"]["features"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return {}
+    return _plain(found)
+
+
+def _described(shards: Shards) -> dict[str, Any]:
+    """The same from `dataset_info.json` beside the files."""
+    found = shards.beside("dataset_info.json")
+    if found is None:
+        return {}
+    where, data = found
+    try:
+        content = json.loads(data)
+    except (ValueError, RecursionError) as err:
+        raise IntegrityError("dataset_info.json cannot be read", where=where, why=str(err)) from err
+    return _plain(content.get("features") if isinstance(content, dict) else None)
+
+
+def _plain(features: object) -> dict[str, Any]:
+    return {k: v for k, v in features.items() if isinstance(v, dict)} if isinstance(features, dict) else {}
+
+
+def _image_column(schema: Any, features: Mapping[str, Any], where: str) -> str:
+    import pyarrow.types as kinds
+
+    typed = [name for name, feature in features.items() if feature.get("_type") == "Image"]
+    for name in (*typed, *_IMAGES):
+        if name not in schema.names:
+            continue
+        kind = schema.field(name).type
+        if kinds.is_binary(kind) or kinds.is_large_binary(kind):
+            return str(name)
+        if kinds.is_struct(kind) and kind.get_field_index("bytes") >= 0:
+            return f"{name}.bytes"
+    raise IntegrityError(
+        "no column of images",
+        where=where,
+        why=f"expected image {{bytes, path}}; the columns are {', '.join(schema.names)}",
+    )
+
+
+def _values(data: Any, name: str, is_label: bool, known: tuple[str, ...], where: str) -> NDArray[Any]:
+    """(rows,) int64 of a column, -1 for null; or text, "" for null, of a column of labels without a list of names."""
+    import pyarrow as pa
+    import pyarrow.types as kinds
+
+    column = data.column(name)
+    if kinds.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if is_label and not known and (kinds.is_string(column.type) or kinds.is_large_string(column.type)):
+        words: list[str] = column.fill_null("").to_pylist()
+        longest = max(range(len(words)), key=lambda row: len(words[row]), default=0)
+        if words and len(words[longest]) > MAX_WORD:
+            raise IntegrityError(
+                f"the column {name} has a label of {len(words[longest]):,} characters", where=f"{where}: row {longest}"
+            )
+        return np.array(words, dtype=np.str_)
+    if not kinds.is_integer(column.type):
+        raise IntegrityError(f"the column {name} holds {column.type}, expected integers", where=where)
+    try:
+        values = np.asarray(column.cast(pa.int64()).fill_null(-1).to_numpy(), dtype=np.int64)
+    except pa.ArrowInvalid as err:  # of uint64, beyond 2^63
+        raise IntegrityError(f"the column {name} has values that are no class", where=where, why=str(err)) from err
+    wrong = (values < -1) | (values >= len(known) if known else False)
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise IntegrityError(
+            f"the column {name} has values that are no class, such as {values[row]}", where=f"{where}: row {row}"
+        )
+    return values

@@ -1,0 +1,1 @@
+"""One file a data set: its tree, its splits, its classes."""

@@ -1,0 +1,99 @@
+"""The root node of a store: what makes a place one of ours, and of which format."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from cvbench.errors import DataUnavailableError, IntegrityError
+from cvbench.hints import command
+from cvbench.storage.features.keys import record_key
+from cvbench.storage.features.ledger import FORMAT, unseal
+from cvbench.storage.features.nodes import create_root
+from cvbench.storage.features.parse import Fields, read_json
+from cvbench.storage.objects.base import Objects
+from cvbench.storage.objects.keys import LEDGER, REPAIR
+
+Mode = Literal["r", "a"]
+
+
+def open_root(objects: Objects, mode: Mode) -> int:
+    """The format of the store that lies here; with mode "a" one is made where there is none.
+
+    Raises:
+        DataUnavailableError: Mode "r" and nothing is there.
+        IntegrityError: Something is there that is no store of ours, or one of a newer format; or the root node is lost
+            or damaged. Mode "a" writes a lost one anew, since it is a constant.
+    """
+    root = objects.get("zarr.json")
+    if root is None:
+        create_root(objects, _refuse_if_nothing(objects, mode))
+        root = objects.get("zarr.json") or b""  # now ours, or that of a process that was faster
+    return _format_of(root, objects)
+
+
+def _refuse_if_nothing(objects: Objects, mode: Mode) -> int:
+    """Of a place without a root node: the format of a store that may be made or mended there; else raise."""
+    known = evidence(objects)
+    if known and mode == "r":
+        raise IntegrityError(
+            "the root node of the store is lost", where=f"{objects.url}/zarr.json", fix=f"{REPAIR}; so does `extract`"
+        )
+    if mode == "r":
+        raise DataUnavailableError(
+            "there is no feature store",
+            where=objects.url,
+            fix=f"{command('extract', dataset='digits', store=objects.url)}  # makes one; or name another",
+        )
+    strays = [key for key, kind in objects.survey() if kind != "folder" and key != f"{LEDGER}/zarr.json"]
+    if strays and not known:
+        raise IntegrityError(
+            "the place is not empty and holds no feature store",
+            where=objects.url,
+            why=f"there is {strays[0]}",
+            fix="name a store of cvbench, or a place that does not exist yet, with --store",
+        )
+    return known or FORMAT
+
+
+def evidence(objects: Objects) -> int | None:
+    """The format of the records of ours that lie here, which make this a store even without its root node."""
+    for key, kind in objects.survey(f"{LEDGER}/"):
+        place = record_key(key) if kind == "file" else None
+        if place is None or place.kind not in ("split", "fingerprint", "array"):
+            continue
+        try:
+            format = unseal(objects.get(key) or b"", key).get("format")
+        except IntegrityError:
+            continue
+        if type(format) is int and 1 <= format <= FORMAT:
+            return format
+    return None
+
+
+def _format_of(root: bytes, objects: Objects) -> int:
+    """The format of a store, from the attributes of its root.
+
+    Raises:
+        IntegrityError: The root is damaged, is none of ours, or is of a newer format.
+    """
+    url = objects.url
+    try:
+        node = Fields(read_json(root, url), url)
+        version = node.object("attributes").object("cvbench").integer("format", least=1)
+    except IntegrityError as error:
+        _refuse_damaged_root(objects)
+        raise IntegrityError(
+            "there is a zarr store, but it is not one of cvbench", where=url, why=error.why or error.what
+        ) from error
+    if version > FORMAT:
+        _refuse_damaged_root(objects)
+        raise IntegrityError(
+            f"the store has format {version}, this cvbench reads up to {FORMAT}", where=url, fix="use a newer cvbench"
+        )
+    return version
+
+
+def _refuse_damaged_root(objects: Objects) -> None:
+    """Say that a root node which is none of ours is a damaged one, where the records are ours."""
+    if evidence(objects):
+        raise IntegrityError("the root node of the store is damaged", where=f"{objects.url}/zarr.json", fix=REPAIR)

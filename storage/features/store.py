@@ -1,0 +1,275 @@
+"""The feature store: what cvbench keeps of a data set's way through a backbone, in one Zarr hierarchy.
+
+    <dataset>/<split>/<backbone>/<view>/<tap>     (N, ...) arrays, pre-allocated, written unit by unit
+    <dataset>/<split>/samples/{id,label,...}      the sample table, in store order
+
+Writing: `begin` a split, `declare` a group, then for each unit that is `missing` taps a `writer`, closed by its commit.
+Reading: `tree`, `layer`, `samples`, `status`. Readers see committed units only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cvbench.errors import DataUnavailableError, UnknownNameError, UsageError
+from cvbench.hints import command
+from cvbench.storage.features import making, tap_arrays
+from cvbench.storage.features import split as splits
+from cvbench.storage.features.encoding import Encoding
+from cvbench.storage.features.inventory import LayerInfo, layer_info
+from cvbench.storage.features.journal import resume
+from cvbench.storage.features.keys import GroupKey
+from cvbench.storage.features.layer import FeatureLayer
+from cvbench.storage.features.ledger import FORMAT, BadSample, Commit, Ledger, ObjectRecord, TapRecord, body_digest
+from cvbench.storage.features.nodes import ArraySpec, array_document, create_groups, refuse_other_array
+from cvbench.storage.features.root import Mode, open_root
+from cvbench.storage.features.split import SplitInfo
+from cvbench.storage.features.units import Unit, plan_units
+from cvbench.storage.features.writer import UnitWriter
+from cvbench.storage.objects.base import Objects
+from cvbench.storage.objects.keys import LEDGER, is_name
+from cvbench.storage.objects.open import open_objects
+
+__all__ = [
+    "ArraySpec",
+    "BadSample",
+    "Commit",
+    "FeatureLayer",
+    "FeatureStore",
+    "GroupKey",
+    "LayerInfo",
+    "ObjectRecord",
+    "SplitInfo",
+    "TapRecord",
+    "Unit",
+    "UnitWriter",
+]
+
+
+class FeatureStore:
+    """A feature store at a path or URL. Picklable; safe to open in any number of processes."""
+
+    def __init__(self, objects: Objects, mode: Mode, format: int = FORMAT) -> None:
+        self.objects, self.mode = objects, mode
+        self.ledger = Ledger(objects, format)
+        self._encodings: dict[tuple[GroupKey, str], Encoding] = {}
+        self._splits: dict[tuple[str, str], SplitInfo] = {}
+
+    @classmethod
+    def open(cls, url: str | Path | Objects, mode: Mode = "r") -> FeatureStore:
+        """Open a store; with mode "a" create it if there is none.
+
+        Raises:
+            DataUnavailableError: Mode "r" and nothing is there.
+            IntegrityError: Something is there that is no store of ours, or one of a newer format; or the root node is
+                lost or damaged. Mode "a" writes a lost one anew, since it is a constant, and finishes a repair that was
+                interrupted.
+        """
+        objects = url if isinstance(url, Objects) else open_objects(url)
+        if mode == "a":
+            resume(objects)
+        return cls(objects, mode, open_root(objects, mode))
+
+    @property
+    def url(self) -> str:
+        """Path or URL."""
+        return self.objects.url
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (FeatureStore, (self.objects, self.mode, self.ledger.format))
+
+    def __repr__(self) -> str:
+        return f"FeatureStore({self.url!r}, mode={self.mode!r})"
+
+    # Writing
+
+    def begin(self, info: SplitInfo) -> SplitInfo:
+        """Freeze a split and its sample table, or get what is frozen: unit, batch and classes then are the stored ones.
+
+        Raises:
+            FingerprintMismatchError: Another manifest, order or seed is frozen.
+        """
+        self._writable()
+        return splits.begin(self.ledger, info)
+
+    def declare(
+        self, group: GroupKey, fingerprint: Mapping[str, Any], arrays: Sequence[ArraySpec], *, codec: str = "none"
+    ) -> None:
+        """Create a group's arrays, after its fingerprint agreed with the stored one. More taps may be added any time.
+
+        Args:
+            group: Where; its split must have begun.
+            fingerprint: All that affects bytes, as JSON; kept whole. The codec joins it.
+            arrays: The arrays to create where absent.
+            codec: See `storage.features.codecs`.
+
+        Raises:
+            FingerprintMismatchError: Before any write, naming every differing field with both values.
+        """
+        self._writable()
+        frozen = self.split(group.dataset, group.split)
+        wanted = self.frozen(fingerprint, codec)
+        stored = making.agree(self.ledger, group, wanted)
+        sharded = self.objects.sharded
+        documents = {s.tap: array_document(s, frozen.n, frozen.unit, codec, sharded=sharded) for s in arrays}
+        there = {tap: self.objects.get(f"{group.path}/{tap}/zarr.json") for tap in documents}
+        absent = [tap for tap in documents if there[tap] is None or self.objects.size(group.array(tap)) is None]
+        for tap, node_bytes in there.items():
+            if node_bytes is not None:
+                refuse_other_array(f"{group.path}/{tap}", node_bytes, documents[tap], attributes=tap in absent)
+                if tap not in absent:
+                    self.encoding(group, tap)  # as its record says
+        if stored is not None and not absent:
+            return
+        create_groups(self.objects, group.path)
+        if stored is None and not self.ledger.put(group.fingerprint, wanted):
+            making.refuse_other(self.ledger.get(group.fingerprint) or {}, wanted, group)
+        for tap in absent:
+            tap_arrays.create(self.ledger, group, tap, documents[tap])
+        self.objects.settle(group.array(tap) for tap in absent)
+
+    def agree(self, group: GroupKey, fingerprint: Mapping[str, Any], *, codec: str = "none") -> dict[str, Any] | None:
+        """The stored fingerprint of a group, or None if there is none. Writes nothing: with several groups to declare,
+        ask for all of them first.
+
+        A lost fingerprint is made again by `declare` if what is committed was made under the very same one.
+
+        Raises:
+            FingerprintMismatchError, IntegrityError: As `making.agree`.
+        """
+        return making.agree(self.ledger, group, self.frozen(fingerprint, codec))
+
+    def missing(self, group: GroupKey, taps: Sequence[str], unit: Unit) -> list[str]:
+        """The taps of `unit` that are not committed."""
+        return self.pending(group, taps, [unit]).get(unit, [])
+
+    def pending(self, group: GroupKey, taps: Sequence[str], units: Iterable[Unit]) -> dict[Unit, list[str]]:
+        """For each unit with anything to do, the taps that are not committed: one listing for all units."""
+        return self.ledger.missing(group, taps, units)
+
+    def writer(self, group: GroupKey, taps: Sequence[str], unit: Unit) -> UnitWriter:
+        """A writer of these taps of one unit. The group must be declared."""
+        self._writable()
+        frozen = self.split(group.dataset, group.split)
+        if unit not in plan_units(frozen.n, frozen.unit)[unit.index : unit.index + 1]:
+            raise UsageError(f"{unit} is no unit of {group.dataset}/{group.split}, which has units of {frozen.unit}")
+        encodings = {tap: self.encoding(group, tap) for tap in taps}
+        return UnitWriter(self.ledger, group, encodings, unit, body_digest(self.fingerprint(group)))
+
+    def frozen(self, fingerprint: Mapping[str, Any], codec: str) -> dict[str, Any]:
+        """What `declare` freezes for a group."""
+        return making.frozen(self.ledger, fingerprint, codec)
+
+    def _writable(self) -> None:
+        if self.mode != "a":
+            raise UsageError("the feature store was opened for reading", where=self.url, fix='open it with mode="a"')
+
+    # Reading
+
+    def groups(self) -> list[GroupKey]:
+        """All declared groups, sorted; those whose fingerprint is lost too, while anything else of them is there."""
+        keys = (key.split("/") for key in self.objects.list(f"{LEDGER}/"))
+        found = {tuple(p[1:5]) for p in keys if len(p) >= 6 and p[5] in ("fingerprint.json", "arrays", "commits")}
+        return sorted(GroupKey(*parts) for parts in found if all(map(is_name, parts)))
+
+    def taps(self, group: GroupKey) -> list[str]:
+        """The declared taps of a group, sorted by name."""
+        prefix = f"{LEDGER}/{group.path}/arrays/"
+        names = [key[len(prefix) : -len(".json")] for key in self.objects.list(prefix) if key.endswith(".json")]
+        return [name for name in names if is_name(name)]
+
+    def fingerprint(self, group: GroupKey) -> dict[str, Any]:
+        """What `declare` froze: {"format", "codec", "fingerprint": {...}}.
+
+        Raises:
+            DataUnavailableError: The group was never declared.
+            IntegrityError: It is damaged, or lost while other records of the group are there.
+        """
+        stored = making.read_fingerprint(self.ledger, group)
+        if stored is None:
+            raise making.lost(group) if group in self.groups() else self._absent(group.path)
+        return stored
+
+    def commits(self, group: GroupKey) -> list[Commit]:
+        """All commit records of a group, in unit order.
+
+        Raises:
+            IntegrityError: One is damaged, or was made under another fingerprint than the stored one.
+        """
+        found = self.ledger.commits(group)
+        if found:
+            making.check_commits(group, found, self.fingerprint(group))
+        return found
+
+    def split(self, dataset: str, split: str) -> SplitInfo:
+        """The frozen settings and sample table of a split."""
+        if (dataset, split) not in self._splits:
+            found = splits.read_split(self.ledger, dataset, split)
+            if found is None:
+                raise self._absent(f"{dataset}/{split}")
+            self._splits[dataset, split] = found
+        return self._splits[dataset, split]
+
+    def splits(self) -> list[tuple[str, str]]:
+        """(dataset, split) of every split that was begun, sorted."""
+        keys = (key.split("/") for key in self.objects.list(f"{LEDGER}/") if key.endswith("/split.json"))
+        return sorted((parts[1], parts[2]) for parts in keys if len(parts) == 4 and all(map(is_name, parts[1:3])))
+
+    def samples(self, dataset: str, split: str) -> dict[str, NDArray[Any]]:
+        """The sample table in store order: id, label, factors; arrays (N,)."""
+        info = self.split(dataset, split)
+        return {"id": info.ids, "label": info.labels, **info.factors}
+
+    def encoding(self, group: GroupKey, tap: str) -> Encoding:
+        """How the objects of a tap's array are made.
+
+        Raises:
+            UnknownNameError: No such tap, but others: the nearest are named.
+            DataUnavailableError: Nothing of the group is there.
+        """
+        if (group, tap) not in self._encodings:
+            found = tap_arrays.read(self.ledger, group, tap)
+            if found is None:
+                known = self.taps(group)
+                raise UnknownNameError.among("stored tap", tap, known) if known else self._absent(group.path)
+            self._encodings[group, tap] = found
+        return self._encodings[group, tap]
+
+    def layer(self, group: GroupKey, tap: str) -> FeatureLayer:
+        """One tap's features, with the units that are committed now."""
+        return FeatureLayer(self, group, tap)
+
+    def status(self, dataset: str, split: str, backbone: str, view: str, tap: str) -> NDArray[np.int8]:
+        """(N,) int8: 0 not committed, 1 there, 2 the sample is unreadable."""
+        layer = self.layer(GroupKey(dataset, split, backbone, view), tap)
+        status = np.zeros(layer.shape[0], np.int8)
+        for unit in layer.units:
+            status[unit.start : unit.stop] = 1
+        status[[sample.row for sample in layer.bad]] = 2
+        return status
+
+    def tree(self) -> list[LayerInfo]:
+        """Every declared array with what is committed of it. Reads the ledger only."""
+        return [
+            layer_info(group, tap, self.encoding(group, tap), commits)
+            for group in self.groups()
+            for commits in [self.commits(group)]
+            for tap in self.taps(group)
+        ]
+
+    def _absent(self, path: str) -> DataUnavailableError:
+        from cvbench.storage.datasets import typed_spec
+
+        there = sorted({g.path for g in self.groups()})
+        dataset = path.split("/", 1)[0]
+        return DataUnavailableError(
+            f"the store holds nothing of {path}",
+            where=self.url,
+            why=f"it holds: {', '.join(there) or 'nothing yet'}",
+            fix=command("extract", dataset=typed_spec(dataset), store=self.url),
+        )

@@ -1,0 +1,1 @@
+"""Partials and results, and layers as files for other tools."""

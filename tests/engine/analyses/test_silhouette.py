@@ -1,0 +1,484 @@
+"""The silhouette against Rousseeuw's formula and scikit-learn, and what it does to rows, labels and blocks."""
+
+from __future__ import annotations
+
+import tracemalloc
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.stats
+from hypothesis import given as hypothesis_given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy.stats import t
+from sklearn.metrics import calinski_harabasz_score, davies_bouldin_score
+from sklearn.metrics import silhouette_samples as peer
+
+from cvbench.engine.analyses.base import Layer, Result
+from cvbench.engine.analyses.samples import Samples, shares_of, stratified_rows
+from cvbench.engine.analyses.silhouette import kernel
+from cvbench.engine.analyses.silhouette.companions import COMPANIONS
+from cvbench.engine.analyses.silhouette.kernel import METRICS, silhouette_samples
+from cvbench.engine.analyses.silhouette.measure import SilhouetteOptions, silhouette
+from cvbench.engine.analyses.silhouette.pairs import difference_rows
+from cvbench.engine.analyses.silhouette.result import silhouette_json, silhouette_rows
+from cvbench.engine.arrays.grouped import group_rows, prepare
+from cvbench.engine.statistics.within_class import Replicates
+from cvbench.errors import IntegrityError, UnknownNameError, UsageError
+from tests.seeds import seeded
+
+F64 = NDArray[np.float64]
+I64 = NDArray[np.int64]
+
+
+def pairwise(x: NDArray[Any], metric: str) -> F64:
+    """(n, n) float64 distances, pair by pair."""
+    rows = np.asarray(x, dtype=np.float64)
+    n = len(rows)
+    d = np.zeros((n, n))
+    for i in range(n):
+        for j in range(n):
+            if i == j:
+                continue
+            if metric == "cosine":
+                scale = np.sqrt((rows[i] @ rows[i]) * (rows[j] @ rows[j]))
+                d[i, j] = 1 - (rows[i] @ rows[j] / scale if scale > 0 else 0)
+            else:
+                square = ((rows[i] - rows[j]) ** 2).sum()
+                d[i, j] = square if metric == "sqeuclidean" else np.sqrt(square)
+    return d
+
+
+def reference(x: NDArray[Any], labels: I64, metric: str) -> F64:
+    """Rousseeuw (1987), equation 1, sample by sample."""
+    d = pairwise(x, metric)
+    s = np.zeros(len(d))
+    for i in range(len(d)):
+        own = (labels == labels[i]) & (np.arange(len(d)) != i)
+        if not own.any():
+            continue
+        a = d[i, own].mean()
+        b = min(d[i, labels == other].mean() for other in set(labels.tolist()) - {int(labels[i])})
+        s[i] = (b - a) / max(a, b) if max(a, b) > 0 else 0
+    return s
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return seeded(7)
+
+
+def clusters(rng: np.random.Generator, n: int = 90, d: int = 6) -> tuple[F64, I64]:
+    """Overlapping classes of unequal size, the labels neither dense nor sorted, one of them a singleton."""
+    labels = rng.choice([3, 5, 11, 40], size=n, p=[0.5, 0.2, 0.2, 0.1])
+    labels[n // 2] = 77
+    return rng.normal(size=(n, d)) + np.sin(labels)[:, None] * np.arange(d), labels.astype(np.int64)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("block", [1, 7, 64, 1024])
+def test_the_formula_for_any_block(rng: np.random.Generator, metric: str, block: int) -> None:
+    x, labels = clusters(rng)
+    found = silhouette_samples(x, labels, metric=metric, block=block)
+    np.testing.assert_allclose(found, reference(x, labels, metric), atol=1e-12)
+    assert found[labels == 77] == 0
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("metric", METRICS)
+def test_scikit_learn_to_1e_6(rng: np.random.Generator, metric: str, dtype: type) -> None:
+    x, labels = clusters(rng, n=600, d=40)
+    given: NDArray[Any] = x.astype(dtype)
+    expected = peer(given.astype(np.float64), labels, metric=metric)
+    np.testing.assert_allclose(silhouette_samples(given, labels, metric=metric, block=128), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_strips_without_symmetry_give_the_same(
+    rng: np.random.Generator, metric: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x, labels = clusters(rng)
+    whole = silhouette_samples(x, labels, metric=metric, block=16)
+    monkeypatch.setattr(kernel, "SYMMETRIC_BYTES", 0)
+    np.testing.assert_allclose(silhouette_samples(x, labels, metric=metric, block=16), whole, atol=1e-12)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_scored_rows_have_their_value_among_all(rng: np.random.Generator, metric: str) -> None:
+    x, labels = clusters(rng)
+    rows = rng.permutation(len(x))[:33]
+    whole = silhouette_samples(x, labels, metric=metric)
+    np.testing.assert_allclose(
+        silhouette_samples(x, labels, metric=metric, rows=rows, block=8), whole[rows], atol=1e-12
+    )
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_names_of_labels_and_order_of_rows_do_not_matter(rng: np.random.Generator, metric: str) -> None:
+    x, labels = clusters(rng)
+    whole = silhouette_samples(x, labels, metric=metric)
+    renamed = np.array([{3: 9, 5: 1, 11: 0, 40: 300, 77: 2}[int(label)] for label in labels])
+    np.testing.assert_allclose(silhouette_samples(x, renamed, metric=metric), whole, atol=1e-12)
+    order = rng.permutation(len(x))
+    np.testing.assert_allclose(silhouette_samples(x[order], labels[order], metric=metric), whole[order], atol=1e-12)
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "sqeuclidean"])
+def test_an_offset_of_500_costs_nothing(rng: np.random.Generator, metric: str) -> None:
+    x, labels = clusters(rng)
+    x = np.round(x * 64) / 64  # so that x + 500 is exact in float32
+    plain = silhouette_samples(x.astype(np.float32), labels, metric=metric)
+    np.testing.assert_allclose(
+        silhouette_samples((x + 500).astype(np.float32), labels, metric=metric), plain, atol=1e-12
+    )
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_duplicates_are_at_distance_0(rng: np.random.Generator, metric: str) -> None:
+    """Four points, each ten times; the second stands in two classes, where a = b = 0."""
+    points = rng.normal(size=(4, 50)) + 20
+    x = np.repeat(points, 10, axis=0)
+    labels = np.repeat([0, 1, 2, 2], 10)
+    labels[10:15] = 3
+    expected = reference(x, labels, metric)
+    found = silhouette_samples(x, labels, metric=metric, block=8)
+    np.testing.assert_allclose(found, expected, atol=1e-9)
+    np.testing.assert_array_equal(found[:10], 1)
+    np.testing.assert_array_equal(found[10:20], 0)
+    np.testing.assert_array_equal(silhouette_samples(np.full((20, 3), 0.1), labels[10:30], metric=metric), 0)
+
+
+def test_zero_vectors_have_cosine_distance_1(rng: np.random.Generator) -> None:
+    x, labels = clusters(rng, n=40)
+    x[[3, 4, 19]] = 0
+    expected = reference(x, labels, "cosine")
+    np.testing.assert_allclose(silhouette_samples(x, labels, metric="cosine", block=16), expected, atol=1e-12)
+    np.testing.assert_allclose(peer(x, labels, metric="cosine"), expected, atol=1e-12)
+
+
+def test_closed_form_is_the_sum_over_pairs(rng: np.random.Generator) -> None:
+    x, labels = clusters(rng)
+    groups = group_rows(labels)
+    member = groups.own[:, None] == np.arange(len(groups.counts))
+    everyone = np.arange(len(x))
+    for metric, sums in (("cosine", kernel.cosine_sums), ("sqeuclidean", kernel.squared_sums)):
+        points = prepare(x, groups, standardise=False, unit=metric == "cosine")
+        found = np.concatenate([part for _, part in sums(points, everyone, 13)])
+        expected = pairwise(x[groups.order], metric) @ member
+        np.testing.assert_allclose(found, expected, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_standardised_features(rng: np.random.Generator, metric: str) -> None:
+    x, labels = clusters(rng)
+    x *= 10.0 ** np.arange(x.shape[1])
+    with_constant = np.column_stack([x, np.full(len(x), 0.1)])  # 0.1 is not exact: its mean must be met all the same
+    scaled = (x - x.mean(axis=0)) / x.std(axis=0)
+    found = silhouette_samples(with_constant, labels, metric=metric, standardise=True, block=32)
+    np.testing.assert_allclose(found, reference(scaled, labels, metric), atol=1e-11)
+
+
+def result_of(x: F64, labels: I64, **options: Any) -> Any:
+    samples = Samples("pets/all", np.arange(len(x)) * 2, labels)
+    return silhouette([Layer("vit", "head")], lambda layer: x, samples, SilhouetteOptions(**options))
+
+
+def test_the_result_is_the_means_of_the_samples(rng: np.random.Generator) -> None:
+    x, labels = clusters(rng)
+    result = result_of(x, labels, metrics=("euclidean", "cosine"), space="features", resamples=200)
+    for j, metric in enumerate(("euclidean", "cosine")):
+        s = reference(x, labels, metric)
+        means = [s[labels == label].mean() for label in np.unique(labels)]
+        for name, expected in (("micro", s.mean()), ("macro", np.mean(means)), ("negative", (s < 0).mean())):
+            value, low, high = (result.data[f"{name}{end}"][1][0, j] for end in ("", "_low", "_high"))
+            assert value == pytest.approx(expected, abs=1e-12)
+            assert low < value < high
+        np.testing.assert_allclose(result.data["per_class"][1][0, j], means, atol=1e-12)
+    assert result.coords["sample"][:3] == [0, 2, 4]
+    assert result.attrs["notes"][0].startswith("1 classes have one sample")
+    rows = list(silhouette_rows(result))
+    assert [row["metric"] for row in rows] == ["euclidean", "cosine"]
+    assert rows[0]["micro"] == result.data["micro"][1][0, 0]
+    assert [entry["samples"] for entry in silhouette_json(result)[0]["per_class"]] == result.data["members"][1].tolist()
+
+
+def test_a_sample_is_stratified_and_its_means_are_weighted(rng: np.random.Generator) -> None:
+    x, labels = clusters(rng, n=400)
+    full = result_of(x, labels, resamples=50).data["micro"][1][0, 0]
+    found = [result_of(x, labels, sample=80, seed=seed, resamples=50) for seed in range(30)]
+    micro = np.array([result.data["micro"][1][0, 0] for result in found])
+    assert abs(micro.mean() - full) < 4 * micro.std() / np.sqrt(len(micro))
+    rows = stratified_rows(labels, 80, 0)
+    assert len(np.unique(rows)) == len(rows)
+    drawn, counts = (np.unique(these, return_counts=True)[1] for these in (labels[rows], labels))
+    assert len(rows) == 80
+    assert min(drawn) == 1  # the singleton
+    assert np.abs(drawn - counts / 5).max() < 2
+    np.testing.assert_array_equal(stratified_rows(labels, 80, 0), rows)
+
+
+@hypothesis_given(st.lists(st.integers(1, 40), min_size=1, max_size=12), st.data())
+def test_a_sample_has_the_size_asked_for_and_each_class_its_share(sizes: list[int], data: st.DataObject) -> None:
+    counts = np.array(sizes)
+    least = np.minimum(counts, 2)
+    sample = data.draw(st.integers(int(least.sum()), int(counts.sum())))
+    found = shares_of(sample, counts, least)
+    assert found.sum() == sample
+    assert ((least <= found) & (found <= counts)).all()
+    quota = sample * counts / counts.sum()
+    if (np.floor(quota) >= least).all():  # largest remainder: the share, rounded down or up
+        assert (np.abs(found - quota) < 1).all()
+        up = found > np.floor(quota)
+        rest = quota - np.floor(quota)
+        if up.any() and not up.all():
+            assert rest[up].min() >= rest[~up].max() - 1e-9
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("block", [7, 64, 1024])
+def test_without_each_group_it_is_that_of_the_others(rng: np.random.Generator, metric: str, block: int) -> None:
+    """From one pass: what `reference` gives when it never sees the rows of the group."""
+    x, labels = clusters(rng, n=70)
+    rows = np.sort(rng.permutation(70)[:50])
+    parts = rng.integers(-1, 4, size=70)
+    parts[[np.flatnonzero(labels == label)[0] for label in np.unique(labels)]] = -1
+    found = silhouette_samples(x, labels, metric=metric, rows=rows, parts=parts, block=block)
+    assert found.shape == (5, 50)
+    np.testing.assert_allclose(found[0], reference(x, labels, metric)[rows], atol=1e-12)
+    for part in range(4):
+        kept = parts != part
+        expected = np.full(70, np.nan)
+        expected[kept] = reference(x[kept], labels[kept], metric)
+        np.testing.assert_allclose(found[1 + part], expected[rows], atol=1e-12)
+
+
+def test_duplicates_stay_at_distance_0_without_a_group(rng: np.random.Generator) -> None:
+    """What is left of a class are duplicates: its distances are 0, not rounding of those taken off."""
+    x = np.repeat(rng.normal(size=(3, 40)) + 20, 8, axis=0)
+    x[:2] += rng.normal(size=(2, 40))
+    labels = np.repeat([0, 1, 1], 8)
+    parts = np.full(24, -1)
+    parts[:2] = 0
+    for metric in METRICS:
+        found = silhouette_samples(x, labels, metric=metric, parts=parts)[1]
+        np.testing.assert_array_equal(found[2:8], 1)
+
+
+def test_the_interval_is_the_jackknife_of_the_formula(rng: np.random.Generator) -> None:
+    """Group by group with Rousseeuw's formula, in the standardised space of all samples."""
+    x, labels = clusters(rng, n=120)
+    labels[60] = 3
+    z = (x - x.mean(axis=0)) / x.std(axis=0)
+    result = result_of(x, labels, seed=3)
+    replicates = Replicates(labels, np.arange(120), 0.95, 3)
+    assert replicates.parts is not None
+    names, members = np.unique(labels, return_counts=True)
+    for name, count in zip(names, members, strict=True):
+        sizes = np.bincount(replicates.parts[labels == name], minlength=10)
+        assert sizes.max() - sizes.min() <= 1, "an equal part of every class"
+        assert sizes.sum() == count
+    means = []
+    for part in (-1, *range(10)):
+        kept = replicates.parts != part
+        s = reference(z[kept], labels[kept], "euclidean")
+        means.append([s[labels[kept] == name].mean() for name in names])
+    table = np.array(means)
+    t = scipy.stats.t.ppf(0.975, 9)
+    for name, weights in (("micro", members / 120), ("macro", np.full(len(names), 1 / len(names)))):
+        numbers = table @ weights
+        half = t * np.sqrt(0.9 * ((numbers[1:] - numbers[1:].mean()) ** 2).sum())
+        found = [result.data[f"{name}{end}"][1][0, 0] for end in ("", "_low", "_high")]
+        np.testing.assert_allclose(found, [numbers[0], numbers[0] - half, numbers[0] + half], atol=1e-10)
+    assert result.attrs["interval"].startswith("given the classes: jackknife over 10 groups")
+
+
+def test_groups_depend_on_the_seed_and_the_classes_alone(rng: np.random.Generator) -> None:
+    x, labels = clusters(rng)
+    first, again, other = (result_of(x, labels, seed=seed).data["micro_low"][1][0, 0] for seed in (0, 0, 1))
+    assert first == again != other
+
+
+def test_where_n_is_too_small_there_is_no_interval(rng: np.random.Generator) -> None:
+    """Classes of two are never halved: with few of them a note, with many no interval at all."""
+    x = rng.normal(size=(60, 5))
+    pairs = result_of(x, np.arange(60) // 2)
+    assert np.isnan(pairs.data["micro_low"][1]).all()
+    assert np.isnan(pairs.data["per_class_high"][1]).all()
+    assert "no interval: n too small (60 samples)" in pairs.attrs["notes"]
+    assert np.isfinite(pairs.data["micro"][1]).all()
+    labels = np.concatenate([np.arange(54) % 3, [3, 3, 4, 4, 5, 5]])
+    some = result_of(x, labels)
+    assert np.isfinite(some.data["micro_low"][1]).all()
+    assert np.isnan(some.data["macro_low"][1]).all()
+    assert np.isnan(some.data["per_class_low"][1][0, 0, 3:]).all()
+    (note,) = [note for note in some.attrs["notes"] if "no interval" in note]
+    assert note == "no interval: n too small for macro, davies_bouldin: 3 of 6 classes have 1 or 2 samples"
+
+
+def test_a_share_of_none_has_an_interval_with_width(rng: np.random.Generator) -> None:
+    """No sample is below 0: the score interval of 0 of 90 remains."""
+    labels = np.arange(90) % 3
+    x = rng.normal(size=(90, 4)) + 100 * np.eye(4)[labels]
+    result = result_of(x, labels)
+    assert result.data["negative"][1][0, 0] == 0
+    z2 = scipy.stats.norm.ppf(0.975) ** 2
+    assert result.data["negative_high"][1][0, 0] == pytest.approx(z2 / 90 / (1 + z2 / 90))
+
+
+def test_what_is_not_defined_is_refused(rng: np.random.Generator) -> None:
+    x, labels = clusters(rng)
+    for wrong, said in (
+        (np.zeros_like(labels), "pets/all are of one class only"),
+        (np.arange(len(labels)), "every sample of pets/all is alone"),
+        (np.where(labels == 5, -1, labels), "samples of pets/all have no label"),
+    ):
+        with pytest.raises(UsageError, match=said) as caught:
+            result_of(x, wrong)
+        assert "vit/head" in str(caught.value)
+    with pytest.raises(UsageError, match="too small for 5 classes"):
+        result_of(x, labels, sample=6)
+    with pytest.raises(UsageError, match="not one row of features"):
+        result_of(x[:, :, None], labels)
+    x[4, 2] = np.nan
+    with pytest.raises(IntegrityError, match=r"vit/head of pets/all holds values that are not finite, in 1 of 90"):
+        result_of(x, labels)
+    with pytest.raises(UnknownNameError, match="euclidean"):
+        SilhouetteOptions(metrics=("euclid",))
+    with pytest.raises(UnknownNameError, match="--space features"):
+        SilhouetteOptions(space="pca")
+
+
+def test_companions_are_scikit_learns_of_all_samples(rng: np.random.Generator) -> None:
+    """Also where only a sample is scored."""
+    x, labels = clusters(rng, n=300)
+    labels[labels == 77] = 3  # a class of one in five leaves Davies-Bouldin without an interval
+    z = (x - x.mean(axis=0)) / x.std(axis=0)
+    for result in (result_of(x, labels, resamples=100), result_of(x, labels, resamples=100, sample=60)):
+        expected = {
+            "davies_bouldin": davies_bouldin_score(z, labels),
+            "calinski_harabasz": calinski_harabasz_score(z, labels),
+        }
+        for name in COMPANIONS:
+            value, low, high = (float(result.data[f"{name}{end}"][1][0]) for end in ("", "_low", "_high"))
+            assert value == pytest.approx(expected.get(name, value), rel=1e-9)
+            assert low < value < high
+        rows = list(silhouette_rows(result))
+        assert rows[0]["davies_bouldin"] == result.data["davies_bouldin"][1][0]
+
+
+def test_intervals_of_companions_depend_on_the_seed_alone(rng: np.random.Generator) -> None:
+    x, labels = clusters(rng)
+    labels[labels == 77] = 3
+    first, again, other = (result_of(x, labels, resamples=50, seed=seed) for seed in (0, 0, 1))
+    for name in COMPANIONS:
+        ends = [result.data[f"{name}_low"][1][0] for result in (first, again, other)]
+        assert ends[0] == ends[1] != ends[2]
+
+
+def two_layers(x: F64, y: F64, labels: I64, **options: Any) -> Any:
+    samples = Samples("pets/all", np.arange(len(x)), labels)
+    layers = {Layer("vit", "head"): x, Layer("convnext", "head"): y}
+    return silhouette(list(layers), layers.__getitem__, samples, SilhouetteOptions(resamples=300, **options))
+
+
+def test_a_difference_is_paired(rng: np.random.Generator) -> None:
+    """A backbone and itself: exactly 0. Noise added to the same features: resolved, and narrower than if unpaired."""
+    x, labels = clusters(rng, n=400)
+    labels[labels == 77] = 3
+    for row in difference_rows(two_layers(x, x, labels, metrics=("euclidean", "cosine"))):
+        assert (row["difference"], row["low"], row["high"], row["resolved"]) == (0, 0, 0, False)
+    result = two_layers(x, x + rng.normal(0, 0.8, x.shape), labels)
+    micro, macro, over, *companions = difference_rows(result)
+    ends = [result.data[f"micro{end}"][1][:, 0] for end in ("", "_low", "_high")]
+    assert micro["difference"] == pytest.approx(ends[0][0] - ends[0][1], abs=1e-12)
+    assert micro["resolved"]
+    apart = np.hypot(*(ends[2] - ends[1]))  # the width of a difference of two that shared no sample
+    assert micro["high"] - micro["low"] < apart
+    assert (macro["difference"], macro["interval"]) == (over["difference"], "jackknife within classes")
+    assert over["high"] - over["low"] > macro["high"] - macro["low"], "classes vary more than samples within them"
+    assert [row["mean"] for row in companions] == list(COMPANIONS)
+    for row in companions:
+        assert row["difference"] == result.data[row["mean"]][1][0] - result.data[row["mean"]][1][1]
+        assert row["low"] < row["difference"] < row["high"]
+    assert companions[0]["resolved"], "the simplified silhouette"
+    assert result_of(x, labels).attrs["pairs"] == []
+
+
+def test_differences_are_two_families(rng: np.random.Generator) -> None:
+    """Within classes and over classes, each by Holm: every p against Student's t of its interval, and SciPy's order."""
+    x, labels = clusters(rng, n=400)
+    labels[labels == 77] = 3
+    result = two_layers(x, x + rng.normal(0, 0.3, x.shape), labels, metrics=("euclidean", "cosine"))
+    rows = list(difference_rows(result))
+    for kind, degrees in (("jackknife within classes", 9), ("resampling of classes", len(np.unique(labels)) - 1)):
+        own = [row for row in rows if row["interval"] == kind]
+        assert len(own) == (7 if degrees == 9 else 2)
+        reach = [(row["high"] - row["low"]) / 2 for row in own]
+        ratio = [abs(row["difference"]) / end * t.ppf(0.975, degrees) for row, end in zip(own, reach, strict=True)]
+        plain = np.array([2 * t.sf(one, degrees) for one in ratio])
+        order = np.argsort(plain)
+        adjusted = np.minimum(np.maximum.accumulate(plain[order] * np.arange(len(own), 0, -1)), 1)
+        assert np.array([row["p"] for row in own])[order] == pytest.approx(adjusted, rel=1e-6)
+        for row in own:
+            assert row["resolved"] == (row["low"] * row["high"] > 0 and row["p"] <= 0.05)
+    earlier = {name: value for name, value in result.data.items() if not name.endswith("_p")}
+    for row in difference_rows(Result(result.name, result.coords, earlier, result.attrs)):
+        assert row["resolved"] == (row["low"] * row["high"] > 0), "by the interval alone"
+        assert np.isnan(row["p"])
+
+
+def test_a_few_samples_resolve_nothing(rng: np.random.Generator) -> None:
+    labels = np.arange(20) % 2
+    x = rng.normal(size=(20, 4)) + 3 * labels[:, None]
+    result = two_layers(x, x + rng.normal(0, 3, x.shape), labels)
+    micro, _, over, *_ = difference_rows(result)
+    assert micro["low"] > 0
+    assert micro["resolved"] is None
+    assert over["resolved"] is not None
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_memory_does_not_grow_with_the_pairs(
+    rng: np.random.Generator, metric: str, symmetric: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four times the rows add their (n, K) sums and a few vectors; the distances of 4,000 rows would be 128 MB."""
+    if not symmetric:
+        monkeypatch.setattr(kernel, "SYMMETRIC_BYTES", 0)
+    peaks, classes = {}, 4
+    for n in (1000, 4000):
+        x, labels = rng.normal(size=(n, 16)).astype(np.float32), rng.integers(0, classes, n)
+        tracemalloc.start()
+        silhouette_samples(x, labels, metric=metric, block=128)
+        peaks[n] = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peaks[4000] - peaks[1000] < 3000 * 8 * (10 + 6 * classes), peaks
+    assert peaks[4000] < 3_000_000, "a few tiles"
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("standardise", [False, True])
+def test_cupy_gives_what_numpy_gives(rng: np.random.Generator, metric: str, standardise: bool) -> None:
+    """To 1e-6: the Euclidean tiles are in float32, and added up in another order."""
+    cupy = pytest.importorskip("cupy")
+    if not cupy.cuda.is_available():
+        pytest.skip("no CUDA device")
+    x, labels = clusters(rng, n=700, d=40)
+    single, rows = x.astype(np.float32), rng.permutation(700)[:300]
+    for chosen in (None, rows):
+        found, expected = (
+            silhouette_samples(given, labels, metric=metric, standardise=standardise, rows=chosen, block=128)
+            for given in (cupy.asarray(single), single)
+        )
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_the_cosine_is_of_directions_alone(rng: np.random.Generator) -> None:
+    """They are centred by their mean, which is found a block at a time and changes no value."""
+    x, labels = clusters(rng)
+    x[[3, 9]] = 0
+    whole = silhouette_samples(x, labels, metric="cosine")
+    for scale in (1e-100, 1e100):
+        np.testing.assert_allclose(silhouette_samples(x * scale, labels, metric="cosine", block=8), whole, atol=1e-12)

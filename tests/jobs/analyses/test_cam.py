@@ -1,0 +1,408 @@
+"""Heat maps of a store: computed once, the same anywhere, measured as defined; what is refused; and the figure."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import timm
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+
+from cvbench.engine.analyses.cam.graph import CHOICE, class_map
+from cvbench.engine.analyses.cam.measures import MAP_MEASURES, map_measures
+from cvbench.engine.models.backbones import load_backbone, resolve_spec
+from cvbench.engine.pictures.decode import decode, fit
+from cvbench.engine.statistics.options import IntervalOptions
+from cvbench.errors import DataUnavailableError, FingerprintMismatchError, UnknownNameError, UsageError
+from cvbench.jobs.analyses.cam.cam import SECTION, CamOptions, MapOptions, cam, cam_json, cam_rows
+from cvbench.jobs.analyses.cam.rows import draw_cam
+from cvbench.jobs.extraction.extract import extract
+from cvbench.jobs.extraction.options import ExtractOptions
+from cvbench.jobs.results.keep import Analysed, stored_result
+from cvbench.jobs.running.executor import Cluster
+from cvbench.jobs.running.progress import Event, Note
+from cvbench.storage.datasets import READERS, DatasetInfo
+from cvbench.storage.datasets.formats.pixels import PixelDataset
+from cvbench.storage.features import FeatureStore, GroupKey
+from cvbench.storage.results.outcomes import list_results
+from tests.jobs.images import write_folder
+from tests.storage.datasets.cub_tree import write_cub
+
+LOOP = Cluster(address="none")
+QUICK = CamOptions(intervals=IntervalOptions(resamples=50), examples=2)
+SIZE = 96
+TARGETS = {"test_vit": "blocks.5.norm1", "test_convnext": "stages.3.blocks.1"}
+
+
+@pytest.fixture(scope="module")
+def pets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """24 images of 2 classes, one unreadable, and weights of both small backbones with a head of 2 classes."""
+    folder = tmp_path_factory.mktemp("cam")
+    write_folder(folder / "pets", 24, broken=(9,))
+    for model in TARGETS:
+        spec = resolve_spec(model, weights="random", image_size=SIZE)
+        state = dict(load_backbone(spec).network.state_dict())
+        head = "head" if model == "test_vit" else "head.fc"
+        state |= {f"{head}.{part}": state[f"{head}.{part}"][:2].clone() for part in ("weight", "bias")}
+        save_file({name: tensor.contiguous() for name, tensor in state.items()}, folder / f"{model}.safetensors")
+    return folder
+
+
+def options(pets: Path, store: Path, **changes: object) -> ExtractOptions:
+    base = ExtractOptions(
+        dataset=f"folder:{pets / 'pets'}",
+        backbones=tuple(TARGETS),
+        store=str(store),
+        weights=tuple(f"{model}={pets / model}.safetensors" for model in TARGETS),
+        batch_size=4,
+        unit=8,
+        image_size=SIZE,
+        max_unreadable=0.2,
+    )
+    return replace(base, **changes)  # type: ignore[arg-type]
+
+
+def vit(pets: Path, store: Path, **changes: object) -> ExtractOptions:
+    """As `options`, of one backbone."""
+    one = {"backbones": ("test_vit",), "weights": (str(pets / "test_vit.safetensors"),)}
+    return options(pets, store, **{**one, **changes})
+
+
+@pytest.fixture(scope="module")
+def made(pets: Path) -> Analysed:
+    return cam(options(pets, pets / "store.zarr"), QUICK, LOOP)
+
+
+def contents(store: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(store)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(store.rglob("*"))
+        if path.is_file()
+    }
+
+
+def stored(store: str | Path, backbone: str, view: str = "cam.gradcam", suffix: str = "") -> NDArray[Any]:
+    (group,) = (g for g in FeatureStore.open(store).groups() if g.view == view and g.backbone.startswith(backbone))
+    return FeatureStore.open(store).layer(group, TARGETS[backbone] + suffix).read(0, 24)
+
+
+def test_the_stored_maps_are_those_of_each_image_alone(made: Analysed, pets: Path) -> None:
+    ids = FeatureStore.open(pets / "store.zarr").samples("folder-pets", "all")["id"]
+    bad = [row for row, name in enumerate(ids) if name.endswith("009.png")]
+    for model, target in TARGETS.items():
+        backbone = load_backbone(resolve_spec(model, weights=str(pets / f"{model}.safetensors"), image_size=SIZE))
+        raw, choice = stored(pets / "store.zarr", model), stored(pets / "store.zarr", model, suffix="@class")
+        assert raw.dtype == np.float32
+        for row in (0, 11, 23):
+            image = fit(decode((pets / "pets" / ids[row]).read_bytes()), backbone.preprocess.geometry)
+            found = class_map(backbone, target, "gradcam", torch.from_numpy(image)[None])
+            # batch mates and threads change the order of float32 sums
+            np.testing.assert_allclose(raw[row], found.raw[0], rtol=0, atol=1e-5 * float(found.raw.abs().max()))
+            np.testing.assert_allclose(choice[row], found.choice[0], rtol=1e-4, atol=1e-5)
+        assert np.isnan(raw[bad]).all()
+        assert np.isnan(choice[bad]).all()
+        assert np.isfinite(np.delete(raw, bad, axis=0)).all()
+
+
+def test_the_numbers_are_the_means_of_the_stored_maps(made: Analysed, pets: Path) -> None:
+    result = made.result
+    assert result.attrs["images"] == 23
+    assert result.attrs["unreadable"] == 1
+    described = [(row["backbone"], tuple(row["grid"]), row["common"], row["version"]) for row in result.attrs["rows"]]
+    vit, convnext = "test_vit@96", "test_convnext@96"
+    assert described == [
+        (vit, (3, 3), True, "raw"),
+        (vit, (6, 6), False, "raw"),
+        (vit, (3, 3), True, "centred"),
+        (convnext, (3, 3), True, "raw"),
+        (convnext, (3, 3), True, "centred"),
+    ]
+    raw = {model: stored(pets / "store.zarr", model) for model in TARGETS}
+    ok = np.isfinite(raw["test_vit"][:, 0, 0])
+    pooled = np.maximum(raw["test_vit"][ok], 0).astype(np.float64).reshape(-1, 3, 2, 3, 2).mean((2, 4))
+    assert result.attrs["pooled"] == "L"
+    coarse = raw["test_vit"][ok].astype(np.float64).reshape(-1, 3, 2, 3, 2).mean((2, 4)), raw["test_convnext"][ok]
+    centred = [maps - maps.mean(axis=(1, 2), keepdims=True, dtype=np.float64) for maps in coarse]
+    maps = (pooled, raw["test_vit"][ok], centred[0], raw["test_convnext"][ok], centred[1])
+    tables = [map_measures(one) for one in maps]
+    fits = MAP_MEASURES.index("gaussian_r2")  # seven numbers are fitted: nine cells are too few
+    for at, (found, table) in enumerate(zip(result.data["value"][1], tables, strict=True)):
+        expected = np.nanmean(table, axis=0)
+        expected[fits] = expected[fits] if at == 1 else np.nan
+        np.testing.assert_allclose(found, expected, rtol=1e-9)
+    for found, (one, two) in zip(result.data["difference"][1], ((0, 3), (2, 4)), strict=True):
+        expected = np.nanmean(tables[one] - tables[two], axis=0)
+        expected[fits] = np.nan
+        np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
+    assert result.coords["pair"] == [f"{vit} - {convnext}", f"{vit} - {convnext} centred"]
+
+
+def test_a_second_run_computes_and_writes_nothing(made: Analysed, pets: Path) -> None:
+    before = contents(pets / "store.zarr")
+    again = cam(options(pets, pets / "store.zarr"), QUICK, LOOP)
+    assert (made.measured, again.measured, again.path) == (24, 0, made.path)
+    assert contents(pets / "store.zarr") == before
+
+
+def test_more_samples_and_another_target_add_to_what_is_there(made: Analysed, pets: Path, tmp_path: Path) -> None:
+    job = vit(pets, tmp_path / "s.zarr", limit=8)
+    assert cam(job, QUICK, LOOP).measured == 8
+    before = contents(tmp_path / "s.zarr")
+    assert cam(replace(job, limit=None, batch_size=None, unit=None), QUICK, LOOP).measured == 16
+    np.testing.assert_array_equal(stored(tmp_path / "s.zarr", "test_vit"), stored(pets / "store.zarr", "test_vit"))
+    other = replace(QUICK, maps=MapOptions(targets=("blocks.4.norm1",)))
+    result = cam(replace(job, limit=None), other, LOOP)
+    assert result.measured == 24
+    assert [layer.tap for layer in result.selected.layers] == ["blocks.4.norm1"]
+    after = contents(tmp_path / "s.zarr")
+    assert {key: after[key] for key in before} == before
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_here")
+def test_two_actors_give_the_same_store_as_a_plain_loop(made: Analysed, pets: Path, tmp_path: Path) -> None:
+    for name, cluster in (("loop", LOOP), ("two", Cluster(address="local", actors=2))):
+        cam(vit(pets, tmp_path / f"{name}.zarr"), QUICK, cluster)
+    assert contents(tmp_path / "two.zarr") == contents(tmp_path / "loop.zarr")
+
+
+def test_the_order_of_a_split_that_is_there_is_kept(made: Analysed, pets: Path, tmp_path: Path) -> None:
+    """An extraction with another seed came first: unit, batch and order are its."""
+    first = vit(pets, tmp_path / "s.zarr", seed=3, unit=12, batch_size=6, taps=("blocks.0",))
+    extract(first, LOOP)
+    cam(vit(pets, tmp_path / "s.zarr", unit=None, batch_size=None), QUICK, LOOP)
+    tables = [
+        FeatureStore.open(path).samples("folder-pets", "all")["id"] for path in (pets / "store.zarr", first.store)
+    ]
+    assert list(tables[0]) != list(tables[1])
+    rows = [int(np.flatnonzero(tables[1] == name)[0]) for name in tables[0]]
+    theirs, ours = stored(first.store, "test_vit")[rows], stored(pets / "store.zarr", "test_vit")
+    np.testing.assert_allclose(theirs, ours, rtol=0, atol=1e-5 * float(np.nanmax(np.abs(ours))))
+
+
+def test_the_label_and_a_fixed_class_are_views_of_their_own(made: Analysed, pets: Path) -> None:
+    store = pets / "store.zarr"
+    labels = FeatureStore.open(store).samples("folder-pets", "all")["label"]
+    assert cam(vit(pets, store), replace(QUICK, maps=MapOptions(choice="label")), LOOP).measured == 24
+    assert cam(vit(pets, store), replace(QUICK, maps=MapOptions(choice="01")), LOOP).measured == 24
+    own, by_label, fixed = (
+        stored(store, "test_vit", view, "@class") for view in ("cam.gradcam", "cam.gradcam.label", "cam.gradcam.1")
+    )
+    ok = np.isfinite(own[:, 0])
+    assert by_label[ok, 0].tolist() == labels[ok].tolist()
+    assert (fixed[ok, 0] == 1).all()
+    for other in (by_label, fixed):
+        np.testing.assert_array_equal(other[:, 1], own[:, 1])
+    same = ok & (own[:, 0] == labels)
+    assert same.any()
+    assert not same[ok].all()
+    np.testing.assert_array_equal(stored(store, "test_vit", "cam.gradcam.label")[same], stored(store, "test_vit")[same])
+
+
+def test_only_images_that_all_get_right(made: Analysed, pets: Path) -> None:
+    labels = FeatureStore.open(pets / "store.zarr").samples("folder-pets", "all")["label"]
+    predicted = [stored(pets / "store.zarr", model, suffix="@class")[:, CHOICE.index("predicted")] for model in TARGETS]
+    right = np.logical_and.reduce([top == labels for top in predicted])
+    result = cam(options(pets, pets / "store.zarr"), replace(QUICK, correct_only=True), LOOP).result
+    assert 0 < result.attrs["images"] == right.sum() < 23
+
+
+def test_eigencam_needs_no_class_and_says_so(pets: Path, tmp_path: Path) -> None:
+    job = options(pets, tmp_path / "s.zarr", backbones=("test_vit",), weights=("random",), limit=8)
+    result = cam(job, replace(QUICK, maps=MapOptions("eigencam")), LOOP).result
+    assert any("knows no class" in note for note in result.attrs["notes"])
+    assert result.attrs["pairs"] == []
+
+
+def test_boxes_of_birds(tmp_path: Path) -> None:
+    write_cub(tmp_path / "data" / "CUB_200_2011")
+    job = ExtractOptions(
+        dataset="cub200",
+        split="all",
+        data_root=str(tmp_path / "data"),
+        backbones=tuple(TARGETS),
+        store=str(tmp_path / "s.zarr"),
+        weights=("random",),
+        batch_size=4,
+        image_size=SIZE,
+    )
+    analysed = cam(job, replace(QUICK, maps=MapOptions(choice="3"), tolerance=2.0), LOOP)
+    result, store = analysed.result, FeatureStore.open(job.store)
+    names = [row["backbone"] for row in result.attrs["rows"]]
+    assert names[-1] == "centred Gaussian"
+    assert result.coords["measure"][len(MAP_MEASURES) :][0] == "energy_in_box"
+    group = GroupKey("cub200", "all", "test_convnext@96", "cam.gradcam.3")
+    maps = np.maximum(store.layer(group, TARGETS["test_convnext"]).numpy().astype(np.float64), 0)
+    table = store.samples("cub200", "all")
+    geometry = load_backbone(resolve_spec("test_convnext", weights="random", image_size=SIZE)).preprocess.geometry
+    energies = []
+    for row, name in enumerate(table["id"]):
+        image = decode((tmp_path / "data" / "CUB_200_2011" / "images" / name).read_bytes())
+        x, y, width, height = (float(table[f"bbox_{key}"][row]) for key in "xywh")
+        # the box painted in, and sent through the same resize and crop: right to a pixel's blur
+        painted = np.zeros_like(image)
+        painted[round(y) : round(y + height), round(x) : round(x + width)] = 255
+        seen = fit(painted, geometry)[0].astype(np.float64) / 255
+        cells = seen.reshape(3, SIZE // 3, 3, SIZE // 3).mean((1, 3))
+        if maps[row].any():
+            energies.append((maps[row] * cells).sum() / maps[row].sum())
+    at = result.coords["measure"].index("energy_in_box")
+    row = names.index("test_convnext@96")
+    assert result.data["value"][1][row, at] == pytest.approx(np.mean(energies), abs=0.03)
+    assert 0 < result.data["value"][1][-1, at] < 1
+    rows = [entry for entry in cam_rows(result) if entry["backbone"] == "centred Gaussian"]
+    assert "energy_in_box" in {entry["measure"] for entry in rows}
+    assert draw_cam(result, tmp_path / "figure" / "cam", ["png"])[0].stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("maps", "changes", "kind", "said"),
+    [
+        (MapOptions("grad-cam"), {}, UnknownNameError, "gradcam"),
+        (MapOptions(choice="labels"), {}, UnknownNameError, "label"),
+        (MapOptions(choice="2"), {}, UsageError, "no class 2"),
+        (MapOptions(choice="-1"), {}, UnknownNameError, "unknown class choice"),
+        (MapOptions(choice="label"), {"weights": ("random",)}, UsageError, "does not know the labels"),
+        (MapOptions(targets=("blocks.5.attn",)), {}, UsageError, "do not depend on the patches of blocks.5.attn"),
+        (MapOptions(targets=("blocks.9.norm1",)), {}, UnknownNameError, "blocks.5.norm1"),
+        (MapOptions(), {"backbones": ("test_vitt",)}, UnknownNameError, "test_vit"),
+        (MapOptions(), {"precision": "fp8"}, UnknownNameError, "precision"),
+        (MapOptions(), {"limit": 0}, UsageError, "no sample"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_there_is_a_store(
+    pets: Path, tmp_path: Path, maps: MapOptions, changes: dict[str, object], kind: type[Exception], said: str
+) -> None:
+    job = options(pets, tmp_path / "s.zarr", **changes)
+    if "backbones" in changes:
+        job = replace(job, weights=("random",))
+    with pytest.raises(kind) as caught:
+        cam(job, replace(QUICK, maps=maps), LOOP)
+    assert said in str(caught.value)
+    assert not (tmp_path / "s.zarr").exists()
+
+
+def test_a_model_without_a_classifier_is_refused(pets: Path, tmp_path: Path) -> None:
+    headless = timm.create_model("test_vit", pretrained=False, img_size=SIZE, num_classes=0)
+    save_file(headless.state_dict(), tmp_path / "headless.safetensors")
+    weights = (str(tmp_path / "headless.safetensors"),)
+    with pytest.raises(UsageError, match="has no classifier"):
+        cam(options(pets, tmp_path / "s.zarr", backbones=("test_vit",), weights=weights), QUICK, LOOP)
+
+
+def test_maps_made_in_another_way_are_refused(made: Analysed, pets: Path) -> None:
+    before = contents(pets / "store.zarr")
+    with pytest.raises(FingerprintMismatchError, match="precision"):
+        cam(options(pets, pets / "store.zarr", precision="bf16"), QUICK, LOOP)
+    with pytest.raises(FingerprintMismatchError, match="weights_digest"):
+        cam(options(pets, pets / "store.zarr", weights=("random",)), QUICK, LOOP)
+    assert contents(pets / "store.zarr") == before
+
+
+class HalfLabelled:
+    """A reader of 16 noise images, of which half have a label."""
+
+    info = DatasetInfo("half", "Half", ("all",), "all", {}, 2, "none", "nowhere", "")
+
+    def locate(self, argument: str, root: Path | None) -> Path | None:
+        return None
+
+    def every_split(self, argument: str, root: Path | None) -> tuple[str, ...]:
+        return ("all",)
+
+    def open(self, argument: str, root: Path | None, split: str | None) -> PixelDataset:
+        pixels = np.random.default_rng(0).integers(0, 256, (16, 8, 8), dtype=np.uint8)
+        labels = np.array([0, -1] * 8, dtype=np.int64)
+        names = tuple(f"half/{i}" for i in range(16))
+        return PixelDataset("half", "all", "half", ("a", "b"), names, labels, pixels, self)
+
+
+def test_samples_without_a_label_have_no_map_of_their_label(
+    pets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(READERS, "half", HalfLabelled())
+    job = vit(pets, tmp_path / "s.zarr", dataset="half")
+    with pytest.raises(UsageError, match="8 of 16 samples have no label"):
+        cam(job, replace(QUICK, maps=MapOptions(choice="label")), LOOP)
+    assert FeatureStore.open(tmp_path / "s.zarr").groups() == []
+    assert cam(job, QUICK, LOOP).measured == 16
+
+
+def test_answers_are_right_only_where_the_head_knows_the_labels(pets: Path, tmp_path: Path) -> None:
+    job = options(pets, tmp_path / "s.zarr", weights=("random",))
+    with pytest.raises(UsageError, match="does not know the labels"):
+        cam(job, replace(QUICK, correct_only=True), LOOP)
+
+
+def test_examples_by_id(made: Analysed, pets: Path) -> None:
+    ids = [str(name) for name in FeatureStore.open(pets / "store.zarr").samples("folder-pets", "all")["id"]]
+    wanted = tuple(name for name in (ids[20], ids[3], ids[7]) if "009" not in name)
+    found = cam(vit(pets, pets / "store.zarr"), replace(QUICK, images=wanted), LOOP)
+    assert found.result.coords["example"] == list(wanted)
+    assert found.path != made.path
+    with pytest.raises(UnknownNameError) as caught:
+        cam(vit(pets, pets / "store.zarr"), replace(QUICK, images=("class-0/000.jpg",)), LOOP)
+    assert "class-0/000.png" in caught.value.did_you_mean
+    with pytest.raises(DataUnavailableError, match="has no cam") as beyond:
+        cam(vit(pets, pets / "store.zarr", limit=8), replace(QUICK, images=(ids[20],)), LOOP)
+    assert "limit" in (beyond.value.fix or "")
+
+
+def test_the_kept_result_tells_and_draws_the_same(made: Analysed, pets: Path, tmp_path: Path) -> None:
+    store = FeatureStore.open(pets / "store.zarr")
+    (key,) = (key for key in list_results(store) if key.path == made.path)
+    again = stored_result(store, key)
+    assert list(cam_rows(again)) == list(cam_rows(made.result))
+    one, two = (draw_cam(result, tmp_path / name / "cam") for name, result in (("a", made.result), ("b", again)))
+    assert [path.name for path in one] == ["cam.svg", "cam.png", "cam.csv"]
+    assert [path.read_bytes() for path in one] == [path.read_bytes() for path in two]
+    rows = list(csv.DictReader(one[-1].read_text().splitlines()))
+    means = [row for row in rows if not row["sample"]]
+    assert [float(row["value"]) if row["value"] else None for row in means] == [
+        row["value"] for row in cam_rows(made.result)
+    ]
+    cells = [row for row in rows if row["sample"] == made.result.coords["example"][1] and row["grid"] == "3x3"]
+    np.testing.assert_array_equal([float(row["value"]) for row in cells], made.result.data["map_1"][1][1].ravel())
+    with pytest.raises(UsageError, match="unknown figure format"):
+        draw_cam(made.result, tmp_path / "c", ["gif"])
+    tidy = list(SECTION.rows(again))
+    assert len(tidy) == len(list(cam_rows(again)))
+    assert {row.backbone for row in tidy} >= {"test_vit@96 vs test_convnext@96"}
+    assert len(list(SECTION.headline(again))) < len(tidy)  # type: ignore[misc]
+    assert SECTION.options(again)[:2] == ["analyze", "cam"]
+    assert SECTION.figure is not None
+    assert SECTION.figure(again, tmp_path / "d" / "cam", ["png"])[0].read_bytes() == one[1].read_bytes()
+
+
+def test_json_says_which_differences_are_not_resolved(made: Analysed) -> None:
+    report = cam_json(made.result, "folder-pets")
+    apart = [row for row in report["measures"] if row["backbone"].count(" vs ")]
+    assert len(apart) == 2 * len(MAP_MEASURES)
+    for row in apart:  # 23 images: too few to call a difference resolved; raw ones are not judged at all
+        assert row["resolved"] is (None if row["version"] == "raw" or row["p"] is None or row["p"] <= 0.05 else False)
+    assert {entry["backbone"] for entry in report["backbones"]} == {"test_vit@96", "test_convnext@96"}
+
+
+def test_whole_units_are_covered_and_it_is_said(pets: Path, tmp_path: Path) -> None:
+    events: list[Event] = []
+    cam(
+        options(pets, tmp_path / "s.zarr", limit=5, backbones=("test_vit",), weights=("random",)),
+        QUICK,
+        LOOP,
+        events.append,
+    )
+    assert Note("--limit 5 covers 8 samples: whole units of 8") in events
+
+
+def test_importing_the_figure_imports_neither_torch_nor_matplotlib() -> None:
+    code = "import sys, cvbench.jobs.figures.cam; sys.exit('matplotlib' in sys.modules or 'torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,194 @@
+"""`analyze spectra` over a store: its numbers against the stored rows, any number of actors, its forms, its figure."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cvbench.engine.analyses.base import Layer, Result
+from cvbench.engine.analyses.spectra.measure import Spectra
+from cvbench.engine.statistics.options import IntervalOptions
+from cvbench.errors import DataUnavailableError, UsageError
+from cvbench.jobs.analyses.spectra import SECTION, draw_spectra, spectra, spectra_json, spectra_rows
+from cvbench.jobs.extraction.extract import extract
+from cvbench.jobs.reading.selection import Selection
+from cvbench.jobs.results.keep import stored_result
+from cvbench.jobs.running.executor import Cluster
+from cvbench.storage.features import FeatureStore
+from cvbench.storage.results.outcomes import list_results, load_result
+from tests.jobs.elsewhere import draw_elsewhere
+from tests.jobs.images import write_folder
+from tests.jobs.maps_store import LOOP, copy, maps_store, options
+
+QUICK = IntervalOptions(resamples=50)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return maps_store(tmp_path_factory.mktemp("spectra"))
+
+
+def result_of(backbones: dict[str, list[int]], n: int = 12) -> Result:
+    """Layers of smooth maps with the given sides, the last of each backbone constant."""
+    rng = np.random.default_rng(2)
+    layers, maps = [], {}
+    for name, sides in backbones.items():
+        for i, side in enumerate(sides):
+            layer = Layer(name, f"blocks.{i}")
+            values = rng.normal(size=(n, side, side, 4)).cumsum(axis=1).cumsum(axis=2)
+            maps[layer] = np.ones_like(values) if i == len(sides) - 1 else values
+            layers.append(layer)
+    analysis = Spectra(intervals=IntervalOptions(resamples=30))
+    return analysis.summarise(layers, [analysis.measure(layers, maps.__getitem__, np.arange(n))])
+
+
+def test_the_numbers_are_those_of_the_stored_rows(made: Path, tmp_path: Path) -> None:
+    store = copy(made, tmp_path)
+    analysed = spectra(Selection(store), QUICK, LOOP)
+    result = analysed.result
+    assert result.attrs["samples"] == 31
+    opened = FeatureStore.open(store)
+    for i, layer in enumerate(analysed.selected.layers):
+        maps = opened.layer(analysed.selected.group(layer), layer.tap).numpy()
+        assert maps.shape[1:3] == tuple(result.attrs["layers"][i]["grid"])
+        amplitude = np.abs(np.fft.fft2(maps.astype(np.float64), axes=(1, 2)))
+        mean = np.log(amplitude + 1e-6).mean(axis=(0, -1))
+        expected = [mean[k, k] - mean[0, 0] for k in range((len(mean) + 1) // 2)]
+        np.testing.assert_allclose(result.data["diagonal"][1][i, : len(expected)], expected, atol=1e-4)
+        energy = (amplitude**2).sum(axis=-1)
+        share = (energy[:, 0, 0] / energy.sum(axis=(1, 2))).mean()
+        found = result.data["measures"][1][i, result.coords["measure"].index("dc_share")]
+        assert found == pytest.approx(share, rel=1e-5)
+    kept = [load_result(opened, key) for key in list_results(opened)]
+    assert kept[0] is not None
+    np.testing.assert_array_equal(kept[0]["profile"].values, result.data["profile"][1])
+    assert kept[0].attrs["view"] == "maps"
+
+
+def test_a_partial_is_never_computed_twice(made: Path, tmp_path: Path) -> None:
+    store = copy(made, tmp_path)
+    assert spectra(Selection(store), QUICK, LOOP).measured == 4
+    assert spectra(Selection(store), IntervalOptions(resamples=60, seed=1), LOOP).measured == 0
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_here")
+def test_any_number_of_actors_gives_the_same_bits(made: Path, tmp_path: Path) -> None:
+    found = {}
+    for name, cluster in (("loop", LOOP), ("two", Cluster(address="local", actors=2))):
+        (tmp_path / name).mkdir()
+        found[name] = spectra(Selection(copy(made, tmp_path / name)), QUICK, cluster).result
+    for variable, (_, values) in found["loop"].data.items():
+        np.testing.assert_array_equal(values, found["two"].data[variable][1])
+    assert found["loop"].attrs == found["two"].attrs
+
+
+def test_a_store_without_maps_says_how_to_get_them(made: Path, tmp_path: Path) -> None:
+    shutil.copytree(made.parent / "pets", tmp_path / "pets")
+    extract(options(tmp_path, ("pooled",), 64), LOOP)
+    with pytest.raises(DataUnavailableError, match="--view maps"):
+        spectra(Selection(str(tmp_path / "store.zarr")), QUICK, LOOP)
+
+
+def test_a_layer_of_one_position_is_refused_before_the_work(made: Path, tmp_path: Path) -> None:
+    shutil.copytree(made.parent / "pets", tmp_path / "pets")
+    extract(options(tmp_path, ("maps",), 32), LOOP)
+    store = str(tmp_path / "store.zarr")
+    with pytest.raises(UsageError, match=r"test_convnext.*stages\.3.* has no spatial extent: it has 1x1 grid"):
+        spectra(Selection(store), QUICK, LOOP)
+    assert not list_results(FeatureStore.open(store))
+    assert spectra(Selection(store, taps=("blocks.*",)), QUICK, LOOP).measured == 4
+
+
+def test_json_and_rows_carry_every_number() -> None:
+    result = result_of({"conv": [8, 7, 4], "vit": [6, 6]})
+    found = json.loads(json.dumps(spectra_json(result, "digits"), allow_nan=False))
+    assert found["dataset"] == "digits"
+    assert found["frequency"] == result.coords["frequency"]
+    layer = found["layers"][1]
+    assert (layer["backbone"], layer["tap"], layer["grid"], layer["channels"]) == ("conv", "blocks.1", [7, 7], 4)
+    assert layer["radial"]["frequency"] == pytest.approx([0, 2 / 7, 4 / 7, 6 / 7])
+    assert layer["radial"]["value"] == result.data["radial"][1][1, :4].tolist()
+    assert len(layer["diagonal"]["low"]) == len(layer["diagonal"]["frequency"]) == 4
+    constant = {measure["name"]: measure for measure in found["layers"][2]["measures"]}
+    assert constant["dc_share"]["value"] == 1
+    assert (constant["centroid"]["value"], constant["centroid"]["n_undefined"]) == (None, 12)
+    rows = list(spectra_rows(result))
+    assert len({tuple(row) for row in rows}) == 1  # the same columns in each
+    radial = [row for row in rows if row["quantity"] == "radial" and row["tap"] == "blocks.1"]
+    assert [row["value"] for row in radial if row["backbone"] == "conv"] == layer["radial"]["value"]
+    assert sum(row["quantity"] == "profile" for row in rows) == 5 * len(found["frequency"])
+
+
+@pytest.mark.parametrize(("n", "ending"), [(40, ""), (12, " (too few images to resolve)")])
+def test_the_verdict_stands_in_the_report(n: int, ending: str) -> None:
+    rng = np.random.default_rng(2)
+    rough = rng.normal(size=(n, 8, 8, 4))
+    smooth = rng.normal(size=(n, 8, 8, 4)).cumsum(axis=1).cumsum(axis=2)
+    maps = {Layer("a", "x"): rough, Layer("b", "x"): smooth, Layer("c", "x"): smooth + 0.0}
+    analysis = Spectra(intervals=IntervalOptions(resamples=100))
+    result = analysis.summarise(list(maps), [analysis.measure(list(maps), maps.__getitem__, np.arange(n))])
+    result.attrs.update(run="results/x", dataset="digits", split="all")
+    assert SECTION.headline is not None
+    told = {row.backbone: row.metric for row in SECTION.headline(result) if " vs " in row.backbone}
+    assert told == {
+        "a vs b": f"difference of energy share above 0.5 π{ending}",
+        "a vs c": f"difference of energy share above 0.5 π{ending}",
+        "b vs c": "difference of energy share above 0.5 π (not resolved)",
+    }
+
+
+def test_classes_are_resampled_where_there_are_many(tmp_path: Path) -> None:
+    # 32 classes of three images, one of which is unreadable; from stored maps and live the same.
+    write_folder(tmp_path / "pets", 96, 32, broken=(9,))
+    chosen = replace(options(tmp_path, ("maps",), 64), backbones=("test_vit",), maps=None, taps=("blocks.1",))
+    extract(chosen, LOOP)
+    result = spectra(Selection(chosen.store), IntervalOptions(), LOOP).result
+    assert (result.attrs["classes"], result.attrs["samples"]) == (32, 95)
+    live = replace(chosen, views=("pooled",), store=str(tmp_path / "live.zarr"), analyses=("spectra",))
+    (path,) = extract(live, LOOP).results
+    (key,) = list_results(FeatureStore.open(live.store))
+    assert key.path == path
+    again = stored_result(FeatureStore.open(live.store), key)
+    for name in ("measures_class_low", "measures_class_high"):
+        assert np.isfinite(result.data[name][1][0, 1:4]).all()
+        assert np.isnan(result.data[name][1][0, 0]), "no frequency of 4x4 lies below 0.25"
+        np.testing.assert_allclose(again.data[name][1], result.data[name][1], rtol=1e-9)
+    rows = list(SECTION.rows(again))
+    over = [row for row in rows if row.metric == "energy share above 0.5 π, classes resampled"]
+    assert [row.low for row in over] == [again.data["measures_class_low"][1][0, 1]]
+    named = {measure["name"]: measure for measure in spectra_json(result, "pets")["layers"][0]["measures"]}
+    assert named["share_above_0.5"]["class_high"] == result.data["measures_class_high"][1][0, 1]
+
+
+def test_two_processes_draw_the_same_bytes(tmp_path: Path) -> None:
+    result = result_of({"a": [8, 8, 4], "b": [7, 7]})
+    draw_elsewhere(draw_spectra, result, tmp_path / "one" / "spectra", ("svg", "png", "pdf"))
+    draw_spectra(result, tmp_path / "two" / "spectra", ("svg", "png", "pdf"))
+    names = sorted(path.name for path in (tmp_path / "one").iterdir())
+    assert names == [f"spectra.{suffix}" for suffix in ("csv", "pdf", "png", "svg")]
+    for name in names:
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+@pytest.mark.parametrize("backbones", [{"a": [8]}, {"a": [4, 2], "b": [2], "c": [9, 9, 5]}], ids=["one", "three"])
+def test_the_figure_and_its_data(tmp_path: Path, backbones: dict[str, list[int]]) -> None:
+    result = result_of(backbones)
+    files = draw_spectra(result, tmp_path / "deep" / "spectra.v1")
+    assert [path.name for path in files] == ["spectra.v1.svg", "spectra.v1.png", "spectra.v1.csv"]
+    assert files[0].read_text().count("<image ") == len(backbones) + 2  # one map each, and the colour bars
+    rows = list(csv.DictReader(files[-1].read_text().splitlines()))
+    assert len(rows) == len(list(spectra_rows(result)))
+    assert float(rows[1]["value"]) == result.data["radial"][1][0, 1]
+
+
+def test_an_unknown_format_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="unknown figure format 'gif'"):
+        draw_spectra(result_of({"a": [4]}), tmp_path / "spectra", ["svg", "gif"])
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,173 @@
+"""`analyze tsne` over a store: which rows, what is kept, its forms and its figure."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cvbench.engine.analyses.base import Layer, Result
+from cvbench.engine.analyses.samples import Samples
+from cvbench.engine.analyses.tsne.backends import Embedding
+from cvbench.engine.analyses.tsne.result import Mapped, tsne_result
+from cvbench.engine.statistics.options import IntervalOptions
+from cvbench.errors import UsageError
+from cvbench.jobs.analyses.tsne import SECTION, TsneOptions, difference_rows, tsne, tsne_json
+from cvbench.jobs.extraction.extract import extract
+from cvbench.jobs.extraction.options import ExtractOptions
+from cvbench.jobs.figures.tsne import CELLS, density, tsne_figure
+from cvbench.jobs.reading.selection import Selection
+from cvbench.jobs.results.keep import stored_result
+from cvbench.jobs.running.executor import Cluster
+from cvbench.jobs.running.progress import Event
+from cvbench.storage.features import FeatureStore
+from cvbench.storage.results.outcomes import list_results
+from tests.jobs.images import write_folder
+
+QUICK = TsneOptions(backend="sklearn", perplexity=5, iterations=250, repeats=2, resamples=50)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """40 images of 2 classes, 2 of them unreadable."""
+    folder = tmp_path_factory.mktemp("tsne")
+    write_folder(folder / "pets", 40, 2, broken=(9, 30))
+    options = ExtractOptions(
+        dataset=f"folder:{folder / 'pets'}",
+        backbones=("test_vit", "test_convnext"),
+        store=str(folder / "store.zarr"),
+        weights=("random",),
+        taps=("blocks",),
+        views=("head", "maps"),
+        batch_size=8,
+        unit=16,
+        image_size=64,
+        max_unreadable=0.1,
+    )
+    extract(options, Cluster(address="none"))
+    return folder / "store.zarr"
+
+
+@pytest.fixture
+def store(made: Path, tmp_path: Path) -> str:
+    return str(shutil.copytree(made, tmp_path / "store.zarr"))
+
+
+def test_a_map_is_made_once_of_the_readable_rows(store: str) -> None:
+    first = tsne(Selection(store, view="head"), QUICK)
+    opened = FeatureStore.open(store)
+    stored = opened.layer(first.selected.group(first.selected.layers[0]), "head")
+    assert first.result.coords["sample"] == stored.rows.tolist()
+    assert first.result.data["map"][1].shape == (2, 38, 2)
+    labels = opened.samples("folder-pets", "all")["label"][stored.rows]
+    np.testing.assert_array_equal(first.result.data["label"][1], labels)
+    again = tsne(Selection(store, view="head"), QUICK)
+    assert (again.path, again.measured) == (first.path, 0)
+    np.testing.assert_array_equal(again.result.data["map"][1], first.result.data["map"][1])
+    other = tsne(Selection(store, view="head"), replace(QUICK, repeats=1))
+    assert other.path != first.path
+    np.testing.assert_array_equal(other.result.data["map"][1], first.result.data["map"][1])
+
+
+def test_what_the_report_asks_for(store: str, tmp_path: Path) -> None:
+    tsne(Selection(store, view="head"), QUICK)
+    opened = FeatureStore.open(store)
+    (key,) = list_results(opened)
+    result = stored_result(opened, key)
+    rows = list(SECTION.rows(result))
+    over_classes = [row for row in rows if "classes resampled" in row.metric]
+    assert len(rows) - len(over_classes) == 3 * len(result.coords["measure"]), "two backbones, and the difference"
+    assert over_classes == [], "two classes are too few to be drawn"
+    differences = [row for row in rows if row.metric.startswith("difference of ") and row not in over_classes]
+    for row, found in zip(differences, difference_rows(result), strict=True):
+        assert (row.backbone, row.value) == (f"{found['backbone_a']} vs {found['backbone_b']}", found["value"])
+        contains = row.low is not None and row.low <= 0 <= (row.high or 0)
+        assert not contains or found["resolved"] is False
+        assert row.metric.endswith("(not resolved)") == (found["resolved"] is False)
+    assert any(row.metric.endswith("(not resolved)") for row in differences), "random weights"
+    assert {row.run for row in rows} == {key.path}
+    undefined = [row for row in rows if row.value is None]
+    assert {row.metric[-6:] for row in undefined} == {"k = 30"}, "38 samples"
+    assert SECTION.headline is not None
+    headline = list(SECTION.headline(result))
+    assert [row.metric.startswith("difference of ") for row in headline] == [True] * 4 + [False] * 8
+    words = SECTION.options(result)
+    assert words[:2] == ["analyze", "tsne"]
+    for option in (["--perplexity", "5"], ["--repeats", "2"], ["--backend", "sklearn"], ["--resamples", "50"]):
+        assert words[words.index(option[0]) + 1] == option[1]
+    assert "--measured" not in words, "as by default, though there are fewer samples"
+    assert SECTION.figure is not None
+    files = SECTION.figure(result, tmp_path / "map", ("png",))
+    table = list(csv.DictReader(files[-1].open()))
+    assert len(table) == 2 * 38
+    assert float(table[0]["x"]) == result.data["map"][1][0, 0, 0]
+    report = tsne_json(result)
+    json.dumps(report, allow_nan=False)
+    assert len(report["differences"]) == len(result.coords["measure"])
+    assert len(report["layers"][0]["kl"]) == 2
+    assert report["layers"][1]["measures"][0]["value"] == pytest.approx(result.data["measures"][1][1, 0])
+
+
+def test_maps_and_too_few_samples_are_refused(store: str) -> None:
+    with pytest.raises(UsageError, match="is a map per sample, a vector is needed"):
+        tsne(Selection(store, view="maps"), QUICK)
+    heard: list[Event] = []
+    with pytest.raises(UsageError, match="perplexity 30 needs more than 91 samples, there are 38") as caught:
+        tsne(Selection(store, view="head"), TsneOptions(backend="sklearn"), heard.append)
+    assert "--perplexity 12 or less" in str(caught.value)
+    assert heard == [], "refused before anything is said to start"
+    assert list_results(FeatureStore.open(store)) == []
+
+
+def result_of(classes: int, n: int) -> Result:
+    """Two layers of points without any t-SNE."""
+    rng = np.random.default_rng(0)
+    names = ("trustworthiness_10", "purity_map_10", "purity_features_10", "silhouette_map")
+    points = [rng.normal(size=(n, 2)) * (1, 3), rng.normal(size=(n, 2))]
+    found = [Mapped([Embedding(y, 1.0, 1000, (50, 50))], [dict.fromkeys(names, np.ones(n))], {}) for y in points]
+    samples = Samples("pets/all", np.arange(n), rng.integers(0, classes, n))
+    options = {"backend": "sklearn", "backend_version": "1", "perplexity": 30.0, "samples": n, "samples_of": n}
+    more = {"measured_samples": n, "repeats": 1, "confidence": 0.95}
+    layers = [Layer("vit", "head"), Layer("convnext", "head")]
+    return tsne_result(layers, found, samples, samples.labels, {**options, **more}, IntervalOptions(resamples=10))
+
+
+@pytest.mark.parametrize(("classes", "n"), [(10, 200), (30, 200), (3, 50_001)], ids=["legend", "many", "dense"])
+def test_a_figure_has_the_same_bytes_every_time(
+    classes: int, n: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cvbench.jobs.figures.tsne.point_rows", lambda result: [{"sample": 0}])
+    result = result_of(classes, n)
+    first, second = (tsne_figure(result, tmp_path / name, ("svg", "png")) for name in ("a", "b"))
+    assert [path.suffix for path in first] == [".svg", ".png", ".csv"]
+    for one, other in zip(first, second, strict=True):
+        assert one.read_bytes() == other.read_bytes()
+    assert first[0].stat().st_size < 3_000_000, "the points are a picture in the SVG"
+
+
+def test_a_caption_has_the_numbers_with_their_intervals_and_k(tmp_path: Path) -> None:
+    from cvbench.jobs.figures.tsne import _caption
+
+    result = result_of(10, 200)
+    for end, value in (("", 0.91234), ("_low", 0.85), ("_high", 1.0)):
+        result.data[f"measures{end}"][1][0, 0] = value
+    lines = _caption(result, 0).splitlines()
+    assert lines[0] == "trustworthiness (k = 10) 0.912 [0.850, 1.000]"
+    assert lines[-1] == "KL divergence 1.000 nat"
+
+
+def test_the_density_is_the_mean_colour_where_there_are_points() -> None:
+    points = np.array([[0.0, 0.0], [0.0, 0.0], [10.0, 5.0]])
+    colours = np.array([[1.0, 0, 0], [0, 0, 1.0]])
+    picture, extent = density(points, np.array([0, 0, 1]), colours)
+    assert picture.shape == (CELLS, CELLS, 3)
+    assert (picture == 1).all(axis=2).sum() == CELLS**2 - 2
+    assert extent[1] - extent[0] == pytest.approx(extent[3] - extent[2])
+    red, blue = (np.argwhere((picture[..., c] == 1) & (picture[..., 2 - c] < 1))[0] for c in (0, 2))
+    assert red[0] < blue[0]
+    assert red[1] < blue[1]

@@ -1,0 +1,180 @@
+"""Live analyses: the same partials as from the store, on any executor, without a map being kept."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from cvbench.engine.statistics.options import IntervalOptions
+from cvbench.errors import DataUnavailableError, FingerprintMismatchError, UnknownNameError, UsageError
+from cvbench.jobs.analyses.cka import CkaOptions, cka
+from cvbench.jobs.analyses.similarity import similarity
+from cvbench.jobs.analyses.spectra import spectra
+from cvbench.jobs.extraction.extract import extract
+from cvbench.jobs.extraction.options import ExtractOptions
+from cvbench.jobs.reading.selection import Selection
+from cvbench.jobs.running.executor import Cluster
+from cvbench.storage.features import FeatureStore, GroupKey
+from cvbench.storage.results.outcomes import list_results, load_result, read_partial
+from tests.jobs.images import write_folder
+
+LOOP = Cluster(address="none")
+ALL = ("cka", "spectra", "similarity")
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """64 images, two of them unreadable and in different batches."""
+    return write_folder(tmp_path_factory.mktemp("live") / "pets", 64, broken=(9, 30))
+
+
+def options(images: Path, store: Path, **changed: object) -> ExtractOptions:
+    return replace(
+        ExtractOptions(
+            dataset=f"folder:{images}",
+            backbones=("test_vit", "test_convnext"),
+            store=str(store),
+            weights=("random",),
+            taps=("blocks",),
+            batch_size=8,
+            unit=16,
+            image_size=64,
+            max_unreadable=0.1,
+        ),
+        **changed,  # type: ignore[arg-type]
+    )
+
+
+def partials(store: FeatureStore) -> dict[str, dict[str, NDArray[Any]]]:
+    keys = [key for key in store.objects.list("ledger/partials/") if key.endswith(".safetensors")]
+    return {key: read_partial(store.objects.get(key) or b"", key) for key in keys}
+
+
+@pytest.fixture(scope="module")
+def live(images: Path, tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
+    where = tmp_path_factory.mktemp("made") / "live.zarr"
+    report = extract(options(images, where, analyses=ALL), LOOP)
+    assert len(report.results) == 3
+    return FeatureStore.open(where)
+
+
+def test_partials_and_results_are_those_of_the_stored_maps(live: FeatureStore, images: Path, tmp_path: Path) -> None:
+    where = tmp_path / "stored.zarr"
+    extract(options(images, where, views=("maps",), maps=None), LOOP)
+    selection = Selection(str(where), view="maps")
+    cka(selection, CkaOptions(batch=8), LOOP)
+    spectra(selection, IntervalOptions(), LOOP)
+    similarity(selection, IntervalOptions(), LOOP)
+    stored, found = partials(FeatureStore.open(where)), partials(live)
+    assert found.keys() == stored.keys()  # under the same names: neither would be computed again
+    assert len(found) == 3 * 4
+    for key, arrays in stored.items():
+        assert found[key].keys() == arrays.keys()
+        for name, values in arrays.items():
+            if "/cka/" in key:
+                np.testing.assert_array_equal(found[key][name], values)
+            else:  # per image the same numbers; products over images and sums are added batch by batch
+                np.testing.assert_allclose(found[key][name], values, rtol=1e-9, atol=1e-9, err_msg=f"{key} {name}")
+    assert list_results(live) == list_results(FeatureStore.open(where))
+
+
+def test_no_map_is_kept(live: FeatureStore) -> None:
+    assert {group.view for group in live.groups()} == {"pooled", "cls"}
+
+
+def test_every_readable_image_counts(live: FeatureStore) -> None:
+    for key in list_results(live):
+        result = load_result(live, key)
+        assert result is not None
+        assert result.attrs["samples"] == 62
+        assert result.attrs["view"] == "maps"
+
+
+def test_it_resumes_and_extends(images: Path, tmp_path: Path) -> None:
+    where = tmp_path / "store.zarr"
+    extract(options(images, where, limit=16), LOOP)
+    first = extract(options(images, where, limit=32, analyses=("spectra",)), LOOP)
+    assert first.computed == 32  # the features of the first unit were there, its partial was not
+    before = partials(FeatureStore.open(where))
+    assert len(before) == 2
+    again = extract(options(images, where, limit=32, analyses=("spectra",)), LOOP)
+    assert (again.computed, again.results) == (0, first.results)
+    more = extract(options(images, where, limit=32, analyses=("spectra", "cka")), LOOP)
+    assert more.computed == 32
+    after = partials(FeatureStore.open(where))
+    assert len(after) == 4
+    assert all((after[key]["grid/0"] == arrays["grid/0"]).all() for key, arrays in before.items())
+    rest = extract(options(images, where, analyses=("spectra", "cka")), LOOP)
+    assert rest.computed == 32
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_analyze_shows_what_cannot_be_measured_again(live: FeatureStore, name: str) -> None:
+    run: dict[str, Any] = {
+        "cka": lambda chosen: cka(replace(chosen, view="maps"), CkaOptions(), LOOP),
+        "spectra": lambda chosen: spectra(chosen, IntervalOptions(), LOOP),
+        "similarity": lambda chosen: similarity(chosen, IntervalOptions(), LOOP),
+    }
+    (key,) = [key for key in list_results(live) if key.analysis == name]
+    for chosen in (Selection(live.url), Selection(live.url, "folder-pets", "all", ("test_vit@64", "test_convnext"))):
+        shown = run[name](chosen)
+        assert (shown.path, shown.measured, shown.selected.samples) == (key.path, 0, 64)
+        assert shown.result.attrs["notes"][-1].startswith("measured by `extract --analyze`")
+        kept = load_result(live, key)
+        assert kept is not None
+        for variable, (_, values) in shown.result.data.items():
+            np.testing.assert_array_equal(values, kept[variable].values)
+    with pytest.raises(DataUnavailableError, match="--view maps"):
+        run[name](Selection(live.url, backbones=("test_vit",)))
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_here")
+def test_any_number_of_actors_gives_the_same_bits(live: FeatureStore, images: Path, tmp_path: Path) -> None:
+    where = tmp_path / "store.zarr"
+    extract(options(images, where, analyses=ALL), Cluster(address="local", actors=2))
+    found, expected = partials(FeatureStore.open(where)), partials(live)
+    assert found.keys() == expected.keys()
+    for key, arrays in expected.items():
+        for name, values in arrays.items():
+            np.testing.assert_array_equal(found[key][name], values)
+    assert list_results(live) == list_results(FeatureStore.open(where))
+
+
+def test_the_features_are_the_same_bytes_with_and_without(live: FeatureStore, images: Path, tmp_path: Path) -> None:
+    where = tmp_path / "store.zarr"
+    extract(options(images, where), LOOP)
+    plain = FeatureStore.open(where)
+    for info in plain.tree():
+        a, b = (store.layer(info.group, info.tap).numpy() for store in (plain, live))
+        np.testing.assert_array_equal(a, b)
+
+
+class TestBadInput:
+    def test_an_unknown_analysis(self, images: Path, tmp_path: Path) -> None:
+        with pytest.raises(UnknownNameError, match="did you mean: spectra"):
+            extract(options(images, tmp_path / "s.zarr", analyses=("spectrum",)), LOOP)
+        assert not (tmp_path / "s.zarr").exists()
+
+    def test_a_layer_without_spatial_extent_is_refused_before_anything_is_written(
+        self, images: Path, tmp_path: Path
+    ) -> None:
+        with pytest.raises(UsageError, match=r"stages\.3.* has no spatial extent"):
+            extract(options(images, tmp_path / "s.zarr", analyses=("spectra",), image_size=32), LOOP)
+        assert not FeatureStore.open(tmp_path / "s.zarr").groups()
+
+    def test_batches_too_small_for_cka(self, images: Path, tmp_path: Path) -> None:
+        with pytest.raises(UsageError, match="batches of at least 4 images, not 2"):
+            extract(options(images, tmp_path / "s.zarr", analyses=("cka",), batch_size=2), LOOP)
+
+    def test_maps_stored_in_another_way(self, images: Path, tmp_path: Path) -> None:
+        where = tmp_path / "s.zarr"
+        extract(options(images, where, views=("maps",), maps=16, limit=16), LOOP)
+        with pytest.raises(FingerprintMismatchError, match="keep_bits"):
+            extract(options(images, where, views=("head",), limit=16, analyses=("cka",), keep_bits=5), LOOP)
+        assert GroupKey("folder-pets", "all", "test_vit", "head") not in FeatureStore.open(where).groups()

@@ -1,0 +1,169 @@
+"""The figures of the evaluations: the same result gives the same bytes, and everything that is there is drawn."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cvbench.engine.analyses.base import Result
+from cvbench.engine.statistics.estimate import Estimate
+from cvbench.engine.statistics.intervals import wilson
+from cvbench.errors import UsageError
+from cvbench.jobs.evaluation import accuracy, calibration, imagenet_x, pug, robustness, shape_bias
+from cvbench.jobs.results.section import Section
+from cvbench.jobs.results.table import ADJUSTED, Table, table_result, tidy_rows
+
+NAMES = ("vit", "convnext")
+
+
+def accuracies() -> Result:
+    table = Table("birds", "all")
+    for i, name in enumerate(NAMES):
+        for metric in (accuracy.TOP1, accuracy.TOP5, accuracy.MEAN):
+            table.add(name, metric, "", wilson(30 + 5 * i, 60))
+    return table_result("accuracy", table.rows, {})
+
+
+def shifts() -> Result:
+    table = Table("imagenet-val", "val")
+    for name in NAMES:
+        for dataset in ("imagenet-a", "imagenet-r"):
+            table.place(dataset, "test", 0)
+            table.add(name, robustness.TOP1, "", wilson(30, 60))
+            table.add(name, robustness.COUNTERPART, "", wilson(50, 60))
+        table.add(name, robustness.MEAN, "imagenet-a, imagenet-r", wilson(60, 120))
+    return table_result("robustness", table.rows, {})
+
+
+def differences(table: Table, metric: str, names: Sequence[str]) -> None:
+    """A resolved one, others that are not."""
+    for i, factor in enumerate(names):
+        table.add("vit vs convnext", metric, factor, Estimate(0.3 - 0.2 * i, 0.1 - 0.2 * i, 0.5 - 0.2 * i, 40))
+        table.plain("vit vs convnext", metric + ADJUSTED, factor, 0.01 + 0.5 * i, 40)
+
+
+def factors() -> Result:
+    table = Table("imagenet-val", "val")
+    for name in NAMES:
+        for factor, value in (("pose", 0.9), ("partial_view", 1.4), ("style", float("nan"))):
+            table.add(name, imagenet_x.RATIO, factor, Estimate(value, value - 0.2, value + 0.3, 40))
+        table.add(name, imagenet_x.AVERAGE, "", Estimate(1.1, 1.0, 1.3, 900))
+    differences(table, imagenet_x.RATIO_DIFFERENCE, ("pose", "partial_view", "style"))
+    return table_result("imagenet-x", table.rows, {})
+
+
+def curves() -> Result:
+    table = Table("pug-imagenet", "all")
+    for name in NAMES:
+        table.add(name, pug.GROUP, "camera", wilson(20, 40))
+        for i, value in enumerate(("-30", "0", "30")):
+            table.add(name, pug.VALUE, f"Camera_Yaw={value}", wilson(10 + i, 40))
+        for i in range(20):
+            table.add(name, pug.VALUE, f"Worlds=world-{i}", wilson(i, 40))
+    differences(table, pug.FACTOR_DIFFERENCE, ("camera",))
+    return table_result("pug", table.rows, {})
+
+
+def bins() -> Result:
+    table = Table("birds", "all")
+    edges = np.linspace(0, 1, 6)
+    for name in NAMES:
+        table.plain(name, calibration.ECE, "", 0.1, 100)
+        table.add(name, calibration.DEBIASED, "", Estimate(0.08, 0.05, 0.2, 100))
+        for i, (low, high) in enumerate(itertools.pairwise(edges)):
+            factor = f"({low:.4g}, {high:.4g}]"
+            table.add(name, calibration.BIN_ACCURACY, factor, wilson(5 * i, 20 * i))
+            middle = float("nan") if i == 0 else float(low + high) / 2
+            table.plain(name, calibration.BIN_CONFIDENCE, factor, middle, 20 * i)
+    return table_result("calibration", table.rows, {})
+
+
+def biases() -> Result:
+    table = Table("cue-conflict", "test")
+    for name in NAMES:
+        table.add(name, shape_bias.BIAS, "", wilson(30, 60))
+        table.add(name, shape_bias.BIAS, "bear", wilson(3, 6))
+        table.add(name, shape_bias.BIAS, "knife", wilson(0, 0))
+    return table_result("shape-bias", table.rows, {})
+
+
+CASES = [
+    (accuracy.SECTION, accuracies()),
+    (robustness.SECTION, shifts()),
+    (imagenet_x.SECTION, factors()),
+    (pug.SECTION, curves()),
+    (calibration.SECTION, bins()),
+    (shape_bias.SECTION, biases()),
+]
+
+
+def draw(section: Section, result: Result, stem: Path, formats: Sequence[str]) -> list[Path]:
+    assert section.figure is not None
+    return section.figure(result, stem, formats)
+
+
+@pytest.mark.parametrize(("section", "result"), CASES, ids=lambda case: getattr(case, "analysis", ""))
+def test_a_figure_is_the_same_twice(section: Section, result: Result, tmp_path: Path) -> None:
+    first = draw(section, result, tmp_path / "a" / "f", ("svg", "png"))
+    again = draw(section, result, tmp_path / "b" / "f", ("svg", "png"))
+    assert [path.name for path in first] == ["f.svg", "f.png", "f.csv"]
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in again]
+    with open(first[-1], newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    assert len(rows) == len(list(tidy_rows(result)))
+    assert rows[0]["backbone"] == "vit"
+    with pytest.raises(UsageError, match="figure format"):
+        draw(section, result, tmp_path / "c", ("gif",))
+
+
+@pytest.mark.parametrize(("section", "result"), CASES, ids=lambda case: getattr(case, "analysis", ""))
+def test_another_number_is_another_picture(section: Section, result: Result, tmp_path: Path) -> None:
+    value = result.data["value"][1].copy()
+    value[~np.isnan(value)] *= 0.5
+    other = Result(result.name, result.coords, {**result.data, "value": (("row",), value)}, result.attrs)
+    before = draw(section, result, tmp_path / "a", ("svg",))[0].read_bytes()
+    assert draw(section, other, tmp_path / "b", ("svg",))[0].read_bytes() != before
+
+
+@pytest.mark.parametrize(("section", "result"), CASES, ids=lambda case: getattr(case, "analysis", ""))
+def test_a_section_has_what_the_report_asks_for(section: Section, result: Result) -> None:
+    from cvbench.jobs.registry import section_of
+
+    assert section_of(section.analysis) is section
+    assert result.name == section.analysis
+    rows = list(section.rows(result))
+    assert rows
+    assert section.headline is not None
+    assert set(section.headline(result)) <= set(rows)
+    assert section.title
+    assert section.about.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("section", "result", "metric"),
+    [
+        (imagenet_x.SECTION, factors(), imagenet_x.RATIO_DIFFERENCE),
+        (pug.SECTION, curves(), pug.FACTOR_DIFFERENCE),
+        (calibration.SECTION, bins(), calibration.DEBIASED),
+    ],
+    ids=("imagenet-x", "pug", "calibration"),
+)
+def test_what_is_compared_by_factor_is_drawn(section: Section, result: Result, metric: str, tmp_path: Path) -> None:
+    """The differences, their intervals, and which are resolved; of calibration the error that has an interval."""
+    of_metric = result.data["metric"][1] == metric
+    before = draw(section, result, tmp_path / "a", ("svg",))[0].read_bytes()
+    for number, name in enumerate(("value", "low", "high")):
+        values = result.data[name][1].copy()
+        values[of_metric] += 0.01
+        other = Result(result.name, result.coords, {**result.data, name: (("row",), values)}, result.attrs)
+        assert draw(section, other, tmp_path / f"b{number}", ("svg",))[0].read_bytes() != before
+    of_p = result.data["metric"][1] == metric + ADJUSTED
+    if of_p.any():
+        values = np.where(of_p, 0.9, result.data["value"][1])
+        other = Result(result.name, result.coords, {**result.data, "value": (("row",), values)}, result.attrs)
+        assert draw(section, other, tmp_path / "c", ("svg",))[0].read_bytes() != before, "none is resolved any more"

@@ -1,0 +1,177 @@
+"""The figure says what the numbers say, and two runs write the same bytes."""
+
+from __future__ import annotations
+
+import csv
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from cvbench.engine.analyses.base import Layer, Result
+from cvbench.engine.analyses.cka.result import cka_result
+from cvbench.errors import UsageError
+from cvbench.jobs.figures.base import save_figure
+from cvbench.jobs.figures.cka import cka_heatmaps
+from tests.jobs.elsewhere import draw_elsewhere
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def result_of(backbones: dict[str, int], constant: int | None = None) -> Result:
+    layers = [Layer(name, f"blocks.{i}") for name, count in backbones.items() for i in range(count)]
+    rng = np.random.default_rng(3)
+    factors = np.cumsum(rng.normal(size=(6, len(layers), 4)), axis=1)
+    hsic = factors @ factors.transpose(0, 2, 1)
+    if constant is not None:
+        hsic[:, constant] = hsic[:, :, constant] = 0
+    attrs = {"estimator": "minibatch", "batch_size": 32, "samples": 192, "dropped": 0}
+    return cka_result(layers, hsic, {**attrs, "confidence": 0.95})
+
+
+def test_two_processes_write_the_same_bytes(tmp_path: Path) -> None:
+    result = result_of({"a": 3, "b": 2})
+    draw_elsewhere(cka_heatmaps, result, tmp_path / "one" / "cka", ("svg", "png", "pdf"))
+    cka_heatmaps(result, tmp_path / "two" / "cka", ("svg", "png", "pdf"))
+    names = sorted(path.name for path in (tmp_path / "one").iterdir())
+    assert names == ["cka.csv", "cka.pdf", "cka.png", "cka.svg"]
+    for name in names:
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+def panels(names: tuple[str, ...] = ("ant", "bee")) -> Figure:
+    """What figures of the product are made of: parts, images, curves, bars of colour, titles, ticks, legends."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.3, 6.1), layout="constrained")
+    parts: Any = figure.subfigures(2, 1, height_ratios=(3, 2))
+    above, below = parts
+    above.suptitle(names[0], fontsize=8)
+    axes = above.subplots(2, 3, squeeze=False)
+    for axis, name in zip(axes.flat, [*names] * 3, strict=False):
+        image = axis.imshow(np.arange(12).reshape(3, 4), extent=(0, 4, 3, 0))
+        axis.set_title(name, fontsize=7)
+        axis.set_xticks(range(len(names)), names, rotation=90)
+    above.colorbar(image, ax=axes[:, 2])
+    curves = below.subplots(1, 2)
+    curves[0].plot([1, 2, 3], [0.1, 0.3, 0.5], label=names[0], marker="o")
+    curves[0].fill_between([1, 2, 3], [0, 0, 0.1], [1, 1, 1.1], alpha=0.2)
+    curves[0].legend()
+    curves[1].annotate(names[-1], (0.3, 0.3))
+    return figure
+
+
+def test_the_last_bits_of_a_layout_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The solver's sums depend on addresses, so on all that a process has done before."""
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+    from matplotlib.transforms import Bbox
+
+    execute = ConstrainedLayoutEngine.execute
+    rng = np.random.default_rng(0)
+
+    def shaken(engine: Any, figure: Any) -> Any:
+        done = execute(engine, figure)
+        for axes in figure.axes:
+            noise = rng.normal(0, 1e-15, (2, 2))
+            axes._set_position(Bbox(axes.get_position(original=True).get_points() + noise), which="original")
+        for part in figure.subfigs:
+            part.bbox_relative.p1 = part.bbox_relative.p1 + rng.normal(0, 1e-15, 2)
+        return done
+
+    monkeypatch.setattr(ConstrainedLayoutEngine, "execute", shaken)
+    drawn = [
+        [path.read_bytes() for path in save_figure(draw, [{"a": 1}], tmp_path / "x", ("svg", "png", "pdf"))]
+        for draw in (panels, panels, panels)
+    ]
+    assert drawn[0] == drawn[1] == drawn[2]
+    sizes = re.findall(rb'<svg [^>]*width="([^"]*)"', drawn[0][0])
+    assert sizes == [b"525.6pt"], "the figure keeps its size"
+
+
+NAMES = (r"$\frac{", r"a_b^c \d {x} $1$", "bell\x07 esc\x1b[2J", "<!-- --> ]]> & <b>")
+
+
+def test_names_are_drawn_as_they_are(tmp_path: Path) -> None:
+    """Not as mathematics, and without characters that XML forbids: the drawing can be parsed, and holds the names."""
+    svg, _, _ = save_figure(lambda: panels(NAMES), [{"a": 1}], tmp_path / "x", ("svg", "pdf"))
+    ElementTree.parse(svg)
+    text = svg.read_text()
+    assert r"<!-- $\frac{ -->" in text
+    assert r"<!-- a_b^c \d {x} $1$ -->" in text
+    assert r"<!-- bell\x07 esc\x1b[2J -->" in text
+
+
+def test_numbers_beside_a_figure_hold_no_formula(tmp_path: Path) -> None:
+    rows = [{"image": name, "value": -0.5} for name in ("=cmd|' /C calc'!A0", "+1+1", "@x", "\t=1", "a=b", "-3")]
+    *_, table = save_figure(panels, rows, tmp_path / "x", ("png",))
+    assert [row["image"] for row in csv.DictReader(table.open(newline=""))] == [
+        "'=cmd|' /C calc'!A0",
+        "'+1+1",
+        "'@x",
+        "'\t=1",
+        "a=b",
+        "-3",
+    ]
+    assert {row["value"] for row in csv.DictReader(table.open(newline=""))} == {"-0.5"}
+
+
+def test_every_figure_is_saved_in_one_place() -> None:
+    """So that all of the above is true of each of them."""
+    folder = Path(__file__).parents[3] / "jobs"
+    pattern = re.compile(r"savefig|csv\.writer|DictWriter")
+    assert {path.name for path in folder.rglob("*.py") if pattern.search(path.read_text())} == {"base.py", "tables.py"}
+
+
+def test_the_users_settings_do_not_change_the_figure(tmp_path: Path) -> None:
+    import matplotlib as mpl
+
+    cka_heatmaps(result_of({"a": 3}), tmp_path / "plain")
+    with mpl.rc_context({"font.size": 20, "svg.hashsalt": "x"}):
+        cka_heatmaps(result_of({"a": 3}), tmp_path / "odd")
+        assert mpl.rcParams["font.size"] == 20
+    for suffix in ("svg", "png"):
+        assert (tmp_path / f"plain.{suffix}").read_bytes() == (tmp_path / f"odd.{suffix}").read_bytes()
+
+
+@pytest.mark.parametrize(("backbones", "panels"), [({"a": 4}, 1), ({"a": 5, "b": 3}, 3), ({"a": 2, "b": 3, "c": 1}, 6)])
+def test_one_panel_within_and_per_pair(tmp_path: Path, backbones: dict[str, int], panels: int) -> None:
+    svg = cka_heatmaps(result_of(backbones), tmp_path / "cka", ["svg"])[0].read_text()
+    assert svg.count("<image ") == panels + 1  # and the colour bar
+
+
+def test_the_csv_holds_the_exact_numbers(tmp_path: Path) -> None:
+    result = result_of({"a": 2, "b": 1}, constant=1)
+    path = cka_heatmaps(result, tmp_path / "deep" / "cka.v1", ["png"])[-1]
+    assert path.name == "cka.v1.csv"
+    rows = list(csv.DictReader(path.read_text().splitlines()))
+    assert len(rows) == 6
+    assert float(rows[2]["cka"]) == result.data["cka"][1][0, 2]
+    assert float(rows[2]["low"]) == result.data["low"][1][0, 2]
+    assert rows[1]["cka"] == ""
+
+
+def test_an_undefined_layer_is_grey(tmp_path: Path) -> None:
+    from matplotlib.image import imread
+
+    whole, partly = (
+        imread(cka_heatmaps(result_of({"a": 4}, constant=c), tmp_path / str(c), ["png"])[0]) for c in (None, 1)
+    )
+    grey = [(np.abs(image[..., :3] - 0.8).max(axis=-1) < 0.01).mean() for image in (whole, partly)]
+    assert grey[1] > grey[0] + 0.05
+
+
+def test_an_unknown_format_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="unknown figure format 'gif'"):
+        cka_heatmaps(result_of({"a": 2}), tmp_path / "cka", ["svg", "gif"])
+    assert not list(tmp_path.iterdir())
+
+
+def test_importing_the_module_does_not_import_matplotlib() -> None:
+    code = "import sys, cvbench.jobs.figures.cka; sys.exit('matplotlib' in sys.modules or 'torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)

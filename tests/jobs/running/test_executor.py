@@ -1,0 +1,120 @@
+"""The executor: every task once, on Ray as in a loop; dead, frozen and failing workers."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from cvbench.errors import ClusterError, IncompleteError, IntegrityError, UnknownNameError
+from cvbench.jobs.running.executor import Cluster, choose_device, run_tasks
+
+LOOP = Cluster(address="none")
+RAY = Cluster(address="local", actors=2)
+pytestmark = pytest.mark.usefixtures("ray_here")
+BOTH = [pytest.param(LOOP, id="loop"), pytest.param(RAY, id="ray", marks=pytest.mark.ray)]
+
+
+@dataclass(frozen=True)
+class Square:
+    """Squares numbers; `fault` does something bad the first time that task 3 arrives (a file in `folder` remembers)."""
+
+    folder: str = ""
+    fault: str = ""
+
+    def build(self) -> Square:
+        return self
+
+    def run(self, task: int) -> tuple[int, int]:
+        if task == 3 and self.fault:
+            first = Path(self.folder) / "seen"
+            if self.fault == "integrity":
+                raise IntegrityError("task 3 is damaged", where="task 3")
+            if self.fault == "always":
+                raise RuntimeError("task 3 never works")
+            if not first.exists():
+                first.touch()
+                if self.fault == "kill":
+                    os.kill(os.getpid(), signal.SIGKILL)
+                if self.fault == "freeze":
+                    time.sleep(600)
+                raise RuntimeError("once")
+        if self.fault == "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return task * task, os.getpid()
+
+
+def squares(recipe: Square, cluster: Cluster, count: int = 8) -> tuple[dict[int, int], set[int]]:
+    found: dict[int, int] = {}
+    pids = set()
+
+    def done(task: int, receipt: tuple[int, int]) -> None:
+        assert task not in found, "a task was reported twice"
+        found[task] = receipt[0]
+        pids.add(receipt[1])
+
+    run_tasks(recipe, range(count), cluster, done)
+    return found, pids
+
+
+@pytest.mark.parametrize("cluster", BOTH)
+def test_every_task_is_done_once(cluster: Cluster) -> None:
+    assert squares(Square(), cluster)[0] == {n: n * n for n in range(8)}
+
+
+@pytest.mark.parametrize("cluster", BOTH)
+def test_no_task_starts_nothing(cluster: Cluster) -> None:
+    begin = time.perf_counter()
+    assert squares(Square(), cluster, count=0) == ({}, set())
+    assert time.perf_counter() - begin < 1, "a cluster was started for no work"
+
+
+@pytest.mark.ray
+def test_the_work_is_shared_by_the_actors_and_not_done_here() -> None:
+    pids = squares(Square(), RAY, count=40)[1]
+    assert len(pids) == 2
+    assert os.getpid() not in pids
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("fault", ["kill", "once"])
+def test_a_killed_actor_and_a_passing_error_are_retried(tmp_path: Path, fault: str) -> None:
+    assert squares(Square(str(tmp_path), fault), RAY)[0] == {n: n * n for n in range(8)}
+    assert (tmp_path / "seen").exists(), "the fault never happened"
+
+
+@pytest.mark.ray
+def test_a_task_that_freezes_is_given_to_another_actor(tmp_path: Path) -> None:
+    cluster = Cluster(address="local", actors=2, deadline=3.0)
+    assert squares(Square(str(tmp_path), "freeze"), cluster)[0] == {n: n * n for n in range(8)}
+
+
+@pytest.mark.parametrize("cluster", BOTH)
+def test_a_deliberate_error_arrives_as_it_was_raised(cluster: Cluster) -> None:
+    with pytest.raises(IntegrityError, match="task 3 is damaged") as caught:
+        squares(Square(fault="integrity"), cluster)
+    assert caught.value.where == "task 3"
+
+
+@pytest.mark.ray
+def test_a_task_that_always_fails_is_named() -> None:
+    with pytest.raises(IncompleteError, match="failed 3 times") as caught:
+        squares(Square(fault="always"), RAY)
+    assert caught.value.why == "RuntimeError: task 3 never works"
+
+
+@pytest.mark.ray
+def test_actors_that_only_die_end_the_run() -> None:
+    with pytest.raises(ClusterError, match="died without finishing"):
+        squares(Square(fault="die"), RAY, count=2)
+
+
+def test_devices() -> None:
+    assert choose_device("cpu", "auto") == "cpu"
+    assert choose_device("cuda", "10.0.0.1:6379") == "cuda"  # the driver's machine need not have one
+    with pytest.raises(UnknownNameError, match="gpu"):
+        choose_device("gpu", "local")

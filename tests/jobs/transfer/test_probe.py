@@ -1,0 +1,154 @@
+"""Probes of a store: which splits they are of, what is kept, and what is said when something is not there."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from cvbench.cli.app import app
+from cvbench.engine.probe.logistic import fit_logistic, prepare
+from cvbench.engine.probe.options import Schedule
+from cvbench.errors import DataUnavailableError, UnknownNameError, UsageError
+from cvbench.jobs.extraction.extract import extract
+from cvbench.jobs.extraction.options import ExtractOptions
+from cvbench.jobs.running.executor import Cluster
+from cvbench.jobs.transfer.probe import SECTION, ProbeOptions, ProbeRequest, named, probe, probe_json, probe_rows
+from cvbench.jobs.transfer.probe_rows import draw_probes
+from cvbench.storage.features import FeatureStore, GroupKey
+from cvbench.storage.results.outcomes import list_results, load_result
+
+FAST = ProbeOptions("clip_lbfgs", seeds=1)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with head features of all three splits of digits, and pooled ones of the test split."""
+    path = tmp_path_factory.mktemp("probe") / "store.zarr"
+    for split in ("train", "val", "test"):
+        options = ExtractOptions(
+            dataset="digits",
+            split=split,
+            backbones=("test_vit", "test_convnext"),
+            store=str(path),
+            weights=("random",),
+            views=("head", "pooled") if split == "test" else ("head",),
+            image_size=32,
+            unit=128,
+        )
+        extract(options, Cluster(address="none"))
+    return path
+
+
+@pytest.fixture
+def store(made: Path, tmp_path: Path) -> str:
+    return str(shutil.copytree(made, tmp_path / "store.zarr"))
+
+
+def test_it_is_the_fit_of_the_stored_rows(store: str) -> None:
+    (found,) = probe(ProbeRequest(store, ("digits",), ("test_convnext",)), FAST)
+    opened = FeatureStore.open(store)
+    data = {}
+    for split in ("train", "val", "test"):
+        layer = opened.layer(GroupKey("digits", split, "test_convnext@32", "head"), "head")
+        data[split] = layer.numpy(), opened.samples("digits", split)["label"][layer.rows]
+    assert [len(labels) for _, labels in data.values()] == [1200, 200, 397]
+    x, y = (np.concatenate([data[split][i] for split in ("train", "val")]) for i in (0, 1))
+    penalty = float(found.result.data["penalty"][1][0, 0])
+    fit = fit_logistic(prepare(torch.from_numpy(x)), torch.from_numpy(y), 10, [penalty], tolerance=1e-5)
+    expected = fit.logits(torch.from_numpy(data["test"][0]))[0].numpy().argmax(axis=1)
+    predicted = found.result.data["predicted"][1][0, 0]
+    assert (predicted == expected).mean() > 0.98  # both are converged, from other starts
+    row = next(probe_rows(found.result))
+    assert row["top1"] == (predicted == data["test"][1]).mean()
+    assert row["variant"] == "clip_lbfgs; solver lbfgs; penalty chosen on val; fitted on train + val, tested on test"
+    assert row["top1_low"] < row["top1"] < row["top1_high"]
+    assert row["top1"] > 0.5  # of ten classes, with random weights
+
+
+def test_the_result_is_kept_under_what_it_depends_on(store: str) -> None:
+    request = ProbeRequest(store, ("digits",))
+    first, *_ = probe(request, FAST)
+    paths = {first.path}
+    benchmark = ProbeOptions("clip_benchmark", seeds=1, schedule=Schedule(epochs=1))
+    for its, options in ((request, ProbeOptions("clip_lbfgs", seeds=1, shots=5)), (request, benchmark)):
+        paths.add(probe(its, options)[0].path)
+    assert len(paths) == 3
+    assert probe(request, FAST)[0].path == first.path
+    opened = FeatureStore.open(store)
+    kept = {key.path: load_result(opened, key) for key in list_results(opened)}
+    assert kept.keys() == paths
+    dataset = kept[first.path]
+    assert dataset is not None
+    np.testing.assert_array_equal(dataset["top1"].values, first.result.data["top1"][1])
+    assert (dataset.attrs["dataset"], dataset.attrs["split"], dataset.attrs["recipe"]) == (
+        "digits",
+        "test",
+        "clip_lbfgs",
+    )
+
+
+def test_the_section_rows_and_figure(store: str, tmp_path: Path) -> None:
+    (found,) = probe(ProbeRequest(store, ("digits",)), FAST)
+    result = named(found)
+    rows = list(SECTION.rows(result))
+    assert len(rows) == 2 * (3 + 10)
+    assert {row.metric for row in rows} >= {"linear probe, top-1", "linear probe, mean per class"}
+    assert all(row.low is not None and row.value is not None and row.low <= row.value for row in rows)
+    words = SECTION.options(result)
+    again = CliRunner().invoke(app, [*words, "--store", store, "--format", "json"])
+    assert again.exit_code == 0, again.output
+    report = json.loads(again.stdout)
+    assert report["stored"] == [found.path]  # the command makes the same result
+    assert report["rows"] == [asdict(row) for row in rows]
+    tidy = CliRunner().invoke(app, [*words, "--store", store, "--format", "csv"])
+    assert tidy.exit_code == 0, tidy.output
+    header, first, *others = tidy.stdout.splitlines()
+    assert header == "run,dataset,split,backbone,metric,factor,value,low,high,n,n_failed"
+    assert first.startswith(f'{found.path},digits,test,test_convnext@32,"linear probe, top-1",')
+    assert len(others) == len(rows) - 1
+    assert [len(row["per_class"]) for row in report["results"]] == [10, 10]
+    assert report["results"][0]["top1"] == probe_json([found])["results"][0]["top1"]
+    files = draw_probes([result], tmp_path / "a", ("png",)) + draw_probes([result], tmp_path / "b", ("png",))
+    assert files[0].read_bytes() == files[2].read_bytes()
+    assert files[1].read_text().startswith("dataset,backbone,tap,recipe,top1,")
+
+
+def test_the_command_prints_a_table(store: str, tmp_path: Path) -> None:
+    words = ["transfer", "probe", "--dataset", "digits", "--store", store, "--recipe", "clip_lbfgs"]
+    outcome = CliRunner().invoke(app, [*words, "--out", str(tmp_path / "figures")])
+    assert outcome.exit_code == 0, outcome.output
+    for text in ("test_vit@32", "test_convnext@32", "mean per class", "penalty chosen on val", "results/digits/test"):
+        assert text in outcome.stdout
+    assert (tmp_path / "figures" / "probe-digits-clip_lbfgs.svg").is_file()
+
+
+def test_what_is_not_there_is_named(store: str, tmp_path: Path) -> None:
+    for request, error, said in (
+        (ProbeRequest(store, ("digits",), train="all"), DataUnavailableError, "extract --dataset digits --split all"),
+        (
+            ProbeRequest(store, ("digits",), view="pooled"),
+            DataUnavailableError,
+            "extract --dataset digits --split train",
+        ),
+        (ProbeRequest(store, ("cifar10",)), DataUnavailableError, "of cifar10 it holds nothing"),
+        (ProbeRequest(store, ("@transfe",)), UnknownNameError, "@transfer"),
+        (ProbeRequest(store, ("@transfer",)), DataUnavailableError, "eurosat"),
+        (ProbeRequest(store, ("pets",)), DataUnavailableError, "extract --dataset pets --split trainval"),
+        (ProbeRequest(store, ("dtd:2",)), DataUnavailableError, "extract --dataset dtd:2 --split train"),
+        (ProbeRequest(store, ("digits",), ("test_vi",)), UnknownNameError, "test_vit"),
+        (ProbeRequest(str(tmp_path / "none.zarr"), ("digits",)), DataUnavailableError, "cvbench extract"),
+    ):
+        with pytest.raises(error) as caught:
+            probe(request, FAST)
+        assert said in str(caught.value)
+    with pytest.raises(UsageError, match="training samples, not 1000"):
+        probe(ProbeRequest(store, ("digits",)), ProbeOptions("clip_lbfgs", shots=1000))
+    assert not (tmp_path / "none.zarr").exists(), "a probe made a store"
+    assert list_results(FeatureStore.open(store)) == []

@@ -1,0 +1,450 @@
+"""An input that is read in part says so, by kind, count and name; no label or count in it sizes an allocation."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from cvbench.errors import DataUnavailableError, DecodeError, IntegrityError
+from cvbench.storage.datasets import Dataset, every_split, open_dataset, read_in_part
+from cvbench.storage.datasets.base import check_unique
+from cvbench.storage.datasets.formats.layout import split_named
+from cvbench.storage.datasets.left_out import KINDS, LeftOut, Tally, merged, text_of
+from tests.storage.datasets.dataset_suite import jpeg
+from tests.storage.datasets.shard_trees import NAMES, sample, write_parquet, write_tar
+from tests.storage.datasets.test_folder import put
+
+
+def said(dataset: Dataset) -> dict[str, LeftOut]:
+    return {entry.kind: entry for entry in dataset.left_out}
+
+
+class TestEntries:
+    def test_a_tally_counts_all_and_keeps_a_few_names(self) -> None:
+        tally = Tally()
+        for k in range(1_000):
+            tally.file(f"a/{k}.TXT" if k % 4 else f"a/{k}")
+        tally.add("link", "x\x1b[2J\udcff")
+        extension, link = sorted(tally.result(), key=lambda entry: entry.kind)
+        assert (extension.count, extension.names, extension.why) == (
+            1_000,
+            ("a/0", "a/1.TXT", "a/2.TXT"),
+            "txt 750, none 250",
+        )
+        assert link.text.isprintable()
+        link.text.encode()
+
+    def test_tallies_merge_as_if_they_were_one(self) -> None:
+        parts = [Tally() for _ in range(3)]
+        one = Tally()
+        for k in range(10):
+            for tally in (parts[k // 4], one):
+                tally.add("keys", f"{k}", "x" if k % 2 else "y")
+        assert merged(parts) == one.result()
+
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_an_entry_comes_back_from_a_store(self, kind: str) -> None:
+        entry = LeftOut(kind, 3, ("a", "b"), "why")
+        assert text_of(entry.as_dict()) == entry.text
+
+    @pytest.mark.parametrize("record", [{}, {"kind": "?", "count": 1, "names": [], "why": ""}, {"kind": 3}])
+    def test_another_form_is_refused(self, record: dict[str, object]) -> None:
+        with pytest.raises(IntegrityError, match="unknown form"):
+            text_of(record)
+
+
+class TestFolders:
+    @pytest.mark.parametrize("name", ["validation", "Val", "VALID", "dev"])
+    def test_a_split_is_known_by_each_of_its_names(self, tmp_path: Path, name: str) -> None:
+        for split in ("Train", name, "TESTING"):
+            for k, label in enumerate("ab"):
+                put(tmp_path / split / label / "i.jpg", k)
+        assert every_split(f"folder:{tmp_path}") == ("test", "val", "train")
+        for split in ("test", "val", "train"):
+            dataset = open_dataset(f"folder:{tmp_path}", split=split)
+            assert (dataset.classes, dataset.labels.tolist()) == (("a", "b"), [0, 1])
+        assert open_dataset(f"folder:{tmp_path}", split="validation").ids[0] == f"{name}/a/i.jpg"
+
+    def test_other_folders_without_images_do_not_make_classes_of_splits(self, tmp_path: Path) -> None:
+        for name in ("train/a/i.jpg", "test/a/i.jpg"):
+            put(tmp_path / name)
+        (tmp_path / "docs").mkdir()
+        dataset = open_dataset(f"folder:{tmp_path}")
+        assert (dataset.split, dataset.classes) == ("test", ("a",))
+        assert said(dataset)["folder"].names == ("docs",)
+        put(tmp_path / "docs" / "figures" / "x.png")
+        with pytest.raises(DataUnavailableError, match="looks like a split") as caught:
+            open_dataset(f"folder:{tmp_path}")
+        assert "docs" in str(caught.value)
+
+    def test_two_folders_of_one_split_are_refused(self, tmp_path: Path) -> None:
+        for name in ("train/a/i.jpg", "val/a/i.jpg", "validation/a/i.jpg"):
+            put(tmp_path / name)
+        with pytest.raises(DataUnavailableError, match="'val' and 'validation' are the same split"):
+            open_dataset(f"folder:{tmp_path}")
+
+    def test_a_flat_split_has_no_labels_and_says_so(self, tmp_path: Path) -> None:
+        for name in ("train/a/i.jpg", "train/b/i.jpg", "test/1.jpg", "test/2.jpg"):
+            put(tmp_path / name)
+        assert every_split(f"folder:{tmp_path}") == ("train", "test"), "the default has labels"
+        assert open_dataset(f"folder:{tmp_path}").classes == ("a", "b")
+        test = open_dataset(f"folder:{tmp_path}", split="test")
+        assert (list(test.ids), test.labels.tolist(), test.classes) == (
+            ["test/1.jpg", "test/2.jpg"],
+            [-1, -1],
+            ("a", "b"),
+        )
+        assert said(test)["label"].count == 2
+
+    def test_flat_splits_alone_are_no_classes(self, tmp_path: Path) -> None:
+        for name in ("train/a.jpg", "test/b.jpg"):
+            put(tmp_path / name)
+        dataset = open_dataset(f"folder:{tmp_path}")
+        assert (dataset.split, dataset.classes, dataset.labels.tolist()) == ("test", (), [-1])
+
+    def test_what_is_no_image_is_counted_by_extension(self, tmp_path: Path) -> None:
+        for name in ("a/ok.jpg", "a/sign.PPM", "a/face.pgm", "stray.jpg"):
+            put(tmp_path / name)
+        for name in ("photo.jfif", "new.avif", "old.avif", "nosuffix", ".hidden"):
+            (tmp_path / "a" / name).write_bytes(b"x")
+        (tmp_path / "labels.csv").write_text("x")
+        dataset = open_dataset(f"folder:{tmp_path}")
+        assert len(dataset) == 3
+        found = said(dataset)
+        assert (found["extension"].count, found["extension"].why) == (5, "avif 2, csv 1, jfif 1, none 1")
+        assert found["beside"].names == ("stray.jpg",)
+
+    def test_a_linked_folder_below_a_class_is_counted(self, tmp_path: Path) -> None:
+        put(tmp_path / "birds" / "a" / "x.jpg")
+        put(tmp_path / "elsewhere" / "y.jpg")
+        (tmp_path / "birds" / "a" / "more").symlink_to(tmp_path / "elsewhere")
+        dataset = open_dataset(f"folder:{tmp_path}/birds")
+        assert list(dataset.ids) == ["a/x.jpg"]
+        assert said(dataset)["link"].names == ("a/more",)
+
+    def test_an_empty_class_stays_a_class(self, tmp_path: Path) -> None:
+        for name in ("a/i.jpg", "c/i.jpg"):
+            put(tmp_path / name)
+        (tmp_path / "b").mkdir()
+        (tmp_path / "b" / ".gitkeep").touch()
+        dataset = open_dataset(f"folder:{tmp_path}")
+        assert (dataset.classes, dataset.labels.tolist()) == (("a", "b", "c"), [0, 2])
+        assert said(dataset)["empty-class"].names == ("b",)
+
+    def test_what_a_mac_adds_is_left_out(self, tmp_path: Path) -> None:
+        for name in ("a/i.jpg", "b/i.jpg", "__MACOSX/a/._i.jpg"):
+            put(tmp_path / name)
+        assert open_dataset(f"folder:{tmp_path}").classes == ("a", "b")
+
+    def test_published_counts(self, tmp_path: Path) -> None:
+        put(tmp_path / "n01440764" / "ILSVRC2012_val_00000293.JPEG")
+        (tmp_path / "n01440764" / "notes.md").touch()
+        dataset = open_dataset("imagenet-val", data_root=tmp_path)
+        first, second = read_in_part(dataset)
+        assert (first.kind, first.count) == ("fewer", 49_999)
+        assert (second.kind, second.names) == ("extension", ("n01440764/notes.md",))
+        assert read_in_part(open_dataset("digits")) == ()
+
+
+class TestTables:
+    def write(self, folder: Path, text: str, images: int = 3) -> None:
+        for k in range(images):
+            put(folder / f"i{k}.jpg", k)
+        (folder / "metadata.csv").write_text(text)
+
+    def test_labels_and_factors_of_a_table(self, tmp_path: Path) -> None:
+        self.write(
+            tmp_path / "train", "file_name,label,age,sex\ni2.jpg,cat,3,m\ni1.jpg,dog,4.5,\ni0.jpg,,,f\n", images=4
+        )
+        dataset = open_dataset(f"folder:{tmp_path}")
+        assert (dataset.split, dataset.classes) == ("train", ("cat", "dog"))
+        assert list(dataset.ids) == ["train/i2.jpg", "train/i1.jpg", "train/i0.jpg"]
+        assert dataset.labels.tolist() == [0, 1, -1]
+        assert np.array_equal(dataset.factors["age"], [3, 4.5, np.nan], equal_nan=True)
+        assert dataset.factors["sex"].tolist() == ["m", "", "f"]
+        assert said(dataset)["unlisted"].names == ("train/i3.jpg",)
+        assert said(dataset)["label"].count == 1
+
+    def test_labels_agree_between_the_tables_of_splits(self, tmp_path: Path) -> None:
+        self.write(tmp_path / "train", "file_name,label\ni0.jpg,ant\ni1.jpg,cow\n")
+        self.write(tmp_path / "test", "file_name,label\ni0.jpg,cow\ni1.jpg,bee\n")
+        assert open_dataset(f"folder:{tmp_path}", split="train").classes == ("ant", "bee", "cow")
+        assert open_dataset(f"folder:{tmp_path}", split="test").labels.tolist() == [2, 1]
+
+    def test_numbers_are_labels_as_they_stand(self, tmp_path: Path) -> None:
+        self.write(tmp_path, "file_name,label\ni0.jpg,10\ni1.jpg,2\n")
+        dataset = open_dataset(f"folder:{tmp_path}")
+        assert (dataset.split, dataset.labels.tolist(), len(dataset.classes)) == ("all", [10, 2], 11)
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("file_name,label\ni0.jpg,999999999\n", "the label 999999999 is too large"),
+            ("file_name,label\n../x.jpg,1\n", "no path below"),
+            ("file_name,label\ni0.jpg,1\ni0.jpg,1\n", "listed twice"),
+            ("file_name,label\ni0.jpg\n", "a row of 1 cells"),
+            ("file_name,label,label\ni0.jpg,1,2\n", "a column twice"),
+            ('file_name,label\n"i0.jpg,1\n', "cannot be read"),
+        ],
+    )
+    def test_a_damaged_table_is_refused(self, tmp_path: Path, text: str, message: str) -> None:
+        self.write(tmp_path, text)
+        with pytest.raises(IntegrityError, match=message) as caught:
+            open_dataset(f"folder:{tmp_path}")
+        assert "metadata.csv" in str(caught.value)
+
+    def test_a_missing_image_of_a_table_is_missing(self, tmp_path: Path) -> None:
+        self.write(tmp_path, "file_name,label\ni0.jpg,a\nnone.jpg,b\n")
+        with pytest.raises(DataUnavailableError, match="1 of 2"):
+            open_dataset(f"folder:{tmp_path}")
+
+    def test_a_table_of_something_else_is_none(self, tmp_path: Path) -> None:
+        put(tmp_path / "a" / "i.jpg")
+        (tmp_path / "metadata.csv").write_text("key,value\nlicence,mine\n")
+        dataset = open_dataset(f"folder:{tmp_path}")
+        assert dataset.classes == ("a",)
+        assert said(dataset)["extension"].names == ("metadata.csv",)
+
+    def test_columns_that_no_store_takes_are_counted(self, tmp_path: Path) -> None:
+        self.write(tmp_path, f"file_name,label,id,a b,text\ni0.jpg,a,7,x,{'x' * 2_000}\n")
+        dataset = open_dataset(f"folder:{tmp_path}")
+        assert dataset.factors == {}
+        assert said(dataset)["column"].names == ("id", "a b", "text")
+
+
+class TestTars:
+    def test_links_and_devices_are_counted(self, tmp_path: Path) -> None:
+        with tarfile.open(tmp_path / "x.tar", "w") as tar:
+            for name, content in sample("a", 1, 0):
+                entry = tarfile.TarInfo(name)
+                entry.size = len(content)
+                tar.addfile(entry, io.BytesIO(content))
+            for name, kind in {"b.jpg": tarfile.SYMTYPE, "c.jpg": tarfile.LNKTYPE, "d.jpg": tarfile.CHRTYPE}.items():
+                link = tarfile.TarInfo(name)
+                link.type, link.linkname = kind, "a.jpg"
+                tar.addfile(link)
+        dataset = open_dataset(f"wds:{tmp_path}/x.tar")
+        assert list(dataset.ids) == ["x/a"]
+        assert (said(dataset)["link"].count, said(dataset)["link"].names) == (3, ("b.jpg", "c.jpg", "d.jpg"))
+
+    def test_the_image_is_found_by_the_last_extension_too(self, tmp_path: Path) -> None:
+        files = [
+            *sample("22.05", 1, 1),
+            *sample("v_1.2", 2, 0),
+            *sample("plain", 3, 0),
+            ("eyes.left.jpg", jpeg(4)),
+            ("eyes.right.jpg", jpeg(5)),
+            ("eyes.right.cls", b"1"),
+            ("eyes.cls", b"0"),
+            ("masked.jpg", jpeg(6)),
+            ("masked.seg.png", b"a mask"),
+            ("masked.cls", b"1"),
+            ("text.txt", b"no image"),
+            ("text.json", b"{}"),
+            ("__meta__.json", b"{}"),
+        ]
+        write_tar(tmp_path / "0.tar", files)
+        dataset = open_dataset(f"wds:{tmp_path}")
+        assert list(dataset.ids) == [f"0/{k}" for k in ("22.05", "v_1.2", "plain", "eyes.left", "eyes.right", "masked")]
+        assert dataset.labels.tolist() == [1, 0, 0, 0, 1, 1]
+        assert [dataset.read(i) for i in range(6)] == [jpeg(k) for k in range(1, 7)]
+        found = said(dataset)
+        assert (found["second"].names, found["keys"].names, found["name"].names) == (
+            ("masked.seg.png",),
+            ("text",),
+            ("__meta__.json",),
+        )
+
+    @pytest.mark.parametrize("name", ["a.cls.txt", "a.class_id"])
+    def test_a_label_of_another_name_is_said_to_be_none(self, tmp_path: Path, name: str) -> None:
+        write_tar(tmp_path / "0.tar", [("a.jpg", jpeg(1)), (name, b"3")])
+        dataset = open_dataset(f"wds:{tmp_path}")
+        assert dataset.labels.tolist() == [-1]
+        assert name.partition(".")[2] in said(dataset)["label"].why
+
+    def test_a_label_may_be_the_name_of_a_class(self, tmp_path: Path) -> None:
+        write_tar(tmp_path / "0.tar", [("a.jpg", jpeg(1)), ("a.json", b'{"label": "owl"}'), *sample("b", 2, 2)])
+        (tmp_path / "classes.txt").write_text("\n".join(NAMES))
+        assert open_dataset(f"wds:{tmp_path}").labels.tolist() == [1, 2]
+        (tmp_path / "classes.txt").write_text("owl\nowl\nwren")
+        with pytest.raises(IntegrityError, match="several classes"):
+            open_dataset(f"wds:{tmp_path}")
+
+    def test_names_of_classes_may_be_the_same_or_empty(self, tmp_path: Path) -> None:
+        write_tar(tmp_path / "0.tar", [*sample("a", 1, 0), *sample("b", 2, 3)])
+        (tmp_path / "classnames.txt").write_bytes(b"\xef\xbb\xbfsunglasses\r\n\r\nsunglasses\r\nmissile\x0bx\r\n\r\n")
+        dataset = open_dataset(f"wds:{tmp_path}")
+        assert dataset.classes == ("sunglasses", "", "sunglasses", "missile\x0bx")
+        assert dataset.labels.tolist() == [0, 3]
+
+    def test_a_name_longer_than_any_file_has_is_refused(self, tmp_path: Path) -> None:
+        write_tar(tmp_path / "0.tar", sample("x" * 100_000, 1, 0))
+        with pytest.raises(IntegrityError, match="100,002 characters"):
+            open_dataset(f"wds:{tmp_path}")
+        check_unique(["x" * 4_096], "here")
+
+
+def huge_tar(root: Path) -> str:
+    write_tar(root / "0.tar", sample("a", 1, 999_999_999))
+    return f"wds:{root}"
+
+
+def huge_parquet(root: Path) -> str:
+    write_parquet(root / "x.parquet", [jpeg(1), jpeg(2)], [0, 2_000_000_000])
+    return f"parquet:{root}"
+
+
+def huge_table(root: Path) -> str:
+    put(root / "i.jpg")
+    (root / "metadata.csv").write_text("file_name,label\ni.jpg,999999999\n")
+    return f"folder:{root}"
+
+
+class TestBounds:
+    @pytest.mark.parametrize("write", [huge_tar, huge_parquet, huge_table])
+    def test_a_huge_label_is_refused_in_bounded_memory(self, tmp_path: Path, write: Callable[[Path], str]) -> None:
+        spec = write(tmp_path)
+        code = (
+            "import resource, sys; resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))\n"
+            "from cvbench.errors import IntegrityError\n"
+            "from cvbench.storage.datasets import open_dataset\n"
+            "try: open_dataset(sys.argv[1])\n"
+            "except IntegrityError as error: print(error.what, error.where)"
+        )
+        begin = time.monotonic()
+        run = subprocess.run(
+            [sys.executable, "-c", code, spec], capture_output=True, text=True, timeout=60, check=False
+        )
+        assert "is too large" in run.stdout, run.stderr
+        assert any(name in run.stdout for name in ("0/a", "x/000001", "metadata.csv: i.jpg"))
+        assert time.monotonic() - begin < 30
+
+    def test_a_small_part_of_a_large_set_is_taken(self, tmp_path: Path) -> None:
+        write_tar(tmp_path / "0.tar", sample("a", 1, 99_999))
+        assert len(open_dataset(f"wds:{tmp_path}").classes) == 100_000
+        write_tar(tmp_path / "0.tar", sample("a", 1, 100_000))
+        with pytest.raises(IntegrityError, match="the label 100000 is too large"):
+            open_dataset(f"wds:{tmp_path}")
+        (tmp_path / "classes.txt").write_text("x\n" * 100_001)
+        assert open_dataset(f"wds:{tmp_path}").labels.tolist() == [100_000]
+
+    def test_more_rows_than_bytes_are_refused(self, tmp_path: Path) -> None:
+        """Runs of equal values take no space: this file of a few kilobytes would be an array of 40 MB, and so on up."""
+        rows = 5_000_000
+        table = pa.table({"image": pa.nulls(rows, pa.binary()), "label": pa.array(np.zeros(rows, np.int64))})
+        pq.write_table(table, tmp_path / "x.parquet")
+        with pytest.raises(IntegrityError, match="5,000,000 rows in"):
+            open_dataset(f"parquet:{tmp_path}/x.parquet")
+
+    def test_a_label_of_many_characters_is_refused(self, tmp_path: Path) -> None:
+        write_parquet(tmp_path / "x.parquet", [jpeg(1), jpeg(2)], None, label=pa.array(["a", "x" * 5_000]))
+        with pytest.raises(IntegrityError, match="5,000 characters") as caught:
+            open_dataset(f"parquet:{tmp_path}/x.parquet")
+        assert "row 1" in str(caught.value)
+
+    @pytest.mark.parametrize("value", [2**63, 2**64 - 1])
+    def test_labels_beyond_int64_are_refused(self, tmp_path: Path, value: int) -> None:
+        write_parquet(tmp_path / "x.parquet", [jpeg(1)], None, label=pa.array([value], pa.uint64()))
+        with pytest.raises(IntegrityError, match="no class"):
+            open_dataset(f"parquet:{tmp_path}/x.parquet")
+
+
+class TestParquet:
+    def test_a_row_without_an_image_is_unreadable_like_any_other(self, tmp_path: Path) -> None:
+        write_parquet(tmp_path / "x.parquet", [jpeg(1), None, jpeg(2)], [0, 1, 2], names={"label": NAMES})
+        dataset = open_dataset(f"parquet:{tmp_path}/x.parquet")
+        assert said(dataset)["image"].count == 1
+        with pytest.raises(DecodeError) as caught:
+            dataset.read(1)
+        assert caught.value.reason == "empty"
+        assert dataset.read(2) == jpeg(2)
+
+    def test_a_null_structure_is_a_row_without_an_image(self, tmp_path: Path) -> None:
+        kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+        column = pa.array([None, {"bytes": jpeg(1), "path": "1.jpg"}], kind)
+        pq.write_table(pa.table({"image": column, "label": [0, 1]}), tmp_path / "x.parquet")
+        dataset = open_dataset(f"parquet:{tmp_path}/x.parquet")
+        with pytest.raises(DecodeError, match="no image"):
+            dataset.read(0)
+        assert dataset.read(1) == jpeg(1)
+
+    def test_of_two_columns_of_classes_the_choice_is_said(self, tmp_path: Path) -> None:
+        names = {"species": ("a", "b"), "family": ("x", "y")}
+        columns = {"species": pa.array([1, 0]), "family": pa.array([0, 1])}
+        write_parquet(tmp_path / "x.parquet", [jpeg(1), jpeg(2)], None, names=names, **columns)
+        choice = said(open_dataset(f"parquet:{tmp_path}/x.parquet"))["choice"]
+        assert (choice.names, "species" in choice.why) == (("family",), True)
+
+    def test_columns_that_are_not_read_are_named(self, tmp_path: Path) -> None:
+        write_parquet(tmp_path / "x.parquet", [jpeg(1)], None, class_id=pa.array([3]), weather=pa.array(["sun"]))
+        found = said(open_dataset(f"parquet:{tmp_path}/x.parquet"))
+        assert found["column"].names == ("class_id", "weather")
+        assert found["label"].count == 1
+
+    def test_labels_that_are_names_agree_between_splits(self, tmp_path: Path) -> None:
+        for split, labels in {"train": ["dog", "cat", None], "test": ["dog", "emu", "dog"]}.items():
+            path = tmp_path / f"{split}-00000-of-00001.parquet"
+            write_parquet(path, [jpeg(k) for k in range(3)], None, label=pa.array(labels, pa.string()))
+        train, test = (open_dataset(f"parquet:{tmp_path}", split=split) for split in ("train", "test"))
+        assert train.classes == test.classes == ("cat", "dog", "emu")
+        assert (train.labels.tolist(), test.labels.tolist()) == ([1, 0, -1], [1, 2, 1])
+
+    def test_a_split_by_another_of_its_names(self, tmp_path: Path) -> None:
+        for split in ("train", "validation"):
+            write_parquet(tmp_path / f"{split}-00000-of-00001.parquet", [jpeg(1)], [0])
+        assert open_dataset(f"parquet:{tmp_path}", split="val").split == "validation"
+        assert split_named("val", ["dev", "valid"]) == "val", "it could be either"
+
+    @pytest.mark.parametrize("names", ["abc", 3, {"0": "a"}, [["a"]]])
+    def test_names_of_classes_of_another_form_are_none(self, tmp_path: Path, names: object) -> None:
+        write_parquet(tmp_path / "x.parquet", [jpeg(1)], [0], names={"label": ("a",)})
+        table = pq.read_table(tmp_path / "x.parquet")
+        info = {"info": {"features": {"label": {"names": names, "_type": "ClassLabel"}}}}
+        pq.write_table(table.replace_schema_metadata({"huggingface": json.dumps(info)}), tmp_path / "x.parquet")
+        assert open_dataset(f"parquet:{tmp_path}/x.parquet").classes == ("0",)
+
+
+class TestNumberedShards:
+    @pytest.mark.parametrize("form", ["train-0000{}-of-00005", "train-0000{}-of-00005-9f8e7d"])
+    def test_a_folder_that_lacks_shards_by_their_own_names_is_refused(self, tmp_path: Path, form: str) -> None:
+        for k in (0, 3):
+            write_parquet(tmp_path / f"{form.format(k)}.parquet", [jpeg(k)], [0])
+        with pytest.raises(DataUnavailableError, match=r"others: 3: ") as caught:
+            open_dataset(f"parquet:{tmp_path}")
+        assert "train-00001-of-00005, train-00002-of-00005, train-00004-of-00005" in str(caught.value)
+        chosen = open_dataset(f"parquet:{tmp_path}/train-*.parquet")
+        assert (len(chosen), said(chosen)["shards"].count) == (2, 3)
+        for k in (1, 2, 4):
+            write_parquet(tmp_path / f"{form.format(k)}.parquet", [jpeg(k)], [0])
+        assert "missing" not in said(open_dataset(f"parquet:{tmp_path}"))
+
+    def test_tar_shards_by_their_own_count(self, tmp_path: Path) -> None:
+        for k in (0, 2):
+            write_tar(tmp_path / f"{k}.tar", sample("a", k, 0))
+        (tmp_path / "nshards.txt").write_text("4\n")
+        with pytest.raises(DataUnavailableError, match=r"shards that are not there.*: 2: 1, 3"):
+            open_dataset(f"wds:{tmp_path}")
+        assert said(open_dataset(f"wds:{tmp_path}/{{0,2}}.tar"))["shards"].count == 2
+        (tmp_path / "nshards.txt").write_text("2\n")
+        assert said(open_dataset(f"wds:{tmp_path}"))["shards"].names == ("1",), "a gap between numbers"
+
+    def test_numbers_from_one_and_other_numbers_are_whole(self, tmp_path: Path) -> None:
+        for name in ("x-1-of-2", "x-2-of-2", "20240101", "20250101"):
+            write_tar(tmp_path / f"{name}.tar", sample("a", 1, 0))
+        assert said(open_dataset(f"wds:{tmp_path}")) == {}
+
+    def test_a_total_that_nobody_can_have_takes_no_memory(self, tmp_path: Path) -> None:
+        write_tar(tmp_path / f"x-0-of-{'9' * 40}.tar", sample("a", 1, 0))
+        with pytest.raises(DataUnavailableError, match="999,999,999"):
+            open_dataset(f"wds:{tmp_path}")

@@ -1,0 +1,97 @@
+"""Shards in an object store (moto's S3 on the loopback interface): found by pattern, read by ranges."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+
+import boto3
+import numpy as np
+import pytest
+from moto.server import ThreadedMotoServer
+
+from cvbench.errors import DataUnavailableError, IntegrityError, ResourceError
+from cvbench.storage.datasets import Dataset, locate, open_dataset
+from tests.storage.datasets.shard_trees import NAMES, sample, write_hub, write_shards, write_tar
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def bucket(endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> str:
+    for name, value in {
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_REGION": "us-east-1",
+        "NO_PROXY": "127.0.0.1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    name = f"b{abs(hash(request.node.name))}"
+    boto3.client("s3").create_bucket(Bucket=name)
+    write_shards(tmp_path / "birds")
+    write_hub(tmp_path / "beans")
+    for path in tmp_path.rglob("*"):
+        if path.is_file():
+            upload(name, tmp_path, path)
+    return name
+
+
+def upload(bucket: str, root: Path, path: Path) -> None:
+    boto3.client("s3").put_object(Bucket=bucket, Key=str(path.relative_to(root)), Body=path.read_bytes())
+
+
+def same(remote: Dataset, local: Dataset) -> None:
+    assert list(remote.ids) == list(local.ids)
+    assert remote.labels.tolist() == local.labels.tolist()
+    assert remote.classes == local.classes == NAMES
+    copy: Dataset = pickle.loads(pickle.dumps(remote))  # noqa: S301
+    for index in np.random.default_rng(0).permutation(len(local)):
+        assert copy.read(int(index)) == local.read(int(index))
+
+
+@pytest.mark.parametrize("pattern", ["birds", "birds/*.tar", "birds/val-{000000..000001}.tar", "bir*/val-00000?.tar"])
+def test_tar_shards(bucket: str, tmp_path: Path, pattern: str) -> None:
+    if pattern.startswith("bir*"):
+        (tmp_path / "birds").rename(tmp_path / "birds2")
+        local = open_dataset(f"wds:{tmp_path}/birds2")
+    else:
+        local = open_dataset(f"wds:{tmp_path}/birds")
+    remote = open_dataset(f"wds:s3://{bucket}/{pattern}", data_root="/ignored")
+    same(remote, local)
+    assert remote.spec == f"wds:s3://{bucket}/{pattern}"
+    assert locate(remote.spec) is None
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_parquet_files(bucket: str, tmp_path: Path, split: str) -> None:
+    remote = open_dataset(f"parquet:s3://{bucket}/beans/data", split=split)
+    same(remote, open_dataset(f"parquet:{tmp_path}/beans", split=split))
+
+
+def test_a_missing_object_or_bucket(bucket: str) -> None:
+    with pytest.raises(DataUnavailableError, match="a shard is not there"):
+        open_dataset(f"wds:s3://{bucket}/birds/val-{{000000..000002}}.tar")
+    with pytest.raises(DataUnavailableError, match="no shard matches"):
+        open_dataset(f"wds:s3://{bucket}/birds/test-*.tar")
+    with pytest.raises((DataUnavailableError, ResourceError)):
+        open_dataset("wds:s3://no-such-bucket-here/birds/*.tar")
+
+
+def test_an_object_that_changes_or_goes_away(bucket: str, tmp_path: Path) -> None:
+    dataset = open_dataset(f"wds:s3://{bucket}/birds")
+    write_tar(tmp_path / "birds" / "val-000000.tar", [("pad", bytes(40_000)), *sample("0000", 3, 1)])
+    upload(bucket, tmp_path, tmp_path / "birds" / "val-000000.tar")
+    with pytest.raises(IntegrityError, match="changed after"):
+        dataset.read(0)
+    boto3.client("s3").delete_object(Bucket=bucket, Key="birds/val-000000.tar")
+    with pytest.raises(DataUnavailableError, match="a shard is gone"):
+        dataset.read(0)
