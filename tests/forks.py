@@ -23,8 +23,6 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, NoReturn
 
 PRELOADED = ("torch", "timm", "torchvision", "ray.train", "cvbench.cli.extract", "cvbench.jobs.extraction.extract")
-LARGEST = 1 << 20
-"""Bytes of a request at most: words, environment and folder."""
 NUMBER = 8
 """Bytes of a number on the way: of a length, a process, how it ended."""
 
@@ -105,7 +103,6 @@ class ForkServer:
         out, err = _nameless(), _nameless()
         ours, theirs = socket.socketpair()
         request = json.dumps([list(words), dict(os.environ), os.getcwd()]).encode()
-        assert len(request) < LARGEST
         with self._lock, theirs:  # one request at a time on the way, so that each arrives whole
             control = self._control()
             control.sendall(len(request).to_bytes(NUMBER, "big"))
@@ -167,7 +164,7 @@ def serve(control: socket.socket) -> Request:
     while size := control.recv(NUMBER, socket.MSG_WAITALL):
         body, (reply_fd, out, err), _, _ = socket.recv_fds(control, 1, 3)
         while len(body) < int.from_bytes(size, "big"):
-            body += control.recv(LARGEST)
+            body += control.recv(int.from_bytes(size, "big") - len(body))  # not into the next request
         words, environment, folder = json.loads(body)
         request = Request(words, environment, folder, out, err)
         with socket.socket(fileno=reply_fd) as reply:
