@@ -1,5 +1,6 @@
 # make demo: the main job on scikit-learn's digits, on this machine, nothing to download but packages.
-# make test: every test.   make test-numerics: the numeric ones with every BLAS kernel of this processor and ten draws.
+# make test: the tests of every day, in two processes.   make test-all: and the long kill runs, and the numeric ones with
+# every BLAS kernel of this processor and ten draws.
 # make check: lint, format, types.   make clean: remove what make made.
 
 PYTHON ?= python3
@@ -10,11 +11,13 @@ PIP = $(BIN)/python -m pip --disable-pip-version-check --no-input
 # The order of the tests; any other number is another order.
 ORDER ?= 1
 DRAWS ?= 10
+JOBS ?= 2
+PYTEST = $(BIN)/python -m pytest --randomly-seed=$(ORDER) -n $(JOBS) --dist loadgroup --no-loadscope-reorder
 
-.PHONY: help demo test test-numerics check clean
+.PHONY: help demo test test-slow test-numerics test-all check clean
 
 help:
-	@sed -n '1,3s/^# //p' Makefile
+	@sed -n '1,4s/^# //p' Makefile
 
 # A stamp per set of packages: installed again only when the versions change.
 $(VENV)/.runtime: pyproject.toml constraints.txt
@@ -58,10 +61,15 @@ demo: $(VENV)/.runtime
 	@echo '  make demo again           finds everything there and computes nothing anew.'
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest --randomly-seed=$(ORDER) </dev/null
+	$(PYTEST) </dev/null
+
+test-slow: $(VENV)/.dev
+	$(PYTEST) -m slow </dev/null
 
 test-numerics: $(VENV)/.dev
 	$(BIN)/python -m tests.numerics --draws $(DRAWS)
+
+test-all: test test-slow test-numerics
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
