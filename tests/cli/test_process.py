@@ -200,7 +200,7 @@ def waits() -> None:
 module = types.ModuleType("cvbench.cli.waits")
 module.waits = waits
 sys.modules[module.__name__] = module
-app.COMMANDS["waits"] = ("waits", "waits", "Wait.")
+app.COMMANDS["waits"] = (module.__name__, "waits", "Wait.")
 app.main()
 """
 

@@ -177,8 +177,9 @@ class GroupCache:
         return GroupCache, (self.limit,)  # another process starts empty
 
 
-def open_parquet(shards: Shards, number: int) -> Any:
-    """One file, opened by its footer.
+@contextmanager
+def open_parquet(shards: Shards, number: int) -> Iterator[Any]:
+    """One file, opened by its footer, for a `with` block.
 
     Raises:
         IntegrityError: It is no Parquet file, or damaged.
@@ -186,14 +187,14 @@ def open_parquet(shards: Shards, number: int) -> Any:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    handle = shards.open(number)
-    try:
-        return pq.ParquetFile(handle, pre_buffer=False)
-    except (pa.ArrowException, OSError) as err:
-        handle.close()
-        if isinstance(err, CvbenchError):
-            raise
-        raise IntegrityError("no Parquet file, or damaged", where=shards[number].where, why=str(err)) from err
+    with shards.open(number) as handle:  # Arrow does not close what it did not open
+        try:
+            file = pq.ParquetFile(handle, pre_buffer=False)
+        except (pa.ArrowException, OSError) as err:
+            if isinstance(err, CvbenchError):
+                raise
+            raise IntegrityError("no Parquet file, or damaged", where=shards[number].where, why=str(err)) from err
+        yield file
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import errno
 import os
 import tempfile
 import threading
+import weakref
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -74,7 +75,8 @@ class Spool:
     def _tables(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         with self._lock:
             if self._sizes is None or self._at is None:
-                self._file = tempfile.TemporaryFile(prefix="cvbench-")  # noqa: SIM115 - lives as long as the data set
+                self._file = tempfile.TemporaryFile(prefix="cvbench-")  # noqa: SIM115 - lives as long as the spool
+                weakref.finalize(self, self._file.close)
                 count = int(self._starts[-1])
                 self._sizes, self._at = np.full(count, _ABSENT, np.int64), np.zeros(count, np.int64)
             return self._sizes, self._at
