@@ -71,6 +71,7 @@ def throughput(
     from cvbench.engine.models.backbones import load_backbone, resolve_spec
     from cvbench.engine.pictures.decode import decode, fit
     from cvbench.jobs.extraction.extract import prepare
+    from cvbench.jobs.registry import find_live
     from cvbench.jobs.running.executor import Cluster
 
     torch.set_num_threads(threads)
@@ -94,7 +95,7 @@ def throughput(
     def ours(name: str, number: int) -> tuple[float, float]:
         # Loading the weights is not part of the rate: it is the same for one image and for a million.
         store = folder / f"{name}{number}.zarr"
-        job = prepare(options(images, store, pair, 128, None, LIVE[name]), cluster)
+        job = prepare(options(images, store, pair, 128, None, LIVE[name]), cluster, find_live(LIVE[name]))
         worker = job.recipe.build()
         tasks = job.tasks()
         begin = time.perf_counter(), time.process_time()
@@ -121,10 +122,10 @@ def peak(images: Path, folder: Path, limit: int, live: tuple[str, ...] = ()) -> 
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]); import extract as b; from pathlib import Path;"
         "from dataclasses import replace; from cvbench.jobs.extraction.extract import extract;"
-        "from cvbench.jobs.running.executor import Cluster;"
+        "from cvbench.jobs.registry import find_live; from cvbench.jobs.running.executor import Cluster;"
         "pair = ('test_convnext', 'test_vit');"
         "o = b.options(Path(sys.argv[2]), Path(sys.argv[3]), pair, 64, None, tuple(sys.argv[5:]));"
-        "extract(replace(o, limit=int(sys.argv[4])), Cluster(address='none'));"
+        "extract(replace(o, limit=int(sys.argv[4])), Cluster(address='none'), live=find_live(o.analyses));"
         # Not getrusage: its peak is inherited from the parent through fork.
         "print(next(int(l.split()[1]) for l in open('/proc/self/status') if l.startswith('VmHWM')) / 1024)"
     )

@@ -41,6 +41,7 @@ from cvbench.engine.models.specs import resolve_spec
 from cvbench.engine.models.views import Request
 from cvbench.jobs.extraction.extract import extract
 from cvbench.jobs.extraction.options import ExtractOptions
+from cvbench.jobs.registry import find_live
 from cvbench.jobs.running.executor import Cluster
 
 
@@ -199,7 +200,7 @@ def extract_figures(scale: Scale, device: torch.device) -> dict[str, float]:
                 analyses=live,
             )
             start = time.perf_counter()
-            report = extract(options, Cluster(address="none", device=device.type))
+            report = extract(options, Cluster(address="none", device=device.type), live=find_live(live))
             figures[name] = report.computed / (time.perf_counter() - start)
     return figures
 

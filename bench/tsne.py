@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.engine.analyses.tsne import backends as tsne_backends
-from cvbench.engine.analyses.tsne.measure import TsneOptions, measures, prepare
+from cvbench.engine.analyses.tsne.measure import measures, prepare
+from cvbench.engine.analyses.tsne.options import TsneOptions
 
 TOOLS = ("sklearn", "opentsne bh", "opentsne fft")
 

@@ -3,51 +3,14 @@
 from __future__ import annotations
 
 import keyword
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, make_dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import MISSING, make_dataclass
 from typing import Annotated, Any, ClassVar
 
 import typer
 
 from cvbench.cli.commands import Command, Commands
-from cvbench.options import Field, Option, fields_of, make_options
-
-
-@dataclass(frozen=True)
-class Form:
-    """A dataclass of options as one command offers it.
-
-    Attributes:
-        options: The dataclass.
-        only: The keys of the options offered; empty: all.
-        each: Key of an option with one value that may be repeated here: an instance for every value.
-        help, defaults: Key -> help or default as typed, where it is another here.
-    """
-
-    options: type[Any]
-    only: Sequence[str] = ()
-    each: str = ""
-    help: Mapping[str, str] = field(default_factory=dict)
-    defaults: Mapping[str, Any] = field(default_factory=dict)
-
-    def fields(self) -> Iterator[Field]:
-        """The options offered."""
-        for one in fields_of(self.options):
-            if not self.only or one.key in self.only:
-                option = replace(one.option, help=self.help.get(one.key, one.option.help))
-                default = self.defaults.get(one.key, one.default)
-                if one.key == self.each:
-                    yield replace(one, option=option, kind=list[str], default=[] if default is None else default)
-                else:
-                    yield replace(one, option=option, default=default)
-
-    def made(self, typed: Mapping[str, Any]) -> Any:
-        """The instance; or with `each` a list of them, one of None if nothing was typed."""
-        own = {one.key: typed[one.key] for one in self.fields()}
-        if not self.each:
-            return make_options(self.options, own)
-        values = list(dict.fromkeys(own[self.each])) or [None]
-        return [make_options(self.options, {**own, self.each: value}) for value in values]
+from cvbench.options import Field, Form, Option, form_of
 
 
 class FormCommand(Command):
@@ -65,7 +28,7 @@ class FormCommand(Command):
 
 def command(name: str, forms: Sequence[Form | type[Any]], act: Callable[..., Any]) -> Any:
     """A command; its help is the docstring of `act`, which is called with an instance of each form."""
-    whole = [form if isinstance(form, Form) else Form(form) for form in forms]
+    whole = [form_of(form) for form in forms]
     parts = [(_attribute(one.key), _annotated(one), _default(one)) for form in whole for one in form.fields()]
     parts.sort(key=lambda part: part[2] is not MISSING)  # what must be given first, as Python asks
     typed = make_dataclass(name, [part[:2] if part[2] is MISSING else part for part in parts])

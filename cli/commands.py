@@ -74,28 +74,39 @@ class OnDemand(TyperGroup):
 
     places: ClassVar[Mapping[str, Place]] = {}
 
+    def lines(self) -> dict[str, str]:
+        """Name of each command -> its line in the help, in the order of the help."""
+        return {name: line for name, (_, _, line) in self.places.items()}
+
+    def build(self, name: str) -> Any:
+        """Import and build a command; None if there is none of this name."""
+        if name not in self.places:
+            return None
+        module, attribute, _ = self.places[name]
+        return built(name, getattr(importlib.import_module(module), attribute))
+
     def list_commands(self, ctx: Any) -> list[str]:
         """Their names, in the order of the help."""
-        return list(self.places)
+        return list(self.lines())
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """The command of this name; None if there is none."""
-        if cmd_name in self.places and cmd_name not in self.commands:
-            module, attribute, _ = self.places[cmd_name]
-            self.commands[cmd_name] = built(cmd_name, getattr(importlib.import_module(module), attribute))
+        if cmd_name not in self.commands and (found := self.build(cmd_name)) is not None:
+            self.commands[cmd_name] = found
         return self.commands.get(cmd_name)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """As any group does; the error for a misspelt name knows them all."""
-        if args and args[0] not in self.places:
-            for name in self.places:  # the error names neighbours among those that are built
-                self.get_command(ctx, name)
+        if args and self.get_command(ctx, args[0]) is None:
+            for name in self.lines():  # the error names neighbours among those that are there
+                self.commands.setdefault(name, Command(name))
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """The list of the help, without building any."""
-        limit = formatter.width - 6 - max(map(len, self.places))
-        lines = [(name, TyperCommand(name, help=line)) for name, (_, _, line) in self.places.items()]
+        found = self.lines()
+        limit = formatter.width - 6 - max(map(len, found))
+        lines = [(name, TyperCommand(name, help=line)) for name, line in found.items()]
         with formatter.section("Commands"):
             formatter.write_dl([(name, command.get_short_help_str(limit)) for name, command in lines])
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cvbench import hints
 from cvbench.cli import options as shared
-from cvbench.cli.command import Form, command
+from cvbench.cli.command import command
 from cvbench.cli.say import say
 from cvbench.jobs.extraction.backbones import list_taps
 from cvbench.jobs.extraction.options import ExtractOptions, check_keys, datasets_of
-from cvbench.options import Option
+from cvbench.options import Form, Option
 
 if TYPE_CHECKING:
     from cvbench.jobs.extraction.extract import ExtractReport
@@ -47,14 +47,16 @@ def _extract(
     from cvbench.cli.display import progress
     from cvbench.jobs.extraction.extract import extract as run
     from cvbench.jobs.extraction.plan import check_together
+    from cvbench.jobs.registry import find_live
 
     cluster = hardware.cluster()
+    live = find_live(jobs[0].analyses)
     check_together(jobs)
     reports = []
     try:
         for job in jobs:
             with progress() as listen:
-                reports.append(run(job, cluster, listen))
+                reports.append(run(job, cluster, listen, live))
             if printed.format == "table":
                 _show(reports[-1])
     finally:  # what is done is said, whatever became of the next

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from cvbench.cli.say import say
+from cvbench.jobs.reading.options import DEFAULT_STORE as DEFAULT_STORE
+from cvbench.jobs.running.hardware import Hardware as Hardware
 from cvbench.options import Option
-
-if TYPE_CHECKING:
-    from cvbench.jobs.results.words import IntervalOptions
-    from cvbench.jobs.running.executor import Cluster
-
-DEFAULT_STORE = "./cvbench.zarr"
 
 
 def writable(out: str | None) -> str | None:
@@ -28,30 +24,6 @@ def writable(out: str | None) -> str | None:
 
         check_folder(out)
     return out
-
-
-@dataclass(frozen=True)
-class Hardware:
-    """Where a command runs."""
-
-    address: Annotated[
-        str,
-        Option(
-            '"local" starts a private Ray, "none" runs in this process, else the address of a Ray cluster.',
-            variable="CVBENCH_ADDRESS",
-        ),
-    ] = "local"
-    device: Annotated[str, Option("auto, cpu or cuda.")] = "auto"
-    gpus: Annotated[int | None, Option("How many GPUs (actors) to use; default all.", least=1)] = None
-    threads: Annotated[int | None, Option("CPU cores of one actor (CPU only).", least=1)] = None
-
-    def cluster(self, threads: int = 1) -> Cluster:
-        """The cluster that is meant; `threads` if nothing was said of them.
-
-        Raises:
-            UnknownNameError: A device that does not exist.
-        """
-        return cluster(self.address, self.device, self.gpus, self.threads or threads)
 
 
 @dataclass(frozen=True)
@@ -83,62 +55,6 @@ DataRoot = Annotated[
     str | None, typer.Option("--data-root", envvar="CVBENCH_DATA", help="Folder that holds the data sets.")
 ]
 Split = Annotated[str | None, typer.Option("--split", help="Split of the data set; the default is the data set's own.")]
-Address = Annotated[
-    str,
-    typer.Option(
-        "--address",
-        envvar="CVBENCH_ADDRESS",
-        help='"local" starts a private Ray, "none" runs in this process, else the address of a Ray cluster.',
-    ),
-]
-Gpus = Annotated[int | None, typer.Option("--gpus", min=1, help="How many GPUs (actors) to use; default all.")]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
-Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU cores of one actor (CPU only).")]
-
-OneDataset = Annotated[str | None, typer.Option("--dataset", "-d", help="Data set, if the store holds several.")]
-Datasets = Annotated[list[str], typer.Option("--dataset", "-d", help="Data sets, if the store holds several. Repeat.")]
-Backbones = Annotated[list[str], typer.Option("--backbone", "-m", help="Backbones; default all. Repeat.")]
-Layers = Annotated[list[str], typer.Option("--taps", help="Layers, names or globs; default all. Repeat.")]
-Resamples = Annotated[int, typer.Option("--resamples", min=1, help="Resamples, for the intervals that draw any.")]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of all that is drawn at random.")]
-Out = Annotated[
-    str | None,
-    typer.Option(
-        "--out", "-o", callback=writable, help="Folder for the figure (SVG, PNG) and the numbers behind it (CSV)."
-    ),
-]
-Format = Annotated[str, typer.Option("--format", help="table, json or csv.")]
-
-
-def cluster(address: str, device: str, gpus: int | None, threads: int | None) -> Cluster:
-    """The cluster that the options describe.
-
-    Raises:
-        UsageError: A device that does not exist.
-    """
-    from cvbench.jobs.running.executor import Cluster, choose_device
-
-    return Cluster(address=address, device=choose_device(device, address), actors=gpus, threads=threads or 1)
-
-
-def intervals(resamples: int, seed: int) -> IntervalOptions:
-    """The options of the intervals."""
-    from cvbench.jobs.results.words import IntervalOptions
-
-    return IntervalOptions(resamples=resamples, seed=seed)
-
-
-def size(text: str | None, name: str) -> int | None:
-    """A count: "all" or None is None, else a positive number.
-
-    Raises:
-        BadParameter: Neither.
-    """
-    if text is None or text == "all":
-        return None
-    if not text.isdigit() or int(text) < 1:
-        raise typer.BadParameter(f"{name} {text}: give a positive number or 'all'")
-    return int(text)
 
 
 def echo_json(value: object) -> None:

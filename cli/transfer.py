@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 from cvbench import hints
 from cvbench.cli import options as shared
-from cvbench.cli.command import Form, command
+from cvbench.cli.command import command
 from cvbench.cli.commands import Commands, Place, on_demand
 from cvbench.cli.say import say
 from cvbench.jobs.transfer.finetune_options import FinetuneOptions
-from cvbench.jobs.transfer.probe_options import ProbeOptions, ProbeRequest
+from cvbench.jobs.transfer.probe_options import PROBE, ProbeOptions, ProbeRequest
+from cvbench.options import Form
 
 if TYPE_CHECKING:
     from cvbench.jobs.results.keep import Analysed
@@ -41,7 +42,6 @@ def _probe(request: ProbeRequest, options: ProbeOptions, on: shared.Hardware, ou
     """Fit linear classifiers on stored features of one split, test them on another. With 95 % intervals."""
     from cvbench.cli.display import progress
     from cvbench.jobs.running.executor import choose_device
-    from cvbench.jobs.transfer.probe import named
     from cvbench.jobs.transfer.probe import probe as run
 
     with progress() as listen:
@@ -53,13 +53,12 @@ def _probe(request: ProbeRequest, options: ProbeOptions, on: shared.Hardware, ou
         from cvbench.jobs.transfer.probe_rows import draw_probes
 
         places = "-".join(dict.fromkeys(outcome.selected.dataset for outcome in outcomes))
-        results = [named(outcome) for outcome in outcomes]
+        results = [outcome.named for outcome in outcomes]
         for path in draw_probes(results, Path(output.out) / f"probe-{places}-{options.recipe}"):
             say(f"figure: {path}", err=True)
 
 
-_REQUEST = Form(ProbeRequest, defaults={"store": shared.DEFAULT_STORE})
-probe = command("probe", [_REQUEST, ProbeOptions, Form(shared.Hardware, only=("device",)), shared.Output], _probe)
+probe = command("probe", [*PROBE, Form(shared.Hardware, only=("device",)), shared.Output], _probe)
 
 
 def _show_probe(outcomes: list[Analysed], output: str) -> None:

@@ -1,37 +1,287 @@
-"""Which analyses the report knows, in its order. Importing this imports none of them."""
+"""The one list of analyses and evaluations; others are added by packages that are installed beside cvbench.
+
+Such a package names an `Entry` in the entry-point group `cvbench.analyses`. Nothing is imported until it is asked for.
+"""
 
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from cvbench.jobs.results.section import Section
+from cvbench.errors import CvbenchError, UnknownNameError, UsageError
 
-SECTIONS: dict[str, str] = {
-    "cka": "cvbench.jobs.analyses.cka:SECTION",
-    "similarity": "cvbench.jobs.analyses.similarity:SECTION",
-    "similarity-images": "cvbench.jobs.analyses.similarity:IMAGES_SECTION",
-    "spectra": "cvbench.jobs.analyses.spectra:SECTION",
-    "maps": "cvbench.jobs.analyses.maps:SECTION",
-    "cam": "cvbench.jobs.analyses.cam.rows:SECTION",
-    "tsne": "cvbench.jobs.analyses.tsne:SECTION",
-    "silhouette": "cvbench.jobs.analyses.silhouette_rows:SECTION",
-    "accuracy": "cvbench.jobs.evaluation.accuracy:SECTION",
-    "calibration": "cvbench.jobs.evaluation.calibration:SECTION",
-    "imagenet-x": "cvbench.jobs.evaluation.imagenet_x:SECTION",
-    "pug": "cvbench.jobs.evaluation.pug:SECTION",
-    "robustness": "cvbench.jobs.evaluation.robustness:SECTION",
-    "shape-bias": "cvbench.jobs.evaluation.shape_bias:SECTION",
-    "invariance": "cvbench.jobs.evaluation.invariance:SECTION",
-    "probe": "cvbench.jobs.transfer.probe:SECTION",
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+    from cvbench.jobs.results.entry import Entry, Live
+    from cvbench.options import Form
+
+PLUGINS = "cvbench.analyses"
+"""The entry-point group: name of the analysis -> its `Entry`."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an entry is.
+
+    Attributes:
+        entry: "module:attribute" of the `Entry`.
+        forms: The same of its forms, in a module that imports nothing heavy; "": the entry has them.
+        group: Of the command line: "analyze", "eval", "transfer"; "": another entry's command makes it.
+        help: Of its command; the first paragraph is its line in the list.
+    """
+
+    entry: str
+    forms: str = ""
+    group: str = ""
+    help: str = ""
+
+    @property
+    def line(self) -> str:
+        """What the list of commands says."""
+        return self.help.partition("\n\n")[0]
+
+
+ENTRIES: dict[str, Place] = {
+    "cka": Place(
+        "cvbench.jobs.analyses.cka:ENTRY",
+        "cvbench.jobs.analyses.options:CKA",
+        "analyze",
+        "Layerwise linear CKA (HSIC1, minibatch) of every pair of layers of every backbone, with 95 % intervals.",
+    ),
+    "similarity": Place(
+        "cvbench.jobs.analyses.similarity:ENTRY",
+        "cvbench.jobs.analyses.options:SIMILARITY",
+        "analyze",
+        "Cosine similarity between the local features of every layer, with 95 % intervals over images.",
+    ),
+    "similarity-images": Place(
+        "cvbench.jobs.analyses.similarity:IMAGES_ENTRY",
+    ),
+    "spectra": Place(
+        "cvbench.jobs.analyses.spectra:ENTRY",
+        "cvbench.jobs.analyses.options:SPECTRA",
+        "analyze",
+        "Fourier spectra of the stored maps of every layer of every backbone, with 95 % intervals over images.",
+    ),
+    "maps": Place(
+        "cvbench.jobs.analyses.maps:ENTRY",
+        "cvbench.jobs.analyses.options:MAPS",
+        "analyze",
+        "Channel-mean feature maps beside the images; foreground share and outlier tokens over all images.",
+    ),
+    "cam": Place(
+        "cvbench.jobs.analyses.cam.cam:ENTRY",
+        "cvbench.jobs.analyses.options:CAM",
+        "analyze",
+        "Class activation maps (Grad-CAM and its kin), kept in the store, and what is measured on them.",
+    ),
+    "tsne": Place(
+        "cvbench.jobs.analyses.tsne:ENTRY",
+        "cvbench.jobs.analyses.options:TSNE",
+        "analyze",
+        "t-SNE maps of the features, and how far they can be believed, with 95 % intervals over images.\n\n"
+        "A map is one computation: it is made in this process, at any --address.",
+    ),
+    "silhouette": Place(
+        "cvbench.jobs.analyses.silhouette:ENTRY",
+        "cvbench.jobs.analyses.options:SILHOUETTE",
+        "analyze",
+        "Silhouette of the classes, exact, per data set, backbone and space, with 95 % intervals.\n\n"
+        "With the Davies-Bouldin and Calinski-Harabasz indices and the simplified silhouette. Two backbones or more: "
+        "also their paired differences on the same samples.",
+    ),
+    "accuracy": Place(
+        "cvbench.jobs.evaluation.accuracy:ENTRY",
+        "cvbench.jobs.evaluation.options:ACCURACY",
+        "eval",
+        "Top-1, top-5 and mean-per-class accuracy, and every pair of backbones on the same samples.",
+    ),
+    "calibration": Place(
+        "cvbench.jobs.evaluation.calibration:ENTRY",
+        "cvbench.jobs.evaluation.options:CALIBRATION",
+        "eval",
+        "Calibration error, reliability, NLL and Brier, before and after a temperature fitted on a held-out half.",
+    ),
+    "imagenet-x": Place(
+        "cvbench.jobs.evaluation.imagenet_x:ENTRY",
+        "cvbench.jobs.evaluation.options:IMAGENET_X",
+        "eval",
+        "Error ratios of the sixteen factors of ImageNet-X.",
+    ),
+    "pug": Place(
+        "cvbench.jobs.evaluation.pug:ENTRY",
+        "cvbench.jobs.evaluation.options:PUG",
+        "eval",
+        "Accuracy on PUG: ImageNet per factor, sub-factor and value, with intervals over objects.",
+    ),
+    "robustness": Place(
+        "cvbench.jobs.evaluation.robustness:ENTRY",
+        "cvbench.jobs.evaluation.options:ROBUSTNESS",
+        "eval",
+        "Accuracy on ImageNetV2, -A, -R and -Sketch, beside the clean images of the same classes.",
+    ),
+    "shape-bias": Place(
+        "cvbench.jobs.evaluation.shape_bias:ENTRY",
+        "cvbench.jobs.evaluation.options:SHAPE_BIAS",
+        "eval",
+        "Shape bias on cue-conflict images, pooled and per shape category.",
+    ),
+    "invariance": Place(
+        "cvbench.jobs.evaluation.invariance:ENTRY",
+        "cvbench.jobs.evaluation.options:INVARIANCE",
+        "eval",
+        "Accuracy and true-class probability as images are scaled, shifted or shown at another resolution.\n\n"
+        "Extract first, one data set per setting: `cvbench extract --dataset NAME+scale --view logits`, "
+        "or `NAME+shift`, or `--dataset NAME --image-size 112` and so on for the resolution. "
+        "What the store lacks is listed.",
+    ),
+    "probe": Place(
+        "cvbench.jobs.transfer.probe:ENTRY",
+        "cvbench.jobs.transfer.probe_options:PROBE",
+        "transfer",
+    ),
 }
-"""Name of an analysis, as in the store -> "module:attribute" of its `Section`. The report's order."""
+"""Name, as in the store -> where it is. The report's order."""
 
 
-def section_of(analysis: str) -> Section | None:
-    """The section of an analysis; None if this version has none."""
-    place = SECTIONS.get(analysis)
-    if place is None:
-        return None
+@dataclass(frozen=True)
+class Plugins:
+    """The analyses of other packages.
+
+    Attributes:
+        found: Name -> its entry point.
+        problems: Of those that are not taken, one sentence each.
+    """
+
+    found: Mapping[str, EntryPoint]
+    problems: Sequence[str]
+
+
+def plugins() -> Plugins:
+    """What is installed beside cvbench, by what its packages declare; nothing of them is imported.
+
+    A name of cvbench's own, or of two packages, is nobody's.
+    """
+    from importlib.metadata import entry_points
+
+    claims: dict[str, list[EntryPoint]] = {}
+    for point in entry_points(group=PLUGINS):
+        known = claims.setdefault(point.name, [])
+        if all((point.value, _package(point)) != (other.value, _package(other)) for other in known):
+            known.append(point)
+    found, problems = {}, []
+    for name, points in sorted(claims.items()):
+        packages = " and ".join(sorted(map(_package, points)))
+        if name in ENTRIES:
+            problems.append(f"the analysis {name!r} of {packages} is not used: cvbench has one of this name")
+        elif len(points) > 1:
+            problems.append(f"the analysis {name!r} is not used: {packages} both have one of this name")
+        else:
+            found[name] = points[0]
+    return Plugins(found, problems)
+
+
+def _package(point: EntryPoint) -> str:
+    return f"{point.dist.name} {point.dist.version}" if point.dist is not None else point.value
+
+
+def place_of(name: str) -> Place | None:
+    """Where the entry of this name is; None if there is none."""
+    if name in ENTRIES:
+        return ENTRIES[name]
+    point = plugins().found.get(name)
+    return None if point is None else _declared(point)
+
+
+def places(group: str) -> dict[str, Place]:
+    """Name -> place of all of a group of the command line, those of plugins last."""
+    own = {name: place for name, place in ENTRIES.items() if place.group == group}
+    if group == "analyze":
+        own |= {name: _declared(point) for name, point in plugins().found.items()}
+    return own
+
+
+def _declared(point: EntryPoint) -> Place:
+    """A plugin's place; its line in the help is what its package says of itself."""
+    said = {} if point.dist is None else point.dist.metadata.json
+    return Place(point.value, group="analyze", help=f"{said.get('summary', point.name)} ({_package(point)})")
+
+
+def entry_of(name: str) -> Entry | None:
+    """The entry of this name; None if there is none.
+
+    Raises:
+        UsageError: That of a plugin cannot be imported, or is none; names the package.
+    """
+    if name in ENTRIES:
+        entry: Entry = _load(ENTRIES[name].entry)
+        return entry
+    point = plugins().found.get(name)
+    return None if point is None else _plugin(point)
+
+
+def _load(place: str) -> Any:
     module, _, attribute = place.partition(":")
-    section: Section = getattr(importlib.import_module(module), attribute)
-    return section
+    return getattr(importlib.import_module(module), attribute)
+
+
+def _plugin(point: EntryPoint) -> Entry:
+    from cvbench.jobs.results.entry import Entry
+
+    try:
+        found = point.load()
+    except Exception as error:  # whatever a stranger's module does
+        why = f"{type(error).__name__}: {error}"
+    else:
+        if isinstance(found, Entry) and found.name == point.name:
+            return found
+        why = f"{point.value} is no Entry of the name {point.name!r}"
+    raise UsageError(
+        f"the analysis {point.name!r} of {_package(point)} cannot be used",
+        where=f"{point.value}, entry point of {PLUGINS}",
+        why=why,
+        fix="install a version of it for this cvbench, or remove it",
+    )
+
+
+def forms_of(name: str) -> Sequence[Form | type[Any]]:
+    """The forms of a command.
+
+    Raises:
+        UsageError: As `entry_of`.
+    """
+    if name in ENTRIES and ENTRIES[name].forms:
+        forms: Sequence[Form | type[Any]] = _load(ENTRIES[name].forms)
+        return forms
+    entry = entry_of(name)
+    return () if entry is None else entry.forms
+
+
+def find_live(names: Sequence[str]) -> dict[str, Live]:
+    """How these analyses are measured while layers are computed: for `extract`.
+
+    Raises:
+        UnknownNameError: There is none of this name, or it cannot be measured so; names those that can.
+        UsageError: As `entry_of`.
+    """
+    found: dict[str, Live] = {}
+    for name in names:
+        entry = entry_of(name)
+        if entry is None or entry.live is None:
+            known = list(_live_names())
+            raise UnknownNameError.among("live analysis", name, known, fix=f"--analyze {','.join(known)}")
+        found[name] = entry.live
+    return found
+
+
+def _live_names() -> Iterator[str]:
+    for name in places("analyze"):
+        try:
+            entry = entry_of(name)
+        except CvbenchError:
+            continue
+        if entry is not None and entry.live is not None:
+            yield name

@@ -56,7 +56,7 @@ FLOORS: dict[str, tuple[set[str], ...]] = {
         {"report"},
     ),
 }
-MODULE = re.compile(r"(cvbench(?:\.\w+)+)(?::\w+)?")  # "cvbench.jobs.analyses.cka:SECTION": imported later, by its name
+MODULE = re.compile(r"(cvbench(?:\.\w+)+)(?::\w+)?")  # "cvbench.jobs.analyses.cka:ENTRY": imported later, by its name
 
 RUNS_CODE_MODULES = {"joblib", "cPickle", "dill", "marshal", "shelve", "jsonpickle"}
 RUNS_CODE_CALLS = {

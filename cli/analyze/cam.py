@@ -1,61 +1,38 @@
-"""`cvbench analyze cam`."""
+"""How `cvbench analyze cam` shows its results."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from cvbench.cli import options as shared
-from cvbench.cli.command import Form, command
 from cvbench.cli.say import say
-from cvbench.jobs.analyses.cam.options import CamOptions
-from cvbench.jobs.extraction.options import ExtractOptions
 
 if TYPE_CHECKING:
     from cvbench.jobs.results.keep import Analysed
 
-_READ = (
-    *("dataset", "backbone", "store", "split", "data_root", "weights", "limit", "batch_size", "image_size", "unit"),
-    *("precision", "decoder", "max_unreadable"),
-)
-"""What of an extraction has a meaning here: how the images are read and the backbones loaded."""
+
+def document(found: Sequence[Analysed]) -> dict[str, Any]:
+    """The JSON form."""
+    from cvbench.jobs.analyses.cam.cam import cam_json
+
+    return {**cam_json(found[0].result, found[0].selected.dataset), "stored": found[0].path}
 
 
-def _cam(wanted: ExtractOptions, options: CamOptions, hardware: shared.Hardware, output: shared.Output) -> None:
-    """Class activation maps (Grad-CAM and its kin), kept in the store, and what is measured on them."""
-    from cvbench.cli.display import progress
-    from cvbench.jobs.analyses.cam.cam import cam as run
+def records(found: Sequence[Analysed]) -> list[dict[str, Any]]:
+    """The rows of the CSV."""
+    from cvbench.jobs.analyses.cam.cam import cam_rows
 
-    with progress() as listen:
-        analysed = run(wanted, options, hardware.cluster(), listen)
-    _show_cam(analysed, output.format)
-    if output.out is not None:
-        _draw_cam(analysed, output.out)
+    return list(cam_rows(found[0].result))
 
 
-cam = command("cam", [Form(ExtractOptions, only=_READ), CamOptions, shared.Hardware, shared.Output], _cam)
+def table(found: Sequence[Analysed]) -> None:
+    """Print the numbers, and what is to be said of them."""
+    from cvbench.jobs.analyses.cam.cam import cam_rows
 
-
-def _draw_cam(analysed: Analysed, folder: str) -> None:
-    from pathlib import Path
-
-    from cvbench.jobs.analyses.cam.rows import draw_cam
-
-    name = f"cam-{analysed.selected.dataset}-{analysed.selected.split}-{analysed.selected.view}"
-    for path in draw_cam(analysed.result, Path(folder) / name):
-        say(f"figure: {path}", err=True)
-
-
-def _show_cam(analysed: Analysed, output: str) -> None:
-    from cvbench.jobs.analyses.cam.cam import cam_json, cam_rows
-
+    (analysed,) = found
     result, selected = analysed.result, analysed.selected
     rows = list(cam_rows(result))
-    if output == "json":
-        shared.echo_json({"schema_version": 1, **cam_json(result, selected.dataset), "stored": analysed.path})
-        return
-    if output == "csv":
-        shared.echo_csv(rows)
-        return
     _echo_means(rows, classes=bool(result.attrs["resampled_classes"]))
     for backbone in result.attrs["backbones"]:
         say(

@@ -1,11 +1,9 @@
-"""`cvbench analyze maps`."""
+"""How `cvbench analyze maps` shows its results."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from cvbench.cli import options as shared
 from cvbench.cli.say import say
@@ -14,65 +12,28 @@ if TYPE_CHECKING:
     from cvbench.jobs.results.keep import Analysed
 
 
-def maps(
-    store: shared.Store = shared.DEFAULT_STORE,
-    dataset: shared.OneDataset = None,
-    split: shared.Split = None,
-    backbone: shared.Backbones = [],
-    taps: shared.Layers = [],
-    image: Annotated[
-        list[str], typer.Option("--image", help="Sample ids to draw; default the first four of the store. Repeat.")
-    ] = [],
-    measure: Annotated[
-        str, typer.Option("--measure", help="Which map to draw: mean, abs, norm or pc1 (first principal component).")
-    ] = "mean",
-    source: Annotated[
-        str | None, typer.Option("--source", help="Where the images are, for a data set of your own: folder:PATH.")
-    ] = None,
-    data_root: shared.DataRoot = None,
-    resamples: shared.Resamples = 2000,
-    seed: shared.Seed = 0,
-    out: shared.Out = None,
-    address: shared.Address = "local",
-    device: shared.Device = "auto",
-    gpus: shared.Gpus = None,
-    threads: shared.Threads = None,
-    output: shared.Format = "table",
-) -> None:
-    """Channel-mean feature maps beside the images; foreground share and outlier tokens over all images."""
-    from cvbench.cli.display import progress
-    from cvbench.jobs.analyses.maps import VIEW, MapsOptions
-    from cvbench.jobs.analyses.maps import maps as run
-    from cvbench.jobs.analyses.measure import analysis_device
-    from cvbench.jobs.reading.selection import Selection
+def document(found: Sequence[Analysed]) -> dict[str, Any]:
+    """The JSON form."""
+    from cvbench.jobs.analyses.maps import maps_json
 
-    shared.check_format(output, ("table", "json", "csv"))
-    selection = Selection(store, dataset, split, tuple(backbone), VIEW, tuple(taps))
-    cluster = shared.cluster(address, analysis_device(device, address), gpus, threads)
-    options = MapsOptions(tuple(image), measure, source, data_root, shared.intervals(resamples, seed))
-    with progress() as listen:
-        analysed = run(selection, options, cluster, listen)
-    _show_maps(analysed, output)
-    if out is not None:
-        from cvbench.jobs.analyses.maps import draw_maps
-
-        name = f"maps-{analysed.selected.dataset}-{analysed.selected.split}"
-        for path in draw_maps(analysed.result, Path(out) / name):
-            say(f"figure: {path}", err=True)
+    return {**maps_json(found[0].result, found[0].selected.dataset), "stored": [found[0].path]}
 
 
-def _show_maps(analysed: Analysed, output: str) -> None:
-    from cvbench.jobs.analyses.maps import COMPARED, maps_json, maps_rows
+def records(found: Sequence[Analysed]) -> list[dict[str, Any]]:
+    """The rows of the CSV."""
+    from cvbench.jobs.analyses.maps import maps_rows
+
+    return list(maps_rows(found[0].result))
+
+
+def table(found: Sequence[Analysed]) -> None:
+    """Print the numbers, and what is to be said of them."""
+    from cvbench.jobs.analyses.maps import COMPARED, maps_json
     from cvbench.jobs.results.words import cell, classes_said, difference, interval
 
+    (analysed,) = found
     result, selected = analysed.result, analysed.selected
     report = maps_json(result, selected.dataset)
-    if output == "json":
-        shared.echo_json({"schema_version": 1, **report, "stored": [analysed.path]})
-        return
-    if output == "csv":
-        shared.echo_csv(list(maps_rows(result)))
-        return
     columns = {"outlier_rate": "outlier rate"}
     if "foreground_share" in result.coords["measure"]:
         columns |= {"foreground_share": "norm in box", "box_share": "box area"}

@@ -1,10 +1,9 @@
-"""`cvbench analyze silhouette`."""
+"""How `cvbench analyze silhouette` shows its results."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from cvbench.cli import options as shared
 from cvbench.cli.say import say
@@ -18,89 +17,26 @@ COMPANIONS = {
     "calinski_harabasz": "Calinski-Harabasz",
 }
 
-View = Annotated[str, typer.Option("--view", help="head, logits, pooled or cls.")]
-Metrics = Annotated[
-    list[str], typer.Option("--metric", help="euclidean, cosine or sqeuclidean; default euclidean. Repeat.")
-]
-Spaces = Annotated[
-    list[str],
-    typer.Option(
-        "--space",
-        help="features, standardised, pca50 or tsne (a map of `analyze tsne`); default standardised. Repeat.",
-    ),
-]
-Map = Annotated[
-    str | None,
-    typer.Option(
-        "--map",
-        help="Of --space tsne: a result of `analyze tsne`, by its path in the store or the last part of it. "
-        "Default: that of its default options, else the only one; if there is none, it is made.",
-    ),
-]
-Sample = Annotated[
-    str, typer.Option("--sample", help="Samples to score against all, each class in proportion, or 'all'.")
-]
+
+def document(found: Sequence[Analysed]) -> dict[str, Any]:
+    """The JSON form."""
+    from cvbench.jobs.analyses.silhouette import table_json
+
+    return {**table_json(found), "stored": [one.path for one in found]}
 
 
-def silhouette(
-    store: shared.Store = shared.DEFAULT_STORE,
-    dataset: shared.Datasets = [],
-    split: shared.Split = None,
-    backbone: shared.Backbones = [],
-    view: View = "head",
-    taps: shared.Layers = [],
-    metric: Metrics = [],
-    space: Spaces = [],
-    tsne_map: Map = None,
-    sample: Sample = "all",
-    resamples: shared.Resamples = 2000,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the sample and of the intervals.")] = 0,
-    address: shared.Address = "none",
-    device: shared.Device = "auto",
-    out: shared.Out = None,
-    output: shared.Format = "table",
-) -> None:
-    """Silhouette of the classes, exact, per data set, backbone and space, with 95 % intervals.
+def records(found: Sequence[Analysed]) -> list[dict[str, Any]]:
+    """The rows of the CSV."""
+    from cvbench.jobs.analyses.silhouette import table_rows
 
-    With the Davies-Bouldin and Calinski-Harabasz indices and the simplified silhouette. Two backbones or more: also
-    their paired differences on the same samples.
-    """
-    from cvbench.cli.display import progress
-    from cvbench.jobs.analyses.measure import analysis_device
-    from cvbench.jobs.analyses.silhouette import SilhouetteOptions
-    from cvbench.jobs.analyses.silhouette import silhouette as run
-    from cvbench.jobs.reading.selection import Selection
-    from cvbench.jobs.running.executor import Cluster
-
-    shared.check_format(output, ("table", "json", "csv"))
-    names: list[str | None] = [*dict.fromkeys(dataset)] or [None]
-    selections = [Selection(store, name, split, tuple(backbone), view, tuple(taps)) for name in names]
-    metrics = tuple(dict.fromkeys(metric)) or ("euclidean",)
-    options = SilhouetteOptions(metrics, sample=shared.size(sample, "--sample"), resamples=resamples, seed=seed)
-    cluster = Cluster(address=address)
-    with progress() as listen:
-        chosen = analysis_device(device, "none")
-        spaces = tuple(dict.fromkeys(space))
-        outcomes = run(selections, options, chosen, listen, spaces=spaces, cluster=cluster, map_name=tsne_map)
-    _show_silhouette(outcomes, output)
-    if out is not None:
-        from cvbench.jobs.analyses.silhouette_rows import outcomes_figure
-
-        for path in outcomes_figure(outcomes, out):
-            say(f"figure: {path}", err=True)
+    return list(table_rows(found))
 
 
-def _show_silhouette(outcomes: list[Analysed], output: str) -> None:
-    from cvbench.jobs.analyses.silhouette import comparison_notes, table_differences, table_json, table_rows
+def table(found: Sequence[Analysed]) -> None:
+    """Print the numbers, and what is to be said of them."""
+    from cvbench.jobs.analyses.silhouette import comparison_notes, table_differences, table_rows
 
-    rows = list(table_rows(outcomes))
-    if output == "json":
-        paths = [outcome.path for outcome in outcomes]
-        shared.echo_json({"schema_version": 1, **table_json(outcomes), "stored": paths})
-        return
-    if output == "csv":
-        shared.echo_csv(rows)
-        return
+    rows = list(table_rows(found))
     names = ("dataset", "backbone", "tap", "space")
     cells = []
     for row in rows:
@@ -109,13 +45,13 @@ def _show_silhouette(outcomes: list[Analysed], output: str) -> None:
         cells.append([*(row[key] for key in (*names, "metric")), *numbers, *counts])
     columns = ["silhouette", "class mean", "share < 0", "classes", "samples scored"]
     shared.echo_table(["dataset", "backbone", "tap", "space", "metric", *columns], cells)
-    say(f"[]: 95 % interval, {outcomes[0].result.attrs['interval']}")
+    say(f"[]: 95 % interval, {found[0].result.attrs['interval']}")
     _show_companions(rows)
-    _show_differences(list(table_differences(outcomes)), outcomes[0].result.attrs["family"])
-    for note in comparison_notes(outcomes):
+    _show_differences(list(table_differences(found)), found[0].result.attrs["family"])
+    for note in comparison_notes(found):
         say(f"note: {note}")
-    for outcome in outcomes:
-        say(f"result: {outcome.path} in the store")
+    for one in found:
+        say(f"result: {one.path} in the store")
 
 
 def _cell(row: dict[str, Any], name: str) -> str:

@@ -1,11 +1,9 @@
-"""`cvbench analyze similarity`."""
+"""How `cvbench analyze similarity` shows its results."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from cvbench.cli import options as shared
 from cvbench.cli.say import say
@@ -14,63 +12,28 @@ if TYPE_CHECKING:
     from cvbench.jobs.results.keep import Analysed
 
 
-def similarity(
-    store: shared.Store = shared.DEFAULT_STORE,
-    dataset: shared.OneDataset = None,
-    split: shared.Split = None,
-    backbone: shared.Backbones = [],
-    taps: shared.Layers = [],
-    image: Annotated[
-        list[str], typer.Option("--image", help="Sample ids whose own matrices are kept and drawn too. Repeat.")
-    ] = [],
-    resamples: shared.Resamples = 2000,
-    seed: shared.Seed = 0,
-    out: shared.Out = None,
-    address: shared.Address = "local",
-    device: shared.Device = "auto",
-    gpus: shared.Gpus = None,
-    threads: shared.Threads = None,
-    output: shared.Format = "table",
-) -> None:
-    """Cosine similarity between the local features of every layer, with 95 % intervals over images."""
-    from cvbench.cli.display import progress
-    from cvbench.jobs.analyses.measure import analysis_device
-    from cvbench.jobs.analyses.similarity import VIEW, image_similarity
-    from cvbench.jobs.analyses.similarity import similarity as run
-    from cvbench.jobs.reading.selection import Selection
+def document(found: Sequence[Analysed]) -> dict[str, Any]:
+    """The JSON form."""
+    from cvbench.jobs.analyses.similarity import similarity_json
 
-    shared.check_format(output, ("table", "json", "csv"))
-    selection = Selection(store, dataset, split, tuple(backbone), VIEW, tuple(taps))
-    cluster = shared.cluster(address, analysis_device(device, address), gpus, threads)
-    images = image_similarity(selection, image) if image else None
-    with progress() as listen:
-        analysed = run(selection, shared.intervals(resamples, seed), cluster, listen)
-    _show_similarity(analysed, images, output)
-    if out is not None:
-        from cvbench.jobs.analyses.similarity import draw_similarity
-        from cvbench.jobs.figures.similarity import similarity_images_figure
-
-        name = f"similarity-{analysed.selected.dataset}-{analysed.selected.split}"
-        files = draw_similarity(analysed.result, Path(out) / name)
-        if images is not None:
-            files += similarity_images_figure(images.result, Path(out) / f"{name}-images")
-        for path in files:
-            say(f"figure: {path}", err=True)
+    stored = [one.path for one in found]
+    return {**similarity_json(found[0].result, found[0].selected.dataset), "stored": stored}
 
 
-def _show_similarity(analysed: Analysed, images: Analysed | None, output: str) -> None:
-    from cvbench.jobs.analyses.similarity import similarity_json, similarity_rows
+def records(found: Sequence[Analysed]) -> list[dict[str, Any]]:
+    """The rows of the CSV."""
+    from cvbench.jobs.analyses.similarity import similarity_rows
+
+    return list(similarity_rows(found[0].result))
+
+
+def table(found: Sequence[Analysed]) -> None:
+    """Print the numbers, and what is to be said of them."""
+    from cvbench.jobs.analyses.similarity import similarity_json
     from cvbench.jobs.results.words import classes_said, difference
 
-    result, selected = analysed.result, analysed.selected
-    report = similarity_json(result, selected.dataset)
-    stored = [analysed.path] + ([images.path] if images else [])
-    if output == "json":
-        shared.echo_json({"schema_version": 1, **report, "stored": stored})
-        return
-    if output == "csv":
-        shared.echo_csv(list(similarity_rows(result)))
-        return
+    selected = found[0].selected
+    report = similarity_json(found[0].result, selected.dataset)
     columns = ["similarity", "centred |similarity|", "contrast", *(["over classes"] if report["classes"] else [])]
     columns += ["length", "pixels", "undefined"]
     cells = [_cells(layer, bool(report["classes"])) for layer in report["layers"]]
@@ -91,8 +54,8 @@ def _show_similarity(analysed: Analysed, images: Analysed | None, output: str) -
         say(report["family"])
     for note in report["notes"]:
         say(f"note: {note}")
-    for path in stored:
-        say(f"result: {path} in the store")
+    for one in found:
+        say(f"result: {one.path} in the store")
 
 
 def _cells(layer: dict[str, Any], classes: bool) -> list[str]:

@@ -1,8 +1,9 @@
-"""`cvbench analyze spectra`."""
+"""How `cvbench analyze spectra` shows its results."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from cvbench.cli import options as shared
 from cvbench.cli.say import say
@@ -11,56 +12,28 @@ if TYPE_CHECKING:
     from cvbench.jobs.results.keep import Analysed
 
 
-def spectra(
-    store: shared.Store = shared.DEFAULT_STORE,
-    dataset: shared.OneDataset = None,
-    split: shared.Split = None,
-    backbone: shared.Backbones = [],
-    taps: shared.Layers = [],
-    resamples: shared.Resamples = 2000,
-    seed: shared.Seed = 0,
-    out: shared.Out = None,
-    address: shared.Address = "local",
-    device: shared.Device = "auto",
-    gpus: shared.Gpus = None,
-    threads: shared.Threads = None,
-    output: shared.Format = "table",
-) -> None:
-    """Fourier spectra of the stored maps of every layer of every backbone, with 95 % intervals over images."""
-    from cvbench.cli.display import progress
-    from cvbench.jobs.analyses.measure import analysis_device
-    from cvbench.jobs.analyses.spectra import VIEW
-    from cvbench.jobs.analyses.spectra import spectra as run
-    from cvbench.jobs.reading.selection import Selection
+def document(found: Sequence[Analysed]) -> dict[str, Any]:
+    """The JSON form."""
+    from cvbench.jobs.analyses.spectra import spectra_json
 
-    shared.check_format(output, ("table", "json", "csv"))
-    selection = Selection(store, dataset, split, tuple(backbone), VIEW, tuple(taps))
-    cluster = shared.cluster(address, analysis_device(device, address), gpus, threads)
-    with progress() as listen:
-        analysed = run(selection, shared.intervals(resamples, seed), cluster, listen)
-    _show_spectra(analysed, output)
-    if out is not None:
-        from pathlib import Path
-
-        from cvbench.jobs.analyses.spectra import draw_spectra
-
-        name = f"spectra-{analysed.selected.dataset}-{analysed.selected.split}"
-        for path in draw_spectra(analysed.result, Path(out) / name):
-            say(f"figure: {path}", err=True)
+    return spectra_json(found[0].result, found[0].selected.dataset)
 
 
-def _show_spectra(analysed: Analysed, output: str) -> None:
-    from cvbench.jobs.analyses.spectra import spectra_json, spectra_rows
+def records(found: Sequence[Analysed]) -> list[dict[str, Any]]:
+    """The rows of the CSV."""
+    from cvbench.jobs.analyses.spectra import spectra_rows
+
+    return list(spectra_rows(found[0].result))
+
+
+def table(found: Sequence[Analysed]) -> None:
+    """Print the numbers, and what is to be said of them."""
+    from cvbench.jobs.analyses.spectra import spectra_json
     from cvbench.jobs.results.words import cell, classes_said, difference, interval
 
-    result, selected = analysed.result, analysed.selected
-    report = spectra_json(result, selected.dataset)
-    if output == "json":
-        shared.echo_json({"schema_version": 1, **report})
-        return
-    if output == "csv":
-        shared.echo_csv(list(spectra_rows(result)))
-        return
+    (analysed,) = found
+    selected = analysed.selected
+    report = spectra_json(analysed.result, selected.dataset)
     rows = []
     for layer in report["layers"]:
         measures = {measure["name"]: measure for measure in layer["measures"]}

@@ -1,10 +1,9 @@
-"""`cvbench analyze tsne`."""
+"""How `cvbench analyze tsne` shows its results."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from cvbench.cli import options as shared
 from cvbench.cli.say import say
@@ -14,97 +13,31 @@ if TYPE_CHECKING:
 
 SHOWN = ("trustworthiness_10", "recall_10", "purity_features_10", "purity_map_10", "silhouette_map")
 
-View = Annotated[str, typer.Option("--view", help="head, logits, pooled or cls.")]
-Backend = Annotated[str, typer.Option("--backend", help="auto, opentsne, sklearn or cuml.")]
-Perplexity = Annotated[float, typer.Option("--perplexity", min=1.0, help="Effective number of neighbours.")]
-Iterations = Annotated[int, typer.Option("--iterations", help="Of them 250 with exaggeration.")]
-Preprocess = Annotated[
-    str, typer.Option("--preprocess", help="standardise, none or l2 (then distances rank as the cosine does).")
-]
-Components = Annotated[int, typer.Option("--components", min=2, help="Principal components before t-SNE.")]
-Repeats = Annotated[
-    int, typer.Option("--repeats", min=1, help="Runs: one from PCA, which is shown, the others for the spread.")
-]
-Sample = Annotated[str, typer.Option("--sample", help="Samples to map, each class in proportion, or 'all'.")]
-Measured = Annotated[int, typer.Option("--measured", min=3, help="Samples that the measures are of.")]
+
+def document(found: Sequence[Analysed]) -> dict[str, Any]:
+    """The JSON form."""
+    from cvbench.jobs.analyses.tsne import tsne_json
+
+    (analysed,) = found
+    names = {key: getattr(analysed.selected, key) for key in ("dataset", "split", "view")}
+    return {**names, **tsne_json(analysed.result), "stored": analysed.path}
 
 
-def tsne(
-    store: shared.Store = shared.DEFAULT_STORE,
-    dataset: shared.OneDataset = None,
-    split: shared.Split = None,
-    backbone: shared.Backbones = [],
-    view: View = "head",
-    taps: shared.Layers = [],
-    backend: Backend = "auto",
-    perplexity: Perplexity = 30.0,
-    iterations: Iterations = 1000,
-    preprocess: Preprocess = "standardise",
-    components: Components = 50,
-    repeats: Repeats = 5,
-    sample: Sample = "all",
-    measured: Measured = 5000,
-    resamples: shared.Resamples = 2000,
-    seed: shared.Seed = 0,
-    out: shared.Out = None,
-    address: shared.Address = "none",
-    device: shared.Device = "auto",
-    output: shared.Format = "table",
-) -> None:
-    """t-SNE maps of the features, and how far they can be believed, with 95 % intervals over images.
+def records(found: Sequence[Analysed]) -> list[dict[str, Any]]:
+    """The rows of the CSV."""
+    from cvbench.jobs.analyses.tsne import measure_rows
 
-    A map is one computation: it is made in this process, at any --address.
-    """
-    from cvbench.cli.display import progress
-    from cvbench.jobs.analyses.measure import analysis_device
-    from cvbench.jobs.analyses.tsne import TsneOptions
-    from cvbench.jobs.analyses.tsne import tsne as run
-    from cvbench.jobs.reading.selection import Selection
-    from cvbench.jobs.running.progress import Note
-
-    shared.check_format(output, ("table", "json", "csv"))
-    selection = Selection(store, dataset, split, tuple(backbone), view, tuple(taps))
-    options = TsneOptions(
-        backend=backend,
-        perplexity=perplexity,
-        iterations=iterations,
-        preprocess=preprocess,
-        components=components,
-        repeats=repeats,
-        sample=shared.size(sample, "--sample"),
-        measured=measured,
-        resamples=resamples,
-        seed=seed,
-    )
-    chosen = analysis_device(device, "none")
-    with progress() as listen:
-        if address != "none":
-            listen(Note(f"--address {address} is not used: t-SNE runs in this process"))
-        analysed = run(selection, options, listen, chosen)
-    _show_tsne(analysed, output)
-    if out is not None:
-        from pathlib import Path
-
-        from cvbench.jobs.figures.tsne import tsne_figure
-
-        name = f"tsne-{analysed.selected.dataset}-{analysed.selected.split}"
-        for path in tsne_figure(analysed.result, Path(out) / name):
-            say(f"figure: {path}", err=True)
+    return list(measure_rows(found[0].result))
 
 
-def _show_tsne(analysed: Analysed, output: str) -> None:
-    from cvbench.jobs.analyses.tsne import difference_rows, measure_rows, measure_text, tsne_json
+def table(found: Sequence[Analysed]) -> None:
+    """Print the numbers, and what is to be said of them."""
+    from cvbench.jobs.analyses.tsne import difference_rows, measure_rows, measure_text
     from cvbench.jobs.results.words import cell, classes_said, difference, interval
 
-    result, selected = analysed.result, analysed.selected
+    (analysed,) = found
+    result = analysed.result
     rows = list(measure_rows(result))
-    if output == "json":
-        names = {key: getattr(selected, key) for key in ("dataset", "split", "view")}
-        shared.echo_json({"schema_version": 1, **names, **tsne_json(result), "stored": analysed.path})
-        return
-    if output == "csv":
-        shared.echo_csv(rows)
-        return
     cells = []
     for row in rows:
         if row["measure"] in SHOWN:

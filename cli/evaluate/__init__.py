@@ -1,52 +1,18 @@
-"""`cvbench eval ...`: one module per benchmark, imported when its command is called."""
+"""`cvbench eval ...`: the evaluations of the registry, and the import of predictions."""
 
 from __future__ import annotations
 
-from cvbench.cli.commands import Commands, Place, on_demand
+from cvbench.cli.commands import Commands, Place
+from cvbench.cli.entries import group_of
 
-COMMANDS: dict[str, Place] = {
-    "accuracy": (
-        "cvbench.cli.evaluate.accuracy",
-        "accuracy",
-        "Top-1, top-5 and mean-per-class accuracy, and every pair of backbones on the same samples.",
-    ),
-    "robustness": (
-        "cvbench.cli.evaluate.robustness",
-        "robustness",
-        "Accuracy on ImageNetV2, -A, -R and -Sketch, beside the clean images of the same classes.",
-    ),
-    "imagenet-x": (
-        "cvbench.cli.evaluate.imagenet_x",
-        "imagenet_x",
-        "Error ratios of the sixteen factors of ImageNet-X.",
-    ),
-    "pug": (
-        "cvbench.cli.evaluate.pug",
-        "pug",
-        "Accuracy on PUG: ImageNet per factor, sub-factor and value, with intervals over objects.",
-    ),
-    "invariance": (
-        "cvbench.cli.evaluate.invariance",
-        "invariance",
-        "Accuracy and true-class probability as images are scaled, shifted or shown at another resolution.",
-    ),
-    "calibration": (
-        "cvbench.cli.evaluate.calibration",
-        "calibration",
-        "Calibration error, reliability, NLL and Brier, before and after a temperature fitted on a held-out half.",
-    ),
-    "shape-bias": (
-        "cvbench.cli.evaluate.shape_bias",
-        "shape_bias",
-        "Shape bias on cue-conflict images, pooled and per shape category.",
-    ),
+OTHERS: dict[str, Place] = {
     "import": (
         "cvbench.cli.evaluate.predictions",
         "import_predictions",
         "Make the predictions of another tool the logits of a backbone, so that every benchmark can score them.",
     ),
 }
-app = Commands(cls=on_demand(COMMANDS), help="Benchmarks, computed from stored logits.", no_args_is_help=True)
+app = Commands(cls=group_of("eval", {}, OTHERS), help="Benchmarks, computed from stored logits.", no_args_is_help=True)
 
 
 @app.callback()

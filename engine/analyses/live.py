@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from cvbench.engine.analyses.base import Layer, Partial
+from cvbench.engine.analyses.base import Analysis, Layer, Partial
 from cvbench.engine.arrays.array import Array
 
 
@@ -28,6 +28,13 @@ class LiveUnit(Protocol):
 
     def partial(self) -> Partial:
         """What `measure` gives for the whole unit."""
+
+
+class LiveAnalysis(Analysis, Protocol):
+    """An analysis that can be measured so."""
+
+    def live(self, layers: Sequence[Layer]) -> LiveUnit:
+        """What collects one unit of these layers."""
 
 
 class LayerwiseUnit:

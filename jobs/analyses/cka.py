@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -11,38 +11,30 @@ from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Layer, Result
 from cvbench.engine.analyses.cka.full import full_cka
-from cvbench.engine.analyses.cka.measure import SIZES, MinibatchCka, choose_batch
+from cvbench.engine.analyses.cka.measure import MIN_BATCH, SIZES, MinibatchCka, choose_batch
 from cvbench.engine.analyses.cka.result import QUARTERS, cka_json, cka_rows
 from cvbench.errors import UnknownNameError, UsageError
-from cvbench.jobs.analyses.cka_view import AUTO, QUESTIONS, resolve_view
-from cvbench.jobs.analyses.measure import analyze
+from cvbench.jobs.analyses.cka_view import QUESTIONS, resolve_view
+from cvbench.jobs.analyses.measure import analyze, measuring
+from cvbench.jobs.analyses.options import CKA, CkaOptions
 from cvbench.jobs.figures.cka import cka_heatmaps, cka_views
 from cvbench.jobs.reading.rows import readable_rows
 from cvbench.jobs.reading.selection import Selected, Selection, select
 from cvbench.jobs.reading.views import view_words
+from cvbench.jobs.results.entry import Entry, Live, LiveSetting
 from cvbench.jobs.results.keep import Analysed, features_identity, keep
-from cvbench.jobs.results.section import Section, TidyRow
-from cvbench.jobs.results.tidy import selection_options, tidy_row
+from cvbench.jobs.results.row import TidyRow
+from cvbench.jobs.results.tidy import command_words, selection_of, tidy_row
 from cvbench.jobs.results.words import verdict_of
 from cvbench.jobs.running.executor import Cluster
+from cvbench.jobs.running.hardware import Hardware
 from cvbench.jobs.running.places import absolute
 from cvbench.jobs.running.progress import Listener, silent
 from cvbench.storage.features import FeatureStore
 
-__all__ = ["AUTO", "ESTIMATORS", "SECTION", "CkaOptions", "cka", "cka_json", "cka_rows"]
+__all__ = ["ENTRY", "ESTIMATORS", "CkaOptions", "cka", "cka_json", "cka_rows"]
 
 ESTIMATORS = ("minibatch", "debiased", "biased")
-
-
-@dataclass(frozen=True)
-class CkaOptions:
-    """Attributes:
-    estimator: "minibatch" (HSIC1 summed over batches, with intervals), "debiased" or "biased" (all rows at once).
-    batch: Samples per batch; None chooses so that there are enough for the interval, see `choose_batch`.
-    """
-
-    estimator: str = "minibatch"
-    batch: int | None = None
 
 
 def cka(selection: Selection, options: CkaOptions, cluster: Cluster, listen: Listener = silent) -> Analysed:
@@ -146,9 +138,34 @@ def _row(
 
 def _command(result: Result) -> list[str]:
     attrs = result.attrs
-    batch = ["--cka-batch", str(attrs["batch_size"])] if attrs["estimator"] == "minibatch" else []
-    how = ["--view", attrs["view"], "--estimator", attrs["estimator"], *batch]
-    return ["analyze", "cka", *selection_options(result), *how]
+    batch = attrs["batch_size"] if attrs["estimator"] == "minibatch" else None
+    return command_words("analyze cka", CKA, selection_of(result), CkaOptions(attrs["estimator"], batch))
+
+
+def _run(selection: Selection, options: CkaOptions, on: Hardware, listen: Listener) -> list[Analysed]:
+    return [cka(selection, options, measuring(on), listen)]
+
+
+def live_batch(batch: int, samples: int) -> int:
+    """Samples per CKA batch, as CKA needs a batch's layers side by side: as `analyze cka` chooses for stored maps.
+
+    >>> live_batch(512, 50_000), live_batch(64, 640), live_batch(48, 5000)
+    (256, 32, 16)
+
+    Raises:
+        UsageError: The forward batch is below 4.
+    """
+    if batch < MIN_BATCH:
+        raise UsageError(
+            f"live CKA needs batches of at least {MIN_BATCH} images, not {batch}",
+            where="--batch-size",
+            fix="a larger one",
+        )
+    return choose_batch(batch, max(samples, batch))
+
+
+def _live(setting: LiveSetting) -> MinibatchCka:
+    return MinibatchCka(batch=live_batch(setting.batch, setting.samples))
 
 
 def _caution(result: Result) -> list[str]:
@@ -157,8 +174,8 @@ def _caution(result: Result) -> list[str]:
     return ["of an earlier version: its intervals over few batches are too narrow; make it again"] if older else []
 
 
-SECTION = Section(
-    analysis="cka",
+ENTRY = Entry(
+    name="cka",
     title="Layerwise similarity: linear CKA",
     about=(
         "Linear centred kernel alignment compares two layers by how alike they arrange the same images: 1 means the "
@@ -171,9 +188,12 @@ SECTION = Section(
         "HSIC of Song et al. 2012 as in Nguyen et al. 2021; interval: Tukey 1958."
     ),
     rows=tidy_rows,
-    options=_command,
+    command=_command,
+    run=_run,
     figure=cka_heatmaps,
     headline=headline_rows,
     overview=cka_views,
+    named_by=("view",),
+    live=Live(_live),
     caution=_caution,
 )

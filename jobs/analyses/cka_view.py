@@ -8,17 +8,18 @@ drawn or kept names its view, and a note says when the default had to fall back.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from cvbench.engine.analyses.base import Result
 from cvbench.engine.analyses.cka.result import INTERVAL
 from cvbench.errors import DataUnavailableError, UnknownNameError
+from cvbench.jobs.analyses.options import AUTO
 from cvbench.jobs.extraction.live import kept_live
 from cvbench.jobs.reading.selection import Selected, Selection, choose_split, select
 from cvbench.jobs.reading.views import MAPS, POOLED, WORDS
 from cvbench.jobs.results.keep import Analysed
 from cvbench.storage.features import FeatureStore
 
-AUTO = "auto"
 QUESTIONS = (
     "All positions (view maps) and their mean (view pooled) are different questions, and the study's Figure 5 is the "
     "first: its X is (m, p) with p all neurons of the layer."
@@ -84,10 +85,11 @@ def _live(store: FeatureStore, selection: Selection, batch: int | None) -> Analy
     def current(result: Result) -> bool:
         return fits(result) and result.attrs.get("interval") == INTERVAL
 
-    found = kept_live(store, "cka", selection, current, beside_maps=True)
+    beside: dict[str, Any] = {"beside_maps": True, "notes": lambda attrs: ()}  # says itself what is older
+    found = kept_live(store, "cka", selection, current, **beside)
     if found is not None:
         return found
-    older = kept_live(store, "cka", selection, fits, beside_maps=True)
+    older = kept_live(store, "cka", selection, fits, **beside)
     if older is None:
         return None
     attrs = older.result.attrs

@@ -13,18 +13,20 @@ from cvbench.engine.analyses.checks import check_grid
 from cvbench.engine.analyses.maps.kernel import KINDS
 from cvbench.engine.analyses.maps.measure import OF_ALL, OF_BOXES, TESTED, WANTS, ChannelMaps, InputBoxes
 from cvbench.engine.arrays.array import Array
-from cvbench.engine.statistics.options import USUAL, IntervalOptions
 from cvbench.errors import UnknownNameError
 from cvbench.jobs.analyses.maps_images import add_pictures, boxes_digest, input_boxes, open_images
-from cvbench.jobs.analyses.measure import MeasureRecipe, measure_units
+from cvbench.jobs.analyses.measure import MeasureRecipe, measure_units, measuring
+from cvbench.jobs.analyses.options import MAPS, MapsOptions
 from cvbench.jobs.figures.maps import maps_figure
 from cvbench.jobs.reading.samples import class_numbers, find_samples, readable_positions
 from cvbench.jobs.reading.selection import Selection, select
+from cvbench.jobs.results.entry import Entry
 from cvbench.jobs.results.keep import Analysed, keep, partials_of
-from cvbench.jobs.results.section import Section, TidyRow
-from cvbench.jobs.results.tidy import bootstrap_options, end_layers, selection_options, tidy_row
+from cvbench.jobs.results.row import TidyRow
+from cvbench.jobs.results.tidy import command_words, end_layers, interval_options, selection_of, tidy_row
 from cvbench.jobs.results.words import CLASSES, grid_text, measures, on_common_grid, over_classes, verdict_of
 from cvbench.jobs.running.executor import Cluster
+from cvbench.jobs.running.hardware import Hardware
 from cvbench.jobs.running.places import absolute
 from cvbench.jobs.running.progress import Listener, silent
 from cvbench.storage.features import FeatureStore
@@ -33,25 +35,6 @@ from cvbench.storage.features.units import Unit
 VIEW = "maps"
 FIRST = 4
 """Samples that are drawn if none is named."""
-
-
-@dataclass(frozen=True)
-class MapsOptions:
-    """What to draw, and how to estimate.
-
-    Attributes:
-        images: Sample ids; empty for the first readable ones.
-        measure: Which kind of map the figure shows, of `KINDS`; the result has all.
-        source: The data set as `extract` was given it; None if the store's name says it, as "folder:PATH" needs.
-        data_root: Folder of the data sets.
-        intervals: How they are made.
-    """
-
-    images: tuple[str, ...] = ()
-    measure: str = "mean"
-    source: str | None = None
-    data_root: str | None = None
-    intervals: IntervalOptions = USUAL
 
 
 def maps(selection: Selection, options: MapsOptions, cluster: Cluster, listen: Listener = silent) -> Analysed:
@@ -195,12 +178,13 @@ def _tidy(result: Result, row: dict[str, Any], marked: str = "") -> TidyRow:
 
 def _command(result: Result) -> list[str]:
     attrs = result.attrs
-    words = ["analyze", "maps", *selection_options(result), *bootstrap_options(result)]
-    if attrs["measure"] != "mean":
-        words += ["--measure", attrs["measure"]]
-    if attrs["images_named"]:
-        words += [word for name in result.coords["image"] for word in ("--image", name)]
-    return words + (["--source", attrs["source"]] if attrs["source"] else [])
+    images = tuple(result.coords["image"]) if attrs["images_named"] else ()
+    options = MapsOptions(images, attrs["measure"], attrs["source"], intervals=interval_options(result))
+    return command_words("analyze maps", MAPS, selection_of(result), options)
+
+
+def _run(selection: Selection, options: MapsOptions, on: Hardware, listen: Listener) -> list[Analysed]:
+    return [maps(selection, options, measuring(on), listen)]
 
 
 def draw_maps(result: Result, stem: Path, formats: Sequence[str] = ("svg", "png")) -> list[Path]:
@@ -208,8 +192,8 @@ def draw_maps(result: Result, stem: Path, formats: Sequence[str] = ("svg", "png"
     return maps_figure(result, maps_rows(result), stem, formats)
 
 
-SECTION = Section(
-    analysis="maps",
+ENTRY = Entry(
+    name="maps",
     title="Feature maps of single images, and what they rest on",
     about=(
         "One number per position of a layer: by default the mean over channels, scaled from its least to its greatest "
@@ -221,7 +205,8 @@ SECTION = Section(
         "Intervals are over images. Source for outliers: Darcet et al. 2024."
     ),
     rows=tidy_rows,
-    options=_command,
+    command=_command,
+    run=_run,
     figure=draw_maps,
     headline=headline_rows,
 )

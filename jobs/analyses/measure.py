@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from cvbench.engine.analyses.base import Analysis, Layer, Partial, Rows
@@ -18,6 +18,7 @@ from cvbench.jobs.reading.rows import readable_rows
 from cvbench.jobs.reading.selection import Selected
 from cvbench.jobs.results.keep import Analysed, fingerprints_of, keep_summary, partials_key
 from cvbench.jobs.running.executor import Cluster, choose_device, run_tasks
+from cvbench.jobs.running.hardware import Hardware
 from cvbench.jobs.running.progress import Advanced, Ended, Listener, Note, Started, silent
 from cvbench.storage.features import FeatureLayer, FeatureStore
 from cvbench.storage.features.units import Unit
@@ -82,6 +83,15 @@ def measure_units(
     run_tasks(recipe, todo, cluster, done)
     listen(Ended(f"analyze {analysis.name}"))
     return key, len(todo)
+
+
+def measuring(on: Hardware) -> Cluster:
+    """The cluster that a command asks for, on a device that can measure.
+
+    Raises:
+        ResourceError, UnknownNameError: As `analysis_device`.
+    """
+    return replace(on, device=analysis_device(on.device, on.address)).cluster()
 
 
 def analysis_device(device: str, address: str) -> str:

@@ -3,29 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from cvbench.engine.analyses.base import Layer
+from cvbench.engine.analyses.base import Layer, Result
 from cvbench.engine.analyses.silhouette.companions import COMPANIONS
-from cvbench.engine.analyses.silhouette.measure import SPACES, SilhouetteOptions, check_labels
+from cvbench.engine.analyses.silhouette.measure import check_labels
 from cvbench.engine.analyses.silhouette.measure import silhouette as score
+from cvbench.engine.analyses.silhouette.options import SPACES, SilhouetteOptions
 from cvbench.engine.analyses.silhouette.pairs import difference_rows
 from cvbench.engine.analyses.silhouette.result import silhouette_json, silhouette_rows
 from cvbench.engine.arrays.array import Array, to_device
+from cvbench.jobs.analyses.measure import analysis_device
+from cvbench.jobs.analyses.options import SILHOUETTE, SpaceOptions
 from cvbench.jobs.analyses.principal_scores import dask_scheduler, principal_scores
+from cvbench.jobs.analyses.silhouette_rows import (
+    caution,
+    headline_rows,
+    outcomes_figure,
+    overview,
+    result_figure,
+    tidy_rows,
+)
 from cvbench.jobs.analyses.tsne_maps import described, kept_map, shape_of, unusual
 from cvbench.jobs.reading.matrix import Matrices
 from cvbench.jobs.reading.selection import Selection, select
+from cvbench.jobs.results.entry import Entry
 from cvbench.jobs.results.keep import Analysed, features_identity, keep
+from cvbench.jobs.results.tidy import command_words, interval_options, selection_of
 from cvbench.jobs.running.executor import Cluster
+from cvbench.jobs.running.hardware import Hardware
 from cvbench.jobs.running.places import absolute
 from cvbench.jobs.running.progress import Advanced, Ended, Listener, Note, Started, silent
 from cvbench.storage.features import FeatureStore
 
 __all__ = [
+    "ENTRY",
     "SilhouetteOptions",
     "comparison_notes",
     "silhouette",
@@ -192,3 +207,46 @@ def _space(matrices: Matrices, options: SilhouetteOptions, how: _How) -> _Space:
         said = {"space": label, "map": maps.attrs["run"]}
         return _Space(mapped, {"map": shape_of(maps)}, said, f"the t-SNE map is {described(maps)}")
     return _Space(lambda layer: matrices.read(layer, how.device))
+
+
+def _command(result: Result) -> list[str]:
+    attrs = result.attrs
+    name = attrs["map"].rpartition("/")[2] if "map" in attrs else None
+    drawn = asdict(interval_options(result))
+    options = SilhouetteOptions(**drawn, metrics=tuple(attrs["metrics"]), sample=attrs["sample"])
+    spaces = SpaceOptions((attrs["space_option"],), name)
+    return command_words("analyze silhouette", SILHOUETTE, selection_of(result), spaces, options)
+
+
+def _run(
+    selections: list[Selection], wanted: SpaceOptions, options: SilhouetteOptions, on: Hardware, listen: Listener
+) -> list[Analysed]:
+    device = analysis_device(on.device, "none")
+    cluster, name = Cluster(address=on.address), wanted.map_name
+    return silhouette(selections, options, device, listen, spaces=wanted.spaces, cluster=cluster, map_name=name)
+
+
+ENTRY = Entry(
+    name="silhouette",
+    title="Class separation: silhouette",
+    about=(
+        "How well the features separate the classes of a data set: for each sample, the mean distance to the nearest "
+        "other class against that to its own, from -1 (among another class) over 0 (on the border) to 1 (well inside "
+        "its own). Shown is the mean over samples, exact, in the space that is named. Compare backbones within a data "
+        "set, since the level depends on the number of classes and of samples in each; a difference between two "
+        "backbones is of the same samples, and judged together with the others (Holm). Intervals are of these "
+        "classes, for other samples of them: a jackknife over ten groups of samples, all others scored anew; where "
+        "classes are resampled, they are for other classes like these, which is another claim. n counts samples or "
+        "classes. Companions, Euclidean and of all samples, from the distances to the class centroids: the simplified "
+        "silhouette (another number), the Davies-Bouldin and the Calinski-Harabasz index. Sources: Rousseeuw 1987, "
+        "Hruschka 2004, Davies and Bouldin 1979, Calinski and Harabasz 1974; interval: Tukey 1958."
+    ),
+    rows=tidy_rows,
+    command=_command,
+    run=_run,
+    figure=result_figure,
+    headline=headline_rows,
+    overview=overview,
+    caution=caution,
+    draw=outcomes_figure,
+)

@@ -14,8 +14,8 @@ from cvbench.engine.analyses.silhouette.pairs import CLASSES as RESAMPLED
 from cvbench.engine.analyses.silhouette.pairs import difference_rows
 from cvbench.jobs.figures.silhouette import silhouette_figure, single_layers
 from cvbench.jobs.results.keep import Analysed
-from cvbench.jobs.results.section import Section, TidyRow
-from cvbench.jobs.results.tidy import bootstrap_options, end_layers, selection_options, tidy_row
+from cvbench.jobs.results.row import TidyRow
+from cvbench.jobs.results.tidy import end_layers, tidy_row
 from cvbench.jobs.results.words import CLASSES, verdict_of
 
 NAMES = {
@@ -104,22 +104,12 @@ def _left_out(result: Result) -> int:
     return int(attrs.get("samples_in_units", attrs["samples"]) - attrs["samples"])
 
 
-def _command(result: Result) -> list[str]:
-    attrs = result.attrs
-    words = ["analyze", "silhouette", *selection_options(result), "--view", attrs["view"]]
-    for metric in attrs["metrics"]:
-        words += ["--metric", metric]
-    words += ["--space", attrs["space_option"]]
-    words += ["--map", attrs["map"].rpartition("/")[2]] if "map" in attrs else []
-    words += [] if attrs["sample"] is None else ["--sample", str(attrs["sample"])]
-    return words + bootstrap_options(result)
-
-
-def _figure(result: Result, stem: Path, formats: Sequence[str]) -> list[Path]:
+def result_figure(result: Result, stem: Path, formats: Sequence[str]) -> list[Path]:
+    """One result in one figure."""
     return silhouette_figure([result], stem, formats)
 
 
-def outcomes_figure(outcomes: Sequence[Analysed], folder: str) -> list[Path]:
+def outcomes_figure(outcomes: Sequence[Analysed], folder: Path) -> list[Path]:
     """The results of one command in one figure, in `folder`; the files written, the CSV last."""
     results, places = [], []
     for outcome in outcomes:
@@ -128,39 +118,16 @@ def outcomes_figure(outcomes: Sequence[Analysed], folder: str) -> list[Path]:
         results.append(replace(outcome.result, attrs={**outcome.result.attrs, **place}))
         places.append("-".join(place.values()))
     name = places[0] if len(set(places)) == 1 else outcomes[0].selected.view
-    return silhouette_figure(results, Path(folder) / f"silhouette-{name}")
+    return silhouette_figure(results, folder / f"silhouette-{name}")
 
 
-def _overview(results: Sequence[Result], stem: Path, formats: Sequence[str]) -> list[Path]:
+def overview(results: Sequence[Result], stem: Path, formats: Sequence[str]) -> list[Path]:
     """All data sets and spaces in one figure, as in Table 1 of the study; nothing if there is one result."""
     shown = single_layers(results)
     return silhouette_figure(shown, stem, formats) if len(shown) > 1 else []
 
 
-def _caution(result: Result) -> list[str]:
+def caution(result: Result) -> list[str]:
+    """What is known to be wrong with a result of an earlier version."""
     older = "given the mean distances" in result.attrs["interval"]
     return ["of an earlier version: its intervals within classes are too narrow; make it again"] if older else []
-
-
-SECTION = Section(
-    analysis="silhouette",
-    title="Class separation: silhouette",
-    about=(
-        "How well the features separate the classes of a data set: for each sample, the mean distance to the nearest "
-        "other class against that to its own, from -1 (among another class) over 0 (on the border) to 1 (well inside "
-        "its own). Shown is the mean over samples, exact, in the space that is named. Compare backbones within a data "
-        "set, since the level depends on the number of classes and of samples in each; a difference between two "
-        "backbones is of the same samples, and judged together with the others (Holm). Intervals are of these "
-        "classes, for other samples of them: a jackknife over ten groups of samples, all others scored anew; where "
-        "classes are resampled, they are for other classes like these, which is another claim. n counts samples or "
-        "classes. Companions, Euclidean and of all samples, from the distances to the class centroids: the simplified "
-        "silhouette (another number), the Davies-Bouldin and the Calinski-Harabasz index. Sources: Rousseeuw 1987, "
-        "Hruschka 2004, Davies and Bouldin 1979, Calinski and Harabasz 1974; interval: Tukey 1958."
-    ),
-    rows=tidy_rows,
-    options=_command,
-    figure=_figure,
-    headline=headline_rows,
-    overview=_overview,
-    caution=_caution,
-)

@@ -15,16 +15,19 @@ from cvbench.engine.analyses.similarity.measure import WANTS, Similarity, image_
 from cvbench.engine.analyses.similarity.result import MEASURES, TABLE, VERSIONS
 from cvbench.engine.statistics.measure import Measure
 from cvbench.engine.statistics.options import IntervalOptions
-from cvbench.jobs.analyses.measure import analyze
+from cvbench.jobs.analyses.measure import analyze, measuring
+from cvbench.jobs.analyses.options import SIMILARITY, SimilarityOptions
 from cvbench.jobs.extraction.live import kept_live
 from cvbench.jobs.figures.similarity import similarity_figure, similarity_images_figure
 from cvbench.jobs.reading.samples import class_numbers, find_samples, input_sizes, last_layers, read_rows
 from cvbench.jobs.reading.selection import Selection, select
+from cvbench.jobs.results.entry import Entry, Live, LiveSetting
 from cvbench.jobs.results.keep import Analysed, features_identity, keep
-from cvbench.jobs.results.section import Section, TidyRow
-from cvbench.jobs.results.tidy import bootstrap_options, end_layers, selection_options, tidy_row
+from cvbench.jobs.results.row import TidyRow
+from cvbench.jobs.results.tidy import command_words, end_layers, interval_options, selection_of, tidy_row
 from cvbench.jobs.results.words import CLASSES, estimates, grid_text, measures, on_common_grid, over_classes, verdict_of
 from cvbench.jobs.running.executor import Cluster
+from cvbench.jobs.running.hardware import Hardware
 from cvbench.jobs.running.places import absolute
 from cvbench.jobs.running.progress import Listener, silent
 from cvbench.storage.features import FeatureStore
@@ -227,7 +230,29 @@ def _tidy(result: Result, row: dict[str, Any], marked: str = "") -> TidyRow:
 
 
 def _command(result: Result) -> list[str]:
-    return ["analyze", "similarity", *selection_options(result), *bootstrap_options(result)]
+    options = SimilarityOptions(intervals=interval_options(result))
+    return command_words("analyze similarity", SIMILARITY, selection_of(result), options)
+
+
+def _run(selection: Selection, options: SimilarityOptions, on: Hardware, listen: Listener) -> list[Analysed]:
+    """The means over all images, and the matrices of those that are named: these first, since they may not be there."""
+    cluster = measuring(on)
+    images = [image_similarity(selection, options.images)] if options.images else []
+    return [similarity(selection, options.intervals, cluster, listen), *images]
+
+
+def _live(setting: LiveSetting) -> Similarity:
+    grids = {layer: check_grid(layer, shape, "--analyze similarity") for layer, shape in setting.shapes.items()}
+    return Similarity.between(grids, setting.inputs)
+
+
+def _draw(found: Sequence[Analysed], folder: Path) -> list[Path]:
+    selected = found[0].selected
+    stem = folder / f"similarity-{selected.dataset}-{selected.split}"
+    files = draw_similarity(found[0].result, stem)
+    for images in found[1:]:
+        files += similarity_images_figure(images.result, stem.with_name(f"{stem.name}-images"))
+    return files
 
 
 def draw_similarity(result: Result, stem: Path, formats: Sequence[str] = ("svg", "png")) -> list[Path]:
@@ -235,8 +260,8 @@ def draw_similarity(result: Result, stem: Path, formats: Sequence[str] = ("svg",
     return similarity_figure(result, similarity_rows(result), stem, formats)
 
 
-SECTION = Section(
-    analysis="similarity",
+ENTRY = Entry(
+    name="similarity",
     title="Similarity between local features",
     about=(
         "Cosines between the features at every two positions of an image, averaged over images, without class tokens. "
@@ -248,9 +273,12 @@ SECTION = Section(
         "not printed. Intervals are over images. Sources: Gong et al. 2021 for the mean patch similarity."
     ),
     rows=tidy_rows,
-    options=_command,
+    command=_command,
+    run=_run,
     figure=draw_similarity,
     headline=headline_rows,
+    draw=_draw,
+    live=Live(_live, of_classes=True),
 )
 
 
@@ -267,18 +295,18 @@ def image_tidy_rows(result: Result) -> Iterator[TidyRow]:
 
 
 def _images_command(result: Result) -> list[str]:
-    named = [word for image in result.coords["image"] for word in ("--image", image)]
-    return ["analyze", "similarity", *selection_options(result), *named]
+    options = SimilarityOptions(images=tuple(result.coords["image"]))
+    return command_words("analyze similarity", SIMILARITY, selection_of(result), options)
 
 
-IMAGES_SECTION = Section(
-    analysis="similarity-images",
+IMAGES_ENTRY = Entry(
+    name="similarity-images",
     title="Similarity between local features of single images",
     about=(
         "The matrix of cosines between the features at every two positions, for the images that were asked for and the "
         "last selected layer of each backbone. Positions run row by row. Single images have no interval."
     ),
     rows=image_tidy_rows,
-    options=_images_command,
+    command=_images_command,
     figure=similarity_images_figure,
 )

@@ -13,16 +13,19 @@ from cvbench.engine.analyses.checks import check_grid
 from cvbench.engine.analyses.spectra.measure import WANTS, Spectra
 from cvbench.engine.analyses.spectra.result import TABLE
 from cvbench.engine.statistics.options import IntervalOptions
-from cvbench.jobs.analyses.measure import analyze
+from cvbench.jobs.analyses.measure import analyze, measuring
+from cvbench.jobs.analyses.options import SPECTRA
 from cvbench.jobs.extraction.live import kept_live
 from cvbench.jobs.figures.spectra import spectra_figure
 from cvbench.jobs.reading.samples import class_numbers, input_sizes
 from cvbench.jobs.reading.selection import Selection, select
+from cvbench.jobs.results.entry import Entry, Live, LiveSetting
 from cvbench.jobs.results.keep import Analysed
-from cvbench.jobs.results.section import Section, TidyRow
-from cvbench.jobs.results.tidy import bootstrap_options, end_layers, selection_options, tidy_row
+from cvbench.jobs.results.row import TidyRow
+from cvbench.jobs.results.tidy import command_words, end_layers, interval_options, selection_of, tidy_row
 from cvbench.jobs.results.words import CLASSES, estimates, measures, over_classes, verdict_of
 from cvbench.jobs.running.executor import Cluster
+from cvbench.jobs.running.hardware import Hardware
 from cvbench.jobs.running.places import absolute
 from cvbench.jobs.running.progress import Listener, silent
 from cvbench.storage.features import FeatureStore
@@ -192,7 +195,17 @@ def _unreadable(result: Result) -> int:
 
 
 def _command(result: Result) -> list[str]:
-    return ["analyze", "spectra", *selection_options(result), *bootstrap_options(result)]
+    return command_words("analyze spectra", SPECTRA, selection_of(result), interval_options(result))
+
+
+def _run(selection: Selection, options: IntervalOptions, on: Hardware, listen: Listener) -> list[Analysed]:
+    return [spectra(selection, options, measuring(on), listen)]
+
+
+def _live(setting: LiveSetting) -> Spectra:
+    for layer, shape in setting.shapes.items():
+        check_grid(layer, shape, "--analyze spectra")
+    return Spectra(tuple(setting.inputs.items()))
 
 
 def draw_spectra(result: Result, stem: Path, formats: Sequence[str] = ("svg", "png")) -> list[Path]:
@@ -200,8 +213,8 @@ def draw_spectra(result: Result, stem: Path, formats: Sequence[str] = ("svg", "p
     return spectra_figure(result, spectra_rows(result), stem, formats)
 
 
-SECTION = Section(
-    analysis="spectra",
+ENTRY = Entry(
+    name="spectra",
     title="Fourier spectra of the feature maps",
     about=(
         "How much of each layer's maps is slow or fast over space. Above: amplitude by radial frequency, as a "
@@ -215,7 +228,9 @@ SECTION = Section(
         "Park and Kim 2022, with a true radial axis."
     ),
     rows=tidy_rows,
-    options=_command,
+    command=_command,
+    run=_run,
     figure=draw_spectra,
     headline=headline_rows,
+    live=Live(_live, of_classes=True),
 )

@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from cvbench.engine.analyses.base import Layer, Result
 from cvbench.engine.analyses.tsne.backends import backend_version
-from cvbench.engine.analyses.tsne.measure import KS, TsneOptions, plan
+from cvbench.engine.analyses.tsne.measure import KS, plan
 from cvbench.engine.analyses.tsne.measure import tsne as make
+from cvbench.engine.analyses.tsne.options import TsneOptions
 from cvbench.engine.analyses.tsne.result import difference_rows, measure_rows, point_rows
+from cvbench.engine.statistics.running import INTERVALS
+from cvbench.engine.statistics.verdict import FAMILY
+from cvbench.jobs.analyses.measure import analysis_device
+from cvbench.jobs.analyses.options import TSNE
 from cvbench.jobs.figures.tsne import tsne_figure
 from cvbench.jobs.reading.matrix import Matrices
 from cvbench.jobs.reading.selection import Selection, select
+from cvbench.jobs.results.entry import Entry
 from cvbench.jobs.results.keep import Analysed, features_identity, keep, result_key, stored_result
-from cvbench.jobs.results.section import Section, TidyRow
-from cvbench.jobs.results.tidy import bootstrap_options, end_layers, selection_options, tidy_row
+from cvbench.jobs.results.row import TidyRow
+from cvbench.jobs.results.tidy import command_words, end_layers, interval_options, selection_of, tidy_row
 from cvbench.jobs.results.words import CLASSES, over_classes, verdict_of
+from cvbench.jobs.running.hardware import Hardware
 from cvbench.jobs.running.places import absolute
 from cvbench.jobs.running.progress import Advanced, Ended, Listener, Note, Started, silent
 from cvbench.storage.features import FeatureStore
 from cvbench.storage.results.outcomes import list_results
 
 __all__ = [
-    "SECTION",
+    "ENTRY",
     "TsneOptions",
     "difference_rows",
     "identity_of",
@@ -84,7 +91,7 @@ def map_of(matrices: Matrices, options: TsneOptions, listen: Listener = silent, 
 
 def identity_of(matrices: Matrices, options: TsneOptions, backend: str, version: str, device: str) -> dict[str, Any]:
     """All that a result of `tsne` depends on, beside the units."""
-    chosen = {**options.identity, "backend": backend, "version": version}
+    chosen = {**options.as_dict(), "intervals": INTERVALS, "family": FAMILY, "backend": backend, "version": version}
     return {"options": chosen, "device": device, **features_identity(matrices.store, matrices.selected)}
 
 
@@ -168,16 +175,22 @@ def _left_out(result: Result) -> int:
 
 
 def _command(result: Result) -> list[str]:
-    attrs, usual = result.attrs, TsneOptions()
-    words = ["analyze", "tsne", *selection_options(result), "--view", attrs["view"], "--backend", attrs["backend"]]
-    for key in ("perplexity", "iterations", "preprocess", "components", "repeats", "sample", "measured"):
-        if attrs[key] != getattr(usual, key):
-            words += [f"--{key}", f"{attrs[key]:g}" if isinstance(attrs[key], float) else str(attrs[key])]
-    return words + bootstrap_options(result)
+    keys = ("backend", "perplexity", "iterations", "preprocess", "components", "repeats", "sample", "measured")
+    drawn = asdict(interval_options(result))
+    options = TsneOptions(**{**drawn, **{key: result.attrs[key] for key in keys}})
+    return command_words("analyze tsne", TSNE, selection_of(result), options)
 
 
-SECTION = Section(
-    analysis="tsne",
+def _run(selection: Selection, options: TsneOptions, on: Hardware, listen: Listener) -> list[Analysed]:
+    """A map is one computation: it is made in this process."""
+    device = analysis_device(on.device, "none")
+    if on.address != "none":
+        listen(Note(f"--address {on.address} is not used: t-SNE runs in this process"))
+    return [tsne(selection, options, listen, device)]
+
+
+ENTRY = Entry(
+    name="tsne",
     title="t-SNE maps of the features",
     about=(
         "Each point is an image, placed so that images with near features are near; classes have the same colour for "
@@ -189,7 +202,8 @@ SECTION = Section(
         "interval contains 0. Sources: van der Maaten and Hinton 2008, Kobak and Berens 2019, Venna and Kaski 2001."
     ),
     rows=tidy_rows,
-    options=_command,
+    command=_command,
+    run=_run,
     figure=tsne_figure,
     headline=headline_rows,
 )

@@ -8,7 +8,7 @@ from typing import Any
 
 from cvbench.engine.analyses.base import Result
 from cvbench.engine.analyses.tsne.backends import check_perplexity
-from cvbench.engine.analyses.tsne.measure import TsneOptions
+from cvbench.engine.analyses.tsne.options import TsneOptions
 from cvbench.errors import UnknownNameError, UsageError
 from cvbench.jobs.analyses.tsne import identity_of, map_of
 from cvbench.jobs.reading.matrix import Matrices

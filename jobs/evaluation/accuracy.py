@@ -35,7 +35,8 @@ from cvbench.jobs.evaluation.shared import (
 )
 from cvbench.jobs.figures.evaluation_intervals import Panel, interval_figure
 from cvbench.jobs.reading.selection import Selection
-from cvbench.jobs.results.section import Section, TidyRow
+from cvbench.jobs.results.entry import Entry
+from cvbench.jobs.results.row import TidyRow
 from cvbench.jobs.results.table import Table, again, headline, table_result, tidy_rows
 from cvbench.jobs.running.progress import Advanced, Ended, Listener, Started, silent
 
@@ -156,8 +157,8 @@ def _headline(result: Result) -> Iterator[TidyRow]:
     return iter(rows if first == TOP1 else sorted(rows, key=lambda row: row.metric != first))
 
 
-SECTION = Section(
-    analysis=NAME,
+ENTRY = Entry(
+    name=NAME,
     title="Accuracy",
     about="Share of the images whose class gets the largest logit (top1), or one of the five largest (top5), and the "
     "mean over classes of their accuracy. Intervals are Wilson's, and Tango's for differences on the same images; for "
@@ -165,7 +166,8 @@ SECTION = Section(
     "images by McNemar's test: one is said to be above the other only if the p value, adjusted for the number of "
     "pairs, is below 0.05, the interval of the difference leaves out 0, and there are 30 images.",
     rows=tidy_rows,
-    options=lambda result: again(result, NAME),
+    run=accuracy,
+    command=lambda result: again(result, NAME),
     figure=interval_figure(
         Panel(
             title="accuracy with 95 % intervals",

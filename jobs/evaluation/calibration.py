@@ -33,7 +33,8 @@ from cvbench.jobs.evaluation.shared import (
 )
 from cvbench.jobs.figures.evaluation_reliability import reliability_figure
 from cvbench.jobs.reading.selection import Selection
-from cvbench.jobs.results.section import Section, TidyRow
+from cvbench.jobs.results.entry import Entry
+from cvbench.jobs.results.row import TidyRow
 from cvbench.jobs.results.table import Table, again, table_result, tidy_rows
 from cvbench.jobs.running.progress import Advanced, Ended, Listener, Started, silent
 
@@ -167,8 +168,8 @@ def _rows(result: Result) -> Iterator[TidyRow]:
     return (row for row in tidy_rows(result) if row.metric in shown)
 
 
-SECTION = Section(
-    analysis=NAME,
+ENTRY = Entry(
+    name=NAME,
     title="Calibration",
     about="Whether a confidence of 0.8 is right in 8 of 10 cases. The expected calibration error (ECE) is the mean gap "
     "between confidence and accuracy over 15 bins of equal width, weighted by their samples; 0 is perfect, and a "
@@ -177,7 +178,8 @@ SECTION = Section(
     "temperature is fitted on half of the samples by the least negative log-likelihood and judged on the other half "
     "(Guo et al. 2017). NLL is in nats; Brier is the sum over classes.",
     rows=tidy_rows,
-    options=lambda result: again(result, NAME, draws=True),
+    run=calibrate,
+    command=lambda result: again(result, NAME, draws=True),
     figure=reliability_figure,
     headline=_rows,
 )

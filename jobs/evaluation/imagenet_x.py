@@ -32,7 +32,8 @@ from cvbench.jobs.evaluation.shared import (
 )
 from cvbench.jobs.figures.evaluation_intervals import Panel, interval_figure
 from cvbench.jobs.reading.selection import Selection
-from cvbench.jobs.results.section import Section, TidyRow
+from cvbench.jobs.results.entry import Entry
+from cvbench.jobs.results.row import TidyRow
 from cvbench.jobs.results.table import ADJUSTED, Table, again, table_result, tidy_rows
 from cvbench.jobs.running.progress import Advanced, Ended, Listener, Note, Started, silent
 from cvbench.storage.datasets.readers.imagenet_classes import imagenet_columns, imagenet_wnids
@@ -264,8 +265,8 @@ def _rows(result: Result) -> Iterator[TidyRow]:
     return (row for row in tidy_rows(result) if row.metric in shown)
 
 
-SECTION = Section(
-    analysis=NAME,
+ENTRY = Entry(
+    name=NAME,
     title="Error factors (ImageNet-X)",
     about="How much more often a backbone errs on validation images in which annotators saw a factor (Idrissi et al. "
     "2022): (1 - accuracy with the factor) / (1 - accuracy overall). Above 1, images with the factor are harder. They "
@@ -275,7 +276,8 @@ SECTION = Section(
     "images, or with --overall full_val over the whole validation set, the study's wording. The calibration error "
     "(ECE, 15 bins) of each factor is among the rows.",
     rows=tidy_rows,
-    options=lambda result: again(result, NAME, draws=True),
+    run=lambda selection, options, listen: [imagenet_x(selection, options, listen)],
+    command=lambda result: again(result, NAME, draws=True),
     figure=interval_figure(
         Panel(
             title="error ratio of each factor, 95 % intervals over images",

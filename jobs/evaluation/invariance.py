@@ -20,7 +20,9 @@ from cvbench.jobs.evaluation.samples import VIEW, open_store
 from cvbench.jobs.evaluation.settings import TRANSFORMS, Grid, choose_dataset, find_settings, nothing_found
 from cvbench.jobs.evaluation.shared import Evaluated, check_chance, keep_table, score_samples, space_of
 from cvbench.jobs.figures.evaluation_invariance import invariance_figure
-from cvbench.jobs.results.section import Section, TidyRow
+from cvbench.jobs.reading.options import Selection
+from cvbench.jobs.results.entry import Entry
+from cvbench.jobs.results.row import TidyRow
 from cvbench.jobs.results.table import Table, again, table_result, tidy_rows
 from cvbench.jobs.running.progress import Advanced, Ended, Listener, Note, Started, silent
 from cvbench.storage.datasets.variant import RESOLUTION, Values, values_text
@@ -221,8 +223,13 @@ def _headline(result: Result) -> Iterator[TidyRow]:
     return (row for row in tidy_rows(result) if row.metric in (TOP1, PROBABILITY, CHANGE, BETWEEN))
 
 
-SECTION = Section(
-    analysis=NAME,
+def _run(selection: Selection, options: InvarianceOptions, listen: Listener) -> list[Evaluated]:
+    place = selection.store, selection.dataset, selection.split, selection.backbones
+    return invariance(*place, options, listen)
+
+
+ENTRY = Entry(
+    name=NAME,
     title="Invariance",
     about="Accuracy and the mean softmax probability of the true class as the object is enlarged (scale), moved "
     "(shift), or shown at another input resolution, and how they differ from those of the same images at scale 1, "
@@ -231,7 +238,8 @@ SECTION = Section(
     "moves the crop after the resize. Bands are 95 % intervals over images; verdicts are adjusted for the number of "
     "settings and pairs (Holm).",
     rows=tidy_rows,
-    options=lambda result: again(result, NAME),
+    run=_run,
+    command=lambda result: again(result, NAME),
     figure=invariance_figure,
     headline=_headline,
 )

@@ -1,4 +1,4 @@
-"""What the evaluations are asked for."""
+"""What the evaluations are asked for, and the forms of their commands. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 from cvbench.engine.statistics.options import USUAL, IntervalOptions
 from cvbench.errors import UnknownNameError
 from cvbench.hints import option_words
-from cvbench.options import NOT, Option, typed_words
+from cvbench.jobs.reading.options import DEFAULT_STORE, SEVERAL, one_dataset
+from cvbench.options import NOT, Form, Option, typed_words
 
 HEADLINES = ("top1", "mean-per-class")
 BINS = 15
@@ -48,6 +49,11 @@ class AccuracyOptions:
     real: Annotated[str | None, Option("Score ReaL labels too: their file, or its folder.")] = None
     masked: Annotated[bool, _MASKED] = True
     headline: Annotated[str, Option("top1 or mean-per-class: what comes first and decides; both are there.")] = "top1"
+
+    @property
+    def every_row(self) -> bool:
+        """Whether the printed table shall have every row."""
+        return self.per_class
 
     def __post_init__(self) -> None:
         _check("headline", self.headline, HEADLINES)
@@ -209,3 +215,12 @@ def eval_words(options: Any, *but: str) -> list[str]:
 def _check(name: str, given: str, known: tuple[str, ...]) -> None:
     if given not in known:
         raise UnknownNameError.among(f"--{name}", given, known, fix=f"--{name} {', '.join(known)}")
+
+
+ACCURACY = (SEVERAL, AccuracyOptions)
+ROBUSTNESS = (Form(RobustnessRequest, defaults={"store": DEFAULT_STORE}), EvalOptions)
+IMAGENET_X = (one_dataset("Default imagenet-val."), ImageNetXOptions)
+PUG = (one_dataset("Default pug-imagenet."), PugOptions)
+INVARIANCE = (one_dataset(), InvarianceOptions)
+CALIBRATION = (SEVERAL, CalibrationOptions)
+SHAPE_BIAS = (one_dataset("Default cue-conflict."), EvalOptions)

@@ -23,7 +23,8 @@ from cvbench.jobs.evaluation.samples import Samples, open_samples, open_store
 from cvbench.jobs.evaluation.shared import Evaluated, content_digest, keep_table, selection_words, suspect
 from cvbench.jobs.figures.evaluation_pug import pug_figure
 from cvbench.jobs.reading.selection import Selection
-from cvbench.jobs.results.section import Section, TidyRow
+from cvbench.jobs.results.entry import Entry
+from cvbench.jobs.results.row import TidyRow
 from cvbench.jobs.results.table import ADJUSTED, Table, again, table_result, tidy_rows
 from cvbench.jobs.running.progress import Advanced, Ended, Listener, Started, silent
 from cvbench.storage.annotations import PUG_GROUPS, load_pug_classes
@@ -159,15 +160,16 @@ def _rows(result: Result) -> Iterator[TidyRow]:
     return (row for row in tidy_rows(result) if row.metric in shown)
 
 
-SECTION = Section(
-    analysis=NAME,
+ENTRY = Entry(
+    name=NAME,
     title="Factors of rendered scenes (PUG: ImageNet)",
     about="Accuracy on renders in which one thing varies at a time: camera, orientation of the object, its size, its "
     "texture, the background, the light (Bordes et al. 2023). A factor is the plain mean of its subsets; curves show "
     "every value of what varies. Renders of one object are alike, so the intervals are over objects. Backbones are "
     "compared factor by factor on the same images; p values are adjusted for the number of factors (Holm).",
     rows=tidy_rows,
-    options=lambda result: again(result, NAME),
+    run=lambda selection, options, listen: [pug(selection, options, listen)],
+    command=lambda result: again(result, NAME),
     figure=pug_figure,
     headline=_rows,
 )

@@ -17,12 +17,13 @@ from cvbench.errors import UsageError
 from cvbench.hints import command
 from cvbench.jobs.evaluation.compare import DIFFERENCE, FAMILY, Pair, add_pair, judge_pairs, pairs_of
 from cvbench.jobs.evaluation.labels import label_space
-from cvbench.jobs.evaluation.options import EvalOptions, eval_words
+from cvbench.jobs.evaluation.options import EvalOptions, RobustnessRequest, eval_words
 from cvbench.jobs.evaluation.samples import VIEW, Samples, open_samples, open_store
 from cvbench.jobs.evaluation.shared import Evaluated, check_chance, keep_table, refuse_kind, score_samples, space_of
 from cvbench.jobs.figures.evaluation_intervals import Panel, interval_figure
 from cvbench.jobs.reading.selection import Selection
-from cvbench.jobs.results.section import Section, TidyRow
+from cvbench.jobs.results.entry import Entry
+from cvbench.jobs.results.row import TidyRow
 from cvbench.jobs.results.table import Table, again, table_result, tidy_rows
 from cvbench.jobs.running.progress import Advanced, Ended, Listener, Started, silent
 
@@ -258,8 +259,13 @@ def _line(row: TidyRow) -> str | None:
 
 _HEADLINE = (TOP1, COUNTERPART, DROP, MEAN, DIFFERENCE)
 
-SECTION = Section(
-    analysis=NAME,
+
+def _run(request: RobustnessRequest, options: EvalOptions, listen: Listener) -> list[Evaluated]:
+    return [robustness(request.store, request.datasets, request.clean, request.backbones, options, listen)]
+
+
+ENTRY = Entry(
+    name=NAME,
     title="Robustness",
     about="Accuracy on data sets that shift ImageNet's distribution: new photographs (ImageNetV2), natural photographs "
     "that a ResNet-50 gets wrong (ImageNet-A), renditions such as art, toys and sculptures (ImageNet-R), and pencil "
@@ -267,7 +273,8 @@ SECTION = Section(
     "scored over the same outputs (200 for ImageNet-A and -R). Intervals: Wilson's, and Newcombe's for differences to "
     "the clean images. Backbones are compared on the same images; p values are adjusted for all sets and pairs (Holm).",
     rows=tidy_rows,
-    options=lambda result: again(result, NAME),
+    run=_run,
+    command=lambda result: again(result, NAME),
     figure=interval_figure(
         Panel(
             title="accuracy on shifted data sets with 95 % intervals",

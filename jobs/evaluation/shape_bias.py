@@ -17,7 +17,7 @@ from cvbench.jobs.evaluation.samples import VIEW, Samples, open_samples, open_st
 from cvbench.jobs.evaluation.shared import Evaluated, keep_table, refuse_kind, selection_words, suspect
 from cvbench.jobs.figures.evaluation_intervals import Panel, interval_figure
 from cvbench.jobs.reading.selection import Selection
-from cvbench.jobs.results.section import Section
+from cvbench.jobs.results.entry import Entry
 from cvbench.jobs.results.table import ADJUSTED, Table, again, headline, table_result, tidy_rows
 from cvbench.jobs.running.progress import Advanced, Ended, Listener, Started, silent
 from cvbench.storage.annotations import shape_indices
@@ -104,14 +104,15 @@ def _positions(samples: Samples, factor: str, categories: list[str]) -> NDArray[
     return np.array([place[value] for value in values], dtype=np.int64)
 
 
-SECTION = Section(
-    analysis=NAME,
+ENTRY = Entry(
+    name=NAME,
     title="Shape or texture (cue conflict)",
     about="Images with the shape of one object and the texture of another (Geirhos et al. 2019): of those decided as "
     "one of the two, the share decided by shape. The decision is the largest mean probability over the classes of "
     "each of 16 categories. The value of all images is pooled; it is not the mean of the categories.",
     rows=tidy_rows,
-    options=lambda result: again(result, NAME),
+    run=lambda selection, options, listen: [evaluate(selection, options, listen)],
+    command=lambda result: again(result, NAME),
     figure=interval_figure(
         Panel(
             title="shape bias with 95 % intervals",

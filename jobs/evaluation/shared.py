@@ -29,6 +29,11 @@ class Evaluated:
     result: Result
     path: str
 
+    @property
+    def named(self) -> Result:
+        """The result: its attributes say of what and where it is."""
+        return self.result
+
 
 def space_of(samples: Samples, layer: Layer, *, masked: bool = True) -> LabelSpace:
     """How the logits of a backbone are read for the classes of the data set.

@@ -14,11 +14,12 @@ from cvbench import __version__
 from cvbench.errors import FingerprintMismatchError, IncompleteError, UsageError
 from cvbench.jobs.extraction.arrays import arrays_of, existing_store, frozen_split, units_of
 from cvbench.jobs.extraction.backbones import descriptions_of
-from cvbench.jobs.extraction.live import LiveTask, check_live, live_pending, live_tasks, summarise_live
+from cvbench.jobs.extraction.live import NONE, LiveTask, check_live, live_pending, live_tasks, summarise_live
 from cvbench.jobs.extraction.options import CPU_BATCH, ExtractOptions, resolved, transform_record
 from cvbench.jobs.extraction.worker import ExtractRecipe, UnitReceipt, UnitTask
 from cvbench.jobs.reading.lineage import origin
 from cvbench.jobs.reading.views import MAPS
+from cvbench.jobs.results.entry import Live
 from cvbench.jobs.running.executor import Cluster, run_tasks
 from cvbench.jobs.running.progress import Advanced, Ended, Listener, Note, Started, silent
 
@@ -46,8 +47,16 @@ class ExtractReport:
     results: tuple[str, ...] = ()  # paths of what was measured live
 
 
-def extract(options: ExtractOptions, cluster: Cluster, listen: Listener = silent) -> ExtractReport:
+def extract(
+    options: ExtractOptions, cluster: Cluster, listen: Listener = silent, live: Mapping[str, Live] = NONE
+) -> ExtractReport:
     """Compute what the store lacks of the features asked for; the same call again does nothing.
+
+    Args:
+        options: What to extract.
+        cluster: Where.
+        listen: Receives progress.
+        live: Name -> how, of the `analyses` of the options: see `jobs.registry.find_live`.
 
     Raises:
         UsageError: An option or a name is wrong.
@@ -55,7 +64,7 @@ def extract(options: ExtractOptions, cluster: Cluster, listen: Listener = silent
         ResourceError: The bytes do not fit the disk or `max_bytes`.
         IncompleteError: Some unit could not be computed, or too many samples are unreadable.
     """
-    return run_units(prepare(options, cluster), cluster, "extract", listen)
+    return run_units(prepare(options, cluster, live), cluster, "extract", listen)
 
 
 def run_units(job: UnitJob, cluster: Cluster, name: str, listen: Listener = silent) -> ExtractReport:
@@ -159,7 +168,7 @@ class UnitJob:
         )
 
 
-def prepare(options: ExtractOptions, cluster: Cluster) -> UnitJob:
+def prepare(options: ExtractOptions, cluster: Cluster, live: Mapping[str, Live] = NONE) -> UnitJob:
     """Open the data set, load and digest the weights, declare the arrays; compute nothing.
 
     Whatever refuses the run (names, fingerprints, space) does so before the first write into a split.
@@ -168,7 +177,7 @@ def prepare(options: ExtractOptions, cluster: Cluster) -> UnitJob:
     from cvbench.storage.datasets import open_dataset
     from cvbench.storage.features import FeatureStore
 
-    check_live(options.analyses)
+    check_live(options.analyses, live)
     options = resolved(options)
     dataset = open_dataset(options.dataset, data_root=options.data_root, split=options.split)
     described = descriptions_of(options)
@@ -181,14 +190,16 @@ def prepare(options: ExtractOptions, cluster: Cluster) -> UnitJob:
     fingerprints = {
         group: fingerprint_of(split, backbones[group.backbone], group.view, options, cluster.device) for group in groups
     }
-    live = _live(options, store, split, described, backbones, cluster.device)
+    measured = {name: live[name] for name in dict.fromkeys(options.analyses)}
+    tasks = _live(measured, options, store, split, described, backbones, cluster.device)
     declare_all(store, split, groups, fingerprints, options)
-    recipe = replace(recipe_of(options, dataset, split, list(backbones.values()), cluster), live=live)
+    recipe = replace(recipe_of(options, dataset, split, list(backbones.values()), cluster), live=tasks)
     notes = [*rounding_notes(options, split), *renaming_notes(options.backbones), *reading_notes(dataset)]
-    return UnitJob(options, store, split, groups, recipe, notes, live)
+    return UnitJob(options, store, split, groups, recipe, notes, tasks)
 
 
 def _live(
+    live: Mapping[str, Live],
     options: ExtractOptions,
     store: FeatureStore,
     split: SplitInfo,
@@ -197,7 +208,7 @@ def _live(
     device: str,
 ) -> tuple[LiveTask, ...]:
     """The live analyses; where maps are stored as well, they must have been made in the same way."""
-    if not options.analyses:
+    if not live:
         return ()
     fingerprints = {}
     for name, backbone in backbones.items():
@@ -207,7 +218,7 @@ def _live(
         fingerprints[group.path] = store.frozen(fingerprint, options.codec)
     covered = sum(len(unit) for unit in units_of(options, split.n, split.unit, "pooled"))
     named = split.dataset, split.split
-    return live_tasks(options.analyses, described, fingerprints, named, (split.batch, covered), device)
+    return live_tasks(live, described, fingerprints, named, (split.batch, covered), device)
 
 
 def recipe_of(

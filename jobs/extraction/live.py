@@ -9,22 +9,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cvbench.engine.analyses.base import Analysis, Layer, Result, Rows
-from cvbench.engine.analyses.checks import check_grid
-from cvbench.engine.analyses.cka.measure import MIN_BATCH, MinibatchCka, choose_batch
-from cvbench.engine.analyses.live import LiveUnit
-from cvbench.engine.analyses.similarity.measure import Similarity
-from cvbench.engine.analyses.spectra.measure import Spectra
+from cvbench.engine.analyses.base import Layer, Result, Rows
+from cvbench.engine.analyses.live import LiveAnalysis, LiveUnit
 from cvbench.engine.arrays.threads import host_threads
 from cvbench.engine.statistics.running import outdated_notes
-from cvbench.errors import UnknownNameError, UsageError
+from cvbench.errors import UsageError
 from cvbench.jobs.reading.samples import class_numbers
 from cvbench.jobs.reading.selection import Selected, Selection, is_wanted
 from cvbench.jobs.reading.views import MAPS
+from cvbench.jobs.results.entry import Live, LiveSetting
 from cvbench.jobs.results.keep import Analysed, keep_summary, partials_key, stored_result
 from cvbench.storage.datasets import key_of_spec
 from cvbench.storage.features.units import Unit, plan_units
@@ -36,32 +34,34 @@ if TYPE_CHECKING:
     from cvbench.engine.models.backbones import Description
     from cvbench.storage.features import FeatureStore
 
-LIVE = ("cka", "spectra", "similarity")
-_WITH_VERSION = ("spectra", "similarity")  # of their intervals
+NONE: Mapping[str, Live] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
 class LiveTask:
     """One analysis, of all tapped layers of all backbones; plain values, so that it travels."""
 
-    analysis: Analysis
+    analysis: LiveAnalysis
     layers: tuple[Layer, ...]
     key: ResultKey
+    of_classes: bool = False  # the summary has the class of each sample
 
 
-def check_live(names: Sequence[str]) -> None:
-    """Refuse an analysis that cannot run live.
+def check_live(names: Sequence[str], live: Mapping[str, Live]) -> None:
+    """Refuse names that come without the analyses that they mean.
 
     Raises:
-        UnknownNameError: Naming the nearest.
+        UsageError: See `jobs.registry.find_live`.
     """
-    for name in names:
-        if name not in LIVE:
-            raise UnknownNameError.among("live analysis", name, LIVE, fix=f"--analyze {','.join(LIVE)}")
+    if missing := [name for name in names if name not in live]:
+        raise UsageError(
+            f"live analyses are named, and not given: {', '.join(missing)}",
+            fix="extract(options, cluster, live=find_live(options.analyses))",
+        )
 
 
 def live_tasks(
-    names: Sequence[str],
+    live: Mapping[str, Live],
     described: Sequence[Description],
     fingerprints: Mapping[str, Mapping[str, Any]],
     split: tuple[str, str],
@@ -71,7 +71,7 @@ def live_tasks(
     """What to measure live.
 
     Args:
-        names: Of `LIVE`, see `check_live`.
+        live: Name -> how, see `check_live`.
         described: The backbones with the taps asked for.
         fingerprints: Path of each backbone's group of maps -> what the store would freeze for it.
         split: Data set and split.
@@ -79,41 +79,19 @@ def live_tasks(
         device: "cpu" or "cuda".
 
     Raises:
-        UsageError: A layer without spatial extent, or batches too small for CKA.
+        UsageError: An analysis refuses the setting: a layer without spatial extent, or batches too small for CKA.
     """
     ordered = sorted(described, key=lambda d: d.spec.key)  # as `analyze` finds them in the store
-    shapes = {Layer(d.spec.key, tap): layout for d in ordered for tap, layout in d.layouts.items()}
-    made: dict[str, Analysis] = {}
-    for name in dict.fromkeys(names):
-        if name == "cka":
-            made[name] = MinibatchCka(batch=live_batch(*sizes))
-            continue
-        grids = {
-            layer: check_grid(layer, (1, at.height, at.width, at.channels), f"--analyze {name}")
-            for layer, at in shapes.items()
-        }
-        inputs = {d.spec.key: d.preprocess.geometry.size for d in ordered}
-        made[name] = Spectra(tuple(inputs.items())) if name == "spectra" else Similarity.between(grids, inputs)
+    shapes = {
+        Layer(d.spec.key, tap): (1, at.height, at.width, at.channels) for d in ordered for tap, at in d.layouts.items()
+    }
+    setting = LiveSetting(shapes, {d.spec.key: d.preprocess.geometry.size for d in ordered}, *sizes)
+    made = [(how.make(setting), how.of_classes) for how in live.values()]
     layers = tuple(shapes)
-    return tuple(LiveTask(a, layers, partials_key(split, layers, fingerprints, a, device)) for a in made.values())
-
-
-def live_batch(batch: int, samples: int) -> int:
-    """Samples per CKA batch, as CKA needs a batch's layers side by side: as `analyze cka` chooses for stored maps.
-
-    >>> live_batch(512, 50_000), live_batch(64, 640), live_batch(48, 5000)
-    (256, 32, 16)
-
-    Raises:
-        UsageError: The forward batch is below 4.
-    """
-    if batch < MIN_BATCH:
-        raise UsageError(
-            f"live CKA needs batches of at least {MIN_BATCH} images, not {batch}",
-            where="--batch-size",
-            fix="a larger one",
-        )
-    return choose_batch(batch, max(samples, batch))
+    return tuple(
+        LiveTask(analysis, layers, partials_key(split, layers, fingerprints, analysis, device), of_classes)
+        for analysis, of_classes in made
+    )
 
 
 def live_pending(store: FeatureStore, tasks: Sequence[LiveTask], units: Sequence[Unit]) -> dict[Unit, tuple[str, ...]]:
@@ -129,8 +107,8 @@ def summarise_live(store: FeatureStore, tasks: Sequence[LiveTask], units: Sequen
     for task in tasks:
         selected = Selected(task.key.dataset, task.key.split, MAPS, task.layers, tuple(units), 0)
         analysis = task.analysis
-        if isinstance(analysis, Spectra | Similarity):
-            analysis = replace(analysis, classes=class_numbers(store, selected))
+        if task.of_classes:
+            analysis = replace(analysis, classes=class_numbers(store, selected))  # type: ignore[type-var]
         result, path = keep_summary(store, analysis, selected, task.key)
         found.append(Analysed(result, selected, path, 0))
     return found
@@ -143,6 +121,7 @@ def kept_live(
     fits: Callable[[Result], bool] = lambda result: True,
     *,
     beside_maps: bool = False,
+    notes: Callable[[Mapping[str, Any]], Sequence[str]] = outdated_notes,
 ) -> Analysed | None:
     """The result that `extract --analyze` has kept, where the store holds no maps that could be measured again.
 
@@ -155,6 +134,7 @@ def kept_live(
         selection: Its data set, split, backbones and taps choose; None or empty fits all.
         fits: Whether a result is one that may be taken.
         beside_maps: Look where the store holds maps, too: those may be of fewer samples.
+        notes: What is to be said of a result with these attributes.
     """
     asked = None if selection.dataset is None else key_of_spec(selection.dataset)
     with_maps = {(group.dataset, group.split) for group in store.groups() if group.view == MAPS}
@@ -174,9 +154,9 @@ def kept_live(
             continue
         info, covered = store.split(*place), result.attrs["samples_in_units"]
         selected = Selected(*place, MAPS, layers, tuple(plan_units(info.n, info.unit, covered)), 0)
-        notes = [*result.attrs.get("notes", ()), "measured by `extract --analyze`, of maps that are not stored"]
-        notes += outdated_notes(result.attrs) if name in _WITH_VERSION else []
-        kept = Analysed(replace(result, attrs={**result.attrs, "notes": notes}), selected, key.path, 0)
+        said = [*result.attrs.get("notes", ()), "measured by `extract --analyze`, of maps that are not stored"]
+        attrs = {**result.attrs, "notes": [*said, *notes(result.attrs)]}
+        kept = Analysed(replace(result, attrs=attrs), selected, key.path, 0)
         found.append((result.attrs.get("intervals", 0), covered, kept))
     return max(found, key=lambda one: one[:2])[2] if found else None
 
@@ -187,7 +167,7 @@ class LivePass:
     def __init__(self, tasks: Sequence[LiveTask], threads: int) -> None:
         self._tasks = list(tasks)
         self._threads = threads
-        self._units: list[LiveUnit] = [task.analysis.live(task.layers) for task in tasks]  # type: ignore[attr-defined]
+        self._units: list[LiveUnit] = [task.analysis.live(task.layers) for task in tasks]
         self._index = {layer: i for i, layer in enumerate(tasks[0].layers)} if tasks else {}
         self._inside: Rows = np.arange(0)
         self._size = 0

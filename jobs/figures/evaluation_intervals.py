@@ -12,7 +12,8 @@ from cvbench.engine.analyses.base import Result
 from cvbench.engine.statistics.estimate import Estimate
 from cvbench.engine.statistics.verdict import Verdict, verdict
 from cvbench.jobs.figures.base import COLOURS, MARKERS, save_figure
-from cvbench.jobs.results.section import Draw, TidyRow
+from cvbench.jobs.results.entry import Draw
+from cvbench.jobs.results.row import TidyRow
 from cvbench.jobs.results.table import ADJUSTED, tidy_rows
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from cvbench.engine.analyses.base import Result
 from cvbench.jobs.figures.base import COLOURS, MARKERS, save_figure
-from cvbench.jobs.results.section import TidyRow
+from cvbench.jobs.results.row import TidyRow
 from cvbench.jobs.results.table import tidy_rows
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from cvbench.engine.analyses.base import Result
 from cvbench.jobs.figures.base import COLOURS, save_figure
-from cvbench.jobs.results.section import TidyRow
+from cvbench.jobs.results.row import TidyRow
 from cvbench.jobs.results.table import tidy_rows
 
 if TYPE_CHECKING:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from cvbench.options import Option
+from cvbench.options import Form, Option
+
+DEFAULT_STORE = "./cvbench.zarr"
 
 
 @dataclass(frozen=True)
@@ -25,3 +27,24 @@ class Selection:
     backbones: Annotated[tuple[str, ...], Option("Backbones; default all. Repeat.", "--backbone", "-m")] = ()
     view: Annotated[str, Option("head, pooled, cls or logits.")] = "pooled"
     taps: Annotated[tuple[str, ...], Option("Layers, names or globs; default all. Repeat.")] = ()
+
+
+_PLACE = ("store", "dataset", "split", "backbone")
+_DATASETS = "Data sets, if the store holds several. Repeat."
+_STORE = {"store": DEFAULT_STORE}
+
+
+def one_dataset(help: str = "Data set, if the store holds several.") -> Form:
+    """Backbones of one data set, of the view that the command is of."""
+    return Form(Selection, _PLACE, help={"dataset": help}, defaults=_STORE)
+
+
+def layers(view: str = "", help: str = "head, logits, pooled or cls.", *, each: str = "") -> Form:
+    """Layers of a data set, or of several if `each` is "dataset"; with `--view`, if a default `view` is named."""
+    only = (*_PLACE, "taps", *(["view"] if view else []))
+    said = {"view": help, **({"dataset": _DATASETS} if each else {})}
+    return Form(Selection, only, each, said, {**_STORE, "view": view})
+
+
+SEVERAL = Form(Selection, _PLACE, "dataset", {"dataset": _DATASETS}, _STORE)
+"""Backbones of several data sets: one selection for each."""

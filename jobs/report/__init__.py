@@ -18,6 +18,7 @@ from typing import Any
 
 from cvbench.errors import CvbenchError, IncompleteError
 from cvbench.jobs.figures.base import cannot_write, write_whole
+from cvbench.jobs.registry import plugins
 from cvbench.jobs.report.collect import Item, collect, public_url
 from cvbench.jobs.report.figures import FOLDER, FORMATS, draw, draw_overview
 from cvbench.jobs.report.page import chapters, render
@@ -41,7 +42,7 @@ class Report:
         tables: Parquet, CSV, JSON.
         figures: SVG, PNG and CSV files.
         results, numbers: How many of the store the page shows, and rows of a table.
-        raw: Paths of results that no section could read; the page lists them last, with their variables.
+        raw: Paths of results that no entry could read; the page lists them last, with their variables.
     """
 
     page: Path
@@ -77,6 +78,8 @@ def report(store: str, out: str, listen: Listener = silent, *, pdf: bool = False
         ResourceError: The folder cannot be written.
         IntegrityError: A result is damaged.
     """
+    for problem in plugins().problems:
+        listen(Note(problem))
     opened = FeatureStore.open(absolute(store))
     shown = public_url(store)
     items, facts = collect(opened, shown), provenance(opened, shown)
@@ -134,13 +137,13 @@ def _put(made: Report, stage: Path, folder: Path) -> Report:
 
 def complete(made: Report) -> None:
     """Raises:
-    IncompleteError: Some results are shown raw, since no section could read them.
+    IncompleteError: Some results are shown raw, since no entry could read them.
     """
     if made.raw:
         raise IncompleteError(
             f"{len(made.raw)} of {made.results} results are shown as raw variables only",
             where=", ".join(made.raw),
-            why="this version of cvbench has no section that can read them",
+            why="this version of cvbench, with the packages beside it, cannot read them",
             fix="use the cvbench that made them, or run their analysis again",
         )
 
@@ -151,14 +154,14 @@ def _write(
     (folder / FOLDER).mkdir()
     tables = write_tables([row for item in items for row in item.rows], folder)
     pictures = {item.name: draw(item, folder, formats) for item in items}
-    for analysis in dict.fromkeys(item.key.analysis for item in items if item.section is not None):
-        same = [item for item in items if item.key.analysis == analysis and item.section is not None]
+    for analysis in dict.fromkeys(item.key.analysis for item in items if item.entry is not None):
+        same = [item for item in items if item.key.analysis == analysis and item.entry is not None]
         pictures[analysis] = draw_overview(same, folder, formats)
     for item in items:
-        if item.section is None:
+        if item.entry is None:
             listen(Note(f"{item.key.path} is shown raw: {item.problem}"))
     page = folder / PAGE
     write_whole(page, render(store, facts, chapters(items, pictures)).encode(errors="backslashreplace"))
     figures = [folder / href for picture in pictures.values() if picture for _, href in picture.files]
-    raw = tuple(item.key.path for item in items if item.section is None)
+    raw = tuple(item.key.path for item in items if item.entry is None)
     return Report(page, tuple(tables), tuple(figures), len(items), sum(len(item.rows) for item in items), raw)

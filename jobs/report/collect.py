@@ -1,4 +1,4 @@
-"""All results of a store, each with its section, its tidy rows and the command that makes it again."""
+"""All results of a store, each with its entry, its tidy rows and the command that makes it again."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 from urllib.parse import urlsplit, urlunsplit
 
 from cvbench.engine.analyses.base import Result
-from cvbench.errors import DataUnavailableError
-from cvbench.jobs.registry import SECTIONS, section_of
+from cvbench.errors import CvbenchError, DataUnavailableError
+from cvbench.jobs.registry import ENTRIES, entry_of
+from cvbench.jobs.results.entry import Entry
 from cvbench.jobs.results.keep import stored_result
-from cvbench.jobs.results.section import Section, TidyRow
+from cvbench.jobs.results.row import TidyRow
 from cvbench.storage.features import FeatureStore, GroupKey, Unit
 from cvbench.storage.results.outcomes import ResultKey, list_results
 
@@ -25,16 +26,16 @@ class Item:
     """One result of the store.
 
     Attributes:
-        section: How it is reported; None if that is not known, which `problem` then explains.
-        rows, headline: Tidy rows, and the few of the report's table; empty without a section.
-        command: What makes it again, to paste; "" without a section.
+        entry: How it is reported; None if that is not known, which `problem` then explains.
+        rows, headline: Tidy rows, and the few of the report's table; empty without an entry.
+        command: What makes it again, to paste; "" without an entry.
         grown: Samples that the store now has of its layers, if more than the result is of; else 0.
         live: Measured while its layers were computed; the store does not hold them.
     """
 
     key: ResultKey
     result: Result
-    section: Section | None
+    entry: Entry | None
     problem: str = ""
     rows: tuple[TidyRow, ...] = ()
     headline: tuple[TidyRow, ...] = ()
@@ -50,7 +51,7 @@ class Item:
 
 
 def collect(store: FeatureStore, shown: str) -> list[Item]:
-    """Every result of the store, in the order of `SECTIONS`, then by data set, split and digest.
+    """Every result of the store, in the order of `ENTRIES`, then by data set, split and digest.
 
     Memory: all results at once.
 
@@ -71,7 +72,7 @@ def collect(store: FeatureStore, shown: str) -> list[Item]:
             where=shown,
             fix=analyse if stored else f"{extract} --dataset digits, then {analyse}",
         )
-    order = {analysis: at for at, analysis in enumerate(SECTIONS)}
+    order = {analysis: at for at, analysis in enumerate(ENTRIES)}
     keys.sort(key=lambda key: (order.get(key.analysis, len(order)), key.analysis, key))
     return [_item(store, key, stored, shown) for key in keys]
 
@@ -111,16 +112,19 @@ def _item(store: FeatureStore, key: ResultKey, stored: Stored, shown: str) -> It
     now = sum(len(unit) for unit in common)
     live = bool(own) and not any(place in stored for place in own)
     plain = Item(key, result, None, grown=now if covered and now > covered else 0, live=live)
-    section = section_of(key.analysis)
-    if section is None:
-        return replace(plain, problem="this version of cvbench has no section for the analysis")
     try:
-        rows = tuple(section.rows(result))
-        headline = rows if section.headline is None else tuple(section.headline(result))
-        command = ["cvbench", *section.options(result), "--store", shown]
+        entry = entry_of(key.analysis)
+    except CvbenchError as error:  # a package beside cvbench: the other results are not lost
+        return replace(plain, problem=f"{error.what}: {error.why}")
+    if entry is None:
+        return replace(plain, problem="this cvbench, as it is installed, does not know the analysis")
+    try:
+        rows = tuple(entry.rows(result))
+        headline = rows if entry.headline is None else tuple(entry.headline(result))
+        command = ["cvbench", *entry.command(result), "--store", shown]
     except Exception as error:  # of an older version, say: shown raw, said aloud, and the other results are not lost
-        return replace(plain, problem=f"its section cannot read it: {type(error).__name__}: {error}")
-    return replace(plain, section=section, rows=rows, headline=headline, command=shlex.join(command))
+        return replace(plain, problem=f"its entry cannot read it: {type(error).__name__}: {error}")
+    return replace(plain, entry=entry, rows=rows, headline=headline, command=shlex.join(command))
 
 
 def _layers(key: ResultKey, result: Result) -> Iterator[tuple[GroupKey, str]]:

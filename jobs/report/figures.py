@@ -35,21 +35,21 @@ class Picture:
 
 
 def draw(item: Item, folder: Path, formats: Sequence[str] = FORMATS) -> Picture | None:
-    """Draw the figure of a result into `folder/figures`, SVG and PNG among `formats`; None if its section has none."""
-    section = item.section
-    if section is None or section.figure is None:
+    """Draw the figure of a result into `folder/figures`, SVG and PNG among `formats`; None if its entry has none."""
+    entry = item.entry
+    if entry is None or entry.figure is None:
         return None
-    files = section.figure(item.result, folder / FOLDER / item.name, formats)
-    return picture(files, f"{section.title}, {item.key.dataset}/{item.key.split}")
+    files = entry.figure(item.result, folder / FOLDER / item.name, formats)
+    return picture(files, f"{entry.title}, {item.key.dataset}/{item.key.split}")
 
 
 def draw_overview(items: Sequence[Item], folder: Path, formats: Sequence[str] = FORMATS) -> Picture | None:
-    """Draw the results of one analysis beside each other; None if its section does not, or finds nothing to compare."""
-    section = items[0].section
-    if section is None or section.overview is None or len(items) < 2:
+    """Draw the results of one analysis beside each other; None if its entry does not, or finds nothing to compare."""
+    entry = items[0].entry
+    if entry is None or entry.overview is None or len(items) < 2:
         return None
-    files = section.overview([item.result for item in items], folder / FOLDER / section.analysis, formats)
-    return picture(files, f"{section.title}, side by side") if files else None
+    files = entry.overview([item.result for item in items], folder / FOLDER / entry.name, formats)
+    return picture(files, f"{entry.title}, side by side") if files else None
 
 
 def picture(files: Sequence[Path], alt: str) -> Picture:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cvbench.jobs.results.section import TidyRow
+from cvbench.jobs.results.row import TidyRow
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ class Block:
         lines: The short table; `rest`: all rows if they are few and more than those; `total`: how many there are.
         key: The lines of the summary: differences between backbones first, since these are what a report is read for.
         command: What makes it again, cut where a line may break: before options.
-        variables: (name, dimensions, shape, values) of a result that no section can read.
+        variables: (name, dimensions, shape, values) of a result that no entry can read.
     """
 
     anchor: str
@@ -69,20 +69,20 @@ class Chapter:
 
 
 def chapters(items: Sequence[Item], pictures: Mapping[str, Picture | None]) -> list[Chapter]:
-    """One chapter per analysis in the order of the items, and a last one for the results that no section can read.
+    """One chapter per analysis in the order of the items, and a last one for the results that no entry can read.
 
     Args:
         items: As collected.
         pictures: By name of an item, and by analysis for the overview.
     """
     found = []
-    for analysis in dict.fromkeys(item.key.analysis for item in items if item.section is not None):
-        mine = [item for item in items if item.key.analysis == analysis and item.section is not None]
-        section = mine[0].section
-        assert section is not None
+    for analysis in dict.fromkeys(item.key.analysis for item in items if item.entry is not None):
+        mine = [item for item in items if item.key.analysis == analysis and item.entry is not None]
+        entry = mine[0].entry
+        assert entry is not None
         blocks = tuple(_blocks(mine, pictures))
-        found.append(Chapter(analysis, section.title, section.about, pictures.get(analysis), blocks))
-    raw = [item for item in items if item.section is None]
+        found.append(Chapter(analysis, entry.title, entry.about, pictures.get(analysis), blocks))
+    raw = [item for item in items if item.entry is None]
     if raw:
         about = (
             "These results are in the store, but this version of cvbench cannot explain them. Their variables are "
@@ -135,7 +135,7 @@ def _blocks(items: Sequence[Item], pictures: Mapping[str, Picture | None]) -> It
             total=len(item.rows),
             command=tuple(_phrases(item.command)),
             parameters=tuple((name.replace("_", " "), text) for name, text in _parameters(item).items()),
-            variables=tuple(_variables(item)) if item.section is None else (),
+            variables=tuple(_variables(item)) if item.entry is None else (),
         )
 
 
@@ -156,7 +156,7 @@ def _headings(items: Sequence[Item]) -> list[str]:
 
     def place(item: Item) -> str:
         view = [f"view {item.result.attrs['view']}"] if "view" in item.result.attrs else []
-        name = [] if item.section is not None else [item.key.analysis]
+        name = [] if item.entry is not None else [item.key.analysis]
         return " · ".join([*name, f"{item.key.dataset} / {item.key.split}", *view])
 
     def marks(item: Item) -> dict[str, str]:
@@ -200,8 +200,8 @@ def _notes(item: Item) -> Iterator[str]:
     if item.problem:
         yield item.problem
     yield from map(str, attrs.get("notes", ()))
-    if item.section is not None and item.section.caution is not None:
-        yield from item.section.caution(item.result)
+    if item.entry is not None and item.entry.caution is not None:
+        yield from item.entry.caution(item.result)
     if item.key.analysis in _JUDGED:
         yield from outdated_notes(attrs)
     for entry in attrs.get("undefined", ()):

@@ -10,7 +10,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 
 from cvbench.jobs.figures.base import write_whole
-from cvbench.jobs.results.section import TidyRow
+from cvbench.jobs.results.row import TidyRow
 from cvbench.texts import csv_cell
 
 COLUMNS = tuple(field.name for field in fields(TidyRow))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,14 @@ class Analysed:
     selected: Selected
     path: str
     measured: int  # units that were measured now; the others' partials were there
+
+    @property
+    def named(self) -> Result:
+        """The result as the report reads it from the store: its attributes also say of what and where it is."""
+        selected = self.selected
+        place = {"dataset": selected.dataset, "split": selected.split, "view": selected.view}
+        counts = {"samples_in_units": selected.samples, "run": self.path}
+        return replace(self.result, attrs={**self.result.attrs, **place, **counts})
 
 
 def keep_summary(store: FeatureStore, analysis: Analysis, selected: Selected, key: ResultKey) -> tuple[Result, str]:

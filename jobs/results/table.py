@@ -11,7 +11,7 @@ import numpy as np
 
 from cvbench.engine.analyses.base import Result
 from cvbench.engine.statistics.estimate import Estimate
-from cvbench.jobs.results.section import TidyRow
+from cvbench.jobs.results.row import TidyRow
 
 TEXTS = ("dataset", "split", "backbone", "metric", "factor")
 NUMBERS = ("value", "low", "high")

@@ -1,12 +1,17 @@
-"""What the sections of the analyses share: tidy rows, and the options that make a result again."""
+"""What the entries of the analyses share: tidy rows, and the command that makes a result again."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 from cvbench.engine.analyses.base import Result
-from cvbench.engine.statistics.options import USUAL, IntervalOptions
-from cvbench.jobs.results.section import TidyRow
+from cvbench.engine.statistics.options import IntervalOptions
+from cvbench.hints import option_words
+from cvbench.jobs.reading.options import DEFAULT_STORE, Selection
+from cvbench.jobs.results.row import TidyRow
+from cvbench.options import Form, form_of
 
 
 def tidy_row(
@@ -25,32 +30,29 @@ def tidy_row(
     return TidyRow(*place, backbone, metric, factor, value, low, high, int(n), int(n_failed))
 
 
-def selection_options(result: Result) -> list[str]:
-    """The options that select the layers of `result` again, the view apart.
+def command_words(command: str, forms: Sequence[Form | type[Any]], *asked: Any) -> list[str]:
+    """The words after `cvbench`: the command, and what makes its first forms give `asked`, defaults left out."""
+    words = command.split()
+    for form, one in zip(map(form_of, forms), asked, strict=False):  # where it runs is no part of a result
+        words += option_words(form.words(one))
+    return words
+
+
+def selection_of(result: Result) -> Selection:
+    """What selects the layers of `result` again, in any store.
 
     One pattern of `--taps` holds for all backbones, so the names of all layers together select exactly these. They are
     left out if `attrs["all_taps"]` says that the result has every layer that the store has.
     """
     attrs = result.attrs
-    words = ["--dataset", attrs["dataset"], "--split", attrs["split"]]
-    for backbone in dict.fromkeys(layer["backbone"] for layer in attrs["layers"]):
-        words += ["--backbone", backbone]
-    if not attrs.get("all_taps", False):
-        for tap in dict.fromkeys(layer["tap"] for layer in attrs["layers"]):
-            words += ["--taps", tap]
-    return words
+    backbones, taps = (tuple(dict.fromkeys(layer[key] for layer in attrs["layers"])) for key in ("backbone", "tap"))
+    place = attrs["dataset"], attrs["split"], backbones, attrs.get("view", "")
+    return Selection(DEFAULT_STORE, *place, () if attrs.get("all_taps", False) else taps)
 
 
-def interval_words(options: IntervalOptions) -> list[str]:
-    """The options of the intervals as they are typed, those at their default left out."""
-    words = ["--resamples", str(options.resamples)] if options.resamples != USUAL.resamples else []
-    return words + (["--seed", str(options.seed)] if options.seed != USUAL.seed else [])
-
-
-def bootstrap_options(result: Result) -> list[str]:
-    """`interval_words` of a result."""
-    given = {name: result.attrs[name] for name in ("resamples", "seed") if name in result.attrs}
-    return interval_words(IntervalOptions(**given))
+def interval_options(result: Result) -> IntervalOptions:
+    """How the intervals of `result` were made, as far as a command says it."""
+    return IntervalOptions(**{name: result.attrs[name] for name in ("resamples", "seed") if name in result.attrs})
 
 
 def end_layers(result: Result) -> list[int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from cvbench.jobs.results.section import TidyRow
+from cvbench.jobs.results.row import TidyRow
 from cvbench.jobs.transfer import checkpoint
 from cvbench.jobs.transfer.finetune_data import Met
 from cvbench.jobs.transfer.finetune_loop import Row

@@ -13,16 +13,15 @@ from cvbench.jobs.results.keep import Analysed, keep
 from cvbench.jobs.running.places import absolute
 from cvbench.jobs.running.progress import Advanced, Ended, Listener, Note, Started, silent
 from cvbench.jobs.transfer.probe_options import ProbeRequest
-from cvbench.jobs.transfer.probe_rows import SECTION, named, probe_json, probe_rows, probe_tidy
+from cvbench.jobs.transfer.probe_rows import ENTRY, probe_json, probe_rows, probe_tidy
 from cvbench.jobs.transfer.probe_splits import Splits, open_splits
 from cvbench.storage.datasets.groups import expand
 from cvbench.storage.features import FeatureStore
 
 __all__ = [
-    "SECTION",
+    "ENTRY",
     "ProbeOptions",
     "ProbeRequest",
-    "named",
     "probe",
     "probe_json",
     "probe_rows",

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from cvbench.engine.probe.options import ProbeOptions
-from cvbench.options import Option
+from cvbench.engine.probe.options import ProbeOptions, Schedule
+from cvbench.jobs.reading.options import DEFAULT_STORE
+from cvbench.options import Form, Option
 
-__all__ = ["ProbeOptions", "ProbeRequest"]
+__all__ = ["PROBE", "ProbeOptions", "ProbeRequest", "Schedule"]
 
 
 @dataclass(frozen=True)
@@ -40,3 +41,6 @@ class ProbeRequest:
     partial: Annotated[bool, Option("Accept a part of the samples: fewer than published, extracted or readable.")] = (
         False
     )
+
+
+PROBE = (Form(ProbeRequest, defaults={"store": DEFAULT_STORE}), ProbeOptions)

@@ -1,9 +1,9 @@
-"""The rows, the JSON form and the report's section of `cvbench transfer probe`."""
+"""The rows, the JSON form and the entry of `cvbench transfer probe`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from cvbench.engine.analyses.base import Result
 from cvbench.engine.probe.result import NUMBERS
 from cvbench.jobs.figures.probe import probe_figure
+from cvbench.jobs.results.entry import Entry
 from cvbench.jobs.results.keep import Analysed
-from cvbench.jobs.results.section import Section, TidyRow
-from cvbench.jobs.results.tidy import selection_options, tidy_row
+from cvbench.jobs.results.row import TidyRow
+from cvbench.jobs.results.tidy import command_words, selection_of, tidy_row
+from cvbench.jobs.transfer.probe_options import PROBE, ProbeOptions, ProbeRequest, Schedule
 
 LABELS = {"top1": "top-1", "top5": "top-5", "mean_per_class": "mean per class"}
 
@@ -70,14 +72,7 @@ def probe_json(outcomes: Sequence[Analysed]) -> dict[str, Any]:
 
 def probe_tidy(outcomes: Sequence[Analysed]) -> list[TidyRow]:
     """Every number in the one schema of all tables."""
-    return [row for outcome in outcomes for row in tidy_rows(named(outcome))]
-
-
-def named(outcome: Analysed) -> Result:
-    """The result with the names of its data set, as one that is read back has them."""
-    selected = outcome.selected
-    place = {"dataset": selected.dataset, "split": selected.split, "view": selected.view, "run": outcome.path}
-    return replace(outcome.result, attrs={**outcome.result.attrs, **place})
+    return [row for outcome in outcomes for row in tidy_rows(outcome.named)]
 
 
 def _plain(value: float) -> float | None:
@@ -113,22 +108,20 @@ def headline_rows(result: Result) -> Iterator[TidyRow]:
 
 def _command(result: Result) -> list[str]:
     attrs = result.attrs
-    options = attrs["options"]
-    words = selection_options(result)
-    at = words.index("--split")
-    words[at] = "--test-split"
-    words += ["--view", attrs["view"], "--train-split", attrs["train_split"]]
-    words += ["--val-split", attrs["val_asked"]] if attrs["val_asked"] else []
-    words += ["--recipe", options["recipe"], "--seeds", str(options["seeds"])]
-    words += ["--partial"] * attrs.get("partial", False)
-    words += ["--solver", options["solver"]] if options["solver"] != "lbfgs" else []
-    words += ["--shots", str(options["shots"])] if options["shots"] is not None else []
-    words += ["--hold-out", str(options["hold_out"])] if options["hold_out"] is not None else []
-    schedule = options["schedule"]
-    for key, flag, default in (("epochs", "--epochs", 10), ("batch", "--batch-size", 64), ("rate", "--lr", 0.1)):
-        words += [flag, str(schedule[key])] if schedule[key] != default else []
-    words += ["--seed", str(options["first_seed"])] if options["first_seed"] else []
-    return ["transfer", "probe", *words]
+    layers = selection_of(result)
+    request = ProbeRequest(
+        store=layers.store,
+        datasets=(attrs["dataset"],),
+        backbones=layers.backbones,
+        view=layers.view,
+        taps=layers.taps,
+        train=attrs["train_split"],
+        val=attrs["val_asked"] or None,
+        test=attrs["split"],
+        partial=attrs.get("partial", False),
+    )
+    options = ProbeOptions(**{**attrs["options"], "schedule": Schedule(**attrs["options"]["schedule"])})
+    return command_words("transfer probe", PROBE, request, options)
 
 
 def draw_probes(results: Sequence[Result], stem: Path, formats: Sequence[str] = ("svg", "png")) -> list[Path]:
@@ -147,8 +140,8 @@ def _overview(results: Sequence[Result], stem: Path, formats: Sequence[str]) -> 
     return draw_probes(results, stem, formats) if len(places) > 1 else []
 
 
-SECTION = Section(
-    analysis="probe",
+ENTRY = Entry(
+    name="probe",
     title="Transfer: linear probe",
     about=(
         "How well a linear classifier on the frozen features tells the classes of a data set apart: the features stay, "
@@ -159,7 +152,7 @@ SECTION = Section(
         "(clip_lbfgs), CLIP_benchmark (clip_benchmark)."
     ),
     rows=tidy_rows,
-    options=_command,
+    command=_command,
     figure=_figure,
     headline=headline_rows,
     overview=_overview,

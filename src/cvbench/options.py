@@ -9,8 +9,9 @@ A field without an `Option` is for callers from Python only; a field that is a d
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
+from dataclasses import field as made_by
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from cvbench.errors import UsageError
@@ -154,17 +155,66 @@ def _build(options: type[Options], nested: Mapping[str, Any]) -> Options:
     return options(**values)
 
 
+@dataclass(frozen=True)
+class Form:
+    """A dataclass of options as one command offers it.
+
+    Attributes:
+        options: The dataclass.
+        only: The keys of the options offered; empty: all.
+        each: Key of an option with one value that may be repeated here: an instance for every value.
+        help, defaults: Key -> help or default as typed, where it is another here.
+    """
+
+    options: type[Any]
+    only: Sequence[str] = ()
+    each: str = ""
+    help: Mapping[str, str] = made_by(default_factory=dict)
+    defaults: Mapping[str, Any] = made_by(default_factory=dict)
+
+    def fields(self) -> Iterator[Field]:
+        """The options offered."""
+        for one in fields_of(self.options):
+            if not self.only or one.key in self.only:
+                option = replace(one.option, help=self.help.get(one.key, one.option.help))
+                default = self.defaults.get(one.key, one.default)
+                if one.key == self.each:
+                    yield replace(one, option=option, kind=list[str], default=[] if default is None else default)
+                else:
+                    yield replace(one, option=option, default=default)
+
+    def made(self, typed: Mapping[str, Any]) -> Any:
+        """The instance; or with `each` a list of them, one of None if nothing was typed."""
+        own = {one.key: typed[one.key] for one in self.fields()}
+        if not self.each:
+            return make_options(self.options, own)
+        values = list(dict.fromkeys(own[self.each])) or [None]
+        return [make_options(self.options, {**own, self.each: value}) for value in values]
+
+    def words(self, made: Any) -> dict[str, Any]:
+        """Key -> what was typed, of the options offered here that are not at their default here: for `hints.command`.
+
+        With `each`, `made` is one instance.
+        """
+        found = {}
+        for one in self.fields():
+            value = made
+            for name in one.path:
+                value = getattr(value, name)
+            typed = value if one.key == self.each else one.typed(value)
+            if typed != one.default and not (one.key == self.each and typed is None):
+                found[one.key] = typed
+        return found
+
+
+def form_of(given: Form | type[Any]) -> Form:
+    """A dataclass as the form that offers all of it."""
+    return given if isinstance(given, Form) else Form(given)
+
+
 def typed_words(options: Any) -> dict[str, Any]:
     """`Field.key` -> what was typed, of all that is not as it would be without: for `hints.command`."""
-    found = {}
-    for field in fields_of(type(options)):
-        value = options
-        for name in field.path:
-            value = getattr(value, name)
-        typed = field.typed(value)
-        if typed != field.default:
-            found[field.key] = typed
-    return found
+    return Form(type(options)).words(options)
 
 
 def _read_count(typed: str) -> int:

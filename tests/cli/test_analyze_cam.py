@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 
 from cvbench.cli.app import app
 from cvbench.errors import CvbenchError
-from cvbench.jobs.analyses.cam.cam import SECTION
+from cvbench.jobs.analyses.cam.cam import ENTRY
 from cvbench.jobs.results.keep import stored_result
 from cvbench.storage.features import FeatureStore
 from cvbench.storage.results.outcomes import list_results
@@ -84,7 +84,7 @@ def test_json_and_csv_have_the_same_numbers(asked: list[str]) -> None:
 def test_the_command_that_a_result_names_makes_it_again(asked: list[str]) -> None:
     store = FeatureStore.open(asked[3])
     keys = [key for key in list_results(store) if key.analysis == "cam"]
-    again = run(*SECTION.options(stored_result(store, keys[0]))[2:], "--store", asked[3], "--address", "none")
+    again = run(*ENTRY.command(stored_result(store, keys[0]))[2:], "--store", asked[3], "--address", "none")
     assert again.exit_code == 0, again.output
     assert [key for key in list_results(FeatureStore.open(asked[3])) if key.analysis == "cam"] == keys
 

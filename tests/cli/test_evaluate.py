@@ -81,7 +81,7 @@ def test_calibration_and_robustness(store: str, tmp_path: Path) -> None:
 
 
 def test_the_command_in_the_result_makes_it_again(store: str) -> None:
-    from cvbench.jobs.evaluation.accuracy import SECTION
+    from cvbench.jobs.evaluation.accuracy import ENTRY
     from cvbench.jobs.results.keep import stored_result
     from cvbench.storage.features import FeatureStore
     from cvbench.storage.results.outcomes import list_results
@@ -90,7 +90,7 @@ def test_the_command_in_the_result_makes_it_again(store: str) -> None:
     path = json.loads(done.stdout)["stored"][0]
     opened = FeatureStore.open(store)
     (key,) = [key for key in list_results(opened) if key.path == path]
-    words = SECTION.options(stored_result(opened, key))
+    words = ENTRY.command(stored_result(opened, key))
     again = run(*words, "--store", store, "--format", "json")
     assert json.loads(again.stdout)["stored"] == [path]
 

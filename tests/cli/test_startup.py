@@ -14,6 +14,7 @@ import typer
 from typer.testing import CliRunner
 
 from cvbench.cli.app import app
+from cvbench.jobs.registry import ENTRIES
 
 HEAVY = (
     "torch",
@@ -29,6 +30,8 @@ HEAVY = (
     "sklearn",
     "cupy",
 )
+
+EACH = [[place.group, name, "--help"] for name, place in ENTRIES.items() if place.group]
 
 IMPORT = """
 import importlib
@@ -69,7 +72,7 @@ def test_importing_the_command_line_is_light() -> None:
     assert modules.isdisjoint(HEAVY), sorted(modules.intersection(HEAVY))
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["extract", "--help"], ["analyze", "cka", "--help"]], ids=" ".join)
+@pytest.mark.parametrize("arguments", [["--help"], ["extract", "--help"], ["analyze", "--help"], *EACH], ids=" ".join)
 def test_help_is_light(arguments: list[str]) -> None:
     printed, modules = modules_after(HELP.format(arguments=arguments))
     assert "Usage" in printed
@@ -107,10 +110,10 @@ def test_each_line_of_the_help_is_what_the_command_says_of_itself() -> None:
     groups: list[Any] = [typer.main.get_command(app)]
     for group in groups:
         context: Any = typer.Context(group)
-        for name, (_, _, line) in group.places.items():
+        for name, line in group.lines().items():
             command = group.get_command(context, name)
             assert command.get_short_help_str(1000) in (line, line.partition(". ")[0] + "."), name
-            groups += [command] if hasattr(command, "places") else []
+            groups += [command] if hasattr(command, "lines") else []
     assert len(groups) == 4
 
 

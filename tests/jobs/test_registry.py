@@ -1,4 +1,4 @@
-"""The registry of sections, and what sections share."""
+"""The registry of entries, what entries share, and packages that add to them."""
 
 from __future__ import annotations
 
@@ -8,37 +8,39 @@ from dataclasses import replace
 
 import pytest
 
-from cvbench.jobs.registry import SECTIONS, section_of
-from cvbench.jobs.results.tidy import bootstrap_options, end_layers, selection_options, tidy_row
+from cvbench.engine.analyses.base import Result
+from cvbench.jobs.analyses.options import CKA, SPECTRA, CkaOptions
+from cvbench.jobs.registry import ENTRIES, entry_of, forms_of, place_of
+from cvbench.jobs.results.tidy import command_words, end_layers, interval_options, selection_of, tidy_row
+from cvbench.options import form_of
 from tests.jobs.report_store import small_cka
 
 
-@pytest.mark.parametrize("analysis", SECTIONS)
+@pytest.mark.parametrize("analysis", ENTRIES)
 def test_a_section_explains_its_own_analysis(analysis: str) -> None:
-    section = section_of(analysis)
-    assert section is not None
-    assert section.analysis == analysis
-    assert section.title
-    assert section.about.endswith(".")
-    assert "\n" not in section.about
-    assert "  " not in section.about
+    entry = entry_of(analysis)
+    assert entry is not None
+    assert entry.name == analysis
+    assert entry.title
+    assert entry.about.endswith(".")
+    assert "\n" not in entry.about
+    assert "  " not in entry.about
 
 
 def test_titles_are_told_apart() -> None:
-    titles = [section.title for section in map(section_of, SECTIONS) if section is not None]
+    titles = [entry.title for entry in map(entry_of, ENTRIES) if entry is not None]
     assert len(titles) == len(set(titles)) >= 3
 
 
 def test_an_analysis_without_a_section() -> None:
-    assert section_of("unheard-of") is None
+    assert entry_of("unheard-of") is None
 
 
 def test_a_module_that_lacks_what_it_needs_is_not_overlooked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(SECTIONS, "cka", "cvbench.jobs.analyses.cka:SECTION")
     monkeypatch.setitem(sys.modules, "cvbench.jobs.figures.cka", None)
     monkeypatch.delitem(sys.modules, "cvbench.jobs.analyses.cka", raising=False)
     with pytest.raises(ModuleNotFoundError, match=r"cvbench\.jobs\.figures\.cka"):
-        section_of("cka")
+        entry_of("cka")
 
 
 def test_the_registry_imports_nothing_heavy() -> None:
@@ -50,14 +52,31 @@ def test_the_registry_imports_nothing_heavy() -> None:
 
 def test_layers_are_named_unless_they_are_all() -> None:
     result = small_cka({"vit": 2, "cnn": 1})
-    named = replace(result, attrs={**result.attrs, "dataset": "birds", "split": "test"})
+    named = replace(result, attrs={**result.attrs, "dataset": "birds", "split": "test", "resamples": 50, "seed": 2})
     every = replace(named, attrs={**named.attrs, "all_taps": True})
-    both = ["--dataset", "birds", "--split", "test", "--backbone", "vit", "--backbone", "cnn"]
-    assert selection_options(every) == both
-    assert selection_options(named) == [*both, "--taps", "blocks.0", "--taps", "blocks.1"]
+    both = ["analyze", "spectra", "--dataset", "birds", "--split", "test", "--backbone", "vit", "--backbone", "cnn"]
+    drawn = ["--resamples", "50", "--seed", "2"]
+
+    def words(result: Result) -> list[str]:
+        return command_words("analyze spectra", SPECTRA, selection_of(result), interval_options(result))
+
+    assert words(every) == [*both, *drawn]
+    assert words(named) == [*both, "--taps", "blocks.0", "--taps", "blocks.1", *drawn]
     assert end_layers(result) == [0, 1, 2]
-    drawn = replace(result, attrs={**result.attrs, "resamples": 50, "seed": 2})
-    assert bootstrap_options(drawn) == ["--resamples", "50", "--seed", "2"]
+    plain = command_words("analyze cka", CKA, selection_of(every), CkaOptions(batch=8))
+    assert plain[-2:] == ["--cka-batch", "8"]
+
+
+@pytest.mark.parametrize("name", [name for name, place in ENTRIES.items() if place.group])
+def test_the_words_of_a_command_are_those_of_its_forms(name: str) -> None:
+    """Its help, its forms, and a way to run: none is elsewhere."""
+    entry, place = entry_of(name), place_of(name)
+    assert entry is not None
+    assert place is not None
+    assert entry.run is not None or place.group == "transfer"
+    assert not entry.forms  # they stand where nothing heavy is imported
+    assert [field.name for form in forms_of(name) for field in form_of(form).fields()]
+    assert place.help or place.group == "transfer"
 
 
 def test_a_row_has_no_nan() -> None:

@@ -16,7 +16,8 @@ from sklearn.metrics import calinski_harabasz_score, davies_bouldin_score, silho
 
 from cvbench.engine.analyses.base import Layer, Result
 from cvbench.engine.analyses.samples import Samples
-from cvbench.engine.analyses.silhouette.measure import SilhouetteOptions, silhouette
+from cvbench.engine.analyses.silhouette.measure import silhouette
+from cvbench.engine.analyses.silhouette.options import SilhouetteOptions
 from cvbench.engine.analyses.silhouette.pairs import CLASSES, difference_rows
 from tests.simulation.frame import Case, Trial
 

@@ -30,8 +30,6 @@ from cvbench.engine.arrays.array import Array, namespace, to_host
 from cvbench.engine.arrays.distances import FLOOR, Rows, distances
 from cvbench.engine.arrays.grouped import BLOCK, Points, blocks, cells_of, longest, prepare
 
-METRICS = ("euclidean", "cosine", "sqeuclidean")
-
 SYMMETRIC_BYTES = 2**28
 """Half of the tiles suffice if the sums of all rows, (n, K) or (n, g K), are held: as long as these take 256 MB."""
 
@@ -54,7 +52,7 @@ def silhouette_samples(
     Args:
         x: (n, d) of any float type, finite.
         labels: (n,) int64, at least two different ones.
-        metric: One of `METRICS`.
+        metric: One of `options.METRICS`.
         standardise: Each feature less its mean, over its standard deviation; a constant feature becomes 0.
         rows: (m,) int64 rows to score, in any order; None: all.
         parts: (n,) int64 group of each row, 0 <= group < g, -1 for none; a class must keep a row without any group.

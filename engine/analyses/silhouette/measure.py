@@ -8,7 +8,6 @@ noisier the fewer members a class has. The kernels and formulas are in `cvbench.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -16,50 +15,13 @@ import numpy as np
 from cvbench.engine.analyses.base import Layer, Result
 from cvbench.engine.analyses.samples import Samples, check_features, stratified_rows
 from cvbench.engine.analyses.silhouette.companions import companion_table
-from cvbench.engine.analyses.silhouette.kernel import METRICS, silhouette_samples
+from cvbench.engine.analyses.silhouette.kernel import silhouette_samples
+from cvbench.engine.analyses.silhouette.options import SPACES, SilhouetteOptions
 from cvbench.engine.analyses.silhouette.result import Scored, silhouette_result
 from cvbench.engine.arrays.array import Array
 from cvbench.engine.arrays.centroids import centroid_distances
-from cvbench.engine.statistics.options import IntervalOptions
 from cvbench.engine.statistics.within_class import ClassMeans, Replicates
-from cvbench.errors import UnknownNameError, UsageError
-
-SPACES = {
-    "features": "features",
-    "standardised": "features standardised",
-    "pca50": "features standardised, PCA-50",
-    "tsne": "t-SNE map",
-}
-"""Where distances can be taken, and how a result says so. The ranking of backbones may depend on it."""
-
-
-@dataclass(frozen=True)
-class SilhouetteOptions(IntervalOptions):
-    """How to score.
-
-    Attributes:
-        metrics: Of "euclidean", "cosine", "sqeuclidean".
-        space: Of `SPACES`: what `read` gives. Only the standardisation is done here: z-score of each feature, where a
-            constant one becomes 0.
-        sample: Rows to score, each class in proportion; None is all.
-        resamples: Of the bootstrap of the classes.
-        seed: Of the sample, of the groups of the jackknife, and of the bootstrap.
-    """
-
-    metrics: tuple[str, ...] = ("euclidean",)
-    space: str = "standardised"
-    sample: int | None = None
-
-    def __post_init__(self) -> None:
-        for metric in self.metrics:
-            if metric not in METRICS:
-                raise UnknownNameError.among("metric", metric, METRICS, fix=f"--metric {', '.join(METRICS)}")
-        if self.space not in SPACES:
-            raise UnknownNameError.among("space", self.space, SPACES, fix=f"--space {', '.join(SPACES)}")
-
-    def as_dict(self) -> dict[str, Any]:
-        """Every field, as plain JSON."""
-        return {**asdict(self), "metrics": list(self.metrics)}
+from cvbench.errors import UsageError
 
 
 def silhouette(

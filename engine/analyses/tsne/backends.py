@@ -24,13 +24,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cvbench.engine.analyses.tsne.options import EARLY
 from cvbench.engine.arrays.neighbours import nearest, strips
 from cvbench.errors import ResourceError, UnknownNameError, UsageError
 
 F64 = NDArray[np.float64]
 
 EXAGGERATION = 12.0
-EARLY = 250
 START_SD = 1e-4
 EXACT_NEIGHBOURS = 50_000
 """openTSNE gets exact neighbours up to here, then Annoy's approximate ones."""

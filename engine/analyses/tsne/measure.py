@@ -11,7 +11,6 @@ A whole-matrix analysis: a layer is held as one array. The measures are of a sam
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -22,76 +21,24 @@ from cvbench.engine.analyses.samples import Samples, check_features, stratified_
 from cvbench.engine.analyses.silhouette.kernel import silhouette_samples
 from cvbench.engine.analyses.tsne.averages import left_out_means
 from cvbench.engine.analyses.tsne.backends import (
-    EARLY,
     Recipe,
     backend_version,
     check_perplexity,
     choose_backend,
     embed,
 )
+from cvbench.engine.analyses.tsne.options import TsneOptions
 from cvbench.engine.analyses.tsne.result import Mapped, tsne_result
 from cvbench.engine.arrays.array import Array, to_device, to_host
 from cvbench.engine.arrays.neighbours import distance_order, kept_neighbours
 from cvbench.engine.arrays.pca import matrix_moments, principal_axes
-from cvbench.engine.statistics.options import IntervalOptions
 from cvbench.engine.statistics.running import INTERVALS
-from cvbench.engine.statistics.verdict import FAMILY
-from cvbench.errors import UnknownNameError, UsageError
 
 F64 = NDArray[np.float64]
 
-PREPROCESSING = ("standardise", "none", "l2")
 KS = (5, 10, 30)
 CLASS_MEASURES = ("purity_features", "purity_map", "accuracy_features", "accuracy_map")
 GLOBAL_SAMPLE = 1000
-
-
-@dataclass(frozen=True)
-class TsneOptions(IntervalOptions):
-    """How to map and to measure.
-
-    Attributes:
-        backend: "auto" or of `tsne_backends.LIMITS`.
-        perplexity: Effective number of neighbours.
-        iterations: With the 250 of early exaggeration.
-        preprocess: "standardise"; "none" (centred only); "l2": rows to unit length, so that distances rank as the
-            cosine does.
-        components: Principal components before t-SNE.
-        repeats: Runs: the first from PCA, the map that is kept; the others from random starts, for the spread.
-        sample: Samples to map, each class in proportion; None is all.
-        measured: Samples of which the measures are taken, among all that are mapped.
-        resamples: Of the bootstrap of the classes.
-        seed: Of all that is drawn.
-    """
-
-    backend: str = "auto"
-    perplexity: float = 30.0
-    iterations: int = 1000
-    preprocess: str = "standardise"
-    components: int = 50
-    repeats: int = 5
-    sample: int | None = None
-    measured: int = 5000
-
-    def __post_init__(self) -> None:
-        if self.preprocess not in PREPROCESSING:
-            fix = f"--preprocess {', '.join(PREPROCESSING)}"
-            raise UnknownNameError.among("preprocessing", self.preprocess, PREPROCESSING, fix=fix)
-        if self.iterations < EARLY:
-            raise UsageError(
-                f"{self.iterations} iterations are fewer than the {EARLY} of early exaggeration",
-                where="--iterations",
-                fix=f"--iterations {EARLY} or more; the default is 1000",
-            )
-
-    def as_dict(self) -> dict[str, Any]:
-        """Every field, as plain JSON."""
-        return asdict(self)
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """What a result depends on: the fields, and how its intervals are made."""
-        return {**self.as_dict(), "intervals": INTERVALS, "family": FAMILY}
 
 
 def tsne(

@@ -21,19 +21,21 @@ from cvbench.jobs.analyses.cam.images import boxes_of, inputs_of
 from cvbench.jobs.analyses.cam.maps import MapJob, prepare_maps
 from cvbench.jobs.analyses.cam.measure import BASELINE, measure_maps, selected_maps
 from cvbench.jobs.analyses.cam.options import CamOptions, MapOptions
-from cvbench.jobs.analyses.cam.rows import SECTION, cam_json, cam_rows
+from cvbench.jobs.analyses.cam.rows import cam_json, cam_rows, draw_cam, headline_rows, tidy_rows
 from cvbench.jobs.analyses.cam.worker import choice_tap
 from cvbench.jobs.extraction.extract import run_units
 from cvbench.jobs.extraction.options import ExtractOptions
 from cvbench.jobs.reading.samples import find_samples
 from cvbench.jobs.reading.selection import Selected
+from cvbench.jobs.results.entry import Entry
 from cvbench.jobs.results.keep import Analysed, features_identity, keep
 from cvbench.jobs.running.executor import Cluster
+from cvbench.jobs.running.hardware import Hardware
 from cvbench.jobs.running.progress import Listener, silent
 from cvbench.options import typed_words
 from cvbench.storage.features import FeatureStore
 
-__all__ = ["SECTION", "CamOptions", "MapOptions", "cam", "cam_json", "cam_rows"]
+__all__ = ["ENTRY", "CamOptions", "MapOptions", "cam", "cam_json", "cam_rows"]
 
 F64 = NDArray[np.float64]
 
@@ -188,3 +190,32 @@ def _named_rows(store: FeatureStore, selected: Selected, images: Sequence[str]) 
 
 def _class_name(index: int, names: Sequence[str] | None) -> str:
     return f"class {index}" if names is None else names[index]
+
+
+def _run(wanted: ExtractOptions, options: CamOptions, on: Hardware, listen: Listener) -> list[Analysed]:
+    return [cam(wanted, options, on.cluster(), listen)]
+
+
+ENTRY = Entry(
+    name="cam",
+    title="Where the evidence lies: class activation maps",
+    about=(
+        "For each image, the cells of a late layer that speak for a class, by default the backbone's own top-1: the "
+        "activation weighted by the gradient of the class's logit. Overlays are scaled image by image and show no "
+        "amounts. Numbers are means over images on the common grid, the coarsest of all, to which the positive part of "
+        "finer maps is averaged. A backbone that pools and then normalises has a raw map that sums to zero over "
+        "positions by construction, so that it looks concentrated, while another's is free: differences are therefore "
+        "judged on centred maps, less their mean over positions, where all are under that constraint. They are judged "
+        "together (Holm); one whose interval contains 0 is not resolved, and with fewer than 30 images none is. A "
+        "measure that a grid is too small for is not printed. Intervals are over images, with many classes also over "
+        "these. n counts images "
+        "with a map, or classes; left out are unreadable images and maps without any positive cell. A map says where a "
+        "class is read off this layer, not what a backbone needs. Source: Selvaraju et al. 2017."
+    ),
+    rows=tidy_rows,
+    command=lambda result: list(result.attrs["command"]),
+    run=_run,
+    figure=draw_cam,
+    headline=headline_rows,
+    named_by=("view",),
+)

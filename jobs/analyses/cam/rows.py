@@ -14,7 +14,7 @@ from cvbench.engine.analyses.cam.summary import CENTRED, ENDS, RAW
 from cvbench.engine.statistics.estimate import Estimate
 from cvbench.engine.statistics.verdict import Verdict, verdict
 from cvbench.jobs.figures.cam import cam_figure
-from cvbench.jobs.results.section import Section, TidyRow
+from cvbench.jobs.results.row import TidyRow
 from cvbench.jobs.results.tidy import tidy_row
 from cvbench.jobs.results.words import grid_text, verdict_of
 
@@ -172,26 +172,3 @@ def _value(result: Result, name: str, i: int, j: int) -> float | None:
 def draw_cam(result: Result, stem: Path, formats: Sequence[str] = ("svg", "png")) -> list[Path]:
     """Draw a result with its rows; see `cam_figure`."""
     return cam_figure(result, cam_rows(result), MEASURES, stem, formats)
-
-
-SECTION = Section(
-    analysis="cam",
-    title="Where the evidence lies: class activation maps",
-    about=(
-        "For each image, the cells of a late layer that speak for a class, by default the backbone's own top-1: the "
-        "activation weighted by the gradient of the class's logit. Overlays are scaled image by image and show no "
-        "amounts. Numbers are means over images on the common grid, the coarsest of all, to which the positive part of "
-        "finer maps is averaged. A backbone that pools and then normalises has a raw map that sums to zero over "
-        "positions by construction, so that it looks concentrated, while another's is free: differences are therefore "
-        "judged on centred maps, less their mean over positions, where all are under that constraint. They are judged "
-        "together (Holm); one whose interval contains 0 is not resolved, and with fewer than 30 images none is. A "
-        "measure that a grid is too small for is not printed. Intervals are over images, with many classes also over "
-        "these. n counts images "
-        "with a map, or classes; left out are unreadable images and maps without any positive cell. A map says where a "
-        "class is read off this layer, not what a backbone needs. Source: Selvaraju et al. 2017."
-    ),
-    rows=tidy_rows,
-    options=lambda result: list(result.attrs["command"]),
-    figure=draw_cam,
-    headline=headline_rows,
-)

@@ -19,8 +19,9 @@ from cvbench.engine.analyses.base import Layer, Result
 from cvbench.engine.analyses.samples import Samples, shares_of, stratified_rows
 from cvbench.engine.analyses.silhouette import kernel
 from cvbench.engine.analyses.silhouette.companions import COMPANIONS
-from cvbench.engine.analyses.silhouette.kernel import METRICS, silhouette_samples
-from cvbench.engine.analyses.silhouette.measure import SilhouetteOptions, silhouette
+from cvbench.engine.analyses.silhouette.kernel import silhouette_samples
+from cvbench.engine.analyses.silhouette.measure import silhouette
+from cvbench.engine.analyses.silhouette.options import METRICS, SilhouetteOptions
 from cvbench.engine.analyses.silhouette.pairs import difference_rows
 from cvbench.engine.analyses.silhouette.result import silhouette_json, silhouette_rows
 from cvbench.engine.arrays.grouped import group_rows, prepare

@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from cvbench.engine.analyses import ANALYSES
 from cvbench.engine.analyses.base import Analysis, Layer
 from cvbench.engine.analyses.similarity import kernel
 from cvbench.engine.analyses.similarity.measure import Similarity, image_matrices, merge
@@ -302,8 +301,8 @@ class TestBadInput:
             result_of([smooth(rng, 3, 3, 3)[:0]])
 
 
-def test_it_is_registered_and_its_parameters_are_told_apart(rng: np.random.Generator) -> None:
-    analysis: Analysis = ANALYSES["similarity"]()
+def test_its_parameters_are_told_apart(rng: np.random.Generator) -> None:
+    analysis: Analysis = Similarity()
     assert analysis.name == "similarity"
     assert not set(analysis.as_dict()) & set(analysis.summary_dict())
     json.dumps(result_of([smooth(rng, 3, 3, 3), smooth(rng, 3, 4, 4)]).attrs, allow_nan=False)

@@ -25,7 +25,8 @@ from cvbench.engine.analyses.tsne.backends import (
     exact_neighbours,
     start_of,
 )
-from cvbench.engine.analyses.tsne.measure import TsneOptions, measures, prepare, tsne
+from cvbench.engine.analyses.tsne.measure import measures, prepare, tsne
+from cvbench.engine.analyses.tsne.options import TsneOptions
 from cvbench.engine.analyses.tsne.result import difference_rows, measure_rows, point_rows
 from cvbench.engine.statistics.options import IntervalOptions
 from cvbench.errors import IntegrityError, ResourceError, UnknownNameError, UsageError

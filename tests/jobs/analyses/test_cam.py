@@ -23,7 +23,7 @@ from cvbench.engine.models.backbones import load_backbone, resolve_spec
 from cvbench.engine.pictures.decode import decode, fit
 from cvbench.engine.statistics.options import IntervalOptions
 from cvbench.errors import DataUnavailableError, FingerprintMismatchError, UnknownNameError, UsageError
-from cvbench.jobs.analyses.cam.cam import SECTION, CamOptions, MapOptions, cam, cam_json, cam_rows
+from cvbench.jobs.analyses.cam.cam import ENTRY, CamOptions, MapOptions, cam, cam_json, cam_rows
 from cvbench.jobs.analyses.cam.rows import draw_cam
 from cvbench.jobs.extraction.extract import extract
 from cvbench.jobs.extraction.options import ExtractOptions
@@ -374,13 +374,13 @@ def test_the_kept_result_tells_and_draws_the_same(made: Analysed, pets: Path, tm
     np.testing.assert_array_equal([float(row["value"]) for row in cells], made.result.data["map_1"][1][1].ravel())
     with pytest.raises(UsageError, match="unknown figure format"):
         draw_cam(made.result, tmp_path / "c", ["gif"])
-    tidy = list(SECTION.rows(again))
+    tidy = list(ENTRY.rows(again))
     assert len(tidy) == len(list(cam_rows(again)))
     assert {row.backbone for row in tidy} >= {"test_vit@96 vs test_convnext@96"}
-    assert len(list(SECTION.headline(again))) < len(tidy)  # type: ignore[misc]
-    assert SECTION.options(again)[:2] == ["analyze", "cam"]
-    assert SECTION.figure is not None
-    assert SECTION.figure(again, tmp_path / "d" / "cam", ["png"])[0].read_bytes() == one[1].read_bytes()
+    assert len(list(ENTRY.headline(again))) < len(tidy)  # type: ignore[misc]
+    assert ENTRY.command(again)[:2] == ["analyze", "cam"]
+    assert ENTRY.figure is not None
+    assert ENTRY.figure(again, tmp_path / "d" / "cam", ["png"])[0].read_bytes() == one[1].read_bytes()
 
 
 def test_json_says_which_differences_are_not_resolved(made: Analysed) -> None:

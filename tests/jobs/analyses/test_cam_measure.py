@@ -12,7 +12,7 @@ import pytest
 from cvbench.engine.analyses.base import Result
 from cvbench.engine.statistics.estimate import FEW_IMAGES
 from cvbench.engine.statistics.options import IntervalOptions
-from cvbench.jobs.analyses.cam.cam import SECTION, CamOptions, cam, cam_json, cam_rows
+from cvbench.jobs.analyses.cam.cam import ENTRY, CamOptions, cam, cam_json, cam_rows
 from cvbench.jobs.analyses.cam.maps import MapJob, prepare_maps
 from cvbench.jobs.analyses.cam.measure import measure_maps, selected_maps
 from cvbench.jobs.analyses.cam.options import MapOptions
@@ -104,12 +104,12 @@ def test_with_many_classes_every_number_has_an_interval_over_them(made: Analysed
         assert row["class_resolved"] in (
             (None,) if row["version"] == "raw" else (False,) if contains else (False, True)
         )
-    tidy = list(SECTION.rows(result))
+    tidy = list(ENTRY.rows(result))
     over = [row for row in tidy if "interval over classes" in row.metric]
     assert len(tidy) == len(rows) + len(over)
     assert {row.n for row in over} == {CLASSES}
     assert [(row.low, row.high) for row in over] == [(row["class_low"], row["class_high"]) for row in with_interval]
-    assert not any("over classes" in row.metric for row in SECTION.headline(result))  # type: ignore[misc]
+    assert not any("over classes" in row.metric for row in ENTRY.headline(result))  # type: ignore[misc]
     assert cam_json(result, "noise")["class_interval"] == f"percentile bootstrap over {CLASSES} classes"
 
 
@@ -142,7 +142,7 @@ def test_a_difference_of_few_images_is_never_called_resolved(tmp_path: Path) -> 
     clear = [row for row in centred if row["low"] is not None and row["p"] <= 0.05]
     assert {(row["resolved"], verdict_text(row)) for row in clear} <= {(None, "too few images to resolve")}
     assert all(row["resolved"] is False for row in centred if row["low"] is not None and row not in clear)
-    said = [row.metric for row in SECTION.rows(result) if row.metric.startswith("difference")]
+    said = [row.metric for row in ENTRY.rows(result) if row.metric.startswith("difference")]
     assert sum(metric.endswith("(too few images to resolve)") for metric in said) >= len(clear)
     assert not [metric for metric in said if not metric.endswith(")")]
 

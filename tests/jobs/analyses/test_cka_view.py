@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 
 from cvbench.engine.analyses.base import Result
-from cvbench.jobs.analyses.cka import SECTION, CkaOptions, cka, cka_json
-from cvbench.jobs.analyses.cka_view import AUTO
+from cvbench.jobs.analyses.cka import ENTRY, CkaOptions, cka, cka_json
+from cvbench.jobs.analyses.options import AUTO
 from cvbench.jobs.extraction.extract import extract
 from cvbench.jobs.extraction.options import ExtractOptions
 from cvbench.jobs.figures.cka import cka_views
 from cvbench.jobs.reading.selection import Selection
 from cvbench.jobs.reading.views import POOLED
+from cvbench.jobs.registry import find_live
 from cvbench.jobs.results.keep import stored_result
 from cvbench.jobs.running.executor import Cluster
 from cvbench.storage.features import FeatureStore
@@ -45,7 +46,7 @@ def extracted(images: Path, store: Path, **changed: Any) -> str:
         unit=16,
         image_size=64,
     )
-    extract(replace(options, **changed), LOOP)
+    extract(replace(options, **changed), LOOP, live=find_live(changed.get("analyses", ())))
     return str(store)
 
 
@@ -68,7 +69,7 @@ def test_all_positions_are_the_default_stored_or_live_and_are_one_answer(images:
     assert not np.allclose(pooled.result.data["cka"][1], live.result.data["cka"][1], atol=0.01)
     for one, words in ((stored, "all positions"), (pooled, "mean over positions")):
         result = replace(one.result, attrs={**one.result.attrs, "run": "r", "dataset": "folder-pets", "split": "all"})
-        assert all(row.factor.endswith(words) for row in SECTION.rows(result))
+        assert all(row.factor.endswith(words) for row in ENTRY.rows(result))
 
 
 def test_without_all_positions_the_mean_is_taken_and_a_note_says_so(images: Path, tmp_path: Path) -> None:
@@ -96,10 +97,10 @@ def test_a_result_of_an_earlier_version_is_said_to_be_too_narrow(images: Path, t
     store = FeatureStore.open(extracted(images, tmp_path / "s.zarr", analyses=("cka",)))
     (key,) = list_results(store)
     result = stored_result(store, key)
-    assert SECTION.caution is not None
-    assert SECTION.caution(result) == []
+    assert ENTRY.caution is not None
+    assert ENTRY.caution(result) == []
     older = replace(result, attrs={name: value for name, value in result.attrs.items() if name != "interval"})
-    assert "too narrow" in SECTION.caution(older)[0]
+    assert "too narrow" in ENTRY.caution(older)[0]
 
 
 def test_the_report_draws_both_views_side_by_side(tmp_path: Path) -> None:
@@ -116,4 +117,4 @@ def test_the_report_draws_both_views_side_by_side(tmp_path: Path) -> None:
     assert svg.count("<image ") == 2 * (3 + 1)  # three panels a view, and the colour bars
     rows = list(csv.DictReader(files[-1].read_text().splitlines()))
     assert [row["view"] for row in rows] == ["maps"] * 15 + ["pooled"] * 15
-    assert "X is (m, p) with p all neurons" in SECTION.about
+    assert "X is (m, p) with p all neurons" in ENTRY.about

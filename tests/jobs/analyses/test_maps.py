@@ -19,7 +19,8 @@ from cvbench.engine.pictures.decode import decode, fit
 from cvbench.engine.pictures.geometry import Geometry
 from cvbench.engine.statistics.options import IntervalOptions
 from cvbench.errors import DataUnavailableError, UnknownNameError, UsageError
-from cvbench.jobs.analyses.maps import SECTION, MapsOptions, draw_maps, maps, maps_json, maps_rows
+from cvbench.jobs.analyses.maps import ENTRY, draw_maps, maps, maps_json, maps_rows
+from cvbench.jobs.analyses.options import MapsOptions
 from cvbench.jobs.extraction.extract import extract
 from cvbench.jobs.extraction.options import ExtractOptions
 from cvbench.jobs.reading.selection import Selection
@@ -213,8 +214,8 @@ def test_last_layers_are_compared_on_one_grid(birds: Path, tmp_path: Path) -> No
     rows = {row["quantity"]: row for row in maps_rows(result) if row["backbone"] == result.coords["pair"][0]}
     assert rows["contrast_difference"]["value"] is not None
     report = stored_result(opened, next(key for key in list_results(opened) if key.path == analysed.path))
-    assert SECTION.headline is not None
-    told = [row.metric for row in SECTION.headline(report)][:3]
+    assert ENTRY.headline is not None
+    told = [row.metric for row in ENTRY.headline(report)][:3]
     assert told[0].startswith("difference of outlier-token rate")
     verdicts = {None: " (too few images to resolve)", False: " (not resolved)"}
     assert told[2] == f"difference of foreground-background contrast{verdicts[rows['contrast_difference']['resolved']]}"
@@ -237,14 +238,14 @@ def test_json_rows_report_and_figure(birds: Path, tmp_path: Path) -> None:
     assert len({tuple(row) for row in rows}) == 1
     opened = FeatureStore.open(store)
     result = stored_result(opened, next(key for key in list_results(opened) if key.path == analysed.path))
-    tidy = list(SECTION.rows(result))
+    tidy = list(ENTRY.rows(result))
     assert len(tidy) == len(rows)
     assert {row.n + row.n_failed for row in tidy} == {8}
-    assert SECTION.headline is not None
-    assert len(list(SECTION.headline(result))) == 2 * len(result.coords["measure"])
-    assert SECTION.options(result)[-4:] == ["--seed", "2", "--measure", "pc1"]
-    assert SECTION.figure is not None
-    first = SECTION.figure(result, tmp_path / "one" / "maps", ("svg", "png"))
+    assert ENTRY.headline is not None
+    assert len(list(ENTRY.headline(result))) == 2 * len(result.coords["measure"])
+    assert ENTRY.command(result)[-4:] == ["--seed", "2", "--measure", "pc1"]
+    assert ENTRY.figure is not None
+    first = ENTRY.figure(result, tmp_path / "one" / "maps", ("svg", "png"))
     second = draw_maps(analysed.result, tmp_path / "two" / "maps")
     for one, two in zip(first, second, strict=True):
         assert one.read_bytes() == two.read_bytes()  # from the store as from the run

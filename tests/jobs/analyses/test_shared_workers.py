@@ -21,12 +21,14 @@ import cvbench.jobs
 from cvbench.engine.statistics.options import IntervalOptions
 from cvbench.jobs.analyses.cam.cam import CamOptions, cam
 from cvbench.jobs.analyses.cka import CkaOptions, cka
-from cvbench.jobs.analyses.maps import MapsOptions, maps
+from cvbench.jobs.analyses.maps import maps
+from cvbench.jobs.analyses.options import MapsOptions
 from cvbench.jobs.analyses.similarity import similarity
 from cvbench.jobs.analyses.spectra import spectra
 from cvbench.jobs.extraction.extract import extract
 from cvbench.jobs.extraction.options import ExtractOptions
 from cvbench.jobs.reading.selection import Selection
+from cvbench.jobs.registry import find_live
 from cvbench.jobs.results.keep import Analysed
 from cvbench.jobs.running.executor import Cluster, Recipe
 from cvbench.storage.features import FeatureStore
@@ -134,7 +136,7 @@ def test_extraction_and_live_analyses(birds: Path, tmp_path: Path, request: pyte
             request.getfixturevalue("shared")
         store = tmp_path / f"{way}.zarr"
         live = options(birds, store, views=("pooled", "head", "logits"), analyses=("cka", "spectra", "similarity"))
-        extract(live, LOOP)
+        extract(live, LOOP, live=find_live(live.analyses))
         assert len(FeatureStore.open(store).layer(FeatureStore.open(store).groups()[0], "head").units) == UNITS
         found.append(contents(str(store)))
     assert found[0] == found[1]

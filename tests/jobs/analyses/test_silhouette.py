@@ -12,8 +12,15 @@ import pytest
 from sklearn.metrics import silhouette_samples as peer
 
 from cvbench.errors import DataUnavailableError, UnknownNameError, UsageError
-from cvbench.jobs.analyses.silhouette import SilhouetteOptions, comparison_notes, silhouette, table_json, table_rows
-from cvbench.jobs.analyses.silhouette_rows import SECTION, pair_rows
+from cvbench.jobs.analyses.silhouette import (
+    ENTRY,
+    SilhouetteOptions,
+    comparison_notes,
+    silhouette,
+    table_json,
+    table_rows,
+)
+from cvbench.jobs.analyses.silhouette_rows import pair_rows
 from cvbench.jobs.analyses.tsne import TsneOptions, tsne
 from cvbench.jobs.extraction.extract import extract
 from cvbench.jobs.extraction.options import ExtractOptions
@@ -188,7 +195,7 @@ def test_the_map_is_the_only_one_of_analyze_tsne(store: str) -> None:
     result = stored_result(
         FeatureStore.open(store), next(k for k in list_results(FeatureStore.open(store)) if k.path == found.path)
     )
-    words = SECTION.options(result)
+    words = ENTRY.command(result)
     assert words[words.index("--map") + 1] == made.path.rpartition("/")[2]
 
 
@@ -234,7 +241,7 @@ def test_rows_of_the_report_say_what_is_not_resolved(store: str) -> None:
     (found,) = silhouette([head(store)], SilhouetteOptions(("euclidean", "cosine"), resamples=100))
     opened = FeatureStore.open(store)
     result = stored_result(opened, next(key for key in list_results(opened) if key.path == found.path))
-    rows = list(SECTION.rows(result))
+    rows = list(ENTRY.rows(result))
     for row in rows:
         if row.metric.startswith("difference of"):
             assert row.low is not None
@@ -242,8 +249,8 @@ def test_rows_of_the_report_say_what_is_not_resolved(store: str) -> None:
             assert row.metric.endswith(" (not resolved)") == (row.low <= 0 <= row.high)
     assert sum(row.metric.startswith("difference of") for row in rows) == 2 * 3 + 3
     assert sum(row.metric.startswith("Davies-Bouldin") for row in rows) == 2
-    assert SECTION.headline is not None
-    headline = list(SECTION.headline(result))
+    assert ENTRY.headline is not None
+    headline = list(ENTRY.headline(result))
     for at, what in enumerate(("over samples", "of class means, classes resampled") * 2):
         assert headline[at].metric.startswith(f"difference of silhouette, mean {what}")
     assert not headline[4].metric.startswith("difference")

@@ -17,8 +17,8 @@ from cvbench.engine.analyses.similarity.result import MEASURES
 from cvbench.engine.statistics.options import IntervalOptions
 from cvbench.errors import DataUnavailableError, UnknownNameError, UsageError
 from cvbench.jobs.analyses.similarity import (
-    IMAGES_SECTION,
-    SECTION,
+    ENTRY,
+    IMAGES_ENTRY,
     draw_similarity,
     image_similarity,
     similarity,
@@ -126,7 +126,7 @@ class TestImages:
         off = ~np.eye(len(expected[0]), dtype=bool)
         assert float(rows[1]["mean"]) == pytest.approx(expected[0][off].mean(), abs=1e-5)
         (key,) = list_results(opened)
-        told = list(IMAGES_SECTION.rows(stored_result(opened, key)))
+        told = list(IMAGES_ENTRY.rows(stored_result(opened, key)))
         assert len(told) == 2 * 2 * 2  # layers, images, versions
         found = {(row.factor, row.metric): row for row in told}[
             f"blocks.5, {ids[11]}", "mean patch similarity, centred"
@@ -205,8 +205,8 @@ def test_a_difference_that_holds_0_is_not_resolved() -> None:
     rows = [row for row in similarity_rows(result) if row["quantity"] == "mean_difference"]
     assert [row["resolved"] for row in rows] == [False, None], "the mean of centred ones is fixed"
     result.attrs.update(run="results/x", dataset="digits", split="all")
-    assert SECTION.headline is not None
-    told = [row.metric for row in SECTION.headline(result) if row.backbone == "a vs b"]
+    assert ENTRY.headline is not None
+    told = [row.metric for row in ENTRY.headline(result) if row.backbone == "a vs b"]
     assert told[0] == "mean patch similarity: difference on the common grid, raw (not resolved)"
 
 
@@ -217,7 +217,7 @@ def test_a_difference_of_few_images_gets_no_verdict() -> None:
     (row,) = [r for r in similarity_rows(result) if (r["quantity"], r["version"]) == ("mean_difference", "raw")]
     assert row["resolved"] is None
     result.attrs.update(run="results/x", dataset="digits", split="all")
-    told = [row.metric for row in SECTION.rows(result) if row.backbone == "conv vs vit"]
+    told = [row.metric for row in ENTRY.rows(result) if row.backbone == "conv vs vit"]
     assert told[0] == "mean patch similarity: difference on the common grid, raw (too few images to resolve)"
 
 
@@ -226,18 +226,18 @@ def test_the_report_gets_rows_a_headline_and_the_command(made: Path, tmp_path: P
     analysed = similarity(Selection(store), IntervalOptions(resamples=50, seed=3), LOOP)
     key = next(key for key in list_results(FeatureStore.open(store)) if key.path == analysed.path)
     result = stored_result(FeatureStore.open(store), key)
-    rows = list(SECTION.rows(result))
+    rows = list(ENTRY.rows(result))
     assert len(rows) == len(list(similarity_rows(result)))
     assert {row.n + row.n_failed for row in rows} == {32}
-    assert SECTION.headline is not None
-    headline = list(SECTION.headline(result))
+    assert ENTRY.headline is not None
+    headline = list(ENTRY.headline(result))
     assert any(row.backbone == "test_convnext@64 vs test_vit@64" for row in headline)
     assert 0 < len(headline) < 20
-    command = SECTION.options(result)
+    command = ENTRY.command(result)
     assert command[:2] == ["analyze", "similarity"]
     assert command[-4:] == ["--resamples", "50", "--seed", "3"]
-    assert SECTION.figure is not None
-    files = SECTION.figure(result, tmp_path / "report", ("svg",))
+    assert ENTRY.figure is not None
+    files = ENTRY.figure(result, tmp_path / "report", ("svg",))
     assert [path.suffix for path in files] == [".svg", ".csv"]
 
 

@@ -15,9 +15,10 @@ from cvbench.engine.analyses.base import Layer, Result
 from cvbench.engine.analyses.spectra.measure import Spectra
 from cvbench.engine.statistics.options import IntervalOptions
 from cvbench.errors import DataUnavailableError, UsageError
-from cvbench.jobs.analyses.spectra import SECTION, draw_spectra, spectra, spectra_json, spectra_rows
+from cvbench.jobs.analyses.spectra import ENTRY, draw_spectra, spectra, spectra_json, spectra_rows
 from cvbench.jobs.extraction.extract import extract
 from cvbench.jobs.reading.selection import Selection
+from cvbench.jobs.registry import find_live
 from cvbench.jobs.results.keep import stored_result
 from cvbench.jobs.running.executor import Cluster
 from cvbench.storage.features import FeatureStore
@@ -135,8 +136,8 @@ def test_the_verdict_stands_in_the_report(n: int, ending: str) -> None:
     analysis = Spectra(intervals=IntervalOptions(resamples=100))
     result = analysis.summarise(list(maps), [analysis.measure(list(maps), maps.__getitem__, np.arange(n))])
     result.attrs.update(run="results/x", dataset="digits", split="all")
-    assert SECTION.headline is not None
-    told = {row.backbone: row.metric for row in SECTION.headline(result) if " vs " in row.backbone}
+    assert ENTRY.headline is not None
+    told = {row.backbone: row.metric for row in ENTRY.headline(result) if " vs " in row.backbone}
     assert told == {
         "a vs b": f"difference of energy share above 0.5 π{ending}",
         "a vs c": f"difference of energy share above 0.5 π{ending}",
@@ -152,7 +153,7 @@ def test_classes_are_resampled_where_there_are_many(tmp_path: Path) -> None:
     result = spectra(Selection(chosen.store), IntervalOptions(), LOOP).result
     assert (result.attrs["classes"], result.attrs["samples"]) == (32, 95)
     live = replace(chosen, views=("pooled",), store=str(tmp_path / "live.zarr"), analyses=("spectra",))
-    (path,) = extract(live, LOOP).results
+    (path,) = extract(live, LOOP, live=find_live(["spectra"])).results
     (key,) = list_results(FeatureStore.open(live.store))
     assert key.path == path
     again = stored_result(FeatureStore.open(live.store), key)
@@ -160,7 +161,7 @@ def test_classes_are_resampled_where_there_are_many(tmp_path: Path) -> None:
         assert np.isfinite(result.data[name][1][0, 1:4]).all()
         assert np.isnan(result.data[name][1][0, 0]), "no frequency of 4x4 lies below 0.25"
         np.testing.assert_allclose(again.data[name][1], result.data[name][1], rtol=1e-9)
-    rows = list(SECTION.rows(again))
+    rows = list(ENTRY.rows(again))
     over = [row for row in rows if row.metric == "energy share above 0.5 π, classes resampled"]
     assert [row.low for row in over] == [again.data["measures_class_low"][1][0, 1]]
     named = {measure["name"]: measure for measure in spectra_json(result, "pets")["layers"][0]["measures"]}

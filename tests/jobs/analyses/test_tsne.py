@@ -17,7 +17,7 @@ from cvbench.engine.analyses.tsne.backends import Embedding
 from cvbench.engine.analyses.tsne.result import Mapped, tsne_result
 from cvbench.engine.statistics.options import IntervalOptions
 from cvbench.errors import UsageError
-from cvbench.jobs.analyses.tsne import SECTION, TsneOptions, difference_rows, tsne, tsne_json
+from cvbench.jobs.analyses.tsne import ENTRY, TsneOptions, difference_rows, tsne, tsne_json
 from cvbench.jobs.extraction.extract import extract
 from cvbench.jobs.extraction.options import ExtractOptions
 from cvbench.jobs.figures.tsne import CELLS, density, tsne_figure
@@ -79,7 +79,7 @@ def test_what_the_report_asks_for(store: str, tmp_path: Path) -> None:
     opened = FeatureStore.open(store)
     (key,) = list_results(opened)
     result = stored_result(opened, key)
-    rows = list(SECTION.rows(result))
+    rows = list(ENTRY.rows(result))
     over_classes = [row for row in rows if "classes resampled" in row.metric]
     assert len(rows) - len(over_classes) == 3 * len(result.coords["measure"]), "two backbones, and the difference"
     assert over_classes == [], "two classes are too few to be drawn"
@@ -93,16 +93,16 @@ def test_what_the_report_asks_for(store: str, tmp_path: Path) -> None:
     assert {row.run for row in rows} == {key.path}
     undefined = [row for row in rows if row.value is None]
     assert {row.metric[-6:] for row in undefined} == {"k = 30"}, "38 samples"
-    assert SECTION.headline is not None
-    headline = list(SECTION.headline(result))
+    assert ENTRY.headline is not None
+    headline = list(ENTRY.headline(result))
     assert [row.metric.startswith("difference of ") for row in headline] == [True] * 4 + [False] * 8
-    words = SECTION.options(result)
+    words = ENTRY.command(result)
     assert words[:2] == ["analyze", "tsne"]
     for option in (["--perplexity", "5"], ["--repeats", "2"], ["--backend", "sklearn"], ["--resamples", "50"]):
         assert words[words.index(option[0]) + 1] == option[1]
     assert "--measured" not in words, "as by default, though there are fewer samples"
-    assert SECTION.figure is not None
-    files = SECTION.figure(result, tmp_path / "map", ("png",))
+    assert ENTRY.figure is not None
+    files = ENTRY.figure(result, tmp_path / "map", ("png",))
     table = list(csv.DictReader(files[-1].open()))
     assert len(table) == 2 * 38
     assert float(table[0]["x"]) == result.data["map"][1][0, 0, 0]

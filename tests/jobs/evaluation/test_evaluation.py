@@ -13,7 +13,7 @@ import pytest
 from cvbench.engine.analyses.base import Result
 from cvbench.engine.statistics.options import IntervalOptions
 from cvbench.errors import EvaluationSuspectError, IncompleteError, IntegrityError, UnknownNameError, UsageError
-from cvbench.jobs.evaluation.accuracy import SECTION as ACCURACY
+from cvbench.jobs.evaluation.accuracy import ENTRY as ACCURACY
 from cvbench.jobs.evaluation.accuracy import accuracy
 from cvbench.jobs.evaluation.calibration import calibrate
 from cvbench.jobs.evaluation.labels import label_space
@@ -21,7 +21,7 @@ from cvbench.jobs.evaluation.options import AccuracyOptions, CalibrationOptions,
 from cvbench.jobs.evaluation.robustness import robustness
 from cvbench.jobs.reading.selection import Selection
 from cvbench.jobs.results.keep import stored_result
-from cvbench.jobs.results.section import TidyRow
+from cvbench.jobs.results.row import TidyRow
 from cvbench.jobs.results.table import again, tidy_rows
 from cvbench.storage.annotations.synsets import classifier_synsets
 from cvbench.storage.datasets.readers.imagenet_classes import (
@@ -122,7 +122,7 @@ def test_the_result_is_kept_and_read_again(store: str) -> None:
     headline = ACCURACY.headline
     assert headline is not None
     assert {row.metric for row in headline(kept)} >= {"top1", "top1 difference"}
-    words = ACCURACY.options(kept)
+    words = ACCURACY.command(kept)
     assert words[:3] == ["eval", "accuracy", "--dataset"]
     assert "--per-class" in words
     assert accuracy([Selection(store)], FAST)[0].path != found.path, "other options, another result"
@@ -152,7 +152,7 @@ def test_the_headline_can_be_the_mean_per_class(tmp_path: Path) -> None:
     assert headline is not None
     assert [next(headline(found.result)).metric for found in (plain, mean)] == ["top1", "mean per class"]
     assert mean.path != plain.path
-    words = ACCURACY.options(mean.result)
+    words = ACCURACY.command(mean.result)
     assert words[words.index("--headline") + 1] == "mean-per-class"
     with pytest.raises(UnknownNameError, match="unknown --headline 'mean'"):
         AccuracyOptions(SHARED, headline="mean")

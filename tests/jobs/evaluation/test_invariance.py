@@ -20,7 +20,7 @@ from cvbench.errors import (
     UnknownNameError,
     UsageError,
 )
-from cvbench.jobs.evaluation.invariance import BETWEEN, CHANGE, PROBABILITY, SAME, SECTION, TOP1
+from cvbench.jobs.evaluation.invariance import BETWEEN, CHANGE, ENTRY, PROBABILITY, SAME, TOP1
 from cvbench.jobs.evaluation.invariance import invariance as run
 from cvbench.jobs.evaluation.options import EvalOptions, InvarianceOptions
 from cvbench.jobs.extraction.extract import extract
@@ -168,7 +168,7 @@ def test_the_result_is_kept_and_its_command_makes_it_again(store: str) -> None:
     assert [replace(row, run="") for row in tidy_rows(kept)] == [
         replace(row, run="") for row in tidy_rows(found.result)
     ]
-    words = SECTION.options(kept)
+    words = ENTRY.command(kept)
     assert words[:8] == ["eval", "invariance", "--dataset", "digits", "--split", "test", "--transform", "scale"]
     grid = [words[i + 1] for i, word in enumerate(words) if word == "--grid"]
     assert grid == ["1", "1.5"]
@@ -293,8 +293,8 @@ def test_who_agree_throughout_differ_by_0_but_not_for_certain() -> None:
 
 def test_the_figure_is_the_same_each_time_and_holds_every_setting(store: str, tmp_path: Path) -> None:
     (found,) = run(store, "digits", None, [], options("shift-frame"))
-    assert SECTION.figure is not None
-    first, second = (SECTION.figure(found.result, tmp_path / name, ("svg", "png")) for name in ("a", "b"))
+    assert ENTRY.figure is not None
+    first, second = (ENTRY.figure(found.result, tmp_path / name, ("svg", "png")) for name in ("a", "b"))
     assert [a.read_bytes() for a in first] == [b.read_bytes() for b in second]
     with open(first[-1]) as handle:
         factors = {row["factor"] for row in csv.DictReader(handle)}

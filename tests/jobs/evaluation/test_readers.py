@@ -21,7 +21,7 @@ from cvbench.jobs.evaluation.shape_bias import evaluate
 from cvbench.jobs.extraction.extract import extract
 from cvbench.jobs.extraction.options import ExtractOptions
 from cvbench.jobs.reading.selection import Selection
-from cvbench.jobs.registry import section_of
+from cvbench.jobs.registry import entry_of
 from cvbench.jobs.results.keep import stored_result
 from cvbench.jobs.running.executor import Cluster
 from cvbench.storage.annotations import IMAGENET_X_FACTORS, SHAPE_CATEGORIES
@@ -114,9 +114,9 @@ def test_every_result_says_how_to_make_it_again(root: Path, tmp_path: Path) -> N
     kept = list_results(opened)
     assert {key.analysis for key in kept} == {"accuracy", "robustness", "imagenet-x", "pug", "shape-bias"}
     for key in kept:
-        section = section_of(key.analysis)
-        assert section is not None
-        words = section.options(stored_result(opened, key))
+        entry = entry_of(key.analysis)
+        assert entry is not None
+        words = entry.command(stored_result(opened, key))
         again = CliRunner().invoke(app, [*words, "--store", opened.url, "--format", "json"])
         assert json.loads(again.stdout)["stored"] == [key.path]
 

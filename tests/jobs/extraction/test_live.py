@@ -15,9 +15,10 @@ from cvbench.errors import DataUnavailableError, FingerprintMismatchError, Unkno
 from cvbench.jobs.analyses.cka import CkaOptions, cka
 from cvbench.jobs.analyses.similarity import similarity
 from cvbench.jobs.analyses.spectra import spectra
-from cvbench.jobs.extraction.extract import extract
+from cvbench.jobs.extraction.extract import ExtractReport, extract
 from cvbench.jobs.extraction.options import ExtractOptions
 from cvbench.jobs.reading.selection import Selection
+from cvbench.jobs.registry import find_live
 from cvbench.jobs.running.executor import Cluster
 from cvbench.storage.features import FeatureStore, GroupKey
 from cvbench.storage.results.outcomes import list_results, load_result, read_partial
@@ -31,6 +32,11 @@ ALL = ("cka", "spectra", "similarity")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """64 images, two of them unreadable and in different batches."""
     return write_folder(tmp_path_factory.mktemp("live") / "pets", 64, broken=(9, 30))
+
+
+def measured(asked: ExtractOptions, cluster: Cluster) -> ExtractReport:
+    """Extract, with the live analyses that are asked for."""
+    return extract(asked, cluster, live=find_live(asked.analyses))
 
 
 def options(images: Path, store: Path, **changed: object) -> ExtractOptions:
@@ -58,14 +64,14 @@ def partials(store: FeatureStore) -> dict[str, dict[str, NDArray[Any]]]:
 @pytest.fixture(scope="module")
 def live(images: Path, tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
     where = tmp_path_factory.mktemp("made") / "live.zarr"
-    report = extract(options(images, where, analyses=ALL), LOOP)
+    report = measured(options(images, where, analyses=ALL), LOOP)
     assert len(report.results) == 3
     return FeatureStore.open(where)
 
 
 def test_partials_and_results_are_those_of_the_stored_maps(live: FeatureStore, images: Path, tmp_path: Path) -> None:
     where = tmp_path / "stored.zarr"
-    extract(options(images, where, views=("maps",), maps=None), LOOP)
+    measured(options(images, where, views=("maps",), maps=None), LOOP)
     selection = Selection(str(where), view="maps")
     cka(selection, CkaOptions(batch=8), LOOP)
     spectra(selection, IntervalOptions(), LOOP)
@@ -97,19 +103,19 @@ def test_every_readable_image_counts(live: FeatureStore) -> None:
 
 def test_it_resumes_and_extends(images: Path, tmp_path: Path) -> None:
     where = tmp_path / "store.zarr"
-    extract(options(images, where, limit=16), LOOP)
-    first = extract(options(images, where, limit=32, analyses=("spectra",)), LOOP)
+    measured(options(images, where, limit=16), LOOP)
+    first = measured(options(images, where, limit=32, analyses=("spectra",)), LOOP)
     assert first.computed == 32  # the features of the first unit were there, its partial was not
     before = partials(FeatureStore.open(where))
     assert len(before) == 2
-    again = extract(options(images, where, limit=32, analyses=("spectra",)), LOOP)
+    again = measured(options(images, where, limit=32, analyses=("spectra",)), LOOP)
     assert (again.computed, again.results) == (0, first.results)
-    more = extract(options(images, where, limit=32, analyses=("spectra", "cka")), LOOP)
+    more = measured(options(images, where, limit=32, analyses=("spectra", "cka")), LOOP)
     assert more.computed == 32
     after = partials(FeatureStore.open(where))
     assert len(after) == 4
     assert all((after[key]["grid/0"] == arrays["grid/0"]).all() for key, arrays in before.items())
-    rest = extract(options(images, where, analyses=("spectra", "cka")), LOOP)
+    rest = measured(options(images, where, analyses=("spectra", "cka")), LOOP)
     assert rest.computed == 32
 
 
@@ -137,7 +143,7 @@ def test_analyze_shows_what_cannot_be_measured_again(live: FeatureStore, name: s
 @pytest.mark.usefixtures("ray_here")
 def test_any_number_of_actors_gives_the_same_bits(live: FeatureStore, images: Path, tmp_path: Path) -> None:
     where = tmp_path / "store.zarr"
-    extract(options(images, where, analyses=ALL), Cluster(address="local", actors=2))
+    measured(options(images, where, analyses=ALL), Cluster(address="local", actors=2))
     found, expected = partials(FeatureStore.open(where)), partials(live)
     assert found.keys() == expected.keys()
     for key, arrays in expected.items():
@@ -148,7 +154,7 @@ def test_any_number_of_actors_gives_the_same_bits(live: FeatureStore, images: Pa
 
 def test_the_features_are_the_same_bytes_with_and_without(live: FeatureStore, images: Path, tmp_path: Path) -> None:
     where = tmp_path / "store.zarr"
-    extract(options(images, where), LOOP)
+    measured(options(images, where), LOOP)
     plain = FeatureStore.open(where)
     for info in plain.tree():
         a, b = (store.layer(info.group, info.tap).numpy() for store in (plain, live))
@@ -156,25 +162,35 @@ def test_the_features_are_the_same_bytes_with_and_without(live: FeatureStore, im
 
 
 class TestBadInput:
+    def test_names_without_the_analyses(self, images: Path, tmp_path: Path) -> None:
+        with pytest.raises(UsageError, match="named, and not given: cka"):
+            extract(options(images, tmp_path / "s.zarr", analyses=("cka",)), LOOP)
+        assert not (tmp_path / "s.zarr").exists()
+
+    def test_an_analysis_that_is_not_live(self) -> None:
+        with pytest.raises(UnknownNameError, match="live analysis") as error:
+            find_live(["maps"])
+        assert error.value.fix == "--analyze cka,similarity,spectra"
+
     def test_an_unknown_analysis(self, images: Path, tmp_path: Path) -> None:
         with pytest.raises(UnknownNameError, match="did you mean: spectra"):
-            extract(options(images, tmp_path / "s.zarr", analyses=("spectrum",)), LOOP)
+            measured(options(images, tmp_path / "s.zarr", analyses=("spectrum",)), LOOP)
         assert not (tmp_path / "s.zarr").exists()
 
     def test_a_layer_without_spatial_extent_is_refused_before_anything_is_written(
         self, images: Path, tmp_path: Path
     ) -> None:
         with pytest.raises(UsageError, match=r"stages\.3.* has no spatial extent"):
-            extract(options(images, tmp_path / "s.zarr", analyses=("spectra",), image_size=32), LOOP)
+            measured(options(images, tmp_path / "s.zarr", analyses=("spectra",), image_size=32), LOOP)
         assert not FeatureStore.open(tmp_path / "s.zarr").groups()
 
     def test_batches_too_small_for_cka(self, images: Path, tmp_path: Path) -> None:
         with pytest.raises(UsageError, match="batches of at least 4 images, not 2"):
-            extract(options(images, tmp_path / "s.zarr", analyses=("cka",), batch_size=2), LOOP)
+            measured(options(images, tmp_path / "s.zarr", analyses=("cka",), batch_size=2), LOOP)
 
     def test_maps_stored_in_another_way(self, images: Path, tmp_path: Path) -> None:
         where = tmp_path / "s.zarr"
-        extract(options(images, where, views=("maps",), maps=16, limit=16), LOOP)
+        measured(options(images, where, views=("maps",), maps=16, limit=16), LOOP)
         with pytest.raises(FingerprintMismatchError, match="keep_bits"):
-            extract(options(images, where, views=("head",), limit=16, analyses=("cka",), keep_bits=5), LOOP)
+            measured(options(images, where, views=("head",), limit=16, analyses=("cka",), keep_bits=5), LOOP)
         assert GroupKey("folder-pets", "all", "test_vit", "head") not in FeatureStore.open(where).groups()

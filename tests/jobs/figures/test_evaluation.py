@@ -15,7 +15,7 @@ from cvbench.engine.statistics.estimate import Estimate
 from cvbench.engine.statistics.intervals import wilson
 from cvbench.errors import UsageError
 from cvbench.jobs.evaluation import accuracy, calibration, imagenet_x, pug, robustness, shape_bias
-from cvbench.jobs.results.section import Section
+from cvbench.jobs.results.entry import Entry
 from cvbench.jobs.results.table import ADJUSTED, Table, table_result, tidy_rows
 
 NAMES = ("vit", "convnext")
@@ -93,24 +93,24 @@ def biases() -> Result:
 
 
 CASES = [
-    (accuracy.SECTION, accuracies()),
-    (robustness.SECTION, shifts()),
-    (imagenet_x.SECTION, factors()),
-    (pug.SECTION, curves()),
-    (calibration.SECTION, bins()),
-    (shape_bias.SECTION, biases()),
+    (accuracy.ENTRY, accuracies()),
+    (robustness.ENTRY, shifts()),
+    (imagenet_x.ENTRY, factors()),
+    (pug.ENTRY, curves()),
+    (calibration.ENTRY, bins()),
+    (shape_bias.ENTRY, biases()),
 ]
 
 
-def draw(section: Section, result: Result, stem: Path, formats: Sequence[str]) -> list[Path]:
-    assert section.figure is not None
-    return section.figure(result, stem, formats)
+def draw(entry: Entry, result: Result, stem: Path, formats: Sequence[str]) -> list[Path]:
+    assert entry.figure is not None
+    return entry.figure(result, stem, formats)
 
 
-@pytest.mark.parametrize(("section", "result"), CASES, ids=lambda case: getattr(case, "analysis", ""))
-def test_a_figure_is_the_same_twice(section: Section, result: Result, tmp_path: Path) -> None:
-    first = draw(section, result, tmp_path / "a" / "f", ("svg", "png"))
-    again = draw(section, result, tmp_path / "b" / "f", ("svg", "png"))
+@pytest.mark.parametrize(("entry", "result"), CASES, ids=lambda case: getattr(case, "name", ""))
+def test_a_figure_is_the_same_twice(entry: Entry, result: Result, tmp_path: Path) -> None:
+    first = draw(entry, result, tmp_path / "a" / "f", ("svg", "png"))
+    again = draw(entry, result, tmp_path / "b" / "f", ("svg", "png"))
     assert [path.name for path in first] == ["f.svg", "f.png", "f.csv"]
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in again]
     with open(first[-1], newline="") as handle:
@@ -118,52 +118,52 @@ def test_a_figure_is_the_same_twice(section: Section, result: Result, tmp_path: 
     assert len(rows) == len(list(tidy_rows(result)))
     assert rows[0]["backbone"] == "vit"
     with pytest.raises(UsageError, match="figure format"):
-        draw(section, result, tmp_path / "c", ("gif",))
+        draw(entry, result, tmp_path / "c", ("gif",))
 
 
-@pytest.mark.parametrize(("section", "result"), CASES, ids=lambda case: getattr(case, "analysis", ""))
-def test_another_number_is_another_picture(section: Section, result: Result, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("entry", "result"), CASES, ids=lambda case: getattr(case, "name", ""))
+def test_another_number_is_another_picture(entry: Entry, result: Result, tmp_path: Path) -> None:
     value = result.data["value"][1].copy()
     value[~np.isnan(value)] *= 0.5
     other = Result(result.name, result.coords, {**result.data, "value": (("row",), value)}, result.attrs)
-    before = draw(section, result, tmp_path / "a", ("svg",))[0].read_bytes()
-    assert draw(section, other, tmp_path / "b", ("svg",))[0].read_bytes() != before
+    before = draw(entry, result, tmp_path / "a", ("svg",))[0].read_bytes()
+    assert draw(entry, other, tmp_path / "b", ("svg",))[0].read_bytes() != before
 
 
-@pytest.mark.parametrize(("section", "result"), CASES, ids=lambda case: getattr(case, "analysis", ""))
-def test_a_section_has_what_the_report_asks_for(section: Section, result: Result) -> None:
-    from cvbench.jobs.registry import section_of
+@pytest.mark.parametrize(("entry", "result"), CASES, ids=lambda case: getattr(case, "name", ""))
+def test_an_entry_has_what_the_report_asks_for(entry: Entry, result: Result) -> None:
+    from cvbench.jobs.registry import entry_of
 
-    assert section_of(section.analysis) is section
-    assert result.name == section.analysis
-    rows = list(section.rows(result))
+    assert entry_of(entry.name) is entry
+    assert result.name == entry.name
+    rows = list(entry.rows(result))
     assert rows
-    assert section.headline is not None
-    assert set(section.headline(result)) <= set(rows)
-    assert section.title
-    assert section.about.endswith(".")
+    assert entry.headline is not None
+    assert set(entry.headline(result)) <= set(rows)
+    assert entry.title
+    assert entry.about.endswith(".")
 
 
 @pytest.mark.parametrize(
-    ("section", "result", "metric"),
+    ("entry", "result", "metric"),
     [
-        (imagenet_x.SECTION, factors(), imagenet_x.RATIO_DIFFERENCE),
-        (pug.SECTION, curves(), pug.FACTOR_DIFFERENCE),
-        (calibration.SECTION, bins(), calibration.DEBIASED),
+        (imagenet_x.ENTRY, factors(), imagenet_x.RATIO_DIFFERENCE),
+        (pug.ENTRY, curves(), pug.FACTOR_DIFFERENCE),
+        (calibration.ENTRY, bins(), calibration.DEBIASED),
     ],
     ids=("imagenet-x", "pug", "calibration"),
 )
-def test_what_is_compared_by_factor_is_drawn(section: Section, result: Result, metric: str, tmp_path: Path) -> None:
+def test_what_is_compared_by_factor_is_drawn(entry: Entry, result: Result, metric: str, tmp_path: Path) -> None:
     """The differences, their intervals, and which are resolved; of calibration the error that has an interval."""
     of_metric = result.data["metric"][1] == metric
-    before = draw(section, result, tmp_path / "a", ("svg",))[0].read_bytes()
+    before = draw(entry, result, tmp_path / "a", ("svg",))[0].read_bytes()
     for number, name in enumerate(("value", "low", "high")):
         values = result.data[name][1].copy()
         values[of_metric] += 0.01
         other = Result(result.name, result.coords, {**result.data, name: (("row",), values)}, result.attrs)
-        assert draw(section, other, tmp_path / f"b{number}", ("svg",))[0].read_bytes() != before
+        assert draw(entry, other, tmp_path / f"b{number}", ("svg",))[0].read_bytes() != before
     of_p = result.data["metric"][1] == metric + ADJUSTED
     if of_p.any():
         values = np.where(of_p, 0.9, result.data["value"][1])
         other = Result(result.name, result.coords, {**result.data, "value": (("row",), values)}, result.attrs)
-        assert draw(section, other, tmp_path / "c", ("svg",))[0].read_bytes() != before, "none is resolved any more"
+        assert draw(entry, other, tmp_path / "c", ("svg",))[0].read_bytes() != before, "none is resolved any more"

@@ -31,7 +31,7 @@ from cvbench.jobs.report import Report, complete, report
 from cvbench.jobs.report.figures import MAX_SVG, picture
 from cvbench.jobs.report.lines import decimals, lines, number
 from cvbench.jobs.report.tables import COLUMNS, csv_bytes, json_bytes, parquet_bytes, write_tables
-from cvbench.jobs.results.section import TidyRow
+from cvbench.jobs.results.row import TidyRow
 from cvbench.jobs.running.executor import Cluster
 from cvbench.jobs.running.progress import Event, Note
 from cvbench.storage.features import FeatureStore

@@ -19,7 +19,7 @@ from cvbench.errors import DataUnavailableError, UnknownNameError, UsageError
 from cvbench.jobs.extraction.extract import extract
 from cvbench.jobs.extraction.options import ExtractOptions
 from cvbench.jobs.running.executor import Cluster
-from cvbench.jobs.transfer.probe import SECTION, ProbeOptions, ProbeRequest, named, probe, probe_json, probe_rows
+from cvbench.jobs.transfer.probe import ENTRY, ProbeOptions, ProbeRequest, probe, probe_json, probe_rows
 from cvbench.jobs.transfer.probe_rows import draw_probes
 from cvbench.storage.features import FeatureStore, GroupKey
 from cvbench.storage.results.outcomes import list_results, load_result
@@ -96,12 +96,12 @@ def test_the_result_is_kept_under_what_it_depends_on(store: str) -> None:
 
 def test_the_section_rows_and_figure(store: str, tmp_path: Path) -> None:
     (found,) = probe(ProbeRequest(store, ("digits",)), FAST)
-    result = named(found)
-    rows = list(SECTION.rows(result))
+    result = found.named
+    rows = list(ENTRY.rows(result))
     assert len(rows) == 2 * (3 + 10)
     assert {row.metric for row in rows} >= {"linear probe, top-1", "linear probe, mean per class"}
     assert all(row.low is not None and row.value is not None and row.low <= row.value for row in rows)
-    words = SECTION.options(result)
+    words = ENTRY.command(result)
     again = CliRunner().invoke(app, [*words, "--store", store, "--format", "json"])
     assert again.exit_code == 0, again.output
     report = json.loads(again.stdout)

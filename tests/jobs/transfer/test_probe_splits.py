@@ -18,7 +18,7 @@ from cvbench.jobs.extraction.extract import extract
 from cvbench.jobs.extraction.options import ExtractOptions
 from cvbench.jobs.results.keep import Analysed
 from cvbench.jobs.running.executor import Cluster
-from cvbench.jobs.transfer.probe import SECTION, ProbeRequest, named, probe, probe_rows
+from cvbench.jobs.transfer.probe import ENTRY, ProbeRequest, probe, probe_rows
 from cvbench.jobs.transfer.probe_splits import open_splits
 from cvbench.storage.datasets import open_dataset
 from cvbench.storage.features import FeatureStore
@@ -79,7 +79,7 @@ def test_it_runs_on_several_transfer_sets(store: Path) -> None:
     assert "dtd:2/train has 2 samples, published are 1,880" in row["variant"]
     assert run(store, "dtd-2")[0].path == textures.path  # by its name in the store
     for found in (textures, pets):
-        words = SECTION.options(named(found))
+        words = ENTRY.command(found.named)
         again = CliRunner().invoke(app, [*words, "--store", str(store), "--format", "json"])
         assert again.exit_code == 0, again.output
         assert json.loads(again.stdout)["stored"] == [found.path]  # the command makes the same result

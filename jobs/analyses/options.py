@@ -1,0 +1,114 @@
+"""What the analyses are asked for, and the forms of their commands. Imports nothing heavy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from cvbench.engine.analyses.silhouette.options import SilhouetteOptions
+from cvbench.engine.analyses.tsne.options import TsneOptions
+from cvbench.engine.statistics.options import USUAL, IntervalOptions
+from cvbench.jobs.analyses.cam.options import CamOptions
+from cvbench.jobs.extraction.options import ExtractOptions
+from cvbench.jobs.reading.options import layers
+from cvbench.jobs.running.hardware import HERE, Hardware
+from cvbench.options import ONCE_EACH, Form, Option, count_or
+
+AUTO = "auto"
+_CKA_VIEW = (
+    "maps (all positions), pooled (their mean), cls, head, or auto: all positions where the store has them or `extract "
+    "--analyze cka` measured them, as in the study's Figure 5, else pooled."
+)
+
+
+@dataclass(frozen=True)
+class CkaOptions:
+    """How CKA is estimated.
+
+    Attributes:
+        estimator: "minibatch" (HSIC1 summed over batches, with intervals), "debiased" or "biased" (all rows at once).
+        batch: None chooses so that there are enough for the interval, see `choose_batch`.
+    """
+
+    estimator: Annotated[str, Option("minibatch, debiased or biased.")] = "minibatch"
+    batch: Annotated[
+        int | None,
+        Option("Samples per CKA batch, at least 4, or 'auto'.", "--cka-batch", text=count_or("auto")),
+    ] = None
+
+
+@dataclass(frozen=True)
+class SimilarityOptions:
+    """Whose own matrices are kept too, and how the means are estimated.
+
+    Attributes:
+        images: Sample ids.
+    """
+
+    images: Annotated[
+        tuple[str, ...], Option("Sample ids whose own matrices are kept and drawn too. Repeat.", "--image")
+    ] = ()
+    intervals: IntervalOptions = USUAL
+
+
+@dataclass(frozen=True)
+class MapsOptions:
+    """What to draw, and how to estimate.
+
+    Attributes:
+        images: Sample ids; empty for the first readable ones.
+        measure: Which kind of map the figure shows; the result has all.
+        source: The data set as `extract` was given it; None if the store's name says it, as "folder:PATH" needs.
+        intervals: How they are made.
+    """
+
+    images: Annotated[
+        tuple[str, ...], Option("Sample ids to draw; default the first four of the store. Repeat.", "--image")
+    ] = ()
+    measure: Annotated[str, Option("Which map to draw: mean, abs, norm or pc1 (first principal component).")] = "mean"
+    source: Annotated[str | None, Option("Where the images are, for a data set of your own: folder:PATH.")] = None
+    data_root: Annotated[str | None, Option("Folder that holds the data sets.", variable="CVBENCH_DATA")] = None
+    intervals: IntervalOptions = USUAL
+
+
+@dataclass(frozen=True)
+class SpaceOptions:
+    """In which spaces silhouettes are taken.
+
+    Attributes:
+        spaces: Empty: that of `SilhouetteOptions`.
+        map_name: Of space "tsne".
+    """
+
+    spaces: Annotated[
+        tuple[str, ...],
+        Option(
+            "features, standardised, pca50 or tsne (a map of `analyze tsne`); default standardised. Repeat.",
+            "--space",
+            text=ONCE_EACH,
+        ),
+    ] = ()
+    map_name: Annotated[
+        str | None,
+        Option(
+            "Of --space tsne: a result of `analyze tsne`, by its path in the store or the last part of it. "
+            "Default: that of its default options, else the only one; if there is none, it is made.",
+            "--map",
+        ),
+    ] = None
+
+
+_READ = (
+    *("dataset", "backbone", "store", "split", "data_root", "weights", "limit", "batch_size", "image_size", "unit"),
+    *("precision", "decoder", "max_unreadable"),
+)
+"""What of an extraction has a meaning for class activation maps: how images are read and backbones loaded."""
+_SEED = {"seed": "Seed of the sample and of the intervals."}
+
+CKA = (layers(AUTO, _CKA_VIEW), CkaOptions, Hardware)
+SIMILARITY = (layers(), SimilarityOptions, Hardware)
+SPECTRA = (layers(), IntervalOptions, Hardware)
+MAPS = (layers(), MapsOptions, Hardware)
+CAM = (Form(ExtractOptions, _READ), CamOptions, Hardware)
+TSNE = (layers("head"), TsneOptions, HERE)
+SILHOUETTE = (layers("head", each="dataset"), SpaceOptions, Form(SilhouetteOptions, help=_SEED), HERE)
