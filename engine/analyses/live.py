@@ -6,14 +6,15 @@ store, and no map is ever kept: memory is one layer of one batch, and the partia
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cvbench.engine.analyses.base import Analysis, Layer, Partial
+from cvbench.engine.analyses.base import Analysis, Layer, Partial, Result, Rows
 from cvbench.engine.arrays.array import Array
 
 
@@ -63,3 +64,42 @@ class LayerwiseUnit:
         for index in range(len(self._layers)):
             joined |= self._merge(self._parts[index])
         return joined
+
+
+class Layerwise(ABC):
+    """An analysis of each layer and image by itself, without parameters: `name`, `measure_layer` and `summarise` are
+    its own."""
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def measure_layer(self, index: int, layer: Layer, maps: Array) -> Partial:
+        """The part of layer number `index`, of (n, H, W, C) maps: arrays of n rows, whose keys end in `/index`."""
+
+    @abstractmethod
+    def summarise(self, layers: Sequence[Layer], partials: Iterable[Partial]) -> Result:
+        """See `Analysis`."""
+
+    def merge(self, partials: Iterable[Partial]) -> Partial:
+        """One partial of several: their rows one after the other."""
+        parts = list(partials)
+        return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+
+    def measure(self, layers: Sequence[Layer], read: Callable[[Layer], Array], rows: Rows) -> Partial:
+        """See `Analysis`."""
+        partial: Partial = {}
+        for index, layer in enumerate(layers):
+            partial |= self.measure_layer(index, layer, read(layer))
+        return partial
+
+    def live(self, layers: Sequence[Layer]) -> LiveUnit:
+        """See `LiveAnalysis`."""
+        return LayerwiseUnit(layers, self.measure_layer, self.merge)
+
+    def as_dict(self) -> Mapping[str, Any]:
+        """No parameter changes a partial."""
+        return {}
+
+    def summary_dict(self) -> Mapping[str, Any]:
+        """No parameter changes the summary."""
+        return {}

@@ -8,7 +8,6 @@ drawn or kept names its view, and a note says when the default had to fall back.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from cvbench.engine.analyses.base import Result
 from cvbench.engine.analyses.cka.result import INTERVAL
@@ -85,11 +84,10 @@ def _live(store: FeatureStore, selection: Selection, batch: int | None) -> Analy
     def current(result: Result) -> bool:
         return fits(result) and result.attrs.get("interval") == INTERVAL
 
-    beside: dict[str, Any] = {"beside_maps": True, "notes": lambda attrs: ()}  # says itself what is older
-    found = kept_live(store, "cka", selection, current, **beside)
+    found = kept_live(store, "cka", selection, current, beside_maps=True)
     if found is not None:
         return found
-    older = kept_live(store, "cka", selection, fits, **beside)
+    older = kept_live(store, "cka", selection, fits, beside_maps=True)
     if older is None:
         return None
     attrs = older.result.attrs

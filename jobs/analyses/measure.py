@@ -14,11 +14,14 @@ from types import MappingProxyType
 from cvbench.engine.analyses.base import Analysis, Layer, Partial, Rows
 from cvbench.engine.arrays.array import Array, to_device
 from cvbench.engine.arrays.threads import host_threads
+from cvbench.jobs.extraction.live import kept_live
 from cvbench.jobs.reading.rows import readable_rows
-from cvbench.jobs.reading.selection import Selected
+from cvbench.jobs.reading.selection import Selected, Selection, select
+from cvbench.jobs.reading.views import MAPS
 from cvbench.jobs.results.keep import Analysed, fingerprints_of, keep_summary, partials_key
 from cvbench.jobs.running.executor import Cluster, choose_device, run_tasks
 from cvbench.jobs.running.hardware import Hardware
+from cvbench.jobs.running.places import absolute
 from cvbench.jobs.running.progress import Advanced, Ended, Listener, Note, Started, silent
 from cvbench.storage.features import FeatureLayer, FeatureStore
 from cvbench.storage.features.units import Unit
@@ -44,6 +47,20 @@ def analyze(
     key, measured = measure_units(analysis, store, selected, cluster, listen, MeasureRecipe)
     result, path = keep_summary(store, analysis, selected, key)
     return Analysed(result, selected, path, measured)
+
+
+def analyze_maps(analysis: Analysis, selection: Selection, on: Hardware, listen: Listener = silent) -> Analysed:
+    """An analysis of the selection's stored maps; where there are none, what `extract --analyze` has kept of it.
+
+    Raises:
+        UnknownNameError, DataUnavailableError: As `select`.
+    """
+    opened = FeatureStore.open(absolute(selection.store))  # for reading: an analysis never makes a store
+    selection = replace(selection, store=opened.url, view=MAPS)
+    if (kept := kept_live(opened, analysis.name, selection)) is not None:
+        return kept
+    selected = select(opened, selection)
+    return analyze(analysis, FeatureStore.open(opened.url, mode="a"), selected, measuring(on), listen)
 
 
 def measure_units(

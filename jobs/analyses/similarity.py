@@ -15,6 +15,7 @@ from cvbench.engine.analyses.similarity.measure import WANTS, Similarity, image_
 from cvbench.engine.analyses.similarity.result import MEASURES, TABLE, VERSIONS
 from cvbench.engine.statistics.measure import Measure
 from cvbench.engine.statistics.options import IntervalOptions
+from cvbench.engine.statistics.running import outdated_notes
 from cvbench.jobs.analyses.measure import analyze, measuring
 from cvbench.jobs.analyses.options import SIMILARITY, SimilarityOptions
 from cvbench.jobs.extraction.live import kept_live
@@ -52,7 +53,7 @@ def similarity(selection: Selection, options: IntervalOptions, cluster: Cluster,
         UsageError: A layer without spatial extent, before anything is measured.
     """
     opened, selection = _opened(selection)
-    if (kept := kept_live(opened, "similarity", selection)) is not None:
+    if (kept := kept_live(opened, "similarity", selection, notes=outdated_notes)) is not None:
         return kept
     selected = select(opened, selection)
     grids = {

@@ -13,6 +13,7 @@ from cvbench.engine.analyses.checks import check_grid
 from cvbench.engine.analyses.spectra.measure import WANTS, Spectra
 from cvbench.engine.analyses.spectra.result import TABLE
 from cvbench.engine.statistics.options import IntervalOptions
+from cvbench.engine.statistics.running import outdated_notes
 from cvbench.jobs.analyses.measure import analyze, measuring
 from cvbench.jobs.analyses.options import SPECTRA
 from cvbench.jobs.extraction.live import kept_live
@@ -42,7 +43,7 @@ def spectra(selection: Selection, options: IntervalOptions, cluster: Cluster, li
     """
     selection = Selection(**{**asdict(selection), "store": absolute(selection.store), "view": VIEW})
     opened = FeatureStore.open(selection.store)  # for reading: an analysis never makes a store
-    if (kept := kept_live(opened, "spectra", selection)) is not None:
+    if (kept := kept_live(opened, "spectra", selection, notes=outdated_notes)) is not None:
         return kept
     selected = select(opened, selection)
     for layer in selected.layers:

@@ -17,14 +17,16 @@ from cvbench.errors import UsageError
 from cvbench.hints import command
 from cvbench.jobs.evaluation.compare import DIFFERENCE, FAMILY, Pair, add_pair, judge_pairs, pairs_of
 from cvbench.jobs.evaluation.labels import label_space
-from cvbench.jobs.evaluation.options import EvalOptions, RobustnessRequest, eval_words
+from cvbench.jobs.evaluation.options import ROBUSTNESS, EvalOptions, RobustnessRequest
 from cvbench.jobs.evaluation.samples import VIEW, Samples, open_samples, open_store
 from cvbench.jobs.evaluation.shared import Evaluated, check_chance, keep_table, refuse_kind, score_samples, space_of
 from cvbench.jobs.figures.evaluation_intervals import Panel, interval_figure
+from cvbench.jobs.reading.options import DEFAULT_STORE
 from cvbench.jobs.reading.selection import Selection
 from cvbench.jobs.results.entry import Entry
 from cvbench.jobs.results.row import TidyRow
 from cvbench.jobs.results.table import Table, again, table_result, tidy_rows
+from cvbench.jobs.results.tidy import command_words
 from cvbench.jobs.running.progress import Advanced, Ended, Listener, Started, silent
 
 NAME = "robustness"
@@ -157,9 +159,12 @@ def _keep(
     protocol: dict[str, str],
     options: EvalOptions,
 ) -> Evaluated:
-    words = [word for samples in sets.shifted for word in ("--dataset", samples.info.dataset)]
-    words += ["--clean", sets.clean.info.dataset] if sets.clean else []
-    words += [word for backbone in dict.fromkeys(layer.backbone for layer in home.layers) for word in ("-m", backbone)]
+    asked = RobustnessRequest(
+        store=DEFAULT_STORE,
+        datasets=tuple(samples.info.dataset for samples in sets.shifted),
+        clean=sets.clean.info.dataset if sets.clean else None,
+        backbones=tuple(dict.fromkeys(layer.backbone for layer in home.layers)),
+    )
     every = [samples for samples in (*sets.shifted, sets.clean) if samples]
     attrs = {
         "notes": [*notes, *_other_transforms(every)],
@@ -171,7 +176,7 @@ def _keep(
         "intervals": "accuracies: Wilson score, 95 %, over images; differences to clean: Newcombe, of independent "
         "images; pairs of backbones: Tango's paired score; the mean over sets: Wilson's at its effective size; "
         + FAMILY.format("the sets and pairs of backbones"),
-        "options": [*words, *eval_words(options)],
+        "options": command_words("", ROBUSTNESS, asked, options),
         **options.as_dict(),
     }
     identity = [[samples.identity() for samples in every], options.as_dict()]

@@ -11,9 +11,11 @@ from cvbench.engine.analyses.base import Layer, Result
 from cvbench.engine.metrics.scores import Scores, join_scores, score_block
 from cvbench.engine.metrics.suspect import Chance, against_chance
 from cvbench.errors import EvaluationSuspectError, UsageError
+from cvbench.hints import option_words
 from cvbench.jobs.evaluation.labels import LabelSpace, label_space
 from cvbench.jobs.evaluation.options import EvalOptions
 from cvbench.jobs.evaluation.samples import VIEW, Samples
+from cvbench.jobs.reading.options import DEFAULT_STORE, Selection, one_dataset
 from cvbench.jobs.results.keep import keep
 from cvbench.storage.datasets.variant import base_name
 
@@ -136,7 +138,6 @@ def content_digest(*parts: object) -> str:
 
 def selection_words(samples: Samples) -> list[str]:
     """The options that select the samples and backbones again."""
-    words = ["--dataset", samples.info.dataset, "--split", samples.info.split]
-    for layer in samples.selected.layers:
-        words += ["--backbone", layer.backbone]
-    return words
+    backbones = tuple(layer.backbone for layer in samples.selected.layers)
+    selection = Selection(DEFAULT_STORE, samples.info.dataset, samples.info.split, backbones)
+    return option_words(one_dataset().words(selection))

@@ -17,7 +17,6 @@ import numpy as np
 from cvbench.engine.analyses.base import Layer, Result, Rows
 from cvbench.engine.analyses.live import LiveAnalysis, LiveUnit
 from cvbench.engine.arrays.threads import host_threads
-from cvbench.engine.statistics.running import outdated_notes
 from cvbench.errors import UsageError
 from cvbench.jobs.reading.samples import class_numbers
 from cvbench.jobs.reading.selection import Selected, Selection, is_wanted
@@ -121,7 +120,7 @@ def kept_live(
     fits: Callable[[Result], bool] = lambda result: True,
     *,
     beside_maps: bool = False,
-    notes: Callable[[Mapping[str, Any]], Sequence[str]] = outdated_notes,
+    notes: Callable[[Mapping[str, Any]], Sequence[str]] = lambda attrs: (),
 ) -> Analysed | None:
     """The result that `extract --analyze` has kept, where the store holds no maps that could be measured again.
 

@@ -32,7 +32,7 @@ from cvbench.jobs.results.keep import Analysed, features_identity, keep
 from cvbench.jobs.running.executor import Cluster
 from cvbench.jobs.running.hardware import Hardware
 from cvbench.jobs.running.progress import Listener, silent
-from cvbench.options import typed_words
+from cvbench.options import Form, typed_words
 from cvbench.storage.features import FeatureStore
 
 __all__ = ["ENTRY", "CamOptions", "MapOptions", "cam", "cam_json", "cam_rows"]
@@ -137,13 +137,13 @@ def _attrs(job: MapJob, choices: dict[str, F64], options: ExtractOptions, asked:
 
 def _words(options: ExtractOptions, asked: CamOptions) -> list[str]:
     """What follows `cvbench` in the command that makes this result again, without `--store`."""
-    named = {"dataset": options.dataset, "split": options.split, "backbone": options.backbones}
-    named |= {"weights": options.weights, "method": asked.maps.method, "class": asked.maps.choice}
-    read, made = typed_words(options), typed_words(asked)
-    named |= {key: read[key] for key in ("limit", "image_size", "precision", "decoder") if key in read}
-    return ["analyze", "cam", *option_words({**named, **{key: made[key] for key in made if key not in _DRAWN}})]
+    made = {key: value for key, value in typed_words(asked).items() if key not in _DRAWN}
+    return ["analyze", "cam", *option_words({**_READ.words(options), **made})]
 
 
+_READ = Form(
+    ExtractOptions, ("dataset", "split", "backbone", "weights", "limit", "image_size", "precision", "decoder")
+)  # what the result depends on, not where it was or how fast
 _DRAWN = ("image", "examples")  # what is drawn, not what is measured
 
 

@@ -7,7 +7,7 @@ import random
 import shutil
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -18,19 +18,13 @@ import numpy as np
 import pytest
 
 import cvbench.jobs
-from cvbench.engine.statistics.options import IntervalOptions
-from cvbench.jobs.analyses.cam.cam import CamOptions, cam
-from cvbench.jobs.analyses.cka import CkaOptions, cka
-from cvbench.jobs.analyses.maps import maps
-from cvbench.jobs.analyses.options import MapsOptions
-from cvbench.jobs.analyses.similarity import similarity
-from cvbench.jobs.analyses.spectra import spectra
 from cvbench.jobs.extraction.extract import extract
 from cvbench.jobs.extraction.options import ExtractOptions
-from cvbench.jobs.reading.selection import Selection
-from cvbench.jobs.registry import find_live
+from cvbench.jobs.registry import ENTRIES, entry_of, find_live, forms_of
 from cvbench.jobs.results.keep import Analysed
 from cvbench.jobs.running.executor import Cluster, Recipe
+from cvbench.jobs.running.progress import silent
+from cvbench.options import Field, Form, form_of
 from cvbench.storage.features import FeatureStore
 from tests.jobs.extraction.test_extract import contents
 from tests.storage.datasets.cub_tree import write_cub_of
@@ -96,32 +90,48 @@ def birds(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def _maps(birds: Path, store: Path) -> Analysed:
-    drawn = MapsOptions(data_root=str(birds / "data"), intervals=IntervalOptions(resamples=50))
-    return maps(Selection(str(store)), drawn, LOOP)
+def fields_of(name: str) -> list[tuple[Form, list[Field]]]:
+    """The forms of an entry, each with its options."""
+    return [(form_of(one), list(form_of(one).fields())) for one in forms_of(name)]
 
 
-def _cam(birds: Path, store: Path) -> Analysed:
-    return cam(options(birds, store), CamOptions(intervals=IntervalOptions(resamples=50), examples=2), LOOP)
+WITH_WORKERS = [
+    name
+    for name, place in ENTRIES.items()
+    if place.group and any(field.key == "gpus" for _, fields in fields_of(name) for field in fields)
+]
+"""Every entry whose units go to actors; the others are done in one process."""
 
 
-ANALYSES: dict[str, Callable[[Path, Path], Analysed]] = {
-    "cka": lambda birds, store: cka(Selection(str(store), view="maps"), CkaOptions(batch=UNIT), LOOP),
-    "spectra": lambda birds, store: spectra(Selection(str(store)), IntervalOptions(resamples=50), LOOP),
-    "similarity": lambda birds, store: similarity(Selection(str(store)), IntervalOptions(resamples=50), LOOP),
-    "maps": _maps,
-    "cam": _cam,
-}
+def test_the_registry_names_those_with_workers() -> None:
+    assert WITH_WORKERS == ["cka", "similarity", "spectra", "maps", "cam"]
 
 
-@pytest.mark.parametrize("name", ANALYSES)
+def measured(name: str, birds: Path, store: Path) -> Analysed:
+    """Run an entry as its command does, with these options of those that it has."""
+    typed: dict[str, Any] = {"store": str(store), "data_root": str(birds / "data"), "dataset": "cub200", "split": "all"}
+    typed |= {"backbone": ["test_vit", "test_convnext"], "weights": ["random"], "image_size": 64, "unit": UNIT}
+    typed |= {"address": "none", "resamples": 50, "view": "maps", "batch_size": str(UNIT), "cka_batch": str(UNIT)}
+    made = [
+        form.made({field.key: typed.get(field.key, field.default) for field in fields})
+        for form, fields in fields_of(name)
+    ]
+    entry = entry_of(name)
+    assert entry is not None
+    assert entry.run is not None
+    (found,) = entry.run(*made, silent)
+    assert isinstance(found, Analysed)
+    return found
+
+
+@pytest.mark.parametrize("name", WITH_WORKERS)
 def test_an_analysis(birds: Path, tmp_path: Path, request: pytest.FixtureRequest, name: str) -> None:
     found = {}
     for way in ("loop", "shared"):
         store = Path(shutil.copytree(birds / "store.zarr", tmp_path / f"{way}.zarr"))
         if way == "shared":
             request.getfixturevalue("shared")
-        found[way] = ANALYSES[name](birds, store), contents(str(store))
+        found[way] = measured(name, birds, store), contents(str(store))
     (loop, loop_files), (both, both_files) = found["loop"], found["shared"]
     assert loop.measured == both.measured > 0
     for variable, (_, values) in loop.result.data.items():

@@ -1,0 +1,1 @@
+"""Packages that add to cvbench, as others would write them, and the tests that install and run them."""

@@ -1,0 +1,47 @@
+"""Share of the positive activations of each layer: an analysis that lives beside cvbench."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from cvbench.engine.analyses.base import Layer, Partial, Result
+from cvbench.engine.analyses.live import Layerwise
+from cvbench.engine.arrays.array import Array, to_host
+from cvbench.engine.statistics.intervals import mean_share
+from cvbench.jobs.analyses.measure import analyze_maps
+from cvbench.jobs.reading.options import layers
+from cvbench.jobs.results.entry import Entry, Live
+from cvbench.jobs.results.row import TidyRow
+from cvbench.jobs.results.tidy import command_words, selection_of, tidy_row
+from cvbench.jobs.running.hardware import Hardware
+
+FORMS = (layers(), Hardware)
+
+
+class Positive(Layerwise):
+    name = "positive"
+
+    def measure_layer(self, index: int, layer: Layer, maps: Array) -> Partial:
+        return {f"share/{index}": to_host((maps > 0).mean(axis=(1, 2, 3)))}
+
+    def summarise(self, layers: Sequence[Layer], partials: Iterable[Partial]) -> Result:
+        found, names = self.merge(partials), [{"backbone": one.backbone, "tap": one.tap} for one in layers]
+        shares = {f"share_{i}": (("image",), found[f"share/{i}"]) for i in range(len(layers))}
+        return Result(self.name, {}, shares, {"layers": names})
+
+
+def rows(result: Result) -> Iterator[TidyRow]:
+    for i, layer in enumerate(result.attrs["layers"]):
+        mean = mean_share(result.data[f"share_{i}"][1])
+        ends = mean.value, mean.low, mean.high
+        yield tidy_row(result, layer["backbone"], "positive share", layer["tap"], ends, mean.n)
+
+
+ENTRY = Entry(
+    name="positive",
+    title="Positive activations",
+    about="Share of the activations of a layer that are positive, with intervals over images.",
+    rows=rows,
+    command=lambda result: command_words("analyze positive", FORMS, selection_of(result)),
+    run=lambda selection, on, listen: [analyze_maps(Positive(), selection, on, listen)],
+    forms=FORMS,
+    live=Live(lambda setting: Positive()),
+)

@@ -1,0 +1,131 @@
+"""An analysis in a package beside cvbench: installed as one, found by every command, and never in the way of others."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cvbench.errors import UsageError
+from cvbench.jobs.registry import entry_of, find_live, place_of, places, plugins
+from cvbench.jobs.results.entry import Entry
+from cvbench.storage.features import FeatureStore
+from tests.jobs.images import write_folder
+
+ANALYSIS = Path(__file__).with_name("positive.py")
+
+
+def install(site: Path, package: str, points: dict[str, str], summary: str = "") -> None:
+    """What an installer leaves of a package that declares these entry points."""
+    info = site / f"{package}-1.0.dist-info"
+    info.mkdir(parents=True)
+    said = f"Summary: {summary}\n" if summary else ""
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n{said}")
+    lines = [f"{name} = {place}" for name, place in points.items()]
+    (info / "entry_points.txt").write_text("\n".join(["[cvbench.analyses]", *lines]) + "\n")
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    """A folder for packages, with the analysis in one; others cannot be imported, or claim names that are taken."""
+    folder = tmp_path / "site"
+    install(folder, "positive", {"positive": "positive_analysis:ENTRY"}, "Shares of positive activations.")
+    shutil.copy(ANALYSIS, folder / "positive_analysis.py")
+    install(folder, "broken", {"broken": "no_such_module:ENTRY", "another": "positive_analysis:ENTRY"})
+    install(folder, "clash", {"cka": "positive_analysis:ENTRY", "twice": "positive_analysis:ENTRY"})
+    install(folder, "other", {"twice": "json:loads"})
+    return folder
+
+
+def cvbench(site: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    paths = [str(site), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return subprocess.run(
+        [sys.executable, "-c", "from cvbench.cli import main; main()", *words],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+def test_extract_analyze_and_report_find_it(site: Path, tmp_path: Path) -> None:
+    images, store = write_folder(tmp_path / "pets", 16), str(tmp_path / "s.zarr")
+    sizes = ("--weights", "random", "--image-size", "64", "--batch-size", "8", "--unit", "8")
+    common = ("--dataset", f"folder:{images}", "--backbone", "test_vit", "--store", store, "--address", "none", *sizes)
+    done = cvbench(site, "extract", *common, "--analyze", "positive,spectra")
+    assert done.returncode == 0, done.stderr
+    live = cvbench(site, "analyze", "positive", "--store", store, "--address", "none", "--format", "json")
+    assert live.returncode == 0, live.stderr
+    of_live = json.loads(live.stdout)
+    assert {row["metric"] for row in of_live["rows"]} == {"positive share"}
+
+    maps = str(tmp_path / "maps.zarr")
+    stored = tuple(maps if word == store else word for word in common)
+    assert cvbench(site, "extract", *stored, "--view", "maps", "--maps", "all").returncode == 0
+    done = cvbench(site, "analyze", "positive", "--store", maps, "--address", "none", "--format", "json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["rows"] == of_live["rows"]  # one answer, live or stored
+    opened = FeatureStore.open(maps)
+    (group,) = opened.groups()
+    first = np.concatenate([opened.layer(group, "blocks.0").read(i, i + 1) for i in range(16)]).astype(np.float64)
+    row = next(row for row in of_live["rows"] if row["factor"] == "blocks.0")
+    assert row["value"] == pytest.approx((first > 0).mean(), rel=1e-12)
+
+    done = cvbench(site, "report", "--store", store, "--out", str(tmp_path / "report"), "--format", "json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["raw"] == []
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert "Positive activations" in page
+    assert "cvbench analyze positive --dataset folder-pets" in page
+    shutil.rmtree(site / "positive-1.0.dist-info")  # removed again: its result is shown raw, and said
+    done = cvbench(site, "report", "--store", store, "--out", str(tmp_path / "report"))
+    assert done.returncode == 5
+    assert "positive" in done.stderr
+
+
+def test_the_list_of_commands_names_it_and_what_is_not_used(site: Path) -> None:
+    done = cvbench(site, "analyze", "--help")
+    assert done.returncode == 0, done.stderr
+    assert "Shares of positive activations. (positive 1.0)" in done.stdout
+    assert "broken (broken 1.0)" in done.stdout  # nothing is imported for the list
+    assert "the analysis 'cka' of clash 1.0 is not used: cvbench has one of this name" in done.stderr
+    assert "the analysis 'twice' is not used: clash 1.0 and other 1.0 both have one of this name" in done.stderr
+    assert "clash" not in cvbench(site, "--help").stderr  # the first page asks no package
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("broken", ["broken 1.0", "ModuleNotFoundError"]), ("another", ["broken 1.0", "no Entry of the name 'another'"])],
+)
+def test_one_that_cannot_be_used_is_named(site: Path, name: str, words: list[str]) -> None:
+    for command in (("analyze", name), ("extract", "--dataset", "digits", "--analyze", name, "--address", "none")):
+        done = cvbench(site, *command)
+        assert done.returncode == 2
+        assert all(word in done.stderr for word in words), done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_the_registry_keeps_its_own(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert place_of("positive") is None
+    monkeypatch.syspath_prepend(site)
+    found = plugins()
+    assert sorted(found.found) == ["another", "broken", "positive"]
+    assert len(found.problems) == 2
+    own = entry_of("cka")
+    assert own is not None
+    assert own.title == "Layerwise similarity: linear CKA"
+    assert list(places("analyze"))[-3:] == ["another", "broken", "positive"]
+    assert "positive" not in places("eval")
+    assert isinstance(entry_of("positive"), Entry)
+    assert list(find_live(["positive", "cka"])) == ["positive", "cka"]
+    with pytest.raises(UsageError, match=r"broken 1\.0 cannot be used"):
+        entry_of("broken")
+    assert entry_of("twice") is None
