@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -35,16 +36,22 @@ class Entries(OnDemand):
     def lines(self) -> dict[str, str]:
         """Those of the registry, those of plugins among them, then the group's own."""
         if self.group == "analyze":
-            for problem in registry.plugins().problems:
-                say(f"warning: {problem}", err=True)
+            _warn_of_plugins()
         return {name: place.line for name, place in registry.places(self.group).items()} | super().lines()
 
     def build(self, name: str) -> Any:
         """Build a command from its entry's forms."""
-        place = registry.place_of(name)
+        place = None if name in self.places else registry.place_of(name)
         if place is None or place.group != self.group:
             return super().build(name)
         return entry_command(name, place, self.tables.get(name))
+
+
+@functools.cache
+def _warn_of_plugins() -> None:
+    """Say once what is installed beside cvbench and not used."""
+    for problem in registry.plugins().problems:
+        say(f"warning: {problem}", err=True)
 
 
 def group_of(name: str, tables: Mapping[str, str], places: Mapping[str, Any]) -> type[Entries]:

@@ -11,9 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import Result
+from typer.testing import CliRunner
 
-from cvbench.errors import UsageError
-from cvbench.jobs.registry import entry_of, find_live, place_of, places, plugins
+from cvbench.cli.app import app
+from cvbench.cli.entries import _warn_of_plugins
+from cvbench.errors import IncompleteError, UsageError
+from cvbench.jobs.registry import entry_of, find_live, places, plugins
 from cvbench.jobs.results.entry import Entry
 from cvbench.storage.features import FeatureStore
 from tests.jobs.images import write_folder
@@ -56,66 +60,81 @@ def cvbench(site: Path, *words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_extract_analyze_and_report_find_it(site: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def installed(site: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The packages, for commands in this process."""
+    monkeypatch.syspath_prepend(site)
+    monkeypatch.delitem(sys.modules, "positive_analysis", raising=False)
+    monkeypatch.setattr("cvbench.cli.entries._warn_of_plugins", _warn_of_plugins.__wrapped__)  # said once a process
+    return site
+
+
+def here(*words: str) -> Result:
+    return CliRunner().invoke(app, words)
+
+
+def test_extract_analyze_and_report_find_it(site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images, store = write_folder(tmp_path / "pets", 16), str(tmp_path / "s.zarr")
     sizes = ("--weights", "random", "--image-size", "64", "--batch-size", "8", "--unit", "8")
-    common = ("--dataset", f"folder:{images}", "--backbone", "test_vit", "--store", store, "--address", "none", *sizes)
-    done = cvbench(site, "extract", *common, "--analyze", "positive,spectra")
+    made = ("--dataset", f"folder:{images}", "--backbone", "test_vit", "--address", "none", *sizes)
+    shown = ("--address", "none", "--format", "json")
+    done = cvbench(site, "extract", *made, "--store", store, "--analyze", "positive,spectra")
     assert done.returncode == 0, done.stderr
-    live = cvbench(site, "analyze", "positive", "--store", store, "--address", "none", "--format", "json")
-    assert live.returncode == 0, live.stderr
-    of_live = json.loads(live.stdout)
-    assert {row["metric"] for row in of_live["rows"]} == {"positive share"}
-
-    maps = str(tmp_path / "maps.zarr")
-    stored = tuple(maps if word == store else word for word in common)
-    assert cvbench(site, "extract", *stored, "--view", "maps", "--maps", "all").returncode == 0
-    done = cvbench(site, "analyze", "positive", "--store", maps, "--address", "none", "--format", "json")
+    done = cvbench(site, "analyze", "positive", "--store", store, *shown)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["rows"] == of_live["rows"]  # one answer, live or stored
-    opened = FeatureStore.open(maps)
-    (group,) = opened.groups()
-    first = np.concatenate([opened.layer(group, "blocks.0").read(i, i + 1) for i in range(16)]).astype(np.float64)
-    row = next(row for row in of_live["rows"] if row["factor"] == "blocks.0")
-    assert row["value"] == pytest.approx((first > 0).mean(), rel=1e-12)
-
+    rows = json.loads(done.stdout)["rows"]
+    assert {row["metric"] for row in rows} == {"positive share"}
     done = cvbench(site, "report", "--store", store, "--out", str(tmp_path / "report"), "--format", "json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["raw"] == []
     page = (tmp_path / "report" / "report.html").read_text()
     assert "Positive activations" in page
     assert "cvbench analyze positive --dataset folder-pets" in page
-    shutil.rmtree(site / "positive-1.0.dist-info")  # removed again: its result is shown raw, and said
-    done = cvbench(site, "report", "--store", store, "--out", str(tmp_path / "report"))
-    assert done.returncode == 5
-    assert "positive" in done.stderr
+
+    gone = here("report", "--store", store, "--out", str(tmp_path / "report"))  # not installed here: raw, and said
+    assert isinstance(gone.exception, IncompleteError)
+    assert "positive" in str(gone.exception.where)
+    monkeypatch.syspath_prepend(site)
+    maps = str(tmp_path / "maps.zarr")
+    assert here("extract", *made, "--store", maps, "--view", "maps", "--maps", "all").exit_code == 0
+    stored = here("analyze", "positive", "--store", maps, *shown)
+    assert stored.exit_code == 0, stored.output
+    assert [row["value"] for row in json.loads(stored.stdout)["rows"]] == [row["value"] for row in rows]
+    opened = FeatureStore.open(maps)
+    group = next(group for group in opened.groups() if group.view == "maps")
+    first = opened.layer(group, "blocks.0").read(0, 16).astype(np.float64)
+    row = next(row for row in rows if row["factor"] == "blocks.0")
+    assert row["value"] == pytest.approx((first > 0).mean(), rel=1e-12)
+    table = here("analyze", "positive", "--store", maps, "--address", "none")
+    assert f"result: {json.loads(stored.stdout)['stored'][0]} in the store" in table.stdout
 
 
-def test_the_list_of_commands_names_it_and_what_is_not_used(site: Path) -> None:
-    done = cvbench(site, "analyze", "--help")
-    assert done.returncode == 0, done.stderr
+@pytest.mark.usefixtures("installed")
+def test_the_list_of_commands_names_it_and_what_is_not_used() -> None:
+    done = here("analyze", "--help")
+    assert done.exit_code == 0, done.output
     assert "Shares of positive activations. (positive 1.0)" in done.stdout
-    assert "broken (broken 1.0)" in done.stdout  # nothing is imported for the list
+    assert "broken (broken 1.0)" in done.stdout
+    assert "positive_analysis" not in sys.modules  # nothing is imported for the list
     assert "the analysis 'cka' of clash 1.0 is not used: cvbench has one of this name" in done.stderr
     assert "the analysis 'twice' is not used: clash 1.0 and other 1.0 both have one of this name" in done.stderr
-    assert "clash" not in cvbench(site, "--help").stderr  # the first page asks no package
+    assert here("--help").stderr == ""  # the first page asks no package
 
 
+@pytest.mark.usefixtures("installed")
 @pytest.mark.parametrize(
     ("name", "words"),
     [("broken", ["broken 1.0", "ModuleNotFoundError"]), ("another", ["broken 1.0", "no Entry of the name 'another'"])],
 )
-def test_one_that_cannot_be_used_is_named(site: Path, name: str, words: list[str]) -> None:
+def test_one_that_cannot_be_used_is_named(name: str, words: list[str]) -> None:
     for command in (("analyze", name), ("extract", "--dataset", "digits", "--analyze", name, "--address", "none")):
-        done = cvbench(site, *command)
-        assert done.returncode == 2
-        assert all(word in done.stderr for word in words), done.stderr
-        assert "Traceback" not in done.stderr
+        done = here(*command)
+        assert isinstance(done.exception, UsageError), done.output
+        assert all(word in f"{done.exception} {done.exception.why}" for word in words)
 
 
-def test_the_registry_keeps_its_own(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert place_of("positive") is None
-    monkeypatch.syspath_prepend(site)
+@pytest.mark.usefixtures("installed")
+def test_the_registry_keeps_its_own() -> None:
     found = plugins()
     assert sorted(found.found) == ["another", "broken", "positive"]
     assert len(found.problems) == 2
