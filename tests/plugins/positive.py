@@ -1,6 +1,7 @@
 """Share of the positive activations of each layer: an analysis that lives beside cvbench."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 from cvbench.engine.analyses.base import Layer, Partial, Result
 from cvbench.engine.analyses.live import Layerwise
@@ -24,7 +25,7 @@ class Positive(Layerwise):
 
     def summarise(self, layers: Sequence[Layer], partials: Iterable[Partial]) -> Result:
         found, names = self.merge(partials), [{"backbone": one.backbone, "tap": one.tap} for one in layers]
-        shares = {f"share_{i}": (("image",), found[f"share/{i}"]) for i in range(len(layers))}
+        shares: dict[str, Any] = {f"share_{i}": (("image",), found[f"share/{i}"]) for i in range(len(layers))}
         return Result(self.name, {}, shares, {"layers": names})
 
 
