@@ -207,7 +207,8 @@ def places(group: str) -> dict[str, Place]:
 def _declared(point: EntryPoint) -> Place:
     """A plugin's place; its line in the help is what its package says of itself."""
     said = {} if point.dist is None else point.dist.metadata.json
-    return Place(point.value, group="analyze", help=f"{said.get('summary', point.name)} ({_package(point)})")
+    summary = str(said.get("summary", point.name)).rstrip(".")
+    return Place(point.value, group="analyze", help=f"{summary} ({_package(point)})")
 
 
 def entry_of(name: str) -> Entry | None:
