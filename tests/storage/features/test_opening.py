@@ -53,7 +53,7 @@ def test_a_lost_root_is_said_as_to_a_reader() -> None:
     before = dict(objects.data)
     for mode in ("r", "r+"):
         with pytest.raises(IntegrityError, match="the root node of the store is lost"):
-            FeatureStore.open(objects, mode)  # type: ignore[arg-type]
+            FeatureStore.open(objects, mode)
     assert objects.data == before
     assert FeatureStore.open(objects, "a").groups() == [GROUP]
 
