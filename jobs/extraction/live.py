@@ -22,7 +22,7 @@ from cvbench.engine.analyses.spectra.measure import Spectra
 from cvbench.engine.arrays.threads import host_threads
 from cvbench.engine.statistics.running import outdated_notes
 from cvbench.errors import UnknownNameError, UsageError
-from cvbench.jobs.reading.reading import class_numbers, reading_of
+from cvbench.jobs.reading.reading import Reading, class_numbers
 from cvbench.jobs.reading.selection import Selected, Selection, is_wanted
 from cvbench.jobs.reading.views import MAPS
 from cvbench.jobs.results.keep import Analysed, keep_summary, partials_key, stored_result
@@ -128,7 +128,7 @@ def summarise_live(store: FeatureStore, tasks: Sequence[LiveTask], units: Sequen
     found = []
     for task in tasks:
         selected = Selected(task.key.dataset, task.key.split, MAPS, task.layers, tuple(units), 0)
-        reading, analysis = reading_of(store, selected), task.analysis
+        reading, analysis = Reading(store, selected), task.analysis
         if isinstance(analysis, Spectra | Similarity):
             analysis = replace(analysis, classes=class_numbers(reading))
         result, path = keep_summary(reading, analysis, task.key)

@@ -34,15 +34,21 @@ class Reading:
     Attributes:
         store: Opened once, to read from and to keep results in.
         selected: The layers and units.
-        commits: Of each group that a layer lies in, as far as the store has it.
+        known: The commits of the groups that the layers lie in; None: those that are there when they are first asked.
     """
 
     store: FeatureStore
     selected: Selected
-    commits: Mapping[GroupKey, Sequence[Commit]]
+    known: Mapping[GroupKey, Sequence[Commit]] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (reading_of, (self.store, self.selected))  # a process that it travels to lists the commits itself
+        return (Reading, (self.store, self.selected))  # who it travels to lists the commits, when a task asks for them
+
+    @cached_property
+    def commits(self) -> Mapping[GroupKey, Sequence[Commit]]:
+        """Of each group that a layer lies in; empty of one that the store lacks."""
+        groups = dict.fromkeys(map(self.selected.group, self.selected.layers))
+        return self.known or {group: self.store.commits(group) for group in groups}
 
     @property
     def where(self) -> str:
@@ -176,15 +182,6 @@ def read(selection: Selection, store: FeatureStore | None = None, *, imported: b
     return Reading(place, selected, commits)
 
 
-def reading_of(store: FeatureStore, selected: Selected) -> Reading:
-    """The reading of layers that are known; of groups that the store lacks there are no commits."""
-    there = store.declared()
-    groups = dict.fromkeys(map(selected.group, selected.layers))
-    return Reading(
-        store, selected, {group: store.commits(group, there[group].commits) for group in groups if group in there}
-    )
-
-
 def readable_rows(layers: Iterable[FeatureLayer], unit: Unit) -> I64:
     """Rows of the unit whose sample could be read, the same for every layer."""
     keep = np.ones(len(unit), dtype=bool)
@@ -210,7 +207,7 @@ def class_numbers(reading: Reading) -> I64:
     of the data set.
     """
     selected, store = reading.selected, reading.store
-    if all(selected.group(layer) in reading.commits for layer in selected.layers):
+    if all(reading.commits.values()):
         return reading.classes
     groups = [group for group in store.groups() if (group.dataset, group.split) == (selected.dataset, selected.split)]
     bad = {sample.row for group in groups for commit in store.commits(group) for sample in commit.bad}

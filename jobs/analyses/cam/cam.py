@@ -25,7 +25,7 @@ from cvbench.jobs.analyses.cam.rows import SECTION, cam_json, cam_rows
 from cvbench.jobs.analyses.cam.worker import choice_tap
 from cvbench.jobs.extraction.extract import run_units
 from cvbench.jobs.extraction.options import ExtractOptions
-from cvbench.jobs.reading.reading import Reading, reading_of
+from cvbench.jobs.reading.reading import Reading
 from cvbench.jobs.results.keep import Analysed, keep
 from cvbench.jobs.running.executor import Cluster
 from cvbench.jobs.running.progress import Listener, silent
@@ -61,7 +61,7 @@ def cam(options: ExtractOptions, asked: CamOptions, cluster: Cluster, listen: Li
         _check_label_space(job)
     _check_images(job, asked.images)
     report = run_units(job.units, cluster, "analyze cam", listen)
-    reading = reading_of(job.units.store, selected_maps(job))
+    reading = Reading(job.units.store, selected_maps(job))
     rows, tables, choices = measure_maps(reading, job, correct_only=asked.correct_only, tolerance=asked.tolerance)
     if not len(rows):
         raise UsageError(
