@@ -58,7 +58,8 @@ def make(folder: Path, samples: int, classes: int) -> None:
 def read(store: str) -> str:
     """Only the bytes, checked: the floor of what reads every logit."""
     from cvbench.jobs.evaluation.options import EvalOptions
-    from cvbench.jobs.evaluation.samples import open_samples, open_store
+    from cvbench.jobs.evaluation.samples import open_samples
+    from cvbench.jobs.reading.reading import open_store
     from cvbench.jobs.reading.selection import Selection
 
     samples = open_samples(open_store(store), Selection(store), EvalOptions())

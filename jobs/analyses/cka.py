@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,19 +18,17 @@ from cvbench.jobs.analyses.cka_view import QUESTIONS, resolve_view
 from cvbench.jobs.analyses.measure import analyze, measuring
 from cvbench.jobs.analyses.options import CKA, CkaOptions
 from cvbench.jobs.figures.cka import cka_heatmaps, cka_views
-from cvbench.jobs.reading.rows import readable_rows
-from cvbench.jobs.reading.selection import Selected, Selection, select
+from cvbench.jobs.reading.options import Selection
+from cvbench.jobs.reading.reading import Reading, open_store
 from cvbench.jobs.reading.views import view_words
 from cvbench.jobs.results.entry import Entry, Live, LiveSetting
-from cvbench.jobs.results.keep import Analysed, features_identity, keep
+from cvbench.jobs.results.keep import Analysed, keep
 from cvbench.jobs.results.row import TidyRow
 from cvbench.jobs.results.tidy import command_words, selection_of, tidy_row
 from cvbench.jobs.results.words import verdict_of
 from cvbench.jobs.running.executor import Cluster
 from cvbench.jobs.running.hardware import Hardware
-from cvbench.jobs.running.places import absolute
 from cvbench.jobs.running.progress import Listener, silent
-from cvbench.storage.features import FeatureStore
 
 __all__ = ["ENTRY", "ESTIMATORS", "CkaOptions", "cka", "cka_json", "cka_rows"]
 
@@ -51,24 +49,20 @@ def cka(selection: Selection, options: CkaOptions, cluster: Cluster, listen: Lis
     """
     if options.estimator not in ESTIMATORS:
         raise UnknownNameError.among("estimator", options.estimator, ESTIMATORS, fix=", ".join(ESTIMATORS))
-    selection = Selection(**{**asdict(selection), "store": absolute(selection.store)})
-    reader = FeatureStore.open(selection.store)  # an analysis never makes a store
-    selection, kept, note = resolve_view(reader, selection, options.batch, options.estimator)
-    if kept is not None:
-        return kept
-    selected = select(reader, selection)
-    analysed = _measured(selected, options, cluster, FeatureStore.open(selection.store, mode="a"), listen)
+    found, note = resolve_view(open_store(selection.store), selection, options.batch, options.estimator)
+    if isinstance(found, Analysed):
+        return found
+    analysed = _measured(found, options, cluster, listen)
     attrs = analysed.result.attrs
-    notes = [*attrs["notes"], *([note] if note else [])]
-    return replace(analysed, result=replace(analysed.result, attrs={**attrs, "view": selected.view, "notes": notes}))
+    said = {"view": found.selected.view, "notes": [*attrs["notes"], *([note] if note else [])]}
+    return replace(analysed, result=replace(analysed.result, attrs={**attrs, **said}))
 
 
-def _measured(
-    selected: Selected, options: CkaOptions, cluster: Cluster, store: FeatureStore, listen: Listener
-) -> Analysed:
+def _measured(reading: Reading, options: CkaOptions, cluster: Cluster, listen: Listener) -> Analysed:
     if options.estimator != "minibatch":
-        return _full(store, selected, options)
-    largest, forward = max(len(unit) for unit in selected.units), store.split(selected.dataset, selected.split).batch
+        return _full(reading, options)
+    selected = reading.selected
+    largest, forward = max(len(unit) for unit in selected.units), reading.info.batch
     # By the forward batch, as during the extraction: one default for both. A tiny one would cost CKA its precision.
     piece = forward if forward >= SIZES[-1] else largest - largest % SIZES[-1] or largest
     batch = options.batch or choose_batch(piece, selected.samples)
@@ -78,13 +72,12 @@ def _measured(
             where="--cka-batch",
             fix=f"--cka-batch {largest} or less",
         )
-    return analyze(MinibatchCka(batch=batch), store, selected, cluster, listen)
+    return analyze(MinibatchCka(batch=batch), reading, cluster, listen)
 
 
-def _full(store: FeatureStore, selected: Selected, options: CkaOptions) -> Analysed:
+def _full(reading: Reading, options: CkaOptions) -> Analysed:
     """All rows as one batch; nothing is kept per unit, since rows of different units meet in every product."""
-    features = {layer: store.layer(selected.group(layer), layer.tap) for layer in selected.layers}
-    positions = np.concatenate([unit.start + readable_rows(features.values(), unit) for unit in selected.units])
+    selected, positions = reading.selected, reading.rows
 
     def read_rows(layer: Layer, rows: slice) -> NDArray[Any]:
         wanted = positions[rows]
@@ -92,11 +85,11 @@ def _full(store: FeatureStore, selected: Selected, options: CkaOptions) -> Analy
         for unit in selected.units:
             inside = wanted[(wanted >= unit.start) & (wanted < unit.stop)]
             if len(inside):
-                pieces.append(features[layer].read(int(inside[0]), int(inside[-1]) + 1)[inside - inside[0]])
+                pieces.append(reading.layers[layer].read(int(inside[0]), int(inside[-1]) + 1)[inside - inside[0]])
         return np.concatenate(pieces) if len(pieces) > 1 else pieces[0]
 
     result = full_cka(selected.layers, read_rows, len(positions), estimator=options.estimator)  # type: ignore[arg-type]
-    path = keep(store, selected, result, [options.estimator, features_identity(store, selected)])
+    path = keep(reading, result, [options.estimator, reading.identity])
     return Analysed(result, selected, path, len(selected.units))
 
 

@@ -14,7 +14,9 @@ from cvbench.engine.analyses.cka.result import INTERVAL
 from cvbench.errors import DataUnavailableError, UnknownNameError
 from cvbench.jobs.analyses.options import AUTO
 from cvbench.jobs.extraction.live import kept_live
-from cvbench.jobs.reading.selection import Selected, Selection, choose_split, select
+from cvbench.jobs.reading.options import Selection
+from cvbench.jobs.reading.reading import Reading, read
+from cvbench.jobs.reading.selection import choose_split
 from cvbench.jobs.reading.views import MAPS, POOLED, WORDS
 from cvbench.jobs.results.keep import Analysed
 from cvbench.storage.features import FeatureStore
@@ -31,8 +33,8 @@ OLDER = (
 
 def resolve_view(
     store: FeatureStore, selection: Selection, batch: int | None, estimator: str
-) -> tuple[Selection, Analysed | None, str | None]:
-    """The selection with its view decided; the result that was measured live, if that is the one; and a note.
+) -> tuple[Reading | Analysed, str | None]:
+    """What the selection means by the view that it asks for, or the result that was measured live; and a note.
 
     A live result is taken where it is of more samples than the stored maps, and is of just what is asked for.
 
@@ -43,38 +45,40 @@ def resolve_view(
         estimator: Asked for.
 
     Raises:
-        UsageError: The data set is not named and the store holds several.
+        CvbenchError: As `read`.
     """
     if selection.view not in (AUTO, MAPS):
-        return selection, None, None
+        return read(selection, store), None
     of_maps = replace(selection, view=MAPS)
     if selection.view == AUTO:
-        dataset, split = choose_split(store.tree(), selection)
+        dataset, split = choose_split(store, store.groups(), selection)
         of_maps = replace(of_maps, dataset=dataset, split=split)
     stored = _stored_maps(store, of_maps)
     live = _live(store, of_maps, batch) if estimator == "minibatch" else None
-    if live is not None and (stored is None or live.selected.samples > stored.samples):
-        return of_maps, live, None
+    if live is not None and (stored is None or live.selected.samples > stored.selected.samples):
+        return live, None
     if stored is not None or selection.view == MAPS:
-        return of_maps, None, None
+        return stored or read(of_maps, store), None
     note = (
         f"{WORDS[POOLED]} (view {POOLED}): the store does not have all positions of these backbones. The study's "
         f"Figure 5 is of all positions, which is a different question: `cvbench extract --analyze cka` measures them"
     )
-    return replace(selection, view=POOLED), None, note
+    return read(replace(selection, view=POOLED), store), note
 
 
-def _stored_maps(store: FeatureStore, selection: Selection) -> Selected | None:
+def _stored_maps(store: FeatureStore, selection: Selection) -> Reading | None:
     """The maps of the backbones asked for; None if some of these, or of all that have pooled layers, lack them."""
     try:
-        found = select(store, selection)
+        found = read(selection, store)
     except (DataUnavailableError, UnknownNameError):
         return None
-    groups = store.groups()
-    place = found.dataset, found.split
-    held = {group.backbone for group in groups if (group.dataset, group.split) == place and group.view == POOLED}
-    there = {layer.backbone for layer in found.layers}
-    return found if selection.backbones or held <= there else None
+    if selection.backbones:
+        return found
+    place = found.selected.dataset, found.selected.split
+    groups = [group for group in store.groups() if (group.dataset, group.split) == place]
+    held = {group.backbone for group in groups if group.view == POOLED}
+    there = {layer.backbone for layer in found.selected.layers}
+    return found if held <= there else None
 
 
 def _live(store: FeatureStore, selection: Selection, batch: int | None) -> Analysed | None:

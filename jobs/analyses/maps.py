@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from cvbench.engine.analyses.base import Layer, Partial, Result, Rows
-from cvbench.engine.analyses.checks import check_grid
 from cvbench.engine.analyses.maps.kernel import KINDS
 from cvbench.engine.analyses.maps.measure import OF_ALL, OF_BOXES, TESTED, WANTS, ChannelMaps, InputBoxes
 from cvbench.engine.arrays.array import Array
@@ -18,8 +17,8 @@ from cvbench.jobs.analyses.maps_images import add_pictures, boxes_digest, input_
 from cvbench.jobs.analyses.measure import MeasureRecipe, measure_units, measuring
 from cvbench.jobs.analyses.options import MAPS, MapsOptions
 from cvbench.jobs.figures.maps import maps_figure
-from cvbench.jobs.reading.samples import class_numbers, find_samples, readable_positions
-from cvbench.jobs.reading.selection import Selection, select
+from cvbench.jobs.reading.options import Selection
+from cvbench.jobs.reading.reading import read
 from cvbench.jobs.results.entry import Entry
 from cvbench.jobs.results.keep import Analysed, keep, partials_of
 from cvbench.jobs.results.row import TidyRow
@@ -27,9 +26,7 @@ from cvbench.jobs.results.tidy import command_words, end_layers, interval_option
 from cvbench.jobs.results.words import CLASSES, grid_text, measures, on_common_grid, over_classes, verdict_of
 from cvbench.jobs.running.executor import Cluster
 from cvbench.jobs.running.hardware import Hardware
-from cvbench.jobs.running.places import absolute
 from cvbench.jobs.running.progress import Listener, silent
-from cvbench.storage.features import FeatureStore
 from cvbench.storage.features.units import Unit
 
 VIEW = "maps"
@@ -50,27 +47,20 @@ def maps(selection: Selection, options: MapsOptions, cluster: Cluster, listen: L
     """
     if options.measure not in KINDS:
         raise UnknownNameError.among("measure", options.measure, KINDS, fix=f"--measure {', '.join(KINDS)}")
-    selection = Selection(**{**asdict(selection), "store": absolute(selection.store), "view": VIEW})
-    opened = FeatureStore.open(selection.store)  # for reading: an analysis never makes a store
-    selected = select(opened, selection)
-    grids = {
-        layer: check_grid(layer, opened.encoding(selected.group(layer), layer.tap).shape, WANTS)
-        for layer in selected.layers
-    }
-    there = readable_positions(opened, selected)
-    rows = find_samples(opened, selected, options.images) if options.images else there[:FIRST]
-    dataset, notes = open_images(opened, selected, options.source, options.data_root)
-    boxes, said = input_boxes(opened, selected, dataset, there)
-    chosen = {"intervals": options.intervals, "classes": class_numbers(opened, selected)}
+    reading = read(replace(selection, view=VIEW))
+    grids, selected = reading.grids(WANTS), reading.selected
+    rows = reading.find(options.images) if options.images else reading.rows[:FIRST]
+    dataset, notes = open_images(reading, options.source, options.data_root)
+    boxes, said = input_boxes(reading, dataset)
+    chosen = {"intervals": options.intervals, "classes": reading.classes}
     analysis = ChannelMaps.between(grids, boxes_digest(boxes), **chosen)
-    store = FeatureStore.open(opened.url, mode="a")
-    key, measured = measure_units(analysis, store, selected, cluster, listen, partial(MapsRecipe, boxes=boxes))
-    result = analysis.summarise(selected.layers, partials_of(store, key, selected.units))
+    key, measured = measure_units(analysis, reading, cluster, listen, partial(MapsRecipe, boxes=boxes))
+    result = analysis.summarise(selected.layers, partials_of(reading.store, key, selected.units))
     said["notes"] = [*result.attrs["notes"], *notes, *said["notes"]]
     result.attrs.update(said, measure=options.measure, images_named=bool(options.images), source=options.source)
-    add_pictures(result, opened, selected, rows, dataset)
+    add_pictures(result, reading, rows, dataset)
     shown = [options.measure, result.coords["image"], dataset is not None, options.source]
-    path = keep(store, selected, result, [key.name, dict(analysis.summary_dict()), shown])
+    path = keep(reading, result, [key.name, dict(analysis.summary_dict()), shown])
     return Analysed(result, selected, path, measured)
 
 
@@ -84,7 +74,7 @@ class MapsRecipe(MeasureRecipe):
         assert isinstance(self.analysis, ChannelMaps)
         at = unit.start + rows
         inside = {name: InputBoxes(own.boxes[at], own.size) for name, own in self.boxes.items()}
-        return self.analysis.measure(self.selected.layers, read, rows, inside)
+        return self.analysis.measure(self.reading.selected.layers, read, rows, inside)
 
 
 QUANTITIES = {

@@ -17,9 +17,7 @@ from cvbench.engine.analyses.base import Layer, Result
 from cvbench.engine.analyses.maps.kernel import KINDS, channel_maps
 from cvbench.engine.analyses.maps.measure import InputBoxes
 from cvbench.errors import CvbenchError
-from cvbench.jobs.reading.samples import geometries, last_layers, read_rows
-from cvbench.jobs.reading.selection import Selected
-from cvbench.storage.features import FeatureStore
+from cvbench.jobs.reading.reading import Reading, last_layers
 
 if TYPE_CHECKING:
     from cvbench.storage.datasets import Dataset
@@ -30,28 +28,25 @@ MOST_LAYERS = 6
 _BOX = ("bbox_x", "bbox_y", "bbox_w", "bbox_h")
 
 
-def open_images(
-    store: FeatureStore, selected: Selected, source: str | None, data_root: str | None
-) -> tuple[Dataset | None, list[str]]:
+def open_images(reading: Reading, source: str | None, data_root: str | None) -> tuple[Dataset | None, list[str]]:
     """The data set that the features are of, or None and why."""
     from cvbench.storage.datasets import open_dataset
 
+    selected = reading.selected
     spec = source or selected.dataset
     try:
         dataset = open_dataset(spec, data_root=data_root, split=selected.split)
     except CvbenchError as error:
         hint = " (give --source folder:PATH)" if selected.dataset.startswith("folder-") and not source else ""
         return None, [f"drawn without the images, which cannot be opened: {error.what}{hint}"]
-    if dataset.digest != store.split(selected.dataset, selected.split).dataset_digest:
+    if dataset.digest != reading.info.dataset_digest:
         return None, [f"drawn without the images: {spec} is not the data set, or not as it was, that was extracted"]
     return dataset, []
 
 
-def input_boxes(
-    store: FeatureStore, selected: Selected, dataset: Dataset | None, there: NDArray[np.int64]
-) -> tuple[dict[str, InputBoxes], dict[str, Any]]:
+def input_boxes(reading: Reading, dataset: Dataset | None) -> tuple[dict[str, InputBoxes], dict[str, Any]]:
     """Backbone -> boxes of all samples by store position, NaN where none; and what the result says of them."""
-    split = store.split(selected.dataset, selected.split)
+    split, there = reading.info, reading.rows
     if not set(_BOX) <= set(split.factors):
         return {}, {"notes": ["the data set has no boxes: no foreground share, outlier rate only"]}
     if dataset is None:
@@ -61,7 +56,7 @@ def input_boxes(
     found = boxes_of(dataset, split)
     if found is None:
         return {}, {"notes": ["the images are transformed, and boxes would not lie on them: outlier rate only"]}
-    fitted = geometries(store, selected)
+    fitted = reading.geometries
     boxes, vanished = {}, {}
     for (name, geometry), inside in zip(fitted.items(), found.at(there, list(fitted.values())), strict=True):
         table = np.full((int(there[-1]) + 1 if len(there) else 0, 4), np.nan)
@@ -84,22 +79,20 @@ def drawn_layers(layers: Sequence[Layer]) -> list[Layer]:
     return list(layers) if len(layers) <= MOST_LAYERS else last_layers(layers)
 
 
-def add_pictures(
-    result: Result, store: FeatureStore, selected: Selected, rows: NDArray[np.int64], dataset: Dataset | None
-) -> None:
+def add_pictures(result: Result, reading: Reading, rows: NDArray[np.int64], dataset: Dataset | None) -> None:
     """Add the chosen samples' maps `map_i` of layer number i, (kind, image, row, column) float32, and their images.
 
     An image is stored once for each way of preparing it: `picture_k` (image, pixel row, pixel column, rgb) uint8, and
     `box_k` (image, 4) in its pixels if there are boxes; the attribute `drawn` says which layer goes with which.
     """
-    split = store.split(selected.dataset, selected.split)
+    split, layers = reading.info, reading.selected.layers
     result.coords.update(image=[str(split.ids[row]) for row in rows], kind=list(KINDS))
-    fitted = geometries(store, selected)
+    fitted = reading.geometries
     ways = list(dict.fromkeys(fitted.values()))
     drawn = []
-    for layer in drawn_layers(selected.layers):
-        number = selected.layers.index(layer)
-        found = channel_maps(read_rows(store, selected, layer, rows.tolist())).astype(np.float32)
+    for layer in drawn_layers(layers):
+        number = layers.index(layer)
+        found = channel_maps(reading.take(layer, rows.tolist())).astype(np.float32)
         dims = ("kind", "image", f"row_{found.shape[2]}", f"column_{found.shape[3]}")
         result.data[f"map_{number}"] = (dims, found.swapaxes(0, 1))
         drawn.append({"layer": number, "picture": ways.index(fitted[layer.backbone])})

@@ -15,38 +15,30 @@ from cvbench.engine.analyses.base import Analysis, Layer, Partial, Rows
 from cvbench.engine.arrays.array import Array, to_device
 from cvbench.engine.arrays.threads import host_threads
 from cvbench.jobs.extraction.live import kept_live
-from cvbench.jobs.reading.rows import readable_rows
-from cvbench.jobs.reading.selection import Selected, Selection, select
+from cvbench.jobs.reading.reading import Reading, open_store, read, readable_rows
+from cvbench.jobs.reading.selection import Selection
 from cvbench.jobs.reading.views import MAPS
-from cvbench.jobs.results.keep import Analysed, fingerprints_of, keep_summary, partials_key
+from cvbench.jobs.results.keep import Analysed, keep_summary, partials_key
 from cvbench.jobs.running.executor import Cluster, choose_device, run_tasks
 from cvbench.jobs.running.hardware import Hardware
-from cvbench.jobs.running.places import absolute
 from cvbench.jobs.running.progress import Advanced, Ended, Listener, Note, Started, silent
-from cvbench.storage.features import FeatureLayer, FeatureStore
+from cvbench.storage.features import FeatureLayer
 from cvbench.storage.features.units import Unit
-from cvbench.storage.results.outcomes import ResultKey, get_partial, put_partial
+from cvbench.storage.results.outcomes import ResultKey, list_partials, put_partial
 
 
-def analyze(
-    analysis: Analysis,
-    store: FeatureStore,
-    selected: Selected,
-    cluster: Cluster,
-    listen: Listener = silent,
-) -> Analysed:
+def analyze(analysis: Analysis, reading: Reading, cluster: Cluster, listen: Listener = silent) -> Analysed:
     """Run an analysis over the selected layers of a store and keep its result there.
 
     Args:
         analysis: What to measure and how to summarise it.
-        store: Opened for writing.
-        selected: From `select`.
+        reading: What of.
         cluster: Where units are measured.
         listen: Receives progress.
     """
-    key, measured = measure_units(analysis, store, selected, cluster, listen, MeasureRecipe)
-    result, path = keep_summary(store, analysis, selected, key)
-    return Analysed(result, selected, path, measured)
+    key, measured = measure_units(analysis, reading, cluster, listen, MeasureRecipe)
+    result, path = keep_summary(reading, analysis, key)
+    return Analysed(result, reading.selected, path, measured)
 
 
 def analyze_maps(analysis: Analysis, selection: Selection, on: Hardware, listen: Listener = silent) -> Analysed:
@@ -55,21 +47,18 @@ def analyze_maps(analysis: Analysis, selection: Selection, on: Hardware, listen:
     Raises:
         UnknownNameError, DataUnavailableError: As `select`.
     """
-    opened = FeatureStore.open(absolute(selection.store))  # for reading: an analysis never makes a store
-    selection = replace(selection, store=opened.url, view=MAPS)
-    if (kept := kept_live(opened, analysis.name, selection)) is not None:
+    store, selection = open_store(selection.store), replace(selection, view=MAPS)
+    if (kept := kept_live(store, analysis.name, selection)) is not None:
         return kept
-    selected = select(opened, selection)
-    return analyze(analysis, FeatureStore.open(opened.url, mode="a"), selected, measuring(on), listen)
+    return analyze(analysis, read(selection, store), measuring(on), listen)
 
 
 def measure_units(
     analysis: Analysis,
-    store: FeatureStore,
-    selected: Selected,
+    reading: Reading,
     cluster: Cluster,
     listen: Listener,
-    recipe_of: Callable[[str, Selected, Analysis, ResultKey, int, str], MeasureRecipe],
+    recipe_of: Callable[[Reading, Analysis, ResultKey, int, str], MeasureRecipe],
 ) -> tuple[ResultKey, int]:
     """Measure every unit that has no partial yet.
 
@@ -79,18 +68,16 @@ def measure_units(
     Returns:
         Where the partials lie, and how many units were measured.
     """
+    selected = reading.selected
     split = selected.dataset, selected.split
-    key = partials_key(split, selected.layers, fingerprints_of(store, selected), analysis, cluster.device)
-    recipe = recipe_of(store.url, selected, analysis, key, cluster.threads, cluster.device)
-    todo = [unit for unit in selected.units if get_partial(store, key, unit.index) is None]
+    key = partials_key(split, selected.layers, reading.fingerprints, analysis, cluster.device)
+    recipe = recipe_of(reading, analysis, key, cluster.threads, cluster.device)
+    there = set(list_partials(reading.store, key))
+    todo = [unit for unit in selected.units if unit.index not in there]
     skipped = selected.samples - sum(len(unit) for unit in todo)
-    listen(
-        Started(
-            f"analyze {analysis.name}", f"{selected.dataset}/{selected.split}", selected.samples, len(todo), skipped
-        )
-    )
+    listen(Started(f"analyze {analysis.name}", reading.where, selected.samples, len(todo), skipped))
     if todo:
-        store.objects.sweep()  # what killed writers left
+        reading.store.objects.sweep()  # what killed writers left
     if selected.left_out:
         listen(Note(f"{selected.left_out} units are left out: not all layers have them"))
 
@@ -124,25 +111,21 @@ def analysis_device(device: str, address: str) -> str:
 
 @dataclass(frozen=True)
 class MeasureRecipe:
-    """What an actor needs to measure units; plain values, so that it travels."""
+    """What an actor needs to measure units. It travels: a reading is pickled by the place of its store."""
 
-    store: str
-    selected: Selected
+    reading: Reading
     analysis: Analysis
     key: ResultKey
     threads: int  # of the kernels on the host
     device: str  # "cpu" (NumPy) or "cuda" (CuPy)
 
     def build(self) -> MeasureWorker:
-        """Open the store, and each layer once: a layer lists the ledger when it is opened, and all units of the tasks
-        are committed already."""
-        store, selected = FeatureStore.open(self.store, mode="a"), self.selected
-        layers = {layer: store.layer(selected.group(layer), layer.tap) for layer in selected.layers}
-        return MeasureWorker(self, store, MappingProxyType(layers))
+        """Take each layer once: all units of the tasks are committed already."""
+        return MeasureWorker(self, MappingProxyType(self.reading.layers))
 
     def measure(self, unit: Unit, read: Callable[[Layer], Array], rows: Rows) -> Partial:
         """The partial of one unit, whose readable samples stand at `rows`."""
-        return self.analysis.measure(self.selected.layers, read, rows)
+        return self.analysis.measure(self.reading.selected.layers, read, rows)
 
 
 @dataclass(frozen=True)
@@ -150,7 +133,6 @@ class MeasureWorker:
     """Measures units of a store and keeps the partials there. Nothing of it changes: two threads share it."""
 
     recipe: MeasureRecipe
-    store: FeatureStore
     layers: Mapping[Layer, FeatureLayer]
 
     def run(self, task: Unit) -> int:
@@ -163,5 +145,5 @@ class MeasureWorker:
 
         with host_threads(1 if self.recipe.device == "cuda" else self.recipe.threads):
             partial = self.recipe.measure(task, read, rows)
-        put_partial(self.store, self.recipe.key, task.index, partial)
+        put_partial(self.recipe.reading.store, self.recipe.key, task.index, partial)
         return len(rows)

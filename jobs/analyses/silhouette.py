@@ -29,15 +29,14 @@ from cvbench.jobs.analyses.silhouette_rows import (
 )
 from cvbench.jobs.analyses.tsne_maps import described, kept_map, shape_of, unusual
 from cvbench.jobs.reading.matrix import Matrices
-from cvbench.jobs.reading.selection import Selection, select
+from cvbench.jobs.reading.options import Selection
+from cvbench.jobs.reading.reading import open_store, read
 from cvbench.jobs.results.entry import Entry
-from cvbench.jobs.results.keep import Analysed, features_identity, keep
+from cvbench.jobs.results.keep import Analysed, keep
 from cvbench.jobs.results.tidy import command_words, interval_options, selection_of
 from cvbench.jobs.running.executor import Cluster
 from cvbench.jobs.running.hardware import Hardware
-from cvbench.jobs.running.places import absolute
 from cvbench.jobs.running.progress import Advanced, Ended, Listener, Note, Started, silent
-from cvbench.storage.features import FeatureStore
 
 __all__ = [
     "ENTRY",
@@ -81,12 +80,10 @@ def silhouette(
         UsageError: A view that is no matrix; labels, classes or a sample for which it is not defined; no t-SNE map.
         IntegrityError: A layer with values that are not finite.
     """
-    url = absolute(selections[0].store)
     every = [replace(options, space=space) for space in spaces] or [options]
-    reader = FeatureStore.open(url)  # for reading: an analysis never makes a store
-    found = [select(reader, replace(selection, store=url)) for selection in selections]  # all, before any is scored
-    store = FeatureStore.open(url, mode="a")
-    opened = [Matrices(store, selected) for selected in found]
+    store = open_store(selections[0].store)
+    found = [read(selection, store) for selection in selections]  # all, before any is scored
+    opened = [Matrices.of(reading) for reading in found]
     how = _How(device, cluster, map_name, listen)
     return [_one(matrices, each, how) for matrices in opened for each in every]
 
@@ -165,7 +162,7 @@ class _Space:
 
 
 def _one(matrices: Matrices, options: SilhouetteOptions, how: _How) -> Analysed:
-    store, selected, samples = matrices.store, matrices.selected, matrices.samples
+    selected, samples = matrices.selected, matrices.samples
     check_labels(samples, selected.layers)
     space = _space(matrices, options, how)
     n, job, listen = len(samples.positions), "analyze silhouette", how.listen
@@ -183,8 +180,8 @@ def _one(matrices: Matrices, options: SilhouetteOptions, how: _How) -> Analysed:
     # A GPU sums in another order.
     made = {"companions": list(COMPANIONS), **{key: result.attrs[key] for key in ("interval", "family")}}
     what = {"options": options.as_dict(), **made, "device": how.device, **space.used}
-    identity = {**what, **features_identity(store, selected)}
-    return Analysed(result, selected, keep(store, selected, result, identity), 0)
+    identity = {**what, **matrices.identity}
+    return Analysed(result, selected, keep(matrices, result, identity), 0)
 
 
 def _space(matrices: Matrices, options: SilhouetteOptions, how: _How) -> _Space:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +20,16 @@ from cvbench.jobs.analyses.measure import analyze, measuring
 from cvbench.jobs.analyses.options import SIMILARITY, SimilarityOptions
 from cvbench.jobs.extraction.live import kept_live
 from cvbench.jobs.figures.similarity import similarity_figure, similarity_images_figure
-from cvbench.jobs.reading.samples import class_numbers, find_samples, input_sizes, last_layers, read_rows
-from cvbench.jobs.reading.selection import Selection, select
+from cvbench.jobs.reading.options import Selection
+from cvbench.jobs.reading.reading import last_layers, open_store, read
 from cvbench.jobs.results.entry import Entry, Live, LiveSetting
-from cvbench.jobs.results.keep import Analysed, features_identity, keep
+from cvbench.jobs.results.keep import Analysed, keep
 from cvbench.jobs.results.row import TidyRow
 from cvbench.jobs.results.tidy import command_words, end_layers, interval_options, selection_of, tidy_row
 from cvbench.jobs.results.words import CLASSES, estimates, grid_text, measures, on_common_grid, over_classes, verdict_of
 from cvbench.jobs.running.executor import Cluster
 from cvbench.jobs.running.hardware import Hardware
-from cvbench.jobs.running.places import absolute
 from cvbench.jobs.running.progress import Listener, silent
-from cvbench.storage.features import FeatureStore
 
 VIEW = "maps"
 
@@ -52,17 +50,13 @@ def similarity(selection: Selection, options: IntervalOptions, cluster: Cluster,
         UnknownNameError: The store has no maps; says which `cvbench extract` adds them.
         UsageError: A layer without spatial extent, before anything is measured.
     """
-    opened, selection = _opened(selection)
-    if (kept := kept_live(opened, "similarity", selection, notes=outdated_notes)) is not None:
+    store, selection = open_store(selection.store), replace(selection, view=VIEW)
+    if (kept := kept_live(store, "similarity", selection, notes=outdated_notes)) is not None:
         return kept
-    selected = select(opened, selection)
-    grids = {
-        layer: check_grid(layer, opened.encoding(selected.group(layer), layer.tap).shape, WANTS)
-        for layer in selected.layers
-    }
-    chosen = {"intervals": options, "classes": class_numbers(opened, selected)}
-    analysis = Similarity.between(grids, input_sizes(opened, selected), **chosen)
-    return analyze(analysis, FeatureStore.open(opened.url, mode="a"), selected, cluster, listen)
+    reading = read(selection, store)
+    chosen = {"intervals": options, "classes": reading.classes}
+    analysis = Similarity.between(reading.grids(WANTS), reading.input_sizes, **chosen)
+    return analyze(analysis, reading, cluster, listen)
 
 
 def image_similarity(selection: Selection, ids: Sequence[str]) -> Analysed:
@@ -74,28 +68,19 @@ def image_similarity(selection: Selection, ids: Sequence[str]) -> Analysed:
         UnknownNameError: No such sample; names the nearest.
         DataUnavailableError: A sample without maps.
     """
-    opened, selection = _opened(selection)
-    selected = select(opened, selection)
-    rows = find_samples(opened, selected, ids)
+    reading = read(replace(selection, view=VIEW))
+    rows = reading.find(ids)
     result = Result("similarity-images", {"image": [], "version": list(VERSIONS)}, {}, {"layers": []})
-    info = opened.split(selected.dataset, selected.split)
-    result.coords["image"] += [str(info.ids[row]) for row in rows]
-    for i, layer in enumerate(last_layers(selected.layers)):
-        maps = read_rows(opened, selected, layer, rows.tolist())
+    result.coords["image"] += [str(reading.info.ids[row]) for row in rows]
+    for i, layer in enumerate(last_layers(reading.selected.layers)):
+        maps = reading.take(layer, rows.tolist())
         height, width = check_grid(layer, maps.shape, WANTS)
         size = height * width
         dims = ("image", "version", f"patch_{size}", f"patch_again_{size}")
         result.data[f"matrix_{i}"] = (dims, image_matrices(maps))
         result.attrs["layers"].append({"backbone": layer.backbone, "tap": layer.tap, "grid": [height, width]})
-    store = FeatureStore.open(opened.url, mode="a")
-    identity = {"images": result.coords["image"], **features_identity(store, selected)}
-    return Analysed(result, selected, keep(store, selected, result, identity), 0)
-
-
-def _opened(selection: Selection) -> tuple[FeatureStore, Selection]:
-    """Opened for reading, as an analysis never makes a store; and the maps of the selection."""
-    selection = Selection(**{**asdict(selection), "store": absolute(selection.store), "view": VIEW})
-    return FeatureStore.open(selection.store), selection
+    identity = {"images": result.coords["image"], **reading.identity}
+    return Analysed(result, reading.selected, keep(reading, result, identity), 0)
 
 
 def similarity_json(result: Result, dataset: str) -> dict[str, Any]:

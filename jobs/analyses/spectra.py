@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,8 @@ from cvbench.jobs.analyses.measure import analyze, measuring
 from cvbench.jobs.analyses.options import SPECTRA
 from cvbench.jobs.extraction.live import kept_live
 from cvbench.jobs.figures.spectra import spectra_figure
-from cvbench.jobs.reading.samples import class_numbers, input_sizes
-from cvbench.jobs.reading.selection import Selection, select
+from cvbench.jobs.reading.options import Selection
+from cvbench.jobs.reading.reading import open_store, read
 from cvbench.jobs.results.entry import Entry, Live, LiveSetting
 from cvbench.jobs.results.keep import Analysed
 from cvbench.jobs.results.row import TidyRow
@@ -27,9 +27,7 @@ from cvbench.jobs.results.tidy import command_words, end_layers, interval_option
 from cvbench.jobs.results.words import CLASSES, estimates, measures, over_classes, verdict_of
 from cvbench.jobs.running.executor import Cluster
 from cvbench.jobs.running.hardware import Hardware
-from cvbench.jobs.running.places import absolute
 from cvbench.jobs.running.progress import Listener, silent
-from cvbench.storage.features import FeatureStore
 
 VIEW = "maps"
 
@@ -41,16 +39,13 @@ def spectra(selection: Selection, options: IntervalOptions, cluster: Cluster, li
         UnknownNameError: The store has no maps; says which `cvbench extract` adds them.
         UsageError: A layer without spatial extent, before anything is measured.
     """
-    selection = Selection(**{**asdict(selection), "store": absolute(selection.store), "view": VIEW})
-    opened = FeatureStore.open(selection.store)  # for reading: an analysis never makes a store
-    if (kept := kept_live(opened, "spectra", selection, notes=outdated_notes)) is not None:
+    store, selection = open_store(selection.store), replace(selection, view=VIEW)
+    if (kept := kept_live(store, "spectra", selection, notes=outdated_notes)) is not None:
         return kept
-    selected = select(opened, selection)
-    for layer in selected.layers:
-        check_grid(layer, opened.encoding(selected.group(layer), layer.tap).shape, WANTS)
-    inputs = tuple(input_sizes(opened, selected).items())
-    analysis = Spectra(inputs, options, class_numbers(opened, selected))
-    return analyze(analysis, FeatureStore.open(selection.store, mode="a"), selected, cluster, listen)
+    reading = read(selection, store)
+    reading.grids(WANTS)
+    analysis = Spectra(tuple(reading.input_sizes.items()), options, reading.classes)
+    return analyze(analysis, reading, cluster, listen)
 
 
 def spectra_json(result: Result, dataset: str) -> dict[str, Any]:

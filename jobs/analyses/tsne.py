@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Any
 
 from cvbench.engine.analyses.base import Layer, Result
@@ -18,16 +18,15 @@ from cvbench.jobs.analyses.measure import analysis_device
 from cvbench.jobs.analyses.options import TSNE
 from cvbench.jobs.figures.tsne import tsne_figure
 from cvbench.jobs.reading.matrix import Matrices
-from cvbench.jobs.reading.selection import Selection, select
+from cvbench.jobs.reading.options import Selection
+from cvbench.jobs.reading.reading import read
 from cvbench.jobs.results.entry import Entry
-from cvbench.jobs.results.keep import Analysed, features_identity, keep, result_key, stored_result
+from cvbench.jobs.results.keep import Analysed, keep, result_key, stored_result
 from cvbench.jobs.results.row import TidyRow
 from cvbench.jobs.results.tidy import command_words, end_layers, interval_options, selection_of, tidy_row
 from cvbench.jobs.results.words import CLASSES, over_classes, verdict_of
 from cvbench.jobs.running.hardware import Hardware
-from cvbench.jobs.running.places import absolute
 from cvbench.jobs.running.progress import Advanced, Ended, Listener, Note, Started, silent
-from cvbench.storage.features import FeatureStore
 from cvbench.storage.results.outcomes import list_results
 
 __all__ = [
@@ -62,15 +61,13 @@ def tsne(selection: Selection, options: TsneOptions, listen: Listener = silent, 
         ResourceError: The backend is not there.
         IntegrityError: A layer with values that are not finite.
     """
-    url = absolute(selection.store)
-    selected = select(FeatureStore.open(url), replace(selection, store=url))  # an analysis never makes a store
-    return map_of(Matrices(FeatureStore.open(url, mode="a"), selected), options, listen, device)
+    return map_of(Matrices.of(read(selection)), options, listen, device)
 
 
 def map_of(matrices: Matrices, options: TsneOptions, listen: Listener = silent, device: str = "cpu") -> Analysed:
-    """As `tsne`, of layers that are open for writing."""
+    """As `tsne`, of layers that are read already."""
     store, selected = matrices.store, matrices.selected
-    n = len(matrices.samples.positions)
+    n = len(matrices.rows)
     _, backend = plan(matrices.samples, options, device)
     identity = identity_of(matrices, options, backend, backend_version(backend), device)
     key = result_key(selected, "tsne", identity)
@@ -85,14 +82,14 @@ def map_of(matrices: Matrices, options: TsneOptions, listen: Listener = silent, 
 
     result = make(selected.layers, matrices.read, matrices.samples, options, mapped, device)
     listen(Ended(JOB))
-    path = keep(store, selected, result, identity)
+    path = keep(matrices, result, identity)
     return Analysed(stored_result(store, key), selected, path, len(selected.units))
 
 
 def identity_of(matrices: Matrices, options: TsneOptions, backend: str, version: str, device: str) -> dict[str, Any]:
     """All that a result of `tsne` depends on, beside the units."""
     chosen = {**options.as_dict(), "intervals": INTERVALS, "family": FAMILY, "backend": backend, "version": version}
-    return {"options": chosen, "device": device, **features_identity(matrices.store, matrices.selected)}
+    return {"options": chosen, "device": device, **matrices.identity}
 
 
 def tsne_json(result: Result) -> dict[str, Any]:

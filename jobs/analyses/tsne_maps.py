@@ -60,7 +60,7 @@ def kept_map(matrices: Matrices, seed: int, wanted: str | None = None, listen: L
     If none is kept, one is made with the defaults and this seed, in a single run.
 
     Args:
-        matrices: The features; their store open for writing.
+        matrices: The features.
         seed: Of the map of the defaults.
         wanted: A result of `cvbench analyze tsne`: its path in the store, or the last part of it.
         listen: Receives progress.
@@ -93,6 +93,6 @@ def kept_map(matrices: Matrices, seed: int, wanted: str | None = None, listen: L
         )
     if maps:
         return next(iter(maps.values()))
-    n = len(matrices.samples.positions)
+    n = len(matrices.rows)
     check_perplexity(usual.perplexity, n, "cvbench analyze tsne --perplexity {} with the same layers: its map is taken")
     return map_of(matrices, replace(usual, repeats=1), listen).result

@@ -81,8 +81,7 @@ def verify(url: str, *, deep: bool = False) -> VerifyReport:
 
 def gc(url: str, *, orphans: bool = False, dry_run: bool = False) -> GcReport:
     """Remove what killed processes left behind."""
-    store = FeatureStore.open(url)  # for reading: only an extraction makes a store
-    return collect(store if dry_run else FeatureStore.open(url, mode="a"), orphans=orphans, dry_run=dry_run)
+    return collect(FeatureStore.open(url, mode="r" if dry_run else "r+"), orphans=orphans, dry_run=dry_run)
 
 
 def repair(url: str, *, dry_run: bool = False) -> RepairReport:

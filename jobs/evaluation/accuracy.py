@@ -23,7 +23,7 @@ from cvbench.jobs.evaluation.compare import (
 )
 from cvbench.jobs.evaluation.labels import LabelSpace, are_wnids
 from cvbench.jobs.evaluation.options import HEADLINES, AccuracyOptions, eval_words
-from cvbench.jobs.evaluation.samples import VIEW, Samples, open_samples, open_store
+from cvbench.jobs.evaluation.samples import VIEW, Samples, open_samples
 from cvbench.jobs.evaluation.shared import (
     Evaluated,
     check_chance,
@@ -34,6 +34,7 @@ from cvbench.jobs.evaluation.shared import (
     space_of,
 )
 from cvbench.jobs.figures.evaluation_intervals import Panel, interval_figure
+from cvbench.jobs.reading.reading import open_store
 from cvbench.jobs.reading.selection import Selection
 from cvbench.jobs.results.entry import Entry
 from cvbench.jobs.results.row import TidyRow

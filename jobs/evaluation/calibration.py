@@ -21,7 +21,7 @@ from cvbench.engine.metrics.scores import Scores, join_scores, score_block
 from cvbench.errors import UsageError
 from cvbench.jobs.evaluation.labels import LabelSpace
 from cvbench.jobs.evaluation.options import CalibrationOptions, eval_words
-from cvbench.jobs.evaluation.samples import VIEW, Samples, open_samples, open_store
+from cvbench.jobs.evaluation.samples import VIEW, Samples, open_samples
 from cvbench.jobs.evaluation.shared import (
     Evaluated,
     check_chance,
@@ -32,6 +32,7 @@ from cvbench.jobs.evaluation.shared import (
     space_of,
 )
 from cvbench.jobs.figures.evaluation_reliability import reliability_figure
+from cvbench.jobs.reading.reading import open_store
 from cvbench.jobs.reading.selection import Selection
 from cvbench.jobs.results.entry import Entry
 from cvbench.jobs.results.row import TidyRow

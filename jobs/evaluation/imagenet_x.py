@@ -21,7 +21,7 @@ from cvbench.jobs.evaluation.calibration import PLAIN_ECE, add_calibration_error
 from cvbench.jobs.evaluation.compare import FAMILY, judge_factors
 from cvbench.jobs.evaluation.labels import label_space
 from cvbench.jobs.evaluation.options import ImageNetXOptions, eval_words
-from cvbench.jobs.evaluation.samples import Samples, open_samples, open_store
+from cvbench.jobs.evaluation.samples import Samples, open_samples
 from cvbench.jobs.evaluation.shared import (
     Evaluated,
     check_chance,
@@ -31,6 +31,7 @@ from cvbench.jobs.evaluation.shared import (
     selection_words,
 )
 from cvbench.jobs.figures.evaluation_intervals import Panel, interval_figure
+from cvbench.jobs.reading.reading import open_store
 from cvbench.jobs.reading.selection import Selection
 from cvbench.jobs.results.entry import Entry
 from cvbench.jobs.results.row import TidyRow

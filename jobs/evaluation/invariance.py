@@ -16,11 +16,12 @@ from cvbench.errors import EvaluationSuspectError, UsageError
 from cvbench.jobs.evaluation.compare import EXACT, FAMILY, HOLM, add_judged, state
 from cvbench.jobs.evaluation.invariance_samples import Settings, home_of, open_settings
 from cvbench.jobs.evaluation.options import InvarianceOptions, eval_words
-from cvbench.jobs.evaluation.samples import VIEW, open_store
+from cvbench.jobs.evaluation.samples import VIEW
 from cvbench.jobs.evaluation.settings import TRANSFORMS, Grid, choose_dataset, find_settings, nothing_found
 from cvbench.jobs.evaluation.shared import Evaluated, check_chance, keep_table, score_samples, space_of
 from cvbench.jobs.figures.evaluation_invariance import invariance_figure
 from cvbench.jobs.reading.options import Selection
+from cvbench.jobs.reading.reading import open_store
 from cvbench.jobs.results.entry import Entry
 from cvbench.jobs.results.row import TidyRow
 from cvbench.jobs.results.table import Table, again, table_result, tidy_rows

@@ -19,9 +19,10 @@ from cvbench.engine.statistics.intervals import FEW_UNITS
 from cvbench.jobs.evaluation.compare import DIFFERENCE, FAMILY, compare_clusters, judge_factors
 from cvbench.jobs.evaluation.labels import LabelSpace, label_space
 from cvbench.jobs.evaluation.options import PugOptions, eval_words
-from cvbench.jobs.evaluation.samples import Samples, open_samples, open_store
+from cvbench.jobs.evaluation.samples import Samples, open_samples
 from cvbench.jobs.evaluation.shared import Evaluated, content_digest, keep_table, selection_words, suspect
 from cvbench.jobs.figures.evaluation_pug import pug_figure
+from cvbench.jobs.reading.reading import open_store
 from cvbench.jobs.reading.selection import Selection
 from cvbench.jobs.results.entry import Entry
 from cvbench.jobs.results.row import TidyRow

@@ -18,10 +18,11 @@ from cvbench.hints import command
 from cvbench.jobs.evaluation.compare import DIFFERENCE, FAMILY, Pair, add_pair, judge_pairs, pairs_of
 from cvbench.jobs.evaluation.labels import label_space
 from cvbench.jobs.evaluation.options import ROBUSTNESS, EvalOptions, RobustnessRequest
-from cvbench.jobs.evaluation.samples import VIEW, Samples, open_samples, open_store
+from cvbench.jobs.evaluation.samples import VIEW, Samples, open_samples
 from cvbench.jobs.evaluation.shared import Evaluated, check_chance, keep_table, refuse_kind, score_samples, space_of
 from cvbench.jobs.figures.evaluation_intervals import Panel, interval_figure
 from cvbench.jobs.reading.options import DEFAULT_STORE
+from cvbench.jobs.reading.reading import open_store
 from cvbench.jobs.reading.selection import Selection
 from cvbench.jobs.results.entry import Entry
 from cvbench.jobs.results.row import TidyRow
@@ -99,7 +100,7 @@ def _evaluate(sets: _Sets, options: EvalOptions, listen: Listener) -> Evaluated:
     protocol: dict[str, str] = {}
     hits: dict[str, dict[str, tuple[int, int]]] = {}
     clean = _Clean(sets.clean, options)
-    total = sum(len(samples.rows) * len(samples.layers) for samples in sets.shifted)
+    total = sum(len(samples.rows) * len(samples.selected.layers) for samples in sets.shifted)
     listen(Started("eval robustness", home.where, total, len(sets.shifted), 0))
     for number, samples in enumerate(sets.shifted):
         table.place(samples.info.dataset, samples.info.split, samples.failed)
@@ -120,7 +121,7 @@ def _evaluate(sets: _Sets, options: EvalOptions, listen: Listener) -> Evaluated:
             correct[layer.backbone] = scores.correct
             protocol[f"{samples.where}: {layer.backbone}"] = space.protocol
         pairs += [(samples, pair) for pair in pairs_of(samples.info.dataset, correct)]
-        listen(Advanced("eval robustness", number, len(samples.rows) * len(samples.layers)))
+        listen(Advanced("eval robustness", number, len(samples.rows) * len(samples.selected.layers)))
     listen(Ended("eval robustness"))
     verdicts = []
     for (samples, pair), judged in zip(pairs, judge_pairs([pair for _, pair in pairs]), strict=True):
@@ -163,7 +164,7 @@ def _keep(
         store=DEFAULT_STORE,
         datasets=tuple(samples.info.dataset for samples in sets.shifted),
         clean=sets.clean.info.dataset if sets.clean else None,
-        backbones=tuple(dict.fromkeys(layer.backbone for layer in home.layers)),
+        backbones=tuple(dict.fromkeys(layer.backbone for layer in home.selected.layers)),
     )
     every = [samples for samples in (*sets.shifted, sets.clean) if samples]
     attrs = {

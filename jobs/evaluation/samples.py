@@ -17,10 +17,8 @@ from cvbench.jobs.evaluation.options import EvalOptions
 from cvbench.jobs.reading.again import extract_again
 from cvbench.jobs.reading.lineage import warnings
 from cvbench.jobs.reading.published import check_published
-from cvbench.jobs.reading.rows import readable_rows
-from cvbench.jobs.reading.selection import Selected, Selection, select
-from cvbench.jobs.results.keep import features_identity
-from cvbench.jobs.running.places import absolute
+from cvbench.jobs.reading.reading import Reading, read, readable_rows
+from cvbench.jobs.reading.selection import Selected, Selection
 from cvbench.storage.datasets import spec_of_key
 from cvbench.storage.datasets.variant import base_name
 from cvbench.storage.features import FeatureLayer, FeatureStore, SplitInfo
@@ -42,18 +40,25 @@ class Samples:
         notes: What a reader must know.
     """
 
-    store: FeatureStore
-    selected: Selected
-    info: SplitInfo
+    reading: Reading
     rows: I64
     failed: int
-    layers: Mapping[Layer, FeatureLayer]
     notes: tuple[str, ...] = ()
+
+    @property
+    def selected(self) -> Selected:
+        """The layers and units."""
+        return self.reading.selected
+
+    @property
+    def info(self) -> SplitInfo:
+        """The frozen settings and sample table of the split."""
+        return self.reading.info
 
     @property
     def where(self) -> str:
         """Data set and split."""
-        return f"{self.info.dataset}/{self.info.split}"
+        return self.reading.where
 
     @property
     def labels(self) -> I64:
@@ -74,18 +79,20 @@ class Samples:
         """
         if name not in self.info.factors:
             held = ", ".join(self.info.factors) or "none"
-            raise UsageError(f"{self.where} has no factor {name!r}", where=self.store.url, why=f"its factors: {held}")
+            raise UsageError(
+                f"{self.where} has no factor {name!r}", where=self.reading.store.url, why=f"its factors: {held}"
+            )
         values: NDArray[Any] = self.info.factors[name][self.rows]
         return values
 
     def outputs(self, layer: Layer) -> int:
         """Width of the logits."""
-        stored = self.layers[layer]
+        stored = self.reading.layers[layer]
         return outputs(stored.attrs, self.where) or stored.shape[1]
 
     def kind(self, layer: Layer) -> str:
         """What the logits are: "logits", or of which kind the imported predictions are."""
-        return str(self.layers[layer].attrs.get(PREDICTIONS, VIEW))
+        return str(self.reading.layers[layer].attrs.get(PREDICTIONS, VIEW))
 
     def take(self, chosen: NDArray[np.bool_]) -> Samples:
         """Some of the samples, by a mask over `rows`."""
@@ -97,7 +104,7 @@ class Samples:
         Raises:
             IntegrityError: Values that are not finite.
         """
-        stored, done = self.layers[layer], 0
+        stored, done = self.reading.layers[layer], 0
         for start, stop in _ranges(self.rows, self.info.unit):
             values = stored.read(start, stop)
             inside = self.rows[done : done + np.searchsorted(self.rows[done:], stop)] - start
@@ -120,20 +127,13 @@ class Samples:
         """Backbone -> what its numbers depend on: model, weights, image size, preprocessing, or the imported file."""
         records = {}
         for layer in self.selected.layers:
-            fingerprint = self.store.fingerprint(self.selected.group(layer))["fingerprint"]
+            fingerprint = self.reading.fingerprints[self.selected.group(layer).path]["fingerprint"]
             records[layer.backbone] = {name: fingerprint[name] for name in _MADE_FROM if name in fingerprint}
         return records
 
     def identity(self) -> dict[str, Any]:
         """What a result of these samples depends on."""
-        return features_identity(self.store, self.selected)
-
-
-def open_store(url: str) -> FeatureStore:
-    """A store to read from and to keep results in; it must exist."""
-    place = absolute(url)
-    FeatureStore.open(place)  # for reading: an analysis never makes a store
-    return FeatureStore.open(place, mode="a")
+        return self.reading.identity
 
 
 def open_samples(store: FeatureStore, selection: Selection, options: EvalOptions) -> Samples:
@@ -144,9 +144,8 @@ def open_samples(store: FeatureStore, selection: Selection, options: EvalOptions
         UsageError: No sample has a label.
         UnknownNameError, DataUnavailableError: See `select`.
     """
-    selected = select(store, replace(selection, store=store.url, view=VIEW, taps=()), imported=True)
-    info = store.split(selected.dataset, selected.split)
-    layers = {layer: store.layer(selected.group(layer), layer.tap) for layer in selected.layers}
+    reading = read(replace(selection, view=VIEW, taps=()), store, imported=True)
+    selected, info = reading.selected, reading.info
     notes = []
     if selected.samples < info.n:
         if not options.partial:
@@ -154,9 +153,9 @@ def open_samples(store: FeatureStore, selection: Selection, options: EvalOptions
         notes.append(f"partial: {selected.samples:,} of the {info.n:,} samples of {info.dataset}/{info.split}")
     spec = spec_of_key(base_name(info.dataset))
     notes += check_published(spec, info.split, info.n, where=store.url, partial=options.partial)
-    notes += warnings(store, [selected.group(layer) for layer in layers])
-    own = {layer.backbone: _readable(stored, selected) for layer, stored in layers.items()}
-    rows = reduce(np.intersect1d, own.values())
+    notes += warnings(reading.commits)
+    own = {layer.backbone: _readable(stored, selected) for layer, stored in reading.layers.items()}
+    rows = reading.rows
     labelled = rows[info.labels[rows] >= 0]
     if not len(labelled):
         raise UsageError(
@@ -166,7 +165,7 @@ def open_samples(store: FeatureStore, selection: Selection, options: EvalOptions
         notes.append(f"{len(rows) - len(labelled):,} samples of {info.dataset} have no label and do not count")
     failed = selected.samples - len(labelled)
     notes += _lacking(own, len(rows), f"{info.dataset}/{info.split}")
-    return Samples(store, selected, info, labelled, failed, layers, tuple(notes))
+    return Samples(reading, labelled, failed, tuple(notes))
 
 
 def _readable(layer: FeatureLayer, selected: Selected) -> I64:

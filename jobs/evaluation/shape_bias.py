@@ -13,9 +13,10 @@ from cvbench.engine.metrics.suspect import chance_of
 from cvbench.errors import UsageError
 from cvbench.jobs.evaluation.compare import FAMILY, compare_shares
 from cvbench.jobs.evaluation.options import EvalOptions, eval_words
-from cvbench.jobs.evaluation.samples import VIEW, Samples, open_samples, open_store
+from cvbench.jobs.evaluation.samples import VIEW, Samples, open_samples
 from cvbench.jobs.evaluation.shared import Evaluated, keep_table, refuse_kind, selection_words, suspect
 from cvbench.jobs.figures.evaluation_intervals import Panel, interval_figure
+from cvbench.jobs.reading.reading import open_store
 from cvbench.jobs.reading.selection import Selection
 from cvbench.jobs.results.entry import Entry
 from cvbench.jobs.results.table import ADJUSTED, Table, again, headline, table_result, tidy_rows

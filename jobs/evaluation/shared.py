@@ -122,7 +122,7 @@ def suspect(samples: Samples, layer: Layer, classes: int, found: Chance, options
 def keep_table(samples: Samples, result: Result, identity: object) -> Evaluated:
     """Keep a result under the data set of `samples`."""
     result = replace(result, attrs={"made_from": samples.made_from(), **result.attrs})
-    path = keep(samples.store, samples.selected, result, [_INTERVALS, identity])
+    path = keep(samples.reading, result, [_INTERVALS, identity])
     attrs = {**result.attrs, "run": path, "dataset": samples.info.dataset, "split": samples.info.split}
     return Evaluated(replace(result, attrs=attrs), path)
 

@@ -18,7 +18,7 @@ from cvbench.engine.analyses.base import Layer, Result, Rows
 from cvbench.engine.analyses.live import LiveAnalysis, LiveUnit
 from cvbench.engine.arrays.threads import host_threads
 from cvbench.errors import UsageError
-from cvbench.jobs.reading.samples import class_numbers
+from cvbench.jobs.reading.reading import Reading, class_numbers
 from cvbench.jobs.reading.selection import Selected, Selection, is_wanted
 from cvbench.jobs.reading.views import MAPS
 from cvbench.jobs.results.entry import Live, LiveSetting
@@ -105,10 +105,10 @@ def summarise_live(store: FeatureStore, tasks: Sequence[LiveTask], units: Sequen
     found = []
     for task in tasks:
         selected = Selected(task.key.dataset, task.key.split, MAPS, task.layers, tuple(units), 0)
-        analysis = task.analysis
+        reading, analysis = Reading(store, selected), task.analysis
         if task.of_classes:
-            analysis = replace(analysis, classes=class_numbers(store, selected))  # type: ignore[type-var]
-        result, path = keep_summary(store, analysis, selected, task.key)
+            analysis = replace(analysis, classes=class_numbers(reading))  # type: ignore[type-var]
+        result, path = keep_summary(reading, analysis, task.key)
         found.append(Analysed(result, selected, path, 0))
     return found
 
@@ -136,12 +136,13 @@ def kept_live(
         notes: What is to be said of a result with these attributes.
     """
     asked = None if selection.dataset is None else key_of_spec(selection.dataset)
-    with_maps = {(group.dataset, group.split) for group in store.groups() if group.view == MAPS}
+    groups = [] if beside_maps else store.groups()
+    with_maps = {(group.dataset, group.split) for group in groups if group.view == MAPS}
     found: list[tuple[int, int, Analysed]] = []
     for key in list_results(store):
         place = key.dataset, key.split
         meant = key.analysis == name and asked in (None, key.dataset) and selection.split in (None, key.split)
-        if not meant or (place in with_maps and not beside_maps):
+        if not meant or place in with_maps:
             continue
         result = stored_result(store, key)
         layers = tuple(Layer(layer["backbone"], layer["tap"]) for layer in result.attrs.get("layers", ()))

@@ -14,7 +14,7 @@ from cvbench.errors import CvbenchError
 
 if TYPE_CHECKING:
     from cvbench.storage.datasets import Dataset
-    from cvbench.storage.features import FeatureStore, GroupKey
+    from cvbench.storage.features import Commit, GroupKey
 
 WEIGHTS, TRAINED_ON = "weights", "trained_on"
 """Keys of a commit's provenance: the weights as a word or the name of their file, and what the images were to them."""
@@ -84,11 +84,11 @@ def _seen(record: Record, dataset: Dataset, spec: str, data_root: str | None) ->
     return f"{common:,} of the {len(dataset):,} samples ({names})" if common else None
 
 
-def warnings(store: FeatureStore, groups: Sequence[GroupKey]) -> list[str]:
+def warnings(commits: Mapping[GroupKey, Sequence[Commit]]) -> list[str]:
     """What is to be said of features whose images their weights were trained on; a line per backbone."""
     said: dict[str, None] = {}
-    for group in groups:
-        for commit in store.commits(group):
+    for group, its in commits.items():
+        for commit in its:
             if TRAINED_ON in commit.provenance:
                 what = commit.provenance[TRAINED_ON]
                 said[f"{group.backbone} was trained on {what} of {group.dataset}/{group.split}: {WARNING}"] = None

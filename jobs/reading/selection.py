@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -13,7 +13,7 @@ from cvbench.jobs.reading.again import extract_again
 from cvbench.jobs.reading.options import Selection
 from cvbench.jobs.reading.views import VIEWS
 from cvbench.storage.datasets import key_of_spec
-from cvbench.storage.features import FeatureStore, GroupKey, LayerInfo
+from cvbench.storage.features import Commit, FeatureStore, GroupKey
 from cvbench.storage.features.units import Unit
 
 __all__ = ["Selected", "Selection", "is_wanted", "select"]
@@ -40,13 +40,18 @@ class Selected:
         return GroupKey(self.dataset, self.split, layer.backbone, self.view)
 
 
-def select(store: FeatureStore, selection: Selection, *, imported: bool = False) -> Selected:
-    """Find the layers that `selection` means.
+def select(
+    store: FeatureStore, selection: Selection, *, imported: bool = False
+) -> tuple[Selected, dict[GroupKey, list[Commit]]]:
+    """Find the layers that `selection` means, by one listing of the ledger.
 
     Args:
         store: Where.
         selection: Which.
         imported: Take imported class predictions too, which are no features.
+
+    Returns:
+        The layers and units, and the commits of each group that a layer lies in.
 
     Raises:
         UnknownNameError: A data set, backbone or tap that the store does not hold, or a view that does not exist.
@@ -54,38 +59,42 @@ def select(store: FeatureStore, selection: Selection, *, imported: bool = False)
         DataUnavailableError: The view is not in the store, or no unit is committed for all layers.
         UsageError: Imported predictions of which only the winner is known, and logits are needed.
     """
-    infos = store.tree()
-    dataset, split = choose_split(infos, selection)
-    infos = [info for info in infos if (info.group.dataset, info.group.split) == (dataset, split)]
-    _check_view(store, infos, selection, dataset, split)
-    infos = [info for info in infos if info.group.view == selection.view]
-    held = list(dict.fromkeys(info.group.backbone for info in infos))
-    backbones = [_stored_name(name, held) for name in selection.backbones] or held
-    chosen = [i for name in backbones for i in _in_depth_order(store, infos, name) if is_wanted(i.tap, selection.taps)]
-    if not chosen:
-        raise UnknownNameError.among("tap in this store:", ", ".join(selection.taps), [info.tap for info in infos])
+    there = {group: found for group, found in store.declared().items() if found.taps}
+    dataset, split = choose_split(store, there, selection)
+    own = [group for group in there if (group.dataset, group.split) == (dataset, split)]
+    _check_view(store, {group.view for group in own}, selection, dataset, split)
+    groups = {group.backbone: group for group in own if group.view == selection.view}
+    names = [_stored_name(name, list(groups)) for name in selection.backbones] or list(groups)
+    wanted = {name: [tap for tap in there[groups[name]].taps if is_wanted(tap, selection.taps)] for name in names}
+    if not any(wanted.values()):
+        held = [tap for group in groups.values() for tap in there[group].taps]
+        raise UnknownNameError.among("tap in this store:", ", ".join(selection.taps), held)
     if not imported:
-        _refuse_imported(store, chosen)
-    layers = tuple(Layer(info.group.backbone, info.tap) for info in chosen)
-    common, union = _committed(store, chosen)
+        _refuse_imported(store, [(groups[name], tap) for name, taps in wanted.items() for tap in taps])
+    layers = tuple(Layer(name, tap) for name in names for tap in _in_depth_order(store, groups[name], wanted[name]))
+    chosen = dict.fromkeys(groups[layer.backbone] for layer in layers)
+    commits = {group: store.commits(group, there[group].commits) for group in chosen}
+    each = [{c.unit for c in commits[groups[layer.backbone]] if layer.tap in c.taps} for layer in layers]
+    common, union = sorted(set.intersection(*each)), set.union(*each)
     if not common:
-        taps = _taps(chosen)
+        taps = None if selection.view in ("head", "logits") else list(dict.fromkeys(layer.tap for layer in layers))
         raise DataUnavailableError(
             f"no unit of {dataset}/{split} is there for all {len(layers)} layers",
-            where=selection.store,
-            fix=extract_again(store, (dataset, split), backbones=backbones, view=_asked(selection.view), taps=taps),
+            where=store.url,
+            fix=extract_again(store, (dataset, split), backbones=names, view=_asked(selection.view), taps=taps),
         )
-    return Selected(dataset, split, selection.view, layers, tuple(common), len(union) - len(common))
+    selected = Selected(dataset, split, selection.view, layers, tuple(common), len(union) - len(common))
+    return selected, commits
 
 
-def choose_split(infos: Sequence[LayerInfo], selection: Selection) -> tuple[str, str]:
-    """The data set and split that `selection` means; raises as `select`."""
-    held = list(dict.fromkeys((info.group.dataset, info.group.split) for info in infos))
+def choose_split(store: FeatureStore, groups: Iterable[GroupKey], selection: Selection) -> tuple[str, str]:
+    """The data set and split that `selection` means, of these groups of the store; raises as `select`."""
+    held = list(dict.fromkeys((group.dataset, group.split) for group in groups))
     if not held:
         raise DataUnavailableError(
             "the store holds no features",
-            where=selection.store,
-            fix=command("extract", dataset="digits", store=selection.store),
+            where=store.url,
+            fix=command("extract", dataset="digits", store=store.url),
         )
     names = sorted({dataset for dataset, _ in held})
     asked = None if selection.dataset is None else key_of_spec(selection.dataset)
@@ -99,16 +108,14 @@ def choose_split(infos: Sequence[LayerInfo], selection: Selection) -> tuple[str,
     shown = ", ".join("/".join(key) for key in held)
     raise UsageError(
         f"{len(fitting)} data sets of the store fit",
-        where=selection.store,
+        where=store.url,
         fix=f"--dataset and --split; it holds {shown}",
     )
 
 
-def _check_view(
-    store: FeatureStore, infos: Sequence[LayerInfo], selection: Selection, dataset: str, split: str
-) -> None:
+def _check_view(store: FeatureStore, views: set[str], selection: Selection, dataset: str, split: str) -> None:
     """Refuse a view that does not exist, or that the store lacks of this split; says which `extract` gives it."""
-    held = sorted({info.group.view for info in infos})
+    held = sorted(views)
     if selection.view in held:
         return
     if selection.view not in (known := (*VIEWS, "cls")):
@@ -117,20 +124,20 @@ def _check_view(
         )
     raise DataUnavailableError(
         f"the store holds no view {selection.view!r} of {dataset}/{split}",
-        where=selection.store,
+        where=store.url,
         why=f"it holds {', '.join(held)}",
         fix=extract_again(store, (dataset, split), view=_asked(selection.view)) + "  # and --taps as before",
     )
 
 
-def _refuse_imported(store: FeatureStore, infos: Sequence[LayerInfo]) -> None:
+def _refuse_imported(store: FeatureStore, arrays: Iterable[tuple[GroupKey, str]]) -> None:
     """Class predictions lie in the view of the logits; they are no vectors that an analysis could compare."""
-    for info in infos:
-        kind = store.encoding(info.group, info.tap).document["attributes"].get("predictions", "logits")
+    for group, tap in arrays:
+        kind = store.encoding(group, tap).document["attributes"].get("predictions", "logits")
         if kind != "logits":
             raise UsageError(
-                f"{info.group.backbone} has no logits: its predictions were imported, of kind {str(kind)[:40]!r}",
-                where=f"{store.url}: {info.group.path}",
+                f"{group.backbone} has no logits: its predictions were imported, of kind {str(kind)[:40]!r}",
+                where=f"{store.url}: {group.path}",
                 why="only the winner is known; an analysis compares whole vectors",
                 fix="other backbones with --backbone, or cvbench eval import with logits under another name",
             )
@@ -139,12 +146,6 @@ def _refuse_imported(store: FeatureStore, infos: Sequence[LayerInfo]) -> None:
 def _asked(view: str) -> str:
     """The view to extract for a view: the class token comes with `pooled`."""
     return "pooled" if view == "cls" else view
-
-
-def _taps(infos: Sequence[LayerInfo]) -> list[str] | None:
-    """The taps, where they are of layers."""
-    taps = list(dict.fromkeys(info.tap for info in infos if info.group.view not in ("head", "logits")))
-    return taps or None
 
 
 def _stored_name(name: str, held: Sequence[str]) -> str:
@@ -163,20 +164,10 @@ def _stored_name(name: str, held: Sequence[str]) -> str:
     raise UnknownNameError.among("backbone in this store:", name, held, fix=f"the store holds {', '.join(held)}")
 
 
-def _in_depth_order(store: FeatureStore, infos: Sequence[LayerInfo], backbone: str) -> list[LayerInfo]:
-    def depth(info: LayerInfo) -> int:
-        return int(store.encoding(info.group, info.tap).document["attributes"].get("position", 0))
-
-    return sorted((info for info in infos if info.group.backbone == backbone), key=depth)
+def _in_depth_order(store: FeatureStore, group: GroupKey, taps: Sequence[str]) -> list[str]:
+    return sorted(taps, key=lambda tap: int(store.encoding(group, tap).document["attributes"].get("position", 0)))
 
 
 def is_wanted(tap: str, patterns: Sequence[str]) -> bool:
     """Whether one of the names or globs fits the tap; no pattern fits all."""
     return not patterns or any(fnmatchcase(tap, pattern) for pattern in patterns)
-
-
-def _committed(store: FeatureStore, infos: Sequence[LayerInfo]) -> tuple[list[Unit], list[Unit]]:
-    """The units that every layer has, and those that any has."""
-    commits = {group: store.commits(group) for group in {info.group for info in infos}}
-    each = [{commit.unit for commit in commits[info.group] if info.tap in commit.taps} for info in infos]
-    return sorted(set.intersection(*each)), sorted(set.union(*each))

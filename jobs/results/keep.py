@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from cvbench.engine.analyses.base import Analysis, Layer, Partial, Result
 from cvbench.errors import DataUnavailableError, IncompleteError
+from cvbench.jobs.reading.reading import Reading, features_identity
 from cvbench.jobs.reading.selection import Selected
 from cvbench.storage.features import FeatureStore
 from cvbench.storage.features.units import Unit
@@ -42,20 +43,21 @@ class Analysed:
         return replace(self.result, attrs={**self.result.attrs, **place, **counts})
 
 
-def keep_summary(store: FeatureStore, analysis: Analysis, selected: Selected, key: ResultKey) -> tuple[Result, str]:
+def keep_summary(reading: Reading, analysis: Analysis, key: ResultKey) -> tuple[Result, str]:
     """The result of all partials under `key`, in unit order, kept in the store; and the path of its group.
 
     Raises:
         IncompleteError: A unit has no partial.
     """
-    result = analysis.summarise(selected.layers, partials_of(store, key, selected.units))
-    return result, keep(store, selected, result, [key.name, dict(analysis.summary_dict())])
+    selected = reading.selected
+    result = analysis.summarise(selected.layers, partials_of(reading.store, key, selected.units))
+    return result, keep(reading, result, [key.name, dict(analysis.summary_dict())])
 
 
-def keep(store: FeatureStore, selected: Selected, result: Result, identity: object) -> str:
+def keep(reading: Reading, result: Result, identity: object) -> str:
     """Save `result` in the store under a digest of what it depends on; the path of its group."""
-    key = result_key(selected, result.name, identity)
-    save_result(store, key, labelled(result, selected))
+    key = result_key(reading.selected, result.name, identity)
+    save_result(reading.store, key, labelled(result, reading.selected))
     return key.path
 
 
@@ -100,17 +102,6 @@ def stored_result(store: FeatureStore, key: ResultKey) -> Result:
     )
 
 
-def features_identity(store: FeatureStore, selected: Selected) -> dict[str, Any]:
-    """Which features, and how they were made: part of the identity of all that is computed from them."""
-    return _identity(selected.layers, fingerprints_of(store, selected))
-
-
-def fingerprints_of(store: FeatureStore, selected: Selected) -> dict[str, Mapping[str, Any]]:
-    """Path of each group that the layers lie in -> what the store has frozen for it."""
-    groups = {group.path: group for group in map(selected.group, selected.layers)}
-    return {path: dict(store.fingerprint(group)) for path, group in groups.items()}
-
-
 def partials_key(
     split: tuple[str, str],
     layers: Sequence[Layer],
@@ -123,13 +114,9 @@ def partials_key(
         "analysis": analysis.name,
         "device": device,  # a GPU sums in another order
         "parameters": dict(analysis.as_dict()),
-        **_identity(layers, fingerprints),
+        **features_identity(layers, fingerprints),
     }
     return ResultKey(*split, analysis.name, _digest(identity))
-
-
-def _identity(layers: Sequence[Layer], fingerprints: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    return {"layers": [[layer.backbone, layer.tap] for layer in layers], "fingerprints": dict(fingerprints)}
 
 
 def partials_of(store: FeatureStore, key: ResultKey, units: Sequence[Unit]) -> Iterator[Partial]:

@@ -9,14 +9,13 @@ from cvbench.engine.probe.recipes import ProbeRun
 from cvbench.engine.probe.recipes import probe as fit
 from cvbench.engine.probe.result import Targets, probe_result
 from cvbench.jobs.reading.matrix import Matrices
+from cvbench.jobs.reading.reading import open_store
 from cvbench.jobs.results.keep import Analysed, keep
-from cvbench.jobs.running.places import absolute
 from cvbench.jobs.running.progress import Advanced, Ended, Listener, Note, Started, silent
 from cvbench.jobs.transfer.probe_options import ProbeRequest
 from cvbench.jobs.transfer.probe_rows import ENTRY, probe_json, probe_rows, probe_tidy
 from cvbench.jobs.transfer.probe_splits import Splits, open_splits
 from cvbench.storage.datasets.groups import expand
-from cvbench.storage.features import FeatureStore
 
 __all__ = [
     "ENTRY",
@@ -49,17 +48,12 @@ def probe(
         IncompleteError: Samples are not there, and `request.partial` is not set.
         UsageError: Classes that differ between the splits, samples without a label, or too few.
     """
-    url = absolute(request.store)
-    reader = FeatureStore.open(url)  # for reading: an analysis never makes a store
-    there = replace(request, store=url)
-    found = [open_splits(reader, dataset, there, options) for dataset in expand(request.datasets)]
-    store = FeatureStore.open(url, mode="a")
-    return [_one(store, splits, request, options, device, listen) for splits in found]
+    store = open_store(request.store)
+    found = [open_splits(store, dataset, request, options) for dataset in expand(request.datasets)]
+    return [_one(splits, request, options, device, listen) for splits in found]
 
 
-def _one(
-    store: FeatureStore, splits: Splits, request: ProbeRequest, options: ProbeOptions, device: str, listen: Listener
-) -> Analysed:
+def _one(splits: Splits, request: ProbeRequest, options: ProbeOptions, device: str, listen: Listener) -> Analysed:
     test = splits.roles["test"]
     layers, samples = test.selected.layers, test.samples
     runs: list[list[ProbeRun]] = []
@@ -90,14 +84,14 @@ def _one(
         "options": options.as_dict(),
         "device": device,
         "confidence": request.confidence,
-        "splits": splits.identity(store),
+        "splits": splits.identity(),
     }
-    return Analysed(result, test.selected, keep(store, test.selected, result, identity), 0)
+    return Analysed(result, test.selected, keep(test, result, identity), 0)
 
 
 def _failed(matrices: Matrices) -> int:
     """Samples that could not be read."""
-    layer = next(iter(matrices.features.values()))
+    layer = next(iter(matrices.layers.values()))
     return sum(len(layer.commit(unit).bad) for unit in matrices.selected.units)
 
 

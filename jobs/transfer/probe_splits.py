@@ -15,8 +15,8 @@ from cvbench.errors import DataUnavailableError, IncompleteError, IntegrityError
 from cvbench.jobs.reading.again import extract_again
 from cvbench.jobs.reading.matrix import Matrices
 from cvbench.jobs.reading.published import check_published
-from cvbench.jobs.reading.selection import Selected, Selection, select
-from cvbench.jobs.results.keep import features_identity
+from cvbench.jobs.reading.reading import Reading, read
+from cvbench.jobs.reading.selection import Selected, Selection
 from cvbench.jobs.transfer.probe_options import ProbeRequest
 from cvbench.storage.datasets import DatasetInfo, dataset_info, key_of_spec, spec_of_key
 from cvbench.storage.datasets.formats.lists import last_share
@@ -59,11 +59,11 @@ class Splits:
             parts |= {"train": whole.rows(np.flatnonzero(~self.held)), "val": whole.rows(np.flatnonzero(self.held))}
         return parts
 
-    def identity(self, store: FeatureStore) -> dict[str, Any]:
+    def identity(self) -> dict[str, Any]:
         """What a result of these samples depends on, by role."""
         roles = {
             role: {
-                **features_identity(store, matrices.selected),
+                **matrices.identity,
                 "units": [(unit.start, unit.stop) for unit in matrices.selected.units],
             }
             for role, matrices in self.roles.items()
@@ -87,12 +87,12 @@ def open_splits(store: FeatureStore, dataset: str, request: ProbeRequest, option
     train = request.train or next((name for name in TRAINING if name in names), TRAINING[0])
     val = request.val or ("val" if "val" in names and train != "trainval" else None)
     wanted = {"train": train, "test": request.test} | ({} if val is None else {"val": val})
-    roles = {role: Matrices(store, _select(store, key, split, request)) for role, split in wanted.items()}
-    notes = [note for matrices in roles.values() for note in _check_whole(store, matrices, request)]
+    roles = {role: Matrices.of(_read(store, key, split, request)) for role, split in wanted.items()}
+    notes = [note for matrices in roles.values() for note in _check_whole(matrices, request)]
     for role, matrices in roles.items():
-        _check_same(role, matrices, roles["test"], request.store)
+        _check_same(role, matrices, roles["test"])
     share = known.held_out if known is not None and val is None and train in TRAINING else 0.0
-    held = _held_out(store, roles["train"], share) if share > 0 and options.hold_out is None else None
+    held = _held_out(roles["train"], share) if share > 0 and options.hold_out is None else None
     rule = known.split_rule if known is not None else ""
     return Splits(roles, held, share if held is not None else 0.0, rule, tuple(notes))
 
@@ -105,23 +105,23 @@ def _known(key: str) -> DatasetInfo | None:
         return None
 
 
-def _held_out(store: FeatureStore, train: Matrices, share: float) -> NDArray[np.bool_] | None:
+def _held_out(train: Matrices, share: float) -> NDArray[np.bool_] | None:
     """(n,) which training samples validate: the same of the whole split, however much of it the store holds."""
-    ids = store.split(train.selected.dataset, train.selected.split).ids
-    chosen = np.isin(train.samples.positions, last_share([str(name) for name in ids], share))
+    chosen = np.isin(train.rows, last_share([str(name) for name in train.info.ids], share))
     return chosen if chosen.any() and not chosen.all() else None
 
 
-def _check_whole(store: FeatureStore, matrices: Matrices, request: ProbeRequest) -> list[str]:
-    selected = matrices.selected
-    info, spec = store.split(selected.dataset, selected.split), spec_of_key(selected.dataset)
-    notes = check_published(spec, selected.split, info.n, where=request.store, partial=request.partial)
+def _check_whole(matrices: Matrices, request: ProbeRequest) -> list[str]:
+    selected, info, store = matrices.selected, matrices.info, matrices.store
+    notes = check_published(
+        spec_of_key(selected.dataset), selected.split, info.n, where=store.url, partial=request.partial
+    )
     if selected.samples == info.n:
         return notes
     if not request.partial:
         raise IncompleteError(
             f"{selected.view} features of {selected.samples:,} of the {info.n:,} samples of {matrices.where} are there",
-            where=request.store,
+            where=store.url,
             why="a transfer's number is over the whole data set",
             fix=extract_again(store, (selected.dataset, selected.split), backbones=_names(selected), view=selected.view)
             + "  # all of it; or --partial",
@@ -129,7 +129,7 @@ def _check_whole(store: FeatureStore, matrices: Matrices, request: ProbeRequest)
     return [*notes, f"partial: {selected.samples:,} of the {info.n:,} samples of {matrices.where}"]
 
 
-def _check_same(role: str, other: Matrices, test: Matrices, where: str) -> None:
+def _check_same(role: str, other: Matrices, test: Matrices) -> None:
     """Layers and classes must be those of the test split, and every sample have a label."""
     if other.selected.layers != test.selected.layers:
         mine, its = (", ".join(map(str, m.selected.layers)) for m in (test, other))
@@ -139,7 +139,7 @@ def _check_same(role: str, other: Matrices, test: Matrices, where: str) -> None:
             fix="--backbone and --taps that both have, or extract what is missing",
         )
     if other.samples.classes != test.samples.classes:
-        raise IntegrityError(f"the classes of {other.where} are not those of {test.where}", where=where)
+        raise IntegrityError(f"the classes of {other.where} are not those of {test.where}", where=test.store.url)
     missing = int((other.samples.labels < 0).sum())
     if missing:
         raise UsageError(f"{missing} samples of {other.where} have no label", where=f"the {role} split")
@@ -149,18 +149,18 @@ def _names(selected: Selected) -> list[str]:
     return list(dict.fromkeys(layer.backbone for layer in selected.layers))
 
 
-def _select(store: FeatureStore, dataset: str, split: str, request: ProbeRequest) -> Selected:
+def _read(store: FeatureStore, dataset: str, split: str, request: ProbeRequest) -> Reading:
     selection = Selection(request.store, dataset, split, request.backbones, request.view, request.taps)
     held = {name for its, name in store.splits() if its == dataset}
     try:
         if split in held:
-            return select(store, selection)
+            return read(selection, store)
     except (DataUnavailableError, UnknownNameError) as error:
         if "backbone" in error.what or "tap" in error.what:
             raise
     raise DataUnavailableError(
         f"the store holds no {request.view} features of {dataset}/{split}",
-        where=request.store,
+        where=store.url,
         why=f"of {dataset} it holds {', '.join(sorted(held)) or 'nothing'}; a probe trains on one and tests on another",
         fix=extract_again(store, (dataset, split), backbones=request.backbones, view=request.view)
         + "  # or other splits: --train-split, --val-split, --test-split",

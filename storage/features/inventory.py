@@ -2,12 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from cvbench.storage.features.encoding import Encoding
 from cvbench.storage.features.keys import GroupKey
 from cvbench.storage.features.ledger import Commit
+from cvbench.storage.objects.keys import is_name
+
+
+@dataclass(frozen=True)
+class Declared:
+    """What one listing of the ledger shows of a group: its taps, sorted by name, and the keys of its commits."""
+
+    taps: tuple[str, ...]
+    commits: tuple[str, ...]
+
+
+def declared(keys: Iterable[str]) -> dict[GroupKey, Declared]:
+    """All groups of a ledger, sorted, by its keys; those whose fingerprint is lost too, while anything else is there.
+
+    Args:
+        keys: Sorted.
+    """
+    found: dict[tuple[str, ...], tuple[list[str], list[str]]] = {}
+    for key in keys:
+        parts = key.split("/")
+        if len(parts) < 6 or parts[5] not in ("fingerprint.json", "arrays", "commits"):
+            continue
+        taps, commits = found.setdefault(tuple(parts[1:5]), ([], []))
+        if parts[5] == "commits":
+            commits.append(key)
+        elif parts[5] == "arrays" and len(parts) == 7 and key.endswith(".json"):
+            taps.append(parts[6].removesuffix(".json"))
+    named = {GroupKey(*parts): lists for parts, lists in found.items() if all(map(is_name, parts))}
+    return {group: Declared(tuple(filter(is_name, named[group][0])), tuple(named[group][1])) for group in sorted(named)}
 
 
 @dataclass(frozen=True)

@@ -48,19 +48,19 @@ class Source(Protocol):
 class FeatureLayer:
     """The features (N, ...) of one tap; made by `FeatureStore.layer`.
 
-    It shows the commits of the moment it was made. Bad samples are NaN in `read`, and left out of `rows`, `numpy`,
-    `dask` and `xarray`.
+    It shows the commits that it was given, else those of the moment it was made. Bad samples are NaN in `read`, and
+    left out of `rows`, `numpy`, `dask` and `xarray`.
     """
 
-    def __init__(self, store: Source, group: GroupKey, tap: str) -> None:
+    def __init__(self, store: Source, group: GroupKey, tap: str, commits: Sequence[Commit] | None = None) -> None:
         self.store, self.group, self.tap = store, group, tap
         self._encoding: Encoding = store.encoding(group, tap)
         self.shape: tuple[int, ...] = self._encoding.shape
         self.dtype: np.dtype[Any] = self._encoding.dtype
         self.dims: tuple[str, ...] = tuple(plain_dims(self._encoding.document))
         self.attrs: dict[str, Any] = dict(self._encoding.document["attributes"])
-        commits = [c for c in store.commits(group) if tap in c.taps]
-        self._commits: dict[int, Commit] = {c.unit.index: c for c in commits}
+        known = store.commits(group) if commits is None else commits
+        self._commits: dict[int, Commit] = {c.unit.index: c for c in known if tap in c.taps}
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (FeatureLayer, (self.store, self.group, self.tap))

@@ -254,9 +254,10 @@ class Ledger:
 
     def commits(self, group: GroupKey) -> list[Commit]:
         """All commit records of a group, in unit order."""
-        return self._read(self.objects.list(group.commits))
+        return self.read(self.objects.list(group.commits))
 
-    def _read(self, keys: Iterable[str]) -> list[Commit]:
+    def read(self, keys: Iterable[str]) -> list[Commit]:
+        """The commit records under these keys, in unit order; other keys are passed over."""
         found = self._each(self.commit, (key for key in keys if key.endswith(".json")))
         return sorted((c for c in found if c is not None), key=lambda c: (c.unit, sorted(c.taps)))
 
@@ -272,7 +273,7 @@ class Ledger:
         exact = {group.commit(unit, wanted): unit for unit in plan}
         for key in exact.keys() & set(listed):  # nothing to read: the key says it all
             covered[exact[key].index] = set(wanted)
-        for record in self._read(key for key in listed if key not in exact):
+        for record in self.read(key for key in listed if key not in exact):
             covered.setdefault(record.unit.index, set()).update(record.taps)
         left = {unit: [tap for tap in wanted if tap not in covered.get(unit.index, ())] for unit in plan}
         keys = {unit: group.commit(unit, taps) for unit, taps in left.items() if taps}

@@ -13,14 +13,15 @@ from cvbench.storage.features.parse import Fields, read_json
 from cvbench.storage.objects.base import Objects
 from cvbench.storage.objects.keys import LEDGER, REPAIR
 
-Mode = Literal["r", "a"]
+Mode = Literal["r", "r+", "a"]
+"""Read; read and write what exists; read, write and make: as in h5py and zarr."""
 
 
 def open_root(objects: Objects, mode: Mode) -> int:
     """The format of the store that lies here; with mode "a" one is made where there is none.
 
     Raises:
-        DataUnavailableError: Mode "r" and nothing is there.
+        DataUnavailableError: Nothing is there, and the mode is not "a".
         IntegrityError: Something is there that is no store of ours, or one of a newer format; or the root node is lost
             or damaged. Mode "a" writes a lost one anew, since it is a constant.
     """
@@ -34,11 +35,11 @@ def open_root(objects: Objects, mode: Mode) -> int:
 def _refuse_if_nothing(objects: Objects, mode: Mode) -> int:
     """Of a place without a root node: the format of a store that may be made or mended there; else raise."""
     known = evidence(objects)
-    if known and mode == "r":
+    if known and mode != "a":
         raise IntegrityError(
             "the root node of the store is lost", where=f"{objects.url}/zarr.json", fix=f"{REPAIR}; so does `extract`"
         )
-    if mode == "r":
+    if mode != "a":
         raise DataUnavailableError(
             "there is no feature store",
             where=objects.url,

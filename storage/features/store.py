@@ -10,18 +10,19 @@ Reading: `tree`, `layer`, `samples`, `status`. Readers see committed units only.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cvbench.errors import DataUnavailableError, UnknownNameError, UsageError
+from cvbench.errors import DataUnavailableError, ResourceError, UnknownNameError, UsageError
 from cvbench.hints import command
 from cvbench.storage.features import making, tap_arrays
 from cvbench.storage.features import split as splits
 from cvbench.storage.features.encoding import Encoding
-from cvbench.storage.features.inventory import LayerInfo, layer_info
+from cvbench.storage.features.inventory import Declared, LayerInfo, declared, layer_info
 from cvbench.storage.features.journal import resume
 from cvbench.storage.features.keys import GroupKey
 from cvbench.storage.features.layer import FeatureLayer
@@ -58,14 +59,18 @@ class FeatureStore:
         self.objects, self.mode = objects, mode
         self.ledger = Ledger(objects, format)
         self._encodings: dict[tuple[GroupKey, str], Encoding] = {}
+        self._fingerprints: dict[GroupKey, dict[str, Any]] = {}
         self._splits: dict[tuple[str, str], SplitInfo] = {}
 
     @classmethod
     def open(cls, url: str | Path | Objects, mode: Mode = "r") -> FeatureStore:
         """Open a store; with mode "a" create it if there is none.
 
+        Mode "r+" is for what reads a store and keeps something there: it opens as "r" does and makes nothing, not even
+        in a place that cannot be written. Only a repair that was interrupted is finished before, where it can be.
+
         Raises:
-            DataUnavailableError: Mode "r" and nothing is there.
+            DataUnavailableError: Nothing is there, and the mode is not "a".
             IntegrityError: Something is there that is no store of ours, or one of a newer format; or the root node is
                 lost or damaged. Mode "a" writes a lost one anew, since it is a constant, and finishes a repair that was
                 interrupted.
@@ -73,6 +78,9 @@ class FeatureStore:
         objects = url if isinstance(url, Objects) else open_objects(url)
         if mode == "a":
             resume(objects)
+        elif mode == "r+":
+            with suppress(ResourceError):  # a place that cannot be written is read as it is
+                resume(objects)
         return cls(objects, mode, open_root(objects, mode))
 
     @property
@@ -166,16 +174,18 @@ class FeatureStore:
         return making.frozen(self.ledger, fingerprint, codec)
 
     def _writable(self) -> None:
-        if self.mode != "a":
+        if self.mode == "r":
             raise UsageError("the feature store was opened for reading", where=self.url, fix='open it with mode="a"')
 
     # Reading
 
     def groups(self) -> list[GroupKey]:
         """All declared groups, sorted; those whose fingerprint is lost too, while anything else of them is there."""
-        keys = (key.split("/") for key in self.objects.list(f"{LEDGER}/"))
-        found = {tuple(p[1:5]) for p in keys if len(p) >= 6 and p[5] in ("fingerprint.json", "arrays", "commits")}
-        return sorted(GroupKey(*parts) for parts in found if all(map(is_name, parts)))
+        return list(self.declared())
+
+    def declared(self) -> dict[GroupKey, Declared]:
+        """All groups, sorted, with their taps and the keys of their commits: one listing."""
+        return declared(self.objects.list(f"{LEDGER}/"))
 
     def taps(self, group: GroupKey) -> list[str]:
         """The declared taps of a group, sorted by name."""
@@ -190,18 +200,24 @@ class FeatureStore:
             DataUnavailableError: The group was never declared.
             IntegrityError: It is damaged, or lost while other records of the group are there.
         """
-        stored = making.read_fingerprint(self.ledger, group)
-        if stored is None:
-            raise making.lost(group) if group in self.groups() else self._absent(group.path)
-        return stored
+        if group not in self._fingerprints:
+            stored = making.read_fingerprint(self.ledger, group)
+            if stored is None:
+                raise making.lost(group) if group in self.groups() else self._absent(group.path)
+            self._fingerprints[group] = stored
+        return self._fingerprints[group]
 
-    def commits(self, group: GroupKey) -> list[Commit]:
+    def commits(self, group: GroupKey, listed: Sequence[str] | None = None) -> list[Commit]:
         """All commit records of a group, in unit order.
+
+        Args:
+            group: Whose.
+            listed: Their keys, as `declared` has shown them; None: those that are there now.
 
         Raises:
             IntegrityError: One is damaged, or was made under another fingerprint than the stored one.
         """
-        found = self.ledger.commits(group)
+        found = self.ledger.commits(group) if listed is None else self.ledger.read(listed)
         if found:
             making.check_commits(group, found, self.fingerprint(group))
         return found
@@ -240,9 +256,9 @@ class FeatureStore:
             self._encodings[group, tap] = found
         return self._encodings[group, tap]
 
-    def layer(self, group: GroupKey, tap: str) -> FeatureLayer:
-        """One tap's features, with the units that are committed now."""
-        return FeatureLayer(self, group, tap)
+    def layer(self, group: GroupKey, tap: str, commits: Sequence[Commit] | None = None) -> FeatureLayer:
+        """One tap's features, with the units of `commits`, of the group; None: with those that are committed now."""
+        return FeatureLayer(self, group, tap, commits)
 
     def status(self, dataset: str, split: str, backbone: str, view: str, tap: str) -> NDArray[np.int8]:
         """(N,) int8: 0 not committed, 1 there, 2 the sample is unreadable."""
@@ -257,9 +273,9 @@ class FeatureStore:
         """Every declared array with what is committed of it. Reads the ledger only."""
         return [
             layer_info(group, tap, self.encoding(group, tap), commits)
-            for group in self.groups()
-            for commits in [self.commits(group)]
-            for tap in self.taps(group)
+            for group, found in self.declared().items()
+            for commits in [self.commits(group, found.commits)]
+            for tap in found.taps
         ]
 
     def _absent(self, path: str) -> DataUnavailableError:

@@ -25,15 +25,13 @@ from cvbench.jobs.analyses.cam.rows import cam_json, cam_rows, draw_cam, headlin
 from cvbench.jobs.analyses.cam.worker import choice_tap
 from cvbench.jobs.extraction.extract import run_units
 from cvbench.jobs.extraction.options import ExtractOptions
-from cvbench.jobs.reading.samples import find_samples
-from cvbench.jobs.reading.selection import Selected
+from cvbench.jobs.reading.reading import Reading
 from cvbench.jobs.results.entry import Entry
-from cvbench.jobs.results.keep import Analysed, features_identity, keep
+from cvbench.jobs.results.keep import Analysed, keep
 from cvbench.jobs.running.executor import Cluster
 from cvbench.jobs.running.hardware import Hardware
 from cvbench.jobs.running.progress import Listener, silent
 from cvbench.options import Form, typed_words
-from cvbench.storage.features import FeatureStore
 
 __all__ = ["ENTRY", "CamOptions", "MapOptions", "cam", "cam_json", "cam_rows"]
 
@@ -65,11 +63,8 @@ def cam(options: ExtractOptions, asked: CamOptions, cluster: Cluster, listen: Li
         _check_label_space(job)
     _check_images(job, asked.images)
     report = run_units(job.units, cluster, "analyze cam", listen)
-    store = FeatureStore.open(job.units.options.store, mode="a")
-    selected = selected_maps(job)
-    rows, tables, choices = measure_maps(
-        store, selected, job, correct_only=asked.correct_only, tolerance=asked.tolerance
-    )
+    reading = Reading(job.units.store, selected_maps(job))
+    rows, tables, choices = measure_maps(reading, job, correct_only=asked.correct_only, tolerance=asked.tolerance)
     if not len(rows):
         raise UsageError(
             "no image is left: no backbone's top-1 is the label of the same image", fix="leave --correct-only out"
@@ -77,11 +72,11 @@ def cam(options: ExtractOptions, asked: CamOptions, cluster: Cluster, listen: Li
     attrs = _attrs(job, choices, options, asked) | {"samples": len(rows), "unreadable": len(report.unreadable)}
     labels = job.units.split.labels[rows]
     result = summarise(tables, asked.intervals, attrs, labels)
-    _add_examples(result, store, selected, job, asked, rows)
+    _add_examples(result, reading, job, asked, rows)
     settings = {**asdict(asked), "maps": asdict(job.options), "pooled": attrs["pooled"]}
     settings |= {"intervals": [INTERVALS, asdict(asked.intervals)], "versions": [RAW, CENTRED]}
-    path = keep(store, selected, result, [settings, features_identity(store, selected)])
-    return Analysed(result, selected, path, report.computed)
+    path = keep(reading, result, [settings, reading.identity])
+    return Analysed(result, reading.selected, path, report.computed)
 
 
 def _check_label_space(job: MapJob) -> None:
@@ -147,11 +142,9 @@ _READ = Form(
 _DRAWN = ("image", "examples")  # what is drawn, not what is measured
 
 
-def _add_examples(
-    result: Result, store: FeatureStore, selected: Selected, job: MapJob, asked: CamOptions, rows: NDArray[np.int64]
-) -> None:
+def _add_examples(result: Result, reading: Reading, job: MapJob, asked: CamOptions, rows: NDArray[np.int64]) -> None:
     """Put the images to be drawn into the result, each as every backbone sees it, with raw map, choice and box."""
-    shown = _named_rows(store, selected, asked.images) if asked.images else rows[: asked.examples]
+    shown = _named_rows(reading, asked.images) if asked.images else rows[: asked.examples]
     if not len(shown):
         return
     split = job.units.split
@@ -160,12 +153,9 @@ def _add_examples(
     boxes = boxes_of(job.dataset, split)
     inside = dict(zip(job.targets, boxes.at(shown, list(geometries.values())), strict=True)) if boxes else {}
     result.coords["example"] = [str(split.ids[row]) for row in shown]
-    for i, layer in enumerate(selected.layers):
+    for i, layer in enumerate(reading.selected.layers):
         name = layer.backbone
-        maps, choice = (
-            np.concatenate([store.layer(selected.group(layer), tap).read(int(row), int(row) + 1) for row in shown])
-            for tap in (layer.tap, choice_tap(layer.tap))
-        )
+        maps, choice = (reading.take(layer, shown.tolist(), tap) for tap in (layer.tap, choice_tap(layer.tap)))
         result.data[f"image_{i}"] = (("example", f"y_{i}", f"x_{i}", "rgb"), inputs[name])
         result.data[f"map_{i}"] = (("example", f"row_{i}", f"column_{i}"), maps)
         result.data[f"choice_{i}"] = (("example", "choice"), choice.astype(np.float64))
@@ -180,9 +170,9 @@ def _add_examples(
     result.attrs["example_labels"] = [split.classes[label] if label >= 0 else None for label in labels]
 
 
-def _named_rows(store: FeatureStore, selected: Selected, images: Sequence[str]) -> NDArray[np.int64]:
+def _named_rows(reading: Reading, images: Sequence[str]) -> NDArray[np.int64]:
     try:
-        return find_samples(store, selected, images)
+        return reading.find(images)
     except DataUnavailableError as error:
         error.fix = error.fix and "a larger --limit"
         raise

@@ -18,9 +18,8 @@ from cvbench.engine.analyses.cam.summary import CENTRED, RAW, Measured
 from cvbench.jobs.analyses.cam.images import Boxes, boxes_of
 from cvbench.jobs.analyses.cam.maps import MapJob
 from cvbench.jobs.analyses.cam.worker import choice_tap
-from cvbench.jobs.reading.rows import readable_rows
+from cvbench.jobs.reading.reading import Reading
 from cvbench.jobs.reading.selection import Selected
-from cvbench.storage.features import FeatureLayer, FeatureStore
 from cvbench.storage.features.units import Unit
 
 BASELINE = "centred Gaussian"
@@ -49,7 +48,7 @@ def selected_maps(job: MapJob) -> Selected:
 
 
 def measure_maps(
-    store: FeatureStore, selected: Selected, job: MapJob, correct_only: bool, tolerance: float
+    reading: Reading, job: MapJob, correct_only: bool, tolerance: float
 ) -> tuple[NDArray[np.int64], list[Measured], dict[str, F64]]:
     """Measure every stored map on the common grid and on its own, unit by unit.
 
@@ -59,8 +58,7 @@ def measure_maps(
     Memory: one unit of maps, and the tables that are returned, twice while their parts are joined.
 
     Args:
-        store: With all units of the maps committed.
-        selected: The maps.
+        reading: The maps, with all units committed.
         job: What they were made by.
         correct_only: Only images whose label is the top-1 of every backbone.
         tolerance: Input pixels by which boxes grow for the pointing game.
@@ -69,8 +67,8 @@ def measure_maps(
         Store positions (n,) of the images that count; their measures by backbone and grid, with boxes also those of the
         baseline; and backbone -> (n, 4) what was chosen, columns `CHOICE`.
     """
-    maps = {layer: store.layer(selected.group(layer), layer.tap) for layer in selected.layers}
-    picks = {layer: store.layer(selected.group(layer), choice_tap(layer.tap)) for layer in selected.layers}
+    selected, maps = reading.selected, reading.layers
+    picks = {layer: reading.layer(layer, choice_tap(layer.tap)) for layer in selected.layers}
     own = {layer.backbone: (stored.shape[1], stored.shape[2]) for layer, stored in maps.items()}
     grids = _Grids(own, common_grid(list(own.values())))
     boxes = boxes_of(job.dataset, job.units.split)
@@ -80,9 +78,9 @@ def measure_maps(
     found: dict[tuple[str, tuple[int, int], str], list[F64]] = {place: [] for place in places}
     rows: list[NDArray[np.int64]] = []
     choices: dict[str, list[F64]] = {name: [] for name in own}
-    for unit in selected.units:
+    for unit, readable in reading.kept:
         chosen = {layer: stored.read_unit(unit).astype(np.float64) for layer, stored in picks.items()}
-        kept = _kept(maps, chosen, unit, job.units.split.labels if correct_only else None)
+        kept = _kept(readable, chosen, unit, job.units.split.labels if correct_only else None)
         rows.append(unit.start + kept)
         inside = _boxes_of_unit(boxes, unit.start + kept, job)
         for layer, stored in maps.items():
@@ -118,10 +116,9 @@ def _on_grid(raw: NDArray[Any], grid: tuple[int, int], version: str) -> NDArray[
 
 
 def _kept(
-    maps: Mapping[Layer, FeatureLayer], chosen: Mapping[Layer, F64], unit: Unit, labels: NDArray[np.int64] | None
+    kept: NDArray[np.int64], chosen: Mapping[Layer, F64], unit: Unit, labels: NDArray[np.int64] | None
 ) -> NDArray[np.int64]:
-    """Rows of the unit that count: readable, and where asked for, right by every backbone."""
-    kept = readable_rows(maps.values(), unit)
+    """Rows of the unit that count: of the readable ones, where labels are given, those right by every backbone."""
     if labels is not None:
         own, top = labels[unit.start : unit.stop][kept], CHOICE.index("predicted")
         kept = kept[np.logical_and.reduce([table[kept, top] == own for table in chosen.values()])]

@@ -19,6 +19,7 @@ from cvbench.jobs.analyses.cam.options import MapOptions
 from cvbench.jobs.analyses.cam.rows import draw_cam, verdict_text
 from cvbench.jobs.analyses.cam.worker import choice_tap
 from cvbench.jobs.extraction.options import ExtractOptions
+from cvbench.jobs.reading.reading import Reading
 from cvbench.jobs.results.keep import Analysed
 from cvbench.jobs.running.executor import Cluster
 from cvbench.storage.datasets import READERS, DatasetInfo
@@ -179,9 +180,9 @@ def with_maps(store: Path, n: int) -> MapJob:
 def test_memory_grows_with_the_measures_and_not_with_the_maps(tmp_path: Path) -> None:
     def peak(n: int) -> int:
         job = with_maps(tmp_path / f"{n}.zarr", n)
-        store, selected = FeatureStore.open(tmp_path / f"{n}.zarr"), selected_maps(job)
+        reading = Reading(FeatureStore.open(tmp_path / f"{n}.zarr"), selected_maps(job))
         tracemalloc.start()
-        rows, tables, _ = measure_maps(store, selected, job, correct_only=False, tolerance=0.0)
+        rows, tables, _ = measure_maps(reading, job, correct_only=False, tolerance=0.0)
         found = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert len(rows) == len(tables[0].table) == n

@@ -13,7 +13,8 @@ from cvbench.jobs.analyses.cka import CkaOptions, cka
 from cvbench.jobs.analyses.measure import analysis_device
 from cvbench.jobs.extraction.extract import extract
 from cvbench.jobs.extraction.options import ExtractOptions
-from cvbench.jobs.reading.selection import Selection, select
+from cvbench.jobs.reading.options import Selection
+from cvbench.jobs.reading.reading import read
 from cvbench.jobs.running.executor import Cluster
 from cvbench.storage.features import FeatureStore
 from cvbench.storage.results.outcomes import list_results, load_result
@@ -69,10 +70,9 @@ def test_cka_of_the_store_is_the_reference_on_its_rows(made: Path, tmp_path: Pat
 
 
 def test_layers_come_in_depth_order_and_backbones_as_asked(made: Path) -> None:
-    store = FeatureStore.open(made)
-    taps = [at.tap for at in select(store, Selection(str(made), backbones=("test_vit",))).layers]
+    taps = [at.tap for at in read(Selection(str(made), backbones=("test_vit",))).selected.layers]
     assert taps == [f"blocks.{i}" for i in range(len(taps))]
-    both = select(store, Selection(str(made), backbones=("test_convnext", "test_vit"))).layers
+    both = read(Selection(str(made), backbones=("test_convnext", "test_vit"))).selected.layers
     assert both[0].backbone.startswith("test_convnext")
     assert both[-1].backbone.startswith("test_vit")
 

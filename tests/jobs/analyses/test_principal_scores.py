@@ -15,9 +15,9 @@ from cvbench.jobs.analyses.principal_scores import dask_scheduler, matrix_moment
 from cvbench.jobs.extraction.extract import extract
 from cvbench.jobs.extraction.options import ExtractOptions
 from cvbench.jobs.reading.matrix import Matrices
-from cvbench.jobs.reading.selection import Selection, select
+from cvbench.jobs.reading.options import Selection
+from cvbench.jobs.reading.reading import read
 from cvbench.jobs.running.executor import Cluster
-from cvbench.storage.features import FeatureStore
 from tests.jobs.images import write_folder
 
 
@@ -82,8 +82,7 @@ def test_a_stored_layer_is_read_by_the_workers(tmp_path: Path) -> None:
         max_unreadable=0.1,
     )
     extract(options, Cluster(address="none"))
-    store = FeatureStore.open(str(tmp_path / "s.zarr"))
-    matrices = Matrices(store, select(store, Selection(str(tmp_path / "s.zarr"), view="head")))
+    matrices = Matrices.of(read(Selection(str(tmp_path / "s.zarr"), view="head")))
     layer = matrices.selected.layers[0]
     values = matrices.read(layer)
     assert len(values) == 23

@@ -17,7 +17,8 @@ from cvbench.jobs.evaluation.calibration import calibrate
 from cvbench.jobs.evaluation.imported import compact, expand, outputs
 from cvbench.jobs.evaluation.options import AccuracyOptions, CalibrationOptions, EvalOptions, ImportOptions
 from cvbench.jobs.evaluation.predictions import import_predictions
-from cvbench.jobs.reading.selection import Selection, select
+from cvbench.jobs.reading.options import Selection
+from cvbench.jobs.reading.reading import read
 from cvbench.jobs.running.progress import Event, Note
 from cvbench.storage.datasets.readers.imagenet_classes import imagenet_wnids
 from cvbench.storage.features import ArraySpec, FeatureStore, GroupKey
@@ -103,8 +104,8 @@ def test_an_analysis_of_features_takes_no_imported_classes(birds: str, tmp_path:
     (tmp_path / "p.json").write_text(json.dumps({f"image-{i:05d}.png": int(k) for i, k in enumerate(LABELS)}))
     import_predictions(imported(birds, tmp_path / "p.json"))
     with pytest.raises(UsageError, match="theirs has no logits: its predictions were imported, of kind 'class'"):
-        select(FeatureStore.open(birds), Selection(birds, view="logits"))
-    assert select(FeatureStore.open(birds), Selection(birds, view="logits", backbones=("good",))).samples == 70
+        read(Selection(birds, view="logits"))
+    assert read(Selection(birds, view="logits", backbones=("good",))).selected.samples == 70
 
 
 def test_what_is_not_read_is_said_and_kept(birds: str, tmp_path: Path) -> None:

@@ -1,0 +1,104 @@
+"""To read a store and keep something there: it opens as for reading, and makes nothing where no store is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cvbench.errors import DataUnavailableError, IntegrityError, ResourceError, UsageError
+from cvbench.storage.features import FeatureStore
+from cvbench.storage.features.journal import Journal, Step
+from cvbench.storage.features.keys import JOURNAL
+from cvbench.storage.objects.base import Buffer
+from cvbench.storage.results.outcomes import ResultKey, get_partial, put_partial
+from tests.storage.objects.faulty import FaultyObjects
+from tests.storage.small_store import GROUP, SPECS, UNITS, declare, extract, features, write_unit
+
+PARTIAL = ResultKey("digits", "all", "cka", "0123abcd")
+
+
+class LockedObjects(FaultyObjects):
+    """Objects that can be read alone, once they are locked."""
+
+    locked = False
+
+    def create(self, key: str, *parts: Buffer) -> bool:
+        if self.locked:
+            raise ResourceError("the place cannot be written", where=key)
+        return super().create(key, *parts)
+
+    def delete(self, key: str) -> None:
+        if self.locked:
+            raise ResourceError("the place cannot be written", where=key)
+        super().delete(key)
+
+
+def stored() -> LockedObjects:
+    objects = LockedObjects()
+    extract(FeatureStore.open(objects, "a"))
+    return objects
+
+
+def test_nothing_is_made_where_no_store_is(tmp_path: Path) -> None:
+    with pytest.raises(DataUnavailableError, match="there is no feature store"):
+        FeatureStore.open(tmp_path / "none.zarr", "r+")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_lost_root_is_said_as_to_a_reader() -> None:
+    objects = stored()
+    del objects.data["zarr.json"]
+    before = dict(objects.data)
+    for mode in ("r", "r+"):
+        with pytest.raises(IntegrityError, match="the root node of the store is lost"):
+            FeatureStore.open(objects, mode)
+    assert objects.data == before
+    assert FeatureStore.open(objects, "a").groups() == [GROUP]
+
+
+def test_it_opens_without_a_right_to_write_and_fails_at_the_first_write() -> None:
+    objects = stored()
+    objects.locked = True
+    store = FeatureStore.open(objects, "r+")
+    np.testing.assert_array_equal(store.layer(GROUP, "blocks.0").numpy(), features(SPECS[0]))
+    with pytest.raises(ResourceError, match="cannot be written"):
+        put_partial(store, PARTIAL, 0, {"hsic": np.eye(2)})
+    objects.locked = False
+    assert put_partial(store, PARTIAL, 0, {"hsic": np.eye(2)})
+
+
+def test_features_are_written_in_it_but_not_in_one_for_reading() -> None:
+    objects = LockedObjects()
+    declare(FeatureStore.open(objects, "a"))
+    with pytest.raises(UsageError, match="opened for reading"):
+        write_unit(FeatureStore.open(objects), UNITS[0])
+    store = FeatureStore.open(objects, "r+")
+    write_unit(store, UNITS[0])
+    assert store.layer(GROUP, "blocks.0").units == [UNITS[0]]
+
+
+def test_a_repair_that_was_interrupted_is_finished_where_that_can_be() -> None:
+    objects = stored()
+    put_partial(FeatureStore.open(objects, "a"), PARTIAL, 0, {"hsic": np.eye(2)})
+    digest = objects.blake3(PARTIAL.partial(0))
+    Journal((Step(PARTIAL.partial(0), digest),), (), 2).put(objects)
+    objects.locked = True
+    assert get_partial(FeatureStore.open(objects, "r+"), PARTIAL, 0) is not None
+    assert JOURNAL in objects.data
+    objects.locked = False
+    assert get_partial(FeatureStore.open(objects, "r+"), PARTIAL, 0) is None
+    assert JOURNAL not in objects.data
+
+
+def test_one_listing_shows_groups_taps_and_commits() -> None:
+    objects = stored()
+    store = FeatureStore.open(objects)
+    objects.calls = 0
+    found = store.declared()
+    assert objects.calls == 1
+    assert list(found) == store.groups()
+    assert list(found[GROUP].taps) == store.taps(GROUP)
+    assert store.commits(GROUP, found[GROUP].commits) == store.commits(GROUP)
+    assert len(found[GROUP].commits) == len(UNITS)
