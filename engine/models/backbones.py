@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -23,7 +23,7 @@ from cvbench.engine.models.precision import check_precision, forward_mode, round
 from cvbench.engine.models.preprocess import Preprocess, preprocess_from_config
 from cvbench.engine.models.specs import BackboneSpec, resolve_spec
 from cvbench.engine.models.taps import TapTable, trace_taps
-from cvbench.engine.models.views import HEAD_VIEWS, Request, apply_view, check_views, spatial
+from cvbench.engine.models.views import Request, View, apply_view, find_view, spatial
 from cvbench.engine.models.weights import build_meta, build_model, data_config, file_stamp, weights_digest
 from cvbench.errors import UnknownNameError, UsageError
 
@@ -182,7 +182,8 @@ class Backbone:
         Args:
             images: (B, 3, h, w) uint8 on the backbone's device, as `engine.pictures.decode.fit` gives them.
             requests: Views of taps; `expand_views` makes them.
-            dtype: Of `pooled`, `cls` and `maps`: "float16" or "float32". Values beyond its range become infinite.
+            dtype: Of the views that have no type of their own: "float16" or "float32". Values beyond its range become
+                infinite.
             keep_bits: Mantissa bits of these to keep (after the conversion), see `round_mantissa`.
             observed: Taps whose whole maps `observe` gets as each is computed, and that are let go at once.
             observe: (tap, (B, H, W, C) in `dtype`, rounded as `maps` is). The memory may be the network's own: read it
@@ -190,7 +191,7 @@ class Backbone:
 
         Returns:
             For each request a tensor on the device: `pooled`, `cls` (B, C), `maps` (B, H, W, C), `head` (B, D) and
-            `logits` (B, K), the last two float32 and never rounded.
+            `logits` (B, K), the last two float32 and never rounded; of other views as these say.
 
         Raises:
             UsageError: for images of another shape or type, or a view that the model or tap does not have.
@@ -201,11 +202,11 @@ class Backbone:
         plan = self._plan((*requests, *(Request(OBSERVED, tap) for tap in observed)))
         stored = store_dtype(dtype)
 
-        def keep(view: str, tap: str, activation: Tensor) -> Tensor | None:
-            layout = self._table.layouts[tap]
+        def keep(view: str, tap: str, layout: TapLayout, activation: Tensor) -> Tensor | None:
             if view != OBSERVED:
-                values = apply_view(view, activation, layout, stored)
-                return values if keep_bits is None else round_mantissa(values, keep_bits)
+                fixed = find_view(view).dtype
+                values = apply_view(view, activation, layout, store_dtype(fixed) if fixed else stored)
+                return values if keep_bits is None or fixed else round_mantissa(values, keep_bits)
             if observe is not None:
                 values = spatial(activation, layout).to(stored)
                 observe(tap, values if keep_bits is None else round_mantissa(values, keep_bits))
@@ -216,34 +217,36 @@ class Backbone:
         return {request: found[request] for request in requests}
 
     def _forward(
-        self, inputs: Tensor, plan: _Plan, keep: Callable[[str, str, Tensor], Tensor | None]
+        self, inputs: Tensor, plan: _Plan, keep: Callable[[str, str, TapLayout, Tensor], Tensor | None]
     ) -> dict[Request, Tensor]:
         found: dict[Request, Tensor] = {}
 
-        def watch(tap: str, views: tuple[str, ...]) -> Callable[[nn.Module, Any, Tensor], None]:
+        def take(requests: Sequence[tuple[Request, TapLayout]], values: Tensor) -> None:
+            for request, layout in requests:
+                kept = keep(request.view, request.tap, layout, values)
+                if kept is not None:
+                    found[request] = kept
+
+        def watch(tap: str, requests: Sequence[tuple[Request, TapLayout]]) -> Callable[[nn.Module, Any, Tensor], None]:
             def hook(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
-                for view in views:
-                    kept = keep(view, tap, output)
-                    if kept is not None:
-                        found[Request(view, tap)] = kept
+                take(requests, output)
                 if tap == plan.stop:
                     raise _Enough
 
             return hook
 
         with ExitStack() as hooks:
-            for tap, views in plan.views.items():
-                handle = self._modules[tap].register_forward_hook(watch(tap, views))
+            for tap, requests in plan.taps.items():
+                handle = self._modules[tap].register_forward_hook(watch(tap, requests))
                 hooks.callback(handle.remove)
             try:
                 features = self._model.forward_features(inputs)
-                if "logits" in plan.head or plan.taps_in_head:
-                    logits = self._model.forward_head(features)
-                    found[Request("logits", "logits")] = logits.float()
+                if plan.logits or plan.taps_in_head:
+                    take(plan.logits, self._model.forward_head(features))
             except _Enough:
                 return found
-        if "head" in plan.head:
-            found[Request("head", "head")] = self._model.forward_head(features, pre_logits=True).float()
+        if plan.head:
+            take(plan.head, self._model.forward_head(features, pre_logits=True))
         return found
 
     def _plan(self, requests: tuple[Request, ...]) -> _Plan:
@@ -277,31 +280,39 @@ class _Enough(Exception):
 class _Plan:
     """What one pass has to compute."""
 
-    views: dict[str, tuple[str, ...]]  # per tap
-    head: frozenset[str]
+    taps: dict[str, list[tuple[Request, TapLayout]]]  # what is kept of each
+    head: list[tuple[Request, TapLayout]]  # of what the classifier reads
+    logits: list[tuple[Request, TapLayout]]
     stop: str | None  # the tap after which nothing more is needed
     taps_in_head: bool
 
 
 def _make_plan(requests: tuple[Request, ...], table: TapTable) -> _Plan:
-    check_views([request.view for request in requests if request.view != OBSERVED])
-    views: dict[str, tuple[str, ...]] = {}
-    head: set[str] = set()
-    for view, tap in ((request.view, request.tap) for request in dict.fromkeys(requests)):
-        if view in HEAD_VIEWS:
-            if tap != view or view not in table.head_sizes:
-                raise UsageError(
-                    f"this model has no {view} for {tap!r}", fix="a model with a classifier, or --view head"
-                )
-            head.add(view)
-            continue
-        if tap not in table.layouts:
-            raise UnknownNameError.among("tap", tap, table.layouts, fix="--taps list")
-        if view == "cls" and not table.layouts[tap].class_token:
-            raise UsageError(f"{tap} has no class token", fix="--view pooled")
-        views[tap] = (*views.get(tap, ()), view)
-    last = next((tap for tap in reversed(table.layouts) if tap in views), None)
-    return _Plan(views, frozenset(head), None if head else last, not table.in_head.isdisjoint(views))
+    plan = _Plan({}, [], [], None, False)
+    for request in dict.fromkeys(requests):
+        view = None if request.view == OBSERVED else find_view(request.view)
+        wanted = (request, _layout_for(view, request.tap, table))
+        if view is None or view.source == "tap":
+            plan.taps.setdefault(request.tap, []).append(wanted)
+        else:
+            (plan.head if view.source == "head" else plan.logits).append(wanted)
+    last = next((tap for tap in reversed(table.layouts) if tap in plan.taps), None)
+    ends = plan.head or plan.logits
+    return replace(plan, stop=None if ends else last, taps_in_head=not table.in_head.isdisjoint(plan.taps))
+
+
+def _layout_for(view: View | None, tap: str, table: TapTable) -> TapLayout:
+    """The layout of what a view reads, None is the observer's; raises UsageError if the model or tap has no such."""
+    if view is not None and view.source != "tap":
+        layouts = view.layouts(table.layouts, table.head_sizes)
+        if tap not in layouts:
+            raise UsageError(f"the view {view.name} is of the head, not of {tap!r}", fix=f"the tap {view.name!r}")
+        return layouts[tap]
+    if tap not in table.layouts:
+        raise UnknownNameError.among("tap", tap, table.layouts, fix="--taps list")
+    if view is not None and not view.needs(table.layouts[tap]):
+        raise UsageError(f"{tap} has no {view.lacking or view.name}", fix="--view pooled")
+    return table.layouts[tap]
 
 
 def _outline(spec: BackboneSpec) -> tuple[Any, Preprocess, TapTable]:

@@ -14,7 +14,7 @@ from cvbench.engine.analyses.cka.result import INTERVAL
 from cvbench.errors import DataUnavailableError, UnknownNameError
 from cvbench.jobs.extraction.live import kept_live
 from cvbench.jobs.reading.selection import Selected, Selection, choose_split, select
-from cvbench.jobs.reading.views import MAPS, POOLED, WORDS
+from cvbench.jobs.reading.views import MAPS, POOLED, view_words
 from cvbench.jobs.results.keep import Analysed
 from cvbench.storage.features import FeatureStore
 
@@ -58,8 +58,9 @@ def resolve_view(
     if stored is not None or selection.view == MAPS:
         return of_maps, None, None
     note = (
-        f"{WORDS[POOLED]} (view {POOLED}): the store does not have all positions of these backbones. The study's "
-        f"Figure 5 is of all positions, which is a different question: `cvbench extract --analyze cka` measures them"
+        f"{view_words({'view': POOLED})} (view {POOLED}): the store does not have all positions of these backbones. "
+        f"The study's Figure 5 is of all positions, which is a different question: "
+        f"`cvbench extract --analyze cka` measures them"
     )
     return replace(selection, view=POOLED), None, note
 

@@ -13,6 +13,7 @@ from cvbench.errors import DataUnavailableError, UnknownNameError
 from cvbench.jobs.reading.again import extract_again
 from cvbench.jobs.reading.rows import readable_rows
 from cvbench.jobs.reading.selection import Selected
+from cvbench.jobs.reading.views import is_in_part
 from cvbench.storage.features import FeatureStore
 
 _NEAR = 20_000  # ids that are searched for near names; more would take seconds
@@ -58,7 +59,7 @@ def find_samples(store: FeatureStore, selected: Selected, ids: Sequence[str]) ->
             covered = any(unit.start <= at[name] < unit.stop for unit in selected.units)
             place = (selected.dataset, selected.split)
             names = list(dict.fromkeys(layer.backbone for layer in selected.layers))
-            wanted: dict[str, Any] = {"maps": at[name] + 1} if selected.view == "maps" else {}
+            wanted: dict[str, Any] = {"maps": at[name] + 1} if is_in_part(selected.view) else {}
             more = extract_again(store, place, backbones=names, view=selected.view, **wanted)
             raise DataUnavailableError(
                 f"sample {name!r} has no {selected.view} in this store",

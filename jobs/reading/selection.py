@@ -11,7 +11,7 @@ from cvbench.errors import DataUnavailableError, UnknownNameError, UsageError
 from cvbench.hints import command
 from cvbench.jobs.reading.again import extract_again
 from cvbench.jobs.reading.options import Selection
-from cvbench.jobs.reading.views import VIEWS
+from cvbench.jobs.reading.views import is_of_taps, stored_views, to_extract
 from cvbench.storage.datasets import key_of_spec
 from cvbench.storage.features import FeatureStore, GroupKey, LayerInfo
 from cvbench.storage.features.units import Unit
@@ -73,7 +73,7 @@ def select(store: FeatureStore, selection: Selection, *, imported: bool = False)
         raise DataUnavailableError(
             f"no unit of {dataset}/{split} is there for all {len(layers)} layers",
             where=selection.store,
-            fix=extract_again(store, (dataset, split), backbones=backbones, view=_asked(selection.view), taps=taps),
+            fix=extract_again(store, (dataset, split), backbones=backbones, view=to_extract(selection.view), taps=taps),
         )
     return Selected(dataset, split, selection.view, layers, tuple(common), len(union) - len(common))
 
@@ -111,7 +111,7 @@ def _check_view(
     held = sorted({info.group.view for info in infos})
     if selection.view in held:
         return
-    if selection.view not in (known := (*VIEWS, "cls")):
+    if selection.view not in (known := stored_views()):
         raise UnknownNameError.among(
             "view", selection.view, known, fix=f"--view {', '.join(held)} of {dataset}/{split} are in the store"
         )
@@ -119,7 +119,7 @@ def _check_view(
         f"the store holds no view {selection.view!r} of {dataset}/{split}",
         where=selection.store,
         why=f"it holds {', '.join(held)}",
-        fix=extract_again(store, (dataset, split), view=_asked(selection.view)) + "  # and --taps as before",
+        fix=extract_again(store, (dataset, split), view=to_extract(selection.view)) + "  # and --taps as before",
     )
 
 
@@ -136,14 +136,9 @@ def _refuse_imported(store: FeatureStore, infos: Sequence[LayerInfo]) -> None:
             )
 
 
-def _asked(view: str) -> str:
-    """The view to extract for a view: the class token comes with `pooled`."""
-    return "pooled" if view == "cls" else view
-
-
 def _taps(infos: Sequence[LayerInfo]) -> list[str] | None:
     """The taps, where they are of layers."""
-    taps = list(dict.fromkeys(info.tap for info in infos if info.group.view not in ("head", "logits")))
+    taps = list(dict.fromkeys(info.tap for info in infos if is_of_taps(info.group.view)))
     return taps or None
 
 
