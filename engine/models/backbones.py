@@ -1,4 +1,4 @@
-"""Backbones: a timm model whose layers can be read while it runs.
+"""Backbones: a network whose layers can be read while it runs.
 
 backbone = load_backbone(resolve_spec("convnext-base"), device="cuda", precision="fp16")
 taps = backbone.resolve_taps(["blocks"])
@@ -19,12 +19,15 @@ from torch import Tensor, nn
 
 from cvbench.engine.models.devices import resolve_device
 from cvbench.engine.models.layouts import TapLayout
+from cvbench.engine.models.networks import Maker, Network
+from cvbench.engine.models.own_models import OwnModels
 from cvbench.engine.models.precision import check_precision, forward_mode, round_mantissa, store_dtype
 from cvbench.engine.models.preprocess import Preprocess, preprocess_from_config
 from cvbench.engine.models.specs import BackboneSpec, resolve_spec
 from cvbench.engine.models.taps import TapTable, trace_taps
+from cvbench.engine.models.timm_models import TimmModels
 from cvbench.engine.models.views import Request, View, apply_view, find_view, spatial
-from cvbench.engine.models.weights import build_meta, build_model, data_config, file_stamp, weights_digest
+from cvbench.engine.models.weights import file_stamp, weights_digest
 from cvbench.errors import UnknownNameError, UsageError
 
 __all__ = [
@@ -62,14 +65,14 @@ class Description:
     @property
     def flops(self) -> int:
         """Floating-point operations of one image, a multiply-add counted as two; takes a second the first time."""
-        model, preprocess, _ = _outline(self.spec)
+        network, preprocess, _ = _outline(self.spec)
         key = (self.spec.model, preprocess.geometry.size, self.parameters)
-        found = _FLOPS[key] = _FLOPS.get(key) or _flops(model, preprocess.geometry.size)
+        found = _FLOPS[key] = _FLOPS.get(key) or _flops(network, preprocess.geometry.size)
         return found
 
 
 def describe(spec: BackboneSpec, *, taps: Sequence[str]) -> Description:
-    """Shapes of a backbone, on torch's meta device.
+    """Shapes of a backbone; of a timm model without memory.
 
     Args:
         spec: Of the backbone.
@@ -77,11 +80,11 @@ def describe(spec: BackboneSpec, *, taps: Sequence[str]) -> Description:
 
     Raises:
         UnknownNameError: for a pattern without a tap.
-        UsageError: if the model cannot take images of the size.
+        UsageError: if the model cannot take images of the size; or it is of one's own, see `engine.models.own_models`.
     """
-    model, preprocess, table = _outline(spec)
+    network, preprocess, table = _outline(spec)
     layouts = {name: table.layouts[name] for name in table.resolve(taps)}
-    parameters = sum(parameter.numel() for parameter in model.parameters())
+    parameters = sum(parameter.numel() for parameter in network.module.parameters())
     return Description(spec, preprocess, tuple(table.layouts), layouts, dict(table.head_sizes), parameters)
 
 
@@ -94,7 +97,8 @@ def load_backbone(spec: BackboneSpec, *, device: str = "cpu", precision: str = "
         precision: Of the matrix products: `fp32`, `bf16` or `fp16`.
 
     Raises:
-        DataUnavailableError, IntegrityError, UsageError: see `engine.models.weights.build_model`.
+        DataUnavailableError, IntegrityError, UsageError: see `engine.models.weights.build_model`, and
+            `engine.models.own_models` for a model of one's own.
         ResourceError: if the device cannot be used.
     """
     return Backbone(spec, resolve_device(device), precision)
@@ -107,6 +111,7 @@ class Backbone:
         spec: What it was made from.
         preprocess: What its images need.
         weights_digest: Hex sha256 of the state dict.
+        source: What the fingerprint says of its code; nothing of a timm model.
         device: Where it computes.
         precision: Of its matrix products.
     """
@@ -115,9 +120,11 @@ class Backbone:
         self._compute = check_precision(precision, device)
         self.spec, self.device, self.precision = spec, device, precision
         _, self.preprocess, self._table = _outline(spec)
-        model = build_model(spec)
-        self.weights_digest = weights_digest(model)
-        self._model: Any = placed(model, device)
+        maker = maker_of(spec)
+        self._network = maker.build(spec)
+        self.weights_digest = weights_digest(self._network.module)
+        self.source = maker.source(spec)
+        self._model: Any = placed(self._network.module, device)
         self._modules: dict[str, nn.Module] = dict(self._model.named_modules())
         self._plans: dict[tuple[Request, ...], _Plan] = {}
 
@@ -240,13 +247,13 @@ class Backbone:
                 handle = self._modules[tap].register_forward_hook(watch(tap, requests))
                 hooks.callback(handle.remove)
             try:
-                features = self._model.forward_features(inputs)
+                features = self._network.features(inputs)
                 if plan.logits or plan.taps_in_head:
-                    take(plan.logits, self._model.forward_head(features))
+                    take(plan.logits, self._network.logits(features))
             except _Enough:
                 return found
         if plan.head:
-            take(plan.head, self._model.forward_head(features, pre_logits=True))
+            take(plan.head, self._network.head(features))
         return found
 
     def _plan(self, requests: tuple[Request, ...]) -> _Plan:
@@ -315,20 +322,26 @@ def _layout_for(view: View | None, tap: str, table: TapTable) -> TapLayout:
     return table.layouts[tap]
 
 
-def _outline(spec: BackboneSpec) -> tuple[Any, Preprocess, TapTable]:
+def maker_of(spec: BackboneSpec) -> Maker:
+    """Who makes the backbone."""
+    return OwnModels() if spec.is_own else TimmModels()
+
+
+def _outline(spec: BackboneSpec) -> tuple[Network, Preprocess, TapTable]:
     return _make_outline(spec, file_stamp(spec))
 
 
 @lru_cache(maxsize=16)
-def _make_outline(spec: BackboneSpec, stamp: tuple[int, int] | None) -> tuple[Any, Preprocess, TapTable]:
+def _make_outline(spec: BackboneSpec, stamp: tuple[int, int] | None) -> tuple[Network, Preprocess, TapTable]:
     """`stamp`: a weights file may be replaced between two calls, and its header sets the number of classes."""
-    model = build_meta(spec)
-    preprocess = preprocess_from_config(data_config(model, spec.image_size), spec.decoder, spec.preset)
+    maker = maker_of(spec)
+    network = maker.outline(spec)
+    preprocess = preprocess_from_config(network.preprocessing, spec.decoder, spec.preset)
     size = preprocess.geometry.size
     if spec.image_size is not None:
-        _check_patches(model, spec.image_size)
-    table = trace_taps(lambda wanted: model if wanted == size else build_meta(spec, wanted), size)
-    return model, preprocess, table
+        _check_patches(network.module, spec.image_size)
+    table = trace_taps(lambda wanted: network if wanted == size else maker.outline(spec, wanted), size)
+    return network, preprocess, table
 
 
 def _check_patches(model: Any, size: int) -> None:
@@ -355,9 +368,9 @@ _FLOPS: dict[tuple[str, tuple[int, int], int], int] = {}
 """Counted once per model, image size and number of parameters."""
 
 
-def _flops(model: Any, size: tuple[int, int]) -> int:
+def _flops(network: Network, size: tuple[int, int]) -> int:
     from torch.utils.flop_counter import FlopCounterMode
 
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
-        model(torch.empty((1, 3, *size), device="meta"))
+        network.module(torch.zeros((1, 3, *size), device=network.device))
     return int(counter.get_total_flops())

@@ -389,6 +389,7 @@ def fingerprint_of(
         "keep_bits": None if fixed else options.keep_bits,
         **preset,
         **made_by(view),
+        **backbone.source,
     } | transform_record(options.dataset, backbone.preprocess.geometry)
 
 

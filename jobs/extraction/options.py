@@ -33,7 +33,9 @@ class ExtractOptions:
     """
 
     dataset: Annotated[str, Option("Data set, as for extract: the images are read.", short="-d")]
-    backbones: Annotated[tuple[str, ...], Option("timm model or alias. Repeat.", "--backbone", "-m")] = PAIR
+    backbones: Annotated[
+        tuple[str, ...], Option("timm model, alias, or module:function of one's own. Repeat.", "--backbone", "-m")
+    ] = PAIR
     store: Annotated[str, Option("Path or URL of the feature store.")] = "./cvbench.zarr"
     split: Annotated[str | None, Option("Split of the data set; the default is the data set's own.")] = None
     data_root: Annotated[str | None, Option("Folder that holds the data sets.", variable="CVBENCH_DATA")] = None

@@ -149,7 +149,7 @@ def _stored_name(name: str, held: Sequence[str]) -> str:
     if name in held:
         return name
     try:
-        candidates = {resolve_spec(name, weights="random", head=head).key for head in (False, True)}
+        candidates = {resolve_spec(name, head=head).key for head in (False, True)}
     except UnknownNameError:
         candidates = set()
     fitting = [key for key in held if key in candidates or key.partition("@")[0] in candidates]
