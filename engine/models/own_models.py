@@ -127,7 +127,8 @@ def _found(model: str) -> Callable[[], Any]:
         found = getattr(found, part)
     if not callable(found):
         raise UsageError(f"{model} is of type {type(found).__name__} and cannot be called", fix="name a function")
-    return found
+    make: Callable[[], Any] = found
+    return make
 
 
 def _called(spec: BackboneSpec) -> OwnModel | nn.Module:

@@ -24,18 +24,7 @@ from tests.plugins.package import command, install
 
 SOURCE = Path(__file__).with_name("backbone.py")
 NAME = "tests.plugins.backbone:tiny"
-SIZES = (
-    "-d",
-    "digits",
-    "-b",
-    "16",
-    "--unit",
-    "32",
-    "--limit",
-    "64",
-    "--address",
-    "none",
-)
+SIZES = ("-d", "digits", "-b", "16", "--unit", "32", "--limit", "64", "--address", "none")
 
 
 def test_the_file_is_short() -> None:
@@ -49,18 +38,7 @@ def test_extract_an_analysis_and_the_report_take_it(tmp_path: Path) -> None:
     own = ("--backbone", "own_nets:tiny")
     views = [word for view in ("pooled", "head", "logits") for word in ("--view", view)]
     weights = ("--backbone", "test_vit", "--weights", "test_vit=random")
-    done = command(
-        site,
-        "extract",
-        *SIZES,
-        *own,
-        *weights,
-        "--image-size",
-        "32",
-        *views,
-        "--store",
-        store,
-    )
+    done = command(site, "extract", *SIZES, *own, *weights, "--image-size", "32", *views, "--store", store)
     assert done.returncode == 0, done.stderr
     opened = FeatureStore.open(store)
     group = next(group for group in opened.groups() if (group.backbone, group.view) == ("own_nets.tiny@32", "pooled"))
@@ -72,24 +50,11 @@ def test_extract_an_analysis_and_the_report_take_it(tmp_path: Path) -> None:
         torch.manual_seed(0)
         assert made["weights_digest"] == weights_digest(Tiny())
 
-    done = command(
-        site,
-        "analyze",
-        "cka",
-        "--store",
-        store,
-        "--resamples",
-        "50",
-        "--format",
-        "json",
-    )
+    done = command(site, "analyze", "cka", "--store", store, "--format", "json")
     assert done.returncode == 0, done.stderr
     assert "own_nets.tiny@32" in done.stdout
     # The result and the report are made from the store alone: what it was made from need not be there.
-    for words in (
-        ["analyze", "cka"],
-        ["report", "--out", str(tmp_path / "report")],
-    ):
+    for words in (["analyze", "cka"], ["report", "--out", str(tmp_path / "report")]):
         result = CliRunner().invoke(app, [*words, "--store", store])
         assert result.exit_code == 0, result.output
     (page,) = (tmp_path / "report").glob("*.html")
@@ -101,13 +66,7 @@ def test_what_is_kept_is_what_the_module_computes() -> None:
     layouts = backbone.layouts(backbone.resolve_taps(["blocks"]))
     assert layouts == dict.fromkeys(("encoder.0", "encoder.1"), TapLayout(4, 4, 24, prefix=2, kind="tokens"))
     assert backbone.head_sizes() == {"head": 24, "logits": 10}
-    images = torch.randint(
-        0,
-        256,
-        (3, 3, 32, 32),
-        dtype=torch.uint8,
-        generator=torch.Generator().manual_seed(1),
-    )
+    images = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
     requests = expand_views(["pooled", "maps", "head", "logits"], layouts)
     found = {(one.view, one.tap): values for one, values in backbone.run(images, requests, dtype="float32").items()}
 
@@ -122,15 +81,14 @@ def test_what_is_kept_is_what_the_module_computes() -> None:
         for at, block in enumerate(module.encoder):
             tokens = block(tokens)
             kept = tokens[:, 2:]
-            close = {"rtol": 1e-4, "atol": 1e-4}
-            torch.testing.assert_close(found["pooled", f"encoder.{at}"].double(), kept.mean(dim=1), **close)
             torch.testing.assert_close(
-                found["maps", f"encoder.{at}"].double(),
-                kept.unflatten(1, (4, 4)),
-                **close,
+                found["pooled", f"encoder.{at}"].double(), kept.mean(dim=1), rtol=1e-4, atol=1e-4
             )
-        torch.testing.assert_close(found["head", "head"].double(), kept.mean(dim=1), **close)
-        torch.testing.assert_close(found["logits", "logits"].double(), module(inputs), **close)
+            torch.testing.assert_close(
+                found["maps", f"encoder.{at}"].double(), kept.unflatten(1, (4, 4)), rtol=1e-4, atol=1e-4
+            )
+        torch.testing.assert_close(found["head", "head"].double(), kept.mean(dim=1), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(found["logits", "logits"].double(), module(inputs), rtol=1e-4, atol=1e-4)
 
 
 def test_a_bare_module_is_taken_as_it_is() -> None:
@@ -208,16 +166,7 @@ def test_a_forward_of_another_kind_has_taps_and_no_head(faults: None) -> None:
 
 
 def test_weights_of_ones_own_are_not_drawn(tmp_path: Path) -> None:
-    words = [
-        "extract",
-        *SIZES,
-        "-m",
-        NAME,
-        "--weights",
-        "random",
-        "--store",
-        str(tmp_path / "s.zarr"),
-    ]
+    words = ["extract", *SIZES, "-m", NAME, "--weights", "random", "--store", str(tmp_path / "s.zarr")]
     result = CliRunner().invoke(app, words)
     assert result.exit_code != 0
     assert "are those that it has" in str(result.exception)

@@ -19,7 +19,7 @@ def _spread(activation: Tensor, layout: TapLayout, dtype: torch.dtype) -> Tensor
 
 
 def _norms(activation: Tensor, layout: TapLayout, dtype: torch.dtype) -> Tensor:
-    return spatial(activation, layout).float().norm(dim=3).to(dtype)
+    return spatial(activation, layout).float().square().sum(dim=3).sqrt().to(dtype)
 
 
 SPREAD = View(
