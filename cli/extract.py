@@ -11,6 +11,7 @@ from cvbench.cli.command import command
 from cvbench.cli.say import say
 from cvbench.jobs.extraction.backbones import list_taps
 from cvbench.jobs.extraction.options import ExtractOptions, check_keys, datasets_of
+from cvbench.jobs.reading.views import MAPS, POOLED, is_vector
 from cvbench.options import Form, Option
 
 if TYPE_CHECKING:
@@ -113,10 +114,15 @@ def _next(report: ExtractReport) -> str:
     """The command that shows something of what there is now."""
     if report.results:
         return hints.command("report", store=report.store, out="report")
-    name = "analyze cka"
-    if not set(report.views) & {"pooled", "maps"}:
-        name = "eval accuracy" if "logits" in report.views else "analyze silhouette"
-    return hints.command(name, store=report.store, dataset=report.dataset, split=report.split)
+    place = {"store": report.store, "dataset": report.dataset, "split": report.split}
+    if {POOLED, MAPS} & {*report.views}:
+        return hints.command("analyze cka", **place)
+    if "logits" in report.views:
+        return hints.command("eval accuracy", **place)
+    vectors = [view for view in report.views if is_vector(view)]
+    if not vectors:
+        return hints.command("store info", store=report.store)
+    return hints.command("analyze silhouette", **place, view=None if "head" in vectors else vectors[0])
 
 
 def _show_plans(jobs: list[ExtractOptions], hardware: shared.Hardware, rates: Rates, printed: shared.Printed) -> None:

@@ -1,4 +1,4 @@
-"""Backbones: a timm model whose layers can be read while it runs.
+"""Backbones: a network whose layers can be read while it runs.
 
 backbone = load_backbone(resolve_spec("convnext-base"), device="cuda", precision="fp16")
 taps = backbone.resolve_taps(["blocks"])
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -19,12 +19,15 @@ from torch import Tensor, nn
 
 from cvbench.engine.models.devices import resolve_device
 from cvbench.engine.models.layouts import TapLayout
+from cvbench.engine.models.networks import Maker, Network
+from cvbench.engine.models.own_models import OwnModels
 from cvbench.engine.models.precision import check_precision, forward_mode, round_mantissa, store_dtype
 from cvbench.engine.models.preprocess import Preprocess, preprocess_from_config
 from cvbench.engine.models.specs import BackboneSpec, resolve_spec
 from cvbench.engine.models.taps import TapTable, trace_taps
-from cvbench.engine.models.views import HEAD_VIEWS, Request, apply_view, check_views, spatial
-from cvbench.engine.models.weights import build_meta, build_model, data_config, file_stamp, weights_digest
+from cvbench.engine.models.timm_models import TimmModels
+from cvbench.engine.models.views import Request, View, apply_view, find_view, spatial
+from cvbench.engine.models.weights import file_stamp, weights_digest
 from cvbench.errors import UnknownNameError, UsageError
 
 __all__ = [
@@ -62,14 +65,14 @@ class Description:
     @property
     def flops(self) -> int:
         """Floating-point operations of one image, a multiply-add counted as two; takes a second the first time."""
-        model, preprocess, _ = _outline(self.spec)
+        network, preprocess, _ = _outline(self.spec)
         key = (self.spec.model, preprocess.geometry.size, self.parameters)
-        found = _FLOPS[key] = _FLOPS.get(key) or _flops(model, preprocess.geometry.size)
+        found = _FLOPS[key] = _FLOPS.get(key) or _flops(network, preprocess.geometry.size)
         return found
 
 
 def describe(spec: BackboneSpec, *, taps: Sequence[str]) -> Description:
-    """Shapes of a backbone, on torch's meta device.
+    """Shapes of a backbone; of a timm model without memory.
 
     Args:
         spec: Of the backbone.
@@ -77,11 +80,11 @@ def describe(spec: BackboneSpec, *, taps: Sequence[str]) -> Description:
 
     Raises:
         UnknownNameError: for a pattern without a tap.
-        UsageError: if the model cannot take images of the size.
+        UsageError: if the model cannot take images of the size; or it is of one's own, see `engine.models.own_models`.
     """
-    model, preprocess, table = _outline(spec)
+    network, preprocess, table = _outline(spec)
     layouts = {name: table.layouts[name] for name in table.resolve(taps)}
-    parameters = sum(parameter.numel() for parameter in model.parameters())
+    parameters = sum(parameter.numel() for parameter in network.module.parameters())
     return Description(spec, preprocess, tuple(table.layouts), layouts, dict(table.head_sizes), parameters)
 
 
@@ -94,7 +97,8 @@ def load_backbone(spec: BackboneSpec, *, device: str = "cpu", precision: str = "
         precision: Of the matrix products: `fp32`, `bf16` or `fp16`.
 
     Raises:
-        DataUnavailableError, IntegrityError, UsageError: see `engine.models.weights.build_model`.
+        DataUnavailableError, IntegrityError, UsageError: see `engine.models.weights.build_model`, and
+            `engine.models.own_models` for a model of one's own.
         ResourceError: if the device cannot be used.
     """
     return Backbone(spec, resolve_device(device), precision)
@@ -107,6 +111,7 @@ class Backbone:
         spec: What it was made from.
         preprocess: What its images need.
         weights_digest: Hex sha256 of the state dict.
+        source: What the fingerprint says of its code; nothing of a timm model.
         device: Where it computes.
         precision: Of its matrix products.
     """
@@ -115,9 +120,11 @@ class Backbone:
         self._compute = check_precision(precision, device)
         self.spec, self.device, self.precision = spec, device, precision
         _, self.preprocess, self._table = _outline(spec)
-        model = build_model(spec)
-        self.weights_digest = weights_digest(model)
-        self._model: Any = placed(model, device)
+        maker = maker_of(spec)
+        self._network = maker.build(spec)
+        self.weights_digest = weights_digest(self._network.module)
+        self.source = maker.source(spec)
+        self._model: Any = placed(self._network.module, device)
         self._modules: dict[str, nn.Module] = dict(self._model.named_modules())
         self._plans: dict[tuple[Request, ...], _Plan] = {}
 
@@ -182,7 +189,8 @@ class Backbone:
         Args:
             images: (B, 3, h, w) uint8 on the backbone's device, as `engine.pictures.decode.fit` gives them.
             requests: Views of taps; `expand_views` makes them.
-            dtype: Of `pooled`, `cls` and `maps`: "float16" or "float32". Values beyond its range become infinite.
+            dtype: Of the views that have no type of their own: "float16" or "float32". Values beyond its range become
+                infinite.
             keep_bits: Mantissa bits of these to keep (after the conversion), see `round_mantissa`.
             observed: Taps whose whole maps `observe` gets as each is computed, and that are let go at once.
             observe: (tap, (B, H, W, C) in `dtype`, rounded as `maps` is). The memory may be the network's own: read it
@@ -190,7 +198,7 @@ class Backbone:
 
         Returns:
             For each request a tensor on the device: `pooled`, `cls` (B, C), `maps` (B, H, W, C), `head` (B, D) and
-            `logits` (B, K), the last two float32 and never rounded.
+            `logits` (B, K), the last two float32 and never rounded; of other views as these say.
 
         Raises:
             UsageError: for images of another shape or type, or a view that the model or tap does not have.
@@ -201,11 +209,11 @@ class Backbone:
         plan = self._plan((*requests, *(Request(OBSERVED, tap) for tap in observed)))
         stored = store_dtype(dtype)
 
-        def keep(view: str, tap: str, activation: Tensor) -> Tensor | None:
-            layout = self._table.layouts[tap]
+        def keep(view: str, tap: str, layout: TapLayout, activation: Tensor) -> Tensor | None:
             if view != OBSERVED:
-                values = apply_view(view, activation, layout, stored)
-                return values if keep_bits is None else round_mantissa(values, keep_bits)
+                fixed = find_view(view).dtype
+                values = apply_view(view, activation, layout, store_dtype(fixed) if fixed else stored)
+                return values if keep_bits is None or fixed else round_mantissa(values, keep_bits)
             if observe is not None:
                 values = spatial(activation, layout).to(stored)
                 observe(tap, values if keep_bits is None else round_mantissa(values, keep_bits))
@@ -216,34 +224,36 @@ class Backbone:
         return {request: found[request] for request in requests}
 
     def _forward(
-        self, inputs: Tensor, plan: _Plan, keep: Callable[[str, str, Tensor], Tensor | None]
+        self, inputs: Tensor, plan: _Plan, keep: Callable[[str, str, TapLayout, Tensor], Tensor | None]
     ) -> dict[Request, Tensor]:
         found: dict[Request, Tensor] = {}
 
-        def watch(tap: str, views: tuple[str, ...]) -> Callable[[nn.Module, Any, Tensor], None]:
+        def take(requests: Sequence[tuple[Request, TapLayout]], values: Tensor) -> None:
+            for request, layout in requests:
+                kept = keep(request.view, request.tap, layout, values)
+                if kept is not None:
+                    found[request] = kept
+
+        def watch(tap: str, requests: Sequence[tuple[Request, TapLayout]]) -> Callable[[nn.Module, Any, Tensor], None]:
             def hook(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
-                for view in views:
-                    kept = keep(view, tap, output)
-                    if kept is not None:
-                        found[Request(view, tap)] = kept
+                take(requests, output)
                 if tap == plan.stop:
                     raise _Enough
 
             return hook
 
         with ExitStack() as hooks:
-            for tap, views in plan.views.items():
-                handle = self._modules[tap].register_forward_hook(watch(tap, views))
+            for tap, requests in plan.taps.items():
+                handle = self._modules[tap].register_forward_hook(watch(tap, requests))
                 hooks.callback(handle.remove)
             try:
-                features = self._model.forward_features(inputs)
-                if "logits" in plan.head or plan.taps_in_head:
-                    logits = self._model.forward_head(features)
-                    found[Request("logits", "logits")] = logits.float()
+                features = self._network.features(inputs)
+                if plan.logits or plan.taps_in_head:
+                    take(plan.logits, self._network.logits(features))
             except _Enough:
                 return found
-        if "head" in plan.head:
-            found[Request("head", "head")] = self._model.forward_head(features, pre_logits=True).float()
+        if plan.head:
+            take(plan.head, self._network.head(features))
         return found
 
     def _plan(self, requests: tuple[Request, ...]) -> _Plan:
@@ -277,47 +287,61 @@ class _Enough(Exception):
 class _Plan:
     """What one pass has to compute."""
 
-    views: dict[str, tuple[str, ...]]  # per tap
-    head: frozenset[str]
+    taps: dict[str, list[tuple[Request, TapLayout]]]  # what is kept of each
+    head: list[tuple[Request, TapLayout]]  # of what the classifier reads
+    logits: list[tuple[Request, TapLayout]]
     stop: str | None  # the tap after which nothing more is needed
     taps_in_head: bool
 
 
 def _make_plan(requests: tuple[Request, ...], table: TapTable) -> _Plan:
-    check_views([request.view for request in requests if request.view != OBSERVED])
-    views: dict[str, tuple[str, ...]] = {}
-    head: set[str] = set()
-    for view, tap in ((request.view, request.tap) for request in dict.fromkeys(requests)):
-        if view in HEAD_VIEWS:
-            if tap != view or view not in table.head_sizes:
-                raise UsageError(
-                    f"this model has no {view} for {tap!r}", fix="a model with a classifier, or --view head"
-                )
-            head.add(view)
-            continue
-        if tap not in table.layouts:
-            raise UnknownNameError.among("tap", tap, table.layouts, fix="--taps list")
-        if view == "cls" and not table.layouts[tap].class_token:
-            raise UsageError(f"{tap} has no class token", fix="--view pooled")
-        views[tap] = (*views.get(tap, ()), view)
-    last = next((tap for tap in reversed(table.layouts) if tap in views), None)
-    return _Plan(views, frozenset(head), None if head else last, not table.in_head.isdisjoint(views))
+    plan = _Plan({}, [], [], None, False)
+    for request in dict.fromkeys(requests):
+        view = None if request.view == OBSERVED else find_view(request.view)
+        wanted = (request, _layout_for(view, request.tap, table))
+        if view is None or view.source == "tap":
+            plan.taps.setdefault(request.tap, []).append(wanted)
+        else:
+            (plan.head if view.source == "head" else plan.logits).append(wanted)
+    last = next((tap for tap in reversed(table.layouts) if tap in plan.taps), None)
+    ends = plan.head or plan.logits
+    return replace(plan, stop=None if ends else last, taps_in_head=not table.in_head.isdisjoint(plan.taps))
 
 
-def _outline(spec: BackboneSpec) -> tuple[Any, Preprocess, TapTable]:
+def _layout_for(view: View | None, tap: str, table: TapTable) -> TapLayout:
+    """The layout of what a view reads, None is the observer's; raises UsageError if the model or tap has no such."""
+    if view is not None and view.source != "tap":
+        layouts = view.layouts(table.layouts, table.head_sizes)
+        if tap not in layouts:
+            raise UsageError(f"the view {view.name} is of the head, not of {tap!r}", fix=f"the tap {view.name!r}")
+        return layouts[tap]
+    if tap not in table.layouts:
+        raise UnknownNameError.among("tap", tap, table.layouts, fix="--taps list")
+    if view is not None and not view.needs(table.layouts[tap]):
+        raise UsageError(f"{tap} has no {view.lacking or view.name}", fix="--view pooled")
+    return table.layouts[tap]
+
+
+def maker_of(spec: BackboneSpec) -> Maker:
+    """Who makes the backbone."""
+    return OwnModels() if spec.is_own else TimmModels()
+
+
+def _outline(spec: BackboneSpec) -> tuple[Network, Preprocess, TapTable]:
     return _make_outline(spec, file_stamp(spec))
 
 
 @lru_cache(maxsize=16)
-def _make_outline(spec: BackboneSpec, stamp: tuple[int, int] | None) -> tuple[Any, Preprocess, TapTable]:
+def _make_outline(spec: BackboneSpec, stamp: tuple[int, int] | None) -> tuple[Network, Preprocess, TapTable]:
     """`stamp`: a weights file may be replaced between two calls, and its header sets the number of classes."""
-    model = build_meta(spec)
-    preprocess = preprocess_from_config(data_config(model, spec.image_size), spec.decoder, spec.preset)
+    maker = maker_of(spec)
+    network = maker.outline(spec)
+    preprocess = preprocess_from_config(network.preprocessing, spec.decoder, spec.preset)
     size = preprocess.geometry.size
     if spec.image_size is not None:
-        _check_patches(model, spec.image_size)
-    table = trace_taps(lambda wanted: model if wanted == size else build_meta(spec, wanted), size)
-    return model, preprocess, table
+        _check_patches(network.module, spec.image_size)
+    table = trace_taps(lambda wanted: network if wanted == size else maker.outline(spec, wanted), size)
+    return network, preprocess, table
 
 
 def _check_patches(model: Any, size: int) -> None:
@@ -344,9 +368,9 @@ _FLOPS: dict[tuple[str, tuple[int, int], int], int] = {}
 """Counted once per model, image size and number of parameters."""
 
 
-def _flops(model: Any, size: tuple[int, int]) -> int:
+def _flops(network: Network, size: tuple[int, int]) -> int:
     from torch.utils.flop_counter import FlopCounterMode
 
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
-        model(torch.empty((1, 3, *size), device="meta"))
+        network.module(torch.zeros((1, 3, *size), device=network.device))
     return int(counter.get_total_flops())

@@ -22,6 +22,9 @@ FINE_TUNED_1K = {
 }
 """The same, fine-tuned on ImageNet-1k: where logits are needed."""
 
+_OWN = re.compile(r"[A-Za-z][\w.]*:[A-Za-z_][\w.]*", re.ASCII)
+"""module:function, the names of Python; timm's `hf-hub:owner/name` has a hyphen and a slash."""
+
 Preset = Literal["model", "beyond_inet", "pug"]
 PRESETS: tuple[Preset, ...] = ("model", "beyond_inet", "pug")
 """Rules of preprocessing, see `engine.models.preprocess`."""
@@ -32,7 +35,7 @@ class BackboneSpec:
     """Everything that says which function a backbone is; frozen, hashable, travels to workers.
 
     Attributes:
-        model: timm's name, tag included where one was given.
+        model: timm's name, tag included where one was given; or "module:function", see `engine.models.own_models`.
         weights: "pretrained", "random", or the path of a .safetensors file.
         seed: Of the random weights.
         image_size: Edge in pixels, instead of the model's own.
@@ -53,8 +56,16 @@ class BackboneSpec:
 
         >>> BackboneSpec("test_vit", image_size=64).key
         'test_vit@64'
+        >>> BackboneSpec("nets.small:make").key
+        'nets.small.make'
         """
-        return self.model if self.image_size is None else f"{self.model}@{self.image_size}"
+        name = self.model.replace(":", ".")
+        return name if self.image_size is None else f"{name}@{self.image_size}"
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is named by a callable, and not by timm's name."""
+        return ":" in self.model
 
     def as_dict(self) -> dict[str, Any]:
         """A JSON-ready record; `BackboneSpec(**record)` rebuilds the spec."""
@@ -73,6 +84,21 @@ def renamed(name: str) -> str | None:
     return known.get(name)
 
 
+def _timm_name(name: str, head: bool) -> str:
+    import timm
+
+    model = PRETRAINED_21K.get(name, name)
+    model = renamed(model) or model
+    if head and name in PRETRAINED_21K:
+        model = FINE_TUNED_1K[model]
+    tagged = "." in model
+    known = re.fullmatch(r"[\w.\-]+", model) is not None and timm.is_model(model)
+    if not known or (tagged and model not in timm.list_models(pretrained=True)):
+        every = [*PRETRAINED_21K, *timm.list_models(), *timm.list_models(pretrained=True)]
+        raise UnknownNameError.among("backbone", name, every, fix='python -c "import timm; print(timm.list_models())"')
+    return model
+
+
 def resolve_spec(
     name: str,
     *,
@@ -86,7 +112,8 @@ def resolve_spec(
     """The spec for a name as a user gives it.
 
     Args:
-        name: An alias (`convnext-base`, `vit-base-16`, ...) or any timm model, with or without a tag.
+        name: An alias (`convnext-base`, `vit-base-16`, ...) or any timm model, with or without a tag; or
+            "module:function" of one's own, which is not imported yet.
         weights: See `BackboneSpec`. Pickled checkpoints are refused, since loading one runs code.
         head: Whether logits are needed: an alias then means its ImageNet-1k fine-tuned weights.
         image_size: See `BackboneSpec`.
@@ -98,17 +125,12 @@ def resolve_spec(
         UnknownNameError: if timm has no such model; names its neighbours.
         UsageError: for weights that are neither a known word nor a .safetensors file, or an impossible size.
     """
-    import timm
-
-    model = PRETRAINED_21K.get(name, name)
-    model = renamed(model) or model
-    if head and name in PRETRAINED_21K:
-        model = FINE_TUNED_1K[model]
-    tagged = "." in model
-    known = re.fullmatch(r"[\w.\-]+", model) is not None and timm.is_model(model)
-    if not known or (tagged and model not in timm.list_models(pretrained=True)):
-        every = [*PRETRAINED_21K, *timm.list_models(), *timm.list_models(pretrained=True)]
-        raise UnknownNameError.among("backbone", name, every, fix='python -c "import timm; print(timm.list_models())"')
+    model = name if _OWN.fullmatch(name) else _timm_name(name, head)
+    if model == name and ":" in name and weights == "random":
+        raise UsageError(
+            f"the weights of {name} are those that it has, not random ones",
+            fix="--weights BACKBONE=random for each of the others",
+        )
     if "://" in weights:
         raise UsageError(f"weights are read from this machine, not from {weights}", fix="copy it; --weights FILE")
     if weights not in ("pretrained", "random") and not weights.endswith(".safetensors"):

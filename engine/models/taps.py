@@ -1,7 +1,8 @@
 """Taps: the named modules of a backbone whose outputs can be kept, in the order in which they are computed.
 
-One forward pass on torch's meta device (shapes only: no memory, no arithmetic) finds them. A tap is a module that runs
-once, returns one new tensor with the batch in front, and whose layout is known (`engine.models.layouts`).
+One forward pass finds them: of a timm model on torch's meta device (shapes only: no memory, no arithmetic). A tap is a
+module that runs once, returns one new tensor with the batch in front, and whose layout is known
+(`engine.models.layouts`).
 
 Identity and inactive dropout hand on their input untouched and are no taps; neither are per-window or per-head tensors.
 """
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +26,7 @@ from cvbench.engine.models.layouts import (
     spatial_kinds,
     token_layout,
 )
+from cvbench.engine.models.networks import Network
 from cvbench.errors import UnknownNameError, UsageError
 
 _TRACE_ERRORS = (AssertionError, RuntimeError, ValueError, TypeError, AttributeError, IndexError)
@@ -49,15 +51,17 @@ class TapTable:
 
     Attributes:
         layouts: Tap name -> layout, in the order of computation (a container comes right after its last part).
-        in_head: The taps that are computed by the model's `forward_head`, after the features.
-        stages: timm's `feature_info` modules among the taps; the fallback for `blocks`, if there are at least two.
+        in_head: The taps that are computed by the network's `logits`, after the features.
+        stages: Its own among the taps; the fallback for `blocks`, if there are at least two.
         head_sizes: {"head": channels before the classifier, "logits": classes}; no "logits" without a classifier.
+        unknown: What is no tap since its shape (B, ...) does not tell where its grid is.
     """
 
     layouts: dict[str, TapLayout]
     in_head: frozenset[str]
     stages: tuple[str, ...]
     head_sizes: dict[str, int]
+    unknown: Mapping[str, Shape] = field(default_factory=dict)
 
     def resolve(self, patterns: Sequence[str]) -> list[str]:
         """Tap names for sets (`blocks`, `paper`), globs (`*` also matches dots) and exact names.
@@ -67,6 +71,7 @@ class TapTable:
 
         Raises:
             UnknownNameError: if a pattern matches nothing; names its neighbours.
+            UsageError: if it names a module of which no layout is known.
         """
         wanted: set[str] = set()
         for pattern in patterns:
@@ -80,6 +85,12 @@ class TapTable:
             found = [name for name in self.layouts if re.fullmatch(_PAPER, name)]
         else:
             found = fnmatch.filter(self.layouts, pattern)
+        if pattern in self.unknown:
+            raise UsageError(
+                f"{pattern} can be no tap: where its grid is cannot be told",
+                why=f"it gives {self.unknown[pattern]} for {_BATCH} images",
+                fix="another tap (--taps list); a model of one's own names its grid: OwnModel(grid=..., prefix=...)",
+            )
         if not found and pattern in SETS:
             raise UnknownNameError(f"this model has no taps for the set {pattern!r}", fix="name them; see --taps list")
         if not found:
@@ -105,30 +116,28 @@ class _Trace:
     head_sizes: dict[str, int] = field(default_factory=dict)
 
 
-def trace_taps(build: Callable[[tuple[int, int]], Any], size: tuple[int, int]) -> TapTable:
-    """Find the taps of a model.
+def trace_taps(build: Callable[[tuple[int, int]], Network], size: tuple[int, int]) -> TapTable:
+    """Find the taps of a network.
 
     Args:
-        build: Makes the timm model for images of (height, width) on the meta device; called a second time, for twice
-            the size, only where shapes leave the layout open.
+        build: Makes it for images of (height, width); called a second time, for twice the size, only where shapes
+            leave the layout open.
         size: (height, width) in pixels.
 
     Raises:
-        UsageError: if the model cannot take images of that size, or is no timm image model.
+        UsageError: if the network cannot take images of that size.
     """
-    model = build(size)
+    network = build(size)
     try:
-        trace = _trace(model, size)
+        trace = _trace(network, size)
     except _TRACE_ERRORS as error:
         raise UsageError(
             f"this model cannot take images of {size[0]} x {size[1]}",
             why=" ".join(str(error).split())[:300],
             fix="another --image-size, a multiple of the model's patch or stride",
         ) from error
-    grid = _patch_grid(model)
-    modules = dict(model.named_modules())
-    prefix = int(getattr(model, "num_prefix_tokens", 0) or 0)
-    class_token = prefix > 0 and isinstance(getattr(model, "cls_token", None), Tensor)
+    grid, prefix, class_token = network.grid, network.prefix, network.class_token
+    modules = dict(network.module.named_modules())
     layouts: dict[str, TapLayout | None] = {}  # None: tokens that match no grid
     larger: dict[str, Shape] | None = None
     tokens = {shape[1] for shape in trace.shapes.values() if len(shape) == 3}
@@ -147,12 +156,12 @@ def trace_taps(build: Callable[[tuple[int, int]], Any], size: tuple[int, int]) -
             height, width, channels = (*shape[2:], shape[1]) if kinds[0] == "nchw" else shape[1:]
             layouts[name] = TapLayout(height, width, channels, kind=kinds[0])
     taps = {name: layout for name, layout in layouts.items() if layout is not None}
-    stages = dict.fromkeys(entry["module"] for entry in getattr(model, "feature_info", None) or [])
-    named = tuple(name for name in taps if name in stages)
-    return TapTable(taps, frozenset(trace.in_head & taps.keys()), named, trace.head_sizes)
+    named = tuple(name for name in taps if name in network.stages)
+    unknown = {name: shape for name, shape in trace.shapes.items() if name not in taps}
+    return TapTable(taps, frozenset(trace.in_head & taps.keys()), named, trace.head_sizes, unknown)
 
 
-def _larger_shapes(build: Callable[[tuple[int, int]], Any], size: tuple[int, int]) -> dict[str, Shape]:
+def _larger_shapes(build: Callable[[tuple[int, int]], Network], size: tuple[int, int]) -> dict[str, Shape]:
     doubled = (2 * size[0], 2 * size[1])
     try:
         return _trace(build(doubled), doubled).shapes
@@ -160,9 +169,9 @@ def _larger_shapes(build: Callable[[tuple[int, int]], Any], size: tuple[int, int
         return {}
 
 
-def _trace(model: Any, size: tuple[int, int]) -> _Trace:
+def _trace(network: Network, size: tuple[int, int]) -> _Trace:
     trace, repeated = _Trace(), set()
-    names = {module: name for name, module in model.named_modules() if name}
+    names = {module: name for name, module in network.module.named_modules() if name}
     versions: dict[nn.Module, list[int]] = {}
 
     def before(module: nn.Module, inputs: tuple[Any, ...]) -> None:
@@ -183,23 +192,15 @@ def _trace(model: Any, size: tuple[int, int]) -> _Trace:
     hooks += [module.register_forward_hook(after) for module in names]
     in_head = False
     with torch.no_grad():  # not inference mode, where tensors have no version
-        features = model.forward_features(torch.empty((_BATCH, 3, *size), device="meta"))
+        features = network.features(torch.zeros((_BATCH, 3, *size), device=network.device))
         in_head = True
-        logits = model.forward_head(features)
+        logits = network.logits(features)
         for hook in hooks:
             hook.remove()
-        trace.head_sizes["head"] = model.forward_head(features, pre_logits=True).shape[1]
-    if model.num_classes > 0:
+        if "head" in network.outputs:
+            trace.head_sizes["head"] = network.head(features).shape[1]
+    if "logits" in network.outputs:
         trace.head_sizes["logits"] = logits.shape[1]
     for name in repeated:
         del trace.shapes[name]
     return trace
-
-
-def _patch_grid(model: Any) -> tuple[int, int] | None:
-    """The grid of the first patch embedding that knows it (`patch_embed` in a ViT, `stem` in a mixer)."""
-    for module in model.modules():
-        grid = getattr(module, "grid_size", None)
-        if isinstance(grid, tuple) and len(grid) == 2:
-            return grid
-    return None

@@ -67,13 +67,13 @@ def build_model(spec: BackboneSpec) -> Any:
             model = _create(spec)
             _wake_residual_branches(model)
     elif spec.weights == "pretrained":
-        state = _read(_download(spec.model))
+        state = read_weights(_download(spec.model))
         with _Undrawn(_DRAWS):
             model = _create(spec, state=state)
     else:
         with _Undrawn(_DRAWS):
             model = _create(spec)
-        _fill(model, _read(Path(spec.weights)), spec)
+        fill(model, read_weights(Path(spec.weights)), spec)
     return model.requires_grad_(False)
 
 
@@ -189,7 +189,12 @@ def _damaged(path: Path, error: Exception) -> IntegrityError:
     )
 
 
-def _read(path: Path) -> dict[str, Tensor]:
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of a .safetensors file.
+
+    Raises:
+        DataUnavailableError, IntegrityError: It is not there, or damaged.
+    """
     from safetensors.torch import load_file
 
     try:
@@ -200,8 +205,12 @@ def _read(path: Path) -> dict[str, Tensor]:
         raise _damaged(path, error) from error
 
 
-def _fill(model: nn.Module, state: dict[str, Tensor], spec: BackboneSpec) -> None:
-    """Load strictly: every name and shape must be the model's, but for position embeddings at a size asked for."""
+def fill(model: nn.Module, state: dict[str, Tensor], spec: BackboneSpec) -> None:
+    """Load strictly: every name and shape must be the model's, but for position embeddings at a size asked for.
+
+    Raises:
+        UsageError: They are not.
+    """
     own = model.state_dict()
     if spec.image_size is not None:
         state = _resampled(model, state)

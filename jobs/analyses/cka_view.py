@@ -17,7 +17,7 @@ from cvbench.jobs.extraction.live import kept_live
 from cvbench.jobs.reading.options import Selection
 from cvbench.jobs.reading.reading import Reading, read
 from cvbench.jobs.reading.selection import choose_split
-from cvbench.jobs.reading.views import MAPS, POOLED, WORDS
+from cvbench.jobs.reading.views import MAPS, POOLED, view_words
 from cvbench.jobs.results.keep import Analysed
 from cvbench.storage.features import FeatureStore
 
@@ -60,8 +60,9 @@ def resolve_view(
     if stored is not None or selection.view == MAPS:
         return stored or read(of_maps, store), None
     note = (
-        f"{WORDS[POOLED]} (view {POOLED}): the store does not have all positions of these backbones. The study's "
-        f"Figure 5 is of all positions, which is a different question: `cvbench extract --analyze cka` measures them"
+        f"{view_words({'view': POOLED})} (view {POOLED}): the store does not have all positions of these backbones. "
+        f"The study's Figure 5 is of all positions, which is a different question: "
+        f"`cvbench extract --analyze cka` measures them"
     )
     return read(replace(selection, view=POOLED), store), note
 

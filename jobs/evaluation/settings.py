@@ -219,7 +219,7 @@ def _stored(name: str, held: Sequence[str]) -> str:
     if name in held:
         return name
     try:
-        key = resolve_spec(name, weights="random", head=True).key
+        key = resolve_spec(name, head=True).key
     except UnknownNameError:
         key = ""
     if key in held:

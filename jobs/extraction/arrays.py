@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
+from cvbench.engine.models.views import known_view
 from cvbench.errors import DataUnavailableError, UsageError
 from cvbench.jobs.extraction.options import ExtractOptions
+from cvbench.jobs.reading.views import is_in_part
 
 if TYPE_CHECKING:
     from cvbench.engine.models.backbones import Description
@@ -14,34 +17,30 @@ if TYPE_CHECKING:
     from cvbench.storage.features.units import Unit
 
 
-DIMS = {"pooled": ("sample", "channel"), "cls": ("sample", "channel"), "maps": ("sample", "row", "column", "channel")}
-
-
 def arrays_of(backbone: Description, options: ExtractOptions) -> dict[str, list[ArraySpec]]:
-    """The arrays of one backbone, by view."""
-    from cvbench.engine.models.views import expand_views
+    """The arrays of one backbone, by view.
+
+    Raises:
+        UnknownNameError: No such view.
+        UsageError: The backbone, or none of its taps, has a view that is asked for.
+    """
+    from cvbench.engine.models.views import Request, sample_shape, with_companions
     from cvbench.storage.features import ArraySpec
 
-    heads = backbone.head_sizes
+    key, heads = backbone.spec.key, backbone.head_sizes
     arrays: dict[str, list[ArraySpec]] = {}
-    for request in expand_views(options.views, backbone.layouts):
-        if request.view in ("head", "logits"):
-            if request.view not in heads:
-                raise UsageError(
-                    f"{backbone.spec.key} has no classifier, so no {request.view}",
-                    fix="leave --view logits out, or take a model with a head",
-                )
-            shape: tuple[int, ...] = (heads[request.view],)
-            spec = ArraySpec(request.tap, shape, "float32", ("sample", "channel"), {})
-        else:
-            layout = backbone.layouts[request.tap]
-            grid = (layout.height, layout.width)
-            shape = (*grid, layout.channels) if request.view == "maps" else (layout.channels,)
-            # Names do not sort by depth ("blocks.10" before "blocks.2"): the position among all taps does.
-            depth = backbone.tap_names.index(request.tap)
-            attrs = {"grid": list(grid), "prefix_tokens": layout.prefix, "position": depth}
-            spec = ArraySpec(request.tap, shape, options.dtype, DIMS[request.view], attrs)
-        arrays.setdefault(request.view, []).append(spec)
+    for view in with_companions(options.views):
+        for tap, layout in view.layouts(backbone.layouts, heads, key).items():
+            shape, dims = sample_shape(Request(view.name, tap), backbone.layouts, heads)
+            attrs: dict[str, Any] = {}
+            if view.source == "tap":
+                # Names do not sort by depth ("blocks.10" before "blocks.2"): the position among all taps does.
+                depth = backbone.tap_names.index(tap)
+                attrs = {"grid": [layout.height, layout.width], "prefix_tokens": layout.prefix, "position": depth}
+            spec = ArraySpec(tap, shape, view.dtype or options.dtype, ("sample", *dims), attrs)
+            arrays.setdefault(view.name, []).append(spec)
+        if view.name in options.views and view.name not in arrays:
+            raise UsageError(f"no tap of {key} has {view.lacking or view.name}", fix=f"leave --view {view.name} out")
     return arrays
 
 
@@ -50,10 +49,17 @@ def units_of(options: ExtractOptions, n: int, size: int, view: str) -> list[Unit
     from cvbench.storage.features.units import plan_units
 
     limits = [options.limit]
-    if view == "maps" or (view == "cls" and "pooled" not in options.views):
+    if covers_part(view, options.views):
         limits.append(options.maps)
     given = [limit for limit in limits if limit is not None]
     return plan_units(n, size, min(given) if given else None)
+
+
+def covers_part(name: str, asked: Sequence[str]) -> bool:
+    """Whether a view covers what --maps says: by itself, or as all the views asked for that it comes with."""
+    view = known_view(name)
+    beside = [] if view is None else [one for one in view.comes_with if one in asked]
+    return all(is_in_part(one) for one in beside or [name])
 
 
 def existing_store(url: str) -> FeatureStore | None:

@@ -18,7 +18,7 @@ from cvbench.jobs.extraction.live import NONE, LiveTask, check_live, live_pendin
 from cvbench.jobs.extraction.options import CPU_BATCH, ExtractOptions, resolved, transform_record
 from cvbench.jobs.extraction.worker import ExtractRecipe, UnitReceipt, UnitTask
 from cvbench.jobs.reading.lineage import origin
-from cvbench.jobs.reading.views import MAPS
+from cvbench.jobs.reading.views import MAPS, is_in_part
 from cvbench.jobs.results.entry import Live
 from cvbench.jobs.running.executor import Cluster, run_tasks
 from cvbench.jobs.running.progress import Advanced, Ended, Listener, Note, Started, silent
@@ -331,7 +331,8 @@ def rounding_notes(options: ExtractOptions, split: SplitInfo) -> Iterator[str]:
     """What to say where whole units cover more samples than were asked for."""
     from cvbench.storage.features.units import plan_units
 
-    for name, asked in (("--limit", options.limit), ("--maps", options.maps if "maps" in options.views else None)):
+    in_part = options.maps if any(map(is_in_part, options.views)) else None
+    for name, asked in (("--limit", options.limit), ("--maps", in_part)):
         covered = sum(len(unit) for unit in plan_units(split.n, split.unit, asked))
         if asked is not None and covered > asked:
             yield f"{name} {asked} covers {covered} samples: whole units of {split.unit}"
@@ -376,9 +377,11 @@ def fingerprint_of(
     split: SplitInfo, backbone: Backbone, view: str, options: ExtractOptions, device: str
 ) -> dict[str, Any]:
     """Everything that the bytes of one (dataset, backbone, view) depend on, taps apart."""
+    from cvbench.engine.models.views import known_view, made_by
     from cvbench.engine.pictures.decode import DECODER_VERSION
 
-    floats = view in ("head", "logits")
+    kept = known_view(view)
+    fixed = "" if kept is None else kept.dtype
     preset = {"preset": backbone.spec.preset} if backbone.spec.preset != "model" else {}  # older stores name none
     return {
         "dataset_digest": split.dataset_digest,
@@ -393,9 +396,11 @@ def fingerprint_of(
         "precision": options.precision,
         "device": device,
         "view": view,
-        "dtype": "float32" if floats else options.dtype,
-        "keep_bits": None if floats else options.keep_bits,
+        "dtype": fixed or options.dtype,
+        "keep_bits": None if fixed else options.keep_bits,
         **preset,
+        **made_by(view),
+        **backbone.source,
     } | transform_record(options.dataset, backbone.preprocess.geometry)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cvbench.errors import UnknownNameError, UsageError
-from cvbench.jobs.reading.views import VIEWS
+from cvbench.jobs.reading.views import asked_views, either
 from cvbench.jobs.running.places import absolute
 from cvbench.options import BYTES, COMMA_SEPARATED, ONCE_EACH, Option, count_or
 
@@ -33,7 +33,9 @@ class ExtractOptions:
     """
 
     dataset: Annotated[str, Option("Data set, as for extract: the images are read.", short="-d")]
-    backbones: Annotated[tuple[str, ...], Option("timm model or alias. Repeat.", "--backbone", "-m")] = PAIR
+    backbones: Annotated[
+        tuple[str, ...], Option("timm model, alias, or module:function of one's own. Repeat.", "--backbone", "-m")
+    ] = PAIR
     store: Annotated[str, Option("Path or URL of the feature store.")] = "./cvbench.zarr"
     split: Annotated[str | None, Option("Split of the data set; the default is the data set's own.")] = None
     data_root: Annotated[str | None, Option("Folder that holds the data sets.", variable="CVBENCH_DATA")] = None
@@ -43,7 +45,7 @@ class ExtractOptions:
     taps: Annotated[tuple[str, ...], Option("blocks, paper, a module name or a glob; 'list' prints what there is.")] = (
         "blocks",
     )
-    views: Annotated[tuple[str, ...], Option("pooled, maps, head or logits. Repeat.", "--view", text=ONCE_EACH)] = (
+    views: Annotated[tuple[str, ...], Option(f"{either(asked_views())}. Repeat.", "--view", text=ONCE_EACH)] = (
         "pooled",
     )
     maps: Annotated[
@@ -91,9 +93,10 @@ def resolved(options: ExtractOptions) -> ExtractOptions:
     """Absolute paths, so that actors with another working directory mean the same files; and early checks."""
     from cvbench.storage.datasets import absolute_spec
 
+    known = asked_views()
     for view in options.views:
-        if view not in VIEWS:
-            raise UnknownNameError.among("view", view, VIEWS, fix=f"views: {', '.join(VIEWS)}")
+        if view not in known:
+            raise UnknownNameError.among("view", view, known, fix=f"views: {', '.join(known)}")
     if options.limit is not None and options.limit < 1:
         raise UsageError(f"--limit {options.limit} leaves no sample", fix="give a positive number")
     if not options.backbones:
@@ -111,6 +114,7 @@ def _check_formats(options: ExtractOptions) -> None:
     """Refuse what no array could be declared with, before anything is written."""
     from cvbench.engine.models.precision import PRECISIONS, STORE_DTYPES
     from cvbench.engine.models.specs import PRESETS
+    from cvbench.engine.models.views import find_view
     from cvbench.storage.features.codecs import parse_codec
 
     for kind, given, known in (
@@ -121,7 +125,7 @@ def _check_formats(options: ExtractOptions) -> None:
     ):
         if given not in known:
             raise UnknownNameError.among(kind, given, known, fix=f"--{kind} {' or '.join(known)}")
-    for dtype in {"float32" if view in ("head", "logits") else options.dtype for view in options.views}:
+    for dtype in {find_view(view).dtype or options.dtype for view in options.views}:
         parse_codec(options.codec, dtype)
 
 

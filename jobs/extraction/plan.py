@@ -15,6 +15,7 @@ from cvbench.errors import ResourceError
 from cvbench.jobs.extraction.arrays import arrays_of, existing_store, frozen_split, units_of
 from cvbench.jobs.extraction.backbones import descriptions_of
 from cvbench.jobs.extraction.options import CPU_BATCH, ExtractOptions, resolved
+from cvbench.jobs.reading.views import is_in_part
 from cvbench.jobs.running.sizes import human
 
 if TYPE_CHECKING:
@@ -113,14 +114,15 @@ def advise(layers: Iterable[LayerPlan], budget: int, unit: int) -> str | None:
     total = sum(layer.bytes for layer in layers)
     if total <= budget:
         return None
-    maps = [layer for layer in layers if layer.group.view == "maps"]
+    maps = [layer for layer in layers if is_in_part(layer.group.view)]
     others = total - sum(layer.bytes for layer in maps)
     per_sample = sum(layer.bytes_per_sample for layer in maps)
     if maps and others <= budget:
         most = (budget - others) // per_sample // unit * unit
         if most:
             return f"--maps {most} fits (maps take {human(per_sample)} per image); or fewer --taps"
-        return f"leave --view maps out, name fewer --taps, or a smaller --unit (whole units of {unit} are written)"
+        named = " and ".join(f"--view {view}" for view in dict.fromkeys(layer.group.view for layer in maps))
+        return f"leave {named} out, name fewer --taps, or a smaller --unit (whole units of {unit} are written)"
     per_sample = sum(layer.bytes_per_sample for layer in layers)
     most = budget // per_sample // unit * unit
     if most:

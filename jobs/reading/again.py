@@ -7,11 +7,9 @@ from typing import Any
 
 from cvbench.hints import command
 from cvbench.jobs.reading.lineage import WEIGHTS
-from cvbench.jobs.reading.views import VIEWS
+from cvbench.jobs.reading.views import follows_dtype, stored_views
 from cvbench.storage.datasets import typed_spec
 from cvbench.storage.features import FeatureStore, GroupKey
-
-LAYERWISE = ("pooled", "cls", "maps")
 
 
 def extract_again(
@@ -37,7 +35,7 @@ def extract_again(
         changes: Options that shall be other than they were; None leaves one out.
     """
     name, split = place
-    groups = [group for group in store.groups() if group.dataset == name and group.view in (*VIEWS, "cls")]
+    groups = [group for group in store.groups() if group.dataset == name and group.view in stored_views()]
     groups = [group for group in groups if group.split == split] or groups
     groups = [group for group in groups if not backbones or group.backbone in backbones] or groups
     groups = [group for group in groups if "model" in store.fingerprint(group)["fingerprint"]]
@@ -51,7 +49,7 @@ def _as_made(store: FeatureStore, groups: Sequence[GroupKey]) -> dict[str, Any]:
     if not groups:
         return {}
     models = list(dict.fromkeys(str(one["model"]) for one in made))
-    layerwise = [one for one, group in zip(made, groups, strict=True) if group.view in LAYERWISE]
+    layerwise = [one for one, group in zip(made, groups, strict=True) if follows_dtype(group.view)]
     usual: dict[str, tuple[Any, list[Any]]] = {  # option -> what it is if not given, and what it was
         "precision": ("fp32", [one.get("precision") for one in made]),
         "image_size": (None, [one.get("image_size") for one in made]),

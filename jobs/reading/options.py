@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
+from cvbench.jobs.reading.views import either, vector_views
 from cvbench.options import Form, Option
 
 DEFAULT_STORE = "./cvbench.zarr"
@@ -17,7 +18,7 @@ class Selection:
     Attributes:
         dataset: As the store or as `extract` names it; may stay None if the store holds one.
         backbones: In the order of the result.
-        view: "pooled", "maps", "cls" or "head".
+        view: Of `stored_views`.
         taps: Names or globs.
     """
 
@@ -25,7 +26,7 @@ class Selection:
     dataset: Annotated[str | None, Option("Data set, if the store holds several.", short="-d")] = None
     split: Annotated[str | None, Option("Split of the data set; the default is the data set's own.")] = None
     backbones: Annotated[tuple[str, ...], Option("Backbones; default all. Repeat.", "--backbone", "-m")] = ()
-    view: Annotated[str, Option("head, pooled, cls or logits.")] = "pooled"
+    view: Annotated[str, Option(f"{either(vector_views())}.")] = "pooled"
     taps: Annotated[tuple[str, ...], Option("Layers, names or globs; default all. Repeat.")] = ()
 
 
@@ -39,7 +40,7 @@ def one_dataset(help: str = "Data set, if the store holds several.") -> Form:
     return Form(Selection, _PLACE, help={"dataset": help}, defaults=_STORE)
 
 
-def layers(view: str = "", help: str = "head, logits, pooled or cls.", *, each: str = "") -> Form:
+def layers(view: str = "", help: str = f"{either(vector_views())}.", *, each: str = "") -> Form:
     """Layers of a data set, or of several if `each` is "dataset"; with `--view`, if a default `view` is named."""
     only = (*_PLACE, "taps", *(["view"] if view else []))
     said = {"view": help, **({"dataset": _DATASETS} if each else {})}

@@ -15,6 +15,7 @@ from cvbench.engine.analyses.checks import check_grid
 from cvbench.errors import DataUnavailableError, UnknownNameError
 from cvbench.jobs.reading.again import extract_again
 from cvbench.jobs.reading.selection import Selected, Selection, select
+from cvbench.jobs.reading.views import is_in_part
 from cvbench.jobs.running.places import absolute
 from cvbench.storage.features import Commit, FeatureLayer, FeatureStore, GroupKey, SplitInfo
 from cvbench.storage.features.units import Unit
@@ -144,7 +145,7 @@ class Reading:
                 continue
             covered = any(unit.start <= at[name] < unit.stop for unit in selected.units)
             names = list(dict.fromkeys(layer.backbone for layer in selected.layers))
-            wanted: dict[str, Any] = {"maps": at[name] + 1} if selected.view == "maps" else {}
+            wanted: dict[str, Any] = {"maps": at[name] + 1} if is_in_part(selected.view) else {}
             place = selected.dataset, selected.split
             more = extract_again(self.store, place, backbones=names, view=selected.view, **wanted)
             raise DataUnavailableError(
@@ -200,14 +201,19 @@ def last_layers(layers: Sequence[Layer]) -> list[Layer]:
     return list({layer.backbone: layer for layer in layers}.values())
 
 
+def _committed(reading: Reading, layer: Layer) -> set[Unit]:
+    group = reading.selected.group(layer)
+    return {commit.unit for commit in reading.commits[group] if layer.tap in commit.taps}
+
+
 def class_numbers(reading: Reading) -> I64:
     """(n,) int64 class of each readable sample of the units, in their order; -1 for none.
 
-    Where the store holds none of the layers, as after a live analysis, what could be read is asked of whatever it holds
-    of the data set.
+    Where the store does not hold every unit of every layer, as after a live analysis, what could be read is asked of
+    whatever it holds of the data set.
     """
     selected, store = reading.selected, reading.store
-    if all(reading.commits.values()):
+    if all(set(selected.units) <= _committed(reading, layer) for layer in selected.layers):
         return reading.classes
     groups = [group for group in store.groups() if (group.dataset, group.split) == (selected.dataset, selected.split)]
     bad = {sample.row for group in groups for commit in store.commits(group) for sample in commit.bad}

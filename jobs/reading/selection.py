@@ -11,7 +11,7 @@ from cvbench.errors import DataUnavailableError, UnknownNameError, UsageError
 from cvbench.hints import command
 from cvbench.jobs.reading.again import extract_again
 from cvbench.jobs.reading.options import Selection
-from cvbench.jobs.reading.views import VIEWS
+from cvbench.jobs.reading.views import is_of_taps, stored_views, to_extract
 from cvbench.storage.datasets import key_of_spec
 from cvbench.storage.features import Commit, FeatureStore, GroupKey
 from cvbench.storage.features.units import Unit
@@ -77,11 +77,11 @@ def select(
     each = [{c.unit for c in commits[groups[layer.backbone]] if layer.tap in c.taps} for layer in layers]
     common, union = sorted(set.intersection(*each)), set.union(*each)
     if not common:
-        taps = None if selection.view in ("head", "logits") else list(dict.fromkeys(layer.tap for layer in layers))
+        taps = list(dict.fromkeys(layer.tap for layer in layers)) if is_of_taps(selection.view) else None
         raise DataUnavailableError(
             f"no unit of {dataset}/{split} is there for all {len(layers)} layers",
             where=store.url,
-            fix=extract_again(store, (dataset, split), backbones=names, view=_asked(selection.view), taps=taps),
+            fix=extract_again(store, (dataset, split), backbones=names, view=to_extract(selection.view), taps=taps),
         )
     selected = Selected(dataset, split, selection.view, layers, tuple(common), len(union) - len(common))
     return selected, commits
@@ -118,7 +118,7 @@ def _check_view(store: FeatureStore, views: set[str], selection: Selection, data
     held = sorted(views)
     if selection.view in held:
         return
-    if selection.view not in (known := (*VIEWS, "cls")):
+    if selection.view not in (known := stored_views()):
         raise UnknownNameError.among(
             "view", selection.view, known, fix=f"--view {', '.join(held)} of {dataset}/{split} are in the store"
         )
@@ -126,7 +126,7 @@ def _check_view(store: FeatureStore, views: set[str], selection: Selection, data
         f"the store holds no view {selection.view!r} of {dataset}/{split}",
         where=store.url,
         why=f"it holds {', '.join(held)}",
-        fix=extract_again(store, (dataset, split), view=_asked(selection.view)) + "  # and --taps as before",
+        fix=extract_again(store, (dataset, split), view=to_extract(selection.view)) + "  # and --taps as before",
     )
 
 
@@ -143,11 +143,6 @@ def _refuse_imported(store: FeatureStore, arrays: Iterable[tuple[GroupKey, str]]
             )
 
 
-def _asked(view: str) -> str:
-    """The view to extract for a view: the class token comes with `pooled`."""
-    return "pooled" if view == "cls" else view
-
-
 def _stored_name(name: str, held: Sequence[str]) -> str:
     """A backbone by its stored name, or by what `extract` was given (an alias, a model without its tag)."""
     from cvbench.engine.models.backbones import resolve_spec
@@ -155,7 +150,7 @@ def _stored_name(name: str, held: Sequence[str]) -> str:
     if name in held:
         return name
     try:
-        candidates = {resolve_spec(name, weights="random", head=head).key for head in (False, True)}
+        candidates = {resolve_spec(name, head=head).key for head in (False, True)}
     except UnknownNameError:
         candidates = set()
     fitting = [key for key in held if key in candidates or key.partition("@")[0] in candidates]

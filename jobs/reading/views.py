@@ -1,21 +1,89 @@
-"""The views of a store: their names, and what they are in words."""
+"""The views of a store, as commands and results speak of them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-VIEWS = ("pooled", "maps", "head", "logits")
-MAPS = "maps"
-POOLED = "pooled"
-WORDS = {MAPS: "all positions", POOLED: "mean over positions", "cls": "class token", "head": "head"}
+from cvbench.engine.models.views import (
+    MADE_BY,
+    MAPS,
+    POOLED,
+    VECTOR,
+    asked_views,
+    known_view,
+    stored_views,
+    vector_views,
+)
+
+__all__ = [
+    "MAPS",
+    "POOLED",
+    "asked_views",
+    "either",
+    "follows_dtype",
+    "is_in_part",
+    "is_of_taps",
+    "is_vector",
+    "stored_views",
+    "to_extract",
+    "vector_views",
+    "view_words",
+    "was_asked_for",
+]
 
 
 def view_words(attrs: Mapping[str, Any]) -> str:
     """What the features of a result are, in words.
 
-    >>> view_words({"view": "maps"}), view_words({"view": "logits"})
-    ('all positions', 'view logits')
+    >>> view_words({"view": "maps"}), view_words({"view": "logits"}), view_words({"view": "cam.gradcam"})
+    ('all positions', 'view logits', 'view cam.gradcam')
     """
-    view = attrs.get("view", "")
-    return WORDS.get(view, f"view {view}")
+    name = attrs.get("view", "")
+    view = known_view(name)
+    return f"view {name}" if view is None else view.about
+
+
+def either(names: Iterable[str]) -> str:
+    """Names in the help of an option.
+
+    >>> either(["pooled", "maps", "head"])
+    'pooled, maps or head'
+    """
+    *others, last = names
+    return f"{', '.join(others)} or {last}" if others else last
+
+
+def is_of_taps(name: str) -> bool:
+    """Whether the arrays of a view are of layers, and not of the head."""
+    view = known_view(name)
+    return view is None or view.source == "tap"
+
+
+def is_vector(name: str) -> bool:
+    """Whether a view keeps one vector of a sample."""
+    view = known_view(name)
+    return view is not None and view.dims == VECTOR
+
+
+def follows_dtype(name: str) -> bool:
+    """Whether the stored type and the rounding of a view are those that the extraction was asked for."""
+    view = known_view(name)
+    return view is not None and not view.dtype
+
+
+def is_in_part(name: str) -> bool:
+    """Whether --maps says how many samples a view covers."""
+    view = known_view(name)
+    return view is not None and view.in_part
+
+
+def to_extract(name: str) -> str:
+    """The view to ask `extract` for in order to get one: the class token comes with `pooled`."""
+    view = known_view(name)
+    return view.comes_with[0] if view is not None and view.comes_with else name
+
+
+def was_asked_for(name: str, fingerprint: Mapping[str, Any]) -> bool:
+    """Whether `extract --view` with this name made a group of this fingerprint: a plugin may be gone since."""
+    return name in asked_views() or MADE_BY in fingerprint

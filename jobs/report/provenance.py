@@ -10,7 +10,7 @@ from typing import Any
 
 from cvbench.jobs.reading.again import weights_of
 from cvbench.jobs.reading.lineage import TRAINED_ON, WEIGHTS
-from cvbench.jobs.reading.views import VIEWS
+from cvbench.jobs.reading.views import follows_dtype, is_in_part, is_of_taps, was_asked_for
 from cvbench.storage.datasets import typed_spec
 from cvbench.storage.features import FeatureStore, GroupKey, SplitInfo
 
@@ -149,20 +149,23 @@ def _extract(
     store: FeatureStore, groups: Sequence[GroupKey], info: SplitInfo, stored: Mapping[str, int], shown: str
 ) -> Iterator[str]:
     """The options that the fingerprints tell; those that every group has alike, the usual ones left out."""
-    groups = [group for group in groups if group.view in VIEWS and "model" in store.fingerprint(group)["fingerprint"]]
+    records = {group: store.fingerprint(group) for group in groups}
+    asked = [group for group, record in records.items() if was_asked_for(group.view, record["fingerprint"])]
+    groups = [group for group in asked if "model" in records[group]["fingerprint"]]
     if not groups:  # imported predictions, say
         return
-    made = [store.fingerprint(group) for group in groups]
+    made = [records[group] for group in groups]
     inner = [record["fingerprint"] for record in made]
     yield f"cvbench extract --dataset {shlex.quote(typed_spec(info.dataset))}"
     yield f"--split {info.split}"
     yield from (f"--backbone {shlex.quote(name)}" for name in dict.fromkeys(str(one.get("model")) for one in inner))
     yield from (f"--weights {shlex.quote(word)}" for word in weights_of(store, groups))
     yield from (f"--view {view}" for view in dict.fromkeys(group.view for group in groups))
-    layerwise = [group for group in groups if group.view not in ("head", "logits")]
+    layerwise = [group for group in groups if is_of_taps(group.view)]
     taps = dict.fromkeys(tap for group in layerwise for tap in store.taps(group))
     yield from (f"--taps {shlex.quote(tap)}" for tap in sorted(taps, key=_natural))
-    kept = [one for one, group in zip(inner, groups, strict=True) if group in layerwise]
+    kept = [one for one, group in zip(inner, groups, strict=True) if follows_dtype(group.view)]
+    parts = [rows for view, rows in stored.items() if is_in_part(view)]
     for option, usual, values in (
         ("--precision", "fp32", [one.get("precision") for one in inner]),
         ("--image-size", None, [one.get("image_size") for one in inner]),
@@ -171,7 +174,7 @@ def _extract(
         ("--keep-bits", None, [one.get("keep_bits") for one in kept]),
         ("--codec", "none", [record.get("codec") for record in made]),
         ("--seed", 0, [info.seed]),
-        ("--maps", 1024, [stored["maps"] if stored["maps"] < info.n else "all"] if "maps" in stored else []),
+        ("--maps", 1024, [rows if rows < info.n else "all" for rows in parts]),
         ("--limit", None, [most for most in [max(stored.values(), default=0)] if most < info.n]),
     ):
         if len(set(values)) == 1 and values[0] not in (usual, None):

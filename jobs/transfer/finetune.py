@@ -81,6 +81,8 @@ def make_task(options: FinetuneOptions, cluster: Cluster) -> FinetuneTask:
     spec = resolve_spec(
         options.backbone, weights=weights_path(options.weights), image_size=options.image_size, seed=options.seed
     )
+    if spec.is_own:
+        raise UsageError(f"{spec.model} cannot be fine-tuned: it is no timm model", fix="a timm model with --backbone")
     identity = {
         "backbone": spec.model,
         "image_size": spec.image_size,

@@ -7,15 +7,17 @@ import timm
 import torch
 
 from cvbench.engine.models.layouts import TapLayout, token_layout
+from cvbench.engine.models.networks import Network
 from cvbench.engine.models.taps import TapTable, trace_taps
+from cvbench.engine.models.timm_models import timm_network
 from cvbench.errors import UnknownNameError, UsageError
 
 
 def table(model: str, size: tuple[int, int] = (64, 64), **options: Any) -> TapTable:
-    def build(wanted: tuple[int, int]) -> Any:
+    def build(wanted: tuple[int, int]) -> Network:
         sized: dict[str, Any] = {"img_size": wanted} if "vit" in model else {}
         with torch.device("meta"):
-            return timm.create_model(model, **sized, **options).eval()
+            return timm_network(timm.create_model(model, **sized, **options).eval(), None)
 
     return trace_taps(build, size)
 
@@ -144,9 +146,9 @@ def test_attention_matrices_are_no_maps(model: str) -> None:
     """(B, heads, 49, 49) at the last stage, one window: by its shape a grid of 49 x 49."""
     size = (256, 256) if model.endswith("256") else (224, 224)
 
-    def build(wanted: tuple[int, int]) -> Any:
+    def build(wanted: tuple[int, int]) -> Network:
         with torch.device("meta"):
-            return timm.create_model(model, img_size=wanted).eval()
+            return timm_network(timm.create_model(model, img_size=wanted).eval(), None)
 
     layouts = trace_taps(build, size).layouts
     assert not [name for name in layouts if "softmax" in name]

@@ -119,6 +119,18 @@ def test_it_resumes_and_extends(images: Path, tmp_path: Path) -> None:
     assert rest.computed == 32
 
 
+def test_maps_of_a_part_are_stored_beside(live: FeatureStore, images: Path, tmp_path: Path) -> None:
+    where = tmp_path / "store.zarr"
+    asked = options(images, where, views=("pooled", "maps"), maps=16, analyses=("spectra",))
+    report = measured(asked, LOOP)
+    (kept,) = [key for key in list_results(FeatureStore.open(where)) if key.analysis == "spectra"]
+    assert report.results == [kept.path]
+    (alone,) = [key for key in list_results(live) if key.analysis == "spectra"]
+    found, expected = stored_result(FeatureStore.open(where), kept), stored_result(live, alone)
+    assert found.attrs["samples"] == expected.attrs["samples"] == 62
+    np.testing.assert_array_equal(found.data["measures"][1], expected.data["measures"][1])
+
+
 @pytest.mark.parametrize("name", ALL)
 def test_analyze_shows_what_cannot_be_measured_again(live: FeatureStore, name: str) -> None:
     run: dict[str, Any] = {

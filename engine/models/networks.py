@@ -1,0 +1,77 @@
+"""What a backbone is made from, whoever makes it: a module, how its parts are called, and what its tokens mean.
+
+A `Maker` gives it: `engine.models.timm_models` by timm's names, `engine.models.own_models` by `module:function`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from cvbench.engine.models.specs import BackboneSpec
+
+
+@dataclass(frozen=True)
+class Network:
+    """A module in eval mode, and how its parts are called.
+
+    Attributes:
+        module: Whose submodules can be tapped; calling it gives the logits, if it has any.
+        features: (B, 3, h, w) float32 -> whatever `head` and `logits` take.
+        head: That -> (B, D), what the classifier reads.
+        logits: That -> (B, K), what the classifier says; or whatever ends the network.
+        outputs: Which of "head" and "logits" it truly has.
+        grid: (rows, columns) of its patches; None if it does not say.
+        prefix: Tokens in front of the grid.
+        class_token: Whether the first of these is a class token.
+        stages: Modules that stand for `blocks` where no usual name does, if there are at least two.
+        preprocessing: As timm writes it, see `engine.models.preprocess.preprocess_from_config`.
+    """
+
+    module: Any
+    features: Callable[[Tensor], Any]
+    head: Callable[[Any], Tensor]
+    logits: Callable[[Any], Any]
+    outputs: tuple[str, ...]
+    grid: tuple[int, int] | None
+    prefix: int
+    class_token: bool
+    stages: tuple[str, ...]
+    preprocessing: Mapping[str, Any]
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are; the CPU if it has none."""
+        return next((parameter.device for parameter in self.module.parameters()), torch.device("cpu"))
+
+
+class Maker(Protocol):
+    """One source of backbones."""
+
+    def outline(self, spec: BackboneSpec, size: tuple[int, int] | None = None) -> Network:
+        """For shapes only, of images of (height, width) or the spec's size: on the meta device where that can be."""
+
+    def build(self, spec: BackboneSpec) -> Network:
+        """On the CPU in float32, with its weights, none of which asks for a gradient."""
+
+    def source(self, spec: BackboneSpec) -> dict[str, Any]:
+        """What the fingerprint says of its code, beside its name and the digest of its weights."""
+
+
+def patch_grid(module: Any) -> tuple[int, int] | None:
+    """The grid of the first patch embedding that knows it (`patch_embed` in a ViT, `stem` in a mixer)."""
+    for part in module.modules():
+        grid = getattr(part, "grid_size", None)
+        if isinstance(grid, tuple) and len(grid) == 2:
+            return grid
+    return None
+
+
+def prefix_tokens(module: Any) -> tuple[int, bool]:
+    """How many tokens stand in front of the grid, and whether the first is a class token; as timm's models say it."""
+    prefix = int(getattr(module, "num_prefix_tokens", 0) or 0)
+    return prefix, prefix > 0 and isinstance(getattr(module, "cls_token", None), Tensor)

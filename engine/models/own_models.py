@@ -1,0 +1,216 @@
+"""Backbones of one's own: `--backbone module:function`, a callable without arguments that gives an `nn.Module`.
+
+The module takes (B, 3, h, w) float32 images. A callable that gives it alone says nothing more; then images are resized
+and cropped as ImageNet's usually are, to 224 x 224. What differs it says with an `OwnModel`:
+
+    def tiny() -> OwnModel:
+        return OwnModel(Tiny(), size=(64, 64), prefix=1, class_token=True, stages=("encoder.0", "encoder.1"))
+
+Weights are those that the module has, or of a .safetensors file of its state dict (`--weights`); random numbers are
+drawn under the spec's seed. The callable runs in each process that computes, so that what it reads must be there; a
+digest of the weights tells if it gives others.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import inspect
+import os
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cvbench.engine.models.networks import Network, patch_grid, prefix_tokens
+from cvbench.engine.models.specs import BackboneSpec
+from cvbench.engine.models.timm_models import timm_network
+from cvbench.engine.models.weights import fill, read_weights
+from cvbench.errors import CvbenchError, UnknownNameError, UsageError
+
+_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+@dataclass(frozen=True)
+class OwnModel:
+    """A module and what a callable says of it.
+
+    Attributes:
+        module: Takes (B, 3, h, w) float32.
+        size: (height, width) of its images, pixels.
+        mean, std: Per channel, of values in [0, 1].
+        interpolation: "bicubic" or "bilinear".
+        crop: "center", "squash" or "border", see `engine.models.preprocess`.
+        crop_pct: Share of the resized image that is cropped.
+        classifier: Name of the module whose input is the head, where the network ends in logits; "" if it does not;
+            None: the linear layer whose output is the network's, if there is one.
+        grid: (rows, columns) of the patches behind a sequence of tokens; None: as its patch embedding says, if it does.
+        prefix: Tokens in front of these; None: the module's `num_prefix_tokens`, else none.
+        class_token: Whether the first is a class token; None: whether the module has a `cls_token`.
+        stages: Modules that `--taps blocks` means, where no usual name does.
+    """
+
+    module: nn.Module
+    size: tuple[int, int] = (224, 224)
+    mean: tuple[float, float, float] = _IMAGENET[0]
+    std: tuple[float, float, float] = _IMAGENET[1]
+    interpolation: str = "bicubic"
+    crop: str = "center"
+    crop_pct: float = 0.875
+    classifier: str | None = None
+    grid: tuple[int, int] | None = None
+    prefix: int | None = None
+    class_token: bool | None = None
+    stages: tuple[str, ...] = ()
+
+
+class OwnModels:
+    """The `Maker` of models by `module:function`."""
+
+    def outline(self, spec: BackboneSpec, size: tuple[int, int] | None = None) -> Network:
+        """As `build`: code of one's own need not run without memory."""
+        return self.build(spec)
+
+    def build(self, spec: BackboneSpec) -> Network:
+        """Call the callable.
+
+        Raises:
+            UnknownNameError: The module has no such callable, or the network no such classifier.
+            UsageError: The module cannot be imported; the callable raises, or gives no module; weights do not fit; or
+                the network cannot take the images.
+            DataUnavailableError, IntegrityError: The file of weights is not there, or damaged.
+        """
+        given = _called(spec)
+        own = given if isinstance(given, OwnModel) else OwnModel(given)
+        module = own.module.cpu().float().eval()
+        if spec.weights != "pretrained":
+            fill(module, read_weights(Path(spec.weights)), spec)
+        module.requires_grad_(False)
+        if own is not given and hasattr(module, "pretrained_cfg") and hasattr(module, "forward_head"):
+            return timm_network(module, spec.image_size)
+        return _network(own, spec)
+
+    def source(self, spec: BackboneSpec) -> dict[str, Any]:
+        """{"source": sha256 of the file that the callable is written in}; None if there is no such file."""
+        name = spec.model.partition(":")[0]
+        found = inspect.unwrap(_found(spec.model))
+        file = getattr(sys.modules[getattr(found, "__module__", None) or name], "__file__", None)
+        whole = Path(file).read_bytes() if file and Path(file).is_file() else None
+        return {"source": None if whole is None else hashlib.sha256(whole).hexdigest()}
+
+
+def _found(model: str) -> Callable[[], Any]:
+    """What "module:function" names; also of a module in the working directory, where a console script has none."""
+    name, _, path = model.partition(":")
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # last: it hides nothing that is installed
+    try:
+        found: Any = importlib.import_module(name)
+    except Exception as error:  # whatever the code of a stranger raises as it is imported
+        missing = isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}.")
+        raise UsageError(
+            f"there is no module {name!r} to import" if missing else f"{name} cannot be imported",
+            where=f"--backbone {model}",
+            why=_words(error),
+            fix="start from the folder that it lies in, or name that folder in PYTHONPATH" if missing else None,
+        ) from error
+    for part in path.split("."):
+        if not hasattr(found, part):
+            known = [one for one, value in vars(found).items() if callable(value) and not one.startswith("_")]
+            raise UnknownNameError.among(f"callable in {name}:", path, known)
+        found = getattr(found, part)
+    if not callable(found):
+        raise UsageError(f"{model} is of type {type(found).__name__} and cannot be called", fix="name a function")
+    make: Callable[[], Any] = found
+    return make
+
+
+def _called(spec: BackboneSpec) -> OwnModel | nn.Module:
+    make = _found(spec.model)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(spec.seed)
+            given = make()
+    except CvbenchError:
+        raise
+    except Exception as error:  # likewise
+        raise UsageError(f"{spec.model} raises as it is called", why=_words(error)) from error
+    module = given.module if isinstance(given, OwnModel) else given
+    if not isinstance(module, nn.Module):
+        raise UsageError(
+            f"{spec.model} gives no torch.nn.Module",
+            why=f"it gives {type(module).__name__}",
+            fix="return the module itself, or an OwnModel of it",
+        )
+    return given if isinstance(given, OwnModel) else module
+
+
+def _network(own: OwnModel, spec: BackboneSpec) -> Network:
+    module = own.module
+    size = own.size if spec.image_size is None else (spec.image_size, spec.image_size)
+    last, matrix = _end(module, spec.model, size)
+    name = last if own.classifier is None else own.classifier
+    modules = dict(module.named_modules())
+    if name and name not in modules:
+        raise UnknownNameError.among(f"classifier of {spec.model}:", name, modules)
+
+    def features(images: Tensor) -> tuple[Any, Any]:
+        read: list[Any] = []
+        with ExitStack() as hooks:
+            if name:
+                handle = modules[name].register_forward_pre_hook(lambda _module, inputs: read.append(inputs[0]))
+                hooks.callback(handle.remove)
+            end = module(images)
+        return (read[-1] if read else end), end
+
+    tokens, class_token = prefix_tokens(module)
+    names = ("mean", "std", "interpolation", "crop_pct")
+    return Network(
+        module=module,
+        features=features,
+        head=lambda found: found[0],
+        logits=lambda found: found[1],
+        outputs=(("head", "logits") if name else ("head",)) if matrix else (),
+        grid=patch_grid(module) if own.grid is None else own.grid,
+        prefix=tokens if own.prefix is None else own.prefix,
+        class_token=class_token if own.class_token is None else own.class_token,
+        stages=own.stages,
+        preprocessing={"input_size": (3, *size), "crop_mode": own.crop, **{one: getattr(own, one) for one in names}},
+    )
+
+
+def _end(module: nn.Module, model: str, size: tuple[int, int]) -> tuple[str, bool]:
+    """The linear layer whose output is the network's, "" if none's is; and whether that output is (B, K).
+
+    Raises:
+        UsageError: The network cannot take images of this size.
+    """
+    outputs: dict[str, Any] = {}
+    with ExitStack() as hooks, torch.no_grad():
+        for name, part in module.named_modules():
+            if isinstance(part, nn.Linear):
+                hooks.callback(part.register_forward_hook(partial(_note, outputs, name)).remove)
+        try:
+            end = module(torch.zeros((2, 3, *size)))
+        except Exception as error:  # likewise
+            raise UsageError(
+                f"{model} cannot take images (2, 3, {size[0]}, {size[1]})",
+                why=_words(error),
+                fix="say what it takes: OwnModel(module, size=(height, width)), or --image-size",
+            ) from error
+    matrix = isinstance(end, Tensor) and end.ndim == 2
+    return next((name for name, output in outputs.items() if output is end), ""), matrix
+
+
+def _note(outputs: dict[str, Any], name: str, _module: nn.Module, _inputs: Any, output: Any) -> None:
+    outputs[name] = output
+
+
+def _words(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
