@@ -19,6 +19,7 @@ from cvbench.jobs.extraction.extract import ExtractReport, extract
 from cvbench.jobs.extraction.options import ExtractOptions
 from cvbench.jobs.reading.selection import Selection
 from cvbench.jobs.registry import find_live
+from cvbench.jobs.results.keep import stored_result
 from cvbench.jobs.running.executor import Cluster
 from cvbench.storage.features import FeatureStore, GroupKey
 from cvbench.storage.results.outcomes import list_results, load_result, read_partial
@@ -124,7 +125,7 @@ def test_maps_of_a_part_are_stored_beside(live: FeatureStore, images: Path, tmp_
     asked = options(images, where, views=("pooled", "maps"), maps=16, analyses=("spectra",))
     report = measured(asked, LOOP)
     (kept,) = [key for key in list_results(FeatureStore.open(where)) if key.analysis == "spectra"]
-    assert report.results == [kept.path]
+    assert list(report.results) == [kept.path]
     (alone,) = [key for key in list_results(live) if key.analysis == "spectra"]
     found, expected = stored_result(FeatureStore.open(where), kept), stored_result(live, alone)
     assert found.attrs["samples"] == expected.attrs["samples"] == 62
