@@ -40,10 +40,10 @@ def one_dataset(help: str = "Data set, if the store holds several.") -> Form:
     return Form(Selection, _PLACE, help={"dataset": help}, defaults=_STORE)
 
 
-def layers(view: str = "", help: str = f"{either(vector_views())}.", *, each: str = "") -> Form:
+def layers(view: str = "", help: str = "", *, each: str = "") -> Form:
     """Layers of a data set, or of several if `each` is "dataset"; with `--view`, if a default `view` is named."""
     only = (*_PLACE, "taps", *(["view"] if view else []))
-    said = {"view": help, **({"dataset": _DATASETS} if each else {})}
+    said = {"view": help or f"{either(vector_views())}.", **({"dataset": _DATASETS} if each else {})}
     return Form(Selection, only, each, said, {**_STORE, "view": view})
 
 
