@@ -35,7 +35,7 @@ def hull(t: F64 | float, a: F64 | float) -> tuple[F64, F64]:
         a: Skewness of the values over the root of their number, of each number.
 
     >>> [round(float(reach), 3) for reach in hull(2.0, 0.0)], [round(float(reach), 3) for reach in hull(2.0, 0.5)]
-    ([2.0, 2.0], [2.0, 3.741])
+    ([2.0, 2.0], [2.0, 8.08])
     """
     below, above = _inverse(t, a), -_inverse(-t, a)
     return np.maximum(t, below), np.maximum(t, above)

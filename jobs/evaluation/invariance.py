@@ -243,4 +243,5 @@ ENTRY = Entry(
     command=lambda result: again(result, NAME),
     figure=invariance_figure,
     headline=_headline,
+    named_by=("transform",),
 )

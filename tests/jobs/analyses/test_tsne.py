@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import shutil
 from dataclasses import replace
@@ -103,7 +104,7 @@ def test_what_the_report_asks_for(store: str, tmp_path: Path) -> None:
     assert "--measured" not in words, "as by default, though there are fewer samples"
     assert ENTRY.figure is not None
     files = ENTRY.figure(result, tmp_path / "map", ("png",))
-    table = list(csv.DictReader(files[-1].open()))
+    table = list(csv.DictReader(io.StringIO(files[-1].read_text())))
     assert len(table) == 2 * 38
     assert float(table[0]["x"]) == result.data["map"][1][0, 0, 0]
     report = tsne_json(result)

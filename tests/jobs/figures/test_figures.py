@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import re
 import subprocess
 import sys
@@ -110,7 +111,7 @@ def test_names_are_drawn_as_they_are(tmp_path: Path) -> None:
 def test_numbers_beside_a_figure_hold_no_formula(tmp_path: Path) -> None:
     rows = [{"image": name, "value": -0.5} for name in ("=cmd|' /C calc'!A0", "+1+1", "@x", "\t=1", "a=b", "-3")]
     *_, table = save_figure(panels, rows, tmp_path / "x", ("png",))
-    assert [row["image"] for row in csv.DictReader(table.open(newline=""))] == [
+    assert [row["image"] for row in csv.DictReader(io.StringIO(table.read_text()))] == [
         "'=cmd|' /C calc'!A0",
         "'+1+1",
         "'@x",
@@ -118,7 +119,7 @@ def test_numbers_beside_a_figure_hold_no_formula(tmp_path: Path) -> None:
         "a=b",
         "-3",
     ]
-    assert {row["value"] for row in csv.DictReader(table.open(newline=""))} == {"-0.5"}
+    assert {row["value"] for row in csv.DictReader(io.StringIO(table.read_text()))} == {"-0.5"}
 
 
 def test_every_figure_is_saved_in_one_place() -> None:

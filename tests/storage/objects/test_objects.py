@@ -385,6 +385,8 @@ CALLS: dict[str, Callable[[LocalObjects], object]] = {
 }
 
 
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # a file that was opened just before is closed by the collector
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("name", CALLS)
 def test_an_interrupt_between_any_two_lines_is_one(tmp_path: Path, name: str) -> None:
     step, came = 0, True
