@@ -175,10 +175,10 @@ ENTRY = Entry(
         "same up to rotation and scale, 0 unrelated. Each panel has the layers of one backbone against those of "
         "another or the same one, the first layer at the bottom left; bright squares on the diagonal are stages of "
         "layers that change little, and a bright corner far from it says that early and late layers still agree. "
-        f"{QUESTIONS} Intervals are a jackknife over batches, which n counts, with Student's t; so are the verdicts on "
-        "differences, which are judged together (Holm). The samples left out are unreadable or filled no "
-        "batch. Source: Kornblith et al. 2019; minibatch estimator with the unbiased "
-        "HSIC of Song et al. 2012 as in Nguyen et al. 2021; interval: Tukey 1958."
+        f"{QUESTIONS} Intervals are a jackknife over batches, which n counts, with Student's t, and Hall's where these "
+        "are skewed; verdicts on differences have Student's t and are judged together (Holm). The samples left out are "
+        "unreadable or filled no batch. Source: Kornblith et al. 2019; minibatch estimator with the unbiased "
+        "HSIC of Song et al. 2012 as in Nguyen et al. 2021; intervals: Tukey 1958, Hall 1992."
     ),
     rows=tidy_rows,
     command=_command,

@@ -9,6 +9,7 @@ Reading: `tree`, `layer`, `samples`, `status`. Readers see committed units only.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -194,7 +195,7 @@ class FeatureStore:
         return [name for name in names if is_name(name)]
 
     def fingerprint(self, group: GroupKey) -> dict[str, Any]:
-        """What `declare` froze: {"format", "codec", "fingerprint": {...}}.
+        """What `declare` froze: {"format", "codec", "fingerprint": {...}}; a copy, whoever asks may change it.
 
         Raises:
             DataUnavailableError: The group was never declared.
@@ -205,7 +206,7 @@ class FeatureStore:
             if stored is None:
                 raise making.lost(group) if group in self.groups() else self._absent(group.path)
             self._fingerprints[group] = stored
-        return self._fingerprints[group]
+        return copy.deepcopy(self._fingerprints[group])
 
     def commits(self, group: GroupKey, listed: Sequence[str] | None = None) -> list[Commit]:
         """All commit records of a group, in unit order.

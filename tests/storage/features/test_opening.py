@@ -102,3 +102,10 @@ def test_one_listing_shows_groups_taps_and_commits() -> None:
     assert list(found[GROUP].taps) == store.taps(GROUP)
     assert store.commits(GROUP, found[GROUP].commits) == store.commits(GROUP)
     assert len(found[GROUP].commits) == len(UNITS)
+
+
+def test_who_asks_for_a_fingerprint_may_change_what_is_given() -> None:
+    store = FeatureStore.open(stored())
+    given = store.fingerprint(GROUP)
+    given["fingerprint"].clear()
+    assert store.fingerprint(GROUP)["fingerprint"]
