@@ -6,11 +6,16 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.forks import ForkServer, Start
 
 # As the command line does: Ray's workers share the cores, and threads of torch that spin while they wait take them.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+# How fast a machine is, or how busy, is no property of what is tested.
+settings.register_profile("cvbench", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("cvbench")
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 """What libraries read, when they are loaded, for how many threads a process may have."""
