@@ -80,6 +80,8 @@ def test_only_what_differs_is_said() -> None:
     [
         ("maps", "0", "--maps 0: give a positive number or 'all'"),
         ("limit", "-4", "--limit -4: give a positive number or 'all'"),
+        ("limit", "\u00b2", "--limit \u00b2: give a positive number or 'all'"),
+        ("max_bytes", "-5GB", "--max-bytes -5GB: give a size such as 20GB"),
         ("max_bytes", "20XB", "--max-bytes 20XB: give a size such as 20GB"),
         ("max_bytes", "infGB", "--max-bytes infGB: give a size such as 20GB"),
     ],

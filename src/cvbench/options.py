@@ -218,7 +218,7 @@ def typed_words(options: Any) -> dict[str, Any]:
 
 
 def _read_count(typed: str) -> int:
-    if not typed.isdigit() or int(typed) < 1:
+    if not typed.isdecimal() or int(typed) < 1:  # unlike isdigit, what `int` reads
         raise ValueError("give a positive number")
     return int(typed)
 
@@ -251,9 +251,12 @@ def _read_bytes(typed: str) -> int:
     text = typed.strip().upper()
     number = text.rstrip("KMGTB")
     try:
-        return int(float(number) * _BYTES[text[len(number) :]])
+        size = int(float(number) * _BYTES[text[len(number) :]])
     except (KeyError, ValueError, OverflowError):
-        raise ValueError("give a size such as 20GB") from None
+        size = -1
+    if size < 0:
+        raise ValueError("give a size such as 20GB")
+    return size
 
 
 BYTES = Text(_read_bytes, lambda value: None if value is None else str(value))
