@@ -387,9 +387,11 @@ def test_a_difference_is_paired(rng: np.random.Generator) -> None:
     """A backbone and itself: exactly 0. Noise added to the same features: resolved, and narrower than if unpaired."""
     x, labels = clusters(rng, n=400)
     labels[labels == 77] = 3
+    x += 4 * rng.normal(size=(labels.max() + 1, x.shape[1]))[labels]  # far apart: the noise costs more than any draw
     for row in difference_rows(two_layers(x, x, labels, metrics=("euclidean", "cosine"))):
         assert (row["difference"], row["low"], row["high"], row["resolved"]) == (0, 0, 0, False)
-    result = two_layers(x, x + rng.normal(0, 0.8, x.shape), labels)
+    noise = np.sqrt(labels)[:, None] * rng.normal(size=x.shape)  # so that the classes differ in what they lose
+    result = two_layers(x, x + noise, labels)
     micro, macro, over, *companions = difference_rows(result)
     ends = [result.data[f"micro{end}"][1][:, 0] for end in ("", "_low", "_high")]
     assert micro["difference"] == pytest.approx(ends[0][0] - ends[0][1], abs=1e-12)

@@ -228,16 +228,17 @@ def test_a_difference_is_paired(rng: np.random.Generator) -> None:
 
 
 def test_differences_over_classes_are_judged_together(rng: np.random.Generator) -> None:
-    x = rng.normal(size=(120, 6))
-    labels = np.arange(120) % 40
-    x += rng.normal(size=(40, 6))[labels] * 3
-    result = two_layers(x, x + rng.normal(0, 1.5, x.shape), labels)
-    rows = [row for row in difference_rows(result) if row["class_low"] is not None]
-    assert len(rows) > 10
-    away = [row for row in rows if row["class_low"] * row["class_high"] > 0]
-    assert {row["class_resolved"] for row in rows if row not in away} <= {False}
-    kept = [row for row in away if row["class_resolved"]]
-    assert 0 < len(kept) < len(away), "some leave out 0 alone, and not after Holm's adjustment"
+    labels, counts = np.arange(120) % 40, []
+    for noise in (0.7, 0.85, 1.0, 1.2, 1.5):  # in one draw of twenty all or none that leave out 0 stay
+        x = rng.normal(size=(120, 6)) + rng.normal(size=(40, 6))[labels] * 3
+        result = two_layers(x, x + rng.normal(0, noise, x.shape), labels)
+        rows = [row for row in difference_rows(result) if row["class_low"] is not None]
+        assert len(rows) > 10
+        away = [row for row in rows if row["class_low"] * row["class_high"] > 0]
+        assert {row["class_resolved"] for row in rows if row not in away} <= {False}
+        counts.append((sum(row["class_resolved"] for row in away), len(away)))
+    kept, alone = np.sum(counts, axis=0)
+    assert 0 < kept < alone, "some leave out 0 alone, and not after Holm's adjustment"
 
 
 @pytest.mark.parametrize("measured", [90, 31])
