@@ -3,35 +3,27 @@
 from __future__ import annotations
 
 import functools
-import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from cvbench.cli import options as shared
 from cvbench.cli.command import command
 from cvbench.cli.commands import OnDemand
+from cvbench.cli.rows import echo_rows
 from cvbench.cli.say import say
 from cvbench.jobs import registry
-from cvbench.options import Option
 
 if TYPE_CHECKING:
+    from cvbench.engine.analyses.base import Result
     from cvbench.jobs.results.entry import Entry, Kept
-    from cvbench.jobs.results.row import TidyRow
-
-
-@dataclass(frozen=True)
-class TableOutput(shared.Output):
-    """What a command with one table leaves beside the store."""
-
-    long: Annotated[bool, Option("Every row in the table, not only the main ones.")] = False
+    from cvbench.jobs.results.row import Row
 
 
 class Entries(OnDemand):
     """A group of the registry, and commands of its own."""
 
     group: ClassVar[str]
-    tables: ClassVar[Mapping[str, str]]
 
     def lines(self) -> dict[str, str]:
         """Those of the registry, those of plugins among them, then the group's own."""
@@ -44,7 +36,7 @@ class Entries(OnDemand):
         place = None if name in self.places else registry.place_of(name)
         if place is None or place.group != self.group:
             return super().build(name)
-        return entry_command(name, place, self.tables.get(name))
+        return entry_command(name, place)
 
 
 @functools.cache
@@ -54,19 +46,18 @@ def _warn_of_plugins() -> None:
         say(f"warning: {problem}", err=True)
 
 
-def group_of(name: str, tables: Mapping[str, str], places: Mapping[str, Any]) -> type[Entries]:
+def group_of(name: str, places: Mapping[str, Any]) -> type[Entries]:
     """The class of a group.
 
     Args:
         name: As the registry has it.
-        tables: Name of an entry -> the module with `document`, `records` and `table` that shows it in its own way.
         places: Commands that are no entries.
     """
-    return type("Entries", (Entries,), {"group": name, "tables": tables, "places": places})
+    return type("Entries", (Entries,), {"group": name, "places": places})
 
 
-def entry_command(name: str, place: registry.Place, own: str | None) -> Any:
-    """The command that runs an entry and shows what it has kept; `own` is the module that shows it, if it has one."""
+def entry_command(name: str, place: registry.Place) -> Any:
+    """The command that runs an entry and shows what it has kept."""
 
     def act(*made: Any) -> None:
         from cvbench.cli.display import progress
@@ -76,105 +67,84 @@ def entry_command(name: str, place: registry.Place, own: str | None) -> Any:
         assert entry is not None
         assert entry.run is not None
         with progress() as listen:
-            found = entry.run(*asked, listen)
-        long = getattr(output, "long", False) or any(getattr(one, "every_row", False) for one in asked)
-        show(entry, found, output.format, importlib.import_module(own) if own else _Tidy(entry, long))
+            found = [Shown.of(one) for one in entry.run(*asked, listen)]
+        long = output.long or any(getattr(one, "every_row", False) for one in asked)
+        show(found, output.format, long=long)
         if output.out is not None:
             draw(entry, found, output.out)
 
     act.__doc__ = place.help
-    output = shared.Output if own else TableOutput
-    return command(name, [*registry.forms_of(name), output], act)
+    return command(name, [*registry.forms_of(name), shared.Output], act)
 
 
-def show(entry: Entry, found: Sequence[Kept], form: str, way: Any) -> None:
-    """Print what a command has kept as a table, JSON or CSV."""
+@dataclass(frozen=True)
+class Shown:
+    """A kept result with its entry and its rows."""
+
+    entry: Entry
+    result: Result
+    rows: Sequence[Row]
+    path: str
+
+    @classmethod
+    def of(cls, kept: Kept) -> Shown:
+        """Of what a command has kept, which may be more than results of its own entry."""
+        entry, named = registry.entry_of(kept.result.name), kept.named
+        assert entry is not None
+        return cls(entry, named, entry.rows_of(named), kept.path)
+
+
+def show(found: Sequence[Shown], form: str, *, long: bool) -> None:
+    """Print results as tables, JSON or CSV; the one way of all commands that make them."""
+    from cvbench.jobs.results.document import csv_text, document
+
+    rows = [row for one in found for row in one.rows]
+    _warn(found)
     if form == "json":
-        shared.echo_json({"schema_version": 1, **way.document(found)})
+        shared.echo_json(document([(one.result, one.entry.arrays) for one in found], rows))
     elif form == "csv":
-        shared.echo_csv(way.records(found))
+        say(csv_text(rows).removesuffix("\n"))
+        for one in found:  # the table has no place for them
+            for note in one.result.attrs.get("notes", []):
+                say(f"note: {note}", err=True)
     else:
-        way.table(found)
+        echo_rows([row for one in found for row in (one.rows if long else one.entry.main_rows(one.result, one.rows))])
+        for one in found:
+            _say_about(one)
 
 
-def draw(entry: Entry, found: Sequence[Kept], folder: str) -> None:
+def _say_about(one: Shown) -> None:
+    """What is to be said of a result under its numbers."""
+    attrs = one.result.attrs
+    for text in one.entry.sentences(one.result, one.rows):
+        say(text)
+    for note in attrs.get("notes", []):
+        say(f"note: {note}")
+    say(f"result: {one.path} in the store ({len(one.rows)} numbers; --long shows all)")
+
+
+def _warn(found: Sequence[Shown]) -> None:
+    """What makes a number worthless is said on stderr too, whatever the format."""
+    from cvbench.jobs.reading.lineage import WARNING
+
+    for note in dict.fromkeys(note for one in found for note in one.result.attrs.get("notes", [])):
+        if note.endswith(WARNING):
+            say(f"warning: {note}", err=True)
+
+
+def draw(entry: Entry, found: Sequence[Shown], folder: str) -> None:
     """Draw the figures into the folder asked for, and name the files."""
     from pathlib import Path
 
+    from cvbench.jobs.figures import draw as figures
+
     files = []
-    if entry.draw is not None:
-        files = entry.draw(found, Path(folder))
-    elif entry.figure is not None:
-        for one in found:
-            attrs = one.named.attrs
-            parts = [entry.name, attrs["dataset"], attrs["split"], *(attrs.get(key) for key in entry.named_by)]
-            files += entry.figure(one.named, Path(folder) / "-".join(filter(None, parts)), ("svg", "png"))
+    for one in found:
+        attrs = one.result.attrs
+        parts = [one.entry.name, attrs["dataset"], attrs["split"], *(attrs.get(key) for key in one.entry.named_by)]
+        files += figures.draw(one.entry, one.result, one.rows, Path(folder) / "-".join(filter(None, parts)))
+    own = [one for one in found if one.entry is entry]
+    rows = [row for one in own for row in one.rows]
+    files += figures.draw_overview(entry, [one.result for one in own], rows, Path(folder) / entry.name)
     for path in files:
         say(f"figure: {path}", err=True)
-
-
-class _Tidy:
-    """Shows the tidy rows, as of every entry without a table of its own."""
-
-    def __init__(self, entry: Entry, long: bool) -> None:
-        self._rows = entry.rows if long else entry.headline or entry.rows
-        self._all = entry.rows
-        self._name = entry.name
-
-    def document(self, found: Sequence[Kept]) -> dict[str, Any]:
-        """Rows, and how they were made."""
-        results = [one.named for one in found]
-        self._warn(found)
-        hidden = ("options", "run", "notes", "verdicts")
-        about = [{k: v for k, v in result.attrs.items() if k not in hidden} for result in results]
-        spoken = {k: [s for result in results for s in result.attrs.get(k, [])] for k in ("notes", "verdicts")}
-        stored = [one.path for one in found]
-        return {"rows": self._flat(found), "protocols": about, **spoken, "stored": stored}
-
-    def records(self, found: Sequence[Kept]) -> list[dict[str, Any]]:
-        """Rows; the notes go to stderr, as the table has no place for them."""
-        self._warn(found)
-        for one in found:
-            for note in one.named.attrs.get("notes", []):
-                say(f"note: {note}", err=True)
-        return self._flat(found)
-
-    def table(self, found: Sequence[Kept]) -> None:
-        """The main rows, then what is to be said of them."""
-        self._warn(found)
-        rows = [row for one in found for row in self._rows(one.named)]
-        columns = ["dataset", "split", "backbone", "metric", "factor", "value", "low", "high", "n", "failed"]
-        shared.echo_table(columns, [_cells(row) for row in rows])
-        for one in found:
-            attrs = one.named.attrs
-            if isinstance(attrs.get("intervals"), str):
-                say(f"intervals: {attrs['intervals']}")
-            for kind in ("verdicts", "notes"):
-                for text in attrs.get(kind, []):
-                    say(f"{kind[:-1]}: {text}")
-            say(f"result: {one.path} in the store")
-
-    def _flat(self, found: Sequence[Kept]) -> list[dict[str, Any]]:
-        from dataclasses import asdict
-
-        return [asdict(row) for one in found for row in self._all(one.named)]
-
-    def _warn(self, found: Sequence[Kept]) -> None:
-        """What makes a number worthless is said on stderr too, whatever the format."""
-        from cvbench.jobs.reading.lineage import WARNING
-
-        for note in dict.fromkeys(note for one in found for note in one.named.attrs.get("notes", [])):
-            if note.endswith(WARNING):
-                say(f"warning: {note}", err=True)
-
-
-def _cells(row: TidyRow) -> list[str]:
-    names = [row.dataset, row.split, row.backbone, row.metric, row.factor]
-    return [*names, *map(_number, (row.value, row.low, row.high)), str(row.n), str(row.n_failed)]
-
-
-def _number(value: float | None) -> str:
-    """Four decimals, but three digits of what is smaller, such as a p value."""
-    if value is not None and 0 < abs(value) < 0.001:
-        return f"{value:.2e}"
-    return shared.number(value)

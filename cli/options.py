@@ -35,6 +35,7 @@ class Output:
         Option("Folder for the figure (SVG, PNG) and the numbers behind it (CSV).", short="-o", check=writable),
     ] = None
     format: Annotated[Literal["table", "json", "csv"], Option("table, json or csv.")] = "table"
+    long: Annotated[bool, Option("Every row in the table, not only the main ones.")] = False
 
     def __post_init__(self) -> None:
         check_format(self.format, ("table", "json", "csv"))
@@ -61,7 +62,9 @@ def echo_json(value: object) -> None:
     """Print one JSON document to stdout; NaN becomes null, since JSON has none."""
     import json
 
-    say(json.dumps(_plain(value), indent=2))
+    from cvbench.texts import json_value
+
+    say(json.dumps(json_value(value), indent=2))
 
 
 def echo_table(columns: list[str], rows: list[list[str]]) -> None:
@@ -87,20 +90,6 @@ def echo_table(columns: list[str], rows: list[list[str]]) -> None:
     widths = [max(map(len, column)) for column in zip(columns, *clean, strict=True)]
     for row in [columns, *clean]:
         say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-
-
-def _plain(value: object) -> object:
-    import math
-
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if hasattr(value, "item") and not isinstance(value, str):
-        return _plain(value.item())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
 
 
 def echo_csv(rows: list[dict[str, object]]) -> None:

@@ -12,7 +12,7 @@ OTHERS: dict[str, Place] = {
         "Make the predictions of another tool the logits of a backbone, so that every benchmark can score them.",
     ),
 }
-app = Commands(cls=group_of("eval", {}, OTHERS), help="Benchmarks, computed from stored logits.", no_args_is_help=True)
+app = Commands(cls=group_of("eval", OTHERS), help="Benchmarks, computed from stored logits.", no_args_is_help=True)
 
 
 @app.callback()

@@ -1,12 +1,10 @@
-"""`cvbench analyze spectra`: Fourier spectra of the `maps` view, and their forms as JSON and as rows."""
+"""`cvbench analyze spectra`: Fourier spectra of the `maps` view."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 from cvbench.engine.analyses.base import Result
 from cvbench.engine.analyses.checks import check_grid
@@ -20,16 +18,18 @@ from cvbench.jobs.extraction.live import kept_live
 from cvbench.jobs.figures.spectra import spectra_figure
 from cvbench.jobs.reading.options import Selection
 from cvbench.jobs.reading.reading import open_store, read
+from cvbench.jobs.results.command import command_words, interval_options, selection_of
 from cvbench.jobs.results.entry import Entry, Live, LiveSetting
 from cvbench.jobs.results.keep import Analysed
-from cvbench.jobs.results.row import TidyRow
-from cvbench.jobs.results.tidy import command_words, end_layers, interval_options, selection_of, tidy_row
-from cvbench.jobs.results.words import CLASSES, estimates, measures, over_classes, verdict_of
+from cvbench.jobs.results.measured import class_verdict, curve_rows, end_rows, left_out, measure_rows, verdict_text
+from cvbench.jobs.results.row import DIFFERENCE, REFERENCE, VALUE, Row
 from cvbench.jobs.running.executor import Cluster
 from cvbench.jobs.running.hardware import Hardware
 from cvbench.jobs.running.progress import Listener, silent
 
 VIEW = "maps"
+RADIAL = "frequency, π"
+"""What `at` of a curve is."""
 
 
 def spectra(selection: Selection, options: IntervalOptions, cluster: Cluster, listen: Listener = silent) -> Analysed:
@@ -48,79 +48,6 @@ def spectra(selection: Selection, options: IntervalOptions, cluster: Cluster, li
     return analyze(analysis, reading, cluster, listen)
 
 
-def spectra_json(result: Result, dataset: str) -> dict[str, Any]:
-    """The JSON form of `cvbench analyze spectra --format json`; undefined numbers are null.
-
-    `layers`: per layer its names, grid, channels, `radial` and `diagonal` at its own bins, `profile` at the common
-    `frequency`, and `measures` by name; each value with `low` and `high`, measures also with `class_low` and
-    `class_high`, the interval over resampled classes.
-    """
-    layers = []
-    for i, layer in enumerate(result.attrs["layers"]):
-        axis = _numbers(result, "bin_frequency", i)
-        length = sum(value is not None for value in axis)
-        reach = sum(value is not None for value in _numbers(result, "diagonal", i))
-        layers.append(
-            {
-                **layer,
-                "radial": {
-                    "frequency": axis[:length],
-                    "cycles_per_pixel": _numbers(result, "cycles_per_pixel", i)[:length],
-                    **_estimates(result, "radial", i, length),
-                },
-                "diagonal": {
-                    "frequency": axis[:reach],
-                    "notebook_frequency": _numbers(result, "notebook_frequency", i)[:reach],
-                    **_estimates(result, "diagonal", i, reach),
-                },
-                "profile": estimates(result, "profile", i),
-                "measures": list(_measures(result, i)),
-            }
-        )
-    attrs = {key: value for key, value in result.attrs.items() if key != "layers"}
-    return {"dataset": dataset, "frequency": result.coords["frequency"], "layers": layers, **attrs}
-
-
-def spectra_rows(result: Result) -> Iterator[dict[str, Any]]:
-    """One row per layer, quantity and frequency; the frequency of a measure, and undefined numbers, are None.
-
-    Quantities: `radial`, `diagonal` at the layer's own bins; `profile` on the axis of all layers; the measures, with
-    the `reason` where the layer's grid is too small for one.
-    """
-    for i, layer in enumerate(result.attrs["layers"]):
-        named = {"backbone": layer["backbone"], "tap": layer["tap"], "grid": "x".join(map(str, layer["grid"]))}
-        axes = {"radial": "bin_frequency", "diagonal": "bin_frequency", "profile": None}
-        for quantity, axis in axes.items():
-            places = _numbers(result, axis, i) if axis else result.coords["frequency"]
-            found = estimates(result, quantity, i)
-            for at, value, low, high in zip(places, found["value"], found["low"], found["high"], strict=True):
-                if value is not None:
-                    row = {"quantity": quantity, "frequency": at, "value": value, "low": low, "high": high}
-                    yield {**named, **row, **dict.fromkeys(_OF_MEASURES), "n_undefined": 0}
-        for measure in _measures(result, i):
-            yield {**named, "quantity": measure.pop("name"), "frequency": None, **measure}
-
-
-_OF_MEASURES = ("class_low", "class_high", "n_undefined", "reason", "white_noise")
-"""What a row of a measure has and one of a curve has not."""
-
-
-def _measures(result: Result, layer: int) -> Iterator[dict[str, Any]]:
-    noise, table = _numbers(result, "white_noise", layer), {measure.name: measure for measure in TABLE}
-    grid = result.attrs["layers"][layer]["grid"]
-    for measure, level in zip(measures(result, "measures", "n_undefined", layer, table, grid), noise, strict=True):
-        own = {key: value for key, value in measure.items() if key not in ("p", "resolved", "class_resolved")}
-        yield {**own, "white_noise": level}
-
-
-def _estimates(result: Result, name: str, layer: int, length: int) -> dict[str, list[float | None]]:
-    return {key: values[:length] for key, values in estimates(result, name, layer).items()}
-
-
-def _numbers(result: Result, name: str, layer: int) -> list[float | None]:
-    return [value if math.isfinite(value) else None for value in result.data[name][1][layer].tolist()]
-
-
 QUANTITIES = {
     "radial": "relative log amplitude (nat)",
     "diagonal": "relative log amplitude on the half-diagonal (nat)",
@@ -135,59 +62,69 @@ QUANTITIES = {
 }
 
 
-def tidy_rows(result: Result) -> Iterator[TidyRow]:
-    """Every layer's curves and measures."""
-    for row in spectra_rows(result):
-        at = "" if row["frequency"] is None else f" at {row['frequency']:.4f} π"
-        yield _row(result, row, f"{row['tap']}{at}")
-        for found in over_classes(row):
-            yield _row(result, found, row["tap"], CLASSES)
-    yield from difference_rows(result)
+CURVES = {"radial": "bin_frequency", "diagonal": "bin_frequency", "profile": None}
+"""Curve -> the variable that has its frequencies; None: those of all layers."""
+MEASURED = {measure.name: measure for measure in TABLE}
 
 
-def difference_rows(result: Result) -> Iterator[TidyRow]:
+def rows(result: Result) -> Iterator[Row]:
+    """Every layer's curves and measures, what white noise would give, and the differences."""
+    for i, layer in enumerate(result.attrs["layers"]):
+        template = Row(backbone=layer["backbone"], layer=layer["tap"])
+        counted = replace(template, n=result.attrs["samples"], n_failed=left_out(result), factor=RADIAL)
+        for curve, axis in CURVES.items():
+            places = result.coords["frequency"] if axis is None else result.data[axis][1][i].tolist()
+            yield from curve_rows(result, curve, (i,), places, replace(counted, metric=QUANTITIES[curve]))
+        measured = list(
+            measure_rows(result, "measures", "n_undefined", (i,), MEASURED, layer["grid"], template, QUANTITIES)
+        )
+        yield from measured
+        for row, level in zip(measured, result.data["white_noise"][1][i].tolist(), strict=True):
+            if row.value is not None and math.isfinite(level):
+                yield replace(template, metric=row.metric, kind=REFERENCE, factor="white noise", value=level)
+    yield from _differences(result)
+
+
+def _differences(result: Result) -> Iterator[Row]:
     """One backbone less another, at their deepest layers of one grid."""
-    for row in result.attrs["differences"]:
-        factor = f"{row['tap_a']} less {row['tap_b']}"
-        pair = f"{row['backbone_a']} vs {row['backbone_b']}"
-        left_out = result.attrs["samples"] - row["n"] + _unreadable(result)
-        for found, marked in [(row, ""), *((found, CLASSES) for found in over_classes(row))]:
-            said = f" ({row['reason']})" if row.get("reason") else verdict_of(found).mark
-            metric = f"difference of {QUANTITIES[row['measure']]}{marked}{said}"
-            estimate = (found["value"], found["low"], found["high"])
-            yield tidy_row(result, pair, metric, factor, estimate, row["n"], left_out)
+    for found in result.attrs["differences"]:
+        missing = result.attrs["samples"] - found["n"] + left_out(result)
+        row = Row(
+            backbone=found["backbone_a"],
+            layer=found["tap_a"],
+            backbone_b=found["backbone_b"],
+            layer_b=found["tap_b"],
+            metric=QUANTITIES[found["measure"]],
+            kind=DIFFERENCE,
+            **{name: found[name] for name in ("value", "low", "high", "class_low", "class_high", "n")},
+            n_failed=missing,
+            p=found.get("p"),
+            note=found.get("reason") or "",
+        )
+        if row.value is None:
+            yield row
+        else:
+            said = verdict_text(found["resolved"], row.low)
+            yield replace(row, verdict=said, class_verdict=class_verdict(row, found.get("class_resolved")))
 
 
-def headline_rows(result: Result) -> Iterator[TidyRow]:
+def headline(result: Result, found: Sequence[Row]) -> Iterator[Row]:
     """What the backbones differ by; of first and last layers the energy above 0.5 π, and the top of the common axis.
 
     The share of DC is told where the grid of the compared layers has no frequency below 0.5 π.
     """
-    wanted = [f"difference of {QUANTITIES[name]}" for name in ("share_above_0.5", "dc_share")]
-    found = [row for row in difference_rows(result) if row.value is not None]
-    first = next((name for name in wanted if any(row.metric.startswith(name) for row in found)), "")
-    yield from (row for row in found if first and row.metric.startswith(first))
-    layers, top = result.attrs["layers"], result.coords["frequency"][-1]
-    ends = {(layers[i]["backbone"], layers[i]["tap"]) for i in end_layers(result)}
-    rows = [row for row in spectra_rows(result) if (row["backbone"], row["tap"]) in ends]
-    for row in rows:
-        if row["quantity"] == "share_above_0.5" and not row["reason"]:
-            yield _row(result, row, row["tap"])
-    for row in rows:
-        if row["quantity"] == "profile" and row["frequency"] == top:
-            yield _row(result, row, f"{row['tap']} at {top:.4f} π")
+    differences = [row for row in found if row.kind == DIFFERENCE and row.value is not None]
+    shares = [QUANTITIES[name] for name in ("share_above_0.5", "dc_share")]
+    told = next((name for name in shares if any(row.metric == name for row in differences)), None)
+    yield from (row for row in differences if row.metric == told)
+    ends = list(end_rows(found))
+    yield from (row for row in ends if (row.metric, row.kind, row.note) == (shares[0], VALUE, ""))
+    top = result.coords["frequency"][-1]
+    yield from (row for row in ends if row.metric == QUANTITIES["profile"] and row.at == top)
 
 
-def _row(result: Result, row: dict[str, Any], factor: str, ending: str = "") -> TidyRow:
-    undefined = row["n_undefined"]
-    metric = QUANTITIES[row["quantity"]] + ending + (f" ({row['reason']})" if row["reason"] else "")
-    estimate = (row["value"], row["low"], row["high"])
-    counts = (result.attrs["samples"] - undefined, _unreadable(result) + undefined)
-    return tidy_row(result, row["backbone"], metric, factor, estimate, *counts)
-
-
-def _unreadable(result: Result) -> int:
-    return int(result.attrs.get("samples_in_units", result.attrs["samples"]) - result.attrs["samples"])
+def _said(result: Result) -> Iterator[str]:
+    yield f"log amplitude is relative to DC (nat); white noise is at +{result.attrs['null_level']:.3f}, not at 0"
 
 
 def _command(result: Result) -> list[str]:
@@ -204,11 +141,6 @@ def _live(setting: LiveSetting) -> Spectra:
     return Spectra(tuple(setting.inputs.items()))
 
 
-def draw_spectra(result: Result, stem: Path, formats: Sequence[str] = ("svg", "png")) -> list[Path]:
-    """Draw a result with its rows; see `spectra_figure`."""
-    return spectra_figure(result, spectra_rows(result), stem, formats)
-
-
 ENTRY = Entry(
     name="spectra",
     title="Fourier spectra of the feature maps",
@@ -223,10 +155,11 @@ ENTRY = Entry(
         "one whose interval contains 0 is not resolved. A measure that a grid is too small for is not printed. Source: "
         "Park and Kim 2022, with a true radial axis."
     ),
-    rows=tidy_rows,
+    rows=rows,
     command=_command,
     run=_run,
-    figure=draw_spectra,
-    headline=headline_rows,
+    headline=headline,
+    figure=spectra_figure,
+    said=_said,
     live=Live(_live, of_classes=True),
 )

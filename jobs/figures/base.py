@@ -50,18 +50,18 @@ _STYLE: Any = {  # matplotlib types its keys as one long Literal
 
 
 def save_figure(
-    draw: Callable[[], Figure], rows: Iterable[Mapping[str, Any]], stem: Path, formats: Sequence[str]
+    draw: Callable[[], Figure | None], rows: Iterable[Mapping[str, Any]], stem: Path, formats: Sequence[str]
 ) -> list[Path]:
     """Draw in the common style, away from the user's settings, and save the figure with its numbers beside it.
 
     Args:
-        draw: Makes the figure.
+        draw: Makes the figure; None: there is nothing to draw.
         rows: What `stem.csv` gets.
         stem: Path without suffix; folders are made.
         formats: Among svg, png and pdf.
 
     Returns:
-        The files written, the CSV last.
+        The files written, the CSV last; none without a figure.
 
     Raises:
         UsageError: another format.
@@ -77,6 +77,8 @@ def save_figure(
         mpl.rcdefaults()
         mpl.rcParams.update(_STYLE)
         figure = draw()
+        if figure is None:
+            return []
         _plain_texts(figure)
         _settle(figure)
         for name in formats:

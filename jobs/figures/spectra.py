@@ -5,22 +5,21 @@ The same result gives the same bytes with the same matplotlib, as for every figu
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Result
-from cvbench.jobs.figures.base import COLOURS, MARKERS, layer_ticks, save_figure
+from cvbench.jobs.figures.base import COLOURS, MARKERS, layer_ticks
+from cvbench.jobs.results.row import Row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Row = Mapping[str, Any]
 SHARE = "share_above_0.5"
 
 
@@ -39,40 +38,14 @@ class Stack:
         return [i for i in range(1, len(self.grids)) if self.grids[i] != self.grids[i - 1]]
 
 
-def spectra_figure(result: Result, rows: Iterable[Row], stem: Path, formats: Sequence[str]) -> list[Path]:
+def spectra_figure(result: Result, rows: Sequence[Row]) -> Figure:
     """Draw a spectra result.
 
     One column per backbone: the radial profile of each layer at its own bins, by frequency of its own grid and (where
     the sizes of the inputs are known) of the image; below, layer by frequency on the axis that all layers reach. Under
     them by depth the energy share above half the Nyquist frequency, and the amplitude at the end of the common axis.
     All panels of a row have the same scales.
-
-    Args:
-        result: Of `spectra`.
-        rows: Its numbers.
-        stem: Path without suffix; folders are made. `stem.csv` gets the rows.
-        formats: Among svg, png and pdf.
-
-    Returns:
-        The files written, the CSV last.
-
-    Raises:
-        UsageError: another format.
     """
-    return save_figure(lambda: _draw(result), rows, stem, formats)
-
-
-def _stacks(result: Result) -> list[Stack]:
-    layers = result.attrs["layers"]
-    stacks = []
-    for name in dict.fromkeys(layer["backbone"] for layer in layers):
-        rows = [i for i, layer in enumerate(layers) if layer["backbone"] == name]
-        taps, grids = [layers[i]["tap"] for i in rows], [tuple(layers[i]["grid"]) for i in rows]
-        stacks.append(Stack(name, rows, taps, grids))
-    return stacks
-
-
-def _draw(result: Result) -> Figure:
     from matplotlib.figure import Figure
 
     stacks = _stacks(result)
@@ -100,6 +73,16 @@ def _draw(result: Result) -> Figure:
     _shares(figure.add_subplot(grid[-1, :columns]), stacks, result)
     _tops(figure.add_subplot(grid[-1, columns:]), stacks, result)
     return figure
+
+
+def _stacks(result: Result) -> list[Stack]:
+    layers = result.attrs["layers"]
+    stacks = []
+    for name in dict.fromkeys(layer["backbone"] for layer in layers):
+        rows = [i for i, layer in enumerate(layers) if layer["backbone"] == name]
+        taps, grids = [layers[i]["tap"] for i in rows], [tuple(layers[i]["grid"]) for i in rows]
+        stacks.append(Stack(name, rows, taps, grids))
+    return stacks
 
 
 def _depth_scale() -> Any:

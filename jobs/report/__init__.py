@@ -20,7 +20,7 @@ from cvbench.errors import CvbenchError, IncompleteError
 from cvbench.jobs.figures.base import cannot_write, write_whole
 from cvbench.jobs.registry import plugins
 from cvbench.jobs.report.collect import Item, collect, public_url
-from cvbench.jobs.report.figures import FOLDER, FORMATS, draw, draw_overview
+from cvbench.jobs.report.figures import FOLDER, FORMATS, draw_item, draw_items
 from cvbench.jobs.report.page import chapters, render
 from cvbench.jobs.report.provenance import Provenance, provenance
 from cvbench.jobs.report.tables import write_tables
@@ -152,11 +152,11 @@ def _write(
     store: str, facts: Provenance, items: list[Item], folder: Path, listen: Listener, formats: Sequence[str]
 ) -> Report:
     (folder / FOLDER).mkdir()
-    tables = write_tables([row for item in items for row in item.rows], folder)
-    pictures = {item.name: draw(item, folder, formats) for item in items}
+    tables = write_tables(items, folder)
+    pictures = {item.name: draw_item(item, folder, formats) for item in items}
     for analysis in dict.fromkeys(item.key.analysis for item in items if item.entry is not None):
         same = [item for item in items if item.key.analysis == analysis and item.entry is not None]
-        pictures[analysis] = draw_overview(same, folder, formats)
+        pictures[analysis] = draw_items(same, folder, formats)
     for item in items:
         if item.entry is None:
             listen(Note(f"{item.key.path} is shown raw: {item.problem}"))

@@ -1,4 +1,4 @@
-"""All results of a store, each with its entry, its tidy rows and the command that makes it again."""
+"""All results of a store, each with its entry, its rows and the command that makes it again."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cvbench.errors import CvbenchError, DataUnavailableError
 from cvbench.jobs.registry import ENTRIES, entry_of
 from cvbench.jobs.results.entry import Entry
 from cvbench.jobs.results.keep import stored_result
-from cvbench.jobs.results.row import TidyRow
+from cvbench.jobs.results.row import Row
 from cvbench.storage.features import FeatureStore, GroupKey, Unit
 from cvbench.storage.results.outcomes import ResultKey, list_results
 
@@ -27,7 +27,7 @@ class Item:
 
     Attributes:
         entry: How it is reported; None if that is not known, which `problem` then explains.
-        rows, headline: Tidy rows, and the few of the report's table; empty without an entry.
+        rows, headline: Its numbers, and the few of the report's table; empty without an entry.
         command: What makes it again, to paste; "" without an entry.
         grown: Samples that the store now has of its layers, if more than the result is of; else 0.
         live: Measured while its layers were computed; the store does not hold them.
@@ -37,8 +37,8 @@ class Item:
     result: Result
     entry: Entry | None
     problem: str = ""
-    rows: tuple[TidyRow, ...] = ()
-    headline: tuple[TidyRow, ...] = ()
+    rows: tuple[Row, ...] = ()
+    headline: tuple[Row, ...] = ()
     command: str = ""
     grown: int = 0
     live: bool = False
@@ -119,8 +119,8 @@ def _item(store: FeatureStore, key: ResultKey, stored: Stored, shown: str) -> It
     if entry is None:
         return replace(plain, problem="this cvbench, as it is installed, does not know the analysis")
     try:
-        rows = tuple(entry.rows(result))
-        headline = rows if entry.headline is None else tuple(entry.headline(result))
+        rows = tuple(entry.rows_of(result))
+        headline = tuple(entry.main_rows(result, rows))
         command = ["cvbench", *entry.command(result), "--store", shown]
     except Exception as error:  # of an older version, say: shown raw, said aloud, and the other results are not lost
         return replace(plain, problem=f"its entry cannot read it: {type(error).__name__}: {error}")

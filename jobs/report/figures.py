@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cvbench.jobs.figures.draw import FORMATS as FORMATS
+from cvbench.jobs.figures.draw import draw, draw_overview
 from cvbench.jobs.report.collect import Item
 
 MAX_SVG = 1_000_000  # bytes; above, the page carries the PNG
-FORMATS = ("svg", "png")
 FOLDER = "figures"
 _DOTS = 160  # per inch, of the PNG files
 _PIXELS = 96  # per inch, of a page
@@ -34,21 +35,22 @@ class Picture:
     files: tuple[tuple[str, str], ...]
 
 
-def draw(item: Item, folder: Path, formats: Sequence[str] = FORMATS) -> Picture | None:
+def draw_item(item: Item, folder: Path, formats: Sequence[str] = FORMATS) -> Picture | None:
     """Draw the figure of a result into `folder/figures`, SVG and PNG among `formats`; None if its entry has none."""
     entry = item.entry
-    if entry is None or entry.figure is None:
+    if entry is None:
         return None
-    files = entry.figure(item.result, folder / FOLDER / item.name, formats)
-    return picture(files, f"{entry.title}, {item.key.dataset}/{item.key.split}")
+    files = draw(entry, item.result, item.rows, folder / FOLDER / item.name, formats)
+    return picture(files, f"{entry.title}, {item.key.dataset}/{item.key.split}") if files else None
 
 
-def draw_overview(items: Sequence[Item], folder: Path, formats: Sequence[str] = FORMATS) -> Picture | None:
+def draw_items(items: Sequence[Item], folder: Path, formats: Sequence[str] = FORMATS) -> Picture | None:
     """Draw the results of one analysis beside each other; None if its entry does not, or finds nothing to compare."""
     entry = items[0].entry
-    if entry is None or entry.overview is None or len(items) < 2:
+    if entry is None:
         return None
-    files = entry.overview([item.result for item in items], folder / FOLDER / entry.name, formats)
+    rows = [row for item in items for row in item.rows]
+    files = draw_overview(entry, [item.result for item in items], rows, folder / FOLDER / entry.name, formats)
     return picture(files, f"{entry.title}, side by side") if files else None
 
 

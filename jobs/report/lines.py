@@ -6,18 +6,23 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cvbench.jobs.results.row import TidyRow
+from cvbench.jobs.results.row import DIFFERENCE, Row
 
 
 @dataclass(frozen=True)
 class Line:
-    """A row of a table as text; `dot` and `bar` place value and interval between 0 and 100, None if undefined."""
+    """A row of a table as text; `dot` and `bar` place value and interval between 0 and 100, None if undefined.
 
-    backbone: str
+    `over_classes` is the interval over classes with its verdict, "" if there is none.
+    """
+
+    subject: str
     metric: str
     factor: str
     value: str
     interval: str
+    over_classes: str
+    verdict: str
     n: int
     n_failed: int
     dot: float | None
@@ -40,23 +45,23 @@ def number(value: float | None, places: int = 3) -> str:
     return f"{value + 0.0:,.{places}f}"
 
 
-def decimals(row: TidyRow) -> int:
+def decimals(row: Row) -> int:
     """Decimal places that give the interval of a row two digits, and three without one."""
     if row.low is None or row.high is None or not row.high > row.low:
         return 3
     return min(max(1 - math.floor(math.log10(row.high - row.low)), 0), 6)
 
 
-def lines(rows: Sequence[TidyRow]) -> tuple[Line, ...]:
-    """Rows as text; the marks of all rows of one metric share a scale, which for a comparison of backbones has 0."""
+def lines(rows: Sequence[Row]) -> tuple[Line, ...]:
+    """Rows as text; the marks of all rows of one title share a scale, which for differences has 0."""
     scales: dict[str, list[float]] = {}
     for row in rows:
-        seen = scales.setdefault(row.metric, [0.0] if " vs " in row.backbone and "difference" in row.metric else [])
+        seen = scales.setdefault(row.title, [0.0] if row.kind == DIFFERENCE else [])
         seen.extend(v for v in (row.value, row.low, row.high) if v is not None)
-    return tuple(_line(row, scales[row.metric]) for row in rows)
+    return tuple(_line(row, scales[row.title]) for row in rows)
 
 
-def _line(row: TidyRow, seen: Sequence[float]) -> Line:
+def _line(row: Row, seen: Sequence[float]) -> Line:
     def place(value: float) -> float:
         bottom, top = min(seen), max(seen)
         return round(100 * (value - bottom) / (top - bottom), 2) if top > bottom else 50.0
@@ -64,13 +69,22 @@ def _line(row: TidyRow, seen: Sequence[float]) -> Line:
     places = decimals(row)
     known = row.low is not None and row.high is not None
     return Line(
-        row.backbone,
-        row.metric,
-        row.factor,
+        row.subject,
+        row.title,
+        ", ".join(filter(None, (row.factor, "" if row.at is None else f"at {row.at:.4g}", row.note))),
         number(row.value, places),
         f"{number(row.low, places)} to {number(row.high, places)}" if known else "none",
+        _over_classes(row, places),
+        row.verdict,
         row.n,
         row.n_failed,
         None if row.value is None else place(row.value),
         (place(row.low), place(row.high)) if row.low is not None and row.high is not None else None,
     )
+
+
+def _over_classes(row: Row, places: int) -> str:
+    if row.class_low is None or row.class_high is None:
+        return ""
+    ends = f"{number(row.class_low, places)} to {number(row.class_high, places)}"
+    return f"{ends}, {row.class_verdict}" if row.class_verdict else ends

@@ -19,13 +19,14 @@ from cvbench.jobs.report.collect import Item
 from cvbench.jobs.report.figures import Picture
 from cvbench.jobs.report.lines import Line, lines, number
 from cvbench.jobs.report.provenance import Provenance
+from cvbench.jobs.results.row import DIFFERENCE
 
 FEW = 80  # rows that are all put into the page; more are in the tables beside it
 SHOWN = 24  # rows of a result without a headline of its own
 KEY_NUMBERS = 3  # rows of a result in the summary
 _BOOKKEEPING = {"dataset", "split", "run", "view", "all_taps", "layers", "notes", "undefined", "summary", "labels"}
 _JUDGED = ("similarity", "spectra", "maps", "cam", "tsne")  # whose intervals have a version
-_BOOKKEEPING |= {"intervals"}
+_BOOKKEEPING |= {"intervals", "interval", "family", "verdicts"}  # said under the numbers
 _BOOKKEEPING |= {"space_option"}  # says the same as `space`
 
 
@@ -35,6 +36,7 @@ class Block:
 
     Attributes:
         heading: Data set, split, view, and the parameters in which it differs from its siblings.
+        notes, said: What a reader must know before the numbers, and what is said of them below.
         lines: The short table; `rest`: all rows if they are few and more than those; `total`: how many there are.
         key: The lines of the summary: differences between backbones first, since these are what a report is read for.
         command: What makes it again, cut where a line may break: before options.
@@ -48,6 +50,7 @@ class Block:
     level: str
     picture: Picture | None
     notes: tuple[str, ...]
+    said: tuple[str, ...]
     lines: tuple[Line, ...]
     key: tuple[Line, ...]
     rest: tuple[Line, ...]
@@ -120,7 +123,8 @@ def _blocks(items: Sequence[Item], pictures: Mapping[str, Picture | None]) -> It
     for item, heading in zip(items, _headings(items), strict=True):
         attrs = item.result.attrs
         few = len(item.rows) <= FEW
-        short = lines(item.headline if len(item.headline) < len(item.rows) or few else item.headline[:SHOWN])
+        shown = item.headline if len(item.headline) < len(item.rows) or few else item.headline[:SHOWN]
+        short = lines(shown)
         yield Block(
             anchor=item.name,
             heading=heading,
@@ -129,8 +133,9 @@ def _blocks(items: Sequence[Item], pictures: Mapping[str, Picture | None]) -> It
             level=f"{attrs.get('confidence', 0.95):.0%}".replace("%", " %"),
             picture=pictures.get(item.name),
             notes=tuple(_notes(item)),
+            said=tuple(_said(item)),
             lines=short,
-            key=tuple(sorted(short, key=lambda line: " vs " not in line.backbone)[:KEY_NUMBERS]),
+            key=lines(sorted(shown, key=lambda row: row.kind != DIFFERENCE))[:KEY_NUMBERS],
             rest=lines(item.rows) if few and len(short) < len(item.rows) else (),
             total=len(item.rows),
             command=tuple(_phrases(item.command)),
@@ -193,6 +198,10 @@ def _backbones(item: Item) -> list[str]:
     layers = item.result.attrs.get("layers", ())
     named = [str(layer["backbone"]) for layer in layers if isinstance(layer, dict) and "backbone" in layer]
     return list(dict.fromkeys(named or [row.backbone for row in item.rows]))
+
+
+def _said(item: Item) -> list[str]:
+    return [] if item.entry is None else item.entry.sentences(item.result, item.rows)
 
 
 def _notes(item: Item) -> Iterator[str]:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from cvbench.engine.analyses.base import Layer, Result
 from cvbench.engine.analyses.live import LiveAnalysis
-from cvbench.jobs.results.row import TidyRow
+from cvbench.jobs.results.row import Row, placed
 from cvbench.options import Form
 
-Draw = Callable[[Result, Path, Sequence[str]], list[Path]]
-"""(result, path without suffix, formats) -> the files written, the CSV last."""
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 class Kept(Protocol):
@@ -68,30 +67,52 @@ class Entry:
         name: As in the store, in the registry, and of its command.
         title: Heading, in the field's words.
         about: What is shown, how to read it, and the source; two to four sentences of plain text.
-        rows: Tidy rows of a result. `result.attrs` also has `run`, `dataset`, `split` and `view`.
+        rows: Of a result, all its numbers. `result.attrs` also has `run`, `dataset`, `split` and `view`, which the
+            rows need not say.
         command: What follows `cvbench` in the command that makes this result again, without `--store`.
         run: Called with what each form makes, and a listener; gives what it kept. None: it has no command of its own.
         forms: The options; empty where the registry says where they stand apart from what is slow to import.
-        figure: Draws it; None if a table says all.
-        headline: The few rows that a short table shows; None: all of `rows`.
-        overview: Draws several results of the analysis beside each other; no file if there is nothing to compare.
+        headline: (result, its rows) -> the few of them that a short table shows, the main ones first; None: all.
+        figure: (result, its rows) -> its figure, drawn with matplotlib; None if a table says all.
+        overview: The same of several results of the analysis beside each other; None if there is nothing to compare.
+        arrays: Variables of a result that no row has, such as points of a map: they go into its JSON.
+        points: What the CSV beside the figure has, where this is not the rows.
+        said: Sentences on a result, for under its numbers, beyond its attributes `intervals`, `family`, `verdicts` and
+            `notes`, which every entry's are shown.
         caution: What a reader must know of a result that an earlier version has kept; None: nothing.
         named_by: Attributes in the name of the figure that `--out` gets, behind data set and split.
-        draw: Draws what one command has kept, into a folder; None: `figure`, one by one.
         live: If it can be measured while layers are computed.
     """
 
     name: str
     title: str
     about: str
-    rows: Callable[[Result], Iterator[TidyRow]]
+    rows: Callable[[Result], Iterable[Row]]
     command: Callable[[Result], list[str]]
     run: Callable[..., Sequence[Kept]] | None = None
     forms: Sequence[Form | type[Any]] = ()
-    figure: Draw | None = None
-    headline: Callable[[Result], Iterator[TidyRow]] | None = None
-    overview: Callable[[Sequence[Result], Path, Sequence[str]], list[Path]] | None = None
+    headline: Callable[[Result, Sequence[Row]], Iterable[Row]] | None = None
+    figure: Callable[[Result, Sequence[Row]], Figure] | None = None
+    overview: Callable[[Sequence[Result], Sequence[Row]], Figure | None] | None = None
+    arrays: Sequence[str] = ()
+    points: Callable[[Result], Iterable[Mapping[str, Any]]] | None = None
+    said: Callable[[Result], Iterable[str]] | None = None
     caution: Callable[[Result], list[str]] | None = None
     named_by: Sequence[str] = ()
-    draw: Callable[[Sequence[Any], Path], list[Path]] | None = None
     live: Live | None = None
+
+    def rows_of(self, result: Result) -> list[Row]:
+        """All its numbers, each with where it is from."""
+        return placed(result, self.rows(result))
+
+    def main_rows(self, result: Result, rows: Sequence[Row]) -> list[Row]:
+        """Those of a short table."""
+        return list(rows if self.headline is None else self.headline(result, rows))
+
+    def sentences(self, result: Result, rows: Sequence[Row]) -> list[str]:
+        """What is said of a result under its numbers, but for its notes."""
+        attrs = result.attrs
+        said = [] if self.said is None else list(self.said(result))
+        said += [f"intervals: {attrs[key]}" for key in ("intervals", "interval") if isinstance(attrs.get(key), str)]
+        family = [attrs["family"]] if "family" in attrs and any(row.verdict for row in rows) else []
+        return [*said, *attrs.get("verdicts", ()), *family]

@@ -1,23 +1,20 @@
-"""What every evaluation results in: one tidy table, kept as a labelled result, printed, and read by the report."""
+"""What every evaluation results in: rows, kept as a labelled result with one variable per column."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from cvbench.engine.analyses.base import Result
 from cvbench.engine.statistics.estimate import Estimate
-from cvbench.jobs.results.row import TidyRow
+from cvbench.engine.statistics.verdict import Judged, verdict
+from cvbench.jobs.results.row import COUNTS, DIFFERENCE, NUMBERS, TEST, TEXTS, VALUE, Row, known, numbers_of
 
-TEXTS = ("dataset", "split", "backbone", "metric", "factor")
-NUMBERS = ("value", "low", "high")
-COUNTS = ("n", "n_failed")
-ADJUSTED = " p (Holm)"
-"""Behind the metric of a difference: its adjusted p value."""
+_KEPT_TEXTS = tuple(name for name in TEXTS if name not in ("run", "analysis"))  # where it is kept says these
 
 
 @dataclass
@@ -27,28 +24,32 @@ class Table:
     dataset: str
     split: str
     n_failed: int = 0
-    rows: list[TidyRow] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
 
     def place(self, dataset: str, split: str, n_failed: int) -> None:
         """What the next rows are of."""
         self.dataset, self.split, self.n_failed = dataset, split, n_failed
 
-    def add(self, backbone: str, metric: str, factor: str, estimate: Estimate) -> None:
-        """A number with its interval."""
-        ends = (_known(estimate.value), _known(estimate.low), _known(estimate.high))
-        self.rows.append(
-            TidyRow("", self.dataset, self.split, backbone, metric, factor, *ends, estimate.n, self.n_failed)
-        )
+    def add(self, backbone: str, metric: str, factor: str, estimate: Estimate, **columns: Any) -> None:
+        """A number with its interval; `columns` are further ones of `Row`."""
+        origin = {"dataset": self.dataset, "split": self.split, "n_failed": self.n_failed}
+        named = {"backbone": backbone, "metric": metric, "factor": factor}
+        self.rows.append(Row(**{**origin, **named, **numbers_of(estimate), **columns}))
 
-    def plain(self, backbone: str, metric: str, factor: str, value: float, n: int) -> None:
-        """A number without an interval, such as a p value."""
-        self.add(backbone, metric, factor, Estimate(value, n=n))
+    def difference(self, pair: tuple[str, str], metric: str, factor: str, judged: Judged) -> None:
+        """The first backbone less the second, with its verdict."""
+        columns = {"backbone_b": pair[1], "kind": DIFFERENCE, "p": known(judged.p), "verdict": judged.verdict.value}
+        self.add(pair[0], metric, factor, judged.found, **columns)
+
+    def test(self, backbone: str, metric: str, factor: str, value: float, n: int, **columns: Any) -> None:
+        """A number that only judges, such as an unadjusted p value."""
+        self.add(backbone, metric, factor, Estimate(value, n=n), kind=TEST, **columns)
 
 
-def table_result(analysis: str, rows: Sequence[TidyRow], attrs: Mapping[str, Any]) -> Result:
+def table_result(analysis: str, rows: Sequence[Row], attrs: Mapping[str, Any]) -> Result:
     """The rows as a labelled result: one variable per column, along `row`; NaN where a number is undefined."""
     data: dict[str, tuple[tuple[str, ...], Any]] = {}
-    for name in TEXTS:
+    for name in _KEPT_TEXTS:
         data[name] = ("row",), np.array([getattr(row, name) for row in rows], dtype=np.str_)
     for name in NUMBERS:
         values = (getattr(row, name) for row in rows)
@@ -58,28 +59,38 @@ def table_result(analysis: str, rows: Sequence[TidyRow], attrs: Mapping[str, Any
     return Result(analysis, {"row": list(range(len(rows)))}, data, dict(attrs))
 
 
-def tidy_rows(result: Result) -> Iterator[TidyRow]:
-    """The rows of a result of `table_result`; `run` is where it is kept, if it is."""
-    columns = {name: result.data[name][1].tolist() for name in (*TEXTS, *NUMBERS, *COUNTS)}
-    run = str(result.attrs.get("run", ""))
+def table_rows(result: Result) -> Iterator[Row]:
+    """The rows of a result of `table_result`, of earlier versions too."""
+    columns = {name: result.data[name][1].tolist() for name in (*_KEPT_TEXTS, *NUMBERS, *COUNTS) if name in result.data}
+    rows = []
     for i in range(len(columns["metric"])):
-        texts = [columns[name][i] for name in TEXTS]
-        numbers = [_known(columns[name][i]) for name in NUMBERS]
-        yield TidyRow(run, *texts, *numbers, *(columns[name][i] for name in COUNTS))
+        found = {name: values[i] for name, values in columns.items()}
+        rows.append(Row(**{**found, **{name: known(found[name]) for name in NUMBERS if name in found}}))
+    return iter(rows if "kind" in columns else _of_version_1(rows))
 
 
-def headline(metrics: Sequence[str]) -> Any:
-    """A function that leaves of a result the rows of these metrics."""
+def _of_version_1(rows: Sequence[Row]) -> Iterator[Row]:
+    """Rows that named a pair "A vs B" and a difference by its metric, with the adjusted p in a row of its own."""
+    adjusted = {(row.backbone, row.metric, row.factor): row.value for row in rows}
+    for row in rows:
+        if row.metric.endswith("(Holm)"):
+            continue
+        first, _, second = row.backbone.partition(" vs ")
+        kind = TEST if " p" in row.metric else DIFFERENCE if "difference" in row.metric else VALUE
+        found = replace(row, backbone=first, backbone_b=second, kind=kind)
+        if kind == DIFFERENCE and second:
+            keys = (f"{row.metric} p (Holm)", "McNemar exact p (Holm)", "McNemar exact p")
+            p = next((adjusted[key] for name in keys if (key := (row.backbone, name, row.factor)) in adjusted), None)
+            value, low, high = (math.nan if end is None else end for end in (row.value, row.low, row.high))
+            said = verdict(Estimate(value, low, high, row.n), p)
+            metric = row.metric.removesuffix(" difference").removeprefix("difference of ")
+            found = replace(found, metric=metric, p=p, verdict=said.value)
+        yield found
 
-    def rows(result: Result) -> Iterator[TidyRow]:
-        return (row for row in tidy_rows(result) if row.metric in metrics)
 
-    return rows
-
-
-def flat(row: TidyRow) -> dict[str, Any]:
-    """A row as a dict, for CSV and JSON."""
-    return asdict(row)
+def of_metrics(*metrics: str) -> Callable[[Result, Sequence[Row]], Iterator[Row]]:
+    """A headline: the rows of these metrics."""
+    return lambda result, rows: (row for row in rows if row.metric in metrics)
 
 
 def again(result: Result, command: str, *, draws: bool = False) -> list[str]:
@@ -96,7 +107,3 @@ def again(result: Result, command: str, *, draws: bool = False) -> list[str]:
             at = words.index(option)
             del words[at : at + 2]
     return ["eval", command, *words]
-
-
-def _known(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None

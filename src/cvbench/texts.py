@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -47,6 +48,23 @@ def repeated(names: Iterable[str]) -> str | None:
     """
     seen: set[str] = set()
     return next((name for name in names if name in seen or seen.add(name)), None)  # type: ignore[func-returns-value]
+
+
+def json_value(value: object) -> object:
+    """A value as JSON has it: keys are text, arrays lists, and a number that is not finite is None.
+
+    >>> json_value({1: (float("nan"), 2.0), "b": "x"})
+    {'1': [None, 2.0], 'b': 'x'}
+    """
+    if isinstance(value, dict):
+        return {str(key): json_value(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [json_value(item) for item in value]
+    if hasattr(value, "tolist"):  # of NumPy: an array, or one number
+        return json_value(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
 
 
 def csv_cell(value: object) -> object:

@@ -1,8 +1,7 @@
-"""What the entries of the analyses share: tidy rows, and the command that makes a result again."""
+"""The command that makes the result of an analysis again."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,24 +9,7 @@ from cvbench.engine.analyses.base import Result
 from cvbench.engine.statistics.options import IntervalOptions
 from cvbench.hints import option_words
 from cvbench.jobs.reading.options import DEFAULT_STORE, Selection
-from cvbench.jobs.results.row import TidyRow
 from cvbench.options import Form, form_of
-
-
-def tidy_row(
-    result: Result,
-    backbone: str,
-    metric: str,
-    factor: str,
-    estimate: tuple[float | None, float | None, float | None],
-    n: int,
-    n_failed: int = 0,
-) -> TidyRow:
-    """One row of `result`; `estimate` is value, low, high, where NaN becomes None."""
-    attrs = result.attrs
-    value, low, high = (None if v is None or not math.isfinite(v) else float(v) for v in estimate)
-    place = (attrs["run"], attrs["dataset"], attrs["split"])
-    return TidyRow(*place, backbone, metric, factor, value, low, high, int(n), int(n_failed))
 
 
 def command_words(command: str, forms: Sequence[Form | type[Any]], *asked: Any) -> list[str]:
@@ -53,13 +35,3 @@ def selection_of(result: Result) -> Selection:
 def interval_options(result: Result) -> IntervalOptions:
     """How the intervals of `result` were made, as far as a command says it."""
     return IntervalOptions(**{name: result.attrs[name] for name in ("resamples", "seed") if name in result.attrs})
-
-
-def end_layers(result: Result) -> list[int]:
-    """Numbers of the first and the last layer of each backbone: what a short table shows of many."""
-    layers = result.attrs["layers"]
-    ends = []
-    for name in dict.fromkeys(layer["backbone"] for layer in layers):
-        own = [i for i, layer in enumerate(layers) if layer["backbone"] == name]
-        ends += [own[0], own[-1]] if len(own) > 1 else own
-    return ends
