@@ -31,7 +31,9 @@ def ls(data_root: DataRoot = None, output: Format = "table") -> None:
     check_format(output, ("table", "json"))
     from cvbench.jobs.catalogue.datasets import list_datasets, list_groups
 
-    rows = list_datasets(data_root)
+    rows, problems = list_datasets(data_root)
+    for error in problems:
+        say(f"warning: {error.what} ({error.where}): {error.why}", err=True)
     if output == "json":
         echo_json({**_SCHEMA, "datasets": [row.as_dict() for row in rows], "groups": list_groups()})
         return

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cvbench.errors import CvbenchError, UnknownNameError, UsageError
+from cvbench.plugins import load_plugin, package_of
+from cvbench.plugins import plugins as added
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -165,16 +167,9 @@ def plugins() -> Plugins:
 
     A name of cvbench's own, or of two packages, is nobody's.
     """
-    from importlib.metadata import entry_points
-
-    claims: dict[str, list[EntryPoint]] = {}
-    for point in entry_points(group=PLUGINS):
-        known = claims.setdefault(point.name, [])
-        if all((point.value, _package(point)) != (other.value, _package(other)) for other in known):
-            known.append(point)
     found, problems = {}, []
-    for name, points in sorted(claims.items()):
-        packages = " and ".join(sorted(map(_package, points)))
+    for name, points in added(PLUGINS).items():
+        packages = " and ".join(sorted(map(package_of, points)))
         if name in ENTRIES:
             problems.append(f"the analysis {name!r} of {packages} is not used: cvbench has one of this name")
         elif len(points) > 1:
@@ -182,10 +177,6 @@ def plugins() -> Plugins:
         else:
             found[name] = points[0]
     return Plugins(found, problems)
-
-
-def _package(point: EntryPoint) -> str:
-    return f"{point.dist.name} {point.dist.version}" if point.dist is not None else point.value
 
 
 def place_of(name: str) -> Place | None:
@@ -208,7 +199,7 @@ def _declared(point: EntryPoint) -> Place:
     """A plugin's place; its line in the help is what its package says of itself."""
     said = {} if point.dist is None else point.dist.metadata.json
     summary = str(said.get("summary", point.name)).rstrip(".")
-    return Place(point.value, group="analyze", help=f"{summary} ({_package(point)})")
+    return Place(point.value, group="analyze", help=f"{summary} ({package_of(point)})")
 
 
 def entry_of(name: str) -> Entry | None:
@@ -220,8 +211,7 @@ def entry_of(name: str) -> Entry | None:
     if name in ENTRIES:
         entry: Entry = _load(ENTRIES[name].entry)
         return entry
-    point = plugins().found.get(name)
-    return None if point is None else _plugin(point)
+    return _plugin(name) if name in plugins().found else None
 
 
 def _load(place: str) -> Any:
@@ -229,23 +219,18 @@ def _load(place: str) -> Any:
     return getattr(importlib.import_module(module), attribute)
 
 
-def _plugin(point: EntryPoint) -> Entry:
+def _plugin(name: str) -> Entry:
     from cvbench.jobs.results.entry import Entry
 
-    try:
-        found = point.load()
-    except Exception as error:  # whatever a stranger's module does
-        why = f"{type(error).__name__}: {error}"
-    else:
-        if isinstance(found, Entry) and found.name == point.name:
-            return found
-        why = f"{point.value} is no Entry of the name {point.name!r}"
-    raise UsageError(
-        f"the analysis {point.name!r} of {_package(point)} cannot be used",
-        where=f"{point.value}, entry point of {PLUGINS}",
-        why=why,
-        fix="install a version of it for this cvbench, or remove it",
-    )
+    found = load_plugin(PLUGINS, name, Entry)
+    if found.name != name:
+        (point,) = added(PLUGINS)[name]
+        raise UsageError(
+            f"the analysis {name!r} of {package_of(point)} calls itself {found.name!r}",
+            where=point.value,
+            fix="the entry point's name and the entry's must be the same",
+        )
+    return found
 
 
 def forms_of(name: str) -> Sequence[Form | type[Any]]:

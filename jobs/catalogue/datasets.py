@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cvbench.errors import DataUnavailableError, DecodeError, IntegrityError
+from cvbench.errors import DataUnavailableError, DecodeError, IntegrityError, UsageError
 from cvbench.storage.datasets import (
     Dataset,
     DatasetInfo,
@@ -100,9 +100,15 @@ class Report:
         return {**asdict(self), "ok": self.ok}
 
 
-def list_datasets(data_root: str | Path | None = None) -> list[Description]:
-    """Every data set of the registry, by name."""
-    return [describe_dataset(name, data_root) for name in dataset_names()]
+def list_datasets(data_root: str | Path | None = None) -> tuple[list[Description], list[UsageError]]:
+    """Every data set of the registry, by name, and why those of plugins cannot be used that cannot."""
+    found, problems = [], []
+    for name in dataset_names():
+        try:
+            found.append(describe_dataset(name, data_root))
+        except UsageError as error:
+            problems.append(error)
+    return found, problems
 
 
 def list_groups() -> dict[str, tuple[str, ...]]:

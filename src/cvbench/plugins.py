@@ -28,7 +28,9 @@ def plugins(group: str) -> dict[str, tuple[EntryPoint, ...]]:
 
     found: dict[str, tuple[EntryPoint, ...]] = {}
     for point in sorted(entry_points(group=group), key=lambda point: (point.name, point.value)):
-        found[point.name] = (*found.get(point.name, ()), point)
+        known = found.setdefault(point.name, ())
+        if all((point.value, package_of(point)) != (other.value, package_of(other)) for other in known):
+            found[point.name] = (*known, point)  # a package that is on the path twice is one
     return found
 
 

@@ -3,7 +3,7 @@
 A spec is a name ("cub200") or a name with an argument ("folder:PATH", "dtd:3"); "+scale=2" after it makes a variant of
 the images (`variant`). To add a data set, write a reader (`base.Reader`), of a published tree of image files a row of
 `tree_reader.TreeReader`, and name it in READERS; a test class inherited from `DatasetTests` proves that it keeps the
-contract.
+contract. A package beside cvbench names its reader in the entry-point group `cvbench.datasets`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from cvbench.errors import DataUnavailableError, UnknownNameError, UsageError
+from cvbench.plugins import load_plugin, plugins
 from cvbench.storage.datasets.base import Dataset, DatasetInfo, OfFiles, Reader, Variants
 from cvbench.storage.datasets.formats import folder, parquet, wds
 from cvbench.storage.datasets.formats.files import FileDataset
@@ -75,9 +76,32 @@ READERS: dict[str, Reader] = {
 }
 
 
+PLUGINS = "cvbench.datasets"
+"""The entry-point group of other packages' data sets: name -> `Reader`."""
+
+
 def dataset_names() -> list[str]:
-    """The names in the registry, sorted; some need a path behind them: `folder:PATH`."""
-    return sorted(READERS)
+    """The names in the registry and of plugins, sorted; some need a path behind them: `folder:PATH`."""
+    return sorted({*READERS, *plugins(PLUGINS)})
+
+
+def _reader(name: str) -> Reader | None:
+    """The reader of a name; a plugin's is imported.
+
+    Raises:
+        UsageError: A plugin's that cannot be imported, or is no reader of that name.
+    """
+    if name in READERS or name not in plugins(PLUGINS):
+        return READERS.get(name)
+    reader: Reader = load_plugin(PLUGINS, name, Reader)  # type: ignore[type-abstract]
+    if reader.info.name != name:
+        raise UsageError(
+            f"the plugin's data set {name!r} cannot be used",
+            where=plugins(PLUGINS)[name][0].value,
+            why=f"it calls itself {reader.info.name!r}",
+            fix="the entry point's name and the reader's must be the same",
+        )
+    return reader
 
 
 def dataset_info(spec: str) -> DatasetInfo:
@@ -98,12 +122,13 @@ def spec_of_key(name: str) -> str:
     ('dtd:2', 'sun397:coop+scale=2', 'cub200', 'folder-birds')
     """
     base, transform = parse_name(name)
-    for reader in READERS.values():
-        if isinstance(reader, Variants) and base.startswith(f"{reader.info.name}-"):
+    for own in dataset_names():
+        reader = _reader(own) if base.startswith(f"{own}-") else None
+        if isinstance(reader, Variants):
             for form in (form_of(reader.info, label, reader.forms) for label in reader.forms):
                 if form.name == base:
                     return form.spec + suffix(transform)
-    return base + suffix(transform) if base in READERS else name
+    return base + suffix(transform) if base in dataset_names() else name
 
 
 def typed_spec(name: str) -> str:
@@ -116,9 +141,9 @@ def typed_spec(name: str) -> str:
     """
     spec = spec_of_key(name)
     base, transform = parse_name(name)
-    if spec != name or base in READERS:
+    if spec != name or base in dataset_names():
         return spec
-    reader = READERS.get(base.partition("-")[0])
+    reader = _reader(base.partition("-")[0])
     kind = reader.info.name if reader is not None and reader.info.of_files else "folder"
     return f"{kind}:PATH{suffix(transform)}"
 
@@ -230,8 +255,9 @@ def _info(reader: Reader, argument: str) -> DatasetInfo:
 
 def _split_spec(spec: str) -> tuple[Reader, str]:
     name, colon, argument = split_transform(spec)[0].partition(":")
-    if name not in READERS:
+    reader = _reader(name)
+    if reader is None:
         raise UnknownNameError.among("dataset", spec, dataset_names(), fix="cvbench datasets ls")
-    if colon and not READERS[name].info.argument:
+    if colon and not reader.info.argument:
         raise UsageError(f"{name} takes no argument", where=spec, fix=name)
-    return READERS[name], argument
+    return reader, argument

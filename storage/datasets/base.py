@@ -107,6 +107,7 @@ class DatasetInfo:
         return self.argument == "PATH"
 
 
+@runtime_checkable
 class Reader(Protocol):
     """One kind of data set: a module's entry in the registry."""
 

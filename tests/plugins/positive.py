@@ -9,9 +9,9 @@ from cvbench.engine.arrays.array import Array, to_host
 from cvbench.engine.statistics.intervals import mean_share
 from cvbench.jobs.analyses.measure import analyze_maps
 from cvbench.jobs.reading.options import layers
+from cvbench.jobs.results.command import command_words, selection_of
 from cvbench.jobs.results.entry import Entry, Live
-from cvbench.jobs.results.row import TidyRow
-from cvbench.jobs.results.tidy import command_words, selection_of, tidy_row
+from cvbench.jobs.results.row import Row, numbers_of
 from cvbench.jobs.running.hardware import Hardware
 
 FORMS = (layers(), Hardware)
@@ -29,11 +29,10 @@ class Positive(Layerwise):
         return Result(self.name, {}, shares, {"layers": names})
 
 
-def rows(result: Result) -> Iterator[TidyRow]:
+def rows(result: Result) -> Iterator[Row]:
     for i, layer in enumerate(result.attrs["layers"]):
-        mean = mean_share(result.data[f"share_{i}"][1])
-        ends = mean.value, mean.low, mean.high
-        yield tidy_row(result, layer["backbone"], "positive share", layer["tap"], ends, mean.n)
+        mean = numbers_of(mean_share(result.data[f"share_{i}"][1]))
+        yield Row(backbone=layer["backbone"], layer=layer["tap"], metric="positive share", **mean)
 
 
 ENTRY = Entry(

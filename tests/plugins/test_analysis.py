@@ -9,6 +9,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from cvbench.cli.entries import _warn_of_plugins
 from cvbench.errors import IncompleteError, UsageError
 from cvbench.jobs.registry import entry_of, find_live, places, plugins
 from cvbench.jobs.results.entry import Entry
+from cvbench.plugins import plugins as added
 from cvbench.storage.features import FeatureStore
 from tests.jobs.images import write_folder
 
@@ -62,12 +64,14 @@ def cvbench(site: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture
-def installed(site: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def installed(site: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The packages, for commands in this process."""
     monkeypatch.syspath_prepend(site)
     monkeypatch.delitem(sys.modules, "positive_analysis", raising=False)
     monkeypatch.setattr("cvbench.cli.entries._warn_of_plugins", _warn_of_plugins.__wrapped__)  # said once a process
-    return site
+    added.cache_clear()
+    yield site
+    added.cache_clear()
 
 
 def here(*words: str) -> Result:
@@ -101,6 +105,7 @@ def test_extract_analyze_and_report_find_it(site: Path, tmp_path: Path, monkeypa
     assert isinstance(gone.exception, IncompleteError)
     assert "positive" in str(gone.exception.where)
     monkeypatch.syspath_prepend(site)
+    added.cache_clear()
     maps = str(tmp_path / "maps.zarr")
     assert here("extract", *made, "--store", maps, "--view", "maps", "--maps", "all").exit_code == 0
     stored = here("analyze", "positive", "--store", maps, *shown)
@@ -109,10 +114,10 @@ def test_extract_analyze_and_report_find_it(site: Path, tmp_path: Path, monkeypa
     opened = FeatureStore.open(maps)
     group = next(group for group in opened.groups() if group.view == "maps")
     first = opened.layer(group, "blocks.0").read(0, 16).astype(np.float64)
-    row = next(row for row in rows if row["factor"] == "blocks.0")
+    row = next(row for row in rows if row["layer"] == "blocks.0")
     assert row["value"] == pytest.approx((first > 0).mean(), rel=1e-12)
     again = here(*shlex.split(shown_command)[1:], "--address", "none")  # what the page says makes the same result
-    assert f"result: {json.loads(done.stdout)['stored'][0]} in the store" in again.stdout
+    assert f"result: {json.loads(done.stdout)['results'][0]['run']} in the store" in again.stdout
 
 
 @pytest.mark.usefixtures("installed")
@@ -130,13 +135,14 @@ def test_the_list_of_commands_names_it_and_what_is_not_used() -> None:
 @pytest.mark.usefixtures("installed")
 @pytest.mark.parametrize(
     ("name", "words"),
-    [("broken", ["broken 1.0", "ModuleNotFoundError"]), ("another", ["broken 1.0", "no Entry of the name 'another'"])],
+    [("broken", ["broken 1.0", "ModuleNotFoundError"]), ("another", ["broken 1.0", "calls itself 'positive'"])],
 )
 def test_one_that_cannot_be_used_is_named(name: str, words: list[str]) -> None:
     for command in (("analyze", name), ("extract", "--dataset", "digits", "--analyze", name, "--address", "none")):
         done = here(*command)
         assert isinstance(done.exception, UsageError), done.output
-        assert all(word in f"{done.exception} {done.exception.why}" for word in words)
+        error = done.exception
+        assert all(word in f"{error} {error.where} {error.why}" for word in words)
 
 
 @pytest.mark.usefixtures("installed")
@@ -151,6 +157,6 @@ def test_the_registry_keeps_its_own() -> None:
     assert "positive" not in places("eval")
     assert isinstance(entry_of("positive"), Entry)
     assert list(find_live(["positive", "cka"])) == ["positive", "cka"]
-    with pytest.raises(UsageError, match=r"broken 1\.0 cannot be used"):
+    with pytest.raises(UsageError, match=r"'broken' of cvbench\.analyses cannot be imported"):
         entry_of("broken")
     assert entry_of("twice") is None

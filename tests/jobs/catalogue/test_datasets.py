@@ -30,7 +30,7 @@ def kinds(problems: tuple[Problem, ...]) -> dict[str, str]:
 
 def test_list_has_every_data_set_and_where_it_is(tmp_path: Path) -> None:
     write_cub(tmp_path / "cub200")
-    rows = {row.info.name: row for row in list_datasets(tmp_path)}
+    rows = {row.info.name: row for row in list_datasets(tmp_path)[0]}
     assert sorted(rows) == dataset_names()
     assert rows["cub200"].found == str(tmp_path / "cub200")
     assert rows["cifar10"].found is None
