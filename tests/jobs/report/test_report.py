@@ -30,8 +30,8 @@ from cvbench.jobs.reading.selection import Selection
 from cvbench.jobs.report import Report, complete, report
 from cvbench.jobs.report.figures import MAX_SVG, picture
 from cvbench.jobs.report.lines import decimals, lines, number
-from cvbench.jobs.report.tables import COLUMNS, csv_bytes, json_bytes, parquet_bytes, write_tables
-from cvbench.jobs.results.row import TidyRow
+from cvbench.jobs.results.document import csv_text, document, parquet_bytes
+from cvbench.jobs.results.row import COLUMNS, DIFFERENCE, Row
 from cvbench.jobs.running.executor import Cluster
 from cvbench.jobs.running.progress import Event, Note
 from cvbench.storage.features import FeatureStore
@@ -223,12 +223,12 @@ def test_the_shown_extraction_finds_everything_there(store: str, html: str, tmp_
 def test_differences_lead_the_key_numbers(page: Page, html: str) -> None:
     summary = html.split("Key numbers")[1].split("</header>")[0]
     for part in summary.split("<tbody>")[1:]:
-        shown = re.findall(r'<td class="words">(.*?)</td>', part)
+        shown = re.findall(r'<td class="words what">(.*?)</td>', part)
         assert 1 <= len(shown) <= 3
-        pairs = [" vs " in name for name in shown]
-        assert pairs == sorted(pairs, reverse=True)
+        differences = [text.startswith("difference of ") for text in shown]
+        assert differences == sorted(differences, reverse=True)
     assert "spectra" in summary
-    assert " vs " in summary
+    assert " less " in summary
 
 
 # What it is made of
@@ -272,24 +272,26 @@ def test_the_three_tables_say_the_same(made: Report, rows: list[dict[str, str]])
     table = pq.read_table(parquet)
     listed = table.to_pylist()
     loaded = json.loads(document.read_text(encoding="utf-8"))
-    assert loaded == {"schema_version": 1, "rows": listed}
+    assert list(loaded) == ["schema_version", "rows", "results"]
+    assert (loaded["schema_version"], loaded["rows"]) == (2, listed)
+    assert [one["run"] for one in loaded["results"]] == list(dict.fromkeys(row["run"] for row in listed))
     assert tuple(table.column_names) == tuple(rows[0]) == COLUMNS
     assert [{name: "" if value is None else str(value) for name, value in row.items()} for row in listed] == rows
     assert {str(table.schema.field(name).type) for name in ("value", "low", "high")} == {"double"}
     for row in listed:
         assert row["value"] is None or row["low"] is None or row["low"] <= row["high"]
         assert row["n"] >= 1 or row["value"] is None
-    single = [row for row in listed if " vs " not in row["backbone"]]
-    assert {row["n"] + row["n_failed"] for row in single if "/spectra/" in row["run"]} == {32}
-    assert {row["n_failed"] for row in listed if "/silhouette/" in row["run"]} == {1}
+    counted = [row for row in listed if row["kind"] != "reference"]
+    assert {row["n"] + row["n_failed"] for row in counted if row["analysis"] == "spectra"} == {32}
+    assert {row["n_failed"] for row in counted if row["analysis"] == "silhouette"} == {1}
 
 
-def test_an_undefined_number_and_a_formula_in_the_tables(tmp_path: Path) -> None:
-    row = TidyRow("results/x", "d", "s", "-2", "=1+1", "-2+3", None, None, None, 3, 1)
-    paths = write_tables([row], tmp_path)
-    assert [path.name for path in paths] == ["results.parquet", "results.csv", "results.json"]
-    assert csv_bytes([row]).decode().splitlines()[1] == "results/x,d,s,-2,'=1+1,'-2+3,,,,3,1"
-    assert json.loads(json_bytes([row]))["rows"] == [asdict(row)]
+def test_an_undefined_number_and_a_formula_in_the_tables() -> None:
+    row = Row("results/x", dataset="d", split="s", backbone="-2", metric="=1+1", factor="-2+3", n=3, n_failed=1)
+    cells = dict(zip(COLUMNS, csv_text([row]).splitlines()[1].split(","), strict=True))
+    told = {"run": "results/x", "dataset": "d", "split": "s", "backbone": "-2", "metric": "'=1+1", "factor": "'-2+3"}
+    assert {name: cell for name, cell in cells.items() if cell} == {**told, "kind": "value", "n": "3", "n_failed": "1"}
+    assert document([], [row])["rows"] == [asdict(row)]
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -340,8 +342,7 @@ def test_several_data_sets_are_drawn_beside_each_other(tmp_path: Path) -> None:
     made = report(store.url, str(tmp_path))
     table = list(csv.DictReader((tmp_path / "figures/silhouette.csv").read_text().splitlines()))
     assert {row["dataset"] for row in table} == {"birds", "pets"}
-    assert {row["view"] for row in table} == {"head"}
-    assert len(table) == 8
+    assert {row["layer"] for row in table} == {"blocks.0"}, "those of one layer of each backbone"
     assert made.page.read_text(encoding="utf-8").count("<figure>") == 4
 
 
@@ -446,20 +447,33 @@ def test_what_a_killed_run_left_goes_with_the_next(tmp_path: Path) -> None:
 def test_an_interval_has_two_digits(
     value: float | None, low: float | None, high: float | None, shown: str, interval: str
 ) -> None:
-    row = TidyRow("r", "d", "s", "vit", "m", "f", value, low, high, 9, 0)
+    row = Row(backbone="vit", metric="m", value=value, low=low, high=high, n=9)
     (line,) = lines([row])
     assert (line.value, line.interval) == (shown, interval)
     assert 0 <= decimals(row) <= 6
 
 
 def test_marks_of_one_metric_share_a_scale() -> None:
-    def row(metric: str, value: float) -> TidyRow:
-        return TidyRow("r", "d", "s", "vit", metric, "", value, value - 1, value + 1, 9, 0)
+    def row(metric: str, value: float, **columns: str) -> Row:
+        return Row(backbone="vit", metric=metric, value=value, low=value - 1, high=value + 1, n=9, **columns)
 
-    first, second, other = lines([row("a", 1.0), row("a", 3.0), row("b", 100.0)])
+    first, second, other, less = lines(
+        [row("a", 1.0), row("a", 3.0), row("b", 100.0), row("b", 3.0, kind=DIFFERENCE, backbone_b="cnn")]
+    )
     assert (first.bar, first.dot) == ((0.0, 50.0), 25.0)
     assert (second.bar, second.dot) == ((50.0, 100.0), 75.0)
     assert (other.bar, other.dot) == ((0.0, 100.0), 50.0)
+    assert (less.bar, less.dot) == ((50.0, 100.0), 75.0), "that of a difference has 0"
+    assert (less.subject, less.metric) == ("vit less cnn", "difference of b")
+
+
+def test_a_line_says_what_its_row_says() -> None:
+    row = Row(backbone="vit", layer="a", metric="m", factor="f", at=0.25, value=1.0, low=0.5, high=1.5, n=9)
+    classes = {"class_low": 0.25, "class_high": 2.0, "class_verdict": "resolved", "verdict": "not resolved"}
+    plain, judged, none = lines([row, replace(row, **classes), replace(row, value=None, note="no grid")])
+    assert (plain.subject, plain.factor, plain.over_classes, plain.verdict) == ("vit/a", "f, at 0.25", "", "")
+    assert (judged.over_classes, judged.verdict) == ("0.2 to 2.0, resolved", "not resolved")
+    assert (none.value, none.factor) == ("undefined", "f, at 0.25, no grid")
 
 
 def test_small_numbers_do_not_look_like_zero() -> None:
