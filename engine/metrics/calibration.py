@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from cvbench.engine.metrics.scores import I64, Scores
 from cvbench.engine.statistics.estimate import Estimate, normal, tails
-from cvbench.engine.statistics.intervals import mean_interval, mean_share, mean_signed, wilson
+from cvbench.engine.statistics.intervals import mean_share, mean_signed, skewed_mean, wilson
 from cvbench.engine.statistics.options import IntervalOptions
 
 F64 = NDArray[np.float64]
@@ -70,7 +70,7 @@ class Calibration:
         accuracy: With Wilson's interval.
         ece: The expected calibration error.
         overconfidence: Mean confidence less accuracy: positive is overconfident. See `mean_signed`.
-        nll: Mean, see `Scores` and `mean_interval`; NaN where a true class has no column.
+        nll: Mean, see `Scores` and `skewed_mean`; NaN where a true class has no column.
         brier: Mean, see `Scores` and `mean_share`; NaN likewise.
     """
 
@@ -113,7 +113,7 @@ def calibration(scores: Scores, options: IntervalOptions, bins: int = BINS) -> C
         accuracy=wilson(int(correct.sum()), n, options.confidence),
         ece=calibration_error(confidence, correct, options, bins),
         overconfidence=mean_signed(confidence - correct, options.confidence),
-        nll=mean_interval(scores.nll, options.confidence) if known else Estimate(n=n),
+        nll=skewed_mean(scores.nll, options.confidence) if known else Estimate(n=n),
         brier=Estimate(2 * half.value, 2 * half.low, 2 * half.high, n) if known else Estimate(n=n),
         bins=_bins(_bin_of(confidence, bins), correct, confidence, bins, options.confidence),
     )

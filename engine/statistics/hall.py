@@ -11,8 +11,6 @@ laws: the hull of both is right for both.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -37,11 +35,12 @@ def hull(t: F64 | float, a: F64 | float) -> tuple[F64, F64]:
     >>> [round(float(reach), 3) for reach in hull(2.0, 0.0)], [round(float(reach), 3) for reach in hull(2.0, 0.5)]
     ([2.0, 2.0], [2.0, 8.08])
     """
-    below, above = _inverse(t, a), -_inverse(-t, a)
+    below, above = inverse(t, a), -inverse(-t, a)
     return np.maximum(t, below), np.maximum(t, above)
 
 
-def _inverse(x: Any, a: Any) -> F64:
+def inverse(x: F64 | float, a: F64 | float) -> F64:
+    """The studentised value w that `transformed` takes to x."""
     bent = np.abs(a) > STRAIGHT
     by = np.where(bent, a, 1.0)
     return np.asarray(np.where(bent, 3 / by * (np.cbrt(1 + by * (x - by / 6)) - 1), x))

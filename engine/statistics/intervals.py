@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from cvbench.engine.statistics.bootstrap import Interval
 from cvbench.engine.statistics.estimate import Estimate, normal, student, tails, two_sided
+from cvbench.engine.statistics.hall import inverse
 from cvbench.engine.statistics.options import IntervalOptions
 
 F64 = NDArray[np.float64]
@@ -226,11 +227,10 @@ def moved_interval(value: float, moved: F64, reach: float, units: float, n: int,
     return Estimate(value, value - half, value + half, n, two_sided(abs(value) / error, df))
 
 
-def mean_interval(values: F64, confidence: float = 0.95) -> Estimate:
+def skewed_mean(values: F64, confidence: float = 0.95) -> Estimate:
     """Mean of (n,) float64 without bounds, skewed as losses are; undefined (NaN) entries are left out.
 
-    Student's interval after Hall's transformation (Hall 1992), a monotone cubic that takes the skewness g out of t:
-    mean - s / sqrt(n) * 3 sqrt(n) / g * ((1 + g (t - g / (6 sqrt(n))) / sqrt(n))^(1/3) - 1). No interval for fewer
+    Student's interval after Hall's transformation (1992), see `cvbench.engine.statistics.hall`. No interval for fewer
     than three entries, or entries that are all equal.
     """
     kept = values[~np.isnan(values)]
@@ -242,13 +242,8 @@ def mean_interval(values: F64, confidence: float = 0.95) -> Estimate:
         return Estimate(mean, n=n)
     skew = float((((kept - mean) / kept.std()) ** 3).mean()) / math.sqrt(n)
     t, error = float(student(confidence, n - 1)), spread / math.sqrt(n)
-
-    def back(y: float) -> float:
-        if abs(skew) < 1e-6:
-            return y
-        return float(3 / skew * (np.cbrt(1 + skew * (y - skew / 6)) - 1))
-
-    return Estimate(mean, min(mean, mean - error * back(t)), max(mean, mean - error * back(-t)), n)
+    below, above = float(inverse(t, skew)), float(inverse(-t, skew))
+    return Estimate(mean, min(mean, mean - error * below), max(mean, mean - error * above), n)
 
 
 def counted_interval(values: NDArray[Any], statistic: Callable[[F64], F64], options: IntervalOptions) -> Interval:

@@ -21,9 +21,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr, ndtri, stdtr, stdtrit
+from scipy.special import ndtr, stdtr, stdtrit
 
+from cvbench.engine.statistics.estimate import normal
 from cvbench.engine.statistics.hall import hull, transformed
+from cvbench.engine.statistics.intervals import score_ends
 from cvbench.engine.statistics.measure import INDICATOR, NUMBER, Measure
 
 F64 = NDArray[np.float64]
@@ -120,7 +122,8 @@ def mean_interval(
     elif measure.kind == INDICATOR or (
         measure.kind != NUMBER and not paired and _at_limit(moments, least, most, floor)
     ):
-        low, high = wilson((mean - least) / (most - least), n, confidence)
+        share = min(max((mean - least) / (most - least), 0.0), 1.0)
+        low, high = score_ends(share, n, normal(confidence))
         found = Estimated(least + (most - least) * low, least + (most - least) * high, constant=deviation <= floor)
     elif deviation <= floor:
         return Estimated(constant=True)
@@ -128,19 +131,6 @@ def mean_interval(
         found = _hull(n, mean, deviation, skewness, confidence)
     low, high = min(max(found.low, least), mean), max(min(found.high, most), mean)  # its value may be out by rounding
     return Estimated(low, high, found.p, found.constant)
-
-
-def wilson(share: float, n: float, confidence: float) -> tuple[float, float]:
-    """Wilson's interval of a share of n.
-
-    >>> [round(v, 4) for v in wilson(0.0, 30, 0.95)]
-    [0.0, 0.1135]
-    """
-    z = float(ndtri((1 + confidence) / 2))
-    share = min(max(share, 0.0), 1.0)
-    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
-    reach = z / (1 + z * z / n) * (share * (1 - share) / n + z * z / (4 * n * n)) ** 0.5
-    return max(min(middle - reach, share), 0.0), min(max(middle + reach, share), 1.0)
 
 
 def student_reach(n: float, confidence: float) -> float:
@@ -168,7 +158,7 @@ def _discordant(n: float, mean: float, deviation: float, confidence: float) -> E
     one, two = (unequal + more) / 2 + 1, (unequal - more) / 2 + 1
     gap = (one - two) / (n + 2)
     error = (((one + two) / (n + 2) - gap**2) / (n + 2)) ** 0.5
-    reach = ndtri((1 + confidence) / 2) * error
+    reach = normal(confidence) * error
     return Estimated(
         float(min(gap - reach, mean)),
         float(max(gap + reach, mean)),

@@ -20,11 +20,11 @@ from cvbench.engine.statistics.estimate import Estimate
 from cvbench.engine.statistics.intervals import (
     counted_interval,
     difference,
-    mean_interval,
     mean_of_proportions,
     mean_share,
     mean_signed,
     paired_score_ends,
+    skewed_mean,
     wilson,
 )
 from cvbench.engine.statistics.options import IntervalOptions
@@ -127,7 +127,7 @@ def test_wilson_is_scipys_and_stays_inside(n: int, data: st.DataObject) -> None:
 
 
 def test_nothing_has_no_interval() -> None:
-    assert all(math.isnan(v) for v in (wilson(0, 0).value, wilson(0, 0).low, mean_interval(np.array([])).value))
+    assert all(math.isnan(v) for v in (wilson(0, 0).value, wilson(0, 0).low, skewed_mean(np.array([])).value))
 
 
 def test_the_difference_is_newcombes_example() -> None:
@@ -151,12 +151,12 @@ def test_counted_rows_have_the_interval_of_all_rows() -> None:
 
 
 def test_means_leave_undefined_entries_out() -> None:
-    found = mean_interval(np.array([1.0, np.nan, 3.0, 2.0]))
+    found = skewed_mean(np.array([1.0, np.nan, 3.0, 2.0]))
     assert (found.value, found.n) == (2.0, 3)
     # Without skew it is Student's: t with 2 degrees times 1 / sqrt(3).
     half = t.ppf(0.975, 2) / math.sqrt(3)
     assert (found.low, found.high) == pytest.approx((2 - half, 2 + half), rel=1e-12)
-    few = mean_interval(np.array([1.0, 2.0]))
+    few = skewed_mean(np.array([1.0, 2.0]))
     assert few.value == 1.5
     assert math.isnan(few.low), "no interval: n too small"
 
@@ -171,7 +171,7 @@ def test_a_skewed_mean_has_halls_interval() -> None:
         s = (values.mean() - mean) / error / math.sqrt(40)
         return float(math.sqrt(40) * (s + skew * s**2 / 3 + skew**2 * s**3 / 27 + skew / (6 * 40)))
 
-    found, level = mean_interval(values), t.ppf(0.975, 39)
+    found, level = skewed_mean(values), t.ppf(0.975, 39)
     low = brentq(lambda mean: transformed(mean) - level, values.mean() - 9 * error, values.mean())
     high = brentq(lambda mean: transformed(mean) + level, values.mean(), values.mean() + 20 * error)
     assert (found.low, found.high) == pytest.approx((low, high), rel=1e-9)
