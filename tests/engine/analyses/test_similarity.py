@@ -81,7 +81,9 @@ class TestAgainstTheDefinitions:
         for version in VERSIONS:
             for name in MEASURES[version == "centred" :]:
                 # 1e-5: float32 products of 64 channels; the mean is 20 times the rest, so centring costs a digit.
-                assert value(single, name, version) == pytest.approx(value(double, name, version), abs=1e-5)
+                # Where a profile is nearly flat, its crossing moves by more than its values.
+                near = 1e-4 if name == "length" else 1e-5
+                assert value(single, name, version) == pytest.approx(value(double, name, version), abs=near)
 
     def test_single_images(self, rng: np.random.Generator) -> None:
         maps = smooth(rng, 2, 3, 4)
