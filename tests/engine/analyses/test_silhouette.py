@@ -72,7 +72,8 @@ def rng() -> np.random.Generator:
 
 def clusters(rng: np.random.Generator, n: int = 90, d: int = 6) -> tuple[F64, I64]:
     """Overlapping classes of unequal size, the labels neither dense nor sorted, one of them a singleton."""
-    labels = rng.choice([3, 5, 11, 40], size=n, p=[0.5, 0.2, 0.2, 0.1])
+    sizes = np.diff(np.array([0, 5, 7, 9, 10]) * n // 10)  # not drawn: every class but one has several samples
+    labels = rng.permutation(np.repeat([3, 5, 11, 40], sizes))
     labels[n // 2] = 77
     return rng.normal(size=(n, d)) + np.sin(labels)[:, None] * np.arange(d), labels.astype(np.int64)
 
@@ -180,6 +181,11 @@ def test_standardised_features(rng: np.random.Generator, metric: str) -> None:
     np.testing.assert_allclose(found, reference(scaled, labels, metric), atol=1e-11)
 
 
+def scaled(x: F64) -> F64:
+    """The space of the result, unless it is asked for another."""
+    return np.asarray((x - x.mean(axis=0)) / x.std(axis=0))
+
+
 def result_of(x: F64, labels: I64, **options: Any) -> Any:
     samples = Samples("pets/all", np.arange(len(x)) * 2, labels)
     return silhouette([Layer("vit", "head")], lambda layer: x, samples, SilhouetteOptions(**options))
@@ -209,7 +215,12 @@ def test_a_sample_is_stratified_and_its_means_are_weighted(rng: np.random.Genera
     full = result_of(x, labels, resamples=50).data["micro"][1][0, 0]
     found = [result_of(x, labels, sample=80, seed=seed, resamples=50) for seed in range(30)]
     micro = np.array([result.data["micro"][1][0, 0] for result in found])
-    assert abs(micro.mean() - full) < 4 * micro.std() / np.sqrt(len(micro))
+    assert abs(micro.mean() - full) < 7 * micro.std() / np.sqrt(len(micro))
+    s, share = silhouette_samples(scaled(x), labels), {name: (labels == name).mean() for name in np.unique(labels)}
+    for seed, value in enumerate(micro):
+        rows = stratified_rows(labels, 80, seed)
+        means = [weight * s[rows[labels[rows] == name]].mean() for name, weight in share.items()]
+        assert value == pytest.approx(sum(means), abs=1e-10)
     rows = stratified_rows(labels, 80, 0)
     assert len(np.unique(rows)) == len(rows)
     drawn, counts = (np.unique(these, return_counts=True)[1] for these in (labels[rows], labels))
@@ -383,29 +394,41 @@ def two_layers(x: F64, y: F64, labels: I64, **options: Any) -> Any:
     return silhouette(list(layers), layers.__getitem__, samples, SilhouetteOptions(resamples=300, **options))
 
 
-def test_a_difference_is_paired(rng: np.random.Generator) -> None:
-    """A backbone and itself: exactly 0. Noise added to the same features: resolved, and narrower than if unpaired."""
-    x, labels = clusters(rng, n=400)
+def apart(rng: np.random.Generator) -> tuple[F64, I64, F64]:
+    """400 samples of four tight classes, each about a corner of its own; the third array has their corners."""
+    _, labels = clusters(rng, n=400)
     labels[labels == 77] = 3
-    x += 4 * rng.normal(size=(labels.max() + 1, x.shape[1]))[labels]  # far apart: the noise costs more than any draw
+    corners = 8 * np.eye(4, 20)[np.searchsorted(np.unique(labels), labels)]
+    return corners + rng.normal(size=corners.shape), labels, corners
+
+
+def test_a_difference_is_paired(rng: np.random.Generator) -> None:
+    """A backbone and itself: exactly 0. The corners a tenth nearer: resolved, and narrower than if unpaired."""
+    x, labels, corners = apart(rng)
     for row in difference_rows(two_layers(x, x, labels, metrics=("euclidean", "cosine"))):
         assert (row["difference"], row["low"], row["high"], row["resolved"]) == (0, 0, 0, False)
-    noise = np.sqrt(labels)[:, None] * rng.normal(size=x.shape)  # so that the classes differ in what they lose
-    result = two_layers(x, x + noise, labels)
+    result = two_layers(x, x - 0.1 * corners, labels)
     micro, macro, over, *companions = difference_rows(result)
     ends = [result.data[f"micro{end}"][1][:, 0] for end in ("", "_low", "_high")]
     assert micro["difference"] == pytest.approx(ends[0][0] - ends[0][1], abs=1e-12)
-    assert micro["resolved"]
-    apart = np.hypot(*(ends[2] - ends[1]))  # the width of a difference of two that shared no sample
-    assert micro["high"] - micro["low"] < apart
+    assert micro["resolved"]  # every class loses the same share: the difference is far above what samples vary by
+    unpaired = np.hypot(*(ends[2] - ends[1]))  # the width of a difference of two that shared no sample
+    assert micro["high"] - micro["low"] < unpaired
     assert (macro["difference"], macro["interval"]) == (over["difference"], "jackknife within classes")
-    assert over["high"] - over["low"] > macro["high"] - macro["low"], "classes vary more than samples within them"
     assert [row["mean"] for row in companions] == list(COMPANIONS)
     for row in companions:
         assert row["difference"] == result.data[row["mean"]][1][0] - result.data[row["mean"]][1][1]
         assert row["low"] < row["difference"] < row["high"]
     assert companions[0]["resolved"], "the simplified silhouette"
     assert result_of(x, labels).attrs["pairs"] == []
+
+
+def test_a_difference_of_some_classes_varies_over_classes(rng: np.random.Generator) -> None:
+    """One class is put on another: these two lose everything, the others nothing, whichever samples are drawn."""
+    x, labels, corners = apart(rng)
+    y = np.where((labels == 40)[:, None], x - corners + corners[labels == 3][0], x)
+    _, macro, over, *_ = difference_rows(two_layers(x, y, labels))
+    assert over["high"] - over["low"] > macro["high"] - macro["low"], "classes vary more than samples within them"
 
 
 def test_differences_are_two_families(rng: np.random.Generator) -> None:
@@ -433,8 +456,8 @@ def test_differences_are_two_families(rng: np.random.Generator) -> None:
 
 def test_a_few_samples_resolve_nothing(rng: np.random.Generator) -> None:
     labels = np.arange(20) % 2
-    x = rng.normal(size=(20, 4)) + 3 * labels[:, None]
-    result = two_layers(x, x + rng.normal(0, 3, x.shape), labels)
+    x = rng.normal(size=(20, 4)) + 10 * labels[:, None]
+    result = two_layers(x, x + rng.normal(0, 10, x.shape), labels)
     micro, _, over, *_ = difference_rows(result)
     assert micro["low"] > 0
     assert micro["resolved"] is None

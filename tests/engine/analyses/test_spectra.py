@@ -237,7 +237,8 @@ def test_live_batches_give_the_partial_of_the_unit(rng: np.random.Generator) -> 
     found = unit.partial()
     assert found.keys() == whole.keys()
     for key, values in whole.items():
-        np.testing.assert_allclose(found[key], values, rtol=1e-12)  # float64 sums in another order
+        # float64 sums in another order; one may be near 0
+        np.testing.assert_allclose(found[key], values, rtol=1e-12, atol=1e-11)
 
 
 class TestNoise:
@@ -249,7 +250,7 @@ class TestNoise:
         np.testing.assert_allclose(value[shares], stated[shares], atol=5e-3)
         assert value[MEASURES.index("slope")] == pytest.approx(stated[MEASURES.index("slope")], abs=0.02)
         assert result.attrs["null_level"] == pytest.approx(0.34657, abs=1e-5)
-        assert result.data["radial"][1][0, 1:4] == pytest.approx(np.full(3, 0.34657), abs=0.04)
+        assert result.data["radial"][1][0, 1:4] == pytest.approx(np.full(3, 0.34657), abs=0.065)  # 6 errors of DC
 
 
 class TestBadInput:

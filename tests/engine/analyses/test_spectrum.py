@@ -90,8 +90,7 @@ class TestAgainstTheFormula:
     ) -> None:
         maps = noise(rng, 5, grid, 64).astype(dtype)
         expected, plane = Reference(maps), half_plane(*grid)
-        if dtype is not np.float64:
-            tolerance = max(tolerance, expected.rounding(2.0**-24))
+        tolerance = max(tolerance, expected.rounding(2.0**-53 if dtype is np.float64 else 2.0**-24))
         logs, energies = channel_sums(maps)
         assert logs.dtype == energies.dtype == np.float64
         profile, corners = radial_profile(logs, plane)
@@ -133,13 +132,16 @@ class TestAgainstTheFormula:
     def test_a_large_offset_costs_no_digits(self, rng: np.random.Generator) -> None:
         maps = (noise(rng, 3, (14, 14), 32) + 1000).astype(np.float32)
         profile, _ = radial_profile(channel_sums(maps)[0], half_plane(14, 14))
-        np.testing.assert_allclose(profile, Reference(maps).bins()[0], atol=1e-5)
+        expected, rest = Reference(maps), maps - maps.mean(axis=(1, 2), dtype=np.float64, keepdims=True)
+        expected.norm = float(np.sqrt((rest**2).sum(axis=(1, 2))).max())  # what is left to round once the mean is off
+        np.testing.assert_allclose(profile, expected.bins()[0], atol=max(1e-5, expected.rounding(2.0**-24)))
 
     @pytest.mark.parametrize("block", [1, 30, 70, 200, 1000, 10**6])
     def test_any_block_gives_the_same(self, rng: np.random.Generator, block: int) -> None:
         maps = noise(rng, 7, (6, 5), 9)
+        loss = max(1e-12, Reference(maps).rounding(2.0**-53))
         for found, expected in zip(channel_sums(maps, block), channel_sums(maps), strict=True):
-            np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
+            np.testing.assert_allclose(found, expected, rtol=1e-12, atol=loss)
 
     def test_a_transposed_view_and_no_image(self, rng: np.random.Generator) -> None:
         maps = noise(rng, 4, (6, 5))
@@ -159,7 +161,7 @@ class TestProperties:
         profile, _ = radial_profile(logs, plane)
         ordinary = profile.mean(axis=0)[1 : (min(grid) + 1) // 2]
         error = 1.2 / math.sqrt(images * channels)  # ln|F| of a real coefficient, here DC, varies by 1.11
-        np.testing.assert_allclose(ordinary, spectrum.NULL_LEVEL, atol=4 * error)
+        np.testing.assert_allclose(ordinary, spectrum.NULL_LEVEL, atol=5.5 * error)
         assert pytest.approx(0.3466, abs=1e-4) == spectrum.NULL_LEVEL
         shares = energy_shares(energies, plane).mean(axis=0)
         flat = energy_shares(np.ones((1, len(plane.rho))), plane)[0]
@@ -205,16 +207,16 @@ class TestProperties:
 
     def test_energy_shares_do_not_know_the_mean_but_the_profile_does(self, rng: np.random.Generator) -> None:
         maps, plane = noise(rng, 4, (8, 8)), half_plane(8, 8)
-        (logs, energies), (moved_logs, moved) = channel_sums(maps), channel_sums(maps + 3)
+        (logs, energies), (moved_logs, moved) = channel_sums(maps), channel_sums(maps + 30)  # beyond any mean drawn
         np.testing.assert_allclose(energy_shares(moved, plane)[:, :2], energy_shares(energies, plane)[:, :2], rtol=1e-9)
-        assert (radial_profile(moved_logs, plane)[0] < radial_profile(logs, plane)[0])[:, 1:].mean() > 0.9
+        assert (radial_profile(moved_logs, plane)[0] < radial_profile(logs, plane)[0])[:, 1:].all()
 
     def test_a_scale_moves_nothing(self, rng: np.random.Generator) -> None:
         maps, plane = noise(rng, 4, (8, 8)), half_plane(8, 8)
         np.testing.assert_allclose(
             radial_profile(channel_sums(maps * 100)[0], plane)[0],
             radial_profile(channel_sums(maps)[0], plane)[0],
-            atol=1e-4,  # of the 1e-6 beside |F|
+            atol=4 * 1e-6 * Reference(maps).inverse,  # of the 1e-6 beside |F|, in a coefficient and in DC
         )
 
 

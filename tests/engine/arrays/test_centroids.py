@@ -31,7 +31,8 @@ def rng() -> np.random.Generator:
 
 def clusters(rng: np.random.Generator, n: int = 120, d: int = 6) -> tuple[F64, I64]:
     """Overlapping classes of unequal size, the labels neither dense nor sorted, one of them a singleton."""
-    labels = rng.choice([3, 5, 11, 40], size=n, p=[0.5, 0.2, 0.2, 0.1])
+    sizes = np.diff(np.array([0, 5, 7, 9, 10]) * n // 10)  # not drawn: every class but one has several samples
+    labels = rng.permutation(np.repeat([3, 5, 11, 40], sizes))
     labels[n // 2] = 77
     return rng.normal(size=(n, d)) + np.sin(labels)[:, None] * np.arange(d) + 5, labels.astype(np.int64)
 

@@ -77,8 +77,8 @@ def test_a_faithful_map_is_1_and_a_random_one_by_chance(rng: np.random.Generator
     assert (same.trustworthiness.min(), same.continuity.min(), same.recall.min()) == (1, 1, 1)
     assert distance_order(x, turned, rows) == pytest.approx(np.ones(400), abs=1e-9)
     random = kept_neighbours(x, rng.normal(size=(400, 2)), rows, (10,))
-    assert random.recall.mean() == pytest.approx(10 / 399, abs=0.01)
-    assert random.trustworthiness.mean() == pytest.approx(0.5, abs=0.03)
+    assert random.recall.mean() == pytest.approx(10 / 399, abs=0.02)
+    assert random.trustworthiness.mean() == pytest.approx(0.5, abs=0.06)
 
 
 def test_distance_order_is_spearmans(rng: np.random.Generator) -> None:
