@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +13,7 @@ from cvbench.engine.metrics.scores import Scores
 from cvbench.engine.statistics.estimate import Estimate
 from cvbench.engine.statistics.intervals import wilson
 from cvbench.errors import UsageError
-from cvbench.jobs.evaluation.compare import (
-    CLASS_DIFFERENCE,
-    DIFFERENCE,
-    EXACT,
-    FAMILY,
-    compare_class_means,
-    compare_pairs,
-)
+from cvbench.jobs.evaluation.compare import FAMILY, MEAN, TOP1, compare_class_means, compare_pairs
 from cvbench.jobs.evaluation.labels import LabelSpace, are_wnids
 from cvbench.jobs.evaluation.options import HEADLINES, AccuracyOptions, eval_words
 from cvbench.jobs.evaluation.samples import VIEW, Samples, open_samples
@@ -37,12 +30,13 @@ from cvbench.jobs.figures.evaluation_intervals import Panel, interval_figure
 from cvbench.jobs.reading.reading import open_store
 from cvbench.jobs.reading.selection import Selection
 from cvbench.jobs.results.entry import Entry
-from cvbench.jobs.results.row import TidyRow
-from cvbench.jobs.results.table import Table, again, headline, table_result, tidy_rows
+from cvbench.jobs.results.row import VALUE, Row
+from cvbench.jobs.results.table import Table, again, of_metrics, table_result, table_rows
 from cvbench.jobs.running.progress import Advanced, Ended, Listener, Started, silent
 
 NAME = "accuracy"
-TOP1, TOP5, MEAN, REAL = "top1", "top5", "mean per class", "ReaL top1"
+TOP5, REAL = "top5", "ReaL top1"
+MEASURES = (TOP1, TOP5, MEAN, REAL)
 METRICS = dict(zip(HEADLINES, (TOP1, MEAN), strict=True))
 """Option -> metric. The latter is common for flowers102, pets and caltech101, whose classes differ in size."""
 
@@ -151,11 +145,14 @@ def _real_top1(samples: Samples, scores: Scores, space: LabelSpace, accepted: Se
     return multi_label(index, accepted)
 
 
-def _headline(result: Result) -> Iterator[TidyRow]:
+def _headline(result: Result, rows: Sequence[Row]) -> list[Row]:
     """The main rows, those of the headline's metric first."""
     first = result.attrs.get("headline", TOP1)
-    rows = list(headline((TOP1, TOP5, MEAN, REAL, DIFFERENCE, EXACT, CLASS_DIFFERENCE))(result))
-    return iter(rows if first == TOP1 else sorted(rows, key=lambda row: row.metric != first))
+    return sorted(of_metrics(*MEASURES)(result, rows), key=lambda row: row.metric != first)
+
+
+def _line(row: Row) -> str | None:
+    return row.metric if row.metric in MEASURES and row.kind == VALUE and not row.factor else None
 
 
 ENTRY = Entry(
@@ -166,14 +163,14 @@ ENTRY = Entry(
     "means over classes both are taken at the effective number of images. Two backbones are compared on the same "
     "images by McNemar's test: one is said to be above the other only if the p value, adjusted for the number of "
     "pairs, is below 0.05, the interval of the difference leaves out 0, and there are 30 images.",
-    rows=tidy_rows,
+    rows=table_rows,
     run=accuracy,
     command=lambda result: again(result, NAME),
     figure=interval_figure(
         Panel(
             title="accuracy with 95 % intervals",
             axis="accuracy",
-            line=lambda row: row.metric if row.metric in (TOP1, TOP5, MEAN, REAL) and not row.factor else None,
+            line=_line,
             percent=True,
         )
     ),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cvbench.engine.analyses.base import Layer, Result
+from cvbench.engine.analyses.base import Layer
 from cvbench.engine.metrics.calibration import (
     Calibration,
     CalibrationError,
@@ -18,6 +18,7 @@ from cvbench.engine.metrics.calibration import (
     fit_temperature,
 )
 from cvbench.engine.metrics.scores import Scores, join_scores, score_block
+from cvbench.engine.statistics.estimate import Estimate
 from cvbench.errors import UsageError
 from cvbench.jobs.evaluation.labels import LabelSpace
 from cvbench.jobs.evaluation.options import CalibrationOptions, eval_words
@@ -35,8 +36,8 @@ from cvbench.jobs.figures.evaluation_reliability import reliability_figure
 from cvbench.jobs.reading.reading import open_store
 from cvbench.jobs.reading.selection import Selection
 from cvbench.jobs.results.entry import Entry
-from cvbench.jobs.results.row import TidyRow
-from cvbench.jobs.results.table import Table, again, table_result, tidy_rows
+from cvbench.jobs.results.row import DIFFERENCE
+from cvbench.jobs.results.table import Table, again, of_metrics, table_result, table_rows
 from cvbench.jobs.running.progress import Advanced, Ended, Listener, Started, silent
 
 NAME = "calibration"
@@ -116,7 +117,7 @@ def _backbone_rows(
     for one in whole.bins:
         factor = f"({one.lower:.4g}, {one.upper:.4g}]"
         table.add(name, BIN_ACCURACY, factor, one.accuracy)
-        table.plain(name, BIN_CONFIDENCE, factor, one.confidence, one.n)
+        table.add(name, BIN_CONFIDENCE, factor, Estimate(one.confidence, n=one.n))
     if not full:
         return [f"{name}: only the winner's probability was imported; NLL, Brier and the temperature are not defined"]
     if (space.targets[samples.labels] < 0).any():
@@ -138,7 +139,7 @@ def _backbone_rows(
 def _numbers(table: Table, backbone: str, factor: str, found: Calibration, full: bool) -> None:
     table.add(backbone, TOP1, factor, found.accuracy)
     add_calibration_error(table, backbone, factor, found.ece, (ECE, DEBIASED, TEST))
-    table.add(backbone, OVER, factor, found.overconfidence)
+    table.add(backbone, OVER, factor, found.overconfidence, kind=DIFFERENCE)
     if full:
         table.add(backbone, NLL, factor, found.nll)
         table.add(backbone, BRIER, factor, found.brier)
@@ -150,7 +151,7 @@ def add_calibration_error(
     """The rows of a calibration error: plain, debiased with its interval, and the p value of the test."""
     table.add(backbone, metrics[0], factor, found.plain)
     table.add(backbone, metrics[1], factor, found.debiased)
-    table.plain(backbone, metrics[2], factor, found.p, found.plain.n)
+    table.test(backbone, metrics[2], factor, found.p, found.plain.n)
 
 
 def _blocks(samples: Samples, layer: Layer, space: LabelSpace) -> Iterator[tuple[NDArray[Any], NDArray[np.int64]]]:
@@ -164,11 +165,6 @@ def _scaled(samples: Samples, layer: Layer, space: LabelSpace, temperature: Temp
     return join_scores([score_block(z / by, targets) for z, targets in _blocks(samples, layer, space)])
 
 
-def _rows(result: Result) -> Iterator[TidyRow]:
-    shown = (ECE, DEBIASED, TEST, OVER, NLL, BRIER, TEMPERATURE)
-    return (row for row in tidy_rows(result) if row.metric in shown)
-
-
 ENTRY = Entry(
     name=NAME,
     title="Calibration",
@@ -178,9 +174,9 @@ ENTRY = Entry(
     "that out and has the interval; the test says whether a calibrated model could have the plain value. One "
     "temperature is fitted on half of the samples by the least negative log-likelihood and judged on the other half "
     "(Guo et al. 2017). NLL is in nats; Brier is the sum over classes.",
-    rows=tidy_rows,
+    rows=table_rows,
     run=calibrate,
     command=lambda result: again(result, NAME, draws=True),
     figure=reliability_figure,
-    headline=_rows,
+    headline=of_metrics(ECE, DEBIASED, TEST, OVER, NLL, BRIER, TEMPERATURE),
 )

@@ -16,10 +16,9 @@ from numpy.typing import NDArray
 from cvbench.engine.statistics.estimate import FEW_IMAGES, Estimate
 from cvbench.engine.statistics.paired import Comparison, compare, compare_classes, compare_ratios, compare_units
 from cvbench.engine.statistics.verdict import Judged, Verdict, judge
-from cvbench.jobs.results.table import ADJUSTED, Table
+from cvbench.jobs.results.table import Table
 
-DIFFERENCE, EXACT, MID_P, HOLM = "top1 difference", "McNemar exact p", "McNemar mid-p", "McNemar exact p (Holm)"
-CLASS_DIFFERENCE = "mean per class difference"
+TOP1, MEAN, EXACT, MID_P = "top1", "mean per class", "McNemar exact p", "McNemar mid-p"
 TEST = "exact McNemar"
 FAMILY = (
     "verdicts need an interval without 0, p < 0.05 after Holm's adjustment over {}, and "
@@ -80,7 +79,7 @@ def pairs_of(dataset: str, correct: Mapping[str, NDArray[np.bool_]]) -> list[Pai
 def compare_pairs(correct: Mapping[str, NDArray[np.bool_]], table: Table) -> list[str]:
     """Add the paired rows of every pair of backbones to the table; one sentence per pair."""
     pairs = pairs_of(table.dataset, correct)
-    return [add_pair(table, pair, judged, len(pairs)) for pair, judged in zip(pairs, judge_pairs(pairs), strict=True)]
+    return [add_pair(table, pair, judged) for pair, judged in zip(pairs, judge_pairs(pairs), strict=True)]
 
 
 def judge_pairs(pairs: Sequence[Pair]) -> list[Judged]:
@@ -88,27 +87,24 @@ def judge_pairs(pairs: Sequence[Pair]) -> list[Judged]:
     return judge([pair.found.difference for pair in pairs])
 
 
-def add_pair(table: Table, pair: Pair, judged: Judged, family: int) -> str:
+def add_pair(table: Table, pair: Pair, judged: Judged) -> str:
     """Add the rows of a pair and say its verdict.
 
     Args:
         table: Stands at the data set of the pair.
         pair: What was found.
         judged: Its verdict.
-        family: How many are judged together.
     """
-    name, found = " vs ".join(pair.names), pair.found
-    table.add(name, DIFFERENCE, "", found.difference)
-    table.plain(name, EXACT, "", found.exact, found.difference.n)
-    table.plain(name, MID_P, "", found.mid_p, found.difference.n)
-    if family > 1:
-        table.plain(name, HOLM, "", judged.p, found.difference.n)
+    (a, b), n = pair.names, pair.found.difference.n
+    table.difference(pair.names, TOP1, "", judged)
+    table.test(a, EXACT, "", pair.found.exact, n, backbone_b=b)
+    table.test(a, MID_P, "", pair.found.mid_p, n, backbone_b=b)
     return state(f"{pair.dataset}, top1", pair.names, judged, points=True, test=TEST)
 
 
 def compare_clusters(correct: Mapping[str, NDArray[np.bool_]], units: NDArray[np.str_], table: Table) -> list[str]:
     """As `compare_pairs` where samples come in clusters of alike ones: (n,) the cluster of each."""
-    return _compare(correct, lambda a, b: compare_units(correct[a], correct[b], units), table, DIFFERENCE, points=True)
+    return _compare(correct, lambda a, b: compare_units(correct[a], correct[b], units), table, TOP1, points=True)
 
 
 def compare_class_means(correct: Mapping[str, NDArray[np.bool_]], labels: NDArray[np.int64], table: Table) -> list[str]:
@@ -117,7 +113,7 @@ def compare_class_means(correct: Mapping[str, NDArray[np.bool_]], labels: NDArra
     def found(a: str, b: str) -> Estimate:
         return compare_classes(correct[a], correct[b], labels)
 
-    return _compare(correct, found, table, CLASS_DIFFERENCE, points=True)
+    return _compare(correct, found, table, MEAN, points=True)
 
 
 def compare_shares(
@@ -134,9 +130,9 @@ def _compare(
     pairs = list(itertools.combinations(names, 2))
     sentences = []
     for pair, judged in zip(pairs, judge([find(a, b) for a, b in pairs]), strict=True):
-        add_judged(table, " vs ".join(pair), metric, "", judged)
-        what = f"{table.dataset}, {metric.removesuffix(' difference')}"
-        sentences.append(state(what, pair, judged, points=points, test="score test" if points else ""))
+        table.difference(pair, metric, "", judged)
+        test = "score test" if points else ""
+        sentences.append(state(f"{table.dataset}, {metric}", pair, judged, points=points, test=test))
     return sentences
 
 
@@ -156,18 +152,13 @@ def judge_factors(found: Mapping[tuple[str, str], Mapping[str, Estimate]], table
         above, below = f"{a} is above {b} (resolved)", f"{b} is above {a} (resolved)"
         said: dict[str, list[str]] = {above: [], below: [], **{one.value: [] for one in Verdict}}
         for factor, judged in zip(factors, verdicts, strict=False):
-            add_judged(table, f"{a} vs {b}", metric, factor, judged)
+            table.difference((a, b), metric, factor, judged)
             name, value = factor.replace("_", " "), judged.found.value
             if judged.verdict is Verdict.RESOLVED:
                 said[above if value > 0 else below].append(f"{name} ({_shown(judged)})")
             elif not np.isnan(value):
                 said[judged.verdict.value].append(name)
         parts = "; ".join(f"{words}: {', '.join(names)}" for words, names in said.items() if names)
-        sentences.append(f"{table.dataset}, {metric} of {a} and {b}: {parts or 'no factor has an image'}")
+        what = f"{table.dataset}, {metric} difference of {a} and {b}"
+        sentences.append(f"{what}: {parts or 'no factor has an image'}")
     return sentences
-
-
-def add_judged(table: Table, name: str, metric: str, factor: str, judged: Judged) -> None:
-    """Add a difference and its adjusted p to the table."""
-    table.add(name, metric, factor, judged.found)
-    table.plain(name, metric + ADJUSTED, factor, judged.p, judged.found.n)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from cvbench.engine.analyses.base import Result
+from cvbench.engine.analyses.base import Layer
 from cvbench.engine.metrics.accuracy import worst_classes
 from cvbench.engine.metrics.calibration import calibration_error
 from cvbench.engine.metrics.imagenet_x import compare_factors, factor_errors, metaclass_correct
+from cvbench.engine.metrics.scores import Scores
 from cvbench.engine.statistics.estimate import Estimate
 from cvbench.errors import DataUnavailableError, IncompleteError, UsageError
 from cvbench.jobs.evaluation.calibration import PLAIN_ECE, add_calibration_error
@@ -34,8 +35,8 @@ from cvbench.jobs.figures.evaluation_intervals import Panel, interval_figure
 from cvbench.jobs.reading.reading import open_store
 from cvbench.jobs.reading.selection import Selection
 from cvbench.jobs.results.entry import Entry
-from cvbench.jobs.results.row import TidyRow
-from cvbench.jobs.results.table import ADJUSTED, Table, again, table_result, tidy_rows
+from cvbench.jobs.results.row import VALUE, Row
+from cvbench.jobs.results.table import Table, again, of_metrics, table_result, table_rows
 from cvbench.jobs.running.progress import Advanced, Ended, Listener, Note, Started, silent
 from cvbench.storage.datasets.readers.imagenet_classes import imagenet_columns, imagenet_wnids
 from cvbench.storage.predictions import write_predictions
@@ -47,8 +48,17 @@ NAME = "imagenet-x"
 DATASET = "imagenet-val"
 RATIO, ACCURACY, OVERALL, AVERAGE = "error ratio", "factor accuracy", "accuracy overall", "mean error ratio"
 CALIBRATION, DEBIASED, TEST = "calibration error", "calibration error, debiased", "calibration test p"
-RATIO_DIFFERENCE, ACCURACY_DIFFERENCE = "error ratio difference", "factor accuracy difference"
 WORST_FACTOR, WORST_CLASSES = "worst factor accuracy", "accuracy of the 100 worst classes"
+INTERVALS = (
+    "error ratios: percentile bootstrap over images, numerator and denominator together (Wilson's of the factor's "
+    "errors where all of its images are right, or all wrong); their differences: delta method over images, paired, "
+    "with two pseudo-images (Bonett & Price), Student's t; accuracies: Wilson score, 95 %, their differences Tango's "
+    "paired score with exact McNemar p; "
+    + FAMILY.format("the factors and pairs of backbones")
+    + "; calibration errors (15 bins): "
+    + PLAIN_ECE.format(CALIBRATION, DEBIASED, TEST)
+    + f"; the {WORST_FACTOR} and {WORST_CLASSES}: none, they were chosen on the same images"
+)
 
 
 def imagenet_x(selection: Selection, options: ImageNetXOptions, listen: Listener = silent) -> Evaluated:
@@ -69,19 +79,10 @@ def imagenet_x(selection: Selection, options: ImageNetXOptions, listen: Listener
     table = Table(samples.info.dataset, samples.info.split, len(annotated.names) - int(joined.annotated.sum()))
     notes, correct = [*samples.notes, *joined.notes], {}
     layers = samples.selected.layers
-    labels = imagenet_columns(samples.info.classes)[samples.labels]
     listen(Started("eval imagenet-x", samples.where, len(samples.rows) * len(layers), len(layers), 0))
     for number, layer in enumerate(layers):
-        # Annotated classes are ImageNet indices: argmax over all 1000, whatever class folders there are.
-        every = label_space(imagenet_wnids(), samples.outputs(layer), f"{samples.where}: {layer.backbone}")
-        space = replace(every, targets=every.targets[imagenet_columns(samples.info.classes)])
-        scores = score_samples(samples, layer, space)
-        note = check_chance(samples, layer, space, scores, options.shared)
-        notes += [note] if note else []
-        sure = scores.confidence if samples.kind(layer) != "class" else None
-        if sure is None:
-            notes.append(f"{layer.backbone}: only the class was imported; the calibration error is not defined")
-        seen = _Seen(labels, every.labels(scores.predicted), sure)
+        scores, seen, own = _see(samples, layer, options)
+        notes += own
         correct[layer.backbone] = _correct(seen, joined)
         _add(table, layer.backbone, seen, correct[layer.backbone], joined, options)
         if options.export is not None:
@@ -98,14 +99,7 @@ def imagenet_x(selection: Selection, options: ImageNetXOptions, listen: Listener
         "error": options.error,
         "annotated": int(joined.annotated.sum()),
         "prototypes_left_out": annotated.prototypes,
-        "intervals": "error ratios: percentile bootstrap over images, numerator and denominator together (Wilson's "
-        "of the factor's errors where all of its images are right, or all wrong); their differences: delta method over "
-        "images, paired, with two pseudo-images (Bonett & Price), Student's t; accuracies: Wilson score, 95 %, their "
-        "differences Tango's paired score with exact McNemar p; "
-        + FAMILY.format("the factors and pairs of backbones")
-        + "; calibration errors (15 bins): "
-        + PLAIN_ECE.format(CALIBRATION, DEBIASED, TEST)
-        + f"; the {WORST_FACTOR} and {WORST_CLASSES}: none, they were chosen on the same images",
+        "intervals": INTERVALS,
         "options": [*selection_words(samples), *eval_words(options, "export")],
         **options.shared.as_dict(),
         **asdict(options.intervals),
@@ -123,6 +117,21 @@ class _Seen:
     labels: NDArray[np.int64]
     predicted: NDArray[np.int64]
     confidence: NDArray[np.float64] | None
+
+
+def _see(samples: Samples, layer: Layer, options: ImageNetXOptions) -> tuple[Scores, _Seen, list[str]]:
+    """The scores of a backbone, what it sees, and what must be said of it."""
+    columns = imagenet_columns(samples.info.classes)
+    # Annotated classes are ImageNet indices: argmax over all 1000, whatever class folders there are.
+    every = label_space(imagenet_wnids(), samples.outputs(layer), f"{samples.where}: {layer.backbone}")
+    space = replace(every, targets=every.targets[columns])
+    scores = score_samples(samples, layer, space)
+    note = check_chance(samples, layer, space, scores, options.shared)
+    notes = [note] if note else []
+    sure = scores.confidence if samples.kind(layer) != "class" else None
+    if sure is None:
+        notes.append(f"{layer.backbone}: only the class was imported; the calibration error is not defined")
+    return scores, _Seen(columns[samples.labels], every.labels(scores.predicted), sure), notes
 
 
 @dataclass(frozen=True, eq=False)
@@ -213,7 +222,7 @@ def _add(
     table.add(backbone, OVERALL, "", found.overall)
     if found.worst is not None:
         worst = found.accuracy[found.worst]
-        table.plain(backbone, WORST_FACTOR, IMAGENET_X_FACTORS[found.worst], worst.value, worst.n)
+        table.add(backbone, WORST_FACTOR, IMAGENET_X_FACTORS[found.worst], Estimate(worst.value, n=worst.n))
     inside = joined.annotated & counts
     if seen.confidence is not None:
         for name, has in (("", inside), *zip(IMAGENET_X_FACTORS, (joined.flags & inside[:, None]).T, strict=True)):
@@ -251,19 +260,13 @@ def _by_factor(
         found = compare_factors(correct[a], correct[b], flags, counted)
         ratios[a, b] = dict(zip(IMAGENET_X_FACTORS, found.ratio, strict=True))
         accuracies[a, b] = {name: one.difference for name, one in zip(IMAGENET_X_FACTORS, found.accuracy, strict=True)}
-    verdicts = judge_factors(ratios, table, RATIO_DIFFERENCE)
-    return verdicts + judge_factors(accuracies, table, ACCURACY_DIFFERENCE)
+    return judge_factors(ratios, table, RATIO) + judge_factors(accuracies, table, ACCURACY)
 
 
-def _line(row: TidyRow) -> str | None:
+def _line(row: Row) -> str | None:
     if row.metric == AVERAGE:
         return "mean of the ratios"
-    return f"{row.factor.replace('_', ' ')} ({row.n:,})" if row.metric == RATIO else None
-
-
-def _rows(result: Result) -> Iterator[TidyRow]:
-    shown = (RATIO, AVERAGE, OVERALL, RATIO_DIFFERENCE, RATIO_DIFFERENCE + ADJUSTED)
-    return (row for row in tidy_rows(result) if row.metric in shown)
+    return f"{row.factor.replace('_', ' ')} ({row.n:,})" if row.metric == RATIO and row.kind == VALUE else None
 
 
 ENTRY = Entry(
@@ -276,7 +279,7 @@ ENTRY = Entry(
     "factor on the same images; p values are adjusted for the number of factors (Holm). Overall is over all annotated "
     "images, or with --overall full_val over the whole validation set, the study's wording. The calibration error "
     "(ECE, 15 bins) of each factor is among the rows.",
-    rows=tidy_rows,
+    rows=table_rows,
     run=lambda selection, options, listen: [imagenet_x(selection, options, listen)],
     command=lambda result: again(result, NAME, draws=True),
     figure=interval_figure(
@@ -285,8 +288,8 @@ ENTRY = Entry(
             axis="error ratio: errors with the factor / errors overall",
             line=_line,
             reference=(1.0, "as overall"),
-            difference=RATIO_DIFFERENCE,
+            difference=RATIO,
         )
     ),
-    headline=_rows,
+    headline=of_metrics(RATIO, AVERAGE, OVERALL),
 )

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from cvbench.engine.analyses.base import Result
 from cvbench.engine.metrics.invariance import change_difference, setting
 from cvbench.engine.metrics.scores import Scores
 from cvbench.engine.statistics.estimate import Estimate
 from cvbench.engine.statistics.verdict import judge
 from cvbench.errors import EvaluationSuspectError, UsageError
-from cvbench.jobs.evaluation.compare import EXACT, FAMILY, HOLM, add_judged, state
+from cvbench.jobs.evaluation.compare import EXACT, FAMILY, TOP1, state
 from cvbench.jobs.evaluation.invariance_samples import Settings, home_of, open_settings
 from cvbench.jobs.evaluation.options import InvarianceOptions, eval_words
 from cvbench.jobs.evaluation.samples import VIEW
@@ -23,16 +22,15 @@ from cvbench.jobs.figures.evaluation_invariance import invariance_figure
 from cvbench.jobs.reading.options import Selection
 from cvbench.jobs.reading.reading import open_store
 from cvbench.jobs.results.entry import Entry
-from cvbench.jobs.results.row import TidyRow
-from cvbench.jobs.results.table import Table, again, table_result, tidy_rows
+from cvbench.jobs.results.row import DIFFERENCE
+from cvbench.jobs.results.table import Table, again, of_metrics, table_result, table_rows
 from cvbench.jobs.running.progress import Advanced, Ended, Listener, Note, Started, silent
 from cvbench.storage.datasets.variant import RESOLUTION, Values, values_text
 from cvbench.storage.features import FeatureStore
 
 NAME = "invariance"
-TOP1, PROBABILITY = "top1", "true-class probability"
+PROBABILITY, SAME = "true-class probability", "same prediction as reference"
 CHANGE, PROBABILITY_CHANGE = "top1 less reference", "true-class probability less reference"
-SAME, BETWEEN = "same prediction as reference", "difference of top1 changes"
 
 
 def invariance(
@@ -152,21 +150,24 @@ def _one(
 
 
 def _rows_of(table: Table, name: str, grid: Grid, scores: Mapping[Values, Scores], full: bool) -> None:
-    start = scores[grid.start[name]]
-    exact: list[tuple[str, Estimate]] = []
-    for values, own in scores.items():
-        found, factor = setting(own, start), factor_text(grid.transform, values)
+    start = grid.start[name]
+    settings = {values: setting(own, scores[start]) for values, own in scores.items()}
+    changes = {values: found.change.difference for values, found in settings.items() if values != start}
+    judged = dict(zip(changes, judge(list(changes.values())), strict=True))
+    for values, found in settings.items():
+        factor = factor_text(grid.transform, values)
         table.add(name, TOP1, factor, found.top1)
         table.add(name, PROBABILITY, factor, found.probability if full else Estimate())
-        itself = Estimate(0.0, 0.0, 0.0, len(own)) if values == grid.start[name] else None
-        table.add(name, CHANGE, factor, itself or found.change.difference)
-        table.add(name, PROBABILITY_CHANGE, factor, (itself or found.probability_change) if full else Estimate())
+        itself = Estimate(0.0, 0.0, 0.0, len(scores[start]))
+        if values == start:
+            table.add(name, CHANGE, factor, itself, kind=DIFFERENCE)
+        else:
+            table.difference((name, ""), CHANGE, factor, judged[values])
+        change = itself if values == start else found.probability_change
+        table.add(name, PROBABILITY_CHANGE, factor, change if full else Estimate(), kind=DIFFERENCE)
         table.add(name, SAME, factor, found.consistency)
-        if values != grid.start[name]:
-            exact.append((factor, found.change.difference))
-    for (factor, change), judged in zip(exact, judge([change for _, change in exact]), strict=True):
-        table.plain(name, EXACT, factor, change.p, change.n)
-        table.plain(name, HOLM, factor, judged.p, change.n)
+    for values, found_change in changes.items():
+        table.test(name, EXACT, factor_text(grid.transform, values), found_change.p, found_change.n)
 
 
 def _between(table: Table, grid: Grid, scores: Mapping[str, Mapping[Values, Scores]]) -> list[str]:
@@ -180,7 +181,7 @@ def _between(table: Table, grid: Grid, scores: Mapping[str, Mapping[Values, Scor
             found.append(((a, b), factor_text(grid.transform, values), change))
     sentences = []
     for (pair, factor, _), judged in zip(found, judge([change for *_, change in found]), strict=True):
-        add_judged(table, " vs ".join(pair), BETWEEN, factor, judged)
+        table.difference(pair, CHANGE, factor, judged)
         sentences.append(state(f"{grid.dataset}, {factor}, change of top1", pair, judged, points=True))
     return sentences
 
@@ -220,10 +221,6 @@ def factor_text(transform: str, values: Values) -> str:
     return f"{transform}={values_text(values)}"
 
 
-def _headline(result: Result) -> Iterator[TidyRow]:
-    return (row for row in tidy_rows(result) if row.metric in (TOP1, PROBABILITY, CHANGE, BETWEEN))
-
-
 def _run(selection: Selection, options: InvarianceOptions, listen: Listener) -> list[Evaluated]:
     place = selection.store, selection.dataset, selection.split, selection.backbones
     return invariance(*place, options, listen)
@@ -238,10 +235,10 @@ ENTRY = Entry(
     "in the original image, along its longer axis only: its effect depends on the size of the image. shift-frame "
     "moves the crop after the resize. Bands are 95 % intervals over images; verdicts are adjusted for the number of "
     "settings and pairs (Holm).",
-    rows=tidy_rows,
+    rows=table_rows,
     run=_run,
     command=lambda result: again(result, NAME),
     figure=invariance_figure,
-    headline=_headline,
+    headline=of_metrics(TOP1, PROBABILITY, CHANGE),
     named_by=("transform",),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cvbench.engine.analyses.base import Result
 from cvbench.engine.metrics.pug import PugAccuracies, compare_factors, pug_accuracies
 from cvbench.engine.metrics.scores import score_block
 from cvbench.engine.metrics.suspect import chance_of
 from cvbench.engine.statistics.intervals import FEW_UNITS
-from cvbench.jobs.evaluation.compare import DIFFERENCE, FAMILY, compare_clusters, judge_factors
+from cvbench.jobs.evaluation.compare import FAMILY, TOP1, compare_clusters, judge_factors
 from cvbench.jobs.evaluation.labels import LabelSpace, label_space
 from cvbench.jobs.evaluation.options import PugOptions, eval_words
 from cvbench.jobs.evaluation.samples import Samples, open_samples
@@ -25,22 +24,20 @@ from cvbench.jobs.figures.evaluation_pug import pug_figure
 from cvbench.jobs.reading.reading import open_store
 from cvbench.jobs.reading.selection import Selection
 from cvbench.jobs.results.entry import Entry
-from cvbench.jobs.results.row import TidyRow
-from cvbench.jobs.results.table import ADJUSTED, Table, again, table_result, tidy_rows
+from cvbench.jobs.results.table import Table, again, of_metrics, table_result, table_rows
 from cvbench.jobs.running.progress import Advanced, Ended, Listener, Started, silent
 from cvbench.storage.annotations import PUG_GROUPS, load_pug_classes
 from cvbench.storage.datasets.readers.imagenet_classes import imagenet_wnids
 
 NAME = "pug"
 DATASET = "pug-imagenet"
-GROUP, SUBSET, VALUE, MEAN, REFERENCE = (
+GROUP, SUBSET, AT_VALUE, MEAN, REFERENCE = (
     "factor accuracy",
     "subset accuracy",
     "accuracy at a value",
     "mean accuracy over subsets",
     "subset accuracy, reference labels",
 )
-FACTOR_DIFFERENCE = "factor accuracy difference"
 VARIES = {
     "Worlds": "world_name",
     "Camera_Pitch": "camera_pitch",
@@ -140,7 +137,7 @@ def _add(table: Table, backbone: str, found: PugAccuracies) -> None:
         table.add(backbone, SUBSET, name, estimate)
     for subset, curve in found.values.items():
         for value, estimate in curve.items():
-            table.add(backbone, VALUE, f"{subset}={value}", estimate)
+            table.add(backbone, AT_VALUE, f"{subset}={value}", estimate)
 
 
 def _by_factor(
@@ -153,12 +150,7 @@ def _by_factor(
     found = {}
     for a, b in itertools.combinations(correct, 2):
         found[a, b] = compare_factors(correct[a], correct[b], subset, objects, PUG_GROUPS)
-    return judge_factors(found, table, FACTOR_DIFFERENCE)
-
-
-def _rows(result: Result) -> Iterator[TidyRow]:
-    shown = (GROUP, MEAN, DIFFERENCE, FACTOR_DIFFERENCE, FACTOR_DIFFERENCE + ADJUSTED)
-    return (row for row in tidy_rows(result) if row.metric in shown)
+    return judge_factors(found, table, GROUP)
 
 
 ENTRY = Entry(
@@ -168,9 +160,9 @@ ENTRY = Entry(
     "texture, the background, the light (Bordes et al. 2023). A factor is the plain mean of its subsets; curves show "
     "every value of what varies. Renders of one object are alike, so the intervals are over objects. Backbones are "
     "compared factor by factor on the same images; p values are adjusted for the number of factors (Holm).",
-    rows=tidy_rows,
+    rows=table_rows,
     run=lambda selection, options, listen: [pug(selection, options, listen)],
     command=lambda result: again(result, NAME),
     figure=pug_figure,
-    headline=_rows,
+    headline=of_metrics(GROUP, MEAN, TOP1),
 )

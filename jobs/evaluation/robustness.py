@@ -15,7 +15,7 @@ from cvbench.engine.statistics.estimate import Estimate
 from cvbench.engine.statistics.intervals import difference, mean_of_proportions, wilson
 from cvbench.errors import UsageError
 from cvbench.hints import command
-from cvbench.jobs.evaluation.compare import DIFFERENCE, FAMILY, Pair, add_pair, judge_pairs, pairs_of
+from cvbench.jobs.evaluation.compare import FAMILY, TOP1, Pair, add_pair, judge_pairs, pairs_of
 from cvbench.jobs.evaluation.labels import label_space
 from cvbench.jobs.evaluation.options import ROBUSTNESS, EvalOptions, RobustnessRequest
 from cvbench.jobs.evaluation.samples import VIEW, Samples, open_samples
@@ -24,10 +24,10 @@ from cvbench.jobs.figures.evaluation_intervals import Panel, interval_figure
 from cvbench.jobs.reading.options import DEFAULT_STORE
 from cvbench.jobs.reading.reading import open_store
 from cvbench.jobs.reading.selection import Selection
+from cvbench.jobs.results.command import command_words
 from cvbench.jobs.results.entry import Entry
-from cvbench.jobs.results.row import TidyRow
-from cvbench.jobs.results.table import Table, again, table_result, tidy_rows
-from cvbench.jobs.results.tidy import command_words
+from cvbench.jobs.results.row import DIFFERENCE, VALUE, Row
+from cvbench.jobs.results.table import Table, again, of_metrics, table_result, table_rows
 from cvbench.jobs.running.progress import Advanced, Ended, Listener, Started, silent
 
 NAME = "robustness"
@@ -40,7 +40,7 @@ SETS = (
     "imagenet-r",
     "imagenet-sketch",
 )
-TOP1, TOP5, COUNTERPART, DROP, MEAN = "top1", "top5", "clean top1", "top1 less clean", "mean top1 over sets"
+TOP5, COUNTERPART, DROP, MEAN = "top5", "clean top1", "top1 less clean", "mean top1 over sets"
 
 _V2 = "imagenetv2-"
 
@@ -116,7 +116,7 @@ def _evaluate(sets: _Sets, options: EvalOptions, listen: Listener) -> Evaluated:
                 table.n_failed = sets.clean.failed if sets.clean else 0
                 table.add(layer.backbone, COUNTERPART, "", counterpart)
                 table.n_failed = samples.failed
-                table.add(layer.backbone, DROP, "", difference(top1, counterpart))
+                table.add(layer.backbone, DROP, "", difference(top1, counterpart), kind=DIFFERENCE)
             hits.setdefault(layer.backbone, {})[samples.info.dataset] = int(scores.correct.sum()), len(scores)
             correct[layer.backbone] = scores.correct
             protocol[f"{samples.where}: {layer.backbone}"] = space.protocol
@@ -126,7 +126,7 @@ def _evaluate(sets: _Sets, options: EvalOptions, listen: Listener) -> Evaluated:
     verdicts = []
     for (samples, pair), judged in zip(pairs, judge_pairs([pair for _, pair in pairs]), strict=True):
         table.place(samples.info.dataset, samples.info.split, samples.failed)
-        verdicts.append(add_pair(table, pair, judged, len(pairs)))
+        verdicts.append(add_pair(table, pair, judged))
     averaged = in_mean([samples.info.dataset for samples in sets.shifted])
     failed = sum(samples.failed for samples in sets.shifted if samples.info.dataset in averaged)
     table.place(home.info.dataset, home.info.split, failed)
@@ -253,17 +253,16 @@ class _Clean:
         return scores
 
 
-def _rows(result: Result) -> Iterator[TidyRow]:
-    return (row for row in tidy_rows(result) if row.metric in _HEADLINE and (row.metric == MEAN or not row.factor))
+def _headline(result: Result, rows: Sequence[Row]) -> list[Row]:
+    found = of_metrics(TOP1, COUNTERPART, DROP, MEAN)(result, rows)
+    return [row for row in found if row.metric == MEAN or not row.factor]
 
 
-def _line(row: TidyRow) -> str | None:
+def _line(row: Row) -> str | None:
     if row.metric == MEAN:
         return "mean over sets"
-    return row.dataset if row.metric in (TOP1, COUNTERPART) and not row.factor else None
-
-
-_HEADLINE = (TOP1, COUNTERPART, DROP, MEAN, DIFFERENCE)
+    whole = row.kind == VALUE and not row.factor
+    return row.dataset if whole and row.metric in (TOP1, COUNTERPART) else None
 
 
 def _run(request: RobustnessRequest, options: EvalOptions, listen: Listener) -> list[Evaluated]:
@@ -278,7 +277,7 @@ ENTRY = Entry(
     "sketches (ImageNet-Sketch). Beside each stands the accuracy on the clean validation images of the same classes, "
     "scored over the same outputs (200 for ImageNet-A and -R). Intervals: Wilson's, and Newcombe's for differences to "
     "the clean images. Backbones are compared on the same images; p values are adjusted for all sets and pairs (Holm).",
-    rows=tidy_rows,
+    rows=table_rows,
     run=_run,
     command=lambda result: again(result, NAME),
     figure=interval_figure(
@@ -291,5 +290,5 @@ ENTRY = Entry(
             percent=True,
         )
     ),
-    headline=_rows,
+    headline=_headline,
 )

@@ -19,13 +19,14 @@ from cvbench.jobs.figures.evaluation_intervals import Panel, interval_figure
 from cvbench.jobs.reading.reading import open_store
 from cvbench.jobs.reading.selection import Selection
 from cvbench.jobs.results.entry import Entry
-from cvbench.jobs.results.table import ADJUSTED, Table, again, headline, table_result, tidy_rows
+from cvbench.jobs.results.row import VALUE, Row
+from cvbench.jobs.results.table import Table, again, of_metrics, table_result, table_rows
 from cvbench.jobs.running.progress import Advanced, Ended, Listener, Started, silent
 from cvbench.storage.annotations import shape_indices
 
 NAME = "shape-bias"
 DATASET = "cue-conflict"
-BIAS, SHAPE, TEXTURE, DIFFERENCE = "shape bias", "decided by shape", "decided by texture", "shape bias difference"
+BIAS, SHAPE, TEXTURE = "shape bias", "decided by shape", "decided by texture"
 
 
 def evaluate(selection: Selection, options: EvalOptions, listen: Listener = silent) -> Evaluated:
@@ -63,7 +64,7 @@ def evaluate(selection: Selection, options: EvalOptions, listen: Listener = sile
     parts = {
         name: ((decided == shape)[conflict], (decided == texture)[conflict]) for name, decided in decisions.items()
     }
-    verdicts = compare_shares(parts, table, DIFFERENCE)
+    verdicts = compare_shares(parts, table, BIAS)
     attrs = {
         "notes": notes,
         "verdicts": verdicts,
@@ -105,23 +106,27 @@ def _positions(samples: Samples, factor: str, categories: list[str]) -> NDArray[
     return np.array([place[value] for value in values], dtype=np.int64)
 
 
+def _line(row: Row) -> str | None:
+    return (row.factor or "all categories") if row.metric == BIAS and row.kind == VALUE else None
+
+
 ENTRY = Entry(
     name=NAME,
     title="Shape or texture (cue conflict)",
     about="Images with the shape of one object and the texture of another (Geirhos et al. 2019): of those decided as "
     "one of the two, the share decided by shape. The decision is the largest mean probability over the classes of "
     "each of 16 categories. The value of all images is pooled; it is not the mean of the categories.",
-    rows=tidy_rows,
+    rows=table_rows,
     run=lambda selection, options, listen: [evaluate(selection, options, listen)],
     command=lambda result: again(result, NAME),
     figure=interval_figure(
         Panel(
             title="shape bias with 95 % intervals",
             axis="decided by shape, of those decided by shape or texture",
-            line=lambda row: (row.factor or "all categories") if row.metric == BIAS else None,
+            line=_line,
             reference=(50.0, "as often by texture"),
             percent=True,
         )
     ),
-    headline=headline((BIAS, SHAPE, TEXTURE, DIFFERENCE, DIFFERENCE + ADJUSTED)),
+    headline=of_metrics(BIAS, SHAPE, TEXTURE),
 )

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cvbench.engine.analyses.base import Result
-from cvbench.engine.statistics.estimate import Estimate
-from cvbench.engine.statistics.verdict import Verdict, verdict
-from cvbench.jobs.figures.base import COLOURS, MARKERS, save_figure
-from cvbench.jobs.results.entry import Draw
-from cvbench.jobs.results.row import TidyRow
-from cvbench.jobs.results.table import ADJUSTED, tidy_rows
+from cvbench.engine.statistics.verdict import Verdict
+from cvbench.jobs.figures.base import COLOURS, MARKERS
+from cvbench.jobs.results.row import DIFFERENCE, Row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,37 +27,37 @@ class Panel:
         hollow_means: What a hollow mark is, for the legend; "" if there are none.
         reference: Where a vertical line stands, and what it means.
         percent: Values are shares, shown in percent.
-        difference: Metric of the differences between backbones by factor, drawn beside on the same lines; "": none.
+        difference: Metric whose differences between backbones by factor are drawn beside, on the same lines; "": none.
     """
 
     title: str
     axis: str
-    line: Callable[[TidyRow], str | None]
-    hollow: Callable[[TidyRow], bool] = lambda row: False
+    line: Callable[[Row], str | None]
+    hollow: Callable[[Row], bool] = lambda row: False
     hollow_means: str = ""
     reference: tuple[float, str] | None = None
     percent: bool = False
     difference: str = ""
 
 
-def interval_figure(panel: Panel) -> Draw:
-    """A drawing function for `Section.figure`; lines keep the order of the rows, undefined numbers are left out."""
-
-    def draw(result: Result, stem: Path, formats: Sequence[str] = ("svg", "png")) -> list[Path]:
-        rows = list(tidy_rows(result))
-        return save_figure(lambda: _draw(rows, panel), map(asdict, rows), stem, formats)
-
-    return draw
+def interval_figure(panel: Panel) -> Callable[[Result, Sequence[Row]], Figure]:
+    """The drawing function of an entry; lines keep the order of the rows, undefined numbers are left out."""
+    return lambda result, rows: _draw(rows, panel)
 
 
-def _draw(rows: Sequence[TidyRow], panel: Panel) -> Figure:
+def differences_of(rows: Sequence[Row], metric: str) -> list[Row]:
+    """How pairs of backbones differ in a metric; undefined ones are left out."""
+    return [row for row in rows if (row.metric, row.kind) == (metric, DIFFERENCE) and row.value is not None]
+
+
+def _draw(rows: Sequence[Row], panel: Panel) -> Figure:
     from matplotlib.figure import Figure
 
     shown = [(line, row) for row in rows if (line := panel.line(row)) is not None and row.value is not None]
     lines = list(dict.fromkeys(line for line, _ in shown))
     names = list(dict.fromkeys(row.backbone for _, row in shown))
     height = 1.4 + len(lines) * max(0.26, 0.13 * len(names) + 0.08)
-    compared = [row for row in rows if panel.difference and row.metric == panel.difference and row.value is not None]
+    compared = differences_of(rows, panel.difference)
     figure = Figure(figsize=(9.6 if compared else 6.4, height), layout="constrained")
     grid = figure.add_gridspec(1, 2 if compared else 1, width_ratios=[2, 1] if compared else None)
     axis = figure.add_subplot(grid[0, 0])
@@ -91,44 +86,37 @@ def _draw(rows: Sequence[TidyRow], panel: Panel) -> Figure:
         place_of = {row.factor: lines.index(line) for line, row in shown if row.factor}
         beside = figure.add_subplot(grid[0, 1], sharey=axis)
         beside.tick_params(labelleft=False)
-        draw_differences(beside, [row for row in compared if row.factor in place_of], rows, place_of)
-        beside.set_xlabel(f"{panel.difference}\nfilled: resolved, after Holm")
+        draw_differences(beside, [row for row in compared if row.factor in place_of], place_of)
+        beside.set_xlabel(f"{panel.difference} difference\nfilled: resolved, after Holm")
         beside.spines[["top", "right"]].set_visible(False)
     return figure
 
 
-def draw_differences(
-    axis: Axes, shown: Sequence[TidyRow], rows: Sequence[TidyRow], lines: Mapping[str, int], by: float = 1
-) -> None:
+def draw_differences(axis: Axes, shown: Sequence[Row], lines: Mapping[str, int], by: float = 1) -> None:
     """Differences of pairs of backbones with their intervals, one line a factor; filled where they are resolved.
 
     Args:
         axis: Its lines count downwards.
         shown: The differences.
-        rows: All rows, among them the adjusted p values.
         lines: Factor -> its line.
         by: Scale of the values.
     """
-    pairs = list(dict.fromkeys(row.backbone for row in shown))
-    adjusted = {(row.backbone, row.metric, row.factor): row.value for row in rows}
+    pairs = list(dict.fromkeys(row.subject for row in shown))
     for number, pair in enumerate(pairs):
         colour, marker = COLOURS[(number + 2) % len(COLOURS)], MARKERS[number % len(MARKERS)]
         for row in shown:
-            if row.backbone != pair or row.value is None:
+            if row.subject != pair or row.value is None:
                 continue
             at = lines[row.factor] + (number - (len(pairs) - 1) / 2) * 0.7 / len(pairs)
-            p = adjusted.get((pair, row.metric + ADJUSTED, row.factor))
-            low, high, p = (math.nan if end is None else end for end in (row.low, row.high, p))
-            resolved = verdict(Estimate(row.value, low, high, row.n), p) is Verdict.RESOLVED
             if row.low is not None and row.high is not None:
                 axis.plot([by * row.low, by * row.high], [at, at], color=colour, linewidth=1.1, solid_capstyle="butt")
-            face = colour if resolved else "white"
+            face = colour if row.verdict == Verdict.RESOLVED.value else "white"
             axis.plot([by * row.value], [at], marker=marker, ms=4.5, mfc=face, mec=colour, mew=1.0, linestyle="")
     axis.axvline(0, color="0.4", linewidth=0.8, linestyle="--", zorder=1)
-    axis.set_title("\n".join(pair.replace(" vs ", " less ") for pair in pairs), fontsize=7)
+    axis.set_title("\n".join(pairs), fontsize=7)
 
 
-def _mark(axis: Axes, at: float, row: TidyRow, number: int, panel: Panel) -> None:
+def _mark(axis: Axes, at: float, row: Row, number: int, panel: Panel) -> None:
     by = 100 if panel.percent else 1
     assert row.value is not None
     colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]

@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cvbench.engine.analyses.base import Result
-from cvbench.jobs.figures.base import COLOURS, MARKERS, save_figure
-from cvbench.jobs.results.row import TidyRow
-from cvbench.jobs.results.table import tidy_rows
+from cvbench.jobs.figures.base import COLOURS, MARKERS
+from cvbench.jobs.results.row import Row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 PANELS = (("top1", "top-1 accuracy (%)"), ("true-class probability", "mean probability of the true class (%)"))
-
-
-def invariance_figure(result: Result, stem: Path, formats: Sequence[str] = ("svg", "png")) -> list[Path]:
-    """Two panels beside each other; the reference of each backbone is a hollow mark."""
-    rows = list(tidy_rows(result))
-    return save_figure(lambda: _draw(rows, result), map(asdict, rows), stem, formats)
 
 
 def places(settings: Sequence[str]) -> tuple[list[float], bool]:
@@ -42,7 +33,8 @@ def places(settings: Sequence[str]) -> tuple[list[float], bool]:
     return [float(i) for i in range(len(values))], False
 
 
-def _draw(rows: Sequence[TidyRow], result: Result) -> Figure:
+def invariance_figure(result: Result, rows: Sequence[Row]) -> Figure:
+    """Two panels beside each other; the reference of each backbone is a hollow mark."""
     from matplotlib.figure import Figure
 
     shown = [row for row in rows if row.metric in dict(PANELS) and row.value is not None]
@@ -61,7 +53,7 @@ def _draw(rows: Sequence[TidyRow], result: Result) -> Figure:
     return figure
 
 
-def _curve(axis: Axes, number: int, settings: Sequence[str], own: dict[str, TidyRow], start: str) -> None:
+def _curve(axis: Axes, number: int, settings: Sequence[str], own: dict[str, Row], start: str) -> None:
     colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
     at, scaled = places(settings)
     where = dict(zip(settings, at, strict=True))

@@ -4,61 +4,43 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cvbench.engine.analyses.base import Result
-from cvbench.jobs.figures.base import COLOURS, MARKERS, save_figure
-from cvbench.jobs.figures.evaluation_intervals import draw_differences
-from cvbench.jobs.results.row import TidyRow
-from cvbench.jobs.results.table import tidy_rows
+from cvbench.jobs.figures.base import COLOURS, MARKERS
+from cvbench.jobs.figures.evaluation_intervals import differences_of, draw_differences
+from cvbench.jobs.results.row import VALUE, Row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-GROUP, VALUE, DIFFERENCE = "factor accuracy", "accuracy at a value", "factor accuracy difference"
+GROUP, AT_VALUE = "factor accuracy", "accuracy at a value"
 COLUMNS = 3
 UNITS = {"Pitch": "degrees", "Yaw": "degrees", "Roll": "degrees", "Scale": "scale"}
 MANY = 12  # values beyond which their names do not fit
 
 
-def pug_figure(result: Result, stem: Path, formats: Sequence[str] = ("svg", "png")) -> list[Path]:
+def pug_figure(result: Result, rows: Sequence[Row]) -> Figure:
     """The factors, their differences, then a curve per subset: accuracy at every value, with intervals over objects.
 
     Subsets of many values (the worlds) are sorted by the first backbone's accuracy and not named one by one.
-
-    Args:
-        result: Of `cvbench eval pug`.
-        stem: Path without suffix; folders are made. `stem.csv` gets the numbers.
-        formats: Among svg, png and pdf.
-
-    Returns:
-        The files written, the CSV last.
-
-    Raises:
-        UsageError: another format.
     """
-    rows = list(tidy_rows(result))
-    return save_figure(lambda: _draw(rows), map(asdict, rows), stem, formats)
-
-
-def _draw(rows: Sequence[TidyRow]) -> Figure:
     from matplotlib.figure import Figure
 
-    names = list(dict.fromkeys(row.backbone for row in rows if row.metric == GROUP))
-    subsets = list(dict.fromkeys(row.factor.partition("=")[0] for row in rows if row.metric == VALUE))
-    panels = [("factors", [row for row in rows if row.metric == GROUP])]
-    panels += [(s, [r for r in rows if r.metric == VALUE and r.factor.startswith(f"{s}=")]) for s in subsets]
-    compared = [row for row in rows if row.metric == DIFFERENCE and row.value is not None]
-    panels[1:1] = [(DIFFERENCE, compared)] if compared else []
+    groups = [row for row in rows if (row.metric, row.kind) == (GROUP, VALUE)]
+    names = list(dict.fromkeys(row.backbone for row in groups))
+    subsets = list(dict.fromkeys(row.factor.partition("=")[0] for row in rows if row.metric == AT_VALUE))
+    panels = [("factors", groups)]
+    panels += [(s, [r for r in rows if r.metric == AT_VALUE and r.factor.startswith(f"{s}=")]) for s in subsets]
+    compared = differences_of(rows, GROUP)
+    panels[1:1] = [("", compared)] if compared else []
     deep = math.ceil(len(panels) / COLUMNS)
     figure = Figure(figsize=(9.5, 2.5 * deep + 0.4), layout="constrained")
     first: Axes | None = None
     for number, (title, own) in enumerate(panels):
-        if title == DIFFERENCE:
-            _differences(figure.add_subplot(deep, COLUMNS, number + 1), own, rows)
+        if own is compared:
+            _differences(figure.add_subplot(deep, COLUMNS, number + 1), own)
             continue
         axis = figure.add_subplot(deep, COLUMNS, number + 1, sharey=first)
         first = first or axis
@@ -73,16 +55,16 @@ def _draw(rows: Sequence[TidyRow]) -> Figure:
     return figure
 
 
-def _differences(axis: Axes, shown: Sequence[TidyRow], rows: Sequence[TidyRow]) -> None:
+def _differences(axis: Axes, shown: Sequence[Row]) -> None:
     factors = list(dict.fromkeys(row.factor for row in shown))
-    draw_differences(axis, shown, rows, {factor: i for i, factor in enumerate(factors)}, by=100)
+    draw_differences(axis, shown, {factor: i for i, factor in enumerate(factors)}, by=100)
     axis.set_yticks(range(len(factors)), factors, fontsize=6)
     axis.set_ylim(len(factors) - 0.5, -0.5)
     axis.set_xlabel("difference in points; filled: resolved, after Holm", fontsize=6)
     axis.spines[["top", "right"]].set_visible(False)
 
 
-def _panel(axis: Axes, title: str, rows: Sequence[TidyRow], names: Sequence[str]) -> None:
+def _panel(axis: Axes, title: str, rows: Sequence[Row], names: Sequence[str]) -> None:
     values = list(dict.fromkeys(row.factor.rpartition("=")[2] for row in rows))
     if len(values) > MANY:
         first = {row.factor.rpartition("=")[2]: row.value or 0.0 for row in rows if row.backbone == names[0]}

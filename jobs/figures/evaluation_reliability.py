@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cvbench.engine.analyses.base import Result
-from cvbench.jobs.figures.base import COLOURS, save_figure
-from cvbench.jobs.results.row import TidyRow
-from cvbench.jobs.results.table import tidy_rows
+from cvbench.jobs.figures.base import COLOURS
+from cvbench.jobs.results.row import Row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,28 +18,12 @@ ACCURACY, CONFIDENCE = "bin accuracy", "bin confidence"
 PANELS_PER_ROW = 4
 
 
-def reliability_figure(result: Result, stem: Path, formats: Sequence[str] = ("svg", "png")) -> list[Path]:
+def reliability_figure(result: Result, rows: Sequence[Row]) -> Figure:
     """One column per backbone: the bars above, the share of the samples in each bin below.
 
     A bar is the accuracy in its bin with Wilson's interval; a point is the mean confidence there. The gap between the
     two is what the ECE averages. Empty bins have no bar.
-
-    Args:
-        result: Of `cvbench eval calibration`.
-        stem: Path without suffix; folders are made. `stem.csv` gets the numbers.
-        formats: Among svg, png and pdf.
-
-    Returns:
-        The files written, the CSV last.
-
-    Raises:
-        UsageError: another format.
     """
-    rows = list(tidy_rows(result))
-    return save_figure(lambda: _draw(rows), map(asdict, rows), stem, formats)
-
-
-def _draw(rows: Sequence[TidyRow]) -> Figure:
     from matplotlib.figure import Figure
 
     names = list(dict.fromkeys(row.backbone for row in rows if row.metric == ACCURACY))
@@ -70,7 +51,7 @@ def _draw(rows: Sequence[TidyRow]) -> Figure:
     return figure
 
 
-def _debiased(row: TidyRow | None) -> str:
+def _debiased(row: Row | None) -> str:
     """Behind the plain ECE, which has no interval: the one that has."""
     if row is None or row.value is None:
         return ""
@@ -90,7 +71,7 @@ def _legend(figure: Figure) -> None:
     figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False, fontsize=7)
 
 
-def _panel(bars: Axes, counts: Axes, rows: Sequence[TidyRow]) -> None:
+def _panel(bars: Axes, counts: Axes, rows: Sequence[Row]) -> None:
     accuracy = [row for row in rows if row.metric == ACCURACY]
     confidence = {row.factor: row.value for row in rows if row.metric == CONFIDENCE}
     total = sum(row.n for row in accuracy)

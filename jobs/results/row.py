@@ -9,7 +9,7 @@ from typing import Any
 
 from cvbench.engine.analyses.base import Result
 from cvbench.engine.statistics.estimate import Estimate
-from cvbench.engine.statistics.verdict import Verdict
+from cvbench.engine.statistics.verdict import Judged, Verdict
 
 SCHEMA = 2
 """Version of the table's columns, in every JSON document."""
@@ -103,6 +103,13 @@ def numbers_of(found: Estimate) -> dict[str, Any]:
     """The columns that an estimate fills; NaN becomes None."""
     ends = ("value", "low", "high", "class_low", "class_high")
     return {**{name: known(getattr(found, name)) for name in ends}, "n": int(found.n)}
+
+
+def judged_columns(judged: Judged) -> dict[str, Any]:
+    """The columns that a verdict fills: adjusted p and words; none of a difference that is undefined."""
+    if not math.isfinite(judged.found.value):
+        return {}
+    return {"p": known(judged.p), "verdict": judged.verdict.value}
 
 
 def known(value: float | None) -> float | None:

@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from cvbench.engine.analyses.base import Result
 from cvbench.engine.statistics.estimate import Estimate
-from cvbench.engine.statistics.verdict import Judged, verdict
-from cvbench.jobs.results.row import COUNTS, DIFFERENCE, NUMBERS, TEST, TEXTS, VALUE, Row, known, numbers_of
+from cvbench.engine.statistics.verdict import Judged
+from cvbench.jobs.results.earlier import of_version_1
+from cvbench.jobs.results.row import (
+    COUNTS,
+    DIFFERENCE,
+    NUMBERS,
+    TEST,
+    TEXTS,
+    Row,
+    judged_columns,
+    known,
+    numbers_of,
+)
 
 _KEPT_TEXTS = tuple(name for name in TEXTS if name not in ("run", "analysis"))  # where it is kept says these
 
@@ -37,9 +48,8 @@ class Table:
         self.rows.append(Row(**{**origin, **named, **numbers_of(estimate), **columns}))
 
     def difference(self, pair: tuple[str, str], metric: str, factor: str, judged: Judged) -> None:
-        """The first backbone less the second, with its verdict."""
-        columns = {"backbone_b": pair[1], "kind": DIFFERENCE, "p": known(judged.p), "verdict": judged.verdict.value}
-        self.add(pair[0], metric, factor, judged.found, **columns)
+        """The first backbone less the second, with its verdict; "" as the second: less what the metric names."""
+        self.add(pair[0], metric, factor, judged.found, backbone_b=pair[1], kind=DIFFERENCE, **judged_columns(judged))
 
     def test(self, backbone: str, metric: str, factor: str, value: float, n: int, **columns: Any) -> None:
         """A number that only judges, such as an unadjusted p value."""
@@ -66,31 +76,16 @@ def table_rows(result: Result) -> Iterator[Row]:
     for i in range(len(columns["metric"])):
         found = {name: values[i] for name, values in columns.items()}
         rows.append(Row(**{**found, **{name: known(found[name]) for name in NUMBERS if name in found}}))
-    return iter(rows if "kind" in columns else _of_version_1(rows))
+    return iter(rows if "kind" in columns else of_version_1(rows))
 
 
-def _of_version_1(rows: Sequence[Row]) -> Iterator[Row]:
-    """Rows that named a pair "A vs B" and a difference by its metric, with the adjusted p in a row of its own."""
-    adjusted = {(row.backbone, row.metric, row.factor): row.value for row in rows}
-    for row in rows:
-        if row.metric.endswith("(Holm)"):
-            continue
-        first, _, second = row.backbone.partition(" vs ")
-        kind = TEST if " p" in row.metric else DIFFERENCE if "difference" in row.metric else VALUE
-        found = replace(row, backbone=first, backbone_b=second, kind=kind)
-        if kind == DIFFERENCE and second:
-            keys = (f"{row.metric} p (Holm)", "McNemar exact p (Holm)", "McNemar exact p")
-            p = next((adjusted[key] for name in keys if (key := (row.backbone, name, row.factor)) in adjusted), None)
-            value, low, high = (math.nan if end is None else end for end in (row.value, row.low, row.high))
-            said = verdict(Estimate(value, low, high, row.n), p)
-            metric = row.metric.removesuffix(" difference").removeprefix("difference of ")
-            found = replace(found, metric=metric, p=p, verdict=said.value)
-        yield found
+def of_metrics(*metrics: str) -> Callable[[Result, Sequence[Row]], list[Row]]:
+    """A headline: the rows of these metrics, differences of two backbones first."""
 
+    def headline(result: Result, rows: Sequence[Row]) -> list[Row]:
+        return sorted((row for row in rows if row.metric in metrics), key=lambda row: not row.backbone_b)
 
-def of_metrics(*metrics: str) -> Callable[[Result, Sequence[Row]], Iterator[Row]]:
-    """A headline: the rows of these metrics."""
-    return lambda result, rows: (row for row in rows if row.metric in metrics)
+    return headline
 
 
 def again(result: Result, command: str, *, draws: bool = False) -> list[str]:
