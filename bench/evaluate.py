@@ -72,9 +72,9 @@ def accuracy(store: str) -> str:
     from cvbench.jobs.evaluation.accuracy import accuracy as run
     from cvbench.jobs.evaluation.options import AccuracyOptions
     from cvbench.jobs.reading.selection import Selection
-    from cvbench.jobs.results.table import tidy_rows
+    from cvbench.jobs.results.table import table_rows
 
-    return _shown(list(tidy_rows(run([Selection(store)], AccuracyOptions())[0].result))[:2])
+    return _shown(list(table_rows(run([Selection(store)], AccuracyOptions())[0].result))[:2])
 
 
 def calibrated(store: str) -> str:
@@ -82,9 +82,9 @@ def calibrated(store: str) -> str:
     from cvbench.jobs.evaluation.calibration import calibrate
     from cvbench.jobs.evaluation.options import CalibrationOptions
     from cvbench.jobs.reading.selection import Selection
-    from cvbench.jobs.results.table import tidy_rows
+    from cvbench.jobs.results.table import table_rows
 
-    rows = tidy_rows(calibrate([Selection(store)], CalibrationOptions())[0].result)
+    rows = table_rows(calibrate([Selection(store)], CalibrationOptions())[0].result)
     return _shown([row for row in rows if row.metric in ("ECE", "temperature") and not row.factor])
 
 

@@ -13,10 +13,9 @@ from typer.testing import CliRunner, Result
 
 from cvbench.cli.app import app
 from cvbench.errors import CvbenchError, UsageError
+from cvbench.jobs.results.row import COLUMNS
 from tests.jobs.evaluation.test_evaluation import BIRDS, LABELS, LOGITS, imagenet_store
 from tests.jobs.logits_store import noisy_logits, write_logits
-
-COLUMNS = ["run", "dataset", "split", "backbone", "metric", "factor", "value", "low", "high", "n", "n_failed"]
 
 
 def run(*arguments: str) -> Result:
@@ -37,27 +36,31 @@ BOTH = ("--dataset", "birds")
 def test_accuracy_in_three_forms(store: str, tmp_path: Path) -> None:
     table = run("eval", "accuracy", "--store", store, *BOTH, "--out", str(tmp_path / "fig"))
     assert table.exit_code == 0, table.output
-    assert table.stdout.splitlines()[0].split() == [*COLUMNS[1:-1], "failed"]
-    assert "verdict: birds, top1: good is above fair (resolved): +" in table.stdout
+    lines = table.stdout.splitlines()
+    assert lines[0] == "difference of top1, birds/all"
+    assert lines[1].split() == ["of", "value", "interval", "p", "verdict", "n", "left", "out"]
+    assert lines[2].split()[:3] == ["fair", "less", "good"]
+    assert "birds, top1: good is above fair (resolved): +" in lines[-2]
     assert "Wilson score, 95 %" in table.stdout
     names = {path.name for path in (tmp_path / "fig").iterdir()}
     assert names == {f"accuracy-birds-all.{suffix}" for suffix in ("svg", "png", "csv")}
     report = json.loads(run("eval", "accuracy", "--store", store, *BOTH, "--format", "json").stdout)
-    assert list(report["rows"][0]) == COLUMNS
-    assert report["verdicts"][0].startswith("birds, top1: good is above fair")
-    assert report["protocols"][0]["protocol"]["good"] == "all 7 outputs; output i is class i"
+    assert list(report["rows"][0]) == list(COLUMNS)
+    (result,) = report["results"]
+    assert result["verdicts"][0].startswith("birds, top1: good is above fair")
+    assert result["attributes"]["protocol"]["good"] == "all 7 outputs; output i is class i"
     text = run("eval", "accuracy", "--store", store, *BOTH, "--format", "csv").stdout
     rows = list(csv.DictReader(io.StringIO(text)))
     assert [row["metric"] for row in rows] == [row["metric"] for row in report["rows"]]
-    assert rows[0]["run"] == report["stored"][0]
+    assert rows[0]["run"] == result["run"]
     assert (rows[0]["n"], rows[0]["n_failed"]) == ("69", "1")
 
 
 def test_another_headline(store: str) -> None:
     done = run("eval", "accuracy", "--store", store, *BOTH, "--headline", "mean-per-class")
     assert done.exit_code == 0, done.output
-    assert "mean per class" in done.stdout.splitlines()[1]
-    assert "verdict: birds, mean per class: good is above fair" in done.stdout
+    assert done.stdout.startswith("difference of mean per class, birds/all\n")
+    assert "birds, mean per class: good is above fair" in done.stdout
 
 
 def test_calibration_and_robustness(store: str, tmp_path: Path) -> None:
@@ -65,13 +68,13 @@ def test_calibration_and_robustness(store: str, tmp_path: Path) -> None:
     found = run("eval", "calibration", "--store", store, *which, "--bins", "5", "--format", "json")
     assert found.exit_code == 0, found.output
     report = json.loads(found.stdout)
-    assert report["protocols"][0]["binning"].startswith("5 bins of equal width")
+    assert report["results"][0]["attributes"]["binning"].startswith("5 bins of equal width")
     assert sum(row["metric"] == "bin accuracy" for row in report["rows"]) == 10
     whole = {row["metric"]: row for row in report["rows"] if row["backbone"] == "good" and not row["factor"]}
     assert (whole["ECE"]["low"], whole["ECE"]["high"]) == (None, None)
     debiased = whole["ECE, debiased"]
     assert 0 <= debiased["low"] <= debiased["value"] <= debiased["high"]
-    assert "has no interval" in report["protocols"][0]["intervals"]
+    assert "has no interval" in report["results"][0]["attributes"]["intervals"]
     url, _ = imagenet_store(tmp_path)
     table = run("eval", "robustness", "--store", url, "--partial")
     assert table.exit_code == 0, table.output
@@ -87,12 +90,12 @@ def test_the_command_in_the_result_makes_it_again(store: str) -> None:
     from cvbench.storage.results.outcomes import list_results
 
     done = run("eval", "accuracy", "--store", store, *BOTH, "--per-class", "--format", "json")
-    path = json.loads(done.stdout)["stored"][0]
+    path = json.loads(done.stdout)["results"][0]["run"]
     opened = FeatureStore.open(store)
     (key,) = [key for key in list_results(opened) if key.path == path]
     words = ENTRY.command(stored_result(opened, key))
     again = run(*words, "--store", store, "--format", "json")
-    assert json.loads(again.stdout)["stored"] == [path]
+    assert [one["run"] for one in json.loads(again.stdout)["results"]] == [path]
 
 
 def test_predictions_are_imported_and_scored(store: str, tmp_path: Path) -> None:

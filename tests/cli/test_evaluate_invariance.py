@@ -46,7 +46,7 @@ def test_three_forms_and_a_figure_for_each_transform(store: str, tmp_path: Path)
     assert {path.name for path in tmp_path.iterdir()} == names
     one = ("eval", "invariance", "--store", store, "--transform", "scale", "--backbone", "vit")
     report = json.loads(run(*one, "--format", "json").stdout)
-    assert report["protocols"][0]["transform"] == "scale"
+    assert report["results"][0]["attributes"]["transform"] == "scale"
     rows = list(csv.DictReader(io.StringIO(run(*one, "--format", "csv").stdout)))
     assert [row["metric"] for row in rows] == [row["metric"] for row in report["rows"]]
     assert {row["backbone"] for row in rows} == {"vit"}

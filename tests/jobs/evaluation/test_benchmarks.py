@@ -189,17 +189,20 @@ def test_backbones_are_compared_by_factor(annotated: dict[str, Any], tmp_path: P
         result = imagenet_x(Selection(url, "folder-val"), options_of(annotated, overall=overall)).result
         averaged = kept if overall == "annotated" else np.ones(N, bool)
         ratios = [(~right[name][top]).mean() / (~right[name][averaged]).mean() for name in "ab"]
-        row = one(result, backbone="a vs b", metric="error ratio difference", factor=IMAGENET_X_FACTORS[0])
+        differences = rows(result, backbone="a", backbone_b="b", metric="error ratio")
+        row = differences[0]
+        assert row.factor == IMAGENET_X_FACTORS[0]
         assert row.value == pytest.approx(ratios[0] - ratios[1])
         assert row.low is not None
         assert row.high is not None
         assert row.low < ratios[0] - ratios[1] < row.high < 0
-        ps = [row.value for row in rows(result, metric="error ratio difference p (Holm)")]
-        assert len(ps) == 16
-        assert ps[0] is not None
-        assert ps[0] < 0.05
-        assert ps[3] is None, "no image has this factor"
-        accuracies = rows(result, metric="factor accuracy difference")
+        assert len(differences) == 16
+        assert row.p is not None
+        assert row.p < 0.05
+        assert row.verdict == "resolved"
+        none = differences[3]
+        assert (none.value, none.p, none.verdict) == (None, None, ""), "no image has this factor"
+        accuracies = rows(result, backbone_b="b", metric="factor accuracy")
         assert accuracies[0].value == pytest.approx(right["a"][top].mean() - right["b"][top].mean())
         assert [row.value for row in accuracies[4:]] == [0] * 12
         assert all(row.low is not None and row.low < 0 for row in accuracies[4:])
@@ -328,14 +331,13 @@ def test_pug_compares_backbones_by_factor(renders: dict[str, Any], tmp_path: Pat
     result = pug(Selection(url), PugOptions(str(renders["folder"]), shared=SHARED)).result
     camera = subset == "Camera_Yaw"
     right = np.array([p in table[classes[k]] for p, k in zip(logits.argmax(axis=1), labels, strict=True)])
-    row = one(result, metric="factor accuracy difference", factor="camera")
-    assert row.backbone == "a vs b"
+    row = one(result, backbone_b="b", metric="factor accuracy", factor="camera")
+    assert (row.backbone, row.verdict) == ("a", "resolved")
     assert row.value == pytest.approx(right[camera].mean())
     assert row.low is not None
     assert row.low > 0
-    p = one(result, metric="factor accuracy difference p (Holm)", factor="camera").value
-    assert p is not None
-    assert p < 0.05
+    assert row.p is not None
+    assert row.p < 0.05
     said = result.attrs["verdicts"][-1]
     assert said.startswith("pug-imagenet, factor accuracy difference of a and b: a is above b (resolved): camera (")
     assert said.partition("not resolved: ")[2].split(", ") == ["size", "background"]

@@ -20,9 +20,10 @@ from cvbench.jobs.evaluation.labels import label_space
 from cvbench.jobs.evaluation.options import AccuracyOptions, CalibrationOptions, EvalOptions
 from cvbench.jobs.evaluation.robustness import robustness
 from cvbench.jobs.reading.selection import Selection
+from cvbench.jobs.registry import entry_of
 from cvbench.jobs.results.keep import stored_result
-from cvbench.jobs.results.row import TidyRow
-from cvbench.jobs.results.table import again, tidy_rows
+from cvbench.jobs.results.row import DIFFERENCE, TEST, VALUE, Row
+from cvbench.jobs.results.table import again
 from cvbench.storage.annotations.synsets import classifier_synsets
 from cvbench.storage.datasets.readers.imagenet_classes import (
     imagenet_a_wnids,
@@ -43,12 +44,15 @@ LABELS = np.arange(70) % 7
 LOGITS = {"good": noisy_logits(LABELS, 7, 3.0), "fair": noisy_logits(LABELS, 7, 1.5, seed=1)}
 
 
-def rows(result: Result, **wanted: str) -> list[TidyRow]:
-    """The rows whose fields are as given."""
-    return [row for row in tidy_rows(result) if all(getattr(row, k) == v for k, v in wanted.items())]
+def rows(result: Result, **wanted: str) -> list[Row]:
+    """The rows whose columns are as given; of one backbone, if no second is given."""
+    entry = entry_of(result.name)
+    assert entry is not None
+    wanted = {"backbone_b": "", **wanted}
+    return [row for row in entry.rows_of(result) if all(getattr(row, k) == v for k, v in wanted.items())]
 
 
-def one(result: Result, **wanted: str) -> TidyRow:
+def one(result: Result, **wanted: str) -> Row:
     (found,) = rows(result, **wanted)
     return found
 
@@ -77,9 +81,12 @@ def test_it_counts_the_readable_samples(store: str) -> None:
         assert one(found.result, backbone=name, metric="top5").value == five.any(axis=1)[readable].mean()
         mean = np.mean([right[readable][LABELS[readable] == k].mean() for k in range(7)])
         assert one(found.result, backbone=name, metric="mean per class").value == pytest.approx(mean)
-    pair = one(found.result, backbone="good vs fair", metric="top1 difference")
+    pair = one(found.result, backbone="good", backbone_b="fair", metric="top1")
     assert pair.value is not None
     assert pair.value > 0
+    assert (pair.kind, pair.verdict, pair.n, pair.n_failed) == (DIFFERENCE, "resolved", 65, 5)
+    exact = one(found.result, backbone="good", backbone_b="fair", metric="McNemar exact p")
+    assert (exact.kind, exact.value) == (TEST, pair.p), "the one pair is the family"
     assert found.result.attrs["verdicts"][0].startswith("birds, top1: good is above fair (resolved): +")
 
 
@@ -96,7 +103,7 @@ def test_few_images_resolve_nothing_however_small_p_is(tmp_path: Path) -> None:
         url = write_logits(tmp_path / f"{n}.zarr", logits, labels[:n], BIRDS[:3])
         (found,) = accuracy([Selection(url)], AccuracyOptions(EvalOptions(allow_chance=True)))
         assert found.result.attrs["verdicts"][0].startswith(said)
-        p = one(found.result, metric="McNemar exact p").value
+        p = one(found.result, backbone_b="b", metric="McNemar exact p").value
         assert p is not None
         assert p < 1e-6
 
@@ -117,11 +124,10 @@ def test_the_result_is_kept_and_read_again(store: str) -> None:
     opened = FeatureStore.open(store)
     (key,) = list_results(opened)
     kept = stored_result(opened, key)
-    assert list(tidy_rows(kept)) == list(tidy_rows(found.result))
+    assert ACCURACY.rows_of(kept) == ACCURACY.rows_of(found.result)
     assert one(kept, backbone="good", metric="top1", factor="crow").run == found.path
-    headline = ACCURACY.headline
-    assert headline is not None
-    assert {row.metric for row in headline(kept)} >= {"top1", "top1 difference"}
+    main = ACCURACY.main_rows(kept, ACCURACY.rows_of(kept))
+    assert [(row.metric, row.kind) for row in main[:2]] == [("top1", DIFFERENCE), ("top1", VALUE)]
     words = ACCURACY.command(kept)
     assert words[:3] == ["eval", "accuracy", "--dataset"]
     assert "--per-class" in words
@@ -142,15 +148,14 @@ def test_the_headline_can_be_the_mean_per_class(tmp_path: Path) -> None:
     (mean,) = accuracy([Selection(store)], AccuracyOptions(SHARED, headline="mean-per-class"))
     assert plain.result.attrs["verdicts"][0].startswith("birds, top1: a is above b (resolved): +")
     assert mean.result.attrs["verdicts"][0].startswith("birds, mean per class: b is above a (resolved): +")
-    pair = one(mean.result, backbone="a vs b", metric="mean per class difference")
+    pair = one(mean.result, backbone="a", backbone_b="b", metric="mean per class")
     means = [one(mean.result, backbone=name, metric="mean per class").value or 0.0 for name in "ab"]
     assert pair.value == pytest.approx(means[0] - means[1])
     assert one(mean.result, backbone="a", metric="top1") == replace(
         one(plain.result, backbone="a", metric="top1"), run=mean.path
     ), "both are always there"
-    headline = ACCURACY.headline
-    assert headline is not None
-    assert [next(headline(found.result)).metric for found in (plain, mean)] == ["top1", "mean per class"]
+    first = [ACCURACY.main_rows(found.result, ACCURACY.rows_of(found.result))[0] for found in (plain, mean)]
+    assert [(row.metric, row.backbone_b) for row in first] == [("top1", "b"), ("mean per class", "b")]
     assert mean.path != plain.path
     words = ACCURACY.command(mean.result)
     assert words[words.index("--headline") + 1] == "mean-per-class"

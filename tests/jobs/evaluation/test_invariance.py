@@ -20,13 +20,14 @@ from cvbench.errors import (
     UnknownNameError,
     UsageError,
 )
-from cvbench.jobs.evaluation.invariance import BETWEEN, CHANGE, ENTRY, PROBABILITY, SAME, TOP1
+from cvbench.jobs.evaluation.invariance import CHANGE, ENTRY, PROBABILITY, SAME, TOP1
 from cvbench.jobs.evaluation.invariance import invariance as run
 from cvbench.jobs.evaluation.options import EvalOptions, InvarianceOptions
 from cvbench.jobs.extraction.extract import extract
 from cvbench.jobs.extraction.options import ExtractOptions
+from cvbench.jobs.figures.draw import draw
 from cvbench.jobs.results.keep import stored_result
-from cvbench.jobs.results.table import tidy_rows
+from cvbench.jobs.results.row import DIFFERENCE
 from cvbench.jobs.running.executor import Cluster
 from cvbench.jobs.running.progress import Ended, Event, Note, Started
 from cvbench.storage.features import FeatureStore, GroupKey
@@ -109,7 +110,8 @@ def test_the_same_extraction_again_does_nothing(extracted: ExtractOptions) -> No
 
 def test_every_number_against_the_stored_logits(store: str) -> None:
     (found,) = run(store, "digits", None, [], options("scale"))
-    rows = {(row.backbone, row.metric, row.factor): row for row in tidy_rows(found.result)}
+    every = ENTRY.rows_of(found.result)
+    rows = {(row.backbone, row.metric, row.factor): row for row in every if not row.backbone_b}
     labels = FeatureStore.open(store).split("digits", "test").labels[:N]
     right: dict[tuple[str, str], NDArray[np.float64]] = {}
     for backbone in ("test_convnext@32", "test_vit@32"):
@@ -130,13 +132,19 @@ def test_every_number_against_the_stored_logits(store: str) -> None:
         assert row.high is not None
         # A score interval of 60 pairs is near its normal one, but centred nearer to 0.
         error = change.std() / N**0.5
+        assert row.kind == DIFFERENCE
+        assert row.p == rows[backbone, "McNemar exact p", "scale=1.5"].value, "the one setting is the family"
+        assert row.verdict == ("resolved" if row.high < 0 and row.p is not None and row.p < 0.05 else "not resolved")
         assert row.low == pytest.approx(change.mean() - 1.96 * error, abs=0.7 * error)
         assert row.high == pytest.approx(change.mean() + 1.96 * error, abs=0.7 * error)
         start = rows[backbone, CHANGE, "scale=1"]
-        assert (start.value, start.low, start.high) == (0, 0, 0)
+        assert (start.value, start.low, start.high, start.kind, start.verdict) == (0, 0, 0, DIFFERENCE, "")
         assert rows[backbone, SAME, "scale=1"].value == 1
     changes = [right[name, "scale=1.5"] - right[name, "scale=1"] for name in ("test_convnext@32", "test_vit@32")]
-    between = rows["test_convnext@32 vs test_vit@32", BETWEEN, "scale=1.5"]
+    (between,) = (row for row in every if row.backbone_b)
+    assert between.subject == "test_convnext@32 less test_vit@32"
+    assert (between.metric, between.factor, between.kind) == (CHANGE, "scale=1.5", DIFFERENCE)
+    assert between.verdict
     assert between.value == pytest.approx((changes[0] - changes[1]).mean(), abs=1e-12)
 
 
@@ -144,7 +152,7 @@ def test_all_transforms_of_the_store_at_once(store: str) -> None:
     found = run(store, None, None, ["test_vit@32"], options())
     shown = {one.result.attrs["transform"]: one.result for one in found}
     assert list(shown) == ["scale", "shift", "shift-frame"]  # at no size is the model's own, so no resolution
-    factors = [row.factor for row in tidy_rows(shown["shift"]) if row.metric == TOP1]
+    factors = [row.factor for row in ENTRY.rows_of(shown["shift"]) if row.metric == TOP1]
     assert factors == ["shift=0", "shift=1"]
     assert all(result.attrs["dataset"] == "digits" for result in shown.values())
     assert len({one.path for one in found}) == 3
@@ -152,7 +160,7 @@ def test_all_transforms_of_the_store_at_once(store: str) -> None:
 
 def test_a_vit_at_another_resolution(store: str) -> None:
     (found,) = run(store, "digits", "test", ["test_vit"], options("resolution", reference="32"))
-    rows = {(row.metric, row.factor): row.value for row in tidy_rows(found.result)}
+    rows = {(row.metric, row.factor): row.value for row in ENTRY.rows_of(found.result)}
     labels = FeatureStore.open(store).split("digits", "test").labels[:N]
     for size in (32, 48):
         expected = (logits(store, "digits", f"test_vit@{size}").argmax(axis=1) == labels).mean()
@@ -165,9 +173,7 @@ def test_the_result_is_kept_and_its_command_makes_it_again(store: str) -> None:
     opened = FeatureStore.open(store)
     (key,) = [key for key in list_results(opened) if key.path == found.path]
     kept = stored_result(opened, key)
-    assert [replace(row, run="") for row in tidy_rows(kept)] == [
-        replace(row, run="") for row in tidy_rows(found.result)
-    ]
+    assert ENTRY.rows_of(kept) == ENTRY.rows_of(found.result)
     words = ENTRY.command(kept)
     assert words[:8] == ["eval", "invariance", "--dataset", "digits", "--split", "test", "--transform", "scale"]
     grid = [words[i + 1] for i, word in enumerate(words) if word == "--grid"]
@@ -231,7 +237,7 @@ def test_only_samples_that_every_setting_could_read_count(tmp_path: Path) -> Non
     synthetic(tmp_path, "birds.scale-2", 2, bad=(3, 9))
     store = synthetic(tmp_path, "birds.scale-3", 0, bad=(11,))
     (found,) = run(store, None, None, [], FEW)  # at scale 3 the accuracy is that of guessing, which may be
-    rows = list(tidy_rows(found.result))
+    rows = list(ENTRY.rows_of(found.result))
     assert {(row.n, row.n_failed) for row in rows} == {(61, 3)}
     top1 = {row.factor: row.value for row in rows if row.metric == TOP1}
     kept = np.setdiff1d(np.arange(64), (3, 9, 11))
@@ -293,8 +299,8 @@ def test_who_agree_throughout_differ_by_0_but_not_for_certain() -> None:
 
 def test_the_figure_is_the_same_each_time_and_holds_every_setting(store: str, tmp_path: Path) -> None:
     (found,) = run(store, "digits", None, [], options("shift-frame"))
-    assert ENTRY.figure is not None
-    first, second = (ENTRY.figure(found.result, tmp_path / name, ("svg", "png")) for name in ("a", "b"))
+    rows = ENTRY.rows_of(found.result)
+    first, second = (draw(ENTRY, found.result, rows, tmp_path / name) for name in ("a", "b"))
     assert [a.read_bytes() for a in first] == [b.read_bytes() for b in second]
     with open(first[-1]) as handle:
         factors = {row["factor"] for row in csv.DictReader(handle)}

@@ -13,10 +13,13 @@ import pytest
 from cvbench.engine.analyses.base import Result
 from cvbench.engine.statistics.estimate import Estimate
 from cvbench.engine.statistics.intervals import wilson
+from cvbench.engine.statistics.verdict import Judged, verdict
 from cvbench.errors import UsageError
 from cvbench.jobs.evaluation import accuracy, calibration, imagenet_x, pug, robustness, shape_bias
+from cvbench.jobs.figures import draw as figures
 from cvbench.jobs.results.entry import Entry
-from cvbench.jobs.results.table import ADJUSTED, Table, table_result, tidy_rows
+from cvbench.jobs.results.row import DIFFERENCE
+from cvbench.jobs.results.table import Table, table_result
 
 NAMES = ("vit", "convnext")
 
@@ -43,8 +46,8 @@ def shifts() -> Result:
 def differences(table: Table, metric: str, names: Sequence[str]) -> None:
     """A resolved one, others that are not."""
     for i, factor in enumerate(names):
-        table.add("vit vs convnext", metric, factor, Estimate(0.3 - 0.2 * i, 0.1 - 0.2 * i, 0.5 - 0.2 * i, 40))
-        table.plain("vit vs convnext", metric + ADJUSTED, factor, 0.01 + 0.5 * i, 40)
+        found, p = Estimate(0.3 - 0.2 * i, 0.1 - 0.2 * i, 0.5 - 0.2 * i, 40), 0.01 + 0.5 * i
+        table.difference(("vit", "convnext"), metric, factor, Judged(found, p, verdict(found, p)))
 
 
 def factors() -> Result:
@@ -53,7 +56,7 @@ def factors() -> Result:
         for factor, value in (("pose", 0.9), ("partial_view", 1.4), ("style", float("nan"))):
             table.add(name, imagenet_x.RATIO, factor, Estimate(value, value - 0.2, value + 0.3, 40))
         table.add(name, imagenet_x.AVERAGE, "", Estimate(1.1, 1.0, 1.3, 900))
-    differences(table, imagenet_x.RATIO_DIFFERENCE, ("pose", "partial_view", "style"))
+    differences(table, imagenet_x.RATIO, ("pose", "partial_view", "style"))
     return table_result("imagenet-x", table.rows, {})
 
 
@@ -62,10 +65,10 @@ def curves() -> Result:
     for name in NAMES:
         table.add(name, pug.GROUP, "camera", wilson(20, 40))
         for i, value in enumerate(("-30", "0", "30")):
-            table.add(name, pug.VALUE, f"Camera_Yaw={value}", wilson(10 + i, 40))
+            table.add(name, pug.AT_VALUE, f"Camera_Yaw={value}", wilson(10 + i, 40))
         for i in range(20):
-            table.add(name, pug.VALUE, f"Worlds=world-{i}", wilson(i, 40))
-    differences(table, pug.FACTOR_DIFFERENCE, ("camera",))
+            table.add(name, pug.AT_VALUE, f"Worlds=world-{i}", wilson(i, 40))
+    differences(table, pug.GROUP, ("camera",))
     return table_result("pug", table.rows, {})
 
 
@@ -73,13 +76,13 @@ def bins() -> Result:
     table = Table("birds", "all")
     edges = np.linspace(0, 1, 6)
     for name in NAMES:
-        table.plain(name, calibration.ECE, "", 0.1, 100)
+        table.add(name, calibration.ECE, "", Estimate(0.1, n=100))
         table.add(name, calibration.DEBIASED, "", Estimate(0.08, 0.05, 0.2, 100))
         for i, (low, high) in enumerate(itertools.pairwise(edges)):
             factor = f"({low:.4g}, {high:.4g}]"
             table.add(name, calibration.BIN_ACCURACY, factor, wilson(5 * i, 20 * i))
             middle = float("nan") if i == 0 else float(low + high) / 2
-            table.plain(name, calibration.BIN_CONFIDENCE, factor, middle, 20 * i)
+            table.add(name, calibration.BIN_CONFIDENCE, factor, Estimate(middle, n=20 * i))
     return table_result("calibration", table.rows, {})
 
 
@@ -103,8 +106,7 @@ CASES = [
 
 
 def draw(entry: Entry, result: Result, stem: Path, formats: Sequence[str]) -> list[Path]:
-    assert entry.figure is not None
-    return entry.figure(result, stem, formats)
+    return figures.draw(entry, result, entry.rows_of(result), stem, formats)
 
 
 @pytest.mark.parametrize(("entry", "result"), CASES, ids=lambda case: getattr(case, "name", ""))
@@ -115,7 +117,7 @@ def test_a_figure_is_the_same_twice(entry: Entry, result: Result, tmp_path: Path
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in again]
     with open(first[-1], newline="") as handle:
         rows = list(csv.DictReader(handle))
-    assert len(rows) == len(list(tidy_rows(result)))
+    assert len(rows) == len(entry.rows_of(result))
     assert rows[0]["backbone"] == "vit"
     with pytest.raises(UsageError, match="figure format"):
         draw(entry, result, tmp_path / "c", ("gif",))
@@ -136,10 +138,11 @@ def test_an_entry_has_what_the_report_asks_for(entry: Entry, result: Result) -> 
 
     assert entry_of(entry.name) is entry
     assert result.name == entry.name
-    rows = list(entry.rows(result))
-    assert rows
-    assert entry.headline is not None
-    assert set(entry.headline(result)) <= set(rows)
+    rows = entry.rows_of(result)
+    main = entry.main_rows(result, rows)
+    assert main
+    assert set(main) <= set(rows)
+    assert [bool(row.backbone_b) for row in main] == sorted((bool(row.backbone_b) for row in main), reverse=True)
     assert entry.title
     assert entry.about.endswith(".")
 
@@ -147,8 +150,8 @@ def test_an_entry_has_what_the_report_asks_for(entry: Entry, result: Result) -> 
 @pytest.mark.parametrize(
     ("entry", "result", "metric"),
     [
-        (imagenet_x.ENTRY, factors(), imagenet_x.RATIO_DIFFERENCE),
-        (pug.ENTRY, curves(), pug.FACTOR_DIFFERENCE),
+        (imagenet_x.ENTRY, factors(), imagenet_x.RATIO),
+        (pug.ENTRY, curves(), pug.GROUP),
         (calibration.ENTRY, bins(), calibration.DEBIASED),
     ],
     ids=("imagenet-x", "pug", "calibration"),
@@ -156,14 +159,19 @@ def test_an_entry_has_what_the_report_asks_for(entry: Entry, result: Result) -> 
 def test_what_is_compared_by_factor_is_drawn(entry: Entry, result: Result, metric: str, tmp_path: Path) -> None:
     """The differences, their intervals, and which are resolved; of calibration the error that has an interval."""
     of_metric = result.data["metric"][1] == metric
+    if metric != calibration.DEBIASED:
+        of_metric &= result.data["kind"][1] == DIFFERENCE
+    assert of_metric.any()
     before = draw(entry, result, tmp_path / "a", ("svg",))[0].read_bytes()
     for number, name in enumerate(("value", "low", "high")):
         values = result.data[name][1].copy()
         values[of_metric] += 0.01
         other = Result(result.name, result.coords, {**result.data, name: (("row",), values)}, result.attrs)
         assert draw(entry, other, tmp_path / f"b{number}", ("svg",))[0].read_bytes() != before
-    of_p = result.data["metric"][1] == metric + ADJUSTED
-    if of_p.any():
-        values = np.where(of_p, 0.9, result.data["value"][1])
-        other = Result(result.name, result.coords, {**result.data, "value": (("row",), values)}, result.attrs)
+    said = result.data["verdict"][1]
+    if (said == "resolved").any():
+        none = np.where(said == "resolved", "not resolved", said)
+        other = Result(result.name, result.coords, {**result.data, "verdict": (("row",), none)}, result.attrs)
         assert draw(entry, other, tmp_path / "c", ("svg",))[0].read_bytes() != before, "none is resolved any more"
+    else:
+        assert metric == calibration.DEBIASED
