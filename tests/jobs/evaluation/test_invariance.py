@@ -20,7 +20,8 @@ from cvbench.errors import (
     UnknownNameError,
     UsageError,
 )
-from cvbench.jobs.evaluation.invariance import CHANGE, ENTRY, PROBABILITY, SAME, TOP1
+from cvbench.jobs.evaluation.compare import TOP1
+from cvbench.jobs.evaluation.invariance import CHANGE, ENTRY, PROBABILITY, SAME
 from cvbench.jobs.evaluation.invariance import invariance as run
 from cvbench.jobs.evaluation.options import EvalOptions, InvarianceOptions
 from cvbench.jobs.extraction.extract import extract

@@ -15,7 +15,7 @@ from cvbench.engine.statistics.estimate import Estimate
 from cvbench.engine.statistics.intervals import wilson
 from cvbench.engine.statistics.verdict import Judged, verdict
 from cvbench.errors import UsageError
-from cvbench.jobs.evaluation import accuracy, calibration, imagenet_x, pug, robustness, shape_bias
+from cvbench.jobs.evaluation import accuracy, calibration, compare, imagenet_x, pug, robustness, shape_bias
 from cvbench.jobs.figures import draw as figures
 from cvbench.jobs.results.entry import Entry
 from cvbench.jobs.results.row import DIFFERENCE
@@ -27,7 +27,7 @@ NAMES = ("vit", "convnext")
 def accuracies() -> Result:
     table = Table("birds", "all")
     for i, name in enumerate(NAMES):
-        for metric in (accuracy.TOP1, accuracy.TOP5, accuracy.MEAN):
+        for metric in (compare.TOP1, accuracy.TOP5, compare.MEAN):
             table.add(name, metric, "", wilson(30 + 5 * i, 60))
     return table_result("accuracy", table.rows, {})
 
@@ -37,7 +37,7 @@ def shifts() -> Result:
     for name in NAMES:
         for dataset in ("imagenet-a", "imagenet-r"):
             table.place(dataset, "test", 0)
-            table.add(name, robustness.TOP1, "", wilson(30, 60))
+            table.add(name, compare.TOP1, "", wilson(30, 60))
             table.add(name, robustness.COUNTERPART, "", wilson(50, 60))
         table.add(name, robustness.MEAN, "imagenet-a, imagenet-r", wilson(60, 120))
     return table_result("robustness", table.rows, {})
