@@ -40,7 +40,7 @@ def test_accuracy_in_three_forms(store: str, tmp_path: Path) -> None:
     assert lines[0] == "difference of top1, birds/all"
     assert lines[1].split() == ["of", "value", "interval", "p", "verdict", "n", "left", "out"]
     assert lines[2].split()[:3] == ["fair", "less", "good"]
-    assert "birds, top1: good is above fair (resolved): +" in lines[-2]
+    assert "birds, top1: good is above fair (resolved): +" in table.stdout
     assert "Wilson score, 95 %" in table.stdout
     names = {path.name for path in (tmp_path / "fig").iterdir()}
     assert names == {f"accuracy-birds-all.{suffix}" for suffix in ("svg", "png", "csv")}
