@@ -15,8 +15,7 @@ from cvbench.cli.say import say
 from cvbench.jobs import registry
 
 if TYPE_CHECKING:
-    from cvbench.engine.analyses.base import Result
-    from cvbench.jobs.results.entry import Entry, Kept
+    from cvbench.jobs.results.entry import Entry, Kept, Result
     from cvbench.jobs.results.row import Row
 
 

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from cvbench.engine.analyses.base import Layer, Result
+from cvbench.engine.analyses.base import Layer
+from cvbench.engine.analyses.base import Result as Result
 from cvbench.engine.analyses.live import LiveAnalysis
 from cvbench.jobs.results.row import Row, placed
 from cvbench.options import Form
