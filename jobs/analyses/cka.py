@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,25 +13,25 @@ from numpy.typing import NDArray
 from cvbench.engine.analyses.base import Layer, Result
 from cvbench.engine.analyses.cka.full import full_cka
 from cvbench.engine.analyses.cka.measure import MIN_BATCH, SIZES, MinibatchCka, choose_batch
-from cvbench.engine.analyses.cka.result import QUARTERS, cka_json, cka_rows
+from cvbench.engine.analyses.cka.result import QUARTERS
 from cvbench.errors import UnknownNameError, UsageError
 from cvbench.jobs.analyses.cka_view import QUESTIONS, resolve_view
 from cvbench.jobs.analyses.measure import analyze, measuring
 from cvbench.jobs.analyses.options import CKA, CkaOptions
-from cvbench.jobs.figures.cka import cka_heatmaps, cka_views
+from cvbench.jobs.figures.cka import cka_figure, cka_overview
 from cvbench.jobs.reading.options import Selection
 from cvbench.jobs.reading.reading import Reading, open_store
 from cvbench.jobs.reading.views import view_words
+from cvbench.jobs.results.command import command_words, selection_of
 from cvbench.jobs.results.entry import Entry, Live, LiveSetting
 from cvbench.jobs.results.keep import Analysed, keep
-from cvbench.jobs.results.row import TidyRow
-from cvbench.jobs.results.tidy import command_words, selection_of, tidy_row
-from cvbench.jobs.results.words import verdict_of
+from cvbench.jobs.results.measured import left_out, verdict_text
+from cvbench.jobs.results.row import DIFFERENCE, PAIR, Row, known
 from cvbench.jobs.running.executor import Cluster
 from cvbench.jobs.running.hardware import Hardware
 from cvbench.jobs.running.progress import Listener, silent
 
-__all__ = ["ENTRY", "ESTIMATORS", "CkaOptions", "cka", "cka_json", "cka_rows"]
+__all__ = ["ENTRY", "ESTIMATORS", "CkaOptions", "cka"]
 
 ESTIMATORS = ("minibatch", "debiased", "biased")
 
@@ -93,40 +94,63 @@ def _full(reading: Reading, options: CkaOptions) -> Analysed:
     return Analysed(result, selected, path, len(selected.units))
 
 
-def tidy_rows(result: Result) -> Iterator[TidyRow]:
-    """The summary numbers, then every pair of layers once."""
-    yield from headline_rows(result)
-    for row in cka_rows(result):
-        first, second = row["backbone_a"], row["backbone_b"]
-        backbone = first if first == second else f"{first} vs {second}"
-        factor = f"{row['tap_a']} vs {row['tap_b']}"
-        yield _row(result, backbone, "linear CKA", factor, row)
+def rows(result: Result) -> Iterator[Row]:
+    """The summary: means within each backbone and between two, and differences; then every pair of layers once.
 
-
-def headline_rows(result: Result) -> Iterator[TidyRow]:
-    """Means within each backbone, of its first against its last quarter, across each pair of backbones; differences."""
-    names = list(dict.fromkeys(layer["backbone"] for layer in result.attrs["layers"]))
-    meaning = {}  # the summary's own names hold those of the backbones
-    for name in names:
-        meaning[f"mean of different layers, {name}"] = (name, "mean of different layers")
-        meaning[f"{QUARTERS}, {name}"] = (name, QUARTERS)
-        for other in names:
-            meaning[f"mean, {name} against {other}"] = (f"{name} vs {other}", "mean over all pairs of layers")
-            meaning[f"difference, {QUARTERS}, {name} - {other}"] = (f"{name} vs {other}", QUARTERS)
-    for entry in result.attrs["summary"]:
-        backbone, factor = meaning[entry["name"]]
-        metric = f"difference of mean linear CKA{verdict_of(entry).mark}" if "resolved" in entry else "mean linear CKA"
-        yield _row(result, backbone, metric, factor, entry, value="value")
-
-
-def _row(
-    result: Result, backbone: str, metric: str, factor: str, numbers: dict[str, Any], value: str = "cka"
-) -> TidyRow:
+    The metric names the features that it is of: CKA of others is another number.
+    """
     attrs = result.attrs
-    unused = attrs.get("samples_in_units", attrs["samples"]) - attrs["samples"]
-    estimate = (numbers[value], numbers["low"], numbers["high"])
-    named = f"{factor}, {view_words(attrs)}"
-    return tidy_row(result, backbone, metric, named, estimate, attrs["batches"], unused)
+    layers, named = attrs["layers"], f"linear CKA ({view_words(attrs)})"
+    counts = {"n": attrs["batches"], "n_failed": left_out(result)}
+    summary = _summary_templates(list(dict.fromkeys(layer["backbone"] for layer in layers)))
+    for entry in attrs["summary"]:
+        numbers = {name: entry.get(name) for name in ("value", "low", "high", "p")}
+        said = verdict_text(entry["resolved"], entry["low"]) if "resolved" in entry else ""
+        yield replace(summary[entry["name"]], metric=f"mean {named}", **numbers, verdict=said, **counts)
+    names = [(layer["backbone"], layer["tap"]) for layer in layers]
+    reasons = {(one["backbone"], one["tap"]): f"{one['tap']}: {one['reason']}" for one in attrs.get("undefined", ())}
+    for at in zip(*np.triu_indices(len(layers)), strict=True):
+        one, other = (names[i] for i in at)
+        numbers = {column: known(result.data[name][1][at]) for column, name in _MATRICES.items()}
+        yield Row(
+            **dict(zip(("backbone", "layer", "backbone_b", "layer_b"), one + other, strict=True)),
+            metric=named,
+            kind=PAIR,
+            **numbers,
+            **counts,
+            note="; ".join(reasons[name] for name in dict.fromkeys((one, other)) if name in reasons),
+        )
+
+
+_MATRICES = {"value": "cka", "low": "low", "high": "high"}
+
+
+def _summary_templates(backbones: Sequence[str]) -> dict[str, Row]:
+    """By the summary's own names, which hold those of the backbones: whose a number is, and of which layers."""
+    found = {}
+    for name in backbones:
+        found[f"mean of different layers, {name}"] = Row(backbone=name, factor="mean of different layers")
+        found[f"{QUARTERS}, {name}"] = Row(backbone=name, factor=QUARTERS)
+    for name, other in itertools.permutations(backbones, 2):
+        both = Row(backbone=name, backbone_b=other, factor="mean over all pairs of layers", kind=PAIR)
+        found[f"mean, {name} against {other}"] = both
+        found[f"difference, {QUARTERS}, {name} - {other}"] = replace(both, factor=QUARTERS, kind=DIFFERENCE)
+    return found
+
+
+def headline(result: Result, found: Sequence[Row]) -> list[Row]:
+    """The summary, what backbones differ by before all else."""
+    return sorted((row for row in found if row.factor), key=lambda row: row.kind != DIFFERENCE)
+
+
+def _said(result: Result) -> Iterator[str]:
+    attrs = result.attrs
+    yield (
+        f"view {attrs.get('view', 'unknown')}, {attrs['estimator']}: {len(attrs['layers'])} layers, {attrs['samples']} "
+        f"samples in {attrs['batches']} batches of {attrs['batch_size']}; another view is another question"
+    )
+    for one in attrs.get("undefined", ()):
+        yield f"undefined: {one['backbone']}/{one['tap']}: {one['reason']}"
 
 
 def _command(result: Result) -> list[str]:
@@ -180,12 +204,13 @@ ENTRY = Entry(
         "unreadable or filled no batch. Source: Kornblith et al. 2019; minibatch estimator with the unbiased "
         "HSIC of Song et al. 2012 as in Nguyen et al. 2021; intervals: Tukey 1958, Hall 1992."
     ),
-    rows=tidy_rows,
+    rows=rows,
     command=_command,
     run=_run,
-    figure=cka_heatmaps,
-    headline=headline_rows,
-    overview=cka_views,
+    headline=headline,
+    figure=cka_figure,
+    overview=cka_overview,
+    said=_said,
     named_by=("view",),
     live=Live(_live),
     caution=_caution,

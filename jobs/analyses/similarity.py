@@ -1,10 +1,9 @@
-"""`cvbench analyze similarity`: similarity between local features of the `maps` view; JSON, rows and the report."""
+"""`cvbench analyze similarity`: similarity between local features of the `maps` view."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,6 @@ from cvbench.engine.analyses.base import Result
 from cvbench.engine.analyses.checks import check_grid
 from cvbench.engine.analyses.similarity.measure import WANTS, Similarity, image_matrices
 from cvbench.engine.analyses.similarity.result import MEASURES, TABLE, VERSIONS
-from cvbench.engine.statistics.measure import Measure
 from cvbench.engine.statistics.options import IntervalOptions
 from cvbench.engine.statistics.running import outdated_notes
 from cvbench.jobs.analyses.measure import analyze, measuring
@@ -22,11 +20,11 @@ from cvbench.jobs.extraction.live import kept_live
 from cvbench.jobs.figures.similarity import similarity_figure, similarity_images_figure
 from cvbench.jobs.reading.options import Selection
 from cvbench.jobs.reading.reading import last_layers, open_store, read
+from cvbench.jobs.results.command import command_words, interval_options, selection_of
 from cvbench.jobs.results.entry import Entry, Live, LiveSetting
 from cvbench.jobs.results.keep import Analysed, keep
-from cvbench.jobs.results.row import TidyRow
-from cvbench.jobs.results.tidy import command_words, end_layers, interval_options, selection_of, tidy_row
-from cvbench.jobs.results.words import CLASSES, estimates, grid_text, measures, on_common_grid, over_classes, verdict_of
+from cvbench.jobs.results.measured import curve_rows, end_rows, grid_text, left_out, measure_rows, on_common_grid
+from cvbench.jobs.results.row import DIFFERENCE, Row, known
 from cvbench.jobs.running.executor import Cluster
 from cvbench.jobs.running.hardware import Hardware
 from cvbench.jobs.running.progress import Listener, silent
@@ -83,57 +81,44 @@ def image_similarity(selection: Selection, ids: Sequence[str]) -> Analysed:
     return Analysed(result, reading.selected, keep(reading, result, identity), 0)
 
 
-def similarity_json(result: Result, dataset: str) -> dict[str, Any]:
-    """The JSON form of `cvbench analyze similarity --format json`; undefined numbers are null.
-
-    `layers`: per layer its names, grid, channels, stride, and per version the measures and the `profile` by grid
-    step. `common`: the same measures of the last layers on `common_grid`; `differences` between them, each with its
-    verdict `resolved`. Measures have `class_low` and `class_high` too, the interval over resampled classes. The
-    matrices and correlograms are in the stored result.
-    """
-    layers = []
+def rows(result: Result) -> Iterator[Row]:
+    """Every layer's measures and profile, raw and centred; then the last layers on the common grid, and differences."""
     for i, layer in enumerate(result.attrs["layers"]):
-        versions = {}
+        grid = grid_text(layer["grid"])
+        own = Row(backbone=layer["backbone"], layer=layer["tap"], factor=f"grid {grid}")
         for version, name in enumerate(VERSIONS):
-            found = estimates(result, "profile", (i, version))
-            reach = max(layer["grid"])
-            profile = {key: values[:reach] for key, values in found.items()}
-            versions[name] = {"measures": list(_native(result, i, version)), "profile": profile}
-        layers.append({**layer, **versions})
-    rows = list(similarity_rows(result))
-    common = [row for row in rows if row["quantity"].endswith("_common")]
-    differences = [row for row in rows if row["quantity"].endswith("_difference")]
-    attrs = {key: value for key, value in result.attrs.items() if key != "layers"}
-    return {"dataset": dataset, "layers": layers, "common": common, "differences": differences, **attrs}
-
-
-def similarity_rows(result: Result) -> Iterator[dict[str, Any]]:
-    """One row per layer, version and number; undefined numbers are None.
-
-    Quantities: the measures, `length_pixels` where the stride is known, `profile` by grid `step`; then the measures of
-    the last layers on the common grid, `..._common`, and what two backbones differ by there, `..._difference`, with
-    the verdict `resolved` (null if too few images define it) and its `p`, adjusted for all differences. `reason` says
-    why a measure has no value on a grid.
-    """
-    for i, layer in enumerate(result.attrs["layers"]):
-        names = {"backbone": layer["backbone"], "tap": layer["tap"], "grid": grid_text(layer["grid"])}
-        for version, name in enumerate(VERSIONS):
-            own = list(_native(result, i, version))
-            for measure in own:
-                yield _row(names, name, measure.pop("name"), **measure)
-            found = estimates(result, "profile", (i, version))
+            yield from _measures(result, "measures", "n_undefined", (i, version), layer["grid"], own, layer["stride"])
             undefined = _without_direction(result, i, version)
-            for step in range(max(layer["grid"])):
-                ends = {key: values[step] for key, values in found.items()}
-                yield _row(names, name, "profile", step=step, n_undefined=undefined, **ends)
-    for variable, i, names in on_common_grid(result):
-        for version, name in enumerate(VERSIONS):
-            place = (result.attrs["common_grid"],)
-            alone = MEASURES if variable == "difference" else ()
-            for measure in measures(
-                result, variable, f"{variable}_undefined", (i, version), _tables()[version], *place, alone
-            ):
-                yield _row(names, name, f"{measure.pop('name')}_{variable}", **measure)
+            counts = {"n": result.attrs["samples"] - undefined, "n_failed": left_out(result) + undefined}
+            point = replace(
+                own, metric=f"{QUANTITIES['profile']}, {name}", factor=f"distance, steps of the grid {grid}"
+            )
+            yield from curve_rows(result, "profile", (i, version), range(max(layer["grid"])), replace(point, **counts))
+    for variable, i, shared in on_common_grid(result):
+        for version in range(len(VERSIONS)):
+            at, grid = (i, version), result.attrs["common_grid"]
+            yield from _measures(result, variable, f"{variable}_undefined", at, grid, shared)
+
+
+def _measures(
+    result: Result,
+    variable: str,
+    count: str,
+    at: tuple[int, int],
+    grid: Sequence[int],
+    template: Row,
+    stride: float | None = None,
+) -> Iterator[Row]:
+    """The measures of one version, in steps of the grid; the length after that in pixels, where a step has so many."""
+    table = dict(zip(MEASURES, TABLE[: len(MEASURES)] if at[1] == 0 else TABLE[len(MEASURES) :], strict=True))
+    named = replace(template, metric=f", {VERSIONS[at[1]]}")
+    tested = MEASURES if variable == DIFFERENCE else ()
+    for row in measure_rows(result, variable, count, at, table, grid, named, QUANTITIES, tested):
+        yield row
+        if stride is not None and row.metric.startswith(QUANTITIES["length"]):
+            ends = {name: getattr(row, name) for name in ("value", "low", "high", "class_low", "class_high")}
+            pixels: dict[str, Any] = {name: None if end is None else end * stride for name, end in ends.items()}
+            yield replace(row, metric=f"{QUANTITIES['length_pixels']}{named.metric}", **pixels)
 
 
 def _without_direction(result: Result, layer: int, version: int) -> int:
@@ -143,76 +128,26 @@ def _without_direction(result: Result, layer: int, version: int) -> int:
     return int(result.data["n_undefined"][1][layer, version, MEASURES.index("mean")])
 
 
-def _tables() -> tuple[dict[str, Measure], dict[str, Measure]]:
-    """The measures of each version, by name."""
-    raw, centred = TABLE[: len(MEASURES)], TABLE[len(MEASURES) :]
-    return dict(zip(MEASURES, raw, strict=True)), dict(zip(MEASURES, centred, strict=True))
+MAIN = (f"{QUANTITIES['mean']}, raw", f"{QUANTITIES['contrast']}, centred")
 
 
-def _row(names: dict[str, str], version: str, quantity: str, **found: Any) -> dict[str, Any]:
-    empty = dict.fromkeys(("step", "value", "low", "high", "class_low", "class_high"))
-    verdict = dict.fromkeys(("p", "resolved", "class_resolved", "reason"))
-    return {**names, "version": version, "quantity": quantity, **empty, "n_undefined": 0, **verdict, **found}
-
-
-def _native(result: Result, layer: int, version: int) -> Iterator[dict[str, Any]]:
-    """The measures of a layer on its own grid, the length in pixels after that in steps."""
-    stride = result.attrs["layers"][layer]["stride"]
-    grid = result.attrs["layers"][layer]["grid"]
-    for measure in measures(result, "measures", "n_undefined", (layer, version), _tables()[version], grid):
-        yield measure
-        if measure["name"] == "length" and stride is not None:
-            ends = ("value", "low", "high", "class_low", "class_high")
-            scaled = {key: None if measure[key] is None else measure[key] * stride for key in ends}
-            yield {**measure, **scaled, "name": "length_pixels"}
-
-
-def tidy_rows(result: Result) -> Iterator[TidyRow]:
-    """Every layer's measures and profile, the common grid and the differences."""
-    for row in similarity_rows(result):
-        yield _tidy(result, row)
-        for found in over_classes(row):
-            yield _tidy(result, found, CLASSES)
-
-
-def headline_rows(result: Result) -> Iterator[TidyRow]:
+def headline(result: Result, found: Sequence[Row]) -> Iterator[Row]:
     """What the backbones differ by, the raw mean similarity first; then the same of first and last layers.
 
     Raw is the mean, which is what the study compares; of centred features it is fixed by their definition. Contrast and
     length are of centred features, where the mean feature of the image does not hide them.
     """
-    layers = result.attrs["layers"]
-    ends = {(layers[i]["backbone"], layers[i]["tap"]) for i in end_layers(result)}
-    rows = [row for row in similarity_rows(result) if not row["reason"]]
-    main = (("raw", "mean"), ("centred", "contrast"), ("centred", "length"))
-    for version, name in main:
-        for row in rows:
-            if (row["version"], row["quantity"]) == (version, f"{name}_difference"):
-                yield _tidy(result, row)
-    for row in rows:
-        of_layer = (row["version"], row["quantity"]) in (*main[:2], ("centred", "length_pixels"))
-        if of_layer and (row["backbone"], row["tap"]) in ends:
-            yield _tidy(result, row)
+    defined = [row for row in found if not row.note]
+    for metric in (*MAIN, f"{QUANTITIES['length']}, centred"):
+        yield from (row for row in defined if (row.metric, row.kind) == (metric, DIFFERENCE))
+    own = [row for row in end_rows(found) if row.factor.startswith("grid") and not row.note]
+    yield from (row for row in own if row.metric in (*MAIN, f"{QUANTITIES['length_pixels']}, centred"))
 
 
-def _tidy(result: Result, row: dict[str, Any], marked: str = "") -> TidyRow:
-    attrs, quantity = result.attrs, row["quantity"]
-    for ending, words in (("_common", " on the common grid"), ("_difference", ": difference on the common grid")):
-        if quantity.endswith(ending):
-            base = quantity.removesuffix(ending)
-            metric = QUANTITIES[base] + words
-            break
-    else:
-        metric = QUANTITIES[quantity]
-    step = "" if row["step"] is None else f" at {row['step']} steps"
-    factor = f"{row['tap']} ({row['grid']}){step}"
-    undefined = row["n_undefined"]
-    failed = attrs.get("samples_in_units", attrs["samples"]) - attrs["samples"] + undefined
-    estimate = (row["value"], row["low"], row["high"])
-    said = verdict_of(row).mark if quantity.endswith("_difference") else ""
-    said = f" ({row['reason']})" if row["reason"] else said
-    named = f"{metric}, {row['version']}{marked}{said}"
-    return tidy_row(result, row["backbone"], named, factor, estimate, attrs["samples"] - undefined, failed)
+def _said(result: Result) -> Iterator[str]:
+    attrs = result.attrs
+    classes = f"; over classes: {attrs['classes']} classes resampled" if attrs.get("classes") else ""
+    yield f"{attrs['confidence']:.0%} intervals over {attrs['samples']} images{classes}"
 
 
 def _command(result: Result) -> list[str]:
@@ -232,20 +167,6 @@ def _live(setting: LiveSetting) -> Similarity:
     return Similarity.between(grids, setting.inputs)
 
 
-def _draw(found: Sequence[Analysed], folder: Path) -> list[Path]:
-    selected = found[0].selected
-    stem = folder / f"similarity-{selected.dataset}-{selected.split}"
-    files = draw_similarity(found[0].result, stem)
-    for images in found[1:]:
-        files += similarity_images_figure(images.result, stem.with_name(f"{stem.name}-images"))
-    return files
-
-
-def draw_similarity(result: Result, stem: Path, formats: Sequence[str] = ("svg", "png")) -> list[Path]:
-    """Draw a result with its rows; see `similarity_figure`."""
-    return similarity_figure(result, similarity_rows(result), stem, formats)
-
-
 ENTRY = Entry(
     name="similarity",
     title="Similarity between local features",
@@ -258,26 +179,26 @@ ENTRY = Entry(
         "together (Holm), and not resolved where their interval contains 0. A measure that a grid is too small for is "
         "not printed. Intervals are over images. Sources: Gong et al. 2021 for the mean patch similarity."
     ),
-    rows=tidy_rows,
+    rows=rows,
     command=_command,
     run=_run,
-    figure=draw_similarity,
-    headline=headline_rows,
-    draw=_draw,
+    headline=headline,
+    figure=similarity_figure,
+    said=_said,
     live=Live(_live, of_classes=True),
 )
 
 
-def image_tidy_rows(result: Result) -> Iterator[TidyRow]:
+def image_rows(result: Result) -> Iterator[Row]:
     """The mean similarity of different positions in each image; single images have no interval."""
     for i, layer in enumerate(result.attrs["layers"]):
         matrices = result.data[f"matrix_{i}"][1].astype(np.float64)
         positions = matrices.shape[-1]
         off = matrices.sum(axis=(2, 3)) - matrices.trace(axis1=2, axis2=3)
         for image, values in zip(result.coords["image"], off / (positions * (positions - 1)), strict=True):
+            own = Row(backbone=layer["backbone"], layer=layer["tap"], factor=image, n=1)
             for version, value in zip(VERSIONS, values.tolist(), strict=True):
-                metric = f"{QUANTITIES['mean']}, {version}"
-                yield tidy_row(result, layer["backbone"], metric, f"{layer['tap']}, {image}", (value, None, None), 1)
+                yield replace(own, metric=f"{QUANTITIES['mean']}, {version}", value=known(value))
 
 
 def _images_command(result: Result) -> list[str]:
@@ -292,7 +213,7 @@ IMAGES_ENTRY = Entry(
         "The matrix of cosines between the features at every two positions, for the images that were asked for and the "
         "last selected layer of each backbone. Positions run row by row. Single images have no interval."
     ),
-    rows=image_tidy_rows,
+    rows=image_rows,
     command=_images_command,
     figure=similarity_images_figure,
 )

@@ -6,16 +6,15 @@ import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Result
-from cvbench.engine.analyses.cka.result import cka_rows
-from cvbench.jobs.figures.base import layer_ticks, save_figure
+from cvbench.jobs.figures.base import layer_ticks
 from cvbench.jobs.reading.views import MAPS, view_words
+from cvbench.jobs.results.row import Row
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,37 +34,20 @@ class Panel:
     values: NDArray[np.float64]
 
 
-def cka_heatmaps(result: Result, stem: Path, formats: Sequence[str] = ("svg", "png")) -> list[Path]:
+def cka_figure(result: Result, rows: Sequence[Row]) -> Figure:
     """Heat maps of a CKA result: one panel within each backbone, then one per pair of backbones.
 
     All panels share one colour scale from 0 to 1; the first layer is at the bottom left. Values outside the scale take
     its end colours, and the colour bar then ends in a point; undefined entries are grey.
-
-    Args:
-        result: Of `cka`.
-        stem: Path without suffix; folders are made. `stem.csv` gets the numbers (see `cka_rows`).
-        formats: Among svg, png and pdf.
-
-    Returns:
-        The files written, the CSV last.
-
-    Raises:
-        UsageError: another format.
     """
-    title = _title(result)
-    return save_figure(lambda: _draw([(title, list(_panels(result)))], _label(result)), cka_rows(result), stem, formats)
+    return _draw([(_title(result), list(_panels(result)))], _label(result))
 
 
-def cka_views(results: Sequence[Result], stem: Path, formats: Sequence[str]) -> list[Path]:
+def cka_overview(results: Sequence[Result], rows: Sequence[Row]) -> Figure | None:
     """Heat maps of all positions, and below those of other views of the same backbones and samples' data set.
 
-    Args:
-        results: Of `cka`; `attrs` names `dataset`, `split` and `view`. Of those that differ in nothing of this, the one
-            of the most samples. Estimators are not mixed: the minibatch one is drawn.
-        stem, formats: See `cka_heatmaps`.
-
-    Returns:
-        The files written, the CSV last; none if no data set has all positions and another view.
+    Of results that differ in none of this, the one of the most samples. Estimators are not mixed: the minibatch one is
+    drawn. None if no data set has all positions and another view.
     """
     kept: dict[tuple[str, ...], dict[str, Result]] = {}
     for result in results:
@@ -83,13 +65,8 @@ def cka_views(results: Sequence[Result], stem: Path, formats: Sequence[str]) -> 
         for view in sorted(views, key=lambda view: view != MAPS)
         if MAPS in views and len(views) > 1
     ]
-    if not shown:
-        return []
     blocks = [(f"{one.attrs['dataset']}/{one.attrs['split']}: {_title(one)}", list(_panels(one))) for one in shown]
-    rows = [
-        {"dataset": one.attrs["dataset"], "split": one.attrs["split"], **row} for one in shown for row in cka_rows(one)
-    ]
-    return save_figure(lambda: _draw(blocks, _label(shown[0])), rows, stem, formats)
+    return _draw(blocks, _label(shown[0])) if shown else None
 
 
 def _title(result: Result) -> str:

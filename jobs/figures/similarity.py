@@ -5,53 +5,22 @@ The same result gives the same bytes with the same matplotlib, as for every figu
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Result
-from cvbench.jobs.figures.base import COLOURS, MARKERS, save_figure
+from cvbench.jobs.figures.base import COLOURS, MARKERS
+from cvbench.jobs.results.row import Row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Row = Mapping[str, Any]
 VERSIONS = ("raw", "centred")
 MAX_IMAGES = 8
-
-
-def similarity_figure(result: Result, rows: Iterable[Row], stem: Path, formats: Sequence[str]) -> list[Path]:
-    """Draw a similarity result.
-
-    One column per backbone, of its last layer: the mean matrix raw and centred, and the centred lag correlogram, in one
-    scale per row. Below, similarity by distance of these layers, and by depth the mean patch similarity and the
-    correlation length. The matrices themselves are in the stored result.
-
-    Args:
-        result: Of `similarity`.
-        rows: Its numbers.
-        stem: Path without suffix; folders are made. `stem.csv` gets the rows.
-        formats: Among svg, png and pdf.
-
-    Returns:
-        The files written, the CSV last.
-
-    Raises:
-        UsageError: another format.
-    """
-    return save_figure(lambda: _draw(result), rows, stem, formats)
-
-
-def similarity_images_figure(result: Result, stem: Path, formats: Sequence[str] = ("svg", "png")) -> list[Path]:
-    """Draw the matrices of single images, one row each, the first eight; the CSV has each matrix's mean over i != j.
-
-    All raw matrices have one scale, and all centred ones.
-    """
-    return save_figure(lambda: _draw_images(result), _image_rows(result), stem, formats)
 
 
 def _last_rows(result: Result) -> dict[str, int]:
@@ -59,7 +28,13 @@ def _last_rows(result: Result) -> dict[str, int]:
     return {layer["backbone"]: i for i, layer in enumerate(result.attrs["layers"])}
 
 
-def _draw(result: Result) -> Figure:
+def similarity_figure(result: Result, rows: Sequence[Row]) -> Figure:
+    """Draw a similarity result.
+
+    One column per backbone, of its last layer: the mean matrix raw and centred, and the centred lag correlogram, in one
+    scale per row. Below, similarity by distance of these layers, and by depth the mean patch similarity and the
+    correlation length. The matrices themselves are in the stored result.
+    """
     from matplotlib.figure import Figure
 
     last = _last_rows(result)
@@ -211,7 +186,11 @@ def _depth(axis: Axes, result: Result, version: str, measure: str, pixels: bool)
     axis.set_xlabel("depth (0 first layer, 1 last)")
 
 
-def _draw_images(result: Result) -> Figure:
+def similarity_images_figure(result: Result, rows: Sequence[Row]) -> Figure:
+    """Draw the matrices of single images, one row each, the first eight.
+
+    All raw matrices have one scale, and all centred ones.
+    """
     from matplotlib.figure import Figure
 
     layers, ids = result.attrs["layers"], result.coords["image"][:MAX_IMAGES]
@@ -234,14 +213,3 @@ def _draw_images(result: Result) -> Figure:
     for axis, name in zip(axes[:, 0], ids, strict=True):
         axis.set_ylabel(f"{name if len(name) <= 30 else f'…{name[-29:]}'}\n\n{axis.get_ylabel()}", fontsize=7)
     return figure
-
-
-def _image_rows(result: Result) -> Iterator[dict[str, Any]]:
-    for number, layer in enumerate(result.attrs["layers"]):
-        matrices = result.data[f"matrix_{number}"][1].astype(np.float64)
-        size = matrices.shape[-1]
-        off = (matrices.sum(axis=(2, 3)) - np.trace(matrices, axis1=2, axis2=3)) / (size * (size - 1))
-        names = {"backbone": layer["backbone"], "tap": layer["tap"], "grid": "x".join(map(str, layer["grid"]))}
-        for line, name in enumerate(result.coords["image"]):
-            for version, label in enumerate(VERSIONS):
-                yield {"image": name, **names, "version": label, "mean": float(off[line, version])}

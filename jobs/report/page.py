@@ -213,9 +213,6 @@ def _notes(item: Item) -> Iterator[str]:
         yield from item.entry.caution(item.result)
     if item.key.analysis in _JUDGED:
         yield from outdated_notes(attrs)
-    for entry in attrs.get("undefined", ()):
-        if isinstance(entry, dict) and {"backbone", "tap", "reason"} <= entry.keys():
-            yield f"undefined: {entry['backbone']}/{entry['tap']}: {entry['reason']}"
     if item.live:
         yield (
             f"measured during the extraction, of layers that the store does not hold (cvbench extract --analyze "

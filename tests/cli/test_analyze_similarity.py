@@ -13,6 +13,7 @@ from typer.testing import CliRunner, Result
 
 from cvbench.cli.app import app
 from cvbench.errors import CvbenchError
+from cvbench.jobs.analyses.similarity import QUANTITIES
 from tests.jobs.images import write_folder
 
 INTERVAL = re.compile(r"-?\d+\.\d+ \[-?\d+\.\d+, -?\d+\.\d+\]")
@@ -43,32 +44,45 @@ class TestSimilarity:
         result = analyze("similarity", store, "--format", "json", "--image", "class-0/004.png")
         assert result.exit_code == 0, result.output
         found = json.loads(result.stdout)
-        assert found["schema_version"] == 1
-        assert (found["dataset"], found["samples"], found["common_grid"]) == ("folder-pets", 16, [2, 2])
-        vit = [layer for layer in found["layers"] if layer["backbone"].startswith("test_vit")]
+        assert found["schema_version"] == 2
+        whole, images = found["results"]
+        attrs = whole["attributes"]
+        assert (whole["dataset"], attrs["samples"], attrs["common_grid"]) == ("folder-pets", 16, [2, 2])
+        vit = [layer for layer in attrs["layers"] if layer["backbone"].startswith("test_vit")]
         assert (vit[0]["grid"], vit[0]["stride"]) == ([4, 4], 16)
-        assert len(found["differences"]) == 8
-        assert [path.split("/")[3] for path in found["stored"]] == ["similarity", "similarity-images"]
+        differences = [row for row in found["rows"] if row["kind"] == "difference"]
+        assert len(differences) == 8
+        assert {row["run"] for row in differences} == {whole["run"]}
+        assert [one["run"].split("/")[3] for one in (whole, images)] == ["similarity", "similarity-images"]
+        named = [row for row in found["rows"] if row["run"] == images["run"]]
+        assert {row["factor"] for row in named} == {"class-0/004.png"}
 
     def test_csv_table_and_figures(self, store: Path, tmp_path: Path) -> None:
         result = analyze("similarity", store, "--format", "csv", "--taps", "blocks.1")
         rows = list(csv.DictReader(io.StringIO(result.stdout)))
-        assert {"mean", "mean_absolute", "contrast", "length", "length_pixels", "profile"} <= {
-            row["quantity"] for row in rows
+        assert {row["metric"] for row in rows} == {
+            f"{name}, {version}" for name in QUANTITIES.values() for version in ("raw", "centred")
         }
+        assert {row["layer"] for row in rows} == {"blocks.1"}
         chosen = ("--taps", "blocks.5", "--taps", "stages.3.*", "--image", "class-0/004.png")
         result = analyze("similarity", store, "--out", str(tmp_path), *chosen)
         assert result.exit_code == 0, result.output
         assert "16 images" in result.stdout
-        assert re.search(r"last layers on 2x2: raw mean [+-]\d\.\d{4} \[.*\] \((not resolved|too few)", result.stdout)
-        first = re.split(r"  +", result.stdout.splitlines()[1])
-        assert len(first) == 9
-        assert INTERVAL.fullmatch(first[3])
-        assert first[4:-1] == ["-"] * 4  # 2x2 is too small
+        heading, _, first = result.stdout.splitlines()[:3]
+        assert heading == "difference of mean patch similarity, raw, folder-pets/all"
+        assert re.fullmatch(
+            r"test_convnext@64/\S+ less test_vit@64/blocks\.5  common grid 2x2  -?0\.\d{4}  \[-?0\.\d{4}, -?0\.\d{4}\]"
+            r"  \S+  (not resolved|too few images to resolve)  16",
+            first,
+        )
+        assert "grid 2x2" in result.stdout
+        contrast = result.stdout.split("neighbour contrast, centred")[1].split("\n\n")[0]
+        assert "stages.3" not in contrast  # 2x2 is too small
+        assert "blocks.5" in contrast
         assert "not measurable below a 4x4 grid (here 2x2), so not printed: length" in result.stdout
         assert "with fewer than 30 the intervals of very skewed numbers are too narrow" in result.stdout
         names = sorted(path.name for path in tmp_path.iterdir())
-        both = ("similarity-folder-pets-all", "similarity-folder-pets-all-images")
+        both = ("similarity-folder-pets-all", "similarity-images-folder-pets-all")
         assert names == sorted(f"{name}.{suffix}" for name in both for suffix in ("csv", "png", "svg"))
 
 

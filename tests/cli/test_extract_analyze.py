@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import re
 import subprocess
@@ -80,17 +81,25 @@ def test_cka_prints_the_promised_json(store: Path) -> None:
     result = run("analyze", "cka", "--store", str(store), "--address", "none", "--format", "json", "--cka-batch", "8")
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
-    names = {"dataset", "layers", "cka", "low", "high", "estimator", "batch_size", "batches", "samples"}
-    assert names <= found.keys()
-    assert found["dataset"] == "folder-pets"
-    assert (found["batch_size"], found["batches"], found["samples"]) == (8, 5, 40)
-    cka = np.array(found["cka"])
-    assert cka.shape == (15, 15) == (len(found["layers"]),) * 2
-    np.testing.assert_allclose(cka, cka.T)
-    np.testing.assert_allclose(np.diagonal(cka), 1)
-    assert (np.array(found["low"]) <= cka + 1e-9).all()
-    assert (np.array(found["high"]) >= cka - 1e-9).all()
-    assert found["layers"][0].keys() == {"backbone", "tap"}
+    assert found["schema_version"] == 2
+    (about,) = found["results"]
+    assert (about["analysis"], about["dataset"], about["view"]) == ("cka", "folder-pets", "pooled")
+    attrs = about["attributes"]
+    assert (attrs["estimator"], attrs["batch_size"], attrs["batches"], attrs["samples"]) == ("minibatch", 8, 5, 40)
+    layers = [(layer["backbone"], layer["tap"]) for layer in attrs["layers"]]
+    assert len(layers) == 15
+    of_layers = [row for row in found["rows"] if row["layer"]]
+    pairs = {(row["backbone"], row["layer"], row["backbone_b"], row["layer_b"]): row for row in of_layers}
+    assert len(pairs) == len(of_layers) == 15 * 16 // 2
+    for one, other in itertools.combinations_with_replacement(layers, 2):
+        row = pairs[(*one, *other)]
+        assert (row["kind"], row["n"], row["run"]) == ("pair", 5, about["run"])
+        assert row["low"] - 1e-9 <= row["value"] <= row["high"] + 1e-9
+        assert one != other or row["value"] == pytest.approx(1)
+    (gap,) = [row for row in found["rows"] if row["kind"] == "difference"]
+    assert gap["factor"] == "first quarter against last quarter"
+    assert gap["low"] <= gap["value"] <= gap["high"]
+    assert gap["verdict"] in ("resolved", "not resolved")
 
 
 def test_cka_as_csv_and_as_a_figure(store: Path, tmp_path: Path) -> None:
@@ -100,7 +109,11 @@ def test_cka_as_csv_and_as_a_figure(store: Path, tmp_path: Path) -> None:
     )
     assert result.exit_code == 0, result.output
     rows = list(csv.DictReader(io.StringIO(result.stdout)))
-    assert len(rows) == 6 * 7 // 2
+    assert len([row for row in rows if row["kind"] == "pair"]) == 6 * 7 // 2
+    assert [row["factor"] for row in rows if row["kind"] == "value"] == [
+        "mean of different layers",
+        "first quarter against last quarter",
+    ]
     assert {path.suffix for path in tmp_path.iterdir()} == {".svg", ".png", ".csv"}
 
 

@@ -128,35 +128,6 @@ def _interval(
     return low, high, gaps.p, notes
 
 
-def cka_json(result: Result, dataset: str) -> dict[str, Any]:
-    """The JSON form of `cvbench analyze cka --format json`; undefined numbers are null, and `undefined` says why."""
-    attrs = result.attrs
-    matrices = {
-        key: [[_number(v) for v in row] for row in result.data[key][1].tolist()] for key in ("cka", "low", "high")
-    }
-    counts = {key: attrs[key] for key in ("estimator", "batch_size", "batches", "samples", "dropped")}
-    said = {key: attrs[key] for key in ("undefined", "notes", "summary")}
-    view = attrs.get("view")
-    return {"dataset": dataset, "view": view, "layers": attrs["layers"], **matrices, **counts, **said}
-
-
-def cka_rows(result: Result) -> Iterator[dict[str, Any]]:
-    """One row per pair of layers, each pair once, a layer with itself among them; undefined numbers are None."""
-    layers = result.attrs["layers"]
-    cka, low, high = (result.data[key][1] for key in ("cka", "low", "high"))
-    for i, j in zip(*np.triu_indices(len(layers)), strict=True):
-        yield {
-            "backbone_a": layers[i]["backbone"],
-            "tap_a": layers[i]["tap"],
-            "backbone_b": layers[j]["backbone"],
-            "tap_b": layers[j]["tap"],
-            "cka": _number(cka[i, j]),
-            "low": _number(low[i, j]),
-            "high": _number(high[i, j]),
-            "view": result.attrs.get("view", ""),
-        }
-
-
 def _summary_groups(layers: Sequence[Layer], defined: NDArray[np.bool_]) -> dict[str, tuple[NDArray[np.intp], ...]]:
     """Name of a summary number -> (rows, columns) of the entries it is the mean of; undefined layers left out."""
     backbones = list(dict.fromkeys(layer.backbone for layer in layers))

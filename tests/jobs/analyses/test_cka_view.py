@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from cvbench.engine.analyses.base import Result
-from cvbench.jobs.analyses.cka import ENTRY, CkaOptions, cka, cka_json
+from cvbench.jobs.analyses.cka import ENTRY, CkaOptions, cka
 from cvbench.jobs.analyses.options import AUTO
 from cvbench.jobs.extraction.extract import extract
 from cvbench.jobs.extraction.options import ExtractOptions
-from cvbench.jobs.figures.cka import cka_views
+from cvbench.jobs.figures.draw import draw_overview
 from cvbench.jobs.reading.selection import Selection
 from cvbench.jobs.reading.views import POOLED
 from cvbench.jobs.registry import find_live
@@ -64,12 +64,12 @@ def test_all_positions_are_the_default_stored_or_live_and_are_one_answer(images:
     for name in ("cka", "low", "high"):
         np.testing.assert_array_equal(stored.result.data[name][1], live.result.data[name][1])
     assert stored.result.attrs["view"] == live.result.attrs["view"] == "maps"
-    assert cka_json(stored.result, "folder-pets")["view"] == "maps"
     pooled = cka(Selection(live_store, view=POOLED), CkaOptions(), LOOP)
     assert not np.allclose(pooled.result.data["cka"][1], live.result.data["cka"][1], atol=0.01)
     for one, words in ((stored, "all positions"), (pooled, "mean over positions")):
-        result = replace(one.result, attrs={**one.result.attrs, "run": "r", "dataset": "folder-pets", "split": "all"})
-        assert all(row.factor.endswith(words) for row in ENTRY.rows(result))
+        rows = ENTRY.rows_of(one.named)
+        assert all(row.metric.endswith(f"linear CKA ({words})") for row in rows)
+        assert f"view {one.selected.view}, " in ENTRY.sentences(one.named, rows)[0]
 
 
 def test_without_all_positions_the_mean_is_taken_and_a_note_says_so(images: Path, tmp_path: Path) -> None:
@@ -109,12 +109,17 @@ def test_the_report_draws_both_views_side_by_side(tmp_path: Path) -> None:
         place = {"dataset": dataset, "split": "all", "view": view, "samples": samples}
         return replace(made, attrs={**made.attrs, **place})
 
-    assert cka_views([of("pooled"), of("pooled", 64), of("maps", dataset="birds")], tmp_path / "none", ["svg"]) == []
-    files = cka_views(
-        [of("pooled"), of("maps", 64), of("maps"), of("pooled", dataset="birds")], tmp_path / "v", ["svg"]
-    )
+    def side_by_side(*results: Result) -> list[Path]:
+        rows = [row for result in results for row in ENTRY.rows_of(result)]
+        return draw_overview(ENTRY, results, rows, tmp_path / "views", ["svg"])
+
+    assert side_by_side(of("pooled"), of("pooled", 64), of("maps", dataset="birds")) == []
+    assert side_by_side(of("maps")) == []
+    files = side_by_side(of("pooled"), of("maps", 64), of("maps"), of("pooled", dataset="birds"))
     svg = files[0].read_text()
     assert svg.count("<image ") == 2 * (3 + 1)  # three panels a view, and the colour bars
     rows = list(csv.DictReader(files[-1].read_text().splitlines()))
-    assert [row["view"] for row in rows] == ["maps"] * 15 + ["pooled"] * 15
+    named = [row["metric"] for row in rows if row["layer"]]
+    about = ("mean over positions", "all positions", "all positions", "mean over positions")
+    assert named == [f"linear CKA ({words})" for words in about for _ in range(15)], "the numbers of all results"
     assert "X is (m, p) with p all neurons" in ENTRY.about

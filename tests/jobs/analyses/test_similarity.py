@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Layer, Result
 from cvbench.engine.analyses.similarity.measure import Similarity
@@ -19,22 +21,23 @@ from cvbench.errors import DataUnavailableError, UnknownNameError, UsageError
 from cvbench.jobs.analyses.similarity import (
     ENTRY,
     IMAGES_ENTRY,
-    draw_similarity,
+    QUANTITIES,
     image_similarity,
     similarity,
-    similarity_json,
-    similarity_rows,
 )
 from cvbench.jobs.extraction.extract import extract
 from cvbench.jobs.extraction.options import ExtractOptions
-from cvbench.jobs.figures.similarity import _draw, similarity_images_figure
+from cvbench.jobs.figures.similarity import similarity_figure
 from cvbench.jobs.reading.selection import Selection
+from cvbench.jobs.results.document import document
 from cvbench.jobs.results.keep import stored_result
+from cvbench.jobs.results.row import CURVE, DIFFERENCE, VALUE, Row
 from cvbench.jobs.running.executor import Cluster
 from cvbench.storage.features import FeatureStore
 from cvbench.storage.results.outcomes import list_results
+from cvbench.texts import json_value
 from tests.engine.analyses.similarity_reference import matrices, measures
-from tests.jobs.elsewhere import draw_elsewhere
+from tests.jobs.elsewhere import draw_elsewhere, drawn
 from tests.jobs.images import write_folder
 from tests.jobs.maps_store import LOOP, copy, maps_store, options
 
@@ -46,7 +49,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return maps_store(tmp_path_factory.mktemp("similarity"))
 
 
-def result_of(backbones: dict[str, list[int]], n: int = 12) -> Result:
+def result_of(backbones: dict[str, list[int]], n: int = 12, classes: NDArray[Any] | None = None) -> Result:
     """Layers of smooth maps with the given sides, the first of each backbone constant."""
     rng = np.random.default_rng(2)
     maps = {}
@@ -55,7 +58,8 @@ def result_of(backbones: dict[str, list[int]], n: int = 12) -> Result:
             values = rng.normal(size=(n, side, side, 4)).cumsum(axis=1).cumsum(axis=2)
             maps[Layer(name, f"blocks.{i}")] = np.ones_like(values) if i == 0 and len(sides) > 1 else values
     grids = {layer: (x.shape[1], x.shape[2]) for layer, x in maps.items()}
-    analysis = Similarity.between(grids, dict.fromkeys(backbones, (56, 56)), intervals=IntervalOptions(resamples=30))
+    chosen = {"intervals": IntervalOptions(resamples=30), "classes": classes}
+    analysis = Similarity.between(grids, dict.fromkeys(backbones, (56, 56)), **chosen)
     return analysis.summarise(list(maps), [analysis.measure(list(maps), maps.__getitem__, np.arange(n))])
 
 
@@ -120,16 +124,16 @@ class TestImages:
         expected = matrices(np.concatenate([maps.read(11, 12), maps.read(2, 3)]), centred=True)
         np.testing.assert_allclose(analysed.result.data["matrix_1"][1][:, 1], expected, atol=1e-5)
         assert analysed.path in {key.path for key in list_results(opened)}
-        files = similarity_images_figure(analysed.result, tmp_path / "images")
-        rows = [row for row in csv.DictReader(files[-1].read_text().splitlines()) if row["tap"] == "blocks.5"]
-        assert [row["image"] for row in rows[:3]] == [ids[11], ids[11], ids[2]]
+        files = drawn(analysed.result, tmp_path / "images")
+        rows = [row for row in csv.DictReader(files[-1].read_text().splitlines()) if row["layer"] == "blocks.5"]
+        assert [row["factor"] for row in rows[:3]] == [ids[11], ids[11], ids[2]]
         off = ~np.eye(len(expected[0]), dtype=bool)
-        assert float(rows[1]["mean"]) == pytest.approx(expected[0][off].mean(), abs=1e-5)
+        assert float(rows[1]["value"]) == pytest.approx(expected[0][off].mean(), abs=1e-5)
         (key,) = list_results(opened)
-        told = list(IMAGES_ENTRY.rows(stored_result(opened, key)))
+        told = IMAGES_ENTRY.rows_of(stored_result(opened, key))
         assert len(told) == 2 * 2 * 2  # layers, images, versions
-        found = {(row.factor, row.metric): row for row in told}[
-            f"blocks.5, {ids[11]}", "mean patch similarity, centred"
+        found = {(row.layer, row.factor, row.metric): row for row in told}[
+            "blocks.5", ids[11], "mean patch similarity, centred"
         ]
         assert found.value == pytest.approx(expected[0][off].mean(), abs=1e-5)
         assert (found.low, found.n) == (None, 1)
@@ -171,29 +175,57 @@ def test_a_layer_of_one_position_is_refused_before_the_work(made: Path, tmp_path
     assert not list_results(FeatureStore.open(store))
 
 
-def test_json_and_rows_carry_every_number() -> None:
+def rows_of(result: Result, **wanted: str) -> list[Row]:
+    return [row for row in ENTRY.rows_of(result) if all(getattr(row, name) == value for name, value in wanted.items())]
+
+
+def test_rows_carry_every_number() -> None:
     result = result_of({"conv": [8, 4], "vit": [6, 7]})
-    found = json.loads(json.dumps(similarity_json(result, "digits"), allow_nan=False))
-    layer = found["layers"][3]
-    assert (layer["backbone"], layer["tap"], layer["grid"], layer["stride"]) == ("vit", "blocks.1", [7, 7], 8)
-    named = {measure["name"]: measure for measure in layer["centred"]["measures"]}
-    assert named["length_pixels"]["value"] == 8 * named["length"]["value"]
-    assert named["contrast"]["value"] == result.data["measures"][1][3, 1, MEASURES.index("contrast")]
-    assert layer["raw"]["profile"]["value"] == result.data["profile"][1][3, 0].tolist()[:7]
-    constant = {measure["name"]: measure for measure in found["layers"][0]["centred"]["measures"]}
-    assert (constant["contrast"]["value"], constant["contrast"]["n_undefined"]) == (None, 12)
-    assert len(found["differences"]) == 2 * len(MEASURES)
-    rows = list(similarity_rows(result))
-    assert len({tuple(row) for row in rows}) == 1  # the same columns in each
-    assert {row["grid"] for row in rows if row["quantity"].endswith("_common")} == {"4x4"}
-    for row in rows:
-        if row["quantity"].endswith("_difference"):
-            if row["reason"]:
-                assert row["reason"].startswith("not measurable on any grid: centred features sum to zero")
-                assert (row["value"], row["resolved"]) == (None, None)
-            else:
-                assert row["resolved"] in (False, None)  # of 12 images
-                assert row["low"] > 0 or row["high"] < 0 or row["resolved"] is False
+    rows = ENTRY.rows_of(result)
+    assert len({(row.subject, row.metric, row.factor, row.at) for row in rows}) == len(rows)
+    own = {row.metric: row for row in rows_of(result, backbone="vit", layer="blocks.1", factor="grid 7x7")}
+    assert set(own) == {
+        f"{name}, {version}"
+        for version in ("raw", "centred")
+        for name in QUANTITIES.values()
+        if name != QUANTITIES["profile"]
+    }
+    for version in (0, 1):
+        named = ("raw", "centred")[version]
+        contrast = own[f"neighbour contrast, {named}"]
+        for column, end in (("value", ""), ("low", "_low"), ("high", "_high")):
+            values = result.data[f"measures{end}"][1][3, version]
+            assert getattr(contrast, column) == values[MEASURES.index("contrast")]
+            lengths = [own[f"correlation length ({unit}), {named}"] for unit in ("grid steps", "pixels")]
+            assert [getattr(row, column) for row in lengths] == [(v := values[MEASURES.index("length")]), 8 * v]
+        profile = rows_of(result, backbone="vit", layer="blocks.1", metric=f"similarity by distance, {named}")
+        assert [row.at for row in profile] == list(range(7))
+        assert [row.value for row in profile] == result.data["profile"][1][3, version].tolist()[:7]
+        assert [row.high for row in profile] == result.data["profile_high"][1][3, version].tolist()[:7]
+        assert {(row.kind, row.factor) for row in profile} == {(CURVE, "distance, steps of the grid 7x7")}
+    (constant,) = rows_of(result, backbone="conv", layer="blocks.0", metric="neighbour contrast, centred")
+    assert (constant.value, constant.n, constant.n_failed, constant.note) == (None, 0, 12, "")
+    (fixed,) = rows_of(result, backbone="vit", layer="blocks.0", metric="mean patch similarity, centred")
+    assert fixed.note.startswith("not measurable on any grid: centred features sum to zero")
+    common = rows_of(result, factor="common grid 4x4", kind=VALUE)
+    assert {(row.backbone, row.layer) for row in common} == {("conv", "blocks.1"), ("vit", "blocks.1")}
+    assert len(common) == 2 * 2 * len(MEASURES)
+    differences = rows_of(result, kind=DIFFERENCE)
+    assert len(differences) == 2 * len(MEASURES)
+    for row in differences:
+        assert (row.subject, row.factor) == ("conv/blocks.1 less vit/blocks.1", "common grid 4x4")
+        if row.note:
+            assert (row.value, row.p, row.verdict) == (None, None, "")
+        else:
+            assert row.low is not None
+            assert row.high is not None
+            leaves_out_0 = row.low > 0 or row.high < 0
+            assert row.verdict in ("not resolved", *(["too few images to resolve"] if leaves_out_0 else []))  # of 12
+            assert row.p is not None
+    whole = document([(result, ENTRY.arrays)], rows)
+    read = json.loads(json.dumps(json_value(whole), allow_nan=False))
+    assert len(read["rows"]) == len(rows)
+    assert read["results"][0]["attributes"]["layers"][3]["grid"] == [7, 7]
 
 
 def test_a_difference_that_holds_0_is_not_resolved() -> None:
@@ -202,23 +234,38 @@ def test_a_difference_that_holds_0_is_not_resolved() -> None:
     maps = {Layer("a", "x"): one, Layer("b", "x"): one[::-1] + 0.0}
     analysis = Similarity.between(dict.fromkeys(maps, (4, 4)), {}, intervals=IntervalOptions(resamples=200))
     result = analysis.summarise(list(maps), [analysis.measure(list(maps), maps.__getitem__, np.arange(40))])
-    rows = [row for row in similarity_rows(result) if row["quantity"] == "mean_difference"]
-    assert [row["resolved"] for row in rows] == [False, None], "the mean of centred ones is fixed"
-    result.attrs.update(run="results/x", dataset="digits", split="all")
-    assert ENTRY.headline is not None
-    told = [row.metric for row in ENTRY.headline(result) if row.backbone == "a vs b"]
-    assert told[0] == "mean patch similarity: difference on the common grid, raw (not resolved)"
+    rows = [row for row in rows_of(result, kind=DIFFERENCE) if row.metric.startswith("mean patch similarity")]
+    assert [row.verdict for row in rows] == ["not resolved", ""], "the mean of centred ones is fixed"
+    assert ENTRY.main_rows(result, ENTRY.rows_of(result))[0].subject == "a/x less b/x"
 
 
 def test_a_difference_of_few_images_gets_no_verdict() -> None:
     result = result_of({"conv": [4], "vit": [6]})  # 12 images; as if the mean patch similarity differed by far
     result.data["difference_low"][1][...], result.data["difference_high"][1][...] = 0.5, 0.7
     result.data["difference_resolved"][1][...] = np.nan
-    (row,) = [r for r in similarity_rows(result) if (r["quantity"], r["version"]) == ("mean_difference", "raw")]
-    assert row["resolved"] is None
-    result.attrs.update(run="results/x", dataset="digits", split="all")
-    told = [row.metric for row in ENTRY.rows(result) if row.backbone == "conv vs vit"]
-    assert told[0] == "mean patch similarity: difference on the common grid, raw (too few images to resolve)"
+    (row,) = rows_of(result, kind=DIFFERENCE, metric="mean patch similarity, raw")
+    assert (row.verdict, row.class_verdict) == ("too few images to resolve", "")
+
+
+def test_an_earlier_result_is_judged_by_its_intervals() -> None:
+    """Versions before judged no family: each difference by its own interval, over images and over classes."""
+    result = result_of({"conv": [4], "vit": [6]}, n=96, classes=np.arange(96) % 32)
+    earlier = replace(result, data={k: v for k, v in result.data.items() if not k.endswith(("_resolved", "_p"))})
+    assert earlier.data.keys() != result.data.keys()
+    rows = [row for row in rows_of(earlier, kind=DIFFERENCE) if row.value is not None]
+    assert len(rows) == 7
+    for row in rows:
+        assert row.p is None
+        for said, low, high in (
+            (row.verdict, row.low, row.high),
+            (row.class_verdict, row.class_low, row.class_high),
+        ):
+            assert low is not None
+            assert high is not None
+            assert said == ("resolved" if low > 0 or high < 0 else "not resolved")
+    now = [row for row in rows_of(result, kind=DIFFERENCE) if row.value is not None]
+    assert all(row.p is not None and row.verdict and row.class_verdict for row in now)
+    assert "over classes: 32 classes resampled" in ENTRY.sentences(result, now)[0]
 
 
 def test_the_report_gets_rows_a_headline_and_the_command(made: Path, tmp_path: Path) -> None:
@@ -226,39 +273,43 @@ def test_the_report_gets_rows_a_headline_and_the_command(made: Path, tmp_path: P
     analysed = similarity(Selection(store), IntervalOptions(resamples=50, seed=3), LOOP)
     key = next(key for key in list_results(FeatureStore.open(store)) if key.path == analysed.path)
     result = stored_result(FeatureStore.open(store), key)
-    rows = list(ENTRY.rows(result))
-    assert len(rows) == len(list(similarity_rows(result)))
+    rows = ENTRY.rows_of(result)
     assert {row.n + row.n_failed for row in rows} == {32}
-    assert ENTRY.headline is not None
-    headline = list(ENTRY.headline(result))
-    assert any(row.backbone == "test_convnext@64 vs test_vit@64" for row in headline)
+    assert {(row.run, row.dataset, row.split) for row in rows} == {(analysed.path, "folder-pets", "all")}
+    headline = ENTRY.main_rows(result, rows)
+    assert headline[0].subject == "test_convnext@64/stages.3.blocks.1 less test_vit@64/blocks.5"
+    assert {row.metric for row in headline[1:]} == {
+        "mean patch similarity, raw",
+        "neighbour contrast, centred",
+        "correlation length (pixels), centred",
+    }
+    assert not any(row.note for row in headline)
     assert 0 < len(headline) < 20
     command = ENTRY.command(result)
     assert command[:2] == ["analyze", "similarity"]
     assert command[-4:] == ["--resamples", "50", "--seed", "3"]
-    assert ENTRY.figure is not None
-    files = ENTRY.figure(result, tmp_path / "report", ("svg",))
+    files = drawn(result, tmp_path / "report", ("svg",))
     assert [path.suffix for path in files] == [".svg", ".csv"]
 
 
 def test_another_process_draws_the_same_bytes(tmp_path: Path) -> None:
     result = result_of({"a": [8, 4], "b": [7]})
-    draw_elsewhere(draw_similarity, result, tmp_path / "other" / "similarity")
-    for path in draw_similarity(result, tmp_path / "own" / "similarity"):
+    draw_elsewhere(result, tmp_path / "other" / "similarity")
+    for path in drawn(result, tmp_path / "own" / "similarity"):
         assert path.read_bytes() == (tmp_path / "other" / path.name).read_bytes()
 
 
 @pytest.mark.parametrize("backbones", [{"a": [8]}, {"a": [5, 29], "b": [2], "c": [9]}], ids=["one", "three"])
 def test_the_figure_and_its_data(tmp_path: Path, backbones: dict[str, list[int]]) -> None:
     result = result_of(backbones, n=3)
-    files = draw_similarity(result, tmp_path / "deep" / "similarity.v1")
+    files = drawn(result, tmp_path / "deep" / "similarity.v1")
     assert [path.name for path in files] == ["similarity.v1.svg", "similarity.v1.png", "similarity.v1.csv"]
     rows = list(csv.DictReader(files[-1].read_text().splitlines()))
-    assert len(rows) == len(list(similarity_rows(result)))
+    assert len(rows) == len(ENTRY.rows_of(result))
 
 
 def test_matrices_side_by_side_have_one_scale() -> None:
-    figure = _draw(result_of({"a": [8], "b": [4], "c": [6]}))
+    figure = similarity_figure(result_of({"a": [8], "b": [4], "c": [6]}), [])
     rows = [[axis.images[0] for axis in figure.axes if axis.get_xlabel().startswith(x)] for x in ("position", "offset")]
     raw, centred = rows[0][:3], rows[0][3:]
     for images in (raw, centred, rows[1]):
@@ -269,5 +320,5 @@ def test_matrices_side_by_side_have_one_scale() -> None:
 
 def test_an_unknown_format_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="unknown figure format 'gif'"):
-        draw_similarity(result_of({"a": [4]}), tmp_path / "similarity", ["svg", "gif"])
+        drawn(result_of({"a": [4]}), tmp_path / "similarity", ["svg", "gif"])
     assert not list(tmp_path.iterdir())

@@ -18,8 +18,7 @@ from cvbench.engine.analyses.base import Layer, Result
 from cvbench.engine.analyses.cka.result import cka_result
 from cvbench.errors import UsageError
 from cvbench.jobs.figures.base import save_figure
-from cvbench.jobs.figures.cka import cka_heatmaps
-from tests.jobs.elsewhere import draw_elsewhere
+from tests.jobs.elsewhere import draw_elsewhere, drawn
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -38,8 +37,8 @@ def result_of(backbones: dict[str, int], constant: int | None = None) -> Result:
 
 def test_two_processes_write_the_same_bytes(tmp_path: Path) -> None:
     result = result_of({"a": 3, "b": 2})
-    draw_elsewhere(cka_heatmaps, result, tmp_path / "one" / "cka", ("svg", "png", "pdf"))
-    cka_heatmaps(result, tmp_path / "two" / "cka", ("svg", "png", "pdf"))
+    draw_elsewhere(result, tmp_path / "one" / "cka", ("svg", "png", "pdf"))
+    drawn(result, tmp_path / "two" / "cka", ("svg", "png", "pdf"))
     names = sorted(path.name for path in (tmp_path / "one").iterdir())
     assert names == ["cka.csv", "cka.pdf", "cka.png", "cka.svg"]
     for name in names:
@@ -126,15 +125,18 @@ def test_every_figure_is_saved_in_one_place() -> None:
     """So that all of the above is true of each of them."""
     folder = Path(__file__).parents[3] / "jobs"
     pattern = re.compile(r"savefig|csv\.writer|DictWriter")
-    assert {path.name for path in folder.rglob("*.py") if pattern.search(path.read_text())} == {"base.py", "tables.py"}
+    assert {path.name for path in folder.rglob("*.py") if pattern.search(path.read_text())} == {
+        "base.py",
+        "document.py",
+    }
 
 
 def test_the_users_settings_do_not_change_the_figure(tmp_path: Path) -> None:
     import matplotlib as mpl
 
-    cka_heatmaps(result_of({"a": 3}), tmp_path / "plain")
+    drawn(result_of({"a": 3}), tmp_path / "plain")
     with mpl.rc_context({"font.size": 20, "svg.hashsalt": "x"}):
-        cka_heatmaps(result_of({"a": 3}), tmp_path / "odd")
+        drawn(result_of({"a": 3}), tmp_path / "odd")
         assert mpl.rcParams["font.size"] == 20
     for suffix in ("svg", "png"):
         assert (tmp_path / f"plain.{suffix}").read_bytes() == (tmp_path / f"odd.{suffix}").read_bytes()
@@ -142,34 +144,34 @@ def test_the_users_settings_do_not_change_the_figure(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("backbones", "panels"), [({"a": 4}, 1), ({"a": 5, "b": 3}, 3), ({"a": 2, "b": 3, "c": 1}, 6)])
 def test_one_panel_within_and_per_pair(tmp_path: Path, backbones: dict[str, int], panels: int) -> None:
-    svg = cka_heatmaps(result_of(backbones), tmp_path / "cka", ["svg"])[0].read_text()
+    svg = drawn(result_of(backbones), tmp_path / "cka", ["svg"])[0].read_text()
     assert svg.count("<image ") == panels + 1  # and the colour bar
 
 
 def test_the_csv_holds_the_exact_numbers(tmp_path: Path) -> None:
     result = result_of({"a": 2, "b": 1}, constant=1)
-    path = cka_heatmaps(result, tmp_path / "deep" / "cka.v1", ["png"])[-1]
+    path = drawn(result, tmp_path / "deep" / "cka.v1", ["png"])[-1]
     assert path.name == "cka.v1.csv"
     rows = list(csv.DictReader(path.read_text().splitlines()))
-    assert len(rows) == 6
-    assert float(rows[2]["cka"]) == result.data["cka"][1][0, 2]
-    assert float(rows[2]["low"]) == result.data["low"][1][0, 2]
-    assert rows[1]["cka"] == ""
+    assert len([row for row in rows if row["layer"]]) == 6
+    found = {(row["backbone"], row["layer"], row["backbone_b"], row["layer_b"]): row for row in rows}
+    other = found["a", "blocks.0", "b", "blocks.0"]
+    assert float(other["value"]) == result.data["cka"][1][0, 2]
+    assert float(other["low"]) == result.data["low"][1][0, 2]
+    assert found["a", "blocks.0", "a", "blocks.1"]["value"] == ""
 
 
 def test_an_undefined_layer_is_grey(tmp_path: Path) -> None:
     from matplotlib.image import imread
 
-    whole, partly = (
-        imread(cka_heatmaps(result_of({"a": 4}, constant=c), tmp_path / str(c), ["png"])[0]) for c in (None, 1)
-    )
+    whole, partly = (imread(drawn(result_of({"a": 4}, constant=c), tmp_path / str(c), ["png"])[0]) for c in (None, 1))
     grey = [(np.abs(image[..., :3] - 0.8).max(axis=-1) < 0.01).mean() for image in (whole, partly)]
     assert grey[1] > grey[0] + 0.05
 
 
 def test_an_unknown_format_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="unknown figure format 'gif'"):
-        cka_heatmaps(result_of({"a": 2}), tmp_path / "cka", ["svg", "gif"])
+        drawn(result_of({"a": 2}), tmp_path / "cka", ["svg", "gif"])
     assert not list(tmp_path.iterdir())
 
 
