@@ -24,8 +24,11 @@ def left_out(result: Result) -> int:
 
 def ends_at(result: Result, variable: str, at: Any) -> dict[str, float | None]:
     """The number at one place of a variable and the ends of its intervals, by column; None where undefined."""
-    there = {column: variable + end for column, end in _ENDS.items() if variable + end in result.data}
-    return {column: known(float(result.data[name][1][at])) for column, name in there.items()}
+    return {column: _number(result, variable + end, at) for column, end in _ENDS.items()}
+
+
+def _number(result: Result, variable: str, at: Any) -> float | None:
+    return known(float(result.data[variable][1][at])) if variable in result.data else None
 
 
 def measure_rows(
@@ -69,20 +72,22 @@ def measure_rows(
 
 def _alone(found: Mapping[str, float | None], n: int) -> dict[str, Any]:
     low, high = found["low"], found["high"]
-    return {} if low is None or high is None else {"verdict": verdict(Estimate(0.0, low, high, n)).value}
+    if low is None or high is None:
+        return {}
+    of_classes = class_verdict(Row(**found))  # type: ignore[arg-type]
+    return {"verdict": verdict(Estimate(0.0, low, high, n)).value, "class_verdict": of_classes}
 
 
 def _judged(result: Result, variable: str, at: Any, found: Mapping[str, float | None]) -> dict[str, Any]:
     """The kept p and verdicts of what is judged, "" of what is not."""
     if found["value"] is None or f"{variable}_resolved" not in result.data:
         return {}
-    p = known(float(result.data[f"{variable}_p"][1][at])) if f"{variable}_p" in result.data else None
-    texts = {}
-    for column, end in (("verdict", "low"), ("class_verdict", "class_low")):
-        name = f"{variable}_{'class_' if end != 'low' else ''}resolved"
-        if name in result.data:
-            texts[column] = verdict_text(known(float(result.data[name][1][at])), found.get(end))
-    return {"p": p, **(texts if p is not None or variable.startswith(DIFFERENCE) else {})}
+    p = _number(result, f"{variable}_p", at)
+    if p is None and not variable.startswith(DIFFERENCE):
+        return {}
+    over_images, over_classes = (_number(result, f"{variable}_{end}", at) for end in ("resolved", "class_resolved"))
+    of_classes = class_verdict(Row(**found), over_classes)  # type: ignore[arg-type]
+    return {"p": p, "verdict": verdict_text(over_images, found["low"]), "class_verdict": of_classes}
 
 
 def verdict_text(flag: bool | float | None, low: float | None) -> str:
@@ -90,7 +95,7 @@ def verdict_text(flag: bool | float | None, low: float | None) -> str:
     return Verdict.of(None if flag is None else bool(flag), low).value
 
 
-def class_verdict(row: Row, flag: bool | None = None) -> str:
+def class_verdict(row: Row, flag: bool | float | None = None) -> str:
     """The verdict over classes: the kept `flag`, else by the interval alone; "" without one."""
     if row.class_low is None or row.class_high is None:
         return ""
