@@ -5,9 +5,8 @@ The same result gives the same bytes with the same matplotlib, as for every figu
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,13 +15,13 @@ from numpy.typing import NDArray
 from cvbench.engine.analyses.base import Result
 from cvbench.engine.analyses.cam.grids import common_grid, display, pool_evidence
 from cvbench.engine.analyses.cam.summary import CENTRED, ENDS, RAW
-from cvbench.jobs.figures.base import COLOURS, MARKERS, save_figure
+from cvbench.jobs.figures.base import COLOURS, MARKERS
+from cvbench.jobs.results.row import Row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Row = Mapping[str, Any]
 BOXED = ("energy_in_box", "pointing_game")
 ALWAYS = ("centroid_y", "centroid_x")  # can be measured on any grid
 SHOWN = ("radius", "effective_area", "gini", "gaussian_r2", *BOXED)
@@ -32,77 +31,16 @@ MEANS, NAMES, PANEL = 1.7, 1.6, 1.35  # a row of panels below, the names of back
 SCALE = "inferno"  # even in lightness, for colour-blind readers too
 
 
-def cam_figure(
-    result: Result, rows: Iterable[Row], labels: Mapping[str, str], stem: Path, formats: Sequence[str]
-) -> list[Path]:
+def cam_figure(result: Result, rows: Sequence[Row], labels: Mapping[str, str]) -> Figure:
     """Draw a cam result.
 
     One row per example: the image, and over it each backbone's map, pooled to the grid that all share. Below, means
     over all images on that grid, with intervals; where there are boxes, beside what a map gets without any knowledge.
 
     Args:
-        result: Of `cam`.
-        rows: Its means and differences.
+        result, rows: Of the entry.
         labels: What each measure is called.
-        stem: Path without suffix; folders are made. `stem.csv` gets the rows, then per example the classes and the
-            cells of its raw map.
-        formats: Among svg, png and pdf.
-
-    Returns:
-        The files written, the CSV last.
-
-    Raises:
-        UsageError: another format.
     """
-    return save_figure(lambda: _draw(result, labels), _numbers(result, rows), stem, formats)
-
-
-def _numbers(result: Result, rows: Iterable[Row]) -> Iterator[dict[str, Any]]:
-    """The rows with an empty `sample`; for every example and backbone the raw signed cells, row by row."""
-    for row in rows:
-        yield {"sample": "", **row, "cell_row": None, "cell_column": None}
-    for i, backbone in enumerate(result.attrs["backbones"]):
-        for k, sample in enumerate(result.coords.get("example", [])):
-            maps = result.data[f"map_{i}"][1][k]
-            names = {"backbone": backbone["backbone"], "target": backbone["target"]}
-            shape = "x".join(map(str, maps.shape))
-            for (row_index, column), value in np.ndenumerate(maps):
-                yield {
-                    "sample": sample,
-                    **names,
-                    "grid": shape,
-                    "common": False,
-                    "version": "raw",
-                    "kind": "map",
-                    "measure": "raw map",
-                    "value": float(value),
-                    **dict.fromkeys(ENDS[1:]),
-                    "n": 1,
-                    "n_undefined": 0,
-                    "p": None,
-                    "resolved": None,
-                    "class_resolved": None,
-                    "reason": None,
-                    "cell_row": row_index,
-                    "cell_column": column,
-                }
-
-
-@dataclass(frozen=True)
-class _Page:
-    """Places axes by inches from the top left: a solver of constraints would move them by its last digits."""
-
-    figure: Figure
-    width: float
-    height: float
-
-    def axes(self, left: float, top: float, width: float, height: float) -> Axes:
-        bottom = self.height - top - height
-        rectangle = (left / self.width, bottom / self.height, width / self.width, height / self.height)
-        return self.figure.add_axes(rectangle)
-
-
-def _draw(result: Result, labels: Mapping[str, str]) -> Figure:
     from matplotlib.figure import Figure
 
     samples = len(result.coords.get("example", []))
@@ -127,6 +65,20 @@ def _draw(result: Result, labels: Mapping[str, str]) -> Figure:
     _means([page.axes(left, down, each - 0.15, MEANS - 0.75) for left, down in places], result, labels, across)
     _below(page, result, top - 0.1)
     return page.figure
+
+
+@dataclass(frozen=True)
+class _Page:
+    """Places axes by inches from the top left: a solver of constraints would move them by its last digits."""
+
+    figure: Figure
+    width: float
+    height: float
+
+    def axes(self, left: float, top: float, width: float, height: float) -> Axes:
+        bottom = self.height - top - height
+        rectangle = (left / self.width, bottom / self.height, width / self.width, height / self.height)
+        return self.figure.add_axes(rectangle)
 
 
 def _below(page: _Page, result: Result, top: float) -> None:

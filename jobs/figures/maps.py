@@ -5,20 +5,19 @@ The same result gives the same bytes with the same matplotlib, as for every figu
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cvbench.engine.analyses.base import Result
-from cvbench.jobs.figures.base import COLOURS, MARKERS, save_figure
+from cvbench.jobs.figures.base import COLOURS, MARKERS
+from cvbench.jobs.results.row import Row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Row = Mapping[str, Any]
 MAX_IMAGES = 12
 TITLES = {
     "mean": "mean over channels",
@@ -35,41 +34,13 @@ LABELS = {
 SIDE = 1.7  # inches of a panel
 
 
-def maps_figure(result: Result, rows: Iterable[Row], stem: Path, formats: Sequence[str]) -> list[Path]:
+def maps_figure(result: Result, rows: Sequence[Row]) -> Figure:
     """Draw a maps result.
 
     One row per image, the first twelve: the image as a backbone sees it (with its box), and beside it the chosen map of
     each drawn layer, scaled from its own least to its own greatest value, which stand below. Under them the numbers
     over all images, by depth.
-
-    Args:
-        result: Of `jobs.analyses.maps.maps`.
-        rows: Its numbers.
-        stem: Path without suffix; folders are made. `stem.csv` gets the rows.
-        formats: Among svg, png and pdf.
-
-    Returns:
-        The files written, the CSV last.
-
-    Raises:
-        UsageError: another format.
     """
-    return save_figure(lambda: _draw(result), rows, stem, formats)
-
-
-def _columns(result: Result) -> list[tuple[str, int, int]]:
-    """("picture" or "map", its number, the picture that belongs to it); a picture stands before its layers' maps."""
-    columns: list[tuple[str, int, int]] = []
-    shown = None
-    for drawn in result.attrs["drawn"]:
-        if drawn["picture"] != shown and f"picture_{drawn['picture']}" in result.data:
-            columns.append(("picture", drawn["picture"], drawn["picture"]))
-        shown = drawn["picture"]
-        columns.append(("map", drawn["layer"], drawn["picture"]))
-    return columns
-
-
-def _draw(result: Result) -> Figure:
     from matplotlib.figure import Figure
 
     columns, ids = _columns(result), result.coords["image"][:MAX_IMAGES]
@@ -91,6 +62,18 @@ def _draw(result: Result) -> Figure:
         axes[line][0].set_ylabel(name if len(name) <= 24 else f"…{name[-23:]}", fontsize=6)
     _numbers(below, result)
     return figure
+
+
+def _columns(result: Result) -> list[tuple[str, int, int]]:
+    """("picture" or "map", its number, the picture that belongs to it); a picture stands before its layers' maps."""
+    columns: list[tuple[str, int, int]] = []
+    shown = None
+    for drawn in result.attrs["drawn"]:
+        if drawn["picture"] != shown and f"picture_{drawn['picture']}" in result.data:
+            columns.append(("picture", drawn["picture"], drawn["picture"]))
+        shown = drawn["picture"]
+        columns.append(("map", drawn["layer"], drawn["picture"]))
+    return columns
 
 
 def _panel(axis: Axes, result: Result, column: tuple[str, int, int], line: int) -> None:

@@ -24,7 +24,7 @@ def document(results: Sequence[tuple[Result, Sequence[str]]], rows: Iterable[Row
     """The JSON form; arrays and numbers that are not finite stay what they are, see `cvbench.texts.json_value`.
 
     Args:
-        results: With the names of the variables of each that no row has: maps, points.
+        results: With the names of the variables and coordinates of each that no row has: points, drawn images.
         rows: Of all of them.
     """
     described = [_described(result, arrays) for result, arrays in results]
@@ -36,7 +36,7 @@ def _described(result: Result, arrays: Sequence[str]) -> dict[str, Any]:
     found: dict[str, Any] = {"analysis": result.name, **{key: attrs[key] for key in _TOLD if key in attrs}}
     found["attributes"] = {key: value for key, value in attrs.items() if key not in (*_TOLD, *_IN_ROWS)}
     there = [name for name in arrays if name in result.data]
-    dims = {dim for name in there for dim in result.data[name][0]}
+    dims = {*arrays, *(dim for name in there for dim in result.data[name][0])}
     found["coordinates"] = {dim: labels for dim, labels in result.coords.items() if dim in dims}
     found["arrays"] = {
         name: {"dimensions": list(result.data[name][0]), "values": result.data[name][1]} for name in there

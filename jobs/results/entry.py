@@ -76,7 +76,7 @@ class Entry:
         headline: (result, its rows) -> the few of them that a short table shows, the main ones first; None: all.
         figure: (result, its rows) -> its figure, drawn with matplotlib; None if a table says all.
         overview: The same of several results of the analysis beside each other; None if there is nothing to compare.
-        arrays: Variables of a result that no row has, such as points of a map: they go into its JSON.
+        arrays: Variables and coordinates of a result that no row has, such as points of a map: they go into its JSON.
         points: What the CSV beside the figure has, where this is not the rows.
         said: Sentences on a result, for under its numbers, beyond its attributes `intervals`, `family`, `verdicts` and
             `notes`, which every entry's are shown.

@@ -40,21 +40,36 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 def test_the_table_has_every_backbone_grid_and_difference(asked: list[str], tmp_path: Path) -> None:
     result = run(*asked, "--out", str(tmp_path), "--examples", "1")
     assert result.exit_code == 0, result.output
-    lines = result.stdout.splitlines()
-    assert re.split("  +", lines[0])[:7] == ["backbone", "maps", "cells", "measured on", "measure", "mean", "interval"]
-    assert {tuple(re.split("  +", line)[1:4]) for line in lines if line.startswith("test_vit@64  ")} == {
-        ("raw", "2x2", "common grid"),
-        ("raw", "4x4", "own grid"),
-        ("centred", "2x2", "common grid"),
-    }
-    assert sum(line.startswith("test_vit@64 vs test_convnext@64") for line in lines) == 18
-    assert sum(line.endswith("  see centred") for line in lines) == 2  # the centroids; 2x2 is too small for the others
-    assert any(line.endswith("  not measurable on a 2x2 grid: it needs 3x3") for line in lines)
-    assert any("sums to zero over positions by construction" in line for line in lines)
-    assert not any(line.endswith("  resolved") for line in lines)
-    assert "maps: view cam.gradcam in the store" in result.stdout
+    lines = [re.split("  +", line) for line in result.stdout.splitlines()]
+    pair = "test_vit@64/blocks.5.norm1 less test_convnext@64/stages.3.blocks.1"
+    assert lines[0][0].startswith(
+        "difference of centroid, share of the height, "
+    )  # what backbones differ by comes first
+    assert lines[1][:4] == ["of", "where", "value", "interval"]
+    told = [line for line in lines if line[0] == pair]
+    assert [line[1] for line in told] == ["common grid 2x2, centred maps"] * 2  # 2x2 is too small for all but centres
+    assert all("not resolved" in line or "too few images to resolve" in line for line in told)
+    places = {line[1] for line in lines if line[0] == "test_vit@64/blocks.5.norm1"}
+    assert places == {"common grid 2x2", "common grid 2x2, centred maps"}
+    assert "sums to zero over positions by construction" in result.stdout
+    assert "Grad-CAM, class predicted; its mean probability: test_vit@64 0." in result.stdout
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == [f"cam-folder-pets-all-cam.gradcam.{kind}" for kind in ("csv", "png", "svg")]
+
+
+def test_long_has_every_grid_and_says_why_there_is_no_number(asked: list[str]) -> None:
+    result = run(*asked, "--long")
+    assert result.exit_code == 0, result.output
+    lines = [re.split("  +", line) for line in result.stdout.splitlines()]
+    assert {line[1] for line in lines if line[0] == "test_vit@64/blocks.5.norm1"} == {
+        "common grid 2x2",
+        "own grid 4x4",
+        "common grid 2x2, centred maps",
+    }
+    assert sum(" less " in line[0] for line in lines) == 18
+    assert sum(line[-1] == "not judged: see centred maps" for line in lines) == 2
+    assert any(line[-1] == "not measurable on a 2x2 grid: it needs 3x3" for line in lines)
+    assert not any("resolved" in line for line in lines)
 
 
 def test_with_many_classes_there_are_two_intervals(tmp_path: Path) -> None:
@@ -64,21 +79,25 @@ def test_with_many_classes_there_are_two_intervals(tmp_path: Path) -> None:
     found = run(*words, "--batch-size", "4", "--unit", "20", "--method", "xgradcam")
     assert found.exit_code == 0, found.output
     lines = [re.split("  +", line) for line in found.stdout.splitlines()]
-    assert lines[0][6:8] == ["interval", "over classes"]
-    assert all(re.fullmatch(r"\[0\.\d{4}, 0\.\d{4}\]", cell) for cell in lines[1][6:8])
-    assert lines[1][6] != lines[1][7]
-    assert "XGrad-CAM; 95 % intervals over images and over 30 classes; " in found.stdout
+    assert lines[1] == ["of", "where", "value", "interval", "over classes", "n"]
+    assert all(re.fullmatch(r"\[0\.\d{4}, 0\.\d{4}\]", cell) for cell in lines[2][3:5])
+    assert lines[2][3] != lines[2][4]
+    assert "XGrad-CAM, class predicted; " in found.stdout
+    assert "intervals over classes: percentile bootstrap over 30 classes" in found.stdout
 
 
 def test_json_and_csv_have_the_same_numbers(asked: list[str]) -> None:
     found = run(*asked, "--format", "json")
     assert found.exit_code == 0, found.output
     report = json.loads(found.stdout)
-    assert (report["schema_version"], report["images"], report["method"]) == (1, 12, "gradcam")
+    (told,) = report["results"]
+    assert (report["schema_version"], told["attributes"]["images"], told["attributes"]["method"]) == (2, 12, "gradcam")
+    assert len(told["coordinates"]["example"]) == 6
     table = run(*asked, "--format", "csv")
     rows = list(csv.DictReader(io.StringIO(table.stdout)))
-    for row, entry in zip(rows, report["measures"], strict=True):
+    for row, entry in zip(rows, report["rows"], strict=True):
         assert (float(row["value"]) if row["value"] else None) == entry["value"]
+        assert row["factor"] == entry["factor"]
 
 
 def test_the_command_that_a_result_names_makes_it_again(asked: list[str]) -> None:

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +28,7 @@ from cvbench.engine.analyses.cam.measures import TABLE as MAP_TABLE
 from cvbench.engine.statistics.bootstrap import percentile_interval
 from cvbench.engine.statistics.estimate import FEW_IMAGES
 from cvbench.engine.statistics.mean_interval import Moments
-from cvbench.engine.statistics.measure import Column, grid_notes
+from cvbench.engine.statistics.measure import Column, Measure, grid_notes
 from cvbench.engine.statistics.options import IntervalOptions
 from cvbench.engine.statistics.running import (
     INTERVAL,
@@ -44,6 +44,7 @@ from cvbench.engine.statistics.running import (
 from cvbench.engine.statistics.verdict import FAMILY
 
 F64 = NDArray[np.float64]
+Data: TypeAlias = dict[str, tuple[tuple[str, ...], NDArray[Any]]]
 
 ENDS = ("value", "low", "high", "class_low", "class_high")
 """Of an estimate: itself, its interval over images, and over classes."""
@@ -99,69 +100,75 @@ def summarise(
         `difference_class_low`, `difference_class_high`, NaN where fewer than 30 classes define the number. NaN too
         where the grid is too small for a measure. Units: see `engine.analyses.cam.measures`.
     """
-    boxes = rows[0].table.shape[1] > len(MAP_MEASURES)
-    table = (*MAP_TABLE, *(BOX_TABLE if boxes else ()), *(RATIO_TABLE if boxes else ()))
-    names = [measure.name for measure in table]
-    fractions = [_fractions(row.table, boxes) for row in rows]
-    n, count = len(rows[0].table), class_count(classes)
-    own = np.unique(classes, return_inverse=True)[1] if classes is not None and count else None
+    table = (*MAP_TABLE, *BOX_TABLE, *RATIO_TABLE) if _boxed(rows) else MAP_TABLE
+    found, apart = _estimates(rows, table, how, classes)
+    images, count = len(rows[0].table), class_count(classes)
+    coords: dict[str, list[Any]] = {"row": [_label(row) for row in rows], "measure": [one.name for one in table]}
+    data = _variables("row", {name: name for name in ENDS if count or not name.startswith("class")}, found)
+    data["n_undefined"] = (("row", "measure"), np.stack([means.undefined for means in found]))
+    if apart:
+        coords["pair"] = [_pair_label(rows[i], rows[j]) for i, j in apart]
+        data |= _differences(list(apart.values()), [rows[i].version for i, _ in apart], images, bool(count))
+    said = {
+        "images": images,
+        "resampled_classes": count,
+        "rows": [_described(row) for row in rows],
+        "pairs": [[rows[i].backbone, rows[j].backbone] for i, j in apart],
+        "pair_versions": [rows[i].version for i, _ in apart],
+        "class_interval": f"percentile bootstrap over {count} classes" if count else "",
+        "notes": [*attrs.get("notes", []), *_notes(rows, table, coords, [*found, *apart.values()])],
+    }
+    made = {"intervals": INTERVALS, **asdict(how), "interval": INTERVAL, "family": FAMILY}
+    return Result(name="cam", coords=coords, data=data, attrs={**attrs, **said, **made})
+
+
+def _boxed(rows: Sequence[Measured]) -> bool:
+    return bool(rows[0].table.shape[1] > len(MAP_MEASURES))
+
+
+def _estimates(
+    rows: Sequence[Measured], table: Sequence[Measure], how: IntervalOptions, classes: NDArray[np.int64] | None
+) -> tuple[list[Means], dict[tuple[int, int], Means]]:
+    """The means of each row, and for each two that are compared what they differ by."""
+    fractions = [_fractions(row.table, _boxed(rows)) for row in rows]
+    own = np.unique(classes, return_inverse=True)[1] if classes is not None and class_count(classes) else None
     columns = [[Column(measure, measure.on(row.grid)) for measure in table] for row in rows]
     found = [_estimate([fractions[i]], columns[i], how, own) for i in range(len(rows))]
     pairs = [(i, j) for i, j in combinations(range(len(rows)), 2) if _comparable(rows[i], rows[j])]
-    apart = [_estimate([fractions[i], fractions[j]], columns[i], how, own) for i, j in pairs]
-    data: dict[str, tuple[tuple[str, ...], NDArray[Any]]] = {}
-    for name in ENDS if count else ENDS[:3]:
-        data[name] = (("row", "measure"), np.stack([getattr(means, name) for means in found]))
-        if apart:
-            suffix = "" if name == "value" else f"_{name}"
-            data[f"difference{suffix}"] = (("pair", "measure"), np.stack([getattr(means, name) for means in apart]))
-    data["n_undefined"] = (("row", "measure"), np.stack([means.undefined for means in found]))
-    coords: dict[str, list[Any]] = {"row": [_label(row) for row in rows], "measure": names}
-    if apart:
-        data["difference_n"] = (("pair", "measure"), n - np.stack([means.undefined for means in apart]))
-        judged = np.array([rows[i].version == CENTRED for i, _ in pairs])
-        data |= _verdicts(apart, judged)
-        coords["pair"] = [_pair_label(rows[i], rows[j]) for i, j in pairs]
-    labels = [*coords["row"], *coords.get("pair", [])]
-    thin = [f"{label}: {note}" for label, means in zip(labels, [*found, *apart], strict=True) for note in _thin(means)]
-    small = grid_notes(table, {label: row.grid for label, row in zip(coords["row"], rows, strict=True)})
-    return Result(
-        name="cam",
-        coords=coords,
-        data=data,
-        attrs={
-            **attrs,
-            "images": n,
-            "resampled_classes": count,
-            "rows": [_described(row) for row in rows],
-            "pairs": [[rows[i].backbone, rows[j].backbone] for i, j in pairs],
-            "pair_versions": [rows[i].version for i, _ in pairs],
-            "intervals": INTERVALS,
-            **asdict(how),
-            "interval": INTERVAL,
-            "family": FAMILY,
-            "class_interval": f"percentile bootstrap over {count} classes" if count else "",
-            "notes": [
-                *attrs.get("notes", []),
-                *interval_notes(n),
-                *thin,
-                *small,
-                *([f"judged on centred maps: {CONSTRAINT}"] if apart else []),
-            ],
-        },
-    )
+    return found, {(i, j): _estimate([fractions[i], fractions[j]], columns[i], how, own) for i, j in pairs}
 
 
-def _thin(means: Means) -> list[str]:
-    names = [measure.name for measure in (*MAP_TABLE, *BOX_TABLE, *RATIO_TABLE)]
-    return thin_notes(names, means)
+def _variables(dimension: str, names: Mapping[str, str], found: Sequence[Means]) -> Data:
+    """Of each end of the estimates the variable that `names` calls it."""
+    stacked = {name: np.stack([getattr(means, end) for means in found]) for end, name in names.items()}
+    return {name: ((dimension, "measure"), values) for name, values in stacked.items()}
 
 
-def _verdicts(apart: Sequence[Means], judged: NDArray[np.bool_]) -> dict[str, tuple[tuple[str, ...], NDArray[Any]]]:
+def _differences(apart: Sequence[Means], versions: Sequence[str], images: int, of_classes: bool) -> Data:
+    """What the pairs differ by, over how many images, and the verdicts on those of centred maps."""
+    ends = [name for name in ENDS if of_classes or not name.startswith("class")]
+    data = _variables("pair", {name: f"difference_{name}".removesuffix("_value") for name in ends}, apart)
+    data["difference_n"] = (("pair", "measure"), images - np.stack([means.undefined for means in apart]))
+    return data | _verdicts(apart, np.array([version == CENTRED for version in versions]))
+
+
+def _notes(
+    rows: Sequence[Measured], table: Sequence[Measure], coords: Mapping[str, list[Any]], means: Sequence[Means]
+) -> list[str]:
+    """What a reader of the means, of the rows first and then of the pairs, must know."""
+    pairs = coords.get("pair", [])
+    notes = interval_notes(len(rows[0].table))
+    for label, one in zip([*coords["row"], *pairs], means, strict=True):
+        notes += [f"{label}: {note}" for note in thin_notes(coords["measure"], one)]
+    notes += grid_notes(table, {label: row.grid for label, row in zip(coords["row"], rows, strict=True)})
+    return [*notes, *([f"judged on centred maps: {CONSTRAINT}"] if pairs else [])]
+
+
+def _verdicts(apart: Sequence[Means], judged: NDArray[np.bool_]) -> Data:
     """The verdicts on the pairs that are `judged`, one family; NaN of the others."""
     width = len(apart[0].value)
     family = np.flatnonzero(np.repeat(judged, width))
-    data: dict[str, tuple[tuple[str, ...], NDArray[Any]]] = {}
+    data: Data = {}
     for ending, values in judged_columns(apart[0].joined(apart[1:]), family).items():
         table = np.full(len(apart) * width, np.nan)
         table[family] = values

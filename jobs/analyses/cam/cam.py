@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,11 +21,12 @@ from cvbench.hints import option_words
 from cvbench.jobs.analyses.cam.images import boxes_of, inputs_of
 from cvbench.jobs.analyses.cam.maps import MapJob, prepare_maps
 from cvbench.jobs.analyses.cam.measure import BASELINE, measure_maps, selected_maps
-from cvbench.jobs.analyses.cam.options import CamOptions, MapOptions
-from cvbench.jobs.analyses.cam.rows import cam_json, cam_rows, draw_cam, headline_rows, tidy_rows
+from cvbench.jobs.analyses.cam.options import CamOptions
+from cvbench.jobs.analyses.cam.rows import MEASURES, headline, points, rows, said
 from cvbench.jobs.analyses.cam.worker import choice_tap
 from cvbench.jobs.extraction.extract import run_units
 from cvbench.jobs.extraction.options import ExtractOptions
+from cvbench.jobs.figures.cam import cam_figure
 from cvbench.jobs.reading.reading import Reading
 from cvbench.jobs.results.entry import Entry
 from cvbench.jobs.results.keep import Analysed, keep
@@ -32,8 +34,6 @@ from cvbench.jobs.running.executor import Cluster
 from cvbench.jobs.running.hardware import Hardware
 from cvbench.jobs.running.progress import Listener, silent
 from cvbench.options import Form, typed_words
-
-__all__ = ["ENTRY", "CamOptions", "MapOptions", "cam", "cam_json", "cam_rows"]
 
 F64 = NDArray[np.float64]
 
@@ -64,15 +64,15 @@ def cam(options: ExtractOptions, asked: CamOptions, cluster: Cluster, listen: Li
     _check_images(job, asked.images)
     report = run_units(job.units, cluster, "analyze cam", listen)
     reading = Reading(job.units.store, selected_maps(job))
-    rows, tables, choices = measure_maps(reading, job, correct_only=asked.correct_only, tolerance=asked.tolerance)
-    if not len(rows):
+    there, tables, choices = measure_maps(reading, job, correct_only=asked.correct_only, tolerance=asked.tolerance)
+    if not len(there):
         raise UsageError(
             "no image is left: no backbone's top-1 is the label of the same image", fix="leave --correct-only out"
         )
-    attrs = _attrs(job, choices, options, asked) | {"samples": len(rows), "unreadable": len(report.unreadable)}
-    labels = job.units.split.labels[rows]
+    attrs = _attrs(job, choices, options, asked) | {"samples": len(there), "unreadable": len(report.unreadable)}
+    labels = job.units.split.labels[there]
     result = summarise(tables, asked.intervals, attrs, labels)
-    _add_examples(result, reading, job, asked, rows)
+    _add_examples(result, reading, job, asked, there)
     settings = {**asdict(asked), "maps": asdict(job.options), "pooled": attrs["pooled"]}
     settings |= {"intervals": [INTERVALS, asdict(asked.intervals)], "versions": [RAW, CENTRED]}
     path = keep(reading, result, [settings, reading.identity])
@@ -202,10 +202,13 @@ ENTRY = Entry(
         "with a map, or classes; left out are unreadable images and maps without any positive cell. A map says where a "
         "class is read off this layer, not what a backbone needs. Source: Selvaraju et al. 2017."
     ),
-    rows=tidy_rows,
+    rows=rows,
     command=lambda result: list(result.attrs["command"]),
     run=_run,
-    figure=draw_cam,
-    headline=headline_rows,
+    headline=headline,
+    figure=partial(cam_figure, labels=MEASURES),
+    arrays=("example",),
+    points=points,
+    said=said,
     named_by=("view",),
 )

@@ -23,11 +23,15 @@ from cvbench.engine.models.backbones import load_backbone, resolve_spec
 from cvbench.engine.pictures.decode import decode, fit
 from cvbench.engine.statistics.options import IntervalOptions
 from cvbench.errors import DataUnavailableError, FingerprintMismatchError, UnknownNameError, UsageError
-from cvbench.jobs.analyses.cam.cam import ENTRY, CamOptions, MapOptions, cam, cam_json, cam_rows
-from cvbench.jobs.analyses.cam.rows import draw_cam
+from cvbench.jobs.analyses.cam.cam import ENTRY, cam
+from cvbench.jobs.analyses.cam.options import CamOptions, MapOptions
+from cvbench.jobs.analyses.cam.rows import MEASURES, UNJUDGED
 from cvbench.jobs.extraction.extract import extract
 from cvbench.jobs.extraction.options import ExtractOptions
+from cvbench.jobs.figures.draw import draw
+from cvbench.jobs.results.document import document
 from cvbench.jobs.results.keep import Analysed, stored_result
+from cvbench.jobs.results.row import DIFFERENCE, REFERENCE
 from cvbench.jobs.running.executor import Cluster
 from cvbench.jobs.running.progress import Event, Note
 from cvbench.storage.datasets import READERS, DatasetInfo
@@ -259,9 +263,13 @@ def test_boxes_of_birds(tmp_path: Path) -> None:
     row = names.index("test_convnext@96")
     assert result.data["value"][1][row, at] == pytest.approx(np.mean(energies), abs=0.03)
     assert 0 < result.data["value"][1][-1, at] < 1
-    rows = [entry for entry in cam_rows(result) if entry["backbone"] == "centred Gaussian"]
-    assert "energy_in_box" in {entry["measure"] for entry in rows}
-    assert draw_cam(result, tmp_path / "figure" / "cam", ["png"])[0].stat().st_size > 10_000
+    rows = ENTRY.rows_of(analysed.named)
+    gaussian = [entry for entry in rows if entry.backbone == "centred Gaussian"]
+    assert MEASURES["energy_in_box"] in {entry.metric for entry in gaussian}
+    assert not {MEASURES[name] for name in MAP_MEASURES} & {entry.metric for entry in gaussian}
+    assert gaussian == [entry for entry in rows if entry.kind == REFERENCE]
+    assert result.attrs["baseline"] in ENTRY.sentences(result, rows)
+    assert draw(ENTRY, result, rows, tmp_path / "figure" / "cam", ["png"])[0].stat().st_size > 10_000
 
 
 @pytest.mark.parametrize(
@@ -361,35 +369,48 @@ def test_the_kept_result_tells_and_draws_the_same(made: Analysed, pets: Path, tm
     store = FeatureStore.open(pets / "store.zarr")
     (key,) = (key for key in list_results(store) if key.path == made.path)
     again = stored_result(store, key)
-    assert list(cam_rows(again)) == list(cam_rows(made.result))
-    one, two = (draw_cam(result, tmp_path / name / "cam") for name, result in (("a", made.result), ("b", again)))
+    rows = ENTRY.rows_of(again)
+    assert rows == ENTRY.rows_of(made.named)
+    both = (("a", made.named), ("b", again))
+    one, two = (draw(ENTRY, result, rows, tmp_path / name / "cam") for name, result in both)
     assert [path.name for path in one] == ["cam.svg", "cam.png", "cam.csv"]
     assert [path.read_bytes() for path in one] == [path.read_bytes() for path in two]
-    rows = list(csv.DictReader(one[-1].read_text().splitlines()))
-    means = [row for row in rows if not row["sample"]]
-    assert [float(row["value"]) if row["value"] else None for row in means] == [
-        row["value"] for row in cam_rows(made.result)
-    ]
-    cells = [row for row in rows if row["sample"] == made.result.coords["example"][1] and row["grid"] == "3x3"]
+    written = list(csv.DictReader(one[-1].read_text().splitlines()))
+    means = [row for row in written if not row["sample"]]
+    assert [float(row["value"]) if row["value"] else None for row in means] == [row.value for row in rows]
+    sample = [row for row in written if row["sample"] == made.result.coords["example"][1]]
+    cells = [row for row in sample if row["factor"] == "own grid 3x3"]
+    assert [(row["cell_row"], row["cell_column"]) for row in cells] == [(i, j) for i in "012" for j in "012"]
+    assert {(row["backbone"], row["metric"]) for row in cells} == {("test_convnext@96", "raw map")}
     np.testing.assert_array_equal([float(row["value"]) for row in cells], made.result.data["map_1"][1][1].ravel())
     with pytest.raises(UsageError, match="unknown figure format"):
-        draw_cam(made.result, tmp_path / "c", ["gif"])
-    tidy = list(ENTRY.rows(again))
-    assert len(tidy) == len(list(cam_rows(again)))
-    assert {row.backbone for row in tidy} >= {"test_vit@96 vs test_convnext@96"}
-    assert len(list(ENTRY.headline(again))) < len(tidy)  # type: ignore[misc]
+        draw(ENTRY, made.named, rows, tmp_path / "c", ["gif"])
+    assert len(ENTRY.main_rows(again, rows)) < len(rows)
     assert ENTRY.command(again)[:2] == ["analyze", "cam"]
-    assert ENTRY.figure is not None
-    assert ENTRY.figure(again, tmp_path / "d" / "cam", ["png"])[0].read_bytes() == one[1].read_bytes()
 
 
-def test_json_says_which_differences_are_not_resolved(made: Analysed) -> None:
-    report = cam_json(made.result, "folder-pets")
-    apart = [row for row in report["measures"] if row["backbone"].count(" vs ")]
+def test_rows_say_which_differences_are_not_resolved(made: Analysed) -> None:
+    rows = ENTRY.rows_of(made.named)
+    apart = [row for row in rows if row.kind == DIFFERENCE]
     assert len(apart) == 2 * len(MAP_MEASURES)
+    sides = {(row.backbone, row.layer, row.backbone_b, row.layer_b) for row in apart}
+    assert sides == {("test_vit@96", TARGETS["test_vit"], "test_convnext@96", TARGETS["test_convnext"])}
+    factors = [row.factor for row in apart]
+    assert factors == ["common grid 3x3"] * len(MAP_MEASURES) + ["common grid 3x3, centred maps"] * len(MAP_MEASURES)
     for row in apart:  # 23 images: too few to call a difference resolved; raw ones are not judged at all
-        assert row["resolved"] is (None if row["version"] == "raw" or row["p"] is None or row["p"] <= 0.05 else False)
-    assert {entry["backbone"] for entry in report["backbones"]} == {"test_vit@96", "test_convnext@96"}
+        if row.factor == "common grid 3x3":
+            assert (row.verdict, row.p) == ("", None)
+            assert row.note in {UNJUDGED, "not measurable on a 3x3 grid: it needs 4x4"}
+        elif row.value is not None and row.p is not None:
+            assert row.verdict == ("too few images to resolve" if row.p <= 0.05 else "not resolved")
+    assert {row.factor for row in rows if row.kind != DIFFERENCE and row.layer == TARGETS["test_vit"]} == {
+        "common grid 3x3",
+        "own grid 6x6",
+        "common grid 3x3, centred maps",
+    }
+    (told,) = document([(made.named, ENTRY.arrays)], rows)["results"]
+    assert {one["backbone"] for one in told["attributes"]["backbones"]} == {"test_vit@96", "test_convnext@96"}
+    assert told["coordinates"] == {"example": made.result.coords["example"]}
 
 
 def test_whole_units_are_covered_and_it_is_said(pets: Path, tmp_path: Path) -> None:

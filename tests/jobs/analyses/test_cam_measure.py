@@ -12,15 +12,17 @@ import pytest
 from cvbench.engine.analyses.base import Result
 from cvbench.engine.statistics.estimate import FEW_IMAGES
 from cvbench.engine.statistics.options import IntervalOptions
-from cvbench.jobs.analyses.cam.cam import ENTRY, CamOptions, cam, cam_json, cam_rows
+from cvbench.jobs.analyses.cam.cam import ENTRY, cam
 from cvbench.jobs.analyses.cam.maps import MapJob, prepare_maps
 from cvbench.jobs.analyses.cam.measure import measure_maps, selected_maps
-from cvbench.jobs.analyses.cam.options import MapOptions
-from cvbench.jobs.analyses.cam.rows import draw_cam, verdict_text
+from cvbench.jobs.analyses.cam.options import CamOptions, MapOptions
+from cvbench.jobs.analyses.cam.rows import MEASURES, UNJUDGED
 from cvbench.jobs.analyses.cam.worker import choice_tap
 from cvbench.jobs.extraction.options import ExtractOptions
+from cvbench.jobs.figures.draw import draw
 from cvbench.jobs.reading.reading import Reading
 from cvbench.jobs.results.keep import Analysed
+from cvbench.jobs.results.row import DIFFERENCE, Row
 from cvbench.jobs.running.executor import Cluster
 from cvbench.storage.datasets import READERS, DatasetInfo
 from cvbench.storage.datasets.formats.pixels import PixelDataset
@@ -78,49 +80,65 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Analysed:
     return cam(job, CamOptions(intervals=IntervalOptions(resamples=200), examples=1), LOOP)
 
 
-def reported(analysed: Analysed) -> Result:
-    """The result as the report reads it from the store."""
-    place = {"run": analysed.path, "dataset": "noise", "split": "all"}
-    return replace(analysed.result, attrs={**analysed.result.attrs, **place})
+CENTRED = ", centred maps"
+
+
+def of_centred(rows: list[Row]) -> list[Row]:
+    return [row for row in rows if row.factor.endswith(CENTRED)]
 
 
 def test_with_many_classes_every_number_has_an_interval_over_them(made: Analysed) -> None:
-    result = reported(made)
+    result = made.named
     assert result.attrs["resampled_classes"] == CLASSES
-    rows = list(cam_rows(result))
-    means = [row for row in rows if row["kind"] == "mean"]
-    centres = [row for row in means if row["measure"].startswith("centroid")]
-    assert all(row["class_low"] < row["value"] < row["class_high"] for row in centres)
-    apart = [row for row in rows if row["kind"] == "difference"]
-    assert [row["version"] for row in apart] == ["raw"] * 9 + ["centred"] * 9
-    with_interval = [row for row in rows if row["class_low"] is not None]
+    rows = ENTRY.rows_of(result)
+    for row in (row for row in rows if row.kind != DIFFERENCE and row.metric.startswith("centroid")):
+        assert row.class_low is not None
+        assert row.value is not None
+        assert row.class_high is not None
+        assert row.class_low < row.value < row.class_high
+    apart = [row for row in rows if row.kind == DIFFERENCE]
+    assert [row.factor.endswith(CENTRED) for row in apart] == [False] * 9 + [True] * 9
+    with_interval = [row for row in rows if row.class_low is not None]
     without = [row for row in rows if row not in with_interval]
-    assert {row["measure"] for row in without if not row["reason"]} <= {"gaussian_r2"}  # undefined in most classes
-    assert {row["reason"] for row in without if row["grid"] == "2x2"} == {
+    undefined = {row.metric for row in without if not row.note.startswith("not measurable")}
+    assert undefined <= {MEASURES["gaussian_r2"]}  # in most classes
+    assert {row.note for row in without if row.factor.startswith("common grid 2x2")} == {
         "not measurable on a 2x2 grid: it needs 3x3",
         "not measurable on a 2x2 grid: it needs 4x4",
     }
     for row in (row for row in apart if row in with_interval):
-        contains = row["class_low"] <= 0 <= row["class_high"]
-        assert row["class_resolved"] in (
-            (None,) if row["version"] == "raw" else (False,) if contains else (False, True)
-        )
-    tidy = list(ENTRY.rows(result))
-    over = [row for row in tidy if "interval over classes" in row.metric]
-    assert len(tidy) == len(rows) + len(over)
-    assert {row.n for row in over} == {CLASSES}
-    assert [(row.low, row.high) for row in over] == [(row["class_low"], row["class_high"]) for row in with_interval]
-    assert not any("over classes" in row.metric for row in ENTRY.headline(result))  # type: ignore[misc]
-    assert cam_json(result, "noise")["class_interval"] == f"percentile bootstrap over {CLASSES} classes"
+        assert row.class_low is not None
+        assert row.class_high is not None
+        if row not in of_centred(apart):
+            assert (row.note, row.class_verdict) == (UNJUDGED, "")
+        elif row.class_low <= 0 <= row.class_high:
+            assert row.class_verdict == "not resolved"
+        else:
+            assert row.class_verdict in ("not resolved", "resolved")
+    for row in rows:  # of the images, also where classes were resampled
+        assert row.n + row.n_failed == 2 * CLASSES
+    assert f"intervals over classes: percentile bootstrap over {CLASSES} classes" in ENTRY.sentences(result, rows)
+
+
+def test_on_a_small_grid_the_short_table_has_what_can_be_measured(made: Analysed) -> None:
+    """Of 2 x 2 cells the centres: neither nothing, nor what is not measurable."""
+    rows = ENTRY.rows_of(made.named)
+    told = ENTRY.main_rows(made.named, rows)
+    assert {row.metric for row in told} == {MEASURES["centroid_y"], MEASURES["centroid_x"]}
+    assert {row.factor for row in told} == {"common grid 2x2", "common grid 2x2" + CENTRED}
+    apart = [row for row in told if row.kind == DIFFERENCE]
+    assert told[: len(apart)] == apart == of_centred(apart)
+    assert len(apart) == 2
 
 
 def test_the_figure_has_both_intervals(made: Analysed, tmp_path: Path) -> None:
-    drawn = draw_cam(made.result, tmp_path / "a", ["svg"])
-    again = draw_cam(made.result, tmp_path / "b", ["svg"])
-    assert drawn[0].read_bytes() == again[0].read_bytes()
+    def drawn(result: Result, name: str) -> bytes:
+        return draw(ENTRY, result, ENTRY.rows_of(result), tmp_path / name, ["svg"])[0].read_bytes()
+
+    both = drawn(made.named, "a")
+    assert drawn(made.named, "b") == both
     of_images = {name: x for name, x in made.result.data.items() if not name.endswith(("class_low", "class_high"))}
-    fewer = draw_cam(replace(made.result, data=of_images), tmp_path / "c", ["svg"])
-    assert len(fewer[0].read_text()) < len(drawn[0].read_text())
+    assert len(drawn(replace(made.named, data=of_images), "c")) < len(both)
 
 
 def test_the_overlay_keeps_evidence_among_cells_that_speak_against_it(made: Analysed, tmp_path: Path) -> None:
@@ -129,39 +147,70 @@ def test_the_overlay_keeps_evidence_among_cells_that_speak_against_it(made: Anal
     for name, strongest in (("none", -1.0), ("some", 2.0)):
         raw[0, 0, 0] = strongest
         data = {**made.result.data, "map_0": (made.result.data["map_0"][0], raw.copy())}
-        drawn.append(draw_cam(replace(made.result, data=data), tmp_path / name, ["png"])[0].read_bytes())
+        result = replace(made.named, data=data)
+        drawn.append(draw(ENTRY, result, ENTRY.rows_of(result), tmp_path / name, ["png"])[0].read_bytes())
     assert drawn[0] != drawn[1]
 
 
 def test_a_difference_of_few_images_is_never_called_resolved(tmp_path: Path) -> None:
     job = noise(tmp_path / "s.zarr", FEW_IMAGES - 2, "test_vit", "test_convnext", size=128)
-    result = reported(cam(job, CamOptions(intervals=IntervalOptions(resamples=50), examples=0), LOOP))
-    apart = [row for row in cam_rows(result) if row["kind"] == "difference"]
-    assert not [row for row in apart if row["resolved"]]
-    raw, centred = ([row for row in apart if row["version"] == version] for version in ("raw", "centred"))
-    assert {verdict_text(row) for row in raw} <= {"see centred"}
-    clear = [row for row in centred if row["low"] is not None and row["p"] <= 0.05]
-    assert {(row["resolved"], verdict_text(row)) for row in clear} <= {(None, "too few images to resolve")}
-    assert all(row["resolved"] is False for row in centred if row["low"] is not None and row not in clear)
-    said = [row.metric for row in ENTRY.rows(result) if row.metric.startswith("difference")]
-    assert sum(metric.endswith("(too few images to resolve)") for metric in said) >= len(clear)
-    assert not [metric for metric in said if not metric.endswith(")")]
+    analysed = cam(job, CamOptions(intervals=IntervalOptions(resamples=50), examples=0), LOOP)
+    rows = ENTRY.rows_of(analysed.named)
+    apart = [row for row in rows if row.kind == DIFFERENCE]
+    raw, centred = [row for row in apart if row not in of_centred(apart)], of_centred(apart)
+    assert {(row.note, row.verdict) for row in raw} == {(UNJUDGED, "")}
+    assert len(centred) == len(raw) == 9
+    for row in (row for row in centred if row.low is not None):
+        assert row.p is not None
+        assert row.verdict == ("too few images to resolve" if row.p <= 0.05 else "not resolved")
+    main = [row for row in ENTRY.main_rows(analysed.named, rows) if row.kind == DIFFERENCE]
+    assert main == [row for row in centred if row in main]
+    assert MEASURES["radius"] in {row.metric for row in main}
 
 
 @pytest.mark.parametrize(
     ("resolved", "of_classes", "said"),
     [
-        (True, None, "resolved"),
-        (True, True, "resolved"),
-        (True, False, "resolved, over classes not resolved"),
-        (False, True, "not resolved, over classes resolved"),
-        (None, None, "too few images to resolve"),
+        (1.0, 1.0, ("resolved", "resolved")),
+        (1.0, 0.0, ("resolved", "not resolved")),
+        (0.0, 1.0, ("not resolved", "resolved")),
+        (np.nan, 0.0, ("too few images to resolve", "not resolved")),
     ],
 )
-def test_what_is_said_of_a_difference(resolved: bool | None, of_classes: bool | None, said: str) -> None:
-    ends = {"low": 0.1, "class_low": 0.1}
-    assert verdict_text({"kind": "difference", "resolved": resolved, "class_resolved": of_classes, **ends}) == said
-    assert verdict_text({"kind": "mean", "resolved": None, "class_resolved": None}) == ""
+def test_what_is_said_of_a_difference(
+    made: Analysed, resolved: float, of_classes: float, said: tuple[str, str]
+) -> None:
+    kept = {"difference_resolved": resolved, "difference_class_resolved": of_classes}
+    data = {
+        name: (dims, np.full_like(values, kept[name]) if name in kept else values)
+        for name, (dims, values) in made.result.data.items()
+    }
+    rows = ENTRY.rows_of(replace(made.named, data=data))
+    apart = [row for row in of_centred(rows) if row.kind == DIFFERENCE and row.value is not None]
+    assert {(row.verdict, row.class_verdict) for row in apart} == {said}
+    assert {(row.verdict, row.class_verdict) for row in rows if row.kind != DIFFERENCE} == {("", "")}
+
+
+def test_an_earlier_result_without_verdicts_and_versions_is_read(made: Analysed) -> None:
+    """Of raw maps only, whose differences their intervals judge."""
+    result = made.named
+    gone = ("pair_versions", "family", "unreadable")
+    attrs = {name: value for name, value in result.attrs.items() if name not in gone}
+    attrs["rows"] = [{name: value for name, value in row.items() if name != "version"} for row in attrs["rows"]]
+    data = {name: values for name, values in result.data.items() if not name.endswith(("_resolved", "_p"))}
+    rows = ENTRY.rows_of(replace(result, data=data, attrs=attrs))
+    assert not of_centred(rows)
+    apart = [row for row in rows if row.kind == DIFFERENCE and row.value is not None]
+    assert len(apart) == 4
+    for row in apart:
+        assert row.p is None
+        for low, high, text in (
+            (row.low, row.high, row.verdict),
+            (row.class_low, row.class_high, row.class_verdict),
+        ):
+            assert low is not None
+            assert high is not None
+            assert text == ("not resolved" if low <= 0 <= high else "resolved")
 
 
 def with_maps(store: Path, n: int) -> MapJob:

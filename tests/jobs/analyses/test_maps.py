@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -19,16 +18,20 @@ from cvbench.engine.pictures.decode import decode, fit
 from cvbench.engine.pictures.geometry import Geometry
 from cvbench.engine.statistics.options import IntervalOptions
 from cvbench.errors import DataUnavailableError, UnknownNameError, UsageError
-from cvbench.jobs.analyses.maps import ENTRY, draw_maps, maps, maps_json, maps_rows
+from cvbench.jobs.analyses.maps import ENTRY, QUANTITIES, maps
 from cvbench.jobs.analyses.options import MapsOptions
 from cvbench.jobs.extraction.extract import extract
 from cvbench.jobs.extraction.options import ExtractOptions
+from cvbench.jobs.figures.draw import draw
 from cvbench.jobs.reading.selection import Selection
+from cvbench.jobs.results.document import document
 from cvbench.jobs.results.keep import stored_result
+from cvbench.jobs.results.row import DIFFERENCE
 from cvbench.jobs.running.executor import Cluster
 from cvbench.storage.datasets import open_dataset
 from cvbench.storage.features import FeatureStore
 from cvbench.storage.results.outcomes import list_results
+from cvbench.texts import json_value
 from tests.jobs.images import write_folder
 from tests.storage.datasets.cub_tree import write_cub
 
@@ -137,12 +140,13 @@ def test_any_number_of_actors_gives_the_same_bits(birds: Path, tmp_path: Path) -
 
 class TestWithoutTheFiles:
     def test_boxes_need_them_and_maps_do_not(self, birds: Path, tmp_path: Path) -> None:
-        result = maps(Selection(copy(birds, tmp_path)), replace(QUICK, data_root=str(tmp_path)), LOOP).result
+        analysed = maps(Selection(copy(birds, tmp_path)), replace(QUICK, data_root=str(tmp_path)), LOOP)
+        result = analysed.named
         assert result.coords["measure"] == ["outlier_rate"]
         assert "picture_0" not in result.data
         assert any("drawn without the images, which cannot be opened" in note for note in result.attrs["notes"])
         assert any("boxes need the sizes of the images" in note for note in result.attrs["notes"])
-        assert len(draw_maps(result, tmp_path / "maps", ("svg",))) == 2
+        assert len(draw(ENTRY, result, ENTRY.rows_of(result), tmp_path / "maps", ("svg",))) == 2
 
     def test_other_files_are_not_drawn(self, birds: Path, tmp_path: Path) -> None:
         shutil.copytree(birds / "data", tmp_path / "data")
@@ -211,47 +215,81 @@ def test_last_layers_are_compared_on_one_grid(birds: Path, tmp_path: Path) -> No
         shares.append((pooled > median + 5 * 1.4826 * spread).mean())
     at = result.coords["measure"].index("outlier_rate")
     assert result.data["difference"][1][0, at] == pytest.approx(shares[0] - shares[1])
-    rows = {row["quantity"]: row for row in maps_rows(result) if row["backbone"] == result.coords["pair"][0]}
-    assert rows["contrast_difference"]["value"] is not None
-    report = stored_result(opened, next(key for key in list_results(opened) if key.path == analysed.path))
-    assert ENTRY.headline is not None
-    told = [row.metric for row in ENTRY.headline(report)][:3]
-    assert told[0].startswith("difference of outlier-token rate")
-    verdicts = {None: " (too few images to resolve)", False: " (not resolved)"}
-    assert told[2] == f"difference of foreground-background contrast{verdicts[rows['contrast_difference']['resolved']]}"
-    files = draw_maps(result, tmp_path / "maps", ("svg",))
-    assert len(list(csv.DictReader(files[-1].read_text().splitlines()))) == len(list(maps_rows(result)))
+    rows = ENTRY.rows_of(analysed.named)
+    apart = {row.metric: row for row in rows if row.kind == DIFFERENCE}
+    sides = [(row.backbone, row.layer, row.backbone_b, row.layer_b) for row in apart.values()]
+    assert set(sides) == {("test_convnext@128", "stages.3.blocks.1", "test_vit@128", "blocks.5")}
+    assert {row.factor for row in apart.values()} == {"common grid 4x4"}
+    rate, contrast = (apart[QUANTITIES[name]] for name in ("outlier_rate", "contrast"))
+    assert rate.value == pytest.approx(shares[0] - shares[1])
+    assert contrast.value is not None
+    resolved = result.data["difference_resolved"][1][0, result.coords["measure"].index("contrast")]
+    assert contrast.verdict == ("too few images to resolve" if np.isnan(resolved) else "not resolved")
+    assert not any(row.verdict for row in rows if row.metric == rate.metric and row is not rate)  # a rate is not judged
+    common = [row for row in rows if row.factor == "common grid 4x4" and row.kind != DIFFERENCE]
+    assert [(row.backbone, row.layer) for row in common if row.metric == rate.metric] == [sides[0][:2], sides[0][2:]]
+    result_kept = stored_result(opened, next(key for key in list_results(opened) if key.path == analysed.path))
+    kept = ENTRY.rows_of(result_kept)
+    assert kept == rows
+    told = ENTRY.main_rows(result_kept, kept)
+    assert [row.metric for row in told if row.kind == DIFFERENCE] == [
+        QUANTITIES[name] for name in ("outlier_rate", "foreground_excess", "contrast")
+    ]
+    assert not [row for row in told if row.kind != DIFFERENCE and not row.factor.startswith("own grid")]
+    files = draw(ENTRY, result_kept, kept, tmp_path / "maps", ("svg",))
+    assert len(list(csv.DictReader(files[-1].read_text().splitlines()))) == len(rows)
 
 
-def test_json_rows_report_and_figure(birds: Path, tmp_path: Path) -> None:
+def test_of_an_earlier_version_differences_are_judged_by_their_intervals(birds: Path, tmp_path: Path) -> None:
+    """One that kept no verdicts: both intervals say, and what may be 0 of a layer too."""
+    analysed = maps(Selection(copy(birds, tmp_path)), replace(QUICK, data_root=str(birds / "data")), LOOP)
+    result = analysed.named
+    data = {name: values for name, values in result.data.items() if not name.endswith(("_resolved", "_p"))}
+    dims, low = data["measures_low"]
+    at = result.coords["measure"].index("contrast")
+    for end, values in (("class_low", low - 9.0), ("class_high", low + 9.0)):
+        data[f"measures_{end}"] = (dims, values)
+    rows = ENTRY.rows_of(replace(result, data=data))
+    contrasts = [row for row in rows if row.metric == QUANTITIES["contrast"]]
+    for row, bound in zip(contrasts, low[:, at].tolist(), strict=True):
+        assert row.verdict == ("too few images to resolve" if bound > 0 or row.high < 0 else "not resolved")  # type: ignore[operator]
+        assert row.class_verdict == "not resolved"
+    assert {row.verdict for row in rows if row.metric == QUANTITIES["box_share"]} == {""}
+
+
+def test_rows_json_report_and_figure(birds: Path, tmp_path: Path) -> None:
     store = copy(birds, tmp_path)
     chosen = replace(
         QUICK, data_root=str(birds / "data"), measure="pc1", intervals=IntervalOptions(resamples=50, seed=2)
     )
     analysed = maps(Selection(store), chosen, LOOP)
-    found = json.loads(json.dumps(maps_json(analysed.result, "cub200"), allow_nan=False))
-    named = {measure["name"]: measure for measure in found["layers"][0]["measures"]}
-    excess = named["foreground_excess"]
-    assert excess["resolved"] is (False if excess["low"] <= 0 <= excess["high"] else None)  # of 8 images
-    assert found["differences"] == []  # one backbone
-    rows = list(maps_rows(analysed.result))
-    assert len({tuple(row) for row in rows}) == 1
+    rows = ENTRY.rows_of(analysed.named)
+    found: Any = json_value(document([(analysed.named, ENTRY.arrays)], rows))
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    assert found["results"][0]["coordinates"] == {"image": analysed.result.coords["image"]}
+    layer = analysed.result.attrs["layers"][0]
+    (excess,) = (row for row in rows if (row.layer, row.metric) == (layer["tap"], QUANTITIES["foreground_excess"]))
+    assert excess.low is not None
+    assert excess.high is not None
+    of_eight_images = "not resolved" if excess.low <= 0 <= excess.high else "too few images to resolve"
+    assert excess.verdict == of_eight_images
+    assert excess.factor == "own grid 4x4"
+    assert not [row for row in rows if row.kind == DIFFERENCE]  # one backbone
+    assert len(rows) == analysed.result.data["measures"][1].size
     opened = FeatureStore.open(store)
     result = stored_result(opened, next(key for key in list_results(opened) if key.path == analysed.path))
-    tidy = list(ENTRY.rows(result))
-    assert len(tidy) == len(rows)
-    assert {row.n + row.n_failed for row in tidy} == {8}
-    assert ENTRY.headline is not None
-    assert len(list(ENTRY.headline(result))) == 2 * len(result.coords["measure"])
+    assert ENTRY.rows_of(result) == rows
+    assert {row.n + row.n_failed for row in rows} == {8}
+    assert len(ENTRY.main_rows(result, rows)) == 2 * len(result.coords["measure"])
+    assert f"drawn: {', '.join(result.coords['image'])}" in ENTRY.sentences(result, rows)
     words = ENTRY.command(result)
     assert "--measure pc1" in " ".join(words)
     assert words[-2:] == ["--seed", "2"]
-    assert ENTRY.figure is not None
-    first = ENTRY.figure(result, tmp_path / "one" / "maps", ("svg", "png"))
-    second = draw_maps(analysed.result, tmp_path / "two" / "maps")
+    first = draw(ENTRY, result, rows, tmp_path / "one" / "maps")
+    second = draw(ENTRY, analysed.named, rows, tmp_path / "two" / "maps")
     for one, two in zip(first, second, strict=True):
         assert one.read_bytes() == two.read_bytes()  # from the store as from the run
     written = list(csv.DictReader(first[-1].read_text().splitlines()))
-    assert math.isclose(float(written[0]["value"]), rows[0]["value"])
+    assert [float(row["value"]) if row["value"] else None for row in written] == [row.value for row in rows]
     with pytest.raises(UsageError, match="unknown figure format 'gif'"):
-        draw_maps(result, tmp_path / "maps", ["gif"])
+        draw(ENTRY, result, rows, tmp_path / "maps", ["gif"])
