@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from cvbench.jobs.results.tidy import command_words, interval_options, selection_of
 
 from cvbench.engine.analyses.base import Layer, Result
 from cvbench.engine.analyses.silhouette.companions import COMPANIONS
@@ -33,7 +34,6 @@ from cvbench.jobs.reading.options import Selection
 from cvbench.jobs.reading.reading import open_store, read
 from cvbench.jobs.results.entry import Entry
 from cvbench.jobs.results.keep import Analysed, keep
-from cvbench.jobs.results.tidy import command_words, interval_options, selection_of
 from cvbench.jobs.running.executor import Cluster
 from cvbench.jobs.running.hardware import Hardware
 from cvbench.jobs.running.progress import Advanced, Ended, Listener, Note, Started, silent

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from cvbench.jobs.results.tidy import end_layers, tidy_row
 
 from cvbench.engine.analyses.base import Result
 from cvbench.engine.analyses.silhouette.companions import COMPANIONS
@@ -15,7 +16,6 @@ from cvbench.engine.analyses.silhouette.pairs import difference_rows
 from cvbench.jobs.figures.silhouette import silhouette_figure, single_layers
 from cvbench.jobs.results.keep import Analysed
 from cvbench.jobs.results.row import TidyRow
-from cvbench.jobs.results.tidy import end_layers, tidy_row
 from cvbench.jobs.results.words import CLASSES, verdict_of
 
 NAMES = {

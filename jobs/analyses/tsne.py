@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
+from cvbench.jobs.results.tidy import command_words, end_layers, interval_options, selection_of, tidy_row
+
 from cvbench.engine.analyses.base import Layer, Result
 from cvbench.engine.analyses.tsne.backends import backend_version
 from cvbench.engine.analyses.tsne.measure import KS, plan
@@ -23,7 +25,6 @@ from cvbench.jobs.reading.reading import read
 from cvbench.jobs.results.entry import Entry
 from cvbench.jobs.results.keep import Analysed, keep, result_key, stored_result
 from cvbench.jobs.results.row import TidyRow
-from cvbench.jobs.results.tidy import command_words, end_layers, interval_options, selection_of, tidy_row
 from cvbench.jobs.results.words import CLASSES, over_classes, verdict_of
 from cvbench.jobs.running.hardware import Hardware
 from cvbench.jobs.running.progress import Advanced, Ended, Listener, Note, Started, silent

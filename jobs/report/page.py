@@ -19,7 +19,7 @@ from cvbench.jobs.report.collect import Item
 from cvbench.jobs.report.figures import Picture
 from cvbench.jobs.report.lines import Line, lines, number
 from cvbench.jobs.report.provenance import Provenance
-from cvbench.jobs.results.row import DIFFERENCE
+from cvbench.jobs.results.row import COLUMNS, DIFFERENCE
 
 FEW = 80  # rows that are all put into the page; more are in the tables beside it
 SHOWN = 24  # rows of a result without a headline of its own
@@ -116,6 +116,7 @@ def render(store: str, facts: Provenance, parts: Sequence[Chapter]) -> str:
         names=list(dict.fromkeys(names)),
         results=len(blocks),
         numbers=sum(block.total for block in blocks),
+        columns=COLUMNS,
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from cvbench.jobs.results.tidy import command_words, selection_of, tidy_row
 from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Result
@@ -16,7 +17,6 @@ from cvbench.jobs.figures.probe import probe_figure
 from cvbench.jobs.results.entry import Entry
 from cvbench.jobs.results.keep import Analysed
 from cvbench.jobs.results.row import TidyRow
-from cvbench.jobs.results.tidy import command_words, selection_of, tidy_row
 from cvbench.jobs.transfer.probe_options import PROBE, ProbeOptions, ProbeRequest, Schedule
 
 LABELS = {"top1": "top-1", "top5": "top-5", "mean_per_class": "mean per class"}

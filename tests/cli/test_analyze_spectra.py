@@ -13,9 +13,8 @@ from typer.testing import CliRunner, Result
 
 from cvbench.cli.app import app
 from cvbench.errors import CvbenchError
+from cvbench.jobs.results.row import COLUMNS
 from tests.jobs.images import write_folder
-
-INTERVAL = re.compile(r"-?\d+\.\d+ \[-?\d+\.\d+, -?\d+\.\d+\]")
 
 
 def run(*arguments: str) -> Result:
@@ -43,29 +42,36 @@ def test_json(store: Path) -> None:
     result = analyze(store, "--format", "json", "--dataset", "folder-pets", "--backbone", "test_vit")
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
-    assert found["schema_version"] == 1
-    assert (found["dataset"], found["samples"]) == ("folder-pets", 16)
-    assert [layer["tap"] for layer in found["layers"]] == [f"blocks.{i}" for i in range(len(found["layers"]))]
-    assert found["layers"][0]["grid"] == [4, 4]
-    assert found["frequency"] == [0, 0.5, 1]
-    assert found["null_level"] == pytest.approx(0.3466, abs=1e-4)
+    assert list(found) == ["schema_version", "rows", "results"]
+    assert found["schema_version"] == 2
+    assert list(found["rows"][0]) == list(COLUMNS)
+    (about,) = found["results"]
+    assert (about["analysis"], about["dataset"], about["attributes"]["samples"]) == ("spectra", "folder-pets", 16)
+    assert about["attributes"]["layers"][0] == {
+        "backbone": "test_vit@64",
+        "tap": "blocks.0",
+        "grid": [4, 4],
+        "channels": 64,
+    }
+    assert {row["run"] for row in found["rows"]} == {about["run"]}
+    profile = [row for row in found["rows"] if row["layer"] == "blocks.0" and "common axis" in row["metric"]]
+    assert [row["at"] for row in profile] == [0, 0.5, 1]
 
 
 def test_csv_table_and_figure(store: Path, tmp_path: Path) -> None:
     result = analyze(store, "--format", "csv", "--taps", "blocks.1")
     rows = list(csv.DictReader(io.StringIO(result.stdout)))
-    assert {row["tap"] for row in rows} == {"blocks.1"}
-    assert {"radial", "diagonal", "profile", "share_above_0.5"} <= {row["quantity"] for row in rows}
+    assert tuple(rows[0]) == COLUMNS
+    assert {row["layer"] for row in rows} == {"blocks.1"}
+    assert {"curve", "value", "reference"} == {row["kind"] for row in rows}
     result = analyze(store, "--out", str(tmp_path / "figures"))
     assert result.exit_code == 0, result.output
-    assert "16 images" in result.stdout
-    assert "share above 0.5 pi" in result.stdout.splitlines()[0]
-    first = re.split(r"  +", result.stdout.splitlines()[1])
-    numbers = [cell for column, cell in enumerate(first[3:-1]) if column != 1]  # one is the level of white noise
-    assert len(numbers) == 4
-    assert all(INTERVAL.fullmatch(cell) for cell in numbers)
-    assert "[]: 95% interval over images" in result.stdout
+    lines = result.stdout.splitlines()
+    assert lines[0] == "energy share above 0.5 π, folder-pets/all"
+    assert lines[1].split() == ["of", "value", "interval", "n"]
+    assert re.fullmatch(r"test_vit@64/blocks\.0  0\.\d{4}  \[0\.\d{4}, 0\.\d{4}\]  16", lines[2])
     assert "with fewer than 30 the intervals of very skewed numbers are too narrow" in result.stdout
+    assert len(analyze(store, "--long").stdout.splitlines()) > 2 * len(lines)
     names = sorted(path.name for path in (tmp_path / "figures").iterdir())
     assert names == [f"spectra-folder-pets-all.{suffix}" for suffix in ("csv", "png", "svg")]
 

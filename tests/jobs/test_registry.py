@@ -11,9 +11,10 @@ import pytest
 from cvbench.engine.analyses.base import Result
 from cvbench.jobs.analyses.options import CKA, SPECTRA, CkaOptions
 from cvbench.jobs.registry import ENTRIES, entry_of, forms_of, place_of
-from cvbench.jobs.results.tidy import command_words, end_layers, interval_options, selection_of, tidy_row
+from cvbench.jobs.results.command import command_words, interval_options, selection_of
+from cvbench.jobs.results.row import Row, known, placed
 from cvbench.options import form_of
-from tests.jobs.report_store import small_cka
+from tests.jobs.report_store import small_cka, small_silhouette
 
 
 @pytest.mark.parametrize("analysis", ENTRIES)
@@ -62,7 +63,6 @@ def test_layers_are_named_unless_they_are_all() -> None:
 
     assert words(every) == [*both, *drawn]
     assert words(named) == [*both, "--taps", "blocks.0", "--taps", "blocks.1", *drawn]
-    assert end_layers(result) == [0, 1, 2]
     plain = command_words("analyze cka", CKA, selection_of(every), CkaOptions(batch=8))
     assert plain[-2:] == ["--cka-batch", "8"]
 
@@ -79,8 +79,23 @@ def test_the_words_of_a_command_are_those_of_its_forms(name: str) -> None:
     assert place.help or place.group == "transfer"
 
 
-def test_a_row_has_no_nan() -> None:
+def test_a_row_says_where_it_is_from_and_has_no_nan() -> None:
     result = small_cka({"vit": 2})
-    placed = replace(result, attrs={**result.attrs, "run": "r", "dataset": "d", "split": "s"})
-    row = tidy_row(placed, "vit", "m", "f", (1.0, float("nan"), None), 3)
-    assert (row.run, row.value, row.low, row.high, row.n, row.n_failed) == ("r", 1.0, None, None, 3, 0)
+    kept = replace(result, attrs={**result.attrs, "run": "r", "dataset": "d", "split": "s"})
+    own, other = placed(kept, [Row(value=known(float("nan"))), Row(dataset="e", value=known(1))])
+    assert (own.run, own.analysis, own.dataset, own.split, own.value) == ("r", "cka", "d", "s", None)
+    assert (other.run, other.dataset, other.split, other.value) == ("r", "e", "s", 1.0)
+
+
+@pytest.mark.parametrize(
+    "result", [small_cka({"vit": 3, "cnn": 2}), small_silhouette({"vit": 2, "cnn": 1}, ("a", "b"))]
+)
+def test_pairs_and_verdicts_have_columns_of_their_own(result: Result) -> None:
+    entry = entry_of(result.name)
+    assert entry is not None
+    rows = entry.rows_of(result)
+    assert {row.kind for row in rows} >= {"difference"}
+    for row in rows:
+        assert not any(word in row.metric for word in ("difference", "resolved", "classes resampled"))
+        assert " vs " not in row.backbone + row.factor
+        assert bool(row.verdict) == (row.kind == "difference")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-import json
+import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -14,16 +14,18 @@ import pytest
 from cvbench.engine.analyses.base import Layer, Result
 from cvbench.engine.analyses.spectra.measure import Spectra
 from cvbench.engine.statistics.options import IntervalOptions
+from cvbench.engine.statistics.verdict import FAMILY
 from cvbench.errors import DataUnavailableError, UsageError
-from cvbench.jobs.analyses.spectra import ENTRY, draw_spectra, spectra, spectra_json, spectra_rows
+from cvbench.jobs.analyses.spectra import ENTRY, QUANTITIES, spectra
 from cvbench.jobs.extraction.extract import extract
 from cvbench.jobs.reading.selection import Selection
 from cvbench.jobs.registry import find_live
 from cvbench.jobs.results.keep import stored_result
+from cvbench.jobs.results.row import CURVE, DIFFERENCE, REFERENCE, VALUE, Row
 from cvbench.jobs.running.executor import Cluster
 from cvbench.storage.features import FeatureStore
 from cvbench.storage.results.outcomes import list_results, load_result
-from tests.jobs.elsewhere import draw_elsewhere
+from tests.jobs.elsewhere import draw_elsewhere, drawn
 from tests.jobs.images import write_folder
 from tests.jobs.maps_store import LOOP, copy, maps_store, options
 
@@ -107,42 +109,57 @@ def test_a_layer_of_one_position_is_refused_before_the_work(made: Path, tmp_path
     assert spectra(Selection(store, taps=("blocks.*",)), QUICK, LOOP).measured == 4
 
 
-def test_json_and_rows_carry_every_number() -> None:
+def test_rows_carry_every_number() -> None:
     result = result_of({"conv": [8, 7, 4], "vit": [6, 6]})
-    found = json.loads(json.dumps(spectra_json(result, "digits"), allow_nan=False))
-    assert found["dataset"] == "digits"
-    assert found["frequency"] == result.coords["frequency"]
-    layer = found["layers"][1]
-    assert (layer["backbone"], layer["tap"], layer["grid"], layer["channels"]) == ("conv", "blocks.1", [7, 7], 4)
-    assert layer["radial"]["frequency"] == pytest.approx([0, 2 / 7, 4 / 7, 6 / 7])
-    assert layer["radial"]["value"] == result.data["radial"][1][1, :4].tolist()
-    assert len(layer["diagonal"]["low"]) == len(layer["diagonal"]["frequency"]) == 4
-    constant = {measure["name"]: measure for measure in found["layers"][2]["measures"]}
-    assert constant["dc_share"]["value"] == 1
-    assert (constant["centroid"]["value"], constant["centroid"]["n_undefined"]) == (None, 12)
-    rows = list(spectra_rows(result))
-    assert len({tuple(row) for row in rows}) == 1  # the same columns in each
-    radial = [row for row in rows if row["quantity"] == "radial" and row["tap"] == "blocks.1"]
-    assert [row["value"] for row in radial if row["backbone"] == "conv"] == layer["radial"]["value"]
-    assert sum(row["quantity"] == "profile" for row in rows) == 5 * len(found["frequency"])
+    rows = ENTRY.rows_of(result)
+
+    def of(layer: str, metric: str, backbone: str = "conv") -> list[Row]:
+        return [row for row in rows if (row.backbone, row.layer, row.metric) == (backbone, layer, QUANTITIES[metric])]
+
+    radial = of("blocks.1", "radial")
+    assert [row.at for row in radial] == pytest.approx([0, 2 / 7, 4 / 7, 6 / 7])
+    for column, end in (("value", ""), ("low", "_low"), ("high", "_high")):
+        assert [getattr(row, column) for row in radial] == result.data[f"radial{end}"][1][1, :4].tolist()
+    assert {row.kind for row in radial} == {CURVE}
+    assert len(of("blocks.1", "diagonal")) == 4
+    frequency = result.coords["frequency"]
+    for layer, backbone in (("blocks.0", "conv"), ("blocks.1", "vit")):
+        assert [row.at for row in of(layer, "profile", backbone)] == frequency
+    (constant,) = of("blocks.2", "dc_share")[:1]
+    assert (constant.value, constant.n, constant.n_failed) == (1, 12, 0)
+    undefined = next(row for row in of("blocks.2", "centroid") if row.kind == VALUE)
+    assert (undefined.value, undefined.n, undefined.n_failed) == (None, 0, 12)
+    share, noise = of("blocks.0", "share_above_0.5")
+    at = result.coords["measure"].index("share_above_0.5")
+    assert share.value == result.data["measures"][1][0, at]
+    assert (noise.kind, noise.value) == (REFERENCE, result.data["white_noise"][1][0, at])
+    small = next(row for row in of("blocks.2", "slope") if row.kind == VALUE)
+    assert (small.value, small.note) == (None, "not measurable on a 4x4 grid: it needs 5x5")
+    assert all(math.isfinite(row.value) for row in rows if row.value is not None)
 
 
-@pytest.mark.parametrize(("n", "ending"), [(40, ""), (12, " (too few images to resolve)")])
-def test_the_verdict_stands_in_the_report(n: int, ending: str) -> None:
+@pytest.mark.parametrize(("n", "said"), [(40, "resolved"), (12, "too few images to resolve")])
+def test_a_verdict_stands_in_each_difference(n: int, said: str) -> None:
     rng = np.random.default_rng(2)
     rough = rng.normal(size=(n, 8, 8, 4))
     smooth = rng.normal(size=(n, 8, 8, 4)).cumsum(axis=1).cumsum(axis=2)
     maps = {Layer("a", "x"): rough, Layer("b", "x"): smooth, Layer("c", "x"): smooth + 0.0}
     analysis = Spectra(intervals=IntervalOptions(resamples=100))
     result = analysis.summarise(list(maps), [analysis.measure(list(maps), maps.__getitem__, np.arange(n))])
-    result.attrs.update(run="results/x", dataset="digits", split="all")
-    assert ENTRY.headline is not None
-    told = {row.backbone: row.metric for row in ENTRY.headline(result) if " vs " in row.backbone}
+    rows = ENTRY.rows_of(result)
+    told = {row.subject: (row.title, row.verdict) for row in ENTRY.main_rows(result, rows) if row.kind == DIFFERENCE}
+    title = "difference of energy share above 0.5 π"
     assert told == {
-        "a vs b": f"difference of energy share above 0.5 π{ending}",
-        "a vs c": f"difference of energy share above 0.5 π{ending}",
-        "b vs c": "difference of energy share above 0.5 π (not resolved)",
+        "a/x less b/x": (title, said),
+        "a/x less c/x": (title, said),
+        "b/x less c/x": (title, "not resolved"),
     }
+    first = next(row for row in rows if row.kind == DIFFERENCE)
+    kept = result.attrs["differences"][0]
+    assert (first.value, first.low, first.high, first.p, first.n) == tuple(
+        kept[key] for key in ("value", "low", "high", "p", "n")
+    )
+    assert FAMILY in ENTRY.sentences(result, rows)
 
 
 def test_classes_are_resampled_where_there_are_many(tmp_path: Path) -> None:
@@ -161,17 +178,16 @@ def test_classes_are_resampled_where_there_are_many(tmp_path: Path) -> None:
         assert np.isfinite(result.data[name][1][0, 1:4]).all()
         assert np.isnan(result.data[name][1][0, 0]), "no frequency of 4x4 lies below 0.25"
         np.testing.assert_allclose(again.data[name][1], result.data[name][1], rtol=1e-9)
-    rows = list(ENTRY.rows(again))
-    over = [row for row in rows if row.metric == "energy share above 0.5 π, classes resampled"]
-    assert [row.low for row in over] == [again.data["measures_class_low"][1][0, 1]]
-    named = {measure["name"]: measure for measure in spectra_json(result, "pets")["layers"][0]["measures"]}
-    assert named["share_above_0.5"]["class_high"] == result.data["measures_class_high"][1][0, 1]
+    share = next(row for row in ENTRY.rows(again) if (row.metric, row.kind) == (QUANTITIES["share_above_0.5"], VALUE))
+    assert [share.class_low, share.class_high] == [
+        again.data[f"measures_class_{end}"][1][0, 1] for end in ("low", "high")
+    ]
 
 
 def test_two_processes_draw_the_same_bytes(tmp_path: Path) -> None:
     result = result_of({"a": [8, 8, 4], "b": [7, 7]})
-    draw_elsewhere(draw_spectra, result, tmp_path / "one" / "spectra", ("svg", "png", "pdf"))
-    draw_spectra(result, tmp_path / "two" / "spectra", ("svg", "png", "pdf"))
+    draw_elsewhere(result, tmp_path / "one" / "spectra", ("svg", "png", "pdf"))
+    drawn(result, tmp_path / "two" / "spectra", ("svg", "png", "pdf"))
     names = sorted(path.name for path in (tmp_path / "one").iterdir())
     assert names == [f"spectra.{suffix}" for suffix in ("csv", "pdf", "png", "svg")]
     for name in names:
@@ -181,15 +197,15 @@ def test_two_processes_draw_the_same_bytes(tmp_path: Path) -> None:
 @pytest.mark.parametrize("backbones", [{"a": [8]}, {"a": [4, 2], "b": [2], "c": [9, 9, 5]}], ids=["one", "three"])
 def test_the_figure_and_its_data(tmp_path: Path, backbones: dict[str, list[int]]) -> None:
     result = result_of(backbones)
-    files = draw_spectra(result, tmp_path / "deep" / "spectra.v1")
+    files = drawn(result, tmp_path / "deep" / "spectra.v1")
     assert [path.name for path in files] == ["spectra.v1.svg", "spectra.v1.png", "spectra.v1.csv"]
     assert files[0].read_text().count("<image ") == len(backbones) + 2  # one map each, and the colour bars
     rows = list(csv.DictReader(files[-1].read_text().splitlines()))
-    assert len(rows) == len(list(spectra_rows(result)))
+    assert len(rows) == len(ENTRY.rows_of(result))
     assert float(rows[1]["value"]) == result.data["radial"][1][0, 1]
 
 
 def test_an_unknown_format_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="unknown figure format 'gif'"):
-        draw_spectra(result_of({"a": [4]}), tmp_path / "spectra", ["svg", "gif"])
+        drawn(result_of({"a": [4]}), tmp_path / "spectra", ["svg", "gif"])
     assert not list(tmp_path.iterdir())

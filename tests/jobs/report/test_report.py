@@ -14,6 +14,7 @@ from collections import Counter
 from dataclasses import asdict, replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -454,7 +455,7 @@ def test_an_interval_has_two_digits(
 
 
 def test_marks_of_one_metric_share_a_scale() -> None:
-    def row(metric: str, value: float, **columns: str) -> Row:
+    def row(metric: str, value: float, **columns: Any) -> Row:
         return Row(backbone="vit", metric=metric, value=value, low=value - 1, high=value + 1, n=9, **columns)
 
     first, second, other, less = lines(
@@ -469,7 +470,12 @@ def test_marks_of_one_metric_share_a_scale() -> None:
 
 def test_a_line_says_what_its_row_says() -> None:
     row = Row(backbone="vit", layer="a", metric="m", factor="f", at=0.25, value=1.0, low=0.5, high=1.5, n=9)
-    classes = {"class_low": 0.25, "class_high": 2.0, "class_verdict": "resolved", "verdict": "not resolved"}
+    classes: dict[str, Any] = {
+        "class_low": 0.25,
+        "class_high": 2.0,
+        "class_verdict": "resolved",
+        "verdict": "not resolved",
+    }
     plain, judged, none = lines([row, replace(row, **classes), replace(row, value=None, note="no grid")])
     assert (plain.subject, plain.factor, plain.over_classes, plain.verdict) == ("vit/a", "f, at 0.25", "", "")
     assert (judged.over_classes, judged.verdict) == ("0.2 to 2.0, resolved", "not resolved")
