@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from cvbench.jobs.results.row import Row
 
 
+LONG = 20
+"""Letters of a factor that stands above a table, and in none of its rows, if it is longer and that of all of them."""
+
+
 def echo_rows(rows: Sequence[Row]) -> None:
     """Print rows: a heading and a table for each number and data set, columns that say nothing left out."""
     groups: dict[tuple[str, str, str], list[Row]] = {}
@@ -20,6 +24,10 @@ def echo_rows(rows: Sequence[Row]) -> None:
     for (dataset, split, title), own in groups.items():
         say(f"{title}, {dataset}/{split}" if dataset else title)
         cells = [_cells(row) for row in own]
+        alike = own[0].factor
+        if len(alike) > LONG and all(row.factor == alike for row in own):
+            say(alike)
+            cells = [{**one, "where": ""} for one in cells]
         named = [name for name in cells[0] if any(one[name] for one in cells)]
         shared.echo_table(named, [[one[name] for name in named] for one in cells])
         say()
