@@ -39,5 +39,5 @@ def said(result: Result) -> Iterator[str]:
     for i, layer in enumerate(result.attrs["layers"]):
         penalties = " ".join(f"{value:.3g}" for value in result.data["penalty"][1][i])
         tops = result.data["seed_top1"][1][i]
-        spread = f"; top-1 of {len(tops)} seeds has a standard deviation of {tops.std(ddof=1):.4f}"
-        yield f"{layer['backbone']}/{layer['tap']}: penalty {penalties}{spread if len(tops) > 1 else ''}"
+        spread = f"; standard deviation of top-1 over seeds {tops.std(ddof=1):.4f}" if len(tops) > 1 else ""
+        yield f"{layer['backbone']}/{layer['tap']}: penalty {penalties}{spread}"
