@@ -10,6 +10,7 @@ import numpy as np
 from cvbench.engine.analyses.base import Result
 from cvbench.engine.analyses.silhouette.companions import COMPANIONS
 from cvbench.engine.analyses.silhouette.pairs import CLASSES, Difference, differences
+from cvbench.engine.statistics.verdict import Verdict
 from cvbench.jobs.results.measured import end_rows, ends_at, left_out
 from cvbench.jobs.results.row import DIFFERENCE, Row, known, numbers_of
 
@@ -75,9 +76,10 @@ def _difference(result: Result, one: Difference, over: Difference | None) -> Row
         **numbers_of(estimate),
         n_failed=left_out(result),
         p=known(one.judged.p),
-        # On a map no number of samples would give an interval.
-        verdict="" if known(estimate.low) is None and attrs.get("space_option") == "tsne" else one.judged.verdict.value,
+        verdict=one.judged.verdict.value,
     )
+    if one.judged.verdict is Verdict.NO_INTERVAL and attrs.get("space_option") == "tsne":
+        row = replace(row, verdict="")  # no number of samples would give one
     if over is None:
         return row
     ends = {"class_low": known(over.judged.found.low), "class_high": known(over.judged.found.high)}

@@ -16,7 +16,7 @@ from cvbench.engine.analyses.tsne.options import TsneOptions
 from cvbench.engine.analyses.tsne.result import point_rows
 from cvbench.engine.statistics.estimate import Estimate
 from cvbench.engine.statistics.running import INTERVALS
-from cvbench.engine.statistics.verdict import FAMILY, verdict
+from cvbench.engine.statistics.verdict import FAMILY, Verdict, verdict
 from cvbench.jobs.analyses.measure import analysis_device
 from cvbench.jobs.analyses.options import TSNE
 from cvbench.jobs.figures.tsne import tsne_figure
@@ -144,12 +144,12 @@ def _verdicts(result: Result, at: tuple[int, int], row: Row, name: str) -> dict[
         for end in ("p", "resolved", "class_resolved")
     )
     found = {"p": p, "class_verdict": class_verdict(row, None if class_flag is None else bool(class_flag))}
-    if row.low is None and name.startswith(NO_INTERVAL):  # of any number of samples
-        return found
-    if "difference_resolved" in result.data:
-        return {**found, "verdict": verdict_text(flag, row.low)}
     low, high = (math.nan if end is None else end for end in (row.low, row.high))
-    return {**found, "verdict": verdict(Estimate(0.0, low, high, row.n)).value}
+    kept = "difference_resolved" in result.data
+    said = verdict_text(flag, row.low) if kept else verdict(Estimate(0.0, low, high, row.n)).value
+    if said == Verdict.NO_INTERVAL.value and name.startswith(NO_INTERVAL):
+        said = ""  # no number of samples would give one
+    return {**found, "verdict": said}
 
 
 def headline(result: Result, found: Sequence[Row]) -> Iterator[Row]:

@@ -18,7 +18,8 @@ from cvbench.engine.analyses.base import Layer, Result
 from cvbench.engine.analyses.samples import Samples
 from cvbench.engine.analyses.silhouette.measure import silhouette
 from cvbench.engine.analyses.silhouette.options import SilhouetteOptions
-from cvbench.engine.analyses.silhouette.pairs import CLASSES, differences as judged_differences
+from cvbench.engine.analyses.silhouette.pairs import CLASSES
+from cvbench.engine.analyses.silhouette.pairs import differences as judged_differences
 from tests.simulation.frame import Case, Trial
 
 F64 = NDArray[np.float64]
