@@ -7,11 +7,11 @@ import sys
 from dataclasses import replace
 
 import pytest
+from cvbench.jobs.results.tidy import command_words, end_layers, interval_options, selection_of, tidy_row
 
 from cvbench.engine.analyses.base import Result
 from cvbench.jobs.analyses.options import CKA, SPECTRA, CkaOptions
 from cvbench.jobs.registry import ENTRIES, entry_of, forms_of, place_of
-from cvbench.jobs.results.tidy import command_words, end_layers, interval_options, selection_of, tidy_row
 from cvbench.options import form_of
 from tests.jobs.report_store import small_cka
 
