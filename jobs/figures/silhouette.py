@@ -49,19 +49,23 @@ def silhouette_figure(result: Result, rows: Sequence[Row]) -> Figure:
     return _draw([result])
 
 
-def silhouettes_figure(results: Sequence[Result], rows: Sequence[Row]) -> Figure | None:
-    """Draw results beside each other, each number with its interval, all on one scale; None if there is one only.
+def silhouettes_figure(results: Sequence[Result], rows: Sequence[Row]) -> Figure:
+    """Draw results beside each other, each number with its interval, all on one scale.
 
-    One layer per backbone: bars, a panel per metric and space, a group per data set (Table 1 of the study). If none is
-    so, curves over the depth of the backbone, a panel per data set, metric and space. Of results that differ in nothing
-    of this, the one with the most samples.
+    One layer per backbone: bars, a panel per metric and space, a group per data set (Table 1 of the study). With more
+    layers: curves over the depth of the backbone, a panel per data set, metric and space. Of results that differ in
+    nothing of this, the one with the most samples.
 
     Args:
         results: Of `silhouette`; `attrs` names `dataset`, `split` and `view`.
         rows: Of all of them.
     """
-    shown = single_layers(results) or results
-    return _draw(shown) if len(shown) > 1 else None
+    return _draw(results)
+
+
+def compared(results: Sequence[Result]) -> Sequence[Result]:
+    """Those that can stand beside each other: of one layer of each backbone, or all if none is so."""
+    return single_layers(results) or results
 
 
 def single_layers(results: Sequence[Result]) -> list[Result]:
