@@ -8,6 +8,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -109,7 +110,7 @@ def test_what_the_report_asks_for(store: str, tmp_path: Path) -> None:
     table = list(csv.DictReader(io.StringIO(files[-1].read_text())))
     assert len(table) == 2 * 38
     assert float(table[0]["x"]) == result.data["map"][1][0, 0, 0]
-    report = json_value(document([(result, ENTRY.arrays)], rows))
+    report: Any = json_value(document([(result, ENTRY.arrays)], rows))
     json.dumps(report, allow_nan=False)
     (described,) = report["results"]
     assert np.shape(described["arrays"]["kl"]["values"]) == (2, 2)

@@ -69,6 +69,7 @@ def test_it_is_the_fit_of_the_stored_rows(store: str) -> None:
     row = next(iter(ENTRY.rows(found.result)))
     assert row.value == (predicted == data["test"][1]).mean()
     assert row.factor == "clip_lbfgs; solver lbfgs; penalty chosen on val; fitted on train + val, tested on test"
+    assert row.value is not None
     assert row.low is not None
     assert row.high is not None
     assert row.low < row.value < row.high
