@@ -12,14 +12,26 @@ if TYPE_CHECKING:
     from cvbench.jobs.results.row import Row
 
 
+LONG = 20
+"""Letters of a factor that stands above a table instead of in its rows, if it is longer and that of all of them; not
+again above the next table of the same."""
+
+
 def echo_rows(rows: Sequence[Row]) -> None:
     """Print rows: a heading and a table for each number and data set, columns that say nothing left out."""
     groups: dict[tuple[str, str, str], list[Row]] = {}
     for row in rows:
         groups.setdefault((row.dataset, row.split, row.title), []).append(row)
+    told = ""
     for (dataset, split, title), own in groups.items():
         say(f"{title}, {dataset}/{split}" if dataset else title)
         cells = [_cells(row) for row in own]
+        alike = own[0].factor
+        if len(alike) > LONG and all(row.factor == alike for row in own):
+            if alike != told:
+                say(alike)
+            told = alike
+            cells = [{**one, "where": ""} for one in cells]
         named = [name for name in cells[0] if any(one[name] for one in cells)]
         shared.echo_table(named, [[one[name] for name in named] for one in cells])
         say()

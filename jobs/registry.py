@@ -144,6 +144,7 @@ ENTRIES: dict[str, Place] = {
         "cvbench.jobs.transfer.probe:ENTRY",
         "cvbench.jobs.transfer.probe_options:PROBE",
         "transfer",
+        "Fit linear classifiers on stored features of one split, test them on another. With 95 % intervals.",
     ),
 }
 """Name, as in the store -> where it is. The report's order."""

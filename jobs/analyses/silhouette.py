@@ -2,51 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
-
-import numpy as np
-from cvbench.jobs.results.tidy import command_words, interval_options, selection_of
 
 from cvbench.engine.analyses.base import Layer, Result
 from cvbench.engine.analyses.silhouette.companions import COMPANIONS
 from cvbench.engine.analyses.silhouette.measure import check_labels
 from cvbench.engine.analyses.silhouette.measure import silhouette as score
 from cvbench.engine.analyses.silhouette.options import SPACES, SilhouetteOptions
-from cvbench.engine.analyses.silhouette.pairs import difference_rows
-from cvbench.engine.analyses.silhouette.result import silhouette_json, silhouette_rows
 from cvbench.engine.arrays.array import Array, to_device
 from cvbench.jobs.analyses.measure import analysis_device
 from cvbench.jobs.analyses.options import SILHOUETTE, SpaceOptions
 from cvbench.jobs.analyses.principal_scores import dask_scheduler, principal_scores
-from cvbench.jobs.analyses.silhouette_rows import (
-    caution,
-    headline_rows,
-    outcomes_figure,
-    overview,
-    result_figure,
-    tidy_rows,
-)
+from cvbench.jobs.analyses.silhouette_rows import caution, comparison_notes, headline, rows, said
 from cvbench.jobs.analyses.tsne_maps import described, kept_map, shape_of, unusual
+from cvbench.jobs.figures.silhouette import compared, silhouette_figure, silhouettes_figure
 from cvbench.jobs.reading.matrix import Matrices
 from cvbench.jobs.reading.options import Selection
 from cvbench.jobs.reading.reading import open_store, read
+from cvbench.jobs.results.command import command_words, interval_options, selection_of
 from cvbench.jobs.results.entry import Entry
 from cvbench.jobs.results.keep import Analysed, keep
 from cvbench.jobs.running.executor import Cluster
 from cvbench.jobs.running.hardware import Hardware
 from cvbench.jobs.running.progress import Advanced, Ended, Listener, Note, Started, silent
 
-__all__ = [
-    "ENTRY",
-    "SilhouetteOptions",
-    "comparison_notes",
-    "silhouette",
-    "table_differences",
-    "table_json",
-    "table_rows",
-]
+__all__ = ["ENTRY", "SilhouetteOptions", "silhouette"]
 
 HERE = Cluster(address="none")
 
@@ -86,61 +68,6 @@ def silhouette(
     opened = [Matrices.of(reading) for reading in found]
     how = _How(device, cluster, map_name, listen)
     return [_one(matrices, each, how) for matrices in opened for each in every]
-
-
-def table_rows(outcomes: Sequence[Analysed]) -> Iterator[dict[str, Any]]:
-    """One flat row per data set, layer and metric."""
-    for outcome in outcomes:
-        selected = outcome.selected
-        for row in silhouette_rows(outcome.result):
-            yield {"dataset": selected.dataset, "split": selected.split, "view": selected.view, **row}
-
-
-def table_differences(outcomes: Sequence[Analysed]) -> Iterator[dict[str, Any]]:
-    """One flat row per data set, pair of backbones, metric and kind of interval."""
-    for outcome in outcomes:
-        selected = outcome.selected
-        for row in difference_rows(outcome.result):
-            yield {"dataset": selected.dataset, "split": selected.split, "view": selected.view, **row}
-
-
-def table_json(outcomes: Sequence[Analysed]) -> dict[str, Any]:
-    """The JSON form of `cvbench analyze silhouette --format json`."""
-    rows = [
-        {**names, **row}
-        for outcome in outcomes
-        for names in ({key: getattr(outcome.selected, key) for key in ("dataset", "split", "view")},)
-        for row in silhouette_json(outcome.result)
-    ]
-    keys = ("sample", "resamples", "confidence", "seed", "interval", "interval_over_classes", "family")
-    attrs = outcomes[0].result.attrs
-    return {
-        "results": rows,
-        "differences": list(table_differences(outcomes)),
-        **{key: attrs[key] for key in keys},
-        "notes": comparison_notes(outcomes),
-    }
-
-
-def comparison_notes(outcomes: Sequence[Analysed]) -> list[str]:
-    """What a reader must know before comparing the rows."""
-    notes = [f"{outcome.selected.dataset}: {note}" for outcome in outcomes for note in outcome.result.attrs["notes"]]
-    notes = list(dict.fromkeys(notes))  # each space has the same of the labels
-    sizes = {outcome.selected.dataset: float(np.median(outcome.result.data["members"][1])) for outcome in outcomes}
-    if sizes and max(sizes.values()) > 1.5 * min(sizes.values()):
-        shown = ", ".join(f"{name} {size:g}" for name, size in sizes.items())
-        notes.append(f"samples per class differ ({shown}, medians): compare layers within a data set, not across")
-    for dataset in sizes:
-        own = [outcome.result for outcome in outcomes if outcome.selected.dataset == dataset]
-        orders = {tuple(np.argsort(-result.data["micro"][1][:, 0], kind="stable")) for result in own}
-        if len(orders) > 1:
-            named = ", ".join(result.attrs["space"] for result in own)
-            notes.append(f"{dataset}: the order of the layers depends on the space ({named})")
-    if any(outcome.result.attrs["space_option"] == "tsne" for outcome in outcomes):
-        notes.append("t-SNE can make clusters look more apart than they are: its silhouette is of the picture")
-        if any("cosine" in outcome.result.attrs["metrics"] for outcome in outcomes):
-            notes.append("the cosine on a t-SNE map depends on where its centre lies: read the Euclidean one")
-    return notes
 
 
 @dataclass(frozen=True)
@@ -220,7 +147,10 @@ def _run(
 ) -> list[Analysed]:
     device = analysis_device(on.device, "none")
     cluster, name = Cluster(address=on.address), wanted.map_name
-    return silhouette(selections, options, device, listen, spaces=wanted.spaces, cluster=cluster, map_name=name)
+    found = silhouette(selections, options, device, listen, spaces=wanted.spaces, cluster=cluster, map_name=name)
+    for note in comparison_notes([one.named for one in found]):
+        listen(Note(note))
+    return found
 
 
 ENTRY = Entry(
@@ -233,17 +163,20 @@ ENTRY = Entry(
         "set, since the level depends on the number of classes and of samples in each; a difference between two "
         "backbones is of the same samples, and judged together with the others (Holm). Intervals are of these "
         "classes, for other samples of them: a jackknife over ten groups of samples, all others scored anew; where "
-        "classes are resampled, they are for other classes like these, which is another claim. n counts samples or "
-        "classes. Companions, Euclidean and of all samples, from the distances to the class centroids: the simplified "
+        "classes are resampled, they are for other classes like these, which is another claim. n counts samples. "
+        "Companions, Euclidean and of all samples, from the distances to the class centroids: the simplified "
         "silhouette (another number), the Davies-Bouldin and the Calinski-Harabasz index. Sources: Rousseeuw 1987, "
         "Hruschka 2004, Davies and Bouldin 1979, Calinski and Harabasz 1974; interval: Tukey 1958."
     ),
-    rows=tidy_rows,
+    rows=rows,
     command=_command,
     run=_run,
-    figure=result_figure,
-    headline=headline_rows,
-    overview=overview,
+    headline=headline,
+    figure=silhouette_figure,
+    overview=silhouettes_figure,
+    compared=compared,
+    arrays=("members",),
+    said=said,
     caution=caution,
-    draw=outcomes_figure,
+    named_by=("view", "space_option"),
 )

@@ -1,130 +1,123 @@
-"""How the report shows silhouettes: tidy rows, the few of the short table, the command, the figures."""
+"""Silhouettes as rows, the few of the short table, and what is said of them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
-from cvbench.jobs.results.tidy import end_layers, tidy_row
 
 from cvbench.engine.analyses.base import Result
 from cvbench.engine.analyses.silhouette.companions import COMPANIONS
-from cvbench.engine.analyses.silhouette.pairs import CLASSES as RESAMPLED
-from cvbench.engine.analyses.silhouette.pairs import difference_rows
-from cvbench.jobs.figures.silhouette import silhouette_figure, single_layers
-from cvbench.jobs.results.keep import Analysed
-from cvbench.jobs.results.row import TidyRow
-from cvbench.jobs.results.words import CLASSES, verdict_of
+from cvbench.engine.analyses.silhouette.pairs import CLASSES, Difference, differences
+from cvbench.engine.statistics.verdict import Verdict
+from cvbench.jobs.results.measured import end_rows, ends_at, left_out
+from cvbench.jobs.results.row import DIFFERENCE, Row, known, numbers_of
 
 NAMES = {
     "micro": "silhouette, mean over samples",
     "macro": "silhouette, mean of class means",
     "negative": "share of samples with negative silhouette",
 }
-DIFFERENCE = "difference of silhouette"
+OF_CLASS = "silhouette of a class"
+_METRICS = {**NAMES, **COMPANIONS, "over_classes": NAMES["macro"]}
 
 
-def tidy_rows(result: Result) -> Iterator[TidyRow]:
+def rows(result: Result) -> Iterator[Row]:
     """Every layer and metric: the means and the share below 0, then every class; companions; pairs of backbones."""
-    data = result.data
-    members, scored = data["members"][1], data["scored"][1]
+    attrs, data = result.attrs, result.data
+    scored = data["scored"][1]
+    layers = [
+        Row(backbone=layer["backbone"], layer=layer["tap"], n_failed=left_out(result)) for layer in attrs["layers"]
+    ]
     for i, j in np.ndindex(*data["micro"][1].shape):
-        yield from (_number(result, i, j, name) for name in NAMES)
-        over = tuple(float(data[f"macro{end}"][1][i, j]) for end in ("", "_over_classes_low", "_over_classes_high"))
-        yield _row(result, i, j, f"silhouette, mean of class means{CLASSES}", over, n=len(members))
+        row = replace(layers[i], factor=f"{attrs['metrics'][j]}, {attrs['space']}", n=attrs["scored_samples"])
+        for name, metric in NAMES.items():
+            found = {**ends_at(result, name, (i, j)), **_over_classes(result, name, (i, j))}
+            yield replace(row, metric=metric, **found)  # type: ignore[arg-type]
         for c, name in enumerate(result.coords["class"]):
-            own = tuple(float(data[f"per_class{end}"][1][i, j, c]) for end in ("", "_low", "_high"))
-            yield _row(result, i, j, "silhouette of a class", own, scored[c], f": {name}")
-    yield from companion_rows(result)
-    yield from pair_rows(result)
+            own = replace(row, metric=OF_CLASS, factor=f"{row.factor}: {name}", n=int(scored[c]))
+            yield replace(own, **ends_at(result, "per_class", (i, j, c)))  # type: ignore[arg-type]
+    for i, row in enumerate(layers):
+        for name in (name for name in COMPANIONS if name in data):
+            own = replace(row, metric=COMPANIONS[name], factor=f"euclidean, {attrs['space']}", n=attrs["samples"])
+            yield replace(own, **ends_at(result, name, i))  # type: ignore[arg-type]
+    yield from _differences(result)
 
 
-def companion_rows(result: Result) -> Iterator[TidyRow]:
-    """The companions of every layer, of all samples."""
+def _over_classes(result: Result, name: str, at: tuple[int, int]) -> dict[str, float | None]:
+    """The ends of the interval for classes like these, which the mean of class means has."""
+    if name != "macro":
+        return {}
+    return {f"class_{end}": known(float(result.data[f"macro_over_classes_{end}"][1][at])) for end in ("low", "high")}
+
+
+def _differences(result: Result) -> Iterator[Row]:
+    """Paired differences between the last layers of two backbones, each with both of its intervals."""
+    found = differences(result)
+    over = {(one.layers, one.metric): one for one in found if one.way == CLASSES}
+    for one in found:
+        if one.way != CLASSES:
+            yield _difference(result, one, over.get((one.layers, one.metric)) if one.kind == "macro" else None)
+
+
+def _difference(result: Result, one: Difference, over: Difference | None) -> Row:
     attrs = result.attrs
-    for i, place in enumerate(attrs["layers"]):
-        for name, text in COMPANIONS.items():
-            if name in result.data:
-                value, low, high = (float(result.data[f"{name}{end}"][1][i]) for end in ("", "_low", "_high"))
-                factor = f"{place['tap']}, euclidean, {attrs['space']}"
-                yield tidy_row(
-                    result, place["backbone"], text, factor, (value, low, high), attrs["samples"], _left_out(result)
-                )
+    first, second = (attrs["layers"][layer] for layer in one.layers)
+    estimate = one.judged.found
+    row = Row(
+        backbone=first["backbone"],
+        layer=first["tap"],
+        backbone_b=second["backbone"],
+        layer_b=second["tap"],
+        metric=_METRICS[one.kind],
+        factor=f"{one.metric}, {attrs['space']}",
+        kind=DIFFERENCE,
+        **numbers_of(estimate),
+        n_failed=left_out(result),
+        p=known(one.judged.p),
+        verdict=one.judged.verdict.value,
+    )
+    if one.judged.verdict is Verdict.NO_INTERVAL and attrs.get("space_option") == "tsne":
+        row = replace(row, verdict="")  # no number of samples would give one
+    if over is None:
+        return row
+    ends = {"class_low": known(over.judged.found.low), "class_high": known(over.judged.found.high)}
+    return replace(row, **ends, class_verdict=over.judged.verdict.value)  # type: ignore[arg-type]
 
 
-def pair_rows(result: Result) -> Iterator[TidyRow]:
-    """Paired differences between the last layers of two backbones, by every metric, and of the companions."""
-    attrs = result.attrs
-    for row in difference_rows(result):
-        over_classes = row["interval"] == RESAMPLED
-        if row["mean"] in COMPANIONS:
-            metric, n = f"difference of {COMPANIONS[row['mean']]}", attrs["samples"]
-        else:
-            what = "over samples" if row["mean"] == "micro" else "of class means"
-            metric = f"{DIFFERENCE}, mean {what}{CLASSES if over_classes else ''}"
-            n = len(result.coords["class"]) if over_classes else attrs["scored_samples"]
-        metric += verdict_of(row).mark
-        factor = f"{row['tap_a']} - {row['tap_b']}, {row['metric']}, {row['space']}"
-        estimate = (row["difference"], row["low"], row["high"])
-        yield tidy_row(result, f"{row['a']} vs {row['b']}", metric, factor, estimate, n, _left_out(result))
+def headline(result: Result, found: Sequence[Row]) -> Iterator[Row]:
+    """Differences of means; then means and shares below 0 of each backbone's first and last layer, by every metric."""
+    means = NAMES["micro"], NAMES["macro"]
+    yield from (row for row in found if row.kind == DIFFERENCE and row.metric in means)
+    ends = list(end_rows(found))
+    for metric in NAMES.values():
+        yield from (row for row in ends if row.metric == metric)
 
 
-def headline_rows(result: Result) -> Iterator[TidyRow]:
-    """Differences of means, for these classes and for classes like these; then means and shares below 0 of each
-    backbone's first and last layer, by every metric.
-    """
-    kinds = (f"{DIFFERENCE}, mean over samples", f"{DIFFERENCE}, mean of class means{CLASSES}")
-    yield from (row for row in pair_rows(result) if row.metric.startswith(kinds))
-    for name in NAMES:
-        for metric in range(len(result.attrs["metrics"])):
-            for layer in end_layers(result):
-                yield _number(result, layer, metric, name)
+def said(result: Result) -> Iterator[str]:
+    """What the intervals over classes are for, of how many samples in a class, and what a map is no measure of."""
+    attrs, members = result.attrs, result.data["members"][1]
+    yield f"{len(members)} classes of {np.median(members):g} samples (median); {attrs['samples']} samples in all"
+    if "interval_over_classes" in attrs:
+        yield f"over classes: {attrs['interval_over_classes']}"
+    if attrs.get("space_option") == "tsne":
+        yield "t-SNE can make clusters look more apart than they are: its silhouette is of the picture"
+        if "cosine" in attrs["metrics"]:
+            yield "the cosine on a t-SNE map depends on where its centre lies: read the Euclidean one"
 
 
-def _number(result: Result, layer: int, metric: int, name: str) -> TidyRow:
-    found = tuple(float(result.data[f"{name}{end}"][1][layer, metric]) for end in ("", "_low", "_high"))
-    return _row(result, layer, metric, NAMES[name], found)
-
-
-def _row(
-    result: Result, layer: int, metric: int, text: str, found: tuple[float, ...], n: int | None = None, of: str = ""
-) -> TidyRow:
-    attrs = result.attrs
-    place = attrs["layers"][layer]
-    value, low, high = found
-    factor = f"{place['tap']}, {attrs['metrics'][metric]}, {attrs['space']}{of}"
-    count = attrs["scored_samples"] if n is None else n
-    return tidy_row(result, place["backbone"], text, factor, (value, low, high), count, _left_out(result))
-
-
-def _left_out(result: Result) -> int:
-    attrs = result.attrs
-    return int(attrs.get("samples_in_units", attrs["samples"]) - attrs["samples"])
-
-
-def result_figure(result: Result, stem: Path, formats: Sequence[str]) -> list[Path]:
-    """One result in one figure."""
-    return silhouette_figure([result], stem, formats)
-
-
-def outcomes_figure(outcomes: Sequence[Analysed], folder: Path) -> list[Path]:
-    """The results of one command in one figure, in `folder`; the files written, the CSV last."""
-    results, places = [], []
-    for outcome in outcomes:
-        selected = outcome.selected
-        place = {"dataset": selected.dataset, "split": selected.split, "view": selected.view}
-        results.append(replace(outcome.result, attrs={**outcome.result.attrs, **place}))
-        places.append("-".join(place.values()))
-    name = places[0] if len(set(places)) == 1 else outcomes[0].selected.view
-    return silhouette_figure(results, folder / f"silhouette-{name}")
-
-
-def overview(results: Sequence[Result], stem: Path, formats: Sequence[str]) -> list[Path]:
-    """All data sets and spaces in one figure, as in Table 1 of the study; nothing if there is one result."""
-    shown = single_layers(results)
-    return silhouette_figure(shown, stem, formats) if len(shown) > 1 else []
+def comparison_notes(results: Sequence[Result]) -> Iterator[str]:
+    """What a reader must know before comparing results of several data sets or spaces; `attrs` names `dataset`."""
+    sizes = {result.attrs["dataset"]: float(np.median(result.data["members"][1])) for result in results}
+    if sizes and max(sizes.values()) > 1.5 * min(sizes.values()):
+        shown = ", ".join(f"{name} {size:g}" for name, size in sizes.items())
+        yield f"samples per class differ ({shown}, medians): compare layers within a data set, not across"
+    for dataset in sizes:
+        own = [result for result in results if result.attrs["dataset"] == dataset]
+        if len({tuple(np.argsort(-result.data["micro"][1][:, 0], kind="stable")) for result in own}) > 1:
+            named = ", ".join(result.attrs["space"] for result in own)
+            yield f"{dataset}: the order of the layers depends on the space ({named})"
 
 
 def caution(result: Result) -> list[str]:

@@ -1,47 +1,38 @@
-"""`cvbench analyze tsne`: maps of whole layers, in this process; their forms as JSON and as rows."""
+"""`cvbench analyze tsne`: maps of whole layers, in this process, and their measures as rows."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
-from cvbench.jobs.results.tidy import command_words, end_layers, interval_options, selection_of, tidy_row
-
 from cvbench.engine.analyses.base import Layer, Result
+from cvbench.engine.analyses.tsne.averages import NO_INTERVAL
 from cvbench.engine.analyses.tsne.backends import backend_version
 from cvbench.engine.analyses.tsne.measure import KS, plan
 from cvbench.engine.analyses.tsne.measure import tsne as make
 from cvbench.engine.analyses.tsne.options import TsneOptions
-from cvbench.engine.analyses.tsne.result import difference_rows, measure_rows, point_rows
+from cvbench.engine.analyses.tsne.result import point_rows
+from cvbench.engine.statistics.estimate import Estimate
 from cvbench.engine.statistics.running import INTERVALS
-from cvbench.engine.statistics.verdict import FAMILY
+from cvbench.engine.statistics.verdict import FAMILY, Verdict, verdict
 from cvbench.jobs.analyses.measure import analysis_device
 from cvbench.jobs.analyses.options import TSNE
 from cvbench.jobs.figures.tsne import tsne_figure
 from cvbench.jobs.reading.matrix import Matrices
 from cvbench.jobs.reading.options import Selection
 from cvbench.jobs.reading.reading import read
+from cvbench.jobs.results.command import command_words, interval_options, selection_of
 from cvbench.jobs.results.entry import Entry
 from cvbench.jobs.results.keep import Analysed, keep, result_key, stored_result
-from cvbench.jobs.results.row import TidyRow
-from cvbench.jobs.results.words import CLASSES, over_classes, verdict_of
+from cvbench.jobs.results.measured import class_verdict, end_rows, ends_at, verdict_text
+from cvbench.jobs.results.row import DIFFERENCE, Row, known
 from cvbench.jobs.running.hardware import Hardware
 from cvbench.jobs.running.progress import Advanced, Ended, Listener, Note, Started, silent
 from cvbench.storage.results.outcomes import list_results
 
-__all__ = [
-    "ENTRY",
-    "TsneOptions",
-    "difference_rows",
-    "identity_of",
-    "map_of",
-    "measure_rows",
-    "measure_text",
-    "point_rows",
-    "tsne",
-    "tsne_json",
-]
+__all__ = ["ENTRY", "TsneOptions", "identity_of", "map_of", "tsne"]
 
 JOB = "analyze tsne"
 
@@ -93,17 +84,6 @@ def identity_of(matrices: Matrices, options: TsneOptions, backend: str, version:
     return {"options": chosen, "device": device, **matrices.identity}
 
 
-def tsne_json(result: Result) -> dict[str, Any]:
-    """The JSON form of `cvbench analyze tsne --format json`, the points left out; undefined numbers are null."""
-    layers = []
-    for i, layer in enumerate(result.attrs["layers"]):
-        own = [row for row in measure_rows(result) if all(row[key] == layer[key] for key in ("backbone", "tap"))]
-        measures = [{key: row[key] for key in row if key not in layer} for row in own]
-        runs = {key: result.data[key][1][i].tolist() for key in ("kl", "iterations")}
-        layers.append({**layer, **runs, "measures": measures})
-    return {**result.attrs, "layers": layers, "differences": list(difference_rows(result))}
-
-
 NAMES = {
     "trustworthiness": "trustworthiness of the map",
     "continuity": "continuity of the map",
@@ -113,58 +93,81 @@ NAMES = {
     "accuracy_features": "kNN accuracy, features",
     "accuracy_map": "kNN accuracy, map",
 }
-HEADLINE = (f"purity_features_{KS[1]}", f"trustworthiness_{KS[1]}", f"purity_map_{KS[1]}", "silhouette_map")
 OTHERS = {"silhouette_map": "silhouette of the map", "distance_order": "Spearman correlation of distances, per image"}
+HEADLINE = (f"purity_features_{KS[1]}", f"trustworthiness_{KS[1]}", f"purity_map_{KS[1]}", "silhouette_map")
 
 
-def measure_text(name: str) -> str:
-    """What a measure is called.
+def measure_text(name: str) -> tuple[str, str]:
+    """What a measure is called, and its setting.
 
-    >>> measure_text("purity_map_10")
-    'kNN purity, map, k = 10'
+    >>> measure_text("purity_map_10"), measure_text("silhouette_map")
+    (('kNN purity, map', 'k = 10'), ('silhouette of the map', ''))
     """
     stem, _, k = name.rpartition("_")
-    return OTHERS[name] if name in OTHERS else f"{NAMES[stem]}, k = {k}"
+    return (OTHERS[name], "") if name in OTHERS else (NAMES[stem], f"k = {k}")
 
 
-def tidy_rows(result: Result, names: tuple[str, ...] = (), layers: list[int] | None = None) -> Iterator[TidyRow]:
-    """Every layer and measure, all measures unless named; without `layers` also with intervals over classes, and then
-    the pairs of backbones.
-    """
-    left_out, classes = _left_out(result), len(result.attrs["labels"])
-    for row in measure_rows(result):
-        place = result.attrs["layers"].index({"backbone": row["backbone"], "tap": row["tap"]})
-        if (names and row["measure"] not in names) or (layers is not None and place not in layers):
-            continue
-        text, failed = measure_text(row["measure"]), left_out + row["n_undefined"]
-        yield tidy_row(result, row["backbone"], text, row["tap"], _ends(row), row["n"], failed)
-        for over in over_classes({**row, "resolved": None}) if layers is None else []:
-            yield tidy_row(result, row["backbone"], text + CLASSES, row["tap"], _ends(over), classes, failed)
-    if layers is None:
-        yield from pair_rows(result, names, classes=True)
+def rows(result: Result) -> Iterator[Row]:
+    """Every layer and measure, then the differences between the last layers of two backbones."""
+    layers, data, lost = result.attrs["layers"], result.data, _left_out(result)
+    for i, layer in enumerate(layers):
+        for j, name in enumerate(result.coords["measure"]):
+            metric, factor = measure_text(name)
+            row = Row(backbone=layer["backbone"], layer=layer["tap"], metric=metric, factor=factor)
+            counts = {"n": int(data["n"][1][i, j]), "n_failed": lost + int(data["n_undefined"][1][i, j])}
+            yield replace(row, **ends_at(result, "measures", (i, j)), **counts)  # type: ignore[arg-type]
+    for i, pair in enumerate(result.attrs["pairs"]):
+        first, second = (layers[at] for at in pair)
+        for j, name in enumerate(result.coords["measure"]):
+            metric, factor = measure_text(name)
+            n = int(data["difference_n"][1][i, j])
+            measured = sum(int(data[count][1][pair[0], j]) for count in ("n", "n_undefined"))
+            row = Row(
+                backbone=first["backbone"],
+                layer=first["tap"],
+                backbone_b=second["backbone"],
+                layer_b=second["tap"],
+                metric=metric,
+                factor=factor,
+                kind=DIFFERENCE,
+                **ends_at(result, "difference", (i, j)),  # type: ignore[arg-type]
+                n=n,
+                n_failed=lost + measured - n,
+            )
+            yield replace(row, **_verdicts(result, (i, j), row, name))
 
 
-def pair_rows(result: Result, names: tuple[str, ...] = (), *, classes: bool = False) -> Iterator[TidyRow]:
-    """Paired differences between the last layers of two backbones; with `classes`, also by intervals over classes."""
-    for row in difference_rows(result):
-        if names and row["measure"] not in names:
-            continue
-        pair, factor = f"{row['backbone_a']} vs {row['backbone_b']}", f"{row['tap_a']} less {row['tap_b']}"
-        text, failed = f"difference of {measure_text(row['measure'])}", row["n_undefined"] + _left_out(result)
-        yield tidy_row(result, pair, text + verdict_of(row).mark, factor, _ends(row), row["n"], failed)
-        for over in over_classes(row) if classes else []:
-            count = len(result.attrs["labels"])
-            yield tidy_row(result, pair, text + CLASSES + verdict_of(over).mark, factor, _ends(over), count, failed)
+def _verdicts(result: Result, at: tuple[int, int], row: Row, name: str) -> dict[str, Any]:
+    """The verdicts on a difference that a result has kept; one of an earlier version by its interval alone."""
+    p, flag, class_flag = (
+        known(float(result.data[f"difference_{end}"][1][at])) if f"difference_{end}" in result.data else None
+        for end in ("p", "resolved", "class_resolved")
+    )
+    found = {"p": p, "class_verdict": class_verdict(row, None if class_flag is None else bool(class_flag))}
+    low, high = (math.nan if end is None else end for end in (row.low, row.high))
+    kept = "difference_resolved" in result.data
+    said = verdict_text(flag, row.low) if kept else verdict(Estimate(0.0, low, high, row.n)).value
+    if said == Verdict.NO_INTERVAL.value and name.startswith(NO_INTERVAL):
+        said = ""  # no number of samples would give one
+    return {**found, "verdict": said}
 
 
-def _ends(row: Mapping[str, Any]) -> tuple[float | None, float | None, float | None]:
-    return row["value"], row["low"], row["high"]
-
-
-def headline_rows(result: Result) -> Iterator[TidyRow]:
+def headline(result: Result, found: Sequence[Row]) -> Iterator[Row]:
     """Differences of four measures, then the measures of the first and the last layer of each backbone."""
-    yield from pair_rows(result, HEADLINE)
-    yield from tidy_rows(result, HEADLINE, end_layers(result))
+    told = {measure_text(name) for name in HEADLINE}
+    both = (row for row in found if row.kind == DIFFERENCE), end_rows(found)
+    yield from (row for some in both for row in some if (row.metric, row.factor) in told)
+
+
+def _said(result: Result) -> Iterator[str]:
+    attrs = result.attrs
+    kept = [attrs[name] for name in ("backend", "backend_version") if name in attrs]
+    yield (
+        f"{' '.join(kept)}, perplexity {attrs['perplexity']:g}, {attrs['iterations']} iterations, "
+        f"{len(result.coords['run'])} runs"
+    )
+    if attrs.get("chance_purity") is not None:
+        yield f"purity by chance: {attrs['chance_purity']:.4f}"
 
 
 def _left_out(result: Result) -> int:
@@ -199,9 +202,12 @@ ENTRY = Entry(
         "differences between two backbones are of the same images, judged together (Holm), and not resolved where the "
         "interval contains 0. Sources: van der Maaten and Hinton 2008, Kobak and Berens 2019, Venna and Kaski 2001."
     ),
-    rows=tidy_rows,
+    rows=rows,
     command=_command,
     run=_run,
+    headline=headline,
     figure=tsne_figure,
-    headline=headline_rows,
+    arrays=("map", "label", "measures_mean", "measures_sd", "kl", "iterations"),
+    points=point_rows,
+    said=_said,
 )

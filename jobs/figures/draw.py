@@ -41,6 +41,9 @@ def draw_overview(
     Args, Raises: As `draw`; `rows` are those of all.
     """
     overview = entry.overview
-    if overview is None or len(results) < 2:
+    shown = results if entry.compared is None else entry.compared(results)
+    if overview is None or len(shown) < 2:
         return []
-    return save_figure(lambda: overview(results, rows), map(plain, rows), stem, formats)
+    runs = {str(result.attrs.get("run", "")) for result in shown}
+    own = [row for row in rows if row.run in runs]
+    return save_figure(lambda: overview(shown, own), map(plain, own), stem, formats)

@@ -2,58 +2,83 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cvbench.jobs.figures.base import COLOURS, MARKERS, save_figure
+from cvbench.engine.analyses.base import Result
+from cvbench.jobs.figures.base import COLOURS, MARKERS
+from cvbench.jobs.results.row import Row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Row = Mapping[str, Any]
 PANELS = {"top1": "top-1 accuracy (%)", "mean_per_class": "mean of the classes' recalls (%)"}
 
 
-def probe_figure(rows: Sequence[Row], confidence: float, stem: Path, formats: Sequence[str]) -> list[Path]:
-    """Draw probe results beside each other, each number with its interval.
+@dataclass(frozen=True)
+class Probe:
+    """One layer of one result; `numbers`: of `PANELS`, each value, low and high, NaN where undefined."""
+
+    dataset: str
+    backbone: str
+    tap: str
+    recipe: str
+    numbers: dict[str, tuple[float, ...]]
+
+
+def probe_figure(result: Result, rows: Sequence[Row]) -> Figure:
+    """Draw one result, see `probes_figure`."""
+    return _draw([result])
+
+
+def probes_figure(results: Sequence[Result], rows: Sequence[Row]) -> Figure | None:
+    """Draw probe results beside each other, each number with its interval; None if all are of one data set.
 
     Args:
-        rows: Of one or several results, each row with its `dataset`.
-        confidence: Of the intervals, between 0 and 1.
-        stem: Path without suffix; folders are made. `stem.csv` gets the rows.
-        formats: Among svg, png and pdf.
-
-    Returns:
-        The files written, the CSV last.
-
-    Raises:
-        UsageError: another format.
+        results: Of `probe`; `attrs` names `dataset`.
+        rows: Of all of them.
     """
-    return save_figure(lambda: _draw(rows, confidence), rows, stem, formats)
+    return _draw(results) if len({result.attrs["dataset"] for result in results}) > 1 else None
 
 
-def _series(row: Row, many: bool) -> str:
-    return f"{row['backbone']}, {row['recipe']}" if many else str(row["backbone"])
+def _probes(result: Result) -> list[Probe]:
+    attrs, data = result.attrs, result.data
+    return [
+        Probe(
+            attrs["dataset"],
+            layer["backbone"],
+            layer["tap"],
+            attrs["recipe"],
+            {key: tuple(float(data[f"{key}{end}"][1][i]) for end in ("", "_low", "_high")) for key in PANELS},
+        )
+        for i, layer in enumerate(attrs["layers"])
+    ]
 
 
-def _draw(rows: Sequence[Row], confidence: float) -> Figure:
+def _series(probe: Probe, many: bool) -> str:
+    return f"{probe.backbone}, {probe.recipe}" if many else probe.backbone
+
+
+def _draw(results: Sequence[Result]) -> Figure:
     from matplotlib.figure import Figure
 
-    many = len({row["recipe"] for row in rows}) > 1
-    places = list(dict.fromkeys(_place(row, rows) for row in rows))
-    names = list(dict.fromkeys(_series(row, many) for row in rows))
+    probes = [probe for result in results for probe in _probes(result)]
+    confidence = results[0].attrs["confidence"]
+    many = len({probe.recipe for probe in probes}) > 1
+    places = list(dict.fromkeys(_place(probe, probes) for probe in probes))
+    names = list(dict.fromkeys(_series(probe, many) for probe in probes))
     height = 1.6 + len(places) * (0.25 + 0.16 * len(names))
     figure = Figure(figsize=(8.4, height), layout="constrained")
     axes = figure.subplots(1, 2, sharey=True)
     for axis, (key, label) in zip(axes, PANELS.items(), strict=True):
         for s, name in enumerate(names):
-            mine = [row for row in rows if _series(row, many) == name]
+            mine = [probe for probe in probes if _series(probe, many) == name]
             shift = (s - (len(names) - 1) / 2) * 0.7 / len(names)
-            _points(axis, key, mine, [places.index(_place(row, rows)) + shift for row in mine], s, name)
+            _points(axis, key, mine, [places.index(_place(probe, probes)) + shift for probe in mine], s, name)
         axis.set_xlabel(label)
         axis.grid(axis="x", color="0.9", linewidth=0.6)
         axis.set_axisbelow(True)
@@ -67,18 +92,15 @@ def _draw(rows: Sequence[Row], confidence: float) -> Figure:
     return figure
 
 
-def _place(row: Row, rows: Sequence[Row]) -> str:
+def _place(probe: Probe, probes: Sequence[Probe]) -> str:
     """The data set; with several layers of a backbone, the layer too."""
-    layers = {(other["backbone"], other["tap"]) for other in rows}
+    layers = {(other.backbone, other.tap) for other in probes}
     deep = len(layers) > len({backbone for backbone, _ in layers})
-    return f"{row['dataset']}, {row['tap']}" if deep else str(row["dataset"])
+    return f"{probe.dataset}, {probe.tap}" if deep else probe.dataset
 
 
-def _points(axis: Axes, key: str, rows: Sequence[Row], at: Sequence[float], series: int, name: str) -> None:
-    value, low, high = (
-        100 * np.array([np.nan if row[f"{key}{end}"] is None else row[f"{key}{end}"] for row in rows])
-        for end in ("", "_low", "_high")
-    )
+def _points(axis: Axes, key: str, probes: Sequence[Probe], at: Sequence[float], series: int, name: str) -> None:
+    value, low, high = 100 * np.array([probe.numbers[key] for probe in probes]).T
     reach = np.array([value - low, high - value]).clip(min=0)
     colour, marker = COLOURS[series % len(COLOURS)], MARKERS[series % len(MARKERS)]
     axis.errorbar(value, at, xerr=reach, fmt=marker, color=colour, ms=4, elinewidth=1.0, capsize=2.0, label=name)

@@ -6,50 +6,66 @@ The same result gives the same bytes with the same matplotlib, as for every figu
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Result
-from cvbench.engine.analyses.silhouette.result import silhouette_rows
-from cvbench.jobs.figures.base import COLOURS, MARKERS, save_figure
+from cvbench.jobs.figures.base import COLOURS, MARKERS
+from cvbench.jobs.results.row import Row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Row = dict[str, Any]
+F64 = NDArray[np.float64]
 MAX_WIDTH = 13.0  # inches, of all panels of a row
 
 
-def silhouette_figure(results: Sequence[Result], stem: Path, formats: Sequence[str] = ("svg", "png")) -> list[Path]:
-    """Draw silhouette results beside each other, each number with its interval, all on one scale.
+@dataclass(frozen=True)
+class Point:
+    """The mean over samples of one layer by one metric; ends of its interval are NaN without one.
 
-    One layer per backbone: bars, a panel per metric and space, a group per data set (Table 1 of the study); of results
-    that differ in nothing of this, the one with the most samples. With more layers: curves over the depth of the
-    backbone, a panel per data set, metric and space.
+    Attributes:
+        place: Data set and split.
+        way: Metric, view and space.
+        size: Samples, and how many of them are scored.
+    """
+
+    place: str
+    way: str
+    backbone: str
+    value: float
+    low: float
+    high: float
+    size: tuple[int, int]
+
+
+def silhouette_figure(result: Result, rows: Sequence[Row]) -> Figure:
+    """Draw one result, see `silhouettes_figure`."""
+    return _draw([result])
+
+
+def silhouettes_figure(results: Sequence[Result], rows: Sequence[Row]) -> Figure:
+    """Draw results beside each other, each number with its interval, all on one scale.
+
+    One layer per backbone: bars, a panel per metric and space, a group per data set (Table 1 of the study). With more
+    layers: curves over the depth of the backbone, a panel per data set, metric and space. Of results that differ in
+    nothing of this, the one with the most samples.
 
     Args:
         results: Of `silhouette`; `attrs` names `dataset`, `split` and `view`.
-        stem: Path without suffix; folders are made. `stem.csv` gets the rows (see `silhouette_rows`).
-        formats: Among svg, png and pdf.
-
-    Returns:
-        The files written, the CSV last.
-
-    Raises:
-        UsageError: another format.
+        rows: Of all of them.
     """
-    rows = [row for result in results for row in _rows(result)]
-    deep = len(single_layers(results)) < len(results)
-    return save_figure(lambda: _draw(rows if deep else list(_distinct(rows)), deep), rows, stem, formats)
+    return _draw(results)
 
 
-def _rows(result: Result) -> Iterator[Row]:
-    place = {key: result.attrs[key] for key in ("dataset", "split", "view")}
-    yield from ({**place, **row} for row in silhouette_rows(result))
+def compared(results: Sequence[Result]) -> Sequence[Result]:
+    """Those that can stand beside each other: of one layer of each backbone, or all if none is so."""
+    return single_layers(results) or results
 
 
 def single_layers(results: Sequence[Result]) -> list[Result]:
@@ -61,23 +77,37 @@ def single_layers(results: Sequence[Result]) -> list[Result]:
     return [result for result in results if len(names(result)) == len(set(names(result)))]
 
 
-def _distinct(rows: Sequence[Row]) -> Iterable[Row]:
-    kept: dict[tuple[str, ...], Row] = {}
-    for row in rows:
-        key = (_place(row), row["backbone"], _way(row))
-        if key not in kept or (row["samples"], row["scored"]) > (kept[key]["samples"], kept[key]["scored"]):
-            kept[key] = row
-    return kept.values()
+def _points(result: Result) -> Iterator[Point]:
+    attrs = result.attrs
+    place, size = f"{attrs['dataset']}/{attrs['split']}", (attrs["samples"], attrs["scored_samples"])
+    for i, layer in enumerate(attrs["layers"]):
+        for j, metric in enumerate(attrs["metrics"]):
+            value, low, high = (float(result.data[f"micro{end}"][1][i, j]) for end in ("", "_low", "_high"))
+            way = f"{metric}, view {attrs['view']}\n{attrs['space']}"
+            yield Point(place, way, layer["backbone"], value, low, high, size)
 
 
-def _draw(rows: Sequence[Row], deep: bool) -> Figure:
+def _distinct(results: Sequence[Result], *, deep: bool) -> list[Point]:
+    """The points to draw: by place and way, of bars also by backbone, those of the result with the most samples."""
+    kept: dict[tuple[str, ...], list[Point]] = {}
+    for result in results:
+        own: dict[tuple[str, ...], list[Point]] = {}
+        for point in _points(result):
+            own.setdefault((point.place, point.way, "" if deep else point.backbone), []).append(point)
+        kept |= {key: new for key, new in own.items() if key not in kept or new[0].size > kept[key][0].size}
+    return [point for points in kept.values() for point in points]
+
+
+def _draw(results: Sequence[Result]) -> Figure:
     from matplotlib.figure import Figure
 
-    backbones = list(dict.fromkeys(row["backbone"] for row in rows))
-    panels: dict[tuple[str, ...], list[Row]] = {}
-    for row in rows:
-        panels.setdefault((_place(row), _way(row)) if deep else (_way(row),), []).append(row)
-    groups = 1 if deep else max(len({_place(row) for row in panel}) for panel in panels.values())
+    deep = len(single_layers(results)) < len(results)
+    points = _distinct(results, deep=deep)
+    backbones = list(dict.fromkeys(point.backbone for point in points))
+    panels: dict[tuple[str, ...], list[Point]] = {}
+    for point in points:
+        panels.setdefault((point.place, point.way) if deep else (point.way,), []).append(point)
+    groups = 1 if deep else max(len({point.place for point in panel}) for panel in panels.values())
     width = 4.2 if deep else max(3.6, 0.9 + 0.55 * groups * len(backbones))
     lines = math.ceil(len(panels) / max(1, int(MAX_WIDTH // width)))
     columns = math.ceil(len(panels) / lines)
@@ -99,13 +129,13 @@ def _draw(rows: Sequence[Row], deep: bool) -> Figure:
     return figure
 
 
-def _bars(axis: Axes, panel: Sequence[Row], backbones: Sequence[str]) -> None:
-    places = list(dict.fromkeys(_place(row) for row in panel))
+def _bars(axis: Axes, panel: Sequence[Point], backbones: Sequence[str]) -> None:
+    places = list(dict.fromkeys(point.place for point in panel))
     thick = 0.8 / len(backbones)
     for b, backbone in enumerate(backbones):
-        mine = [row for row in panel if row["backbone"] == backbone]
-        at = np.array([places.index(_place(row)) + (b - (len(backbones) - 1) / 2) * thick for row in mine])
-        value, *ends = (np.array([row[key] for row in mine]) for key in ("micro", "micro_low", "micro_high"))
+        mine = [point for point in panel if point.backbone == backbone]
+        at = np.array([places.index(point.place) + (b - (len(backbones) - 1) / 2) * thick for point in mine])
+        value, *ends = _columns(mine)
         low, high = (np.where(np.isnan(end), value, end) for end in ends)  # without an interval a bar stands alone
         colour = COLOURS[b % len(COLOURS)]
         axis.bar(at, value, 0.9 * thick, color=colour, alpha=0.75, label=backbone, edgecolor="0.2", linewidth=0.5)
@@ -136,11 +166,11 @@ def label(value: float) -> str:
     return f"{value:.3f}".replace("-0.000", "0.000")
 
 
-def _curves(axis: Axes, panel: Sequence[Row], backbones: Sequence[str]) -> None:
+def _curves(axis: Axes, panel: Sequence[Point], backbones: Sequence[str]) -> None:
     for b, backbone in enumerate(backbones):
-        mine = [row for row in panel if row["backbone"] == backbone]
+        mine = [point for point in panel if point.backbone == backbone]
         depths = np.linspace(0, 1, len(mine))
-        value, low, high = (np.array([row[key] for row in mine]) for key in ("micro", "micro_low", "micro_high"))
+        value, low, high = _columns(mine)
         colour = COLOURS[b % len(COLOURS)]
         axis.fill_between(depths, low, high, color=colour, alpha=0.25, linewidth=0)
         axis.plot(depths, value, color=colour, marker=MARKERS[b % len(MARKERS)], ms=4, linewidth=1.0, label=backbone)
@@ -148,9 +178,6 @@ def _curves(axis: Axes, panel: Sequence[Row], backbones: Sequence[str]) -> None:
     axis.set_xlabel("depth (0 first layer, 1 last)")
 
 
-def _place(row: Row) -> str:
-    return f"{row['dataset']}/{row['split']}"
-
-
-def _way(row: Row) -> str:
-    return f"{row['metric']}, view {row['view']}\n{row['space']}"
+def _columns(points: Sequence[Point]) -> tuple[F64, F64, F64]:
+    values = np.array([(point.value, point.low, point.high) for point in points], dtype=np.float64).reshape(-1, 3)
+    return values[:, 0], values[:, 1], values[:, 2]

@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Result
-from cvbench.engine.analyses.tsne.result import point_rows
-from cvbench.jobs.figures.base import COLOURS, MARKERS, save_figure
+from cvbench.jobs.figures.base import COLOURS, MARKERS
+from cvbench.jobs.results.row import Row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,32 +28,16 @@ DENSE = 50_000
 CELLS = 400
 
 
-def tsne_figure(result: Result, stem: Path, formats: Sequence[str] = ("svg", "png")) -> list[Path]:
-    """Draw the maps of a t-SNE result, one panel per layer, axes equal and without numbers.
-
-    Args:
-        result: Of `tsne`.
-        stem: Path without suffix; folders are made. `stem.csv` gets the points (see `point_rows`).
-        formats: Among svg, png and pdf.
-
-    Returns:
-        The files written, the CSV last.
-
-    Raises:
-        UsageError: another format.
-    """
-    return save_figure(lambda: _draw(result), point_rows(result), stem, formats)
-
-
-def _draw(result: Result) -> Figure:
+def tsne_figure(result: Result, rows: Sequence[Row]) -> Figure:
+    """Draw the maps of a t-SNE result, one panel per layer, axes equal and without numbers."""
     from matplotlib.figure import Figure
 
     layers, maps = result.attrs["layers"], result.data["map"][1]
     own = np.searchsorted(result.attrs["labels"], result.data["label"][1])
     columns = min(PANELS_PER_ROW, len(layers))
-    rows = math.ceil(len(layers) / columns)
-    figure = Figure(figsize=(4.2 * columns, 4.85 * rows + 0.6), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    lines = math.ceil(len(layers) / columns)
+    figure = Figure(figsize=(4.2 * columns, 4.85 * lines + 0.6), layout="constrained")
+    axes = figure.subplots(lines, columns, squeeze=False).ravel()
     several = len({layer["tap"] for layer in layers}) > len({layer["backbone"] for layer in layers})
     for i, (axis, layer) in enumerate(zip(axes, layers, strict=False)):
         _panel(axis, maps[i], own, result)

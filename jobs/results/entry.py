@@ -76,6 +76,7 @@ class Entry:
         headline: (result, its rows) -> the few of them that a short table shows, the main ones first; None: all.
         figure: (result, its rows) -> its figure, drawn with matplotlib; None if a table says all.
         overview: The same of several results of the analysis beside each other; None if there is nothing to compare.
+        compared: Of several results those that the overview is of; None: all.
         arrays: Variables and coordinates of a result that no row has, such as points of a map: they go into its JSON.
         points: What the CSV beside the figure has, where this is not the rows.
         said: Sentences on a result, for under its numbers, beyond its attributes `intervals`, `family`, `verdicts` and
@@ -95,6 +96,7 @@ class Entry:
     headline: Callable[[Result, Sequence[Row]], Iterable[Row]] | None = None
     figure: Callable[[Result, Sequence[Row]], Figure] | None = None
     overview: Callable[[Sequence[Result], Sequence[Row]], Figure | None] | None = None
+    compared: Callable[[Sequence[Result]], Sequence[Result]] | None = None
     arrays: Sequence[str] = ()
     points: Callable[[Result], Iterable[Mapping[str, Any]]] | None = None
     said: Callable[[Result], Iterable[str]] | None = None

@@ -20,7 +20,7 @@ from cvbench.jobs.transfer import checkpoint
 from cvbench.jobs.transfer.finetune_loop import Row, run
 from cvbench.jobs.transfer.finetune_options import FinetuneOptions
 from cvbench.jobs.transfer.finetune_ray import train_on_ray
-from cvbench.jobs.transfer.finetune_report import FinetuneReport, finetune_rows, make_report
+from cvbench.jobs.transfer.finetune_report import FinetuneReport, finetune_result, finetune_rows, make_report
 from cvbench.jobs.transfer.finetune_samples import rows_of
 from cvbench.jobs.transfer.finetune_task import FinetuneTask
 from cvbench.storage.features.fingerprint import canonical, differences
@@ -28,7 +28,7 @@ from cvbench.storage.features.fingerprint import canonical, differences
 if TYPE_CHECKING:
     from cvbench.storage.datasets import Dataset
 
-__all__ = ["FinetuneOptions", "FinetuneReport", "finetune", "finetune_rows", "make_task"]
+__all__ = ["FinetuneOptions", "FinetuneReport", "finetune", "finetune_result", "finetune_rows", "make_task"]
 
 JOB = "transfer finetune"
 TRAINING = ("train", "trainval")

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 
-from cvbench.jobs.results.row import TidyRow
+from cvbench.engine.analyses.base import Result
+from cvbench.jobs.results.row import Row, placed
 from cvbench.jobs.transfer import checkpoint
 from cvbench.jobs.transfer.finetune_data import Met
-from cvbench.jobs.transfer.finetune_loop import Row
+from cvbench.jobs.transfer.finetune_loop import Row as Epoch
 from cvbench.jobs.transfer.finetune_task import FinetuneTask
 
-LABELS = {"top1": "top-1", "top5": "top-5", "mean_per_class": "mean per class"}
+NAMES = {
+    "top1": "fine-tuned, top-1",
+    "top5": "fine-tuned, top-5",
+    "mean_per_class": "fine-tuned, mean per class",
+}
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,7 @@ class FinetuneReport:
     variant: str
     interval: str
     trained_on: int
-    curve: list[Row]
+    curve: list[Epoch]
     failed: dict[str, int]
     unreadable: list[str]
     notes: list[str]
@@ -73,7 +78,7 @@ def make_report(task: FinetuneTask, done: bool) -> FinetuneReport:
         data_root=task.data_root,
         backbone=task.spec.key,
         weights=str(task.weights),
-        numbers={name: plain["result"][name] for name in LABELS},
+        numbers={name: plain["result"][name] for name in NAMES},
         variant=line,
         interval=plain["interval"],
         trained_on=plain["trained_on"],
@@ -86,16 +91,21 @@ def make_report(task: FinetuneTask, done: bool) -> FinetuneReport:
     )
 
 
-def finetune_rows(report: FinetuneReport) -> list[TidyRow]:
+def finetune_rows(report: FinetuneReport) -> list[Row]:
     """The numbers in the one schema of all tables; `run` is the file of the weights."""
-    place = (report.weights, report.dataset, report.split, report.backbone)
+    row = Row(backbone=report.backbone, factor=report.variant, n_failed=report.failed[report.split])
     rows = []
-    for name, label in LABELS.items():
+    for name, metric in NAMES.items():
         found = report.numbers[name]
-        ends = (found["value"], found["low"], found["high"])
-        n, failed = int(found["n"] or 0), report.failed[report.split]
-        rows.append(TidyRow(*place, f"fine-tuned, {label}", report.variant, *ends, n, failed))
-    return rows
+        ends = {end: found[end] for end in ("value", "low", "high")}
+        rows.append(replace(row, metric=metric, n=int(found["n"] or 0), **ends))  # type: ignore[arg-type]
+    return placed(finetune_result(report), rows)
+
+
+def finetune_result(report: FinetuneReport) -> Result:
+    """What the JSON form says of the run, beside its rows."""
+    told = {key: value for key, value in asdict(report).items() if key != "numbers"}
+    return Result("finetune", {}, {}, {**told, "run": report.weights})
 
 
 def variant(task: FinetuneTask) -> str:

@@ -4,28 +4,27 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from cvbench.engine.probe.options import ProbeOptions
+from cvbench.engine.analyses.base import Result
+from cvbench.engine.probe.options import ProbeOptions, Schedule
 from cvbench.engine.probe.recipes import ProbeRun
 from cvbench.engine.probe.recipes import probe as fit
 from cvbench.engine.probe.result import Targets, probe_result
+from cvbench.jobs.figures.probe import probe_figure, probes_figure
 from cvbench.jobs.reading.matrix import Matrices
 from cvbench.jobs.reading.reading import open_store
+from cvbench.jobs.results.command import command_words, selection_of
+from cvbench.jobs.results.entry import Entry
 from cvbench.jobs.results.keep import Analysed, keep
+from cvbench.jobs.results.table import of_metrics
+from cvbench.jobs.running.executor import choose_device
+from cvbench.jobs.running.hardware import Hardware
 from cvbench.jobs.running.progress import Advanced, Ended, Listener, Note, Started, silent
-from cvbench.jobs.transfer.probe_options import ProbeRequest
-from cvbench.jobs.transfer.probe_rows import ENTRY, probe_json, probe_rows, probe_tidy
+from cvbench.jobs.transfer.probe_options import PROBE, ProbeRequest
+from cvbench.jobs.transfer.probe_rows import ARRAYS, NAMES, rows, said
 from cvbench.jobs.transfer.probe_splits import Splits, open_splits
 from cvbench.storage.datasets.groups import expand
 
-__all__ = [
-    "ENTRY",
-    "ProbeOptions",
-    "ProbeRequest",
-    "probe",
-    "probe_json",
-    "probe_rows",
-    "probe_tidy",
-]
+__all__ = ["ENTRY", "ProbeOptions", "ProbeRequest", "probe"]
 
 JOB = "transfer probe"
 
@@ -129,3 +128,48 @@ def _fitted(options: ProbeOptions, splits: Splits) -> str:
     if splits.held is not None and options.shots:
         fitted = f"the rest of {fitted}"
     return f"fitted on {fitted}, tested on {names['test']}"
+
+
+def _command(result: Result) -> list[str]:
+    attrs = result.attrs
+    layers = selection_of(result)
+    request = ProbeRequest(
+        store=layers.store,
+        datasets=(attrs["dataset"],),
+        backbones=layers.backbones,
+        view=layers.view,
+        taps=layers.taps,
+        train=attrs["train_split"],
+        val=attrs["val_asked"] or None,
+        test=attrs["split"],
+        partial=attrs.get("partial", False),
+    )
+    options = ProbeOptions(**{**attrs["options"], "schedule": Schedule(**attrs["options"]["schedule"])})
+    return command_words("transfer probe", PROBE, request, options)
+
+
+def _run(request: ProbeRequest, options: ProbeOptions, on: Hardware, listen: Listener) -> list[Analysed]:
+    return probe(request, options, choose_device(on.device, "none"), listen)
+
+
+ENTRY = Entry(
+    name="probe",
+    title="Transfer: linear probe",
+    about=(
+        "How well a linear classifier on the frozen features tells the classes of a data set apart: the features stay, "
+        "only the classifier is fitted, on the training split, with its penalty chosen on validation samples, and is "
+        "tested once. Shown are top-1 and the mean of the classes' recalls, over the seeds; intervals are over the "
+        "test samples, given the fitted probes: Wilson's, at the effective number of samples. The recipe, the splits "
+        "and the solver stand with each number: compare only what has the same. Sources: Radford et al. 2021 "
+        "(clip_lbfgs), CLIP_benchmark (clip_benchmark)."
+    ),
+    rows=rows,
+    command=_command,
+    run=_run,
+    headline=of_metrics(*NAMES.values()),
+    figure=probe_figure,
+    overview=probes_figure,
+    arrays=ARRAYS,
+    said=said,
+    named_by=("recipe",),
+)

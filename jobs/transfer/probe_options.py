@@ -7,6 +7,7 @@ from typing import Annotated
 
 from cvbench.engine.probe.options import ProbeOptions, Schedule
 from cvbench.jobs.reading.options import DEFAULT_STORE
+from cvbench.jobs.running.hardware import Hardware
 from cvbench.options import Form, Option
 
 __all__ = ["PROBE", "ProbeOptions", "ProbeRequest", "Schedule"]
@@ -43,4 +44,4 @@ class ProbeRequest:
     )
 
 
-PROBE = (Form(ProbeRequest, defaults={"store": DEFAULT_STORE}), ProbeOptions)
+PROBE = (Form(ProbeRequest, defaults={"store": DEFAULT_STORE}), ProbeOptions, Form(Hardware, only=("device",)))

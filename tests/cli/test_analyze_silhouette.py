@@ -42,66 +42,77 @@ def test_the_table_has_every_data_set_backbone_and_metric(store: str) -> None:
     result = run("analyze", "silhouette", "--store", store, *BOTH, "--metric", "cosine", "--metric", "euclidean")
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
-    assert lines[0].split()[:4] == ["dataset", "backbone", "tap", "space"]
-    assert [line.split()[0] for line in lines[1:9]] == ["folder-pets"] * 4 + ["folder-birds"] * 4
-    assert [line.split()[5] for line in lines[1:9]] == ["cosine", "euclidean"] * 4
-    assert all(" features standardised  " in line for line in lines[1:9])
-    assert "[]: 95 % interval, given the classes: jackknife over 10 groups of samples" in result.stdout
-    cells = re.findall(r"-?\d\.\d{4} \[-?\d\.\d{4}, -?\d\.\d{4}\]", "\n".join(lines[1:9]))
-    assert len(cells) == 8 * 3, "silhouette, class mean and share < 0, each with its interval"
-    at = next(i for i, line in enumerate(lines) if "Davies-Bouldin" in line)
-    assert lines[at].split("  ")[-1] == "samples"
-    assert [line.split()[0] for line in lines[at + 1 : at + 5]] == ["folder-pets"] * 2 + ["folder-birds"] * 2
+    for place in ("folder-pets/all", "folder-birds/all"):
+        at = lines.index(f"silhouette, mean over samples, {place}")
+        ways = [re.findall(r"(?:cosine|euclidean), features standardised", line) for line in lines[at + 2 : at + 6]]
+        assert ways == [["cosine, features standardised"], ["euclidean, features standardised"]] * 2
+        assert f"difference of silhouette, mean of class means, {place}" in lines
+    assert "intervals: given the classes: jackknife over 10 groups of samples" in result.stdout
+    cells = re.findall(r"-?\d\.\d{4} +\[-?\d\.\d{4}, -?\d\.\d{4}\]", result.stdout)
+    assert len(cells) == 2 * (3 * 4 + 2 * 2), (
+        "three numbers and two differences by both metrics, each with its interval"
+    )
     assert sum(line.startswith("result: results/folder-") for line in lines) == 2
+    long = run("analyze", "silhouette", "--store", store, *BOTH, "--long").stdout
+    assert "Davies-Bouldin index (less is better), folder-pets/all" in long
+    assert "silhouette of a class, folder-birds/all" in long
 
 
 def test_json_and_csv_have_the_same_numbers(store: str) -> None:
     found = run("analyze", "silhouette", "--store", store, *BOTH, "--space", "features", "--format", "json")
     assert found.exit_code == 0, found.output
     report = json.loads(found.stdout)
-    assert report["schema_version"] == 1
-    assert len(report["stored"]) == 2
-    for row in report["results"]:
-        assert row["micro_low"] <= row["micro"] <= row["micro_high"]
-        assert row["space"] == "features"
-        assert len(row["per_class"]) == row["classes"]
+    assert report["schema_version"] == 2
+    assert len({one["run"] for one in report["results"]}) == 2
+    for row in report["rows"]:
+        assert row["low"] is None or row["low"] <= row["value"] <= row["high"]
+        assert row["factor"].split(":")[0] == "euclidean, features"
+    for one, classes in zip(report["results"], (2, 4), strict=True):
+        assert one["arrays"]["members"]["values"] == [24 // classes] * classes
+        own = [row for row in report["rows"] if row["run"] == one["run"] and row["metric"] == "silhouette of a class"]
+        assert [row["factor"].partition(": ")[2] for row in own] == 2 * one["coordinates"]["class"]
     table = run("analyze", "silhouette", "--store", store, *BOTH, "--space", "features", "--format", "csv")
     rows = list(csv.DictReader(io.StringIO(table.stdout)))
-    assert [float(row["micro"]) for row in rows] == [row["micro"] for row in report["results"]]
+    assert [row["value"] for row in rows] == [repr(row["value"]) for row in report["rows"]]
 
 
 def test_every_space_and_the_paired_differences(store: str) -> None:
     spaces = ("--space", "standardised", "--space", "pca50")
     result = run("analyze", "silhouette", "--store", store, *BOTH, *spaces, "--format", "json")
     assert result.exit_code == 0, result.output
+    assert "samples per class differ (folder-pets 12, folder-birds 6, medians)" in result.stderr
     report = json.loads(result.stdout)
-    assert [row["space"] for row in report["results"]] == [
-        *["features standardised"] * 2,
-        *["features standardised, PCA-50"] * 2,
-    ] * 2
-    assert len(report["differences"]) == 2 * 2 * 6
-    for row in report["differences"]:
+    assert [one["attributes"]["space_option"] for one in report["results"]] == ["standardised", "pca50"] * 2
+    pairs = [row for row in report["rows"] if row["kind"] == "difference"]
+    assert len(pairs) == 2 * 2 * 5
+    values = {(*keys(row), row["backbone"]): row["value"] for row in report["rows"] if row["kind"] == "value"}
+    for row in pairs:
         within = row["low"] <= 0 <= row["high"]
-        few = row["interval"] != "resampling of classes"  # 24 samples do not resolve
-        assert row["resolved"] is (False if within else None if few else True)
-        means = {r["backbone"]: r[row["mean"]] for r in report["results"] if keys(r) == keys(row)}
-        assert row["difference"] == pytest.approx(means[row["a"]] - means[row["b"]], abs=1e-12)
+        assert row["verdict"] == ("not resolved" if within else "too few images to resolve"), "24 samples"
+        apart = values[(*keys(row), row["backbone"])] - values[(*keys(row), row["backbone_b"])]
+        assert row["value"] == pytest.approx(apart, abs=1e-12)
+        if row["metric"] == "silhouette, mean of class means":
+            assert row["class_verdict"] in ("resolved", "not resolved")
     table = run("analyze", "silhouette", "--store", store, *BOTH).stdout
-    assert "minus" in table
-    assert "resampling of classes" in table
-    assert any(row["resolved"] is False for row in report["differences"]) == ("(not resolved)" in table)
-    assert any(row["resolved"] is None for row in report["differences"]) == ("(too few images to resolve)" in table)
+    assert " less " in table
+    assert "over classes" in table
+    main = [row for row in pairs if row["metric"].startswith("silhouette, mean") and "PCA" not in row["factor"]]
+    assert {row["verdict"] for row in main} <= {word for word in VERDICTS if word in table}
 
 
-def keys(row: dict[str, object]) -> list[object]:
-    return [row[key] for key in ("dataset", "space", "metric")]
+VERDICTS = ("not resolved", "too few images to resolve")
+
+
+def keys(row: dict[str, object]) -> tuple[object, ...]:
+    return tuple(row[key] for key in ("run", "metric", "factor"))
 
 
 def test_a_sample_is_scored_against_all(store: str) -> None:
     result = run("analyze", "silhouette", "--store", store, *BOTH, "--sample", "8", "--seed", "3", "--format", "json")
     assert result.exit_code == 0, result.output
-    rows = json.loads(result.stdout)["results"]
-    assert {(row["scored"], row["samples"]) for row in rows} == {(8, 24)}
+    report = json.loads(result.stdout)
+    assert {row["n"] for row in report["rows"] if row["metric"] == "silhouette, mean over samples"} == {8}
+    assert {one["attributes"]["samples"] for one in report["results"]} == {24}
 
 
 @pytest.mark.parametrize(
@@ -142,15 +153,13 @@ def test_without_a_data_set_the_only_one_is_meant(store: str, tmp_path: Path) ->
 def test_the_figure_is_written_beside_its_numbers(store: str, tmp_path: Path) -> None:
     result = run("analyze", "silhouette", "--store", store, *BOTH, "--out", str(tmp_path / "figures"))
     assert result.exit_code == 0, result.output
-    files = [tmp_path / "figures" / f"silhouette-head.{suffix}" for suffix in ("svg", "png", "csv")]
+    stems = [*(f"silhouette-folder-{name}-all-head-standardised" for name in ("pets", "birds")), "silhouette"]
+    files = [tmp_path / "figures" / f"{stem}.{suffix}" for stem in stems for suffix in ("svg", "png", "csv")]
     assert [line for line in result.stderr.splitlines() if line.startswith("figure: ")] == [
         f"figure: {f}" for f in files
     ]
-    rows = list(csv.DictReader(files[-1].read_text().splitlines()))
-    assert [(row["dataset"], row["backbone"]) for row in rows[::2]] == [
-        ("folder-pets", rows[0]["backbone"]),
-        ("folder-birds", rows[0]["backbone"]),
-    ]
+    whole, *parts = (list(csv.DictReader(files[at].read_text().splitlines())) for at in (-1, 2, 5))
+    assert whole == [row for part in parts for row in part], "both beside each other"
     one = run("analyze", "silhouette", "--store", store, *BOTH[2:], "--out", str(tmp_path / "one"))
     assert one.exit_code == 0, one.output
-    assert sorted(path.name for path in (tmp_path / "one").iterdir())[0] == "silhouette-folder-birds-all-head.csv"
+    assert {path.stem for path in (tmp_path / "one").iterdir()} == {stems[1]}

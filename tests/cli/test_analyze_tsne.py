@@ -43,22 +43,25 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_table_csv_json_and_figure(store: str, tmp_path: Path) -> None:
     result = analyze(store, "--out", str(tmp_path / "figures"))
     assert result.exit_code == 0, result.output
-    lines = result.stdout.splitlines()
-    assert lines[0].split()[:4] == ["backbone", "tap", "measure", "value"]
     assert "sklearn" in result.stdout
     assert "perplexity 4, 250 iterations, 2 runs" in result.stdout
-    assert re.search(r"trustworthiness_10  \d\.\d{4} \[\d\.\d{4}, \d\.\d{4}\]", result.stdout)
-    assert re.search(r"test_\S+ head less test_\S+ head: kNN purity, features, k = 10 [+-]\d", result.stdout)
-    assert "[]: 95% interval over images" in result.stdout
+    assert "trustworthiness of the map, folder-pets/all" in result.stdout
+    assert re.search(r"k = 10  \d\.\d{4}  \[\d\.\d{4}, \d\.\d{4}\]", result.stdout)
+    assert "difference of kNN purity, features, folder-pets/all" in result.stdout
+    assert re.search(r"test_\S+/head less test_\S+/head  k = 10 +-?\d", result.stdout)
+    assert "intervals: jackknife over groups of samples" in result.stdout
     assert "carry no claim by themselves" in result.stdout
     names = sorted(path.name for path in (tmp_path / "figures").iterdir())
     assert names == [f"tsne-folder-pets-all.{suffix}" for suffix in ("csv", "png", "svg")]
     report = json.loads(analyze(store, "--format", "json").stdout)
-    assert (report["schema_version"], report["dataset"], report["backend"]) == (1, "folder-pets", "sklearn")
-    assert [len(layer["kl"]) for layer in report["layers"]] == [2, 2]
+    (described,) = report["results"]
+    assert (report["schema_version"], described["dataset"]) == (2, "folder-pets")
+    assert described["attributes"]["backend"] == "sklearn"
+    assert [len(runs) for runs in described["arrays"]["kl"]["values"]] == [2, 2]
     rows = list(csv.DictReader(io.StringIO(analyze(store, "--format", "csv").stdout)))
-    measures = {m["measure"]: m for m in report["layers"][0]["measures"]}
-    assert float(rows[0]["value"]) == measures[rows[0]["measure"]]["value"]
+    assert [row["value"] for row in rows] == [
+        "" if one["value"] is None else repr(one["value"]) for one in report["rows"]
+    ]
 
 
 def test_it_takes_the_options_of_the_other_analyses(store: str) -> None:

@@ -73,10 +73,10 @@ def test_the_words_of_a_command_are_those_of_its_forms(name: str) -> None:
     entry, place = entry_of(name), place_of(name)
     assert entry is not None
     assert place is not None
-    assert entry.run is not None or place.group == "transfer"
+    assert entry.run is not None
     assert not entry.forms  # they stand where nothing heavy is imported
     assert [field.name for form in forms_of(name) for field in form_of(form).fields()]
-    assert place.help or place.group == "transfer"
+    assert place.help
 
 
 def test_a_row_says_where_it_is_from_and_has_no_nan() -> None:

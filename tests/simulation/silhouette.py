@@ -18,7 +18,8 @@ from cvbench.engine.analyses.base import Layer, Result
 from cvbench.engine.analyses.samples import Samples
 from cvbench.engine.analyses.silhouette.measure import silhouette
 from cvbench.engine.analyses.silhouette.options import SilhouetteOptions
-from cvbench.engine.analyses.silhouette.pairs import CLASSES, difference_rows
+from cvbench.engine.analyses.silhouette.pairs import CLASSES
+from cvbench.engine.analyses.silhouette.pairs import differences as judged_differences
 from tests.simulation.frame import Case, Trial
 
 F64 = NDArray[np.float64]
@@ -130,10 +131,10 @@ def differences(law: Law, rng: np.random.Generator) -> dict[str, Trial]:
     """Of two backbones of one law: 0. Of classes that are a sample, that over classes alone."""
     result = result_of(law, law.draw(rng), int(rng.integers(1000)))
     found = {}
-    for row in difference_rows(result):
-        over = row["interval"] == CLASSES
-        if over == law.drawn_classes:
-            found[row["mean"]] = Trial(0.0, row["difference"], row["low"], row["high"], bool(row["resolved"]))
+    for one in judged_differences(result):
+        if (one.way == CLASSES) == law.drawn_classes:
+            said, kind = one.judged, "macro" if one.way == CLASSES else one.kind
+            found[kind] = Trial(0.0, said.found.value, said.found.low, said.found.high, bool(said.verdict.flag))
     return found
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,52 +74,61 @@ def pair_data(
     }
 
 
-def difference_rows(result: Result) -> Iterator[dict[str, Any]]:
-    """One flat row per pair of backbones, metric and kind: names, value, low, high, adjusted p and the verdict.
+@dataclass(frozen=True)
+class Difference:
+    """One backbone less another.
 
-    Then one for each companion, which is of no metric but the Euclidean. `resolved` is None where fewer samples than
-    `FEW_IMAGES` would have to be trusted; intervals over classes are taken as they are, a note says how few they are.
-    Earlier results were judged one by one, and have no p.
+    Attributes:
+        layers: Numbers of both layers.
+        kind: Of `KINDS`, or one of `COMPANIONS`.
+        metric: That of the distances.
+        judged: The difference, with its verdict. Its p is NaN in an earlier result, judged one by one.
     """
-    rows = [(_named(result, *where), _estimate(result, *where)) for where in _differences(result)]
+
+    layers: tuple[int, int]
+    kind: str
+    metric: str
+    judged: Judged
+
+    @property
+    def way(self) -> str:
+        """How its interval is made: `WITHIN` or `CLASSES`."""
+        return KINDS.get(self.kind, WITHIN)
+
+
+def differences(result: Result) -> list[Difference]:
+    """Of every pair of backbones: by every metric each of `KINDS`, then the companions, which are Euclidean.
+
+    Nothing is resolved where fewer samples than `FEW_IMAGES` would have to be trusted; intervals over classes are taken
+    as they are, a note says how few they are.
+    """
+    found = [(*where, _estimate(result, *where[:2])) for where in _places(result)]
     judged: dict[int, Judged] = {}
-    for kind in (WITHIN, CLASSES):
-        own = [at for at, (row, _) in enumerate(rows) if row["interval"] == kind]
-        how = {"confidence": result.attrs["confidence"], "least": FEW_IMAGES if kind == WITHIN else 0}
-        family = [rows[at][1] for at in own]
+    for way in (WITHIN, CLASSES):
+        own = [at for at, (kind, *_) in enumerate(found) if KINDS.get(kind, WITHIN) == way]
+        family = [found[at][-1] for at in own]
+        how = {"confidence": result.attrs["confidence"], "least": FEW_IMAGES if way == WITHIN else 0}
         if "difference_micro_p" in result.data:
             said = judge(family, **how)
         else:
-            said = [Judged(found, math.nan, verdict(found, **how)) for found in family]
+            said = [Judged(one, math.nan, verdict(one, **how)) for one in family]
         judged.update(zip(own, said, strict=True))
-    for at, (row, found) in enumerate(rows):
-        ends = {"difference": found.value, "low": found.low, "high": found.high}
-        yield {**row, **ends, "p": judged[at].p, "resolved": judged[at].verdict.flag}
+    pairs = result.attrs["pairs"]
+    return [
+        Difference((pairs[at[0]][0], pairs[at[0]][1]), kind, metric, judged[number])
+        for number, (kind, at, metric, _) in enumerate(found)
+    ]
 
 
-def _differences(result: Result) -> Iterator[tuple[str, tuple[int, ...], str]]:
-    """Of each difference its variable, where it stands there, and the metric."""
+def _places(result: Result) -> Iterator[tuple[str, tuple[int, ...], str]]:
+    """Of each difference its kind, where it stands in its variable, and the metric."""
     for p in range(len(result.attrs["pairs"])):
         for j, metric in enumerate(result.attrs["metrics"]):
             yield from ((kind, (p, j), metric) for kind in KINDS)
         yield from ((name, (p,), "euclidean") for name in COMPANIONS if f"difference_{name}" in result.data)
 
 
-def _named(result: Result, kind: str, at: tuple[int, ...], metric: str) -> dict[str, Any]:
-    a, b = (result.attrs["layers"][layer] for layer in result.attrs["pairs"][at[0]])
-    return {
-        "a": a["backbone"],
-        "b": b["backbone"],
-        "tap_a": a["tap"],
-        "tap_b": b["tap"],
-        "metric": metric,
-        "space": result.attrs["space"],
-        "mean": "macro" if kind == "over_classes" else kind,
-        "interval": KINDS.get(kind, WITHIN),
-    }
-
-
-def _estimate(result: Result, kind: str, at: tuple[int, ...], metric: str) -> Estimate:
+def _estimate(result: Result, kind: str, at: tuple[int, ...]) -> Estimate:
     ends = [f"difference_{kind}{end}" for end in TESTED]
     value, low, high, p = (float(result.data[end][1][at]) if end in result.data else math.nan for end in ends)
     return Estimate(value, low, high, result.attrs["samples" if kind in COMPANIONS else "scored_samples"], p)

@@ -83,24 +83,25 @@ def silhouette_result(
     }
     if pairs:
         coords["pair"] = [f"{layers[a]} - {layers[b]}" for a, b in pairs]
-    attrs = {
+    notes = [*_notes(layers, options["metrics"], table["micro"][1], members), *replicates.notes]
+    attrs = {**_attributes(layers, replicates, options), "pairs": [list(pair) for pair in pairs], "notes": notes}
+    return Result(name="silhouette", coords=coords, data=data, attrs=attrs)
+
+
+def _attributes(layers: Sequence[Layer], replicates: Replicates, options: Mapping[str, Any]) -> dict[str, Any]:
+    """What it is of, and what its intervals are for."""
+    return {
         **{key: value for key, value in options.items() if key != "space_label"},
         "space": options["space_label"],
         "space_option": options["space"],
-        "pairs": [list(pair) for pair in pairs],
         "samples": len(replicates.labels),
         "scored_samples": len(replicates.rows),
         "interval": replicates.said,
         "family": FAMILY,
         "interval_over_classes": "for classes like these: bootstrap of the class means, Student t of fewer than 30",
         "layers": [{"backbone": layer.backbone, "tap": layer.tap} for layer in layers],
-        "labels": labels.tolist(),
-        "notes": [
-            *_notes(layers, options["metrics"], table["micro"][1], members),
-            *replicates.notes,
-        ],
+        "labels": np.unique(replicates.labels).tolist(),
     }
-    return Result(name="silhouette", coords=coords, data=data, attrs=attrs)
 
 
 def _means(scored: Scored, replicates: Replicates, intervals: IntervalOptions) -> Arrays:
@@ -115,52 +116,6 @@ def _means(scored: Scored, replicates: Replicates, intervals: IntervalOptions) -
     for key, value in zip(_keys("macro_over_classes")[1:], ends, strict=False):
         data[key] = (("layer", "metric"), value.reshape(*shape))
     return data
-
-
-def silhouette_rows(result: Result) -> Iterator[dict[str, Any]]:
-    """One flat row per layer and metric: names, counts, numbers and the ends of their intervals.
-
-    The companions are Euclidean, and the same in the rows of all metrics of a layer.
-    """
-    attrs = result.attrs
-    members = result.data["members"][1]
-    for i, layer in enumerate(attrs["layers"]):
-        for j, metric in enumerate(attrs["metrics"]):
-            numbers = {key: float(v[i, j]) for key, (dims, v) in result.data.items() if dims == ("layer", "metric")}
-            numbers |= {key: float(v[i]) for key, (dims, v) in result.data.items() if dims == ("layer",)}
-            yield {
-                "backbone": layer["backbone"],
-                "tap": layer["tap"],
-                "metric": metric,
-                "space": attrs["space"],
-                "samples": attrs["samples"],
-                "scored": attrs["scored_samples"],
-                "classes": len(members),
-                "median_per_class": float(np.median(members)),
-                **numbers,
-            }
-
-
-def silhouette_json(result: Result) -> list[dict[str, Any]]:
-    """The rows, each with its classes."""
-    names, labels = result.coords["class"], result.attrs["labels"]
-    members, scored = result.data["members"][1], result.data["scored"][1]
-    value, low, high = (result.data[key][1] for key in _keys("per_class"))
-    rows = list(silhouette_rows(result))
-    for row, (i, j) in zip(rows, np.ndindex(value.shape[0], value.shape[1]), strict=True):
-        row["per_class"] = [
-            {
-                "label": labels[c],
-                "class": names[c],
-                "samples": int(members[c]),
-                "scored": int(scored[c]),
-                "silhouette": float(value[i, j, c]),
-                "low": float(low[i, j, c]),
-                "high": float(high[i, j, c]),
-            }
-            for c in range(len(names))
-        ]
-    return rows
 
 
 def _keys(name: str) -> tuple[str, str, str]:

@@ -21,6 +21,7 @@ from cvbench.engine.analyses.samples import Samples, check_features, stratified_
 from cvbench.engine.analyses.silhouette.kernel import silhouette_samples
 from cvbench.engine.analyses.tsne.averages import left_out_means
 from cvbench.engine.analyses.tsne.backends import (
+    Embedding,
     Recipe,
     backend_version,
     check_perplexity,
@@ -71,7 +72,6 @@ def tsne(
     """
     rows, backend = plan(samples, options, device)
     labels = samples.labels[rows]
-    classed = bool((labels >= 0).all()) and 1 < len(np.unique(labels)) < len(labels)
     queries = _queries(labels, options)
     found = []
     for layer in layers:
@@ -81,17 +81,7 @@ def tsne(
         x, scores = prepare(host[rows] if len(rows) < len(host) else host, options)
         del whole, host
         runs = [embed(scores, backend, recipe) for recipe in _recipes(options)]
-        there = to_device(x, device)
-        values = [measures(there, to_device(run.map, device), queries, labels if classed else None) for run in runs]
-        first = to_device(runs[0].map, device)
-
-        def take(
-            keep: NDArray[np.int64], asked: NDArray[np.int64], x: Array = there, y: Array = first
-        ) -> dict[str, F64]:
-            at = to_device(keep, device)
-            return measures(x[at], y[at], asked, labels[keep] if classed else None)
-
-        found.append(Mapped(runs, values, left_out_means(take, labels, queries, options.seed)))
+        found.append(_measured(x, runs, labels, queries, options.seed, device))
         mapped(layer)
     what = Samples(samples.where, samples.positions[rows], labels, samples.classes)
     more = {
@@ -104,6 +94,26 @@ def tsne(
         "intervals": INTERVALS,
     }
     return tsne_result(layers, found, what, labels[queries], {**options.as_dict(), **more}, options)
+
+
+def _measured(
+    x: NDArray[np.float32],
+    runs: Sequence[Embedding],
+    labels: NDArray[np.int64],
+    queries: NDArray[np.int64],
+    seed: int,
+    device: str,
+) -> Mapped:
+    """The maps of one layer with their measures, and those of the first without each tenth of the samples."""
+    classed = bool((labels >= 0).all()) and 1 < len(np.unique(labels)) < len(labels)
+    there, maps = to_device(x, device), [to_device(run.map, device) for run in runs]
+
+    def take(keep: NDArray[np.int64], asked: NDArray[np.int64]) -> dict[str, F64]:
+        at = to_device(keep, device)
+        return measures(there[at], maps[0][at], asked, labels[keep] if classed else None)
+
+    values = [measures(there, y, queries, labels if classed else None) for y in maps]
+    return Mapped(runs, values, left_out_means(take, labels, queries, seed))
 
 
 def plan(samples: Samples, options: TsneOptions, device: str = "cpu") -> tuple[NDArray[np.int64], str]:

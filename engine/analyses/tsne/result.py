@@ -18,15 +18,12 @@ from cvbench.engine.statistics.estimate import FEW_IMAGES, Estimate
 from cvbench.engine.statistics.mean_interval import ROUNDING
 from cvbench.engine.statistics.measure import Measure, share
 from cvbench.engine.statistics.options import IntervalOptions
-from cvbench.engine.statistics.verdict import FAMILY, judge, verdict
+from cvbench.engine.statistics.verdict import FAMILY, judge
 
 F64 = NDArray[np.float64]
 Arrays = dict[str, tuple[tuple[str, ...], NDArray[Any]]]
 
-ENDS = ("_low", "_high", "_class_low", "_class_high")
-NAMED_ENDS = dict(zip(("low", "high", "class_low", "class_high"), ENDS, strict=True))
-"""Ends of the intervals over samples and over classes: their names in a row, and how their arrays end."""
-FIELDS = {"": "value"} | {end: name for name, end in NAMED_ENDS.items()}
+FIELDS = {"": "value", "_low": "low", "_high": "high", "_class_low": "class_low", "_class_high": "class_high"}
 """How an array ends -> what it has of an `Estimate`."""
 
 TABLE = (
@@ -131,7 +128,7 @@ def tsne_result(
 def _measures(names: Sequence[str], found: Sequence[Mapped], averages: Averages) -> Arrays:
     """Every measure of every layer."""
     shape = (len(found), len(names))
-    table = {key: np.full(shape, np.nan) for key in ("", *ENDS, "_mean", "_sd")}
+    table = {key: np.full(shape, np.nan) for key in (*FIELDS, "_mean", "_sd")}
     counted = np.zeros((2, *shape), dtype=np.int64)
     for i, layer in enumerate(found):
         for j, name in enumerate(names):
@@ -202,55 +199,6 @@ def _estimate(
     return Estimate(mean, *ends, *averages.over_classes(name, values), floor=ROUNDING, constant=equal)
 
 
-def measure_rows(result: Result) -> Iterator[dict[str, Any]]:
-    """One flat row per layer and measure; undefined numbers are None."""
-    keys = {"value": "", **NAMED_ENDS, "mean_over_runs": "_mean", "sd_over_runs": "_sd"}
-    for i, layer in enumerate(result.attrs["layers"]):
-        for j, measure in enumerate(result.coords["measure"]):
-            yield {
-                **layer,
-                "measure": measure,
-                **{key: _number(result, f"measures{end}", i, j) for key, end in keys.items()},
-                "n": int(result.data["n"][1][i, j]),
-                "n_undefined": int(result.data["n_undefined"][1][i, j]),
-            }
-
-
-def difference_rows(result: Result) -> Iterator[dict[str, Any]]:
-    """One flat row per pair of backbones and measure: the first less the second, and whether it is resolved.
-
-    `resolved` is the `verdict` over samples, by the `n` that define the difference; all of a result are one family, and
-    `p` is adjusted for it. Earlier results were judged one by one, and have no `p`.
-    """
-    layers = result.attrs["layers"]
-    for i, (a, b) in enumerate(result.attrs["pairs"]):
-        for j, measure in enumerate(result.coords["measure"]):
-            low, high = (float(result.data[f"difference{end}"][1][i, j]) for end in ENDS[:2])
-            n = int(result.data["difference_n"][1][i, j])
-            yield {
-                "backbone_a": layers[a]["backbone"],
-                "tap_a": layers[a]["tap"],
-                "backbone_b": layers[b]["backbone"],
-                "tap_b": layers[b]["tap"],
-                "measure": measure,
-                "value": _number(result, "difference", i, j),
-                **{key: _number(result, f"difference{end}", i, j) for key, end in NAMED_ENDS.items()},
-                "n": n,
-                "n_undefined": sum(int(result.data[count][1][a, j]) for count in ("n", "n_undefined")) - n,
-                "p": _number(result, "difference_p", i, j) if "difference_p" in result.data else None,
-                "resolved": _flag(result, "difference_resolved", i, j, verdict(Estimate(0.0, low, high, n)).flag),
-                "class_resolved": _flag(result, "difference_class_resolved", i, j, None),
-            }
-
-
-def _flag(result: Result, name: str, i: int, j: int, alone: bool | None) -> bool | None:
-    """A kept verdict; `alone` where none was kept."""
-    if name not in result.data:
-        return alone
-    said = _number(result, name, i, j)
-    return None if said is None else bool(said)
-
-
 def point_rows(result: Result) -> Iterator[dict[str, Any]]:
     """One flat row per layer and sample: where it is on the map."""
     names = dict(zip(result.attrs["labels"], result.attrs["class_names"], strict=True))
@@ -258,11 +206,6 @@ def point_rows(result: Result) -> Iterator[dict[str, Any]]:
     for layer, points in zip(result.attrs["layers"], result.data["map"][1], strict=True):
         for position, label, (x, y) in zip(positions, labels, points.tolist(), strict=True):
             yield {**layer, "sample": position, "label": label, "class": names[label], "x": x, "y": y}
-
-
-def _number(result: Result, name: str, i: int, j: int) -> float | None:
-    value = float(result.data[name][1][i, j])
-    return value if np.isfinite(value) else None
 
 
 def _name(label: int, classes: Sequence[str]) -> str:

@@ -12,15 +12,8 @@ import pytest
 from sklearn.metrics import silhouette_samples as peer
 
 from cvbench.errors import DataUnavailableError, UnknownNameError, UsageError
-from cvbench.jobs.analyses.silhouette import (
-    ENTRY,
-    SilhouetteOptions,
-    comparison_notes,
-    silhouette,
-    table_json,
-    table_rows,
-)
-from cvbench.jobs.analyses.silhouette_rows import pair_rows
+from cvbench.jobs.analyses.silhouette import ENTRY, SilhouetteOptions, silhouette
+from cvbench.jobs.analyses.silhouette_rows import OF_CLASS, comparison_notes
 from cvbench.jobs.analyses.tsne import TsneOptions, tsne
 from cvbench.jobs.extraction.extract import extract
 from cvbench.jobs.extraction.options import ExtractOptions
@@ -33,6 +26,7 @@ from cvbench.storage.results.outcomes import list_results, load_result
 from tests.jobs.images import write_folder
 
 FAST = SilhouetteOptions(resamples=100)
+NAMES = ("folder-pets", "folder-birds")
 
 
 @pytest.fixture(scope="module")
@@ -107,15 +101,22 @@ def test_several_data_sets_make_one_table(store: str) -> None:
     heard: list[Event] = []
     options = SilhouetteOptions(("euclidean", "cosine"), resamples=100)
     found = silhouette([head(store), head(store, "folder-birds")], options, listen=heard.append)
-    rows = list(table_rows(found))
-    assert [(row["dataset"], row["metric"], row["classes"]) for row in rows[::2]] == [
-        *[("folder-pets", "euclidean", 2)] * 2,
-        *[("folder-birds", "euclidean", 9)] * 2,
+    results = [one.named for one in found]
+    rows = [row for result in results for row in ENTRY.rows_of(result)]
+    means = [row for row in rows if row.metric == "silhouette, mean over samples" and row.kind == "value"]
+    ways = [f"{metric}, features standardised" for metric in options.metrics]
+    assert [(row.dataset, row.factor) for row in means] == [
+        *[("folder-pets", way) for way in ways] * 2,
+        *[("folder-birds", way) for way in ways] * 2,
     ]
-    assert len({row["backbone"] for row in rows}) == 2
-    assert any("samples per class differ" in note for note in comparison_notes(found))
-    table = table_json(found)
-    assert [len(row["per_class"]) for row in table["results"]] == [2] * 4 + [9] * 4
+    assert len({row.backbone for row in means}) == 2
+    assert any("samples per class differ" in note for note in comparison_notes(results))
+    classes = [[row for row in rows if (row.metric, row.dataset) == (OF_CLASS, name)] for name in NAMES]
+    assert [len(own) for own in classes] == [2 * 2 * 2, 2 * 2 * 9]
+    assert sum(row.n for row in classes[0] if row.factor.startswith("cosine")) == 2 * 38
+    pair = next(row for row in rows if row.kind == "difference" and row.dataset == "folder-birds")
+    assert (pair.backbone, pair.backbone_b, pair.factor) == (means[4].backbone, means[6].backbone, ways[0])
+    assert pair.value == pytest.approx(float(means[4].value or 0) - float(means[6].value or 0), abs=1e-12)
     assert any(isinstance(event, Note) and "held in memory" in event.text for event in heard)
 
 
@@ -181,8 +182,10 @@ def test_the_map_is_the_only_one_of_analyze_tsne(store: str) -> None:
     assert map_files(store) == [made.path]
     assert found.result.attrs["map"] == made.path
     assert found.result.attrs["space"] == "t-SNE map, perplexity 5, iterations 250"
-    assert any(f"the t-SNE map is {made.path} (sklearn" in note for note in comparison_notes([found]))
-    assert "of the picture" in comparison_notes([found])[-1]
+    assert any(f"the t-SNE map is {made.path} (sklearn" in note for note in found.result.attrs["notes"])
+    assert any("of the picture" in said for said in ENTRY.sentences(found.named, ENTRY.rows_of(found.named)))
+    pairs = [row for row in ENTRY.rows(found.result) if row.kind == "difference"]
+    assert {(row.low, row.verdict) for row in pairs} == {(None, "")}, "no number of samples would give a verdict"
     at = made.result.coords["measure"].index("silhouette_map")
     for i in range(2):
         expected = peer(made.result.data["map"][1][i], made.result.data["label"][1])
@@ -191,7 +194,7 @@ def test_the_map_is_the_only_one_of_analyze_tsne(store: str) -> None:
         assert both[0] == pytest.approx(both[1], abs=1e-9)
         assert np.isnan(made.result.data["measures_low"][1][i, at])
         assert np.isnan(found.result.data["micro_low"][1][i, 0])
-    assert any("other samples would be laid out on another map" in note for note in comparison_notes([found]))
+    assert any("other samples would be laid out on another map" in note for note in found.result.attrs["notes"])
     result = stored_result(
         FeatureStore.open(store), next(k for k in list_results(FeatureStore.open(store)) if k.path == found.path)
     )
@@ -241,20 +244,30 @@ def test_rows_of_the_report_say_what_is_not_resolved(store: str) -> None:
     (found,) = silhouette([head(store)], SilhouetteOptions(("euclidean", "cosine"), resamples=100))
     opened = FeatureStore.open(store)
     result = stored_result(opened, next(key for key in list_results(opened) if key.path == found.path))
-    rows = list(ENTRY.rows(result))
-    for row in rows:
-        if row.metric.startswith("difference of"):
-            assert row.low is not None
-            assert row.high is not None
-            assert row.metric.endswith(" (not resolved)") == (row.low <= 0 <= row.high)
-    assert sum(row.metric.startswith("difference of") for row in rows) == 2 * 3 + 3
-    assert sum(row.metric.startswith("Davies-Bouldin") for row in rows) == 2
-    assert ENTRY.headline is not None
-    headline = list(ENTRY.headline(result))
-    for at, what in enumerate(("over samples", "of class means, classes resampled") * 2):
-        assert headline[at].metric.startswith(f"difference of silhouette, mean {what}")
-    assert not headline[4].metric.startswith("difference")
+    rows = ENTRY.rows_of(result)
+    pairs = [row for row in rows if row.kind == "difference"]
+    assert len(pairs) == 2 * 2 + 3, "two means by two metrics, three companions"
+    for row in pairs:
+        assert row.low is not None
+        assert row.high is not None
+        assert row.p is not None
+        assert row.verdict == ("resolved" if row.low * row.high > 0 and row.p <= 0.05 else "not resolved")
+        assert row.title == f"difference of {row.metric}"
+    classes = {row.metric for row in rows if row.class_low is not None}
+    assert classes == {"silhouette, mean of class means"}
+    assert {bool(row.class_verdict) for row in pairs} == {True, False}
+    assert all(bool(row.class_verdict) == (row.class_low is not None) for row in pairs)
+    assert sum(row.metric.startswith("Davies-Bouldin") and row.kind == "value" for row in rows) == 2
+    headline = ENTRY.main_rows(result, rows)
+    kinds = [(row.kind, row.metric) for row in headline]
+    means = ["silhouette, mean over samples", "silhouette, mean of class means"]
+    assert kinds[:4] == [("difference", name) for name in means * 2]
+    assert [metric for _, metric in kinds[4:]] == [
+        *[name for name in (*means, "share of samples with negative silhouette") for _ in range(4)]
+    ]
     same = replace(found.result, attrs={**result.attrs})
     for name in ("micro", "macro", "over_classes"):
         same.data[f"difference_{name}_low"][1][:] = -1.0
-    assert all(row.metric.endswith(" (not resolved)") for row in pair_rows(same) if "silhouette, mean" in row.metric)
+    judged = [row for row in ENTRY.rows(same) if row.kind == "difference" and row.metric in means]
+    assert {row.verdict for row in judged} == {"not resolved"}
+    assert {row.class_verdict for row in judged} == {"", "not resolved"}

@@ -8,6 +8,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,16 +19,19 @@ from cvbench.engine.analyses.tsne.backends import Embedding
 from cvbench.engine.analyses.tsne.result import Mapped, tsne_result
 from cvbench.engine.statistics.options import IntervalOptions
 from cvbench.errors import UsageError
-from cvbench.jobs.analyses.tsne import ENTRY, TsneOptions, difference_rows, tsne, tsne_json
+from cvbench.jobs.analyses.tsne import ENTRY, TsneOptions, tsne
 from cvbench.jobs.extraction.extract import extract
 from cvbench.jobs.extraction.options import ExtractOptions
-from cvbench.jobs.figures.tsne import CELLS, density, tsne_figure
+from cvbench.jobs.figures.draw import draw
+from cvbench.jobs.figures.tsne import CELLS, density
 from cvbench.jobs.reading.selection import Selection
+from cvbench.jobs.results.document import document
 from cvbench.jobs.results.keep import stored_result
 from cvbench.jobs.running.executor import Cluster
 from cvbench.jobs.running.progress import Event
 from cvbench.storage.features import FeatureStore
 from cvbench.storage.results.outcomes import list_results
+from cvbench.texts import json_value
 from tests.jobs.images import write_folder
 
 QUICK = TsneOptions(backend="sklearn", perplexity=5, iterations=250, repeats=2, resamples=50)
@@ -80,38 +84,47 @@ def test_what_the_report_asks_for(store: str, tmp_path: Path) -> None:
     opened = FeatureStore.open(store)
     (key,) = list_results(opened)
     result = stored_result(opened, key)
-    rows = list(ENTRY.rows(result))
-    over_classes = [row for row in rows if "classes resampled" in row.metric]
-    assert len(rows) - len(over_classes) == 3 * len(result.coords["measure"]), "two backbones, and the difference"
-    assert over_classes == [], "two classes are too few to be drawn"
-    differences = [row for row in rows if row.metric.startswith("difference of ") and row not in over_classes]
-    for row, found in zip(differences, difference_rows(result), strict=True):
-        assert (row.backbone, row.value) == (f"{found['backbone_a']} vs {found['backbone_b']}", found["value"])
-        contains = row.low is not None and row.low <= 0 <= (row.high or 0)
-        assert not contains or found["resolved"] is False
-        assert row.metric.endswith("(not resolved)") == (found["resolved"] is False)
-    assert any(row.metric.endswith("(not resolved)") for row in differences), "random weights"
+    rows = ENTRY.rows_of(result)
+    assert len(rows) == 3 * len(result.coords["measure"]), "two backbones, and the difference"
+    assert all(row.class_low is None for row in rows), "two classes are too few to be drawn"
+    differences = [row for row in rows if row.kind == "difference"]
+    for j, row in enumerate(differences):
+        value, p, flag = (result.data[f"difference{end}"][1][0, j] for end in ("", "_p", "_resolved"))
+        assert row.value == (pytest.approx(value, abs=0) if np.isfinite(value) else None)
+        assert row.p == (pytest.approx(p, abs=0) if np.isfinite(p) else None)
+        assert (row.verdict == "not resolved") == (flag == 0)
+        unknown = row.metric in ("kNN purity, map", "silhouette of the map")
+        assert (row.verdict == "") == (unknown and bool(np.isnan(flag))), "no number of samples would give an interval"
+        assert row.subject == f"{row.backbone}/head less {row.backbone_b}/head"
+    assert any(row.verdict == "not resolved" for row in differences), "random weights"
     assert {row.run for row in rows} == {key.path}
-    undefined = [row for row in rows if row.value is None]
-    assert {row.metric[-6:] for row in undefined} == {"k = 30"}, "38 samples"
-    assert ENTRY.headline is not None
-    headline = list(ENTRY.headline(result))
-    assert [row.metric.startswith("difference of ") for row in headline] == [True] * 4 + [False] * 8
+    assert {row.factor for row in rows if row.value is None} == {"k = 30"}, "38 samples"
+    headline = ENTRY.main_rows(result, rows)
+    assert [row.kind for row in headline] == ["difference"] * 4 + ["value"] * 8
     words = ENTRY.command(result)
     assert words[:2] == ["analyze", "tsne"]
     for option in (["--perplexity", "5"], ["--repeats", "2"], ["--backend", "sklearn"], ["--resamples", "50"]):
         assert words[words.index(option[0]) + 1] == option[1]
     assert "--measured" not in words, "as by default, though there are fewer samples"
-    assert ENTRY.figure is not None
-    files = ENTRY.figure(result, tmp_path / "map", ("png",))
+    files = draw(ENTRY, result, rows, tmp_path / "map", ("png",))
     table = list(csv.DictReader(io.StringIO(files[-1].read_text())))
     assert len(table) == 2 * 38
     assert float(table[0]["x"]) == result.data["map"][1][0, 0, 0]
-    report = tsne_json(result)
+    report: Any = json_value(document([(result, ENTRY.arrays)], rows))
     json.dumps(report, allow_nan=False)
-    assert len(report["differences"]) == len(result.coords["measure"])
-    assert len(report["layers"][0]["kl"]) == 2
-    assert report["layers"][1]["measures"][0]["value"] == pytest.approx(result.data["measures"][1][1, 0])
+    (described,) = report["results"]
+    assert np.shape(described["arrays"]["kl"]["values"]) == (2, 2)
+    assert described["arrays"]["map"]["values"] == result.data["map"][1].tolist()
+    assert [described["coordinates"][dim] for dim in ("axis", "sample")] == [["x", "y"], result.coords["sample"]]
+
+
+def test_a_difference_of_an_earlier_version_is_judged_by_its_interval(store: str) -> None:
+    made = tsne(Selection(store, view="head"), QUICK).result
+    kept = {name: value for name, value in made.data.items() if not name.endswith(("_p", "_resolved"))}
+    for end, value in (("", 0.3), ("_low", 0.1), ("_high", 0.5)):
+        kept[f"difference{end}"] = (("pair", "measure"), np.full_like(kept["difference"][1], value))
+    pairs = [row for row in ENTRY.rows(replace(made, data=kept)) if row.kind == "difference" and row.n >= 30]
+    assert {(row.verdict, row.p) for row in pairs} == {("resolved", None)}
 
 
 def test_maps_and_too_few_samples_are_refused(store: str) -> None:
@@ -139,12 +152,10 @@ def result_of(classes: int, n: int) -> Result:
 
 
 @pytest.mark.parametrize(("classes", "n"), [(10, 200), (30, 200), (3, 50_001)], ids=["legend", "many", "dense"])
-def test_a_figure_has_the_same_bytes_every_time(
-    classes: int, n: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("cvbench.jobs.figures.tsne.point_rows", lambda result: [{"sample": 0}])
+def test_a_figure_has_the_same_bytes_every_time(classes: int, n: int, tmp_path: Path) -> None:
+    entry = replace(ENTRY, points=lambda result: [{"sample": 0}])
     result = result_of(classes, n)
-    first, second = (tsne_figure(result, tmp_path / name, ("svg", "png")) for name in ("a", "b"))
+    first, second = (draw(entry, result, [], tmp_path / name) for name in ("a", "b"))
     assert [path.suffix for path in first] == [".svg", ".png", ".csv"]
     for one, other in zip(first, second, strict=True):
         assert one.read_bytes() == other.read_bytes()

@@ -23,6 +23,7 @@ from cvbench.engine.pictures.geometry import Geometry
 from cvbench.errors import FingerprintMismatchError, IntegrityError, UnknownNameError, UsageError
 from cvbench.jobs.extraction.extract import extract
 from cvbench.jobs.extraction.options import ExtractOptions
+from cvbench.jobs.results.row import COLUMNS
 from cvbench.jobs.running.executor import Cluster
 from cvbench.jobs.running.progress import Advanced, Event, Note
 from cvbench.jobs.transfer import checkpoint
@@ -232,14 +233,16 @@ def test_the_command(tmp_path: Path) -> None:
     words += ["--epochs", "1", "--image-size", "32", "--out", str(tmp_path), "--address", "none", "--threads", "1"]
     outcome = CliRunner().invoke(app, [*words, "--device", "cpu", "--format", "json"])
     assert outcome.exit_code == 0, outcome.output
-    report = json.loads(outcome.stdout)
-    assert set(report["numbers"]) == {"top1", "top5", "mean_per_class"}
-    rows = report["rows"]
+    found = json.loads(outcome.stdout)
+    (described,), rows = found["results"], found["rows"]
+    report = described["attributes"]
     assert [row["metric"] for row in rows] == [f"fine-tuned, {name}" for name in ("top-1", "top-5", "mean per class")]
     place = {"run": report["weights"], "dataset": "digits", "split": "test", "backbone": "test_vit@32"}
+    assert {**place, "analysis": "finetune"}.items() >= {key: described[key] for key in ("run", "analysis")}.items()
     assert all(row | place == row and (row["n"], row["n_failed"]) == (397, 0) for row in rows)
+    kept = json.loads(next(Path(file) for file in report["files"] if file.endswith(".json")).read_text())
     assert [rows[0][key] for key in ("value", "low", "high")] == [
-        report["numbers"]["top1"][key] for key in ("value", "low", "high")
+        kept["result"]["top1"][key] for key in ("value", "low", "high")
     ]
     assert all(Path(file).is_file() for file in report["files"])
     names = {Path(file).name.partition(".")[2] for file in report["files"]}
@@ -250,5 +253,5 @@ def test_the_command(tmp_path: Path) -> None:
     tidy = CliRunner().invoke(app, [*words, "--device", "cpu", "--format", "csv"])
     assert tidy.exit_code == 0, tidy.output
     header, first, *_ = tidy.stdout.splitlines()
-    assert header == "run,dataset,split,backbone,metric,factor,value,low,high,n,n_failed"
-    assert first.startswith(f'{report["weights"]},digits,test,test_vit@32,"fine-tuned, top-1",')
+    assert header == ",".join(COLUMNS)
+    assert first.startswith(f'{report["weights"]},finetune,digits,test,test_vit@32,,,,"fine-tuned, top-1",')

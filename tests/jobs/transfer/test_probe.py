@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +18,10 @@ from cvbench.engine.probe.options import Schedule
 from cvbench.errors import DataUnavailableError, UnknownNameError, UsageError
 from cvbench.jobs.extraction.extract import extract
 from cvbench.jobs.extraction.options import ExtractOptions
+from cvbench.jobs.figures.draw import draw, draw_overview
+from cvbench.jobs.results.row import COLUMNS, plain
 from cvbench.jobs.running.executor import Cluster
-from cvbench.jobs.transfer.probe import ENTRY, ProbeOptions, ProbeRequest, probe, probe_json, probe_rows
-from cvbench.jobs.transfer.probe_rows import draw_probes
+from cvbench.jobs.transfer.probe import ENTRY, ProbeOptions, ProbeRequest, probe
 from cvbench.storage.features import FeatureStore, GroupKey
 from cvbench.storage.results.outcomes import list_results, load_result
 
@@ -65,11 +66,14 @@ def test_it_is_the_fit_of_the_stored_rows(store: str) -> None:
     expected = fit.logits(torch.from_numpy(data["test"][0]))[0].numpy().argmax(axis=1)
     predicted = found.result.data["predicted"][1][0, 0]
     assert (predicted == expected).mean() > 0.98  # both are converged, from other starts
-    row = next(probe_rows(found.result))
-    assert row["top1"] == (predicted == data["test"][1]).mean()
-    assert row["variant"] == "clip_lbfgs; solver lbfgs; penalty chosen on val; fitted on train + val, tested on test"
-    assert row["top1_low"] < row["top1"] < row["top1_high"]
-    assert row["top1"] > 0.5  # of ten classes, with random weights
+    row = next(iter(ENTRY.rows(found.result)))
+    assert row.value == (predicted == data["test"][1]).mean()
+    assert row.factor == "clip_lbfgs; solver lbfgs; penalty chosen on val; fitted on train + val, tested on test"
+    assert row.value is not None
+    assert row.low is not None
+    assert row.high is not None
+    assert row.low < row.value < row.high
+    assert row.value > 0.5  # of ten classes, with random weights
 
 
 def test_the_result_is_kept_under_what_it_depends_on(store: str) -> None:
@@ -97,7 +101,7 @@ def test_the_result_is_kept_under_what_it_depends_on(store: str) -> None:
 def test_the_section_rows_and_figure(store: str, tmp_path: Path) -> None:
     (found,) = probe(ProbeRequest(store, ("digits",)), FAST)
     result = found.named
-    rows = list(ENTRY.rows(result))
+    rows = ENTRY.rows_of(result)
     assert len(rows) == 2 * (3 + 10)
     assert {row.metric for row in rows} >= {"linear probe, top-1", "linear probe, mean per class"}
     assert all(row.low is not None and row.value is not None and row.low <= row.value for row in rows)
@@ -105,19 +109,31 @@ def test_the_section_rows_and_figure(store: str, tmp_path: Path) -> None:
     again = CliRunner().invoke(app, [*words, "--store", store, "--format", "json"])
     assert again.exit_code == 0, again.output
     report = json.loads(again.stdout)
-    assert report["stored"] == [found.path]  # the command makes the same result
-    assert report["rows"] == [asdict(row) for row in rows]
+    (described,) = report["results"]
+    assert described["run"] == found.path  # the command makes the same result
+    assert report["rows"] == [plain(row) for row in rows]
+    assert np.shape(described["arrays"]["seed_top1"]["values"]) == (2, 1)
+    assert described["coordinates"]["class"] == result.coords["class"]
     tidy = CliRunner().invoke(app, [*words, "--store", store, "--format", "csv"])
     assert tidy.exit_code == 0, tidy.output
     header, first, *others = tidy.stdout.splitlines()
-    assert header == "run,dataset,split,backbone,metric,factor,value,low,high,n,n_failed"
-    assert first.startswith(f'{found.path},digits,test,test_convnext@32,"linear probe, top-1",')
+    assert header == ",".join(COLUMNS)
+    assert first.startswith(f'{found.path},probe,digits,test,test_convnext@32,head,,,"linear probe, top-1",')
     assert len(others) == len(rows) - 1
-    assert [len(row["per_class"]) for row in report["results"]] == [10, 10]
-    assert report["results"][0]["top1"] == probe_json([found])["results"][0]["top1"]
-    files = draw_probes([result], tmp_path / "a", ("png",)) + draw_probes([result], tmp_path / "b", ("png",))
+    files = [path for name in "ab" for path in draw(ENTRY, result, rows, tmp_path / name, ("png",))]
     assert files[0].read_bytes() == files[2].read_bytes()
-    assert files[1].read_text().startswith("dataset,backbone,tap,recipe,top1,")
+    assert len(files[1].read_text().splitlines()) == 1 + len(rows)
+    other = replace(result, attrs={**result.attrs, "dataset": "elsewhere"})
+    assert draw_overview(ENTRY, [result, result], rows, tmp_path / "c", ("png",)) == [], "one data set"
+    assert draw_overview(ENTRY, [result, other], rows, tmp_path / "c", ("png",))[0].is_file()
+
+
+def test_what_the_seeds_differ_by_is_said(store: str) -> None:
+    options = ProbeOptions("clip_benchmark", seeds=2, schedule=Schedule(epochs=1))
+    (found,) = probe(ProbeRequest(store, ("digits",)), options)
+    spread = found.result.data["seed_top1"][1][0].std(ddof=1)
+    said = next(iter(ENTRY.sentences(found.named, ENTRY.rows_of(found.named))))
+    assert said.endswith(f"standard deviation of top-1 over seeds {spread:.4f}")
 
 
 def test_the_command_prints_a_table(store: str, tmp_path: Path) -> None:
@@ -126,7 +142,7 @@ def test_the_command_prints_a_table(store: str, tmp_path: Path) -> None:
     assert outcome.exit_code == 0, outcome.output
     for text in ("test_vit@32", "test_convnext@32", "mean per class", "penalty chosen on val", "results/digits/test"):
         assert text in outcome.stdout
-    assert (tmp_path / "figures" / "probe-digits-clip_lbfgs.svg").is_file()
+    assert (tmp_path / "figures" / "probe-digits-test-clip_lbfgs.svg").is_file()
 
 
 def test_what_is_not_there_is_named(store: str, tmp_path: Path) -> None:

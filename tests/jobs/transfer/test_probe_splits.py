@@ -18,7 +18,7 @@ from cvbench.jobs.extraction.extract import extract
 from cvbench.jobs.extraction.options import ExtractOptions
 from cvbench.jobs.results.keep import Analysed
 from cvbench.jobs.running.executor import Cluster
-from cvbench.jobs.transfer.probe import ENTRY, ProbeRequest, probe, probe_rows
+from cvbench.jobs.transfer.probe import ENTRY, ProbeRequest, probe
 from cvbench.jobs.transfer.probe_splits import open_splits
 from cvbench.storage.datasets import open_dataset
 from cvbench.storage.features import FeatureStore
@@ -74,31 +74,31 @@ def test_it_runs_on_several_transfer_sets(store: Path) -> None:
     assert textures.result.attrs["fitted_on"] == [[[2, 2, 4]]]
     assert pets.result.attrs["fitted_on"] == [[[3, 1, 4]]]
     assert (textures.result.attrs["val_split"], pets.result.attrs["train_split"]) == ("val", "trainval")
-    (row,) = probe_rows(textures.result)
-    assert "penalty chosen on val; fitted on train + val, tested on test" in row["variant"]
-    assert "dtd:2/train has 2 samples, published are 1,880" in row["variant"]
+    line = textures.result.attrs["variant"]
+    assert {row.factor for row in ENTRY.main_rows(textures.result, ENTRY.rows_of(textures.named))} == {line}
+    assert "penalty chosen on val; fitted on train + val, tested on test" in line
+    assert "dtd:2/train has 2 samples, published are 1,880" in line
     assert run(store, "dtd-2")[0].path == textures.path  # by its name in the store
     for found in (textures, pets):
         words = ENTRY.command(found.named)
         again = CliRunner().invoke(app, [*words, "--store", str(store), "--format", "json"])
         assert again.exit_code == 0, again.output
-        assert json.loads(again.stdout)["stored"] == [found.path]  # the command makes the same result
+        (made,) = json.loads(again.stdout)["results"]
+        assert made["run"] == found.path  # the command makes the same result
 
 
 def test_the_last_share_of_the_training_samples_validates(store: Path, root: Path) -> None:
     (found,) = run(store, "caltech101")
-    (row,) = probe_rows(found.result)
-    assert (
-        "the last 10% of train by SHA-256 of the id (VTAB's share, not its members); fitted on train" in row["variant"]
-    )
-    assert "101 classes, where VTAB has 102 (caltech101:102)" in row["variant"]
+    line = found.result.attrs["variant"]
+    assert "the last 10% of train by SHA-256 of the id (VTAB's share, not its members); fitted on train" in line
+    assert "101 classes, where VTAB has 102 (caltech101:102)" in line
     assert found.result.attrs["fitted_on"] == [[[108, 12, 120]]]
     (fixed,) = run(store, "caltech101", options=replace(FAST, hold_out=0.0))
-    assert "no validation" in next(probe_rows(fixed.result))["variant"]
+    assert "no validation" in fixed.result.attrs["variant"]
     assert fixed.path != found.path
     (few,) = run(store, "caltech101", options=replace(FAST, shots=5))
     assert few.result.attrs["fitted_on"] == [[[20, 12, 20]]]
-    assert "fitted on the rest of train," in next(probe_rows(few.result))["variant"]
+    assert "fitted on the rest of train," in few.result.attrs["variant"]
 
     opened = FeatureStore.open(str(store))
     splits = open_splits(opened, "caltech101", ProbeRequest(str(store), ("caltech101",), partial=True), FAST)
@@ -134,4 +134,4 @@ def test_features_of_a_part_of_the_samples_are_refused(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, [*words, "--partial"])
     assert done.exit_code == 0, done.output
     for text in ("partial: 64 of the 1,200 samples of digits/train", "partial: 32 of the 397 samples of digits/test"):
-        assert done.stdout.count(text) == 1
+        assert done.stdout.count(text) == 2, "above the numbers, and as a note"
