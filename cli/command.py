@@ -65,7 +65,7 @@ def _annotated(one: Field) -> Any:
 
 
 def _checked(option: Option) -> Callable[[Any], Any] | None:
-    """What the command line calls with a value that it has read, before the command."""
+    """The callback that checks a value as the command line reads it, before the command runs; None without a check."""
     check = option.check
     if check is None:
         return None

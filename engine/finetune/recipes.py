@@ -22,7 +22,7 @@ from cvbench.errors import UnknownNameError, UsageError
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train.
+    """Hyperparameters of a training.
 
     Attributes:
         optimizer: "adamw" or "sgd" (momentum 0.9).

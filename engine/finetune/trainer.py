@@ -28,7 +28,7 @@ _MODEL, _OPTIMIZER, _AVERAGE = "model.", "optimizer.", "average."
 
 @dataclass(frozen=True)
 class Rank:
-    """Which of how many processes."""
+    """Rank of a process, and the number of processes."""
 
     number: int = 0
     size: int = 1

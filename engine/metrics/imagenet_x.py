@@ -24,7 +24,7 @@ F64 = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class FactorErrors:
-    """Of F factors, in their order.
+    """Errors by F factors, in their order.
 
     Attributes:
         accuracy: Of the images with the factor, Wilson's interval; n is their number.

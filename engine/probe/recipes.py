@@ -57,7 +57,7 @@ class Part:
 
 @dataclass(frozen=True, eq=False)
 class ProbeRun:
-    """What one seed gave.
+    """Result of one seed.
 
     Attributes:
         logits: (n_test, k) float32 of the test samples; -inf for a class without a training sample.

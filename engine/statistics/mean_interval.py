@@ -44,7 +44,7 @@ kept and compared; errors of single images average out beneath that."""
 
 @dataclass(frozen=True, eq=False)
 class Moments:
-    """Of m numbers.
+    """Moments of m numbers.
 
     Attributes:
         n: (m,) float64 values that define each.
@@ -59,7 +59,7 @@ class Moments:
 
     @classmethod
     def of(cls, values: F64) -> Moments:
-        """Of (n, m) values; what is not finite is left out."""
+        """Compute the moments of (n, m) values; what is not finite is left out."""
         defined = np.isfinite(values)
         n = defined.sum(axis=0).astype(np.float64)
         whole = np.where(defined, values, 0.0)
@@ -68,7 +68,7 @@ class Moments:
         return cls(n, mean, (away**2).sum(axis=0), (away**3).sum(axis=0))
 
     def joined(self, other: Moments) -> Moments:
-        """Of both sets of values (Pébay 2008, eqs. 2.1 and 2.3)."""
+        """Join the moments of two sets of values (Pébay 2008, eqs. 2.1 and 2.3)."""
         a, b = self.n, other.n
         n = a + b
         whole = np.where(n > 0, n, 1.0)

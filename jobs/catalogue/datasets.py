@@ -31,7 +31,7 @@ from cvbench.storage.datasets.left_out import LeftOut
 
 @dataclass(frozen=True)
 class SplitReport:
-    """What one split was found to hold.
+    """Contents of one split, as they were found.
 
     Attributes:
         expected: Images as published, None if the registry does not know.
@@ -119,7 +119,7 @@ def list_groups() -> dict[str, tuple[str, ...]]:
 
 
 def describe_dataset(spec: str, data_root: str | Path | None = None) -> Description:
-    """What the registry knows of `spec`, and where its files are; of `folder:PATH` and the like also what they hold.
+    """Look up `spec` in the registry and find its files; of `folder:PATH` and the like, count what they hold too.
 
     Raises:
         CvbenchError: Such files cannot be opened.

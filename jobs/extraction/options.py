@@ -23,7 +23,7 @@ PAIR = ("convnext-base", "vit-base-16")
 
 @dataclass(frozen=True)
 class ExtractOptions:
-    """What to extract. Everything that changes bytes goes into the fingerprint of the features.
+    """Options of an extraction. Everything that changes bytes goes into the fingerprint of the features.
 
     Attributes:
         maps: None is all.
@@ -161,7 +161,7 @@ def check_keys(specs: Sequence[str], data_root: str | None) -> None:
 
 
 def transform_record(dataset: str, geometry: Geometry) -> dict[str, Any]:
-    """What the fingerprint says of the transform of a variant; nothing for other data sets.
+    """Fields of the fingerprint for the transform of a variant; none for other data sets.
 
     Raises:
         UsageError: Images of this geometry cannot be transformed so.

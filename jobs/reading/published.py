@@ -9,7 +9,7 @@ _DERIVED = ("pug-imagenet",)  # its counts are derived, and its subsets may be u
 
 
 def check_published(spec: str, split: str, n: int, *, where: str, partial: bool) -> list[str]:
-    """What a reader of a number must know of the count of a split: nothing if it is as published, or none was.
+    """Notes on a split that has not as many samples as were published; none where no count was published.
 
     Args:
         spec: Of the data set.

@@ -35,7 +35,7 @@ PAGE = "report.html"
 
 @dataclass(frozen=True)
 class Report:
-    """What was written.
+    """Files of a written report, and counts of what they show.
 
     Attributes:
         page: The HTML page; everything that it shows is in it.

@@ -29,7 +29,7 @@ Receipt = TypeVar("Receipt")
 
 @runtime_checkable
 class Worker(Protocol[Task_contra, Receipt_co]):
-    """What an actor holds. `run` may be called from two threads at once: one unit decodes while another writes."""
+    """The object that an actor holds. Two threads may call `run` at once: one unit decodes while another writes."""
 
     def run(self, task: Task_contra) -> Receipt_co:
         """Do one task and say what was done."""
@@ -46,7 +46,7 @@ class Recipe(Protocol[Task_contra, Receipt_co]):
 
 @dataclass(frozen=True)
 class Cluster:
-    """Where tasks run.
+    """Place where tasks run, and the way in which actors get them.
 
     Attributes:
         address: "none" is a plain loop in this process, the reference for tests; "local" starts a private Ray on this
@@ -141,7 +141,7 @@ class RaySession:
                 ray.shutdown()
 
     def capacity(self) -> int:
-        """How many actors fit on the cluster.
+        """Count the actors that fit on the cluster.
 
         Raises:
             ClusterError: Not a single one does.
@@ -372,7 +372,7 @@ def choose_device(device: str, address: str) -> str:
 
 
 def resources() -> dict[str, float]:
-    """What the cluster joined has in all: {"CPU": 2.0, "GPU": ...}."""
+    """All resources of the cluster that was joined: {"CPU": 2.0, "GPU": ...}."""
     import ray
 
     known: Any = ray.cluster_resources  # untyped

@@ -95,7 +95,7 @@ class VariantDataset:
 
     @property
     def spec(self) -> str:
-        """What `open_dataset` opens it by."""
+        """The spec that `open_dataset` opens it by."""
         return self.base.spec + suffix(self.transform)
 
     @property
@@ -120,7 +120,7 @@ class VariantDataset:
 
     @property
     def left_out(self) -> tuple[LeftOut, ...]:
-        """What the base leaves out."""
+        """Entries that the base leaves out."""
         return self.base.left_out
 
     def __len__(self) -> int:
@@ -215,12 +215,12 @@ def values_text(values: Values) -> str:
 
 
 def suffix(transform: Transform | None) -> str:
-    """What follows the base in a spec."""
+    """The end of a spec that names a transform; "" for none."""
     return "" if transform is None else f"+{transform[0]}={values_text(tuple(transform[1].values()))}"
 
 
 def variant_spec(base: str, name: str, values: Values) -> str:
-    """What opens the base with a transform: the base itself where that changes nothing."""
+    """The spec of the base with a transform: the base itself where that changes nothing."""
     kind = KINDS[name]
     return base if kind.untouched and values == kind.start else base + suffix(transform_of(name, values))
 

@@ -97,7 +97,7 @@ def quiet() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Chain:
-    """What was done to the values of one chunk.
+    """Codecs of the values of one chunk.
 
     Attributes:
         plain: No filter, little-endian: its bytes are those of the values.
@@ -112,7 +112,7 @@ class Chain:
 
 @dataclass(frozen=True)
 class ArrayForm:
-    """What an array's `zarr.json` says of its objects, checked.
+    """Form of an array's objects, checked, from its `zarr.json`.
 
     Attributes:
         shape, chunk: Of the array and of one object.

@@ -22,7 +22,7 @@ _SORTED_BY_CHANCE = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """What a file says of n samples.
+    """Predictions of a file for n samples.
 
     Attributes:
         names: (n) names of the samples; None: they are in the order of the data set.

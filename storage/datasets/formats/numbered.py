@@ -23,7 +23,7 @@ _LAST = re.compile(r"(?P<start>.*?)(?P<number>\d+)(?P<rest>\D*)")
 
 
 def not_read(shards: Shards, whole: bool) -> tuple[LeftOut, ...]:
-    """What is missing of the numbered sets that the shards belong to.
+    """Find what is missing of the numbered sets that the shards belong to.
 
     Args:
         whole: Whether they are all that a folder holds, not chosen by a person.

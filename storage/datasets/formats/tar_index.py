@@ -44,7 +44,7 @@ class Member:
 
 @dataclass
 class Index:
-    """What a shard holds.
+    """Contents of a shard.
 
     Attributes:
         fields: Extension -> how many files have it, of those that are neither images nor labels.
@@ -155,7 +155,7 @@ def _place(member: Member, offset: int, size: int, where: str) -> None:
 
 
 def _label(handle: BinaryIO, offset: int, size: int, extension: str, where: str) -> Label:
-    """What a .cls file holds, or a .json file says; -1 if the latter says nothing."""
+    """Read the label in a .cls or .json file; -1 if the latter says nothing."""
     if size > (_MAX_LABEL if extension == "cls" else _MAX_JSON):
         raise IntegrityError(f"a label of {size:,} bytes", where=where)
     handle.seek(offset)

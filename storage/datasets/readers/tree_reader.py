@@ -69,7 +69,7 @@ class TreeReader:
     own_places: bool = False
 
     def locate(self, argument: str, root: Path | None) -> Path | None:
-        """Where the tree is, without reading it; None if nowhere under `root`."""
+        """Find the tree, without reading it; None if nowhere under `root`."""
         return None if root is None else first_match(root, self.places, lambda folder: self.holds(folder, root))
 
     def every_split(self, argument: str, root: Path | None) -> tuple[str, ...]:
@@ -90,7 +90,7 @@ class TreeReader:
         return Form("", self.info.name, self.info.name)
 
     def samples(self, tree: Tree) -> Samples:
-        """What is in the tree."""
+        """Read the samples of the tree."""
         return self.read(tree)
 
 
