@@ -101,8 +101,8 @@ class OwnModels:
         name = spec.model.partition(":")[0]
         found = inspect.unwrap(_found(spec.model))
         file = getattr(sys.modules[getattr(found, "__module__", None) or name], "__file__", None)
-        whole = Path(file).read_bytes() if file and Path(file).is_file() else None
-        return {"source": None if whole is None else hashlib.sha256(whole).hexdigest()}
+        code = Path(file).read_bytes() if file and Path(file).is_file() else None
+        return {"source": None if code is None else hashlib.sha256(code).hexdigest()}
 
 
 def _found(model: str) -> Callable[[], Any]:

@@ -171,10 +171,10 @@ class RunningMeans:
             np.add.at(self._by_class, own, np.concatenate([np.where(defined, values, 0.0), defined], axis=1))
         self._waiting = np.concatenate([self._waiting, values])
         self.images += len(values)
-        whole = len(self._waiting) // BLOCK * BLOCK
-        for start in range(0, whole, BLOCK):
+        full = len(self._waiting) // BLOCK * BLOCK
+        for start in range(0, full, BLOCK):
             self._moments = self._moments.joined(Moments.of(self._waiting[start : start + BLOCK]))
-        self._waiting = self._waiting[whole:]
+        self._waiting = self._waiting[full:]
 
     def means(self) -> Means:
         """The means of all images, and their intervals. The end: no image may follow.

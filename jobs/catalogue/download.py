@@ -138,8 +138,8 @@ def _located(spec: str, data_root: str | Path | None) -> Path | None:
         return locate(spec, data_root=data_root)
     root = resolve_root(data_root)
     folder = None if root is None else root / source.folder
-    whole = folder is not None and all((folder / archive.file).is_file() for archive in source.archives)
-    return folder if whole else None
+    complete = folder is not None and all((folder / archive.file).is_file() for archive in source.archives)
+    return folder if complete else None
 
 
 def _about(spec: str) -> About:

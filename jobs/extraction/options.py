@@ -151,11 +151,11 @@ def check_keys(specs: Sequence[str], data_root: str | None) -> None:
 
     seen: dict[str, str] = {}
     for spec in specs:
-        key, whole = key_of_spec(spec), absolute_spec(spec, data_root=data_root)
-        if seen.setdefault(key, whole) != whole:
+        key, place = key_of_spec(spec), absolute_spec(spec, data_root=data_root)
+        if seen.setdefault(key, place) != place:
             raise UsageError(
                 f"two data sets would both be {key} in the store",
-                where=f"{seen[key]} and {whole}",
+                where=f"{seen[key]} and {place}",
                 fix="rename or link one of them to a folder of another name, or extract each into its own --store",
             )
 

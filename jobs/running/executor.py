@@ -36,7 +36,7 @@ class Worker(Protocol[Task_contra, Receipt_co]):
         ...
 
 
-class Recipe(Protocol[Task_contra, Receipt_co]):
+class WorkerRecipe(Protocol[Task_contra, Receipt_co]):
     """Builds a worker where it will run. Frozen and picklable."""
 
     def build(self) -> Worker[Task_contra, Receipt_co]:
@@ -69,7 +69,7 @@ class Cluster:
 
 
 def run_tasks(
-    recipe: Recipe[Task, Receipt],
+    recipe: WorkerRecipe[Task, Receipt],
     tasks: Sequence[Task],
     cluster: Cluster,
     on_done: Callable[[Task, Receipt], None] = lambda task, receipt: None,
@@ -106,7 +106,7 @@ class RaySession:
         if ray.is_initialized():  # the caller's own: used, and left alone
             return self
         try:
-            _knock(self.cluster.address)
+            _check_port(self.cluster.address)
             with _own_signals():
                 if self.cluster.address == "local":
                     self._start_local(ray)
@@ -156,7 +156,7 @@ class RaySession:
             )
         return total
 
-    def actor(self, recipe: Recipe[Any, Any]) -> Any:
+    def actor(self, recipe: WorkerRecipe[Any, Any]) -> Any:
         """A new actor that builds its worker on the first task, so that a failure arrives as that task's error."""
         import ray
 
@@ -190,7 +190,7 @@ def _own_signals() -> Iterator[None]:
                 signal.signal(number, handler)
 
 
-def _knock(address: str) -> None:
+def _check_port(address: str) -> None:
     """Try the port of a "host:port" address: Ray itself would try for minutes before it gives up."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if colon and port.isdigit():
@@ -201,7 +201,7 @@ def _knock(address: str) -> None:
 class _Actor:
     """The Ray side of a worker."""
 
-    def __init__(self, recipe: Recipe[Any, Any]) -> None:
+    def __init__(self, recipe: WorkerRecipe[Any, Any]) -> None:
         self._recipe = recipe
         self._lock = threading.Lock()
         self._worker: Worker[Any, Any] | None = None
@@ -224,7 +224,7 @@ class _Pool(Generic[Task, Receipt]):
     """The driver's loop: hands out tasks, collects receipts, replaces the dead, repeats the overdue."""
 
     session: RaySession
-    recipe: Recipe[Task, Receipt]
+    recipe: WorkerRecipe[Task, Receipt]
     tasks: Sequence[Task]
     on_done: Callable[[Task, Receipt], None]
     slots: list[_Slot] = field(default_factory=list)

@@ -71,8 +71,8 @@ def class_of(value: object, where: str) -> int | str:
     text = "" if value is None else str(value).strip()
     if not text:
         raise IntegrityError("a predicted class is empty", where=where)
-    whole = _WHOLE.fullmatch(text)
-    return int(whole.group(1)) if whole else text
+    integer = _WHOLE.fullmatch(text)
+    return int(integer.group(1)) if integer else text
 
 
 def narrow(
