@@ -136,8 +136,10 @@ def _put(made: Report, stage: Path, folder: Path) -> Report:
 
 
 def complete(made: Report) -> None:
-    """Raises:
-    IncompleteError: Some results are shown raw, since no entry could read them.
+    """Refuse a report in which results are shown raw.
+
+    Raises:
+        IncompleteError: Some are, since no entry could read them.
     """
     if made.raw:
         raise IncompleteError(
