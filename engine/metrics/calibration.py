@@ -224,6 +224,7 @@ class _World:
     def p(self) -> float:
         """The p-value of perfect calibration: how often the plain ECE would be as large as the one seen."""
         plain = self.drawn(0 * self.spread)[1]
+        # The data set seen counts as one more draw, so that p is never 0 (Davison & Hinkley 1997, section 4.2).
         return float((1 + (plain >= self.seen - 1e-12).sum()) / (1 + len(plain)))
 
 

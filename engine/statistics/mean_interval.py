@@ -71,7 +71,7 @@ class Moments:
         """Join the moments of two sets of values (Pébay 2008, eqs. 2.1 and 2.3)."""
         a, b = self.n, other.n
         n = a + b
-        divisor = np.where(n > 0, n, 1.0)
+        divisor = np.where(n > 0, n, 1.0)  # where neither side has a value, the mean is NaN already
         gap = np.where((a > 0) & (b > 0), other.mean - self.mean, 0.0)
         mean = np.where(a > 0, self.mean, other.mean) + gap * b / divisor
         mean = np.where((a > 0) & (b > 0), mean, np.where(a > 0, self.mean, other.mean))

@@ -63,7 +63,7 @@ class Cluster:
     device: str = "cpu"
     actors: int | None = None
     threads: int = 1
-    in_flight: int = 2
+    in_flight: int = 2  # so that an actor decodes one unit while it computes and writes another
     attempts: int = 3
     deadline: float | None = None
 
