@@ -64,7 +64,7 @@ def maps(selection: Selection, options: MapsOptions, cluster: Cluster, listen: L
 
 @dataclass(frozen=True)
 class MapsRecipe(MeasureRecipe):
-    """As `MeasureRecipe`, with the boxes of all samples: the analysis gets those of the unit it measures."""
+    """Recipe with the boxes of all samples: the analysis gets those of the unit it measures."""
 
     boxes: Mapping[str, InputBoxes] = field(default_factory=dict)
 

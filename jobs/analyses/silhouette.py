@@ -80,7 +80,7 @@ class _How:
 
 @dataclass(frozen=True)
 class _Space:
-    """How a layer is read in a space, what else the values depend on, and what the result says of it."""
+    """Reader of the layers in a space, what else the values depend on, and what the result says of it."""
 
     read: Callable[[Layer], Array]
     used: dict[str, Any] = field(default_factory=dict)

@@ -27,7 +27,7 @@ FAMILY = (
 
 
 def state(what: str, names: tuple[str, str], judged: Judged, *, points: bool = False, test: str = "") -> str:
-    """What may be said of a difference of A less B, as a sentence: the one wording of all evaluations.
+    """State in a sentence what may be said of a difference of A less B: the one wording of all evaluations.
 
     Args:
         what: Of what, and where.
@@ -119,7 +119,7 @@ def compare_class_means(correct: Mapping[str, NDArray[np.bool_]], labels: NDArra
 def compare_shares(
     parts: Mapping[str, tuple[NDArray[np.bool_], NDArray[np.bool_]]], table: Table, metric: str
 ) -> list[str]:
-    """As `compare_pairs` for shares hits / (hits + misses): backbone -> (hit, miss), (n,) bool each."""
+    """Compare as `compare_pairs` shares hits / (hits + misses): backbone -> (hit, miss), (n,) bool each."""
     return _compare(parts, lambda a, b: compare_ratios(parts[a], parts[b]), table, metric)
 
 

@@ -91,7 +91,7 @@ class Samples:
         return outputs(stored.attrs, self.where) or stored.shape[1]
 
     def kind(self, layer: Layer) -> str:
-        """What the logits are: "logits", or of which kind the imported predictions are."""
+        """Kind of the logits: "logits", or that of the imported predictions."""
         return str(self.reading.layers[layer].attrs.get(PREDICTIONS, VIEW))
 
     def take(self, chosen: NDArray[np.bool_]) -> Samples:
@@ -132,7 +132,7 @@ class Samples:
         return records
 
     def identity(self) -> dict[str, Any]:
-        """What a result of these samples depends on."""
+        """Identity of these samples, for the results that depend on them."""
         return self.reading.identity
 
 

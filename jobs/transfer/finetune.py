@@ -173,7 +173,7 @@ def _splits(options: FinetuneOptions, dataset: str, root: str | None, share: flo
 
 
 def _check_counts(options: FinetuneOptions, dataset: str, splits: dict[str, Dataset]) -> list[str]:
-    """What is to be said of splits that are not whole.
+    """Refuse splits that are not complete, or say so in notes.
 
     Raises:
         IncompleteError: One is not, and `options.partial` is not set.

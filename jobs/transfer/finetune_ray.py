@@ -34,7 +34,7 @@ def train_on_ray(task: FinetuneTask, cluster: Cluster, on_epoch: Callable[[Row],
         from ray.train.torch import TorchConfig, TorchTrainer
 
         class Trainer(TorchTrainer):
-            """As Ray's, but an interrupt stays what it is for every job: Ray's own handler would end with code 1."""
+            """Ray's trainer, but an interrupt stays what it is for every job: Ray's handler would end with code 1."""
 
             def _register_sigint_handler(self, controller: Any) -> None:
                 pass
@@ -67,7 +67,7 @@ def train_on_ray(task: FinetuneTask, cluster: Cluster, on_epoch: Callable[[Row],
 
 
 def _process(config: dict[str, Any]) -> None:
-    """What Ray Train runs in each process."""
+    """Train in one process of Ray Train."""
     from ray import train
     from ray.train.torch import get_device
 

@@ -21,7 +21,7 @@ NAMES = {
 
 @dataclass(frozen=True)
 class FinetuneReport:
-    """What came of it.
+    """Result of a fine-tuning.
 
     Attributes:
         dataset, split: What it was tested on, as in a store.
@@ -103,7 +103,7 @@ def finetune_rows(report: FinetuneReport) -> list[Row]:
 
 
 def finetune_result(report: FinetuneReport) -> Result:
-    """What the JSON form says of the run, beside its rows."""
+    """The fields of the run in the JSON form, beside its rows."""
     told = {key: value for key, value in asdict(report).items() if key != "numbers"}
     return Result("finetune", {}, {}, {**told, "run": report.weights})
 

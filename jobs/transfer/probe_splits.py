@@ -60,7 +60,7 @@ class Splits:
         return parts
 
     def identity(self) -> dict[str, Any]:
-        """What a result of these samples depends on, by role."""
+        """Identity of these samples, by role, for the results that depend on them."""
         roles = {
             role: {
                 **matrices.identity,
@@ -98,7 +98,7 @@ def open_splits(store: FeatureStore, dataset: str, request: ProbeRequest, option
 
 
 def _known(key: str) -> DatasetInfo | None:
-    """What the registry knows of a data set of the store; None if it is a folder of one's own."""
+    """Facts that the registry knows of a data set of the store; None if it is a folder of one's own."""
     try:
         return dataset_info(spec_of_key(key))
     except UnknownNameError:

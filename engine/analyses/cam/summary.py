@@ -210,7 +210,7 @@ def _estimate(
     how: IntervalOptions,
     classes: NDArray[np.int64] | None,
 ) -> Means:
-    """Of one ratio, or of the first less the second, over the images where all are defined."""
+    """Estimate one ratio, or the first less the second, over the images where all are defined."""
     there = np.array([column.there for column in columns])
     parts = [np.where(there, part, np.nan) for fraction in fractions for part in fraction]
     defined = np.logical_and.reduce([np.isfinite(part) for part in parts])
@@ -246,7 +246,7 @@ def _values(above: F64, below: F64, defined: NDArray[np.bool_]) -> F64:
 def _over_classes(
     means: Means, sums: F64, defined: NDArray[np.bool_], how: IntervalOptions, classes: NDArray[np.int64]
 ) -> Means:
-    """The same with its interval over resampled classes."""
+    """Add the interval over resampled classes to the means."""
     count = int(classes.max()) + 1
     of_class, there = np.zeros((count, sums.shape[1])), np.zeros((count, defined.shape[1]), dtype=bool)
     np.add.at(of_class, classes, sums)

@@ -46,7 +46,7 @@ LIMITS = {"sklearn": 10_000, "opentsne": 1_500_000, "cuml": 10_000_000}
 
 @dataclass(frozen=True)
 class Recipe:
-    """Of one map.
+    """Settings of one map.
 
     Attributes:
         perplexity: Effective number of neighbours.
