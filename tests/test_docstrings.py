@@ -10,8 +10,23 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("cli", "engine", "jobs", "src/cvbench", "storage")
-UNREAD = ("engine/analyses", "jobs/analyses", "jobs/evaluation", "jobs/figures", "jobs/transfer")
-"""Rooms whose docstrings have not been read yet."""
+UNREAD = {
+    "engine/analyses/cam/summary.py",
+    "engine/analyses/silhouette/pairs.py",
+    "engine/analyses/silhouette/result.py",
+    "jobs/analyses/cam/rows.py",
+    "jobs/analyses/maps.py",
+    "jobs/analyses/silhouette.py",
+    "jobs/analyses/silhouette_rows.py",
+    "jobs/analyses/similarity.py",
+    "jobs/analyses/tsne.py",
+    "jobs/evaluation/compare.py",
+    "jobs/evaluation/invariance.py",
+    "jobs/figures/evaluation_intervals.py",
+    "jobs/results/earlier.py",
+    "jobs/transfer/finetune_report.py",
+}
+"""Files that still hold such docstrings."""
 
 # A clause or a section in place of a summary: "What a key names", "Of n rows", "Attributes: ...".
 INDIRECT = re.compile(r"(What|Where|When|Which|Who|How|Of|As|The same)\b|(Args|Attributes|Raises|Returns|Yields):")
@@ -36,7 +51,7 @@ def test_docstrings_begin_with_a_verb_or_a_noun() -> None:
         path
         for folder in FOLDERS
         for path in sorted((ROOT / folder).rglob("*.py"))
-        if not path.relative_to(ROOT).as_posix().startswith(UNREAD)
+        if path.relative_to(ROOT).as_posix() not in UNREAD
     ]
     faults = [f"{path.relative_to(ROOT)}:{fault}" for path in read for fault in docstring_faults(path.read_text())]
     assert len(read) > 100, "the folders are not where the test looks for them"
