@@ -113,7 +113,7 @@ class Reader(Protocol):
 
     @property
     def info(self) -> DatasetInfo:
-        """Facts known of the usual form."""
+        """Facts known of the data set without opening it."""
 
     def locate(self, argument: str, root: Path | None) -> Path | None:
         """Find the files, without reading them; None if nowhere under `root`."""
