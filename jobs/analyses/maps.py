@@ -105,9 +105,9 @@ def _of_line(result: Result, names: tuple[str, str], at: int, grid: Sequence[int
 
 
 def headline(result: Result, found: Sequence[Row]) -> Iterator[Row]:
-    """What the backbones differ by; first and last layers."""
-    told = {QUANTITIES[name] for name in COMPARED}
-    yield from (row for row in found if row.kind == DIFFERENCE and row.metric in told and not row.note)
+    """Differences of the backbones; first and last layers."""
+    compared = {QUANTITIES[name] for name in COMPARED}
+    yield from (row for row in found if row.kind == DIFFERENCE and row.metric in compared and not row.note)
     yield from (row for row in end_rows(found) if row.factor.startswith(OWN) and not row.note)
 
 

@@ -103,12 +103,12 @@ def add_pair(table: Table, pair: Pair, judged: Judged) -> str:
 
 
 def compare_clusters(correct: Mapping[str, NDArray[np.bool_]], units: NDArray[np.str_], table: Table) -> list[str]:
-    """As `compare_pairs` where samples come in clusters of alike ones: (n,) the cluster of each."""
+    """Compare as `compare_pairs` where samples come in clusters of alike ones: (n,) the cluster of each."""
     return _compare(correct, lambda a, b: compare_units(correct[a], correct[b], units), table, TOP1, points=True)
 
 
 def compare_class_means(correct: Mapping[str, NDArray[np.bool_]], labels: NDArray[np.int64], table: Table) -> list[str]:
-    """As `compare_pairs` for the mean per-class accuracy."""
+    """Compare as `compare_pairs` the mean per-class accuracy."""
 
     def found(a: str, b: str) -> Estimate:
         return compare_classes(correct[a], correct[b], labels)

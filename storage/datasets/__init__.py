@@ -132,7 +132,7 @@ def spec_of_key(name: str) -> str:
 
 
 def typed_spec(name: str) -> str:
-    """The spec of `spec_of_key` to be typed: PATH stands for that of a folder or of shards, which a store does not keep.
+    """The spec of `spec_of_key` to be typed: PATH stands for that of a folder or of shards, which no store keeps.
 
     A name that no data set of the registry has is taken for a folder's.
 

@@ -139,13 +139,13 @@ def _estimates(
 
 
 def _variables(dimension: str, names: Mapping[str, str], found: Sequence[Means]) -> Data:
-    """Of each end of the estimates the variable that `names` calls it."""
+    """The variable of each end of the estimates, as `names` calls it."""
     stacked = {name: np.stack([getattr(means, end) for means in found]) for end, name in names.items()}
     return {name: ((dimension, "measure"), values) for name, values in stacked.items()}
 
 
 def _differences(apart: Sequence[Means], versions: Sequence[str], images: int, of_classes: bool) -> Data:
-    """What the pairs differ by, over how many images, and the verdicts on those of centred maps."""
+    """Differences of the pairs, the number of images behind each, and the verdicts on those of centred maps."""
     ends = [name for name in ENDS if of_classes or not name.startswith("class")]
     data = _variables("pair", {name: f"difference_{name}".removesuffix("_value") for name in ends}, apart)
     data["difference_n"] = (("pair", "measure"), images - np.stack([means.undefined for means in apart]))
@@ -155,7 +155,7 @@ def _differences(apart: Sequence[Means], versions: Sequence[str], images: int, o
 def _notes(
     rows: Sequence[Measured], table: Sequence[Measure], coords: Mapping[str, list[Any]], means: Sequence[Means]
 ) -> list[str]:
-    """What a reader of the means, of the rows first and then of the pairs, must know."""
+    """Notes for a reader of the means, of the rows first and then of the pairs."""
     pairs = coords.get("pair", [])
     notes = interval_notes(len(rows[0].table))
     for label, one in zip([*coords["row"], *pairs], means, strict=True):
