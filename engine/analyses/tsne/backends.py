@@ -45,7 +45,7 @@ LIMITS = {"sklearn": 10_000, "opentsne": 1_500_000, "cuml": 10_000_000}
 
 
 @dataclass(frozen=True)
-class Recipe:
+class MapSettings:
     """Settings of one map.
 
     Attributes:
@@ -148,7 +148,7 @@ def check_perplexity(perplexity: float, n: int, fix: str = "--perplexity {} or l
         )
 
 
-def embed(x: F64, backend: str, recipe: Recipe) -> Embedding:
+def embed(x: F64, backend: str, recipe: MapSettings) -> Embedding:
     """Map of rows.
 
     Memory: openTSNE 3 * perplexity neighbours per row at 24 bytes; scikit-learn the like.
@@ -162,11 +162,15 @@ def embed(x: F64, backend: str, recipe: Recipe) -> Embedding:
         UsageError: Too few rows for the perplexity.
     """
     check_perplexity(recipe.perplexity, len(x))
-    fits: dict[str, Callable[[F64, Recipe], Embedding]] = {"sklearn": _sklearn, "opentsne": _opentsne, "cuml": _cuml}
+    fits: dict[str, Callable[[F64, MapSettings], Embedding]] = {
+        "sklearn": _sklearn,
+        "opentsne": _opentsne,
+        "cuml": _cuml,
+    }
     return fits[backend](x, recipe)
 
 
-def start_of(x: F64, recipe: Recipe) -> F64:
+def start_of(x: F64, recipe: MapSettings) -> F64:
     """(n, 2) float64 start of sd 1e-4 along the first axis."""
     if recipe.start == "random":
         return np.random.default_rng(recipe.seed).normal(0, START_SD, (len(x), 2))
@@ -174,7 +178,7 @@ def start_of(x: F64, recipe: Recipe) -> F64:
     return np.asarray(first * (START_SD / max(float(first[:, 0].std()), np.finfo(np.float64).tiny)))
 
 
-def _sklearn(x: F64, recipe: Recipe) -> Embedding:
+def _sklearn(x: F64, recipe: MapSettings) -> Embedding:
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits
 
@@ -192,7 +196,7 @@ def _sklearn(x: F64, recipe: Recipe) -> Embedding:
     return Embedding(found.astype(np.float64), float(model.kl_divergence_), int(model.n_iter_) + 1, rates)
 
 
-def _opentsne(x: F64, recipe: Recipe) -> Embedding:
+def _opentsne(x: F64, recipe: MapSettings) -> Embedding:
     package: Any = importlib.import_module("openTSNE")  # optional, as cuML is
     affinity = package.affinity
     n, k = len(x), int(3 * recipe.perplexity)
@@ -224,7 +228,7 @@ def exact_neighbours(x: F64, k: int) -> tuple[NDArray[np.int64], F64]:
     return indices, distances
 
 
-def _cuml(x: F64, recipe: Recipe) -> Embedding:
+def _cuml(x: F64, recipe: MapSettings) -> Embedding:
     rate = len(x) / EXAGGERATION
     model = importlib.import_module("cuml.manifold").TSNE(
         perplexity=recipe.perplexity,
