@@ -80,7 +80,7 @@ def tsne(
         host = to_host(features)
         x, scores = prepare(host[rows] if len(rows) < len(host) else host, options)
         del features, host
-        runs = [embed(scores, backend, recipe) for recipe in _recipes(options)]
+        runs = [embed(scores, backend, settings) for settings in _runs_of(options)]
         found.append(_measured(x, runs, labels, queries, options.seed, device))
         mapped(layer)
     what = Samples(samples.where, samples.positions[rows], labels, samples.classes)
@@ -169,7 +169,7 @@ def _queries(labels: NDArray[np.int64], options: TsneOptions) -> NDArray[np.int6
     return stratified_rows(labels, max(options.measured, least), options.seed)
 
 
-def _recipes(options: TsneOptions) -> list[MapSettings]:
+def _runs_of(options: TsneOptions) -> list[MapSettings]:
     first = MapSettings(options.perplexity, options.iterations, options.seed)
     others = range(options.seed + 1, options.seed + options.repeats)
     return [first, *(MapSettings(options.perplexity, options.iterations, seed, "random") for seed in others)]

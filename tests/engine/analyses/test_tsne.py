@@ -89,8 +89,8 @@ def difference_rows(result: Result) -> list[dict[str, Any]]:
 def test_the_same_seed_gives_the_same_map_and_classes_stay_together(rng: np.random.Generator, backend: str) -> None:
     x, labels = clusters(rng)
     rows, scores = prepare(x, TsneOptions())
-    recipe = MapSettings(perplexity=8, iterations=300)
-    first, again = embed(scores, backend, recipe), embed(scores, backend, recipe)
+    settings = MapSettings(perplexity=8, iterations=300)
+    first, again = embed(scores, backend, settings), embed(scores, backend, settings)
     np.testing.assert_array_equal(first.map, again.map)
     assert first.map.shape == (90, 2)
     assert 0 < first.kl < 2
