@@ -45,7 +45,7 @@ def child(tool: str, options: argparse.Namespace) -> None:
     tsne_backends.FFT_FROM = 0 if method == "fft" else sys.maxsize
     tsne_backends.FFT_THREADS = 1  # so that CPU seconds can be compared
     wall, cpu = time.perf_counter(), time.process_time()
-    found = tsne_backends.embed(scores, backend, tsne_backends.Recipe(iterations=options.iterations))
+    found = tsne_backends.embed(scores, backend, tsne_backends.MapSettings(iterations=options.iterations))
     row = {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu, "kl": found.kl}
     queries = np.arange(0, len(x), max(1, len(x) // 2000))
     kept = measures(rows, found.map, queries, labels)

@@ -107,7 +107,7 @@ def _run(signals: _Signals) -> int:
 
 
 class _Signals:
-    """What SIGTERM and an interrupt do: the first unwinds all, so that Ray is shut down; the third ends the process.
+    """Handlers of SIGTERM and interrupts: the first unwinds all, so that Ray is shut down; the third ends the process.
 
     Both raise `KeyboardInterrupt`: Ray's waiting, in C, knows no other exception and would lose one of our own.
     """

@@ -28,11 +28,11 @@ class FormCommand(Command):
 
 def command(name: str, forms: Sequence[Form | type[Any]], act: Callable[..., Any]) -> Any:
     """A command; its help is the docstring of `act`, which is called with an instance of each form."""
-    whole = [form_of(form) for form in forms]
-    parts = [(_attribute(one.key), _annotated(one), _default(one)) for form in whole for one in form.fields()]
+    built = [form_of(form) for form in forms]
+    parts = [(_attribute(one.key), _annotated(one), _default(one)) for form in built for one in form.fields()]
     parts.sort(key=lambda part: part[2] is not MISSING)  # what must be given first, as Python asks
     typed = make_dataclass(name, [part[:2] if part[2] is MISSING else part for part in parts])
-    kind = type(name, (FormCommand,), {"forms": tuple(whole), "act": staticmethod(act)})
+    kind = type(name, (FormCommand,), {"forms": tuple(built), "act": staticmethod(act)})
     alone = Commands()
     alone.command(name, cls=kind, help=act.__doc__)(typed)
     return typer.main.get_command(alone)
@@ -65,7 +65,7 @@ def _annotated(one: Field) -> Any:
 
 
 def _checked(option: Option) -> Callable[[Any], Any] | None:
-    """What the command line calls with a value that it has read, before the command."""
+    """The callback that checks a value as the command line reads it, before the command runs; None without a check."""
     check = option.check
     if check is None:
         return None

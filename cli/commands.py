@@ -61,7 +61,7 @@ class Commands(typer.Typer):
         super().__init__(rich_markup_mode=None, add_completion=False, **settings)
 
     def command(self, name: str | None = None, **settings: Any) -> Callable[[F], F]:
-        """As typer's own."""
+        """Decorate a command as typer does, of the class `Command`."""
         return super().command(name, **{"cls": Command, **settings})
 
 
@@ -96,7 +96,7 @@ class OnDemand(TyperGroup):
         return self.commands.get(cmd_name)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """As any group does; the error for a misspelt name knows them all."""
+        """Find a command as any group does; the error for a misspelt name knows them all."""
         if args and self.get_command(ctx, args[0]) is None:
             for name in self.lines():  # the error names neighbours among those that are there
                 self.commands.setdefault(name, Command(name))

@@ -12,7 +12,7 @@ from cvbench.cli.options import DataRoot, Split, check_format, echo_json, echo_t
 from cvbench.cli.say import say
 
 if TYPE_CHECKING:
-    from cvbench.jobs.catalogue.datasets import Report
+    from cvbench.jobs.catalogue.datasets import Verification
     from cvbench.jobs.catalogue.download import Listener, Terms
 
 app = Commands(help="List, describe, check and download data sets.", no_args_is_help=True)
@@ -177,8 +177,8 @@ def _progress(interval: float = 5.0) -> Listener:
     def listen(file: str, done: int, total: int | None) -> None:
         if done == total or time.monotonic() - last[0] >= interval:
             last[0] = time.monotonic()
-            whole = "" if total is None else f" of {human(total)}"
-            say(f"{file}: {human(done)}{whole}", err=True)
+            of_total = "" if total is None else f" of {human(total)}"
+            say(f"{file}: {human(done)}{of_total}", err=True)
 
     return listen
 
@@ -189,7 +189,7 @@ def _counts(counts: Mapping[str, int], most: int | None = None) -> str:
     return ", ".join(shown)
 
 
-def _print_report(report: Report) -> None:
+def _print_report(report: Verification) -> None:
     echo_table(
         ["split", "images", "published", "classes", "MB", "decoded"],
         [

@@ -87,7 +87,7 @@ class Shown:
 
     @classmethod
     def of(cls, kept: Kept) -> Shown:
-        """Of what a command has kept, which may be more than results of its own entry."""
+        """Make one from what a command has kept, which need not be a result of its own entry."""
         entry, named = registry.entry_of(kept.result.name), kept.named
         assert entry is not None
         return cls(entry, named, entry.rows_of(named), kept.path)
@@ -113,7 +113,7 @@ def show(found: Sequence[Shown], form: str, *, long: bool) -> None:
 
 
 def _say_about(one: Shown) -> None:
-    """What is to be said of a result under its numbers."""
+    """Print a result's sentences, notes and place under its numbers."""
     attrs = one.result.attrs
     for text in one.entry.sentences(one.result, one.rows):
         say(text)
@@ -123,7 +123,7 @@ def _say_about(one: Shown) -> None:
 
 
 def _warn(found: Sequence[Shown]) -> None:
-    """What makes a number worthless is said on stderr too, whatever the format."""
+    """Repeat on stderr, whatever the format, the notes that make a number worthless."""
     from cvbench.jobs.reading.lineage import WARNING
 
     for note in dict.fromkeys(note for one in found for note in one.result.attrs.get("notes", [])):

@@ -28,7 +28,7 @@ class PlanOnly:
 
 @dataclass(frozen=True)
 class Rates:
-    """What a plan reckons with."""
+    """Rates that a plan reckons with."""
 
     rate: Annotated[float | None, Option("For the plan: images/s per GPU or core, all backbones.", least=0.001)] = None
     disk_mb_s: Annotated[float, Option("For the plan: write bandwidth of the store in MB/s.", least=0.1)] = 1000.0

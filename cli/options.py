@@ -28,7 +28,7 @@ def writable(out: str | None) -> str | None:
 
 @dataclass(frozen=True)
 class Output:
-    """What a command leaves beside the store."""
+    """Output options of a command with a table of numbers."""
 
     out: Annotated[
         str | None,
@@ -43,7 +43,7 @@ class Output:
 
 @dataclass(frozen=True)
 class Printed:
-    """How a command without a table of numbers prints."""
+    """Output options of a command without a table of numbers."""
 
     format: Annotated[Literal["table", "json"], Option("table or json.")] = "table"
 

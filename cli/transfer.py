@@ -83,7 +83,7 @@ def _show_finetune(report: FinetuneReport, output: str) -> None:
 
 
 def _next(report: FinetuneReport) -> str:
-    """What tests the weights on the images that they were not trained on, into a store of their own."""
+    """The command that tests the weights on images that they were not trained on, into a store of their own."""
     model, _, size = report.backbone.partition("@")
     return hints.command(
         "extract",

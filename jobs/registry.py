@@ -26,7 +26,7 @@ PLUGINS = "cvbench.analyses"
 
 @dataclass(frozen=True)
 class Place:
-    """Where an entry is.
+    """Place of an entry and of its command.
 
     Attributes:
         entry: "module:attribute" of the `Entry`.
@@ -42,7 +42,7 @@ class Place:
 
     @property
     def line(self) -> str:
-        """What the list of commands says."""
+        """The entry's line in the list of commands."""
         return self.help.partition("\n\n")[0]
 
 
@@ -164,7 +164,7 @@ class Plugins:
 
 
 def plugins() -> Plugins:
-    """What is installed beside cvbench, by what its packages declare; nothing of them is imported.
+    """Find the entries that packages installed beside cvbench declare; nothing of them is imported.
 
     A name of cvbench's own, or of two packages, is nobody's.
     """
@@ -181,7 +181,7 @@ def plugins() -> Plugins:
 
 
 def place_of(name: str) -> Place | None:
-    """Where the entry of this name is; None if there is none."""
+    """The place of the entry of this name; None if there is none."""
     if name in ENTRIES:
         return ENTRIES[name]
     point = plugins().found.get(name)
@@ -248,7 +248,7 @@ def forms_of(name: str) -> Sequence[Form | type[Any]]:
 
 
 def find_live(names: Sequence[str]) -> dict[str, Live]:
-    """How these analyses are measured while layers are computed: for `extract`.
+    """Find the forms in which these analyses are measured while layers are computed, for `extract`.
 
     Raises:
         UnknownNameError: There is none of this name, or it cannot be measured so; names those that can.

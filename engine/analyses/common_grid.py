@@ -20,7 +20,7 @@ F64 = NDArray[np.float64]
 def last_on_common_grid(
     grids: Mapping[Layer, tuple[int, int]],
 ) -> tuple[tuple[Layer, ...], tuple[int, int] | None]:
-    """Which layers are compared, and where.
+    """Choose the layers that are compared, and their common grid.
 
     Args:
         grids: (H, W) of each layer, in the order of the result; a backbone's last is its last one here.
@@ -71,7 +71,7 @@ def number_columns(
     grids: Sequence[Grid],
     common: tuple[int, int] | None,
 ) -> list[Column]:
-    """What the columns of `image_numbers` are.
+    """Describe the columns of `image_numbers`.
 
     Args:
         layers, compared: As for `image_numbers`.

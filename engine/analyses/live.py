@@ -28,14 +28,14 @@ class LiveUnit(Protocol):
         """Layer number `index` of the batch: (len(rows), H, W, C). The caller may reuse the memory afterwards."""
 
     def partial(self) -> Partial:
-        """What `measure` gives for the whole unit."""
+        """The partial that `measure` gives for the whole unit."""
 
 
 class LiveAnalysis(Analysis, Protocol):
     """An analysis that can be measured so."""
 
     def live(self, layers: Sequence[Layer]) -> LiveUnit:
-        """What collects one unit of these layers."""
+        """Make the collector of one unit of these layers."""
 
 
 class LayerwiseUnit:

@@ -57,7 +57,7 @@ def stratified_rows(labels: NDArray[np.int64], sample: int | None, seed: int) ->
 
 
 def shares_of(sample: int, counts: NDArray[np.int64], least: NDArray[np.int64]) -> NDArray[np.int64]:
-    """How many of each class make a sample: in proportion, by largest remainder, between `least` and `counts`.
+    """Count the samples to take of each class: in proportion, by largest remainder, between `least` and `counts`.
 
     Args:
         sample: Between the sums of `least` and of `counts`.

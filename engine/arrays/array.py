@@ -83,7 +83,7 @@ def to_device(array: NDArray[Any], device: str) -> Array:
 
 
 def from_torch(tensor: torch.Tensor) -> Array:
-    """The same memory as a NumPy (CPU) or CuPy (CUDA, by DLPack) array; only bfloat16 is copied, to float32.
+    """View a tensor's memory as a NumPy (CPU) or CuPy (CUDA, by DLPack) array; only bfloat16 is copied, to float32.
 
     The array keeps the tensor's memory alive. Torch and CuPy order their work by stream and torch reuses freed memory
     on its own stream only: work on the array of a CUDA tensor inside `torch_stream`.

@@ -31,7 +31,7 @@ I64 = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class CentroidDistances:
-    """Of n rows in K classes, all on the host, rows in the order of the input.
+    """Distances of n rows in K classes, all on the host, rows in the order of the input.
 
     Attributes:
         own, nearest: (n,) float64 distance to the centroid of the own, and to the nearest of another class.
@@ -102,7 +102,7 @@ class _Centres:
 
     @classmethod
     def of(cls, cells: Cells, totals: Array, sums: Array, part: int) -> _Centres:
-        """Of the sums of the classes (K, d), less those (cells, d) of group `part`; -1: of no group."""
+        """Divide the sums of the classes (K, d), less those (cells, d) of group `part`; -1: of no group."""
         xp = namespace(sums)
         if part >= 0:
             out = cells.of(part)

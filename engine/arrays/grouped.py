@@ -177,7 +177,7 @@ class Points:
 
 
 def prepare(x: Array, groups: Groups, *, standardise: bool, unit: bool, block: int = BLOCK) -> Points:
-    """How rows have to be read: centred against cancellation, which changes no distance; standardised; of unit length.
+    """Prepare how rows are read: centred against cancellation, which changes no distance; standardised; of unit length.
 
     Args:
         x: (n, d).

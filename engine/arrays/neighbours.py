@@ -136,8 +136,8 @@ def distance_order(x: Array, y: Array, queries: I64) -> F64:
     order = []
     for space in (x, y):
         found = [to_host(strip) for _, strip in strips(space[xp.asarray(queries)], everyone)]
-        whole = np.concatenate(found)
-        order.append(whole.argsort(axis=1, kind="stable").argsort(axis=1, kind="stable").astype(np.float64))
+        matrix = np.concatenate(found)
+        order.append(matrix.argsort(axis=1, kind="stable").argsort(axis=1, kind="stable").astype(np.float64))
     m = len(queries) - 1  # the row itself is last in both
     gap = ((order[0] - order[1]) ** 2).sum(axis=1)
     return np.asarray(1 - 6 * gap / (m * (m * m - 1)))

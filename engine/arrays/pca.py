@@ -20,7 +20,7 @@ F64 = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Moments:
-    """Of n rows: mean (d,), covariance (d, d) with divisor n, both float64. A constant feature has variance 0."""
+    """Mean (d,) and covariance (d, d) of n rows, divisor n, both float64. A constant feature has variance 0."""
 
     n: int
     mean: F64
@@ -52,7 +52,7 @@ class Axes:
 
 
 def matrix_moments(x: NDArray[np.floating], block: int = 4096) -> Moments:
-    """Of a matrix (n, d) in memory, read `block` rows at a time."""
+    """Compute the moments of a matrix (n, d) in memory, read `block` rows at a time."""
     shift = x[0].astype(np.float64)
     sums = np.zeros((x.shape[1] + 1, x.shape[1]))
     for at in range(0, len(x), block):

@@ -7,14 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cvbench.engine.finetune.recipes import Recipe
+from cvbench.engine.finetune.recipes import TrainingRecipe
 from cvbench.engine.models.specs import BackboneSpec
 from cvbench.engine.models.weights import build_model
 
 TRAINED_LAYER_DECAY = 0.75
 
 
-def trainable(spec: BackboneSpec, classes: int, recipe: Recipe, seed: int) -> Any:
+def trainable(spec: BackboneSpec, classes: int, recipe: TrainingRecipe, seed: int) -> Any:
     """The spec's model on the CPU, in training mode, with a new classifier of `classes` outputs.
 
     Args:
@@ -51,7 +51,7 @@ def set_drop_path(model: nn.Module, rate: float) -> int:
     return len(places)
 
 
-def parameter_groups(model: Any, recipe: Recipe, *, trained: bool) -> list[dict[str, Any]]:
+def parameter_groups(model: Any, recipe: TrainingRecipe, *, trained: bool) -> list[dict[str, Any]]:
     """Groups for the optimizer; `scale` is each group's factor of the rate.
 
     Args:
@@ -83,7 +83,7 @@ def _depths(model: Any) -> tuple[dict[str, int], int]:
     return {str(name): int(depth) for name, depth in layers.items()}, max(map(int, layers.values()))
 
 
-def make_optimizer(groups: list[dict[str, Any]], recipe: Recipe) -> torch.optim.Optimizer:
+def make_optimizer(groups: list[dict[str, Any]], recipe: TrainingRecipe) -> torch.optim.Optimizer:
     """The recipe's optimizer."""
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=recipe.rate, momentum=0.9)

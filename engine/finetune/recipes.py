@@ -21,8 +21,8 @@ from cvbench.errors import UnknownNameError, UsageError
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """How to train.
+class TrainingRecipe:
+    """Hyperparameters of a training.
 
     Attributes:
         optimizer: "adamw" or "sgd" (momentum 0.9).
@@ -86,7 +86,7 @@ class Recipe:
         return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
 
 
-_VTAB = Recipe(
+_VTAB = TrainingRecipe(
     "vtab_finetune",
     optimizer="sgd",
     rate=0.01,
@@ -102,13 +102,13 @@ _VTAB = Recipe(
     squash=True,
 )
 RECIPES = {
-    "modern": Recipe("modern", drop_path=0.05, shift=0.06),
+    "modern": TrainingRecipe("modern", drop_path=0.05, shift=0.06),
     "vtab_finetune": _VTAB,
     "vtab_1k": replace(_VTAB, name="vtab_1k", batch=64, steps=1000, warmup=0.08, examples=(800, 200)),
 }
 
 
-def recipe(name: str, **changes: Any) -> Recipe:
+def recipe(name: str, **changes: Any) -> TrainingRecipe:
     """A recipe by name, with the changes that are not None.
 
     Raises:

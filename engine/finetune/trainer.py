@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from cvbench.engine.finetune.augment import draw, mix, shift
 from cvbench.engine.finetune.model import make_optimizer, parameter_groups
-from cvbench.engine.finetune.recipes import Recipe
+from cvbench.engine.finetune.recipes import TrainingRecipe
 from cvbench.engine.models.backbones import placed
 from cvbench.engine.models.precision import PRECISIONS, check_precision, exact_arithmetic
 from cvbench.engine.models.preprocess import Preprocess
@@ -28,7 +28,7 @@ _MODEL, _OPTIMIZER, _AVERAGE = "model.", "optimizer.", "average."
 
 @dataclass(frozen=True)
 class Rank:
-    """Which of how many processes."""
+    """Rank of a process, and the number of processes."""
 
     number: int = 0
     size: int = 1
@@ -46,7 +46,7 @@ class Trainer:
         self,
         model: Any,
         preprocess: Preprocess,
-        recipe: Recipe,
+        recipe: TrainingRecipe,
         *,
         steps: int,
         seed: int,

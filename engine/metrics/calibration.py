@@ -64,7 +64,7 @@ class CalibrationError:
 
 @dataclass(frozen=True)
 class Calibration:
-    """How the confidences fit.
+    """Fit of the confidences to the accuracy.
 
     Attributes:
         accuracy: With Wilson's interval.
@@ -163,7 +163,7 @@ class _World:
     """Data sets like the one seen, but for a calibration error of choice."""
 
     def __init__(self, share: F64, confidence: F64, accuracy: F64, n: int, options: IntervalOptions) -> None:
-        """Of the bins that have a sample: share of the samples, mean confidence, accuracy."""
+        """Take the bins that have a sample: share of the samples, mean confidence, accuracy."""
         self.share, self.confidence, self.n, self.options = share, confidence, n, options
         gap = confidence - accuracy
         part = share * np.abs(gap)
@@ -222,8 +222,9 @@ class _World:
 
     @property
     def p(self) -> float:
-        """Of a calibrated model: how often the plain ECE would be as large as the one seen."""
+        """The p-value of perfect calibration: how often the plain ECE would be as large as the one seen."""
         plain = self.drawn(0 * self.spread)[1]
+        # The data set seen counts as one more draw, so that p is never 0 (Davison & Hinkley 1997, section 4.2).
         return float((1 + (plain >= self.seen - 1e-12).sum()) / (1 + len(plain)))
 
 

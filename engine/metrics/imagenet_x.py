@@ -24,7 +24,7 @@ F64 = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class FactorErrors:
-    """Of F factors, in their order.
+    """Errors by F factors, in their order.
 
     Attributes:
         accuracy: Of the images with the factor, Wilson's interval; n is their number.
@@ -61,25 +61,25 @@ def factor_errors(
         options: Of the intervals.
         counted: (n,) bool, the images that "overall" is over; None: all.
     """
-    whole = np.ones(len(correct), bool) if counted is None else counted
+    included = np.ones(len(correct), bool) if counted is None else counted
     count = factors.shape[1]
     accuracy = [
         wilson(int(correct[has].sum()), int(has.sum()), options.confidence)
         for has in factors.T.astype(bool, copy=False)
     ]
     wrong = ~correct
-    rows = np.concatenate([(wrong & whole)[:, None], whole[:, None], factors & wrong[:, None], factors], axis=1)
+    rows = np.concatenate([(wrong & included)[:, None], included[:, None], factors & wrong[:, None], factors], axis=1)
 
     def statistic(sums: F64) -> F64:
         ratios = _ratios(sums, count)
         return np.concatenate([ratios, _mean_defined(ratios)[:, None]], axis=1)
 
-    whole_accuracy = float((correct & whole).sum() / max(whole.sum(), 1))
+    right = float((correct & included).sum() / max(included.sum(), 1))
     value = statistic(rows.sum(axis=0, dtype=np.float64)[None])[0]
     found = counted_interval(rows, statistic, options)
     ends = list(zip(value.tolist(), found.low.tolist(), found.high.tolist(), strict=True))
-    ratio = [_ratio(*end, of=estimate, wrong=1 - whole_accuracy) for end, estimate in zip(ends, accuracy, strict=False)]
-    overall = wilson(int((correct & whole).sum()), int(whole.sum()), options.confidence)
+    ratio = [_ratio(*end, of=estimate, wrong=1 - right) for end, estimate in zip(ends, accuracy, strict=False)]
+    overall = wilson(int((correct & included).sum()), int(included.sum()), options.confidence)
     there = [i for i, estimate in enumerate(accuracy) if estimate.n]
     worst = min(there, key=lambda i: accuracy[i].value) if there else None
     return FactorErrors(accuracy, ratio, overall, _known(*ends[-1], n=overall.n), worst, found.undefined[:count])
@@ -110,10 +110,10 @@ def compare_factors(
     A ratio e_f / e of the errors with the factor and overall moves by (w_i - e_f) / (n_f e) with an image of the factor
     and by -e_f (w_i - e) / (n e^2) with any image counted, w_i = 1 where it is wrong.
     """
-    whole = np.ones(len(a), bool) if counted is None else counted
+    included = np.ones(len(a), bool) if counted is None else counted
     wrong = [(~right).astype(np.float64) for right in (a, b)]
-    n = int(whole.sum())
-    overall = [float(w[whole].mean()) if n else float("nan") for w in wrong]
+    n = int(included.sum())
+    overall = [float(w[included].mean()) if n else float("nan") for w in wrong]
     ratios, accuracies = [], []
     for has in factors.T.astype(bool, copy=False):
         accuracies.append(compare(a[has], b[has], confidence))
@@ -125,7 +125,7 @@ def compare_factors(
         for sign, w, e in zip((1, -1), wrong, overall, strict=True):
             own = float(w[has].mean())
             values.append(own / e)
-            moved += sign * (has * (w - own) / (size * e) - whole * own * (w - e) / (n * e * e))
+            moved += sign * (has * (w - own) / (size * e) - included * own * (w - e) / (n * e * e))
         reach = (1 / overall[0] + 1 / overall[1]) / 2 / size
         ratios.append(moved_interval(values[0] - values[1], moved, reach, size, size, confidence))
     return FactorDifferences(ratios, accuracies)

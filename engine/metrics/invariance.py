@@ -60,7 +60,7 @@ def setting(transformed: Scores, reference: Scores, confidence: float = 0.95) ->
 def change_difference(
     first: tuple[Scores, Scores], second: tuple[Scores, Scores], confidence: float = 0.95
 ) -> Estimate:
-    """How much more the accuracy of one backbone changes than that of another, by `moved_interval` over samples.
+    """Difference of the changes in accuracy of two backbones, by `moved_interval` over samples.
 
     (A transformed - A untransformed) - (B transformed - B untransformed), of the same n samples throughout: negative if
     A loses more.

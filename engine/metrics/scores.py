@@ -86,6 +86,6 @@ def score_block(logits: NDArray[Any], targets: I64, columns: I64 | None = None) 
 def join_scores(parts: Sequence[Scores]) -> Scores:
     """The scores of several blocks, one after the other."""
     if not parts:
-        none, whole = np.empty(0), np.empty(0, np.int64)
-        return Scores(whole, whole, none, none, none, none)
+        floats, counts = np.empty(0), np.empty(0, np.int64)
+        return Scores(counts, counts, floats, floats, floats, floats)
     return Scores(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Scores)))

@@ -21,7 +21,7 @@ I64 = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class ShapeBias:
-    """Of the images with a conflict.
+    """Shape bias over the images with a conflict.
 
     Attributes:
         bias: Pooled over all images, Wilson's interval; n is n_shape + n_texture; NaN if that is 0.

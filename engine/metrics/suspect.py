@@ -15,7 +15,7 @@ RENAMED = 0.25
 
 @dataclass(frozen=True)
 class Chance:
-    """What was found.
+    """Comparison of an accuracy with chance.
 
     Attributes:
         near: The interval of (accuracy - 1/K) / (1 - 1/K) starts below `MARGIN`: hardly anything right beyond chance.
@@ -46,7 +46,7 @@ def against_chance(predicted: I64, labels: I64, classes: int) -> Chance:
 
 
 def chance_of(hits: int, n: int, chance: float, predicted: I64) -> Chance:
-    """As `against_chance` for n >= 1 decisions of which guessing would get a share of `chance` right."""
+    """Compare n >= 1 decisions with chance, as `against_chance`, where guessing would get a share of `chance` right."""
     found = wilson(hits, n)
     near = (found.low - chance) / (1 - chance) < MARGIN
     return Chance(near, found.value, found.value, float(np.unique(predicted, return_counts=True)[1].max() / n))

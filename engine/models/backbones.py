@@ -44,7 +44,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Description:
-    """What a backbone would give, known without weights or arithmetic.
+    """Taps and sizes of a backbone, known without weights or arithmetic.
 
     Attributes:
         spec: Of the backbone.
@@ -159,7 +159,7 @@ class Backbone:
         return self._compute
 
     def inputs(self, images: Tensor) -> Tensor:
-        """What the first layer gets: (B, 3, h, w) float32, from uint8 images as `run` takes them.
+        """Input of the first layer: (B, 3, h, w) float32, from uint8 images as `run` takes them.
 
         Raises:
             UsageError: for images of another shape or type.
@@ -285,7 +285,7 @@ class _Enough(Exception):
 
 @dataclass(frozen=True)
 class _Plan:
-    """What one pass has to compute."""
+    """Outputs that one pass has to compute."""
 
     taps: dict[str, list[tuple[Request, TapLayout]]]  # what is kept of each
     head: list[tuple[Request, TapLayout]]  # of what the classifier reads
@@ -323,7 +323,7 @@ def _layout_for(view: View | None, tap: str, table: TapTable) -> TapLayout:
 
 
 def maker_of(spec: BackboneSpec) -> Maker:
-    """Who makes the backbone."""
+    """The maker of the backbone."""
     return OwnModels() if spec.is_own else TimmModels()
 
 

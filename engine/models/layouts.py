@@ -77,7 +77,7 @@ def _grids_of_strides(size: tuple[int, int]) -> list[tuple[int, int]]:
 
 
 def spatial_kinds(shape: Shape, size: tuple[int, int]) -> list[Kind]:
-    """Which pairs of axes could be the grid: of the image's aspect up to one cell, and no finer than the image."""
+    """Pairs of axes that could be the grid: of the image's aspect up to one cell, and no finer than the image."""
     pairs: tuple[tuple[Kind, int, int], ...] = (("nchw", shape[2], shape[3]), ("nhwc", shape[1], shape[2]))
     return [kind for kind, height, width in pairs if _is_grid(height, width, size)]
 

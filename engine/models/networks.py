@@ -45,7 +45,7 @@ class Network:
 
     @property
     def device(self) -> torch.device:
-        """Where its weights are; the CPU if it has none."""
+        """The device of its weights; the CPU if it has none."""
         return next((parameter.device for parameter in self.module.parameters()), torch.device("cpu"))
 
 
@@ -59,7 +59,7 @@ class Maker(Protocol):
         """On the CPU in float32, with its weights, none of which asks for a gradient."""
 
     def source(self, spec: BackboneSpec) -> dict[str, Any]:
-        """What the fingerprint says of its code, beside its name and the digest of its weights."""
+        """Fields of the fingerprint for its code, beside its name and the digest of its weights."""
 
 
 def patch_grid(module: Any) -> tuple[int, int] | None:
@@ -72,6 +72,6 @@ def patch_grid(module: Any) -> tuple[int, int] | None:
 
 
 def prefix_tokens(module: Any) -> tuple[int, bool]:
-    """How many tokens stand in front of the grid, and whether the first is a class token; as timm's models say it."""
+    """Number of tokens in front of the grid, and whether the first is a class token; as timm's models say it."""
     prefix = int(getattr(module, "num_prefix_tokens", 0) or 0)
     return prefix, prefix > 0 and isinstance(getattr(module, "cls_token", None), Tensor)

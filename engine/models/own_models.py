@@ -74,7 +74,7 @@ class OwnModels:
     """The `Maker` of models by `module:function`."""
 
     def outline(self, spec: BackboneSpec, size: tuple[int, int] | None = None) -> Network:
-        """As `build`: code of one's own need not run without memory."""
+        """Build the network in full: code of one's own need not run without memory."""
         return self.build(spec)
 
     def build(self, spec: BackboneSpec) -> Network:
@@ -101,12 +101,12 @@ class OwnModels:
         name = spec.model.partition(":")[0]
         found = inspect.unwrap(_found(spec.model))
         file = getattr(sys.modules[getattr(found, "__module__", None) or name], "__file__", None)
-        whole = Path(file).read_bytes() if file and Path(file).is_file() else None
-        return {"source": None if whole is None else hashlib.sha256(whole).hexdigest()}
+        code = Path(file).read_bytes() if file and Path(file).is_file() else None
+        return {"source": None if code is None else hashlib.sha256(code).hexdigest()}
 
 
 def _found(model: str) -> Callable[[], Any]:
-    """What "module:function" names; also of a module in the working directory, where a console script has none."""
+    """Find what "module:function" names; also in the working directory, which a console script does not search."""
     name, _, path = model.partition(":")
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())  # last: it hides nothing that is installed

@@ -55,7 +55,7 @@ def forward_mode(device: torch.device, compute: torch.dtype) -> Iterator[None]:
 
 @contextmanager
 def trunk_mode(device: torch.device, compute: torch.dtype) -> Iterator[None]:
-    """As `forward_mode`, but a graph may begin at a tensor made here, which inference mode forbids."""
+    """Enter `forward_mode`, but let a graph begin at a tensor made here, which inference mode forbids."""
     with torch.no_grad(), _arithmetic(device, compute):
         yield
 

@@ -36,7 +36,7 @@ _BEFORE_RESIZE = (256, 256)
 
 @dataclass(frozen=True)
 class Preprocess:
-    """What happens to an image before the first layer.
+    """Processing of an image before the first layer.
 
     Attributes:
         geometry: Resize and crop, in pixels.

@@ -73,7 +73,7 @@ class BackboneSpec:
 
 
 def renamed(name: str) -> str | None:
-    """What timm calls a model now whose old name it still takes; None for any other name.
+    """Find timm's present name of a model whose old name it still takes; None for any other name.
 
     >>> renamed("vit_base_patch16_224_in21k"), renamed("vit_base_patch16_224")
     ('vit_base_patch16_224.augreg_in21k', None)

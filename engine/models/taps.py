@@ -47,7 +47,7 @@ _PAPER = r"blocks\.\d+\.attn|stages\.\d+\.blocks\.\d+\.conv_dw"
 
 @dataclass(frozen=True)
 class TapTable:
-    """What one model offers.
+    """Taps of one model.
 
     Attributes:
         layouts: Tap name -> layout, in the order of computation (a container comes right after its last part).

@@ -218,7 +218,7 @@ def find_view(name: str) -> View:
 
 
 def known_view(name: str) -> View | None:
-    """As `find_view`, but None for what is no view, or a plugin's that is not there any more or cannot be imported."""
+    """Find a view as `find_view`; None for no view, or a plugin's that is gone or cannot be imported."""
     try:
         return find_view(name)
     except CvbenchError:
@@ -226,7 +226,7 @@ def known_view(name: str) -> View | None:
 
 
 def made_by(name: str) -> dict[str, Any]:
-    """What the fingerprint says of the code behind a view; nothing of one that is no plugin's."""
+    """Fields of the fingerprint for the code behind a plugin's view; none for a view of cvbench's own."""
     if name in BUILT_IN or name not in plugins(GROUP):
         return {}
     return {MADE_BY: plugins(GROUP)[name][0].value, "view_version": find_view(name).version}

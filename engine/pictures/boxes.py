@@ -90,7 +90,7 @@ def _clipped(span: tuple[float, float], own: int, resized: int, wanted: int) -> 
 
 
 def cell_fractions(boxes: F64, size: tuple[int, int], grid: tuple[int, int]) -> F64:
-    """How much of each cell a box covers.
+    """Share of each cell that a box covers.
 
     Args:
         boxes: (n, 4) x0, y0, x1, y1 in input pixels.

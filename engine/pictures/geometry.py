@@ -40,7 +40,7 @@ Rules = Literal["viewer", "loader"]
 
 @dataclass(frozen=True)
 class Geometry:
-    """How an image becomes `size`; frozen, hashable and part of the store's fingerprint.
+    """Resize and crop of an image to `size`; frozen, hashable and part of the store's fingerprint.
 
     Args:
         size: (height, width) of the result, pixels.
@@ -170,7 +170,7 @@ def _span(length: int, wanted: int, shift: int) -> tuple[int, int, int, int]:
 def _fit_window(
     image: NDArray[np.uint8], geometry: Geometry, resized: tuple[int, int], shift: tuple[int, int]
 ) -> NDArray[np.uint8]:
-    """As `fit`, but resamples only what the crop keeps.
+    """Resize and crop as `fit`, but resample only what the crop keeps.
 
     A strip of 1 x 20,000 pixels would be 256 x 5,120,000 before the crop: gigabytes for 224 x 224 pixels. PIL takes the
     window as a box in source pixels, and filters beyond its edges, so the result is the same up to rounding; that

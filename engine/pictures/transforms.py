@@ -30,7 +30,7 @@ NAMES = ("scale", "shift", "shift-frame")
 
 
 def render(image: NDArray[np.uint8], geometry: Geometry, transform: Transform | None) -> NDArray[np.uint8]:
-    """As `fit`, with a transform.
+    """Resize and crop as `fit`, with a transform.
 
     Args:
         image: (H, W, 3) RGB uint8.

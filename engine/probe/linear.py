@@ -68,7 +68,7 @@ def train_linear(
 
 
 def _gradient(x: Tensor, labels: Tensor, theta: Tensor) -> Tensor:
-    """Of the mean cross-entropy, (d + 1, g, k)."""
+    """Gradient of the mean cross-entropy, (d + 1, g, k)."""
     n, (_, g, classes) = len(x), theta.shape
     logits = (x @ theta[:-1].reshape(-1, g * classes)).view(n, g, classes) + theta[-1]
     p = torch.softmax(logits, dim=2)

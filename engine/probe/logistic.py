@@ -176,7 +176,7 @@ class _Found:
 
 
 class _Solver:
-    """What all problems share, and one iteration of all of them."""
+    """State that all problems share, and one iteration of all of them."""
 
     def __init__(self, design: Design, labels: Tensor, classes: int, penalties: Sequence[float]) -> None:
         self.design, self.labels, self.classes = design, labels, classes

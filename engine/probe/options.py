@@ -15,7 +15,7 @@ SOLVERS = ("lbfgs", "scikit-learn")
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long, how fast, in which portions.
+    """Length, learning rate and batches of a training.
 
     Attributes:
         epochs: Passes over the samples.
@@ -34,7 +34,7 @@ class Schedule:
 
 @dataclass(frozen=True)
 class ProbeOptions:
-    """How to probe.
+    """Options of a probe.
 
     Attributes:
         recipe: Of `RECIPES`.

@@ -57,7 +57,7 @@ class Part:
 
 @dataclass(frozen=True, eq=False)
 class ProbeRun:
-    """What one seed gave.
+    """Result of one seed.
 
     Attributes:
         logits: (n_test, k) float32 of the test samples; -inf for a class without a training sample.
@@ -102,7 +102,7 @@ def _one(
     train: Part, val: Part | None, test: Part, classes: int, options: ProbeOptions, device: str, seed: int
 ) -> ProbeRun:
     rng = np.random.default_rng(seed)
-    whole = train if val is None else train.joined(val)
+    final_samples = train if val is None else train.joined(val)
     if val is None and options.held_out > 0:
         held = stratified(train.labels, options.held_out, rng)
         kept = np.setdiff1d(np.arange(len(train)), held)
@@ -110,7 +110,7 @@ def _one(
         val = val if len(val) else None
     if options.shots is not None:
         train = train.rows(few(train.labels, options.shots, rng))
-        whole = train
+        final_samples = train
     fitter: Any = _Logistic if options.recipe == "clip_lbfgs" else _Linear
     grid = penalties(options.recipe)
     tried: dict[int, float] = {}
@@ -120,10 +120,10 @@ def _one(
         best = search(lambda indices: candidates.accuracies(grid[list(indices)].tolist(), val), tried)
         penalty = float(grid[best])
         start = candidates.near(penalty)
-    final = fitter(whole, options, device, seed)
+    final = fitter(final_samples, options, device, seed)
     logits, converged = final.logits(penalty, start, test.features, classes)
     shown = tuple((float(grid[i]), tried[i]) for i in sorted(tried))
-    sizes = (len(train), 0 if val is None else len(val), len(whole))
+    sizes = (len(train), 0 if val is None else len(val), len(final_samples))
     return ProbeRun(logits, penalty, shown, sizes, converged)
 
 

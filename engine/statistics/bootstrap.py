@@ -75,10 +75,10 @@ def percentile_interval(
     points = np.array(tails(options.confidence))
     bounds = np.full((2, table.shape[1]), np.nan)
     error = np.full(table.shape[1], np.nan)
-    whole = undefined == 0
-    bounds[:, whole] = np.quantile(table[:, whole], points, axis=0)
-    error[whole] = table[:, whole].std(axis=0)
-    partly = ~whole & (undefined < len(table))
+    defined = undefined == 0
+    bounds[:, defined] = np.quantile(table[:, defined], points, axis=0)
+    error[defined] = table[:, defined].std(axis=0)
+    partly = ~defined & (undefined < len(table))
     if partly.any():
         bounds[:, partly] = np.nanquantile(table[:, partly], points, axis=0)
         error[partly] = np.nanstd(table[:, partly], axis=0)

@@ -35,7 +35,7 @@ def cluster_share(
 def cluster_difference(
     values: F64, parts: NDArray[np.bool_], units: NDArray[np.str_] | NDArray[np.int64], confidence: float = 0.95
 ) -> Estimate:
-    """As `cluster_share` for paired differences, values in [-1, 1], with Tango's interval."""
+    """Mean of paired differences, values in [-1, 1], with Tango's interval; clusters as in `cluster_share`."""
     found, value, n = _of_clusters(values, parts, units)
     if found is None:
         return Estimate(value, n=n)

@@ -48,7 +48,7 @@ class Estimate:
 
 
 def tails(confidence: float) -> tuple[float, float]:
-    """Which shares of a distribution lie below the two ends of an interval.
+    """Shares of a distribution that lie below the two ends of an interval.
 
     >>> [round(share, 12) for share in tails(0.95)]
     [0.025, 0.975]

@@ -26,7 +26,7 @@ def transformed(w: F64 | float, a: F64 | float) -> F64:
 
 
 def hull(t: F64 | float, a: F64 | float) -> tuple[F64, F64]:
-    """How many errors the ends of the hull of both intervals lie below the value, and above it; never negative.
+    """Reach of the hull of both intervals below and above the value, in standard errors; never negative.
 
     Args:
         t: The quantile of Student's t, > 0.

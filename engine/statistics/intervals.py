@@ -90,7 +90,7 @@ def difference(first: Estimate, second: Estimate) -> Estimate:
 
 @dataclass(frozen=True)
 class Effective:
-    """Of a mean of values in [-1, 1]: what its score interval is taken at.
+    """Parts, size and degrees of freedom of the score interval of a mean of values in [-1, 1].
 
     Attributes:
         up, down: Mean of the positive parts and of the negative ones: the value is up - down.

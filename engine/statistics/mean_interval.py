@@ -44,7 +44,7 @@ kept and compared; errors of single images average out beneath that."""
 
 @dataclass(frozen=True, eq=False)
 class Moments:
-    """Of m numbers.
+    """Moments of m numbers.
 
     Attributes:
         n: (m,) float64 values that define each.
@@ -59,25 +59,25 @@ class Moments:
 
     @classmethod
     def of(cls, values: F64) -> Moments:
-        """Of (n, m) values; what is not finite is left out."""
+        """Compute the moments of (n, m) values; what is not finite is left out."""
         defined = np.isfinite(values)
         n = defined.sum(axis=0).astype(np.float64)
-        whole = np.where(defined, values, 0.0)
-        mean = whole.sum(axis=0) / np.where(n > 0, n, np.nan)
-        away = np.where(defined, whole - np.where(n > 0, mean, 0.0), 0.0)
+        filled = np.where(defined, values, 0.0)
+        mean = filled.sum(axis=0) / np.where(n > 0, n, np.nan)
+        away = np.where(defined, filled - np.where(n > 0, mean, 0.0), 0.0)
         return cls(n, mean, (away**2).sum(axis=0), (away**3).sum(axis=0))
 
     def joined(self, other: Moments) -> Moments:
-        """Of both sets of values (Pébay 2008, eqs. 2.1 and 2.3)."""
+        """Join the moments of two sets of values (Pébay 2008, eqs. 2.1 and 2.3)."""
         a, b = self.n, other.n
         n = a + b
-        whole = np.where(n > 0, n, 1.0)
+        divisor = np.where(n > 0, n, 1.0)  # where neither side has a value, the mean is NaN already
         gap = np.where((a > 0) & (b > 0), other.mean - self.mean, 0.0)
-        mean = np.where(a > 0, self.mean, other.mean) + gap * b / whole
+        mean = np.where(a > 0, self.mean, other.mean) + gap * b / divisor
         mean = np.where((a > 0) & (b > 0), mean, np.where(a > 0, self.mean, other.mean))
-        second = self.second + other.second + gap**2 * a * b / whole
-        third = self.third + other.third + gap**3 * a * b * (a - b) / whole**2
-        third += 3 * gap * (a * other.second - b * self.second) / whole
+        second = self.second + other.second + gap**2 * a * b / divisor
+        third = self.third + other.third + gap**3 * a * b * (a - b) / divisor**2
+        third += 3 * gap * (a * other.second - b * self.second) / divisor
         return Moments(n, mean, second, third)
 
     def at(self, column: int) -> tuple[float, float, float, float]:

@@ -84,7 +84,7 @@ class Column:
 
 
 def grid_notes(measures: Iterable[Measure], grids: Mapping[str, Grid]) -> list[str]:
-    """Which measures cannot be taken on which of the grids.
+    """Notes on the measures that cannot be taken on some of the grids.
 
     Args:
         measures: The table.

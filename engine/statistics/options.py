@@ -10,7 +10,7 @@ from cvbench.options import Option
 
 @dataclass(frozen=True, kw_only=True)
 class IntervalOptions:
-    """Of every interval of a result.
+    """Options of every interval of a result.
 
     Attributes:
         resamples: Of a bootstrap, where there is one.

@@ -109,7 +109,7 @@ def mcnemar(only_a: int, only_b: int) -> tuple[float, float]:
     for i in range(1, k + 1):
         term = term * (n - i + 1) // i
         below += term
-    whole = 1 << n
-    exact = min(1.0, 2 * below / whole)
-    mid = (2 * below - term) / whole
+    outcomes = 1 << n  # of n fair coins, all equally likely
+    exact = min(1.0, 2 * below / outcomes)
+    mid = (2 * below - term) / outcomes
     return exact, min(1.0, mid)

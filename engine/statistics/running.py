@@ -45,7 +45,7 @@ _NAMED = 4  # numbers that a note names, of those that few images define
 
 @dataclass(frozen=True, eq=False)
 class Means:
-    """Of m numbers.
+    """Means of m numbers over images, with their intervals.
 
     Attributes:
         value, low, high: (m,) float64; NaN where no image defines the number, low and high also where fewer than
@@ -171,10 +171,10 @@ class RunningMeans:
             np.add.at(self._by_class, own, np.concatenate([np.where(defined, values, 0.0), defined], axis=1))
         self._waiting = np.concatenate([self._waiting, values])
         self.images += len(values)
-        whole = len(self._waiting) // BLOCK * BLOCK
-        for start in range(0, whole, BLOCK):
+        full = len(self._waiting) // BLOCK * BLOCK
+        for start in range(0, full, BLOCK):
             self._moments = self._moments.joined(Moments.of(self._waiting[start : start + BLOCK]))
-        self._waiting = self._waiting[whole:]
+        self._waiting = self._waiting[full:]
 
     def means(self) -> Means:
         """The means of all images, and their intervals. The end: no image may follow.
@@ -197,7 +197,7 @@ class RunningMeans:
 
 
 def with_classes(means: Means, low: F64, high: F64, error: F64, few: NDArray[np.bool_]) -> Means:
-    """The same with an interval over classes; none where `few` of them define the number, or all images agree.
+    """Add an interval over classes; none where `few` of them define the number, or all images agree.
 
     Args:
         means: Of the images.
@@ -216,7 +216,7 @@ def _ratio(sums: F64, counts: F64) -> F64:
 
 
 def class_count(classes: NDArray[np.int64] | None) -> int:
-    """How many classes are resampled: 0 without labels, with few classes, or with fewer than two images a class.
+    """Count the classes to resample: 0 without labels, with few classes, or with fewer than two images a class.
 
     >>> class_count(np.arange(80) % 40), class_count(np.arange(80) % 10), class_count(np.arange(80))
     (40, 0, 0)
@@ -228,7 +228,7 @@ def class_count(classes: NDArray[np.int64] | None) -> int:
 
 
 def interval_notes(n: int) -> list[str]:
-    """What a reader must know of the intervals of means over n images."""
+    """Notes on the intervals of means over n images."""
     if n == 1:
         return ["no interval: it is over images, and there is one image"]
     if n < MIN_IMAGES:
@@ -242,7 +242,7 @@ def interval_notes(n: int) -> list[str]:
 
 
 def outdated_notes(attrs: Mapping[str, Any]) -> list[str]:
-    """What a reader must know of a kept result whose intervals an earlier version made."""
+    """Notes on a kept result whose intervals an earlier version made."""
     version = attrs.get("intervals", 0)
     if version == INTERVALS:
         return []
@@ -257,7 +257,7 @@ def outdated_notes(attrs: Mapping[str, Any]) -> list[str]:
 
 
 def thin_notes(names: Sequence[str], means: Means) -> list[str]:
-    """What a reader must know where few of the images define a number, or all have the same value.
+    """Notes on numbers that few of the images define, or that are the same in all images.
 
     Args:
         names: What the first numbers of `means` are called.

@@ -31,17 +31,17 @@ class Verdict(Enum):
 
     @property
     def flag(self) -> bool | None:
-        """As rows have it: None where nothing is said."""
+        """The verdict in rows: None where nothing is said."""
         return {Verdict.RESOLVED: True, Verdict.NOT_RESOLVED: False}.get(self)
 
     @property
     def code(self) -> float:
-        """As arrays have it: 1, 0, NaN."""
+        """The verdict in arrays: 1, 0, NaN."""
         return math.nan if self.flag is None else float(self.flag)
 
     @property
     def mark(self) -> str:
-        """What stands behind a number that has its interval beside it; "" if it is resolved or the interval says all.
+        """Mark behind a number that has its interval beside it; "" if it is resolved or the interval says all.
 
         >>> Verdict.NOT_RESOLVED.mark, Verdict.RESOLVED.mark
         (' (not resolved)', '')

@@ -48,7 +48,7 @@ UNKNOWN = "no interval within classes: other samples would be laid out on anothe
 
 @dataclass(frozen=True, eq=False)
 class Replicates:
-    """How the intervals of one set of samples are made.
+    """Groups of samples to leave out, for the intervals of one set of samples.
 
     Attributes:
         labels: (n,) int64 of all samples.
@@ -85,7 +85,7 @@ class Replicates:
 
     @property
     def groups(self) -> int:
-        """How many groups are left out, 0 for none."""
+        """Number of groups that are left out, 0 for none."""
         return 0 if self.parts is None else int(self.parts.max()) + 1
 
     def uncertain(self, name: str) -> bool:
@@ -138,7 +138,7 @@ class Replicates:
 
     @property
     def said(self) -> str:
-        """How the intervals within classes are made, in words."""
+        """Method of the intervals within classes, in words."""
         if not self.groups:
             return UNKNOWN if self.fixed else TOO_SMALL
         return (
@@ -148,7 +148,7 @@ class Replicates:
 
     @property
     def notes(self) -> list[str]:
-        """What a reader must know of numbers without an interval."""
+        """Notes on numbers without an interval."""
         if not self.groups:
             return [UNKNOWN if self.fixed else f"{TOO_SMALL} ({len(self.labels)} samples)"]
         without = [name for name in (*NUMBERS, "davies_bouldin") if self.uncertain(name)]
@@ -160,7 +160,7 @@ class Replicates:
 
 @dataclass(frozen=True, eq=False)
 class ClassMeans:
-    """Of c columns (layers by metrics), (1 + g, K, c) float64: means of s, and shares of samples with s < 0.
+    """Class means of c columns (layers by metrics), (1 + g, K, c) float64: of s, and shares of samples with s < 0.
 
     Of all samples, then without each group. To keep s itself of every sample would take g times the memory of s.
     """
@@ -170,7 +170,7 @@ class ClassMeans:
 
     @classmethod
     def of(cls, s: F64, replicates: Replicates) -> ClassMeans:
-        """Of one column (1 + g, m), NaN in the samples of the group that is left out."""
+        """Compute the class means of one column (1 + g, m), NaN in the samples of the group that is left out."""
         below = np.where(np.isnan(s), np.nan, s < 0)
         return cls(replicates.class_means(s)[:, :, None], replicates.class_means(below)[:, :, None])
 

@@ -34,7 +34,7 @@ OLDER = (
 def resolve_view(
     store: FeatureStore, selection: Selection, batch: int | None, estimator: str
 ) -> tuple[Reading | Analysed, str | None]:
-    """What the selection means by the view that it asks for, or the result that was measured live; and a note.
+    """Resolve the view that the selection asks for, to its layers or to the result measured live; and a note.
 
     A live result is taken where it is of more samples than the stored maps, and is of just what is asked for.
 

@@ -64,7 +64,7 @@ def maps(selection: Selection, options: MapsOptions, cluster: Cluster, listen: L
 
 @dataclass(frozen=True)
 class MapsRecipe(MeasureRecipe):
-    """As `MeasureRecipe`, with the boxes of all samples: the analysis gets those of the unit it measures."""
+    """Recipe with the boxes of all samples: the analysis gets those of the unit it measures."""
 
     boxes: Mapping[str, InputBoxes] = field(default_factory=dict)
 
@@ -105,9 +105,9 @@ def _of_line(result: Result, names: tuple[str, str], at: int, grid: Sequence[int
 
 
 def headline(result: Result, found: Sequence[Row]) -> Iterator[Row]:
-    """What the backbones differ by; first and last layers."""
-    told = {QUANTITIES[name] for name in COMPARED}
-    yield from (row for row in found if row.kind == DIFFERENCE and row.metric in told and not row.note)
+    """Differences of the backbones; first and last layers."""
+    compared = {QUANTITIES[name] for name in COMPARED}
+    yield from (row for row in found if row.kind == DIFFERENCE and row.metric in compared and not row.note)
     yield from (row for row in end_rows(found) if row.factor.startswith(OWN) and not row.note)
 
 

@@ -99,7 +99,7 @@ def measuring(on: Hardware) -> Cluster:
 
 
 def analysis_device(device: str, address: str) -> str:
-    """As `choose_device`, but "auto" is a GPU only where CuPy can drive it.
+    """Choose the device as `choose_device`, but "auto" is a GPU only where CuPy can drive it.
 
     Raises:
         ResourceError: "cuda" is asked for, and CuPy or the card is missing.
@@ -111,7 +111,7 @@ def analysis_device(device: str, address: str) -> str:
 
 @dataclass(frozen=True)
 class MeasureRecipe:
-    """What an actor needs to measure units. It travels: a reading is pickled by the place of its store."""
+    """Recipe of a worker that measures units. It travels: a reading is pickled by the place of its store."""
 
     reading: Reading
     analysis: Analysis

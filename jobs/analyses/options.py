@@ -23,7 +23,7 @@ _CKA_VIEW = (
 
 @dataclass(frozen=True)
 class CkaOptions:
-    """How CKA is estimated.
+    """Options of the CKA estimate.
 
     Attributes:
         estimator: "minibatch" (HSIC1 summed over batches, with intervals), "debiased" or "biased" (all rows at once).
@@ -53,7 +53,7 @@ class SimilarityOptions:
 
 @dataclass(frozen=True)
 class MapsOptions:
-    """What to draw, and how to estimate.
+    """Options of the maps: the images to draw, and the intervals.
 
     Attributes:
         images: Sample ids; empty for the first readable ones.

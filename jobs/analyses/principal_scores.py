@@ -30,7 +30,7 @@ MOST_FEATURES = 8192
 
 @contextmanager
 def dask_scheduler(cluster: Cluster) -> Iterator[Any]:
-    """What `compute(scheduler=...)` takes: Ray's, connected to the cluster while the context lasts, or "threads".
+    """The argument of `compute(scheduler=...)`: Ray's, connected to the cluster while the context lasts, or "threads".
 
     Args:
         cluster: With address "none", this process computes.

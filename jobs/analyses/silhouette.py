@@ -66,12 +66,12 @@ def silhouette(
     store = open_store(selections[0].store)
     found = [read(selection, store) for selection in selections]  # all, before any is scored
     opened = [Matrices.of(reading) for reading in found]
-    how = _How(device, cluster, map_name, listen)
-    return [_one(matrices, each, how) for matrices in opened for each in every]
+    execution = _Execution(device, cluster, map_name, listen)
+    return [_one(matrices, each, execution) for matrices in opened for each in every]
 
 
 @dataclass(frozen=True)
-class _How:
+class _Execution:
     device: str
     cluster: Cluster
     map_name: str | None
@@ -79,8 +79,8 @@ class _How:
 
 
 @dataclass(frozen=True)
-class _Space:
-    """How a layer is read in a space, what else the values depend on, and what the result says of it."""
+class _SpaceReader:
+    """Reader of the layers in a space, what else the values depend on, and what the result says of it."""
 
     read: Callable[[Layer], Array]
     used: dict[str, Any] = field(default_factory=dict)
@@ -88,11 +88,11 @@ class _Space:
     note: str | None = None
 
 
-def _one(matrices: Matrices, options: SilhouetteOptions, how: _How) -> Analysed:
+def _one(matrices: Matrices, options: SilhouetteOptions, execution: _Execution) -> Analysed:
     selected, samples = matrices.selected, matrices.samples
     check_labels(samples, selected.layers)
-    space = _space(matrices, options, how)
-    n, job, listen = len(samples.positions), "analyze silhouette", how.listen
+    space = _space(matrices, options, execution)
+    n, job, listen = len(samples.positions), "analyze silhouette", execution.listen
     listen(Started(job, f"{matrices.where}, {options.space}", n * len(selected.layers), len(selected.layers), 0))
     for note in matrices.notes:
         listen(Note(note))
@@ -106,31 +106,31 @@ def _one(matrices: Matrices, options: SilhouetteOptions, how: _How) -> Analysed:
     result = replace(result, attrs={**result.attrs, **space.said, "notes": notes})
     # A GPU sums in another order.
     made = {"companions": list(COMPANIONS), **{key: result.attrs[key] for key in ("interval", "family")}}
-    what = {"options": options.as_dict(), **made, "device": how.device, **space.used}
+    what = {"options": options.as_dict(), **made, "device": execution.device, **space.used}
     identity = {**what, **matrices.identity}
     return Analysed(result, selected, keep(matrices, result, identity), 0)
 
 
-def _space(matrices: Matrices, options: SilhouetteOptions, how: _How) -> _Space:
+def _space(matrices: Matrices, options: SilhouetteOptions, execution: _Execution) -> _SpaceReader:
     if options.space == "pca50":
 
         def components(layer: Layer) -> Array:
-            with dask_scheduler(how.cluster) as scheduler:
+            with dask_scheduler(execution.cluster) as scheduler:
                 scores, _ = principal_scores(matrices.lazy(layer), 50, standardise=True, scheduler=scheduler)
-            return to_device(scores, how.device)
+            return to_device(scores, execution.device)
 
-        return _Space(components)
+        return _SpaceReader(components)
     if options.space == "tsne":
-        maps = kept_map(matrices, options.seed, how.map_name, how.listen)
+        maps = kept_map(matrices, options.seed, execution.map_name, execution.listen)
         points = maps.data["map"][1]
 
         def mapped(layer: Layer) -> Array:
-            return to_device(points[matrices.selected.layers.index(layer)], how.device)
+            return to_device(points[matrices.selected.layers.index(layer)], execution.device)
 
         label = SPACES["tsne"] + unusual(maps)
         said = {"space": label, "map": maps.attrs["run"]}
-        return _Space(mapped, {"map": shape_of(maps)}, said, f"the t-SNE map is {described(maps)}")
-    return _Space(lambda layer: matrices.read(layer, how.device))
+        return _SpaceReader(mapped, {"map": shape_of(maps)}, said, f"the t-SNE map is {described(maps)}")
+    return _SpaceReader(lambda layer: matrices.read(layer, execution.device))
 
 
 def _command(result: Result) -> list[str]:

@@ -96,7 +96,7 @@ def headline(result: Result, found: Sequence[Row]) -> Iterator[Row]:
 
 
 def said(result: Result) -> Iterator[str]:
-    """What the intervals over classes are for, of how many samples in a class, and what a map is no measure of."""
+    """Sentences on the intervals over classes, the samples in a class, and what a map does not measure."""
     attrs, members = result.attrs, result.data["members"][1]
     yield f"{len(members)} classes of {np.median(members):g} samples (median); {attrs['samples']} samples in all"
     if "interval_over_classes" in attrs:
@@ -108,7 +108,7 @@ def said(result: Result) -> Iterator[str]:
 
 
 def comparison_notes(results: Sequence[Result]) -> Iterator[str]:
-    """What a reader must know before comparing results of several data sets or spaces; `attrs` names `dataset`."""
+    """Notes for a reader who compares results of several data sets or spaces; `attrs` names `dataset`."""
     sizes = {result.attrs["dataset"]: float(np.median(result.data["members"][1])) for result in results}
     if sizes and max(sizes.values()) > 1.5 * min(sizes.values()):
         shown = ", ".join(f"{name} {size:g}" for name, size in sizes.items())
@@ -121,6 +121,6 @@ def comparison_notes(results: Sequence[Result]) -> Iterator[str]:
 
 
 def caution(result: Result) -> list[str]:
-    """What is known to be wrong with a result of an earlier version."""
+    """Warnings of what is known to be wrong with a result of an earlier version."""
     older = "given the mean distances" in result.attrs["interval"]
     return ["of an earlier version: its intervals within classes are too narrow; make it again"] if older else []

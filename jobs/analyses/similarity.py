@@ -132,7 +132,7 @@ MAIN = (f"{QUANTITIES['mean']}, raw", f"{QUANTITIES['contrast']}, centred")
 
 
 def headline(result: Result, found: Sequence[Row]) -> Iterator[Row]:
-    """What the backbones differ by, the raw mean similarity first; then the same of first and last layers.
+    """Differences of the backbones, the raw mean similarity first; then the same of first and last layers.
 
     Raw is the mean, which is what the study compares; of centred features it is fixed by their definition. Contrast and
     length are of centred features, where the mean feature of the image does not hide them.

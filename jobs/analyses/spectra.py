@@ -109,14 +109,14 @@ def _differences(result: Result) -> Iterator[Row]:
 
 
 def headline(result: Result, found: Sequence[Row]) -> Iterator[Row]:
-    """What the backbones differ by; of first and last layers the energy above 0.5 π, and the top of the common axis.
+    """Differences of the backbones; of first and last layers the energy above 0.5 π, and the top of the common axis.
 
-    The share of DC is told where the grid of the compared layers has no frequency below 0.5 π.
+    The share of DC is shown where the grid of the compared layers has no frequency below 0.5 π.
     """
     differences = [row for row in found if row.kind == DIFFERENCE and row.value is not None]
     shares = [QUANTITIES[name] for name in ("share_above_0.5", "dc_share")]
-    told = next((name for name in shares if any(row.metric == name for row in differences)), None)
-    yield from (row for row in differences if row.metric == told)
+    quantity = next((name for name in shares if any(row.metric == name for row in differences)), None)
+    yield from (row for row in differences if row.metric == quantity)
     ends = list(end_rows(found))
     yield from (row for row in ends if (row.metric, row.kind, row.note) == (shares[0], VALUE, ""))
     top = result.coords["frequency"][-1]

@@ -57,7 +57,7 @@ def tsne(selection: Selection, options: TsneOptions, listen: Listener = silent, 
 
 
 def map_of(matrices: Matrices, options: TsneOptions, listen: Listener = silent, device: str = "cpu") -> Analysed:
-    """As `tsne`, of layers that are read already."""
+    """Make the maps of layers that are read already, as `tsne` does."""
     store, selected = matrices.store, matrices.selected
     n = len(matrices.rows)
     _, backend = plan(matrices.samples, options, device)
@@ -98,7 +98,7 @@ HEADLINE = (f"purity_features_{KS[1]}", f"trustworthiness_{KS[1]}", f"purity_map
 
 
 def measure_text(name: str) -> tuple[str, str]:
-    """What a measure is called, and its setting.
+    """Name of a measure for a reader, and its setting.
 
     >>> measure_text("purity_map_10"), measure_text("silhouette_map")
     (('kNN purity, map', 'k = 10'), ('silhouette of the map', ''))

@@ -36,7 +36,7 @@ def kept_maps(matrices: Matrices) -> Iterator[Result]:
 
 
 def shape_of(result: Result) -> dict[str, Any]:
-    """What a map depends on, beside the features."""
+    """Settings that a map depends on, beside the features."""
     return {name: result.attrs[name] for name in SHAPING}
 
 
@@ -69,10 +69,10 @@ def kept_map(matrices: Matrices, seed: int, wanted: str | None = None, listen: L
         UnknownNameError: No such map of these features; names those that there are.
         UsageError: Several are kept, and none is of the defaults; or none is, and the defaults need more samples.
     """
-    whole = [result for result in kept_maps(matrices) if result.attrs["samples"] == result.attrs["samples_of"]]
-    paths = [str(result.attrs["run"]) for result in whole]
+    complete = [result for result in kept_maps(matrices) if result.attrs["samples"] == result.attrs["samples_of"]]
+    paths = [str(result.attrs["run"]) for result in complete]
     if wanted is not None:
-        for path, result in zip(paths, whole, strict=True):
+        for path, result in zip(paths, complete, strict=True):
             if wanted in (path, path.rpartition("/")[2]):
                 return result
         held = ", ".join(paths) or "none"
@@ -80,9 +80,9 @@ def kept_map(matrices: Matrices, seed: int, wanted: str | None = None, listen: L
         raise UnknownNameError.among(f"t-SNE map of {where}:", wanted, paths, fix=f"the store holds {held}")
     usual = TsneOptions(seed=seed)
     alike = {name: getattr(usual, name) for name in SHAPING if name not in ("backend", "backend_version", "sample")}
-    fitting = [result for result in whole if all(result.attrs[name] == value for name, value in alike.items())]
+    fitting = [result for result in complete if all(result.attrs[name] == value for name, value in alike.items())]
     maps: dict[str, Result] = {}
-    for result in fitting or whole:
+    for result in fitting or complete:
         maps.setdefault(str(shape_of(result)), result)
     if len(maps) > 1:
         named = "; ".join(map(described, maps.values()))

@@ -31,7 +31,7 @@ from cvbench.storage.datasets.left_out import LeftOut
 
 @dataclass(frozen=True)
 class SplitReport:
-    """What one split was found to hold.
+    """Contents of one split, as they were found.
 
     Attributes:
         expected: Images as published, None if the registry does not know.
@@ -51,7 +51,7 @@ class SplitReport:
 
 
 @dataclass(frozen=True)
-class Description:
+class Listing:
     """One data set of the registry, and where its files are.
 
     Attributes:
@@ -83,7 +83,7 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class Report:
+class Verification:
     """The result of `verify`."""
 
     dataset: str
@@ -100,7 +100,7 @@ class Report:
         return {**asdict(self), "ok": self.ok}
 
 
-def list_datasets(data_root: str | Path | None = None) -> tuple[list[Description], list[UsageError]]:
+def list_datasets(data_root: str | Path | None = None) -> tuple[list[Listing], list[UsageError]]:
     """Every data set of the registry, by name, and why those of plugins cannot be used that cannot."""
     found, problems = [], []
     for name in dataset_names():
@@ -118,18 +118,18 @@ def list_groups() -> dict[str, tuple[str, ...]]:
     return dict(GROUPS)
 
 
-def describe_dataset(spec: str, data_root: str | Path | None = None) -> Description:
-    """What the registry knows of `spec`, and where its files are; of `folder:PATH` and the like also what they hold.
+def describe_dataset(spec: str, data_root: str | Path | None = None) -> Listing:
+    """Look up `spec` in the registry and find its files; of `folder:PATH` and the like, count what they hold too.
 
     Raises:
         CvbenchError: Such files cannot be opened.
     """
     info, found = dataset_info(spec), locate(spec, data_root=data_root)
     if found is None or not info.of_files:
-        return Description(info, None if found is None else str(found))
+        return Listing(info, None if found is None else str(found))
     names = every_split(spec, data_root=data_root)
     opened = (open_listed(spec, data_root=data_root, split=name) for name in names)
-    return Description(info, str(found), tuple(_report(dataset, info) for dataset in opened))
+    return Listing(info, str(found), tuple(_report(dataset, info) for dataset in opened))
 
 
 def verify(
@@ -138,7 +138,7 @@ def verify(
     split: str | None = None,
     deep: bool = False,
     threads: int | None = None,
-) -> Report:
+) -> Verification:
     """Check a data set: its counts against the registry, every file's presence and size, with `deep` every image.
 
     Args:
@@ -161,7 +161,7 @@ def verify(
         if deep:
             problems += _decode_all(dataset, present, threads or os.cpu_count() or 1)
         reports.append(replace(_report(dataset, info), decoded=len(present) if deep else 0))
-    return Report(dataset=spec, splits=tuple(reports), problems=tuple(problems))
+    return Verification(dataset=spec, splits=tuple(reports), problems=tuple(problems))
 
 
 def _report(dataset: Dataset, info: DatasetInfo) -> SplitReport:

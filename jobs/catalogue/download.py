@@ -20,7 +20,7 @@ Listener = Callable[[str, int, int | None], None]
 
 @dataclass(frozen=True)
 class Terms:
-    """What a person agrees to before a download.
+    """Conditions that a person agrees to before a download.
 
     Attributes:
         files: Where the archives are, the first place of each.
@@ -39,7 +39,7 @@ class Terms:
 
 @dataclass(frozen=True)
 class Downloaded:
-    """Where the data set is.
+    """Folder of a data set, and what was fetched for it.
 
     Attributes:
         fetched: (file, bytes, SHA-256, where from) of each archive; empty if the data set was there already. "where
@@ -138,8 +138,8 @@ def _located(spec: str, data_root: str | Path | None) -> Path | None:
         return locate(spec, data_root=data_root)
     root = resolve_root(data_root)
     folder = None if root is None else root / source.folder
-    whole = folder is not None and all((folder / archive.file).is_file() for archive in source.archives)
-    return folder if whole else None
+    complete = folder is not None and all((folder / archive.file).is_file() for archive in source.archives)
+    return folder if complete else None
 
 
 def _about(spec: str) -> About:

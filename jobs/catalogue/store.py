@@ -36,7 +36,7 @@ class SplitSummary:
 
 @dataclass(frozen=True)
 class StoreInfo:
-    """What is in a store."""
+    """Contents of a store."""
 
     url: str
     splits: tuple[SplitSummary, ...]

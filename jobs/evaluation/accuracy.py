@@ -70,10 +70,10 @@ def _one(samples: Samples, options: AccuracyOptions, listen: Listener) -> Evalua
         scores = score_samples(samples, layer, space)
         note = check_chance(samples, layer, space, scores, options.shared)
         notes += [note] if note else []
-        whole = samples.kind(layer) == VIEW
-        if not whole:
+        has_logits = samples.kind(layer) == VIEW
+        if not has_logits:
             notes.append(f"{layer.backbone}: imported predictions ({samples.kind(layer)}); top5 is not defined")
-        _add(table, layer.backbone, samples, scores, space, options, whole)
+        _add(table, layer.backbone, samples, scores, space, options, has_logits)
         if real is not None:
             table.add(layer.backbone, REAL, "", _real_top1(samples, scores, space, real))
         protocol[layer.backbone], correct[layer.backbone] = space.protocol, scores.correct
@@ -106,11 +106,11 @@ def _add(
     scores: Scores,
     space: LabelSpace,
     options: AccuracyOptions,
-    whole: bool,
+    has_logits: bool,
 ) -> None:
     labels = samples.labels
     table.add(backbone, TOP1, "", wilson(int(scores.correct.sum()), len(scores)))
-    table.add(backbone, TOP5, "", top_k(scores, 5, space.width) if whole else Estimate())
+    table.add(backbone, TOP5, "", top_k(scores, 5, space.width) if has_logits else Estimate())
     table.add(backbone, MEAN, "", mean_per_class(scores.correct, labels))
     if options.per_class:
         for name, estimate in zip(

@@ -112,9 +112,9 @@ def _backbone_rows(
     """Add the rows of a backbone; what must be said of them."""
     intervals, name = options.intervals, layer.backbone
     full = samples.kind(layer) == VIEW
-    whole = calibration(scores, intervals, options.bins)
-    _numbers(table, name, WHOLE, whole, full)
-    for one in whole.bins:
+    overall = calibration(scores, intervals, options.bins)
+    _numbers(table, name, WHOLE, overall, full)
+    for one in overall.bins:
         factor = f"({one.lower:.4g}, {one.upper:.4g}]"
         table.add(name, BIN_ACCURACY, factor, one.accuracy)
         table.add(name, BIN_CONFIDENCE, factor, Estimate(one.confidence, n=one.n))

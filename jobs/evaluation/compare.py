@@ -27,7 +27,7 @@ FAMILY = (
 
 
 def state(what: str, names: tuple[str, str], judged: Judged, *, points: bool = False, test: str = "") -> str:
-    """What may be said of a difference of A less B, as a sentence: the one wording of all evaluations.
+    """State in a sentence what may be said of a difference of A less B: the one wording of all evaluations.
 
     Args:
         what: Of what, and where.
@@ -103,12 +103,12 @@ def add_pair(table: Table, pair: Pair, judged: Judged) -> str:
 
 
 def compare_clusters(correct: Mapping[str, NDArray[np.bool_]], units: NDArray[np.str_], table: Table) -> list[str]:
-    """As `compare_pairs` where samples come in clusters of alike ones: (n,) the cluster of each."""
+    """Compare as `compare_pairs` where samples come in clusters of alike ones: (n,) the cluster of each."""
     return _compare(correct, lambda a, b: compare_units(correct[a], correct[b], units), table, TOP1, points=True)
 
 
 def compare_class_means(correct: Mapping[str, NDArray[np.bool_]], labels: NDArray[np.int64], table: Table) -> list[str]:
-    """As `compare_pairs` for the mean per-class accuracy."""
+    """Compare as `compare_pairs` the mean per-class accuracy."""
 
     def found(a: str, b: str) -> Estimate:
         return compare_classes(correct[a], correct[b], labels)
@@ -119,7 +119,7 @@ def compare_class_means(correct: Mapping[str, NDArray[np.bool_]], labels: NDArra
 def compare_shares(
     parts: Mapping[str, tuple[NDArray[np.bool_], NDArray[np.bool_]]], table: Table, metric: str
 ) -> list[str]:
-    """As `compare_pairs` for shares hits / (hits + misses): backbone -> (hit, miss), (n,) bool each."""
+    """Compare as `compare_pairs` shares hits / (hits + misses): backbone -> (hit, miss), (n,) bool each."""
     return _compare(parts, lambda a, b: compare_ratios(parts[a], parts[b]), table, metric)
 
 

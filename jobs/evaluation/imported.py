@@ -31,7 +31,7 @@ _MOST_CLASSES = 1 << 20
 
 
 def outputs(attrs: Mapping[str, Any], where: str) -> int | None:
-    """How many classes a compact array is of; None: it holds logits.
+    """Number of classes that a compact array is of; None: it holds logits.
 
     Raises:
         IntegrityError: An attribute that is no such number.

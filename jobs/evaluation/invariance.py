@@ -109,7 +109,7 @@ def _comparable(grid: Grid) -> Grid:
 
 
 def _one(
-    store: FeatureStore, whole: Grid, grid: Grid, settings: Settings, options: InvarianceOptions, listen: Listener
+    store: FeatureStore, asked: Grid, grid: Grid, settings: Settings, options: InvarianceOptions, listen: Listener
 ) -> Evaluated:
     every = [one for own in settings.values() for one in own.values()]
     n, title = len(every[0].samples.rows), _title(grid)
@@ -138,7 +138,7 @@ def _one(
     listen(Ended(title))
     verdicts = _between(table, grid, scores)
     # What is missing is said, not kept: it is no part of what was found.
-    for text in (*notes, *(f"not there: {command}" for command in whole.commands())):
+    for text in (*notes, *(f"not there: {command}" for command in asked.commands())):
         listen(Note(text))
     parts = {one.samples.where: one.samples for one in every}
     presets = [made.get("preset", "model") for samples in parts.values() for made in samples.made_from().values()]
@@ -171,7 +171,7 @@ def _rows_of(table: Table, name: str, grid: Grid, scores: Mapping[Values, Scores
 
 
 def _between(table: Table, grid: Grid, scores: Mapping[str, Mapping[Values, Scores]]) -> list[str]:
-    """Which of two backbones loses more, at each setting that both have; adjusted for all settings and pairs."""
+    """Compare the losses of two backbones, at each setting that both have; adjusted for all settings and pairs."""
     found: list[tuple[tuple[str, str], str, Estimate]] = []
     for a, b in itertools.combinations(scores, 2):
         starts = grid.start[a], grid.start[b]

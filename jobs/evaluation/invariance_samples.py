@@ -101,7 +101,7 @@ def _same_backbone(name: str, grid: Grid, own: Mapping[Values, Setting]) -> None
 
 
 def home_of(store: FeatureStore, grid: Grid, fallback: Samples, options: EvalOptions) -> Samples:
-    """Where the result is kept: under the data set itself if its own logits are there, else under a variant."""
+    """Choose where the result is kept: under the data set itself if its own logits are there, else under a variant."""
     if fallback.info.dataset == grid.dataset:
         return fallback
     try:

@@ -17,7 +17,7 @@ I64 = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class LabelSpace:
-    """How logits are read.
+    """Map from the outputs of a classifier to the classes of a data set.
 
     Attributes:
         columns: (k,) int64 ascending, the outputs that take part; None: all, as they are.

@@ -19,7 +19,7 @@ _MASKED = Option("Do not select the outputs of a class subset: argmax over all."
 
 @dataclass(frozen=True)
 class EvalOptions:
-    """What all evaluations share.
+    """Options that all evaluations share.
 
     Attributes:
         partial: The n of every row says how much is there.
@@ -36,7 +36,7 @@ class EvalOptions:
 
 @dataclass(frozen=True)
 class AccuracyOptions:
-    """How accuracy is scored.
+    """Options of accuracy.
 
     Attributes:
         real: Of ImageNet's validation set; None: without.
@@ -61,7 +61,7 @@ class AccuracyOptions:
 
 @dataclass(frozen=True)
 class CalibrationOptions:
-    """How calibration is measured.
+    """Options of calibration.
 
     Attributes:
         masked: Select the columns of the data set's classes before the softmax.
@@ -81,7 +81,7 @@ UNLABELLED = ("leave-out", "wrong")
 
 @dataclass(frozen=True)
 class ImageNetXOptions:
-    """What is counted, and against what.
+    """Options of ImageNet-X: the images and errors to count, and those to compare with.
 
     Attributes:
         which: "top": the one factor chosen per image; "multi": all that annotators named.
@@ -121,7 +121,7 @@ class ImageNetXOptions:
 
 @dataclass(frozen=True)
 class PugOptions:
-    """How PUG is scored.
+    """Options of PUG.
 
     Attributes:
         mode: "set": any of a label's ImageNet classes is right; "reference": as the authors' code has it, where every
@@ -137,7 +137,7 @@ class PugOptions:
 
 @dataclass(frozen=True)
 class RobustnessRequest:
-    """Which data sets of a store are compared; empty or None is what is there."""
+    """Data sets of a store to compare; empty or None is all that is there."""
 
     store: Annotated[str, Option("Path or URL of the feature store.")]
     datasets: Annotated[
@@ -149,7 +149,7 @@ class RobustnessRequest:
 
 @dataclass(frozen=True)
 class InvarianceOptions:
-    """Which settings count.
+    """Options that choose the settings of transforms.
 
     Attributes:
         transforms: Empty: all that the store has.
@@ -175,7 +175,7 @@ HOW = ("auto", "index", "name")
 
 @dataclass(frozen=True)
 class ImportOptions:
-    """What to import.
+    """Options of an import of predictions.
 
     Attributes:
         file: See `read_predictions`.

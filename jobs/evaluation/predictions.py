@@ -37,7 +37,7 @@ _TINY = np.float32(np.finfo(np.float32).tiny)
 
 @dataclass(frozen=True)
 class Imported:
-    """What was imported; `missing` samples have no prediction, `extra` predictions have no sample."""
+    """Report of an import; `missing` samples have no prediction, `extra` predictions have no sample."""
 
     dataset: str
     split: str
@@ -121,7 +121,7 @@ def _array(predictions: Predictions, width: int) -> ArraySpec:
 
 
 def _split(store: FeatureStore, options: ImportOptions) -> SplitInfo:
-    """What the store has frozen of the split, else the opened data set in a new order."""
+    """The split as the store has frozen it, else that of the opened data set in a new order."""
     there = [key for key in store.splits() if options.dataset in (key[0], spec_of_key(key[0]))]
     held = [key for key in there if options.split in (None, key[1])]
     if len(held) == 1:

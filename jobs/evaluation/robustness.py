@@ -261,8 +261,8 @@ def _headline(result: Result, rows: Sequence[Row]) -> list[Row]:
 def _line(row: Row) -> str | None:
     if row.metric == MEAN:
         return "mean over sets"
-    whole = row.kind == VALUE and not row.factor
-    return row.dataset if whole and row.metric in (TOP1, COUNTERPART) else None
+    of_all = row.kind == VALUE and not row.factor
+    return row.dataset if of_all and row.metric in (TOP1, COUNTERPART) else None
 
 
 def _run(request: RobustnessRequest, options: EvalOptions, listen: Listener) -> list[Evaluated]:

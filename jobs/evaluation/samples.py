@@ -15,8 +15,8 @@ from cvbench.errors import IncompleteError, IntegrityError, UsageError
 from cvbench.jobs.evaluation.imported import PREDICTIONS, expand, outputs
 from cvbench.jobs.evaluation.options import EvalOptions
 from cvbench.jobs.reading.again import extract_again
+from cvbench.jobs.reading.completeness import check_complete
 from cvbench.jobs.reading.lineage import warnings
-from cvbench.jobs.reading.published import check_published
 from cvbench.jobs.reading.reading import Reading, read, readable_rows
 from cvbench.jobs.reading.selection import Selected, Selection
 from cvbench.storage.datasets import spec_of_key
@@ -91,7 +91,7 @@ class Samples:
         return outputs(stored.attrs, self.where) or stored.shape[1]
 
     def kind(self, layer: Layer) -> str:
-        """What the logits are: "logits", or of which kind the imported predictions are."""
+        """Kind of the logits: "logits", or that of the imported predictions."""
         return str(self.reading.layers[layer].attrs.get(PREDICTIONS, VIEW))
 
     def take(self, chosen: NDArray[np.bool_]) -> Samples:
@@ -132,7 +132,7 @@ class Samples:
         return records
 
     def identity(self) -> dict[str, Any]:
-        """What a result of these samples depends on."""
+        """Identity of these samples, for the results that depend on them."""
         return self.reading.identity
 
 
@@ -152,7 +152,7 @@ def open_samples(store: FeatureStore, selection: Selection, options: EvalOptions
             raise _partial(store, selected, info)
         notes.append(f"partial: {selected.samples:,} of the {info.n:,} samples of {info.dataset}/{info.split}")
     spec = spec_of_key(base_name(info.dataset))
-    notes += check_published(spec, info.split, info.n, where=store.url, partial=options.partial)
+    notes += check_complete(spec, info.split, info.n, where=store.url, partial=options.partial)
     notes += warnings(reading.commits)
     own = {layer.backbone: _readable(stored, selected) for layer, stored in reading.layers.items()}
     rows = reading.rows

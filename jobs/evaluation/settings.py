@@ -46,7 +46,7 @@ class Grid:
 
     @property
     def means(self) -> str:
-        """What the values are."""
+        """Meaning of the values."""
         return "input resolution (pixels)" if self.transform == RESOLUTION else KINDS[self.transform].means
 
     def commands(self) -> list[str]:
@@ -94,7 +94,7 @@ def parse_value(transform: str, text: str) -> Values:
 
 
 def logits_groups(store: FeatureStore) -> list[GroupKey]:
-    """Where the store has logits."""
+    """Groups of the store that hold logits."""
     return [group for group in store.groups() if group.view == VIEW]
 
 
@@ -127,7 +127,7 @@ def find_settings(
     grid: Sequence[str] = (),
     reference: str | None = None,
 ) -> Grid:
-    """What the store has of a transform.
+    """Find the settings of a transform that the store has.
 
     Args:
         place: Data set and split.

@@ -38,7 +38,7 @@ class Evaluated:
 
 
 def space_of(samples: Samples, layer: Layer, *, masked: bool = True) -> LabelSpace:
-    """How the logits of a backbone are read for the classes of the data set.
+    """The map from a backbone's logits to the classes of the data set.
 
     Raises:
         UsageError: The number of classes differs; or predictions that cannot be masked.

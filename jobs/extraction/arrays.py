@@ -73,7 +73,7 @@ def existing_store(url: str) -> FeatureStore | None:
 
 
 def frozen_split(store: FeatureStore | None, dataset: Dataset) -> SplitInfo | None:
-    """What the store has frozen of this split, or None if it was never begun."""
+    """The split as the store has frozen it, or None if it was never begun."""
     if store is None or (dataset.name, dataset.split) not in store.splits():
         return None
     return store.split(dataset.name, dataset.split)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ExtractReport:
-    """What a run did; `computed` is 0 when everything was there already."""
+    """Report of a run; `computed` is 0 when everything was there already."""
 
     store: str
     dataset: str
@@ -123,7 +123,7 @@ class UnitJob:
         return max(sum(len(unit) for unit in units) for units in covered)
 
     def tasks(self) -> list[UnitTask]:
-        """What is missing, by unit."""
+        """Missing work, by unit."""
         work: dict[Unit, list[tuple[GroupKey, tuple[str, ...]]]] = {}
         for group, pending in _pending(self.store, self.groups, self.split, self.options).items():
             for unit, taps in pending.items():
@@ -224,7 +224,7 @@ def _live(
 def recipe_of(
     options: ExtractOptions, dataset: Dataset, split: SplitInfo, backbones: Sequence[Backbone], cluster: Cluster
 ) -> ExtractRecipe:
-    """What an actor needs to compute the units of `split` with these backbones."""
+    """The recipe by which an actor computes the units of `split` with these backbones."""
     return ExtractRecipe(
         store=options.store,
         dataset=options.dataset,
@@ -328,7 +328,7 @@ def _refuse_other_sizes(options: ExtractOptions, frozen: SplitInfo, url: str) ->
 
 
 def rounding_notes(options: ExtractOptions, split: SplitInfo) -> Iterator[str]:
-    """What to say where whole units cover more samples than were asked for."""
+    """Notes on whole units that cover more samples than were asked for."""
     from cvbench.storage.features.units import plan_units
 
     in_part = options.maps if any(map(is_in_part, options.views)) else None
@@ -339,7 +339,7 @@ def rounding_notes(options: ExtractOptions, split: SplitInfo) -> Iterator[str]:
 
 
 def reading_notes(dataset: Dataset) -> Iterator[str]:
-    """What to say of a data set that is read in part, or slowly."""
+    """Notes on a data set that is read in part, or slowly."""
     from cvbench.storage.datasets import read_in_part
     from cvbench.storage.datasets.formats.parquet_files import ParquetDataset
 
@@ -350,7 +350,7 @@ def reading_notes(dataset: Dataset) -> Iterator[str]:
 
 
 def renaming_notes(backbones: Sequence[str]) -> Iterator[str]:
-    """What to say of models that timm calls otherwise today."""
+    """Notes on models that have another name in timm today."""
     from cvbench.engine.models.specs import renamed
 
     for name in backbones:

@@ -67,7 +67,7 @@ def live_tasks(
     sizes: tuple[int, int],
     device: str,
 ) -> tuple[LiveTask, ...]:
-    """What to measure live.
+    """Tasks of the analyses that are measured live.
 
     Args:
         live: Name -> how, see `check_live`.
@@ -186,11 +186,11 @@ class LivePass:
             unit.begin(offset + self._inside)
 
     def taps(self, backbone: str) -> list[str]:
-        """What to observe of a backbone, in the order of computation."""
+        """Taps to observe of a backbone, in the order of computation."""
         return [layer.tap for layer in self._index if layer.backbone == backbone]
 
     def observer(self, backbone: str) -> Callable[[str, Tensor], None]:
-        """What `Backbone.run` calls with each layer's maps."""
+        """The function that `Backbone.run` calls with each layer's maps."""
         from cvbench.engine.arrays.array import from_torch, torch_stream
 
         def observe(tap: str, maps: Tensor) -> None:

@@ -23,7 +23,7 @@ PAIR = ("convnext-base", "vit-base-16")
 
 @dataclass(frozen=True)
 class ExtractOptions:
-    """What to extract. Everything that changes bytes goes into the fingerprint of the features.
+    """Options of an extraction. Everything that changes bytes goes into the fingerprint of the features.
 
     Attributes:
         maps: None is all.
@@ -151,17 +151,17 @@ def check_keys(specs: Sequence[str], data_root: str | None) -> None:
 
     seen: dict[str, str] = {}
     for spec in specs:
-        key, whole = key_of_spec(spec), absolute_spec(spec, data_root=data_root)
-        if seen.setdefault(key, whole) != whole:
+        key, place = key_of_spec(spec), absolute_spec(spec, data_root=data_root)
+        if seen.setdefault(key, place) != place:
             raise UsageError(
                 f"two data sets would both be {key} in the store",
-                where=f"{seen[key]} and {whole}",
+                where=f"{seen[key]} and {place}",
                 fix="rename or link one of them to a folder of another name, or extract each into its own --store",
             )
 
 
 def transform_record(dataset: str, geometry: Geometry) -> dict[str, Any]:
-    """What the fingerprint says of the transform of a variant; nothing for other data sets.
+    """Fields of the fingerprint for the transform of a variant; none for other data sets.
 
     Raises:
         UsageError: Images of this geometry cannot be transformed so.

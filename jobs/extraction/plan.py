@@ -52,7 +52,7 @@ class LayerPlan:
 
 @dataclass(frozen=True)
 class PlanReport:
-    """What a run would do. Hours are estimated by stage from the stated rates; the slowest stage is the bottleneck."""
+    """Forecast of a run. Hours are estimated by stage from the stated rates; the slowest stage is the bottleneck."""
 
     dataset: str
     split: str
@@ -177,7 +177,7 @@ def _budgets(options: ExtractOptions) -> list[tuple[int, str]]:
 
 
 def plan(options: ExtractOptions, *, gpus: int = 0, rate: float | None = None, disk_mb_s: float = 1000.0) -> PlanReport:
-    """What `extract` with the same options would do; nothing runs, no weights are loaded.
+    """Forecast `extract` with the same options; nothing runs, no weights are loaded.
 
     Args:
         options: As for `extract`.

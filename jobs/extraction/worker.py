@@ -43,7 +43,7 @@ class UnitTask:
 
 @dataclass(frozen=True)
 class UnitReceipt:
-    """What came of a unit. `seconds` are wall clock per step; steps overlap, so they do not add up to `total`."""
+    """Receipt for a unit. `seconds` are wall clock per step; steps overlap, so they do not add up to `total`."""
 
     unit: int
     samples: int

@@ -163,7 +163,7 @@ def _scale() -> Any:
 
 
 def _shown(result: Result) -> list[str]:
-    """What is drawn of the means: what can be measured on the common grid."""
+    """Measures whose means are drawn: those that can be measured on the common grid."""
     common = [i for i, row in enumerate(result.attrs["rows"]) if row["common"]]
     known = np.isfinite(result.data["value"][1][common]).any(axis=0)
     there = {name for name, defined in zip(result.coords["measure"], known, strict=True) if defined}
@@ -200,7 +200,7 @@ def _means(axes: Sequence[Axes], result: Result, labels: Mapping[str, str], acro
 
 
 def _chance(axis: Axes, result: Result, first: int, measure: str) -> None:
-    """What a map gets without any knowledge of the image: the share of the box, and a Gaussian in the middle."""
+    """Mark the score of a map that knows nothing of the image: the share of the box, and a Gaussian in the middle."""
     axis.axvline(_number(result, "value", first, "box_share"), color="0.3", linestyle=":", linewidth=1.0)
     for i, row in enumerate(result.attrs["rows"]):
         if not row["target"]:
@@ -210,7 +210,7 @@ def _chance(axis: Axes, result: Result, first: int, measure: str) -> None:
 
 
 def _number(result: Result, name: str, i: int, measure: str) -> float:
-    """Of the i-th row; NaN where the result has no such interval."""
+    """Number of the i-th row; NaN where the result has no such interval."""
     if name not in result.data:
         return float("nan")
     return float(result.data[name][1][i, result.coords["measure"].index(measure)])

@@ -110,7 +110,7 @@ def _draw(blocks: Sequence[tuple[str, Sequence[Panel]]], label: str) -> Figure:
 
 
 def _extend(panels: Sequence[Panel]) -> str:
-    """Where the colour bar ends in a point: where values lie beyond the scale."""
+    """Choose the pointed ends of the colour bar: those beyond which values lie."""
     beyond = np.concatenate([panel.values.ravel() for panel in panels])
     low, high = bool((beyond < -1e-9).any()), bool((beyond > 1 + 1e-9).any())
     return {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}[low, high]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Panel:
-    """What a figure shows.
+    """Texts, lines and marks of a figure.
 
     Attributes:
         title, axis: Texts.
@@ -46,7 +46,7 @@ def interval_figure(panel: Panel) -> Callable[[Result, Sequence[Row]], Figure]:
 
 
 def differences_of(rows: Sequence[Row], metric: str) -> list[Row]:
-    """How pairs of backbones differ in a metric; undefined ones are left out."""
+    """Differences of the pairs of backbones in a metric; undefined ones are left out."""
     return [row for row in rows if (row.metric, row.kind) == (metric, DIFFERENCE) and row.value is not None]
 
 

@@ -17,7 +17,7 @@ PANELS = (("top1", "top-1 accuracy (%)"), ("true-class probability", "mean proba
 
 
 def places(settings: Sequence[str]) -> tuple[list[float], bool]:
-    """Where the settings stand on the axis, and whether that is to scale.
+    """Places of the settings on the axis, and whether they are to scale.
 
     One number each stands at its value, and so do pairs that lie along one line; other pairs are evenly spaced.
 

@@ -23,7 +23,7 @@ Record = dict[str, Any]
 
 
 def trained(dataset: str, splits: Mapping[str, str], tested: str) -> Record:
-    """What a run leaves in its weights file.
+    """The record that a run leaves in its weights file.
 
     Args:
         dataset: As in a store.
@@ -48,7 +48,7 @@ def records(weights: str) -> list[Record]:
 
 
 def origin(weights: str, dataset: Dataset, spec: str, data_root: str | None) -> dict[str, str]:
-    """What a store keeps of weights beside the features that they gave.
+    """The origin of weights that a store keeps beside the features that they gave.
 
     Args:
         weights: A word, or the path of a file.
@@ -62,7 +62,7 @@ def origin(weights: str, dataset: Dataset, spec: str, data_root: str | None) -> 
 
 
 def _seen(record: Record, dataset: Dataset, spec: str, data_root: str | None) -> str | None:
-    """How many of the samples one run has trained on, in words; None if none."""
+    """The part of the samples that one run has trained on, in words; None if none."""
     from cvbench.storage.datasets import key_of_spec, open_dataset
     from cvbench.storage.datasets.variant import base_name, split_transform
 
@@ -85,7 +85,7 @@ def _seen(record: Record, dataset: Dataset, spec: str, data_root: str | None) ->
 
 
 def warnings(commits: Mapping[GroupKey, Sequence[Commit]]) -> list[str]:
-    """What is to be said of features whose images their weights were trained on; a line per backbone."""
+    """Warnings of features whose images their weights were trained on; a line per backbone."""
     said: dict[str, None] = {}
     for group, its in commits.items():
         for commit in its:

@@ -44,12 +44,12 @@ class Matrices(Reading):
 
     @cached_property
     def samples(self) -> Samples:
-        """What the rows are."""
+        """The samples that the rows are."""
         return Samples(self.where, self.rows, self.classes, self.info.classes)
 
     @property
     def notes(self) -> list[str]:
-        """What it takes, and what is left out."""
+        """Notes on the memory that a layer takes, and on the units that are left out."""
         n = len(self.rows)
         size = max(layer.shape[1] * layer.dtype.itemsize for layer in self.layers.values()) * n
         notes = [f"{self.where}: a layer of {n} samples is held in memory as one array, at most {human(size)}"]
@@ -68,7 +68,7 @@ class Matrices(Reading):
         return to_device(values, device)
 
     def lazy(self, layer: Layer) -> dask.array.Array:
-        """The same rows, (n, d), a chunk per stored object: nothing is read yet."""
+        """The rows of a layer, (n, d), a chunk per stored object: nothing is read yet."""
         stored, positions = self.layers[layer], self.rows
         values: Any = stored.dask()
         part: dask.array.Array = values

@@ -13,7 +13,7 @@ DEFAULT_STORE = "./cvbench.zarr"
 
 @dataclass(frozen=True)
 class Selection:
-    """Which layers of a store; None or empty is "all there are".
+    """Layers of a store that a command reads; None or empty is "all there are".
 
     Attributes:
         dataset: As the store or as `extract` names it; may stay None if the store holds one.

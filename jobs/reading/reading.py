@@ -47,7 +47,7 @@ class Reading:
 
     @cached_property
     def commits(self) -> Mapping[GroupKey, Sequence[Commit]]:
-        """Of each group that a layer lies in; empty of one that the store lacks."""
+        """Commits of each group that a layer lies in; none of a group that the store lacks."""
         groups = dict.fromkeys(map(self.selected.group, self.selected.layers))
         return self.known or {group: self.store.commits(group) for group in groups}
 
@@ -103,7 +103,7 @@ class Reading:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Which features, and how they were made: part of the identity of all that is computed from them."""
+        """Identity of the features: a part of the identity of all that is computed from them."""
         return features_identity(self.selected.layers, self.fingerprints)
 
     @cached_property
@@ -168,7 +168,7 @@ def open_store(url: str) -> FeatureStore:
 
 
 def read(selection: Selection, store: FeatureStore | None = None, *, imported: bool = False) -> Reading:
-    """What `selection` means in a store.
+    """Resolve `selection` in a store.
 
     Args:
         selection: Which layers.
@@ -192,7 +192,7 @@ def readable_rows(layers: Iterable[FeatureLayer], unit: Unit) -> I64:
 
 
 def features_identity(layers: Sequence[Layer], fingerprints: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """What tells features from others: the layers, and what was frozen for their groups, by path."""
+    """Identity of features: the layers, and what was frozen for their groups, by path."""
     return {"layers": [[layer.backbone, layer.tap] for layer in layers], "fingerprints": dict(fingerprints)}
 
 

@@ -36,7 +36,7 @@ class Selected:
         return sum(len(unit) for unit in self.units)
 
     def group(self, layer: Layer) -> GroupKey:
-        """Where the layer lies."""
+        """The group that the layer lies in."""
         return GroupKey(self.dataset, self.split, layer.backbone, self.view)
 
 

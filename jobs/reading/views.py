@@ -34,7 +34,7 @@ __all__ = [
 
 
 def view_words(attrs: Mapping[str, Any]) -> str:
-    """What the features of a result are, in words.
+    """Name the features of a result in words.
 
     >>> view_words({"view": "maps"}), view_words({"view": "logits"}), view_words({"view": "cam.gradcam"})
     ('all positions', 'view logits', 'view cam.gradcam')

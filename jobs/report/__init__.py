@@ -35,7 +35,7 @@ PAGE = "report.html"
 
 @dataclass(frozen=True)
 class Report:
-    """What was written.
+    """Files of a written report, and counts of what they show.
 
     Attributes:
         page: The HTML page; everything that it shows is in it.
@@ -136,8 +136,10 @@ def _put(made: Report, stage: Path, folder: Path) -> Report:
 
 
 def complete(made: Report) -> None:
-    """Raises:
-    IncompleteError: Some results are shown raw, since no entry could read them.
+    """Refuse a report in which results are shown raw.
+
+    Raises:
+        IncompleteError: Some are, since no entry could read them.
     """
     if made.raw:
         raise IncompleteError(

@@ -128,7 +128,7 @@ def _item(store: FeatureStore, key: ResultKey, stored: Stored, shown: str) -> It
 
 
 def _layers(key: ResultKey, result: Result) -> Iterator[tuple[GroupKey, str]]:
-    """Where the layers of a result lie, as far as it names them."""
+    """Group and tap of each layer of a result, as far as it names them."""
     view = result.attrs.get("view")
     for layer in result.attrs.get("layers", ()):
         if view is not None and isinstance(layer, dict) and {"backbone", "tap"} <= layer.keys():

@@ -55,7 +55,7 @@ def draw_items(items: Sequence[Item], folder: Path, formats: Sequence[str] = FOR
 
 
 def picture(files: Sequence[Path], alt: str) -> Picture:
-    """Of the files of one figure, an SVG and a PNG among them."""
+    """Make a picture from the files of one figure, an SVG and a PNG among them."""
     paths = {path.suffix[1:]: path for path in files}
     svg, png = paths["svg"].read_bytes(), paths["png"].read_bytes()
     kind, data = ("svg+xml", svg) if len(svg) <= MAX_SVG else ("png", png)

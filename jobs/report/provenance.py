@@ -65,7 +65,7 @@ class DatasetFacts:
 
 @dataclass(frozen=True)
 class Provenance:
-    """Of a whole store; `versions` names each software and all versions of it that committed units, sorted."""
+    """Provenance of a store; `versions` names each software and all versions of it that committed units, sorted."""
 
     backbones: tuple[BackboneFacts, ...]
     datasets: tuple[DatasetFacts, ...]

@@ -17,8 +17,8 @@ STEM = "results"
 def write_tables(items: Sequence[Item], folder: Path) -> list[Path]:
     """Write `results.parquet`, `results.csv` and `results.json`, see `cvbench.jobs.results.document`."""
     rows = [row for item in items for row in item.rows]
-    whole = json_value(document([(item.result, ()) for item in items if item.entry is not None], rows))
-    text = json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    content = json_value(document([(item.result, ()) for item in items if item.entry is not None], rows))
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     files = {"parquet": parquet_bytes(rows), "csv": csv_text(rows).encode(), "json": text.encode()}
     paths = []
     for suffix, data in files.items():

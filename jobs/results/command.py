@@ -21,7 +21,7 @@ def command_words(command: str, forms: Sequence[Form | type[Any]], *asked: Any) 
 
 
 def selection_of(result: Result) -> Selection:
-    """What selects the layers of `result` again, in any store.
+    """The selection that gives the layers of `result` again, in any store.
 
     One pattern of `--taps` holds for all backbones, so the names of all layers together select exactly these. They are
     left out if `attrs["all_taps"]` says that the result has every layer that the store has.
@@ -33,5 +33,5 @@ def selection_of(result: Result) -> Selection:
 
 
 def interval_options(result: Result) -> IntervalOptions:
-    """How the intervals of `result` were made, as far as a command says it."""
+    """Options of the intervals of `result`, as far as a command says them."""
     return IntervalOptions(**{name: result.attrs[name] for name in ("resamples", "seed") if name in result.attrs})

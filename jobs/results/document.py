@@ -45,7 +45,7 @@ def _described(result: Result, arrays: Sequence[str]) -> dict[str, Any]:
 
 
 def csv_text(rows: Iterable[Row]) -> str:
-    """As CSV: floats in their shortest exact form, undefined ones empty.
+    """Write rows as CSV: floats in their shortest exact form, undefined ones empty.
 
     A text that a spreadsheet would take for a formula has an apostrophe before it.
     """
@@ -57,7 +57,7 @@ def csv_text(rows: Iterable[Row]) -> str:
 
 
 def parquet_bytes(rows: Sequence[Row]) -> bytes:
-    """As Parquet: text, float64 (nullable) and int64 columns."""
+    """Write rows as Parquet: text, float64 (nullable) and int64 columns."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -23,7 +23,7 @@ _OTHERWISE = {"difference of top1 changes": "top1 less reference"}
 
 
 def of_version_1(rows: Sequence[Row]) -> Iterator[Row]:
-    """The same numbers; what a row of an adjusted p said stands beside its difference, with the verdict."""
+    """Convert rows of version 1: what a row of an adjusted p said stands beside its difference, with the verdict."""
     values = {_place(row, row.metric): row.value for row in rows}
     for row in rows:
         if row.metric.endswith(_HOLM):

@@ -32,7 +32,7 @@ class Kept(Protocol):
 
 @dataclass(frozen=True)
 class LiveSetting:
-    """What is known of an extraction before it begins.
+    """Facts of an extraction that are known before it begins.
 
     Attributes:
         shapes: Layer -> (1, height, width, channels) of its maps, in the order of the result.
@@ -49,7 +49,7 @@ class LiveSetting:
 
 @dataclass(frozen=True)
 class Live:
-    """How an analysis is measured while the layers are computed.
+    """Form of an analysis that is measured while the layers are computed.
 
     Attributes:
         make: What measures it, see `engine.analyses.live`. A `UsageError` refuses a setting.
@@ -113,7 +113,7 @@ class Entry:
         return list(rows if self.headline is None else self.headline(result, rows))
 
     def sentences(self, result: Result, rows: Sequence[Row]) -> list[str]:
-        """What is said of a result under its numbers, but for its notes."""
+        """Sentences that stand under the numbers of a result, but for its notes."""
         attrs = result.attrs
         said = [] if self.said is None else list(self.said(result))
         said += [f"intervals: {attrs[key]}" for key in ("intervals", "interval") if isinstance(attrs.get(key), str)]

@@ -62,7 +62,7 @@ def keep(reading: Reading, result: Result, identity: object) -> str:
 
 
 def result_key(selected: Selected, name: str, identity: object) -> ResultKey:
-    """Where the result of an analysis lies that depends on `identity` and on the selected units."""
+    """The key of an analysis's result that depends on `identity` and on the selected units."""
     units = [(unit.start, unit.stop) for unit in selected.units]
     return ResultKey(selected.dataset, selected.split, name, _digest({"identity": identity, "units": units}))
 
@@ -109,7 +109,7 @@ def partials_key(
     analysis: Analysis,
     device: str,
 ) -> ResultKey:
-    """Where partials lie: split, analysis, and a digest of the parameters and of the features' fingerprints."""
+    """The key of partials: split, analysis, and a digest of the parameters and of the features' fingerprints."""
     identity = {
         "analysis": analysis.name,
         "device": device,  # a GPU sums in another order

@@ -114,7 +114,7 @@ def curve_rows(
 
 
 def grid_text(grid: Iterable[int]) -> str:
-    """How a grid is written in rows.
+    """Write a grid as rows show it.
 
     >>> grid_text((14, 14))
     '14x14'
@@ -123,7 +123,7 @@ def grid_text(grid: Iterable[int]) -> str:
 
 
 def on_common_grid(result: Result) -> Iterator[tuple[str, int, Row]]:
-    """What the last layers are compared by: "common" or "difference", its line, and the columns of that line."""
+    """Yield the variable ("common" or "difference"), the line and the row of each comparison of last layers."""
     taps = {}
     for i, label in enumerate(result.coords.get("compared", [])):
         backbone, _, taps[backbone] = label.rpartition("/")

@@ -67,7 +67,7 @@ class Row:
 
     @property
     def subject(self) -> str:
-        """What it is of.
+        """The backbone or layer that the number is of, or the two.
 
         >>> Row(backbone="vit", layer="blocks.0").subject
         'vit/blocks.0'
@@ -82,7 +82,7 @@ class Row:
 
     @property
     def title(self) -> str:
-        """What the number is, as a heading."""
+        """The metric of the number, as a heading."""
         if self.kind == REFERENCE:
             return f"{self.metric}, reference"
         return f"difference of {self.metric}" if self.kind == DIFFERENCE and self.backbone_b else self.metric

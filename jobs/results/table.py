@@ -38,7 +38,7 @@ class Table:
     rows: list[Row] = field(default_factory=list)
 
     def place(self, dataset: str, split: str, n_failed: int) -> None:
-        """What the next rows are of."""
+        """Set the data set, the split and the failed samples of the next rows."""
         self.dataset, self.split, self.n_failed = dataset, split, n_failed
 
     def add(self, backbone: str, metric: str, factor: str, estimate: Estimate, **columns: Any) -> None:

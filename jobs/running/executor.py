@@ -29,14 +29,14 @@ Receipt = TypeVar("Receipt")
 
 @runtime_checkable
 class Worker(Protocol[Task_contra, Receipt_co]):
-    """What an actor holds. `run` may be called from two threads at once: one unit decodes while another writes."""
+    """The object that an actor holds. Two threads may call `run` at once: one unit decodes while another writes."""
 
     def run(self, task: Task_contra) -> Receipt_co:
         """Do one task and say what was done."""
         ...
 
 
-class Recipe(Protocol[Task_contra, Receipt_co]):
+class WorkerRecipe(Protocol[Task_contra, Receipt_co]):
     """Builds a worker where it will run. Frozen and picklable."""
 
     def build(self) -> Worker[Task_contra, Receipt_co]:
@@ -46,7 +46,7 @@ class Recipe(Protocol[Task_contra, Receipt_co]):
 
 @dataclass(frozen=True)
 class Cluster:
-    """Where tasks run.
+    """Place where tasks run, and the way in which actors get them.
 
     Attributes:
         address: "none" is a plain loop in this process, the reference for tests; "local" starts a private Ray on this
@@ -63,13 +63,13 @@ class Cluster:
     device: str = "cpu"
     actors: int | None = None
     threads: int = 1
-    in_flight: int = 2
+    in_flight: int = 2  # so that an actor decodes one unit while it computes and writes another
     attempts: int = 3
     deadline: float | None = None
 
 
 def run_tasks(
-    recipe: Recipe[Task, Receipt],
+    recipe: WorkerRecipe[Task, Receipt],
     tasks: Sequence[Task],
     cluster: Cluster,
     on_done: Callable[[Task, Receipt], None] = lambda task, receipt: None,
@@ -106,7 +106,7 @@ class RaySession:
         if ray.is_initialized():  # the caller's own: used, and left alone
             return self
         try:
-            _knock(self.cluster.address)
+            _check_port(self.cluster.address)
             with _own_signals():
                 if self.cluster.address == "local":
                     self._start_local(ray)
@@ -141,7 +141,7 @@ class RaySession:
                 ray.shutdown()
 
     def capacity(self) -> int:
-        """How many actors fit on the cluster.
+        """Count the actors that fit on the cluster.
 
         Raises:
             ClusterError: Not a single one does.
@@ -156,7 +156,7 @@ class RaySession:
             )
         return total
 
-    def actor(self, recipe: Recipe[Any, Any]) -> Any:
+    def actor(self, recipe: WorkerRecipe[Any, Any]) -> Any:
         """A new actor that builds its worker on the first task, so that a failure arrives as that task's error."""
         import ray
 
@@ -190,7 +190,7 @@ def _own_signals() -> Iterator[None]:
                 signal.signal(number, handler)
 
 
-def _knock(address: str) -> None:
+def _check_port(address: str) -> None:
     """Try the port of a "host:port" address: Ray itself would try for minutes before it gives up."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if colon and port.isdigit():
@@ -201,7 +201,7 @@ def _knock(address: str) -> None:
 class _Actor:
     """The Ray side of a worker."""
 
-    def __init__(self, recipe: Recipe[Any, Any]) -> None:
+    def __init__(self, recipe: WorkerRecipe[Any, Any]) -> None:
         self._recipe = recipe
         self._lock = threading.Lock()
         self._worker: Worker[Any, Any] | None = None
@@ -224,7 +224,7 @@ class _Pool(Generic[Task, Receipt]):
     """The driver's loop: hands out tasks, collects receipts, replaces the dead, repeats the overdue."""
 
     session: RaySession
-    recipe: Recipe[Task, Receipt]
+    recipe: WorkerRecipe[Task, Receipt]
     tasks: Sequence[Task]
     on_done: Callable[[Task, Receipt], None]
     slots: list[_Slot] = field(default_factory=list)
@@ -372,7 +372,7 @@ def choose_device(device: str, address: str) -> str:
 
 
 def resources() -> dict[str, float]:
-    """What the cluster joined has in all: {"CPU": 2.0, "GPU": ...}."""
+    """All resources of the cluster that was joined: {"CPU": 2.0, "GPU": ...}."""
     import ray
 
     known: Any = ray.cluster_resources  # untyped

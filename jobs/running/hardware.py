@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Hardware:
-    """Where a command runs."""
+    """Hardware that a command runs on."""
 
     address: Annotated[
         str,

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cvbench.engine.finetune.recipes import Recipe, recipe
+from cvbench.engine.finetune.recipes import TrainingRecipe, recipe
 from cvbench.errors import FingerprintMismatchError, UsageError
+from cvbench.jobs.reading.completeness import check_complete
 from cvbench.jobs.reading.lineage import records, trained
-from cvbench.jobs.reading.published import check_published
 from cvbench.jobs.running.executor import Cluster
 from cvbench.jobs.running.progress import Advanced, Ended, Listener, Note, Started, silent
 from cvbench.jobs.transfer import checkpoint
@@ -55,9 +55,9 @@ def finetune(options: FinetuneOptions, cluster: Cluster, listen: Listener = sile
         train, total = _plan(task)
         listen(Started(JOB, f"{task.spec.key} on {task.dataset}", total, total, 0))
         if cluster.address == "none":
-            _here(task, cluster, _hear(train, listen))
+            _here(task, cluster, _epoch_listener(train, listen))
         else:
-            train_on_ray(task, cluster, _hear(train, listen))
+            train_on_ray(task, cluster, _epoch_listener(train, listen))
         listen(Ended(JOB))
     else:
         listen(Note("the weights are there already; nothing was trained"))
@@ -125,7 +125,7 @@ def make_task(options: FinetuneOptions, cluster: Cluster) -> FinetuneTask:
     )
 
 
-def _recipe(options: FinetuneOptions, processes: int) -> Recipe:
+def _recipe(options: FinetuneOptions, processes: int) -> TrainingRecipe:
     """The recipe with its changes; its batch can be shared by the processes."""
     changes = {"epochs": options.epochs, "batch": options.batch_size, "rate": options.rate}
     chosen = recipe(options.recipe, **changes, average=options.average, mixup=options.mixup)
@@ -147,7 +147,7 @@ def _training(options: FinetuneOptions, dataset: str) -> tuple[str, ...]:
     return ("trainval",) if "trainval" in known else tuple(name for name in ("train", "val") if name in known)
 
 
-def _share(options: FinetuneOptions, dataset: str, chosen: Recipe) -> float:
+def _share(options: FinetuneOptions, dataset: str, chosen: TrainingRecipe) -> float:
     """The share of the training split that stands for a validation split, where one is asked for and none is there."""
     from cvbench.storage.datasets import dataset_info
 
@@ -173,7 +173,7 @@ def _splits(options: FinetuneOptions, dataset: str, root: str | None, share: flo
 
 
 def _check_counts(options: FinetuneOptions, dataset: str, splits: dict[str, Dataset]) -> list[str]:
-    """What is to be said of splits that are not whole.
+    """Refuse splits that are not complete, or say so in notes.
 
     Raises:
         IncompleteError: One is not, and `options.partial` is not set.
@@ -182,7 +182,7 @@ def _check_counts(options: FinetuneOptions, dataset: str, splits: dict[str, Data
 
     where = str(locate(dataset, data_root=options.data_root) or dataset)
     counts = {name: len(opened) for name, opened in splits.items()}
-    found = (check_published(dataset, name, n, where=where, partial=options.partial) for name, n in counts.items())
+    found = (check_complete(dataset, name, n, where=where, partial=options.partial) for name, n in counts.items())
     return [note for notes in found for note in notes]
 
 
@@ -208,17 +208,17 @@ def _plan(task: FinetuneTask) -> tuple[int, int]:
     return each * task.recipe.batch, total * task.recipe.batch
 
 
-def _hear(samples: int, listen: Listener) -> Callable[[Row], None]:
-    def heard(row: Row) -> None:
+def _epoch_listener(samples: int, listen: Listener) -> Callable[[Row], None]:
+    def on_epoch(row: Row) -> None:
         parts = [f"{key} {value:.4g}" for key, value in row.items() if isinstance(value, float)]
         listen(Note(f"epoch {row['epoch']}, step {row['step']}: {', '.join(parts)}"))
         listen(Advanced(JOB, int(row["epoch"] or 0), samples))
 
-    return heard
+    return on_epoch
 
 
-def _here(task: FinetuneTask, cluster: Cluster, heard: Callable[[Row], None]) -> None:
+def _here(task: FinetuneTask, cluster: Cluster, on_epoch: Callable[[Row], None]) -> None:
     from cvbench.engine.finetune.trainer import Rank
     from cvbench.engine.models.devices import resolve_device
 
-    run(task, Rank(), resolve_device(cluster.device), heard)
+    run(task, Rank(), resolve_device(cluster.device), on_epoch)

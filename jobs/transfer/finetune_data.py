@@ -42,8 +42,8 @@ class Loaded:
 
 
 @dataclass(frozen=True)
-class Met:
-    """Some samples of a split.
+class ReadOutcome:
+    """Outcome of reading some samples of a split.
 
     Attributes:
         n: How many.
@@ -53,9 +53,9 @@ class Met:
     n: int
     unreadable: tuple[str, ...]
 
-    def joined(self, other: Met) -> Met:
+    def joined(self, other: ReadOutcome) -> ReadOutcome:
         """Both."""
-        return Met(self.n + other.n, (*self.unreadable, *other.unreadable))
+        return ReadOutcome(self.n + other.n, (*self.unreadable, *other.unreadable))
 
     def check(self, where: str) -> None:
         """Refuse more than `MAX_UNREADABLE` of unreadable samples.
@@ -86,7 +86,7 @@ class Images:
         if len(self.labels) == 0 or self.labels.min() < 0:
             names = ", ".join(f"{split.name}/{split.split}" for split in splits)
             raise UsageError(f"{int((self.labels < 0).sum())} of {len(self.labels)} samples have no label", where=names)
-        self.bad: dict[int, str] = {}  # row -> sample and reason, as they are met
+        self.bad: dict[int, str] = {}  # row -> sample and reason, as they are read
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
         self._kept: NDArray[np.uint8] | None = None
         if len(self) * 3 * geometry.size[0] * geometry.size[1] <= cache:
@@ -118,13 +118,13 @@ class Images:
                 future.result()
             yield self._made(rows, images)
 
-    def met(self, rows: I64) -> dict[str, Met]:
-        """What has become so far of the rows of each split, by its name."""
+    def read_outcomes(self, rows: I64) -> dict[str, ReadOutcome]:
+        """Split -> the outcome of reading those of the rows that are its own, so far."""
         of = np.searchsorted(self._starts, rows, side="right") - 1
         found = {}
         for i, split in enumerate(self._splits):
             own = rows[of == i].tolist()
-            found[split.split] = Met(len(own), tuple(self.bad[row] for row in own if row in self.bad))
+            found[split.split] = ReadOutcome(len(own), tuple(self.bad[row] for row in own if row in self.bad))
         return found
 
     def _made(self, rows: I64, images: NDArray[np.uint8]) -> Loaded:

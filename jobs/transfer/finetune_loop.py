@@ -15,14 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.engine.finetune.augment import draw
-from cvbench.engine.finetune.recipes import Recipe
+from cvbench.engine.finetune.recipes import TrainingRecipe
 from cvbench.engine.finetune.trainer import Rank, Trainer
 from cvbench.engine.metrics.accuracy import mean_per_class
 from cvbench.engine.pictures.geometry import Geometry
 from cvbench.engine.statistics.estimate import Estimate
 from cvbench.engine.statistics.intervals import wilson
 from cvbench.jobs.transfer import checkpoint
-from cvbench.jobs.transfer.finetune_data import I64, Images, Met
+from cvbench.jobs.transfer.finetune_data import I64, Images, ReadOutcome
 from cvbench.jobs.transfer.finetune_samples import Rows, rows_of
 from cvbench.jobs.transfer.finetune_task import FinetuneTask
 
@@ -36,14 +36,14 @@ Row = dict[str, float | int | None]
 TEST_BATCH = 256
 
 
-def run(task: FinetuneTask, rank: Rank, device: torch.device, heard: Callable[[Row], None]) -> None:
+def run(task: FinetuneTask, rank: Rank, device: torch.device, on_epoch: Callable[[Row], None]) -> None:
     """Train and test; the process of rank 0 writes checkpoints, curve and weights.
 
     Args:
         task: What to do.
         rank: With several, torch's process group must be up.
         device: Of this process.
-        heard: Told of every epoch, on rank 0.
+        on_epoch: Told of every epoch, on rank 0.
 
     Raises:
         IncompleteError: Too many samples cannot be read, and `task.partial` is not set.
@@ -71,7 +71,7 @@ def run(task: FinetuneTask, rank: Rank, device: torch.device, heard: Callable[[R
                 curve.append(_row(task.recipe, trainer.step, total, each, sums, val))
                 sums = [0.0, 0.0, 0.0]
                 if rank.number == 0:
-                    heard(curve[-1])
+                    on_epoch(curve[-1])
             if rank.number == 0 and trainer.step < total and time.monotonic() - saved >= task.checkpoint_seconds:
                 tensors, plain = trainer.state()
                 extra = {**plain, "identity": task.identity, "curve": curve, "sums": sums}
@@ -129,12 +129,12 @@ def _check_readable(task: FinetuneTask, data: dict[str, Used], rank: Rank) -> No
     """
     _gather_unreadable(data, rank)
     if not task.partial:
-        for name, met in _samples(data).items():
-            met.check(f"{task.dataset}/{name}")
+        for name, outcome in _samples(data).items():
+            outcome.check(f"{task.dataset}/{name}")
 
 
 def _gather_unreadable(data: dict[str, Used], rank: Rank) -> None:
-    """Tell every process what any could not read: each has met its own part of the samples."""
+    """Tell every process what any could not read: each has read its own part of the samples."""
     import torch
 
     for used in data.values() if rank.size > 1 else ():
@@ -144,12 +144,12 @@ def _gather_unreadable(data: dict[str, Used], rank: Rank) -> None:
             used.images.bad.update(bad)
 
 
-def _samples(data: dict[str, Used]) -> dict[str, Met]:
+def _samples(data: dict[str, Used]) -> dict[str, ReadOutcome]:
     """Split -> the samples of it that are used, in one role or in two."""
-    found: dict[str, Met] = {}
+    found: dict[str, ReadOutcome] = {}
     for used in data.values():
-        for name, met in used.images.met(used.rows).items():
-            found[name] = found[name].joined(met) if name in found else met
+        for name, outcome in used.images.read_outcomes(used.rows).items():
+            found[name] = found[name].joined(outcome) if name in found else outcome
     return found
 
 
@@ -200,7 +200,7 @@ def _resume(task: FinetuneTask, trainer: Trainer) -> tuple[list[Row], list[float
     return list(plain["curve"]), list(plain["sums"])
 
 
-def _row(recipe: Recipe, step: int, total: int, each: int, sums: list[float], val: float | None) -> Row:
+def _row(recipe: TrainingRecipe, step: int, total: int, each: int, sums: list[float], val: float | None) -> Row:
     rate = recipe.rate * recipe.rate_at(step - 1, total)
     loss, right, n = sums
     accuracy = None if recipe.mixup > 0 else right / max(n, 1)
@@ -264,8 +264,8 @@ def _keep(
         "result": {name: {k: _finite(getattr(found, k)) for k in _KEPT} for name, found in numbers.items()},
         "interval": "95 %: Wilson's score interval over test samples; mean per class: the same at its effective size",
         "classes": classes,
-        "trained_on": sum(met.n - len(met.unreadable) for met in _samples({"train": data["train"]}).values()),
-        "samples": {name: asdict(met) for name, met in _samples(data).items()},
+        "trained_on": sum(one.n - len(one.unreadable) for one in _samples({"train": data["train"]}).values()),
+        "samples": {name: asdict(outcome) for name, outcome in _samples(data).items()},
         "curve": curve,
         "seed": task.seed,
     }

@@ -11,7 +11,7 @@ from cvbench.options import Option
 
 @dataclass(frozen=True)
 class FinetuneOptions:
-    """What to train on what.
+    """Options of a fine-tuning.
 
     Attributes:
         out: Its files are named after the backbone and the data set.

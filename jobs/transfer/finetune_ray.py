@@ -17,7 +17,7 @@ MAX_FAILURES = 3
 """How often lost processes are replaced before the run is given up."""
 
 
-def train_on_ray(task: FinetuneTask, cluster: Cluster, heard: Callable[[Row], None]) -> None:
+def train_on_ray(task: FinetuneTask, cluster: Cluster, on_epoch: Callable[[Row], None]) -> None:
     """Train and test; if a process is lost, all go on from the checkpoint.
 
     Raises:
@@ -34,7 +34,7 @@ def train_on_ray(task: FinetuneTask, cluster: Cluster, heard: Callable[[Row], No
         from ray.train.torch import TorchConfig, TorchTrainer
 
         class Trainer(TorchTrainer):
-            """As Ray's, but an interrupt stays what it is for every job: Ray's own handler would end with code 1."""
+            """Ray's trainer, but an interrupt stays what it is for every job: Ray's handler would end with code 1."""
 
             def _register_sigint_handler(self, controller: Any) -> None:
                 pass
@@ -54,7 +54,7 @@ def train_on_ray(task: FinetuneTask, cluster: Cluster, heard: Callable[[Row], No
             torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
         )
         try:
-            with _following(task, heard):
+            with _following(task, on_epoch):
                 trainer.fit()
         except Exception as error:
             raise _cause(error) from error
@@ -67,7 +67,7 @@ def train_on_ray(task: FinetuneTask, cluster: Cluster, heard: Callable[[Row], No
 
 
 def _process(config: dict[str, Any]) -> None:
-    """What Ray Train runs in each process."""
+    """Train in one process of Ray Train."""
     from ray import train
     from ray.train.torch import get_device
 
@@ -78,12 +78,12 @@ def _process(config: dict[str, Any]) -> None:
     lines = task.file("progress.jsonl")
     rank = Rank(context.get_world_rank(), context.get_world_size())
 
-    def heard(row: Row) -> None:
+    def on_epoch(row: Row) -> None:
         with lines.open("a") as file:
             file.write(json.dumps(row) + "\n")
 
     try:
-        run(task, rank, get_device(), heard)
+        run(task, rank, get_device(), on_epoch)
     except IncompleteError as error:  # of every process at once, and of every further attempt: so it is none's failure
         if rank.number == 0:
             checkpoint.replace_file(task.file("refused.json"), json.dumps(error.as_dict()).encode())
@@ -92,8 +92,8 @@ def _process(config: dict[str, Any]) -> None:
 class _following:
     """Passes on the rows that a process writes, while Ray Train holds this one."""
 
-    def __init__(self, task: FinetuneTask, heard: Callable[[Row], None]) -> None:
-        self._path, self._heard = task.file("progress.jsonl"), heard
+    def __init__(self, task: FinetuneTask, on_epoch: Callable[[Row], None]) -> None:
+        self._path, self._on_epoch = task.file("progress.jsonl"), on_epoch
         self._stop = threading.Event()
         self._seen = 0
         self._thread = threading.Thread(target=self._follow, daemon=True)
@@ -114,10 +114,10 @@ class _following:
             self._pass_on()
 
     def _pass_on(self) -> None:
-        whole = self._path.read_text().split("\n")[:-1]  # the last may be half written
-        for line in whole[self._seen :]:
-            self._heard(json.loads(line))
-        self._seen = len(whole)
+        complete = self._path.read_text().split("\n")[:-1]  # the last may be half written
+        for line in complete[self._seen :]:
+            self._on_epoch(json.loads(line))
+        self._seen = len(complete)
 
 
 def _cause(error: BaseException) -> CvbenchError:

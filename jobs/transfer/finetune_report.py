@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from cvbench.engine.analyses.base import Result
 from cvbench.jobs.results.row import Row, placed
 from cvbench.jobs.transfer import checkpoint
-from cvbench.jobs.transfer.finetune_data import Met
+from cvbench.jobs.transfer.finetune_data import ReadOutcome
 from cvbench.jobs.transfer.finetune_loop import Row as Epoch
 from cvbench.jobs.transfer.finetune_task import FinetuneTask
 
@@ -21,7 +21,7 @@ NAMES = {
 
 @dataclass(frozen=True)
 class FinetuneReport:
-    """What came of it.
+    """Result of a fine-tuning.
 
     Attributes:
         dataset, split: What it was tested on, as in a store.
@@ -68,9 +68,9 @@ def make_report(task: FinetuneTask, done: bool) -> FinetuneReport:
     summary = {**plain, "variant": line, "notes": list(task.notes), "weights": task.weights.name}
     checkpoint.replace_file(task.file("json"), (json.dumps(summary, indent=2, sort_keys=True) + "\n").encode())
     files = finetune_figure(plain["curve"], f"{task.spec.key} on {task.dataset}", task.file("curve"))
-    samples = {split: Met(found["n"], tuple(found["unreadable"])) for split, found in plain["samples"].items()}
-    for split, met in () if task.partial else samples.items():
-        met.check(f"{task.dataset}/{split}")
+    samples = {split: ReadOutcome(found["n"], tuple(found["unreadable"])) for split, found in plain["samples"].items()}
+    for split, outcome in () if task.partial else samples.items():
+        outcome.check(f"{task.dataset}/{split}")
     return FinetuneReport(
         dataset=task.name,
         split=task.test,
@@ -83,8 +83,8 @@ def make_report(task: FinetuneTask, done: bool) -> FinetuneReport:
         interval=plain["interval"],
         trained_on=plain["trained_on"],
         curve=plain["curve"],
-        failed={split: len(met.unreadable) for split, met in samples.items()},
-        unreadable=[name for met in samples.values() for name in met.unreadable],
+        failed={split: len(outcome.unreadable) for split, outcome in samples.items()},
+        unreadable=[name for outcome in samples.values() for name in outcome.unreadable],
         notes=list(task.notes),
         files=[str(path) for path in (task.weights, task.file("json"), *files)],
         done_before=done,
@@ -103,7 +103,7 @@ def finetune_rows(report: FinetuneReport) -> list[Row]:
 
 
 def finetune_result(report: FinetuneReport) -> Result:
-    """What the JSON form says of the run, beside its rows."""
+    """The fields of the run in the JSON form, beside its rows."""
     told = {key: value for key, value in asdict(report).items() if key != "numbers"}
     return Result("finetune", {}, {}, {**told, "run": report.weights})
 

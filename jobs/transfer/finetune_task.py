@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cvbench.engine.finetune.recipes import Recipe
+from cvbench.engine.finetune.recipes import TrainingRecipe
 from cvbench.engine.models.specs import BackboneSpec
 
 
@@ -44,7 +44,7 @@ class FinetuneTask:
     notes: tuple[str, ...]
     partial: bool
     spec: BackboneSpec
-    recipe: Recipe
+    recipe: TrainingRecipe
     seed: int
     precision: str
     identity: dict[str, Any]

@@ -109,7 +109,7 @@ def variant(options: ProbeOptions, splits: Splits) -> str:
 
 
 def _chosen(options: ProbeOptions, splits: Splits) -> str:
-    """Which samples chose the penalty."""
+    """Words on the samples that chose the penalty."""
     train = splits.names["train"]
     if "val" in splits.names:
         return f"penalty chosen on {splits.names['val']}"
@@ -122,7 +122,7 @@ def _chosen(options: ProbeOptions, splits: Splits) -> str:
 
 
 def _fitted(options: ProbeOptions, splits: Splits) -> str:
-    """Which samples the final fit is of, and which it is tested on."""
+    """Words on the samples of the final fit, and on those of the test."""
     names = splits.names
     fitted = names["train"] if "val" not in names or options.shots else f"{names['train']} + {names['val']}"
     if splits.held is not None and options.shots:

@@ -15,7 +15,7 @@ __all__ = ["PROBE", "ProbeOptions", "ProbeRequest", "Schedule"]
 
 @dataclass(frozen=True)
 class ProbeRequest:
-    """What to probe, and with which samples.
+    """Features to probe, and the samples by role.
 
     Attributes:
         datasets: Specs ("dtd:2"), names as in the store ("dtd-2"), and groups such as "@transfer".

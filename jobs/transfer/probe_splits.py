@@ -13,8 +13,8 @@ from cvbench.engine.probe.options import ProbeOptions
 from cvbench.engine.probe.recipes import Part
 from cvbench.errors import DataUnavailableError, IncompleteError, IntegrityError, UnknownNameError, UsageError
 from cvbench.jobs.reading.again import extract_again
+from cvbench.jobs.reading.completeness import check_complete
 from cvbench.jobs.reading.matrix import Matrices
-from cvbench.jobs.reading.published import check_published
 from cvbench.jobs.reading.reading import Reading, read
 from cvbench.jobs.reading.selection import Selected, Selection
 from cvbench.jobs.transfer.probe_options import ProbeRequest
@@ -55,12 +55,12 @@ class Splits:
         """
         parts = {role: Part(_finite(its, layer), its.samples.labels) for role, its in self.roles.items()}
         if self.held is not None:
-            whole = parts["train"]
-            parts |= {"train": whole.rows(np.flatnonzero(~self.held)), "val": whole.rows(np.flatnonzero(self.held))}
+            given = parts["train"]
+            parts |= {"train": given.rows(np.flatnonzero(~self.held)), "val": given.rows(np.flatnonzero(self.held))}
         return parts
 
     def identity(self) -> dict[str, Any]:
-        """What a result of these samples depends on, by role."""
+        """Identity of these samples, by role, for the results that depend on them."""
         roles = {
             role: {
                 **matrices.identity,
@@ -98,7 +98,7 @@ def open_splits(store: FeatureStore, dataset: str, request: ProbeRequest, option
 
 
 def _known(key: str) -> DatasetInfo | None:
-    """What the registry knows of a data set of the store; None if it is a folder of one's own."""
+    """Facts that the registry knows of a data set of the store; None if it is a folder of one's own."""
     try:
         return dataset_info(spec_of_key(key))
     except UnknownNameError:
@@ -113,7 +113,7 @@ def _held_out(train: Matrices, share: float) -> NDArray[np.bool_] | None:
 
 def _check_whole(matrices: Matrices, request: ProbeRequest) -> list[str]:
     selected, info, store = matrices.selected, matrices.info, matrices.store
-    notes = check_published(
+    notes = check_complete(
         spec_of_key(selected.dataset), selected.split, info.n, where=store.url, partial=request.partial
     )
     if selected.samples == info.n:

@@ -34,7 +34,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Option:
-    """How a field is typed.
+    """Command-line form of a field of an options dataclass.
 
     Attributes:
         help: One sentence.
@@ -84,7 +84,7 @@ class Field:
         return self.name.removeprefix("--").replace("-", "_")
 
     def value(self, typed: Any) -> Any:
-        """What the field becomes.
+        """The value of the field for what is typed.
 
         Raises:
             UsageError: It cannot be read.
@@ -98,7 +98,7 @@ class Field:
             raise UsageError(f"{self.name} {typed}: {error}") from None
 
     def typed(self, value: Any) -> Any:
-        """What gives the field this value."""
+        """The input that gives the field this value: the reverse of `value`."""
         given = value if self.option.text is None else self.option.text.write(value)
         return list(given) if get_origin(self.kind) is list else given
 

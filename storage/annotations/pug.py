@@ -12,7 +12,7 @@ _HOMEPAGE = "https://github.com/facebookresearch/PUG (folder PUG_ImageNet)"
 
 
 def load_pug_classes(place: str | Path) -> PugClasses:
-    """Which ImageNet classes each label of PUG: ImageNet stands for.
+    """Read the ImageNet classes that each label of PUG: ImageNet stands for.
 
     Args:
         place: The json file, its folder, a checkout of the repository, or the data root.

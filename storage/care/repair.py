@@ -30,7 +30,7 @@ _OF_ARRAY = re.compile(r"((?!results/).+)/(zarr\.json|c(?:[./]\d+)+)")
 
 @dataclass(frozen=True)
 class RepairReport:
-    """What was (or with dry_run would be) forgotten.
+    """Report of what was (or with dry_run would be) forgotten.
 
     Attributes:
         forgotten: Keys of the records: splits, fingerprints, arrays, commits of units, partials and results.
@@ -114,7 +114,7 @@ class _Plan:
 
 
 def _plan(store: FeatureStore, report: VerifyReport) -> _Plan:
-    """What to do about the findings of a deep `verify`."""
+    """Plan the repair of the findings of a deep `verify`."""
     objects = store.objects
     kinds = dict(objects.survey())
     harmful = {problem.key: problem for problem in report.problems if problem.harmful and problem.key != JOURNAL}

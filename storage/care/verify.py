@@ -41,7 +41,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class VerifyReport:
-    """What `verify` looked at and found."""
+    """Report of what `verify` looked at and found."""
 
     url: str
     deep: bool

@@ -105,7 +105,7 @@ def _reader(name: str) -> Reader | None:
 
 
 def dataset_info(spec: str) -> DatasetInfo:
-    """What is known of a data set without opening it; an official form of it ("dtd:3") has its own.
+    """Look up a data set without opening it; an official form of it ("dtd:3") has facts of its own.
 
     Raises:
         UnknownNameError: Naming the nearest data sets, or forms.
@@ -114,7 +114,7 @@ def dataset_info(spec: str) -> DatasetInfo:
 
 
 def spec_of_key(name: str) -> str:
-    """What opens the data set that a store keeps under `name`: the reverse of `Dataset.name`.
+    """The spec that opens the data set that a store keeps under `name`: the reverse of `Dataset.name`.
 
     A name that no registered data set has stays as it is; of a folder ("folder-birds") the store keeps no path.
 
@@ -132,7 +132,7 @@ def spec_of_key(name: str) -> str:
 
 
 def typed_spec(name: str) -> str:
-    """As `spec_of_key`, but with PATH for the path of a folder or of shards, which a store does not keep: to be typed.
+    """The spec of `spec_of_key` to be typed: PATH stands for that of a folder or of shards, which no store keeps.
 
     A name that no data set of the registry has is taken for a folder's.
 
@@ -149,7 +149,7 @@ def typed_spec(name: str) -> str:
 
 
 def key_of_spec(spec: str) -> str:
-    """What a store keeps the data set under that `spec` opens: the reverse of `spec_of_key`.
+    """The name under which a store keeps the data set that `spec` opens: the reverse of `spec_of_key`.
 
     What names no data set of the registry stays as it is.
 
@@ -225,7 +225,7 @@ def open_dataset(spec: str, *, data_root: str | Path | None = None, split: str |
 
 
 def read_in_part(dataset: Dataset) -> tuple[LeftOut, ...]:
-    """What says that an open data set is not all of what lies there, or of what was published."""
+    """Entries that say that an open data set is not all of what lies there, or of what was published."""
     try:
         published = dataset_info(dataset.spec).counts.get(dataset.split, len(dataset))
     except UnknownNameError:  # of no reader of the registry
@@ -238,7 +238,7 @@ def read_in_part(dataset: Dataset) -> tuple[LeftOut, ...]:
 
 
 def open_listed(spec: str, *, data_root: str | Path | None = None, split: str | None = None) -> Dataset:
-    """As `open_dataset`, but images that are listed and missing are left for the caller to find (`verify` does).
+    """Open as `open_dataset`, but leave images that are listed and missing for the caller to find (`verify` does).
 
     A variant has the files of its base, which is what is opened.
     """

@@ -73,7 +73,7 @@ class Dataset(Protocol):
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """What the registry knows of a data set without opening it.
+    """Facts that the registry knows of a data set without opening it.
 
     Attributes:
         name: Its spec; "folder" stands for every `folder:PATH`.
@@ -113,10 +113,10 @@ class Reader(Protocol):
 
     @property
     def info(self) -> DatasetInfo:
-        """What is known of it."""
+        """Facts known of the data set without opening it."""
 
     def locate(self, argument: str, root: Path | None) -> Path | None:
-        """Where the files are, without reading them; None if nowhere under `root`."""
+        """Find the files, without reading them; None if nowhere under `root`."""
 
     def every_split(self, argument: str, root: Path | None) -> tuple[str, ...]:
         """The splits that together hold every image once."""
@@ -131,10 +131,10 @@ class Variants(Protocol):
 
     @property
     def forms(self) -> tuple[str, ...]:
-        """What may follow the colon, the usual form first."""
+        """Words that may follow the colon, the usual form first."""
 
     def variant(self, argument: str) -> DatasetInfo:
-        """What is known of that form.
+        """Facts known of that form.
 
         Raises:
             UnknownNameError: There is no such form.

@@ -131,10 +131,10 @@ class Tally:
 
 def merged(tallies: Sequence[Tally]) -> tuple[LeftOut, ...]:
     """The entries of several tallies as one."""
-    whole = Tally()
+    joined = Tally()
     for tally in tallies:
-        whole.extend(tally)
-    return whole.result()
+        joined.extend(tally)
+    return joined.result()
 
 
 def sorts_text(sorts: Mapping[str, int]) -> str:

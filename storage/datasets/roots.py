@@ -88,7 +88,7 @@ def unreadable(err: OSError) -> DataUnavailableError:
 
 
 def refuse_unreadable(err: OSError) -> None:
-    """What `os.walk` would leave out silently; a folder that is not there, such as a class of another split, is none.
+    """Raise for a folder that `os.walk` would skip; one that is not there, such as a class of another split, passes.
 
     Raises:
         DataUnavailableError: As `unreadable`.

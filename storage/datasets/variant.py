@@ -38,7 +38,7 @@ class Kind:
 
     Attributes:
         parameters: Names of its values.
-        whole: Whether they are whole numbers.
+        integers: Whether they are whole numbers.
         low, high: What they may be.
         grid: The values to look at if none are given.
         start: The values that others are compared with.
@@ -47,7 +47,7 @@ class Kind:
     """
 
     parameters: tuple[str, ...]
-    whole: bool
+    integers: bool
     low: float
     high: float
     grid: tuple[Values, ...]
@@ -95,7 +95,7 @@ class VariantDataset:
 
     @property
     def spec(self) -> str:
-        """What `open_dataset` opens it by."""
+        """The spec that `open_dataset` opens it by."""
         return self.base.spec + suffix(self.transform)
 
     @property
@@ -120,7 +120,7 @@ class VariantDataset:
 
     @property
     def left_out(self) -> tuple[LeftOut, ...]:
-        """What the base leaves out."""
+        """Entries that the base leaves out."""
         return self.base.left_out
 
     def __len__(self) -> int:
@@ -185,7 +185,7 @@ def parse_transform(name: str, text: str, where: str = "") -> Transform:
     words = text.split(",")
     if name == "shift" and len(words) == 2:
         name, kind = "shift-frame", KINDS["shift-frame"]
-    wanted = f"{', '.join(kind.parameters)}: {'whole numbers' if kind.whole else 'numbers'} from {kind.low:g} to"
+    wanted = f"{', '.join(kind.parameters)}: {'whole numbers' if kind.integers else 'numbers'} from {kind.low:g} to"
     wrong = UsageError(f"{name}={text} cannot be read", where=where or None, why=f"it takes {wanted} {kind.high:g}")
     try:
         values = tuple(float(word) for word in words)
@@ -194,7 +194,7 @@ def parse_transform(name: str, text: str, where: str = "") -> Transform:
     if len(values) != len(kind.parameters) or not all(kind.low <= v <= kind.high for v in values):
         raise wrong
     # The name in the store must say the value exactly, and only one value.
-    if any((kind.whole and v != int(v)) or float(f"{v:g}") != v or not math.isfinite(v) for v in values):
+    if any((kind.integers and v != int(v)) or float(f"{v:g}") != v or not math.isfinite(v) for v in values):
         raise wrong
     return transform_of(name, values)
 
@@ -202,7 +202,7 @@ def parse_transform(name: str, text: str, where: str = "") -> Transform:
 def transform_of(name: str, values: Values) -> Transform:
     """The transform with these values."""
     kind = KINDS[name]
-    return name, dict(zip(kind.parameters, (int(v) if kind.whole else float(v) for v in values), strict=True))
+    return name, dict(zip(kind.parameters, (int(v) if kind.integers else float(v) for v in values), strict=True))
 
 
 def values_text(values: Values) -> str:
@@ -215,12 +215,12 @@ def values_text(values: Values) -> str:
 
 
 def suffix(transform: Transform | None) -> str:
-    """What follows the base in a spec."""
+    """The end of a spec that names a transform; "" for none."""
     return "" if transform is None else f"+{transform[0]}={values_text(tuple(transform[1].values()))}"
 
 
 def variant_spec(base: str, name: str, values: Values) -> str:
-    """What opens the base with a transform: the base itself where that changes nothing."""
+    """The spec of the base with a transform: the base itself where that changes nothing."""
     kind = KINDS[name]
     return base if kind.untouched and values == kind.start else base + suffix(transform_of(name, values))
 

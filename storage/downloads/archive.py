@@ -37,7 +37,7 @@ class Archive:
 
 @dataclass(frozen=True)
 class About:
-    """What a person is told of files that are no data set of the registry, but annotations of one."""
+    """Facts for a person on files that are no data set of the registry, but annotations of one."""
 
     title: str
     licence: str

@@ -209,9 +209,9 @@ def _receive(archive: Archive, url: str, part: Path, answer: Any, have: int, lis
             why=err.strerror,
             fix="free space, then run the same command again: it goes on from there",
         ) from err
-    whole = total if total is not None else archive.size
-    if whole is not None and done != whole:
-        raise _CutError(f"the connection ended after {done:,} of {whole:,} bytes")
+    expected = total if total is not None else archive.size
+    if expected is not None and done != expected:
+        raise _CutError(f"the connection ended after {done:,} of {expected:,} bytes")
 
 
 def _next_block(answer: Any) -> bytes:

@@ -27,7 +27,7 @@ RECORD = "downloads.json"
 
 @dataclass(frozen=True)
 class Placed:
-    """Where a data set is now, how many files were unpacked, and what was fetched for it."""
+    """Folder of a data set, number of files that were unpacked, and what was fetched for it."""
 
     folder: Path
     files: int
@@ -96,7 +96,7 @@ def _fill(source: Source, work: Path, tree: Path) -> int:
 
 
 def _folder_of(archive: Archive, tree: Path) -> Path:
-    """Where a file belongs that is used as it is."""
+    """The folder of a file that is used as it is."""
     if archive.beside is None:
         return tree
     return next((path.parent for path in sorted(tree.rglob(archive.beside))), tree)

@@ -54,7 +54,7 @@ def _v2(name: str, file: str, *, sha256: str, size: int) -> Source:
 
 
 def _source(dataset: str, *archives: Archive, folder: str | None = None, about: About | None = None) -> Source:
-    """What makes a data set; its folder has its name unless another is given."""
+    """Make the source of a data set; its folder has its name unless another is given."""
     return Source(dataset, folder or dataset, archives, about)
 
 

@@ -48,7 +48,7 @@ _PLACES = {
 
 
 def __getattr__(name: str) -> Any:
-    """What others ask for, imported then: a module of this room costs no more than it needs itself."""
+    """Import a name when it is asked for: a module of this room costs no more than it needs itself."""
     if name not in _PLACES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_PLACES[name]}"), name)

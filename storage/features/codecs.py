@@ -97,7 +97,7 @@ def quiet() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Chain:
-    """What was done to the values of one chunk.
+    """Codecs of the values of one chunk.
 
     Attributes:
         plain: No filter, little-endian: its bytes are those of the values.
@@ -112,7 +112,7 @@ class Chain:
 
 @dataclass(frozen=True)
 class ArrayForm:
-    """What an array's `zarr.json` says of its objects, checked.
+    """Form of an array's objects, checked, from its `zarr.json`.
 
     Attributes:
         shape, chunk: Of the array and of one object.
@@ -181,10 +181,10 @@ def _codecs(fields: Fields, chunk: tuple[int, ...]) -> tuple[Chain, tuple[int, .
         return _chain(codecs, fields), None
     shard = codecs[0].object("configuration")
     inner = shard.integers("chunk_shape", least=1)
-    whole = len(inner) == len(chunk) and all(n % part == 0 for n, part in zip(chunk, inner, strict=True))
+    divides = len(inner) == len(chunk) and all(n % part == 0 for n, part in zip(chunk, inner, strict=True))
     index = _chain(shard.objects("index_codecs"), shard)
     at = shard.text("index_location") if "index_location" in shard else "end"
-    if not whole or at != "end" or index != Chain(plain=True, compressor=None, checked=True):
+    if not divides or at != "end" or index != Chain(plain=True, compressor=None, checked=True):
         raise shard.wrong("", "shards of this form are not accepted")
     return _chain(shard.objects("codecs"), shard), inner
 

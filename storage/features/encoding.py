@@ -34,7 +34,7 @@ _STEP = 1 << 20  # bytes read, then checked while still in the cache
 
 
 class Encoding:
-    """How the objects of one array are made, from its `zarr.json`.
+    """Encoding of the objects of one array, from its `zarr.json`.
 
     Attributes:
         path: The array's path in the store.
@@ -82,7 +82,7 @@ class Encoding:
         return (next(value.to_bytes() for key, value in store.items() if key != "zarr.json"),)
 
     def record(self, *parts: Buffer) -> ObjectRecord:
-        """What the ledger keeps of an object that `encode` gave."""
+        """The record in the ledger of an object that `encode` gave."""
         size = sum(memoryview(part).nbytes for part in parts)
         return ObjectRecord(size, digest(*parts), self._mark(parts[-1]))
 

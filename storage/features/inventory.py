@@ -13,7 +13,7 @@ from cvbench.storage.objects.keys import is_name
 
 @dataclass(frozen=True)
 class Declared:
-    """What one listing of the ledger shows of a group: its taps, sorted by name, and the keys of its commits."""
+    """Taps, sorted by name, and keys of the commits of a group, by one listing of the ledger."""
 
     taps: tuple[str, ...]
     commits: tuple[str, ...]
@@ -60,7 +60,7 @@ class LayerInfo:
 
 
 def layer_info(group: GroupKey, tap: str, encoding: Encoding, commits: Sequence[Commit]) -> LayerInfo:
-    """What the commits of a group say of one of its arrays."""
+    """Sum up the commits of a group for one of its arrays."""
     ours = list({c.unit.index: c for c in commits if tap in c.taps}.values())
     return LayerInfo(
         group,

@@ -34,7 +34,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Journal:
-    """What is to be removed, and the nodes of the hierarchy that are to be written; their bytes are constants."""
+    """Objects to remove, and nodes of the hierarchy to write; the bytes of the nodes are constants."""
 
     remove: tuple[Step, ...]
     write: tuple[str, ...]

@@ -94,7 +94,7 @@ _RECORDS: dict[RecordKind, re.Pattern[str]] = {
 
 @dataclass(frozen=True)
 class RecordKey:
-    """What the place of a record says of it.
+    """Facts that the key of a record tells.
 
     Attributes:
         key: Where the record lies.
@@ -124,7 +124,7 @@ class RecordKey:
 
 
 def record_key(key: str) -> RecordKey | None:
-    """What the record at `key` is, or None where no record of ours lies.
+    """Parse the key of a record; None where no record of ours lies.
 
     >>> record_key("ledger/digits/all/vit/pooled/commits/000003-0123456789abcdef.json")
     ... # doctest: +ELLIPSIS

@@ -29,14 +29,14 @@ _THREADS = 2  # one reads while the other checks
 
 
 class Source(Protocol):
-    """What a layer asks of the store it is in; it travels with the layer, which then reads its commits anew."""
+    """Store that a layer is in, as far as it asks; it travels with the layer, which then reads its commits anew."""
 
     @property
     def objects(self) -> Objects:
-        """Where the bytes are."""
+        """The objects of the store."""
 
     def encoding(self, group: GroupKey, tap: str) -> Encoding:
-        """How the objects of a tap's array are made."""
+        """The encoding of a tap's array."""
 
     def commits(self, group: GroupKey) -> Sequence[Commit]:
         """All commit records of a group."""
@@ -189,7 +189,7 @@ class FeatureLayer:
                 self._fill_from(index, start, stop, out)
 
     def _extract(self) -> str:
-        """What extracts the rest, as it can be typed."""
+        """The command that extracts the rest, as it can be typed."""
         from cvbench.storage.datasets import typed_spec
 
         model, _, size = self.group.backbone.partition("@")
@@ -214,7 +214,7 @@ class FeatureLayer:
             raise
 
     def _record(self, index: int, unit: Unit | None) -> ObjectRecord:
-        """What the commit of the unit says of object `index`."""
+        """The record of object `index` in the commit of its unit."""
         key = self._encoding.key(index)
         objects = self._commits[unit.index].taps[self.tap].objects if unit is not None else {}
         if key not in objects:

@@ -141,7 +141,7 @@ class Commit:
         return self == replace(other, provenance=self.provenance)
 
     def in_format(self, number: int) -> Commit:
-        """The same as a store of that format holds it."""
+        """The commit as a store of that format holds it."""
         if number >= 2:
             return self
         taps = {

@@ -17,7 +17,7 @@ MADE_AGAIN = "the same `cvbench extract` as before writes it again"
 
 
 def frozen(ledger: Ledger, fingerprint: Mapping[str, Any], codec: str) -> dict[str, Any]:
-    """What is frozen for a group that is made so."""
+    """The record that is frozen for a group that is made so."""
     return {"format": ledger.format, "codec": codec, "fingerprint": canonical(fingerprint)}
 
 
@@ -63,7 +63,7 @@ def _check_made(ledger: Ledger, group: GroupKey, wanted: Mapping[str, Any], *, l
 
 
 def read_fingerprint(ledger: Ledger, group: GroupKey) -> dict[str, Any] | None:
-    """What was frozen for a group: {"format", "codec", "fingerprint": {...}}; None if there is no such record.
+    """Read the frozen record of a group: {"format", "codec", "fingerprint": {...}}; None if there is none.
 
     Raises:
         IntegrityError: It is damaged.

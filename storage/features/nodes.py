@@ -108,7 +108,7 @@ def array_document(spec: ArraySpec, n: int, unit: int, codec: str, *, sharded: b
 
 
 def constant_node(key: str, format: int = FORMAT) -> bytes:
-    """What belongs into the `zarr.json` of the root, of the ledger or of a group: the same in every store."""
+    """The `zarr.json` of the root, of the ledger or of a group: the same bytes in every store."""
     return {"zarr.json": root_node(format), f"{LEDGER}/zarr.json": LEDGER_NODE}.get(key, GROUP)
 
 

@@ -33,7 +33,7 @@ def open_root(objects: Objects, mode: Mode) -> int:
 
 
 def _refuse_if_nothing(objects: Objects, mode: Mode) -> int:
-    """Of a place without a root node: the format of a store that may be made or mended there; else raise."""
+    """Find the format of a store that may be made or mended at a place without a root node; else raise."""
     known = evidence(objects)
     if known and mode != "a":
         raise IntegrityError(

@@ -27,7 +27,7 @@ _MOST_CELL = 2**16  # bytes of a value: text of 16,384 characters
 
 @dataclass(frozen=True, eq=False)
 class SplitInfo:
-    """What is fixed for a split when its first sample is written.
+    """Facts of a split that are fixed when its first sample is written.
 
     Attributes:
         dataset: Name of the data set, with `split` the place in the store.

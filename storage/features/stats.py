@@ -13,8 +13,13 @@ _STEP = 1 << 17  # values examined at a time: 256 kB of float16, within the cach
 
 @dataclass(frozen=True)
 class Contents:
-    """Of rows (n, ...): how many values per row are not finite (rows with none left out), which rows are NaN
-    throughout, and the extremes of the finite values (None if there are none)."""
+    """Contents of rows (n, ...).
+
+    Attributes:
+        nonfinite: Row -> number of its values that are not finite; rows with none are left out.
+        empty: Rows that are NaN throughout.
+        low, high: Extremes of the finite values; None if there are none.
+    """
 
     nonfinite: dict[int, int]
     empty: frozenset[int]

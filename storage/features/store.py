@@ -171,7 +171,7 @@ class FeatureStore:
         return UnitWriter(self.ledger, group, encodings, unit, body_digest(self.fingerprint(group)))
 
     def frozen(self, fingerprint: Mapping[str, Any], codec: str) -> dict[str, Any]:
-        """What `declare` freezes for a group."""
+        """The record that `declare` freezes for a group."""
         return making.frozen(self.ledger, fingerprint, codec)
 
     def _writable(self) -> None:
@@ -195,7 +195,7 @@ class FeatureStore:
         return [name for name in names if is_name(name)]
 
     def fingerprint(self, group: GroupKey) -> dict[str, Any]:
-        """What `declare` froze: {"format", "codec", "fingerprint": {...}}; a copy, whoever asks may change it.
+        """A copy of the record that `declare` froze: {"format", "codec", "fingerprint": {...}}; it may be changed.
 
         Raises:
             DataUnavailableError: The group was never declared.
@@ -243,7 +243,7 @@ class FeatureStore:
         return {"id": info.ids, "label": info.labels, **info.factors}
 
     def encoding(self, group: GroupKey, tap: str) -> Encoding:
-        """How the objects of a tap's array are made.
+        """The encoding of a tap's array.
 
         Raises:
             UnknownNameError: No such tap, but others: the nearest are named.

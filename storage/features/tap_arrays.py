@@ -34,7 +34,7 @@ def create(ledger: Ledger, group: GroupKey, tap: str, document: bytes) -> None:
 
 
 def read(ledger: Ledger, group: GroupKey, tap: str) -> Encoding | None:
-    """How the objects of the array are made; None if there is neither node nor record.
+    """Read the encoding of the array; None if there is neither node nor record.
 
     Raises:
         IntegrityError: One of the two is lost, damaged, or not that of the other.

@@ -74,9 +74,9 @@ def layout(unit: int, row_bytes: int, *, spatial: bool, sharded: bool) -> tuple[
     """
     if not (sharded and spatial):
         return chunk_rows(unit, row_bytes, CHUNK_BYTES if spatial else SHARD_BYTES), None
-    whole = chunk_rows(unit, row_bytes, SHARD_BYTES)
-    inner = chunk_rows(whole, row_bytes, INNER_BYTES)
-    return (whole, None) if inner == whole else (inner, whole)
+    shard = chunk_rows(unit, row_bytes, SHARD_BYTES)
+    inner = chunk_rows(shard, row_bytes, INNER_BYTES)
+    return (shard, None) if inner == shard else (inner, shard)
 
 
 def _round_up(value: int, multiple: int) -> int:

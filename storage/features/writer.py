@@ -262,7 +262,7 @@ def _describe(
 
 
 def _difference(theirs: NDArray[Any], ours: NDArray[Any]) -> str:
-    """How far apart two blocks are: another machine rounds otherwise, another sample or network differs by far more."""
+    """Describe how two blocks differ: another machine rounds otherwise, another sample or network differs far more."""
     if not np.array_equal(np.isfinite(theirs), np.isfinite(ours)):
         return "it found other samples unreadable, or other values not finite"
     finite = np.isfinite(ours)

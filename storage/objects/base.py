@@ -37,7 +37,7 @@ class Objects(ABC):
         """The object's bytes, or None if there is none."""
 
     def take(self, key: str, most: int) -> bytes | None:
-        """As `get`, of an object of at most so many bytes.
+        """Get an object as `get`, if it has at most so many bytes.
 
         Raises:
             IntegrityError: It is longer; nothing was read.

@@ -80,7 +80,7 @@ def _make(at: int, name: str) -> None:
 
 
 def kind_at(at: int, name: str) -> Kind | None:
-    """What lies at `name` in the folder `at`, a link itself; None if nothing."""
+    """Find the kind of the entry `name` in the folder `at`, a link itself; None if there is none."""
     try:
         return kind_of(os.stat(name, dir_fd=at, follow_symlinks=False).st_mode)
     except FileNotFoundError:
@@ -142,7 +142,7 @@ def walk(root: Path, parts: Sequence[str] = ()) -> Iterator[tuple[str, Kind]]:
 
 
 def _walk(descriptor: int, prefix: str, depth: int) -> Iterator[tuple[str, Kind]]:
-    """As `walk`; closes the descriptor."""
+    """Walk as `walk`; close the descriptor."""
     try:
         inner: list[str] = []
         with os.scandir(descriptor) as entries:
@@ -200,7 +200,7 @@ def sync(at: int) -> None:
 
 
 def listing(folder: Path, limit: int = 8) -> str:
-    """What a person sees in a folder, in a few words."""
+    """Describe the contents of a folder to a person, in a few words."""
     try:
         names = sorted(entry.name + ("/" if entry.is_dir() else "") for entry in os.scandir(folder))
     except FileNotFoundError:

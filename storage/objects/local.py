@@ -39,7 +39,7 @@ class LocalObjects(Objects):
         return (LocalObjects, (self.url,))
 
     def path(self, key: str) -> Path:
-        """Where the object lies; only a name. Read it with `get` or `reading`, which refuse what is no object."""
+        """Path of the object; only a name. Read it with `get` or `reading`, which refuse what is no object."""
         return self.root / check_key(key)
 
     def get(self, key: str) -> bytes | None:

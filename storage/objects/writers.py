@@ -50,7 +50,7 @@ def _place() -> str | None:
 
 
 def _began(process: int) -> int | None:
-    """When a process began, in clock ticks since boot; -1 if it has ended and waits to be reaped; None if unknown."""
+    """Read when a process began, in clock ticks since boot; -1: it has ended and waits to be reaped; None: unknown."""
     try:
         # The name in brackets may hold anything; behind it come the state, the parent, ...; the 22nd is the begin.
         fields = Path(f"/proc/{process}/stat").read_bytes().rpartition(b")")[2].split()

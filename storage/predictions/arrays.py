@@ -29,8 +29,10 @@ class Arrays:
     """The arrays of a file by name (an npy holds one, called ""); each is decoded when it is asked for."""
 
     def __init__(self, path: Path) -> None:
-        """Raises:
-        IntegrityError: Neither a zip of arrays nor an array.
+        """Find the names of the arrays; nothing is decoded.
+
+        Raises:
+            IntegrityError: Neither a zip of arrays nor an array.
         """
         self.path, self.where = path, str(path)
         self._bytes = path.stat().st_size

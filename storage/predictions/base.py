@@ -22,7 +22,7 @@ _SORTED_BY_CHANCE = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """What a file says of n samples.
+    """Predictions of a file for n samples.
 
     Attributes:
         names: (n) names of the samples; None: they are in the order of the data set.
@@ -71,8 +71,8 @@ def class_of(value: object, where: str) -> int | str:
     text = "" if value is None else str(value).strip()
     if not text:
         raise IntegrityError("a predicted class is empty", where=where)
-    whole = _WHOLE.fullmatch(text)
-    return int(whole.group(1)) if whole else text
+    integer = _WHOLE.fullmatch(text)
+    return int(integer.group(1)) if integer else text
 
 
 def narrow(

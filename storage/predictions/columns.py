@@ -147,22 +147,22 @@ def _numbered(header: Sequence[str], plain: Sequence[str], where: str) -> tuple[
             if int(match.group(2)) in places:
                 _refuse_twice([header[places[int(match.group(2))]].strip(), header[i].strip()], where)
             places[int(match.group(2))] = i
-    whole = {name: at for name, at in groups.items() if len(at) > 1 and sorted(at) == list(range(len(at)))}
-    if len(whole) > 1:
-        first = {name: header[at[0]].strip() for name, at in whole.items()}
-        best = next((first[name] for name in whole if name in _OF_CLASSES), None)
-        sure = next((first[name] for name in whole if name in PROBABILITY_COLUMNS), None)
+    numbered = {name: at for name, at in groups.items() if len(at) > 1 and sorted(at) == list(range(len(at)))}
+    if len(numbered) > 1:
+        first = {name: header[at[0]].strip() for name, at in numbered.items()}
+        best = next((first[name] for name in numbered if name in _OF_CLASSES), None)
+        sure = next((first[name] for name in numbered if name in PROBABILITY_COLUMNS), None)
         fix = "leave the columns of one group"
         if best is not None and sure is not None:
             fix = f"--class-column {best} --probability-column {sure}, which keeps the best class of each sample"
         raise UsageError(
-            f"{len(whole)} groups of numbered columns: {_listed([f'{name}, ...' for name in first.values()])}",
+            f"{len(numbered)} groups of numbered columns: {_listed([f'{name}, ...' for name in first.values()])}",
             where=where,
             why="they seem to be the best classes of each sample; a value for every class is one group of columns",
             fix=fix,
         )
     return next(
-        ((tuple(at[i] for i in range(len(at))), name in _OF_CLASSES) for name, at in whole.items()), ((), False)
+        ((tuple(at[i] for i in range(len(at))), name in _OF_CLASSES) for name, at in numbered.items()), ((), False)
     )
 
 

@@ -37,7 +37,7 @@ _FIX = "cvbench store gc --orphans, then the same command again"
 
 @dataclass(frozen=True, order=True)
 class ResultKey:
-    """Where an analysis of a split keeps its outcomes. `digest` names the layers and all parameters."""
+    """Place of the outcomes of an analysis of a split. `digest` names the layers and all parameters."""
 
     dataset: str
     split: str

@@ -28,7 +28,7 @@ from cvbench.errors import UsageError
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a map is made of.
+    """Arrays that a map is made of.
 
     Attributes:
         activation: (B, H, W, C) float32, prefix tokens left out.

@@ -93,7 +93,7 @@ def _anisotropy(yy: Array, xx: Array, yx: Array) -> Array:
 
 
 def _gini(cells: Array) -> Array:
-    """Of rows (n, m): sum (2 i - m - 1) s_i / (m sum s), s ascending, i from 1."""
+    """Gini index of rows (n, m): sum (2 i - m - 1) s_i / (m sum s), s ascending, i from 1."""
     xp = namespace(cells)
     count = cells.shape[1]
     weights = 2 * xp.arange(1, count + 1) - count - 1

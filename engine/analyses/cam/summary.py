@@ -139,13 +139,13 @@ def _estimates(
 
 
 def _variables(dimension: str, names: Mapping[str, str], found: Sequence[Means]) -> Data:
-    """Of each end of the estimates the variable that `names` calls it."""
+    """The variable of each end of the estimates, as `names` calls it."""
     stacked = {name: np.stack([getattr(means, end) for means in found]) for end, name in names.items()}
     return {name: ((dimension, "measure"), values) for name, values in stacked.items()}
 
 
 def _differences(apart: Sequence[Means], versions: Sequence[str], images: int, of_classes: bool) -> Data:
-    """What the pairs differ by, over how many images, and the verdicts on those of centred maps."""
+    """Differences of the pairs, the number of images behind each, and the verdicts on those of centred maps."""
     ends = [name for name in ENDS if of_classes or not name.startswith("class")]
     data = _variables("pair", {name: f"difference_{name}".removesuffix("_value") for name in ends}, apart)
     data["difference_n"] = (("pair", "measure"), images - np.stack([means.undefined for means in apart]))
@@ -155,7 +155,7 @@ def _differences(apart: Sequence[Means], versions: Sequence[str], images: int, o
 def _notes(
     rows: Sequence[Measured], table: Sequence[Measure], coords: Mapping[str, list[Any]], means: Sequence[Means]
 ) -> list[str]:
-    """What a reader of the means, of the rows first and then of the pairs, must know."""
+    """Notes for a reader of the means, of the rows first and then of the pairs."""
     pairs = coords.get("pair", [])
     notes = interval_notes(len(rows[0].table))
     for label, one in zip([*coords["row"], *pairs], means, strict=True):
@@ -210,7 +210,7 @@ def _estimate(
     how: IntervalOptions,
     classes: NDArray[np.int64] | None,
 ) -> Means:
-    """Of one ratio, or of the first less the second, over the images where all are defined."""
+    """Estimate one ratio, or the first less the second, over the images where all are defined."""
     there = np.array([column.there for column in columns])
     parts = [np.where(there, part, np.nan) for fraction in fractions for part in fraction]
     defined = np.logical_and.reduce([np.isfinite(part) for part in parts])
@@ -246,7 +246,7 @@ def _values(above: F64, below: F64, defined: NDArray[np.bool_]) -> F64:
 def _over_classes(
     means: Means, sums: F64, defined: NDArray[np.bool_], how: IntervalOptions, classes: NDArray[np.int64]
 ) -> Means:
-    """The same with its interval over resampled classes."""
+    """Add the interval over resampled classes to the means."""
     count = int(classes.max()) + 1
     of_class, there = np.zeros((count, sums.shape[1])), np.zeros((count, defined.shape[1]), dtype=bool)
     np.add.at(of_class, classes, sums)

@@ -74,7 +74,7 @@ def choose_batch(piece: int, n_total: int) -> int:
 
 
 def batches_of(rows: Rows, batch: int) -> list[slice]:
-    """Where to cut the samples of a unit into CKA batches.
+    """Cut the samples of a unit into CKA batches.
 
     A batch is a run of `batch` positions of the unit, so that it is the same whoever cuts it, and whatever others lack.
     One that has lost samples (unreadable ones, or the end of the unit) counts with those it has, since HSIC_1 is
@@ -277,7 +277,7 @@ class LiveCka:
             self._current.add(index, maps, str(self._layers[index]))
 
     def partial(self) -> Partial:
-        """As `MinibatchCka.measure`."""
+        """The partial that `MinibatchCka.measure` gives."""
         self._close()
         dropped = self._seen - self._used
         return {

@@ -120,12 +120,12 @@ class ChannelMaps:
 
     @property
     def table(self) -> tuple[Measure, ...]:
-        """What is measured of each image."""
+        """Measures of each image."""
         return (*OF_ALL, *OF_BOXES) if self.boxes else OF_ALL
 
     @property
     def measures(self) -> tuple[str, ...]:
-        """What that is called."""
+        """Names of the measures."""
         return tuple(measure.name for measure in self.table)
 
     def measure(
@@ -236,10 +236,10 @@ class ChannelMaps:
         for ending, values in judged_columns(means, family).items():
             table = np.full(len(rows), np.nan)
             table[family] = values
-            whole = table.reshape(-1, width)
-            data[f"measures_{ending}"] = (("layer", "measure"), whole[:layers])
+            by_layer = table.reshape(-1, width)
+            data[f"measures_{ending}"] = (("layer", "measure"), by_layer[:layers])
             if compared:
-                data[f"common_{ending}"] = (("compared", "measure"), whole[layers:])
+                data[f"common_{ending}"] = (("compared", "measure"), by_layer[layers:])
         return data
 
     def as_dict(self) -> Mapping[str, Any]:

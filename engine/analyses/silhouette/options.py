@@ -23,7 +23,7 @@ _METRICS = Text(lambda typed: tuple(dict.fromkeys(typed)) or USUAL, lambda value
 
 @dataclass(frozen=True)
 class SilhouetteOptions(IntervalOptions):
-    """How to score.
+    """Options of the silhouette.
 
     Attributes:
         metrics: Of `METRICS`.

@@ -92,12 +92,12 @@ class Difference:
 
     @property
     def way(self) -> str:
-        """How its interval is made: `WITHIN` or `CLASSES`."""
+        """The method of its interval: `WITHIN` or `CLASSES`."""
         return KINDS.get(self.kind, WITHIN)
 
 
 def differences(result: Result) -> list[Difference]:
-    """Of every pair of backbones: by every metric each of `KINDS`, then the companions, which are Euclidean.
+    """Judge, of every pair of backbones, each of `KINDS` by every metric, then the companions, which are Euclidean.
 
     Nothing is resolved where fewer samples than `FEW_IMAGES` would have to be trusted; intervals over classes are taken
     as they are, a note says how few they are.
@@ -121,7 +121,7 @@ def differences(result: Result) -> list[Difference]:
 
 
 def _places(result: Result) -> Iterator[tuple[str, tuple[int, ...], str]]:
-    """Of each difference its kind, where it stands in its variable, and the metric."""
+    """The kind of each difference, its indices in its variable, and the metric."""
     for p in range(len(result.attrs["pairs"])):
         for j, metric in enumerate(result.attrs["metrics"]):
             yield from ((kind, (p, j), metric) for kind in KINDS)

@@ -21,7 +21,7 @@ Arrays = dict[str, tuple[tuple[str, ...], NDArray[Any]]]
 
 @dataclass(frozen=True, eq=False)
 class Scored:
-    """What was found of m of n samples in L layers by M metrics.
+    """Scores of m of n samples in L layers by M metrics.
 
     Attributes:
         s: (L, M, m) float64.
@@ -89,7 +89,7 @@ def silhouette_result(
 
 
 def _attributes(layers: Sequence[Layer], replicates: Replicates, options: Mapping[str, Any]) -> dict[str, Any]:
-    """What it is of, and what its intervals are for."""
+    """Attributes on the data and on the purpose of the intervals."""
     return {
         **{key: value for key, value in options.items() if key != "space_label"},
         "space": options["space_label"],

@@ -111,7 +111,7 @@ def unit_features(maps: Array, *, centred: bool) -> tuple[Array, Array]:
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """What is kept of the similarities of n images; float64.
+    """Statistics of the similarities of n images; float64.
 
     Attributes:
         lags: (n, K) lag means.
@@ -157,7 +157,7 @@ def pair_statistics(units: Array, grid: tuple[int, int], *, matrix: bool, block:
 
 
 def lag_statistics(units: Array, grid: tuple[int, int], *, block: int | None = None) -> Pairs:
-    """As `pair_statistics` without a matrix, and without looking at single pairs.
+    """Compute `pair_statistics` without its matrix, and without looking at single pairs.
 
     With Z[y, v] the transform of a row of one channel, padded to 2W points, the sums over the pairs of rows y, y + dy
     are the inverse transform of the sum over channels of Z[y + dy, v] conj Z[y, v].
@@ -226,7 +226,7 @@ def _blocks(n: int, height: int, width: int, block: int) -> Iterator[tuple[slice
 
 
 def correlation_length(profile: F64, infinity: F64) -> F64:
-    """Where the profile has fallen to 1/e of its way from c(0) to c_inf, in grid steps.
+    """Distance at which the profile has fallen to 1/e of its way from c(0) to c_inf, in grid steps.
 
     Args:
         profile: (n, R) c(r).

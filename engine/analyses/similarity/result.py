@@ -170,8 +170,8 @@ def _correlogram(
     moments = _moments(partial[f"lags/{index}"], partial[f"counts/{index}"], confidence)
     for suffix, values in zip(("", "_low", "_high"), moments, strict=True):
         half = values.reshape(len(VERSIONS), height, 2 * width - 1)
-        whole = np.concatenate([half[:, :0:-1, ::-1], half], axis=1)
-        data[f"correlogram_{index}{suffix}"] = (("version", rows, columns), whole)
+        signed = np.concatenate([half[:, :0:-1, ::-1], half], axis=1)
+        data[f"correlogram_{index}{suffix}"] = (("version", rows, columns), signed)
     return data
 
 
@@ -180,11 +180,11 @@ def _matrix(partial: Partial, index: int, grid: Sequence[int]) -> Data:
     if not packed.size:
         return {}
     count = partial[f"counts/{index}"]
-    whole = np.empty((len(VERSIONS), size, size), dtype=np.float32)
+    square = np.empty((len(VERSIONS), size, size), dtype=np.float32)
     upper = np.triu_indices(size)
     with np.errstate(invalid="ignore"):
         mean = packed / np.where(count > 0, count, np.nan)[:, None]
     for version in range(len(VERSIONS)):
-        whole[version][upper] = mean[version]
-        whole[version].T[upper] = mean[version]
-    return {f"matrix_{index}": (("version", f"patch_{size}", f"patch_again_{size}"), whole)}
+        square[version][upper] = mean[version]
+        square[version].T[upper] = mean[version]
+    return {f"matrix_{index}": (("version", f"patch_{size}", f"patch_again_{size}"), square)}

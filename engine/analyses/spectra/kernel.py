@@ -202,7 +202,7 @@ def half_diagonal(logs: Array, plane: HalfPlane) -> Array:
 
 
 def energy_shares(energies: Array, plane: HalfPlane) -> Array:
-    """What the energy is made of, per image; NaN where nothing is to be shared.
+    """Shares that make up the energy, per image; NaN where nothing is to be shared.
 
     Args:
         energies: (n, K) float64 from `channel_sums`.

@@ -163,7 +163,7 @@ def _said(value: float) -> bool | None:
 
 
 def _columns(grids: Sequence[F64], pairs: Sequence[tuple[int, int]]) -> list[Column]:
-    """What the means are of: the measures of every layer, then the differences."""
+    """Columns of the means: the measures of every layer, then the differences."""
     own = [Column(measure, measure.on(grid)) for grid in grids for measure in TABLE]
     width = len(TABLE)
     return own + [
@@ -174,7 +174,7 @@ def _columns(grids: Sequence[F64], pairs: Sequence[tuple[int, int]]) -> list[Col
 
 
 def _names(layers: Sequence[Layer], pairs: Sequence[tuple[int, int]]) -> list[str]:
-    """What the columns of the means are called."""
+    """Names of the columns of the means."""
     owners = [f"{layer}" for layer in layers] + [f"{layers[i]} less {layers[j]}" for i, j in pairs]
     return [f"{measure} of {owner}" for owner in owners for measure in MEASURES]
 

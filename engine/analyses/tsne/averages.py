@@ -41,7 +41,7 @@ CLASSES_ALIKE = ("silhouette_map",)
 
 @dataclass(frozen=True, eq=False)
 class Averages:
-    """How measures are averaged.
+    """Averages of measures over samples, with their intervals.
 
     Attributes:
         labels: (m,) int64 of the measured samples; a measure of fewer has the first of them.

@@ -45,8 +45,8 @@ LIMITS = {"sklearn": 10_000, "opentsne": 1_500_000, "cuml": 10_000_000}
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """Of one map.
+class MapSettings:
+    """Settings of one map.
 
     Attributes:
         perplexity: Effective number of neighbours.
@@ -148,7 +148,7 @@ def check_perplexity(perplexity: float, n: int, fix: str = "--perplexity {} or l
         )
 
 
-def embed(x: F64, backend: str, recipe: Recipe) -> Embedding:
+def embed(x: F64, backend: str, settings: MapSettings) -> Embedding:
     """Map of rows.
 
     Memory: openTSNE 3 * perplexity neighbours per row at 24 bytes; scikit-learn the like.
@@ -156,35 +156,39 @@ def embed(x: F64, backend: str, recipe: Recipe) -> Embedding:
     Args:
         x: (n, d) float64, centred, its columns in descending order of variance: the first two are the start.
         backend: Of `LIMITS`.
-        recipe: How.
+        settings: Of the map.
 
     Raises:
         UsageError: Too few rows for the perplexity.
     """
-    check_perplexity(recipe.perplexity, len(x))
-    fits: dict[str, Callable[[F64, Recipe], Embedding]] = {"sklearn": _sklearn, "opentsne": _opentsne, "cuml": _cuml}
-    return fits[backend](x, recipe)
+    check_perplexity(settings.perplexity, len(x))
+    fits: dict[str, Callable[[F64, MapSettings], Embedding]] = {
+        "sklearn": _sklearn,
+        "opentsne": _opentsne,
+        "cuml": _cuml,
+    }
+    return fits[backend](x, settings)
 
 
-def start_of(x: F64, recipe: Recipe) -> F64:
+def start_of(x: F64, settings: MapSettings) -> F64:
     """(n, 2) float64 start of sd 1e-4 along the first axis."""
-    if recipe.start == "random":
-        return np.random.default_rng(recipe.seed).normal(0, START_SD, (len(x), 2))
+    if settings.start == "random":
+        return np.random.default_rng(settings.seed).normal(0, START_SD, (len(x), 2))
     first = x[:, :2] if x.shape[1] > 1 else np.column_stack([x, np.zeros(len(x))])
     return np.asarray(first * (START_SD / max(float(first[:, 0].std()), np.finfo(np.float64).tiny)))
 
 
-def _sklearn(x: F64, recipe: Recipe) -> Embedding:
+def _sklearn(x: F64, settings: MapSettings) -> Embedding:
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits
 
     model = TSNE(
-        perplexity=recipe.perplexity,
+        perplexity=settings.perplexity,
         early_exaggeration=EXAGGERATION,
         learning_rate="auto",
-        max_iter=recipe.iterations,
-        init=start_of(x, recipe).astype(np.float32),
-        random_state=recipe.seed,
+        max_iter=settings.iterations,
+        init=start_of(x, settings).astype(np.float32),
+        random_state=settings.seed,
     )
     with threadpool_limits(1):
         found = model.fit_transform(x)
@@ -192,27 +196,27 @@ def _sklearn(x: F64, recipe: Recipe) -> Embedding:
     return Embedding(found.astype(np.float64), float(model.kl_divergence_), int(model.n_iter_) + 1, rates)
 
 
-def _opentsne(x: F64, recipe: Recipe) -> Embedding:
+def _opentsne(x: F64, settings: MapSettings) -> Embedding:
     package: Any = importlib.import_module("openTSNE")  # optional, as cuML is
     affinity = package.affinity
-    n, k = len(x), int(3 * recipe.perplexity)
+    n, k = len(x), int(3 * settings.perplexity)
     if n <= EXACT_NEIGHBOURS:
         index = package.nearest_neighbors.PrecomputedNeighbors(*exact_neighbours(x, k))
-        affinities = affinity.PerplexityBasedNN(perplexity=recipe.perplexity, knn_index=index)
+        affinities = affinity.PerplexityBasedNN(perplexity=settings.perplexity, knn_index=index)
     else:
         affinities = affinity.PerplexityBasedNN(
-            x, perplexity=recipe.perplexity, method="annoy", random_state=recipe.seed, n_jobs=1
+            x, perplexity=settings.perplexity, method="annoy", random_state=settings.seed, n_jobs=1
         )
     method, threads = ("fft", FFT_THREADS) if n >= FFT_FROM else ("bh", 1)
     found = package.TSNEEmbedding(
-        start_of(x, recipe), affinities, negative_gradient_method=method, random_state=recipe.seed
+        start_of(x, settings), affinities, negative_gradient_method=method, random_state=settings.seed
     )
-    early, rates = min(EARLY, recipe.iterations), (n / EXAGGERATION, float(n))
+    early, rates = min(EARLY, settings.iterations), (n / EXAGGERATION, float(n))
     common = {"inplace": True, "momentum": 0.8, "n_jobs": threads}  # openTSNE's own momentum
     found.optimize(early, exaggeration=EXAGGERATION, learning_rate=rates[0], **common)
-    if recipe.iterations > early:
-        found.optimize(recipe.iterations - early, exaggeration=1, learning_rate=rates[1], **common)
-    return Embedding(np.array(found, dtype=np.float64), float(found.kl_divergence), recipe.iterations, rates)
+    if settings.iterations > early:
+        found.optimize(settings.iterations - early, exaggeration=1, learning_rate=rates[1], **common)
+    return Embedding(np.array(found, dtype=np.float64), float(found.kl_divergence), settings.iterations, rates)
 
 
 def exact_neighbours(x: F64, k: int) -> tuple[NDArray[np.int64], F64]:
@@ -224,19 +228,19 @@ def exact_neighbours(x: F64, k: int) -> tuple[NDArray[np.int64], F64]:
     return indices, distances
 
 
-def _cuml(x: F64, recipe: Recipe) -> Embedding:
+def _cuml(x: F64, settings: MapSettings) -> Embedding:
     rate = len(x) / EXAGGERATION
     model = importlib.import_module("cuml.manifold").TSNE(
-        perplexity=recipe.perplexity,
-        n_neighbors=int(3 * recipe.perplexity),
+        perplexity=settings.perplexity,
+        n_neighbors=int(3 * settings.perplexity),
         early_exaggeration=EXAGGERATION,
         exaggeration_iter=EARLY,
-        max_iter=recipe.iterations,
+        max_iter=settings.iterations,
         learning_rate=rate,
         learning_rate_method=None,
-        init=recipe.start,
+        init=settings.start,
         method="fft",  # the only one that a seed determines
-        random_state=recipe.seed,
+        random_state=settings.seed,
         output_type="numpy",
     )
     found = np.asarray(model.fit_transform(x.astype(np.float32)), dtype=np.float64)

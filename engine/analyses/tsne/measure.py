@@ -22,7 +22,7 @@ from cvbench.engine.analyses.silhouette.kernel import silhouette_samples
 from cvbench.engine.analyses.tsne.averages import left_out_means
 from cvbench.engine.analyses.tsne.backends import (
     Embedding,
-    Recipe,
+    MapSettings,
     backend_version,
     check_perplexity,
     choose_backend,
@@ -75,12 +75,12 @@ def tsne(
     queries = _queries(labels, options)
     found = []
     for layer in layers:
-        whole = read(layer)
-        check_features(whole, samples, layer)
-        host = to_host(whole)
+        features = read(layer)
+        check_features(features, samples, layer)
+        host = to_host(features)
         x, scores = prepare(host[rows] if len(rows) < len(host) else host, options)
-        del whole, host
-        runs = [embed(scores, backend, recipe) for recipe in _recipes(options)]
+        del features, host
+        runs = [embed(scores, backend, settings) for settings in _runs_of(options)]
         found.append(_measured(x, runs, labels, queries, options.seed, device))
         mapped(layer)
     what = Samples(samples.where, samples.positions[rows], labels, samples.classes)
@@ -169,7 +169,7 @@ def _queries(labels: NDArray[np.int64], options: TsneOptions) -> NDArray[np.int6
     return stratified_rows(labels, max(options.measured, least), options.seed)
 
 
-def _recipes(options: TsneOptions) -> list[Recipe]:
-    first = Recipe(options.perplexity, options.iterations, options.seed)
+def _runs_of(options: TsneOptions) -> list[MapSettings]:
+    first = MapSettings(options.perplexity, options.iterations, options.seed)
     others = range(options.seed + 1, options.seed + options.repeats)
-    return [first, *(Recipe(options.perplexity, options.iterations, seed, "random") for seed in others)]
+    return [first, *(MapSettings(options.perplexity, options.iterations, seed, "random") for seed in others)]

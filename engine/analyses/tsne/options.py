@@ -17,7 +17,7 @@ _PREPROCESS = "standardise, none or l2 (then distances rank as the cosine does).
 
 @dataclass(frozen=True)
 class TsneOptions(IntervalOptions):
-    """How to map and to measure.
+    """Options of the map and of its measures.
 
     Attributes:
         backend: "auto" or of `backends.LIMITS`.

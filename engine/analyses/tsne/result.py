@@ -213,7 +213,7 @@ def _name(label: int, classes: Sequence[str]) -> str:
 
 
 def _constant_notes(names: Sequence[str], data: Arrays, options: Mapping[str, Any]) -> Iterator[str]:
-    """Which measures have no interval though there are samples enough."""
+    """Notes on the measures that have no interval though there are samples enough."""
     value, low = (data[name][1] for name in ("measures", "measures_low"))
     yield "no interval over samples of purity and silhouette on the map: its layout decides them more"
     lost: NDArray[np.bool_] = np.isfinite(value) & np.isnan(low)

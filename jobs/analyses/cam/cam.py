@@ -131,7 +131,7 @@ def _attrs(job: MapJob, choices: dict[str, F64], options: ExtractOptions, asked:
 
 
 def _words(options: ExtractOptions, asked: CamOptions) -> list[str]:
-    """What follows `cvbench` in the command that makes this result again, without `--store`."""
+    """Arguments after `cvbench` of the command that makes this result again, without `--store`."""
     made = {key: value for key, value in typed_words(asked).items() if key not in _DRAWN}
     return ["analyze", "cam", *option_words({**_READ.words(options), **made})]
 

@@ -53,7 +53,7 @@ class MapJob:
     notes: list[str]
 
     def group(self, backbone: str) -> GroupKey:
-        """Where a backbone's maps lie."""
+        """The group of a backbone's maps."""
         return GroupKey(self.units.split.dataset, self.units.split.split, backbone, self.options.view)
 
     def knows_labels(self, backbone: str) -> bool:

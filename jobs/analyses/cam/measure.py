@@ -28,7 +28,7 @@ F64 = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class _Grids:
-    """Where measures are taken: every backbone's own grid, and one that all share."""
+    """Grids that measures are taken on: every backbone's own, and one that all share."""
 
     own: dict[str, tuple[int, int]]
     common: tuple[int, int]

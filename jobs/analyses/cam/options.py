@@ -14,7 +14,7 @@ METHODS = "gradcam, gradcam++, layercam, hirescam, xgradcam or eigencam."
 
 @dataclass(frozen=True)
 class MapOptions:
-    """Which maps."""
+    """Options that choose the maps."""
 
     method: Annotated[str, Option(METHODS)] = "gradcam"
     choice: Annotated[
@@ -36,7 +36,7 @@ class MapOptions:
 
 @dataclass(frozen=True)
 class CamOptions:
-    """What is made of the maps."""
+    """Options of the measures and the figure."""
 
     maps: MapOptions = field(default_factory=MapOptions)
     correct_only: Annotated[bool, Option("Only images that every backbone classifies as labelled.")] = False

@@ -120,16 +120,16 @@ def headline(result: Result, found: Sequence[Row]) -> Iterator[Row]:
     common = [row for row in found if row.factor.startswith(COMMON) and (row.value is not None or not row.note)]
     for names in (HEADLINE, ANYWHERE):
         words = [MEASURES[name] for name in names]
-        told = [row for row in common if row.metric in words]
-        if told:
+        main = [row for row in common if row.metric in words]
+        if main:
             break
-    apart = [row for row in told if row.kind == DIFFERENCE]
+    apart = [row for row in main if row.kind == DIFFERENCE]
     yield from [row for row in apart if row.factor.endswith(CENTRED_MAPS)] or apart
-    yield from (row for row in told if row.kind != DIFFERENCE)
+    yield from (row for row in main if row.kind != DIFFERENCE)
 
 
 def said(result: Result) -> Iterator[str]:
-    """Which maps, of what and of which class; and what the reference of boxes is."""
+    """Sentences on the maps, their method and class, and on the reference of boxes."""
     attrs = result.attrs
     sure = ", ".join(f"{one['backbone']} {one['mean_probability']:.3f}" for one in attrs["backbones"])
     yield f"{attrs['title']}, class {attrs['class']}; its mean probability: {sure}"

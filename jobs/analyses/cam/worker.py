@@ -42,7 +42,7 @@ class CamRecipe(ExtractRecipe):
 
 
 class CamWorker(ExtractWorker):
-    """As an extraction, but each backbone runs forward and back to its target."""
+    """Worker that extracts heat maps: each backbone runs forward and back to its target."""
 
     def __init__(self, recipe: CamRecipe) -> None:
         super().__init__(recipe)

@@ -60,7 +60,7 @@ class FileDataset(Listed):
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """What a reader has found in a tree of image files.
+    """Samples that a reader has found in a tree of image files.
 
     Attributes:
         classes: Class names by label.

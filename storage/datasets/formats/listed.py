@@ -47,5 +47,5 @@ class Listed:
         )
 
     def images(self) -> Mapping[str, NDArray[Any]]:
-        """What tells the images of one data set from those of another in its digest."""
+        """Arrays that tell the images of one data set from those of another in its digest."""
         raise NotImplementedError

@@ -22,16 +22,16 @@ _OF = re.compile(r"(?P<start>.*?)(?P<number>\d+)-of-(?P<total>\d+)(?P<rest>.*)")
 _LAST = re.compile(r"(?P<start>.*?)(?P<number>\d+)(?P<rest>\D*)")
 
 
-def not_read(shards: Shards, whole: bool) -> tuple[LeftOut, ...]:
-    """What is missing of the numbered sets that the shards belong to.
+def not_read(shards: Shards, all_of_folder: bool) -> tuple[LeftOut, ...]:
+    """Find what is missing of the numbered sets that the shards belong to.
 
     Args:
-        whole: Whether they are all that a folder holds, not chosen by a person.
+        all_of_folder: Whether they are all that a folder holds, not chosen by a person.
     """
     stems = [shard.where.rpartition(".")[0] for shard in shards]
     counted = _by_total(stems) or _by_count(shards, stems)
     if counted:
-        return (_entry("missing" if whole else "shards", *counted),)
+        return (_entry("missing" if all_of_folder else "shards", *counted),)
     gaps = _gaps(stems)
     return (_entry("shards", *gaps),) if gaps else ()
 

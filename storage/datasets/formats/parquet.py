@@ -118,7 +118,8 @@ def _are_words(tables: list[Table]) -> bool:
 
 
 def _assemble(pattern: str, split: str, shards: Shards, tables: list[Table], words: tuple[str, ...]) -> ParquetDataset:
-    """
+    """Join the tables of a split's files.
+
     Args:
         words: The names that labels are, of all splits; empty if labels are numbers.
     """

@@ -38,7 +38,7 @@ LABELS = ("label", "labels", "fine_label")
 
 @dataclass(frozen=True)
 class Table:
-    """What one file holds, but for the images.
+    """Contents of one file, but for the images.
 
     Attributes:
         image: Dotted path of the column of bytes, such as "image.bytes".
@@ -105,7 +105,7 @@ class ParquetDataset(Listed):
 
     @property
     def advice(self) -> str | None:
-        """What to say if random reads will be slow, as the images fit neither in memory nor on the disk."""
+        """Advice if random reads will be slow, as the images fit neither in memory nor on the disk."""
         total = int(self.group_bytes.sum())
         if not self._large or has_room(total):
             return None
@@ -159,7 +159,7 @@ class GroupCache:
         self._lock = threading.Lock()
 
     def get(self, key: int) -> Any:
-        """What was put, or None."""
+        """The value that was put, or None."""
         with self._lock:
             if key not in self._held:
                 return None
@@ -234,7 +234,7 @@ def _parts(images: Any) -> Blocks:
 
 
 def read_tables(shards: Shards) -> list[Table]:
-    """What every file holds, but for the images."""
+    """Read every file, but for the images."""
     return [_read_table(shards, number) for number in range(len(shards))]
 
 
@@ -300,7 +300,7 @@ def _features(metadata: Mapping[bytes, bytes]) -> dict[str, Any]:
 
 
 def _described(shards: Shards) -> dict[str, Any]:
-    """The same from `dataset_info.json` beside the files."""
+    """Column -> what `dataset_info.json` beside the files knows of it; empty without that file."""
     found = shards.beside("dataset_info.json")
     if found is None:
         return {}

@@ -18,7 +18,7 @@ CLASS_FILES = ("classes.txt", "classnames.txt")
 
 
 class ShardReader:
-    """What the readers of shards share, whose argument is a pattern of files.
+    """Base of the readers of shards, whose argument is a pattern of files.
 
     Attributes:
         info: What is known of the kind of data set.

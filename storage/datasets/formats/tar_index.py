@@ -44,7 +44,7 @@ class Member:
 
 @dataclass
 class Index:
-    """What a shard holds.
+    """Contents of a shard.
 
     Attributes:
         fields: Extension -> how many files have it, of those that are neither images nor labels.
@@ -60,11 +60,11 @@ class _Key:
     """The files whose names agree up to the first dot.
 
     Attributes:
-        whole: What names with one dot say.
+        member: The sample that names with one dot make.
         rest: (name, extension, offset, bytes) of images and labels with more dots in their names.
     """
 
-    whole: Member
+    member: Member
     rest: list[tuple[str, str, int, int]] = field(default_factory=list)
 
 
@@ -119,26 +119,26 @@ def _take(
     if inner:
         key.rest.append((name, extension, entry.offset_data, entry.size))
     elif extension in _IMAGES:
-        _place(key.whole, entry.offset_data, entry.size, f"{where}: {name}")
-    elif extension == "cls" or key.whole.key not in labelled:
-        key.whole.label = _label(handle, entry.offset_data, entry.size, extension, f"{where}: {name}")
-        labelled |= {key.whole.key} if extension == "cls" else set()
+        _place(key.member, entry.offset_data, entry.size, f"{where}: {name}")
+    elif extension == "cls" or key.member.key not in labelled:
+        key.member.label = _label(handle, entry.offset_data, entry.size, extension, f"{where}: {name}")
+        labelled |= {key.member.key} if extension == "cls" else set()
 
 
 def _samples(key: _Key, handle: BinaryIO, tally: Tally, where: str) -> list[Member]:
     """The samples of a key: one if it has an image of its own, else one for each image with more dots in its name."""
     images = [piece for piece in key.rest if piece[1] in _IMAGES]
-    if key.whole.offset >= 0:
+    if key.member.offset >= 0:
         for name, *_ in images:
             tally.add("second", name)
-        return [key.whole]
+        return [key.member]
     if not images:
-        tally.add("keys", key.whole.key)
+        tally.add("keys", key.member.key)
         return []
     found: dict[str, Member] = {}
     for name, extension, offset, size in images:
         stem = name[: -len(extension) - 1]
-        _place(found.setdefault(stem, Member(stem, label=key.whole.label)), offset, size, f"{where}: {name}")
+        _place(found.setdefault(stem, Member(stem, label=key.member.label)), offset, size, f"{where}: {name}")
     # .json before .cls, which wins
     for name, extension, offset, size in sorted(key.rest, key=lambda piece: piece[1] == "cls"):
         stem = name[: -len(extension) - 1]
@@ -155,7 +155,7 @@ def _place(member: Member, offset: int, size: int, where: str) -> None:
 
 
 def _label(handle: BinaryIO, offset: int, size: int, extension: str, where: str) -> Label:
-    """What a .cls file holds, or a .json file says; -1 if the latter says nothing."""
+    """Read the label in a .cls or .json file; -1 if the latter says nothing."""
     if size > (_MAX_LABEL if extension == "cls" else _MAX_JSON):
         raise IntegrityError(f"a label of {size:,} bytes", where=where)
     handle.seek(offset)

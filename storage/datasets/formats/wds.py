@@ -50,7 +50,7 @@ class TarDataset(Listed):
         return int(self.sizes.sum())
 
     def images(self) -> Mapping[str, NDArray[Any]]:
-        """Where the images lie, their sizes and those of the shards; not the contents."""
+        """Places and sizes of the images, and sizes of the shards; not the contents."""
         return {"offset": self.offsets, "size": self.sizes, "shards": self.shards.sizes()}
 
 

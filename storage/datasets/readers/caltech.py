@@ -28,7 +28,7 @@ _IMAGES = {"101": 8_677, "102": 9_144, "100": 8_242}
 
 
 def _rule(form: str) -> str:
-    """How the split differs from VTAB's, which is of 102 classes."""
+    """Rule of the split, and its difference from VTAB's, which is of 102 classes."""
     rule = f"{TRAIN_PER_CLASS} training images of each class by SHA-256 of the path: VTAB's rule, not its members"
     return rule if form == "102" else f"{rule}; {form} classes, where VTAB has 102 (caltech101:102)"
 
@@ -39,7 +39,7 @@ def _counts(form: str) -> dict[str, int]:
 
 
 def _info(form: str) -> DatasetInfo:
-    """What is known of a set of classes."""
+    """Facts known of a set of classes."""
     return DatasetInfo(
         name="caltech101",
         title="Caltech-101",

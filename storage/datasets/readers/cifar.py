@@ -97,7 +97,7 @@ def _reader(
     names: Mapping[str, str],
     factors: Mapping[str, str],
 ) -> CifarReader:
-    """What both have in common; `tree` is the archive's folder, and the files that are expected in it."""
+    """Make the reader of either; `tree` is the archive's folder, and the files that are expected in it."""
     folder = tree.partition("/")[0]
     info = DatasetInfo(
         name=name,

@@ -50,21 +50,21 @@ class CoopReader(TreeReader):
         return form_of(self.info, argument, self.forms)
 
     def variant(self, argument: str) -> DatasetInfo:
-        """What is known of another form."""
+        """Facts known of another form."""
         label = self.form(argument).label
         if label == COOP:
             return coop_info(self.info, self.coop_file)
         return self.info if self.info_of is None else self.info_of(label)
 
     def samples(self, tree: Tree) -> Samples:
-        """What is in the tree, or in CoOp's file."""
+        """Read the samples of the tree, or those of CoOp's file."""
         if tree.form.label == COOP:
             return read_coop(tree, self.coop_file, tree.folder / self.images)
         return self.read(tree)
 
 
 def coop_info(info: DatasetInfo, file: str) -> DatasetInfo:
-    """What is known of the form before its file is read: nothing but the names of the splits."""
+    """Facts known of the form before its file is read: nothing but the names of the splits."""
     return replace(
         info,
         splits=SPLITS,

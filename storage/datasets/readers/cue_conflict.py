@@ -117,6 +117,6 @@ READER = TreeReader(
     places=("cue-conflict", "cue-conflict/cue-conflict", "cue_conflict", "modelvshuman/datasets/cue-conflict", ""),
     holds=_holds,
     read=_read,
-    whole=("test",),
+    covering=("test",),
     own_places=True,
 )

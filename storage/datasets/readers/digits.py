@@ -69,7 +69,7 @@ class DigitsReader:
 
 
 def _rows(ids: list[str], split: str) -> NDArray[np.int64]:
-    """Which images a split holds, ascending."""
+    """Rows of the images of a split, ascending."""
     if split == "all":
         return np.arange(len(ids))
     order = sorted(range(len(ids)), key=lambda row: hashlib.sha256(ids[row].encode()).digest())

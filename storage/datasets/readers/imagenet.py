@@ -115,6 +115,6 @@ READER = TreeReader(
     places=_PLACES,
     holds=_holds,
     read=_read,
-    whole=("val",),
+    covering=("val",),
     own_places=True,
 )

@@ -75,7 +75,7 @@ def _reader(
         return images if factors is None else replace(images, factors=factors(images.ids))
 
     everywhere = tuple(dict.fromkeys((*places, "")))
-    return TreeReader(info, everywhere, is_it, read, whole=info.splits, own_places=True)
+    return TreeReader(info, everywhere, is_it, read, covering=info.splits, own_places=True)
 
 
 def _folders(tree: Tree, classes: Sequence[str], numbers: bool) -> list[tuple[int, str]]:

@@ -53,7 +53,7 @@ _COLUMNS = 1000
 
 @dataclass(frozen=True)
 class PugClasses:
-    """What each label counts as.
+    """ImageNet classes that each label counts as.
 
     Attributes:
         labels: Sorted; the rank is the class index of the reference.

@@ -56,7 +56,7 @@ class TreeReader:
         holds: (folder, data root) -> whether the folder is that of the data set, complete or not.
         read: Gives the samples of a split.
         images: The folder of the tree from which the samples' ids start.
-        whole: The splits that together hold every image once.
+        covering: The splits that together hold every image once.
         own_places: Whether nobody else has folders of these names: then what is in one says why it is not taken.
     """
 
@@ -65,16 +65,16 @@ class TreeReader:
     holds: Callable[[Path, Path], bool]
     read: Callable[[Tree], Samples]
     images: str = ""
-    whole: tuple[str, ...] = ("all",)
+    covering: tuple[str, ...] = ("all",)
     own_places: bool = False
 
     def locate(self, argument: str, root: Path | None) -> Path | None:
-        """Where the tree is, without reading it; None if nowhere under `root`."""
+        """Find the tree, without reading it; None if nowhere under `root`."""
         return None if root is None else first_match(root, self.places, lambda folder: self.holds(folder, root))
 
     def every_split(self, argument: str, root: Path | None) -> tuple[str, ...]:
         """The splits that together hold every image once."""
-        return self.whole
+        return self.covering
 
     def open(self, argument: str, root: Path | None, split: str | None) -> FileDataset:
         """One split; by default the data set's own default."""
@@ -90,7 +90,7 @@ class TreeReader:
         return Form("", self.info.name, self.info.name)
 
     def samples(self, tree: Tree) -> Samples:
-        """What is in the tree."""
+        """Read the samples of the tree."""
         return self.read(tree)
 
 

@@ -17,7 +17,7 @@ from cvbench.engine.analyses.base import Layer, Result
 from cvbench.engine.analyses.samples import Samples, stratified_rows
 from cvbench.engine.analyses.tsne.averages import Averages, tenths
 from cvbench.engine.analyses.tsne.backends import (
-    Recipe,
+    MapSettings,
     available,
     check_perplexity,
     choose_backend,
@@ -89,8 +89,8 @@ def difference_rows(result: Result) -> list[dict[str, Any]]:
 def test_the_same_seed_gives_the_same_map_and_classes_stay_together(rng: np.random.Generator, backend: str) -> None:
     x, labels = clusters(rng)
     rows, scores = prepare(x, TsneOptions())
-    recipe = Recipe(perplexity=8, iterations=300)
-    first, again = embed(scores, backend, recipe), embed(scores, backend, recipe)
+    settings = MapSettings(perplexity=8, iterations=300)
+    first, again = embed(scores, backend, settings), embed(scores, backend, settings)
     np.testing.assert_array_equal(first.map, again.map)
     assert first.map.shape == (90, 2)
     assert 0 < first.kl < 2
@@ -98,7 +98,7 @@ def test_the_same_seed_gives_the_same_map_and_classes_stay_together(rng: np.rand
     kept = measures(rows, first.map, np.arange(90), labels)
     assert kept["purity_map_5"].mean() > 0.95
     assert kept["trustworthiness_10"].mean() > 0.85
-    other = embed(scores, backend, Recipe(perplexity=8, iterations=300, seed=1, start="random"))
+    other = embed(scores, backend, MapSettings(perplexity=8, iterations=300, seed=1, start="random"))
     assert np.abs(other.map - first.map).max() > 1e-3
 
 
@@ -110,26 +110,26 @@ def test_backends_agree_in_what_can_be_read(rng: np.random.Generator) -> None:
     recall = {}
     for backend in BACKENDS:
         for start in ("pca", "random"):
-            found = embed(scores, backend, Recipe(perplexity=8, iterations=500, start=start))
+            found = embed(scores, backend, MapSettings(perplexity=8, iterations=500, start=start))
             recall[backend, start] = measures(rows, found.map, np.arange(90), labels)["recall_10"].mean()
     assert max(recall.values()) - min(recall.values()) < 0.12, recall
 
 
 def test_learning_rates_are_those_of_each_convention(rng: np.random.Generator) -> None:
     _, scores = prepare(rng.normal(size=(120, 8)), TsneOptions())
-    assert embed(scores, "sklearn", Recipe(8, 250)).rates == (50, 50)
+    assert embed(scores, "sklearn", MapSettings(8, 250)).rates == (50, 50)
     if "opentsne" in BACKENDS:
-        assert embed(scores, "opentsne", Recipe(8, 250)).rates == (10, 120)
+        assert embed(scores, "opentsne", MapSettings(8, 250)).rates == (10, 120)
 
 
 def test_the_start_is_the_first_two_components_at_1e_4(rng: np.random.Generator) -> None:
     _, scores = prepare(rng.normal(size=(70, 8)) * np.arange(1, 9), TsneOptions(preprocess="none"))
-    start = start_of(scores, Recipe())
+    start = start_of(scores, MapSettings())
     assert start[:, 0].std() == pytest.approx(1e-4)
     np.testing.assert_allclose(start / start[:, :1].std(), scores[:, :2] / scores[:, :1].std(), rtol=1e-9)
-    random = start_of(scores, Recipe(start="random", seed=3))
+    random = start_of(scores, MapSettings(start="random", seed=3))
     assert random.std() == pytest.approx(1e-4, rel=0.2)
-    np.testing.assert_array_equal(start_of(scores[:, :1], Recipe())[:, 1], 0)
+    np.testing.assert_array_equal(start_of(scores[:, :1], MapSettings())[:, 1], 0)
 
 
 def test_what_is_compared_and_what_is_mapped(rng: np.random.Generator) -> None:

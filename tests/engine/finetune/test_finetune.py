@@ -11,13 +11,13 @@ from torch import Tensor
 
 from cvbench.engine.finetune.augment import draw, mix, shift
 from cvbench.engine.finetune.model import parameter_groups, set_drop_path, trainable
-from cvbench.engine.finetune.recipes import Recipe, recipe
+from cvbench.engine.finetune.recipes import TrainingRecipe, recipe
 from cvbench.engine.finetune.trainer import Trainer
 from cvbench.engine.models.backbones import describe, resolve_spec
 from cvbench.errors import IntegrityError, UnknownNameError, UsageError
 
 CPU = torch.device("cpu")
-PLAIN = Recipe("plain", batch=8, warmup=0.0, smoothing=0.0, clip=None)
+PLAIN = TrainingRecipe("plain", batch=8, warmup=0.0, smoothing=0.0, clip=None)
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +25,7 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def trainer(made: Recipe = PLAIN, model: str = "test_vit", **changes: object) -> Trainer:
+def trainer(made: TrainingRecipe = PLAIN, model: str = "test_vit", **changes: object) -> Trainer:
     spec = resolve_spec(model, weights="random", image_size=32)
     options: dict[str, object] = {"steps": 10, "seed": 0, "trained": False, "device": CPU, **changes}
     preprocess = describe(spec, taps=["*"]).preprocess
@@ -150,7 +150,7 @@ def test_one_step_is_plain_torchs() -> None:
     ],
     ids=["modern", "vtab", "mixup"],
 )
-def test_a_resumed_run_is_the_undisturbed_one_bit_for_bit(made: Recipe) -> None:
+def test_a_resumed_run_is_the_undisturbed_one_bit_for_bit(made: TrainingRecipe) -> None:
     whole, first, second = trainer(made), trainer(made), trainer(made)
     for step in range(6):
         whole.train(*batch(step))

@@ -22,7 +22,7 @@ from cvbench.jobs.extraction.extract import extract
 from cvbench.jobs.extraction.options import ExtractOptions
 from cvbench.jobs.registry import ENTRIES, entry_of, find_live, forms_of
 from cvbench.jobs.results.keep import Analysed
-from cvbench.jobs.running.executor import Cluster, Recipe
+from cvbench.jobs.running.executor import Cluster, WorkerRecipe
 from cvbench.jobs.running.progress import silent
 from cvbench.options import Field, Form, form_of
 from cvbench.storage.features import FeatureStore
@@ -34,7 +34,7 @@ UNITS, UNIT = 24, 4
 JOBS = str(Path(cvbench.jobs.__file__).parent)
 
 
-def two_at_once(recipe: Recipe[Any, Any], tasks: Sequence[Any], cluster: Cluster, on_done: Any = None) -> None:
+def two_at_once(recipe: WorkerRecipe[Any, Any], tasks: Sequence[Any], cluster: Cluster, on_done: Any = None) -> None:
     """In place of `run_tasks`: one worker, two threads, in an order of their own."""
     if not tasks:
         return

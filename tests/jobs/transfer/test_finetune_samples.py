@@ -15,7 +15,7 @@ from cvbench.engine.finetune.recipes import recipe
 from cvbench.errors import IncompleteError, UsageError
 from cvbench.jobs.running.executor import Cluster
 from cvbench.jobs.transfer.finetune import FinetuneOptions, finetune, finetune_rows, make_task
-from cvbench.jobs.transfer.finetune_data import Met
+from cvbench.jobs.transfer.finetune_data import ReadOutcome
 from cvbench.jobs.transfer.finetune_report import variant
 from cvbench.jobs.transfer.finetune_samples import rows_of
 from cvbench.jobs.transfer.finetune_task import FinetuneTask
@@ -72,9 +72,9 @@ def test_unreadable_samples_are_refused_or_counted(tmp_path: Path, cache: int) -
 
 
 def test_one_in_a_hundred_is_tolerated() -> None:
-    Met(100, ("a: cut",)).check("here")
+    ReadOutcome(100, ("a: cut",)).check("here")
     with pytest.raises(IncompleteError, match="2 of 100 samples"):
-        Met(50, ("a: cut",)).joined(Met(50, ("b: cut",))).check("here")
+        ReadOutcome(50, ("a: cut",)).joined(ReadOutcome(50, ("b: cut",))).check("here")
 
 
 def test_what_a_recipe_draws_is_what_is_said(tmp_path: Path) -> None:

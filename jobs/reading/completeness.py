@@ -1,4 +1,4 @@
-"""Whether a split is whole: as many samples as were published. Where it is not, a number is refused or says so."""
+"""Whether a split is complete: as many samples as were published. Where it is not, a number is refused or says so."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from cvbench.storage.datasets import dataset_info
 _DERIVED = ("pug-imagenet",)  # its counts are derived, and its subsets may be used apart
 
 
-def check_published(spec: str, split: str, n: int, *, where: str, partial: bool) -> list[str]:
-    """What a reader of a number must know of the count of a split: nothing if it is as published, or none was.
+def check_complete(spec: str, split: str, n: int, *, where: str, partial: bool) -> list[str]:
+    """Refuse a split with fewer samples than were published, or say so in a note; none where no count was published.
 
     Args:
         spec: Of the data set.
