@@ -26,7 +26,7 @@ from cvbench.jobs.evaluation.shared import (
     selection_words,
     space_of,
 )
-from cvbench.jobs.figures.evaluation_intervals import Panel, interval_figure
+from cvbench.jobs.figures.evaluation_intervals import IntervalPanel, interval_figure
 from cvbench.jobs.reading.reading import open_store
 from cvbench.jobs.reading.selection import Selection
 from cvbench.jobs.results.entry import Entry
@@ -167,7 +167,7 @@ ENTRY = Entry(
     run=accuracy,
     command=lambda result: again(result, NAME),
     figure=interval_figure(
-        Panel(
+        IntervalPanel(
             title="accuracy with 95 % intervals",
             axis="accuracy",
             line=_line,

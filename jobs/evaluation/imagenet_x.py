@@ -31,7 +31,7 @@ from cvbench.jobs.evaluation.shared import (
     score_samples,
     selection_words,
 )
-from cvbench.jobs.figures.evaluation_intervals import Panel, interval_figure
+from cvbench.jobs.figures.evaluation_intervals import IntervalPanel, interval_figure
 from cvbench.jobs.reading.reading import open_store
 from cvbench.jobs.reading.selection import Selection
 from cvbench.jobs.results.entry import Entry
@@ -283,7 +283,7 @@ ENTRY = Entry(
     run=lambda selection, options, listen: [imagenet_x(selection, options, listen)],
     command=lambda result: again(result, NAME, draws=True),
     figure=interval_figure(
-        Panel(
+        IntervalPanel(
             title="error ratio of each factor, 95 % intervals over images",
             axis="error ratio: errors with the factor / errors overall",
             line=_line,

@@ -20,7 +20,7 @@ from cvbench.jobs.evaluation.labels import label_space
 from cvbench.jobs.evaluation.options import ROBUSTNESS, EvalOptions, RobustnessRequest
 from cvbench.jobs.evaluation.samples import VIEW, Samples, open_samples
 from cvbench.jobs.evaluation.shared import Evaluated, check_chance, keep_table, refuse_kind, score_samples, space_of
-from cvbench.jobs.figures.evaluation_intervals import Panel, interval_figure
+from cvbench.jobs.figures.evaluation_intervals import IntervalPanel, interval_figure
 from cvbench.jobs.reading.options import DEFAULT_STORE
 from cvbench.jobs.reading.reading import open_store
 from cvbench.jobs.reading.selection import Selection
@@ -281,7 +281,7 @@ ENTRY = Entry(
     run=_run,
     command=lambda result: again(result, NAME),
     figure=interval_figure(
-        Panel(
+        IntervalPanel(
             title="accuracy on shifted data sets with 95 % intervals",
             axis="top-1 accuracy",
             line=_line,

@@ -15,7 +15,7 @@ from cvbench.jobs.evaluation.compare import FAMILY, compare_shares
 from cvbench.jobs.evaluation.options import EvalOptions, eval_words
 from cvbench.jobs.evaluation.samples import VIEW, Samples, open_samples
 from cvbench.jobs.evaluation.shared import Evaluated, keep_table, refuse_kind, selection_words, suspect
-from cvbench.jobs.figures.evaluation_intervals import Panel, interval_figure
+from cvbench.jobs.figures.evaluation_intervals import IntervalPanel, interval_figure
 from cvbench.jobs.reading.reading import open_store
 from cvbench.jobs.reading.selection import Selection
 from cvbench.jobs.results.entry import Entry
@@ -120,7 +120,7 @@ ENTRY = Entry(
     run=lambda selection, options, listen: [evaluate(selection, options, listen)],
     command=lambda result: again(result, NAME),
     figure=interval_figure(
-        Panel(
+        IntervalPanel(
             title="shape bias with 95 % intervals",
             axis="decided by shape, of those decided by shape or texture",
             line=_line,

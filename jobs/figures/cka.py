@@ -24,7 +24,7 @@ ESTIMATORS = {"minibatch": "HSIC1, minibatch", "debiased": "HSIC1, all samples",
 
 
 @dataclass(frozen=True)
-class Panel:
+class HeatMap:
     """CKA of the layers of one backbone (rows) against those of another or the same (columns)."""
 
     row: str
@@ -73,17 +73,17 @@ def _title(result: Result) -> str:
     return f"linear CKA, {view_words(result.attrs)}" + (f" (view {view})" if (view := result.attrs.get("view")) else "")
 
 
-def _panels(result: Result) -> Iterator[Panel]:
+def _panels(result: Result) -> Iterator[HeatMap]:
     layers: list[Mapping[str, str]] = result.attrs["layers"]
     values = result.data["cka"][1]
     names = list(dict.fromkeys(layer["backbone"] for layer in layers))
     members = {name: [i for i, layer in enumerate(layers) if layer["backbone"] == name] for name in names}
     for row, column in [*((name, name) for name in names), *itertools.combinations(names, 2)]:
         taps = {name: [layers[i]["tap"] for i in members[name]] for name in (row, column)}
-        yield Panel(row, column, taps[row], taps[column], values[np.ix_(members[row], members[column])])
+        yield HeatMap(row, column, taps[row], taps[column], values[np.ix_(members[row], members[column])])
 
 
-def _draw(blocks: Sequence[tuple[str, Sequence[Panel]]], label: str) -> Figure:
+def _draw(blocks: Sequence[tuple[str, Sequence[HeatMap]]], label: str) -> Figure:
     """Blocks of panels below each other, each under its title."""
     from matplotlib import colormaps
     from matplotlib.figure import Figure
@@ -109,7 +109,7 @@ def _draw(blocks: Sequence[tuple[str, Sequence[Panel]]], label: str) -> Figure:
     return figure
 
 
-def _extend(panels: Sequence[Panel]) -> str:
+def _extend(panels: Sequence[HeatMap]) -> str:
     """Choose the pointed ends of the colour bar: those beyond which values lie."""
     beyond = np.concatenate([panel.values.ravel() for panel in panels])
     low, high = bool((beyond < -1e-9).any()), bool((beyond > 1 + 1e-9).any())

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Panel:
+class IntervalPanel:
     """Texts, lines and marks of a figure.
 
     Attributes:
@@ -40,7 +40,7 @@ class Panel:
     difference: str = ""
 
 
-def interval_figure(panel: Panel) -> Callable[[Result, Sequence[Row]], Figure]:
+def interval_figure(panel: IntervalPanel) -> Callable[[Result, Sequence[Row]], Figure]:
     """The drawing function of an entry; lines keep the order of the rows, undefined numbers are left out."""
     return lambda result, rows: _draw(rows, panel)
 
@@ -50,7 +50,7 @@ def differences_of(rows: Sequence[Row], metric: str) -> list[Row]:
     return [row for row in rows if (row.metric, row.kind) == (metric, DIFFERENCE) and row.value is not None]
 
 
-def _draw(rows: Sequence[Row], panel: Panel) -> Figure:
+def _draw(rows: Sequence[Row], panel: IntervalPanel) -> Figure:
     from matplotlib.figure import Figure
 
     shown = [(line, row) for row in rows if (line := panel.line(row)) is not None and row.value is not None]
@@ -116,7 +116,7 @@ def draw_differences(axis: Axes, shown: Sequence[Row], lines: Mapping[str, int],
     axis.set_title("\n".join(pairs), fontsize=7)
 
 
-def _mark(axis: Axes, at: float, row: Row, number: int, panel: Panel) -> None:
+def _mark(axis: Axes, at: float, row: Row, number: int, panel: IntervalPanel) -> None:
     by = 100 if panel.percent else 1
     assert row.value is not None
     colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
@@ -126,7 +126,7 @@ def _mark(axis: Axes, at: float, row: Row, number: int, panel: Panel) -> None:
     axis.plot([by * row.value], [at], marker=marker, ms=4.5, mfc=face, mec=colour, mew=1.0, linestyle="")
 
 
-def _legend(figure: Figure, names: Sequence[str], panel: Panel, hollow: bool) -> None:
+def _legend(figure: Figure, names: Sequence[str], panel: IntervalPanel, hollow: bool) -> None:
     from matplotlib.lines import Line2D
 
     handles = [

@@ -17,7 +17,7 @@ from cvbench.jobs.reading.lineage import records, trained
 from cvbench.jobs.running.executor import Cluster
 from cvbench.jobs.running.progress import Advanced, Ended, Listener, Note, Started, silent
 from cvbench.jobs.transfer import checkpoint
-from cvbench.jobs.transfer.finetune_loop import Row, run
+from cvbench.jobs.transfer.finetune_loop import Epoch, run
 from cvbench.jobs.transfer.finetune_options import FinetuneOptions
 from cvbench.jobs.transfer.finetune_ray import train_on_ray
 from cvbench.jobs.transfer.finetune_report import FinetuneReport, finetune_result, finetune_rows, make_report
@@ -208,8 +208,8 @@ def _plan(task: FinetuneTask) -> tuple[int, int]:
     return each * task.recipe.batch, total * task.recipe.batch
 
 
-def _epoch_listener(samples: int, listen: Listener) -> Callable[[Row], None]:
-    def on_epoch(row: Row) -> None:
+def _epoch_listener(samples: int, listen: Listener) -> Callable[[Epoch], None]:
+    def on_epoch(row: Epoch) -> None:
         parts = [f"{key} {value:.4g}" for key, value in row.items() if isinstance(value, float)]
         listen(Note(f"epoch {row['epoch']}, step {row['step']}: {', '.join(parts)}"))
         listen(Advanced(JOB, int(row["epoch"] or 0), samples))
@@ -217,7 +217,7 @@ def _epoch_listener(samples: int, listen: Listener) -> Callable[[Row], None]:
     return on_epoch
 
 
-def _here(task: FinetuneTask, cluster: Cluster, on_epoch: Callable[[Row], None]) -> None:
+def _here(task: FinetuneTask, cluster: Cluster, on_epoch: Callable[[Epoch], None]) -> None:
     from cvbench.engine.finetune.trainer import Rank
     from cvbench.engine.models.devices import resolve_device
 

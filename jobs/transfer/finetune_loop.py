@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 
     from cvbench.storage.datasets import Dataset
 
-Row = dict[str, float | int | None]
+Epoch = dict[str, float | int | None]
 """A line of the curve: epoch, step, rate, loss, accuracy, val_accuracy."""
 TEST_BATCH = 256
 
 
-def run(task: FinetuneTask, rank: Rank, device: torch.device, on_epoch: Callable[[Row], None]) -> None:
+def run(task: FinetuneTask, rank: Rank, device: torch.device, on_epoch: Callable[[Epoch], None]) -> None:
     """Train and test; the process of rank 0 writes checkpoints, curve and weights.
 
     Args:
@@ -191,7 +191,7 @@ def _epoch(task: FinetuneTask, members: I64, epoch: int, each: int) -> list[I64]
     return [order[i * task.recipe.batch : (i + 1) * task.recipe.batch] for i in range(each)]
 
 
-def _resume(task: FinetuneTask, trainer: Trainer) -> tuple[list[Row], list[float]]:
+def _resume(task: FinetuneTask, trainer: Trainer) -> tuple[list[Epoch], list[float]]:
     path = task.file("checkpoint.safetensors")
     if not path.is_file():
         return [], [0.0, 0.0, 0.0]
@@ -200,7 +200,7 @@ def _resume(task: FinetuneTask, trainer: Trainer) -> tuple[list[Row], list[float
     return list(plain["curve"]), list(plain["sums"])
 
 
-def _row(recipe: TrainingRecipe, step: int, total: int, each: int, sums: list[float], val: float | None) -> Row:
+def _row(recipe: TrainingRecipe, step: int, total: int, each: int, sums: list[float], val: float | None) -> Epoch:
     rate = recipe.rate * recipe.rate_at(step - 1, total)
     loss, right, n = sums
     accuracy = None if recipe.mixup > 0 else right / max(n, 1)
@@ -244,7 +244,7 @@ def _accuracy(trainer: Trainer, used: Used, rank: Rank, device: torch.device) ->
 def _keep(
     task: FinetuneTask,
     trainer: Trainer,
-    curve: list[Row],
+    curve: list[Epoch],
     hits: NDArray[np.int64],
     data: dict[str, Used],
     classes: int,

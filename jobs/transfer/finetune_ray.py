@@ -10,14 +10,14 @@ from typing import Any
 from cvbench.errors import ClusterError, CvbenchError, IncompleteError
 from cvbench.jobs.running.executor import Cluster, RaySession
 from cvbench.jobs.transfer import checkpoint
-from cvbench.jobs.transfer.finetune_loop import Row, run
+from cvbench.jobs.transfer.finetune_loop import Epoch, run
 from cvbench.jobs.transfer.finetune_task import FinetuneTask
 
 MAX_FAILURES = 3
 """How often lost processes are replaced before the run is given up."""
 
 
-def train_on_ray(task: FinetuneTask, cluster: Cluster, on_epoch: Callable[[Row], None]) -> None:
+def train_on_ray(task: FinetuneTask, cluster: Cluster, on_epoch: Callable[[Epoch], None]) -> None:
     """Train and test; if a process is lost, all go on from the checkpoint.
 
     Raises:
@@ -78,7 +78,7 @@ def _process(config: dict[str, Any]) -> None:
     lines = task.file("progress.jsonl")
     rank = Rank(context.get_world_rank(), context.get_world_size())
 
-    def on_epoch(row: Row) -> None:
+    def on_epoch(row: Epoch) -> None:
         with lines.open("a") as file:
             file.write(json.dumps(row) + "\n")
 
@@ -92,7 +92,7 @@ def _process(config: dict[str, Any]) -> None:
 class _following:
     """Passes on the rows that a process writes, while Ray Train holds this one."""
 
-    def __init__(self, task: FinetuneTask, on_epoch: Callable[[Row], None]) -> None:
+    def __init__(self, task: FinetuneTask, on_epoch: Callable[[Epoch], None]) -> None:
         self._path, self._on_epoch = task.file("progress.jsonl"), on_epoch
         self._stop = threading.Event()
         self._seen = 0

@@ -9,7 +9,7 @@ from cvbench.engine.analyses.base import Result
 from cvbench.jobs.results.row import Row, placed
 from cvbench.jobs.transfer import checkpoint
 from cvbench.jobs.transfer.finetune_data import ReadOutcome
-from cvbench.jobs.transfer.finetune_loop import Row as Epoch
+from cvbench.jobs.transfer.finetune_loop import Epoch
 from cvbench.jobs.transfer.finetune_task import FinetuneTask
 
 NAMES = {
