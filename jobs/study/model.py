@@ -6,6 +6,7 @@ A key of the file is the name of an option without its dashes in front, with "_"
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import MISSING, replace
 from functools import cache
 from typing import Annotated, Any, Literal, get_args
 
@@ -146,15 +147,11 @@ def options_model(name: str, given: Iterable[Given], *, needless: Iterable[str] 
 
 
 def _is_missing(one: Given) -> bool:
-    from dataclasses import MISSING
-
     return one.default is MISSING
 
 
 def entry_fields(forms: Sequence[Form | type[Any]]) -> list[Given]:
     """The options of an analysis that a study may give: all but the store and where it runs, each key once."""
-    from dataclasses import replace
-
     found: dict[str, Given] = {}
     for form in map(form_of, forms):
         if form.options is not Hardware:
@@ -175,9 +172,6 @@ def _named(group: str) -> type[Named]:
             continue
         model = options_model(f"Options of {name}", fields, needless=KNOWN)
         found[f"x_{plain(name)}"] = (model | None, Field(None, alias=name, description=places(group)[name].line))
-    if group == "transfer":
-        model = options_model("Options of probe", entry_fields(forms_of("probe")), needless=KNOWN)
-        found["x_probe"] = (model, Field(None, alias="probe", description="A linear probe."))
     return create_model(f"One of {group}", __base__=Named, **found)
 
 
@@ -199,7 +193,8 @@ def study_model() -> type[Model]:
         image_size=(_type_of(offered["image_size"]) | None, Field(None, description=offered["image_size"].option.help)),
     )
     only = Field(None, description="Which analyses, evaluations and transfer are of it; all, if it is left out.")
-    dataset = create_model("Data set", __base__=options_model("Of a data set", of_extraction()), only=(_Texts | None, only))
+    one_each = (replace(one, kind=list[str]) if one.key == "split" else one for one in of_extraction())
+    dataset = create_model("Data set", __base__=options_model("Of a data set", one_each), only=(_Texts | None, only))
     extract = options_model("Extraction", of_extraction("dataset", "split"))
     place = options_model("Place", Form(Hardware).fields())
     lists = {

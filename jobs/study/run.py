@@ -23,7 +23,7 @@ DONE, FAILED, SKIPPED = "done", "failed", "skipped"
 
 
 @dataclass(frozen=True)
-class Ended:
+class StepOutcome:
     """What became of a step.
 
     Attributes:
@@ -43,16 +43,16 @@ class Ended:
 
 
 @contextmanager
-def unheard() -> Iterator[Listener]:
+def no_listener() -> Iterator[Listener]:
     """Nobody listens."""
     yield silent
 
 
 def run_study(
     study: Study,
-    listening: Callable[[], AbstractContextManager[Listener]] = unheard,
-    on_end: Callable[[Ended], None] = lambda ended: None,
-) -> list[Ended]:
+    listening: Callable[[], AbstractContextManager[Listener]] = no_listener,
+    on_end: Callable[[StepOutcome], None] = lambda ended: None,
+) -> list[StepOutcome]:
     """Run every step that can be run, on one Ray or in this process. `complete` tells whether all went well.
 
     Args:
@@ -67,20 +67,20 @@ def run_study(
     check_study(study)
     check_folder(study.out)
     steps, journal = steps_of(study), Journal(study.out)
-    found: dict[str, Ended] = {}
+    found: dict[str, StepOutcome] = {}
     with shared_ray():
         for step in steps:
             lacking = tuple(name for name in step.needs if found[name].state != DONE)
             nothing = step.name == REPORT and not any(one.state == DONE for one in found.values())
             if lacking or nothing:
-                found[step.name] = Ended(step.name, step.command, SKIPPED, because=lacking or tuple(found))
+                found[step.name] = StepOutcome(step.name, step.command, SKIPPED, because=lacking or tuple(found))
             else:
                 found[step.name] = _run(step, listening, journal)
             on_end(found[step.name])
     return list(found.values())
 
 
-def _run(step: Step, listening: Callable[[], AbstractContextManager[Listener]], journal: Journal) -> Ended:
+def _run(step: Step, listening: Callable[[], AbstractContextManager[Listener]], journal: Journal) -> StepOutcome:
     begin = time.monotonic()
     try:
         with listening() as listen:
@@ -89,9 +89,9 @@ def _run(step: Step, listening: Callable[[], AbstractContextManager[Listener]], 
         if _is_interrupt(error):
             raise
         fields = journal.failed(step.command, error)
-        return Ended(step.name, step.command, FAILED, time.monotonic() - begin, error=fields)
+        return StepOutcome(step.name, step.command, FAILED, time.monotonic() - begin, error=fields)
     journal.mended(step.command)
-    return Ended(step.name, step.command, DONE, time.monotonic() - begin, left)
+    return StepOutcome(step.name, step.command, DONE, time.monotonic() - begin, left)
 
 
 def _is_interrupt(error: BaseException) -> bool:
@@ -104,7 +104,7 @@ def _is_interrupt(error: BaseException) -> bool:
     return False
 
 
-def complete(ended: Sequence[Ended]) -> None:
+def complete(ended: Sequence[StepOutcome]) -> None:
     """Raises:
     IncompleteError: Some steps failed; names each with its error and the command that repeats it.
     """

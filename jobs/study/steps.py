@@ -15,11 +15,9 @@ from cvbench.jobs.extraction.options import ExtractOptions
 from cvbench.jobs.registry import entry_of, find_live, forms_of
 from cvbench.jobs.report import complete, report
 from cvbench.jobs.results.command import command_words
-from cvbench.jobs.running.executor import choose_device
 from cvbench.jobs.running.hardware import Hardware
 from cvbench.jobs.running.progress import Listener
-from cvbench.jobs.study.study import Asked, Images, Study, made
-from cvbench.jobs.transfer.probe_options import PROBE
+from cvbench.jobs.study.study import DatasetSplit, Request, Study, made
 from cvbench.jobs.transfer.probe_splits import TRAINING
 from cvbench.options import Field, Form, form_of
 from cvbench.storage.datasets import key_of_spec, spec_of_key
@@ -94,11 +92,6 @@ class Computation:
         return shlex.join(["cvbench", *words])
 
     def run(self, listen: Listener) -> Sequence[str]:
-        if self.group == "transfer":
-            from cvbench.jobs.transfer.probe import probe
-
-            request, options, hardware = self.asked
-            return [kept.path for kept in probe(request, options, choose_device(hardware.device, "none"), listen)]
         entry = entry_of(self.entry)
         assert entry is not None
         assert entry.run is not None
@@ -149,7 +142,7 @@ def steps_of(study: Study) -> list[Step]:
     return [*steps, Reporting(study.store, study.out, study.pdf)]
 
 
-def _extractions(study: Study, images: Images, taken: set[str]) -> Iterator[Extraction]:
+def _extractions(study: Study, images: DatasetSplit, taken: set[str]) -> Iterator[Extraction]:
     every = study.extractions(images)
     for options in every:
         name = f"{EXTRACT} {_where(images)}"
@@ -159,7 +152,7 @@ def _extractions(study: Study, images: Images, taken: set[str]) -> Iterator[Extr
         yield Extraction(name, options, study.hardware)
 
 
-def _where(images: Images) -> str:
+def _where(images: DatasetSplit) -> str:
     return images.spec if images.split is None else f"{images.spec}/{images.split}"
 
 
@@ -176,7 +169,7 @@ class _Planner:
     """Makes the steps of one analysis of the study."""
 
     study: Study
-    asked: Asked
+    asked: Request
     found: Mapping[tuple[str, str | None], Sequence[Extraction]]
 
     @property
@@ -207,19 +200,21 @@ class _Planner:
         fit = {options["train_split"]} if "train_split" in options else {*TRAINING}
         test = options.get("test_split", "test")
         fitting = [spec for spec, held in splits.items() if held & fit and test in held]
-        for spec in expand(options.get("dataset", ())) or fitting or [self._none("a split to train on and one to test")]:
+        for spec in (
+            expand(options.get("dataset", ())) or fitting or [self._none("a split to train on and one to test")]
+        ):
             beside = [one for one in self.study.images if one.key == key_of_spec(spec)]
             yield self._step(beside[0], [spec], beside)
 
-    def _is_named(self, images: Images) -> bool:
+    def _is_named(self, images: DatasetSplit) -> bool:
         named = [key_of_spec(spec) for spec in expand(self.asked.options.get("dataset", ()))]
         return images.key in named if named else images.takes(self.asked.name)
 
-    def _is_beside(self, one: Images, images: Images) -> bool:
+    def _is_beside(self, one: DatasetSplit, images: DatasetSplit) -> bool:
         """Whether a step of `images` reads it too, as variants of the same split."""
         return self.asked.place.of_variants and (one.base, one.split) == (images.base, images.split)
 
-    def _chosen(self) -> list[Images]:
+    def _chosen(self) -> list[DatasetSplit]:
         """The data sets that it is of, each alone."""
         asked, place = self.asked, self.asked.place
         named = [key_of_spec(spec) for spec in expand(asked.options.get("dataset", ()))]
@@ -235,9 +230,9 @@ class _Planner:
             return self._with_variants(every) or [self._none("variants", "such as digits+scale")]
         return [one for one in every if not one.is_variant]
 
-    def _with_variants(self, every: Sequence[Images]) -> list[Images]:
+    def _with_variants(self, every: Sequence[DatasetSplit]) -> list[DatasetSplit]:
         """One of each data set and split that has variants, or is extracted at several sizes."""
-        first: dict[tuple[str, str | None], Images] = {}
+        first: dict[tuple[str, str | None], DatasetSplit] = {}
         for one in sorted(every, key=lambda one: one.is_variant):
             if one.is_variant or len(self.found[one.key, one.split]) > 1:
                 first.setdefault((one.base, one.split), one)
@@ -251,11 +246,15 @@ class _Planner:
             fix=fix or "add it to datasets, or leave the analysis out",
         )
 
-    def _of(self, images: Sequence[Images]) -> list[Extraction]:
+    def _of(self, images: Sequence[DatasetSplit]) -> list[Extraction]:
         return [step for one in images for step in self.found[one.key, one.split]]
 
     def _step(
-        self, images: Images | None, specs: list[str], near: Sequence[Images], alone: Extraction | None = None
+        self,
+        images: DatasetSplit | None,
+        specs: list[str],
+        near: Sequence[DatasetSplit],
+        alone: Extraction | None = None,
     ) -> Computation:
         needed = [alone] if alone is not None else list(dict.fromkeys(self._of(near)))
         where = ", ".join(specs) if images is None or self.asked.group == "transfer" else _where(images)
@@ -264,12 +263,14 @@ class _Planner:
         name = " ".join(filter(None, [self.asked.group, self.asked.name, where]))
         name += f" at {alone.options.image_size}" if alone is not None and len(self._of(near)) > 1 else ""
         known = self._known(images, specs, needed)
-        forms = (*PROBE, Form(Hardware, only=("device",))) if self.asked.group == "transfer" else self.forms
-        asked = tuple(made(form, self._typed(form, known, alone or (needed[0] if needed else None))) for form in forms)
+        first = alone or next(iter(needed), None)
+        asked = tuple(made(form, self._typed(form, known, first)) for form in self.forms)
         kept = [] if images is None else [(key_of_spec(specs[0]), images.split)]
-        return Computation(name, self.asked.name, self.asked.group, asked, tuple(kept), tuple(one.name for one in needed))
+        return Computation(
+            name, self.asked.name, self.asked.group, asked, tuple(kept), tuple(one.name for one in needed)
+        )
 
-    def _known(self, images: Images | None, specs: list[str], needed: Sequence[Extraction]) -> dict[str, Any]:
+    def _known(self, images: DatasetSplit | None, specs: list[str], needed: Sequence[Extraction]) -> dict[str, Any]:
         """What the study gives an analysis that does not say otherwise."""
         keys = [spec.key for step in needed for spec in specs_of(step.options)]
         known = {"store": self.study.store, "dataset": specs, "backbone": list(dict.fromkeys(keys))}

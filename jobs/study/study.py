@@ -43,7 +43,7 @@ def _near(error: UsageError) -> str:
 
 
 @dataclass(frozen=True)
-class Images:
+class DatasetSplit:
     """One split of one data set of the study.
 
     Attributes:
@@ -80,7 +80,7 @@ class Images:
 
 
 @dataclass(frozen=True)
-class Asked:
+class Request:
     """An analysis, an evaluation or a transfer of the study; `options` as they are typed."""
 
     group: str
@@ -110,8 +110,8 @@ class Study:
     store: str
     hardware: Hardware
     backbones: tuple[tuple[str, str, int | None], ...]
-    images: tuple[Images, ...]
-    asked: tuple[Asked, ...]
+    images: tuple[DatasetSplit, ...]
+    asked: tuple[Request, ...]
     out: str = "report"
     pdf: bool = False
     document: Document = field(default_factory=lambda: Document("", {}, {}), compare=False)
@@ -121,7 +121,7 @@ class Study:
         """As a command names it."""
         return shlex.join(self.words)
 
-    def extractions(self, images: Images) -> list[ExtractOptions]:
+    def extractions(self, images: DatasetSplit) -> list[ExtractOptions]:
         """One for each image size: a command has one for all its backbones."""
         sizes: dict[int | None, list[tuple[str, str]]] = {}
         for model, weights, size in self.backbones:
@@ -190,7 +190,7 @@ class _Builder:
         common = {} if top.extract is None else top.extract.said()
         images = tuple(one for at, given in enumerate(top.datasets) for one in self._images(at, given.said(), common))
         asked = tuple(
-            Asked(GROUPS[key], name, options.said(), (key, at, name))
+            Request(GROUPS[key], name, options.said(), (key, at, name))
             for key in GROUPS
             for at, item in enumerate(getattr(top, key))
             for name, options in item.said().items()
@@ -211,24 +211,21 @@ class _Builder:
             document=self.document,
         )
 
-    def _images(self, at: int, own: dict[str, Any], common: Mapping[str, Any]) -> Iterator[Images]:
+    def _images(self, at: int, own: dict[str, Any], common: Mapping[str, Any]) -> Iterator[DatasetSplit]:
         only = own.pop("only", None)
         typed = {**common, **own}
         place: At = ("datasets", at)
         for spec in self._made(datasets_of, [typed["dataset"]], at=(*place, "dataset")) or []:
             info = self._made(dataset_info, spec, at=(*place, "dataset"))
-            if info is None:
-                continue
-            split = typed.get("split") or info.default_split or None
-            if info.splits and split is not None and split not in info.splits:
-                error = UnknownNameError.among(f"split of {spec}:", split, info.splits)
-                self._add(error, (*place, "split"))
-            whole = {**typed, "dataset": spec, "split": split}
-            # What is typed can be read: sizes such as 20GB, views, numbers or "all".
-            self._made(make_options, ExtractOptions, {**whole, "store": ""}, at=place)
-            yield Images(spec, split, whole, None if only is None else tuple(only), place)
+            for split in [] if info is None else typed.get("split") or [info.default_split or None]:
+                if info.splits and split is not None and split not in info.splits:
+                    self._add(UnknownNameError.among(f"split of {spec}:", split, info.splits), (*place, "split"))
+                whole = {**typed, "dataset": spec, "split": split}
+                # What is typed can be read: sizes such as 20GB, views, numbers or "all".
+                self._made(make_options, ExtractOptions, {**whole, "store": ""}, at=place)
+                yield DatasetSplit(spec, split, whole, None if only is None else tuple(only), place)
 
-    def _check_only(self, images: Sequence[Images], asked: Sequence[Asked]) -> None:
+    def _check_only(self, images: Sequence[DatasetSplit], asked: Sequence[Request]) -> None:
         names = [one.name for one in asked]
         for one in images:
             for name in one.only or ():
@@ -236,7 +233,7 @@ class _Builder:
                     error = UnknownNameError.among("name in only:", name, names, fix="what the study computes")
                     self._add(error, (*one.at, "only"))
 
-    def _check(self, asked: Asked, images: Sequence[Images]) -> None:
+    def _check(self, asked: Request, images: Sequence[DatasetSplit]) -> None:
         """What the options themselves refuse, such as a word that is none of theirs; and data sets not of the study."""
         keys = [one.key for one in images]
         for spec in asked.options.get("dataset", ()):
@@ -245,7 +242,9 @@ class _Builder:
                 self._add(error, (*asked.at, "dataset"))
         for form in map(form_of, forms_of(asked.name)):
             if form.options is not Hardware:
-                self._made(made, form, {**asked.options, "dataset": list(asked.options.get("dataset", ()))}, at=asked.at)
+                self._made(
+                    made, form, {**asked.options, "dataset": list(asked.options.get("dataset", ()))}, at=asked.at
+                )
 
     def _made(self, make: Any, *given: Any, at: At) -> Any:
         try:

@@ -32,7 +32,7 @@ PLACE = {"store", "dataset", "split", "backbone", "taps", "data_root", "source"}
 
 
 @dataclass(frozen=True)
-class Found:
+class StepState:
     """What is there of a step.
 
     Attributes:
@@ -55,7 +55,7 @@ class Found:
     error: dict[str, Any] = field(default_factory=dict)
 
 
-def look(study: Study) -> list[Found]:
+def states_of(study: Study) -> list[StepState]:
     """What is there of each step, in their order.
 
     Raises:
@@ -65,10 +65,10 @@ def look(study: Study) -> list[Found]:
     check_study(study)
     steps, failures = steps_of(study), Journal(study.out).read()
     items = _items(study)
-    found: dict[str, Found] = {}
+    found: dict[str, StepState] = {}
     for step in steps:
         one = _look(step, items, found)
-        if one.state != DONE and step.command in failures:
+        if one.state not in (DONE, FAILED) and step.command in failures:
             error = failures[step.command]
             one = replace(one, state=FAILED, said=f"{one.said}; failed: {error.get('what', '')}", error=error)
         found[step.name] = one
@@ -87,7 +87,7 @@ def _items(study: Study) -> list[Item]:
         raise
 
 
-def _look(step: Step, items: Sequence[Item], found: Mapping[str, Found]) -> Found:
+def _look(step: Step, items: Sequence[Item], found: Mapping[str, StepState]) -> StepState:
     if isinstance(step, Extraction):
         return _extraction(step, items)
     waits = [name for name in step.needs if found[name].state != DONE]
@@ -96,15 +96,15 @@ def _look(step: Step, items: Sequence[Item], found: Mapping[str, Found]) -> Foun
     assert isinstance(step, Reporting)
     page = Path(step.out).expanduser() / PAGE
     said = f"written anew to {page}" if page.exists() else f"to be written to {page}"
-    return Found(step.name, step.command, step.needs, DONE if page.exists() else MISSING, said)
+    return StepState(step.name, step.command, step.needs, DONE if page.exists() else MISSING, said)
 
 
-def _extraction(step: Extraction, items: Sequence[Item]) -> Found:
+def _extraction(step: Extraction, items: Sequence[Item]) -> StepState:
     try:
         planned = plan(step.options)
     except CvbenchError as error:  # the images are not there, say: the step would fail
         why = error.as_dict()
-        return Found(step.name, step.command, step.needs, FAILED, f"cannot be planned: {error.what}", error=why)
+        return StepState(step.name, step.command, step.needs, FAILED, f"cannot be planned: {error.what}", error=why)
     done, total = planned.units_done, planned.units_total
     names = {layer.group.backbone for layer in planned.layers}
     live = {
@@ -120,7 +120,7 @@ def _extraction(step: Extraction, items: Sequence[Item]) -> Found:
     said += [f"{human(planned.bytes_total)} to write"] if done < total else []
     said += [f"{', '.join(lacking)} to be measured"] if lacking else []
     state = DONE if not said else PARTLY if done else MISSING
-    return Found(
+    return StepState(
         step.name,
         step.command,
         step.needs,
@@ -133,19 +133,19 @@ def _extraction(step: Extraction, items: Sequence[Item]) -> Found:
     )
 
 
-def _computation(step: Computation, items: Sequence[Item], waits: Sequence[str]) -> Found:
+def _computation(step: Computation, items: Sequence[Item], waits: Sequence[str]) -> StepState:
     kept = [item for item in items if item.entry is not None and item.key.analysis == step.entry and _is_of(step, item)]
     whole = [item for item in kept if not item.grown]
     paths = tuple(item.key.path for item in whole or kept)
     if waits:
         said = f"after {', '.join(waits)}"
-        return Found(step.name, step.command, step.needs, PARTLY if kept else MISSING, said, results=paths)
+        return StepState(step.name, step.command, step.needs, PARTLY if kept else MISSING, said, results=paths)
     if whole:
-        return Found(step.name, step.command, step.needs, DONE, ", ".join(paths), results=paths)
+        return StepState(step.name, step.command, step.needs, DONE, ", ".join(paths), results=paths)
     if kept:
         said = f"{paths[0]} is of fewer samples than the store has now"
-        return Found(step.name, step.command, step.needs, PARTLY, said, results=paths)
-    return Found(step.name, step.command, step.needs, MISSING, "to be computed")
+        return StepState(step.name, step.command, step.needs, PARTLY, said, results=paths)
+    return StepState(step.name, step.command, step.needs, MISSING, "to be computed")
 
 
 def _is_of(step: Computation, item: Item) -> bool:
