@@ -1,1 +1,1 @@
-"""A whole study from one file: what it asks for, planned as steps, run where anything is missing, ended by the report."""
+"""A whole study from one file: its steps, planned, run where anything is missing, and ended by the report."""

@@ -48,7 +48,7 @@ class Model(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _joined(cls, value: Any) -> Any:
-        known = {plain(key): key for key in cls.keys()}
+        known = {plain(key): key for key in cls.keys()}  # noqa: SIM118
         return {known.get(plain(key), key): one for key, one in value.items()} if isinstance(value, dict) else value
 
     @classmethod

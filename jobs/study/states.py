@@ -163,10 +163,11 @@ def _is_of(step: Computation, item: Item) -> bool:
         return False
     if "taps" in wanted and not _has_taps(item, wanted["taps"]):
         return False
+    unsaid = {*PLACE, *(() if item.entry is None else item.entry.unsaid)}
     return all(
         value in (None, [], "auto") or str(value) == str(its.get(name))
         for name, value in wanted.items()
-        if name not in PLACE and (name in its or name not in _OF_EXTRACTION)
+        if name not in unsaid and (name in its or name not in _OF_EXTRACTION)
     )
 
 

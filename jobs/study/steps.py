@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, replace
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 from cvbench.errors import UsageError
 from cvbench.hints import command
@@ -148,7 +148,11 @@ def _extractions(study: Study, images: DatasetSplit, taken: set[str]) -> Iterato
         name = f"{EXTRACT} {_where(images)}"
         name += f" at {options.image_size or 'their own size'}" if len(every) > 1 else ""
         if name in taken:
-            raise UsageError(f"{_where(images)} is given twice", where=study.document.place(images.at), fix="once")
+            raise UsageError(
+                f"{_where(images)} is given twice, with other options",
+                where=study.document.place(images.at),
+                fix="give it once",
+            )
         yield Extraction(name, options, study.hardware)
 
 
@@ -200,9 +204,9 @@ class _Planner:
         fit = {options["train_split"]} if "train_split" in options else {*TRAINING}
         test = options.get("test_split", "test")
         fitting = [spec for spec, held in splits.items() if held & fit and test in held]
-        for spec in (
-            expand(options.get("dataset", ())) or fitting or [self._none("a split to train on and one to test")]
-        ):
+        if not (specs := expand(options.get("dataset", ())) or fitting):
+            self._refuse(f"none has a split to train on and the split {test} to test on")
+        for spec in specs:
             beside = [one for one in self.study.images if one.key == key_of_spec(spec)]
             yield self._step(beside[0], [spec], beside)
 
@@ -220,15 +224,20 @@ class _Planner:
         named = [key_of_spec(spec) for spec in expand(asked.options.get("dataset", ()))]
         every = [one for one in self.study.images if asked.options.get("split") in (None, one.split)]
         if named:
-            return [one for one in every if one.key in named] or [self._none(f"the split {asked.options.get('split')}")]
-        every = [one for one in every if one.takes(asked.name)]
-        if place.dataset:
-            return [one for one in every if one.key == key_of_spec(place.dataset)] or [
-                self._none(f"the name {place.dataset}", "another with `dataset`")
-            ]
-        if place.of_variants:
-            return self._with_variants(every) or [self._none("variants", "such as digits+scale")]
-        return [one for one in every if not one.is_variant]
+            chosen, lacking = [one for one in every if one.key in named], f"none named has the split {asked.options.get('split')}"
+        elif place.dataset:
+            key = key_of_spec(place.dataset)
+            chosen = [one for one in every if one.key == key and one.takes(asked.name)]
+            lacking = f"it is of {place.dataset}, unless `dataset` names another"
+        elif place.of_variants:
+            chosen = self._with_variants([one for one in every if one.takes(asked.name)])
+            lacking = "none has variants, such as digits+scale"
+        else:
+            chosen = [one for one in every if one.takes(asked.name) and not one.is_variant]
+            lacking = "`only` and `split` leave none"
+        if not chosen:
+            self._refuse(lacking)
+        return chosen
 
     def _with_variants(self, every: Sequence[DatasetSplit]) -> list[DatasetSplit]:
         """One of each data set and split that has variants, or is extracted at several sizes."""
@@ -239,11 +248,11 @@ class _Planner:
         plain = {(one.base, one.split): one for one in every if not one.is_variant}
         return [plain.get(place, one) for place, one in first.items()]
 
-    def _none(self, what: str, fix: str | None = None) -> Any:
+    def _refuse(self, lacking: str) -> NoReturn:
         raise UsageError(
-            f"{self.asked.name} is of no data set of the study: none has {what}",
+            f"{self.asked.name} is of no data set of the study: {lacking}",
             where=self.study.document.place(self.asked.at),
-            fix=fix or "add it to datasets, or leave the analysis out",
+            fix="add it to datasets, or leave this out",
         )
 
     def _of(self, images: Sequence[DatasetSplit]) -> list[Extraction]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import MISSING, dataclass, field
+from dataclasses import MISSING, dataclass, field, replace
 from typing import Any
 
 from cvbench.errors import CvbenchError, UnknownNameError, UsageError
@@ -73,6 +73,10 @@ class DatasetSplit:
     def is_variant(self) -> bool:
         """Whether its images are transformed."""
         return split_transform(self.spec)[1] is not None
+
+    def is_same(self, other: DatasetSplit) -> bool:
+        """Whether the same is asked for of the same images."""
+        return replace(self, at=()) == replace(other, at=())
 
     def takes(self, name: str) -> bool:
         """Whether an analysis of this name is of it."""
@@ -188,7 +192,9 @@ class _Builder:
     def study(self, words: tuple[str, ...]) -> Study:
         top: Any = self.model
         common = {} if top.extract is None else top.extract.said()
-        images = tuple(one for at, given in enumerate(top.datasets) for one in self._images(at, given.said(), common))
+        every = [one for at, given in enumerate(top.datasets) for one in self._images(at, given.said(), common)]
+        # A grid of variants has the data set itself.
+        images = tuple(one for at, one in enumerate(every) if not any(one.is_same(other) for other in every[:at]))
         asked = tuple(
             Request(GROUPS[key], name, options.said(), (key, at, name))
             for key in GROUPS

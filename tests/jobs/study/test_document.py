@@ -23,6 +23,10 @@ analyses:
 """
 
 
+BOMB = "\n".join([f"a{i}: &a{i} [{', '.join([f'*a{i - 1}' if i else 'x'] * 9)}]" for i in range(9)])
+"""Nine times nine times nine ... values, by aliases."""
+
+
 def value(*given: str) -> Any:
     return override(spread(parse(TEXT, "s.yaml")), given).value
 
@@ -50,9 +54,9 @@ def test_items_of_one_word_are_whole() -> None:
         ("a: 1\nb: !!binary aGk=\n", "s.yaml:2", "binary"),
         ("? [a, b]\n: 1\n", "s.yaml:1", "no word"),
         ("a: &a [*a]\n", "s.yaml:1", "too large"),
-        ("\n".join(["a0: &a0 [x, x, x, x, x]", *(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 9))]), "", "too large"),
+        (BOMB, "", "too large"),
     ],
-)  # fmt: skip
+)
 def test_what_no_study_has_is_refused_with_its_line(text: str, where: str, said: str) -> None:
     with pytest.raises(UsageError, match=said) as caught:
         parse(text, "s.yaml")
