@@ -114,11 +114,12 @@ def _type_of(one: Given) -> Any:
     """The type of an option: as it is typed on the command line, and as YAML would have it."""
     if one.choices:
         return Literal[one.choices]
-    kinds = [kind for kind in get_args(one.kind) if kind is not type(None)]
-    kind = one.kind if one.kind in (bool, int, float, str) else kinds[0] if kinds else str
-    if kind is str and one.kind not in (bool, int, float, str) and one.kind == list[str]:
+    if one.kind == list[str]:
         return _Texts
-    bounds = {key: value for key, value in (("ge", one.option.least), ("le", one.option.most)) if value is not None}
+    kind = next((kind for kind in get_args(one.kind) if kind is not type(None)), one.kind)
+    bounds: dict[str, Any] = {
+        key: value for key, value in (("ge", one.option.least), ("le", one.option.most)) if value is not None
+    }
     if kind is bool:
         return Annotated[bool, Strict()]
     if kind is int:
@@ -162,7 +163,7 @@ def entry_fields(forms: Sequence[Form | type[Any]]) -> list[Given]:
     return list(found.values())
 
 
-def _named(group: str) -> type[Named]:
+def _named(group: str) -> Any:
     """The items of a group. Those of plugins that cannot be imported are left out; `unknown` says why."""
     found: dict[str, Any] = {}
     for name in places(group):
@@ -182,10 +183,10 @@ def of_extraction(*but: str) -> Iterator[Given]:
 
 
 @cache
-def study_model() -> type[Model]:
+def study_model() -> Any:
     """The model of a whole file. Made once: which packages are installed does not change meanwhile."""
     offered = {one.key: one for one in Form(ExtractOptions).fields()}
-    backbone = create_model(
+    backbone: Any = create_model(
         "Backbone",
         __base__=Model,
         model=(_Text, Field(description=offered["backbone"].option.help)),
@@ -194,10 +195,12 @@ def study_model() -> type[Model]:
     )
     only = Field(None, description="Which analyses, evaluations and transfer are of it; all, if it is left out.")
     one_each = (replace(one, kind=list[str]) if one.key == "split" else one for one in of_extraction())
-    dataset = create_model("Data set", __base__=options_model("Of a data set", one_each), only=(_Texts | None, only))
+    dataset: Any = create_model(
+        "Data set", __base__=options_model("Of a data set", one_each), only=(_Texts | None, only)
+    )
     extract = options_model("Extraction", of_extraction("dataset", "split"))
     place = options_model("Place", Form(Hardware).fields())
-    lists = {
+    lists: dict[str, Any] = {
         key: (list[_named(group)], Field(default_factory=list, description=f"What `cvbench {group}` computes."))
         for key, group in GROUPS.items()
     }
@@ -247,6 +250,7 @@ def _problem(document: Document, error: Mapping[str, Any]) -> UsageError:
     if kind == "missing":
         return UsageError(f"{inside} lacks {at[-1]!r}", where=where)
     message = str(error["msg"]).removeprefix("Input ")
+    message = "should be keys with values" if kind in ("model_type", "dict_type") else message
     shown = f", not {_shown(value)}" if kind != "one_name" else ""
     return UsageError(f"{_words(document, at)}: {message[0].lower()}{message[1:]}{shown}", where=where)
 

@@ -224,7 +224,10 @@ class _Planner:
         named = [key_of_spec(spec) for spec in expand(asked.options.get("dataset", ()))]
         every = [one for one in self.study.images if asked.options.get("split") in (None, one.split)]
         if named:
-            chosen, lacking = [one for one in every if one.key in named], f"none named has the split {asked.options.get('split')}"
+            chosen, lacking = (
+                [one for one in every if one.key in named],
+                f"none named has the split {asked.options.get('split')}",
+            )
         elif place.dataset:
             key = key_of_spec(place.dataset)
             chosen = [one for one in every if one.key == key and one.takes(asked.name)]
@@ -282,7 +285,7 @@ class _Planner:
     def _known(self, images: DatasetSplit | None, specs: list[str], needed: Sequence[Extraction]) -> dict[str, Any]:
         """What the study gives an analysis that does not say otherwise."""
         keys = [spec.key for step in needed for spec in specs_of(step.options)]
-        known = {"store": self.study.store, "dataset": specs, "backbone": list(dict.fromkeys(keys))}
+        known: dict[str, Any] = {"store": self.study.store, "dataset": specs, "backbone": list(dict.fromkeys(keys))}
         if images is not None:
             known |= {"split": images.split, "data_root": images.typed.get("data_root")}
             known |= {"source": images.spec} if spec_of_key(images.key) != images.spec else {}

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, replace
+from functools import partial
 from typing import Any
 
-from cvbench.errors import CvbenchError, UnknownNameError, UsageError
+from cvbench.errors import ResourceError, UnknownNameError, UsageError
 from cvbench.jobs.extraction.options import ExtractOptions, datasets_of
 from cvbench.jobs.registry import Place, forms_of, place_of
 from cvbench.jobs.running.hardware import Hardware
 from cvbench.jobs.study.document import At, Document, override, read_document, spread
-from cvbench.jobs.study.model import GROUPS, Model, validate
+from cvbench.jobs.study.model import GROUPS, Model, Page, validate
 from cvbench.options import Field, Form, form_of, make_options
 from cvbench.storage.datasets import dataset_info, key_of_spec
 from cvbench.storage.datasets.variant import split_transform
@@ -163,7 +164,7 @@ def read_study(path: str, given: Sequence[str] = ()) -> Study:
 
 def make_study(document: Document, given: Sequence[str] = ()) -> Study:
     """As `read_study`, of a document."""
-    document = override(spread(document), given)
+    document = spread(override(spread(document), given))
     model, problems = validate(document)
     if model is None:
         _refuse(document, problems)
@@ -204,7 +205,7 @@ class _Builder:
         self._check_only(images, asked)
         for one in asked:
             self._check(one, images)
-        report = top.report
+        report = top.report or Page()
         hardware = {key: value for key, value in top.said().items() if key in _HARDWARE}
         return Study(
             words,
@@ -213,8 +214,9 @@ class _Builder:
             tuple((one.model, one.weights or "pretrained", one.image_size) for one in top.backbones),
             images,
             asked,
-            *(() if report is None else (report.out, report.pdf)),
-            document=self.document,
+            report.out,
+            report.pdf,
+            self.document,
         )
 
     def _images(self, at: int, own: dict[str, Any], common: Mapping[str, Any]) -> Iterator[DatasetSplit]:
@@ -291,19 +293,26 @@ def _empty(one: Field) -> Any:
 
 
 def check_study(study: Study) -> None:
-    """Refuse backbones that do not exist; asks timm, so it takes seconds.
+    """Refuse backbones and a device that do not exist; asks timm, so it takes seconds.
 
     Raises:
         UsageError: As `read_study`.
     """
+    from cvbench.engine.models.devices import resolve_device
     from cvbench.engine.models.specs import resolve_spec
 
     problems: list[UsageError] = []
-    for at, (model, weights, size) in enumerate(study.backbones):
+
+    def check(at: At, work: Callable[[], object]) -> None:
         try:
-            resolve_spec(model, weights=weights, image_size=size)
-        except CvbenchError as error:
-            found = error if isinstance(error, UsageError) else UsageError(error.what, why=error.why, fix=error.fix)
-            found.where = study.document.place(("backbones", at, "model"))
-            problems.append(found)
+            work()
+        except UsageError as error:
+            error.where = study.document.place(at)
+            problems.append(error)
+        except ResourceError:  # a GPU that this machine lacks: the steps say so
+            pass
+
+    for number, (model, weights, size) in enumerate(study.backbones):
+        check(("backbones", number, "model"), partial(resolve_spec, model, weights=weights, image_size=size))
+    check(("device",), partial(resolve_device, study.hardware.device))
     _refuse(study.document, problems)

@@ -15,6 +15,9 @@ backbones:
   - {model: test_convnext, weights: random}
 """
 
+TAPS = ["blocks.*", "stages.[012].blocks.0"]
+"""Layers with a grid of 2 x 2 at least, at 32 pixels."""
+
 
 def study_of(text: str, *given: str) -> Study:
     """The study of a text, with `BACKBONES` if it names none."""
@@ -28,7 +31,7 @@ def write_study(folder: Path, **changes: object) -> Path:
         "address": "none",
         "backbones": [{"model": "test_vit", "weights": "random"}, {"model": "test_convnext", "weights": "random"}],
         "datasets": [{"dataset": "digits", "split": "test", "limit": 32}],
-        "extract": {"image_size": 32, "unit": 8, "batch_size": 8, "view": ["pooled", "maps"], "maps": "all"},
+        "extract": {"image_size": 32, "unit": 8, "batch_size": 8, "view": "maps", "taps": TAPS},
         "analyses": [{"spectra": {"resamples": 50}}],
         "report": {"out": str(folder / "report")},
     }

@@ -80,6 +80,7 @@ def test_one_problem_is_an_error_of_its_own_kind() -> None:
         ("datasets: [digits]\nanalyses:\n  - spectra: {dataset: dtd}", "s.yaml:3", "data set in the study: 'dtd'"),
         ("datasets: []", "s.yaml:1", "at least 1 item"),
         ("- digits  # backbones:", "s.yaml:1", "keys with values"),
+        ("datasets: [3]", "s.yaml:1", "item 1 of datasets: should be keys with values, not 3"),
         ("datasets: digits", "s.yaml:1", "datasets: should be a valid list"),
     ],
 )
@@ -124,11 +125,12 @@ def test_the_example_is_valid_by_the_schema_and_by_the_models() -> None:
     value: dict[str, Any] = yaml.safe_load(example())
     assert not list(validator.iter_errors(value))
     assert [one.spec for one in study_of(example()).images] == ["digits"] * 3
-    for wrong in (
+    wrongs: list[dict[str, Any]] = [
         {"extra": 1},
         {"store": 3},
         {"backbones": []},
         {"analyses": ["nope"]},
         {"analyses": [{"cka": {"x": 1}}]},
-    ):
+    ]
+    for wrong in wrongs:
         assert list(validator.iter_errors({**value, **wrong})), wrong
