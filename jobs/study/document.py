@@ -172,6 +172,7 @@ def override(document: Document, given: Sequence[str]) -> Document:
 
 def _put(value: Any, parts: list[str], new: Any, places: dict[At, str], said: str) -> None:
     at: At = ()
+    key: Any
     while True:
         if isinstance(value, list):
             key, parts = _item(value, parts, at, said)

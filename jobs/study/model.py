@@ -75,8 +75,8 @@ class Named(Model):
 class Page(Model):
     """Where the report is written."""
 
-    out: str = Field("report", description="Folder for the page, the figures and the tables.")
-    pdf: bool = Field(False, strict=True, description="Draw every figure as PDF too.")
+    out: str = Field(default="report", description="Folder for the page, the figures and the tables.")
+    pdf: bool = Field(default=False, strict=True, description="Draw every figure as PDF too.")
 
 
 def _number_as_text(value: Any) -> Any:
@@ -186,23 +186,25 @@ def of_extraction(*but: str) -> Iterator[Given]:
 def study_model() -> Any:
     """The model of a whole file. Made once: which packages are installed does not change meanwhile."""
     offered = {one.key: one for one in Form(ExtractOptions).fields()}
+    size: Any = _type_of(offered["image_size"]) | None
     backbone: Any = create_model(
         "Backbone",
         __base__=Model,
         model=(_Text, Field(description=offered["backbone"].option.help)),
         weights=(_Text | None, Field(None, description=offered["weights"].option.help)),
-        image_size=(_type_of(offered["image_size"]) | None, Field(None, description=offered["image_size"].option.help)),
+        image_size=(size, Field(None, description=offered["image_size"].option.help)),
     )
     only = Field(None, description="Which analyses, evaluations and transfer are of it; all, if it is left out.")
     one_each = (replace(one, kind=list[str]) if one.key == "split" else one for one in of_extraction())
     dataset: Any = create_model(
         "Data set", __base__=options_model("Of a data set", one_each), only=(_Texts | None, only)
     )
-    extract = options_model("Extraction", of_extraction("dataset", "split"))
+    extract: Any = options_model("Extraction", of_extraction("dataset", "split"))
     place = options_model("Place", Form(Hardware).fields())
+    items: dict[str, Any] = {key: _named(group) for key, group in GROUPS.items()}
     lists: dict[str, Any] = {
-        key: (list[_named(group)], Field(default_factory=list, description=f"What `cvbench {group}` computes."))
-        for key, group in GROUPS.items()
+        key: (list[item], Field(default_factory=list, description=f"Entries of `cvbench {GROUPS[key]}`."))  # type: ignore[valid-type]
+        for key, item in items.items()
     }
     return create_model(
         "Study",
