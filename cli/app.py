@@ -23,7 +23,7 @@ COMMANDS: dict[str, Place] = {
         "status",
         "Say what of a study is done, what is missing, and what failed last. Nothing runs.",
     ),
-    "config": ("cvbench.cli.study", "config", "What a study file may say."),
+    "config": ("cvbench.cli.study", "config", "Study files: an example, and the schema of their keys."),
     "extract": ("cvbench.cli.extract", "extract", "Stream data sets through backbones and keep layerwise features."),
     "plan": ("cvbench.cli.extract", "plan", "Say bytes, hours and the bottleneck of an extraction."),
     "report": (

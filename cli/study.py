@@ -23,7 +23,7 @@ SCHEMA = {"schema_version": 1}
 
 @dataclass(frozen=True)
 class File:
-    """Which study."""
+    """The study file, and values put over it."""
 
     file: Annotated[str, Option("The study: a YAML file, see `cvbench config init`.", alone=True)]
     set: Annotated[tuple[str, ...], Option("KEY.KEY=VALUE over the file, such as extract.limit=64. Repeat.")] = ()
@@ -31,14 +31,14 @@ class File:
 
 @dataclass(frozen=True)
 class PlanOnly:
-    """Whether to look only."""
+    """Switch between running and planning."""
 
     plan: Annotated[bool, Option("Only say what would be done, and what is there already.", short="-n")] = False
 
 
 def _run(file: File, only: PlanOnly, printed: shared.Printed) -> None:
     """Run a study: all that its file names, only what is missing. The same command again resumes."""
-    from cvbench.jobs.study.run import complete, run_study
+    from cvbench.jobs.study.run import check_outcomes, run_study
     from cvbench.jobs.study.study import read_study
 
     study = read_study(file.file, file.set)
@@ -60,7 +60,7 @@ def _run(file: File, only: PlanOnly, printed: shared.Printed) -> None:
     finally:  # what is done is said, whatever comes between
         if not table:
             shared.echo_json({**SCHEMA, "store": study.store, "steps": [asdict(one) for one in ended]})
-    complete(ended)
+    check_outcomes(ended)
 
 
 def _status(file: File, printed: shared.Printed) -> None:
@@ -119,12 +119,12 @@ def _show_ended(one: StepOutcome) -> None:
     say(f"{one.state:7}  {one.name}, {one.seconds:.1f} s{': ' if said else ''}{said}")
 
 
-config = Commands(no_args_is_help=True, help="What a study file may say.")
+config = Commands(no_args_is_help=True, help="Study files: an example, and the schema of their keys.")
 
 
 @config.callback()
 def group() -> None:
-    """What a study file may say."""
+    """Study files: an example, and the schema of their keys."""
 
 
 @config.command()

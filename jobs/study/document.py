@@ -27,7 +27,7 @@ _SCALARS = {"str", "int", "float", "bool", "null"}
 
 @dataclass(frozen=True)
 class Document:
-    """What a file says.
+    """Content of a study file.
 
     Attributes:
         value: Dicts, lists, text, numbers, True, False and None.
@@ -39,7 +39,7 @@ class Document:
     places: Mapping[At, str]
 
     def place(self, at: Sequence[str | int]) -> str:
-        """Where the value stands, or what it would be in."""
+        """Name the line of a value, or of what it would be in."""
         path = tuple(plain(part) for part in at)
         while path and path not in self.places:
             path = path[:-1]

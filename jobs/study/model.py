@@ -53,11 +53,11 @@ class Model(BaseModel):
 
     @classmethod
     def keys(cls) -> list[str]:
-        """What may be said."""
+        """List the keys, as the file has them."""
         return [field.alias or name for name, field in cls.model_fields.items()]
 
     def said(self) -> dict[str, Any]:
-        """Key -> value of what is said."""
+        """Map each key that is said to its value."""
         values = {field.alias or name: getattr(self, name) for name, field in type(self).model_fields.items()}
         return {key: value for key, value in values.items() if value is not None}
 
@@ -73,7 +73,7 @@ class Named(Model):
 
 
 class Page(Model):
-    """Where the report is written."""
+    """Options of the report."""
 
     out: str = Field(default="report", description="Folder for the page, the figures and the tables.")
     pdf: bool = Field(default=False, strict=True, description="Draw every figure as PDF too.")
@@ -272,7 +272,7 @@ def _unknown(at: tuple[str | int, ...], inside: str, where: str) -> UsageError:
 
 
 def _keys(at: Sequence[str | int]) -> list[str]:
-    """What may be said in the model that a place of the file has."""
+    """List the keys of the model at a place of the file."""
     model: Any = study_model()
     for part in at:
         if isinstance(part, str):

@@ -24,7 +24,7 @@ DONE, FAILED, SKIPPED = "done", "failed", "skipped"
 
 @dataclass(frozen=True)
 class StepOutcome:
-    """What became of a step.
+    """Outcome of a step.
 
     Attributes:
         state: "done", "failed" or "skipped": one that it needs is not done.
@@ -44,7 +44,7 @@ class StepOutcome:
 
 @contextmanager
 def no_listener() -> Iterator[Listener]:
-    """Nobody listens."""
+    """Give a listener that ignores everything."""
     yield silent
 
 
@@ -53,7 +53,7 @@ def run_study(
     listening: Callable[[], AbstractContextManager[Listener]] = no_listener,
     on_end: Callable[[StepOutcome], None] = lambda ended: None,
 ) -> list[StepOutcome]:
-    """Run every step that can be run, on one Ray or in this process. `complete` tells whether all went well.
+    """Run every step that can be run, on one Ray or in this process. `check_outcomes` tells whether all went well.
 
     Args:
         study: What to run.
@@ -104,9 +104,11 @@ def _is_interrupt(error: BaseException) -> bool:
     return False
 
 
-def complete(ended: Sequence[StepOutcome]) -> None:
-    """Raises:
-    IncompleteError: Some steps failed; names each with its error and the command that repeats it.
+def check_outcomes(ended: Sequence[StepOutcome]) -> None:
+    """Refuse outcomes that are not all done.
+
+    Raises:
+        IncompleteError: Some steps failed; names each with its error and the command that repeats it.
     """
     failed = [one for one in ended if one.state == FAILED]
     skipped = [one for one in ended if one.state == SKIPPED]

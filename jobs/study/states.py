@@ -33,7 +33,7 @@ PLACE = {"store", "dataset", "split", "backbone", "taps", "data_root", "source"}
 
 @dataclass(frozen=True)
 class StepState:
-    """What is there of a step.
+    """State of a step, as the store tells it.
 
     Attributes:
         state: "done"; "partly" there; "missing"; or "failed": missing, and its last run ended in an error.
@@ -56,7 +56,7 @@ class StepState:
 
 
 def states_of(study: Study) -> list[StepState]:
-    """What is there of each step, in their order.
+    """Find the state of each step, in their order.
 
     Raises:
         UsageError: As `run_study`.

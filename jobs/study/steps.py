@@ -40,10 +40,10 @@ class Step(Protocol):
     def needs(self) -> tuple[str, ...]: ...
     @property
     def command(self) -> str:
-        """What does the same, to paste."""
+        """The command that does the same, to paste."""
 
     def run(self, listen: Listener) -> Sequence[str]:
-        """Do it; what it left, paths of results in the store or files."""
+        """Do it; gives the paths of results in the store, or of files."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class Reporting:
 
 
 def _one(made: Any) -> Any:
-    """Of a form that makes a list, of one data set, the one."""
+    """Take the one instance of a form that makes a list."""
     return made[0] if isinstance(made, list) else made
 
 
@@ -283,7 +283,7 @@ class _Planner:
         )
 
     def _known(self, images: DatasetSplit | None, specs: list[str], needed: Sequence[Extraction]) -> dict[str, Any]:
-        """What the study gives an analysis that does not say otherwise."""
+        """Options that the study gives an analysis, unless it has its own."""
         keys = [spec.key for step in needed for spec in specs_of(step.options)]
         known: dict[str, Any] = {"store": self.study.store, "dataset": specs, "backbone": list(dict.fromkeys(keys))}
         if images is not None:

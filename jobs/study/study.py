@@ -62,12 +62,12 @@ class DatasetSplit:
 
     @property
     def key(self) -> str:
-        """As the store has it."""
+        """Name of the data set in the store."""
         return key_of_spec(self.spec)
 
     @property
     def base(self) -> str:
-        """What it is a variant of; else itself."""
+        """Spec without its transform."""
         return split_transform(self.spec)[0]
 
     @property
@@ -95,7 +95,7 @@ class Request:
 
     @property
     def place(self) -> Place:
-        """Where its entry is."""
+        """Place of its entry in the registry."""
         found = place_of(self.name)
         assert found is not None
         return found
@@ -103,7 +103,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Study:
-    """What a file asks for.
+    """Content of a study file, checked.
 
     Attributes:
         words: Of `cvbench run` and its kin that mean this study: the file, and what was set over it.
@@ -123,7 +123,7 @@ class Study:
 
     @property
     def name(self) -> str:
-        """As a command names it."""
+        """The file and what was set over it, as words of a command."""
         return shlex.join(self.words)
 
     def extractions(self, images: DatasetSplit) -> list[ExtractOptions]:
@@ -163,7 +163,7 @@ def read_study(path: str, given: Sequence[str] = ()) -> Study:
 
 
 def make_study(document: Document, given: Sequence[str] = ()) -> Study:
-    """As `read_study`, of a document."""
+    """Make the study of a document, see `read_study`."""
     document = spread(override(spread(document), given))
     model, problems = validate(document)
     if model is None:
@@ -242,7 +242,7 @@ class _Builder:
                     self._add(error, (*one.at, "only"))
 
     def _check(self, asked: Request, images: Sequence[DatasetSplit]) -> None:
-        """What the options themselves refuse, such as a word that is none of theirs; and data sets not of the study."""
+        """Collect what the options refuse, such as a word that is none of theirs, and data sets that are not listed."""
         keys = [one.key for one in images]
         for spec in asked.options.get("dataset", ()):
             if key_of_spec(spec) not in keys and not spec.startswith("@"):
@@ -272,7 +272,7 @@ _HARDWARE = {one.key for one in Form(Hardware).fields()}
 
 
 def made(form: Form, typed: Mapping[str, Any]) -> Any:
-    """What a form makes of what is typed and, where nothing is, of its defaults.
+    """Make an instance by a form from what is typed and, where nothing is, from its defaults.
 
     Raises:
         UsageError: As the options refuse it.

@@ -19,7 +19,7 @@ from cvbench.jobs.catalogue.store import gc
 from cvbench.jobs.running import executor
 from cvbench.jobs.running.progress import Event, Listener, Started
 from cvbench.jobs.study.journal import FILE
-from cvbench.jobs.study.run import StepOutcome, complete, run_study
+from cvbench.jobs.study.run import StepOutcome, check_outcomes, run_study
 from cvbench.jobs.study.states import states_of
 from cvbench.jobs.study.study import Study, read_study
 from tests.forks import Start
@@ -55,7 +55,7 @@ def test_a_study_runs_from_its_file_to_its_report(done: tuple[Path, list[StepOut
         ("analyze spectra digits/test", "done"),
         ("report", "done"),
     ]
-    complete(ended)
+    check_outcomes(ended)
     (result,) = ended[1].left
     assert result in (folder / "report" / "report.html").read_text()
     assert not (folder / "report" / FILE).exists()
@@ -87,7 +87,7 @@ def test_again_nothing_is_computed_and_the_report_is_the_same(done: tuple[Path, 
     def hear() -> Iterator[Listener]:
         yield events.append
 
-    complete(run_study(read_study(str(folder / "study.yaml")), hear))
+    check_outcomes(run_study(read_study(str(folder / "study.yaml")), hear))
     started = [event for event in events if isinstance(event, Started)]
     assert [event.job for event in started] == ["extract", "analyze spectra"]
     assert [event.units for event in started] == [0, 0]
@@ -125,7 +125,7 @@ def test_a_step_that_fails_stops_only_what_needs_it(tmp_path: Path) -> None:
         "report": "done",
     }
     with pytest.raises(IncompleteError) as caught:
-        complete(ended)
+        check_outcomes(ended)
     said = str(caught.value)
     assert said.startswith("1 of 5 steps failed, 1 were skipped")
     assert "the folder of images is not there" in said
@@ -135,7 +135,7 @@ def test_a_step_that_fails_stops_only_what_needs_it(tmp_path: Path) -> None:
     assert states(study)[f"extract {birds}"] == "failed"
 
     write_folder(tmp_path / "birds", 8)
-    complete(run_study(study))
+    check_outcomes(run_study(study))
     assert not (tmp_path / "report" / FILE).exists()
     assert {*states(study).values()} == {"done"}
 
@@ -221,7 +221,7 @@ def test_all_steps_share_the_ray_that_the_first_starts(monkeypatch: pytest.Monke
 @pytest.mark.usefixtures("ray_here")
 def test_a_study_on_ray_is_the_study_in_this_process(done: tuple[Path, list[StepOutcome]], tmp_path: Path) -> None:
     ended = run_study(read_study(str(write_study(tmp_path, address="local"))))
-    complete(ended)
+    check_outcomes(ended)
     assert ended[1].left == done[1][1].left
     assert contents(tmp_path / "study.zarr") == contents(done[0] / "study.zarr")
 
@@ -244,7 +244,7 @@ def test_a_study_killed_at_random_points_ends_with_the_same_report(
         write_study(folder, **here)
     shutil.copytree(done[0] / "study.zarr", whole / "study.zarr")
     monkeypatch.chdir(whole)
-    complete(run_study(read_study("study.yaml")))
+    check_outcomes(run_study(read_study("study.yaml")))
     total = grown(whole / "study.zarr", whole / "report")
     monkeypatch.chdir(cut)
     for point in sorted(rng.sample(range(1, total), kills)):
