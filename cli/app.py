@@ -17,6 +17,13 @@ from cvbench.cli.say import say
 from cvbench.errors import CvbenchError
 
 COMMANDS: dict[str, Place] = {
+    "run": ("cvbench.cli.study", "run", "Run a study: all that its file names, only what is missing."),
+    "status": (
+        "cvbench.cli.study",
+        "status",
+        "Say what of a study is done, what is missing, and what failed last. Nothing runs.",
+    ),
+    "config": ("cvbench.cli.study", "config", "Study files: an example, and the schema of their keys."),
     "extract": ("cvbench.cli.extract", "extract", "Stream data sets through backbones and keep layerwise features."),
     "plan": ("cvbench.cli.extract", "plan", "Say bytes, hours and the bottleneck of an extraction."),
     "report": (

@@ -33,12 +33,16 @@ class Place:
         forms: The same of its forms, in a module that imports nothing heavy; "": the entry has them.
         group: Of the command line: "analyze", "eval", "transfer"; "": another entry's command makes it.
         help: Of its command; the first paragraph is its line in the list.
+        dataset: The data set that it is of unless another is named; "": any.
+        of_variants: Whether it is of a data set's variants, or of its images at several sizes.
     """
 
     entry: str
     forms: str = ""
     group: str = ""
     help: str = ""
+    dataset: str = ""
+    of_variants: bool = False
 
     @property
     def line(self) -> str:
@@ -112,12 +116,14 @@ ENTRIES: dict[str, Place] = {
         "cvbench.jobs.evaluation.options:IMAGENET_X",
         "eval",
         "Error ratios of the sixteen factors of ImageNet-X.",
+        dataset="imagenet-val",
     ),
     "pug": Place(
         "cvbench.jobs.evaluation.pug:ENTRY",
         "cvbench.jobs.evaluation.options:PUG",
         "eval",
         "Accuracy on PUG: ImageNet per factor, sub-factor and value, with intervals over objects.",
+        dataset="pug-imagenet",
     ),
     "robustness": Place(
         "cvbench.jobs.evaluation.robustness:ENTRY",
@@ -130,6 +136,7 @@ ENTRIES: dict[str, Place] = {
         "cvbench.jobs.evaluation.options:SHAPE_BIAS",
         "eval",
         "Shape bias on cue-conflict images, pooled and per shape category.",
+        dataset="cue-conflict",
     ),
     "invariance": Place(
         "cvbench.jobs.evaluation.invariance:ENTRY",
@@ -139,6 +146,7 @@ ENTRIES: dict[str, Place] = {
         "Extract first, one data set per setting: `cvbench extract --dataset NAME+scale --view logits`, "
         "or `NAME+shift`, or `--dataset NAME --image-size 112` and so on for the resolution. "
         "What the store lacks is listed.",
+        of_variants=True,
     ),
     "probe": Place(
         "cvbench.jobs.transfer.probe:ENTRY",

@@ -54,6 +54,7 @@ FLOORS: dict[str, tuple[set[str], ...]] = {
         {"analyses", "evaluation", "transfer", "catalogue"},
         {"registry"},
         {"report"},
+        {"study"},
     ),
 }
 MODULE = re.compile(r"(cvbench(?:\.\w+)+)(?::\w+)?")  # "cvbench.jobs.analyses.cka:ENTRY": imported later, by its name

@@ -84,6 +84,7 @@ class Entry:
         caution: What a reader must know of a result that an earlier version has kept; None: nothing.
         named_by: Attributes in the name of the figure that `--out` gets, behind data set and split.
         live: If it can be measured while layers are computed.
+        unsaid: Keys of options that `command` leaves out, as they only choose what is drawn.
     """
 
     name: str
@@ -103,6 +104,7 @@ class Entry:
     caution: Callable[[Result], list[str]] | None = None
     named_by: Sequence[str] = ()
     live: Live | None = None
+    unsaid: Sequence[str] = ()
 
     def rows_of(self, result: Result) -> list[Row]:
         """All its numbers, each with where it is from."""

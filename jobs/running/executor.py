@@ -16,6 +16,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
@@ -92,6 +93,23 @@ def run_tasks(
         _Pool(session, recipe, tasks, on_done).run()
 
 
+_SHARED: ContextVar[list[RaySession] | None] = ContextVar("shared", default=None)
+"""Within `shared_ray`, the session that has started or joined a Ray, once one has."""
+
+
+@contextmanager
+def shared_ray() -> Iterator[None]:
+    """Within it the Ray that a job starts or joins stays for the next job; without any that needs one, none starts."""
+    opened: list[RaySession] = []
+    token = _SHARED.set(opened)
+    try:
+        yield
+    finally:
+        _SHARED.reset(token)
+        for session in opened:
+            session.close()
+
+
 class RaySession:
     """A connection to Ray: the private local one is started and stopped here, a cluster is only joined and left."""
 
@@ -118,7 +136,11 @@ class RaySession:
                 why=str(error).splitlines()[0] if str(error) else type(error).__name__,
                 fix="--address local starts a private Ray; --address none runs without Ray",
             ) from error
-        self._ours = True
+        shared = _SHARED.get()
+        if shared is None:
+            self._ours = True
+        else:
+            shared.append(self)
         return self
 
     def _start_local(self, ray: Any) -> None:
@@ -135,10 +157,14 @@ class RaySession:
 
     def __exit__(self, *exc: object) -> None:
         if self._ours:
-            import ray
+            self.close()
 
-            with _own_signals():
-                ray.shutdown()
+    def close(self) -> None:
+        """End the Ray that was started, or leave the one that was joined."""
+        import ray
+
+        with _own_signals():
+            ray.shutdown()
 
     def capacity(self) -> int:
         """Count the actors that fit on the cluster.

@@ -66,12 +66,14 @@ class Field:
         path: Names of the fields that lead to it.
         kind: Its type as typed: bool, int, float, str, one of these or None, or a list of str.
         default: As typed; `MISSING` if it must be given.
+        choices: The only values of a text, if its type names them.
     """
 
     path: tuple[str, ...]
     kind: Any
     option: Option
     default: Any
+    choices: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -111,13 +113,14 @@ def fields_of(options: type[Any]) -> Iterator[Field]:
         if get_origin(hint) is not Annotated:
             if isinstance(hint, type) and is_dataclass(hint):
                 for inner in fields_of(hint):
-                    yield Field((field.name, *inner.path), inner.kind, inner.option, inner.default)
+                    yield replace(inner, path=(field.name, *inner.path))
             continue
         base, *notes = get_args(hint)
         for option in (note for note in notes if isinstance(note, Option)):
-            made = Field((field.name,), _kind(base, option), option, MISSING)
+            choices = get_args(base) if get_origin(base) is Literal else ()
+            made = Field((field.name,), _kind(base, option), option, MISSING, choices)
             default = field.default if field.default_factory is MISSING else field.default_factory()
-            yield made if default is MISSING else Field(made.path, made.kind, option, made.typed(default))
+            yield made if default is MISSING else replace(made, default=made.typed(default))
 
 
 def _kind(base: Any, option: Option) -> Any:

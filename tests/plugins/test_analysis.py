@@ -160,3 +160,28 @@ def test_the_registry_keeps_its_own() -> None:
     with pytest.raises(UsageError, match=r"'broken' of cvbench\.analyses cannot be imported"):
         entry_of("broken")
     assert entry_of("twice") is None
+
+
+def test_a_study_has_it_and_says_which_cannot_be_imported(site: Path, tmp_path: Path) -> None:
+    study = tmp_path / "study.yaml"
+    text = (
+        f"store: {tmp_path}/study.zarr\naddress: none\nbackbones: [{{model: test_vit, weights: random}}]\n"
+        "datasets: [{dataset: digits, limit: 8}]\n"
+        "extract: {image_size: 32, unit: 8, batch_size: 8, view: maps}\n"
+        f"report: {{out: {tmp_path}/report}}\nanalyses:\n  - positive: {{taps: blocks.0}}\n"
+    )
+    study.write_text(text)
+    done = cvbench(site, "run", str(study), "--format", "json")
+    assert done.returncode == 0, done.stderr
+    steps = json.loads(done.stdout)["steps"]
+    assert [step["name"] for step in steps] == ["extract digits/all", "analyze positive digits/all", "report"]
+    assert "--taps blocks.0" in steps[1]["command"]
+    told = json.loads(cvbench(site, "status", str(study), "--format", "json").stdout)["steps"]
+    assert [step["state"] for step in told] == ["done"] * 3
+
+    study.write_text(text + "  - broken\n  - positiv\n")
+    done = cvbench(site, "status", str(study))
+    assert done.returncode == 2
+    assert "study.yaml:9" in done.stderr
+    assert "no_such_module" in done.stderr
+    assert "did you mean positive" in done.stderr

@@ -211,4 +211,5 @@ ENTRY = Entry(
     points=points,
     said=said,
     named_by=("view",),
+    unsaid=_DRAWN,
 )

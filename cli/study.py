@@ -1,0 +1,156 @@
+"""`cvbench run`, `status` and `config`: a whole study from one file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cvbench.cli import options as shared
+from cvbench.cli.command import command
+from cvbench.cli.commands import Commands
+from cvbench.cli.say import say
+from cvbench.options import Option
+
+if TYPE_CHECKING:
+    from cvbench.jobs.study.run import StepOutcome
+    from cvbench.jobs.study.states import StepState
+
+SCHEMA = {"schema_version": 1}
+
+
+@dataclass(frozen=True)
+class File:
+    """The study file, and values put over it."""
+
+    file: Annotated[str, Option("The study: a YAML file, see `cvbench config init`.", alone=True)]
+    set: Annotated[tuple[str, ...], Option("KEY.KEY=VALUE over the file, such as extract.limit=64. Repeat.")] = ()
+
+
+@dataclass(frozen=True)
+class PlanOnly:
+    """Switch between running and planning."""
+
+    plan: Annotated[bool, Option("Only say what would be done, and what is there already.", short="-n")] = False
+
+
+def _run(file: File, only: PlanOnly, printed: shared.Printed) -> None:
+    """Run a study: all that its file names, only what is missing. The same command again resumes."""
+    from cvbench.jobs.study.run import check_outcomes, run_study
+    from cvbench.jobs.study.study import read_study
+
+    study = read_study(file.file, file.set)
+    if only.plan:
+        _show_plan(study, printed)
+        return
+    from cvbench.cli.display import progress
+
+    table = printed.format == "table"
+    ended: list[StepOutcome] = []
+
+    def on_end(one: StepOutcome) -> None:
+        ended.append(one)
+        if table:
+            _show_ended(one)
+
+    try:
+        run_study(study, progress, on_end)
+    finally:  # what is done is said, whatever comes between
+        if not table:
+            shared.echo_json({**SCHEMA, "store": study.store, "steps": [asdict(one) for one in ended]})
+    check_outcomes(ended)
+
+
+def _status(file: File, printed: shared.Printed) -> None:
+    """Say what of a study is done, what is missing, and what failed last. Nothing runs."""
+    from cvbench.jobs.study.states import states_of
+    from cvbench.jobs.study.study import read_study
+
+    study = read_study(file.file, file.set)
+    found = states_of(study)
+    if printed.format == "json":
+        _echo(study.store, found)
+        return
+    for one in found:
+        say(f"{one.state:8}  {one.name}: {one.said}")
+    for one in found:
+        if one.error:
+            from cvbench.jobs.study.run import failure_lines
+
+            for line in failure_lines(one.name, one.error, one.command):
+                say(line)
+    open_steps = sum(one.state != "done" for one in found)
+    say(f"{len(found) - open_steps} of {len(found)} steps are done")
+
+
+run = command("run", [File, PlanOnly, shared.Printed], _run)
+status = command("status", [File, shared.Printed], _status)
+
+
+def _show_plan(study: Any, printed: shared.Printed) -> None:
+    from cvbench.jobs.running.sizes import human
+    from cvbench.jobs.study.states import states_of
+
+    found = states_of(study)
+    if printed.format == "json":
+        _echo(study.store, found)
+        return
+    for number, one in enumerate(found, start=1):
+        say(f"{number:3}  {one.name}: {one.state}; {one.said}")
+        say(f"     {one.command}")
+    units = sum((one.units_total or 0) - (one.units_done or 0) for one in found)
+    size = sum(one.bytes or 0 for one in found)
+    left = sum(one.state != "done" for one in found)
+    say(f"{left} of {len(found)} steps to do; {units} units to extract, {human(size)} to write into {study.store}")
+
+
+def _echo(store: str, found: Sequence[StepState]) -> None:
+    shared.echo_json({**SCHEMA, "store": store, "steps": [asdict(one) for one in found]})
+
+
+def _show_ended(one: StepOutcome) -> None:
+    if one.state == "skipped":
+        say(f"skipped  {one.name}: needs {', '.join(one.because)}")
+        return
+    left = one.left if len(one.left) < 2 else (f"{len(one.left)} results",)
+    said = one.error.get("what", "") if one.error else "".join(left)
+    say(f"{one.state:7}  {one.name}, {one.seconds:.1f} s{': ' if said else ''}{said}")
+
+
+config = Commands(no_args_is_help=True, help="Study files: an example, and the schema of their keys.")
+
+
+@config.callback()
+def group() -> None:
+    """Study files: an example, and the schema of their keys."""
+
+
+@config.command()
+def schema() -> None:
+    """Print the JSON Schema of a study file, for editors; with the options of the packages that are installed."""
+    from cvbench.jobs.study.model import study_schema
+
+    shared.echo_json(study_schema())
+
+
+@config.command()
+def init(
+    file: Annotated[str, typer.Argument(help="Where to write it; '-' prints it.")] = "study.yaml",
+) -> None:
+    """Write a study file with comments, to be changed; one that is there is not touched."""
+    from cvbench.jobs.study.example import example, write_example
+
+    if file == "-":
+        say(example().rstrip("\n"))
+        return
+    write_example(file)
+    say(f"file: {file}")
+    say(f"next: {_next(file)}")
+
+
+def _next(file: str) -> str:
+    from cvbench.hints import command as line
+
+    return line("run", file, plan=True)
