@@ -1,0 +1,85 @@
+"""Seed -> scene: which values occur, and how often. A seed decides all but the class, which a data set deals out evenly.
+
+Of a hundred scenes, 60 have the class's own texture, 40 its colour, 40 its background; 80 are of usual size, 85 stand
+nearly upright, 80 are free of what hides them, 60 are lit evenly, 88 are sharp and 85 have one object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cvbench.storage.datasets.scenes.draws import Draws
+from cvbench.storage.datasets.scenes.factors import (
+    BACKGROUNDS,
+    CLASSES,
+    COLOURS,
+    LARGER,
+    LIGHTS,
+    SMALLER,
+    TEXTURES,
+    USUAL_ANGLE,
+    USUAL_SIZE,
+)
+from cvbench.storage.datasets.scenes.scene import Scene
+
+OWN_TEXTURE, OWN_COLOUR, OWN_BACKGROUND = 60, 40, 40
+_USUAL_SIZE, _UPRIGHT, _FREE, _EVEN, _SHARP, _ALONE = 80, 85, 80, 60, 88, 85
+
+
+def usual(kind: int, seed: int) -> Scene:
+    """A scene of a class as the seed has it."""
+    draws = Draws(seed)
+    size, angle = _size(draws), _angle(draws)
+    x, y = (_place(draws, axis, size) for axis in "xy")
+    return Scene(
+        kind=kind,
+        form=draws.below("form", 2),
+        seed=seed,
+        texture=_own(draws, "texture", kind, OWN_TEXTURE, TEXTURES),
+        colour=_own(draws, "colour", kind, OWN_COLOUR, COLOURS),
+        background=_own(draws, "background", kind, OWN_BACKGROUND, BACKGROUNDS),
+        size=size,
+        x=x,
+        y=y,
+        angle=angle,
+        mirrored=draws.chance("mirrored", 50),
+        hidden=0 if draws.chance("free", _FREE) else draws.between("hidden", 8, 30),
+        light=0 if draws.chance("even", _EVEN) else draws.between("light", 1, len(LIGHTS) - 1),
+        blur=0 if draws.chance("sharp", _SHARP) else draws.between("blur", 1, 3),
+        count=1 if draws.chance("alone", _ALONE) else draws.between("count", 2, 3),
+    )
+
+
+def any_but(draws: Draws, name: str, count: int, *without: int) -> int:
+    """A position below `count` that is none of some."""
+    return draws.pick(name, [value for value in range(count) if value not in without])
+
+
+def class_of(seed: int) -> int:
+    """The class that a seed is dealt: every class comes once in ten seeds."""
+    return seed % len(CLASSES)
+
+
+def _own(draws: Draws, name: str, kind: int, percent: int, names: Sequence[str]) -> int:
+    """The class's own value, in so many of a hundred, else any other."""
+    if draws.chance(f"own {name}", percent):
+        return kind
+    return any_but(draws, name, len(names), kind)
+
+
+def _size(draws: Draws) -> int:
+    if draws.chance("usual size", _USUAL_SIZE):
+        return draws.between("size", *USUAL_SIZE)
+    return draws.between("size", *draws.pick("size range", (SMALLER, LARGER)))
+
+
+def _angle(draws: Draws) -> int:
+    if draws.chance("upright", _UPRIGHT):
+        return draws.between("angle", -USUAL_ANGLE, USUAL_ANGLE)
+    return draws.between("turned", USUAL_ANGLE + 15, 360 - USUAL_ANGLE - 15)
+
+
+def _place(draws: Draws, axis: str, size: int) -> int:
+    """A middle from which the object reaches over the edge of the image by no more than a twentieth."""
+    room = max(0, (1000 - size) // 2)
+    return 500 + draws.between(axis, -room, room)
