@@ -29,6 +29,7 @@ from cvbench.storage.datasets.readers import (
     imagenet_shifts,
     pets,
     pug,
+    scenes,
     sun,
 )
 from cvbench.storage.datasets.roots import absolute_path
@@ -69,6 +70,7 @@ READERS: dict[str, Reader] = {
         parquet.READER,
         pets.READER,
         pug.READER,
+        *scenes.READERS,
         sun.READER,
         wds.READER,
     )

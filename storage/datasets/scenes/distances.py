@@ -30,14 +30,24 @@ class Window:
     ys: F32
 
     @property
+    def right(self) -> int:
+        """The first column behind it."""
+        return self.left + self.xs.shape[1]
+
+    @property
+    def bottom(self) -> int:
+        """The first row below it."""
+        return self.top + self.ys.shape[0]
+
+    @property
     def rows(self) -> slice:
         """Its rows in the image."""
-        return slice(self.top, self.top + self.ys.shape[0])
+        return slice(self.top, self.bottom)
 
     @property
     def columns(self) -> slice:
         """Its columns in the image."""
-        return slice(self.left, self.left + self.xs.shape[1])
+        return slice(self.left, self.right)
 
 
 def window(low: Point, high: Point, size: int) -> Window | None:

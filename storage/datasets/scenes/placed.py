@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +20,7 @@ from cvbench.storage.datasets.scenes.distances import (
 )
 from cvbench.storage.datasets.scenes.draws import Draws
 from cvbench.storage.datasets.scenes.objects import parts_of
-from cvbench.storage.datasets.scenes.parts import Ellipse, Line, Part, Polygon
+from cvbench.storage.datasets.scenes.parts import Line, Part, Polygon
 from cvbench.storage.datasets.scenes.scene import Scene
 
 _LAYOUTS: dict[int, tuple[tuple[int, int], ...]] = {
@@ -93,37 +92,31 @@ def object_parts(scene: Scene) -> tuple[Part, ...]:
     return species_parts(scene.form) if scene.kind < 0 else parts_of(scene.kind, scene.form)
 
 
-def part_distance(part: Part, place: Place, margin: float, size: int) -> tuple[Window, F32] | None:
-    """The window of a part, `margin` pixels wider on all sides, and the distances in it; None outside of the image."""
+def part_window(part: Part, place: Place, margin: float, size: int) -> Window | None:
+    """The pixels around a part, `margin` more on all sides; None if it is not in the image."""
     if isinstance(part, Polygon):
         points = [place.point(x, y) for x, y in part.points]
-        at = _window(points, margin, size)
-        return None if at is None else (at, to_polygon(points, at))
+    elif isinstance(part, Line):
+        points, margin = [place.point(part.x0, part.y0), place.point(part.x1, part.y1)], margin + part.radius * place.unit
+    else:
+        points, margin = [place.point(part.x, part.y)], margin + (max(part.rx, part.ry) + part.ring) * place.unit
+    xs, ys = [x for x, _ in points], [y for _, y in points]
+    return window((min(xs) - margin, min(ys) - margin), (max(xs) + margin, max(ys) + margin), size)
+
+
+def part_distance(part: Part, place: Place, at: Window) -> F32:
+    """(h, w) distances in pixels, positive inside."""
+    if isinstance(part, Polygon):
+        return to_polygon([place.point(x, y) for x, y in part.points], at)
     if isinstance(part, Line):
-        ends, radius = [place.point(part.x0, part.y0), place.point(part.x1, part.y1)], part.radius * place.unit
-        at = _window(ends, margin + radius, size)
-        return None if at is None else (at, to_line(ends[0], ends[1], radius, at))
-    return _ellipse(part, place, margin, size)
-
-
-def _ellipse(part: Ellipse, place: Place, margin: float, size: int) -> tuple[Window, F32] | None:
+        ends = place.point(part.x0, part.y0), place.point(part.x1, part.y1)
+        return to_line(*ends, part.radius * place.unit, at)
     c, s = cosine(part.turn), sine(part.turn)
     first, second = place.vector(c, s), place.vector(-s, c)
     one, two = _length(first), _length(second)
-    middle, rx, ry = place.point(part.x, part.y), part.rx * one, part.ry * two
-    reach = max(rx, ry)
-    around = [(middle[0] - reach, middle[1] - reach), (middle[0] + reach, middle[1] + reach)]
-    ring = part.ring * place.unit
-    at = _window(around, margin + ring, size)
-    if at is None:
-        return None
-    distance = to_ellipse(middle, (rx, ry), (first[0] / one, first[1] / one), at)
-    return at, np.float32(ring) - np.abs(distance) if ring else distance
-
-
-def _window(points: Sequence[Point], margin: float, size: int) -> Window | None:
-    xs, ys = [x for x, _ in points], [y for _, y in points]
-    return window((min(xs) - margin, min(ys) - margin), (max(xs) + margin, max(ys) + margin), size)
+    along, radii = (first[0] / one, first[1] / one), (part.rx * one, part.ry * two)
+    distance = to_ellipse(place.point(part.x, part.y), radii, along, at)
+    return np.float32(part.ring * place.unit) - np.abs(distance) if part.ring else distance
 
 
 def _within(place: float, count: int) -> float:

@@ -10,7 +10,7 @@ from cvbench.storage.datasets.scenes.draws import Draws
 from cvbench.storage.datasets.scenes.grounds import ground
 from cvbench.storage.datasets.scenes.paints import DARK, paint, second_tone
 from cvbench.storage.datasets.scenes.parts import Part
-from cvbench.storage.datasets.scenes.placed import Place, object_parts, part_distance, places
+from cvbench.storage.datasets.scenes.placed import Place, object_parts, part_distance, part_window, places
 from cvbench.storage.datasets.scenes.scene import Scene
 from cvbench.storage.datasets.scenes.styles import LINES, STYLES, finish
 from cvbench.storage.datasets.scenes.textures import texture
@@ -57,21 +57,27 @@ def mask(scene: Scene, size: int) -> NDArray[np.bool_]:
     edge = _outline(size)
     for place in places(scene, size):
         for part in object_parts(scene):
-            at_distance = part_distance(part, place, _margin(edge), size)
-            if at_distance is not None:
-                at, distance = at_distance
-                found[at.rows, at.columns] |= distance >= np.float32(-edge)
+            at = part_window(part, place, _margin(edge), size)
+            if at is not None:
+                found[at.rows, at.columns] |= part_distance(part, place, at) >= np.float32(-edge)
     return found
 
 
 def box(scene: Scene, size: int) -> Box:
-    """x, y, width and height in pixels of the smallest rectangle that holds the mask."""
-    covers = mask(scene, size)
-    columns, rows = np.flatnonzero(covers.any(axis=0)), np.flatnonzero(covers.any(axis=1))
-    if not len(columns):
-        return 0, 0, 0, 0
-    left, right, top, bottom = int(columns[0]), int(columns[-1]), int(rows[0]), int(rows[-1])
-    return left, top, right - left + 1, bottom - top + 1
+    """x, y, width and height in pixels of the smallest rectangle that holds the mask; zeros if it is empty."""
+    edge = _outline(size)
+    left, top, right, bottom = size, size, 0, 0
+    for place in places(scene, size):
+        for part in object_parts(scene):
+            at = part_window(part, place, _margin(edge), size)
+            if at is None or (left <= at.left and top <= at.top and at.right <= right and at.bottom <= bottom):
+                continue  # it cannot reach further
+            covers = part_distance(part, place, at) >= np.float32(-edge)
+            columns, rows = np.flatnonzero(covers.any(axis=0)), np.flatnonzero(covers.any(axis=1))
+            if len(columns):
+                left, right = min(left, at.left + int(columns[0])), max(right, at.left + int(columns[-1]) + 1)
+                top, bottom = min(top, at.top + int(rows[0])), max(bottom, at.top + int(rows[-1]) + 1)
+    return (left, top, right - left, bottom - top) if right else (0, 0, 0, 0)
 
 
 def _outline(size: int) -> float:
@@ -87,10 +93,10 @@ def _draw(image: F32, scene: Scene, place: Place, size: int) -> None:
     edge = _outline(size)
     line, papers = _inks(scene)
     for number, part in enumerate(object_parts(scene)):
-        found = part_distance(part, place, _margin(edge), size)
-        if found is None:
+        at = part_window(part, place, _margin(edge), size)
+        if at is None:
             continue
-        at, distance = found
+        distance = part_distance(part, place, at)
         inside, whole = covered(distance), covered(distance, edge)
         fill = _fill(part, scene, place, at) if papers is None else papers
         ink = line if line is not None else np.array(_NEON[number % len(_NEON)], np.float32)[:, None, None]
