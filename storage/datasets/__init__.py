@@ -48,6 +48,7 @@ __all__ = [
     "locate",
     "open_dataset",
     "read_in_part",
+    "registered",
     "spec_of_key",
     "typed_spec",
 ]
@@ -106,6 +107,15 @@ def spec_of_key(name: str) -> str:
                 if form.name == base:
                     return form.spec + suffix(transform)
     return base + suffix(transform) if base in READERS else name
+
+
+def registered(name: str) -> str:
+    """The registry's name of what a store keeps under `name`, whatever its form and transform; else the name.
+
+    >>> registered("dtd-2"), registered("scenes-a-160"), registered("digits.scale-2"), registered("folder-birds")
+    ('dtd', 'scenes-a', 'digits', 'folder-birds')
+    """
+    return split_transform(spec_of_key(name))[0].partition(":")[0]
 
 
 def typed_spec(name: str) -> str:

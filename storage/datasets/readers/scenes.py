@@ -37,6 +37,7 @@ USUAL, SMALLEST, LARGEST = 128, 96, 224
 
 _SIZES = (str(USUAL), *(str(size) for size in range(SMALLEST, LARGEST + 1) if size != USUAL))
 
+
 @dataclass(frozen=True)
 class SceneReader:
     """The reader of one data set of scenes."""
@@ -58,7 +59,7 @@ class SceneReader:
             homepage="drawn by this program",
             tree="no files: the images are drawn when they are read",
             argument="SIZE",
-            notes=f"SIZE is the edge of the images, {SMALLEST} to {LARGEST} pixels; {USUAL} if none is given.\n{known.notes}".strip(),
+            notes=f"SIZE is the edge of the images, {SMALLEST} to {LARGEST} pixels; default {USUAL}.\n{known.notes}".strip(),
         )
 
     @property

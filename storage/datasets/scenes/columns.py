@@ -28,7 +28,7 @@ Columns = dict[str, NDArray[Any]]
 
 BOX = ("bbox_x", "bbox_y", "bbox_w", "bbox_h")
 FLAG = "x_"
-"""What begins the name of a column that says whether a factor of ImageNet-X is there, and `x_top`: which one is first."""
+"""Begins the name of a column that says whether a factor of ImageNet-X is there; `x_top` says which one is first."""
 
 RAREST = (
     "multiple_objects",

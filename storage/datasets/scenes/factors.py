@@ -31,8 +31,8 @@ PLAIN = len(BACKGROUNDS)
 
 LIGHTS = ("even", "from the left", "from the right", "from above", "dim", "bright")
 
-SMALLER, USUAL_SIZE, LARGER = (300, 420), (500, 700), (780, 900)
+SMALLER, USUAL_SIZE, LARGER = (360, 480), (660, 820), (880, 960)
 """Ranges of the edge of an object's frame, in thousandths of the image's edge."""
 
-USUAL_ANGLE = 15
+USUAL_ANGLE = 10
 """Degrees to either side within which an object usually stands."""

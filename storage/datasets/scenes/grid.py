@@ -52,9 +52,7 @@ def scenes_of(split: str) -> list[Sample]:
         for kind, name in enumerate(CLASSES):
             for number in range(_OBJECTS):
                 scene = _object(kind, number)
-                found += [
-                    Sample(f"{factor}/{name}-{number}/{value}", kind, change(scene, value)) for value in values
-                ]
+                found += [Sample(f"{factor}/{name}-{number}/{value}", kind, change(scene, value)) for value in values]
     return found
 
 

@@ -1,4 +1,4 @@
-"""What lies behind the objects: ten grounds, and none. Each gives (3, S, S) float32, red, green and blue of 0 to 255."""
+"""What lies behind the objects: ten grounds, and none. Each gives (3, S, S) float32: red, green, blue, 0 to 255."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def sea(draws: Draws, size: int) -> F32:
     """A calm sea below a pale sky."""
     line = draws.between("horizon", 30, 48) / 100
     image = _horizon(_gradient((172, 206, 232), (236, 236, 226), size), (38, 104, 142), line, size)
-    x, y = _axes(size)
+    _, y = _axes(size)
     below = np.maximum(y - np.float32(line), np.float32(0))
     waves = _gap(y * np.float32(13) + _noise(draws, "waves", 7, size) * np.float32(1.5))
     _mix(image, (110, 168, 190), _ramp(waves, 0.34, 0.42) * np.minimum(below * np.float32(3), np.float32(0.8)))

@@ -224,6 +224,4 @@ def tree(form: int) -> Parts:
     )
 
 
-_MAKERS = {
-    maker.__name__: maker for maker in (bird, boat, butterfly, car, cup, fish, flower, house, mushroom, tree)
-}
+_MAKERS = {maker.__name__: maker for maker in (bird, boat, butterfly, car, cup, fish, flower, house, mushroom, tree)}

@@ -97,7 +97,10 @@ def part_window(part: Part, place: Place, margin: float, size: int) -> Window | 
     if isinstance(part, Polygon):
         points = [place.point(x, y) for x, y in part.points]
     elif isinstance(part, Line):
-        points, margin = [place.point(part.x0, part.y0), place.point(part.x1, part.y1)], margin + part.radius * place.unit
+        points, margin = (
+            [place.point(part.x0, part.y0), place.point(part.x1, part.y1)],
+            margin + part.radius * place.unit,
+        )
     else:
         points, margin = [place.point(part.x, part.y)], margin + (max(part.rx, part.ry) + part.ring) * place.unit
     xs, ys = [x for x, _ in points], [y for _, y in points]

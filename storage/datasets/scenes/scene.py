@@ -36,7 +36,7 @@ class Scene:
     texture: int
     colour: int
     background: int
-    size: int = 600
+    size: int = 740
     x: int = 500
     y: int = 500
     angle: int = 0

@@ -1,4 +1,4 @@
-"""`scenes-fine`: twenty species of birds that differ in small parts, as CUB-200's do; `scenes` is its coarse partner."""
+"""`scenes-fine`: twenty birds that differ in small parts, as CUB-200's do; `scenes` is its coarse partner."""
 
 from __future__ import annotations
 

@@ -53,6 +53,4 @@ def engraving(image: F32) -> F32:
     return paper - (paper - np.float32(30)) * ink
 
 
-_FINISHES: dict[str, Callable[[F32], F32]] = {
-    maker.__name__: maker for maker in (poster, negative, mosaic, engraving)
-}
+_FINISHES: dict[str, Callable[[F32], F32]] = {maker.__name__: maker for maker in (poster, negative, mosaic, engraving)}

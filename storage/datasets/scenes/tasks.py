@@ -38,7 +38,10 @@ def _heading(scene: Scene, label: int, draws: Draws) -> Scene:
 
 
 def _place(scene: Scene, label: int, draws: Draws) -> Scene:
-    x, y = (200 + 300 * at + draws.between(f"task {axis}", -50, 50) for axis, at in zip("xy", (label % 3, label // 3)))
+    x, y = (
+        200 + 300 * at + draws.between(f"task {axis}", -50, 50)
+        for axis, at in zip("xy", (label % 3, label // 3), strict=True)
+    )
     return replace(scene, x=x, y=y, size=draws.between("task size", 280, 380), count=1, hidden=0)
 
 

@@ -58,7 +58,7 @@ def zigzag(u: F32, v: F32, soft: float) -> F32:
 def scales(u: F32, v: F32, soft: float) -> F32:
     """Rows of arcs, each moved by half."""
     f = 3.8
-    row, x, y = _rows(u, v, f)
+    x, y = _rows(u, v, f)
     r = np.sqrt(x * x + (y - _HALF) * (y - _HALF))
     return _step(np.float32(0.12) - np.abs(r - np.float32(0.48)), soft * f)
 
@@ -66,7 +66,7 @@ def scales(u: F32, v: F32, soft: float) -> F32:
 def dots(u: F32, v: F32, soft: float) -> F32:
     """Round, in rows."""
     f = 3.4
-    _, x, y = _rows(u, v, f)
+    x, y = _rows(u, v, f)
     return _step(np.float32(0.29) - np.sqrt(x * x + (y - _HALF) * (y - _HALF)), soft * f)
 
 
@@ -102,12 +102,12 @@ def _gap(x: F32) -> F32:
     return np.abs(x - np.floor(x + _HALF))
 
 
-def _rows(u: F32, v: F32, f: float) -> tuple[F32, F32, F32]:
-    """The row of cells, and the place within a cell: -1/2 to 1/2 across and 0 to 1 down; odd rows moved by half."""
+def _rows(u: F32, v: F32, f: float) -> tuple[F32, F32]:
+    """The place within a cell: -1/2 to 1/2 across and 0 to 1 down; odd rows are moved by half."""
     y = v * np.float32(f)
     row = np.floor(y)
     x = u * np.float32(f) + row * _HALF
-    return row, x - np.floor(x + _HALF), y - row
+    return x - np.floor(x + _HALF), y - row
 
 
 def _step(x: F32, soft: float) -> F32:
