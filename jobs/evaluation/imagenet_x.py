@@ -151,7 +151,7 @@ def _annotations(samples: Samples, options: ImageNetXOptions) -> ImageNetX:
         place = Path(options.annotations)
         return load_imagenet_x(place, which=options.which, keep_prototypes=options.keep_prototypes)
     info = samples.info
-    found = flags_in_table(info.ids, info.labels, info.factors, options.which)
+    found = flags_in_table([str(name) for name in info.ids], info.labels, info.factors, options.which)
     if found is None or options.error != "class":
         what = "the sample table has no columns x_<factor>" if found is None else f"it has no labels of {options.error}"
         raise UsageError(

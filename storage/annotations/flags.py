@@ -31,7 +31,7 @@ def flags_in_table(
     if _TOP not in factors:
         return None
     known = np.flatnonzero(labels >= 0)
-    names = tuple(str(ids[row]) for row in known)
+    names = tuple(str(ids[row]) for row in known.tolist())
     if which == "top":
         columns = [factors[_TOP][known] == name for name in IMAGENET_X_FACTORS]
     else:

@@ -53,29 +53,27 @@ __all__ = [
     "typed_spec",
 ]
 
-READERS: dict[str, Reader] = {
-    reader.info.name: reader
-    for reader in (
-        caltech.READER,
-        cifar.READER_10,
-        cifar.READER_100,
-        cub.READER,
-        cue_conflict.READER,
-        digits.READER,
-        dtd.READER,
-        eurosat.READER,
-        flowers.READER,
-        folder.READER,
-        imagenet.READER,
-        *imagenet_shifts.READERS,
-        parquet.READER,
-        pets.READER,
-        pug.READER,
-        *scenes.READERS,
-        sun.READER,
-        wds.READER,
-    )
-}
+_EVERY: tuple[Reader, ...] = (
+    caltech.READER,
+    cifar.READER_10,
+    cifar.READER_100,
+    cub.READER,
+    cue_conflict.READER,
+    digits.READER,
+    dtd.READER,
+    eurosat.READER,
+    flowers.READER,
+    folder.READER,
+    imagenet.READER,
+    *imagenet_shifts.READERS,
+    parquet.READER,
+    pets.READER,
+    pug.READER,
+    *scenes.READERS,
+    sun.READER,
+    wds.READER,
+)
+READERS: dict[str, Reader] = {reader.info.name: reader for reader in _EVERY}
 
 
 def dataset_names() -> list[str]:

@@ -15,8 +15,9 @@ names and numbers of its factors. What is drawn and how: `storage.datasets.scene
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -40,27 +41,10 @@ _SIZES = (str(USUAL), *(str(size) for size in range(SMALLEST, LARGEST + 1) if si
 
 @dataclass(frozen=True)
 class SceneReader:
-    """The reader of one data set of scenes."""
+    """The reader of one data set of scenes: what it holds, and what is known of it."""
 
     scenes: SceneSet
-
-    @cached_property
-    def info(self) -> DatasetInfo:
-        """What is known of it."""
-        known = self.scenes
-        return DatasetInfo(
-            name=known.name,
-            title=f"Scenes: {known.title}",
-            splits=tuple(known.counts),
-            default_split="test" if "test" in known.counts else next(iter(known.counts)),
-            counts=known.counts,
-            classes=len(known.classes),
-            licence="Apache-2.0, as this program, which draws them",
-            homepage="drawn by this program",
-            tree="no files: the images are drawn when they are read",
-            argument="SIZE",
-            notes=f"SIZE is the edge of the images, {SMALLEST} to {LARGEST} pixels; default {USUAL}.\n{known.notes}".strip(),
-        )
+    info: DatasetInfo
 
     @property
     def forms(self) -> tuple[str, ...]:
@@ -88,6 +72,9 @@ class SceneReader:
         """One split; its scenes are listed, and nothing is drawn."""
         return _opened(self.scenes.name, self._size(argument), split or self.info.default_split)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _by_name, (self.info.name,)
+
     def _size(self, argument: str) -> int:
         if argument in ("", *_SIZES):
             return int(argument or USUAL)
@@ -105,6 +92,10 @@ def _nearest(argument: str) -> int:
     if not digits.isascii() or not digits.isdecimal():
         return USUAL
     return min(max(int(digits), SMALLEST), LARGEST)
+
+
+def _by_name(name: str) -> SceneReader:
+    return _BY_NAME[name]
 
 
 @cache
@@ -133,5 +124,22 @@ def _opened(name: str, size: int, split: str) -> RenderedDataset:
     )
 
 
-READERS = tuple(SceneReader(known) for known in (*SHIFTS, GRID, CUES, FINE, *TASKS))
-_BY_NAME = {reader.scenes.name: reader for reader in READERS}
+def _info(known: SceneSet) -> DatasetInfo:
+    sizes = f"SIZE is the edge of the images, {SMALLEST} to {LARGEST} pixels; {USUAL} if none is given."
+    return DatasetInfo(
+        name=known.name,
+        title=f"Scenes: {known.title}",
+        splits=tuple(known.counts),
+        default_split="test" if "test" in known.counts else next(iter(known.counts)),
+        counts=known.counts,
+        classes=len(known.classes),
+        licence="Apache-2.0, as this program, which draws them",
+        homepage="drawn by this program",
+        tree="no files: the images are drawn when they are read",
+        argument="SIZE",
+        notes="\n".join(filter(None, (sizes, known.notes))),
+    )
+
+
+_BY_NAME = {known.name: SceneReader(known, _info(known)) for known in (*SHIFTS, GRID, CUES, FINE, *TASKS)}
+READERS = tuple(_BY_NAME.values())

@@ -32,12 +32,12 @@ class Window:
     @property
     def right(self) -> int:
         """The first column behind it."""
-        return self.left + self.xs.shape[1]
+        return self.left + int(self.xs.shape[1])
 
     @property
     def bottom(self) -> int:
         """The first row below it."""
-        return self.top + self.ys.shape[0]
+        return self.top + int(self.ys.shape[0])
 
     @property
     def rows(self) -> slice:
@@ -124,8 +124,10 @@ def to_line(start: Point, end: Point, radius: float, at: Window) -> F32:
 
 def covered(distance: F32, more: float = 0.0) -> F32:
     """(h, w) coverage in [0, 1] of the shape made `more` pixels wider on all sides."""
-    share = distance + np.float32(0.5 + more)
-    return np.minimum(np.maximum(share, np.float32(0), out=share), np.float32(1), out=share)
+    share: F32 = distance + np.float32(0.5 + more)
+    np.maximum(share, np.float32(0), out=share)
+    np.minimum(share, np.float32(1), out=share)
+    return share
 
 
 def _edges(points: Sequence[Point]) -> list[tuple[Point, Point]]:

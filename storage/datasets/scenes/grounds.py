@@ -149,8 +149,7 @@ def _horizon(above: F32, colour: RGB, line: float, size: int) -> F32:
 
 def _below(line: float, size: int) -> F32:
     _, y = _axes(size)
-    share = (y - np.float32(line)) * np.float32(size) + _HALF
-    return np.minimum(np.maximum(share, np.float32(0)), np.float32(1))
+    return _clipped((y - np.float32(line)) * np.float32(size) + _HALF)
 
 
 def _mix(image: F32, colour: RGB, share: F32) -> None:
@@ -163,13 +162,18 @@ def _mix(image: F32, colour: RGB, share: F32) -> None:
 
 def _ramp(x: F32, low: float, high: float) -> F32:
     """0 up to `low`, 1 from `high`, linear between."""
-    share = (x - np.float32(low)) * np.float32(1 / (high - low))
-    return np.minimum(np.maximum(share, np.float32(0)), np.float32(1))
+    return _clipped((x - np.float32(low)) * np.float32(1 / (high - low)))
+
+
+def _clipped(share: F32) -> F32:
+    clipped: F32 = np.minimum(np.maximum(share, np.float32(0)), np.float32(1))
+    return clipped
 
 
 def _gap(x: F32) -> F32:
     """Distance to the next whole number, 0 to 1/2."""
-    return np.abs(x - np.floor(x + _HALF))
+    gap: F32 = np.abs(x - np.floor(x + _HALF))
+    return gap
 
 
 @cache

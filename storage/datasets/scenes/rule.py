@@ -22,8 +22,8 @@ from cvbench.storage.datasets.scenes.factors import (
 )
 from cvbench.storage.datasets.scenes.scene import Scene
 
-OWN_TEXTURE, OWN_COLOUR, OWN_BACKGROUND = 85, 70, 30
-_USUAL_SIZE, _CENTRAL, _UPRIGHT, _RIGHT, _FREE, _EVEN, _SHARP, _ALONE = 88, 85, 92, 75, 90, 80, 94, 94
+OWN_TEXTURE, OWN_COLOUR, OWN_BACKGROUND = 92, 85, 50
+_USUAL_SIZE, _CENTRAL, _UPRIGHT, _RIGHT, _FREE, _EVEN, _SHARP, _ALONE = 90, 88, 93, 85, 92, 84, 95, 95
 
 
 def usual(kind: int, seed: int) -> Scene:

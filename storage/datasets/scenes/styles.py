@@ -26,7 +26,8 @@ def finish(style: int, image: F32) -> F32:
 
 def poster(image: F32) -> F32:
     """Three steps of each colour."""
-    return np.floor(image * np.float32(3 / 256)) * np.float32(127.5)
+    stepped: F32 = np.floor(image * np.float32(3 / 256)) * np.float32(127.5)
+    return stepped
 
 
 def negative(image: F32) -> F32:
@@ -50,7 +51,8 @@ def engraving(image: F32) -> F32:
     gap = np.abs(phase - np.floor(phase + np.float32(0.5))) * np.float32(2)
     ink = np.minimum(np.maximum((gap - luma) * np.float32(3) + np.float32(0.5), np.float32(0)), np.float32(1))
     paper = np.array((244, 238, 222), np.float32)[:, None, None]
-    return paper - (paper - np.float32(30)) * ink
+    drawn: F32 = paper - (paper - np.float32(30)) * ink
+    return drawn
 
 
 _FINISHES: dict[str, Callable[[F32], F32]] = {maker.__name__: maker for maker in (poster, negative, mosaic, engraving)}

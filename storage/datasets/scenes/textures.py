@@ -99,7 +99,8 @@ def checks(u: F32, v: F32, soft: float) -> F32:
 
 def _gap(x: F32) -> F32:
     """Distance to the next whole number, 0 to 1/2."""
-    return np.abs(x - np.floor(x + _HALF))
+    gap: F32 = np.abs(x - np.floor(x + _HALF))
+    return gap
 
 
 def _rows(u: F32, v: F32, f: float) -> tuple[F32, F32]:
@@ -112,8 +113,10 @@ def _rows(u: F32, v: F32, f: float) -> tuple[F32, F32]:
 
 def _step(x: F32, soft: float) -> F32:
     """0 where x is negative, 1 where it is positive, a ramp of width `soft` between."""
-    share = x * np.float32(1 / soft) + _HALF
-    return np.minimum(np.maximum(share, np.float32(0), out=share), np.float32(1), out=share)
+    share: F32 = x * np.float32(1 / soft) + _HALF
+    np.maximum(share, np.float32(0), out=share)
+    np.minimum(share, np.float32(1), out=share)
+    return share
 
 
 _TEXTURES: dict[str, Texture] = {
