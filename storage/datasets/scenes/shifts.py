@@ -10,7 +10,7 @@ from cvbench.storage.datasets.scenes.hard import HARD_SEEDS
 from cvbench.storage.datasets.scenes.samples import RANGE, Sample, SceneSet, seeded, usual_sample
 from cvbench.storage.datasets.scenes.styles import RENDITIONS, STYLES
 
-_COUNTS = {"train": 2_000, "val": 300, "test": 500}
+_COUNTS = {"train": 4_000, "val": 400, "test": 500}
 _TEST = {"test": 500}
 _HARD = 8
 """The range of seeds that those of `scenes-a` are chosen from."""

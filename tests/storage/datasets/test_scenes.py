@@ -1,4 +1,4 @@
-"""scenes: pictures drawn from seeds. Pixels are frozen, factors vary as they are named, boxes are those of the masks."""
+"""scenes: pictures drawn from seeds. Pixels are frozen, factors vary as named, boxes are those of the masks."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import tracemalloc
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import combinations
@@ -185,12 +186,13 @@ BASE = Scene(kind=3, form=0, seed=5, texture=3, colour=3, background=3)
 
 def difference(one: Scene, other: Scene) -> NDArray[np.bool_]:
     """(S, S): where the pictures differ."""
-    return (render(one, 128) != render(other, 128)).any(axis=2)
+    changed: NDArray[np.bool_] = (render(one, 128) != render(other, 128)).any(axis=2)
+    return changed
 
 
 @pytest.mark.parametrize(("field", "count"), [("texture", len(TEXTURES)), ("colour", len(COLOURS))])
 def test_textures_and_colours_change_the_object_alone(field: str, count: int) -> None:
-    scenes = [replace(BASE, **{field: value}) for value in range(count)]
+    scenes = [replace(BASE, **{field: value}) for value in range(count)]  # type: ignore[arg-type]
     inside = mask(BASE, 128)
     for one, other in combinations(scenes, 2):
         changed = difference(one, other)
@@ -356,7 +358,7 @@ def test_subclasses_differ() -> None:
 def test_a_task_is_about_its_factor_alone(task: str) -> None:
     dataset = opened(f"scenes-{task}", "train")
     labels = dataset.labels
-    told = {
+    told: Callable[[Scene], int] = {
         "textures": lambda scene: scene.texture,
         "counts": lambda scene: scene.count - 1,
         "colours": lambda scene: scene.colour,
