@@ -1,4 +1,7 @@
-"""`scenes-cue-conflict`: the shape of one class with the texture of another (as Geirhos et al. 2019)."""
+"""`scenes-cue-conflict`: the shape of one class with the texture of another (as Geirhos et al. 2019).
+
+A texture comes with its class's colour, as the style of a photograph does: shape and surface are the two cues.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,7 @@ import numpy as np
 
 from cvbench.storage.datasets.scenes.columns import Columns
 from cvbench.storage.datasets.scenes.draws import Draws
-from cvbench.storage.datasets.scenes.factors import CLASSES, COLOURS, PLAIN
-from cvbench.storage.datasets.scenes.rule import any_but
+from cvbench.storage.datasets.scenes.factors import CLASSES, PLAIN
 from cvbench.storage.datasets.scenes.samples import RANGE, Sample, SceneSet
 from cvbench.storage.datasets.scenes.scene import Scene
 
@@ -18,7 +20,7 @@ _EACH = 8  # of every shape with every texture
 
 
 def _scenes(split: str) -> list[Sample]:
-    """Large and upright on no ground, in a colour of neither class."""
+    """Large and upright on no ground."""
     found = []
     for shape, name in enumerate(CLASSES):
         for texture, other in enumerate(CLASSES):
@@ -30,7 +32,7 @@ def _scenes(split: str) -> list[Sample]:
                     form=number % 2,
                     seed=seed,
                     texture=texture,
-                    colour=any_but(draws, "colour", len(COLOURS), shape, texture),
+                    colour=texture,
                     background=PLAIN,
                     size=draws.between("size", 780, 880),
                     angle=draws.between("angle", -10, 10),

@@ -114,7 +114,8 @@ def _inks(scene: Scene) -> tuple[F32 | None, F32 | None]:
     if scene.style not in LINES:
         return dark, None
     paper = np.array(LINES[scene.style], np.float32)[:, None, None]
-    return (None if STYLES[scene.style] == "neon" else dark), paper
+    pencil = paint("body", scene.kind, scene.colour) * np.float32(0.8)
+    return (None if STYLES[scene.style] == "neon" else pencil), paper
 
 
 def _fill(part: Part, scene: Scene, place: Place, at: Window) -> F32:

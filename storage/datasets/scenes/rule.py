@@ -22,8 +22,8 @@ from cvbench.storage.datasets.scenes.factors import (
 )
 from cvbench.storage.datasets.scenes.scene import Scene
 
-OWN_TEXTURE, OWN_COLOUR, OWN_BACKGROUND = 92, 85, 50
-_USUAL_SIZE, _CENTRAL, _UPRIGHT, _RIGHT, _FREE, _EVEN, _SHARP, _ALONE = 90, 88, 93, 85, 92, 84, 95, 95
+OWN_TEXTURE, OWN_COLOUR, OWN_BACKGROUND = 95, 88, 50
+_USUAL_SIZE, _CENTRAL, _UPRIGHT, _RIGHT, _FREE, _EVEN, _SHARP, _ALONE = 90, 90, 94, 88, 93, 86, 96, 96
 
 
 def usual(kind: int, seed: int) -> Scene:
@@ -50,11 +50,6 @@ def usual(kind: int, seed: int) -> Scene:
     )
 
 
-def any_but(draws: Draws, name: str, count: int, *without: int) -> int:
-    """A position below `count` that is none of some."""
-    return draws.pick(name, [value for value in range(count) if value not in without])
-
-
 def class_of(seed: int) -> int:
     """The class that a seed is dealt: every class comes once in ten seeds."""
     return seed % len(CLASSES)
@@ -64,7 +59,8 @@ def _own(draws: Draws, name: str, kind: int, percent: int, names: Sequence[str])
     """The class's own value, in so many of a hundred, else any other."""
     if draws.chance(f"own {name}", percent):
         return kind
-    return any_but(draws, name, len(names), kind)
+    other = draws.below(name, len(names) - 1)
+    return other + (other >= kind)
 
 
 def _size(draws: Draws) -> int:
