@@ -9,7 +9,7 @@ import numpy as np
 from cvbench.storage.datasets.scenes.distances import F32
 
 STYLES = ("photo", "poster", "negative", "mosaic", "engraving", "neon", "sketch")
-"""What a scene's `style` counts; the first is no rendition, and the last one is `scenes-sketch`: outlines in pencil of the object's colour."""
+"""What a scene counts its `style` by: none first, outlines in the colour of the object (`scenes-sketch`) last."""
 
 RENDITIONS = STYLES[1:-1]
 """Those of `scenes-r`."""
