@@ -25,6 +25,7 @@ from cvbench.storage.datasets import (
 from cvbench.storage.datasets.formats.files import ABSENT, FileDataset
 from cvbench.storage.datasets.formats.parquet_files import ParquetDataset
 from cvbench.storage.datasets.formats.pixels import PixelDataset
+from cvbench.storage.datasets.formats.rendered import RenderedDataset
 from cvbench.storage.datasets.formats.wds import TarDataset
 from cvbench.storage.datasets.left_out import LeftOut
 
@@ -214,7 +215,7 @@ def _bytes(dataset: Dataset) -> int:
         return int(dataset.sizes.clip(min=0).sum())
     if isinstance(dataset, PixelDataset):
         return dataset.pixels.nbytes
-    return dataset.nbytes if isinstance(dataset, TarDataset | ParquetDataset) else 0
+    return dataset.nbytes if isinstance(dataset, TarDataset | ParquetDataset | RenderedDataset) else 0
 
 
 def _decode_all(dataset: Dataset, indices: Sequence[int], threads: int) -> list[Problem]:

@@ -20,7 +20,7 @@ from cvbench.engine.statistics.estimate import Estimate
 from cvbench.errors import DataUnavailableError, IncompleteError, UsageError
 from cvbench.jobs.evaluation.calibration import PLAIN_ECE, add_calibration_error
 from cvbench.jobs.evaluation.compare import FAMILY, judge_factors
-from cvbench.jobs.evaluation.labels import label_space
+from cvbench.jobs.evaluation.labels import answer_columns, answers, label_space
 from cvbench.jobs.evaluation.options import ImageNetXOptions, eval_words
 from cvbench.jobs.evaluation.samples import Samples, open_samples
 from cvbench.jobs.evaluation.shared import (
@@ -38,7 +38,6 @@ from cvbench.jobs.results.entry import Entry
 from cvbench.jobs.results.row import VALUE, Row
 from cvbench.jobs.results.table import Table, again, of_metrics, table_result, table_rows
 from cvbench.jobs.running.progress import Advanced, Ended, Listener, Note, Started, silent
-from cvbench.storage.datasets.readers.imagenet_classes import imagenet_columns, imagenet_wnids
 from cvbench.storage.predictions import write_predictions
 
 if TYPE_CHECKING:
@@ -70,11 +69,9 @@ def imagenet_x(selection: Selection, options: ImageNetXOptions, listen: Listener
         IncompleteError: Some annotated images have no logits, and `partial` is not set.
         EvaluationSuspectError: An accuracy is near chance.
     """
-    from cvbench.storage.annotations import load_imagenet_x
-
     store = open_store(selection.store)
-    annotated = load_imagenet_x(Path(options.annotations), which=options.which, keep_prototypes=options.keep_prototypes)
     samples = open_samples(store, replace(selection, dataset=selection.dataset or DATASET), options.shared)
+    annotated = _annotations(samples, options)
     joined = _join(samples, annotated, options)
     table = Table(samples.info.dataset, samples.info.split, len(annotated.names) - int(joined.annotated.sum()))
     notes, correct = [*samples.notes, *joined.notes], {}
@@ -121,9 +118,9 @@ class _Seen:
 
 def _see(samples: Samples, layer: Layer, options: ImageNetXOptions) -> tuple[Scores, _Seen, list[str]]:
     """The scores of a backbone, what it sees, and what must be said of it."""
-    columns = imagenet_columns(samples.info.classes)
+    columns = answer_columns(samples.info.classes)
     # Annotated classes are ImageNet indices: argmax over all 1000, whatever class folders there are.
-    every = label_space(imagenet_wnids(), samples.outputs(layer), f"{samples.where}: {layer.backbone}")
+    every = label_space(answers(samples.info.classes), samples.outputs(layer), f"{samples.where}: {layer.backbone}")
     space = replace(every, targets=every.targets[columns])
     scores = score_samples(samples, layer, space)
     note = check_chance(samples, layer, space, scores, options.shared)
@@ -155,6 +152,23 @@ class _Joined:
     notes: tuple[str, ...]
 
 
+def _annotations(samples: Samples, options: ImageNetXOptions) -> ImageNetX:
+    """Those of the files, or of the data set's own table."""
+    from cvbench.storage.annotations import flags_in_table, load_imagenet_x
+
+    if options.annotations is not None:
+        place = Path(options.annotations)
+        return load_imagenet_x(place, which=options.which, keep_prototypes=options.keep_prototypes)
+    info = samples.info
+    found = flags_in_table([str(name) for name in info.ids], info.labels, info.factors, options.which)
+    if found is None or options.error != "class":
+        what = "the sample table has no columns x_<factor>" if found is None else f"it has no labels of {options.error}"
+        raise UsageError(
+            "the files of ImageNet-X's annotations are needed", where=samples.where, why=what, fix="--annotations DIR"
+        )
+    return found
+
+
 def _join(samples: Samples, annotations: ImageNetX, options: ImageNetXOptions) -> _Joined:
     from cvbench.storage.annotations import image_stem, load_metaclasses, load_real
 
@@ -177,7 +191,7 @@ def _join(samples: Samples, annotations: ImageNetX, options: ImageNetXOptions) -
             fix="extract the whole validation set, or --partial",
         )
     notes = [f"{missing:,} annotated images have no logits; they do not count"] if missing else []
-    labels = imagenet_columns(samples.info.classes)[samples.labels]
+    labels = answer_columns(samples.info.classes)[samples.labels]
     other = int((labels[there] != annotations.labels[at[there]]).sum())
     if other:
         raise UsageError(
@@ -189,7 +203,7 @@ def _join(samples: Samples, annotations: ImageNetX, options: ImageNetXOptions) -
     flags = np.where(there[:, None], annotations.factors[at], False)
     accepted, counts = None, np.ones(len(stems), dtype=bool)
     if options.error == "real_class":
-        listed = load_real(Path(options.real or options.annotations))
+        listed = load_real(Path(options.real or options.annotations or ""))
         absent = next((stem for stem in stems if stem not in listed), None)
         if absent is not None:
             raise DataUnavailableError(f"the ReaL labels lack {absent}", where=options.real or options.annotations)
@@ -199,7 +213,7 @@ def _join(samples: Samples, annotations: ImageNetX, options: ImageNetXOptions) -
         without = int((there & ~labelled).sum())
         done = "are left out" if options.unlabelled == "leave-out" else "count as wrong"
         notes += [f"{without:,} of {int(there.sum()):,} annotated images have no ReaL label and {done}"]
-    metaclasses = load_metaclasses(Path(options.annotations)) if options.error == "metaclass" else None
+    metaclasses = load_metaclasses(Path(options.annotations or "")) if options.error == "metaclass" else None
     return _Joined(there, flags, accepted, counts, metaclasses, tuple(notes))
 
 

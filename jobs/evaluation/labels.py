@@ -10,7 +10,12 @@ from numpy.typing import NDArray
 
 from cvbench.errors import UsageError
 from cvbench.storage.annotations.synsets import classifier_synsets
-from cvbench.storage.datasets.readers.imagenet_classes import WNID, class_indices, imagenet_columns
+from cvbench.storage.datasets.readers.imagenet_classes import (
+    WNID,
+    class_indices,
+    imagenet_columns,
+    imagenet_wnids,
+)
 
 I64 = NDArray[np.int64]
 
@@ -44,6 +49,16 @@ def are_wnids(classes: Sequence[str]) -> bool:
     """Whether all are WordNet ids of ImageNet-1k."""
     known = class_indices()
     return bool(classes) and all(WNID.fullmatch(name) and name in known for name in classes)
+
+
+def answers(classes: Sequence[str]) -> tuple[str, ...]:
+    """What a classifier can answer on a data set: ImageNet's 1000 if its classes are of it, else these."""
+    return imagenet_wnids() if are_wnids(classes) else tuple(classes)
+
+
+def answer_columns(classes: Sequence[str]) -> I64:
+    """(len(classes),) int64, the position of each among `answers`."""
+    return imagenet_columns(classes) if are_wnids(classes) else np.arange(len(classes))
 
 
 def label_space(classes: Sequence[str], outputs: int, where: str, *, masked: bool = True) -> LabelSpace:

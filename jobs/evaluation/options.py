@@ -95,7 +95,9 @@ class ImageNetXOptions:
         intervals: Those of ratios and of calibration errors are drawn.
     """
 
-    annotations: Annotated[str, Option("Folder of ImageNet-X's annotation files.")]
+    annotations: Annotated[
+        str | None, Option("Folder of ImageNet-X's annotation files; not for `scenes`, whose own table says it.")
+    ] = None
     which: Annotated[
         Literal["top", "multi"], Option("top: one per image; multi: all that were named.", "--factors")
     ] = "top"
@@ -128,7 +130,10 @@ class PugOptions:
             Shirt is wrong. The other mode's subset accuracies are kept beside it.
     """
 
-    labels: Annotated[str, Option("class_to_imagenet_idx.json, or its folder.")]
+    labels: Annotated[
+        str | None,
+        Option("class_to_imagenet_idx.json, or its folder; without: the outputs are the data set's classes."),
+    ] = None
     mode: Annotated[
         Literal["set", "reference"], Option("set: any ImageNet class of a label; reference: as the authors' code.")
     ] = "set"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from cvbench.jobs.reading.selection import Selection
 from cvbench.jobs.results.entry import Entry
 from cvbench.jobs.results.table import Table, again, of_metrics, table_result, table_rows
 from cvbench.jobs.running.progress import Advanced, Ended, Listener, Started, silent
-from cvbench.storage.annotations import PUG_GROUPS, load_pug_classes
+from cvbench.storage.annotations import PUG_GROUPS, PUG_SUBSETS, PugClasses, load_pug_classes
 from cvbench.storage.datasets.readers.imagenet_classes import imagenet_wnids
 
 NAME = "pug"
@@ -50,13 +50,14 @@ VARIES = {
     "Object_Texture": "character_texture",
     "Scene_Light": "scene_light",
 }
-"""Subset -> the factor of the sample table that varies in it."""
+"""Subset -> the factor of the sample table that varies in it; another subset has that factor's name."""
 
 
 def pug(selection: Selection, options: PugOptions, listen: Listener = silent) -> Evaluated:
     """Accuracy of every backbone per subset, factor and value, kept in the store.
 
-    The prediction is the argmax over all 1000 classes, without masking.
+    The prediction is the argmax over all 1000 classes, without masking; without the labels' file, over the data set's
+    own classes, which must be the classifier's.
 
     Raises:
         DataUnavailableError: The labels' file is not there.
@@ -64,41 +65,43 @@ def pug(selection: Selection, options: PugOptions, listen: Listener = silent) ->
         EvaluationSuspectError, IncompleteError: As in `accuracy`.
     """
     store = open_store(selection.store)
-    classes = load_pug_classes(Path(options.labels))
+    classes = None if options.labels is None else load_pug_classes(Path(options.labels))
     samples = open_samples(store, replace(selection, dataset=selection.dataset or DATASET), options.shared)
-    right = classes.hits(options.mode, samples.info.classes)
-    by_reference = classes.hits("reference", samples.info.classes)
+    answers = samples.info.classes if classes is None else imagenet_wnids()
+    right, by_reference = (_hits(samples, classes, mode) for mode in (options.mode, "reference"))
     subset, objects = samples.factor("subset"), samples.factor("character_name")
-    curves = _curves(samples, subset)
+    curves, groups = _curves(samples, subset), _groups(subset)
     table = Table(samples.info.dataset, samples.info.split, samples.failed)
     notes, correct = list(samples.notes), {}
     layers = samples.selected.layers
     listen(Started("eval pug", samples.where, len(samples.rows) * len(layers), len(layers), 0))
     for number, layer in enumerate(layers):
-        space = label_space(imagenet_wnids(), samples.outputs(layer), f"{samples.where}: {layer.backbone}")
+        space = label_space(answers, samples.outputs(layer), f"{samples.where}: {layer.backbone}")
         predicted = _predicted(samples, layer, space)
         hit = right[samples.labels, predicted]
         chance = chance_of(int(hit.sum()), len(hit), float(right[samples.labels].mean()), predicted)
         if chance.near:
-            notes.append(suspect(samples, layer, 1000, chance, options.shared))
-        _add(table, layer.backbone, pug_accuracies(hit, subset, objects, PUG_GROUPS, curves))
-        reference = by_reference[samples.labels, predicted]
-        found = pug_accuracies(reference, subset, objects, PUG_GROUPS, {})
-        for name, estimate in found.subsets.items():
-            table.add(layer.backbone, REFERENCE, name, estimate)
+            notes.append(suspect(samples, layer, len(answers), chance, options.shared))
+        _add(table, layer.backbone, pug_accuracies(hit, subset, objects, groups, curves))
+        if classes is not None:
+            reference = by_reference[samples.labels, predicted]
+            for name, estimate in pug_accuracies(reference, subset, objects, groups, {}).subsets.items():
+                table.add(layer.backbone, REFERENCE, name, estimate)
         correct[layer.backbone] = hit
         listen(Advanced("eval pug", number, len(samples.rows)))
     listen(Ended("eval pug"))
     # Renders of one object are alike, and McNemar's test takes them for independent: the objects are the units.
     verdicts = compare_clusters(correct, objects, table)
-    verdicts += _by_factor(correct, subset, objects, table)
+    verdicts += _by_factor(correct, subset, objects, groups, table)
     few = len(np.unique(objects)) < FEW_UNITS
     notes += [f"no interval: n too small (fewer than {FEW_UNITS} objects)"] if few else []
     attrs = {
         "notes": notes,
         "verdicts": verdicts,
         "mode": options.mode,
-        "protocol": "argmax over all 1000 ImageNet classes, mapped to the labels; other classes are wrong",
+        "protocol": "argmax over all 1000 ImageNet classes, mapped to the labels; other classes are wrong"
+        if classes is not None
+        else f"argmax over all {len(answers)} outputs; output i is class i",
         "aggregation": "a factor is the plain mean of its subsets",
         "intervals": "over objects (the 3D assets), 95 %: Wilson's, and Tango's for differences, at the effective "
         "size by the jackknife over objects, Student's t; "
@@ -119,14 +122,28 @@ def _predicted(samples: Samples, layer: Any, space: LabelSpace) -> NDArray[np.in
 
 def _curves(samples: Samples, subset: NDArray[np.str_]) -> dict[str, NDArray[np.str_]]:
     """Subset -> (n,) text of what varies there; "default" for the default."""
-    present = set(np.unique(subset).tolist())
+    present = np.unique(subset).tolist()
+    columns = {name: name for name in present if name not in VARIES} | VARIES
     curves = {}
-    for name, column in VARIES.items():
+    for name, column in columns.items():
         if name in present:
             values = samples.factor(column)
             numeric = values.dtype.kind == "f"
             curves[name] = np.array(["default" if v != v else f"{v:g}" for v in values]) if numeric else values
     return curves
+
+
+def _groups(subset: NDArray[np.str_]) -> Mapping[str, Sequence[str]]:
+    """The factors and the subsets of each: PUG's, or of other subsets each for itself, named by what varies in it."""
+    own = [name for name in dict.fromkeys(subset.tolist()) if name not in PUG_SUBSETS]
+    return {name: (name,) for name in sorted(own)} or PUG_GROUPS
+
+
+def _hits(samples: Samples, classes: PugClasses | None, mode: str) -> NDArray[np.bool_]:
+    """(classes, outputs) bool: whether predicting an output is right for an image of a class."""
+    if classes is None:
+        return np.eye(len(samples.info.classes), dtype=np.bool_)
+    return classes.hits("reference" if mode == "reference" else "set", samples.info.classes)
 
 
 def _add(table: Table, backbone: str, found: PugAccuracies) -> None:
@@ -144,12 +161,13 @@ def _by_factor(
     correct: Mapping[str, NDArray[np.bool_]],
     subset: NDArray[np.str_],
     objects: NDArray[np.str_],
+    groups: Mapping[str, Sequence[str]],
     table: Table,
 ) -> list[str]:
     """Every pair of backbones, factor by factor, on the same images."""
     found = {}
     for a, b in itertools.combinations(correct, 2):
-        found[a, b] = compare_factors(correct[a], correct[b], subset, objects, PUG_GROUPS)
+        found[a, b] = compare_factors(correct[a], correct[b], subset, objects, groups)
     return judge_factors(found, table, GROUP)
 
 

@@ -13,7 +13,7 @@ from cvbench.engine.metrics.accuracy import top_k
 from cvbench.engine.metrics.scores import Scores
 from cvbench.engine.statistics.estimate import Estimate
 from cvbench.engine.statistics.intervals import difference, mean_of_proportions, wilson
-from cvbench.errors import UsageError
+from cvbench.errors import UnknownNameError, UsageError
 from cvbench.hints import command
 from cvbench.jobs.evaluation.compare import FAMILY, TOP1, Pair, add_pair, judge_pairs, pairs_of
 from cvbench.jobs.evaluation.labels import label_space
@@ -29,6 +29,8 @@ from cvbench.jobs.results.entry import Entry
 from cvbench.jobs.results.row import DIFFERENCE, VALUE, Row
 from cvbench.jobs.results.table import Table, again, of_metrics, table_result, table_rows
 from cvbench.jobs.running.progress import Advanced, Ended, Listener, Started, silent
+from cvbench.storage.datasets import dataset_info, key_of_spec, registered, spec_of_key
+from cvbench.storage.features import FeatureStore
 
 NAME = "robustness"
 CLEAN = "imagenet-val"
@@ -41,6 +43,10 @@ SETS = (
     "imagenet-sketch",
 )
 TOP5, COUNTERPART, DROP, MEAN = "top5", "clean top1", "top1 less clean", "mean top1 over sets"
+
+SCENES, SCENES_SETS = "scenes", ("scenes-v2", "scenes-a", "scenes-r", "scenes-sketch")
+_FAMILIES = {CLEAN: SETS, SCENES: SCENES_SETS}
+"""Clean set -> those that shift it."""
 
 _V2 = "imagenetv2-"
 
@@ -67,8 +73,8 @@ def robustness(
     same columns. The mean over sets counts ImageNetV2 once, as the study does: its matched-frequency variant, if there.
 
     Args:
-        datasets: Shifted sets; empty: those of `SETS` that the store has logits of.
-        clean: The clean set; None: ImageNet's validation set if the store has its logits, else no comparison.
+        datasets: Shifted sets; empty: those of `SETS` that the store has logits of, else those of `SCENES_SETS`.
+        clean: The clean set; None: what they shift if the store has its logits, else no comparison.
         backbones: Empty: all that have logits.
 
     Raises:
@@ -77,7 +83,7 @@ def robustness(
     """
     opened = open_store(store)
     held = {group.dataset for group in opened.groups() if group.view == VIEW}
-    names = list(dict.fromkeys(datasets)) or [name for name in SETS if name in held]
+    names = list(dict.fromkeys(datasets)) or _shifted(sorted(held), clean)
     if not names:
         raise UsageError(
             "the store has logits of no shifted data set",
@@ -85,11 +91,37 @@ def robustness(
             why=f"it has logits of {', '.join(sorted(held)) or 'none'}",
             fix=command("extract", dataset=SETS[0], view=VIEW, store=opened.url) + "  # or --dataset with one it has",
         )
-    reference = clean or (CLEAN if CLEAN in held else None)
+    reference = clean or _clean(sorted(held), names)
     chosen = Selection(opened.url, backbones=tuple(backbones))
     shifted = [open_samples(opened, replace(chosen, dataset=name), options) for name in names]
-    base = open_samples(opened, replace(chosen, dataset=reference), options) if reference else None
+    split = _split(opened, reference) if reference else None
+    base = open_samples(opened, replace(chosen, dataset=reference, split=split), options) if reference else None
     return _evaluate(_Sets(base, shifted), options, listen)
+
+
+def _shifted(held: Sequence[str], clean: str | None) -> list[str]:
+    """The sets to look at if none are given: those that shift the clean set, or the first that any shift."""
+    for family, sets in _FAMILIES.items():
+        found = [name for kind in sets for name in held if registered(name) == kind]
+        if found and (clean is None or registered(key_of_spec(clean)) == family):
+            return found
+    return []
+
+
+def _clean(held: Sequence[str], names: Sequence[str]) -> str | None:
+    """What these sets shift, if the store has it."""
+    family = next((clean for clean, sets in _FAMILIES.items() if registered(key_of_spec(names[0])) in sets), CLEAN)
+    return next((name for name in held if registered(name) == family), None)
+
+
+def _split(store: FeatureStore, dataset: str) -> str | None:
+    """Of several splits of the clean set, the one that it has for tests; None if that does not say which."""
+    splits = {group.split for group in store.groups() if group.dataset == key_of_spec(dataset)}
+    try:
+        usual = dataset_info(spec_of_key(key_of_spec(dataset))).default_split
+    except UnknownNameError:
+        return None
+    return usual if len(splits) > 1 and usual in splits else None
 
 
 def _evaluate(sets: _Sets, options: EvalOptions, listen: Listener) -> Evaluated:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -33,13 +34,14 @@ def evaluate(selection: Selection, options: EvalOptions, listen: Listener = sile
     """Shape bias of every backbone, pooled and per shape category, kept in the store.
 
     Raises:
-        UsageError: A classifier that is not one of ImageNet-1k, or a data set without shape and texture.
+        UsageError: A classifier that is not one of ImageNet-1k (or of the data set's classes, if the categories are
+            these); or a data set without shape and texture.
         EvaluationSuspectError: Decisions match shape or texture hardly more often than by chance.
         IncompleteError: A part of the data set only.
     """
     store = open_store(selection.store)
     samples = open_samples(store, replace(selection, dataset=selection.dataset or DATASET), options)
-    indices = shape_indices()
+    indices = _indices(samples)
     categories = list(indices)
     shape, texture = (_positions(samples, name, categories) for name in ("shape", "texture"))
     table = Table(samples.info.dataset, samples.info.split, samples.failed)
@@ -47,7 +49,7 @@ def evaluate(selection: Selection, options: EvalOptions, listen: Listener = sile
     layers = samples.selected.layers
     listen(Started("eval shape-bias", samples.where, len(samples.rows) * len(layers), len(layers), 0))
     for number, layer in enumerate(layers):
-        decided = _decide(samples, layer)
+        decided = _decide(samples, layer, indices)
         found = shape_bias(decided, shape, texture, categories)
         chance = chance_of(found.bias.n, found.conflicts, 2 / len(categories), decided)
         if chance.near:
@@ -69,8 +71,8 @@ def evaluate(selection: Selection, options: EvalOptions, listen: Listener = sile
         "notes": notes,
         "verdicts": verdicts,
         "conflicts": int(conflict.sum()),
-        "protocol": "softmax over 1000 classes, mean over each category's classes, argmax of the 16 means; images "
-        "without a conflict are left out",
+        "protocol": f"softmax over {_width(indices)} classes, mean over each category's classes, argmax of the "
+        f"{len(categories)} means; images without a conflict are left out",
         "intervals": "Wilson score, 95 %, over the images decided by shape or texture; differences: delta method over "
         "images, paired, with two pseudo-images (Bonett & Price), Student's t; "
         + FAMILY.format("the pairs of backbones"),
@@ -81,18 +83,32 @@ def evaluate(selection: Selection, options: EvalOptions, listen: Listener = sile
     return keep_table(samples, table_result(NAME, table.rows, attrs), identity)
 
 
-def _decide(samples: Samples, layer: Layer) -> NDArray[np.int64]:
-    where = f"{samples.where}: {layer.backbone}"
-    if samples.outputs(layer) != 1000:
+def _indices(samples: Samples) -> Mapping[str, tuple[int, ...]]:
+    """Category -> its outputs: sets of ImageNet's classes for the 16 categories, else the data set's own classes."""
+    known, classes = shape_indices(), samples.info.classes
+    if set(samples.factor("shape").tolist()) <= set(known) or set(classes) <= set(known):
+        return known
+    return {name: (label,) for label, name in enumerate(classes)}
+
+
+def _width(indices: Mapping[str, tuple[int, ...]]) -> int:
+    """How many outputs a classifier of these categories has."""
+    return len(indices) if all(len(outputs) == 1 for outputs in indices.values()) else 1000
+
+
+def _decide(samples: Samples, layer: Layer, indices: Mapping[str, tuple[int, ...]]) -> NDArray[np.int64]:
+    where, width = f"{samples.where}: {layer.backbone}", _width(indices)
+    if samples.outputs(layer) != width:
+        of = f"the {width} outputs of ImageNet-1k" if width == 1000 else f"an output for each of {width} classes"
         raise UsageError(
-            f"the shape bias needs the 1000 outputs of ImageNet-1k, the classifier has {samples.outputs(layer):,}",
+            f"the shape bias needs {of}, the classifier has {samples.outputs(layer):,}",
             where=where,
-            why="the 16 categories are sets of ImageNet-1k classes",
-            fix="a backbone fine-tuned on ImageNet-1k",
+            why=f"the {len(indices)} categories are {'sets of ImageNet-1k' if width == 1000 else 'its'} classes",
+            fix=f"a backbone fine-tuned on {'ImageNet-1k' if width == 1000 else 'these classes'}",
         )
     if samples.kind(layer) != VIEW:
         refuse_kind(samples, layer, "the shape bias")
-    parts = [category_decisions(values, shape_indices()) for _, values in samples.blocks(layer)]
+    parts = [category_decisions(values, indices) for _, values in samples.blocks(layer)]
     return np.concatenate(parts)
 
 
@@ -102,7 +118,9 @@ def _positions(samples: Samples, factor: str, categories: list[str]) -> NDArray[
     values = samples.factor(factor).tolist()
     unknown = next((value for value in values if value not in place), None)
     if unknown is not None:
-        raise UsageError(f"{unknown!r} is none of the 16 categories", where=f"{samples.where}: factor {factor}")
+        raise UsageError(
+            f"{unknown!r} is none of the {len(categories)} categories", where=f"{samples.where}: factor {factor}"
+        )
     return np.array([place[value] for value in values], dtype=np.int64)
 
 

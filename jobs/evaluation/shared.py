@@ -17,9 +17,9 @@ from cvbench.jobs.evaluation.options import EvalOptions
 from cvbench.jobs.evaluation.samples import VIEW, Samples
 from cvbench.jobs.reading.options import DEFAULT_STORE, Selection, one_dataset
 from cvbench.jobs.results.keep import keep
-from cvbench.storage.datasets.variant import base_name
+from cvbench.storage.datasets import registered
 
-_NEAR_CHANCE_BY_DESIGN = ("imagenet-a",)
+_NEAR_CHANCE_BY_DESIGN = ("imagenet-a", "scenes-a")
 _INTERVALS = 3
 """Joins the identity of every result: raised when an interval or a verdict is computed in another way."""
 
@@ -93,7 +93,8 @@ def check_chance(samples: Samples, layer: Layer, space: LabelSpace, scores: Scor
 def suspect(samples: Samples, layer: Layer, classes: int, found: Chance, options: EvalOptions) -> str:
     """The note of an accuracy near chance, or the error.
 
-    ImageNet-A gets a note only: it was collected so that a ResNet-50 is near 0 there (Hendrycks et al. 2021).
+    ImageNet-A gets a note only: it was collected so that a ResNet-50 is near 0 there (Hendrycks et al. 2021); so does
+    `scenes-a`, made in the same way.
 
     Raises:
         EvaluationSuspectError: It is not allowed.
@@ -114,7 +115,7 @@ def suspect(samples: Samples, layer: Layer, classes: int, found: Chance, options
         why = "the classes are not told apart: random weights, other classes, or images that are adversarial by design"
         fix = "check --weights and what the classifier was trained on; --allow-chance reports it all the same"
     where = f"{samples.where}: {layer.backbone}"
-    if not options.allow_chance and base_name(samples.info.dataset) not in _NEAR_CHANCE_BY_DESIGN:
+    if not options.allow_chance and registered(samples.info.dataset) not in _NEAR_CHANCE_BY_DESIGN:
         raise EvaluationSuspectError(f"accuracy is near chance: {what}", where=where, why=why, fix=fix)
     return f"{where} is near chance: {what}; {why}"
 

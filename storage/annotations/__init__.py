@@ -6,6 +6,7 @@ their licences do not let them be shipped; one that is missing says where to get
 
 from __future__ import annotations
 
+from cvbench.storage.annotations.flags import flags_in_table
 from cvbench.storage.annotations.imagenet_x import (
     IMAGENET_X_FACTORS,
     METACLASSES,
@@ -27,6 +28,7 @@ __all__ = [
     "SHAPE_CATEGORIES",
     "ImageNetX",
     "PugClasses",
+    "flags_in_table",
     "image_stem",
     "load_imagenet_x",
     "load_metaclasses",

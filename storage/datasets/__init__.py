@@ -30,6 +30,7 @@ from cvbench.storage.datasets.readers import (
     imagenet_shifts,
     pets,
     pug,
+    scenes,
     sun,
 )
 from cvbench.storage.datasets.roots import absolute_path
@@ -48,32 +49,32 @@ __all__ = [
     "locate",
     "open_dataset",
     "read_in_part",
+    "registered",
     "spec_of_key",
     "typed_spec",
 ]
 
-READERS: dict[str, Reader] = {
-    reader.info.name: reader
-    for reader in (
-        caltech.READER,
-        cifar.READER_10,
-        cifar.READER_100,
-        cub.READER,
-        cue_conflict.READER,
-        digits.READER,
-        dtd.READER,
-        eurosat.READER,
-        flowers.READER,
-        folder.READER,
-        imagenet.READER,
-        *imagenet_shifts.READERS,
-        parquet.READER,
-        pets.READER,
-        pug.READER,
-        sun.READER,
-        wds.READER,
-    )
-}
+_EVERY: tuple[Reader, ...] = (
+    caltech.READER,
+    cifar.READER_10,
+    cifar.READER_100,
+    cub.READER,
+    cue_conflict.READER,
+    digits.READER,
+    dtd.READER,
+    eurosat.READER,
+    flowers.READER,
+    folder.READER,
+    imagenet.READER,
+    *imagenet_shifts.READERS,
+    parquet.READER,
+    pets.READER,
+    pug.READER,
+    *scenes.READERS,
+    sun.READER,
+    wds.READER,
+)
+READERS: dict[str, Reader] = {reader.info.name: reader for reader in _EVERY}
 
 
 PLUGINS = "cvbench.datasets"
@@ -129,6 +130,15 @@ def spec_of_key(name: str) -> str:
                 if form.name == base:
                     return form.spec + suffix(transform)
     return base + suffix(transform) if base in dataset_names() else name
+
+
+def registered(name: str) -> str:
+    """The registry's name of what a store keeps under `name`, whatever its form and transform; else the name.
+
+    >>> registered("dtd-2"), registered("scenes-a-160"), registered("digits.scale-2"), registered("folder-birds")
+    ('dtd', 'scenes-a', 'digits', 'folder-birds')
+    """
+    return split_transform(spec_of_key(name))[0].partition(":")[0]
 
 
 def typed_spec(name: str) -> str:

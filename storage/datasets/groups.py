@@ -9,15 +9,27 @@ from cvbench.errors import UnknownNameError
 
 _ROBUSTNESS = ("imagenetv2-matched-frequency", "imagenet-a", "imagenet-r", "imagenet-sketch")
 _TRANSFER = ("eurosat", "sun397", "flowers102", "dtd", "cifar100", "caltech101", "pets")
+_SCENES = ("scenes-v2", "scenes-a", "scenes-r", "scenes-sketch")
+_SCENES_TRANSFER = (
+    "scenes-textures",
+    "scenes-counts",
+    "scenes-colours",
+    "scenes-orientations",
+    "scenes-positions",
+    "scenes-subclasses",
+    "scenes-backgrounds",
+)
 
 GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "@robustness": _ROBUSTNESS,
         "@transfer": _TRANSFER,
+        "@scenes-robustness": _SCENES,
+        "@scenes-transfer": _SCENES_TRANSFER,
         "@paper": ("cub200", "cifar10", "imagenet-val", "pug-imagenet", *_ROBUSTNESS, *_TRANSFER),
     }
 )
-"""What each group holds: shifts of ImageNet, sets to transfer to, and every set of the reference study."""
+"""What each group holds: shifts of ImageNet, sets to transfer to, the same of `scenes`, and every set of the study."""
 
 
 def expand(specs: Iterable[str]) -> list[str]:

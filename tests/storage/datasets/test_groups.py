@@ -60,5 +60,5 @@ def test_order_is_kept_and_repeats_are_dropped() -> None:
 def test_an_unknown_group_names_its_neighbour() -> None:
     with pytest.raises(UnknownNameError, match="group of data sets '@robust'") as caught:
         expand(["@robust"])
-    assert caught.value.did_you_mean == ("@robustness",)
+    assert caught.value.did_you_mean[0] == "@robustness"
     assert "@paper" in str(caught.value)

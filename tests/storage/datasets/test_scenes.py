@@ -1,0 +1,431 @@
+"""scenes: pictures drawn from seeds. Pixels are frozen, factors vary as named, boxes are those of the masks."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+import subprocess
+import sys
+import tracemalloc
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from cvbench.errors import UnknownNameError
+from cvbench.storage.annotations import IMAGENET_X_FACTORS, flags_in_table
+from cvbench.storage.datasets import READERS, key_of_spec, open_dataset, registered, spec_of_key
+from cvbench.storage.datasets.formats.rendered import RenderedDataset
+from cvbench.storage.datasets.scenes.angles import cosine, sine
+from cvbench.storage.datasets.scenes.birds import SPECIES
+from cvbench.storage.datasets.scenes.columns import BOX, FLAG, RAREST
+from cvbench.storage.datasets.scenes.factors import BACKGROUNDS, CLASSES, COLOURS, LIGHTS, SUBCLASSES, TEXTURES
+from cvbench.storage.datasets.scenes.grid import FACTORS
+from cvbench.storage.datasets.scenes.render import box, mask, render
+from cvbench.storage.datasets.scenes.scene import Scene
+from cvbench.storage.datasets.scenes.styles import STYLES
+from tests.storage.datasets.dataset_suite import DatasetTests
+
+NAMES = tuple(name for name in READERS if name.partition("-")[0] == "scenes")
+TASKS = ("textures", "counts", "colours", "orientations", "positions", "subclasses", "backgrounds")
+FROZEN = json.loads((Path(__file__).parent / "scenes_digests.json").read_text())
+
+
+def opened(spec: str, split: str | None = None) -> RenderedDataset:
+    dataset = open_dataset(spec, split=split)
+    assert isinstance(dataset, RenderedDataset)
+    return dataset
+
+
+def pixels_digest(spec: str, count: int = 6) -> str:
+    """Of the pixels of some images, from all over the default split."""
+    dataset = opened(spec)
+    chosen = np.linspace(0, len(dataset) - 1, count).astype(int).tolist()
+    return hashlib.sha256(b"".join(dataset.read(i).tobytes() for i in chosen)).hexdigest()[:16]
+
+
+class TestScenes(DatasetTests):
+    spec = "scenes"
+    splits = ("train", "val", "test")
+
+
+class TestScenesAtAnotherSize(DatasetTests):
+    spec = "scenes:96"
+    splits = ("train", "val", "test")
+
+
+class TestGrid(DatasetTests):
+    spec = "scenes-pug"
+    splits = ("all", "size", "background")
+
+
+class TestCues(DatasetTests):
+    spec = "scenes-cue-conflict"
+    splits = ("test",)
+
+
+class TestRenditions(DatasetTests):
+    spec = "scenes-r:100"
+    splits = ("test",)
+
+
+class TestFine(DatasetTests):
+    spec = "scenes-fine"
+    splits = ("train", "test")
+
+
+class TestTransfer(DatasetTests):
+    spec = "scenes-positions"
+    splits = ("train", "val", "test")
+
+
+@pytest.mark.parametrize("spec", [*NAMES, "scenes:96", "scenes:224"])
+def test_pixels_are_frozen(spec: str) -> None:
+    """Should they change, RENDERER_VERSION is to be raised: stores and weights of an earlier version are of others."""
+    assert pixels_digest(spec) == FROZEN["pixels"][spec]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_tables_are_frozen(name: str) -> None:
+    dataset = opened(name)
+    assert dataset.digest[:16] == FROZEN["tables"][name]
+    assert len(dataset) == READERS[name].info.counts[dataset.split]
+
+
+def test_pixels_are_the_same_without_wide_instructions() -> None:
+    """What NumPy computes with the widest instructions of this processor, it computes to the last bit without."""
+    wide = np.show_config(mode="dicts")["SIMD Extensions"].get("found", [])  # type: ignore[index]
+    if not wide:
+        pytest.skip("this processor has none that NumPy would use")
+    code = (
+        "import numpy as np; from tests.storage.datasets.test_scenes import pixels_digest as of;"
+        "print(np.show_config(mode='dicts')['SIMD Extensions'].get('found', []), of('scenes', 12), of('scenes-r'))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "NPY_DISABLE_CPU_FEATURES": " ".join(wide)},
+        cwd=Path(__file__).parents[3],
+        check=True,
+    )
+    assert run.stdout.split() == ["[]", pixels_digest("scenes", 12), pixels_digest("scenes-r")]
+
+
+def test_pixels_are_the_same_in_threads_and_processes() -> None:
+    dataset = opened("scenes")
+    here = [dataset.read(i).tobytes() for i in range(24)]
+    with ThreadPoolExecutor(8) as pool:
+        assert [image.tobytes() for image in pool.map(dataset.read, range(24))] == here
+    with multiprocessing.get_context("spawn").Pool(1) as processes:
+        assert processes.apply(pixels_digest, ("scenes-r",)) == pixels_digest("scenes-r")
+
+
+def test_no_scene_is_in_two_splits() -> None:
+    every = [(name, split) for name in NAMES for split in READERS[name].info.splits if name != "scenes-pug"]
+    seeds = {key: {scene.seed for scene in opened(*key).scenes} for key in every}
+    assert all(len(own) == len(opened(*key)) for key, own in seeds.items())
+    assert not [(a, b) for a, b in combinations(every, 2) if seeds[a] & seeds[b]]
+
+
+def test_classes_are_balanced() -> None:
+    for name in NAMES:
+        for split in READERS[name].info.splits:
+            counts = np.bincount(opened(name, split).labels)
+            assert name == "scenes-a" or counts.max() - counts.min() <= 1, (name, split)
+
+
+# Boxes and masks.
+
+
+@pytest.mark.parametrize("spec", ["scenes", "scenes:96", "scenes-pug", "scenes-fine:224", "scenes-sketch"])
+def test_boxes_are_the_extents_of_the_masks(spec: str) -> None:
+    dataset = opened(spec)
+    corners = np.stack([dataset.factors[name] for name in BOX], axis=1)
+    assert (corners[:, 2:] > 0).all()
+    for i in np.linspace(0, len(dataset) - 1, 60).astype(int).tolist():
+        covered = dataset.mask(i)
+        rows, columns = np.flatnonzero(covered.any(axis=1)), np.flatnonzero(covered.any(axis=0))
+        found = [columns[0], rows[0], columns[-1] - columns[0] + 1, rows[-1] - rows[0] + 1]
+        assert corners[i].tolist() == found, dataset.ids[i]
+
+
+def test_the_mask_is_what_the_object_changes() -> None:
+    """Against the same scene in another colour: every pixel that differs is of the object, whatever its sub-class."""
+    for kind in range(len(CLASSES)):
+        for form in (0, 1):
+            scene = Scene(kind, form, 7 * kind, 0, 0, 0)
+            other = replace(scene, colour=7, texture=9)
+            changed = (render(scene, 128) != render(other, 128)).any(axis=2)
+            inside = mask(scene, 128)
+            assert changed.any()
+            near = inside.copy()  # the border is anti-aliased: a pixel further
+            near[1:] |= inside[:-1]
+            near[:-1] |= inside[1:]
+            near[:, 1:] |= inside[:, :-1]
+            near[:, :-1] |= inside[:, 1:]
+            assert not (changed & ~near).any(), SUBCLASSES[kind][form]
+
+
+def test_the_usual_object_is_in_the_image() -> None:
+    dataset = opened("scenes")
+    x, y, w, h = (dataset.factors[name] for name in BOX)
+    alone = dataset.factors["number"] == 1
+    assert ((w * h)[alone] / 128**2).min() > 0.02
+    assert np.mean((x > 0) & (y > 0) & (x + w < 128) & (y + h < 128)) > 0.8
+
+
+# Every factor does what its name says, and nothing else.
+
+BASE = Scene(kind=3, form=0, seed=5, texture=3, colour=3, background=3)
+
+
+def difference(one: Scene, other: Scene) -> NDArray[np.bool_]:
+    """(S, S): where the pictures differ."""
+    changed: NDArray[np.bool_] = (render(one, 128) != render(other, 128)).any(axis=2)
+    return changed
+
+
+@pytest.mark.parametrize(("field", "count"), [("texture", len(TEXTURES)), ("colour", len(COLOURS))])
+def test_textures_and_colours_change_the_object_alone(field: str, count: int) -> None:
+    scenes = [replace(BASE, **{field: value}) for value in range(count)]  # type: ignore[arg-type]
+    inside = mask(BASE, 128)
+    for one, other in combinations(scenes, 2):
+        changed = difference(one, other)
+        assert changed.sum() > 200
+        assert changed[inside].sum() > 0.97 * changed.sum()
+
+
+def test_backgrounds_leave_the_inside_of_the_object() -> None:
+    for one, other in combinations(range(len(BACKGROUNDS)), 2):
+        changed = difference(replace(BASE, background=one), replace(BASE, background=other))
+        assert changed[~mask(BASE, 128)].mean() > 0.5
+        assert changed[60:70, 40:80].mean() < 0.05, "the body of the car"
+
+
+def test_size_and_position_move_the_box() -> None:
+    for size in (300, 500, 900):
+        _, _, w, h = box(replace(BASE, size=size), 200)
+        assert max(w, h) == pytest.approx(size / 1000 * 200, rel=0.15)
+    left, top, w, h = box(BASE, 128)
+    moved = box(replace(BASE, x=BASE.x + 125, y=BASE.y - 125, size=BASE.size), 128)
+    assert moved[:2] == pytest.approx((left + 16, top - 16), abs=1)
+
+
+def test_orientation_turns_the_box() -> None:
+    _, _, w, h = box(BASE, 128)
+    upright = box(replace(BASE, angle=90), 128)[2:]
+    assert upright == pytest.approx((h, w), abs=1)
+    _, _, wider, higher = box(replace(BASE, angle=180), 128)
+    assert (wider, higher) == pytest.approx((w, h), abs=1)
+
+
+def test_occlusion_hides_its_share() -> None:
+    clean, inside = render(BASE, 128), mask(BASE, 128)
+    shares = []
+    for hidden in (10, 30, 50):
+        changed = (render(replace(BASE, hidden=hidden), 128) != clean).any(axis=2)
+        shares.append(float(changed[inside].mean()))
+        assert np.array_equal(mask(replace(BASE, hidden=hidden), 128), inside), "the mask is of the whole object"
+    assert shares == sorted(shares)
+    assert shares[0] == pytest.approx(0.10, abs=0.10)
+    assert shares[2] == pytest.approx(0.50, abs=0.20)
+
+
+def test_lights_change_the_brightness() -> None:
+    mean = {name: render(replace(BASE, light=i), 128).mean(axis=2) for i, name in enumerate(LIGHTS)}
+    whole = {name: float(values.mean()) for name, values in mean.items()}
+    assert whole["dim"] < 0.6 * whole["even"]
+    assert whole["bright"] > 1.15 * whole["even"]
+    assert mean["from the left"][:, :32].mean() > mean["even"][:, :32].mean() > mean["from the right"][:, :32].mean()
+    assert mean["from above"][:32].mean() > mean["even"][:32].mean()
+
+
+def test_blur_takes_the_edges_away() -> None:
+    def edges(blur: int) -> float:
+        image = render(replace(BASE, blur=blur), 128).astype(np.float64)
+        return float(np.abs(np.diff(image, axis=1)).mean())
+
+    found = [edges(blur) for blur in range(5)]
+    assert found == sorted(found, reverse=True)
+    assert found[4] < 0.5 * found[0]
+
+
+def test_number_counts_the_objects() -> None:
+    def parts(covered: NDArray[np.bool_]) -> int:
+        """Connected parts of more than 30 pixels."""
+        left, found = covered.copy(), 0
+        while left.any():
+            at = np.zeros_like(left)
+            at[tuple(np.argwhere(left)[0])] = True
+            while True:
+                grown = at.copy()
+                grown[1:] |= at[:-1]
+                grown[:-1] |= at[1:]
+                grown[:, 1:] |= at[:, :-1]
+                grown[:, :-1] |= at[:, 1:]
+                grown &= left
+                if np.array_equal(grown, at):
+                    break
+                at = grown
+            found += int(at.sum()) > 30
+            left &= ~at
+        return found
+
+    for count in range(1, 6):
+        assert parts(mask(replace(BASE, kind=7, count=count, size=600), 160)) == count
+
+
+@pytest.mark.parametrize("style", range(1, len(STYLES)))
+def test_each_style_is_another_picture(style: int) -> None:
+    assert difference(BASE, replace(BASE, style=style)).mean() > 0.5
+    assert np.array_equal(mask(replace(BASE, style=style), 128), mask(BASE, 128))
+
+
+def test_a_scene_looks_alike_at_every_size() -> None:
+    """Averaged down, the larger picture is the smaller one but for its anti-aliasing."""
+    for kind in range(len(CLASSES)):
+        scene = Scene(kind, 0, 3 * kind, kind, kind, 10)
+        large = render(scene, 192).reshape(96, 2, 96, 2, 3).astype(np.float64).mean(axis=(1, 3))
+        assert np.abs(large - render(scene, 96)).mean() < 5
+
+
+def test_sines_are_those_of_the_library() -> None:
+    for degrees in range(-400, 800):
+        assert sine(degrees) == pytest.approx(np.sin(np.radians(degrees)), abs=2**-30)
+        assert cosine(degrees) == pytest.approx(np.cos(np.radians(degrees)), abs=2**-30)
+    assert [sine(0), sine(30), sine(90), cosine(90)] == [0, 0.5, 1, 0]
+
+
+# What the sets hold.
+
+
+def test_the_base_set_has_usual_and_unusual_values() -> None:
+    dataset = opened("scenes", "train")
+    labels, factors = dataset.labels, dataset.factors
+    own = [np.mean(factors[name] == np.array(names)[labels]) for name, names in USUAL.items()]
+    assert own == sorted(own, reverse=True), "the texture tells most, the background least"
+    assert 0.3 < own[2] < 0.6
+    assert own[0] < 0.97
+    for name in ("texture", "colour", "background", "light", "subclass"):
+        assert len(np.unique(factors[name])) == len(np.unique(opened("scenes-subclasses").factors[name]))
+
+
+USUAL = {"texture": TEXTURES, "colour": COLOURS, "background": BACKGROUNDS}
+
+
+def test_the_grid_varies_one_factor_at_a_time() -> None:
+    dataset = opened("scenes-pug")
+    for object_name in np.unique(dataset.factors["character_name"])[::7]:
+        for subset in FACTORS:
+            rows = (dataset.factors["character_name"] == object_name) & (dataset.factors["subset"] == subset)
+            values = {name: len(np.unique(dataset.factors[name][rows])) for name in FACTORS}
+            assert values.pop(subset) == rows.sum() > 4
+            assert set(values.values()) == {1}, subset
+    parts = [opened("scenes-pug", subset) for subset in FACTORS]
+    assert sorted(name for part in parts for name in part.ids) == sorted(dataset.ids)
+
+
+def test_cues_are_of_two_classes() -> None:
+    dataset = opened("scenes-cue-conflict")
+    shape, texture = dataset.factors["shape"], dataset.factors["texture"]
+    assert np.array_equal(np.array(CLASSES)[dataset.labels], shape)
+    assert np.array_equal(dataset.factors["conflict"], shape != texture)
+    assert np.mean(shape != texture) == pytest.approx(0.9)
+    assert all(scene.colour == scene.texture for scene in dataset.scenes), "a texture comes with its colour"
+    assert len({(s, t) for s, t in zip(shape.tolist(), texture.tolist(), strict=True)}) == 100
+
+
+def test_species_differ_in_small_parts() -> None:
+    """Each from each other by less than a tenth of the image, and by more than a few pixels."""
+    scenes = [Scene(-1, form, 4, 0, 0, 10) for form in range(len(SPECIES))]
+    for one, other in combinations(scenes, 2):
+        share = difference(one, other).mean()
+        assert 0.002 < share < 0.12, (SPECIES[one.form], SPECIES[other.form])
+
+
+def test_subclasses_differ() -> None:
+    for kind in range(len(CLASSES)):
+        assert difference(replace(BASE, kind=kind), replace(BASE, kind=kind, form=1)).mean() > 0.01
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_task_is_about_its_factor_alone(task: str) -> None:
+    dataset = opened(f"scenes-{task}", "train")
+    labels = dataset.labels
+    told: Callable[[Scene], int] = {
+        "textures": lambda scene: scene.texture,
+        "counts": lambda scene: scene.count - 1,
+        "colours": lambda scene: scene.colour,
+        "orientations": lambda scene: (scene.angle + 22) % 360 // 45,
+        "positions": lambda scene: (scene.x - 50) // 300 + 3 * ((scene.y - 50) // 300),
+        "subclasses": lambda scene: 2 * scene.kind + scene.form,
+        "backgrounds": lambda scene: scene.background,
+    }[task]
+    assert [told(scene) for scene in dataset.scenes] == labels.tolist()
+    if task != "subclasses":
+        kinds = np.array([scene.kind for scene in dataset.scenes])
+        table = np.histogram2d(kinds, labels, bins=(len(CLASSES), len(dataset.classes)))[0]
+        assert (table > 0).mean() > 0.95, "every object has every label"
+
+
+@pytest.mark.parametrize("which", ["top", "multi"])
+def test_flags_are_read_as_annotations(which: str) -> None:
+    dataset = opened("scenes")
+    found = flags_in_table(dataset.ids, dataset.labels, dataset.factors, which)
+    assert found is not None
+    assert len(found) == len(dataset)
+    assert set(RAREST) <= set(IMAGENET_X_FACTORS)
+    for column, name in enumerate(IMAGENET_X_FACTORS):
+        expected = dataset.factors.get(f"{FLAG}{name}", np.zeros(len(dataset), bool))
+        if which == "multi":
+            assert np.array_equal(found.factors[:, column], expected), name
+        else:
+            assert not (found.factors[:, column] & ~expected).any(), name
+    assert which == "multi" or found.factors.sum(axis=1).max() == 1
+    assert np.array_equal(found.factors.any(axis=1), dataset.factors["x_top"] != "")
+    assert flags_in_table(dataset.ids, dataset.labels, {}, which) is None
+
+
+# Names, sizes and speed.
+
+
+@pytest.mark.parametrize(
+    ("typed", "near"), [("scenes:64", "scenes:96"), ("scenes-v2:300", "scenes-v2:224"), ("scenes:large", "scenes:128")]
+)
+def test_an_unknown_size_names_the_nearest(typed: str, near: str) -> None:
+    with pytest.raises(UnknownNameError) as caught:
+        open_dataset(typed)
+    assert list(caught.value.did_you_mean) == [near]
+
+
+@pytest.mark.parametrize("size", [96, 113, 224])
+def test_any_size_by_name(size: int) -> None:
+    dataset = opened(f"scenes:{size}")
+    assert dataset.read(0).shape == (size, size, 3)
+    assert dataset.name == f"scenes-{size}"
+    assert (key_of_spec(dataset.spec), spec_of_key(dataset.name)) == (dataset.name, dataset.spec)
+
+
+def test_the_usual_size_has_no_number_in_its_name() -> None:
+    assert (opened("scenes:128").name, opened("scenes:128").spec) == ("scenes", "scenes")
+    assert opened("scenes:128").digest == opened("scenes").digest != opened("scenes:96").digest
+    assert registered("scenes-a-160.scale-2") == "scenes-a"
+
+
+def test_opening_draws_nothing_and_memory_is_flat() -> None:
+    dataset = opened("scenes", "train")
+    dataset.read(0)
+    tracemalloc.start()
+    for index in range(100):
+        dataset.read(index)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4e6, "a picture of 128 pixels is 0.2 MB in float32"
