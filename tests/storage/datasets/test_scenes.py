@@ -101,7 +101,7 @@ def test_tables_are_frozen(name: str) -> None:
 
 def test_pixels_are_the_same_without_wide_instructions() -> None:
     """What NumPy computes with the widest instructions of this processor, it computes to the last bit without."""
-    wide = np.show_config(mode="dicts")["SIMD Extensions"].get("found", [])  # type: ignore[index]
+    wide = np.show_config(mode="dicts")["SIMD Extensions"].get("found", [])
     if not wide:
         pytest.skip("this processor has none that NumPy would use")
     code = (
