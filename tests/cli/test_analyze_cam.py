@@ -45,9 +45,10 @@ def test_the_table_has_every_backbone_grid_and_difference(asked: list[str], tmp_
     assert lines[0][0].startswith(
         "difference of centroid, share of the height, "
     )  # what backbones differ by comes first
-    assert lines[1][:4] == ["of", "where", "value", "interval"]
+    assert lines[1] == ["common grid 2x2, centred maps"]  # of all in the table
+    assert lines[2][:3] == ["of", "value", "interval"]
     told = [line for line in lines if line[0] == pair]
-    assert [line[1] for line in told] == ["common grid 2x2, centred maps"] * 2  # 2x2 is too small for all but centres
+    assert len(told) == 2  # 2x2 is too small for all but centres
     assert all("not resolved" in line or "too few images to resolve" in line for line in told)
     places = {line[1] for line in lines if line[0] == "test_vit@64/blocks.5.norm1"}
     assert places == {"common grid 2x2", "common grid 2x2, centred maps"}

@@ -91,19 +91,20 @@ class TestMaps:
         result = analyze("maps", store, "--format", "json", "--image", "class-0/004.png", "--measure", "abs")
         assert result.exit_code == 0, result.output
         found = json.loads(result.stdout)
-        assert (found["images"], found["measure"]) == (["class-0/004.png"], "abs")
-        assert [measure["name"] for measure in found["layers"][0]["measures"]] == ["outlier_rate"]
-        assert any("no boxes" in note for note in found["notes"])
+        (about,) = found["results"]
+        assert about["attributes"]["measure"] == "abs"
+        assert about["coordinates"]["image"] == ["class-0/004.png"]
+        assert {row["metric"] for row in found["rows"]} == {"outlier-token rate"}
+        assert any("no boxes" in note for note in about["notes"])
 
     def test_csv_table_and_figure(self, store: Path, tmp_path: Path) -> None:
         rows = list(csv.DictReader(io.StringIO(analyze("maps", store, "--format", "csv").stdout)))
-        kinds = ("outlier_rate", "outlier_rate_common", "outlier_rate_difference")
-        assert {row["quantity"] for row in rows} == set(kinds)
+        assert {row["kind"] for row in rows} == {"value", "difference"}
+        assert any(row["factor"].startswith("common grid") for row in rows)
         source = ("--source", f"folder:{store.parent / 'pets'}", "--taps", "blocks.5")
         result = analyze("maps", store, "--out", str(tmp_path), *source)
         assert result.exit_code == 0, result.output
-        assert "outlier rate" in result.stdout.splitlines()[0]
-        assert INTERVAL.fullmatch(re.split(r"  +", result.stdout.splitlines()[1])[3])
+        assert result.stdout.splitlines()[0] == "outlier-token rate, folder-pets/all"
         assert "drawn: class-" in result.stdout
         assert "without the images" not in result.stdout
         names = sorted(path.name for path in tmp_path.iterdir())

@@ -118,7 +118,7 @@ def test_every_result_says_how_to_make_it_again(root: Path, tmp_path: Path) -> N
         assert entry is not None
         words = entry.command(stored_result(opened, key))
         again = CliRunner().invoke(app, [*words, "--store", opened.url, "--format", "json"])
-        assert json.loads(again.stdout)["stored"] == [key.path]
+        assert [one["run"] for one in json.loads(again.stdout)["results"]] == [key.path]
 
 
 def test_a_result_says_how_the_images_were_prepared(root: Path) -> None:
