@@ -37,7 +37,7 @@ analyses:
   - skpectra
   - cam: {class: 281, examples: 99}
   - {cka: {}, maps: {}}
-evaluations: [{pug: {}}]
+evaluations: [{pug: {lables: x.json}}]
 adress: none
 """
 
@@ -56,7 +56,7 @@ def test_all_problems_are_told_at_once_each_with_its_line() -> None:
     assert "unit of extract: should be greater than or equal to 4, not 2" in said
     assert "limit of item 2 of datasets: should be a valid string, not True" in said
     assert "item 4 of analyses: one name with its options is an item" in said
-    assert "pug lacks 'labels'" in said
+    assert near["unknown key of pug: 'lables'"] == ("labels",)
 
 
 def test_one_problem_is_an_error_of_its_own_kind() -> None:
