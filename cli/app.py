@@ -31,6 +31,7 @@ COMMANDS: dict[str, Place] = {
         "report",
         "Write all results of a store as one HTML page, the figures as files, and one table of all numbers.",
     ),
+    "claims": ("cvbench.cli.claims", "claims", "Judge what papers claim by the results of a store."),
     "analyze": ("cvbench.cli.analyze", "app", "Compute results from a feature store."),
     "eval": ("cvbench.cli.evaluate", "app", "Benchmarks, computed from stored logits."),
     "transfer": ("cvbench.cli.transfer", "app", "Linear probes and fine-tuning."),

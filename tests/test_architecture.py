@@ -53,6 +53,7 @@ FLOORS: dict[str, tuple[set[str], ...]] = {
         {"extraction", "figures"},
         {"analyses", "evaluation", "transfer", "catalogue"},
         {"registry"},
+        {"claims"},
         {"report"},
         {"study"},
     ),

@@ -19,6 +19,7 @@ from typing import Any
 from cvbench.errors import CvbenchError, IncompleteError
 from cvbench.jobs.figures.base import cannot_write, write_whole
 from cvbench.jobs.registry import plugins
+from cvbench.jobs.report.claims import judge_items
 from cvbench.jobs.report.collect import Item, collect, public_url
 from cvbench.jobs.report.figures import FOLDER, FORMATS, draw_item, draw_items
 from cvbench.jobs.report.page import chapters, render
@@ -154,7 +155,8 @@ def _write(
     store: str, facts: Provenance, items: list[Item], folder: Path, listen: Listener, formats: Sequence[str]
 ) -> Report:
     (folder / FOLDER).mkdir()
-    tables = write_tables(items, folder)
+    claims = judge_items(items, facts)
+    tables = write_tables(items, folder, claims.outcomes)
     pictures = {item.name: draw_item(item, folder, formats) for item in items}
     for analysis in dict.fromkeys(item.key.analysis for item in items if item.entry is not None):
         same = [item for item in items if item.key.analysis == analysis and item.entry is not None]
@@ -163,7 +165,7 @@ def _write(
         if item.entry is None:
             listen(Note(f"{item.key.path} is shown raw: {item.problem}"))
     page = folder / PAGE
-    write_whole(page, render(store, facts, chapters(items, pictures)).encode(errors="backslashreplace"))
+    write_whole(page, render(store, facts, chapters(items, pictures), claims).encode(errors="backslashreplace"))
     figures = [folder / href for picture in pictures.values() if picture for _, href in picture.files]
     raw = tuple(item.key.path for item in items if item.entry is None)
     return Report(page, tuple(tables), tuple(figures), len(items), sum(len(item.rows) for item in items), raw)

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 
 from cvbench.engine.statistics.running import outdated_notes
+from cvbench.jobs.claims.judge import RULE
+from cvbench.jobs.report.claims import JudgedClaims, claim_lines
 from cvbench.jobs.report.collect import Item
 from cvbench.jobs.report.figures import Picture
 from cvbench.jobs.report.lines import Line, lines, number
@@ -95,8 +97,11 @@ def chapters(items: Sequence[Item], pictures: Mapping[str, Picture | None]) -> l
     return found
 
 
-def render(store: str, facts: Provenance, parts: Sequence[Chapter]) -> str:
-    """The HTML page. All that comes from data is escaped; nothing in it can run or load anything."""
+def render(store: str, facts: Provenance, parts: Sequence[Chapter], claims: JudgedClaims) -> str:
+    """The HTML page, with claims if one of them at least could be judged.
+
+    All that comes from data is escaped; nothing in it can run or load anything.
+    """
     from jinja2 import Environment, StrictUndefined
 
     here = resources.files("cvbench.jobs.report")
@@ -106,6 +111,8 @@ def render(store: str, facts: Provenance, parts: Sequence[Chapter]) -> str:
     environment.filters["count"] = lambda value: f"{value:,}"
     blocks = [block for chapter in parts for block in chapter.blocks]
     names = [backbone.name for backbone in facts.backbones] or [name for block in blocks for name in block.backbones]
+    anchors = {block.run: block.anchor for block in blocks}
+    judged = [one for one in claims.outcomes if one.judged]
     template = environment.from_string(here.joinpath("page.html.j2").read_text(encoding="utf-8"))
     return template.render(
         store=store,
@@ -117,6 +124,10 @@ def render(store: str, facts: Provenance, parts: Sequence[Chapter]) -> str:
         results=len(blocks),
         numbers=sum(block.total for block in blocks),
         columns=COLUMNS,
+        claims=claim_lines(judged, anchors),
+        not_run=claim_lines([one for one in claims.outcomes if not one.judged], anchors),
+        no_side=claims.unknown,
+        rule=RULE,
     )
 
 

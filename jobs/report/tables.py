@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from cvbench.jobs.claims.judge import Outcome
 from cvbench.jobs.figures.base import write_whole
 from cvbench.jobs.report.collect import Item
 from cvbench.jobs.results.document import csv_text, document, parquet_bytes
@@ -14,10 +15,14 @@ from cvbench.texts import json_value
 STEM = "results"
 
 
-def write_tables(items: Sequence[Item], folder: Path) -> list[Path]:
-    """Write `results.parquet`, `results.csv` and `results.json`, see `cvbench.jobs.results.document`."""
+def write_tables(items: Sequence[Item], folder: Path, claims: Sequence[Outcome] = ()) -> list[Path]:
+    """Write `results.parquet`, `results.csv` and `results.json`, see `cvbench.jobs.results.document`.
+
+    The JSON also has `claims`: what papers claim, and the verdicts on it.
+    """
     rows = [row for item in items for row in item.rows]
-    content = json_value(document([(item.result, ()) for item in items if item.entry is not None], rows))
+    found = document([(item.result, ()) for item in items if item.entry is not None], rows)
+    content = json_value({**found, "claims": [one.as_dict() for one in claims]})
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     files = {"parquet": parquet_bytes(rows), "csv": csv_text(rows).encode(), "json": text.encode()}
     paths = []

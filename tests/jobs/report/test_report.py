@@ -273,7 +273,7 @@ def test_the_three_tables_say_the_same(made: Report, rows: list[dict[str, str]])
     table = pq.read_table(parquet)
     listed = table.to_pylist()
     loaded = json.loads(document.read_text(encoding="utf-8"))
-    assert list(loaded) == ["schema_version", "rows", "results"]
+    assert list(loaded) == ["schema_version", "rows", "results", "claims"]
     assert (loaded["schema_version"], loaded["rows"]) == (2, listed)
     assert [one["run"] for one in loaded["results"]] == list(dict.fromkeys(row["run"] for row in listed))
     assert tuple(table.column_names) == tuple(rows[0]) == COLUMNS

@@ -1,0 +1,121 @@
+"""The claims of papers as a store answers them: for its report, and by themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cvbench.jobs.claims.judge import RULE, Outcome, judge_claims
+from cvbench.jobs.claims.published import CLAIMS
+from cvbench.jobs.claims.sides import Side, sides_of
+from cvbench.jobs.report.collect import Item, collect, public_url
+from cvbench.jobs.report.lines import decimals, number
+from cvbench.jobs.report.provenance import Provenance, provenance
+from cvbench.jobs.running.places import absolute
+from cvbench.storage.features import FeatureStore
+
+
+@dataclass(frozen=True)
+class JudgedClaims:
+    """The outcomes of all claims in a store, and the side of each of its backbones, None where it is not known."""
+
+    outcomes: tuple[Outcome, ...]
+    sides: Mapping[str, Side | None]
+
+    @property
+    def unknown(self) -> str:
+        """What must be said of backbones that are on no side; "" if there are none."""
+        names = [name for name, side in self.sides.items() if side is None]
+        return f"on neither side by their names, so left out: {', '.join(names)}" if names else ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON form."""
+        claims = [one.as_dict() for one in self.outcomes]
+        return {"schema_version": 1, "rule": RULE, "sides": dict(self.sides), "claims": claims}
+
+
+@dataclass(frozen=True)
+class ClaimLine:
+    """An outcome as text.
+
+    Attributes:
+        expected: What the claim says of the number.
+        value, interval, p: "" of what is not run.
+        where: Data set, split, and the factor of the number.
+        anchor: The section of its result in the page; "" of what is not run.
+        command: What makes its rows; "" if nothing does.
+    """
+
+    sentence: str
+    estimator: str
+    source: str
+    published: str
+    metric: str
+    subject: str
+    where: str
+    expected: str
+    value: str
+    interval: str
+    p: str
+    verdict: str
+    reason: str
+    run: str
+    anchor: str
+    command: str
+
+
+def judge_store(store: str) -> JudgedClaims:
+    """Judge all claims by the results of a store, which is only read.
+
+    Raises:
+        DataUnavailableError: There is no store, or no result in it; says what to run first.
+        IntegrityError: A result is damaged.
+    """
+    opened = FeatureStore.open(absolute(store))
+    shown = public_url(store)
+    return judge_items(collect(opened, shown), provenance(opened, shown))
+
+
+def judge_items(items: Sequence[Item], facts: Provenance) -> JudgedClaims:
+    """Judge all claims by collected results."""
+    rows = [row for item in items for row in item.rows]
+    named = dict.fromkeys(name for row in rows for name in (row.backbone, row.backbone_b) if name)
+    models = {name: name for name in named} | {one.name: one.model for one in facts.backbones if one.name in named}
+    sides = sides_of(models)
+    return JudgedClaims(tuple(judge_claims(CLAIMS, rows, sides)), sides)
+
+
+def claim_lines(outcomes: Sequence[Outcome], anchors: Mapping[str, str]) -> tuple[ClaimLine, ...]:
+    """Write outcomes as text.
+
+    Args:
+        outcomes: In the order of the lines.
+        anchors: Path of a result -> its section in the page.
+    """
+    return tuple(_line(one, anchors) for one in outcomes)
+
+
+def _line(one: Outcome, anchors: Mapping[str, str]) -> ClaimLine:
+    claim, row = one.claim, one.row
+    places = 3 if row is None else decimals(row)
+    where = "" if row is None else ", ".join(filter(None, (f"{row.dataset}/{row.split}", row.factor)))
+    known = one.low is not None and one.high is not None
+    return ClaimLine(
+        sentence=claim.sentence,
+        estimator=claim.estimator,
+        source=f"{claim.source}, {claim.place}",
+        published=claim.published,
+        metric=claim.metric,
+        subject=one.subject,
+        where=where,
+        expected=f"{'above' if claim.direction > 0 else 'below'} {claim.direction * claim.smallest + 0.0:g}",
+        value="" if row is None else number(one.value, places),
+        interval=f"{number(one.low, places)} to {number(one.high, places)}" if known else "",
+        p="" if one.p is None else f"{one.p:.2g}",
+        verdict=one.verdict.value,
+        reason=one.reason,
+        run="" if row is None else row.run,
+        anchor="" if row is None else anchors.get(row.run, ""),
+        command=f"cvbench {claim.command}" if claim.command else "",
+    )
