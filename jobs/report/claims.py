@@ -25,7 +25,7 @@ class JudgedClaims:
 
     @property
     def unknown(self) -> str:
-        """What must be said of backbones that are on no side; "" if there are none."""
+        """A sentence on the backbones that are on no side; "" if there are none."""
         names = [name for name, side in self.sides.items() if side is None]
         return f"on neither side by their names, so left out: {', '.join(names)}" if names else ""
 

@@ -1,0 +1,148 @@
+"""Verdicts on claims, by rows with planted numbers."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from scipy.stats import norm
+
+from cvbench.jobs.claims.claim import Contrast
+from cvbench.jobs.claims.judge import ClaimVerdict, Outcome, judge_claims
+from cvbench.jobs.claims.sides import side_of
+from cvbench.jobs.results.row import Row
+from tests.jobs.claims.rows import CLAIM, SIDES, alone, between
+
+HOLDS, NOT, OPEN, NOT_RUN = ClaimVerdict
+
+
+def only(row: Row | None, **changes: Any) -> Outcome:
+    (found,) = judge_claims([replace(CLAIM, **changes)], [] if row is None else [row], SIDES)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "p", "upward", "downward"),
+    [
+        (0.3, 0.2, 0.4, 0.001, HOLDS, NOT),
+        (-0.3, -0.4, -0.2, 0.001, NOT, HOLDS),
+        (0.2, -0.3, 0.7, 0.4, OPEN, OPEN),  # wide
+        (0.3, 0.01, 0.6, 0.06, OPEN, OPEN),  # p, after Holm within its result, is above 5 %
+        (0.02, -0.05, 0.09, 0.6, NOT, NOT),  # wholly within the smallest effect
+        (0.05, 0.02, 0.08, 0.001, NOT, NOT),  # resolved, and too small to count
+        (0.09, 0.02, 0.16, 0.01, OPEN, NOT),  # resolved; whether it is large enough is open
+        (0.2, 0.02, 0.38, 0.03, HOLDS, NOT),  # the estimate is large enough, the interval beyond 0
+    ],
+)
+def test_a_difference(
+    value: float, low: float, high: float, p: float, upward: ClaimVerdict, downward: ClaimVerdict
+) -> None:
+    row = between(value, low, high, p)
+    assert only(row).verdict is upward
+    assert only(row, direction=-1).verdict is downward
+
+
+def test_the_order_of_the_backbones_does_not_matter() -> None:
+    found = only(between(-0.3, -0.5, -0.2, pair=("vit", "conv")))
+    assert (found.verdict, found.first, found.second) == (HOLDS, "conv", "vit")
+    assert (found.value, found.low, found.high) == (0.3, 0.2, 0.5)
+    assert found.subject == "conv less vit"
+
+
+def test_every_pair_of_the_two_sides_is_judged_and_no_other() -> None:
+    pairs = [("conv", "vit"), ("vit2", "conv"), ("conv", "conv2"), ("vit", "vit2"), ("conv", "mixed"), ("new", "vit")]
+    found = judge_claims([CLAIM], [between(0.3, 0.2, 0.4, pair=pair) for pair in pairs], SIDES)
+    assert [one.subject for one in found] == ["conv less vit", "conv less vit2"]
+    assert [one.verdict for one in found] == [HOLDS, NOT]
+
+
+def test_p_is_adjusted_over_the_family() -> None:
+    rows = [between(0.3, 0.01, 0.6, 0.03, pair=pair) for pair in (("conv", "vit"), ("conv2", "vit"))]
+    assert only(rows[0]).verdict is HOLDS
+    for found in judge_claims([CLAIM], rows, SIDES):
+        assert found.p == pytest.approx(0.06)
+        assert found.verdict is OPEN
+    elsewhere = [CLAIM, replace(CLAIM, family="g", metric="other")]
+    (one, two) = judge_claims(elsewhere, [rows[0], replace(rows[1], metric="other")], SIDES)
+    assert (one.p, two.p) == (0.03, 0.03)  # each is alone in its family
+
+
+def test_a_row_that_its_result_does_not_resolve_is_not_resolved_here() -> None:
+    row = between(0.3, 0.2, 0.4)
+    assert only(replace(row, verdict="not resolved")).verdict is OPEN
+    few = only(replace(row, verdict="too few images to resolve", value=0.02, low=0.01, high=0.03))
+    assert (few.verdict, few.reason) == (OPEN, "too few images to resolve")
+
+
+def test_a_number_without_an_interval_is_not_resolved() -> None:
+    row = replace(between(0.3, 0.2, 0.4), low=None, high=None, p=None, verdict="no interval: n too small")
+    found = only(row)
+    assert (found.verdict, found.reason, found.p) == (OPEN, "no interval: n too small", None)
+
+
+@pytest.mark.parametrize(("contrast", "names"), [("transformer", ["vit"]), ("each", ["conv", "vit"])])
+def test_a_number_of_one_backbone_is_that_of_its_last_layer(contrast: Contrast, names: list[str]) -> None:
+    rows = [
+        alone(value, value - 0.05, value + 0.05, name, layer)
+        for name in ("conv", "vit", "mixed")
+        for layer, value in (("first", 0.0), ("last", 0.3))
+    ]
+    found = judge_claims([replace(CLAIM, contrast=contrast)], rows, SIDES)
+    assert [(one.first, one.value, one.verdict) for one in found] == [(name, 0.3, HOLDS) for name in names]
+
+
+def test_p_of_a_number_of_one_backbone_follows_from_its_interval() -> None:
+    found = only(alone(0.3, 0.1, 0.6), contrast="transformer")
+    error = (0.3 - 0.1) / norm.ppf(0.975)
+    assert found.p == pytest.approx(2 * norm.sf(0.3 / error))
+    assert only(alone(0.0, 0.0, 0.02), contrast="transformer").verdict is NOT  # a share of none: below what counts
+    assert only(alone(0.3, 0.1, 0.6, n=20), contrast="transformer").reason == "too few images to resolve"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"analysis": "cka"}, {"metric": "scores"}, {"factor": "in another way"}, {"kind": "test"}, {"value": None}],
+)
+def test_other_rows_do_not_answer(changes: dict[str, Any]) -> None:
+    found = only(replace(between(0.3, 0.2, 0.4), **changes))
+    assert (found.verdict, found.row, found.judged) == (NOT_RUN, None, False)
+
+
+def test_what_is_not_run_says_why() -> None:
+    assert only(None).reason == "there is no result of silhouette"
+    assert only(None, metric="", missing="nobody measures it").reason == "nobody measures it"
+    undefined = replace(between(0.3, 0.2, 0.4), value=None, note="not measurable on this grid")
+    assert only(undefined).reason == "not measurable on this grid"
+    assert only(between(0.3, 0.2, 0.4), dataset="fish*").reason == "no result of silhouette has the number on fish*"
+    (found,) = judge_claims([CLAIM], [between(0.3, 0.2, 0.4)], {"conv": "convolutional", "mixed": None})
+    assert found.reason == "there is no transformer network; whether mixed is one, its name does not tell"
+
+
+def test_an_outcome_as_json_has_the_same_fields_whether_it_is_run_or_not() -> None:
+    run, not_run = only(between(0.3, 0.2, 0.4)).as_dict(), only(None).as_dict()
+    assert list(run) == list(not_run)
+    assert json.loads(json.dumps(run, allow_nan=False))["verdict"] == "holds"
+    assert (not_run["verdict"], not_run["value"], not_run["command"]) == ("not run", None, "cvbench analyze cka")
+
+
+@pytest.mark.parametrize(
+    ("name", "side"),
+    [
+        ("convnext_base.fb_in22k", "convolutional"),
+        ("test_convnext@64", "convolutional"),
+        ("resnetv2_50", "convolutional"),
+        ("tf_efficientnetv2_s", "convolutional"),
+        ("vit-base-16", "transformer"),
+        ("deit3_base_patch16_224", "transformer"),
+        ("hf-hub:timm/eva02_base_patch14_224.mim_in22k", "transformer"),
+        ("swin_base", None),
+        ("convit_base", None),
+        ("levit_128", None),
+        ("vit_base_r50_s16_224", None),
+        ("", None),
+    ],
+)
+def test_the_side_of_a_network(name: str, side: str | None) -> None:
+    assert side_of(name) == side

@@ -1,0 +1,100 @@
+"""The claims as data: each can be answered by numbers that the analyses really give, or says why not."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import product
+
+import pytest
+
+from cvbench.jobs.analyses import maps, silhouette_rows, similarity, spectra, tsne
+from cvbench.jobs.analyses.cam import rows as cam
+from cvbench.jobs.claims.claim import Claim
+from cvbench.jobs.claims.published import CLAIMS
+from cvbench.jobs.evaluation import compare, imagenet_x, invariance, pug, shape_bias
+from cvbench.jobs.evaluation.settings import TRANSFORMS
+from cvbench.jobs.reading.views import view_words
+from cvbench.jobs.registry import ENTRIES
+from cvbench.storage.annotations import IMAGENET_X_FACTORS, PUG_GROUPS
+from tests.jobs.report_store import small_cka, small_silhouette
+from tests.test_readme import find, known_options
+
+METRICS: dict[str, set[str]] = {
+    "cka": {f"mean linear CKA ({view_words({'view': 'maps'})})"},
+    "spectra": set(spectra.QUANTITIES.values()),
+    "similarity": {f"{name}, {of}" for name, of in product(similarity.QUANTITIES.values(), ("raw", "centred"))},
+    "cam": set(cam.MEASURES.values()),
+    "maps": set(maps.QUANTITIES.values()),
+    "silhouette": set(silhouette_rows.NAMES.values()),
+    "tsne": {*tsne.NAMES.values(), *tsne.OTHERS.values()},
+    "imagenet-x": {imagenet_x.RATIO},
+    "pug": {pug.GROUP, compare.TOP1},
+    "robustness": {compare.TOP1},
+    "invariance": {invariance.CHANGE},
+    "shape-bias": {shape_bias.BIAS},
+}
+FACTORS = {
+    "imagenet-x": {*IMAGENET_X_FACTORS},
+    "pug": {"", *PUG_GROUPS},
+    "robustness": {""},
+    "invariance": {f"{name}=*" for name in TRANSFORMS},
+    "shape-bias": {""},
+    "cka": {"first quarter against last quarter"},
+    "cam": {f"{cam.COMMON} *{cam.CENTRED_MAPS}"},
+    "maps": {f"{maps.OWN} *", f"{cam.COMMON} *"},
+    "similarity": {"grid *"},
+    "spectra": {""},
+    "tsne": {"k = 10"},
+    "silhouette": {"euclidean, features*"},
+}
+ANSWERED = [claim for claim in CLAIMS if claim.metric]
+
+
+@pytest.mark.parametrize("claim", ANSWERED, ids=lambda claim: claim.id)
+def test_the_number_of_a_claim_exists(claim: Claim) -> None:
+    assert claim.metric in METRICS[claim.analysis]
+    assert claim.factor in FACTORS[claim.analysis]
+    assert claim.analysis in ENTRIES
+
+
+def test_real_rows_have_the_names_of_the_claims() -> None:
+    cka, scores = ENTRIES["cka"], ENTRIES["silhouette"]
+    from cvbench.jobs.registry import entry_of
+
+    for place, result in ((cka, small_cka({"a": 4, "b": 4})), (scores, small_silhouette({"a": 1, "b": 1}, ("x", "y")))):
+        entry = entry_of(result.name)
+        assert entry is not None, place
+        result.attrs["view"] = "maps"
+        found = {(row.metric, row.factor.partition(" standardised")[0]) for row in entry.rows(result)}
+        for claim in (claim for claim in ANSWERED if claim.analysis == result.name):
+            assert (claim.metric, claim.factor.rstrip("*")) in found, claim.id
+
+
+@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
+def test_a_claim_says_what_is_needed(claim: Claim) -> None:
+    assert bool(claim.metric) != bool(claim.missing)
+    assert claim.command or claim.missing
+    assert claim.sentence.endswith(".")
+    assert claim.source
+    assert claim.place
+    assert claim.smallest >= 0
+    assert claim.contrast == "convolutional less transformer" or claim.direction == 1
+    if claim.command:
+        words = claim.command.split()
+        command = find(words)
+        assert {word for word in words if word.startswith("--")} <= known_options(command)
+
+
+def test_there_are_claims_of_the_study_and_of_others() -> None:
+    assert max(Counter(claim.id for claim in CLAIMS).values()) == 1
+    study = [claim for claim in CLAIMS if claim.family == "study"]
+    assert len(study) >= 20
+    assert all(claim.metric for claim in study)
+    assert sum(claim.family != "study" for claim in ANSWERED) >= 10
+    assert len({claim.source for claim in CLAIMS}) == len({claim.family for claim in CLAIMS})
+
+
+def test_only_one_value_is_known_for_certain() -> None:
+    assert {claim.id: claim.published for claim in CLAIMS if claim.published} == {
+        "study-fine-silhouette": "0.130 against 0.113"
+    }

@@ -1,0 +1,124 @@
+"""Claims in a report and by themselves: the same verdicts on the page, in the JSON and on the terminal."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from typer.testing import CliRunner, Result
+
+from cvbench.cli.app import app
+from cvbench.errors import DataUnavailableError
+from cvbench.jobs.claims.judge import RULE
+from cvbench.jobs.claims.published import CLAIMS
+from cvbench.jobs.report import report
+from cvbench.jobs.report.claims import claim_lines, judge_store
+from cvbench.storage.features import FeatureStore
+from tests.jobs.report.test_report import Page
+from tests.jobs.report_store import put, small_cka, small_silhouette
+
+HOSTILE = 'features <img src=x onerror="alert(1)">'
+
+
+def store(name: str, space: str = "features standardised") -> FeatureStore:
+    """CKA over all positions, which answers claims of two papers, and silhouettes of birds, which answer another's."""
+    opened = FeatureStore.open(f"memory://claims-{name}", mode="a")
+    put(opened, small_cka({"vit_small": 8, "convnext_tiny": 8}, batches=12), "a1", view="maps")
+    scores = small_silhouette({"convnext_tiny": 1, "vit_small": 1}, ("wren", "finch"))
+    put(opened, scores, "b1", dataset="cub200", space=space)
+    return opened
+
+
+def run(*words: str) -> Result:
+    return CliRunner().invoke(app, ["claims", *words])
+
+
+def summary(html: str) -> str:
+    return html.partition('<header id="summary">')[2].partition("</header>")[0]
+
+
+def test_the_page_begins_with_the_claims(tmp_path: Path) -> None:
+    html = report(store("page").url, str(tmp_path)).page.read_text(encoding="utf-8")
+    page, head = Page(html), summary(html)
+    assert head.index('<h2 id="claims">') < head.index("<h2>Key numbers</h2>")
+    assert RULE in page.text
+    anchors = {attrs["id"] for _, attrs in page.elements if "id" in attrs}
+    links = re.findall(r'<a href="#([\w-]+)">', head.partition('id="claims"')[2].partition("Key numbers")[0])
+    assert set(links) == {"cka-birds-test-a1", "silhouette-cub200-test-b1"} <= anchors
+    assert {"#claims"} <= {attrs["href"] for attrs in page.all("a")}
+    for line in claim_lines(judge_store(store("page").url).outcomes, {}):
+        shown = (line.estimator, line.interval, line.value, line.subject) if line.run else (line.command,)
+        for text in (line.sentence, line.reason, *shown):
+            assert text in page.text, line
+
+
+def test_the_tables_have_them_too(tmp_path: Path) -> None:
+    made = report(store("tables").url, str(tmp_path))
+    (path,) = (path for path in made.tables if path.suffix == ".json")
+    listed = json.loads(path.read_text(encoding="utf-8"))
+    (typed,) = [json.loads(run("--store", store("tables").url, "--format", "json").stdout)]
+    assert listed["claims"] == typed["claims"]
+    assert typed["rule"] == RULE
+    assert typed["sides"] == {"convnext_tiny": "convolutional", "vit_small": "transformer"}
+    assert list(dict.fromkeys(one["id"] for one in typed["claims"])) == [claim.id for claim in CLAIMS]
+    rows = [row for row in listed["rows"] if row["kind"] == "difference"]
+    by_id: dict[str, Any] = {one["id"]: one for one in typed["claims"]}
+    (row,) = (row for row in rows if row["analysis"] == "cka")
+    one = by_id["study-shallow-deep"]
+    assert (one["backbone"], one["backbone_b"]) == ("convnext_tiny", "vit_small")
+    assert (row["backbone"], row["value"], row["low"], row["high"]) == (
+        "vit_small",
+        -one["value"],
+        -one["high"],
+        -one["low"],
+    )
+    assert one["run"] == row["run"]
+    assert by_id["study-fine-silhouette"]["verdict"] != "not run"
+    assert by_id["study-coarse-silhouette"]["verdict"] == "not run"
+
+
+def test_what_a_result_says_is_only_text(tmp_path: Path) -> None:
+    html = report(store("hostile", HOSTILE).url, str(tmp_path)).page.read_text(encoding="utf-8")
+    page = Page(html)
+    assert HOSTILE not in html
+    assert f"cub200/test, euclidean, {HOSTILE}" in page.text
+    assert not [attrs for _, attrs in page.elements if any(name.startswith("on") for name in attrs)]
+
+
+def test_a_page_without_a_claim_that_could_be_judged_has_no_claims(tmp_path: Path) -> None:
+    opened = FeatureStore.open("memory://claims-none", mode="a")
+    put(opened, small_cka({"mine": 2, "yours": 2}), "a1", view="maps")
+    html = report(opened.url, str(tmp_path)).page.read_text(encoding="utf-8")
+    assert 'id="claims"' not in html
+    assert "#claims" not in html
+    listed = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))["claims"]
+    assert {one["verdict"] for one in listed} == {"not run"}
+
+
+def test_the_terminal_says_what_is_run_and_what_is_not() -> None:
+    shown = run("--store", store("terminal").url)
+    assert shown.exit_code == 0, shown.output
+    first, _, rest = shown.stdout.partition("not run:")
+    assert "convnext_tiny less vit_small, birds/test, first quarter against last quarter" in first
+    assert "it gives 0.130 against 0.113" in first
+    assert "there is no result of pug: cvbench eval pug" in rest
+    assert RULE in rest
+
+
+def test_unknown_networks_are_named() -> None:
+    opened = FeatureStore.open("memory://claims-unknown", mode="a")
+    put(opened, small_cka({"mine": 2, "vit": 2}), "a1", view="maps")
+    assert "backbones on neither side by their names, so left out: mine" in run("--store", opened.url).stdout
+    judged = {one.claim.id: one.reason for one in judge_store(opened.url).outcomes}
+    assert judged["raghu-shallow-deep"] == (
+        "there is no convolutional network; whether mine is one, its name does not tell"
+    )
+
+
+def test_a_store_without_results_says_what_to_run() -> None:
+    FeatureStore.open("memory://claims-empty", mode="a")
+    found = run("--store", "memory://claims-empty")
+    assert isinstance(found.exception, DataUnavailableError)
+    assert run("--store", "memory://claims-empty", "--format", "csv").exit_code != 0
