@@ -21,7 +21,8 @@ class Claim:
         family: The p values of all claims of a family are adjusted together.
         analysis: Of the rows.
         metric: Theirs, exactly; "" where no row can answer, which `missing` then explains.
-        factor, dataset: Patterns of theirs, with * for any text.
+        factor: A pattern of theirs, with * for any text and [0-9] for a digit.
+        datasets: Patterns of their data sets, one of which must fit.
         contrast: A difference of two backbones, or a number of each backbone of a side, of its last layer.
         direction: +1 if it says that the contrast is above 0, -1 if below.
         smallest: The smallest effect that counts, in the unit of the metric. Chosen here: no paper gives one.
@@ -39,7 +40,7 @@ class Claim:
     analysis: str
     metric: str = ""
     factor: str = ""
-    dataset: str = "*"
+    datasets: tuple[str, ...] = ("*",)
     contrast: Contrast = "convolutional less transformer"
     direction: Literal[1, -1] = 1
     smallest: float = 0.0

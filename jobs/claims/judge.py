@@ -147,7 +147,7 @@ def _fits(claim: Claim, row: Row) -> bool:
     return (
         (row.analysis, row.metric) == (claim.analysis, claim.metric)
         and fnmatchcase(row.factor, claim.factor)
-        and fnmatchcase(row.dataset, claim.dataset)
+        and any(fnmatchcase(row.dataset, pattern) for pattern in claim.datasets)
     )
 
 
@@ -212,5 +212,5 @@ def _why_not(claim: Claim, rows: Sequence[Row], sides: Mapping[str, Side | None]
     note = next((row.note for row in fitting if row.note), "")
     if note:
         return note
-    place = "" if claim.dataset == "*" else f" on {claim.dataset}"
+    place = "" if claim.datasets == ("*",) else f" on {' or '.join(claim.datasets)}"
     return f"no result of {claim.analysis} has the number{place}"

@@ -21,6 +21,10 @@ PAUL = "Paul and Chen 2022"
 BAI = "Bai et al. 2021"
 MINDERER = "Minderer et al. 2021"
 
+FINE_GRAINED = ("cub200", "scenes-fine", "scenes-fine-[0-9]*")
+COARSE = ("cifar10", "scenes", "scenes-[0-9]*")
+SHIFTED = ("imagenet*", "scenes-*")
+"""Data sets of the papers, and rendered ones that stand in for them."""
 CENTRED = "common grid *, centred maps"
 CAM = "analyze cam --dataset imagenet-val"
 OF_CENTRED = (
@@ -167,7 +171,7 @@ def _study() -> Iterator[Claim]:
         "silhouette",
         "silhouette, mean over samples",
         "euclidean, features*",
-        dataset="cub200*",
+        datasets=FINE_GRAINED,
         smallest=0.005,
         published="0.130 against 0.113",
         estimator="In feature space; the study does not say in which space its silhouette is.",
@@ -182,7 +186,7 @@ def _study() -> Iterator[Claim]:
         "tsne",
         "kNN purity, map",
         "k = 10",
-        dataset="cub200*",
+        datasets=FINE_GRAINED,
         smallest=0.01,
         estimator="By the classes of the nearest neighbours: gaps and areas of such a map say nothing.",
         command="analyze tsne --dataset cub200",
@@ -196,7 +200,7 @@ def _study() -> Iterator[Claim]:
         "silhouette",
         "silhouette, mean over samples",
         "euclidean, features*",
-        dataset="cifar10*",
+        datasets=COARSE,
         contrast="each",
         smallest=0.05,
         command="analyze silhouette --dataset cifar10",
@@ -353,7 +357,7 @@ def _behaviours() -> Iterator[Claim]:
         "vishniakov-2024",
         "robustness",
         "top1",
-        dataset="imagenet*",
+        datasets=SHIFTED,
         smallest=0.005,
         estimator=SUPERVISED,
         command="eval robustness",
@@ -426,7 +430,7 @@ def _behaviours() -> Iterator[Claim]:
             "paul-2022",
             "robustness",
             "top1",
-            dataset=name,
+            datasets=(name,),
             direction=-1,
             smallest=0.01,
             estimator="The paper's convolutional networks are BiT; a ConvNeXt is younger.",
@@ -440,7 +444,7 @@ def _behaviours() -> Iterator[Claim]:
         "bai-2021",
         "robustness",
         "top1",
-        dataset="imagenet-a",
+        datasets=("imagenet-a",),
         direction=-1,
         smallest=0.01,
         estimator="The paper's networks are DeiT-S and ResNet-50.",

@@ -115,7 +115,8 @@ def test_what_is_not_run_says_why() -> None:
     assert only(None, metric="", missing="nobody measures it").reason == "nobody measures it"
     undefined = replace(between(0.3, 0.2, 0.4), value=None, note="not measurable on this grid")
     assert only(undefined).reason == "not measurable on this grid"
-    assert only(between(0.3, 0.2, 0.4), dataset="fish*").reason == "no result of silhouette has the number on fish*"
+    elsewhere = only(between(0.3, 0.2, 0.4), datasets=("fish*", "crabs"))
+    assert elsewhere.reason == "no result of silhouette has the number on fish* or crabs"
     (found,) = judge_claims([CLAIM], [between(0.3, 0.2, 0.4)], {"conv": "convolutional", "mixed": None})
     assert found.reason == "there is no transformer network; whether mixed is one, its name does not tell"
 
