@@ -52,7 +52,7 @@ def are_wnids(classes: Sequence[str]) -> bool:
 
 
 def answers(classes: Sequence[str]) -> tuple[str, ...]:
-    """What a classifier can answer on a data set: ImageNet's 1000 if its classes are of it, else these."""
+    """The answers of a classifier on a data set: ImageNet's 1000 if its classes are of it, else these."""
     return imagenet_wnids() if are_wnids(classes) else tuple(classes)
 
 

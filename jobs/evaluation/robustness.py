@@ -109,13 +109,13 @@ def _shifted(held: Sequence[str], clean: str | None) -> list[str]:
 
 
 def _clean(held: Sequence[str], names: Sequence[str]) -> str | None:
-    """What these sets shift, if the store has it."""
+    """The data set that these sets shift, if the store has it."""
     family = next((clean for clean, sets in _FAMILIES.items() if registered(key_of_spec(names[0])) in sets), CLEAN)
     return next((name for name in held if registered(name) == family), None)
 
 
 def _split(store: FeatureStore, dataset: str) -> str | None:
-    """Of several splits of the clean set, the one that it has for tests; None if that does not say which."""
+    """The split for tests among several of the clean set; None if that does not say which."""
     splits = {group.split for group in store.groups() if group.dataset == key_of_spec(dataset)}
     try:
         usual = dataset_info(spec_of_key(key_of_spec(dataset))).default_split

@@ -92,7 +92,7 @@ def _indices(samples: Samples) -> Mapping[str, tuple[int, ...]]:
 
 
 def _width(indices: Mapping[str, tuple[int, ...]]) -> int:
-    """How many outputs a classifier of these categories has."""
+    """The number of outputs of a classifier of these categories."""
     return len(indices) if all(len(outputs) == 1 for outputs in indices.values()) else 1000
 
 

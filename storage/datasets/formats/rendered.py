@@ -72,7 +72,7 @@ class RenderedDataset(Listed):
 
     @property
     def nbytes(self) -> int:
-        """Of the pixels of all samples."""
+        """Size of the pixels of all samples."""
         return 3 * self.size * self.size * len(self)
 
     @cached_property
@@ -88,7 +88,7 @@ class RenderedDataset(Listed):
         )
 
     def images(self) -> Mapping[str, NDArray[Any]]:
-        """What the pixels are a function of."""
+        """The arrays that determine the pixels."""
         return {"scene": table(self.scenes), "drawn": np.array([RENDERER_VERSION, self.size], dtype=np.int64)}
 
     def __reduce__(self) -> tuple[Any, ...]:

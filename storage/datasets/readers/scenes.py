@@ -52,7 +52,7 @@ class SceneReader:
         return _SIZES
 
     def variant(self, argument: str) -> DatasetInfo:
-        """What is known of the images of a size: the same.
+        """The facts of the images of a size: the same.
 
         Raises:
             UnknownNameError: It is none, or too small or too large; names the nearest.

@@ -11,7 +11,7 @@ _KEPT = 1 << 30
 
 @cache
 def _sine(degrees: int) -> float:
-    """Of 0 to 90 degrees, a multiple of 2^-30: Taylor's series in integers."""
+    """Sine of 0 to 90 degrees, a multiple of 2^-30: Taylor's series in integers."""
     x = _PI * degrees // 180
     term, total, order = x, x, 1
     while term:
@@ -24,7 +24,7 @@ def _sine(degrees: int) -> float:
 
 
 def sine(degrees: int) -> float:
-    """Of any whole number of degrees.
+    """Sine of any whole number of degrees.
 
     >>> sine(30), sine(-90), sine(450)
     (0.5, -1.0, 1.0)
@@ -36,7 +36,7 @@ def sine(degrees: int) -> float:
 
 
 def cosine(degrees: int) -> float:
-    """Of any whole number of degrees.
+    """Cosine of any whole number of degrees.
 
     >>> cosine(60), cosine(180)
     (0.5, -1.0)

@@ -33,7 +33,7 @@ def _number(name: str) -> int:
 
 
 class Draws:
-    """What is drawn from one seed.
+    """Draws from one seed.
 
     >>> Draws(7).below("colour", 10) == Draws(7).below("colour", 10)
     True

@@ -57,7 +57,7 @@ def scenes_of(split: str) -> list[Sample]:
 
 
 def columns_of(samples: Sequence[Sample]) -> Columns:
-    """Which factor varies, the object, and the position in words."""
+    """The factor that varies, the object, and the position in words."""
     parts = [sample.id.split("/") for sample in samples]
     across, down = ({value: name for name, value in names.items()} for names in (_ALONG, _DOWN))
     places = [f"{down[sample.scene.y]} {across[sample.scene.x]}" for sample in samples]

@@ -46,5 +46,5 @@ Part = Polygon | Ellipse | Line
 
 
 def polygon(paint: Paint, *corners: float) -> Polygon:
-    """Of corners x0, y0, x1, y1, ..."""
+    """Polygon of corners x0, y0, x1, y1, ..."""
     return Polygon(paint, tuple(zip(corners[::2], corners[1::2], strict=True)))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Scene:
-    """What is in a picture, whatever its size in pixels. Lengths are thousandths of the image's edge.
+    """The content of a picture, whatever its size in pixels. Lengths are thousandths of the image's edge.
 
     Attributes:
         kind: Class of the object: position in `factors.CLASSES`, or -1: one of `birds.SPECIES`.
