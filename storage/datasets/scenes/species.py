@@ -14,7 +14,7 @@ _COUNTS = {"train": 1_000, "test": 600}
 
 
 def _bird(seed: int) -> Sample:
-    """A bird of any colour and texture before any background; whole, sharp, and large enough for its parts to be seen."""
+    """A bird of any colour and texture before any background: whole, sharp, and large enough to see its parts."""
     draws, label = Draws(seed), seed % len(SPECIES)
     scene = replace(
         usual(0, seed),
