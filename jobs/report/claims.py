@@ -112,10 +112,15 @@ def _line(one: Outcome, anchors: Mapping[str, str]) -> ClaimLine:
         expected=f"{'above' if claim.direction > 0 else 'below'} {claim.direction * claim.smallest + 0.0:g}",
         value="" if row is None else number(one.value, places),
         interval=f"{number(one.low, places)} to {number(one.high, places)}" if known else "",
-        p="" if one.p is None else f"{one.p:.2g}",
+        p=_p(one.p),
         verdict=one.verdict.value,
         reason=one.reason,
         run="" if row is None else row.run,
         anchor="" if row is None else anchors.get(row.run, ""),
         command=f"cvbench {claim.command}" if claim.command else "",
     )
+
+
+def _p(p: float | None) -> str:
+    """A p value as text; 0 is what is too small for a float."""
+    return "" if p is None else f"{p:.2g}" if p else "< 1e-300"
