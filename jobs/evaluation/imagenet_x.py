@@ -69,9 +69,10 @@ def imagenet_x(selection: Selection, options: ImageNetXOptions, listen: Listener
         IncompleteError: Some annotated images have no logits, and `partial` is not set.
         EvaluationSuspectError: An accuracy is near chance.
     """
+    annotated = _from_files(options)  # first: the mistake that is cheapest to find
     store = open_store(selection.store)
     samples = open_samples(store, replace(selection, dataset=selection.dataset or DATASET), options.shared)
-    annotated = _annotations(samples, options)
+    annotated = annotated or _of_samples(samples, options)
     joined = _join(samples, annotated, options)
     table = Table(samples.info.dataset, samples.info.split, len(annotated.names) - int(joined.annotated.sum()))
     notes, correct = [*samples.notes, *joined.notes], {}
@@ -152,13 +153,19 @@ class _Joined:
     notes: tuple[str, ...]
 
 
-def _annotations(samples: Samples, options: ImageNetXOptions) -> ImageNetX:
-    """Those of the files, or of the data set's own table."""
-    from cvbench.storage.annotations import flags_in_table, load_imagenet_x
+def _from_files(options: ImageNetXOptions) -> ImageNetX | None:
+    """Annotations of the files that are named; None if none are."""
+    from cvbench.storage.annotations import load_imagenet_x
 
-    if options.annotations is not None:
-        place = Path(options.annotations)
-        return load_imagenet_x(place, which=options.which, keep_prototypes=options.keep_prototypes)
+    if options.annotations is None:
+        return None
+    return load_imagenet_x(Path(options.annotations), which=options.which, keep_prototypes=options.keep_prototypes)
+
+
+def _of_samples(samples: Samples, options: ImageNetXOptions) -> ImageNetX:
+    """Annotations that stand in the sample table."""
+    from cvbench.storage.annotations import flags_in_table
+
     info = samples.info
     found = flags_in_table([str(name) for name in info.ids], info.labels, info.factors, options.which)
     if found is None or options.error != "class":

@@ -64,7 +64,7 @@ def test_a_plan_of_a_group_has_a_part_for_each_member_once(root: Path) -> None:
 def test_an_unknown_group_names_its_neighbour(root: Path) -> None:
     result = run("extract", "--dataset", "@robust", "--data-root", str(root), "--address", "none", *SMALL)
     assert isinstance(result.exception, UnknownNameError)
-    assert result.exception.did_you_mean == ("@robustness",)
+    assert result.exception.did_you_mean[0] == "@robustness"
     assert not (root / "cvbench.zarr").exists()
 
 
