@@ -33,7 +33,7 @@ def ls(data_root: DataRoot = None, output: Format = "table") -> None:
 
     rows, problems = list_datasets(data_root)
     for error in problems:
-        say(f"warning: {error.what} ({error.where}): {error.why}", err=True)
+        say(f"warning: {error.what} ({error.where}): {error.why or error.fix}", err=True)
     if output == "json":
         echo_json({**_SCHEMA, "datasets": [row.as_dict() for row in rows], "groups": list_groups()})
         return

@@ -109,17 +109,17 @@ def show(found: Sequence[Shown], form: str, *, long: bool) -> None:
     else:
         echo_rows([row for one in found for row in (one.rows if long else one.entry.main_rows(one.result, one.rows))])
         for one in found:
-            _say_about(one)
+            _say_about(one, long=long)
 
 
-def _say_about(one: Shown) -> None:
+def _say_about(one: Shown, *, long: bool) -> None:
     """Print a result's sentences, notes and place under its numbers."""
     attrs = one.result.attrs
     for text in one.entry.sentences(one.result, one.rows):
         say(text)
     for note in attrs.get("notes", []):
         say(f"note: {note}")
-    say(f"result: {one.path} in the store ({len(one.rows)} numbers; --long shows all)")
+    say(f"result: {one.path} in the store ({len(one.rows)} numbers{'' if long else '; --long shows all'})")
 
 
 def _warn(found: Sequence[Shown]) -> None:

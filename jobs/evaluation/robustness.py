@@ -28,7 +28,7 @@ from cvbench.jobs.results.command import command_words
 from cvbench.jobs.results.entry import Entry
 from cvbench.jobs.results.row import DIFFERENCE, VALUE, Row
 from cvbench.jobs.results.table import Table, again, of_metrics, table_result, table_rows
-from cvbench.jobs.running.progress import Advanced, Ended, Listener, Started, silent
+from cvbench.jobs.running.progress import Advanced, Ended, Listener, Note, Started, silent
 from cvbench.storage.datasets import dataset_info, key_of_spec, registered, spec_of_key
 from cvbench.storage.features import FeatureStore
 
@@ -91,6 +91,10 @@ def robustness(
             why=f"it has logits of {', '.join(sorted(held)) or 'none'}",
             fix=command("extract", dataset=SETS[0], view=VIEW, store=opened.url) + "  # or --dataset with one it has",
         )
+    known = [kind for sets in _FAMILIES.values() for kind in sets]
+    others = [] if datasets else sorted(name for name in held - {*names} if registered(name) in known)
+    if others:
+        listen(Note(f"left out, as they shift another data set: {', '.join(others)}; --dataset names them"))
     reference = clean or _clean(sorted(held), names)
     chosen = Selection(opened.url, backbones=tuple(backbones))
     shifted = [open_samples(opened, replace(chosen, dataset=name), options) for name in names]
@@ -100,10 +104,11 @@ def robustness(
 
 
 def _shifted(held: Sequence[str], clean: str | None) -> list[str]:
-    """The sets to look at if none are given: those that shift the clean set, or the first that any shift."""
+    """The sets to look at if none are given: those that shift the clean set, or else the first family that is held."""
+    given = None if clean is None else registered(key_of_spec(clean))
     for family, sets in _FAMILIES.items():
         found = [name for kind in sets for name in held if registered(name) == kind]
-        if found and (clean is None or registered(key_of_spec(clean)) == family):
+        if found and (given == family or given not in _FAMILIES):
             return found
     return []
 

@@ -90,9 +90,15 @@ def _reader(name: str) -> Reader | None:
     """The reader of a name; a plugin's is imported.
 
     Raises:
-        UsageError: A plugin's that cannot be imported, or is no reader of that name.
+        UsageError: A plugin's that cannot be imported, or is no reader of that name; or whose name cvbench has.
     """
-    if name in READERS or name not in plugins(PLUGINS):
+    if name in READERS and name in plugins(PLUGINS):
+        raise UsageError(
+            f"a package adds a data set {name!r}, which cvbench has",
+            where=", ".join(point.value for point in plugins(PLUGINS)[name]),
+            fix="uninstall it, or give its data set another name",
+        )
+    if name not in plugins(PLUGINS):
         return READERS.get(name)
     reader: Reader = load_plugin(PLUGINS, name, Reader)  # type: ignore[type-abstract]
     if reader.info.name != name:
@@ -103,6 +109,14 @@ def _reader(name: str) -> Reader | None:
             fix="the entry point's name and the reader's must be the same",
         )
     return reader
+
+
+def _usable(name: str) -> Reader | None:
+    """The reader of a name; None also for a plugin's that cannot be used, which must not hide what others have kept."""
+    try:
+        return _reader(name)
+    except UsageError:
+        return READERS.get(name)
 
 
 def dataset_info(spec: str) -> DatasetInfo:
@@ -124,7 +138,7 @@ def spec_of_key(name: str) -> str:
     """
     base, transform = parse_name(name)
     for own in dataset_names():
-        reader = _reader(own) if base.startswith(f"{own}-") else None
+        reader = _usable(own) if base.startswith(f"{own}-") else None
         if isinstance(reader, Variants):
             for form in (form_of(reader.info, label, reader.forms) for label in reader.forms):
                 if form.name == base:
@@ -153,7 +167,7 @@ def typed_spec(name: str) -> str:
     base, transform = parse_name(name)
     if spec != name or base in dataset_names():
         return spec
-    reader = _reader(base.partition("-")[0])
+    reader = _usable(base.partition("-")[0])
     kind = reader.info.name if reader is not None and reader.info.of_files else "folder"
     return f"{kind}:PATH{suffix(transform)}"
 

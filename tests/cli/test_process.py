@@ -185,7 +185,8 @@ def test_a_url_where_only_a_path_is_read_is_refused(
 
 
 TIDIES_BADLY = """
-import importlib, sys, types
+import importlib, signal, sys, types
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background has it ignore
 from cvbench.errors import CvbenchError
 
 app = importlib.import_module("cvbench.cli.app")

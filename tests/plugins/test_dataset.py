@@ -17,7 +17,8 @@ from cvbench.storage.datasets import dataset_names, open_dataset, spec_of_key
 from tests.plugins.package import command, install
 
 SOURCE = Path(__file__).with_name("stripes.py")
-POINTS = "[cvbench.datasets]\nstripes = own_stripes:READER\nother = own_stripes:READER\nbroken = nothing:READER\n"
+NAMES = {"stripes": "own_stripes", "other": "own_stripes", "broken": "nothing", "cub200": "own_stripes"}
+POINTS = "\n".join(["[cvbench.datasets]", *(f"{name} = {module}:READER" for name, module in NAMES.items()), ""])
 SIZES = ("--weights", "random", "--image-size", "32", "--batch-size", "16", "--unit", "32", "--address", "none")
 
 
@@ -59,11 +60,13 @@ def test_it_is_listed_and_what_cannot_be_used_is_said() -> None:
     done = CliRunner().invoke(app, ["datasets", "ls"])
     assert done.exit_code == 0, done.output
     assert "Stripes in three directions" in done.stdout
-    assert "cub200" in done.stdout
+    assert "cifar10" in done.stdout
+    assert "warning: a package adds a data set 'cub200', which cvbench has" in done.stderr
     assert "warning: 'broken' of cvbench.datasets cannot be imported" in done.stderr
     assert "warning: the plugin's data set 'other' cannot be used" in done.stderr
     assert {"stripes", "broken", "cub200"} <= set(dataset_names())
     assert spec_of_key("stripes.scale-2") == "stripes+scale=2"
+    assert [spec_of_key(name) for name in ("broken-x", "other-x", "dtd-2")] == ["broken-x", "other-x", "dtd:2"]
     dataset = open_dataset("stripes")
     assert (len(dataset), np.bincount(dataset.labels).tolist()) == (60, [20, 20, 20])
     with pytest.raises(UsageError, match="it calls itself 'stripes'") as caught:

@@ -37,7 +37,7 @@ class Listed:
     @cached_property
     def digest(self) -> str:
         """Hex sha256 over the manifest: name, split, classes, ids, labels, factors, and what `images` gives."""
-        factors = {f"factor {name}": values for name, values in self.factors.items()}
+        factors = {f"factor {name}": values for name, values in self.listed_factors.items()}
         return manifest_digest(
             name=self.name,
             split=self.split,
@@ -45,6 +45,11 @@ class Listed:
             ids=self.ids,
             arrays={"label": self.labels, **self.images(), **factors},
         )
+
+    @property
+    def listed_factors(self) -> Mapping[str, NDArray[Any]]:
+        """The factors that the digest is of."""
+        return self.factors
 
     def images(self) -> Mapping[str, NDArray[Any]]:
         """Arrays that tell the images of one data set from those of another in its digest."""

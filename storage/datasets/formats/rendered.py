@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from threading import Lock
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cvbench.storage.datasets.base import Reader, manifest_digest
+from cvbench.storage.datasets.base import Reader
 from cvbench.storage.datasets.formats.listed import Listed
 from cvbench.storage.datasets.scenes.render import RENDERER_VERSION, mask, render
 from cvbench.storage.datasets.scenes.scene import Scene, table
@@ -28,12 +28,17 @@ class Measured(Mapping[str, NDArray[Any]]):
     ) -> None:
         self.known, self._names, self._measure = known, tuple(names), measure
         self._found: Mapping[str, NDArray[Any]] | None = None
+        self._lock = Lock()  # a data set that is kept is read by several threads
 
     def __getitem__(self, name: str) -> NDArray[Any]:
         if name not in self._names:
             return self.known[name]
-        if self._found is None:
-            self._found = self._measure()
+        with self._lock:
+            if self._found is None:
+                found = dict(self._measure())
+                for values in found.values():
+                    values.setflags(write=False)
+                self._found = found
         return self._found[name]
 
     def __contains__(self, name: object) -> bool:
@@ -75,17 +80,10 @@ class RenderedDataset(Listed):
         """Size of the pixels of all samples."""
         return 3 * self.size * self.size * len(self)
 
-    @cached_property
-    def digest(self) -> str:
-        """Hex sha256 over the manifest; of the factors, those that are measured follow from the scenes."""
-        factors = {f"factor {name}": values for name, values in self.factors.known.items()}
-        return manifest_digest(
-            name=self.name,
-            split=self.split,
-            classes=self.classes,
-            ids=self.ids,
-            arrays={"label": self.labels, **self.images(), **factors},
-        )
+    @property
+    def listed_factors(self) -> Mapping[str, NDArray[Any]]:
+        """The factors without those that are measured, which follow from the scenes."""
+        return self.factors.known
 
     def images(self) -> Mapping[str, NDArray[Any]]:
         """The arrays that determine the pixels."""

@@ -46,7 +46,7 @@ def paint(kind: Paint, object_class: int, colour: int) -> F32:
     if kind == "accent":
         return _column(_ACCENTS.get(CLASSES[max(object_class, 0)], LIGHT))
     body = _column(_RGB[COLOURS[colour]])
-    return body if kind == "body" else body + (np.float32(255) - body) * np.float32(0.5)
+    return body if kind == "body" else _kept(body + (np.float32(255) - body) * np.float32(0.5))
 
 
 @cache
@@ -54,8 +54,14 @@ def second_tone(colour: int) -> F32:
     """(3, 1, 1): what a texture has beside the object's colour, paler or, of a pale one, darker."""
     body = _column(_RGB[COLOURS[colour]])
     pale = float(body[0, 0, 0]) * 0.3 + float(body[1, 0, 0]) * 0.6 + float(body[2, 0, 0]) * 0.1 > 128
-    return body * np.float32(0.5) if pale else body + (np.float32(255) - body) * np.float32(0.62)
+    return _kept(body * np.float32(0.5) if pale else body + (np.float32(255) - body) * np.float32(0.62))
 
 
 def _column(rgb: tuple[int, int, int]) -> F32:
-    return np.array(rgb, np.float32)[:, None, None]
+    return _kept(np.array(rgb, np.float32)[:, None, None])
+
+
+def _kept(values: F32) -> F32:
+    """The array, which no thread that gets it from the cache can change."""
+    values.setflags(write=False)
+    return values
