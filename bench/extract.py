@@ -72,7 +72,7 @@ def throughput(
     from cvbench.engine.pictures.decode import decode, fit
     from cvbench.jobs.extraction.extract import prepare
     from cvbench.jobs.registry import find_live
-    from cvbench.jobs.running.executor import Cluster
+    from cvbench.jobs.running.cluster import Cluster
 
     torch.set_num_threads(threads)
     cluster = Cluster(address="none", threads=threads)
@@ -122,7 +122,7 @@ def peak(images: Path, folder: Path, limit: int, live: tuple[str, ...] = ()) -> 
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]); import extract as b; from pathlib import Path;"
         "from dataclasses import replace; from cvbench.jobs.extraction.extract import extract;"
-        "from cvbench.jobs.registry import find_live; from cvbench.jobs.running.executor import Cluster;"
+        "from cvbench.jobs.registry import find_live; from cvbench.jobs.running.cluster import Cluster;"
         "pair = ('test_convnext', 'test_vit');"
         "o = b.options(Path(sys.argv[2]), Path(sys.argv[3]), pair, 64, None, tuple(sys.argv[5:]));"
         "extract(replace(o, limit=int(sys.argv[4])), Cluster(address='none'), live=find_live(o.analyses));"

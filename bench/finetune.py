@@ -15,7 +15,7 @@ import time
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as the command does, before torch starts its threads
 
-from cvbench.jobs.running.executor import Cluster
+from cvbench.jobs.running.cluster import Cluster
 from cvbench.jobs.transfer.finetune import FinetuneOptions, finetune
 
 RUNS = (("test_convnext", 64, 3), ("test_vit", 64, 30))

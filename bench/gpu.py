@@ -42,7 +42,7 @@ from cvbench.engine.models.views import Request
 from cvbench.jobs.extraction.extract import extract
 from cvbench.jobs.extraction.options import ExtractOptions
 from cvbench.jobs.registry import find_live
-from cvbench.jobs.running.executor import Cluster
+from cvbench.jobs.running.cluster import Cluster
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ def _file(item: pytest.Item) -> str:
 @pytest.fixture(scope="session", autouse=True)
 def one_ray() -> Iterator[pytest.MonkeyPatch]:
     """No test of this process starts a Ray of its own by mistake, which takes it ten seconds: `ray_here` is there."""
-    from cvbench.jobs.running.executor import RaySession
+    from cvbench.jobs.running.session import RaySession
 
     def refuse(session: RaySession, ray: object) -> None:
         raise AssertionError("a test that runs on Ray takes the fixture ray_here")
@@ -70,7 +70,8 @@ def ray_here(one_ray: pytest.MonkeyPatch) -> Iterator[None]:
     """One private local Ray with two CPU slots for all tests that can share it: jobs use a Ray that is there."""
     import ray
 
-    from cvbench.jobs.running.executor import Cluster, RaySession
+    from cvbench.jobs.running.cluster import Cluster
+    from cvbench.jobs.running.session import RaySession
 
     one_ray.undo()
     with RaySession(Cluster(address="local", actors=2)):

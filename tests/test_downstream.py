@@ -14,7 +14,7 @@ from sklearn.neighbors import NearestCentroid
 
 from cvbench.jobs.extraction.extract import extract
 from cvbench.jobs.extraction.options import ExtractOptions
-from cvbench.jobs.running.executor import Cluster
+from cvbench.jobs.running.cluster import Cluster
 from cvbench.storage.features import FeatureStore
 from tests.jobs.images import write_folder
 

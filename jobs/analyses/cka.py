@@ -27,7 +27,7 @@ from cvbench.jobs.results.entry import Entry, Live, LiveSetting
 from cvbench.jobs.results.keep import Analysed, keep
 from cvbench.jobs.results.measured import left_out, verdict_text
 from cvbench.jobs.results.row import DIFFERENCE, PAIR, Row, known
-from cvbench.jobs.running.executor import Cluster
+from cvbench.jobs.running.cluster import Cluster
 from cvbench.jobs.running.hardware import Hardware
 from cvbench.jobs.running.progress import Listener, silent
 

@@ -22,7 +22,7 @@ from cvbench.jobs.results.entry import Entry
 from cvbench.jobs.results.keep import Analysed, keep, partials_of
 from cvbench.jobs.results.measured import end_rows, grid_text, measure_rows, on_common_grid
 from cvbench.jobs.results.row import DIFFERENCE, Row
-from cvbench.jobs.running.executor import Cluster
+from cvbench.jobs.running.cluster import Cluster
 from cvbench.jobs.running.hardware import Hardware
 from cvbench.jobs.running.progress import Listener, silent
 from cvbench.storage.features.units import Unit

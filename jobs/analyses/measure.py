@@ -19,9 +19,11 @@ from cvbench.jobs.reading.reading import Reading, open_store, read, readable_row
 from cvbench.jobs.reading.selection import Selection
 from cvbench.jobs.reading.views import MAPS
 from cvbench.jobs.results.keep import Analysed, keep_summary, partials_key
-from cvbench.jobs.running.executor import Cluster, choose_device, run_tasks
+from cvbench.jobs.running.cluster import Cluster
+from cvbench.jobs.running.executor import run_tasks
 from cvbench.jobs.running.hardware import Hardware
 from cvbench.jobs.running.progress import Advanced, Ended, Listener, Note, Started, silent
+from cvbench.jobs.running.session import choose_device
 from cvbench.storage.features import FeatureLayer
 from cvbench.storage.features.units import Unit
 from cvbench.storage.results.outcomes import ResultKey, list_partials, put_partial

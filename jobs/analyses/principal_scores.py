@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from cvbench.engine.analyses.base import NOT_FINITE
 from cvbench.engine.arrays.pca import Axes, Moments, block_sums, moments, principal_axes
 from cvbench.errors import IntegrityError, UsageError
-from cvbench.jobs.running.executor import Cluster, RaySession
+from cvbench.jobs.running.cluster import Cluster
+from cvbench.jobs.running.session import RaySession
 
 if TYPE_CHECKING:
     import dask.array

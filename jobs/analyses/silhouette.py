@@ -24,7 +24,7 @@ from cvbench.jobs.reading.reading import open_store, read
 from cvbench.jobs.results.command import command_words, interval_options, selection_of
 from cvbench.jobs.results.entry import Entry
 from cvbench.jobs.results.keep import Analysed, keep
-from cvbench.jobs.running.executor import Cluster
+from cvbench.jobs.running.cluster import Cluster
 from cvbench.jobs.running.hardware import Hardware
 from cvbench.jobs.running.progress import Advanced, Ended, Listener, Note, Started, silent
 

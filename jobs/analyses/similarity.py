@@ -25,7 +25,7 @@ from cvbench.jobs.results.entry import Entry, Live, LiveSetting
 from cvbench.jobs.results.keep import Analysed, keep
 from cvbench.jobs.results.measured import curve_rows, end_rows, grid_text, left_out, measure_rows, on_common_grid
 from cvbench.jobs.results.row import DIFFERENCE, Row, known
-from cvbench.jobs.running.executor import Cluster
+from cvbench.jobs.running.cluster import Cluster
 from cvbench.jobs.running.hardware import Hardware
 from cvbench.jobs.running.progress import Listener, silent
 

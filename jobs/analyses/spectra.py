@@ -23,7 +23,7 @@ from cvbench.jobs.results.entry import Entry, Live, LiveSetting
 from cvbench.jobs.results.keep import Analysed
 from cvbench.jobs.results.measured import class_verdict, curve_rows, end_rows, left_out, measure_rows, verdict_text
 from cvbench.jobs.results.row import DIFFERENCE, REFERENCE, VALUE, Row
-from cvbench.jobs.running.executor import Cluster
+from cvbench.jobs.running.cluster import Cluster
 from cvbench.jobs.running.hardware import Hardware
 from cvbench.jobs.running.progress import Listener, silent
 

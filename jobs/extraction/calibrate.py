@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cvbench.errors import ResourceError
-from cvbench.jobs.running.executor import Cluster, run_tasks
+from cvbench.jobs.running.cluster import Cluster
+from cvbench.jobs.running.executor import run_tasks
 
 if TYPE_CHECKING:
     from cvbench.engine.models.backbones import BackboneSpec, Description

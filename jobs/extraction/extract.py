@@ -20,7 +20,8 @@ from cvbench.jobs.extraction.worker import ExtractRecipe, UnitReceipt, UnitTask
 from cvbench.jobs.reading.lineage import origin
 from cvbench.jobs.reading.views import MAPS, is_in_part
 from cvbench.jobs.results.entry import Live
-from cvbench.jobs.running.executor import Cluster, run_tasks
+from cvbench.jobs.running.cluster import Cluster
+from cvbench.jobs.running.executor import run_tasks
 from cvbench.jobs.running.progress import Advanced, Ended, Listener, Note, Started, silent
 
 if TYPE_CHECKING:

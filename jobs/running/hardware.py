@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from cvbench.options import Form, Option
 
 if TYPE_CHECKING:
-    from cvbench.jobs.running.executor import Cluster
+    from cvbench.jobs.running.cluster import Cluster
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,8 @@ class Hardware:
         Raises:
             UnknownNameError: A device that does not exist.
         """
-        from cvbench.jobs.running.executor import Cluster, choose_device
+        from cvbench.jobs.running.cluster import Cluster
+        from cvbench.jobs.running.session import choose_device
 
         chosen = choose_device(self.device, self.address)
         return Cluster(address=self.address, device=chosen, actors=self.gpus, threads=self.threads or threads)

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cvbench.errors import IncompleteError
-from cvbench.jobs.running.executor import shared_ray
 from cvbench.jobs.running.places import check_folder
 from cvbench.jobs.running.progress import Listener, silent
+from cvbench.jobs.running.session import shared_ray
 from cvbench.jobs.study.journal import Journal
 from cvbench.jobs.study.steps import REPORT, Step, steps_of
 from cvbench.jobs.study.study import Study, check_study

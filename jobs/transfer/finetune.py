@@ -14,7 +14,7 @@ from cvbench.engine.finetune.recipes import TrainingRecipe, recipe
 from cvbench.errors import FingerprintMismatchError, UsageError
 from cvbench.jobs.reading.completeness import check_complete
 from cvbench.jobs.reading.lineage import records, trained
-from cvbench.jobs.running.executor import Cluster
+from cvbench.jobs.running.cluster import Cluster
 from cvbench.jobs.running.progress import Advanced, Ended, Listener, Note, Started, silent
 from cvbench.jobs.transfer import checkpoint
 from cvbench.jobs.transfer.finetune_loop import Epoch, run

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from cvbench.errors import ClusterError, CvbenchError, IncompleteError
-from cvbench.jobs.running.executor import Cluster, RaySession
+from cvbench.jobs.running.cluster import Cluster
+from cvbench.jobs.running.session import RaySession
 from cvbench.jobs.transfer import checkpoint
 from cvbench.jobs.transfer.finetune_loop import Epoch, run
 from cvbench.jobs.transfer.finetune_task import FinetuneTask

@@ -20,7 +20,7 @@ import pytest
 from cvbench.jobs.catalogue.store import gc
 from cvbench.jobs.extraction.extract import extract
 from cvbench.jobs.extraction.options import ExtractOptions
-from cvbench.jobs.running.executor import Cluster
+from cvbench.jobs.running.cluster import Cluster
 from tests.forks import Forked, Start
 from tests.jobs.extraction.test_extract import contents
 from tests.jobs.images import write_folder

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cvbench.jobs.extraction.extract import extract
 from cvbench.jobs.extraction.options import ExtractOptions
-from cvbench.jobs.running.executor import Cluster
+from cvbench.jobs.running.cluster import Cluster
 from tests.jobs.images import write_folder
 
 LOOP = Cluster(address="none")

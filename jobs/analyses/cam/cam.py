@@ -30,7 +30,7 @@ from cvbench.jobs.figures.cam import cam_figure
 from cvbench.jobs.reading.reading import Reading
 from cvbench.jobs.results.entry import Entry
 from cvbench.jobs.results.keep import Analysed, keep
-from cvbench.jobs.running.executor import Cluster
+from cvbench.jobs.running.cluster import Cluster
 from cvbench.jobs.running.hardware import Hardware
 from cvbench.jobs.running.progress import Listener, silent
 from cvbench.options import Form, typed_words

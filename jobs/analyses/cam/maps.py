@@ -24,7 +24,7 @@ from cvbench.jobs.extraction.backbones import specs_of
 from cvbench.jobs.extraction.extract import UnitJob, declare_all, fingerprint_of, recipe_of, rounding_notes, split_info
 from cvbench.jobs.extraction.options import ExtractOptions, resolved
 from cvbench.jobs.extraction.worker import ExtractRecipe
-from cvbench.jobs.running.executor import Cluster
+from cvbench.jobs.running.cluster import Cluster
 from cvbench.storage.features import ArraySpec, FeatureStore, GroupKey
 
 if TYPE_CHECKING:

@@ -32,7 +32,7 @@ from cvbench.jobs.figures.draw import draw
 from cvbench.jobs.results.document import document
 from cvbench.jobs.results.keep import Analysed, stored_result
 from cvbench.jobs.results.row import DIFFERENCE, REFERENCE
-from cvbench.jobs.running.executor import Cluster
+from cvbench.jobs.running.cluster import Cluster
 from cvbench.jobs.running.progress import Event, Note
 from cvbench.storage.datasets import READERS, DatasetInfo
 from cvbench.storage.datasets.formats.pixels import PixelDataset

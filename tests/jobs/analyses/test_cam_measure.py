@@ -23,7 +23,7 @@ from cvbench.jobs.figures.draw import draw
 from cvbench.jobs.reading.reading import Reading
 from cvbench.jobs.results.keep import Analysed
 from cvbench.jobs.results.row import DIFFERENCE, Row
-from cvbench.jobs.running.executor import Cluster
+from cvbench.jobs.running.cluster import Cluster
 from cvbench.storage.datasets import READERS, DatasetInfo
 from cvbench.storage.datasets.formats.pixels import PixelDataset
 from cvbench.storage.features import FeatureStore

@@ -27,7 +27,7 @@ from cvbench.jobs.reading.selection import Selection
 from cvbench.jobs.results.document import document
 from cvbench.jobs.results.keep import stored_result
 from cvbench.jobs.results.row import DIFFERENCE
-from cvbench.jobs.running.executor import Cluster
+from cvbench.jobs.running.cluster import Cluster
 from cvbench.storage.datasets import open_dataset
 from cvbench.storage.features import FeatureStore
 from cvbench.storage.results.outcomes import list_results

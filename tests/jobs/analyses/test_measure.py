@@ -15,7 +15,7 @@ from cvbench.jobs.extraction.extract import extract
 from cvbench.jobs.extraction.options import ExtractOptions
 from cvbench.jobs.reading.options import Selection
 from cvbench.jobs.reading.reading import read
-from cvbench.jobs.running.executor import Cluster
+from cvbench.jobs.running.cluster import Cluster
 from cvbench.storage.features import FeatureStore
 from cvbench.storage.results.outcomes import list_results, load_result
 from tests.engine.analyses.cka_reference import cka_reference

@@ -17,7 +17,7 @@ from cvbench.jobs.extraction.options import ExtractOptions
 from cvbench.jobs.reading.matrix import Matrices
 from cvbench.jobs.reading.options import Selection
 from cvbench.jobs.reading.reading import read
-from cvbench.jobs.running.executor import Cluster
+from cvbench.jobs.running.cluster import Cluster
 from tests.jobs.images import write_folder
 
 

@@ -22,7 +22,7 @@ from cvbench.jobs.extraction.extract import extract
 from cvbench.jobs.extraction.options import ExtractOptions
 from cvbench.jobs.registry import ENTRIES, entry_of, find_live, forms_of
 from cvbench.jobs.results.keep import Analysed
-from cvbench.jobs.running.executor import Cluster, WorkerRecipe
+from cvbench.jobs.running.cluster import Cluster, WorkerRecipe
 from cvbench.jobs.running.progress import silent
 from cvbench.options import Field, Form, form_of
 from cvbench.storage.features import FeatureStore

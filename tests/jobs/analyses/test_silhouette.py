@@ -19,7 +19,7 @@ from cvbench.jobs.extraction.extract import extract
 from cvbench.jobs.extraction.options import ExtractOptions
 from cvbench.jobs.reading.selection import Selection
 from cvbench.jobs.results.keep import stored_result
-from cvbench.jobs.running.executor import Cluster
+from cvbench.jobs.running.cluster import Cluster
 from cvbench.jobs.running.progress import Event, Note
 from cvbench.storage.features import FeatureStore
 from cvbench.storage.results.outcomes import list_results, load_result

@@ -32,7 +32,7 @@ from cvbench.jobs.reading.selection import Selection
 from cvbench.jobs.results.document import document
 from cvbench.jobs.results.keep import stored_result
 from cvbench.jobs.results.row import CURVE, DIFFERENCE, VALUE, Row
-from cvbench.jobs.running.executor import Cluster
+from cvbench.jobs.running.cluster import Cluster
 from cvbench.storage.features import FeatureStore
 from cvbench.storage.results.outcomes import list_results
 from cvbench.texts import json_value

@@ -22,7 +22,7 @@ from cvbench.jobs.reading.selection import Selection
 from cvbench.jobs.registry import find_live
 from cvbench.jobs.results.keep import stored_result
 from cvbench.jobs.results.row import CURVE, DIFFERENCE, REFERENCE, VALUE, Row
-from cvbench.jobs.running.executor import Cluster
+from cvbench.jobs.running.cluster import Cluster
 from cvbench.storage.features import FeatureStore
 from cvbench.storage.results.outcomes import list_results, load_result
 from tests.jobs.elsewhere import draw_elsewhere, drawn

@@ -27,7 +27,7 @@ from cvbench.jobs.figures.tsne import CELLS, density
 from cvbench.jobs.reading.selection import Selection
 from cvbench.jobs.results.document import document
 from cvbench.jobs.results.keep import stored_result
-from cvbench.jobs.running.executor import Cluster
+from cvbench.jobs.running.cluster import Cluster
 from cvbench.jobs.running.progress import Event
 from cvbench.storage.features import FeatureStore
 from cvbench.storage.results.outcomes import list_results

@@ -29,7 +29,7 @@ from cvbench.jobs.extraction.options import ExtractOptions
 from cvbench.jobs.figures.draw import draw
 from cvbench.jobs.results.keep import stored_result
 from cvbench.jobs.results.row import DIFFERENCE
-from cvbench.jobs.running.executor import Cluster
+from cvbench.jobs.running.cluster import Cluster
 from cvbench.jobs.running.progress import Ended, Event, Note, Started
 from cvbench.storage.features import FeatureStore, GroupKey
 from cvbench.storage.results.outcomes import list_results

@@ -23,7 +23,7 @@ from cvbench.jobs.extraction.options import ExtractOptions
 from cvbench.jobs.reading.selection import Selection
 from cvbench.jobs.registry import entry_of
 from cvbench.jobs.results.keep import stored_result
-from cvbench.jobs.running.executor import Cluster
+from cvbench.jobs.running.cluster import Cluster
 from cvbench.storage.annotations import IMAGENET_X_FACTORS, SHAPE_CATEGORIES
 from cvbench.storage.features import FeatureStore
 from cvbench.storage.results.outcomes import list_results

@@ -23,7 +23,7 @@ from cvbench.errors import (
 )
 from cvbench.jobs.extraction.extract import extract
 from cvbench.jobs.extraction.options import ExtractOptions
-from cvbench.jobs.running.executor import Cluster
+from cvbench.jobs.running.cluster import Cluster
 from cvbench.jobs.running.progress import Event, Note
 from cvbench.storage.features import FeatureStore, GroupKey
 from tests.jobs.images import write_folder

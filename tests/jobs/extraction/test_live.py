@@ -20,7 +20,7 @@ from cvbench.jobs.extraction.options import ExtractOptions
 from cvbench.jobs.reading.selection import Selection
 from cvbench.jobs.registry import find_live
 from cvbench.jobs.results.keep import stored_result
-from cvbench.jobs.running.executor import Cluster
+from cvbench.jobs.running.cluster import Cluster
 from cvbench.storage.features import FeatureStore, GroupKey
 from cvbench.storage.results.outcomes import list_results, load_result, read_partial
 from tests.jobs.images import write_folder

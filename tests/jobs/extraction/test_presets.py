@@ -17,7 +17,7 @@ from cvbench.jobs.evaluation.options import AccuracyOptions, EvalOptions, Invari
 from cvbench.jobs.extraction.extract import extract
 from cvbench.jobs.extraction.options import ExtractOptions
 from cvbench.jobs.reading.selection import Selection
-from cvbench.jobs.running.executor import Cluster
+from cvbench.jobs.running.cluster import Cluster
 from cvbench.storage.features import FeatureStore, GroupKey
 from tests.jobs.digit_heads import write_heads
 

@@ -13,7 +13,7 @@ from cvbench.jobs.catalogue import store as store_job
 from cvbench.jobs.catalogue.datasets import describe_dataset, verify
 from cvbench.jobs.extraction.extract import extract
 from cvbench.jobs.extraction.options import ExtractOptions, check_keys
-from cvbench.jobs.running.executor import Cluster
+from cvbench.jobs.running.cluster import Cluster
 from cvbench.jobs.running.progress import Event, Note
 from cvbench.storage.features import FeatureStore
 from cvbench.storage.features.ledger import seal

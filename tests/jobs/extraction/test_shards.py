@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from cvbench.jobs.catalogue.datasets import verify
 from cvbench.jobs.extraction.extract import extract
 from cvbench.jobs.extraction.options import ExtractOptions
-from cvbench.jobs.running.executor import Cluster
+from cvbench.jobs.running.cluster import Cluster
 from cvbench.storage.datasets import open_dataset
 from cvbench.storage.features import FeatureStore
 from tests.jobs.images import write_folder

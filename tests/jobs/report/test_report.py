@@ -33,7 +33,7 @@ from cvbench.jobs.report.figures import MAX_SVG, picture
 from cvbench.jobs.report.lines import decimals, lines, number
 from cvbench.jobs.results.document import csv_text, document, parquet_bytes
 from cvbench.jobs.results.row import COLUMNS, DIFFERENCE, Row
-from cvbench.jobs.running.executor import Cluster
+from cvbench.jobs.running.cluster import Cluster
 from cvbench.jobs.running.progress import Event, Note
 from cvbench.storage.features import FeatureStore
 from cvbench.storage.results.outcomes import list_results

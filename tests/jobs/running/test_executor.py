@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from cvbench.errors import ClusterError, IncompleteError, IntegrityError, UnknownNameError
-from cvbench.jobs.running.executor import Cluster, choose_device, run_tasks
+from cvbench.jobs.running.cluster import Cluster
+from cvbench.jobs.running.executor import run_tasks
+from cvbench.jobs.running.session import choose_device
 
 LOOP = Cluster(address="none")
 RAY = Cluster(address="local", actors=2)

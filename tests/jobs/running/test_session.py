@@ -6,7 +6,8 @@ import subprocess
 import sys
 
 CONNECT = """
-from cvbench.jobs.running.executor import Cluster, RaySession
+from cvbench.jobs.running.cluster import Cluster
+from cvbench.jobs.running.session import RaySession
 from cvbench.errors import ClusterError
 import time
 begin = time.monotonic()

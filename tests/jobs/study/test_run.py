@@ -16,7 +16,8 @@ import pytest
 
 from cvbench.errors import IncompleteError, ResourceError, UsageError
 from cvbench.jobs.catalogue.store import gc
-from cvbench.jobs.running import executor
+from cvbench.jobs.running import session
+from cvbench.jobs.running.cluster import Cluster
 from cvbench.jobs.running.progress import Event, Listener, Started
 from cvbench.jobs.study.journal import FILE
 from cvbench.jobs.study.run import StepOutcome, check_outcomes, run_study
@@ -198,21 +199,21 @@ def test_all_steps_share_the_ray_that_the_first_starts(monkeypatch: pytest.Monke
         said.append("stop")
         alive["now"] = False
 
-    monkeypatch.setattr(executor.RaySession, "_start_local", start)
+    monkeypatch.setattr(session.RaySession, "_start_local", start)
     monkeypatch.setattr(ray, "is_initialized", lambda: alive["now"])
     monkeypatch.setattr(ray, "shutdown", stop)
-    local = executor.Cluster(address="local")
-    with executor.shared_ray():
+    local = Cluster(address="local")
+    with session.shared_ray():
         assert said == []
         for _ in range(3):
-            with executor.RaySession(local):
+            with session.RaySession(local):
                 pass
         assert said == ["start"]
     assert said == ["start", "stop"]
-    with executor.RaySession(local):
+    with session.RaySession(local):
         pass
     assert said == ["start", "stop"] * 2
-    with executor.shared_ray():
+    with session.shared_ray():
         pass
     assert said == ["start", "stop"] * 2
 

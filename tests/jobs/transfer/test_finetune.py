@@ -24,7 +24,7 @@ from cvbench.errors import FingerprintMismatchError, IntegrityError, UnknownName
 from cvbench.jobs.extraction.extract import extract
 from cvbench.jobs.extraction.options import ExtractOptions
 from cvbench.jobs.results.row import COLUMNS
-from cvbench.jobs.running.executor import Cluster
+from cvbench.jobs.running.cluster import Cluster
 from cvbench.jobs.running.progress import Advanced, Event, Note
 from cvbench.jobs.transfer import checkpoint
 from cvbench.jobs.transfer.finetune import FinetuneOptions, finetune, make_task

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from cvbench.errors import IncompleteError
-from cvbench.jobs.running.executor import Cluster
+from cvbench.jobs.running.cluster import Cluster
 from cvbench.jobs.transfer import checkpoint
 from cvbench.jobs.transfer.finetune import FinetuneOptions, finetune, make_task
 from tests.jobs.images import write_folder

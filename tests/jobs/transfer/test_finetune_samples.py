@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from cvbench.engine.finetune.recipes import recipe
 from cvbench.errors import IncompleteError, UsageError
-from cvbench.jobs.running.executor import Cluster
+from cvbench.jobs.running.cluster import Cluster
 from cvbench.jobs.transfer.finetune import FinetuneOptions, finetune, finetune_rows, make_task
 from cvbench.jobs.transfer.finetune_data import ReadOutcome
 from cvbench.jobs.transfer.finetune_report import variant

@@ -20,7 +20,7 @@ from cvbench.jobs.extraction.extract import extract
 from cvbench.jobs.extraction.options import ExtractOptions
 from cvbench.jobs.figures.draw import draw, draw_overview
 from cvbench.jobs.results.row import COLUMNS, plain
-from cvbench.jobs.running.executor import Cluster
+from cvbench.jobs.running.cluster import Cluster
 from cvbench.jobs.transfer.probe import ENTRY, ProbeOptions, ProbeRequest, probe
 from cvbench.storage.features import FeatureStore, GroupKey
 from cvbench.storage.results.outcomes import list_results, load_result

@@ -17,7 +17,7 @@ from cvbench.errors import IncompleteError
 from cvbench.jobs.extraction.extract import extract
 from cvbench.jobs.extraction.options import ExtractOptions
 from cvbench.jobs.results.keep import Analysed
-from cvbench.jobs.running.executor import Cluster
+from cvbench.jobs.running.cluster import Cluster
 from cvbench.jobs.transfer.probe import ENTRY, ProbeRequest, probe
 from cvbench.jobs.transfer.probe_splits import open_splits
 from cvbench.storage.datasets import open_dataset

@@ -1,0 +1,50 @@
+"""What runs and where: the worker of a job, the recipe that builds it on an actor, and the place that is asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol, TypeVar, runtime_checkable
+
+Task_contra = TypeVar("Task_contra", contravariant=True)
+Receipt_co = TypeVar("Receipt_co", covariant=True)
+
+
+@runtime_checkable
+class Worker(Protocol[Task_contra, Receipt_co]):
+    """The object that an actor holds. Two threads may call `run` at once: one unit decodes while another writes."""
+
+    def run(self, task: Task_contra) -> Receipt_co:
+        """Do one task and say what was done."""
+        ...
+
+
+class WorkerRecipe(Protocol[Task_contra, Receipt_co]):
+    """Builds a worker where it will run. Frozen and picklable."""
+
+    def build(self) -> Worker[Task_contra, Receipt_co]:
+        """Load what the worker needs (weights, data set, store)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Place where tasks run, and the way in which actors get them.
+
+    Attributes:
+        address: "none" is a plain loop in this process, the reference for tests; "local" starts a private Ray on this
+            machine; anything else ("auto", "ray://...", "host:port") joins that cluster.
+        device: "cpu" or "cuda"; an actor on "cuda" owns one GPU.
+        actors: How many actors; None is as many as fit (one per GPU, or one per `threads` CPU cores).
+        threads: CPU cores of one actor on "cpu".
+        in_flight: Tasks handed to one actor at a time.
+        attempts: How often a task may fail before the job gives up.
+        deadline: Seconds after which a task is also given to somebody else; None derives it from the median so far.
+    """
+
+    address: str = "local"
+    device: str = "cpu"
+    actors: int | None = None
+    threads: int = 1
+    in_flight: int = 2  # so that an actor decodes one unit while it computes and writes another
+    attempts: int = 3
+    deadline: float | None = None

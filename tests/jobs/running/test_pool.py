@@ -1,0 +1,71 @@
+"""The driver's loop with many actors, in virtual time."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+
+import pytest
+
+from cvbench.jobs.running import pool
+from cvbench.jobs.running.cluster import Cluster
+from tests.jobs.running.virtual import Fate, VirtualRay
+
+
+def drive(patch: pytest.MonkeyPatch, ray: VirtualRay, tasks: int) -> Counter[int]:
+    """How often each task was reported."""
+    patch.setitem(sys.modules, "ray", ray)
+    patch.setattr(pool, "time", ray)
+    reported: Counter[int] = Counter()
+    pool.Pool(ray, None, range(tasks), lambda task, receipt: reported.update([task])).run()  # type: ignore[arg-type]
+    return reported
+
+
+@pytest.mark.parametrize(
+    "fate",
+    [
+        Fate(),
+        Fate(dying=0.2, failing=0.05),
+        Fate(dying=0.05, lagging=0.02),
+        Fate(seconds=0.001),
+    ],
+    ids=["quiet", "dying and failing", "stragglers", "short"],
+)
+@pytest.mark.parametrize("seed", [1, 2])
+def test_every_task_is_reported_once_whatever_happens(monkeypatch: pytest.MonkeyPatch, fate: Fate, seed: int) -> None:
+    ray = VirtualRay(fate, Cluster(address="virtual", actors=64, attempts=8), seed)
+    reported = drive(monkeypatch, ray, 2_000)
+    assert reported == dict.fromkeys(range(2_000), 1)
+
+
+def test_actors_are_kept_busy_while_nodes_are_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = VirtualRay(Fate(dying=0.01), Cluster(address="virtual", actors=200))
+    drive(monkeypatch, ray, 200 * 60)
+    assert ray.deaths > 20
+    assert ray.busy / (200 * ray.now) > 0.95
+
+
+def test_every_actor_gets_a_task_before_any_gets_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = VirtualRay(Fate(), Cluster(address="virtual", actors=40))
+    taken: list[object] = []
+    submit = ray.submit
+    monkeypatch.setattr(ray, "submit", lambda actor, task: (taken.append(actor), submit(actor, task))[1])
+    drive(monkeypatch, ray, 100)
+    assert len({id(actor) for actor in taken[:40]}) == 40
+    assert len({id(actor) for actor in taken[40:80]}) == 40
+
+
+def test_what_the_driver_keeps_does_not_grow_with_the_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = VirtualRay(Fate(seconds=0.5), Cluster(address="virtual", actors=8))
+    kept: list[int] = []
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    monkeypatch.setattr(pool, "time", ray)
+
+    def look(task: int, receipt: int) -> None:
+        entries = sum(map(len, driver.open._rows))
+        kept.append(len(driver.where) + len(driver.started) + len(driver.copies) + entries)
+
+    driver = pool.Pool(ray, None, range(4_000), look)  # type: ignore[arg-type]
+    driver.run()
+    assert max(kept) <= 16 * 8
+    assert len(driver.durations) == pool.REMEMBERED
