@@ -28,8 +28,9 @@ def drive(patch: pytest.MonkeyPatch, ray: VirtualRay, tasks: int) -> Counter[int
         Fate(dying=0.2, failing=0.05),
         Fate(dying=0.05, lagging=0.02),
         Fate(seconds=0.001),
+        Fate(tick=60, dying=0.05),
     ],
-    ids=["quiet", "dying and failing", "stragglers", "short"],
+    ids=["quiet", "dying and failing", "stragglers", "short", "together"],
 )
 @pytest.mark.parametrize("seed", [1, 2])
 def test_every_task_is_reported_once_whatever_happens(monkeypatch: pytest.MonkeyPatch, fate: Fate, seed: int) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -37,12 +38,14 @@ class Fate:
         dying: Share of the actors that die within a minute.
         failing: Share of the runs of a task that raise an error which another attempt cures.
         lagging: Share of the runs that take twenty times as long.
+        tick: Answers arrive together, at multiples of so many seconds.
     """
 
     seconds: float = 20.0
     dying: float = 0.0
     failing: float = 0.0
     lagging: float = 0.0
+    tick: float = 0.0
 
 
 @dataclass
@@ -99,7 +102,8 @@ class VirtualRay:
         actor.free[0] = ends
         actor.running.add(ref)
         self._answers[ref] = (actor, ends - begins, answer)
-        heapq.heappush(self._events, (ends, ref))
+        tick = self.fate.tick
+        heapq.heappush(self._events, (math.ceil(ends / tick) * tick if tick else ends, ref))
         return ref
 
     def wait(self, refs: Sequence[int], num_returns: int, timeout: float) -> tuple[list[int], list[int]]:
