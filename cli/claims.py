@@ -15,6 +15,14 @@ if TYPE_CHECKING:
 
 def claims(
     store: shared.Store = shared.DEFAULT_STORE,
+    own: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--claims",
+            help="TOML file of claims of your own, judged beside the published ones; again for another.",
+            metavar="FILE",
+        ),
+    ] = None,
     output: Annotated[str, typer.Option("--format", help="table or json.")] = "table",
 ) -> None:
     """Judge what papers claim by the results of a store.
@@ -25,7 +33,7 @@ def claims(
     from cvbench.jobs.report.claims import judge_store
 
     shared.check_format(output, ("table", "json"))
-    judged = judge_store(store)
+    judged = judge_store(store, own or ())
     if output == "json":
         shared.echo_json(judged.as_dict())
     else:

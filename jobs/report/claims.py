@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cvbench.errors import UsageError
+from cvbench.jobs.claims.claim import Claim
 from cvbench.jobs.claims.judge import RULE, Outcome, judge_claims
-from cvbench.jobs.claims.published import CLAIMS
+from cvbench.jobs.claims.published import published, read_file
 from cvbench.jobs.claims.sides import Side, sides_of
 from cvbench.jobs.report.collect import Item, collect, public_url
 from cvbench.jobs.report.lines import decimals, number
@@ -65,25 +67,47 @@ class ClaimLine:
     command: str
 
 
-def judge_store(store: str) -> JudgedClaims:
+def judge_store(store: str, files: Sequence[str] = ()) -> JudgedClaims:
     """Judge all claims by the results of a store, which is only read.
 
     Raises:
         DataUnavailableError: There is no store, or no result in it; says what to run first.
         IntegrityError: A result is damaged.
     """
+    more = own_claims(files)
     opened = FeatureStore.open(absolute(store))
     shown = public_url(store)
-    return judge_items(collect(opened, shown), provenance(opened, shown))
+    return judge_items(collect(opened, shown), provenance(opened, shown), more)
 
 
-def judge_items(items: Sequence[Item], facts: Provenance) -> JudgedClaims:
-    """Judge all claims by collected results."""
+def own_claims(files: Sequence[str]) -> list[Claim]:
+    """The claims of files in the form of jobs/claims/published.toml; their ids are new.
+
+    Raises:
+        UsageError: A file cannot be read, is not of that form, or has an id that is there.
+    """
+    known = {claim.id: "published.toml" for claim in published()}
+    found: list[Claim] = []
+    for path in files:
+        for claim in read_file(path):
+            if claim.id in known:
+                raise UsageError(
+                    f"the claim {claim.id!r} is already in {known[claim.id]}",
+                    where=path,
+                    fix="give it an id of its own",
+                )
+            known[claim.id] = path
+            found.append(claim)
+    return found
+
+
+def judge_items(items: Sequence[Item], facts: Provenance, more: Sequence[Claim] = ()) -> JudgedClaims:
+    """Judge all published claims, and `more`, by collected results."""
     rows = [row for item in items for row in item.rows]
     named = dict.fromkeys(name for row in rows for name in (row.backbone, row.backbone_b) if name)
     models = {name: name for name in named} | {one.name: one.model for one in facts.backbones if one.name in named}
     sides = sides_of(models)
-    return JudgedClaims(tuple(judge_claims(CLAIMS, rows, sides)), sides)
+    return JudgedClaims(tuple(judge_claims([*published(), *more], rows, sides)), sides)
 
 
 def claim_lines(outcomes: Sequence[Outcome], anchors: Mapping[str, str]) -> tuple[ClaimLine, ...]:

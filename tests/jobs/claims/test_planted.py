@@ -15,12 +15,12 @@ from cvbench.engine.analyses.samples import Samples
 from cvbench.engine.analyses.silhouette.measure import silhouette
 from cvbench.engine.analyses.silhouette.options import SilhouetteOptions
 from cvbench.jobs.claims.judge import ClaimVerdict, Outcome, judge_claims
-from cvbench.jobs.claims.published import CLAIMS
+from cvbench.jobs.claims.published import published
 from cvbench.jobs.claims.sides import sides_of
 from cvbench.jobs.results.row import placed
 from tests.seeds import seeded
 
-CLAIM = next(claim for claim in CLAIMS if claim.id == "study-fine-silhouette")
+CLAIM = next(claim for claim in published() if claim.id == "study-fine-silhouette")
 NETWORKS = tuple(f"{name}.seed{seed}" for name in ("convnext", "vit") for seed in range(3))
 CLASSES, EACH, WIDTH = 10, 30, 16
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from typing import Any
 
 import pytest
 
@@ -50,7 +51,12 @@ def test_every_actor_gets_a_task_before_any_gets_two(monkeypatch: pytest.MonkeyP
     ray = VirtualRay(Fate(), Cluster(address="virtual", actors=40))
     taken: list[object] = []
     submit = ray.submit
-    monkeypatch.setattr(ray, "submit", lambda actor, task: (taken.append(actor), submit(actor, task))[1])
+
+    def watched(actor: Any, task: int) -> int:
+        taken.append(actor)
+        return submit(actor, task)
+
+    monkeypatch.setattr(ray, "submit", watched)
     drive(monkeypatch, ray, 100)
     assert len({id(actor) for actor in taken[:40]}) == 40
     assert len({id(actor) for actor in taken[40:80]}) == 40
