@@ -88,6 +88,26 @@ def difference(first: Estimate, second: Estimate) -> Estimate:
     return Estimate(value, low, high, min(first.n, second.n))
 
 
+def outer_difference(first: Estimate, second: Estimate, confidence: float = 0.95) -> Estimate:
+    """first - second of two numbers with skewed intervals: from the ends of both that lie farthest apart.
+
+    It leaves out 0 exactly where the two intervals do not overlap, which is careful (Schenker & Gentleman 2001): of
+    independent estimates with normal errors, 99.4 % are covered; by Bonferroni 90 % are, however the two depend on each
+    other and however skewed they are. p is of the normal distribution whose quantile reaches the end that faces 0, so
+    below 1 - confidence exactly where the interval leaves out 0. NaN ends if one has none.
+
+    >>> found = outer_difference(Estimate(0.10, 0.06, 0.15, 900), Estimate(0.02, 0.00, 0.05, 900))
+    >>> round(found.value, 3), round(found.low, 3), round(found.high, 3), round(found.p, 3)
+    (0.08, 0.01, 0.15, 0.025)
+    """
+    value, n = first.value - second.value, min(first.n, second.n)
+    low, high = first.low - second.high, first.high - second.low
+    if math.isnan(low):
+        return Estimate(value, n=n)
+    reach = value - low if value > 0 else high - value
+    return Estimate(value, low, high, n, two_sided(normal(confidence) * abs(value) / reach) if reach > 0 else 1.0)
+
+
 @dataclass(frozen=True)
 class Effective:
     """Parts, size and degrees of freedom of the score interval of a mean of values in [-1, 1].

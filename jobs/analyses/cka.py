@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from cvbench.engine.analyses.base import Layer, Result
 from cvbench.engine.analyses.cka.full import full_cka
 from cvbench.engine.analyses.cka.measure import MIN_BATCH, SIZES, MinibatchCka, choose_batch
-from cvbench.engine.analyses.cka.result import QUARTERS
+from cvbench.engine.analyses.cka.result import COMPARED
 from cvbench.errors import UnknownNameError, UsageError
 from cvbench.jobs.analyses.cka_view import QUESTIONS, resolve_view
 from cvbench.jobs.analyses.measure import analyze, measuring
@@ -128,13 +128,15 @@ _MATRICES = {"value": "cka", "low": "low", "high": "high"}
 def _summary_templates(backbones: Sequence[str]) -> dict[str, Row]:
     """By the summary's own names, which hold those of the backbones: whose a number is, and of which layers."""
     found = {}
-    for name in backbones:
-        found[f"mean of different layers, {name}"] = Row(backbone=name, factor="mean of different layers")
-        found[f"{QUARTERS}, {name}"] = Row(backbone=name, factor=QUARTERS)
+    for mean in COMPARED:
+        for name in backbones:
+            found[f"{mean}, {name}"] = Row(backbone=name, factor=mean)
+        for name, other in itertools.permutations(backbones, 2):
+            both = Row(backbone=name, backbone_b=other, factor=mean, kind=DIFFERENCE)
+            found[f"difference, {mean}, {name} - {other}"] = both
     for name, other in itertools.permutations(backbones, 2):
         both = Row(backbone=name, backbone_b=other, factor="mean over all pairs of layers", kind=PAIR)
         found[f"mean, {name} against {other}"] = both
-        found[f"difference, {QUARTERS}, {name} - {other}"] = replace(both, factor=QUARTERS, kind=DIFFERENCE)
     return found
 
 

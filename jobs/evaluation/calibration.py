@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -19,7 +20,10 @@ from cvbench.engine.metrics.calibration import (
 )
 from cvbench.engine.metrics.scores import Scores, join_scores, score_block
 from cvbench.engine.statistics.estimate import Estimate
+from cvbench.engine.statistics.intervals import outer_difference
+from cvbench.engine.statistics.verdict import judge
 from cvbench.errors import UsageError
+from cvbench.jobs.evaluation.compare import FAMILY, state
 from cvbench.jobs.evaluation.labels import LabelSpace
 from cvbench.jobs.evaluation.options import CalibrationOptions, eval_words
 from cvbench.jobs.evaluation.samples import VIEW, Samples, open_samples
@@ -77,6 +81,7 @@ def _one(samples: Samples, options: CalibrationOptions, listen: Listener) -> Eva
     layers = samples.selected.layers
     table = Table(samples.info.dataset, samples.info.split, samples.failed)
     notes, protocol = list(samples.notes), {}
+    errors: dict[str, dict[str, Estimate]] = {}
     listen(Started("eval calibration", samples.where, len(samples.rows) * len(layers), len(layers), 0))
     for number, layer in enumerate(layers):
         if samples.kind(layer) == "class":
@@ -85,55 +90,83 @@ def _one(samples: Samples, options: CalibrationOptions, listen: Listener) -> Eva
         scores = score_samples(samples, layer, space)
         note = check_chance(samples, layer, space, scores, options.shared)
         notes += [note] if note else []
-        notes += _backbone_rows(table, samples, layer, space, scores, options)
+        found, said = _backbone_rows(table, samples, layer, space, scores, options)
+        errors[layer.backbone] = {factor: one.ece.debiased for factor, one in found.items()}
+        notes += said
         protocol[layer.backbone] = space.protocol
         listen(Advanced("eval calibration", number, len(samples.rows)))
     listen(Ended("eval calibration"))
     attrs = {
         "notes": notes,
+        "verdicts": _compare(errors, table, options.intervals.confidence),
+        "family": FAMILY.format("all pairs of backbones, with and without a temperature"),
         "protocol": protocol,
         "binning": f"{options.bins} bins of equal width on [0, 1], lower < confidence <= upper; top-1 confidence",
         "temperature": "least NLL on the samples at even places of the store's random order; judged on those at odd",
         "softmax": "float32, summed in float64",
         "intervals": "accuracies: Wilson score, 95 %; Brier and confidence less accuracy: score intervals at their "
         "effective size; NLL: Student's t after Hall's transformation; the temperature: normal, of log T, by the "
-        "sandwich standard error over samples (delta method); " + PLAIN_ECE.format(ECE, DEBIASED, TEST),
+        "sandwich standard error over samples (delta method); differences of debiased errors: from the ends of "
+        "both that lie farthest apart (Schenker & Gentleman 2001); " + PLAIN_ECE.format(ECE, DEBIASED, TEST),
         "options": [*selection_words(samples), *eval_words(options)],
         **options.shared.as_dict(),
         **asdict(options.intervals),
     }
-    identity = [samples.identity(), options.bins, options.masked, options.shared.as_dict(), asdict(options.intervals)]
+    parameters = [options.bins, options.masked, options.shared.as_dict(), asdict(options.intervals)]
+    identity = ["with differences", samples.identity(), *parameters]
     return keep_table(samples, table_result(NAME, table.rows, attrs), identity)
 
 
 def _backbone_rows(
     table: Table, samples: Samples, layer: Layer, space: LabelSpace, scores: Scores, options: CalibrationOptions
-) -> list[str]:
-    """Add the rows of a backbone; what must be said of them."""
+) -> tuple[dict[str, Calibration], list[str]]:
+    """Add the rows of a backbone; what was found by the part of the samples, and what must be said of it."""
     intervals, name = options.intervals, layer.backbone
     full = samples.kind(layer) == VIEW
     overall = calibration(scores, intervals, options.bins)
+    found = {WHOLE: overall}
     _numbers(table, name, WHOLE, overall, full)
     for one in overall.bins:
         factor = f"({one.lower:.4g}, {one.upper:.4g}]"
         table.add(name, BIN_ACCURACY, factor, one.accuracy)
         table.add(name, BIN_CONFIDENCE, factor, Estimate(one.confidence, n=one.n))
     if not full:
-        return [f"{name}: only the winner's probability was imported; NLL, Brier and the temperature are not defined"]
+        said = f"{name}: only the winner's probability was imported; NLL, Brier and the temperature are not defined"
+        return found, [said]
     if (space.targets[samples.labels] < 0).any():
-        return [f"{name}: a class without an output has no likelihood; NLL, Brier and the temperature are not defined"]
+        said = f"{name}: a class without an output has no likelihood; NLL, Brier and the temperature are not defined"
+        return found, [said]
     fitted = samples.take(samples.rows % 2 == 0)
     judged = samples.take(samples.rows % 2 == 1)
     if not len(fitted.rows) or not len(judged.rows):
-        return [f"{name}: too few samples for a held-out half"]
+        return found, [f"{name}: too few samples for a held-out half"]
     temperature = fit_temperature(lambda: _blocks(fitted, layer, space))
     table.add(name, TEMPERATURE, "", temperature.estimate(intervals.confidence))
-    _numbers(table, name, BEFORE, calibration(scores[samples.rows % 2 == 1], intervals, options.bins), full)
     cooled = _scaled(judged, layer, space, temperature)
-    _numbers(table, name, AFTER, calibration(cooled, intervals, options.bins), full)
-    if temperature.bounded:
-        return [f"{name}: no temperature has the least NLL; {temperature.value:.3g} is the end of the range searched"]
-    return []
+    for factor, half in ((BEFORE, scores[samples.rows % 2 == 1]), (AFTER, cooled)):
+        found[factor] = calibration(half, intervals, options.bins)
+        _numbers(table, name, factor, found[factor], full)
+    if not temperature.bounded:
+        return found, []
+    end = f"{temperature.value:.3g} is the end of the range searched"
+    return found, [f"{name}: no temperature has the least NLL; {end}"]
+
+
+def _compare(errors: Mapping[str, Mapping[str, Estimate]], table: Table, confidence: float) -> list[str]:
+    """Add the differences of debiased errors, of all samples and once a temperature is fitted; a sentence for each."""
+    pairs = [
+        (a, b, factor)
+        for a, b in itertools.combinations(errors, 2)
+        for factor in (WHOLE, AFTER)
+        if factor in errors[a] and factor in errors[b]
+    ]
+    found = [outer_difference(errors[a][factor], errors[b][factor], confidence) for a, b, factor in pairs]
+    sentences = []
+    for (a, b, factor), judged in zip(pairs, judge(found, confidence=confidence), strict=True):
+        table.difference((a, b), DEBIASED, factor, judged)
+        what = ", ".join(part for part in (table.dataset, DEBIASED, factor) if part)
+        sentences.append(state(what, (a, b), judged))
+    return sentences
 
 
 def _numbers(table: Table, backbone: str, factor: str, found: Calibration, full: bool) -> None:

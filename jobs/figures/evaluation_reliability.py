@@ -35,7 +35,7 @@ def reliability_figure(result: Result, rows: Sequence[Row]) -> Figure:
         row, column = divmod(number, PANELS_PER_ROW)
         bars = figure.add_subplot(grid[2 * row, column])
         counts = figure.add_subplot(grid[2 * row + 1, column], sharex=bars)
-        own = [r for r in rows if r.backbone == name]
+        own = [r for r in rows if r.backbone == name and not r.backbone_b]
         _panel(bars, counts, own)
         ece = next((r for r in own if r.metric == "ECE" and not r.factor), None)
         debiased = next((r for r in own if r.metric == "ECE, debiased" and not r.factor), None)

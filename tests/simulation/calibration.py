@@ -10,7 +10,8 @@ from scipy.special import log_softmax
 
 from cvbench.engine.metrics.calibration import calibration, calibration_error, fit_temperature
 from cvbench.engine.metrics.scores import score_block
-from tests.simulation.accuracy import Rng, options, trial
+from cvbench.engine.statistics.intervals import outer_difference
+from tests.simulation.accuracy import Rng, judged, options, trial
 from tests.simulation.frame import Case, Trial
 
 F64 = NDArray[np.float64]
@@ -57,6 +58,19 @@ def _test(name: str, n: int, rng: Rng) -> Trial:
     return Trial(0.0, 0.0, np.nan, np.nan, found.p < 0.05)
 
 
+def _difference(first: str, second: str, n: int, alike: bool, rng: Rng) -> Trial:
+    """Two models on n samples; `alike`: as sure of each sample as the other, and right together where both can be."""
+    errors = []
+    state, luck = rng.bit_generator.state, rng.random(n)
+    for name in (first, second):
+        if alike:
+            rng.bit_generator.state = state
+        sure, likely = _law(name, n, rng)
+        errors.append(calibration_error(sure, (luck if alike else rng.random(n)) < likely, options(rng)).debiased)
+    truth = [0.0 if name.endswith(" 0") else _truth(name) for name in (first, second)]
+    return judged(truth[0] - truth[1], outer_difference(*errors))
+
+
 def _logits(n: int, scale: float, rng: Rng) -> tuple[F64, NDArray[np.int64]]:
     """Logits that are `scale` times those that the labels are drawn from."""
     z = 2 * rng.normal(size=(n, 5))
@@ -99,6 +113,23 @@ CASES = (
         Case(AREA, f"test of calibration, {name}, n {n:,}", partial(_test, name, n), null=True, aim=0.0)
         for name in ("off by 0", "sure, off by 0")
         for n in (200, 1000)
+    ),
+    *(
+        Case(
+            AREA,
+            f"ECE difference, {first} and {second}, n {n:,}{', alike' if alike else ''}",
+            partial(_difference, first, second, n, alike),
+            null=first == second,
+            small=(n, alike) == (200, False) and second != "one bin",
+        )
+        for first, second in (
+            ("off by 0", "off by 0"),
+            ("off by 0.03", "off by 0.03"),
+            ("off by 0", "off by 0.1"),
+            ("off by 0.03", "one bin"),
+        )
+        for n in (30, 200, 1000)
+        for alike in (False, True)
     ),
     *(Case(AREA, f"losses, n {n}", partial(_losses, n, 1.3), small=n == 50) for n in (20, 50, 200, 1000)),
     *(Case(AREA, f"temperature, n {n}", partial(_temperature, n), small=n == 200) for n in (50, 200, 1000)),

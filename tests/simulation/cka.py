@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Layer, Result
 from cvbench.engine.analyses.cka.measure import MinibatchCka, choose_batch
+from cvbench.engine.analyses.cka.result import COMPARED
 from tests.simulation.frame import Case, Trial
 
 F64 = NDArray[np.float64]
@@ -98,12 +99,15 @@ def values(law: Law, rng: np.random.Generator) -> dict[str, Trial]:
     }
 
 
-def differences(law: Law, rng: np.random.Generator) -> Trial:
-    """First against last quarter, of one backbone less the other, which is of the same law."""
+def differences(law: Law, rng: np.random.Generator) -> dict[str, Trial]:
+    """Means over layers, of one backbone less the other, which is of the same law; judged together."""
     result = measured(law, rng)
-    entry = next(entry for entry in result.attrs["summary"] if entry["name"].startswith("difference"))
-    value, low, high = (float("nan") if entry[key] is None else entry[key] for key in ("value", "low", "high"))
-    return Trial(0.0, value, low, high, entry["resolved"])
+    found = {}
+    for mean in COMPARED:
+        entry = next(one for one in result.attrs["summary"] if one["name"].startswith(f"difference, {mean}"))
+        value, low, high = (float("nan") if entry[key] is None else entry[key] for key in ("value", "low", "high"))
+        found[mean] = Trial(0.0, value, low, high, entry["resolved"])
+    return found
 
 
 SIZES = (16, 24, 32, 64, 128, 256, 480, 1024, 1797)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import NOT_FINITE, Layer, Partial, Result, Rows
 from cvbench.engine.analyses.cka import hsic
-from cvbench.engine.analyses.cka.result import INTERVAL, cka_result
+from cvbench.engine.analyses.cka.result import COMPARED, INTERVAL, cka_result
 from cvbench.engine.arrays.array import Array, namespace, to_host
 from cvbench.engine.statistics.verdict import FAMILY
 from cvbench.errors import IntegrityError, UsageError
@@ -244,7 +244,7 @@ class MinibatchCka:
         return {"analysis": self.name, "version": 4, "estimator": "minibatch", "kernel": "linear", "batch": self.batch}
 
     def summary_dict(self) -> Mapping[str, Any]:
-        return {"confidence": self.confidence, "interval": INTERVAL, "family": FAMILY}
+        return {"confidence": self.confidence, "interval": INTERVAL, "family": FAMILY, "compared": [*COMPARED]}
 
 
 class LiveCka:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,10 @@ INTERVAL = (
 )
 BLOCK_BYTES = 2**26
 """What the CKA without each of some batches may take at once."""
+DIFFERENT = "mean of different layers"
 QUARTERS = "first quarter against last quarter"
+COMPARED = (DIFFERENT, QUARTERS)
+"""Means of one backbone by which two are compared."""
 
 
 def cka_result(layers: Sequence[Layer], batches: F64, attrs: Mapping[str, Any]) -> Result:
@@ -49,40 +53,21 @@ def cka_result(layers: Sequence[Layer], batches: F64, attrs: Mapping[str, Any]) 
         attrs["summary"]: list of {"name", "value", "low", "high"}; a difference also has "p" and "resolved": all
         differences are judged together (Holm), by Student's t over batches.
     """
-    size = len(layers)
     total = batches.sum(axis=0)
     value = hsic.cka(total)
-    groups = _summary_groups(layers, np.isfinite(np.diagonal(value)))
-    upper = np.triu_indices(size)
-    gaps = _differences(layers, groups)
-
-    def statistic(sums: F64) -> F64:
-        table: F64 = hsic.cka(sums)
-        means = np.empty((len(sums), len(groups)))
-        for at, (rows, columns) in enumerate(groups.values()):
-            means[:, at] = table[:, rows, columns].mean(axis=1)
-        between = [means[:, a] - means[:, b] for a, b in gaps.values()]
-        return np.column_stack([table[:, upper[0], upper[1]], means, *between])
-
-    point = statistic(total[None])[0]
-    low, high, p, notes = _interval(batches, statistic, point, len(gaps), attrs)
+    numbers = _numbers(layers, np.isfinite(np.diagonal(value)))
+    point = numbers.of(total[None])[0]
+    low, high, p, notes = _interval(batches, numbers.of, point, len(numbers.gaps), attrs)
     if attrs["dropped"]:
         notes.append(f"{attrs['dropped']} readable samples fill no batch of {attrs['batch_size']} and are left out")
-    pairs = len(upper[0])
-    ends = zip(point, low, high, p, strict=True)
-    compared = [
-        Estimate(value, low, high, len(batches), p) for value, low, high, p in [*ends][len(point) - len(gaps) :]
-    ]
-    judged = judge(compared, confidence=attrs.get("confidence", 0.95), least=0)
-    said = {name: {"p": _number(one.p), "resolved": one.verdict.flag} for name, one in zip(gaps, judged, strict=True)}
-    dims = ("layer", "other")
+    pairs, dims = slice(0, numbers.pairs), ("layer", "other")
     return Result(
         name="cka",
-        coords={"layer": [str(layer) for layer in layers], "other": [str(layer) for layer in layers]},
+        coords={key: [str(layer) for layer in layers] for key in dims},
         data={
             "cka": (dims, value),
-            "low": (dims, _mirrored(low[:pairs], size)),
-            "high": (dims, _mirrored(high[:pairs], size)),
+            "low": (dims, _mirrored(low[pairs], len(layers))),
+            "high": (dims, _mirrored(high[pairs], len(layers))),
             "hsic": (dims, total),
         },
         attrs={
@@ -92,18 +77,54 @@ def cka_result(layers: Sequence[Layer], batches: F64, attrs: Mapping[str, Any]) 
             "layers": [{"backbone": layer.backbone, "tap": layer.tap} for layer in layers],
             "undefined": list(_undefined(layers, total)),
             "notes": notes,
-            "summary": [
-                {
-                    "name": name,
-                    "value": _number(point[i]),
-                    "low": _number(low[i]),
-                    "high": _number(high[i]),
-                    **said.get(name, {}),
-                }
-                for i, name in enumerate([*groups, *gaps], start=pairs)
-            ],
+            "summary": _summary(numbers, np.stack([point, low, high, p]), len(batches), attrs),
         },
     )
+
+
+@dataclass(frozen=True)
+class _Numbers:
+    """What a result says of L layers, in this order: every pair, means of some pairs, differences of two means."""
+
+    layers: int
+    groups: Mapping[str, tuple[NDArray[np.intp], ...]]  # name of a mean -> (rows, columns) of its pairs
+    gaps: Mapping[str, tuple[int, int]]  # name of a difference -> the numbers of its means
+
+    @property
+    def pairs(self) -> int:
+        """How many pairs there are, a layer with itself included."""
+        return self.layers * (self.layers + 1) // 2
+
+    def of(self, sums: F64) -> F64:
+        """(k, L, L) sums of HSIC -> (k, numbers)."""
+        table: F64 = hsic.cka(sums)
+        rows, columns = np.triu_indices(self.layers)
+        means = np.empty((len(sums), len(self.groups)))
+        for at, (first, second) in enumerate(self.groups.values()):
+            means[:, at] = table[:, first, second].mean(axis=1)
+        between = [means[:, a] - means[:, b] for a, b in self.gaps.values()]
+        return np.column_stack([table[:, rows, columns], means, *between])
+
+
+def _numbers(layers: Sequence[Layer], defined: NDArray[np.bool_]) -> _Numbers:
+    groups = _summary_groups(layers, defined)
+    return _Numbers(len(layers), groups, _differences(layers, groups))
+
+
+def _summary(numbers: _Numbers, found: F64, batches: int, attrs: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Means and differences; (4, numbers) value, low, high, p of all numbers."""
+    gaps = found[:, found.shape[1] - len(numbers.gaps) :].T
+    compared = [Estimate(value, low, high, batches, p) for value, low, high, p in gaps]
+    judged = judge(compared, confidence=attrs.get("confidence", 0.95), least=0)
+    said = {
+        name: {"p": _number(one.p), "resolved": one.verdict.flag}
+        for name, one in zip(numbers.gaps, judged, strict=True)
+    }
+    names = [*numbers.groups, *numbers.gaps]
+    return [
+        {"name": name, "value": _number(value), "low": _number(low), "high": _number(high), **said.get(name, {})}
+        for name, (value, low, high, _) in zip(names, found[:, numbers.pairs :].T, strict=True)
+    ]
 
 
 def _interval(
@@ -135,7 +156,7 @@ def _summary_groups(layers: Sequence[Layer], defined: NDArray[np.bool_]) -> dict
     groups = {}
     for at, first in enumerate(backbones):
         mine = [i for i in members[first] if defined[i]]
-        groups[f"mean of different layers, {first}"] = _pairs(mine, mine)
+        groups[f"{DIFFERENT}, {first}"] = _pairs(mine, mine)
         quarter = max(1, len(members[first]) // 4)
         shallow, deep = members[first][:quarter], members[first][-quarter:]
         groups[f"{QUARTERS}, {first}"] = _pairs([i for i in shallow if defined[i]], [i for i in deep if defined[i]])
@@ -149,9 +170,10 @@ def _differences(layers: Sequence[Layer], groups: Mapping[str, Any]) -> dict[str
     backbones, at = list(dict.fromkeys(layer.backbone for layer in layers)), list(groups)
     found = {}
     for first, second in itertools.combinations(backbones, 2):
-        names = [f"{QUARTERS}, {name}" for name in (first, second)]
-        if all(name in groups for name in names):
-            found[f"difference, {QUARTERS}, {first} - {second}"] = (at.index(names[0]), at.index(names[1]))
+        for mean in COMPARED:
+            names = [f"{mean}, {name}" for name in (first, second)]
+            if all(name in groups for name in names):
+                found[f"difference, {mean}, {first} - {second}"] = (at.index(names[0]), at.index(names[1]))
     return found
 
 

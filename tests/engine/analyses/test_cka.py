@@ -235,13 +235,17 @@ class TestIntervals:
             ends = [result.data[key][1][i, j] for key in ("low", "high")]
             np.testing.assert_allclose(ends, np.tanh([np.arctanh(found) - below, np.arctanh(found) + above]))
         np.testing.assert_allclose(np.diag(result.data["low"][1]), 1.0)
-        difference = result.attrs["summary"][-1]
-        assert difference["name"] == "difference, first quarter against last quarter, convnet - vit"
+        *_, layers, quarters = result.attrs["summary"]  # of two layers each, both means are of the one pair
+        assert layers["name"] == "difference, mean of different layers, convnet - vit"
+        assert quarters["name"] == "difference, first quarter against last quarter, convnet - vit"
         gap = value(result)[0, 1] - value(result)[2, 3]
-        half = t * error(left_out(lambda s: cka(s, 0, 1) - cka(s, 2, 3)))
-        assert difference["value"] == pytest.approx(gap)
-        assert (difference["low"], difference["high"]) == pytest.approx((gap - half, gap + half))
-        assert difference["resolved"] == (abs(gap) > half)
+        errors = error(left_out(lambda s: cka(s, 0, 1) - cka(s, 2, 3)))
+        p = min(1.0, 2 * 2 * float(scipy.stats.t.sf(abs(gap) / errors, 6)))  # Holm over the two
+        for difference in (layers, quarters):
+            assert difference["value"] == pytest.approx(gap)
+            assert (difference["low"], difference["high"]) == pytest.approx((gap - t * errors, gap + t * errors))
+            assert difference["p"] == pytest.approx(p)
+            assert difference["resolved"] == (p < 0.05)
         assert result.attrs["notes"] == []
         assert result.attrs["interval"].startswith("jackknife over batches")
         for number in result.attrs["summary"]:

@@ -49,7 +49,7 @@ def test_the_summary_says_whose_its_numbers_are() -> None:
     result = named(small_cka({"vit": 8, "cnn": 5, "mix": 4}))
     cka = result.data["cka"][1]
     found = {(row.subject, row.factor): row for row in rows_of(result, metric="mean linear CKA (mean over positions)")}
-    assert len(found) == len(result.attrs["summary"]) == 3 + 3 + 3 + 3
+    assert len(found) == len(result.attrs["summary"]) == 3 + 3 + 3 + 3 + 3
     own = ~np.eye(8, dtype=bool)
     assert found["vit", "mean of different layers"].value == pytest.approx(cka[:8, :8][own].mean())
     assert found["vit", QUARTERS].value == pytest.approx(cka[:2, 6:8].mean())
@@ -61,20 +61,22 @@ def test_the_summary_says_whose_its_numbers_are() -> None:
         (VALUE, QUARTERS),
         (PAIR, "mean over all pairs of layers"),
         (DIFFERENCE, QUARTERS),
+        (DIFFERENCE, "mean of different layers"),
     }
     kept = {entry["name"]: entry for entry in result.attrs["summary"]}
     for one, other in itertools.combinations(("vit", "cnn", "mix"), 2):
-        row, entry = found[f"{one} less {other}", QUARTERS], kept[f"difference, {QUARTERS}, {one} - {other}"]
-        assert (row.value, row.low, row.high, row.p) == tuple(entry[key] for key in ("value", "low", "high", "p"))
-        assert row.verdict == ("resolved" if entry["resolved"] else "not resolved")
-        sides = [found[name, QUARTERS].value for name in (one, other)]
-        assert row.value == pytest.approx(sides[0] - sides[1])  # type: ignore[operator]
+        for mean in (QUARTERS, "mean of different layers"):
+            row, entry = found[f"{one} less {other}", mean], kept[f"difference, {mean}, {one} - {other}"]
+            assert (row.value, row.low, row.high, row.p) == tuple(entry[key] for key in ("value", "low", "high", "p"))
+            assert row.verdict == ("resolved" if entry["resolved"] else "not resolved")
+            sides = [found[name, mean].value for name in (one, other)]
+            assert row.value == pytest.approx(sides[0] - sides[1])  # type: ignore[operator]
 
 
 def test_the_short_table_has_the_summary_and_its_differences_first() -> None:
     result = named(small_cka({"vit": 3, "cnn": 2}))
     short = ENTRY.main_rows(result, ENTRY.rows_of(result))
-    assert [row.kind for row in short] == [DIFFERENCE, VALUE, VALUE, PAIR, VALUE, VALUE]
+    assert [row.kind for row in short] == [DIFFERENCE, DIFFERENCE, VALUE, VALUE, PAIR, VALUE, VALUE]
     assert not any(row.layer for row in short)
 
 
@@ -93,15 +95,21 @@ def test_an_undefined_layer_is_named_where_its_numbers_would_be() -> None:
 
 
 def test_one_batch_has_no_interval_and_no_verdict() -> None:
-    (gap,) = rows_of(named(small_cka({"vit": 3, "cnn": 2}, batches=1)), kind=DIFFERENCE)
-    assert gap.value is not None
-    assert (gap.low, gap.high, gap.p, gap.verdict) == (None, None, None, "no interval: n too small")
+    gaps = rows_of(named(small_cka({"vit": 3, "cnn": 2}, batches=1)), kind=DIFFERENCE)
+    assert len(gaps) == 2
+    for gap in gaps:
+        assert gap.value is not None
+        assert (gap.low, gap.high, gap.p, gap.verdict) == (None, None, None, "no interval: n too small")
 
 
 def test_a_result_of_an_earlier_version_is_read() -> None:
-    """Its differences had no verdict, and it did not say what it is of."""
+    """It had one difference, without a verdict, and did not say what it is of."""
     result = small_cka({"vit": 3, "cnn": 2})
-    summary = [{key: entry[key] for key in ("name", "value", "low", "high")} for entry in result.attrs["summary"]]
+    summary = [
+        {key: entry[key] for key in ("name", "value", "low", "high")}
+        for entry in result.attrs["summary"]
+        if not entry["name"].startswith("difference, mean")
+    ]
     kept = {key: value for key, value in result.attrs.items() if key != "undefined"}
     rows = ENTRY.rows_of(replace(result, attrs={**kept, "summary": summary}))
     assert len(rows) == 6 + 15

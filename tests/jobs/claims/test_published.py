@@ -11,7 +11,7 @@ from cvbench.jobs.analyses import maps, silhouette_rows, similarity, spectra, ts
 from cvbench.jobs.analyses.cam import rows as cam
 from cvbench.jobs.claims.claim import Claim
 from cvbench.jobs.claims.published import published
-from cvbench.jobs.evaluation import compare, imagenet_x, invariance, pug, shape_bias
+from cvbench.jobs.evaluation import calibration, compare, imagenet_x, invariance, pug, shape_bias
 from cvbench.jobs.evaluation.settings import TRANSFORMS
 from cvbench.jobs.reading.views import view_words
 from cvbench.jobs.registry import ENTRIES
@@ -32,6 +32,7 @@ METRICS: dict[str, set[str]] = {
     "robustness": {compare.TOP1},
     "invariance": {invariance.CHANGE},
     "shape-bias": {shape_bias.BIAS},
+    "calibration": {calibration.DEBIASED},
 }
 FACTORS = {
     "imagenet-x": {*IMAGENET_X_FACTORS},
@@ -39,7 +40,8 @@ FACTORS = {
     "robustness": {""},
     "invariance": {f"{name}=*" for name in TRANSFORMS},
     "shape-bias": {""},
-    "cka": {"first quarter against last quarter"},
+    "cka": {"first quarter against last quarter", "mean of different layers"},
+    "calibration": {""},
     "cam": {f"{cam.COMMON} *{cam.CENTRED_MAPS}"},
     "maps": {f"{maps.OWN} *", f"{cam.COMMON} *"},
     "similarity": {"grid *"},

@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from cvbench.engine.analyses.base import Result
+from cvbench.engine.statistics.holm import holm
 from cvbench.engine.statistics.options import IntervalOptions
 from cvbench.errors import EvaluationSuspectError, IncompleteError, IntegrityError, UnknownNameError, UsageError
 from cvbench.jobs.evaluation.accuracy import ENTRY as ACCURACY
@@ -250,6 +252,32 @@ def test_calibration_from_a_store(store: str) -> None:
     odd = readable[readable % 2 == 1]
     cooled = np.exp(z / t) / np.exp(z / t).sum(axis=1, keepdims=True)
     assert halves[1].value == pytest.approx(-np.log(cooled[odd, LABELS[odd]]).mean(), rel=1e-5)
+
+
+def test_two_backbones_are_compared_by_their_calibration(store: str) -> None:
+    both = Selection(store, backbones=("good", "fair"))
+    result = calibrate([both], CalibrationOptions(SHARED, intervals=DRAWN))[0].result
+    gaps = rows(result, metric="ECE, debiased", kind=DIFFERENCE, backbone_b="fair")
+    assert [(row.backbone, row.backbone_b, row.factor) for row in gaps] == [
+        ("good", "fair", ""),
+        ("good", "fair", "held-out half, T fitted"),
+    ]
+    unadjusted = []
+    for gap in gaps:
+        a, b = (
+            one(result, metric="ECE, debiased", factor=gap.factor, kind=VALUE, backbone=k) for k in ("good", "fair")
+        )
+        assert None not in (gap.value, gap.low, gap.high, a.value, a.low, a.high, b.value, b.low, b.high)
+        assert gap.value == pytest.approx(a.value - b.value)
+        assert (gap.low, gap.high) == pytest.approx((a.low - b.high, a.high - b.low))
+        reach = gap.value - gap.low if gap.value > 0 else gap.high - gap.value
+        unadjusted.append(2 * stats.norm.sf(stats.norm.ppf(0.975) * abs(gap.value) / reach))
+        assert gap.n == a.n
+    np.testing.assert_allclose([gap.p for gap in gaps], holm(unadjusted))
+    assert [sentence.partition(":")[0] for sentence in result.attrs["verdicts"]] == [
+        "birds, ECE, debiased",
+        "birds, ECE, debiased, held-out half, T fitted",
+    ]
 
 
 def imagenet_store(folder: Path) -> tuple[str, dict[str, Any]]:
