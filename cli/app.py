@@ -13,8 +13,9 @@ import typer
 from cvbench import __version__
 from cvbench.cli import streams
 from cvbench.cli.commands import Place, on_demand
+from cvbench.cli.complain import complain, interrupted, wants_json
 from cvbench.cli.say import say
-from cvbench.errors import CvbenchError
+from cvbench.errors import CvbenchError, UsageError
 
 COMMANDS: dict[str, Place] = {
     "run": ("cvbench.cli.study", "run", "Run a study: all that its file names, only what is missing."),
@@ -90,28 +91,39 @@ def main() -> NoReturn:
 def _run(signals: _Signals) -> int:
     command = typer.main.get_command(app)
     settings: dict[str, Any] = {}
+    as_json = wants_json(sys.argv[1:])
     try:
         result = command.main(standalone_mode=False, obj=settings)
         if not result:
             streams.check()
     except (KeyboardInterrupt, typer.Abort):
-        return _interrupted()
+        return _interrupted(signals, as_json)
     except Exception as error:
         caused = signals.caused(error)
-        if settings.get("verbose") and (caused or isinstance(error, CvbenchError)):
-            say(traceback.format_exc().rstrip("\n"), err=True)
+        trace = traceback.format_exc().rstrip("\n") if settings.get("verbose") else ""
         if caused:
-            return _interrupted()
+            if trace:
+                say(trace, err=True)
+            return _interrupted(signals, as_json)
         if isinstance(error, CvbenchError):
-            _complain(str(error))
+            complain(error, error.exit_code, as_json=as_json, trace=trace)
             return error.exit_code
         if not hasattr(error, "exit_code") or not hasattr(error, "show"):
             raise
-        error.show()  # click's own usage errors
-        return int(error.exit_code)
+        return _misused(error, as_json)
     if result == 130:  # typer turns an interrupt into this code, and says nothing
-        return _interrupted()
+        return _interrupted(signals, as_json)
     return int(result or 0)
+
+
+def _misused(error: Any, as_json: bool) -> int:
+    """Say what the parser of the command line refuses; its exit code."""
+    context = error.ctx.command_path if getattr(error, "ctx", None) else None
+    if as_json:
+        complain(UsageError(error.format_message(), where=context), error.exit_code, as_json=True)
+    else:
+        error.show()
+    return int(error.exit_code)
 
 
 class _Signals:
@@ -154,14 +166,9 @@ class _Signals:
             os._exit(self._code)
 
 
-def _interrupted() -> int:
+def _interrupted(signals: _Signals, as_json: bool) -> int:
     """Say how to go on; a further signal, while Python shuts down, changes the exit code no more."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    _complain(RESUME_HINT)
+    interrupted(RESUME_HINT, signals.code(130), as_json=as_json)
     return 130
-
-
-def _complain(text: str) -> None:
-    first, *rest = text.split("\n")
-    say("\n".join([f"cvbench: {first}", *(f"  {line}" for line in rest)]), err=True)

@@ -40,7 +40,7 @@ def _extract(
     """Stream data sets through backbones and keep layerwise features. The same command again resumes."""
     jobs = _jobs(asked)
     if asked[0].taps == ("list",):
-        _list_taps(jobs[0])
+        _list_taps(jobs[0], printed)
         return
     if only.plan:
         _show_plans(jobs, hardware, rates, printed)
@@ -83,8 +83,12 @@ def _jobs(asked: list[ExtractOptions]) -> list[ExtractOptions]:
     return [replace(asked[0], dataset=dataset) for dataset in datasets]
 
 
-def _list_taps(job: ExtractOptions) -> None:
-    for model, taps in list_taps(job).items():
+def _list_taps(job: ExtractOptions, printed: shared.Printed) -> None:
+    found = list_taps(job)
+    if printed.format == "json":
+        shared.echo_json({"schema_version": 1, "backbones": found})
+        return
+    for model, taps in found.items():
         for tap, layout in taps.items():
             say(f"{model}\t{tap}\t{layout}")
 
