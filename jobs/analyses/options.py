@@ -103,12 +103,18 @@ _READ = (
     *("precision", "decoder", "max_unreadable"),
 )
 """What of an extraction has a meaning for class activation maps: how images are read and backbones loaded."""
+_OWN_BACKBONES = {
+    "backbone": "As in the store, or as for extract; default: those that the store has of these images. Repeat.",
+    "weights": "As for extract; default: those of the features in the store, else pretrained.",
+}
 _SEED = {"seed": "Seed of the sample and of the intervals."}
 
 CKA = (layers(AUTO, _CKA_VIEW), CkaOptions, Hardware)
 SIMILARITY = (layers(), SimilarityOptions, Hardware)
 SPECTRA = (layers(), IntervalOptions, Hardware)
 MAPS = (layers(), MapsOptions, Hardware)
-CAM = (Form(ExtractOptions, _READ), CamOptions, Hardware)
+CAM = (
+    Form(ExtractOptions, _READ, help=_OWN_BACKBONES, defaults={"backbone": [], "weights": []}), CamOptions, Hardware
+)
 TSNE = (layers("head"), TsneOptions, HERE)
 SILHOUETTE = (layers("head", each="dataset"), SpaceOptions, Form(SilhouetteOptions, help=_SEED), HERE)

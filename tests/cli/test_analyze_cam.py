@@ -134,3 +134,105 @@ def test_bad_input_has_a_message_and_an_exit_code(
         assert result.exit_code == code, result.output
         assert said in result.output
     assert result.stdout == ""
+
+
+@pytest.fixture(scope="module")
+def features(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], Path]:
+    """(options, store) of features of 12 images by two networks, one of them with weights of a file."""
+    import torch
+    from safetensors.torch import save_file
+
+    from cvbench.engine.models.backbones import BackboneSpec, load_backbone
+
+    folder = tmp_path_factory.mktemp("features")
+    write_folder(folder / "pets", 12)
+    store = folder / "s.zarr"
+    own = load_backbone(BackboneSpec("test_vit", "random", image_size=64), device="cpu")
+    state = {name: value.clone().contiguous() for name, value in own.network.state_dict().items()}
+    with torch.no_grad():
+        state["head.bias"] += 1
+    save_file(state, store.parent / "mine.safetensors")
+    words = ["--dataset", f"folder:{folder / 'pets'}", "--store", str(store), "--address", "none"]
+    made = ["--backbone", "test_vit", "--backbone", "test_convnext", "--image-size", "64", "--unit", "4"]
+    made += ["--weights", "random", "--weights", f"test_vit={folder / 'mine.safetensors'}", "--batch-size", "4"]
+    done = CliRunner().invoke(app, ["extract", *words, *made])
+    assert done.exit_code == 0, done.output
+    return [*words, "--resamples", "20"], store
+
+
+def weights_of(store: Path, view: str) -> dict[str, str]:
+    """Backbone -> the digest of the weights of a view."""
+    opened = FeatureStore.open(store)
+    groups = [group for group in opened.groups() if group.view == view]
+    return {group.backbone: opened.fingerprint(group)["fingerprint"]["weights_digest"] for group in groups}
+
+
+def test_the_backbones_are_those_of_the_store_with_their_weights(features: tuple[list[str], Path]) -> None:
+    words, store = features
+    before = list_results(FeatureStore.open(store))
+    done = run(*words, "--method", "eigencam")
+    assert done.exit_code == 0, done.output
+    assert "weights: test_convnext@64 random, test_vit@64 mine.safetensors" in done.stdout
+    assert weights_of(store, "cam.eigencam") == weights_of(store, "pooled")
+    after = list_results(FeatureStore.open(store))
+    (key,) = {*after} - {*before}
+    again = run(*ENTRY.command(stored_result(FeatureStore.open(store), key))[2:], *words[2:6])
+    assert again.exit_code == 0, again.output
+    assert list_results(FeatureStore.open(store)) == after
+
+
+def test_one_backbone_of_the_store_is_named_by_its_key(features: tuple[list[str], Path]) -> None:
+    done = run(*features[0], "--backbone", "test_convnext@64")
+    assert done.exit_code == 0, done.output
+    assert "weights: test_convnext@64 random" in done.stdout
+    assert "test_vit" not in done.stdout
+
+
+def test_weights_whose_file_has_gone_are_asked_for(features: tuple[list[str], Path], tmp_path: Path) -> None:
+    words, store = features
+    file = store.parent / "mine.safetensors"
+    moved = file.rename(tmp_path / "mine.safetensors")
+    try:
+        done = run(*words, "--method", "layercam")
+        assert isinstance(done.exception, CvbenchError)
+        assert done.exception.exit_code == 3
+        assert done.exception.fix == "--weights test_vit=PATH/mine.safetensors"
+        assert run(*words, "--method", "layercam", "--weights", f"test_vit={moved}").exit_code == 0
+    finally:
+        moved.rename(file)
+
+
+def test_a_file_of_the_same_name_with_other_weights_is_refused(
+    features: tuple[list[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from safetensors.torch import load_file, save_file
+
+    words, store = features
+    state = load_file(store.parent / "mine.safetensors")
+    state["head.bias"] += 1
+    save_file(state, tmp_path / "mine.safetensors")
+    monkeypatch.chdir(tmp_path)  # it is looked for here first
+    before = list_results(FeatureStore.open(store))
+    done = run(*words, "--method", "hirescam")
+    assert isinstance(done.exception, CvbenchError)
+    assert done.exception.exit_code == 4
+    assert "not those of its features" in str(done.exception)
+    assert list_results(FeatureStore.open(store)) == before
+    assert not any(group.view == "cam.hirescam" for group in FeatureStore.open(store).groups())
+
+
+def test_maps_of_other_weights_than_the_features_say_so(features: tuple[list[str], Path]) -> None:
+    named = ["--backbone", "test_vit", "--image-size", "64", "--weights", "random", "--method", "xgradcam"]
+    done = run(*features[0], *named)
+    assert done.exit_code == 0, done.output
+    assert (
+        "test_vit@64: the maps are of other weights (random) than the stored features (mine.safetensors)" in done.stdout
+    )
+
+
+def test_without_backbones_in_the_store_they_must_be_named(tmp_path: Path) -> None:
+    done = run("--dataset", "digits", "--store", str(tmp_path / "none.zarr"), "--address", "none")
+    assert isinstance(done.exception, CvbenchError)
+    assert done.exception.exit_code == 2
+    assert "--backbone" in str(done.exception.fix)
+    assert not (tmp_path / "none.zarr").exists()

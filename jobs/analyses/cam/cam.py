@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from cvbench.engine.analyses.cam.summary import CENTRED, RAW, summarise
 from cvbench.engine.statistics.running import INTERVALS
 from cvbench.errors import DataUnavailableError, UnknownNameError, UsageError
 from cvbench.hints import option_words
+from cvbench.jobs.analyses.cam.backbones import chosen
 from cvbench.jobs.analyses.cam.images import boxes_of, inputs_of
 from cvbench.jobs.analyses.cam.maps import MapJob, prepare_maps
 from cvbench.jobs.analyses.cam.measure import BASELINE, measure_maps, selected_maps
@@ -25,14 +27,14 @@ from cvbench.jobs.analyses.cam.options import CamOptions
 from cvbench.jobs.analyses.cam.rows import MEASURES, headline, points, rows, said
 from cvbench.jobs.analyses.cam.worker import choice_tap
 from cvbench.jobs.extraction.extract import run_units
-from cvbench.jobs.extraction.options import ExtractOptions
+from cvbench.jobs.extraction.options import PAIR, ExtractOptions
 from cvbench.jobs.figures.cam import cam_figure
 from cvbench.jobs.reading.reading import Reading
 from cvbench.jobs.results.entry import Entry
 from cvbench.jobs.results.keep import Analysed, keep
 from cvbench.jobs.running.cluster import Cluster
 from cvbench.jobs.running.hardware import Hardware
-from cvbench.jobs.running.progress import Listener, silent
+from cvbench.jobs.running.progress import Listener, Note, silent
 from cvbench.options import Form, typed_words
 
 F64 = NDArray[np.float64]
@@ -46,6 +48,7 @@ def cam(options: ExtractOptions, asked: CamOptions, cluster: Cluster, listen: Li
 
     Args:
         options: Data set, backbones, weights and so on; `views`, `taps`, `maps` and `dtype` have no meaning here.
+            Without backbones: those that the store has of these images, see `chosen`.
         asked: Which maps, and what to make of them.
         cluster: Where maps are computed; what is measured on them is measured here.
         listen: Receives progress.
@@ -58,7 +61,9 @@ def cam(options: ExtractOptions, asked: CamOptions, cluster: Cluster, listen: Li
         CvbenchError: As `prepare_maps` and `extract`.
         UsageError: `correct_only` without labels, or where no image is left.
     """
-    job = prepare_maps(options, asked.maps, cluster)
+    options, digests = chosen(options)
+    job = prepare_maps(options, asked.maps, cluster, digests)
+    listen(Note(f"weights: {', '.join(f'{name} {word}' for name, word in _weights(job).items())}"))
     if asked.correct_only:
         _check_label_space(job)
     _check_images(job, asked.images)
@@ -101,6 +106,7 @@ def _attrs(job: MapJob, choices: dict[str, F64], options: ExtractOptions, asked:
         {
             "backbone": name,
             "target": job.targets[name],
+            "weights": _weights(job)[name],
             "classes": job.described[name].head_sizes["logits"],
             "knows_labels": job.knows_labels(name),
             "mean_probability": float(table[:, CHOICE.index("probability")].mean()),
@@ -130,6 +136,11 @@ def _attrs(job: MapJob, choices: dict[str, F64], options: ExtractOptions, asked:
     }
 
 
+def _weights(job: MapJob) -> dict[str, str]:
+    """Backbone -> its weights: a word, or the name of their file."""
+    return {name: Path(described.spec.weights).name for name, described in job.described.items()}
+
+
 def _words(options: ExtractOptions, asked: CamOptions) -> list[str]:
     """Arguments after `cvbench` of the command that makes this result again, without `--store`."""
     made = {key: value for key, value in typed_words(asked).items() if key not in _DRAWN}
@@ -137,7 +148,9 @@ def _words(options: ExtractOptions, asked: CamOptions) -> list[str]:
 
 
 _READ = Form(
-    ExtractOptions, ("dataset", "split", "backbone", "weights", "limit", "image_size", "precision", "decoder")
+    ExtractOptions,
+    ("dataset", "split", "backbone", "weights", "limit", "image_size", "precision", "decoder"),
+    defaults={"backbone": [], "weights": []},
 )  # what the result depends on, not where it was or how fast
 _DRAWN = ("image", "examples")  # what is drawn, not what is measured
 
@@ -182,6 +195,13 @@ def _class_name(index: int, names: Sequence[str] | None) -> str:
     return f"class {index}" if names is None else names[index]
 
 
+def _command(result: Result) -> list[str]:
+    """The words of the command, with what earlier versions left out as it was a default then."""
+    words = list(result.attrs["command"])
+    then = {"backbone": PAIR, "weights": ("pretrained",)}
+    return [*words, *option_words({name: value for name, value in then.items() if f"--{name}" not in words})]
+
+
 def _run(wanted: ExtractOptions, options: CamOptions, on: Hardware, listen: Listener) -> list[Analysed]:
     return [cam(wanted, options, on.cluster(), listen)]
 
@@ -203,7 +223,7 @@ ENTRY = Entry(
         "class is read off this layer, not what a backbone needs. Source: Selvaraju et al. 2017."
     ),
     rows=rows,
-    command=lambda result: list(result.attrs["command"]),
+    command=_command,
     run=_run,
     headline=headline,
     figure=partial(cam_figure, labels=MEASURES),

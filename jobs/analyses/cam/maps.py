@@ -7,8 +7,9 @@ evidence it is, the model's own top-1, and of the former the logit and the proba
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from cvbench.engine.analyses.cam.graph import CHOICE, class_map
 from cvbench.engine.analyses.cam.methods import find_method
 from cvbench.engine.analyses.cam.target import default_target, named_target, uses_batch_statistics
 from cvbench.errors import UnknownNameError, UsageError
+from cvbench.jobs.analyses.cam.backbones import check_digests, differing
 from cvbench.jobs.analyses.cam.options import LABEL, PREDICTED, MapOptions
 from cvbench.jobs.analyses.cam.worker import CamRecipe, choice_tap
 from cvbench.jobs.extraction.arrays import frozen_split
@@ -30,6 +32,9 @@ from cvbench.storage.features import ArraySpec, FeatureStore, GroupKey
 if TYPE_CHECKING:
     from cvbench.engine.models.backbones import Backbone, Description
     from cvbench.storage.datasets import Dataset
+
+
+NO_DIGESTS: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -61,10 +66,16 @@ class MapJob:
         return self.described[backbone].head_sizes["logits"] == len(self.units.split.classes)
 
 
-def prepare_maps(options: ExtractOptions, maps: MapOptions, cluster: Cluster) -> MapJob:
+def prepare_maps(
+    options: ExtractOptions, maps: MapOptions, cluster: Cluster, digests: Mapping[str, str] = NO_DIGESTS
+) -> MapJob:
     """Open the data set, load the weights, look for dead targets, declare the arrays; compute nothing.
 
     The order, unit and batch of a split that the store has are taken as they are.
+
+    Args:
+        options, maps, cluster: What, which maps, and where.
+        digests: Backbone -> the digest that its weights must have, see `chosen`.
 
     Raises:
         UnknownNameError: No such method, target, class choice, backbone or data set.
@@ -80,7 +91,9 @@ def prepare_maps(options: ExtractOptions, maps: MapOptions, cluster: Cluster) ->
     maps = replace(maps, choice=_checked_choice(maps.choice, described, dataset))
     targets = _targets(maps.targets, described)
     backbones, notes = _load(described, targets, maps, options)
+    check_digests(backbones, digests)
     store = FeatureStore.open(options.store, mode="a")
+    notes += differing(store, dataset.name, backbones)
     frozen = frozen_split(store, dataset)
     options = replace(options, seed=frozen.seed if frozen else options.seed)
     split = split_info(store, dataset, options, cluster, list(described.values()))

@@ -133,6 +133,9 @@ def said(result: Result) -> Iterator[str]:
     attrs = result.attrs
     sure = ", ".join(f"{one['backbone']} {one['mean_probability']:.3f}" for one in attrs["backbones"])
     yield f"{attrs['title']}, class {attrs['class']}; its mean probability: {sure}"
+    weights = ", ".join(f"{one['backbone']} {one['weights']}" for one in attrs["backbones"] if "weights" in one)
+    if weights:
+        yield f"weights: {weights}"
     if "box_share" in result.coords["measure"]:
         yield attrs["baseline"]
     if attrs.get("class_interval"):
