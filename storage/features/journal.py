@@ -1,4 +1,4 @@
-"""What a repair is about to do, written down before the first step: killed at any point, it ends as if it had run once.
+"""What a repair or a removal is about to do, written down before the first step: killed at any point, it ends as if it had run once.
 
 The journal is one sealed record. Whoever opens the store for writing next finishes it, be it another repair or the
 command that makes again what was forgotten; so no command sees a state between two steps. Every step says what it
@@ -19,13 +19,21 @@ from cvbench.storage.objects.base import Objects
 from cvbench.storage.objects.keys import LEDGER, REPAIR, check_key
 
 
+ANY = ""
+"""Digest of a step that removes what is there, whatever it is: of sound objects, which need not be read to go."""
+
+_LAST_TO_GO = ("commit", "result", "partial", "array", "fingerprint", "split")
+"""Records in the order in which a removal takes them: each before the one that it needs."""
+
+
 @dataclass(frozen=True)
 class Step:
     """One object to remove.
 
     Attributes:
         key: Which.
-        blake3: Of the bytes that are to go; None for a link, a pipe or a folder in the place of an object.
+        blake3: Of the bytes that are to go; None for a link, a pipe or a folder in the place of an object; `ANY` for
+            whatever is there.
     """
 
     key: str
@@ -34,11 +42,17 @@ class Step:
 
 @dataclass(frozen=True)
 class Journal:
-    """Objects to remove, and nodes of the hierarchy to write; the bytes of the nodes are constants."""
+    """Objects to remove, and nodes of the hierarchy to write; the bytes of the nodes are constants.
+
+    Attributes:
+        records_first: What is sound goes with its records first, so that none names what is gone. Damaged objects go
+            before the records that name them: a record that is left says that there is something to forget.
+    """
 
     remove: tuple[Step, ...]
     write: tuple[str, ...]
     format: int
+    records_first: bool = False
 
     def __bool__(self) -> bool:
         return bool(self.remove or self.write)
@@ -46,7 +60,8 @@ class Journal:
     def put(self, objects: Objects) -> None:
         """Write it down; from here on it will be carried out."""
         steps = [[step.key, step.blake3] for step in self.remove]
-        objects.create(JOURNAL, seal({"format": self.format, "remove": steps, "write": list(self.write)}))
+        record = {"format": self.format, "remove": steps, "write": list(self.write)}
+        objects.create(JOURNAL, seal({**record, "records_first": True} if self.records_first else record))
         objects.settle([JOURNAL])
 
     @classmethod
@@ -62,21 +77,30 @@ class Journal:
         try:
             record = unseal(data, JOURNAL)
             steps = tuple(Step(_own(key), digest) for key, digest in _pairs(record))
-            return cls(steps, tuple(_node(key) for key in record["write"]), int(record["format"]))
+            first = record.get("records_first", False) is True
+            return cls(steps, tuple(_node(key) for key in record["write"]), int(record["format"]), first)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise IntegrityError(
                 "the journal of a repair cannot be understood", where=JOURNAL, why=repr(error), fix=REPAIR
             ) from error
 
     def carry_out(self, objects: Objects) -> None:
-        """Do what is left of it, and forget it. What is damaged goes before the records that name it."""
-        for step in sorted(self.remove, key=lambda step: (step.key.startswith(f"{LEDGER}/"), step.key)):
-            if _is_as_said(objects, step):
+        """Do what is left of it, and forget it."""
+        for step in sorted(self.remove, key=self._place):
+            if step.blake3 == ANY or _is_as_said(objects, step):
                 objects.delete(step.key)
         for key in self.write:
             objects.create(key, constant_node(key, self.format))
         objects.settle(self.write)
         objects.delete(JOURNAL)
+
+
+    def _place(self, step: Step) -> tuple[int, str]:
+        """The place of a step in the order of all."""
+        if not self.records_first:
+            return int(step.key.startswith(f"{LEDGER}/")), step.key
+        record = record_key(step.key)
+        return len(_LAST_TO_GO) if record is None else _LAST_TO_GO.index(record.kind), step.key
 
 
 def resume(objects: Objects) -> Journal | None:
