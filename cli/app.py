@@ -36,7 +36,12 @@ COMMANDS: dict[str, Place] = {
     "analyze": ("cvbench.cli.analyze", "app", "Compute results from a feature store."),
     "eval": ("cvbench.cli.evaluate", "app", "Benchmarks, computed from stored logits."),
     "transfer": ("cvbench.cli.transfer", "app", "Linear probes and fine-tuning."),
-    "store": ("cvbench.cli.store", "app", "Look into a feature store, check it, tidy it, take layers out."),
+    "results": ("cvbench.cli.results", "app", "List, show, compare and remove results."),
+    "store": (
+        "cvbench.cli.store",
+        "app",
+        "Look into a feature store, check it, tidy it, take layers out or remove them.",
+    ),
     "datasets": ("cvbench.cli.datasets", "app", "List, describe, check and download data sets."),
 }
 """Command -> where it is built, and its line in the help."""

@@ -51,6 +51,20 @@ class Printed:
         check_format(self.format, ("table", "json"))
 
 
+@dataclass(frozen=True)
+class StorePlace:
+    """The store that a command is of."""
+
+    store: Annotated[str, Option("Path or URL of the feature store.")] = DEFAULT_STORE
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """Whether to look only."""
+
+    dry_run: Annotated[bool, Option("Only say what would be done.", short="-n")] = False
+
+
 Store = Annotated[str, typer.Option("--store", help="Path or URL of the feature store.")]
 DataRoot = Annotated[
     str | None, typer.Option("--data-root", envvar="CVBENCH_DATA", help="Folder that holds the data sets.")
@@ -105,6 +119,16 @@ def echo_csv(rows: list[dict[str, object]]) -> None:
         writer.writeheader()
         writer.writerows({name: csv_cell(value) for name, value in row.items()} for row in rows)
         say(text.getvalue().removesuffix("\n"))
+
+
+def without_empty(columns: list[str], rows: list[list[str]]) -> tuple[list[str], list[list[str]]]:
+    """A table without the columns that say nothing in any row.
+
+    >>> without_empty(["layer", "bad"], [["a", ""], ["b", ""]])
+    (['layer'], [['a'], ['b']])
+    """
+    kept = [i for i in range(len(columns)) if any(row[i] for row in rows)]
+    return [columns[i] for i in kept], [[row[i] for i in kept] for row in rows]
 
 
 def number(value: float | None) -> str:

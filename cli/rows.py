@@ -37,6 +37,19 @@ def echo_rows(rows: Sequence[Row]) -> None:
         say()
 
 
+def in_words(row: Row) -> str:
+    """One number in a line."""
+    interval = _interval(row.low, row.high)
+    where = f", {row.factor}" if row.factor else ""
+    return f"{row.title}{where}, {row.subject}: {_number(row.value)}{f' {interval}' if interval else ''}"
+
+
+def named(row: Row) -> list[str]:
+    """What a number is, of what and where: three cells."""
+    at = "" if row.at is None else f" {row.at:.4g}"
+    return [row.title, row.subject, f"{row.factor}{at}"]
+
+
 def _cells(row: Row) -> dict[str, str]:
     classes = _interval(row.class_low, row.class_high)
     if classes and row.class_verdict and row.class_verdict != row.verdict:

@@ -1,114 +1,153 @@
-"""`cvbench store`: look into a feature store, check it, tidy it, take layers out."""
+"""`cvbench store`: look into a feature store, check it, tidy it, take layers out, or remove them."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from dataclasses import asdict, dataclass
+from typing import Annotated, Literal
 
 import typer
 
-from cvbench.cli.commands import Commands
-from cvbench.cli.options import DEFAULT_STORE, Store, check_format, echo_json, echo_table, writable
+from cvbench.cli import options as shared
+from cvbench.cli.command import command
+from cvbench.cli.commands import Commands, Place, on_demand
+from cvbench.cli.results import say_removed
 from cvbench.cli.say import say
-from cvbench.hints import command
+from cvbench.hints import command as line
+from cvbench.options import Option
 
-app = Commands(no_args_is_help=True, help="Look into a feature store, check it, tidy it, take layers out.")
-
-Output = Annotated[str, typer.Option("--format", help="table or json.")]
-FORMATS = ("table", "json")
+PLACES: dict[str, Place] = {
+    "info": ("cvbench.cli.store", "info", "Show splits, layers and results of a store."),
+    "verify": (
+        "cvbench.cli.store",
+        "verify",
+        "Compare a store with its ledger; exit code 4 if something committed is missing or damaged.",
+    ),
+    "repair": (
+        "cvbench.cli.store",
+        "repair",
+        "Forget what is damaged, so that the same commands make it again.",
+    ),
+    "gc": ("cvbench.cli.store", "gc", "Remove what killed processes left behind."),
+    "rm": ("cvbench.cli.store", "rm", "Remove data sets, backbones, views or layers, and the results of them."),
+    "export": ("cvbench.cli.store", "export", "Write layers as files for other tools, with samples.csv beside them."),
+}
+_HELP = "Look into a feature store, check it, tidy it, take layers out or remove them."
+app = Commands(cls=on_demand(PLACES), help=_HELP, no_args_is_help=True)
 SCHEMA = {"schema_version": 1}
 
 
-@app.command()
-def info(store: Store = DEFAULT_STORE, format: Output = "table") -> None:
+@app.callback()
+def group() -> None:
+    """Look into a feature store, check it, tidy it, take layers out or remove them."""
+
+
+@dataclass(frozen=True)
+class Deep:
+    """How closely to look."""
+
+    deep: Annotated[bool, Option("Read every byte and compare digests.")] = False
+
+
+@dataclass(frozen=True)
+class Orphans:
+    """What to tidy."""
+
+    orphans: Annotated[bool, Option("Also objects that no commit names.")] = False
+
+
+@dataclass(frozen=True)
+class Places:
+    """Places in a store."""
+
+    places: Annotated[
+        tuple[str, ...], Option("DATASET, DATASET/SPLIT, and on with /BACKBONE, /VIEW and /LAYER.", alone=True)
+    ]
+
+
+@dataclass(frozen=True)
+class Export:
+    """What to write, and where."""
+
+    group: Annotated[str, Option("dataset/split/backbone/view, as `store info` shows it.", alone=True)]
+    out: Annotated[str, Option("Folder for the files.", short="-o", check=shared.writable)]
+    tap: Annotated[tuple[str, ...], Option("Layer; all if not given. Repeat.", short="-t")] = ()
+    to: Annotated[Literal["npy", "npz", "safetensors"], Option("npy, npz or safetensors.")] = "npy"
+
+
+def _info(kept: shared.StorePlace, printed: shared.Printed) -> None:
     """Show splits, layers and results of a store."""
     from cvbench.jobs.catalogue import store as job
     from cvbench.jobs.running.sizes import human
 
-    check_format(format, FORMATS)
-    found = job.info(store)
-    if format == "json":
-        echo_json({**SCHEMA, **found.as_dict()})
+    found = job.info(kept.store)
+    if printed.format == "json":
+        shared.echo_json({**SCHEMA, **found.as_dict()})
         return
+    sizes = {(s.dataset, s.split): s.samples for s in found.splits}
     for split in found.splits:
         say(f"{split.dataset}/{split.split}: {split.samples} samples, units of {split.unit}, seed {split.seed}")
-        for line in split.left_out:
-            say(f"  not read: {line}")
-    sizes = {(s.dataset, s.split): s.samples for s in found.splits}
-    rows = [
-        [
-            layer.path,
-            "x".join(map(str, layer.shape)),
-            layer.dtype,
-            layer.codec,
-            f"{layer.committed}/{sizes.get((layer.group.dataset, layer.group.split), layer.shape[0])}",
-            str(layer.bad),
-            str(layer.nonfinite),
-            human(layer.bytes),
-        ]
-        for layer in found.layers
-    ]
-    echo_table(["layer", "shape", "dtype", "codec", "committed", "bad", "non-finite", "stored"], rows)
+        for text in split.left_out:
+            say(f"  not read: {text}")
+    groups: dict[str, list[list[str]]] = {}
+    for layer in found.layers:
+        total = sizes.get((layer.group.dataset, layer.group.split), layer.shape[0])
+        shape = "x".join(map(str, layer.shape))
+        counts = [f"{layer.committed}/{total}", *(str(n) if n else "" for n in (layer.bad, layer.nonfinite))]
+        one = [layer.tap, shape, layer.dtype, layer.codec, *counts, human(layer.bytes)]
+        groups.setdefault(layer.group.path, []).append(one)
+    columns = ["layer", "shape", "dtype", "codec", "committed", "bad", "non-finite", "stored"]
+    for path, rows in groups.items():
+        say(path)
+        shared.echo_table(*shared.without_empty(columns, rows))
     for result in found.results:
         say(f"result {result.path}")
 
 
-@app.command()
-def verify(
-    store: Store = DEFAULT_STORE,
-    deep: Annotated[bool, typer.Option("--deep", help="Read every byte and compare digests.")] = False,
-    format: Output = "table",
-) -> None:
+def _verify(kept: shared.StorePlace, how: Deep, printed: shared.Printed) -> None:
     """Compare a store with its ledger; exit code 4 if something committed is missing or damaged."""
     from cvbench.jobs.catalogue import store as job
     from cvbench.jobs.running.sizes import human
 
-    check_format(format, FORMATS)
-    report = job.verify(store, deep=deep)
-    if format == "json":
-        echo_json({**SCHEMA, **job.as_dict(report)})
+    report = job.verify(kept.store, deep=how.deep)
+    if printed.format == "json":
+        shared.echo_json({**SCHEMA, **job.as_dict(report)})
     else:
         if report.problems:
             rows = [[p.kind, p.key, "" if p.unit is None else str(p.unit), p.message] for p in report.problems]
-            echo_table(["finding", "key", "unit", "what"], rows)
-        how = "every byte" if report.deep else "existence and sizes"
+            shared.echo_table(["finding", "key", "unit", "what"], rows)
+        compared = "every byte" if report.deep else "existence and sizes"
         say(
             f"{'ok' if report.ok else 'DAMAGED'}: {report.objects} objects, {human(report.bytes)}, "
-            f"{report.commits} commits; compared {how}"
+            f"{report.commits} commits; compared {compared}"
         )
         if not report.ok:
             said = "# forgets what is damaged; then the same extract"
-            say(f"next: {command('store repair', store=store)}  {said}", err=True)
+            say(f"next: {line('store repair', store=kept.store)}  {said}", err=True)
     if not report.ok:
         raise typer.Exit(4)
 
 
-@app.command()
-def repair(
-    store: Store = DEFAULT_STORE,
-    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Only say what would be forgotten.")] = False,
-    format: Output = "table",
-) -> None:
+def _repair(kept: shared.StorePlace, only: shared.DryRun, printed: shared.Printed) -> None:
     """Forget what is damaged, so that the same commands make it again. Only while nothing writes to the store."""
     from cvbench.jobs.catalogue import store as job
 
-    check_format(format, FORMATS)
-    report = job.repair(store, dry_run=dry_run)
-    if format == "json":
+    report = job.repair(kept.store, dry_run=only.dry_run)
+    if printed.format == "json":
         left = [{"kind": p.kind, "key": p.key, "message": p.message} for p in report.left]
-        found = {"store": report.url, "ok": report.ok, "dry_run": dry_run, "left": left}
+        found = {"store": report.url, "ok": report.ok, "dry_run": only.dry_run, "left": left}
         keys = {name: list(getattr(report, name)) for name in ("forgotten", "removed", "written", "awaited")}
-        echo_json({**SCHEMA, **found, **keys})
+        shared.echo_json({**SCHEMA, **found, **keys})
     else:
         for key in (*report.forgotten, *report.written):
             say(key)
-        would = "would be " if dry_run else ""
+        would = "would be " if only.dry_run else ""
         say(
             f"{len(report.forgotten)} records {would}forgotten, {len(report.removed)} damaged objects {would}removed"
             + (f", {len(report.written)} nodes {would}written anew" if report.written else "")
         )
         for key in report.awaited:
             say(f"lost: {key}")
-        if (report.forgotten or report.awaited) and not dry_run:
+        if (report.forgotten or report.awaited) and not only.dry_run:
             say("next: the same `extract` and `analyze` make again what they held")
         for problem in report.left:
             say(f"left: {problem.key}: {problem.message}; move it out of the store, then repair once more", err=True)
@@ -116,44 +155,45 @@ def repair(
         raise typer.Exit(4)
 
 
-@app.command()
-def gc(
-    store: Store = DEFAULT_STORE,
-    orphans: Annotated[bool, typer.Option("--orphans", help="Also objects that no commit names.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Only say what would be removed.")] = False,
-    format: Output = "table",
-) -> None:
+def _gc(kept: shared.StorePlace, what: Orphans, only: shared.DryRun, printed: shared.Printed) -> None:
     """Remove what killed processes left behind. Only while nothing writes to the store."""
     from cvbench.jobs.catalogue import store as job
 
-    check_format(format, FORMATS)
-    report = job.gc(store, orphans=orphans, dry_run=dry_run)
-    if format == "json":
-        echo_json({**SCHEMA, **job.as_dict(report)})
+    report = job.gc(kept.store, orphans=what.orphans, dry_run=only.dry_run)
+    if printed.format == "json":
+        shared.echo_json({**SCHEMA, **job.as_dict(report)})
         return
     for key in report.removed:
         say(key)
-    say(f"{len(report.removed)} objects {'would be ' if dry_run else ''}removed")
+    say(f"{len(report.removed)} objects {'would be ' if only.dry_run else ''}removed")
 
 
-@app.command()
-def export(
-    group: Annotated[str, typer.Argument(help="dataset/split/backbone/view, as `store info` shows it.")],
-    out: Annotated[str, typer.Option("--out", "-o", callback=writable, help="Folder for the files.")],
-    store: Store = DEFAULT_STORE,
-    tap: Annotated[list[str] | None, typer.Option("--tap", "-t", help="Layer; all if not given.")] = None,
-    to: Annotated[str, typer.Option("--to", help="npy, npz or safetensors.")] = "npy",
-    format: Output = "table",
-) -> None:
+def _rm(what: Places, kept: shared.StorePlace, only: shared.DryRun, printed: shared.Printed) -> None:
+    """Remove data sets, backbones, views or layers, and the results of them. Asks nothing, and says what it removed.
+
+    Killed at any point, the store can be read, and the next command that writes to it finishes. Only while nothing
+    else writes to the store.
+    """
+    from cvbench.jobs.report.kept import remove_places
+
+    say_removed(remove_places(kept.store, what.places, dry_run=only.dry_run), printed)
+
+
+def _export(what: Export, kept: shared.StorePlace, printed: shared.Printed) -> None:
     """Write layers as files for other tools, with samples.csv beside them."""
-    from dataclasses import asdict
-
     from cvbench.jobs.catalogue import store as job
     from cvbench.jobs.running.sizes import human
 
-    check_format(format, FORMATS)
-    written = job.export(store, group, out, taps=tap or (), format=to)
-    if format == "json":
-        echo_json({**SCHEMA, "files": [asdict(file) for file in written]})
+    written = job.export(kept.store, what.group, what.out, taps=what.tap, format=what.to)
+    if printed.format == "json":
+        shared.echo_json({**SCHEMA, "files": [asdict(file) for file in written]})
         return
-    echo_table(["file", "rows", "size"], [[file.path, str(file.rows), human(file.bytes)] for file in written])
+    shared.echo_table(["file", "rows", "size"], [[file.path, str(file.rows), human(file.bytes)] for file in written])
+
+
+info = command("info", [shared.StorePlace, shared.Printed], _info)
+verify = command("verify", [shared.StorePlace, Deep, shared.Printed], _verify)
+repair = command("repair", [shared.StorePlace, shared.DryRun, shared.Printed], _repair)
+gc = command("gc", [shared.StorePlace, Orphans, shared.DryRun, shared.Printed], _gc)
+rm = command("rm", [Places, shared.StorePlace, shared.DryRun, shared.Printed], _rm)
+export = command("export", [Export, shared.StorePlace, shared.Printed], _export)
