@@ -121,6 +121,22 @@ def echo_csv(rows: list[dict[str, object]]) -> None:
         say(text.getvalue().removesuffix("\n"))
 
 
+def width() -> int:
+    """Columns of the terminal, or what COLUMNS says; 80 where there is none."""
+    import shutil
+
+    return max(shutil.get_terminal_size((80, 24)).columns, 40)
+
+
+def say_wrapped(head: str, text: str) -> None:
+    """Print a text behind a head, further lines below its beginning; no word is broken."""
+    import textwrap
+
+    indent = " " * len(head)
+    options = {"break_long_words": False, "break_on_hyphens": False}
+    say(textwrap.fill(text, width(), initial_indent=head, subsequent_indent=indent, **options))
+
+
 def without_empty(columns: list[str], rows: list[list[str]]) -> tuple[list[str], list[list[str]]]:
     """A table without the columns that say nothing in any row.
 

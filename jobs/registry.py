@@ -89,7 +89,7 @@ ENTRIES: dict[str, Place] = {
         "cvbench.jobs.analyses.options:TSNE",
         "analyze",
         "t-SNE maps of the features, and how far they can be believed, with 95 % intervals over images.\n\n"
-        "A map is one computation: it is made in this process, at any --address.",
+        "Each run of each layer is a task: one after the other in this process, side by side with --address local.",
     ),
     "silhouette": Place(
         "cvbench.jobs.analyses.silhouette:ENTRY",

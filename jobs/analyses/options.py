@@ -11,7 +11,7 @@ from cvbench.engine.statistics.options import USUAL, IntervalOptions
 from cvbench.jobs.analyses.cam.options import CamOptions
 from cvbench.jobs.extraction.options import ExtractOptions
 from cvbench.jobs.reading.options import layers
-from cvbench.jobs.running.hardware import HERE, Hardware
+from cvbench.jobs.running.hardware import HERE, SIDE_BY_SIDE, Hardware
 from cvbench.options import ONCE_EACH, Form, Option, count_or
 
 AUTO = "auto"
@@ -116,5 +116,5 @@ MAPS = (layers(), MapsOptions, Hardware)
 CAM = (
     Form(ExtractOptions, _READ, help=_OWN_BACKBONES, defaults={"backbone": [], "weights": []}), CamOptions, Hardware
 )
-TSNE = (layers("head"), TsneOptions, HERE)
+TSNE = (layers("head"), TsneOptions, SIDE_BY_SIDE)
 SILHOUETTE = (layers("head", each="dataset"), SpaceOptions, Form(SilhouetteOptions, help=_SEED), HERE)

@@ -1,7 +1,8 @@
-"""`cvbench analyze tsne`: maps of whole layers, in this process, and their measures as rows."""
+"""`cvbench analyze tsne`: maps of whole layers, each run a task, and their measures as rows."""
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
@@ -9,7 +10,7 @@ from typing import Any
 
 from cvbench.engine.analyses.base import Layer, Result
 from cvbench.engine.analyses.tsne.averages import NO_INTERVAL
-from cvbench.engine.analyses.tsne.backends import backend_version
+from cvbench.engine.analyses.tsne.backends import LIMITS, available, backend_version
 from cvbench.engine.analyses.tsne.measure import KS, plan
 from cvbench.engine.analyses.tsne.measure import tsne as make
 from cvbench.engine.analyses.tsne.options import TsneOptions
@@ -19,6 +20,7 @@ from cvbench.engine.statistics.running import INTERVALS
 from cvbench.engine.statistics.verdict import FAMILY, Verdict, verdict
 from cvbench.jobs.analyses.measure import analysis_device
 from cvbench.jobs.analyses.options import TSNE
+from cvbench.jobs.analyses.tsne_tasks import IN_PROCESS, maps_on
 from cvbench.jobs.figures.tsne import tsne_figure
 from cvbench.jobs.reading.matrix import Matrices
 from cvbench.jobs.reading.options import Selection
@@ -28,16 +30,23 @@ from cvbench.jobs.results.entry import Entry
 from cvbench.jobs.results.keep import Analysed, keep, result_key, stored_result
 from cvbench.jobs.results.measured import class_verdict, end_rows, ends_at, verdict_text
 from cvbench.jobs.results.row import DIFFERENCE, Row, known
+from cvbench.jobs.running.cluster import Cluster
 from cvbench.jobs.running.hardware import Hardware
 from cvbench.jobs.running.progress import Advanced, Ended, Listener, Note, Started, silent
-from cvbench.storage.results.outcomes import list_results
+from cvbench.storage.results.outcomes import ResultKey, list_results
 
 __all__ = ["ENTRY", "TsneOptions", "identity_of", "map_of", "tsne"]
 
 JOB = "analyze tsne"
 
 
-def tsne(selection: Selection, options: TsneOptions, listen: Listener = silent, device: str = "cpu") -> Analysed:
+def tsne(
+    selection: Selection,
+    options: TsneOptions,
+    listen: Listener = silent,
+    device: str = "cpu",
+    cluster: Cluster = IN_PROCESS,
+) -> Analysed:
     """The map and its measures of every selected layer; kept in the store, and found there the next time.
 
     Memory: the largest layer as it is stored and once more in float32, said in a note before it is read.
@@ -47,35 +56,58 @@ def tsne(selection: Selection, options: TsneOptions, listen: Listener = silent, 
         options: How to map and to measure.
         listen: Receives progress.
         device: "cpu" (NumPy) or "cuda" (CuPy): where the measures are taken; with "cpu", "auto" is never cuML.
+        cluster: Where maps are made: the runs of the layers are tasks of their own.
 
     Raises:
         UsageError: A view that is no matrix; too few samples for the perplexity, too many for the backend.
         ResourceError: The backend is not there.
         IntegrityError: A layer with values that are not finite.
     """
-    return map_of(Matrices.of(read(selection)), options, listen, device)
+    return map_of(Matrices.of(read(selection)), options, listen, device, cluster)
 
 
-def map_of(matrices: Matrices, options: TsneOptions, listen: Listener = silent, device: str = "cpu") -> Analysed:
+def map_of(
+    matrices: Matrices,
+    options: TsneOptions,
+    listen: Listener = silent,
+    device: str = "cpu",
+    cluster: Cluster = IN_PROCESS,
+) -> Analysed:
     """Make the maps of layers that are read already, as `tsne` does."""
     store, selected = matrices.store, matrices.selected
-    n = len(matrices.rows)
-    _, backend = plan(matrices.samples, options, device)
+    rows, backend = plan(matrices.samples, options, device)
     identity = identity_of(matrices, options, backend, backend_version(backend), device)
     key = result_key(selected, "tsne", identity)
-    if key in list_results(store):
-        return Analysed(stored_result(store, key), selected, key.path, 0)
-    listen(Started(JOB, matrices.where, n * len(selected.layers), len(selected.layers), 0))
+    if (there := _kept(matrices, options, key, device)) is not None:
+        return Analysed(stored_result(store, there), selected, there.path, 0)
+    steps = len(selected.layers) * (options.repeats + 1)
+    listen(Started(JOB, matrices.where, len(rows) * steps, steps, 0))
     for note in matrices.notes:
         listen(Note(note))
+    done = itertools.count()
 
-    def mapped(layer: Layer) -> None:
-        listen(Advanced(JOB, selected.layers.index(layer), n))
+    def advanced() -> None:
+        listen(Advanced(JOB, next(done), len(rows)))
 
-    result = make(selected.layers, matrices.read, matrices.samples, options, mapped, device)
+    result = make(
+        selected.layers, matrices.read, matrices.samples, options, advanced, device, maps_on(cluster, backend)
+    )
     listen(Ended(JOB))
     path = keep(matrices, result, identity)
     return Analysed(stored_result(store, key), selected, path, len(selected.units))
+
+
+def _kept(matrices: Matrices, options: TsneOptions, key: ResultKey, device: str) -> ResultKey | None:
+    """The result if it is there; for "auto" also that of another backend, which an earlier version chose for it."""
+    there = {*list_results(matrices.store)}
+    if key in there or options.backend != "auto":
+        return key if key in there else None
+    for name in LIMITS:
+        if available(name):
+            identity = identity_of(matrices, options, name, backend_version(name), device)
+            if (other := result_key(matrices.selected, "tsne", identity)) in there:
+                return other
+    return None
 
 
 def identity_of(matrices: Matrices, options: TsneOptions, backend: str, version: str, device: str) -> dict[str, Any]:
@@ -183,11 +215,9 @@ def _command(result: Result) -> list[str]:
 
 
 def _run(selection: Selection, options: TsneOptions, on: Hardware, listen: Listener) -> list[Analysed]:
-    """A map is one computation: it is made in this process."""
     device = analysis_device(on.device, "none")
-    if on.address != "none":
-        listen(Note(f"--address {on.address} is not used: t-SNE runs in this process"))
-    return [tsne(selection, options, listen, device)]
+    cluster = Cluster(address=on.address, actors=on.gpus, threads=on.threads or 1, in_flight=1)
+    return [tsne(selection, options, listen, device, cluster)]
 
 
 ENTRY = Entry(

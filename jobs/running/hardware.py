@@ -41,3 +41,15 @@ class Hardware:
 
 HERE = Form(Hardware, only=("address", "device"), defaults={"address": "none"})
 """Of a command whose work is done in this process."""
+
+SIDE_BY_SIDE = Form(
+    Hardware,
+    only=("address", "device", "threads"),
+    help={
+        "address": '"none" runs one after the other in this process, "local" side by side on a private Ray, else the '
+        "address of a Ray cluster.",
+        "threads": "CPU cores of one task (with Ray).",
+    },
+    defaults={"address": "none"},
+)
+"""Of a command with few long tasks: worth a Ray only where they are long."""

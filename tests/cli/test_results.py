@@ -78,7 +78,7 @@ def test_a_result_is_shown_as_its_command_showed_it(store: str) -> None:
 def test_two_results_are_compared_number_by_number(store: str) -> None:
     one, two = digests(store, "cka")
     found = json.loads(run("results", "diff", one, two, "--store", store, "--format", "json").stdout)
-    assert {found["settings"]["batch"][side] for side in ("first", "second")} == {4, 8}
+    assert {found["settings"]["batch_size"][side] for side in ("first", "second")} == {4, 8}
     numbers = [number for number in found["numbers"] if number["difference"] is not None]
     assert numbers
     assert all(number["difference"] == number["second"] - number["first"] for number in numbers)
@@ -103,7 +103,7 @@ def test_what_is_removed_is_said_and_is_no_more_on_the_page(store: str, tmp_path
     assert f"result  results/folder-pets/all/cka/{one}" in done.stdout
     assert digests(store, "cka") == [two]
     assert run("report", "--store", store, "--out", str(tmp_path / "page")).exit_code == 0
-    page = (tmp_path / "page" / "index.html").read_text()
+    page = (tmp_path / "page" / "report.html").read_text()
     assert two[:8] in page
     assert one[:8] not in page
     assert run("store", "verify", "--deep", "--store", store).exit_code == 0

@@ -33,7 +33,9 @@ def test_info_shows_what_is_there(store: str) -> None:
     assert done.exit_code == 0, done.output
     assert "digits/all: 22 samples, units of 8" in done.stdout
     assert "16/22" in done.stdout
-    assert f"{GROUP.path}/blocks.1" in done.stdout
+    lines = done.stdout.splitlines()
+    assert lines[1] == GROUP.path
+    assert [line.split()[0] for line in lines[2:5]] == ["layer", "blocks.0", "blocks.1"]
 
 
 def test_info_as_json(store: str) -> None:

@@ -19,6 +19,7 @@ import importlib.metadata
 import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -72,7 +73,10 @@ class Embedding:
 
 
 def choose_backend(name: str, n: int, device: str = "cuda") -> str:
-    """A backend that is there and takes n points; "auto": cuML if there is a GPU for it, openTSNE, else scikit-learn.
+    """A backend that is there and takes n points.
+
+    "auto" is scikit-learn as far as it is meant for so many points, whatever else is installed: backends give different
+    maps, and the same command shall give the same one. Beyond, cuML if there is a GPU for it, else openTSNE.
 
     Args:
         name: "auto" or of `LIMITS`.
@@ -88,8 +92,8 @@ def choose_backend(name: str, n: int, device: str = "cuda") -> str:
     if name not in known:
         raise UnknownNameError.among("t-SNE backend", name, known, fix=f"--backend {', '.join(known)}")
     if name == "auto":
-        order = (*(("cuml",) if device != "cpu" else ()), "opentsne", "sklearn")
-        name = next(each for each in order if available(each))
+        order = ("sklearn",) if n <= LIMITS["sklearn"] else (*(("cuml",) if device != "cpu" else ()), "opentsne")
+        name = next((each for each in order if available(each)), "sklearn")
     elif not available(name):
         raise ResourceError(
             f"the t-SNE backend {name} is not installed, or has no GPU",
@@ -148,7 +152,7 @@ def check_perplexity(perplexity: float, n: int, fix: str = "--perplexity {} or l
         )
 
 
-def embed(x: F64, backend: str, settings: MapSettings) -> Embedding:
+def embed(x: F64, backend: str, settings: MapSettings, threads: int = FFT_THREADS) -> Embedding:
     """Map of rows.
 
     Memory: openTSNE 3 * perplexity neighbours per row at 24 bytes; scikit-learn the like.
@@ -157,6 +161,7 @@ def embed(x: F64, backend: str, settings: MapSettings) -> Embedding:
         x: (n, d) float64, centred, its columns in descending order of variance: the first two are the start.
         backend: Of `LIMITS`.
         settings: Of the map.
+        threads: That openTSNE may have; its numbers do not depend on them.
 
     Raises:
         UsageError: Too few rows for the perplexity.
@@ -164,7 +169,7 @@ def embed(x: F64, backend: str, settings: MapSettings) -> Embedding:
     check_perplexity(settings.perplexity, len(x))
     fits: dict[str, Callable[[F64, MapSettings], Embedding]] = {
         "sklearn": _sklearn,
-        "opentsne": _opentsne,
+        "opentsne": partial(_opentsne, most_threads=threads),
         "cuml": _cuml,
     }
     return fits[backend](x, settings)
@@ -196,7 +201,7 @@ def _sklearn(x: F64, settings: MapSettings) -> Embedding:
     return Embedding(found.astype(np.float64), float(model.kl_divergence_), int(model.n_iter_) + 1, rates)
 
 
-def _opentsne(x: F64, settings: MapSettings) -> Embedding:
+def _opentsne(x: F64, settings: MapSettings, most_threads: int) -> Embedding:
     package: Any = importlib.import_module("openTSNE")  # optional, as cuML is
     affinity = package.affinity
     n, k = len(x), int(3 * settings.perplexity)
@@ -207,7 +212,7 @@ def _opentsne(x: F64, settings: MapSettings) -> Embedding:
         affinities = affinity.PerplexityBasedNN(
             x, perplexity=settings.perplexity, method="annoy", random_state=settings.seed, n_jobs=1
         )
-    method, threads = ("fft", FFT_THREADS) if n >= FFT_FROM else ("bh", 1)
+    method, threads = ("fft", most_threads) if n >= FFT_FROM else ("bh", 1)
     found = package.TSNEEmbedding(
         start_of(x, settings), affinities, negative_gradient_method=method, random_state=settings.seed
     )

@@ -10,7 +10,8 @@ A whole-matrix analysis: a layer is held as one array. The measures are of a sam
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,31 @@ F64 = NDArray[np.float64]
 KS = (5, 10, 30)
 CLASS_MEASURES = ("purity_features", "purity_map", "accuracy_features", "accuracy_map")
 GLOBAL_SAMPLE = 1000
+SCORES_BYTES = 256 * 2**20
+"""Principal components of so many bytes are held at once, so that the maps of several layers are made side by side."""
+
+
+@dataclass(frozen=True)
+class MapTask:
+    """One map: of which of the layers at hand, and how."""
+
+    layer: int
+    settings: MapSettings
+
+
+MakeMaps = Callable[[Sequence[F64], str, Sequence[MapTask], Callable[[], None]], Mapping[MapTask, Embedding]]
+"""(scores of each layer, backend, tasks, told of every map) -> the map of each task."""
+
+
+def one_after_another(
+    scores: Sequence[F64], backend: str, tasks: Sequence[MapTask], advanced: Callable[[], None]
+) -> dict[MapTask, Embedding]:
+    """Make the maps in this thread."""
+    found = {}
+    for task in tasks:
+        found[task] = embed(scores[task.layer], backend, task.settings)
+        advanced()
+    return found
 
 
 def tsne(
@@ -47,20 +73,23 @@ def tsne(
     read: Callable[[Layer], Array],
     samples: Samples,
     options: TsneOptions,
-    mapped: Callable[[Layer], None] = lambda layer: None,
+    advanced: Callable[[], None] = lambda: None,
     device: str = "cpu",
+    make_maps: MakeMaps = one_after_another,
 ) -> Result:
     """Map and measures of every layer.
 
-    Memory: one layer as `read` gives it, once more in float32, d^2 float64, and what the backend says.
+    Memory: one layer as `read` gives it, once more in float32, d^2 float64, what the backend says, and the principal
+    components of as many layers as `SCORES_BYTES` holds, one at least.
 
     Args:
         layers: In the result's order.
-        read: Layer -> (n, d); called once per layer.
+        read: Layer -> (n, d); called twice per layer: before it is mapped, and to be compared with its maps.
         samples: What the rows are; labels may be -1, or of one class: then the class measures are NaN.
         options: How.
-        mapped: Told of every layer that is done.
+        advanced: Told of every map that is made, and of every layer that is measured.
         device: "cpu" (NumPy) or "cuda" (CuPy): where the measures are taken. cuML always maps on the GPU.
+        make_maps: What makes them all; in any order, anywhere.
 
     Returns:
         As `tsne_result` describes it.
@@ -73,16 +102,25 @@ def tsne(
     rows, backend = plan(samples, options, device)
     labels = samples.labels[rows]
     queries = _queries(labels, options)
-    found = []
-    for layer in layers:
+
+    def values(layer: Layer) -> NDArray[Any]:
         features = read(layer)
         check_features(features, samples, layer)
         host = to_host(features)
-        x, scores = prepare(host[rows] if len(rows) < len(host) else host, options)
-        del features, host
-        runs = [embed(scores, backend, settings) for settings in _runs_of(options)]
-        found.append(_measured(x, runs, labels, queries, options.seed, device))
-        mapped(layer)
+        return host[rows] if len(rows) < len(host) else host
+
+    runs = _runs_of(options)
+    at_once = max(1, SCORES_BYTES // (8 * len(rows) * options.components))
+    found = []
+    for start in range(0, len(layers), at_once):
+        some = layers[start : start + at_once]
+        prepared = [prepare(values(layer), options) for layer in some]
+        tasks = [MapTask(i, settings) for i in range(len(some)) for settings in runs]
+        maps = make_maps([one.scores for one in prepared], backend, tasks, advanced)
+        for i, (layer, one) in enumerate(zip(some, prepared, strict=True)):
+            mine = [maps[MapTask(i, settings)] for settings in runs]
+            found.append(_measured(one.compared(values(layer)), mine, labels, queries, options.seed, device))
+            advanced()
     what = Samples(samples.where, samples.positions[rows], labels, samples.classes)
     more = {
         "backend": backend,
@@ -129,20 +167,46 @@ def plan(samples: Samples, options: TsneOptions, device: str = "cpu") -> tuple[N
     return rows, backend
 
 
-def prepare(x: NDArray[Any], options: TsneOptions) -> tuple[NDArray[np.float32], F64]:
-    """The features as they are compared, (n, d) float32, and what t-SNE gets, (n, <= components) float64."""
-    values = x.astype(np.float32)
-    if options.preprocess == "l2":
-        length = np.sqrt((values.astype(np.float64) ** 2).sum(axis=1))[:, None]
-        values = (values / np.where(length > 0, length, 1)).astype(np.float32)
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """What t-SNE gets of a layer, and what its features are compared by.
+
+    Attributes:
+        scores: (n, <= components) float64 principal components.
+        mean, deviation: (d,) float64 of the features.
+    """
+
+    scores: F64
+    mean: F64
+    deviation: F64
+    preprocess: str
+
+    def compared(self, x: NDArray[Any]) -> NDArray[np.float32]:
+        """The features as they are compared, (n, d) float32."""
+        values = _lengths(x, self.preprocess)
+        values -= self.mean.astype(np.float32)
+        if self.preprocess == "standardise":
+            deviation = self.deviation
+            values *= np.where(deviation > 0, 1 / np.where(deviation > 0, deviation, 1), 0.0).astype(np.float32)
+        return values
+
+
+def prepare(x: NDArray[Any], options: TsneOptions) -> Prepared:
+    """Reduce the features of a layer, (n, d), to what t-SNE gets."""
+    values = _lengths(x, options.preprocess)
     moments = matrix_moments(values)
     axes = principal_axes(moments, options.components, standardise=options.preprocess == "standardise")
     scores = np.concatenate([axes.scores(values[at : at + 4096]) for at in range(0, len(values), 4096)])
-    values -= moments.mean.astype(np.float32)
-    if options.preprocess == "standardise":
-        deviation = moments.deviation
-        values *= np.where(deviation > 0, 1 / np.where(deviation > 0, deviation, 1), 0.0).astype(np.float32)
-    return values, scores
+    return Prepared(scores, moments.mean, moments.deviation, options.preprocess)
+
+
+def _lengths(x: NDArray[Any], preprocess: str) -> NDArray[np.float32]:
+    """The features in float32, of unit length if that is asked for; a copy."""
+    values = x.astype(np.float32)
+    if preprocess == "l2":
+        length = np.sqrt((values.astype(np.float64) ** 2).sum(axis=1))[:, None]
+        values = (values / np.where(length > 0, length, 1)).astype(np.float32)
+    return values
 
 
 def measures(x: Array, y: Array, queries: NDArray[np.int64], labels: NDArray[np.int64] | None) -> dict[str, F64]:

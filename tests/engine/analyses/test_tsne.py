@@ -370,8 +370,12 @@ def test_what_cannot_be_mapped_is_refused(rng: np.random.Generator, monkeypatch:
         result_of(bad, labels)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert choose_backend("auto", 90) == "sklearn"
+    with pytest.raises(UsageError, match="10001 samples are more than the 10000"):
+        choose_backend("auto", 10_001)
     monkeypatch.setattr("cvbench.engine.analyses.tsne.backends.available", lambda name: True)
-    assert [choose_backend("auto", 90, device) for device in ("cuda", "cpu")] == ["cuml", "opentsne"]
+    # Whatever is installed, the same command gives the same map, as far as scikit-learn goes.
+    assert [choose_backend("auto", n, "cuda") for n in (90, 10_000)] == ["sklearn", "sklearn"]
+    assert [choose_backend("auto", 10_001, device) for device in ("cuda", "cpu")] == ["cuml", "opentsne"]
     monkeypatch.undo()
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     for name in ("opentsne", "cuml"):

@@ -28,7 +28,7 @@ from cvbench.jobs.reading.selection import Selection
 from cvbench.jobs.results.document import document
 from cvbench.jobs.results.keep import stored_result
 from cvbench.jobs.running.cluster import Cluster
-from cvbench.jobs.running.progress import Event
+from cvbench.jobs.running.progress import Advanced, Event, Started
 from cvbench.storage.features import FeatureStore
 from cvbench.storage.results.outcomes import list_results
 from cvbench.texts import json_value
@@ -77,6 +77,45 @@ def test_a_map_is_made_once_of_the_readable_rows(store: str) -> None:
     other = tsne(Selection(store, view="head"), replace(QUICK, repeats=1))
     assert other.path != first.path
     np.testing.assert_array_equal(other.result.data["map"][1], first.result.data["map"][1])
+
+
+def test_every_run_is_a_step_of_the_progress(store: str) -> None:
+    heard: list[Event] = []
+    tsne(Selection(store, view="head"), QUICK, heard.append)
+    started = next(event for event in heard if isinstance(event, Started))
+    steps = [event for event in heard if isinstance(event, Advanced)]
+    assert started.units == len(steps) == 2 * (QUICK.repeats + 1)  # of each layer the runs, and what is measured
+    assert started.total == sum(step.samples for step in steps)
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_here")
+def test_runs_side_by_side_give_the_numbers_of_the_plain_loop(store: str, tmp_path: Path) -> None:
+    copy = str(shutil.copytree(store, tmp_path / "copy.zarr"))
+    loop = tsne(Selection(store, view="head"), QUICK)
+    beside = tsne(Selection(copy, view="head"), QUICK, cluster=Cluster(address="local", actors=2, in_flight=1))
+    assert (beside.path, beside.measured > 0) == (loop.path, True)
+    for name, (_, values) in loop.result.data.items():
+        np.testing.assert_array_equal(beside.result.data[name][1], values, name)
+
+
+def test_layers_that_are_prepared_a_few_at_a_time_give_the_same(store: str, tmp_path: Path) -> None:
+    copy = str(shutil.copytree(store, tmp_path / "copy.zarr"))
+    together = tsne(Selection(store, view="head"), QUICK)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("cvbench.engine.analyses.tsne.measure.SCORES_BYTES", 1)
+        alone = tsne(Selection(copy, view="head"), QUICK)
+    for name, (_, values) in together.result.data.items():
+        np.testing.assert_array_equal(alone.result.data[name][1], values, name)
+
+
+def test_the_default_is_what_was_kept_whatever_is_installed_by_now(store: str) -> None:
+    pytest.importorskip("openTSNE")
+    kept = tsne(Selection(store, view="head"), replace(QUICK, backend="opentsne"))
+    assert tsne(Selection(store, view="head"), replace(QUICK, backend="auto")).path == kept.path
+    named = tsne(Selection(store, view="head"), replace(QUICK, backend="sklearn"))
+    assert named.path != kept.path
+    assert tsne(Selection(store, view="head"), replace(QUICK, backend="auto")).path == named.path
 
 
 def test_what_the_report_asks_for(store: str, tmp_path: Path) -> None:
