@@ -5,7 +5,7 @@ from __future__ import annotations
 import keyword
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, make_dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, get_args
 
 import typer
 
@@ -49,19 +49,28 @@ def _default(one: Field) -> Any:
 def _annotated(one: Field) -> Any:
     option = one.option
     if option.alone:
-        return Annotated[one.kind, typer.Argument(help=option.help)]
+        return Annotated[one.kind, typer.Argument(help=option.help, metavar=one.key.upper())]
     names = [one.name] + ([option.short] if option.short else [])
     return Annotated[
         one.kind,
         typer.Option(
             *names,
             help=option.help,
+            metavar=None if one.kind is bool else _metavar(one),
             envvar=option.variable or None,
             callback=_checked(option),
             min=option.least,
             max=option.most,
         ),
     ]
+
+
+def _metavar(one: Field) -> str:
+    """What stands for the value in the help: the only values there are, N for a number, X for one with a fraction."""
+    if one.choices:
+        return f"[{'|'.join(one.choices)}]"
+    kinds = (one.kind, *get_args(one.kind))
+    return "N" if int in kinds else "X" if float in kinds else "TEXT"
 
 
 def _checked(option: Option) -> Callable[[Any], Any] | None:

@@ -5,15 +5,20 @@ from __future__ import annotations
 import importlib
 from collections import Counter
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar, TypeVar
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from cvbench.cli.help import HOW, SECTIONS, examples_of, section_of
 from cvbench.errors import UsageError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+
+ORDER = ("Arguments", *[*SECTIONS][:1], HOW, *[*SECTIONS][1:])
+"""Headings of a help, in this order."""
 
 OF_DRAWS = ("--resamples", "--seed")
 """Options that only commands have which draw at random; earlier versions had them where they had no effect."""
@@ -49,6 +54,27 @@ class Command(TyperCommand):
         return rest
 
 
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Arguments, then the options in groups: what of, how, where, what is shown."""
+        records: dict[str, list[tuple[str, str]]] = {}
+        for param in self.get_params(ctx):
+            record = param.get_help_record(ctx)
+            if record is not None:
+                heading = "Arguments" if param.param_type_name == "argument" else section_of(param.name)
+                records.setdefault(heading, []).append(record)
+        for heading in ORDER:
+            if heading in records:
+                with formatter.section(heading):
+                    formatter.write_dl(records.pop(heading))
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        """Examples to paste."""
+        lines = examples_of(" ".join(ctx.command_path.split()[1:]))
+        if lines:
+            with formatter.section("Examples"):
+                formatter.write("".join(f"{'':{formatter.current_indent}}{line}\n" for line in lines))
+
+
 def takes_one_value(param: Any) -> bool:
     """Whether a parameter is an option with a value of its own, and only one."""
     return param.param_type_name == "option" and not param.is_flag and not param.multiple and not param.count
@@ -69,10 +95,14 @@ Place = tuple[str, str, str]
 """Module below `cvbench.cli`, the command, function or group there, and its line in the help of its group."""
 
 
+NO_ALIASES: Mapping[str, str] = MappingProxyType({})
+
+
 class OnDemand(TyperGroup):
     """Imports and builds a command when it is called: all the options of all commands take longer than the help."""
 
     places: ClassVar[Mapping[str, Place]] = {}
+    aliases: ClassVar[Mapping[str, str]] = {}
 
     def lines(self) -> dict[str, str]:
         """Name of each command -> its line in the help, in the order of the help."""
@@ -91,6 +121,7 @@ class OnDemand(TyperGroup):
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """The command of this name; None if there is none."""
+        cmd_name = self.aliases.get(cmd_name, cmd_name)
         if cmd_name not in self.commands and (found := self.build(cmd_name)) is not None:
             self.commands[cmd_name] = found
         return self.commands.get(cmd_name)
@@ -111,9 +142,9 @@ class OnDemand(TyperGroup):
             formatter.write_dl([(name, command.get_short_help_str(limit)) for name, command in lines])
 
 
-def on_demand(places: Mapping[str, Place]) -> type[OnDemand]:
-    """The class of a group of these commands."""
-    return type("OnDemand", (OnDemand,), {"places": places})
+def on_demand(places: Mapping[str, Place], aliases: Mapping[str, str] = NO_ALIASES) -> type[OnDemand]:
+    """The class of a group of these commands; an alias is understood and not shown."""
+    return type("OnDemand", (OnDemand,), {"places": places, "aliases": aliases})
 
 
 def built(name: str, found: Any) -> Any:

@@ -3,38 +3,91 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cvbench.cli.commands import Commands
-from cvbench.cli.options import DataRoot, Split, check_format, echo_json, echo_table
+from cvbench.cli import options as shared
+from cvbench.cli.command import command
+from cvbench.cli.commands import Commands, Place, on_demand
+from cvbench.cli.options import echo_json, echo_table
 from cvbench.cli.say import say
+from cvbench.options import Option
 
 if TYPE_CHECKING:
     from cvbench.jobs.catalogue.datasets import Verification
     from cvbench.jobs.catalogue.download import Listener, Terms
 
-app = Commands(help="List, describe, check and download data sets.", no_args_is_help=True)
+PLACES: dict[str, Place] = {
+    "ls": ("cvbench.cli.datasets", "ls", "List the data sets, and where they are under the data root."),
+    "info": (
+        "cvbench.cli.datasets",
+        "info",
+        "Describe a data set: splits, counts, licence, and the files that are expected; of folder:PATH what it holds.",
+    ),
+    "verify": (
+        "cvbench.cli.datasets",
+        "verify",
+        "Check the counts, and that every file is there; with --deep decode every image.",
+    ),
+    "download": (
+        "cvbench.cli.datasets",
+        "download",
+        "Fetch the official archives below the data root, check and unpack them.",
+    ),
+}
+app = Commands(
+    cls=on_demand(PLACES, {"list": "ls"}), help="List, describe, check and download data sets.", no_args_is_help=True
+)
 
 _SCHEMA = {"schema_version": 1}
 _SHOWN = 20
 
-Name = Annotated[str, typer.Argument(metavar="DATASET", help="A name of `datasets ls`, or such as folder:PATH.")]
-Format = Annotated[str, typer.Option("--format", help="table or json.")]
+
+@app.callback()
+def group() -> None:
+    """List, describe, check and download data sets."""
 
 
-@app.command("list", hidden=True)
-@app.command("ls")
-def ls(data_root: DataRoot = None, output: Format = "table") -> None:
+@dataclass(frozen=True)
+class Root:
+    """Where the data sets are."""
+
+    data_root: Annotated[str | None, Option("Folder that holds the data sets.", variable="CVBENCH_DATA")] = None
+
+
+@dataclass(frozen=True)
+class Named:
+    """Which data set."""
+
+    dataset: Annotated[str, Option("A name of `datasets ls`, or such as folder:PATH.", alone=True)]
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What of it is checked."""
+
+    split: Annotated[str | None, Option("Split of the data set; the default is all of it.")] = None
+    deep: Annotated[bool, Option("Also decode every image.")] = False
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """How it is fetched."""
+
+    accept_licence: Annotated[bool, Option("Accept the licence without being asked.")] = False
+    keep_archives: Annotated[bool, Option("Keep the archives after unpacking.")] = False
+
+
+def _ls(root: Root, printed: shared.Printed) -> None:
     """List the data sets, and where they are under the data root."""
-    check_format(output, ("table", "json"))
     from cvbench.jobs.catalogue.datasets import list_datasets, list_groups
 
-    rows, problems = list_datasets(data_root)
+    rows, problems = list_datasets(root.data_root)
     for error in problems:
         say(f"warning: {error.what} ({error.where}): {error.why or error.fix}", err=True)
-    if output == "json":
+    if printed.format == "json":
         echo_json({**_SCHEMA, "datasets": [row.as_dict() for row in rows], "groups": list_groups()})
         return
     echo_table(
@@ -54,14 +107,12 @@ def ls(data_root: DataRoot = None, output: Format = "table") -> None:
     echo_table(["group", "data sets"], [[name, ", ".join(members)] for name, members in list_groups().items()])
 
 
-@app.command()
-def info(dataset: Name, data_root: DataRoot = None, output: Format = "table") -> None:
+def _info(named: Named, root: Root, printed: shared.Printed) -> None:
     """Describe a data set: splits, counts, licence, and the files that are expected; of folder:PATH what it holds."""
-    check_format(output, ("table", "json"))
     from cvbench.jobs.catalogue.datasets import describe_dataset
 
-    row = describe_dataset(dataset, data_root)
-    if output == "json":
+    row = describe_dataset(named.dataset, root.data_root)
+    if printed.format == "json":
         echo_json({**_SCHEMA, **row.as_dict()})
         return
     known = row.info
@@ -85,59 +136,42 @@ def info(dataset: Name, data_root: DataRoot = None, output: Format = "table") ->
             say(f"{name:<9} {value}")
 
 
-@app.command()
-def verify(
-    dataset: Name,
-    data_root: DataRoot = None,
-    split: Split = None,
-    deep: Annotated[bool, typer.Option("--deep", help="Also decode every image.")] = False,
-    output: Format = "table",
-) -> None:
+def _verify(named: Named, what: Checked, root: Root, printed: shared.Printed) -> None:
     """Check the counts, and that every file is there; with --deep decode every image. Exit code 4 on any problem.
 
     Without --split every image of the data set is checked.
     """
-    check_format(output, ("table", "json"))
     from cvbench.errors import IntegrityError
     from cvbench.jobs.catalogue.datasets import verify as check
 
-    report = check(dataset, data_root, split, deep)
-    if output == "json":
+    report = check(named.dataset, root.data_root, what.split, what.deep)
+    if printed.format == "json":
         echo_json({**_SCHEMA, **report.as_dict()})
     else:
         _print_report(report)
     if not report.ok:
         first = report.problems[0]
         raise IntegrityError(
-            f"{dataset}: {len(report.problems):,} problem{'s' * (len(report.problems) > 1)}",
+            f"{named.dataset}: {len(report.problems):,} problem{'s' * (len(report.problems) > 1)}",
             where=first.where,
             why=f"{first.kind}: {first.message}",
         )
 
 
-@app.command()
-def download(
-    dataset: Name,
-    data_root: DataRoot = None,
-    accept_licence: Annotated[
-        bool, typer.Option("--accept-licence", help="Accept the licence without being asked.")
-    ] = False,
-    keep_archives: Annotated[bool, typer.Option("--keep-archives", help="Keep the archives after unpacking.")] = False,
-    output: Format = "table",
-) -> None:
+def _download(named: Named, how: Fetched, root: Root, printed: shared.Printed) -> None:
     """Fetch the official archives below the data root, check and unpack them. The same command again resumes.
 
     The licence is shown, and must be accepted: at the prompt, or by --accept-licence.
     """
-    check_format(output, ("table", "json"))
     from cvbench.jobs.catalogue.download import download as run
     from cvbench.jobs.catalogue.download import present, terms
 
+    dataset, data_root = named.dataset, root.data_root
     result = present(dataset, data_root)
     if result is None:
-        accepted = _agree(terms(dataset, data_root), accept_licence)
-        result = run(dataset, data_root, accepted=accepted, keep=keep_archives, listen=_progress())
-    if output == "json":
+        accepted = _agree(terms(dataset, data_root), how.accept_licence)
+        result = run(dataset, data_root, accepted=accepted, keep=how.keep_archives, listen=_progress())
+    if printed.format == "json":
         echo_json({**_SCHEMA, **result.as_dict()})
         return
     say(f"{dataset}: {f'{result.files:,} files in' if result.fetched else 'is there already:'} {result.folder}")
@@ -212,3 +246,9 @@ def _print_report(report: Verification) -> None:
         echo_table(["problem", "where", "what"], [[p.kind, p.where, p.message] for p in report.problems[:_SHOWN]])
     if len(report.problems) > _SHOWN:
         say(f"... and {len(report.problems) - _SHOWN:,} more; --format json names them all")
+
+
+ls = command("ls", [Root, shared.Printed], _ls)
+info = command("info", [Named, Root, shared.Printed], _info)
+verify = command("verify", [Named, Checked, Root, shared.Printed], _verify)
+download = command("download", [Named, Fetched, Root, shared.Printed], _download)

@@ -16,7 +16,7 @@ from cvbench.options import Form, Option
 
 if TYPE_CHECKING:
     from cvbench.jobs.extraction.extract import ExtractReport
-    from cvbench.jobs.extraction.plan import PlanReport
+    from cvbench.jobs.extraction.plan import LayerPlan, PlanReport
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class Rates:
 
     rate: Annotated[float | None, Option("For the plan: images/s per GPU or core, all backbones.", least=0.001)] = None
     disk_mb_s: Annotated[float, Option("For the plan: write bandwidth of the store in MB/s.", least=0.1)] = 1000.0
+    long: Annotated[bool, Option("For the plan: each layer, not those that are alike as one.")] = False
 
 
 def _extract(
@@ -132,12 +133,13 @@ def _next(report: ExtractReport) -> str:
 def _show_plans(jobs: list[ExtractOptions], hardware: shared.Hardware, rates: Rates, printed: shared.Printed) -> None:
     from cvbench.jobs.extraction.plan import plan as run
 
-    reports = [run(job, gpus=hardware.gpus or 0, **vars(rates)) for job in jobs]
+    settings = {"rate": rates.rate, "disk_mb_s": rates.disk_mb_s, "published": True}
+    reports = [run(job, gpus=hardware.gpus or 0, **settings) for job in jobs]
     if printed.format == "json":
         _echo_documents([_plan_json(report) for report in reports])
         return
     for report in reports:
-        _plan_table(report)
+        _plan_text(report, long=rates.long)
 
 
 def _plan_json(report: PlanReport) -> dict[str, Any]:
@@ -156,34 +158,52 @@ def _plan_json(report: PlanReport) -> dict[str, Any]:
     return {**asdict(report), "layers": layers, **totals}
 
 
-def _plan_table(report: PlanReport) -> None:
+def _plan_text(report: PlanReport, *, long: bool) -> None:
+    """Print what decides first, then the layers: alike ones as one, or each."""
     from cvbench.jobs.running.sizes import human
 
-    rows = [
-        [
-            layer.group.backbone,
-            layer.group.view,
-            layer.tap,
-            "x".join(map(str, layer.shape)),
-            layer.dtype,
-            str(layer.samples),
-            human(layer.bytes),
-        ]
-        for layer in report.layers
-    ]
-    shared.echo_table(["backbone", "view", "tap", "shape", "dtype", "samples to do", "bytes"], rows)
-    free = "unknown" if report.free_bytes is None else human(report.free_bytes)
-    say(f"{report.dataset}/{report.split}: {report.samples} samples")
+    of = " as published: the images are not here" if report.published else ""
+    say(f"{report.dataset}/{report.split}: {report.samples} samples{of}")
     say(f"units: {report.units_done} of {report.units_total} done")
+    free = "unknown" if report.free_bytes is None else human(report.free_bytes)
     by_view = ", ".join(f"{view} {human(size)}" for view, size in report.bytes_by_view.items())
     say(f"to write: {human(report.bytes_total)} ({by_view}); free: {free}")
-    for stage, hours in report.hours.items():
+    hours = f"; {report.hours_expected * report.gpus:.2g} GPU-hours" if report.gpus else ""
+    say(f"expected: {_duration(report.hours_expected)}, as the stages overlap{hours}; start-up is not counted")
+    for stage, its in report.hours.items():
         mark = "  <- bottleneck" if stage == report.bottleneck else ""
-        say(f"{stage}: {_duration(hours)} at {report.rates[stage]}{mark}")
-    say(f"expected: {_duration(report.hours_expected)}, as the stages overlap")
+        shared.say_wrapped(f"  {stage}: ", f"{_duration(its)} at {report.rates[stage]}{mark}")
     if not report.fits:
         say(f"does not fit: {report.advice}")
+    shared.echo_table(*_layer_table(report, long=long))
+    if not long:
+        say("--long lists each layer")
+
+
+def _layer_table(report: PlanReport, *, long: bool) -> tuple[list[str], list[list[str]]]:
+    """Columns and rows of the layers; without `long` those of one backbone, view, shape and number as one row."""
+    from cvbench.jobs.running.sizes import human
+
+    alike: dict[tuple[str, ...], list[LayerPlan]] = {}
+    for layer in report.layers:
+        shape = "x".join(map(str, layer.shape))
+        key = (layer.group.backbone, layer.group.view, shape, layer.dtype, str(layer.samples))
+        alike.setdefault((*key, layer.tap) if long else key, []).append(layer)
+    rows = []
+    for (backbone, view, shape, dtype, samples, *_), layers in alike.items():
+        taps = layers[0].tap if len(layers) == 1 else f"{len(layers)} layers, {layers[0].tap} to {layers[-1].tap}"
+        rows.append([backbone, view, taps, shape, dtype, samples, human(sum(layer.bytes for layer in layers))])
+    return ["backbone", "view", "layers", "shape", "dtype", "samples to do", "bytes"], rows
 
 
 def _duration(hours: float) -> str:
-    return f"{hours:.1f} h" if hours >= 1 else f"{hours * 60:.1f} min"
+    """A time in the unit that fits it.
+
+    >>> [_duration(hours) for hours in (2.0, 0.05, 0.001, 0.00001)]
+    ['2.0 h', '3.0 min', '4 s', 'below 1 s']
+    """
+    if hours >= 1:
+        return f"{hours:.1f} h"
+    if hours >= 1 / 60:
+        return f"{hours * 60:.1f} min"
+    return f"{hours * 3600:.0f} s" if hours >= 1 / 3600 else "below 1 s"

@@ -66,11 +66,6 @@ class DryRun:
 
 
 Store = Annotated[str, typer.Option("--store", help="Path or URL of the feature store.")]
-DataRoot = Annotated[
-    str | None, typer.Option("--data-root", envvar="CVBENCH_DATA", help="Folder that holds the data sets.")
-]
-Split = Annotated[str | None, typer.Option("--split", help="Split of the data set; the default is the data set's own.")]
-
 
 def echo_json(value: object) -> None:
     """Print one JSON document to stdout; NaN becomes null, since JSON has none."""
@@ -82,28 +77,18 @@ def echo_json(value: object) -> None:
 
 
 def echo_table(columns: list[str], rows: list[list[str]]) -> None:
-    """Print a table to stdout: folded to the width of a terminal, never cut or folded in a pipe.
+    """Print a table to stdout: laid out for the width of a terminal, a row a line in a pipe.
 
     Cells are data, not markup; control characters in them never reach the terminal.
     """
     import sys
 
+    from cvbench.cli.table import table_lines
     from cvbench.texts import printable
 
     clean = [[printable(cell) for cell in row] for row in rows]
-    if sys.stdout.isatty():
-        from rich.console import Console
-        from rich.table import Table
-        from rich.text import Text
-
-        table = Table(*columns, box=None, pad_edge=False, header_style="bold")
-        for row in clean:
-            table.add_row(*(Text(cell, overflow="fold") for cell in row))
-        Console().print(table)
-        return
-    widths = [max(map(len, column)) for column in zip(columns, *clean, strict=True)]
-    for row in [columns, *clean]:
-        say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    for line in table_lines(columns, clean, width() if sys.stdout.isatty() else None):
+        say(line)
 
 
 def echo_csv(rows: list[dict[str, object]]) -> None:

@@ -12,6 +12,7 @@ from cvbench.jobs.reading.views import is_in_part
 
 if TYPE_CHECKING:
     from cvbench.engine.models.backbones import Description
+    from cvbench.jobs.extraction.plan import Published
     from cvbench.storage.datasets import Dataset
     from cvbench.storage.features import ArraySpec, FeatureStore, SplitInfo
     from cvbench.storage.features.units import Unit
@@ -72,7 +73,7 @@ def existing_store(url: str) -> FeatureStore | None:
         return None
 
 
-def frozen_split(store: FeatureStore | None, dataset: Dataset) -> SplitInfo | None:
+def frozen_split(store: FeatureStore | None, dataset: Dataset | Published) -> SplitInfo | None:
     """The split as the store has frozen it, or None if it was never begun."""
     if store is None or (dataset.name, dataset.split) not in store.splits():
         return None

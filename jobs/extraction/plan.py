@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cvbench.errors import ResourceError
+from cvbench.errors import DataUnavailableError, ResourceError
 from cvbench.jobs.extraction.arrays import arrays_of, existing_store, frozen_split, units_of
 from cvbench.jobs.extraction.backbones import descriptions_of
 from cvbench.jobs.extraction.options import CPU_BATCH, ExtractOptions, resolved
@@ -20,6 +20,7 @@ from cvbench.jobs.running.sizes import human
 
 if TYPE_CHECKING:
     from cvbench.engine.models.backbones import Description
+    from cvbench.storage.datasets import Dataset
     from cvbench.storage.features import ArraySpec, GroupKey
     from cvbench.storage.features.units import Unit
 
@@ -67,6 +68,8 @@ class PlanReport:
     hours: dict[str, float]
     rates: dict[str, str]
     bottleneck: str
+    gpus: int = 0
+    published: bool = False  # the images are not here: their number is that of the registry
 
     @property
     def bytes_by_view(self) -> dict[str, int]:
@@ -176,7 +179,26 @@ def _budgets(options: ExtractOptions) -> list[tuple[int, str]]:
     return budgets
 
 
-def plan(options: ExtractOptions, *, gpus: int = 0, rate: float | None = None, disk_mb_s: float = 1000.0) -> PlanReport:
+@dataclass(frozen=True)
+class Published:
+    """A split of the registry whose images are not here, as far as a plan asks of it."""
+
+    name: str
+    split: str
+    images: int
+
+    def __len__(self) -> int:
+        return self.images
+
+
+def plan(
+    options: ExtractOptions,
+    *,
+    gpus: int = 0,
+    rate: float | None = None,
+    disk_mb_s: float = 1000.0,
+    published: bool = False,
+) -> PlanReport:
     """Forecast `extract` with the same options; nothing runs, no weights are loaded.
 
     Args:
@@ -185,13 +207,13 @@ def plan(options: ExtractOptions, *, gpus: int = 0, rate: float | None = None, d
         rate: Images per second and GPU (or core) through all backbones together; None scales an assumed rate by the
             models' multiply-adds.
         disk_mb_s: Write bandwidth of the store in MB/s.
+        published: Reckon with the published number of images where they are not here.
     """
-    from cvbench.storage.datasets import open_dataset
     from cvbench.storage.features import GroupKey
     from cvbench.storage.features.units import unit_size
 
     options = resolved(options)
-    dataset = open_dataset(options.dataset, data_root=options.data_root, split=options.split)
+    dataset = _opened(options, published)
     descriptions = descriptions_of(options)
     store = existing_store(options.store)
     frozen = frozen_split(store, dataset)
@@ -226,7 +248,27 @@ def plan(options: ExtractOptions, *, gpus: int = 0, rate: float | None = None, d
         hours=hours,
         rates=rates,
         bottleneck=max(hours, key=lambda stage: hours[stage]),
+        gpus=gpus,
+        published=isinstance(dataset, Published),
     )
+
+
+def _opened(options: ExtractOptions, published: bool) -> Dataset | Published:
+    """The data set, or with `published` what the registry knows of one that is not here."""
+    from cvbench.storage.datasets import dataset_info, key_of_spec, open_dataset
+    from cvbench.storage.datasets.variant import split_transform
+
+    try:
+        return open_dataset(options.dataset, data_root=options.data_root, split=options.split)
+    except DataUnavailableError:
+        base = split_transform(options.dataset)[0]
+        if not published or ":" in base:
+            raise
+        info = dataset_info(base)
+        split = options.split or info.default_split
+        if split not in info.counts:
+            raise
+        return Published(key_of_spec(options.dataset), split, info.counts[split])
 
 
 def _hours(
@@ -242,9 +284,10 @@ def _hours(
     workers = gpus or cores
     kind = "GPU" if gpus else "CPU core"
     if rate is None:
+        card = "a V100 with AMP" if gpus else "one core in float32"
         giga = sum(description.flops for description in descriptions) / 1e9
         each = (GFLOPS_PER_GPU if gpus else GFLOPS_PER_CORE) / max(giga, 1e-6)
-        stated = f"{each:,.1f} images/s per {kind}, assumed from {giga:.1f} GFLOP per image"
+        stated = f"{each:,.1f} images/s per {kind}, assumed of {card} for {giga:.1f} GFLOP per image"
     else:
         each, stated = rate, f"{rate:,.1f} images/s per {kind}, given by --rate"
     decoders = workers * 4 if gpus else cores
