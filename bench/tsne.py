@@ -40,7 +40,8 @@ def features(n: int, dims: int, classes: int) -> tuple[NDArray[np.float32], NDAr
 def child(tool: str, options: argparse.Namespace) -> None:
     """Measure one tool and print a line of JSON."""
     x, labels = features(options.child_size, options.dims, options.classes)
-    rows, scores = prepare(x, TsneOptions())
+    prepared = prepare(x, TsneOptions())
+    rows, scores = prepared.compared(x), prepared.scores
     backend, _, method = tool.partition(" ")
     tsne_backends.FFT_FROM = 0 if method == "fft" else sys.maxsize
     tsne_backends.FFT_THREADS = 1  # so that CPU seconds can be compared

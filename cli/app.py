@@ -54,7 +54,7 @@ app = typer.Typer(
     help="How do two vision backbones differ inside? Layerwise features of whole data sets, on Ray, in Zarr.",
     no_args_is_help=True,
     rich_markup_mode=None,  # plain help: rich would double the start-up time
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
     context_settings={
         "help_option_names": ["-h", "--help"],

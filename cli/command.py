@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, get_args
 import typer
 
 from cvbench.cli.commands import Command, Commands
+from cvbench.cli.completion import completion_of
 from cvbench.options import Field, Form, Option, form_of
 
 
@@ -49,7 +50,10 @@ def _default(one: Field) -> Any:
 def _annotated(one: Field) -> Any:
     option = one.option
     if option.alone:
-        return Annotated[one.kind, typer.Argument(help=option.help, metavar=one.key.upper())]
+        complete = completion_of(one.key, one.choices)
+        return Annotated[
+            one.kind, typer.Argument(help=option.help, metavar=one.key.upper(), autocompletion=complete)
+        ]
     names = [one.name] + ([option.short] if option.short else [])
     return Annotated[
         one.kind,
@@ -57,6 +61,7 @@ def _annotated(one: Field) -> Any:
             *names,
             help=option.help,
             metavar=None if one.kind is bool else _metavar(one),
+            autocompletion=completion_of(one.key, one.choices),
             envvar=option.variable or None,
             callback=_checked(option),
             min=option.least,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 from cvbench.cli.say import say
 from cvbench.errors import CvbenchError
@@ -17,8 +18,10 @@ def wants_json(words: Sequence[str]) -> bool:
 
     >>> wants_json(["store", "info", "--format", "json"]), wants_json(["run", "--format=json"]), wants_json(["json"])
     (True, True, False)
+    >>> wants_json([])
+    False
     """
-    pairs = zip(words, [*words[1:], ""], strict=True)
+    pairs = pairwise([*words, ""])
     return any(word == "--format=json" or (word, after) == ("--format", "json") for word, after in pairs)
 
 

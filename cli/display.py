@@ -90,7 +90,9 @@ class _JsonLines:
             self._state["samples"] += event.samples
             if time.monotonic() - self._last >= INTERVAL:
                 self._last = time.monotonic()
-                self._print({"event": "progress", **self._state, "samples_per_s": round(rate, 1)})
+                left = round((self._state["total"] - self._state["samples"]) / rate) if rate > 0 else None
+                said = {"samples_per_s": round(rate, 1), "seconds_left": left}
+                self._print({"event": "progress", **self._state, **said})
         else:
             self._print({"event": "ended", **self._state})
 

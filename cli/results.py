@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 SCHEMA = {"schema_version": 1}
 PLACES: dict[str, Place] = {
     "ls": ("cvbench.cli.results", "ls", "List the results of a store: of what, when, the main number, the command."),
-    "show": ("cvbench.cli.results", "show", "Show the numbers of one result, as the command that made it did."),
+    "show": ("cvbench.cli.results", "show", "Show the numbers of results, as the commands that made them did."),
     "diff": ("cvbench.cli.results", "diff", "Set two results of one analysis beside each other, number by number."),
     "rm": ("cvbench.cli.results", "rm", "Remove results; the report no longer shows them. Asks nothing."),
 }

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from difflib import SequenceMatcher
 from typing import Any, Literal
 
 from cvbench.errors import UnknownNameError, UsageError
@@ -94,9 +96,26 @@ def _timm_name(name: str, head: bool) -> str:
     tagged = "." in model
     known = re.fullmatch(r"[\w.\-]+", model) is not None and timm.is_model(model)
     if not known or (tagged and model not in timm.list_models(pretrained=True)):
-        every = [*PRETRAINED_21K, *timm.list_models(), *timm.list_models(pretrained=True)]
-        raise UnknownNameError.among("backbone", name, every, fix='python -c "import timm; print(timm.list_models())"')
+        raise _unknown(name, [*PRETRAINED_21K, *timm.list_models(), *timm.list_models(pretrained=True)])
     return model
+
+
+_MOST_NAMED = 12
+
+
+def _unknown(name: str, every: Sequence[str]) -> UnknownNameError:
+    """The error for a name that timm lacks: with the models whose names have a part of it, else with the nearest."""
+    asked = name.rpartition("/")[2].lower()
+    parts = [asked, *sorted(re.findall(r"[a-z0-9]{4,}", asked), key=len, reverse=True)]
+    for part in parts:
+        fitting = [model for model in dict.fromkeys(every) if part in model]
+        tagged = [model for model in fitting if "." in model] or fitting
+        if tagged:
+            near = sorted(tagged, key=lambda model: -SequenceMatcher(None, asked, model).ratio())
+            more = f" and {len(near) - _MOST_NAMED} more" if len(near) > _MOST_NAMED else ""
+            fix = f"{len(near)} timm models match {part}: {', '.join(near[:_MOST_NAMED])}{more}"
+            return UnknownNameError(f"unknown backbone {name!r}", did_you_mean=near[:3], fix=fix)
+    return UnknownNameError.among("backbone", name, every, fix='python -c "import timm; print(timm.list_models())"')
 
 
 def resolve_spec(

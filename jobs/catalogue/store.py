@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from cvbench.errors import UsageError
+from cvbench.errors import UnknownNameError, UsageError
+from cvbench.hints import command
 from cvbench.storage.care.repair import RepairReport, open_damaged
 from cvbench.storage.care.repair import repair as forget
 from cvbench.storage.care.verify import GcReport, VerifyReport, as_dict
@@ -94,6 +95,7 @@ def export(url: str, group: str, out: str, *, taps: Sequence[str] = (), format: 
 
     Raises:
         UsageError: The group or the format is not of that form.
+        UnknownNameError: The store holds no such group.
     """
     formats: dict[str, Format] = {"npy": "npy", "npz": "npz", "safetensors": "safetensors"}
     if format not in formats:
@@ -103,4 +105,8 @@ def export(url: str, group: str, out: str, *, taps: Sequence[str] = (), format: 
         raise UsageError(
             f"expected dataset/split/backbone/view, got {group!r}", fix=f"cvbench store info --store {url}"
         )
-    return export_layers(FeatureStore.open(url), GroupKey(*parts), out, taps=taps, format=formats[format])
+    store, asked = FeatureStore.open(url), GroupKey(*parts)
+    held = [found.path for found in store.groups()]
+    if asked.path not in held:
+        raise UnknownNameError.among("layers in this store:", asked.path, held, fix=command("store info", store=url))
+    return export_layers(store, asked, out, taps=taps, format=formats[format])

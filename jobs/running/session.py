@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import threading
@@ -52,11 +53,7 @@ class RaySession:
                 else:
                     ray.init(address=self.cluster.address, log_to_driver=False)
         except Exception as error:  # Ray raises many kinds, and plain ones
-            raise ClusterError(
-                f"Ray cannot be reached at {self.cluster.address!r}",
-                why=str(error).splitlines()[0] if str(error) else type(error).__name__,
-                fix="--address local starts a private Ray; --address none runs without Ray",
-            ) from error
+            raise _unreachable(self.cluster.address, error) from error
         shared = _SHARED.get()
         if shared is None:
             self._ours = True
@@ -116,6 +113,25 @@ class RaySession:
             max_concurrency=self.cluster.in_flight,
         )
         return remote.remote(recipe)
+
+
+_OF_TOKENS = re.compile(r"unauthenticated|unauthori[sz]ed|auth\w* token|token auth", re.IGNORECASE)
+
+
+def _unreachable(address: str, error: Exception) -> ClusterError:
+    """The error for a Ray that does not answer, or that refuses us for want of its token."""
+    text = str(error)
+    if _OF_TOKENS.search(text):
+        return ClusterError(
+            f"the cluster at {address!r} wants a token, and has none or another one of us",
+            why=next(line.strip() for line in text.splitlines() if _OF_TOKENS.search(line))[:200],
+            fix="RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=FILE before the command, with the file of the head",
+        )
+    return ClusterError(
+        f"Ray cannot be reached at {address!r}",
+        why=text.splitlines()[0] if text else type(error).__name__,
+        fix="--address local starts a private Ray; --address none runs without Ray",
+    )
 
 
 @contextmanager

@@ -281,6 +281,10 @@ def _split_spec(spec: str) -> tuple[Reader, str]:
     name, colon, argument = split_transform(spec)[0].partition(":")
     reader = _reader(name)
     if reader is None:
+        if not colon and Path(spec).is_dir():
+            raise UnknownNameError(
+                f"unknown dataset {spec!r}", why="there is a folder of this name", fix=f"--dataset folder:{spec}"
+            )
         raise UnknownNameError.among("dataset", spec, dataset_names(), fix="cvbench datasets ls")
     if colon and not reader.info.argument:
         raise UsageError(f"{name} takes no argument", where=spec, fix=name)

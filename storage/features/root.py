@@ -43,6 +43,7 @@ def _refuse_if_nothing(objects: Objects, mode: Mode) -> int:
         raise DataUnavailableError(
             "there is no feature store",
             where=objects.url,
+            why=_what_is_there(objects),
             fix=f"{command('extract', dataset='digits', store=objects.url)}  # makes one; or name another",
         )
     strays = [key for key, kind in objects.survey() if kind != "folder" and key != f"{LEDGER}/zarr.json"]
@@ -54,6 +55,12 @@ def _refuse_if_nothing(objects: Objects, mode: Mode) -> int:
             fix="name a store of cvbench, or a place that does not exist yet, with --store",
         )
     return known or FORMAT
+
+
+def _what_is_there(objects: Objects) -> str | None:
+    """What lies at a place that is no store, if anything."""
+    other = next((key for key, kind in objects.survey() if kind != "folder"), None)
+    return None if other is None else f"the place holds other files, such as {other}, and is not a feature store"
 
 
 def evidence(objects: Objects) -> int | None:

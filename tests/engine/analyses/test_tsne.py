@@ -44,6 +44,12 @@ def rng() -> np.random.Generator:
     return seeded(11)
 
 
+def both(x: Any, options: TsneOptions) -> tuple[Any, Any]:
+    """The features as they are compared, and what t-SNE gets."""
+    prepared = prepare(x, options)
+    return prepared.compared(x), prepared.scores
+
+
 def clusters(rng: np.random.Generator, n: int = 90, d: int = 20) -> tuple[F64, I64]:
     """Three classes, well apart."""
     labels = np.arange(n) % 3
@@ -88,7 +94,7 @@ def difference_rows(result: Result) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_the_same_seed_gives_the_same_map_and_classes_stay_together(rng: np.random.Generator, backend: str) -> None:
     x, labels = clusters(rng)
-    rows, scores = prepare(x, TsneOptions())
+    rows, scores = both(x, TsneOptions())
     settings = MapSettings(perplexity=8, iterations=300)
     first, again = embed(scores, backend, settings), embed(scores, backend, settings)
     np.testing.assert_array_equal(first.map, again.map)
@@ -106,7 +112,7 @@ def test_the_same_seed_gives_the_same_map_and_classes_stay_together(rng: np.rand
 def test_backends_agree_in_what_can_be_read(rng: np.random.Generator) -> None:
     """Neighbours, not coordinates: they differ by no more than another start of one backend does, and a little."""
     x, labels = clusters(rng)
-    rows, scores = prepare(x, TsneOptions())
+    rows, scores = both(x, TsneOptions())
     recall = {}
     for backend in BACKENDS:
         for start in ("pca", "random"):
@@ -116,14 +122,14 @@ def test_backends_agree_in_what_can_be_read(rng: np.random.Generator) -> None:
 
 
 def test_learning_rates_are_those_of_each_convention(rng: np.random.Generator) -> None:
-    _, scores = prepare(rng.normal(size=(120, 8)), TsneOptions())
+    _, scores = both(rng.normal(size=(120, 8)), TsneOptions())
     assert embed(scores, "sklearn", MapSettings(8, 250)).rates == (50, 50)
     if "opentsne" in BACKENDS:
         assert embed(scores, "opentsne", MapSettings(8, 250)).rates == (10, 120)
 
 
 def test_the_start_is_the_first_two_components_at_1e_4(rng: np.random.Generator) -> None:
-    _, scores = prepare(rng.normal(size=(70, 8)) * np.arange(1, 9), TsneOptions(preprocess="none"))
+    _, scores = both(rng.normal(size=(70, 8)) * np.arange(1, 9), TsneOptions(preprocess="none"))
     start = start_of(scores, MapSettings())
     assert start[:, 0].std() == pytest.approx(1e-4)
     np.testing.assert_allclose(start / start[:, :1].std(), scores[:, :2] / scores[:, :1].std(), rtol=1e-9)
@@ -136,16 +142,16 @@ def test_what_is_compared_and_what_is_mapped(rng: np.random.Generator) -> None:
     x = rng.normal(size=(80, 60)) * 10.0 ** np.linspace(-2, 2, 60) + 7
     x[:, 5] = 0.1
     z = np.where(np.arange(60) == 5, 0, (x - x.mean(axis=0)) / np.where(np.arange(60) == 5, 1, x.std(axis=0)))
-    rows, scores = prepare(x, TsneOptions())
+    rows, scores = both(x, TsneOptions())
     np.testing.assert_allclose(rows, z, atol=1e-4)  # float32 of 7 with a spread of 0.01
     assert scores.shape == (80, 50)
     # Not axis by axis: where two have nearly the same variance, the rounding of float32 turns them in their plane.
     variances = np.linalg.svd(z, compute_uv=False)[:50] ** 2
     np.testing.assert_allclose(scores.T @ scores, np.diag(variances), atol=2e-3)
     np.testing.assert_allclose(z @ (z.T @ scores), scores * variances, atol=0.02)
-    rows, _ = prepare(x, TsneOptions(preprocess="none"))
+    rows, _ = both(x, TsneOptions(preprocess="none"))
     np.testing.assert_allclose(rows, x - x.mean(axis=0), rtol=1e-4, atol=1e-4)
-    rows, _ = prepare(x, TsneOptions(preprocess="l2"))
+    rows, _ = both(x, TsneOptions(preprocess="l2"))
     directions = x / np.sqrt((x**2).sum(axis=1))[:, None]
     np.testing.assert_allclose(rows, directions - directions.mean(axis=0), atol=1e-6)
 
@@ -163,7 +169,7 @@ def test_the_result_holds_the_map_and_the_means(rng: np.random.Generator) -> Non
     result = result_of(x, labels, repeats=3, backend="sklearn")
     points = result.data["map"][1][0]
     rows = {row["measure"]: row for row in measure_rows(result)}
-    expected = measures(prepare(x, TsneOptions())[0], points, np.arange(90), labels)
+    expected = measures(both(x, TsneOptions())[0], points, np.arange(90), labels)
     for name, values in expected.items():
         if name.endswith("30"):
             continue  # with 90 rows k = 30 is defined, but has no spread of note
@@ -283,7 +289,7 @@ def test_intervals_over_samples_are_a_jackknife_over_tenths(rng: np.random.Gener
     assert np.bincount(groups).tolist() == [9] * 10
     left_out = []
     for at, features in enumerate((x, x[::-1])):
-        rows, _ = prepare(features, TsneOptions())
+        rows, _ = both(features, TsneOptions())
         points, means = result.data["map"][1][at], []
         for group in range(10):
             keep = np.flatnonzero(groups != group)
@@ -339,7 +345,7 @@ def test_measures_on_the_device_are_those_on_the_host(rng: np.random.Generator) 
     if not cupy.cuda.is_available():
         pytest.skip("no CUDA device")
     x, labels = clusters(rng)
-    rows, _ = prepare(x, TsneOptions())
+    rows, _ = both(x, TsneOptions())
     y = rng.normal(size=(90, 2))
     found = measures(cupy.asarray(rows), cupy.asarray(y), np.arange(90), labels)
     for name, expected in measures(rows, y, np.arange(90), labels).items():
