@@ -92,8 +92,10 @@ def _show(asked: Named, kept: shared.StorePlace, every: Every, printed: shared.P
 
 
 def _diff(two: Two, kept: shared.StorePlace, every: Every, printed: shared.Printed) -> None:
-    """Set two results of one analysis beside each other: their settings, and number by number the second less the
-    first."""
+    """Set two results of one analysis beside each other, number by number.
+
+    The difference is the second less the first; what their settings differ in stands above.
+    """
     from cvbench.jobs.report.kept import compare
 
     found = compare(kept.store, two.first, two.second)
