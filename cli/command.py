@@ -71,7 +71,7 @@ def _annotated(one: Field) -> Any:
 
 
 def _metavar(one: Field) -> str:
-    """What stands for the value in the help: the only values there are, N for a number, X for one with a fraction."""
+    """Name the value in the help: the only values there are, N for a number, X for one with a fraction."""
     if one.choices:
         return f"[{'|'.join(one.choices)}]"
     kinds = (one.kind, *get_args(one.kind))

@@ -10,7 +10,7 @@ Complete = Callable[[Any, Sequence[str], str], Iterable[str]]
 
 
 def completion_of(name: str, choices: Sequence[str]) -> Complete | None:
-    """What completes the values of an option; None leaves it to the shell.
+    """Find what completes the values of an option; None leaves it to the shell.
 
     Args:
         name: As Python has it: "data_root".

@@ -52,21 +52,21 @@ def group() -> None:
 
 @dataclass(frozen=True)
 class Root:
-    """Where the data sets are."""
+    """Folder of the data sets."""
 
     data_root: Annotated[str | None, Option("Folder that holds the data sets.", variable="CVBENCH_DATA")] = None
 
 
 @dataclass(frozen=True)
 class Named:
-    """Which data set."""
+    """One data set."""
 
     dataset: Annotated[str, Option("A name of `datasets ls`, or such as folder:PATH.", alone=True)]
 
 
 @dataclass(frozen=True)
 class Checked:
-    """What of it is checked."""
+    """Part of it that is checked."""
 
     split: Annotated[str | None, Option("Split of the data set; the default is all of it.")] = None
     deep: Annotated[bool, Option("Also decode every image.")] = False
@@ -74,7 +74,7 @@ class Checked:
 
 @dataclass(frozen=True)
 class Fetched:
-    """How it is fetched."""
+    """Manner of fetching."""
 
     accept_licence: Annotated[bool, Option("Accept the licence without being asked.")] = False
     keep_archives: Annotated[bool, Option("Keep the archives after unpacking.")] = False

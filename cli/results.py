@@ -14,7 +14,7 @@ from cvbench.options import Option
 
 if TYPE_CHECKING:
     from cvbench.jobs.report.kept import Change, Comparison, Listed
-    from cvbench.storage.care.remove import RemoveReport
+    from cvbench.jobs.report.kept import RemoveReport
 
 SCHEMA = {"schema_version": 1}
 PLACES: dict[str, Place] = {

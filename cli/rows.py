@@ -45,7 +45,7 @@ def in_words(row: Row) -> str:
 
 
 def named(row: Row) -> list[str]:
-    """What a number is, of what and where: three cells."""
+    """Name a number: its metric, what it is of, and where; three cells."""
     at = "" if row.at is None else f" {row.at:.4g}"
     return [row.title, row.subject, f"{row.factor}{at}"]
 

@@ -43,14 +43,14 @@ def group() -> None:
 
 @dataclass(frozen=True)
 class Deep:
-    """How closely to look."""
+    """Closeness of the look."""
 
     deep: Annotated[bool, Option("Read every byte and compare digests.")] = False
 
 
 @dataclass(frozen=True)
 class Orphans:
-    """What to tidy."""
+    """Things to tidy."""
 
     orphans: Annotated[bool, Option("Also objects that no commit names.")] = False
 
@@ -66,7 +66,7 @@ class Places:
 
 @dataclass(frozen=True)
 class Export:
-    """What to write, and where."""
+    """Layers to write, and the place."""
 
     group: Annotated[str, Option("dataset/split/backbone/view, as `store info` shows it.", alone=True)]
     out: Annotated[str, Option("Folder for the files.", short="-o", check=shared.writable)]

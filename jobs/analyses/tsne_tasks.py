@@ -42,7 +42,7 @@ class MapWorker:
 
 
 def maps_on(cluster: Cluster, backend: str) -> MakeMaps:
-    """What makes maps on a cluster; of cuML on its GPUs."""
+    """Give what makes maps on a cluster; of cuML on its GPUs."""
     on = replace(cluster, device="cuda" if backend == "cuml" else "cpu")
     threads = FFT_THREADS if on.address == "none" else on.threads
 

@@ -34,7 +34,7 @@ DASHBOARD = 8265
 
 @dataclass(frozen=True)
 class DoctorOptions:
-    """What to look at."""
+    """Things to look at."""
 
     store: Annotated[str, Option("Path or URL of the feature store.")] = DEFAULT_STORE
     data_root: Annotated[str | None, Option("Folder that holds the data sets.", variable="CVBENCH_DATA")] = None

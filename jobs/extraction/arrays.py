@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cvbench.engine.models.views import known_view
@@ -12,10 +13,21 @@ from cvbench.jobs.reading.views import is_in_part
 
 if TYPE_CHECKING:
     from cvbench.engine.models.backbones import Description
-    from cvbench.jobs.extraction.plan import Published
     from cvbench.storage.datasets import Dataset
     from cvbench.storage.features import ArraySpec, FeatureStore, SplitInfo
     from cvbench.storage.features.units import Unit
+
+
+@dataclass(frozen=True)
+class Published:
+    """A split of the registry whose images are not here, as far as a plan asks of it."""
+
+    name: str
+    split: str
+    images: int
+
+    def __len__(self) -> int:
+        return self.images
 
 
 def arrays_of(backbone: Description, options: ExtractOptions) -> dict[str, list[ArraySpec]]:

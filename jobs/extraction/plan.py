@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cvbench.errors import DataUnavailableError, ResourceError
-from cvbench.jobs.extraction.arrays import arrays_of, existing_store, frozen_split, units_of
+from cvbench.jobs.extraction.arrays import Published, arrays_of, existing_store, frozen_split, units_of
 from cvbench.jobs.extraction.backbones import descriptions_of
 from cvbench.jobs.extraction.options import CPU_BATCH, ExtractOptions, resolved
 from cvbench.jobs.reading.views import is_in_part
@@ -177,18 +177,6 @@ def _budgets(options: ExtractOptions) -> list[tuple[int, str]]:
     if options.max_bytes is not None:
         budgets.append((options.max_bytes, "--max-bytes"))
     return budgets
-
-
-@dataclass(frozen=True)
-class Published:
-    """A split of the registry whose images are not here, as far as a plan asks of it."""
-
-    name: str
-    split: str
-    images: int
-
-    def __len__(self) -> int:
-        return self.images
 
 
 def plan(

@@ -16,6 +16,8 @@ from cvbench.storage.care.remove import RemoveReport, remove
 from cvbench.storage.features import FeatureStore
 from cvbench.storage.results.outcomes import ResultKey, list_results
 
+__all__ = ["Change", "Comparison", "Listed", "RemoveReport", "compare", "find", "listed", "remove_places", "remove_results"]
+
 SHORT = 8
 """Digits of a digest that name a result for a person."""
 
@@ -33,7 +35,7 @@ class Listed:
 
     @property
     def short(self) -> str:
-        """What names it in commands."""
+        """Name in commands."""
         return self.item.key.digest[:SHORT]
 
     @property

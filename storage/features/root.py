@@ -58,7 +58,7 @@ def _refuse_if_nothing(objects: Objects, mode: Mode) -> int:
 
 
 def _what_is_there(objects: Objects) -> str | None:
-    """What lies at a place that is no store, if anything."""
+    """Say what lies at a place that is no store, if anything."""
     other = next((key for key, kind in objects.survey() if kind != "folder"), None)
     return None if other is None else f"the place holds other files, such as {other}, and is not a feature store"
 

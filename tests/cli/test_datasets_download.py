@@ -91,12 +91,13 @@ def test_a_person_is_asked(
     from cvbench.cli import datasets
 
     monkeypatch.setattr("sys.stdin", Terminal(answer))
-    root = str(tmp_path / "data")
+    root = datasets.Root(str(tmp_path / "data"))
+    asked = datasets.Named("cifar10"), datasets.Fetched(), root, Printed()
     if fetched:
-        datasets.download("cifar10", data_root=root)
+        datasets._download(*asked)
     else:
         with pytest.raises(UsageError, match="is not accepted"):
-            datasets.download("cifar10", data_root=root)
+            datasets._download(*asked)
     assert (tmp_path / "data" / "cifar10").is_dir() == fetched
 
 

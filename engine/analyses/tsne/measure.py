@@ -169,7 +169,7 @@ def plan(samples: Samples, options: TsneOptions, device: str = "cpu") -> tuple[N
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """What t-SNE gets of a layer, and what its features are compared by.
+    """Scores that t-SNE gets of a layer, and moments by which its features are compared.
 
     Attributes:
         scores: (n, <= components) float64 principal components.
