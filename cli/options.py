@@ -120,9 +120,10 @@ def say_wrapped(head: str, text: str) -> None:
     """Print a text behind a head, further lines below its beginning; no word is broken."""
     import textwrap
 
-    indent = " " * len(head)
-    options = {"break_long_words": False, "break_on_hyphens": False}
-    say(textwrap.fill(text, width(), initial_indent=head, subsequent_indent=indent, **options))
+    lines = textwrap.TextWrapper(
+        width(), initial_indent=head, subsequent_indent=" " * len(head), break_long_words=False, break_on_hyphens=False
+    )
+    say(lines.fill(text))
 
 
 def without_empty(columns: list[str], rows: list[list[str]]) -> tuple[list[str], list[list[str]]]:

@@ -89,6 +89,7 @@ def test_a_person_is_asked(
             return True
 
     from cvbench.cli import datasets
+    from cvbench.cli.options import Printed
 
     monkeypatch.setattr("sys.stdin", Terminal(answer))
     root = datasets.Root(str(tmp_path / "data"))
