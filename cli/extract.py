@@ -133,8 +133,9 @@ def _next(report: ExtractReport) -> str:
 def _show_plans(jobs: list[ExtractOptions], hardware: shared.Hardware, rates: Rates, printed: shared.Printed) -> None:
     from cvbench.jobs.extraction.plan import plan as run
 
-    settings = {"rate": rates.rate, "disk_mb_s": rates.disk_mb_s, "published": True}
-    reports = [run(job, gpus=hardware.gpus or 0, **settings) for job in jobs]
+    reports = [
+        run(job, gpus=hardware.gpus or 0, rate=rates.rate, disk_mb_s=rates.disk_mb_s, published=True) for job in jobs
+    ]
     if printed.format == "json":
         _echo_documents([_plan_json(report) for report in reports])
         return
