@@ -316,3 +316,21 @@ def test_a_full_disk_is_said_and_resumed(pets: Path, tmp_path: Path) -> None:
     again = run(*arguments)
     assert again.exit_code == 0, again.output
     assert run("store", "verify", "--store", str(target), "--deep").exit_code == 0
+
+
+def test_plan_of_images_that_are_not_here_reckons_with_the_published_number(tmp_path: Path) -> None:
+    words = ["plan", "--dataset", "cub200", "--backbone", "test_vit", "--store", str(tmp_path / "s.zarr")]
+    done = CliRunner().invoke(app, [*words, "--data-root", str(tmp_path), "--gpus", "2"])
+    assert done.exit_code == 0, done.output
+    lines = done.stdout.splitlines()
+    assert lines[0] == "cub200/test: 5794 samples as published: the images are not here"
+    assert lines[3].startswith("expected: ")  # what decides comes before the layers
+    assert any("assumed of a V100 with AMP" in line for line in lines)
+    assert sum(line.startswith("test_vit ") for line in lines) == 2  # six layers alike are one row, of each view
+    assert "0.0 min" not in done.stdout
+    long = CliRunner().invoke(app, [*words, "--data-root", str(tmp_path), "--long"])
+    assert sum(line.startswith("test_vit ") for line in long.stdout.splitlines()) == 12
+    other = CliRunner().invoke(app, ["extract", *words[1:], "--data-root", str(tmp_path), "--address", "none"])
+    assert isinstance(other.exception, CvbenchError)
+    assert other.exception.exit_code == 3
+    assert not (tmp_path / "s.zarr").exists()

@@ -15,7 +15,7 @@ from cvbench.jobs.extraction.options import ExtractOptions
 from cvbench.jobs.reading.lineage import WEIGHTS
 from cvbench.jobs.reading.views import stored_views
 from cvbench.jobs.running.places import absolute
-from cvbench.storage.datasets import absolute_spec, key_of_spec
+from cvbench.storage.datasets import key_of_spec, open_dataset
 from cvbench.storage.features import FeatureStore, GroupKey
 
 if TYPE_CHECKING:
@@ -70,7 +70,6 @@ def chosen(options: ExtractOptions) -> tuple[ExtractOptions, dict[str, str]]:
         UsageError: No backbone is named and the store has none, or its backbones are of several input sizes.
         DataUnavailableError: Weights are a file that is not found.
     """
-    absolute_spec(options.dataset, data_root=options.data_root)  # refuses what is no data set
     store = existing_store(absolute(options.store))
     held = {} if store is None else extracted(store, key_of_spec(options.dataset), options.split)
     if options.backbones and not {*options.backbones} <= held.keys():
@@ -79,6 +78,7 @@ def chosen(options: ExtractOptions) -> tuple[ExtractOptions, dict[str, str]]:
     if options.image_size is not None:
         wanted = [one for one in wanted if one.image_size == options.image_size]
     if not wanted:
+        open_dataset(options.dataset, data_root=options.data_root, split=options.split)  # refuses what is none
         raise UsageError(
             "no backbone is named, and the store has none of these images" if not held else "no backbone is left",
             where=options.store,
