@@ -333,6 +333,57 @@ def test_nothing_reads_bytes_that_could_run() -> None:
     assert not faults, "\n".join(faults)
 
 
+def unguarded(text: str) -> Iterator[str]:
+    """Calls whose errors at hostile bytes are not all caught around them, by `try` or `suppress`."""
+    needed = {
+        "json.loads": {"RecursionError"},
+        "csv.reader": {"csv.Error"},
+        "csv.DictReader": {"csv.Error"},
+        "yaml.compose": {"RecursionError"},
+    }
+    functions = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef)]
+    for function in functions:
+        caught = set()
+        for node in ast.walk(function):
+            if isinstance(node, ast.ExceptHandler) and node.type is not None:
+                caught |= {*ast.unparse(node.type).strip("()").split(", ")}
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("suppress", "contextlib.suppress"):
+                caught |= {ast.unparse(argument) for argument in node.args}
+        for node in (node for node in ast.walk(function) if isinstance(node, ast.Call)):
+            name = ast.unparse(node.func)
+            if name in needed and "Exception" not in caught and not needed[name] <= caught:
+                yield f"{node.lineno}: {name} in {function.name}, where nothing catches {', '.join(needed[name])}"
+
+
+OWN_JSON = {"storage/features/fingerprint.py", "jobs/transfer/finetune_ray.py"}
+"""Files that read back only what the same process, or one that it started, has written."""
+
+
+def test_what_reads_text_of_others_ends_in_an_error_of_ours() -> None:
+    """Deep nesting is no ValueError, nor is a cell that the csv module finds too long."""
+    faults = [
+        f"{path.relative_to(ROOT)}:{fault}"
+        for path in [*sources(*FOLDERS), *(ROOT / "src/cvbench").glob("*.py")]
+        if str(path.relative_to(ROOT)) not in OWN_JSON
+        for fault in unguarded(path.read_text())
+    ]
+    assert not faults, "\n".join(faults)
+
+
+@pytest.mark.parametrize(
+    ("text", "faults"),
+    [
+        ("def f(x):\n    try:\n        return json.loads(x)\n    except ValueError: ...", 1),
+        ("def f(x):\n    try:\n        return json.loads(x)\n    except (ValueError, RecursionError): ...", 0),
+        ("def f(x):\n    with suppress(OSError, RecursionError):\n        return json.loads(x)", 0),
+        ("def f(x):\n    return list(csv.reader(x))", 1),
+        ("def f(x):\n    try:\n        return list(csv.reader(x))\n    except csv.Error: ...", 0),
+    ],
+)
+def test_the_reader_sees_a_parser_that_is_not_guarded(text: str, faults: int) -> None:
+    assert len([*unguarded(text)]) == faults
+
+
 def test_no_worker_changes_after_it_is_built() -> None:
     # The executor's own actor builds its worker on the first task, under a lock.
     faults = [
