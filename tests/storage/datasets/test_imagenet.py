@@ -324,7 +324,7 @@ def test_a_meta_mat_that_unpacks_to_a_thousand_times_its_size_is_refused(flat: P
     synsets[0, 0]["gloss"] = np.zeros((1, 80 << 20), np.uint8)
     scipy.io.savemat(path, {"synsets": synsets}, do_compression=True)
     assert path.stat().st_size < 1 << 20
-    with pytest.raises(IntegrityError, match="meta.mat cannot be read") as caught:
+    with pytest.raises(IntegrityError, match=r"meta\.mat cannot be read") as caught:
         open_dataset("imagenet-val", data_root=flat)
     assert "larger than any list" in str(caught.value)
 
