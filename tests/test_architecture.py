@@ -333,6 +333,41 @@ def test_nothing_reads_bytes_that_could_run() -> None:
     assert not faults, "\n".join(faults)
 
 
+def typed_commands(text: str) -> Iterator[str]:
+    """Texts that begin as a command of cvbench and were not made by `hints.command`: they are pasted."""
+    tree = ast.parse(text)
+    prose = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}  # docstrings
+    constants = [node for node in ast.walk(tree) if isinstance(node, ast.Constant) and id(node) not in prose]
+    for node in constants:
+        if isinstance(node.value, str) and re.match(r"`?cvbench [a-z]+ ", node.value):
+            yield f"{node.lineno}: {node.value[:60]}"
+
+
+def test_printed_commands_come_from_one_builder() -> None:
+    """Else one of them lacks the store, a quote or an option some day."""
+    faults = [
+        f"{path.relative_to(ROOT)}:{fault}"
+        for path in sources(*FOLDERS)
+        for fault in typed_commands(path.read_text())
+        if "cvbench datasets ls" not in fault and path.name != "provenance.py"  # phrases of a long one, each quoted
+    ]
+    assert not faults, "\n".join(faults)
+
+
+@pytest.mark.parametrize(
+    ("text", "faults"),
+    [
+        ("fix = 'cvbench store gc --orphans'", 1),
+        ("fix = f'cvbench store info --store {url}'", 1),
+        ("fix = '`cvbench extract --analyze cka` measures them'", 1),
+        ("def f():\n    'cvbench run and more.'", 0),
+        ("fix = command('store gc', orphans=True)", 0),
+    ],
+)
+def test_the_reader_sees_a_command_that_is_typed(text: str, faults: int) -> None:
+    assert len([*typed_commands(text)]) == faults
+
+
 def unguarded(text: str) -> Iterator[str]:
     """Calls whose errors at hostile bytes are not all caught around them, by `try` or `suppress`."""
     needed = {

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from cvbench.errors import UsageError
+from cvbench.hints import command
 from cvbench.storage.care.repair import RepairReport, open_damaged
 from cvbench.storage.care.repair import repair as forget
 from cvbench.storage.care.verify import GcReport, VerifyReport, as_dict
@@ -101,6 +102,6 @@ def export(url: str, group: str, out: str, *, taps: Sequence[str] = (), format: 
     parts = group.strip("/").split("/")
     if len(parts) != 4:
         raise UsageError(
-            f"expected dataset/split/backbone/view, got {group!r}", fix=f"cvbench store info --store {url}"
+            f"expected dataset/split/backbone/view, got {group!r}", fix=command("store info", store=str(url))
         )
     return export_layers(FeatureStore.open(url), GroupKey(*parts), out, taps=taps, format=formats[format])

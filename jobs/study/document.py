@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from cvbench.errors import DataUnavailableError, UnknownNameError, UsageError
+from cvbench.hints import command
 
 At = tuple[str | int, ...]
 """Keys and numbers that lead to a value; "-" in a key stands as "_"."""
@@ -67,7 +68,10 @@ def read_document(path: str) -> Document:
             data = handle.read(MOST_BYTES + 1)
     except OSError as error:
         raise DataUnavailableError(
-            "the study cannot be read", where=path, why=error.strerror, fix="cvbench config init FILE writes one"
+            "the study cannot be read",
+            where=path,
+            why=error.strerror,
+            fix=f"{command('config init', path)}  # writes one",
         ) from error
     if len(data) > MOST_BYTES:
         raise UsageError("the study is too large", where=path, why=f"more than {MOST_BYTES:,} bytes")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from cvbench.jobs.claims.published import published
 from cvbench.jobs.report import report
 from cvbench.jobs.report.claims import claim_lines, judge_store
 from cvbench.storage.features import FeatureStore
+from tests.cli.test_hints import parsed
 from tests.jobs.report.test_report import Page
 from tests.jobs.report_store import put, small_cka, small_silhouette
 
@@ -52,6 +54,20 @@ def test_the_page_begins_with_the_claims(tmp_path: Path) -> None:
         shown = (line.estimator, line.interval, line.value, line.subject) if line.run else (line.command,)
         for text in (line.sentence, line.reason, *shown):
             assert text in page.text, line
+
+
+def test_commands_name_the_store(tmp_path: Path) -> None:
+    """Pasted without it, they would fill another."""
+    place = tmp_path / "a store.zarr"
+    put(FeatureStore.open(place, "a"), small_silhouette({"convnext_tiny": 1, "vit_small": 1}, ("wren", "finch")), "b1")
+    printed = run("--store", str(place))
+    commands = re.findall(r": (cvbench .*)", printed.stdout)
+    listed = [one["command"] for one in json.loads(run("--store", str(place), "--format", "json").stdout)["claims"]]
+    assert len(commands) > 20
+    for line in [*commands, *filter(None, listed)]:
+        words = shlex.split(line)
+        assert words[-2:] == ["--store", str(place)], line
+        parsed(words)
 
 
 def test_the_tables_have_them_too(tmp_path: Path) -> None:
