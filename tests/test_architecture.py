@@ -333,6 +333,92 @@ def test_nothing_reads_bytes_that_could_run() -> None:
     assert not faults, "\n".join(faults)
 
 
+def typed_commands(text: str) -> Iterator[str]:
+    """Texts that begin as a command of cvbench and were not made by `hints.command`: they are pasted."""
+    tree = ast.parse(text)
+    prose = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}  # docstrings
+    constants = [node for node in ast.walk(tree) if isinstance(node, ast.Constant) and id(node) not in prose]
+    for node in constants:
+        if isinstance(node.value, str) and re.match(r"`?cvbench [a-z]+ ", node.value):
+            yield f"{node.lineno}: {node.value[:60]}"
+
+
+def test_printed_commands_come_from_one_builder() -> None:
+    """Else one of them lacks the store, a quote or an option some day."""
+    faults = [
+        f"{path.relative_to(ROOT)}:{fault}"
+        for path in sources(*FOLDERS)
+        for fault in typed_commands(path.read_text())
+        if "cvbench datasets ls" not in fault and path.name != "provenance.py"  # phrases of a long one, each quoted
+    ]
+    assert not faults, "\n".join(faults)
+
+
+@pytest.mark.parametrize(
+    ("text", "faults"),
+    [
+        ("fix = 'cvbench store gc --orphans'", 1),
+        ("fix = f'cvbench store info --store {url}'", 1),
+        ("fix = '`cvbench extract --analyze cka` measures them'", 1),
+        ("def f():\n    'cvbench run and more.'", 0),
+        ("fix = command('store gc', orphans=True)", 0),
+    ],
+)
+def test_the_reader_sees_a_command_that_is_typed(text: str, faults: int) -> None:
+    assert len([*typed_commands(text)]) == faults
+
+
+def unguarded(text: str) -> Iterator[str]:
+    """Calls whose errors at hostile bytes are not all caught around them, by `try` or `suppress`."""
+    needed = {
+        "json.loads": {"RecursionError"},
+        "csv.reader": {"csv.Error"},
+        "csv.DictReader": {"csv.Error"},
+        "yaml.compose": {"RecursionError"},
+    }
+    functions = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef)]
+    for function in functions:
+        caught = set()
+        for node in ast.walk(function):
+            if isinstance(node, ast.ExceptHandler) and node.type is not None:
+                caught |= {*ast.unparse(node.type).strip("()").split(", ")}
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("suppress", "contextlib.suppress"):
+                caught |= {ast.unparse(argument) for argument in node.args}
+        for node in (node for node in ast.walk(function) if isinstance(node, ast.Call)):
+            name = ast.unparse(node.func)
+            if name in needed and "Exception" not in caught and not needed[name] <= caught:
+                yield f"{node.lineno}: {name} in {function.name}, where nothing catches {', '.join(needed[name])}"
+
+
+OWN_JSON = {"storage/features/fingerprint.py", "jobs/transfer/finetune_ray.py"}
+"""Files that read back only what the same process, or one that it started, has written."""
+
+
+def test_what_reads_text_of_others_ends_in_an_error_of_ours() -> None:
+    """Deep nesting is no ValueError, nor is a cell that the csv module finds too long."""
+    faults = [
+        f"{path.relative_to(ROOT)}:{fault}"
+        for path in [*sources(*FOLDERS), *(ROOT / "src/cvbench").glob("*.py")]
+        if str(path.relative_to(ROOT)) not in OWN_JSON
+        for fault in unguarded(path.read_text())
+    ]
+    assert not faults, "\n".join(faults)
+
+
+@pytest.mark.parametrize(
+    ("text", "faults"),
+    [
+        ("def f(x):\n    try:\n        return json.loads(x)\n    except ValueError: ...", 1),
+        ("def f(x):\n    try:\n        return json.loads(x)\n    except (ValueError, RecursionError): ...", 0),
+        ("def f(x):\n    with suppress(OSError, RecursionError):\n        return json.loads(x)", 0),
+        ("def f(x):\n    return list(csv.reader(x))", 1),
+        ("def f(x):\n    try:\n        return list(csv.reader(x))\n    except csv.Error: ...", 0),
+    ],
+)
+def test_the_reader_sees_a_parser_that_is_not_guarded(text: str, faults: int) -> None:
+    assert len([*unguarded(text)]) == faults
+
+
 def test_no_worker_changes_after_it_is_built() -> None:
     # The executor's own actor builds its worker on the first task, under a lock.
     faults = [

@@ -94,5 +94,5 @@ def kept_map(matrices: Matrices, seed: int, wanted: str | None = None, listen: L
     if maps:
         return next(iter(maps.values()))
     n = len(matrices.rows)
-    check_perplexity(usual.perplexity, n, "cvbench analyze tsne --perplexity {} with the same layers: its map is taken")
+    check_perplexity(usual.perplexity, n, "`analyze tsne --perplexity {}` with the same layers: its map is taken")
     return map_of(matrices, replace(usual, repeats=1), listen).result

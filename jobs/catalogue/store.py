@@ -103,7 +103,7 @@ def export(url: str, group: str, out: str, *, taps: Sequence[str] = (), format: 
     parts = group.strip("/").split("/")
     if len(parts) != 4:
         raise UsageError(
-            f"expected dataset/split/backbone/view, got {group!r}", fix=f"cvbench store info --store {url}"
+            f"expected dataset/split/backbone/view, got {group!r}", fix=command("store info", store=str(url))
         )
     store, asked = FeatureStore.open(url), GroupKey(*parts)
     held = [found.path for found in store.groups()]

@@ -18,6 +18,7 @@ from cvbench.engine.metrics.imagenet_x import compare_factors, factor_errors, me
 from cvbench.engine.metrics.scores import Scores
 from cvbench.engine.statistics.estimate import Estimate
 from cvbench.errors import DataUnavailableError, IncompleteError, UsageError
+from cvbench.hints import command
 from cvbench.jobs.evaluation.calibration import PLAIN_ECE, add_calibration_error
 from cvbench.jobs.evaluation.compare import FAMILY, judge_factors
 from cvbench.jobs.evaluation.labels import answer_columns, answers, label_space
@@ -205,7 +206,7 @@ def _join(samples: Samples, annotations: ImageNetX, options: ImageNetXOptions) -
             f"{other:,} images have another class in {samples.where} than in ImageNet-X",
             where=options.annotations,
             why="the class folders are not those of ImageNet's validation set",
-            fix="cvbench datasets verify imagenet-val",
+            fix=command("datasets verify", "imagenet-val"),
         )
     flags = np.where(there[:, None], annotations.factors[at], False)
     accepted, counts = None, np.ones(len(stems), dtype=bool)

@@ -60,7 +60,7 @@ def refuse_kind(samples: Samples, layer: Layer, what: str) -> None:
         f"{what} needs logits or probabilities of all classes",
         where=f"{samples.where}: {layer.backbone}",
         why=f"the imported predictions are of kind {samples.kind(layer)!r}: only the winner is known",
-        fix="cvbench eval import with a file of logits or probabilities, under another --backbone name",
+        fix="`eval import` with a file of logits or probabilities, under another --backbone name",
     )
 
 

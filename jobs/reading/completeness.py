@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cvbench.errors import IncompleteError, UnknownNameError
+from cvbench.hints import command
 from cvbench.storage.datasets import dataset_info
 
 _DERIVED = ("pug-imagenet",)  # its counts are derived, and its subsets may be used apart
@@ -35,5 +36,5 @@ def check_complete(spec: str, split: str, n: int, *, where: str, partial: bool) 
         said,
         where=where,
         why="a number is over the whole data set",
-        fix=f"cvbench datasets verify {spec} says what is not there; extract into a new store, or --partial",
+        fix=f"{command('datasets verify', spec)}  # says what is not there; extract into a new store, or --partial",
     )

@@ -155,7 +155,7 @@ def _write(
     store: str, facts: Provenance, items: list[Item], folder: Path, listen: Listener, formats: Sequence[str]
 ) -> Report:
     (folder / FOLDER).mkdir()
-    claims = judge_items(items, facts)
+    claims = judge_items(items, facts, store)
     tables = write_tables(items, folder, claims.outcomes)
     pictures = {item.name: draw_item(item, folder, formats) for item in items}
     for analysis in dict.fromkeys(item.key.analysis for item in items if item.entry is not None):

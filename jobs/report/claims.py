@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from cvbench.errors import UsageError
@@ -11,6 +12,7 @@ from cvbench.jobs.claims.claim import Claim
 from cvbench.jobs.claims.judge import RULE, Outcome, judge_claims
 from cvbench.jobs.claims.published import published, read_file
 from cvbench.jobs.claims.sides import Side, sides_of
+from cvbench.jobs.reading.options import DEFAULT_STORE
 from cvbench.jobs.report.collect import Item, collect, public_url
 from cvbench.jobs.report.lines import decimals, number
 from cvbench.jobs.report.provenance import Provenance, provenance
@@ -77,7 +79,7 @@ def judge_store(store: str, files: Sequence[str] = ()) -> JudgedClaims:
     more = own_claims(files)
     opened = FeatureStore.open(absolute(store))
     shown = public_url(store)
-    return judge_items(collect(opened, shown), provenance(opened, shown), more)
+    return judge_items(collect(opened, shown), provenance(opened, shown), shown, more)
 
 
 def own_claims(files: Sequence[str]) -> list[Claim]:
@@ -101,13 +103,21 @@ def own_claims(files: Sequence[str]) -> list[Claim]:
     return found
 
 
-def judge_items(items: Sequence[Item], facts: Provenance, more: Sequence[Claim] = ()) -> JudgedClaims:
-    """Judge all published claims, and `more`, by collected results."""
+def judge_items(items: Sequence[Item], facts: Provenance, shown: str, more: Sequence[Claim] = ()) -> JudgedClaims:
+    """Judge all published claims, and `more`, by collected results. `shown`: how commands name the store."""
     rows = [row for item in items for row in item.rows]
     named = dict.fromkeys(name for row in rows for name in (row.backbone, row.backbone_b) if name)
     models = {name: name for name in named} | {one.name: one.model for one in facts.backbones if one.name in named}
     sides = sides_of(models)
-    return JudgedClaims(tuple(judge_claims([*published(), *more], rows, sides)), sides)
+    claims = [_in_store(claim, shown) for claim in (*published(), *more)]
+    return JudgedClaims(tuple(judge_claims(claims, rows, sides)), sides)
+
+
+def _in_store(claim: Claim, shown: str) -> Claim:
+    """The claim with a command that makes its numbers in this store."""
+    if not claim.command or shown == DEFAULT_STORE:
+        return claim
+    return replace(claim, command=f"{claim.command} --store {shlex.quote(shown)}")
 
 
 def claim_lines(outcomes: Sequence[Outcome], anchors: Mapping[str, str]) -> tuple[ClaimLine, ...]:

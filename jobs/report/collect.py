@@ -10,15 +10,20 @@ from urllib.parse import urlsplit, urlunsplit
 
 from cvbench.engine.analyses.base import Result
 from cvbench.errors import CvbenchError, DataUnavailableError
+from cvbench.hints import command
 from cvbench.jobs.registry import ENTRIES, entry_of
 from cvbench.jobs.results.entry import Entry
 from cvbench.jobs.results.keep import stored_result
-from cvbench.jobs.results.row import Row
+from cvbench.jobs.results.row import Row, checked
 from cvbench.storage.features import FeatureStore, GroupKey, Unit
+from cvbench.storage.objects.keys import is_name
 from cvbench.storage.results.outcomes import ResultKey, list_results
 
 Stored = Mapping[tuple[GroupKey, str], set[Unit]]
 """(group, tap) -> its committed units."""
+
+_LISTS = ("layers", "notes", "verdicts")
+"""Attributes that the page reads of any result."""
 
 
 @dataclass(frozen=True)
@@ -66,11 +71,11 @@ def collect(store: FeatureStore, shown: str) -> list[Item]:
     keys = list_results(store)
     stored = _stored(store)
     if not keys:
-        analyse, extract = (f"cvbench {words} --store {shlex.quote(shown)}" for words in ("analyze cka", "extract"))
+        analyse = command("analyze cka", store=shown)
         raise DataUnavailableError(
             "the store holds no results, so there is nothing to report",
             where=shown,
-            fix=analyse if stored else f"{extract} --dataset digits, then {analyse}",
+            fix=analyse if stored else f"{command('extract', dataset='digits', store=shown)}  # then {analyse}",
         )
     order = {analysis: at for at, analysis in enumerate(ENTRIES)}
     keys.sort(key=lambda key: (order.get(key.analysis, len(order)), key.analysis, key))
@@ -100,6 +105,8 @@ def _stored(store: FeatureStore) -> Stored:
 
 def _item(store: FeatureStore, key: ResultKey, stored: Stored, shown: str) -> Item:
     found = stored_result(store, key)
+    wrong = [name for name in _LISTS if not isinstance(found.attrs.get(name, ()), list | tuple)]
+    found = replace(found, attrs={name: value for name, value in found.attrs.items() if name not in wrong})
     own = list(_layers(key, found))
     beside = {place for place in stored if place[0] in {group for group, _ in own}}
     result = replace(
@@ -107,11 +114,13 @@ def _item(store: FeatureStore, key: ResultKey, stored: Stored, shown: str) -> It
         data=dict(sorted(found.data.items())),  # a zarr group lists its arrays in any order
         attrs={**found.attrs, "all_taps": bool(own) and beside == set(own)},
     )
-    covered = found.attrs.get("samples_in_units", 0)
+    covered = found.attrs.get("samples_in_units")
     common = set.intersection(*(stored.get(place, set()) for place in own)) if own else set()
     now = sum(len(unit) for unit in common)
     live = bool(own) and not any(place in stored for place in own)
-    plain = Item(key, result, None, grown=now if covered and now > covered else 0, live=live)
+    plain = Item(key, result, None, grown=now if isinstance(covered, int) and now > covered else 0, live=live)
+    if wrong:
+        return replace(plain, problem=f"what it says as {', '.join(wrong)} is no list")
     try:
         entry = entry_of(key.analysis)
     except CvbenchError as error:  # a package beside cvbench: the other results are not lost
@@ -119,17 +128,18 @@ def _item(store: FeatureStore, key: ResultKey, stored: Stored, shown: str) -> It
     if entry is None:
         return replace(plain, problem="this cvbench, as it is installed, does not know the analysis")
     try:
-        rows = tuple(entry.rows_of(result))
+        rows = tuple(map(checked, entry.rows_of(result)))
         headline = tuple(entry.main_rows(result, rows))
-        command = ["cvbench", *entry.command(result), "--store", shown]
+        words = ["cvbench", *entry.command(result), "--store", shown]
     except Exception as error:  # of an older version, say: shown raw, said aloud, and the other results are not lost
         return replace(plain, problem=f"its entry cannot read it: {type(error).__name__}: {error}")
-    return replace(plain, entry=entry, rows=rows, headline=headline, command=shlex.join(command))
+    return replace(plain, entry=entry, rows=rows, headline=headline, command=shlex.join(words))
 
 
 def _layers(key: ResultKey, result: Result) -> Iterator[tuple[GroupKey, str]]:
     """Group and tap of each layer of a result, as far as it names them."""
-    view = result.attrs.get("view")
-    for layer in result.attrs.get("layers", ()):
-        if view is not None and isinstance(layer, dict) and {"backbone", "tap"} <= layer.keys():
-            yield GroupKey(key.dataset, key.split, layer["backbone"], view), layer["tap"]
+    view, layers = result.attrs.get("view"), result.attrs.get("layers")
+    for layer in layers if isinstance(layers, list | tuple) else ():
+        names = (layer.get("backbone"), view, layer.get("tap")) if isinstance(layer, dict) else ()
+        if names and all(isinstance(name, str) and is_name(name) for name in names):
+            yield GroupKey(key.dataset, key.split, layer["backbone"], str(view)), layer["tap"]

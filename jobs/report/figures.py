@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cvbench.errors import CvbenchError, IntegrityError
 from cvbench.jobs.figures.draw import FORMATS as FORMATS
 from cvbench.jobs.figures.draw import draw, draw_overview
 from cvbench.jobs.report.collect import Item
@@ -36,11 +37,25 @@ class Picture:
 
 
 def draw_item(item: Item, folder: Path, formats: Sequence[str] = FORMATS) -> Picture | None:
-    """Draw the figure of a result into `folder/figures`, SVG and PNG among `formats`; None if its entry has none."""
+    """Draw the figure of a result into `folder/figures`, SVG and PNG among `formats`; None if its entry has none.
+
+    Raises:
+        IntegrityError: The result has not what its figure needs, though its rows could be read.
+    """
     entry = item.entry
     if entry is None:
         return None
-    files = draw(entry, item.result, item.rows, folder / FOLDER / item.name, formats)
+    try:
+        files = draw(entry, item.result, item.rows, folder / FOLDER / item.name, formats)
+    except CvbenchError:
+        raise
+    except Exception as error:  # whatever another version, or somebody else, has put into it
+        raise IntegrityError(
+            "the figure of a result cannot be drawn",
+            where=item.key.path,
+            why=f"{type(error).__name__}: {error}",
+            fix="use the cvbench that made it, or run its analysis again",
+        ) from error
     return picture(files, f"{entry.title}, {item.key.dataset}/{item.key.split}") if files else None
 
 

@@ -130,6 +130,25 @@ def placed(result: Result, rows: Iterable[Row]) -> list[Row]:
     ]
 
 
+def checked(row: Row) -> Row:
+    """The row, if it has what its columns say; a result that somebody else wrote may hold anything.
+
+    Raises:
+        TypeError: A text, a count or a number is none, or a number is not finite.
+    """
+    for name in COLUMNS:
+        value = getattr(row, name)
+        if name in TEXTS:
+            right = isinstance(value, str)
+        elif name in COUNTS:
+            right = isinstance(value, int)
+        else:
+            right = value is None or (isinstance(value, int | float) and math.isfinite(value))
+        if not right:
+            raise TypeError(f"the {name} of {row.metric!r} is {value!r:.40}")
+    return row
+
+
 def plain(row: Row) -> dict[str, Any]:
     """A row as a dict, in the order of `COLUMNS`."""
     return {name: getattr(row, name) for name in COLUMNS}

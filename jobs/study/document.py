@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from cvbench.errors import DataUnavailableError, UnknownNameError, UsageError
+from cvbench.hints import command
 
 At = tuple[str | int, ...]
 """Keys and numbers that lead to a value; "-" in a key stands as "_"."""
@@ -63,13 +64,17 @@ def read_document(path: str) -> Document:
         UsageError: It is too large, no text, or no YAML; with the line.
     """
     try:
-        data = Path(path).expanduser().read_bytes()
+        with Path(path).expanduser().open("rb") as handle:
+            data = handle.read(MOST_BYTES + 1)
     except OSError as error:
         raise DataUnavailableError(
-            "the study cannot be read", where=path, why=error.strerror, fix="cvbench config init FILE writes one"
+            "the study cannot be read",
+            where=path,
+            why=error.strerror,
+            fix=f"{command('config init', path)}  # writes one",
         ) from error
     if len(data) > MOST_BYTES:
-        raise UsageError("the study is too large", where=path, why=f"{len(data):,} bytes, at most {MOST_BYTES:,}")
+        raise UsageError("the study is too large", where=path, why=f"more than {MOST_BYTES:,} bytes")
     try:
         return parse(data.decode("utf-8-sig"), path)
     except UnicodeDecodeError as error:
@@ -88,6 +93,8 @@ def parse(text: str, file: str) -> Document:
         mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
         where = file if mark is None else f"{file}:{mark.line + 1}"
         raise UsageError("the study is no YAML", where=where, why=problem or str(error)) from error
+    except RecursionError as error:
+        raise UsageError("the study is no YAML", where=file, why="it is nested too deeply") from error
     builder = _Builder(file)
     value = {} if node is None else builder.build(node, ())
     return Document(file, value, builder.places)
@@ -110,10 +117,17 @@ class _Builder:
         if isinstance(node, yaml.SequenceNode) and kind == "seq":
             return [self.build(item, (*at, number)) for number, item in enumerate(node.value)]
         if isinstance(node, yaml.ScalarNode) and kind in _SCALARS:
-            return self._scalars.construct_object(node)
+            return self._scalar(node)
         if isinstance(node, yaml.ScalarNode) and kind == "timestamp":
             return node.value
         raise UsageError(f"a study has no {node.tag}", where=self._line(node), fix="plain text, or text in quotes")
+
+    def _scalar(self, node: yaml.ScalarNode) -> Any:
+        try:
+            return self._scalars.construct_object(node)
+        except (ValueError, OverflowError, KeyError, yaml.YAMLError) as error:  # said to be a number, and is none
+            what = f"{node.value[:40]!r} is no {node.tag.removeprefix(_TAG)}"
+            raise UsageError(what, where=self._line(node), fix="put text into quotes") from error
 
     def _mapping(self, node: Any, at: At) -> dict[str, Any]:
         found: dict[str, Any] = {}

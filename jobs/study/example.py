@@ -6,6 +6,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from cvbench.errors import ResourceError, UsageError
+from cvbench.hints import command
 
 _NAME = "example.yaml"
 
@@ -28,7 +29,9 @@ def write_example(path: str) -> None:
             file.write(example())
     except FileExistsError as error:
         raise UsageError(
-            "there is a file already", where=path, fix=f"another name: cvbench config init {target.stem}-2.yaml"
+            "there is a file already",
+            where=path,
+            fix=command("config init", str(target.with_name(f"{target.stem}-2.yaml"))),
         ) from error
     except OSError as error:
         raise ResourceError("the study file cannot be written", where=path, why=error.strerror) from error

@@ -23,9 +23,9 @@ class Journal:
         """Command -> the fields of its last error, of all that failed; of a file that is damaged nothing."""
         try:
             found = json.loads(self._path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return {}
-        is_ours = isinstance(found, dict) and all(isinstance(one, dict) for one in found.values())
+        is_ours = isinstance(found, dict) and all(map(_is_error, found.values()))
         return found if is_ours else {}
 
     def failed(self, command: str, error: Exception) -> dict[str, Any]:
@@ -51,6 +51,14 @@ class Journal:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         text = json.dumps(found, indent=1, ensure_ascii=False, sort_keys=True)
         write_whole(self._path, text.encode(errors="backslashreplace"))
+
+
+def _is_error(fields: object) -> bool:
+    """Whether it is what `described` gives, whoever wrote it."""
+    if not isinstance(fields, dict):
+        return False
+    texts = (fields.get(name) for name in ("code", "what", "where", "why", "fix"))
+    return isinstance(fields.get("did_you_mean", []), list) and all(isinstance(one, str | None) for one in texts)
 
 
 def described(error: Exception) -> dict[str, Any]:

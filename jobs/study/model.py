@@ -237,7 +237,9 @@ def study_schema() -> dict[str, Any]:
 def validate(document: Document) -> tuple[Model | None, list[UsageError]]:
     """The model of a document that is spread; or all that is wrong with it, each with its line."""
     if not isinstance(document.value, dict):
-        return None, [UsageError("a study is keys with values", where=document.place(()), fix="cvbench config init")]
+        return None, [
+            UsageError("a study is keys with values", where=document.place(()), fix="`config init` writes an example")
+        ]
     try:
         return study_model().model_validate(document.value), []
     except ValidationError as error:

@@ -293,13 +293,14 @@ def _empty(one: Field) -> Any:
 
 
 def check_study(study: Study) -> None:
-    """Refuse backbones and a device that do not exist; asks timm, so it takes seconds.
+    """Refuse backbones and a device that do not exist, and a report that is no folder; asks timm, so it takes seconds.
 
     Raises:
         UsageError: As `read_study`.
     """
     from cvbench.engine.models.devices import resolve_device
     from cvbench.engine.models.specs import resolve_spec
+    from cvbench.jobs.running.places import check_folder
 
     problems: list[UsageError] = []
 
@@ -309,10 +310,11 @@ def check_study(study: Study) -> None:
         except UsageError as error:
             error.where = study.document.place(at)
             problems.append(error)
-        except ResourceError:  # a GPU that this machine lacks: the steps say so
+        except ResourceError:  # a GPU or a disk that this machine lacks: the steps say so
             pass
 
     for number, (model, weights, size) in enumerate(study.backbones):
         check(("backbones", number, "model"), partial(resolve_spec, model, weights=weights, image_size=size))
     check(("device",), partial(resolve_device, study.hardware.device))
+    check(("report", "out"), partial(check_folder, study.out))
     _refuse(study.document, problems)

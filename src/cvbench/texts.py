@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import math
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from cvbench.errors import IntegrityError
 
@@ -37,6 +40,40 @@ def read_text(path: Path, what: str, encoding: str = "utf-8-sig") -> str:
     try:
         return path.read_text(encoding=encoding)
     except (OSError, UnicodeDecodeError) as err:
+        raise IntegrityError(f"{what} cannot be read", where=str(path), why=str(err)) from err
+
+
+def parse_json(text: str | bytes, what: str, where: str) -> Any:
+    """The value of somebody else's JSON.
+
+    Args:
+        what: What is wrong if it is none, for the error.
+        where: Its file, and its line if it is a part of it.
+
+    Raises:
+        IntegrityError: It is no JSON, or nested too deeply.
+    """
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as err:
+        raise IntegrityError(what, where=where, why=str(err)) from err
+
+
+def read_records(path: Path, what: str) -> tuple[tuple[str, ...], list[tuple[str, dict[str, str]]]]:
+    """The columns of a CSV with a header, and of each row its place and its cells by column; a cell that is not there
+    is empty.
+
+    Args:
+        what: What it is, for the error.
+
+    Raises:
+        IntegrityError: It cannot be read, or is no CSV.
+    """
+    rows = csv.DictReader(read_text(path, what).splitlines(), restval="")
+    try:
+        columns = tuple(rows.fieldnames or ())
+        return columns, [(f"{path}:{rows.line_num}", {name: row[name] for name in columns}) for row in rows]
+    except csv.Error as err:
         raise IntegrityError(f"{what} cannot be read", where=str(path), why=str(err)) from err
 
 

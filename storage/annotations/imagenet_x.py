@@ -11,8 +11,6 @@ says what is unusual in one, not what was done to it.
 
 from __future__ import annotations
 
-import csv
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -24,7 +22,7 @@ from cvbench.errors import IntegrityError, UnknownNameError
 from cvbench.storage.annotations.find import ANNOTATIONS, find_file
 from cvbench.storage.datasets.base import check_unique
 from cvbench.storage.datasets.readers.class_tree import image_stem
-from cvbench.texts import read_text
+from cvbench.texts import parse_json, read_records, read_text
 
 IMAGENET_X_FACTORS = (
     "pose",
@@ -172,8 +170,7 @@ def load_metaclasses(place: str | Path) -> tuple[str, ...]:
         IntegrityError: It does not have 1000 rows with a name.
     """
     path = find_file(place, (_METACLASSES,), _FOLDERS, "ImageNet-X", _HOMEPAGE)
-    rows = list(csv.DictReader(read_text(path, ANNOTATIONS).splitlines()))
-    names = [row.get("name") for row in rows]
+    names = [row.get("name") for _, row in read_records(path, ANNOTATIONS)[1]]
     if len(names) != _CLASSES or not all(names):
         raise IntegrityError(
             "not a table of metaclasses", where=str(path), why=f"expected 1000 rows with a name, found {len(names):,}"
@@ -184,18 +181,18 @@ def load_metaclasses(place: str | Path) -> tuple[str, ...]:
 def _prototypes(folder: Path) -> set[str]:
     """Stems of the validation images that are prototypes."""
     path = find_file(folder, (_PROTOTYPES,), _FOLDERS, "ImageNet-X", _HOMEPAGE)
-    rows = csv.DictReader(read_text(path, ANNOTATIONS).splitlines())
-    if "file_name" not in (rows.fieldnames or ()):
+    columns, rows = read_records(path, ANNOTATIONS)
+    if "file_name" not in columns:
         raise IntegrityError("the list of prototypes has no column file_name", where=str(path))
-    return {image_stem(row["file_name"]) for row in rows if row["file_name"]}
+    return {image_stem(row["file_name"]) for _, row in rows if row["file_name"]}
 
 
 def _parse(line: str, where: str) -> tuple[str, int, list[bool]]:
     """File name, class index and flags of a line."""
+    row = parse_json(line, "cannot read an annotation of ImageNet-X", where)
     try:
-        row = json.loads(line)
         file, label, flags = row["file_name"], row["class"], [row[name] for name in IMAGENET_X_FACTORS]
-    except (ValueError, TypeError, KeyError) as err:
+    except (TypeError, KeyError) as err:
         raise IntegrityError("cannot read an annotation of ImageNet-X", where=where, why=repr(err)) from err
     if not isinstance(file, str) or type(label) is not int or not 0 <= label < _CLASSES:
         raise IntegrityError("an annotation without a file name or a class below 1000", where=where)

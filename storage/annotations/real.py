@@ -6,12 +6,11 @@ an empty list are left out of the score (46,837 remain); a prediction is right i
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from cvbench.errors import IntegrityError
 from cvbench.storage.annotations.find import ANNOTATIONS, find_file
-from cvbench.texts import read_text
+from cvbench.texts import parse_json, read_text
 
 _NAMES = ("real.json", "imagenet_real_labels.json", "imagenet_real_labels.jsonl")
 _FOLDERS = (
@@ -38,10 +37,7 @@ def load_real(place: str | Path) -> dict[str, tuple[int, ...]]:
         IntegrityError: It is no array of 50,000 lists of class indices.
     """
     path = find_file(place, _NAMES, _FOLDERS, "ImageNet ReaL", _HOMEPAGE)
-    try:
-        content = json.loads(read_text(path, ANNOTATIONS))
-    except ValueError as err:
-        raise IntegrityError("the labels of ReaL cannot be read", where=str(path), why=str(err)) from err
+    content = parse_json(read_text(path, ANNOTATIONS), "the labels of ReaL cannot be read", str(path))
     if not isinstance(content, list) or len(content) != _IMAGES:
         found = f"{len(content):,} entries" if isinstance(content, list) else type(content).__name__
         raise IntegrityError("not the labels of ReaL", where=str(path), why=f"expected 50,000 lists, found {found}")

@@ -11,6 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from cvbench.errors import DataUnavailableError, UnknownNameError, UsageError
+from cvbench.hints import command
 from cvbench.plugins import load_plugin, plugins
 from cvbench.storage.datasets.base import Dataset, DatasetInfo, OfFiles, Reader, Variants
 from cvbench.storage.datasets.formats import folder, parquet, wds
@@ -235,7 +236,7 @@ def open_dataset(spec: str, *, data_root: str | Path | None = None, split: str |
         raise DataUnavailableError(
             f"{dataset.name}/{dataset.split}: {len(missing):,} of {len(dataset):,} listed images are not there",
             where=str(dataset.root / missing[0]),
-            fix=f"cvbench datasets verify {spec}",
+            fix=command("datasets verify", spec, data_root=None if data_root is None else str(data_root)),
         )
     for entry in dataset.left_out:
         if entry.kind == "missing":

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from cvbench.errors import DataUnavailableError, UsageError
+from cvbench.hints import command
 from cvbench.storage.datasets.base import DatasetInfo
 from cvbench.storage.objects.folders import listing
 
@@ -52,12 +53,13 @@ def absent(info: DatasetInfo, root: Path | None, places: Sequence[str] = ()) -> 
     from cvbench.storage.downloads.sources import SOURCES
 
     expected = f"expected {', '.join(info.tree.splitlines())}"
-    command = f"cvbench datasets download {info.name} --data-root DIR, or " if info.name in SOURCES else ""
+    place = "DIR" if root is None else str(root)
+    download = f"{command('datasets download', info.name, data_root=place)}  # or " if info.name in SOURCES else ""
     if root is None:
         return DataUnavailableError(
             f"{info.name}: no data root is given",
             why=expected,
-            fix=f"{command}get it from {info.homepage}, then pass --data-root DIR or set {ENVIRONMENT}=DIR",
+            fix=f"{download}get it from {info.homepage}, then pass --data-root DIR or set {ENVIRONMENT}=DIR",
         )
     folder = next((root / place for place in places if place and (root / place).is_dir()), None)
     if folder is not None:
@@ -71,7 +73,7 @@ def absent(info: DatasetInfo, root: Path | None, places: Sequence[str] = ()) -> 
         f"{info.name} is not under the data root",
         where=str(root),
         why=f"{expected}; found {listing(root)}",
-        fix=f"{command}get it from {info.homepage}, unpack it there, or point --data-root or {ENVIRONMENT} to it",
+        fix=f"{download}get it from {info.homepage}, unpack it there, or point --data-root or {ENVIRONMENT} to it",
     )
 
 

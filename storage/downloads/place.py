@@ -126,7 +126,7 @@ def _alone(work: Path) -> Iterator[None]:
 
 def _recorded(root: Path) -> dict[str, str]:
     """File -> SHA-256 of an earlier download."""
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(OSError, ValueError, RecursionError):
         content = json.loads((root / WORK / RECORD).read_text())
         return {str(k): str(v) for k, v in content.items()} if isinstance(content, dict) else {}
     return {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from cvbench.errors import FingerprintMismatchError, IntegrityError, UsageError
+from cvbench.hints import command
 from cvbench.storage.features.codecs import parse_codec, quiet
 from cvbench.storage.features.encoding import Encoding
 from cvbench.storage.features.ledger import FORMAT
@@ -141,7 +141,7 @@ def create_array(objects: Objects, path: str, document: bytes) -> None:
         raise IntegrityError(
             "the metadata of an array, which no record names, is not what this run declares",
             where=key,
-            fix=f"cvbench store gc --orphans --store {shlex.quote(objects.url)}, then the same command again",
+            fix=f"{command('store gc', orphans=True, store=objects.url)}  # then the same command again",
         )
 
 

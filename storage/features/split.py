@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.errors import IntegrityError, UsageError
+from cvbench.hints import command
 from cvbench.storage.features.codecs import quiet
 from cvbench.storage.features.encoding import Encoding
 from cvbench.storage.features.fingerprint import refuse_if_different
@@ -206,7 +207,7 @@ def write_samples(objects: Objects, path: str, table: Mapping[str, NDArray[Any]]
                 raise IntegrityError(
                     "a crashed attempt left another sample table",
                     where=full,
-                    fix="cvbench store gc --orphans",
+                    fix=command("store gc", orphans=True, store=objects.url),
                 )
             written[full] = ObjectRecord(len(data), digest(data))
     return written

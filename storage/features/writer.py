@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.errors import IntegrityError
+from cvbench.hints import command
 from cvbench.storage.features.encoding import Encoding
 from cvbench.storage.features.fingerprint import canonical
 from cvbench.storage.features.keys import GroupKey
@@ -216,12 +216,12 @@ class UnitWriter:
         if committed:
             what = "another writer committed this unit with other results"
             return IntegrityError(what, where=key, why=f"{why}; the first record stands", fix=REPAIR)
-        url = shlex.quote(self._objects.url)
+        tidy = command("store gc", orphans=True, store=self._objects.url)
         return IntegrityError(
             "an earlier attempt, not committed, left an object that is not what this unit computed",
             where=key,
             why=why,
-            fix=f"cvbench store gc --orphans --store {url} (while nothing else runs), then the same command again",
+            fix=f"{tidy}  # while nothing else runs; then the same command again",
         )
 
     def _record(self, tap: str, layer: _Layer, budget: float) -> TapRecord:

@@ -10,7 +10,7 @@ import re
 from cvbench.errors import IntegrityError, UsageError
 
 LEDGER = "ledger"
-REPAIR = "`cvbench store repair` with the same --store forgets what is damaged; the same `extract` makes it again"
+REPAIR = "`store repair` with the same --store forgets what is damaged; the same `extract` makes it again"
 """The way back from damage, for error messages."""
 
 

@@ -15,12 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.errors import IntegrityError, UsageError
+from cvbench.hints import command
 from cvbench.storage.features.codecs import ArrayForm, check_metadata, quiet
 from cvbench.storage.features.encoding import check_chunk
 from cvbench.storage.features.ledger import FORMAT, ObjectRecord, damaged
 from cvbench.storage.features.ledger import digest as blake3_digest
 from cvbench.storage.features.nodes import create_groups
 from cvbench.storage.features.parse import Fields, read_json
+from cvbench.storage.objects.base import Objects
 from cvbench.storage.objects.keys import LEDGER, REPAIR, check_name, is_name
 
 if TYPE_CHECKING:
@@ -32,7 +34,6 @@ _CRC = struct.Struct("<I")
 _PARTIAL = ".safetensors"
 _CHUNK = re.compile(r"(.+)/c(?:[./]\d+)*")
 _MOST_PARTIAL, _MOST_RESULT = 2**30, 2**31  # bytes; ours have a few million
-_FIX = "cvbench store gc --orphans, then the same command again"
 
 
 @dataclass(frozen=True, order=True)
@@ -148,6 +149,10 @@ def list_partials(store: FeatureStore, key: ResultKey) -> list[int]:
     return sorted(int(name[: -len(_PARTIAL)]) for name in names if re.fullmatch(rf"\d{{6,18}}{_PARTIAL}", name))
 
 
+def _fix(objects: Objects) -> str:
+    return f"{command('store gc', orphans=True, store=objects.url)}  # then the same command again"
+
+
 def save_result(store: FeatureStore, key: ResultKey, result: xarray.Dataset) -> bool:
     """Keep a result as a zarr group; False if one is there, which then stands. The marker makes it exist, last.
 
@@ -163,7 +168,7 @@ def save_result(store: FeatureStore, key: ResultKey, result: xarray.Dataset) -> 
     for name in sorted(files):
         full = f"{key.path}/{name}"
         if not store.objects.create(full, files[name]) and store.objects.get(full) != files[name]:
-            raise IntegrityError("a crashed attempt left another result", where=full, fix=_FIX)
+            raise IntegrityError("a crashed attempt left another result", where=full, fix=_fix(store.objects))
         recorded[full] = {"size": len(files[name]), "blake3": blake3_digest(files[name])}
     store.objects.settle(recorded)
     return store.ledger.put(key.marker, {"objects": recorded})

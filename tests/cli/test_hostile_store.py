@@ -173,7 +173,7 @@ CASES: dict[str, Callable[[Path], str]] = {
     "records are a linked folder": replaced("ledger/*/*/test_vit*", "linked folder"),
 }
 LOOKING = ("verify", "verify --deep", "info", "repair --dry-run", "gc --orphans --dry-run")
-HEAVY = ("extract", "analyze cka", "report", "eval accuracy")
+HEAVY = ("extract", "analyze cka", "report", "eval accuracy", "claims", "run", "status")
 FOR_HEAVY = (
     "commit names ..",
     "split record has a column outside",
@@ -192,10 +192,30 @@ def arguments_of(command: str, place: Path) -> tuple[str, ...]:
     if command == "export":
         group = next(iter(sorted((place / "s.zarr").glob("folder-pets/all/test_vit*/pooled"))))
         return ("store", "export", str(group.relative_to(store)), "--out", str(place / "out"), "--store", store)
+    if command in ("run", "status"):
+        return (command, str(study(place)))
+    if command == "claims":
+        return ("claims", "--store", store)
     if command.split()[0] in ("analyze", "eval", "report"):
         near = ("--address", "none") if command.startswith("analyze") else ()
         return (*command.split(), "--store", store, "--out", str(place / "out"), *near)
     return ("store", *command.split(), "--store", store)
+
+
+def study(place: Path) -> Path:
+    """A study of what the store holds."""
+    path = place / "study.yaml"
+    document = {
+        "store": str(place / "s.zarr"),
+        "address": "none",
+        "backbones": [{"model": "test_vit", "weights": "random", "image_size": 64}],
+        "datasets": [{"dataset": f"folder:{place / 'pets'}"}],
+        "extract": {"batch_size": 8, "unit": 16},
+        "analyses": ["cka"],
+        "report": {"out": str(place / "out")},
+    }
+    path.write_text(json.dumps(document))
+    return path
 
 
 def outside(place: Path) -> dict[str, bytes]:

@@ -91,6 +91,35 @@ def test_a_failing_step_ends_with_code_5_and_the_rest_is_done(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("words", [["run"], ["run", "-n"], ["status"]])
+def test_a_report_that_is_no_folder_is_refused(tmp_path: Path, words: list[str]) -> None:
+    result = run(*words, str(write_study(tmp_path)), "--set", "report.out=s3://bucket/report")
+    assert isinstance(result.exception, UsageError), result.output
+    assert "s3://bucket/report is no folder of this machine" in str(result.exception)
+    assert os.listdir(tmp_path) == ["study.yaml"]
+
+
+HOSTILE = [
+    "[" * 100_000,
+    "[]",
+    '{"COMMAND": []}',
+    '{"COMMAND": {"what": 1, "did_you_mean": 3}}',
+    '{"COMMAND": {"what": "x", "fix": ["a"]}}',
+]
+
+
+@pytest.mark.parametrize("content", HOSTILE)
+def test_failures_that_somebody_else_wrote_are_not_read(tmp_path: Path, content: str) -> None:
+    path = write_study(tmp_path)
+    command = json.loads(run("status", str(path), "--format", "json").stdout)["steps"][0]["command"]
+    out = Path(yaml.safe_load(path.read_text())["report"]["out"])
+    out.mkdir()
+    (out / "failures.json").write_text(content.replace("COMMAND", json.dumps(command)[1:-1]))
+    status = run("status", str(path))
+    assert status.exit_code == 0, status.exception
+    assert "failed" not in status.stdout
+
+
+@pytest.mark.parametrize("words", [["run"], ["run", "-n"], ["status"]])
 def test_mistakes_have_their_line_and_code_2(tmp_path: Path, words: list[str]) -> None:
     path = write_study(tmp_path)
     path.write_text(path.read_text().replace("image_size", "imagesize").replace("unit: 8", "unit: some"))

@@ -68,7 +68,7 @@ def _no_default(why: str, last: str) -> UsageError:
     return UsageError(
         "this model has no layer that is known to be right for class activation maps",
         why=why,
-        fix=f"--target NAME; the last layer with a grid is {last}; cvbench extract --taps list names all",
+        fix=f"--target NAME; the last layer with a grid is {last}; `extract --taps list` names all",
     )
 
 
@@ -82,7 +82,7 @@ def named_target(pattern: str, layouts: Mapping[str, TapLayout]) -> str:
     found = fnmatch.filter(layouts, pattern)
     if not found:
         gridded = [tap for tap in layouts if has_grid(layouts[tap])]
-        raise UnknownNameError.among("target", pattern, gridded, fix="cvbench extract --taps list names all layers")
+        raise UnknownNameError.among("target", pattern, gridded, fix="`extract --taps list` names all layers")
     if len(found) > 1:
         raise UsageError(f"the target {pattern!r} means {len(found)} layers", why=", ".join(found[:5]), fix="name one")
     if not has_grid(layouts[found[0]]):

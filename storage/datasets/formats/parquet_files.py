@@ -19,12 +19,17 @@ from cvbench.errors import CvbenchError, DecodeError, IntegrityError
 from cvbench.storage.datasets.formats.listed import Listed
 from cvbench.storage.datasets.formats.shards import Shards
 from cvbench.storage.datasets.formats.spool import Blocks, Spool, has_room
+from cvbench.texts import parse_json
 
 CACHE_BYTES = 256 * 1024 * 1024
 """Row groups that one process keeps of a data set."""
 
 MAX_GROUP = 2 * 1024 * 1024 * 1024
 """The largest row group that is read: all of it is in memory for one of its images."""
+
+MAX_EXPANSION = 16
+"""Bytes that images may have for each byte that their row group says of itself, beyond `CACHE_BYTES`: dictionaries and
+shared prefixes can stand for a value any number of times."""
 
 MAX_WORD = 1_000
 """Characters of a label that is a class's name."""
@@ -134,8 +139,9 @@ class ParquetDataset(Listed):
         shard = int(self.group_shard[group])
         within = group - int(np.searchsorted(self.group_shard, shard))
         with open_parquet(self.shards, shard) as file, _damaged(self.shards[shard].where):
-            column = file.read_row_group(within, columns=[self.image], use_threads=False).column(0)
-            return _flat(column, self.image)
+            stated = int(self.group_bytes[group])
+            most = min(MAX_GROUP, max(CACHE_BYTES, MAX_EXPANSION * stated))
+            return _images(file, within, self.image, stated, most, self.shards[shard].where)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_spool"}
@@ -178,8 +184,11 @@ class GroupCache:
 
 
 @contextmanager
-def open_parquet(shards: Shards, number: int) -> Iterator[Any]:
+def open_parquet(shards: Shards, number: int, *, folded: tuple[str, ...] = ()) -> Iterator[Any]:
     """One file, opened by its footer, for a `with` block.
+
+    Args:
+        folded: Columns whose text stays as a dictionary and its indices.
 
     Raises:
         IntegrityError: It is no Parquet file, or damaged.
@@ -189,7 +198,7 @@ def open_parquet(shards: Shards, number: int) -> Iterator[Any]:
 
     with shards.open(number) as handle:  # Arrow does not close what it did not open
         try:
-            file = pq.ParquetFile(handle, pre_buffer=False)
+            file = pq.ParquetFile(handle, pre_buffer=False, read_dictionary=list(folded))
         except (pa.ArrowException, OSError) as err:
             if isinstance(err, CvbenchError):
                 raise
@@ -210,16 +219,30 @@ def _damaged(where: str) -> Iterator[None]:
         raise IntegrityError("the Parquet file is damaged", where=where, why=str(err)) from err
 
 
-def _flat(column: Any, image: str) -> Any:
-    """A column of images as one array of bytes, null where the row or its bytes are null."""
+def _images(file: Any, group: int, image: str, stated: int, most: int, where: str) -> Any:
+    """The images of a row group as one array of bytes, null where the row or its bytes are null.
+
+    They are decoded one at a time, so that what they take is known before all of it is taken.
+
+    Raises:
+        IntegrityError: They have more than `most` bytes.
+    """
     import pyarrow as pa
 
-    chunks = column.combine_chunks()
-    if isinstance(chunks, pa.ChunkedArray):  # older versions of Arrow return one array, newer may not
-        chunks = pa.concat_arrays(chunks.chunks)
-    if not image.endswith(".bytes"):
-        return chunks
-    return chunks.flatten()[0]  # unlike `field`, with the nulls of the rows themselves
+    parts, size = [], 0
+    for batch in file.iter_batches(batch_size=1, row_groups=[group], columns=[image], use_threads=False):
+        column = batch.column(0)
+        # Unlike `field`, `flatten` has the nulls of the rows themselves.
+        parts.append(column.flatten()[0] if image.endswith(".bytes") else column)
+        size += parts[-1].nbytes
+        if size >= most:
+            raise IntegrityError(
+                f"the images of a row group of {stated:,} bytes have more than {most:,}",
+                where=where,
+                why="the file writes the same bytes once for many rows",
+                fix="write the file without dictionaries for the column of images",
+            )
+    return pa.concat_arrays(parts)
 
 
 def _parts(images: Any) -> Blocks:
@@ -256,7 +279,7 @@ def _read_table(shards: Shards, number: int) -> Table:
         label = next((name for name in (*LABELS, *names) if name in schema.names), None)
         columns = [*([label] if label else []), *(name for name in names if name != label)]
         image = _image_column(schema, features, where)
-        data = file.read(columns=columns, use_threads=False) if columns else None
+        data = _columns(shards, number, file, columns)
         groups = [footer.row_group(i) for i in range(footer.num_row_groups)]
         if any(group.total_byte_size > MAX_GROUP for group in groups):
             raise IntegrityError(
@@ -274,6 +297,18 @@ def _read_table(shards: Shards, number: int) -> Table:
             others=tuple(name for name in schema.names if name not in {*columns, image.partition(".")[0]}),
             without=sum(_nulls(group, image) for group in groups),
         )
+
+
+def _columns(shards: Shards, number: int, file: Any, columns: list[str]) -> Any:
+    """The table of some columns, text as dictionaries: a word that stands in many rows may be as long as the file."""
+    import pyarrow.types as kinds
+
+    types = {name: file.schema_arrow.field(name).type for name in columns}
+    texts = tuple(name for name, kind in types.items() if kinds.is_string(kind) or kinds.is_large_string(kind))
+    if not texts:
+        return file.read(columns=columns, use_threads=False) if columns else None
+    with open_parquet(shards, number, folded=texts) as again:
+        return again.read(columns=columns, use_threads=False)
 
 
 def _is_list(names: object) -> bool:
@@ -305,10 +340,7 @@ def _described(shards: Shards) -> dict[str, Any]:
     if found is None:
         return {}
     where, data = found
-    try:
-        content = json.loads(data)
-    except (ValueError, RecursionError) as err:
-        raise IntegrityError("dataset_info.json cannot be read", where=where, why=str(err)) from err
+    content = parse_json(data, "dataset_info.json cannot be read", where)
     return _plain(content.get("features") if isinstance(content, dict) else None)
 
 
@@ -342,15 +374,11 @@ def _values(data: Any, name: str, is_label: bool, known: tuple[str, ...], where:
 
     column = data.column(name)
     if kinds.is_dictionary(column.type):
+        _check_words(column, name, where)  # before each is written out as often as it stands there
         column = column.cast(column.type.value_type)
     if is_label and not known and (kinds.is_string(column.type) or kinds.is_large_string(column.type)):
-        words: list[str] = column.fill_null("").to_pylist()
-        longest = max(range(len(words)), key=lambda row: len(words[row]), default=0)
-        if words and len(words[longest]) > MAX_WORD:
-            raise IntegrityError(
-                f"the column {name} has a label of {len(words[longest]):,} characters", where=f"{where}: row {longest}"
-            )
-        return np.array(words, dtype=np.str_)
+        _check_words(column, name, where)
+        return np.array(column.fill_null("").to_pylist(), dtype=np.str_)
     if not kinds.is_integer(column.type):
         raise IntegrityError(f"the column {name} holds {column.type}, expected integers", where=where)
     try:
@@ -364,3 +392,24 @@ def _values(data: Any, name: str, is_label: bool, known: tuple[str, ...], where:
             f"the column {name} has values that are no class, such as {values[row]}", where=f"{where}: row {row}"
         )
     return values
+
+
+def _check_words(column: Any, name: str, where: str) -> None:
+    """Refuse a label of more than `MAX_WORD` characters; the column is of text, or a dictionary of anything."""
+    import pyarrow.compute as pc
+    import pyarrow.types as kinds
+
+    start = 0
+    for chunk in column.chunks:
+        words = chunk.dictionary if kinds.is_dictionary(chunk.type) else chunk
+        if not (kinds.is_string(words.type) or kinds.is_large_string(words.type)):
+            return
+        lengths = pc.utf8_length(words)
+        longest = pc.max(lengths).as_py() or 0
+        if longest > MAX_WORD:
+            at = pc.index(lengths, longest).as_py()
+            row = start + (pc.index(chunk.indices, at).as_py() if words is not chunk else at)
+            raise IntegrityError(
+                f"the column {name} has a label of {longest:,} characters", where=f"{where}: row {row}"
+            )
+        start += len(chunk)

@@ -7,7 +7,6 @@ The file lies beside the data set's folder of images or one level above. Labels 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from cvbench.storage.datasets.formats.lists import below
 from cvbench.storage.datasets.forms import COOP, Form, form_of
 from cvbench.storage.datasets.readers.tree_reader import Tree, TreeReader
 from cvbench.storage.datasets.roots import lacks
+from cvbench.texts import parse_json
 
 SPLITS = ("train", "val", "test", "all")
 MAX_BYTES = 64 * 1024 * 1024
@@ -105,10 +105,7 @@ def _read(path: Path) -> tuple[dict[str, Entries], tuple[str, ...]]:
     """The entries of each split, and the class names by label."""
     too_large = "the file is larger than any list of splits"
     data = read_bounded(path, MAX_BYTES, what="the list of splits", too_large=too_large)
-    try:
-        content = json.loads(data)
-    except (ValueError, RecursionError) as err:
-        raise IntegrityError("the list of splits is no JSON", where=str(path), why=str(err)) from err
+    content = parse_json(data, "the list of splits is no JSON", str(path))
     if not isinstance(content, dict) or not all(isinstance(content.get(key), list) for key in SPLITS[:3]):
         raise IntegrityError("not a list of splits: expected train, val and test", where=str(path))
     names: dict[int, str] = {}

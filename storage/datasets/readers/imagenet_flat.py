@@ -9,7 +9,6 @@ ILSVRC2012_ID counts from 1 and in an order of its own; used as a class index it
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,9 +19,10 @@ from numpy.typing import NDArray
 
 from cvbench.errors import DataUnavailableError, IntegrityError
 from cvbench.storage.datasets.base import DatasetInfo
+from cvbench.storage.datasets.formats.matfile import load_variables
 from cvbench.storage.datasets.readers.imagenet_classes import class_indices
 from cvbench.storage.objects.folders import listing
-from cvbench.texts import read_text
+from cvbench.texts import read_records, read_text
 
 TRUTH = "ILSVRC2012_validation_ground_truth.txt"
 META = "meta.mat"
@@ -30,6 +30,8 @@ TABLE = "filename_label.csv"
 
 _DEVKIT = ("", "data", "ILSVRC2012_devkit_t12", "ILSVRC2012_devkit_t12/data")
 _ANNOTATIONS = ("", "annotations", "imagenet_x/annotations", "imagenet-x", "imagenetx/imagenet_x/annotations")
+_WHAT = "a file of labels"
+_LABEL, _ID = re.compile(r"0*[0-9]{1,3}", re.ASCII), re.compile(r"[0-9]{1,6}", re.ASCII)
 _NUMBER = re.compile(r"ILSVRC2012_val_([0-9]{8})\.[A-Za-z]+")
 
 
@@ -70,7 +72,7 @@ def devkit_labels(data: Path) -> dict[int, int]:
     index = class_indices()
     labels: dict[int, int] = {}
     for number, line in enumerate(_lines(data / TRUTH), start=1):
-        wnid = wnids.get(int(line)) if line.strip().isdecimal() else None
+        wnid = wnids.get(int(line)) if _ID.fullmatch(line.strip()) else None
         if wnid is None:
             raise IntegrityError(
                 f"cannot read the line {line!r}",
@@ -86,15 +88,14 @@ def devkit_labels(data: Path) -> dict[int, int]:
 def table_labels(path: Path) -> dict[int, int]:
     """Image number -> class index, from a table `file_name,label` with a header."""
     labels: dict[int, int] = {}
-    rows = csv.DictReader(_lines(path))
-    if not {"file_name", "label"} <= set(rows.fieldnames or ()):
+    columns, rows = read_records(path, _WHAT)
+    if not {"file_name", "label"} <= set(columns):
         raise IntegrityError("the table has no columns file_name and label", where=str(path))
-    for row in rows:
-        match = _NUMBER.fullmatch((row["file_name"] or "").rpartition("/")[2])
-        text = row["label"] or ""
-        if not match or not text.isdecimal() or int(text) > 999:
+    for where, row in rows:
+        match, text = _NUMBER.fullmatch(row["file_name"].rpartition("/")[2]), row["label"]
+        if not match or not _LABEL.fullmatch(text):
             raise IntegrityError(
-                f"cannot read the row of {row['file_name']!r}", where=f"{path}:{rows.line_num}", why=f"label {text!r}"
+                f"cannot read the row of {row['file_name'][:80]!r}", where=where, why=f"label {text[:80]!r}"
             )
         labels[int(match.group(1))] = int(text)
     return labels
@@ -102,18 +103,22 @@ def table_labels(path: Path) -> dict[int, int]:
 
 def _devkit_wnids(path: Path) -> dict[int, str]:
     """ILSVRC2012_ID -> WordNet id of the leaves: the synsets without children (fields 0, 1 and 4 of each record)."""
-    from scipy.io import loadmat
-
     try:
-        synsets = loadmat(path, squeeze_me=True)["synsets"]
+        synsets = load_variables(path, {"struct"}, "synsets", squeeze=True)["synsets"]
         return {int(record[0]): str(record[1]) for record in _records(synsets) if int(record[4]) == 0}
     except Exception as err:  # the parser raises whatever the damaged bytes lead it to
         raise IntegrityError(
             "the development kit's meta.mat cannot be read",
             where=str(path),
-            why=f"expected the variable synsets: {type(err).__name__}: {err}",
+            why=f"expected the variable synsets: {_reason(err)}",
             fix="unpack ILSVRC2012_devkit_t12.tar.gz again",
         ) from err
+
+
+def _reason(err: Exception) -> str:
+    if isinstance(err, IntegrityError):
+        return f"{err.what}: {err.why}" if err.why else err.what
+    return f"{type(err).__name__}: {err}"
 
 
 def _records(synsets: Any) -> Iterator[Any]:
@@ -121,4 +126,4 @@ def _records(synsets: Any) -> Iterator[Any]:
 
 
 def _lines(path: Path) -> list[str]:
-    return read_text(path, "a file of labels", "utf-8").splitlines()
+    return read_text(path, _WHAT, "utf-8").splitlines()

@@ -8,7 +8,6 @@ Shirt only.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.errors import IntegrityError, UnknownNameError, UsageError
+from cvbench.texts import parse_json, read_text
 
 PUG_FILE = "class_to_imagenet_idx.json"
 
@@ -99,10 +99,8 @@ def read_pug_classes(path: Path) -> PugClasses:
     Raises:
         IntegrityError: It is no map of labels to lists of indices below 1000.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as err:
-        raise IntegrityError("the labels of PUG: ImageNet cannot be read", where=str(path), why=str(err)) from err
+    text = read_text(path, "the labels of PUG: ImageNet", "utf-8")
+    content = parse_json(text, "the labels of PUG: ImageNet cannot be read", str(path))
     if not isinstance(content, dict) or not content:
         raise IntegrityError("expected a map of labels to ImageNet indices", where=str(path))
     for label, columns in content.items():

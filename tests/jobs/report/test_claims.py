@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pytest
 from typer.testing import CliRunner, Result
 
 from cvbench.cli.app import app
-from cvbench.errors import DataUnavailableError
+from cvbench.engine.analyses.base import Result as Kept
+from cvbench.errors import CvbenchError, DataUnavailableError
 from cvbench.jobs.claims.judge import RULE
 from cvbench.jobs.claims.published import published
 from cvbench.jobs.report import report
 from cvbench.jobs.report.claims import claim_lines, judge_store
 from cvbench.storage.features import FeatureStore
+from tests.cli.test_hints import parsed
 from tests.jobs.report.test_report import Page
 from tests.jobs.report_store import put, small_cka, small_silhouette
 
@@ -52,6 +58,57 @@ def test_the_page_begins_with_the_claims(tmp_path: Path) -> None:
         shown = (line.estimator, line.interval, line.value, line.subject) if line.run else (line.command,)
         for text in (line.sentence, line.reason, *shown):
             assert text in page.text, line
+
+
+def no_number(result: Kept) -> None:
+    dims, values = result.data["silhouette"]
+    result.data["silhouette"] = dims, np.full(values.shape, "x")
+
+
+def harmed(name: str, value: object) -> Callable[[Kept], None]:
+    return lambda result: result.attrs.update({name: value})
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        no_number,
+        harmed("layers", [[1], {"backbone": ["a"], "tap": {}}]),
+        harmed("layers", [{"backbone": "../x", "tap": "a"}]),
+        harmed("layers", 3),
+        harmed("view", {"a": 1}),
+        harmed("samples", "x"),
+        harmed("samples_in_units", "x"),
+        harmed("differences", 3),
+        harmed("notes", 3),
+    ],
+)
+def test_a_result_that_somebody_else_made_ends_no_report(tmp_path: Path, harm: Callable[[Kept], None]) -> None:
+    """Its digests are right; what it holds is not what any version writes."""
+    opened = FeatureStore.open(f"memory://claims-{tmp_path.name}", mode="a")
+    put(opened, small_cka({"vit_small": 8, "convnext_tiny": 8}, batches=12), "a1", view="maps")
+    scores = small_silhouette({"convnext_tiny": 1, "vit_small": 1}, ("wren", "finch"))
+    changed = Kept(scores.name, scores.coords, dict(scores.data), {"view": "pooled", **scores.attrs})
+    harm(changed)
+    path = put(opened, changed, "b1", "cub200", **changed.attrs)
+    assert judge_store(opened.url).as_dict()["claims"]
+    done = CliRunner().invoke(app, ["report", "--store", opened.url, "--out", str(tmp_path)])
+    assert done.exception is None or isinstance(done.exception, CvbenchError), repr(done.exception)
+    assert done.exception is None or path in str(done.exception.where)
+
+
+def test_commands_name_the_store(tmp_path: Path) -> None:
+    """Pasted without it, they would fill another."""
+    place = tmp_path / "a store.zarr"
+    put(FeatureStore.open(place, "a"), small_silhouette({"convnext_tiny": 1, "vit_small": 1}, ("wren", "finch")), "b1")
+    printed = run("--store", str(place))
+    commands = re.findall(r": (cvbench .*)", printed.stdout)
+    listed = [one["command"] for one in json.loads(run("--store", str(place), "--format", "json").stdout)["claims"]]
+    assert len(commands) > 20
+    for line in [*commands, *filter(None, listed)]:
+        words = shlex.split(line)
+        assert words[-2:] == ["--store", str(place)], line
+        parsed(words)
 
 
 def test_the_tables_have_them_too(tmp_path: Path) -> None:

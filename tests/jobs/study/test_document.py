@@ -55,6 +55,10 @@ def test_items_of_one_word_are_whole() -> None:
         ("? [a, b]\n: 1\n", "s.yaml:1", "no word"),
         ("a: &a [*a]\n", "s.yaml:1", "too large"),
         (BOMB, "", "too large"),
+        ("a: " + "[" * 100_000, "s.yaml", "no YAML"),
+        ("a: 1\nb: " + "1" * 5_000, "s.yaml:2", "is no int"),
+        ("a: 1\nb: !!int 0b2\n", "s.yaml:2", "is no int"),
+        ("a: !!bool maybe\n", "s.yaml:1", "is no bool"),
     ],
 )
 def test_what_no_study_has_is_refused_with_its_line(text: str, where: str, said: str) -> None:
@@ -69,6 +73,8 @@ def test_a_file_that_is_not_there_or_no_text(tmp_path: Path) -> None:
     (tmp_path / "large.yaml").write_text("#" * (MOST_BYTES + 1))
     with pytest.raises(UsageError, match="too large"):
         read_document(str(tmp_path / "large.yaml"))
+    with pytest.raises(UsageError, match="too large"):
+        read_document("/dev/zero")  # no more of it is read
     (tmp_path / "binary.yaml").write_bytes(b"a: \xff\xfe")
     with pytest.raises(UsageError, match="no text"):
         read_document(str(tmp_path / "binary.yaml"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -295,6 +296,29 @@ def test_missing_labels_of_pug_say_where_to_get_them(tmp_path: Path) -> None:
         load_pug_classes(tmp_path)
     assert "class_to_imagenet_idx.json" in str(caught.value)
     assert "facebookresearch/PUG" in str(caught.value)
+
+
+DEEP, WIDE = "[" * 100_000, '"' + "x" * 200_000 + '"'
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "load"),
+    [
+        ("real.json", DEEP, load_real),
+        ("class_to_imagenet_idx.json", DEEP, load_pug_classes),
+        (TOP, DEEP, lambda place: load_imagenet_x(place, keep_prototypes=True)),
+        ("prototypical_paths.csv", f"file_name\n{WIDE}\n", load_imagenet_x),
+        ("imagenet_1k_classes_to_100_metaclasses.csv", f"name\n{WIDE}\n", load_metaclasses),
+    ],
+)
+def test_nesting_and_cells_without_an_end_are_refused(
+    tmp_path: Path, name: str, content: str, load: Callable[[Path], object]
+) -> None:
+    (tmp_path / TOP).write_text(line(11))
+    (tmp_path / name).write_text(content)
+    with pytest.raises(IntegrityError, match="read") as caught:
+        load(tmp_path)
+    assert name in str(caught.value.where)
 
 
 def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:

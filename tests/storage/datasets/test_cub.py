@@ -10,6 +10,7 @@ import pytest
 
 from cvbench.engine.pictures.decode import decode
 from cvbench.errors import DataUnavailableError, IntegrityError, UnknownNameError
+from cvbench.hints import command
 from cvbench.storage.datasets import open_dataset
 from tests.storage.datasets.cub_tree import CLASSES, IMAGES, relative, write_cub
 from tests.storage.datasets.dataset_suite import DatasetTests, jpeg
@@ -127,7 +128,7 @@ def test_missing_images_are_counted_and_the_first_is_named(tree: Path) -> None:
     with pytest.raises(DataUnavailableError, match="2 of 5") as caught:
         open_dataset("cub200", data_root=tree)
     assert relative(3) in str(caught.value)
-    assert caught.value.fix == "cvbench datasets verify cub200"
+    assert caught.value.fix == command("datasets verify", "cub200", data_root=str(tree))
 
 
 @pytest.mark.parametrize(

@@ -317,6 +317,18 @@ def test_a_ground_truth_that_names_no_leaf_is_refused(flat: Path, line: str) -> 
     assert ":6" in str(caught.value)
 
 
+def test_a_meta_mat_that_unpacks_to_a_thousand_times_its_size_is_refused(flat: Path) -> None:
+    write_devkit(flat)
+    path = flat / "data" / "meta.mat"
+    synsets = scipy.io.loadmat(path)["synsets"]
+    synsets[0, 0]["gloss"] = np.zeros((1, 80 << 20), np.uint8)
+    scipy.io.savemat(path, {"synsets": synsets}, do_compression=True)
+    assert path.stat().st_size < 1 << 20
+    with pytest.raises(IntegrityError, match=r"meta\.mat cannot be read") as caught:
+        open_dataset("imagenet-val", data_root=flat)
+    assert "larger than any list" in str(caught.value)
+
+
 @pytest.mark.parametrize("damage", ["bytes", "variable", "wnid"])
 def test_a_damaged_meta_mat_is_refused(flat: Path, damage: str) -> None:
     write_devkit(flat)
@@ -339,6 +351,8 @@ def test_a_damaged_meta_mat_is_refused(flat: Path, damage: str) -> None:
         ("name,label\n", "no columns file_name and label"),
         ("file_name,label\nILSVRC2012_val_00000293.JPEG,1000\n", "cannot read the row"),
         ("file_name,label\nILSVRC2012_val_00000293.JPEG,-1\n", "cannot read the row"),
+        (f"file_name,label\nILSVRC2012_val_00000293.JPEG,{'1' * 5_000}\n", "cannot read the row"),
+        (f"file_name,label\n{'x' * 200_000},1\n", "a file of labels cannot be read"),
         ("file_name,label\ncat.JPEG,3\n", "cannot read the row of 'cat.JPEG'"),
         ("file_name,label\nILSVRC2012_val_00000293.JPEG\n", "cannot read the row"),
         ("file_name,label\nILSVRC2012_val_00000293.JPEG,0\n", "no label for image"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import random
 import subprocess
 import sys
 import tarfile
@@ -311,20 +312,23 @@ def huge_table(root: Path) -> str:
     return f"folder:{root}"
 
 
+READS = (
+    "import resource, sys; resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))\n"
+    "from cvbench.errors import IntegrityError\n"
+    "from cvbench.storage.datasets import open_dataset\n"
+    "try: open_dataset(sys.argv[1]).read(0)\n"
+    "except IntegrityError as error: print(error.what, error.where)"
+)
+"""Opens a data set and reads its first image, in 2 GiB of address space."""
+
+
 class TestBounds:
     @pytest.mark.parametrize("write", [huge_tar, huge_parquet, huge_table])
     def test_a_huge_label_is_refused_in_bounded_memory(self, tmp_path: Path, write: Callable[[Path], str]) -> None:
         spec = write(tmp_path)
-        code = (
-            "import resource, sys; resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))\n"
-            "from cvbench.errors import IntegrityError\n"
-            "from cvbench.storage.datasets import open_dataset\n"
-            "try: open_dataset(sys.argv[1])\n"
-            "except IntegrityError as error: print(error.what, error.where)"
-        )
         begin = time.monotonic()
         run = subprocess.run(
-            [sys.executable, "-c", code, spec], capture_output=True, text=True, timeout=60, check=False
+            [sys.executable, "-c", READS, spec], capture_output=True, text=True, timeout=60, check=False
         )
         assert "is too large" in run.stdout, run.stderr
         assert any(name in run.stdout for name in ("0/a", "x/000001", "metadata.csv: i.jpg"))
@@ -352,6 +356,28 @@ class TestBounds:
         with pytest.raises(IntegrityError, match="5,000 characters") as caught:
             open_dataset(f"parquet:{tmp_path}/x.parquet")
         assert "row 1" in str(caught.value)
+
+    @pytest.mark.parametrize(
+        ("column", "message"),
+        [("label", "the column label has a label of 100,000 characters"), ("image", "have more than 268,435,456")],
+    )
+    def test_a_value_that_is_written_once_for_many_rows_takes_bounded_memory(
+        self, tmp_path: Path, column: str, message: str
+    ) -> None:
+        """Both files have less than 300 kB; written out, their columns would have 4 and 2 GB."""
+        rows, word = 40_000, random.Random(0).randbytes(50_000)
+        values = {"image": pa.array([b"x"]), "label": pa.array(["a"])}
+        values[column] = pa.array([word.hex()]) if column == "label" else pa.array([word])
+        folded = {
+            name: pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), v) for name, v in values.items()
+        }
+        path = tmp_path / "x.parquet"
+        pq.write_table(pa.table(folded), path, store_schema=False, dictionary_pagesize_limit=1 << 30)
+        assert path.stat().st_size < 300_000
+        done = subprocess.run(
+            [sys.executable, "-c", READS, f"parquet:{path}"], capture_output=True, text=True, timeout=60
+        )
+        assert message in done.stdout, done.stderr
 
     @pytest.mark.parametrize("value", [2**63, 2**64 - 1])
     def test_labels_beyond_int64_are_refused(self, tmp_path: Path, value: int) -> None:
