@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cvbench import hints
@@ -10,13 +10,20 @@ from cvbench.cli import options as shared
 from cvbench.cli.command import command
 from cvbench.cli.say import say
 from cvbench.jobs.extraction.backbones import list_taps
-from cvbench.jobs.extraction.options import ExtractOptions, check_keys, datasets_of
+from cvbench.jobs.extraction.options import EXTRACT, PLAN, ExtractOptions, Rates, jobs_of
 from cvbench.jobs.reading.views import MAPS, POOLED, is_vector
-from cvbench.options import Form, Option
+from cvbench.options import Option
 
 if TYPE_CHECKING:
     from cvbench.jobs.extraction.extract import ExtractReport
     from cvbench.jobs.extraction.plan import LayerPlan, PlanReport
+
+
+@dataclass(frozen=True)
+class Detail:
+    """How much of a plan to say."""
+
+    long: Annotated[bool, Option("For the plan: each layer, not those that are alike as one.")] = False
 
 
 @dataclass(frozen=True)
@@ -26,25 +33,21 @@ class PlanOnly:
     plan: Annotated[bool, Option("Only say what would be done.", short="-n")] = False
 
 
-@dataclass(frozen=True)
-class Rates:
-    """Rates that a plan reckons with."""
-
-    rate: Annotated[float | None, Option("For the plan: images/s per GPU or core, all backbones.", least=0.001)] = None
-    disk_mb_s: Annotated[float, Option("For the plan: write bandwidth of the store in MB/s.", least=0.1)] = 1000.0
-    long: Annotated[bool, Option("For the plan: each layer, not those that are alike as one.")] = False
-
-
 def _extract(
-    asked: list[ExtractOptions], hardware: shared.Hardware, only: PlanOnly, rates: Rates, printed: shared.Printed
+    asked: list[ExtractOptions],
+    hardware: shared.Hardware,
+    only: PlanOnly,
+    rates: Rates,
+    detail: Detail,
+    printed: shared.Printed,
 ) -> None:
     """Stream data sets through backbones and keep layerwise features. The same command again resumes."""
-    jobs = _jobs(asked)
+    jobs = jobs_of(asked)
     if asked[0].taps == ("list",):
         _list_taps(jobs[0], printed)
         return
     if only.plan:
-        _show_plans(jobs, hardware, rates, printed)
+        _show_plans(jobs, hardware, rates, detail, printed)
         return
     from cvbench.cli.display import progress
     from cvbench.jobs.extraction.extract import extract as run
@@ -66,22 +69,15 @@ def _extract(
             _echo_documents([asdict(report) for report in reports])
 
 
-def _plan(asked: list[ExtractOptions], hardware: shared.Hardware, rates: Rates, printed: shared.Printed) -> None:
+def _plan(
+    asked: list[ExtractOptions], hardware: shared.Hardware, rates: Rates, detail: Detail, printed: shared.Printed
+) -> None:
     """Say bytes, hours and the bottleneck of an extraction. Nothing runs, no weights are loaded."""
-    _extract(asked, hardware, PlanOnly(plan=True), rates, printed)
+    _extract(asked, hardware, PlanOnly(plan=True), rates, detail, printed)
 
 
-_DATASET = "A name of `datasets ls`, folder:PATH, @paper; NAME+scale=2 transforms. Repeat."
-_ASKED = Form(ExtractOptions, each="dataset", help={"dataset": _DATASET})
-extract = command("extract", [_ASKED, shared.Hardware, PlanOnly, Rates, shared.Printed], _extract)
-plan = command("plan", [_ASKED, shared.Hardware, Rates, shared.Printed], _plan)
-
-
-def _jobs(asked: list[ExtractOptions]) -> list[ExtractOptions]:
-    """One for each data set, groups taken apart."""
-    datasets = datasets_of([options.dataset for options in asked])
-    check_keys(datasets, asked[0].data_root)
-    return [replace(asked[0], dataset=dataset) for dataset in datasets]
+extract = command("extract", [*EXTRACT, PlanOnly, Rates, Detail, shared.Printed], _extract)
+plan = command("plan", [*PLAN, Detail, shared.Printed], _plan)
 
 
 def _list_taps(job: ExtractOptions, printed: shared.Printed) -> None:
@@ -130,7 +126,9 @@ def _next(report: ExtractReport) -> str:
     return hints.command("analyze silhouette", **place, view=None if "head" in vectors else vectors[0])
 
 
-def _show_plans(jobs: list[ExtractOptions], hardware: shared.Hardware, rates: Rates, printed: shared.Printed) -> None:
+def _show_plans(
+    jobs: list[ExtractOptions], hardware: shared.Hardware, rates: Rates, detail: Detail, printed: shared.Printed
+) -> None:
     from cvbench.jobs.extraction.plan import plan as run
 
     reports = [
@@ -140,7 +138,7 @@ def _show_plans(jobs: list[ExtractOptions], hardware: shared.Hardware, rates: Ra
         _echo_documents([_plan_json(report) for report in reports])
         return
     for report in reports:
-        _plan_text(report, long=rates.long)
+        _plan_text(report, long=detail.long)
 
 
 def _plan_json(report: PlanReport) -> dict[str, Any]:
