@@ -1,7 +1,7 @@
 # make demo: the main job on scikit-learn's digits, on this machine, nothing to download but packages.
 # make test: the tests of every day, in two processes.   make test-all: and the long kill runs, and the numeric ones with
 # every BLAS kernel of this processor and ten draws.
-# make check: lint, format, types.   make clean: remove what make made.
+# make check: lint, format, types.   make docs: the documentation as a site.   make clean: remove what make made.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -14,7 +14,7 @@ DRAWS ?= 10
 JOBS ?= 2
 PYTEST = $(BIN)/python -m pytest --randomly-seed=$(ORDER) -n $(JOBS) --dist loadgroup --no-loadscope-reorder
 
-.PHONY: help demo test test-slow test-numerics test-all check clean
+.PHONY: help demo docs test test-slow test-numerics test-all check clean
 
 help:
 	@sed -n '1,4s/^# //p' Makefile
@@ -71,6 +71,10 @@ test-numerics: $(VENV)/.dev
 
 test-all: test test-slow test-numerics
 
+docs: $(VENV)/.dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo 'docs: build/site/index.html'
+
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -78,4 +82,4 @@ check: $(VENV)/.dev
 
 clean:
 	rm -rf $(VENV) demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis src/cvbench.egg-info
-	find engine jobs storage cli tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
+	find api engine jobs storage cli tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
