@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cvbench import hints
@@ -10,9 +10,9 @@ from cvbench.cli import options as shared
 from cvbench.cli.command import command
 from cvbench.cli.say import say
 from cvbench.jobs.extraction.backbones import list_taps
-from cvbench.jobs.extraction.options import ExtractOptions, check_keys, datasets_of
+from cvbench.jobs.extraction.options import EXTRACT, PLAN, ExtractOptions, Rates, jobs_of
 from cvbench.jobs.reading.views import MAPS, POOLED, is_vector
-from cvbench.options import Form, Option
+from cvbench.options import Option
 
 if TYPE_CHECKING:
     from cvbench.jobs.extraction.extract import ExtractReport
@@ -26,19 +26,11 @@ class PlanOnly:
     plan: Annotated[bool, Option("Only say what would be done.", short="-n")] = False
 
 
-@dataclass(frozen=True)
-class Rates:
-    """Rates that a plan reckons with."""
-
-    rate: Annotated[float | None, Option("For the plan: images/s per GPU or core, all backbones.", least=0.001)] = None
-    disk_mb_s: Annotated[float, Option("For the plan: write bandwidth of the store in MB/s.", least=0.1)] = 1000.0
-
-
 def _extract(
     asked: list[ExtractOptions], hardware: shared.Hardware, only: PlanOnly, rates: Rates, printed: shared.Printed
 ) -> None:
     """Stream data sets through backbones and keep layerwise features. The same command again resumes."""
-    jobs = _jobs(asked)
+    jobs = jobs_of(asked)
     if asked[0].taps == ("list",):
         _list_taps(jobs[0])
         return
@@ -70,17 +62,8 @@ def _plan(asked: list[ExtractOptions], hardware: shared.Hardware, rates: Rates, 
     _extract(asked, hardware, PlanOnly(plan=True), rates, printed)
 
 
-_DATASET = "A name of `datasets ls`, folder:PATH, @paper; NAME+scale=2 transforms. Repeat."
-_ASKED = Form(ExtractOptions, each="dataset", help={"dataset": _DATASET})
-extract = command("extract", [_ASKED, shared.Hardware, PlanOnly, Rates, shared.Printed], _extract)
-plan = command("plan", [_ASKED, shared.Hardware, Rates, shared.Printed], _plan)
-
-
-def _jobs(asked: list[ExtractOptions]) -> list[ExtractOptions]:
-    """One for each data set, groups taken apart."""
-    datasets = datasets_of([options.dataset for options in asked])
-    check_keys(datasets, asked[0].data_root)
-    return [replace(asked[0], dataset=dataset) for dataset in datasets]
+extract = command("extract", [*EXTRACT, PlanOnly, Rates, shared.Printed], _extract)
+plan = command("plan", [*PLAN, shared.Printed], _plan)
 
 
 def _list_taps(job: ExtractOptions) -> None:

@@ -10,7 +10,7 @@ from cvbench.cli.command import command
 from cvbench.cli.commands import Commands, Place
 from cvbench.cli.entries import group_of
 from cvbench.cli.say import say
-from cvbench.jobs.transfer.finetune_options import FinetuneOptions
+from cvbench.jobs.transfer.finetune_options import FINETUNE, FinetuneOptions
 from cvbench.options import Form
 
 if TYPE_CHECKING:
@@ -32,12 +32,6 @@ def group() -> None:
     """Linear probes and fine-tuning."""
 
 
-_PROCESSES = {
-    "gpus": "Processes, each with a GPU; default 1.",
-    "threads": "CPU cores of a process; default all.",
-}
-
-
 def _finetune(options: FinetuneOptions, hardware: shared.Hardware, output: shared.Output) -> None:
     """Fine-tune a whole backbone on a data set and test it. The same command again resumes."""
     import os
@@ -52,7 +46,7 @@ def _finetune(options: FinetuneOptions, hardware: shared.Hardware, output: share
 
 finetune = command(
     "finetune",
-    [FinetuneOptions, Form(shared.Hardware, help=_PROCESSES), Form(shared.Output, only=("format",))],
+    [*FINETUNE, Form(shared.Output, only=("format",))],
     _finetune,
 )
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cvbench.errors import UnknownNameError, UsageError
 from cvbench.jobs.reading.views import asked_views, either
+from cvbench.jobs.running.hardware import Hardware
 from cvbench.jobs.running.places import absolute
-from cvbench.options import BYTES, COMMA_SEPARATED, ONCE_EACH, Option, count_or
+from cvbench.options import BYTES, COMMA_SEPARATED, ONCE_EACH, Form, Option, count_or
 
 if TYPE_CHECKING:
     from cvbench.engine.pictures.geometry import Geometry
@@ -87,6 +88,34 @@ class ExtractOptions:
     ] = ()
     max_unreadable: Annotated[float, Option("Share of unreadable samples that is tolerated.", least=0, most=1)] = 0.01
     max_bytes: Annotated[int | None, Option("Refuse to write more than this, e.g. 20GB.", text=BYTES)] = None
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Rates that a plan reckons with."""
+
+    rate: Annotated[float | None, Option("For the plan: images/s per GPU or core, all backbones.", least=0.001)] = None
+    disk_mb_s: Annotated[float, Option("For the plan: write bandwidth of the store in MB/s.", least=0.1)] = 1000.0
+
+
+_DATASET = "A name of `datasets ls`, folder:PATH, @paper; NAME+scale=2 transforms. Repeat."
+EXTRACT = (Form(ExtractOptions, each="dataset", help={"dataset": _DATASET}), Hardware)
+PLAN = (*EXTRACT, Rates)
+
+
+def jobs_of(asked: Sequence[ExtractOptions]) -> list[ExtractOptions]:
+    """One extraction for each data set, groups taken apart.
+
+    Args:
+        asked: What the form makes: the same but for the data set.
+
+    Raises:
+        UnknownNameError: There is no such group or transform.
+        UsageError: A store would keep two data sets under the same name.
+    """
+    datasets = datasets_of([options.dataset for options in asked])
+    check_keys(datasets, asked[0].data_root)
+    return [replace(asked[0], dataset=dataset) for dataset in datasets]
 
 
 def resolved(options: ExtractOptions) -> ExtractOptions:

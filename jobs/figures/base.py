@@ -13,7 +13,8 @@ import csv
 import errno
 import io
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,13 +70,9 @@ def save_figure(
     for name in formats:
         if name not in _METADATA:
             raise UsageError(f"unknown figure format {name!r}", fix=f"one of {', '.join(_METADATA)}")
-    import matplotlib as mpl
-
     stem.parent.mkdir(parents=True, exist_ok=True)
     files = []
-    with mpl.rc_context():
-        mpl.rcdefaults()
-        mpl.rcParams.update(_STYLE)
+    with _styled():
         figure = draw()
         if figure is None:
             return []
@@ -86,6 +83,27 @@ def save_figure(
             figure.savefig(buffer, format=name, metadata=_METADATA[name])
             files.append(_write(stem, name, buffer.getvalue()))
     return [*files, _write(stem, "csv", _csv(rows))]
+
+
+def drawn(draw: Callable[[], Figure | None]) -> Figure | None:
+    """The figure as it is saved, for a notebook: in the common style and laid out; None if there is nothing to draw."""
+    with _styled():
+        figure = draw()
+        if figure is not None:
+            _plain_texts(figure)
+            _settle(figure)
+        return figure
+
+
+@contextmanager
+def _styled() -> Iterator[None]:
+    """The common style, away from the user's settings."""
+    import matplotlib as mpl
+
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(_STYLE)
+        yield
 
 
 def layer_ticks(axis: Axes, which: str, taps: Sequence[str], backbone: str) -> None:

@@ -16,7 +16,7 @@ from cvbench.storage.datasets import key_of_spec
 from cvbench.storage.features import Commit, FeatureStore, GroupKey
 from cvbench.storage.features.units import Unit
 
-__all__ = ["Selected", "Selection", "is_wanted", "select"]
+__all__ = ["Selected", "Selection", "in_depth_order", "is_wanted", "select", "stored_name"]
 
 
 @dataclass(frozen=True)
@@ -64,14 +64,14 @@ def select(
     own = [group for group in there if (group.dataset, group.split) == (dataset, split)]
     _check_view(store, {group.view for group in own}, selection, dataset, split)
     groups = {group.backbone: group for group in own if group.view == selection.view}
-    names = [_stored_name(name, list(groups)) for name in selection.backbones] or list(groups)
+    names = [stored_name(name, list(groups)) for name in selection.backbones] or list(groups)
     wanted = {name: [tap for tap in there[groups[name]].taps if is_wanted(tap, selection.taps)] for name in names}
     if not any(wanted.values()):
         held = [tap for group in groups.values() for tap in there[group].taps]
         raise UnknownNameError.among("tap in this store:", ", ".join(selection.taps), held)
     if not imported:
         _refuse_imported(store, [(groups[name], tap) for name, taps in wanted.items() for tap in taps])
-    layers = tuple(Layer(name, tap) for name in names for tap in _in_depth_order(store, groups[name], wanted[name]))
+    layers = tuple(Layer(name, tap) for name in names for tap in in_depth_order(store, groups[name], wanted[name]))
     chosen = dict.fromkeys(groups[layer.backbone] for layer in layers)
     commits = {group: store.commits(group, there[group].commits) for group in chosen}
     each = [{c.unit for c in commits[groups[layer.backbone]] if layer.tap in c.taps} for layer in layers]
@@ -143,7 +143,7 @@ def _refuse_imported(store: FeatureStore, arrays: Iterable[tuple[GroupKey, str]]
             )
 
 
-def _stored_name(name: str, held: Sequence[str]) -> str:
+def stored_name(name: str, held: Sequence[str]) -> str:
     """A backbone by its stored name, or by what `extract` was given (an alias, a model without its tag)."""
     from cvbench.engine.models.backbones import resolve_spec
 
@@ -159,7 +159,8 @@ def _stored_name(name: str, held: Sequence[str]) -> str:
     raise UnknownNameError.among("backbone in this store:", name, held, fix=f"the store holds {', '.join(held)}")
 
 
-def _in_depth_order(store: FeatureStore, group: GroupKey, taps: Sequence[str]) -> list[str]:
+def in_depth_order(store: FeatureStore, group: GroupKey, taps: Sequence[str]) -> list[str]:
+    """Layers of a group, the first of the network first."""
     return sorted(taps, key=lambda tap: int(store.encoding(group, tap).document["attributes"].get("position", 0)))
 
 

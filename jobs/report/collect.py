@@ -14,6 +14,7 @@ from cvbench.jobs.registry import ENTRIES, entry_of
 from cvbench.jobs.results.entry import Entry
 from cvbench.jobs.results.keep import stored_result
 from cvbench.jobs.results.row import Row
+from cvbench.jobs.running.places import absolute
 from cvbench.storage.features import FeatureStore, GroupKey, Unit
 from cvbench.storage.results.outcomes import ResultKey, list_results
 
@@ -75,6 +76,25 @@ def collect(store: FeatureStore, shown: str) -> list[Item]:
     order = {analysis: at for at, analysis in enumerate(ENTRIES)}
     keys.sort(key=lambda key: (order.get(key.analysis, len(order)), key.analysis, key))
     return [_item(store, key, stored, shown) for key in keys]
+
+
+def has_results(store: FeatureStore) -> bool:
+    """Whether the store holds any result."""
+    return bool(list_results(store))
+
+
+def kept_result(url: str, path: str) -> Result:
+    """A result of a store by its path, such as "results/digits/test/cka/0123456789abcdef".
+
+    Raises:
+        DataUnavailableError: The store holds no such result.
+        IntegrityError: It is damaged.
+    """
+    store = FeatureStore.open(absolute(url))
+    key = next((key for key in list_results(store) if key.path == path), None)
+    if key is None:
+        raise DataUnavailableError("the store holds no such result", where=path)
+    return stored_result(store, key)
 
 
 def public_url(url: str) -> str:

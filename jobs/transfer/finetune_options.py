@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
+from cvbench.jobs.running.hardware import Hardware
 from cvbench.jobs.running.places import check_folder
-from cvbench.options import Option
+from cvbench.options import Form, Option
 
 
 @dataclass(frozen=True)
@@ -47,3 +48,10 @@ class FinetuneOptions:
     partial: Annotated[bool, Option("Accept a part of the samples: fewer than published, extracted or readable.")] = (
         False
     )
+
+
+_PROCESSES = {
+    "gpus": "Processes, each with a GPU; default 1.",
+    "threads": "CPU cores of a process; default all.",
+}
+FINETUNE = (FinetuneOptions, Form(Hardware, help=_PROCESSES))

@@ -67,6 +67,7 @@ class Field:
         kind: Its type as typed: bool, int, float, str, one of these or None, or a list of str.
         default: As typed; `MISSING` if it must be given.
         choices: The only values of a text, if its type names them.
+        base: Its type in the dataclass, without the option.
     """
 
     path: tuple[str, ...]
@@ -74,6 +75,7 @@ class Field:
     option: Option
     default: Any
     choices: tuple[str, ...] = ()
+    base: Any = None
 
     @property
     def name(self) -> str:
@@ -118,7 +120,7 @@ def fields_of(options: type[Any]) -> Iterator[Field]:
         base, *notes = get_args(hint)
         for option in (note for note in notes if isinstance(note, Option)):
             choices = get_args(base) if get_origin(base) is Literal else ()
-            made = Field((field.name,), _kind(base, option), option, MISSING, choices)
+            made = Field((field.name,), _kind(base, option), option, MISSING, choices, base)
             default = field.default if field.default_factory is MISSING else field.default_factory()
             yield made if default is MISSING else replace(made, default=made.typed(default))
 

@@ -1,0 +1,148 @@
+"""The analyses, evaluations and probes of the registry as functions, those of plugins too."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from cvbench.api.calls import Call, forms
+from cvbench.api.result import Result
+from cvbench.hints import command
+from cvbench.jobs import registry
+from cvbench.jobs.running.hardware import Hardware
+
+if TYPE_CHECKING:
+    from cvbench.jobs.running.progress import Listener
+
+GROUPS = {"analyze": "analyze", "evaluate": "eval", "transfer": "transfer"}
+"""Module of cvbench -> group of the command line."""
+_RETURNS = "The result, which is kept in the store too; what was computed before is not computed again."
+
+
+def names(module: str) -> list[str]:
+    """Names of the functions of a module, those of plugins last."""
+    return [*map(python_name, registry.places(GROUPS[module])), *_others(module)]
+
+
+def python_name(name: str) -> str:
+    """An analysis as Python names it.
+
+    >>> python_name("shape-bias")
+    'shape_bias'
+    """
+    return name.replace("-", "_")
+
+
+@cache
+def call_of(module: str, name: str) -> Call:
+    """The call of a module of this name.
+
+    Raises:
+        AttributeError: There is none; names the nearest.
+        UsageError: That of a plugin cannot be imported.
+    """
+    places = registry.places(GROUPS[module])
+    entry = next((one for one in places if python_name(one) == name), None)
+    if entry is not None:
+        place = places[entry]
+        return Call(name, f"{place.group} {entry}", forms(registry.forms_of(entry)), place.help, _run, Result, _RETURNS)
+    if name in (others := _others(module)):
+        return others[name]()
+    near = difflib.get_close_matches(name, names(module), n=1)
+    also = f"; did you mean {near[0]!r}?" if near else f"; it has {', '.join(names(module))}"
+    raise AttributeError(f"module 'cvbench.{module}' has no attribute {name!r}{also}")
+
+
+@cache
+def function(module: str, name: str) -> Callable[..., Any]:
+    """The function of a module of this name; raises as `call_of`."""
+    if name.startswith("_"):  # asked for by what looks into any module
+        raise AttributeError(f"module 'cvbench.{module}' has no attribute {name!r}")
+    return call_of(module, name).function(f"cvbench.{module}")
+
+
+def _run(call: Call, listen: Listener, *asked: Any) -> Result:
+    name = call.words.partition(" ")[2]
+    entry = registry.entry_of(name)
+    assert entry is not None
+    assert entry.run is not None
+    kept = entry.run(*map(in_process, asked), listen)
+    return Result.of_kept(name, kept, pasted(call, asked), _store(asked))
+
+
+def in_process(made: Any) -> Any:
+    """Where a job runs, with all cores for the one process of a job that runs in this one."""
+    if isinstance(made, Hardware) and made.address == "none" and made.threads is None:
+        return replace(made, threads=os.cpu_count() or 1)
+    return made
+
+
+def pasted(call: Call, asked: Iterable[Any]) -> str:
+    """The command that does the same, but for where it runs."""
+    words: dict[str, Any] = {}
+    for form, made in zip(call.forms, asked, strict=True):
+        if form.options is Hardware:
+            continue
+        every = made if form.each else [made]
+        for one in every:
+            said = form.words(one)
+            if form.each and form.each in said:
+                said[form.each] = [*words.get(form.each, ()), said[form.each]]
+            words |= said
+    alone = [field.key for form in call.forms for field in form.fields() if field.option.alone]
+    before = [str(words.pop(key)) for key in alone if key in words]
+    return command(call.words, *before, **words)
+
+
+def _store(asked: Iterable[Any]) -> str:
+    for made in asked:
+        one = made[0] if isinstance(made, list) else made
+        if hasattr(one, "store"):
+            return str(one.store)
+    return ""
+
+
+def _others(module: str) -> dict[str, Callable[[], Call]]:
+    """Functions that are no entries of the registry."""
+    return {"evaluate": {"import_predictions": _import_call}, "transfer": {"finetune": _finetune_call}}.get(module, {})
+
+
+def _finetune_call() -> Call:
+    from cvbench.jobs.transfer.finetune_options import FINETUNE
+
+    about = "Fine-tune a whole backbone on a data set and test it. The same call again resumes."
+    returns = "The numbers of the test; `paths` has the file of the weights, `attrs` the curve and all else."
+    leading = ("dataset", "backbone", "out")
+    return Call("finetune", "transfer finetune", forms(FINETUNE), about, _finetune, Result, returns, leading)
+
+
+def _finetune(call: Call, listen: Listener, options: Any, hardware: Hardware) -> Result:
+    from cvbench.api.result import Part
+    from cvbench.jobs.transfer.finetune import finetune, finetune_result, finetune_rows
+
+    report = finetune(options, hardware.cluster(os.cpu_count() or 1), listen)
+    words = pasted(call, [options, hardware])
+    part = Part(None, finetune_result(report), tuple(finetune_rows(report)), report.weights, words)
+    return Result("finetune", [part], words)
+
+
+def _import_call() -> Call:
+    from cvbench.api.stores import Store
+    from cvbench.jobs.evaluation.options import ImportOptions
+
+    about = "Make the predictions of another tool the logits of a backbone, so that every benchmark can score them."
+    leading = ("file", "dataset", "backbone")
+    returns = "The store that has them now."
+    return Call("import_predictions", "eval import", forms([ImportOptions]), about, _import, Store, returns, leading)
+
+
+def _import(call: Call, listen: Listener, options: Any) -> Any:
+    from cvbench.api.stores import open_store
+    from cvbench.jobs.evaluation.predictions import import_predictions
+
+    import_predictions(options, listen)
+    return open_store(options.store)
