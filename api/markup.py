@@ -1,4 +1,6 @@
-"""HTML that a notebook shows: tables and lines, everything escaped, readable on light and dark alike."""
+"""HTML that a notebook shows: tables and lines, everything escaped. It has no colours of its own, so that it can be read
+on light and dark alike.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +9,14 @@ from collections.abc import Iterable, Sequence
 
 from cvbench.texts import printable
 
-_CELL = "padding:2px 10px 2px 0;vertical-align:top;border-bottom:1px solid rgba(128,128,128,.3)"
-_LEFT, _RIGHT = f"text-align:left;{_CELL}", f"text-align:right;{_CELL};font-variant-numeric:tabular-nums"
+_STYLE = (
+    ".cvbench table{border-collapse:collapse}"
+    ".cvbench :is(th,td){text-align:left;vertical-align:top;padding:2px 12px 2px 0;"
+    "border-bottom:1px solid rgba(128,128,128,.35)}"
+    ".cvbench .n{text-align:right;font-variant-numeric:tabular-nums}"
+    ".cvbench p{margin:4px 0}"
+    ".cvbench pre{white-space:pre-wrap;margin:4px 0}"
+)
 SHOWN = 20
 """Rows of a table."""
 
@@ -23,32 +31,33 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, numbers: 
 
     Args:
         columns: Headings.
-        rows: Cells as text.
+        rows: Cells, shown as text.
         numbers: Columns that stand right.
     """
     every = [[str(cell) for cell in row] for row in rows]
     shown = every[:SHOWN]
     used = [at for at in range(len(columns)) if any(row[at] for row in shown)] or list(range(len(columns)))
-    right = {columns.index(name) for name in numbers if name in columns}
-    style = {at: _RIGHT if at in right else _LEFT for at in used}
-    head = "".join(f'<th scope="col" style="{style[at]}">{escaped(columns[at])}</th>' for at in used)
+    right = {*numbers}
+    mark = {at: ' class="n"' if columns[at] in right else "" for at in used}
+    head = "".join(f'<th scope="col"{mark[at]}>{escaped(columns[at])}</th>' for at in used)
     body = "".join(
-        "<tr>" + "".join(f'<td style="{style[at]}">{escaped(row[at])}</td>' for at in used) + "</tr>" for row in shown
+        f"<tr>{''.join(f'<td{mark[at]}>{escaped(row[at])}</td>' for at in used)}</tr>" for row in shown
     )
     more = line(f"and {len(every) - SHOWN:,} more rows") if len(every) > SHOWN else ""
-    return f'<table style="border-collapse:collapse"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}'
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}"
 
 
 def line(text: object) -> str:
     """A paragraph."""
-    return f'<p style="margin:4px 0">{escaped(text)}</p>'
+    return f"<p>{escaped(text)}</p>"
 
 
 def code(text: object) -> str:
     """A command, to copy."""
-    return f'<pre style="white-space:pre-wrap;margin:4px 0"><code>{escaped(text)}</code></pre>'
+    return f"<pre><code>{escaped(text)}</code></pre>"
 
 
 def box(title: object, *parts: str) -> str:
     """A whole: its title, and the parts below it, which are HTML."""
-    return f"<div><p style='margin:4px 0'><strong>{escaped(title)}</strong></p>{''.join(parts)}</div>"
+    heading = f"<p><strong>{escaped(title)}</strong></p>" if title else ""
+    return f'<div class="cvbench"><style>{_STYLE}</style>{heading}{"".join(parts)}</div>'

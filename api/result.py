@@ -60,6 +60,9 @@ class Rows(Sequence["Row"]):
         return f"Rows({len(self)} numbers of {len({row.metric for row in self._rows})} metrics)"
 
     def _repr_html_(self) -> str:
+        return markup.box("", self._markup())
+
+    def _markup(self) -> str:
         columns = ("what", "of", "where", "at", "value", "interval", "p", "verdict", "n", "note")
         cells = (
             (
@@ -302,7 +305,7 @@ class Result:
         titles = dict.fromkeys(one.arrays.name if one.entry is None else one.entry.title for one in self._parts)
         said = [markup.line(text) for text in (*self.sentences, *(f"note: {note}" for note in self.notes))]
         count = markup.line(f"{len(self)} numbers in .table; kept as {', '.join(self.paths)}")
-        return markup.box("; ".join(titles), self.headline._repr_html_(), *said, count, markup.code(self.command))
+        return markup.box("; ".join(titles), self.headline._markup(), *said, count, markup.code(self.command))
 
 
 def _shown(figure: Figure | None, analysis: str) -> Figure:
