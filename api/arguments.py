@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import MISSING, dataclass
+from functools import reduce
 from inspect import Parameter
 from numbers import Integral, Real
-from typing import Any, get_args, get_origin
+from operator import or_
+from typing import Any, Literal, get_args, get_origin
 
 from cvbench.api.stores import Store
 from cvbench.errors import UnknownNameError, UsageError
 from cvbench.options import Field
 
-PLACES = ("local", "none")
 _ADDRESS = (
     '"none" runs in this process, "local" starts a private Ray, else the address of a Ray cluster; default: the '
     'variable CVBENCH_ADDRESS, else "none".'
@@ -58,9 +59,14 @@ class Argument:
         if self.several:
             values = str | Sequence[str]
             return values | None if self.default is None else values
-        if self.is_place or (self.default is None and type(None) not in get_args(base)):
-            base = base | None
-        return base if text is None or base is bool else base | str
+        kinds = [kind for kind in get_args(base) or (base,) if kind is not type(None)]
+        if get_origin(base) is Literal:
+            kinds = [base]
+        if text is not None and bool not in kinds:
+            kinds.append(str)
+        if self.default is None or type(None) in get_args(base):
+            kinds.append(type(None))
+        return reduce(or_, kinds)
 
     @property
     def default(self) -> Any:
@@ -83,9 +89,8 @@ class Argument:
         typed = self._typed(given)
         if isinstance(typed, int | float) and not isinstance(typed, bool):
             self._within(given, typed)
-        for one in (self.field.choices and [typed]) or ():
-            if one not in self.field.choices:
-                raise UnknownNameError.among(f"{self.name}:", str(one), self.field.choices)
+        if self.field.choices and typed not in self.field.choices:
+            raise UnknownNameError.among(f"{self.name}:", str(typed), self.field.choices)
         if self.field.option.check is not None and typed is not None:
             self.field.option.check(typed)
         try:

@@ -10,9 +10,11 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from cvbench.api.calls import Call, forms
-from cvbench.api.result import Result
+from cvbench.api.result import Part, Result
+from cvbench.errors import UsageError
 from cvbench.hints import command
 from cvbench.jobs import registry
+from cvbench.jobs.reading.options import Selection
 from cvbench.jobs.running.hardware import Hardware
 
 if TYPE_CHECKING:
@@ -70,14 +72,21 @@ def _run(call: Call, listen: Listener, *asked: Any) -> Result:
     entry = registry.entry_of(name)
     assert entry is not None
     assert entry.run is not None
-    kept = entry.run(*map(in_process, asked), listen)
-    return Result.of_kept(name, kept, pasted(call, asked), _store(asked))
+    asked = tuple(map(_prepared, asked))
+    return Result.of_kept(name, entry.run(*asked, listen), pasted(call, asked), _store(asked))
 
 
-def in_process(made: Any) -> Any:
-    """Where a job runs, with all cores for the one process of a job that runs in this one."""
+def _prepared(made: Any) -> Any:
+    """Options as the job takes them: all cores where it runs in this process, and "digits/test" in its two parts."""
+    if isinstance(made, list):
+        return [_prepared(one) for one in made]
     if isinstance(made, Hardware) and made.address == "none" and made.threads is None:
         return replace(made, threads=os.cpu_count() or 1)
+    if isinstance(made, Selection) and made.dataset and ":" not in made.dataset and "/" in made.dataset:
+        dataset, _, split = made.dataset.partition("/")
+        if made.split not in (None, split):
+            raise UsageError(f"dataset={made.dataset!r} and split={made.split!r} are two splits", fix="give one")
+        return replace(made, dataset=dataset, split=split)
     return made
 
 
@@ -87,8 +96,7 @@ def pasted(call: Call, asked: Iterable[Any]) -> str:
     for form, made in zip(call.forms, asked, strict=True):
         if form.options is Hardware:
             continue
-        every = made if form.each else [made]
-        for one in every:
+        for one in made if form.each else [made]:
             said = form.words(one)
             if form.each and form.each in said:
                 said[form.each] = [*words.get(form.each, ()), said[form.each]]
@@ -121,13 +129,22 @@ def _finetune_call() -> Call:
 
 
 def _finetune(call: Call, listen: Listener, options: Any, hardware: Hardware) -> Result:
-    from cvbench.api.result import Part
+    from cvbench.jobs.figures.finetune import draw_curve
+    from cvbench.jobs.results.entry import Entry
     from cvbench.jobs.transfer.finetune import finetune, finetune_result, finetune_rows
 
     report = finetune(options, hardware.cluster(os.cpu_count() or 1), listen)
     words = pasted(call, [options, hardware])
-    part = Part(None, finetune_result(report), tuple(finetune_rows(report)), report.weights, words)
-    return Result("finetune", [part], words)
+    rows, title = tuple(finetune_rows(report)), f"{report.backbone} on {report.dataset}"
+    entry = Entry(
+        name="finetune",
+        title=f"Fine-tuning: {title}",
+        about=call.about,
+        rows=lambda result: rows,
+        command=lambda result: words.split(),
+        figure=lambda result, rows: draw_curve(result.attrs["curve"], title),
+    )
+    return Result("finetune", [Part(entry, finetune_result(report), rows, report.weights, words)], words)
 
 
 def _import_call() -> Call:

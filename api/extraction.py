@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,11 @@ if TYPE_CHECKING:
     from cvbench.jobs.running.progress import Event, Listener
 
 _LEADING = ("dataset",)
+_SAID = {
+    "dataset": "A name of `cvbench datasets ls`, folder:PATH, @paper; NAME+scale=2 transforms. Repeat.",
+    "taps": "blocks, paper, module names or globs; `cvbench.taps` lists what there is.",
+}
+_FORM = replace(EXTRACT[0], help={**EXTRACT[0].help, **_SAID})
 
 
 class Extracted:
@@ -178,7 +184,7 @@ def _plan(call: Call, listen: Listener, asked: list[ExtractOptions], hardware: H
     from cvbench.jobs.extraction.plan import plan
 
     reports = [plan(job, gpus=hardware.gpus or 0, **vars(rates)) for job in _jobs(asked)]
-    return Plan(reports, pasted(_call("extract"), [asked, hardware]))
+    return Plan(reports, pasted(call_of("extract"), [asked, hardware]))
 
 
 def _jobs(asked: list[ExtractOptions]) -> list[ExtractOptions]:
@@ -190,18 +196,21 @@ def _jobs(asked: list[ExtractOptions]) -> list[ExtractOptions]:
 
 
 @cache
-def _call(name: str) -> Call:
+def call_of(name: str) -> Call:
+    """The call of `extract`, or of `plan`."""
     if name == "plan":
         about = "Say bytes, hours and the bottleneck of an extraction. Nothing runs, no weights are loaded."
-        return Call(name, name, forms(PLAN), about, _plan, Plan, "The forecast.", _LEADING, listens=False)
+        return Call(name, name, forms((_FORM, *PLAN[1:])), about, _plan, Plan, "The forecast.", _LEADING, listens=False)
     about = "Stream data sets through backbones and keep layerwise features. The same call again resumes."
-    return Call(name, name, forms(EXTRACT), about, _extract, Extracted, "What was done, and the store.", _LEADING)
+    return Call(
+        name, name, forms((_FORM, *EXTRACT[1:])), about, _extract, Extracted, "What was done, and the store.", _LEADING
+    )
 
 
 @cache
 def function(name: str) -> Callable[..., Any]:
     """The function `cvbench.extract`, or `cvbench.plan`."""
-    return _call(name).function("cvbench")
+    return call_of(name).function("cvbench")
 
 
 def taps(backbones: str | Sequence[str], **options: Any) -> pd.DataFrame:
@@ -221,7 +230,7 @@ def taps(backbones: str | Sequence[str], **options: Any) -> pd.DataFrame:
 
     from cvbench.jobs.extraction.backbones import list_taps
 
-    call = _call("extract")
+    call = call_of("extract")
     (job, *_), _ = call.made(call.bound((), {"dataset": "digits", "backbones": backbones, **options}))
     listed = list_taps(job)
     rows = [(name, tap, shape) for name, found in listed.items() for tap, shape in found.items()]

@@ -1,5 +1,6 @@
-"""HTML that a notebook shows: tables and lines, everything escaped. It has no colours of its own, so that it can be read
-on light and dark alike.
+"""HTML that a notebook shows: tables and lines, everything escaped.
+
+It has no colours of its own, so that it can be read on light and dark alike.
 """
 
 from __future__ import annotations
@@ -40,9 +41,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, numbers: 
     right = {*numbers}
     mark = {at: ' class="n"' if columns[at] in right else "" for at in used}
     head = "".join(f'<th scope="col"{mark[at]}>{escaped(columns[at])}</th>' for at in used)
-    body = "".join(
-        f"<tr>{''.join(f'<td{mark[at]}>{escaped(row[at])}</td>' for at in used)}</tr>" for row in shown
-    )
+    body = "".join(f"<tr>{''.join(f'<td{mark[at]}>{escaped(row[at])}</td>' for at in used)}</tr>" for row in shown)
     more = line(f"and {len(every) - SHOWN:,} more rows") if len(every) > SHOWN else ""
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}"
 

@@ -99,8 +99,8 @@ class Rates:
 
 
 _DATASET = "A name of `datasets ls`, folder:PATH, @paper; NAME+scale=2 transforms. Repeat."
-EXTRACT = (Form(ExtractOptions, each="dataset", help={"dataset": _DATASET}), Hardware)
-PLAN = (*EXTRACT, Rates)
+EXTRACT: tuple[Form, type[Hardware]] = (Form(ExtractOptions, each="dataset", help={"dataset": _DATASET}), Hardware)
+PLAN: tuple[Form, type[Hardware], type[Rates]] = (*EXTRACT, Rates)
 
 
 def jobs_of(asked: Sequence[ExtractOptions]) -> list[ExtractOptions]:

@@ -34,10 +34,11 @@ def finetune_figure(
     Raises:
         UsageError: another format.
     """
-    return save_figure(lambda: _draw(curve, title), curve, stem, formats)
+    return save_figure(lambda: draw_curve(curve, title), curve, stem, formats)
 
 
-def _draw(curve: Sequence[Row], title: str) -> Figure:
+def draw_curve(curve: Sequence[Row], title: str) -> Figure:
+    """Loss, accuracy and rate beside each other."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 

@@ -1,0 +1,172 @@
+# Made by `python -m cvbench.api.stubs` from the options of the commands: change those.
+import os
+from collections.abc import Sequence
+from typing import Literal
+
+from cvbench import analyze as analyze
+from cvbench import errors as errors
+from cvbench import evaluate as evaluate
+from cvbench import transfer as transfer
+from cvbench.api.extraction import Extracted as Extracted
+from cvbench.api.extraction import Plan as Plan
+from cvbench.api.extraction import taps as taps
+from cvbench.api.kept import Claims as Claims
+from cvbench.api.kept import claims as claims
+from cvbench.api.kept import report as report
+from cvbench.api.kept import results as results
+from cvbench.api.result import Result as Result
+from cvbench.api.result import Rows as Rows
+from cvbench.api.stores import Layer as Layer
+from cvbench.api.stores import Store as Store
+from cvbench.api.stores import open_store as open_store
+from cvbench.api.studies import Step as Step
+from cvbench.api.studies import Study as Study
+from cvbench.api.studies import run as run
+from cvbench.api.studies import status as status
+
+__version__: str
+__all__: list[str]
+
+def extract(
+    dataset: str | Sequence[str],
+    *,
+    backbones: str | Sequence[str] = ("convnext-base", "vit-base-16"),
+    store: str | os.PathLike[str] | Store = "./cvbench.zarr",
+    split: str | None = None,
+    data_root: str | None = None,
+    weights: str | Sequence[str] = ("pretrained",),
+    taps: str | Sequence[str] = ("blocks",),
+    views: str | Sequence[str] = ("pooled",),
+    maps: int | str | None = 1024,
+    limit: int | str | None = None,
+    batch_size: int | str | None = None,
+    image_size: int | None = None,
+    unit: int | None = None,
+    precision: str = "fp32",
+    dtype: str = "float16",
+    keep_bits: int | None = None,
+    codec: str = "none",
+    decoder: Literal["fast", "pil"] = "fast",
+    preprocess: Literal["model", "beyond_inet", "pug"] = "model",
+    seed: int = 0,
+    analyses: str | Sequence[str] | None = None,
+    max_unreadable: float = 0.01,
+    max_bytes: int | str | None = None,
+    address: str | None = None,
+    device: str = "auto",
+    gpus: int | None = None,
+    threads: int | None = None,
+    progress: bool = False,
+) -> Extracted:
+    """Stream data sets through backbones and keep layerwise features. The same call again resumes.
+
+    `cvbench extract` on the command line.
+
+    Args:
+        dataset: A name of `cvbench datasets ls`, folder:PATH, @paper; NAME+scale=2 transforms. One or several.
+        backbones: timm model, alias, or module:function of one's own. One or several.
+        store: Path or URL of the feature store.
+        split: Split of the data set; the default is the data set's own.
+        data_root: Folder that holds the data sets.
+        weights: pretrained, random, FILE.safetensors, or MODEL=FILE.safetensors.
+        taps: blocks, paper, module names or globs; `cvbench.taps` lists what there is.
+        views: pooled, maps, head or logits. One or several.
+        maps: Samples that the maps view covers: a number or 'all'.
+        limit: Samples to cover, rounded up to whole units.
+        batch_size: Images per forward pass, or 'auto'.
+        image_size: Input size in pixels, if not the model's own.
+        unit: Samples of one unit of work; frozen in the store.
+        precision: fp32, bf16 or fp16 (autocast).
+        dtype: Stored type of pooled and maps: float16 or float32.
+        keep_bits: Round mantissas to this many bits, on the device.
+        codec: none, zstd, blosc-zstd, blosc-lz4, or with a filter: bitround5+zstd.
+        decoder: fast: turned by EXIF, alpha on white; pil: timm's pixels, EXIF ignored, alpha dropped (as
+            --preprocess).
+        preprocess: model: each its own; beyond_inet or pug: the rules of those studies, shared by all.
+        seed: Seed of the sample order.
+        analyses: cka, spectra, similarity: measured live on whole maps, none is stored. One or several.
+        max_unreadable: Share of unreadable samples that is tolerated.
+        max_bytes: Refuse to write more than this, e.g. 20GB.
+        address: "none" runs in this process, "local" starts a private Ray, else the address of a Ray cluster;
+            default: the variable CVBENCH_ADDRESS, else "none".
+        device: auto, cpu or cuda.
+        gpus: How many GPUs (actors) to use; default all.
+        threads: CPU cores of one actor (CPU only).
+        progress: Print how far the work is, to stderr.
+
+    Returns:
+        What was done, and the store.
+    """
+
+def plan(
+    dataset: str | Sequence[str],
+    *,
+    backbones: str | Sequence[str] = ("convnext-base", "vit-base-16"),
+    store: str | os.PathLike[str] | Store = "./cvbench.zarr",
+    split: str | None = None,
+    data_root: str | None = None,
+    weights: str | Sequence[str] = ("pretrained",),
+    taps: str | Sequence[str] = ("blocks",),
+    views: str | Sequence[str] = ("pooled",),
+    maps: int | str | None = 1024,
+    limit: int | str | None = None,
+    batch_size: int | str | None = None,
+    image_size: int | None = None,
+    unit: int | None = None,
+    precision: str = "fp32",
+    dtype: str = "float16",
+    keep_bits: int | None = None,
+    codec: str = "none",
+    decoder: Literal["fast", "pil"] = "fast",
+    preprocess: Literal["model", "beyond_inet", "pug"] = "model",
+    seed: int = 0,
+    analyses: str | Sequence[str] | None = None,
+    max_unreadable: float = 0.01,
+    max_bytes: int | str | None = None,
+    address: str | None = None,
+    device: str = "auto",
+    gpus: int | None = None,
+    threads: int | None = None,
+    rate: float | None = None,
+    disk_mb_s: float = 1000.0,
+) -> Plan:
+    """Say bytes, hours and the bottleneck of an extraction. Nothing runs, no weights are loaded.
+
+    `cvbench plan` on the command line.
+
+    Args:
+        dataset: A name of `cvbench datasets ls`, folder:PATH, @paper; NAME+scale=2 transforms. One or several.
+        backbones: timm model, alias, or module:function of one's own. One or several.
+        store: Path or URL of the feature store.
+        split: Split of the data set; the default is the data set's own.
+        data_root: Folder that holds the data sets.
+        weights: pretrained, random, FILE.safetensors, or MODEL=FILE.safetensors.
+        taps: blocks, paper, module names or globs; `cvbench.taps` lists what there is.
+        views: pooled, maps, head or logits. One or several.
+        maps: Samples that the maps view covers: a number or 'all'.
+        limit: Samples to cover, rounded up to whole units.
+        batch_size: Images per forward pass, or 'auto'.
+        image_size: Input size in pixels, if not the model's own.
+        unit: Samples of one unit of work; frozen in the store.
+        precision: fp32, bf16 or fp16 (autocast).
+        dtype: Stored type of pooled and maps: float16 or float32.
+        keep_bits: Round mantissas to this many bits, on the device.
+        codec: none, zstd, blosc-zstd, blosc-lz4, or with a filter: bitround5+zstd.
+        decoder: fast: turned by EXIF, alpha on white; pil: timm's pixels, EXIF ignored, alpha dropped (as
+            --preprocess).
+        preprocess: model: each its own; beyond_inet or pug: the rules of those studies, shared by all.
+        seed: Seed of the sample order.
+        analyses: cka, spectra, similarity: measured live on whole maps, none is stored. One or several.
+        max_unreadable: Share of unreadable samples that is tolerated.
+        max_bytes: Refuse to write more than this, e.g. 20GB.
+        address: "none" runs in this process, "local" starts a private Ray, else the address of a Ray cluster;
+            default: the variable CVBENCH_ADDRESS, else "none".
+        device: auto, cpu or cuda.
+        gpus: How many GPUs (actors) to use; default all.
+        threads: CPU cores of one actor (CPU only).
+        rate: For the plan: images/s per GPU or core, all backbones.
+        disk_mb_s: For the plan: write bandwidth of the store in MB/s.
+
+    Returns:
+        The forecast.
+    """

@@ -1,0 +1,121 @@
+# Made by `python -m cvbench.api.stubs` from the options of the commands: change those.
+import os
+from collections.abc import Sequence
+
+from cvbench.api.result import Result
+from cvbench.api.stores import Store
+
+def probe(
+    store: str | os.PathLike[str] | Store = "./cvbench.zarr",
+    *,
+    datasets: str | Sequence[str],
+    backbones: str | Sequence[str] | None = None,
+    view: str = "head",
+    taps: str | Sequence[str] | None = None,
+    train: str | None = None,
+    val: str | None = None,
+    test: str = "test",
+    partial: bool = False,
+    recipe: str = "clip_benchmark",
+    solver: str = "lbfgs",
+    seeds: int = 3,
+    first_seed: int = 0,
+    shots: int | None = None,
+    hold_out: float | None = None,
+    epochs: int = 10,
+    batch: int = 64,
+    rate: float = 0.1,
+    device: str = "auto",
+    progress: bool = False,
+) -> Result:
+    """Fit linear classifiers on stored features of one split, test them on another. With 95 % intervals.
+
+    `cvbench transfer probe` on the command line.
+
+    Args:
+        store: Path or URL of the feature store.
+        datasets: Such as dtd, dtd:2, or a group: @transfer. One or several.
+        backbones: Backbones; default all. One or several.
+        view: head, pooled, cls or logits.
+        taps: Layers, names or globs; default all. One or several.
+        train: Split to fit on; default train, else trainval.
+        val: Split that chooses the penalty; default val, else VTAB's share of train.
+        test: Split to test on, once.
+        partial: Accept a part of the samples: fewer than published, extracted or readable.
+        recipe: clip_benchmark or clip_lbfgs.
+        solver: Of clip_lbfgs: lbfgs (ours) or scikit-learn.
+        seeds: How many seeds.
+        first_seed: The first seed.
+        shots: Training samples per class.
+        hold_out: Share of train to validate on, drawn by the seed, if no split does.
+        epochs: Of clip_benchmark.
+        batch: Of clip_benchmark.
+        rate: Of clip_benchmark.
+        device: auto, cpu or cuda.
+        progress: Print how far the work is, to stderr.
+
+    Returns:
+        The result, which is kept in the store too; what was computed before is not computed again.
+    """
+
+def finetune(
+    dataset: str,
+    backbone: str,
+    out: str,
+    *,
+    weights: str = "pretrained",
+    recipe: str = "modern",
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    rate: float | None = None,
+    average: float | None = None,
+    mixup: float | None = None,
+    image_size: int | None = None,
+    seed: int = 0,
+    precision: str = "fp32",
+    train: str | Sequence[str] | None = None,
+    test: str = "test",
+    validate: bool = False,
+    data_root: str | None = None,
+    checkpoint_seconds: float = 30.0,
+    partial: bool = False,
+    address: str | None = None,
+    device: str = "auto",
+    gpus: int | None = None,
+    threads: int | None = None,
+    progress: bool = False,
+) -> Result:
+    """Fine-tune a whole backbone on a data set and test it. The same call again resumes.
+
+    `cvbench transfer finetune` on the command line.
+
+    Args:
+        dataset: A name of `datasets ls`, or folder:PATH.
+        backbone: timm model or alias.
+        out: Folder for weights, curve and figure.
+        weights: pretrained, random or FILE.safetensors.
+        recipe: modern, vtab_finetune or vtab_1k.
+        epochs: Instead of the recipe's.
+        batch_size: Over all processes.
+        rate: Peak rate, instead of the recipe's.
+        average: Average the weights, e.g. 0.999.
+        mixup: Mixup's alpha; off by default.
+        image_size: Input size in pixels, if not the model's own.
+        seed: Seed of all that is drawn at random.
+        precision: fp32, bf16 or fp16 (autocast).
+        train: Splits to train on; default train and val. One or several.
+        test: Split to test the last weights on.
+        validate: Test on val, or VTAB's share of train, after every epoch; do not train on it.
+        data_root: Folder that holds the data sets.
+        checkpoint_seconds: Between checkpoints.
+        partial: Accept a part of the samples: fewer than published, extracted or readable.
+        address: "none" runs in this process, "local" starts a private Ray, else the address of a Ray cluster;
+            default: the variable CVBENCH_ADDRESS, else "none".
+        device: auto, cpu or cuda.
+        gpus: Processes, each with a GPU; default 1.
+        threads: CPU cores of a process; default all.
+        progress: Print how far the work is, to stderr.
+
+    Returns:
+        The numbers of the test; `paths` has the file of the weights, `attrs` the curve and all else.
+    """
