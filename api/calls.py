@@ -53,7 +53,7 @@ class Call:
 
     @cached_property
     def signature(self) -> Signature:
-        """As `inspect.signature` shows it."""
+        """The signature, for `inspect.signature` and `help`."""
         parameters = [
             Parameter(
                 name,
@@ -99,7 +99,7 @@ class Call:
         return one.typed(None) if one.is_place else one.field.default
 
     def bound(self, args: Sequence[Any], options: Mapping[str, Any]) -> dict[str, Any]:
-        """What was given, by name.
+        """Map names to what was given.
 
         Raises:
             UnknownNameError: There is no such parameter.
@@ -116,7 +116,7 @@ class Call:
 
     @property
     def place(self) -> str:
-        """As a script names it."""
+        """The name in a script, such as "cvbench.analyze.cka"."""
         group, _, name = self.words.rpartition(" ")
         return ".".join(filter(None, ("cvbench", {"eval": "evaluate"}.get(group, group), self.name))) if name else ""
 

@@ -52,7 +52,7 @@ class Extracted:
 
     @property
     def results(self) -> list[Result]:
-        """What was measured while the layers were computed, see the option `analyses`."""
+        """Results that were measured while the layers were computed, see the option `analyses`."""
         paths = {path for report in self.reports for path in report.results}
         return [one for one in self.store.results() if paths & {*one.paths}] if paths else []
 
@@ -104,7 +104,7 @@ class Plan:
 
     @property
     def advice(self) -> tuple[str, ...]:
-        """What would make them fit."""
+        """Options that would make them fit, in words."""
         return tuple(report.advice for report in self.reports if report.advice)
 
     def to_pandas(self) -> pd.DataFrame:

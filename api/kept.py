@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from cvbench.api import markup
 from cvbench.api.progress import listening
-from cvbench.api.result import Part, Result
+from cvbench.api.result import Result
 from cvbench.api.stores import Store
 
 if TYPE_CHECKING:
@@ -38,23 +38,7 @@ def results(
         DataUnavailableError: There is no store.
         IntegrityError: A result is damaged.
     """
-    from cvbench.jobs.reading.reading import open_store
-    from cvbench.jobs.report.collect import collect, has_results, public_url
-
-    url = os.fspath(store)
-    features = open_store(url)
-    if not has_results(features):
-        return []
-    wanted = analysis and analysis.replace("_", "-")
-    name, _, part = (dataset or "").partition("/")
-    found = []
-    for item in collect(features, public_url(url)):
-        key = item.key
-        asked = ((wanted, key.analysis.replace("_", "-")), (name, key.dataset), (part, key.split), (split, key.split))
-        if all(one in (None, "", of) for one, of in asked):
-            kept = Part(item.entry, item.result, item.rows, key.path, item.command, item.problem)
-            found.append(Result(key.analysis, [kept], item.command, url))
-    return found
+    return Store(os.fspath(store)).results(analysis=analysis, dataset=dataset, split=split)
 
 
 class Claims:
@@ -72,7 +56,7 @@ class Claims:
 
     @property
     def rule(self) -> str:
-        """How verdicts are made."""
+        """The rule by which verdicts are made."""
         from cvbench.jobs.claims.judge import RULE
 
         return RULE

@@ -168,13 +168,13 @@ class Result:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a reader of the numbers must know."""
+        """Sentences that a reader of the numbers must know."""
         notes = [str(note) for one in self._parts for note in one.arrays.attrs.get("notes", ())]
         return tuple(dict.fromkeys([*notes, *(one.problem for one in self._parts if one.problem)]))
 
     @property
     def sentences(self) -> tuple[str, ...]:
-        """How the numbers were made and are judged, in words."""
+        """Sentences on how the numbers were made and are judged."""
         return tuple(dict.fromkeys(text for one in self._parts for text in one.sentences))
 
     @property
@@ -293,7 +293,7 @@ class Result:
         return {"versions": kept_result(self._store, one.path).attrs["versions"]}
 
     def __len__(self) -> int:
-        """How many numbers it has."""
+        """Count the numbers."""
         return len(self.table)
 
     def __repr__(self) -> str:

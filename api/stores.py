@@ -111,10 +111,24 @@ class Store:
     def results(
         self, analysis: str | None = None, dataset: str | None = None, split: str | None = None
     ) -> list[Result]:
-        """The results that are kept in the store, see `cvbench.results`."""
-        from cvbench.api.kept import results
+        """The results that are kept in the store, in the order of the report, see `cvbench.results`."""
+        from cvbench.api.result import Part, Result
+        from cvbench.jobs.report.collect import collect, has_results, public_url
 
-        return results(self, analysis=analysis, dataset=dataset, split=split)
+        if not has_results(self._features):
+            return []
+        name, _, part = (dataset or "").partition("/")
+        asked = {"analysis": analysis, "dataset": name, "split": split or part}
+        return [
+            Result(
+                item.key.analysis,
+                [Part(item.entry, item.result, item.rows, item.key.path, item.command, item.problem)],
+                item.command,
+                self.url,
+            )
+            for item in collect(self._features, public_url(self.url))
+            if all(not value or _plain(value) == _plain(getattr(item.key, key)) for key, value in asked.items())
+        ]
 
     def to_pandas(self) -> pd.DataFrame:
         """One row for each layer: what it is of, its shape, how many samples are there, and their bytes."""
@@ -267,6 +281,11 @@ class Layer:
             "type": self.dtype,
         }
         return markup.box(f"Layer {self.name}", markup.table(("", " "), facts.items()))
+
+
+def _plain(name: str) -> str:
+    """A name however its words are joined: "shape_bias" is "shape-bias"."""
+    return name.replace("_", "-")
 
 
 def _unique(names: Iterable[str]) -> list[str]:

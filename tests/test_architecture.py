@@ -12,17 +12,19 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = ("engine", "jobs", "storage", "cli")
+FOLDERS = ("engine", "jobs", "storage", "cli", "api")
 
-# cli -> jobs -> engine, storage. `errors` and the package itself are everybody's.
+# cli, api -> jobs -> engine, storage. `errors` and the package itself are everybody's.
 MAY_IMPORT = {
     "cli": {"cli", "jobs"},
+    "api": {"api", "jobs"},
     "jobs": {"jobs", "engine", "storage"},
     "engine": {"engine"},
     "storage": {"storage"},
 }
 MAY_NOT_IMPORT = {
     "cli": {"ray", "torch", "zarr", "timm", "cupy", "obstore"},
+    "api": {"ray", "torch", "zarr", "timm", "cupy", "obstore", "typer", "rich"},
     "jobs": {"typer"},
     "engine": {"ray", "zarr", "obstore", "dask", "xarray", "typer", "rich"},
     "storage": {"ray", "torch", "torchvision", "timm", "cupy", "typer", "rich"},
@@ -344,7 +346,7 @@ def test_no_worker_changes_after_it_is_built() -> None:
     assert not faults, "\n".join(faults)
 
 
-def test_the_package_links_to_the_four_folders() -> None:
+def test_the_package_links_to_the_folders() -> None:
     for folder in FOLDERS:
         link = ROOT / "src/cvbench" / folder
         assert link.is_symlink()
@@ -369,6 +371,9 @@ def test_the_package_links_to_the_four_folders() -> None:
         ("jobs", "import storage"),
         ("cli", "from cvbench.storage.features import FeatureStore"),
         ("cli", "import ray"),
+        ("api", "from cvbench.cli import main"),
+        ("api", "from cvbench.storage.features import FeatureStore"),
+        ("jobs", "from cvbench.api.result import Result"),
     ],
 )
 def test_the_reader_sees_a_wrong_import(folder: str, text: str) -> None:

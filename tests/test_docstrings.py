@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = ("cli", "engine", "jobs", "src/cvbench", "storage")
+FOLDERS = ("api", "cli", "engine", "jobs", "src/cvbench", "storage")
 
 # A clause or a section in place of a summary: "What a key names", "Of n rows", "Attributes: ...".
 INDIRECT = re.compile(r"(What|Where|When|Which|Who|How|Of|As|The same)\b|(Args|Attributes|Raises|Returns|Yields):")

@@ -21,7 +21,7 @@ from packaging.utils import canonicalize_name
 import cvbench
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = ("cli", "engine", "jobs", "storage")
+FOLDERS = ("api", "cli", "engine", "jobs", "storage")
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def test_the_changelog_has_this_version() -> None:
 def test_the_wheel_holds_every_source_file_as_a_real_file(wheel: zipfile.ZipFile) -> None:
     expected = {
         f"cvbench/{path.relative_to(ROOT)}": path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")
-    } | {f"cvbench/{path.name}": path for path in (ROOT / "src/cvbench").glob("*.py")}
+    } | {f"cvbench/{path.name}": path for path in (ROOT / "src/cvbench").glob("*.py*")}
     held = set(wheel.namelist())
     assert not expected.keys() - held
     for name, path in expected.items():
