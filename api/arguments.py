@@ -116,11 +116,12 @@ class Argument:
             if not isinstance(given, bool):
                 raise self._refused(given, "give True or False")
             return self.field.typed(given)
-        for kind, numbers in ((int, Integral), (float, Real)):
-            if kind in kinds:
-                if isinstance(given, bool) or not isinstance(given, numbers):
-                    raise self._refused(given, f"give a{'n' if kind is int else ''} {kind.__name__}")
-                return self.field.typed(kind(given))
+        if int in kinds or float in kinds:
+            whole = int in kinds
+            if isinstance(given, bool) or not isinstance(given, Integral if whole else Real):
+                raise self._refused(given, "give an int" if whole else "give a float")
+            number: Any = given  # typeshed's `int` takes no `Real`
+            return self.field.typed(int(number) if whole else float(number))
         return self._text(given)
 
     def _text(self, given: Any) -> str:

@@ -18,6 +18,7 @@ from cvbench.jobs.registry import ENTRIES
 
 _HEAD = "# Made by `python -m cvbench.api.stubs` from the options of the commands: change those.\n"
 _SHORT = {"collections.abc.": "", "cvbench.api.stores.": "", "cvbench.api.result.": "", "cvbench.api.extraction.": ""}
+_ROOT = vars(cvbench)
 _PLUGINS = '''
 def __getattr__(name: str) -> Callable[..., Result]:
     """The analysis of a package that is installed beside cvbench."""
@@ -61,10 +62,10 @@ def stub_of(module: str) -> str:
 def root_stub() -> str:
     """The stub of `cvbench` itself."""
     imports = ["import os", "from collections.abc import Sequence", "from typing import Literal", ""]
-    imports += [f"from cvbench import {name} as {name}" for name in cvbench._MODULES]
-    places = sorted((place, name) for name, place in cvbench._PLACES.items())
+    imports += [f"from cvbench import {name} as {name}" for name in _ROOT["_MODULES"]]
+    places = sorted((place, name) for name, place in _ROOT["_PLACES"].items())
     imports += [f"from cvbench.api.{place} import {name} as {name}" for place, name in places]
-    functions = [stub(extraction(name)) for name in cvbench._MADE]
+    functions = [stub(extraction(name)) for name in _ROOT["_MADE"]]
     return _joined([_HEAD + "\n".join(imports) + "\n", "__version__: str\n__all__: list[str]\n", *functions])
 
 

@@ -116,7 +116,7 @@ def test_a_function_takes_the_options_of_its_command(module: str, name: str) -> 
         elif argument.field.key == "address":
             assert default is None
         else:
-            assert argument.typed(default) == argument.field.default
+            assert argument.field.value(argument.typed(default)) == argument.field.value(argument.field.default)
 
 
 def _command_options(words: list[str]) -> set[str]:

@@ -18,7 +18,19 @@ from cvbench.storage.results.export import Exported, Format
 from cvbench.storage.results.export import export as export_layers
 from cvbench.storage.results.outcomes import ResultKey, list_results
 
-__all__ = ["Exported", "Format", "SplitSummary", "StoreInfo", "as_dict", "export", "gc", "info", "repair", "verify"]
+__all__ = [
+    "Exported",
+    "Format",
+    "SplitSummary",
+    "StoreInfo",
+    "VerifyReport",
+    "as_dict",
+    "export",
+    "gc",
+    "info",
+    "repair",
+    "verify",
+]
 
 
 @dataclass(frozen=True)
