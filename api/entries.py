@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -61,10 +61,26 @@ def call_of(module: str, name: str) -> Call:
 
 @cache
 def function(module: str, name: str) -> Callable[..., Any]:
-    """The function of a module of this name; raises as `call_of`."""
+    """The function of a module of this name; that of a plugin that cannot be imported says so when it is called.
+
+    Raises:
+        AttributeError: As `call_of`.
+    """
     if name.startswith("_"):  # asked for by what looks into any module
         raise AttributeError(f"module 'cvbench.{module}' has no attribute {name!r}")
-    return call_of(module, name).function(f"cvbench.{module}")
+    try:
+        return call_of(module, name).function(f"cvbench.{module}")
+    except UsageError as error:
+        return _broken(name, error)
+
+
+def _broken(name: str, error: UsageError) -> Callable[..., Any]:
+    def call(*args: Any, **options: Any) -> Any:
+        raise error
+
+    call.__name__ = call.__qualname__ = name
+    call.__doc__ = str(error)
+    return call
 
 
 def _run(call: Call, listen: Listener, *asked: Any) -> Result:
@@ -91,19 +107,29 @@ def _prepared(made: Any) -> Any:
 
 
 def pasted(call: Call, asked: Iterable[Any]) -> str:
-    """The command that does the same, but for where it runs."""
-    words: dict[str, Any] = {}
-    for form, made in zip(call.forms, asked, strict=True):
-        if form.options is Hardware:
-            continue
-        for one in made if form.each else [made]:
-            said = form.words(one)
-            if form.each and form.each in said:
-                said[form.each] = [*words.get(form.each, ()), said[form.each]]
-            words |= said
+    """The command that does the same, but for where it runs; a line each for data sets that differ in more than that."""
+    lines: dict[str, list[dict[str, Any]]] = {}
+    given = list(zip(call.forms, asked, strict=True))
+    for at in range(max(len(made) if form.each else 1 for form, made in given)):
+        words: dict[str, Any] = {}
+        each: dict[str, Any] = {}
+        for form, made in given:
+            if form.options is not Hardware:
+                said = form.words(made[at] if form.each else made)
+                each |= {key: said.pop(key) for key in [form.each] if key in said}
+                words |= said
+        lines.setdefault(repr(words), []).append({**{key: [value] for key, value in each.items()}, **words})
     alone = [field.key for form in call.forms for field in form.fields() if field.option.alone]
-    before = [str(words.pop(key)) for key in alone if key in words]
-    return command(call.words, *before, **words)
+    return "\n".join(_line(call.words, same, alone) for same in lines.values())
+
+
+def _line(words: str, same: Sequence[dict[str, Any]], alone: Iterable[str]) -> str:
+    """One command of options that are the same but for lists of one value."""
+    joined = dict(same[0])
+    for other in same[1:]:
+        joined |= {key: [*joined[key], *value] for key, value in other.items() if joined[key] != value}
+    before = [str(joined.pop(key)) for key in alone if key in joined]
+    return command(words, *before, **joined)
 
 
 def _store(asked: Iterable[Any]) -> str:

@@ -235,3 +235,29 @@ def taps(backbones: str | Sequence[str], **options: Any) -> pd.DataFrame:
     listed = list_taps(job)
     rows = [(name, tap, shape) for name, found in listed.items() for tap, shape in found.items()]
     return pd.DataFrame(rows, columns=["backbone", "tap", "shape"])
+
+
+def datasets(data_root: str | os.PathLike[str] | None = None) -> pd.DataFrame:
+    """List the data sets that can be extracted by name, and where they are; `cvbench datasets ls` does the same.
+
+    Args:
+        data_root: Folder that holds the data sets; None: the variable CVBENCH_DATA.
+
+    Returns:
+        Columns `name`, `title`, `classes`, `splits`, `default`, `images` and `found`: the place, if it is there.
+    """
+    import pandas as pd
+
+    from cvbench.jobs.catalogue.datasets import list_datasets
+
+    found, _ = list_datasets(None if data_root is None else os.fspath(data_root))
+    columns = ["name", "title", "classes", "splits", "default", "images", "found"]
+    rows = []
+    for one in found:
+        info = one.info
+        name, images = (
+            f"{info.name}:PATH" if info.of_files else info.name,
+            info.counts.get("all") or sum(info.counts.values()) or None,
+        )
+        rows.append((name, info.title, info.classes, info.splits, info.default_split, images, one.found))
+    return pd.DataFrame(rows, columns=columns).astype({"classes": "Int64", "images": "Int64"})

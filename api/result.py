@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from cvbench.api import markup
 from cvbench.errors import UsageError
+from cvbench.texts import json_value, printable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -237,7 +238,6 @@ class Result:
     def to_dict(self) -> dict[str, Any]:
         """The document that the command prints with `--format json`: plain values, None where a number is undefined."""
         from cvbench.jobs.results.document import document
-        from cvbench.texts import json_value
 
         arrays = [(one.arrays, () if one.entry is None else one.entry.arrays) for one in self._parts]
         found = json_value(document(arrays, self.table))
@@ -299,7 +299,8 @@ class Result:
     def __repr__(self) -> str:
         where = dict.fromkeys(f"{row.dataset}/{row.split}" for row in self.table if row.dataset)
         several = f", {len(self._parts)} parts" if len(self._parts) > 1 else ""
-        return f"Result({self.analysis!r} of {', '.join(where) or 'no data set'}: {len(self)} numbers{several})"
+        of = printable(", ".join(where)) or "no data set"
+        return f"Result({self.analysis!r} of {of}: {len(self)} numbers{several})"
 
     def _repr_html_(self) -> str:
         titles = dict.fromkeys(one.arrays.name if one.entry is None else one.entry.title for one in self._parts)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from cvbench.api import markup
 from cvbench.api.progress import listening
 from cvbench.api.stores import Store, open_store
+from cvbench.texts import printable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -86,7 +87,7 @@ class Study:
         return ", ".join(f"{count} {state}" for state, count in counts.items())
 
     def __repr__(self) -> str:
-        return f"Study({self.file!r}: {len(self.steps)} steps, {self._counts()})"
+        return f"Study({self.file!r}: {len(self.steps)} steps, {printable(self._counts())})"
 
     def _repr_html_(self) -> str:
         rows = [

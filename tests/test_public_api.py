@@ -29,7 +29,19 @@ ROOT = Path(__file__).parents[1]
 NAMES = {
     "": [
         *("Claims", "Extracted", "Layer", "Plan", "Result", "Rows", "Step", "Store", "Study", "__version__"),
-        *("analyze", "claims", "errors", "evaluate", "extract", "open_store", "plan", "report", "results", "run"),
+        *(
+            "analyze",
+            "claims",
+            "datasets",
+            "errors",
+            "evaluate",
+            "extract",
+            "open_store",
+            "plan",
+            "report",
+            "results",
+            "run",
+        ),
         *("status", "taps", "transfer"),
     ],
     "analyze": ["cam", "cka", "maps", "silhouette", "similarity", "spectra", "tsne"],

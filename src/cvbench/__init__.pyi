@@ -9,6 +9,7 @@ from cvbench import evaluate as evaluate
 from cvbench import transfer as transfer
 from cvbench.api.extraction import Extracted as Extracted
 from cvbench.api.extraction import Plan as Plan
+from cvbench.api.extraction import datasets as datasets
 from cvbench.api.extraction import taps as taps
 from cvbench.api.kept import Claims as Claims
 from cvbench.api.kept import claims as claims

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import re
@@ -16,6 +17,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
+from cvbench import analyze
+from cvbench.api.entries import call_of, function
 from cvbench.cli.app import app
 from cvbench.cli.entries import _warn_of_plugins
 from cvbench.errors import IncompleteError, UsageError
@@ -185,3 +188,15 @@ def test_a_study_has_it_and_says_which_cannot_be_imported(site: Path, tmp_path: 
     assert "study.yaml:9" in done.stderr
     assert "no_such_module" in done.stderr
     assert "did you mean positive" in done.stderr
+
+
+def test_the_python_api_has_it(installed: Path) -> None:
+    """Those that cannot be imported are there too, harm no other, and say why when they are called."""
+    function.cache_clear()
+    call_of.cache_clear()
+    members = dict(inspect.getmembers(analyze, callable))
+    assert {"cka", "positive", "broken"} <= {*members}
+    assert next(iter(inspect.signature(members["positive"]).parameters)) == "store"
+    assert inspect.getdoc(members["positive"]).startswith("Shares of positive activations (positive 1.0)")
+    with pytest.raises(UsageError, match=r"'broken' of cvbench\.analyses cannot be imported"):
+        analyze.broken()
