@@ -107,7 +107,7 @@ def _prepared(made: Any) -> Any:
 
 
 def pasted(call: Call, asked: Iterable[Any]) -> str:
-    """The command that does the same, but for where it runs; a line each for data sets that differ in more than that."""
+    """The command that does the same, but for where it runs; a line for each split of several."""
     lines: dict[str, list[dict[str, Any]]] = {}
     given = list(zip(call.forms, asked, strict=True))
     for at in range(max(len(made) if form.each else 1 for form, made in given)):
