@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from cvbench.api import markup
@@ -89,19 +90,24 @@ class Claims:
         return markup.box(repr(self), markup.table(columns, rows, numbers=("value", "interval", "p")), *said)
 
 
-def claims(store: StoreLike = "./cvbench.zarr") -> Claims:
+def claims(
+    store: StoreLike = "./cvbench.zarr", files: str | os.PathLike[str] | Iterable[str | os.PathLike[str]] = ()
+) -> Claims:
     """Judge what papers claim by the results of a store, which is only read. `cvbench claims` prints the same.
 
     Args:
         store: Path, URL, or what `open_store` gives.
+        files: TOML files of claims of your own, judged beside the published ones.
 
     Raises:
         DataUnavailableError: There is no store, or no result in it; says what to run first.
+        UsageError: A file of claims is not of that form.
         IntegrityError: A result is damaged.
     """
     from cvbench.jobs.report.claims import judge_store
 
-    return Claims(judge_store(os.fspath(store)))
+    own = [files] if isinstance(files, str | os.PathLike) else files
+    return Claims(judge_store(os.fspath(store), [*map(os.fspath, own)]))
 
 
 def report(
