@@ -14,7 +14,7 @@ _STYLE = (
     ".cvbench table{border-collapse:collapse}"
     ".cvbench :is(th,td){text-align:left;vertical-align:top;padding:2px 12px 2px 0;"
     "border-bottom:1px solid rgba(128,128,128,.35)}"
-    ".cvbench .n{text-align:right;font-variant-numeric:tabular-nums}"
+    ".cvbench .n{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}"
     ".cvbench p{margin:4px 0}"
     ".cvbench pre{white-space:pre-wrap;margin:4px 0}"
 )
