@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
+import re
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,11 +12,12 @@ from typing import Any
 
 from cvbench.api.arguments import Argument
 from cvbench.api.progress import listening
-from cvbench.errors import UnknownNameError, UsageError
+from cvbench.errors import CvbenchError, UnknownNameError, UsageError
 from cvbench.options import Form, form_of
 
 _PROGRESS = "Print how far the work is, to stderr."
 _WIDTH = 112
+_OPTION, _OR_OPTION = re.compile(r"--[a-z][a-z-]*"), re.compile(r"\bor (--[a-z][a-z-]*)")
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,15 @@ class Call:
         group, _, name = self.words.rpartition(" ")
         return ".".join(filter(None, ("cvbench", {"eval": "evaluate"}.get(group, group), self.name))) if name else ""
 
+    def _translate(self, error: CvbenchError) -> None:
+        """Say options of the command line, which jobs know, in the words of Python too; a command to paste stays."""
+        fix = error.fix or ""
+        known = {one.field.name: name for name, one in self.arguments.items()}
+        pattern = _OR_OPTION if "cvbench " in fix else _OPTION
+        found = dict.fromkeys(known[word] for word in pattern.findall(fix) if word in known)
+        if found:
+            error.fix = f"{fix}; in Python: {', '.join(found)}"
+
     def _unknown(self, name: str) -> UnknownNameError:
         same = [one.name for one in self.arguments.values() if one.field.key == name]  # as it is typed
         what = f"argument of {self.place}():"
@@ -133,9 +143,13 @@ class Call:
         def call(*args: Any, **options: Any) -> Any:
             given = self.bound(args, options)
             shows = bool(given.pop("progress", False))
-            made = self.made(given)
-            with listening(shows) as listen:
-                return self.act(self, listen, *made)
+            try:
+                made = self.made(given)
+                with listening(shows) as listen:
+                    return self.act(self, listen, *made)
+            except CvbenchError as error:
+                self._translate(error)
+                raise
 
         call.__name__ = call.__qualname__ = self.name
         call.__module__, call.__doc__ = module, self.doc
@@ -148,8 +162,3 @@ class Call:
 def forms(given: Sequence[Form | type[Any]]) -> tuple[Form, ...]:
     """Options as forms."""
     return tuple(map(form_of, given))
-
-
-def described(function: Callable[..., Any]) -> str:
-    """The first line of a docstring."""
-    return (inspect.getdoc(function) or "").partition("\n")[0]

@@ -1,6 +1,6 @@
 """Type stubs of the functions that are made from options: what editors, mypy and the documentation read.
 
-`python -m cvbench.api.stubs` writes them anew; a test compares them with the options.
+`python -m cvbench.api.stubs` writes them anew, `ruff format` lays them out; a test compares them with the options.
 """
 
 from __future__ import annotations

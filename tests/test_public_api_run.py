@@ -299,6 +299,19 @@ def test_nothing_is_printed_unless_it_is_asked_for(
     assert re.fullmatch(r"analyze similarity digits/val: done in \d+\.\d s", err.splitlines()[-1])
 
 
+def test_a_fix_names_the_parameter_beside_the_option(store: cvbench.Store) -> None:
+    with pytest.raises(UsageError) as caught:
+        cvbench.analyze.cka(store, dataset="digits/test", batch=64)
+    assert caught.value.fix == "--cka-batch 32 or less; in Python: batch"
+    with pytest.raises(UsageError) as caught:
+        cvbench.analyze.cka(store)
+    assert str(caught.value.fix).endswith("; in Python: dataset, split")
+    with pytest.raises(IncompleteError) as incomplete:
+        cvbench.evaluate.accuracy(store, dataset="digits/test")
+    assert str(incomplete.value.fix).startswith("cvbench extract ")  # of a command to paste nothing is translated
+    assert str(incomplete.value.fix).endswith("or --partial; in Python: partial")
+
+
 def test_two_splits_at_once_are_refused(store: cvbench.Store) -> None:
     with pytest.raises(UsageError, match="are two splits"):
         cvbench.analyze.spectra(store, dataset="digits/test", split="val")
