@@ -107,7 +107,7 @@ def claims(
     from cvbench.jobs.report.claims import judge_store
 
     own = [files] if isinstance(files, str | os.PathLike) else files
-    return Claims(judge_store(os.fspath(store), [*map(os.fspath, own)]))
+    return Claims(judge_store(os.fspath(store), [os.fspath(one) for one in own]))
 
 
 def report(
