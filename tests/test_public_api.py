@@ -9,6 +9,7 @@ import pydoc
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import MISSING
 from inspect import Parameter
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,6 @@ from cvbench.api.extraction import call_of as extraction
 from cvbench.cli.app import app
 from cvbench.errors import CvbenchError, UnknownNameError, UsageError
 from cvbench.jobs.registry import ENTRIES
-from cvbench.options import MISSING
 from tests.cli.test_startup import HEAVY, modules_after
 
 ROOT = Path(__file__).parents[1]
@@ -249,7 +249,7 @@ def test_what_lacks_or_is_too_much_is_refused() -> None:
         cvbench.extract()  # type: ignore[call-arg]
     assert caught.value.fix == "help(cvbench.extract)"
     with pytest.raises(UsageError, match="too many positional"):
-        cvbench.extract("digits", "test_vit")  # type: ignore[misc]
+        cvbench.extract("digits", "test_vit")  # type: ignore[call-arg]
     with pytest.raises(UsageError, match="no data set"):
         cvbench.plan([])
     with pytest.raises(UsageError, match="taps='list'"):

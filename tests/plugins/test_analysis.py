@@ -197,6 +197,6 @@ def test_the_python_api_has_it(installed: Path) -> None:
     members = dict(inspect.getmembers(analyze, callable))
     assert {"cka", "positive", "broken"} <= {*members}
     assert next(iter(inspect.signature(members["positive"]).parameters)) == "store"
-    assert inspect.getdoc(members["positive"]).startswith("Shares of positive activations (positive 1.0)")
+    assert str(inspect.getdoc(members["positive"])).startswith("Shares of positive activations (positive 1.0)")
     with pytest.raises(UsageError, match=r"'broken' of cvbench\.analyses cannot be imported"):
         analyze.broken()
