@@ -23,7 +23,7 @@ from cvbench.jobs.registry import plugins
 from cvbench.jobs.report.claims import judge_items
 from cvbench.jobs.report.collect import Item, collect, public_url
 from cvbench.jobs.report.figures import FOLDER, FORMATS, draw_item, draw_items, fit
-from cvbench.jobs.report.interactive import Interactive, interactive
+from cvbench.jobs.report.interactive import Interactive, interactive_forms
 from cvbench.jobs.report.page import chapters, render
 from cvbench.jobs.report.provenance import Provenance, provenance
 from cvbench.jobs.report.tables import write_tables
@@ -89,7 +89,7 @@ def report(
     opened = FeatureStore.open(absolute(store))
     shown = public_url(store)
     items, facts = collect(opened, shown), provenance(opened, shown)
-    folder, live = Path(out).expanduser(), interactive(items, opened, data_root)
+    folder, live = Path(out).expanduser(), interactive_forms(items, opened, data_root)
     try:
         with _stage(folder) as stage:
             made = _write(shown, facts, items, live, stage, listen, (*FORMATS, "pdf") if pdf else FORMATS)

@@ -53,7 +53,7 @@ class Interactive:
 NOTHING = Interactive({}, ())
 
 
-def interactive(items: Sequence[Item], store: FeatureStore, data_root: str | None = None) -> Interactive:
+def interactive_forms(items: Sequence[Item], store: FeatureStore, data_root: str | None = None) -> Interactive:
     """Make the interactive figures of items, in the order of the page, as far as `MOST_BYTES` has room for them.
 
     Args:

@@ -16,6 +16,7 @@ from cvbench.jobs.figures.charts.curves import depth_panel
 from cvbench.jobs.results.row import Row
 
 BY_DEPTH = ("outlier-token rate", "foreground share less the box's", "foreground-background contrast")
+MORE = " Boxes, and numbers over all images, are in the static figure."
 MOST_IMAGES = 8
 SIDE = 160
 """Pixels of a picture at most."""
@@ -45,7 +46,9 @@ def cams_chart(results: Sequence[Result], rows: Sequence[Row]) -> Twin | None:
         f"{name}; label {label}" if label is not None else name for name, label in zip(names, labels, strict=False)
     ]
     gallery = Gallery("method", steps, backbones, titles, images, cells)
-    return Twin(gallery=gallery, about="Each map on its own grid, from nothing (dark) to its greatest value (bright).")
+    return Twin(
+        gallery=gallery, about=f"Each map on its own grid, from nothing (dark) to its greatest value (bright).{MORE}"
+    )
 
 
 def _cam_cell(result: Result, backbone: str, name: str) -> Cell:
@@ -99,7 +102,7 @@ def maps_chart(result: Result, rows: Sequence[Row]) -> Twin | None:
         ]
         for k in range(len(names))
     ]
-    about = "Each map on its own grid, from its least (dark) to its greatest value (bright)."
+    about = f"Each map on its own grid, from its least (dark) to its greatest value (bright).{MORE}"
     found = [depth_panel(result, rows, metric, metric) for metric in BY_DEPTH]
     panels = [panel for panel in found if panel is not None and panel.rows > len(drawn)]
     return Twin(panels, Gallery(slider, texts, list(drawn), names, images, cells), about)

@@ -50,10 +50,10 @@ def _spec(names: Sequence[str]) -> dict[str, Any]:
 
     few = len(names) <= LEGEND
     kept = alt.selection_point(name="kept", fields=["class"], bind="legend") if few else None
-    legend = alt.Legend(title=None, orient="bottom", columns=5, labelLimit=80) if few else None
+    legend = alt.Legend(title=None, orient="bottom", columns=3, labelLimit=72) if few else None
     scheme: Any = "category20" if few else "turbo"
     scale = alt.Scale(domain=list(names)) if len(names) <= 10 else alt.Scale(domain=list(names), scheme=scheme)
-    axis = alt.Axis(labels=False, ticks=False, grid=False, title=None)
+    axis = alt.Axis(labels=False, ticks=False, grid=False, domain=False, title=None)
     points = (
         alt.Chart(alt.NamedData(ROWS))
         .mark_point(filled=True)
