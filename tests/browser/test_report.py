@@ -21,7 +21,7 @@ from cvbench.jobs.extraction.options import ExtractOptions
 from cvbench.jobs.reading.selection import Selection
 from cvbench.jobs.report import report
 from cvbench.jobs.report.comparison import compare
-from cvbench.jobs.running.executor import Cluster
+from cvbench.jobs.running.cluster import Cluster
 from cvbench.storage.features import FeatureStore
 from tests.jobs.report_store import HOSTILE, foreign, put, small_cka, small_silhouette, small_tsne
 

@@ -132,7 +132,7 @@ def test_a_sentence_says_what_its_row_says(rows: list[Row], said: str) -> None:
 def test_images_that_can_be_read_have_small_pictures(tmp_path: Path) -> None:
     from cvbench.jobs.extraction.extract import extract
     from cvbench.jobs.extraction.options import ExtractOptions
-    from cvbench.jobs.running.executor import Cluster
+    from cvbench.jobs.running.cluster import Cluster
 
     url = str(tmp_path / "s.zarr")
     given: dict[str, Any] = {"limit": 8, "batch_size": 8, "unit": 8, "image_size": 64, "weights": ("random",)}
