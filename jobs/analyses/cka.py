@@ -18,6 +18,7 @@ from cvbench.errors import UnknownNameError, UsageError
 from cvbench.jobs.analyses.cka_view import QUESTIONS, resolve_view
 from cvbench.jobs.analyses.measure import analyze, measuring
 from cvbench.jobs.analyses.options import CKA, CkaOptions
+from cvbench.jobs.figures.charts.cka import cka_chart
 from cvbench.jobs.figures.cka import cka_figure, cka_overview
 from cvbench.jobs.reading.options import Selection
 from cvbench.jobs.reading.reading import Reading, open_store
@@ -211,6 +212,7 @@ ENTRY = Entry(
     run=_run,
     headline=headline,
     figure=cka_figure,
+    chart=cka_chart,
     overview=cka_overview,
     said=_said,
     named_by=("view",),

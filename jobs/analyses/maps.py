@@ -14,6 +14,7 @@ from cvbench.errors import UnknownNameError
 from cvbench.jobs.analyses.maps_images import add_pictures, boxes_digest, input_boxes, open_images
 from cvbench.jobs.analyses.measure import MeasureRecipe, measure_units, measuring
 from cvbench.jobs.analyses.options import MAPS, MapsOptions
+from cvbench.jobs.figures.charts.galleries import maps_chart
 from cvbench.jobs.figures.maps import maps_figure
 from cvbench.jobs.reading.options import Selection
 from cvbench.jobs.reading.reading import read
@@ -145,6 +146,7 @@ ENTRY = Entry(
     run=_run,
     headline=headline,
     figure=maps_figure,
+    chart=maps_chart,
     arrays=("image",),
     said=_said,
 )

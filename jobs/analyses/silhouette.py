@@ -17,6 +17,7 @@ from cvbench.jobs.analyses.options import SILHOUETTE, SpaceOptions
 from cvbench.jobs.analyses.principal_scores import dask_scheduler, principal_scores
 from cvbench.jobs.analyses.silhouette_rows import caution, comparison_notes, headline, rows, said
 from cvbench.jobs.analyses.tsne_maps import described, kept_map, shape_of, unusual
+from cvbench.jobs.figures.charts.layers import silhouette_chart
 from cvbench.jobs.figures.silhouette import compared, silhouette_figure, silhouettes_figure
 from cvbench.jobs.reading.matrix import Matrices
 from cvbench.jobs.reading.options import Selection
@@ -173,6 +174,7 @@ ENTRY = Entry(
     run=_run,
     headline=headline,
     figure=silhouette_figure,
+    chart=silhouette_chart,
     overview=silhouettes_figure,
     compared=compared,
     arrays=("members",),

@@ -17,6 +17,7 @@ from cvbench.engine.statistics.running import outdated_notes
 from cvbench.jobs.analyses.measure import analyze, measuring
 from cvbench.jobs.analyses.options import SIMILARITY, SimilarityOptions
 from cvbench.jobs.extraction.live import kept_live
+from cvbench.jobs.figures.charts.layers import similarity_chart
 from cvbench.jobs.figures.similarity import similarity_figure, similarity_images_figure
 from cvbench.jobs.reading.options import Selection
 from cvbench.jobs.reading.reading import last_layers, open_store, read
@@ -184,6 +185,7 @@ ENTRY = Entry(
     run=_run,
     headline=headline,
     figure=similarity_figure,
+    chart=similarity_chart,
     said=_said,
     live=Live(_live, of_classes=True),
 )

@@ -15,6 +15,7 @@ from cvbench.engine.statistics.running import outdated_notes
 from cvbench.jobs.analyses.measure import analyze, measuring
 from cvbench.jobs.analyses.options import SPECTRA
 from cvbench.jobs.extraction.live import kept_live
+from cvbench.jobs.figures.charts.curves import spectra_chart
 from cvbench.jobs.figures.spectra import spectra_figure
 from cvbench.jobs.reading.options import Selection
 from cvbench.jobs.reading.reading import open_store, read
@@ -160,6 +161,7 @@ ENTRY = Entry(
     run=_run,
     headline=headline,
     figure=spectra_figure,
+    chart=spectra_chart,
     said=_said,
     live=Live(_live, of_classes=True),
 )

@@ -21,6 +21,7 @@ from cvbench.engine.statistics.verdict import FAMILY, Verdict, verdict
 from cvbench.jobs.analyses.measure import analysis_device
 from cvbench.jobs.analyses.options import TSNE
 from cvbench.jobs.analyses.tsne_tasks import IN_PROCESS, maps_on
+from cvbench.jobs.figures.charts.tsne import tsne_chart
 from cvbench.jobs.figures.tsne import tsne_figure
 from cvbench.jobs.reading.matrix import Matrices
 from cvbench.jobs.reading.options import Selection
@@ -237,6 +238,7 @@ ENTRY = Entry(
     run=_run,
     headline=headline,
     figure=tsne_figure,
+    chart=tsne_chart,
     arrays=("map", "label", "measures_mean", "measures_sd", "kl", "iterations"),
     points=point_rows,
     said=_said,

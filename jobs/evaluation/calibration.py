@@ -36,6 +36,7 @@ from cvbench.jobs.evaluation.shared import (
     selection_words,
     space_of,
 )
+from cvbench.jobs.figures.charts.evaluations import reliability_chart
 from cvbench.jobs.figures.evaluation_reliability import reliability_figure
 from cvbench.jobs.reading.reading import open_store
 from cvbench.jobs.reading.selection import Selection
@@ -211,5 +212,6 @@ ENTRY = Entry(
     run=calibrate,
     command=lambda result: again(result, NAME, draws=True),
     figure=reliability_figure,
+    chart=reliability_chart,
     headline=of_metrics(ECE, DEBIASED, TEST, OVER, NLL, BRIER, TEMPERATURE),
 )

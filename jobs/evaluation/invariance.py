@@ -18,6 +18,7 @@ from cvbench.jobs.evaluation.options import InvarianceOptions, eval_words
 from cvbench.jobs.evaluation.samples import VIEW
 from cvbench.jobs.evaluation.settings import TRANSFORMS, Grid, choose_dataset, find_settings, nothing_found
 from cvbench.jobs.evaluation.shared import Evaluated, check_chance, keep_table, score_samples, space_of
+from cvbench.jobs.figures.charts.evaluations import invariance_chart
 from cvbench.jobs.figures.evaluation_invariance import invariance_figure
 from cvbench.jobs.reading.options import Selection
 from cvbench.jobs.reading.reading import open_store
@@ -239,6 +240,7 @@ ENTRY = Entry(
     run=_run,
     command=lambda result: again(result, NAME),
     figure=invariance_figure,
+    chart=invariance_chart,
     headline=of_metrics(TOP1, PROBABILITY, CHANGE),
     named_by=("transform",),
 )

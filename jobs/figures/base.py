@@ -13,6 +13,7 @@ import csv
 import errno
 import io
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,7 +30,9 @@ if TYPE_CHECKING:
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")  # Okabe & Ito 2008
 MARKERS = "osD^vP*"  # told apart without colour too
+LEGEND: Any = {"framealpha": 0.85, "edgecolor": "none"}  # of one inside a panel: no curve runs through its words
 MAX_TICKS = 12
+MAX_TAP, MAX_LINE = 24, 40  # characters of a tap's name, and of a line over a panel
 _DIGITS = 6  # of a place, as a part of the figure: 0.001 pixels
 # Without these every file would carry the time or the version of the library.
 _METADATA: dict[str, dict[str, None]] = {
@@ -107,15 +110,38 @@ def _styled() -> Iterator[None]:
 
 
 def layer_ticks(axis: Axes, which: str, taps: Sequence[str], backbone: str) -> None:
-    """Layer index and tap name at evenly spaced layers, the first and the last among them."""
+    """Tap name and layer index at evenly spaced layers, the first and the last among them; of a long name its end."""
     shown = np.unique(np.linspace(0, len(taps) - 1, min(MAX_TICKS, len(taps))).round().astype(int)).tolist()
-    texts = [f"{taps[i]}  {i}" for i in shown]
+    texts = [f"{_end(taps[i], MAX_TAP)}  {i}" for i in shown]
     if which == "x":
-        axis.set_xticks(shown, texts, rotation=90, fontsize=6)
-        axis.set_xlabel(f"layer of {backbone}")
+        axis.set_xticks(shown, texts, rotation=90, fontsize=7)
+        axis.set_xlabel(fitted(f"layer of {backbone}"))
     else:
-        axis.set_yticks(shown, texts, fontsize=6)
-        axis.set_ylabel(f"layer of {backbone}")
+        axis.set_yticks(shown, texts, fontsize=7)
+        axis.set_ylabel(fitted(f"layer of {backbone}"))
+
+
+def fitted(text: str, most: int = MAX_LINE) -> str:
+    """A text in lines of at most `most` characters: broken at blanks, a longer word behind a dot or an underscore, and
+    where there is none, anywhere.
+
+    >>> fitted("layer of vit_base_patch16_224.augreg_in21k", 24)
+    'layer of vit_base_\\npatch16_224.augreg_in21k'
+    """
+    lines = [""]
+    for word in text.split(" "):
+        pieces = [word] if len(word) <= most else re.findall(rf"[^._]{{1,{most - 1}}}[._]*|[._]+", word)
+        for k, piece in enumerate(pieces):
+            blank = " " if lines[-1] and not k else ""
+            if len(lines[-1]) + len(blank) + len(piece) > most:
+                lines.append(piece)
+            else:
+                lines[-1] += blank + piece
+    return "\n".join(filter(None, lines))
+
+
+def _end(text: str, most: int) -> str:
+    return text if len(text) <= most else f"…{text[1 - most :]}"
 
 
 def _plain_texts(figure: Figure) -> None:
@@ -140,6 +166,8 @@ def _settle(figure: Figure) -> None:
     """Lay a figure out, for every format the same, and round all places to a millionth of it."""
     engine = figure.get_layout_engine()
     if engine is not None:
+        # The first pass does not know yet how large the labels are that it makes room for: it would cut some.
+        engine.execute(figure)
         engine.execute(figure)
         figure.set_layout_engine("none")
     for axes in figure.axes:

@@ -6,20 +6,20 @@ import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Result
-from cvbench.jobs.figures.base import layer_ticks
+from cvbench.jobs.figures.base import fitted, layer_ticks
 from cvbench.jobs.reading.views import MAPS, view_words
 from cvbench.jobs.results.row import Row
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-PANELS_PER_ROW = 3
+PANELS_PER_ROW = 2
 ESTIMATORS = {"minibatch": "HSIC1, minibatch", "debiased": "HSIC1, all samples", "biased": "HSIC0, biased"}
 
 
@@ -99,12 +99,13 @@ def _draw(blocks: Sequence[tuple[str, Sequence[HeatMap]]], label: str) -> Figure
         for axis, panel in zip(axes, panels, strict=False):
             image = axis.imshow(panel.values, cmap=colours, vmin=0, vmax=1, origin="lower", aspect="auto")
             axis.set_box_aspect(1)
-            axis.set_title(panel.row if panel.row == panel.column else f"{panel.row} × {panel.column}")
+            axis.set_title(fitted(panel.row if panel.row == panel.column else f"{panel.row} × {panel.column}"))
             layer_ticks(axis, "x", panel.column_taps, panel.column)
             layer_ticks(axis, "y", panel.row_taps, panel.row)
         for axis in axes[len(panels) :]:
             axis.set_axis_off()
-        bar = part.colorbar(image, ax=axes.tolist(), shrink=0.9, pad=0.01, extend=_extend(panels))
+        style: dict[str, Any] = {"shrink": 0.8 / rows, "aspect": 16, "anchor": (0.0, 1.0), "pad": 0.02}
+        bar = part.colorbar(image, ax=axes.tolist(), extend=_extend(panels), **style)
         bar.set_label(label)
     return figure
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cvbench.engine.analyses.base import Result
-from cvbench.jobs.figures.base import COLOURS, MARKERS
+from cvbench.jobs.figures.base import COLOURS, LEGEND, MARKERS
 from cvbench.jobs.results.row import Row
 
 if TYPE_CHECKING:
@@ -114,7 +114,9 @@ def _box(axis: Axes, result: Result, picture: int, line: int, down: float, acros
 def _numbers(figure: Any, result: Result) -> None:
     """The measures over all images by depth, one curve per backbone; beside them what the last layers differ by."""
     measures, pairs = result.coords["measure"], result.coords.get("pair", [])
-    shown = [(name, *LABELS[name]) for name in LABELS if name in measures]
+    there = [(name, *LABELS[name]) for name in LABELS if name in measures]
+    # A panel of nothing but zeros would take the room of one that shows something: the title says it.
+    shown = [one for one in there if len(there) == 1 or not _all_zero(result, one[0])]
     axes = figure.subplots(2 if pairs else 1, len(shown), squeeze=False, height_ratios=[2.2, 1.0] if pairs else [1.0])
     for axis, (measure, title, label, _) in zip(axes[0], shown, strict=True):
         _depth(axis, result, measure)
@@ -123,12 +125,20 @@ def _numbers(figure: Any, result: Result) -> None:
     for axis, (measure, _, _, name) in zip(axes[-1] if pairs else [], shown, strict=False):
         _differences(axis, result, measure)
         axis.set_xlabel(f"difference of {name}")
-    axes[0][0].legend(frameon=False, fontsize=6)
+    axes[0][0].legend(**LEGEND, fontsize=6)
     said = f"{result.attrs['confidence']:.0%} intervals over {result.attrs['samples']} images"
     if pairs:
         grid = "x".join(map(str, result.attrs["common_grid"]))
         said += f"; below: last layers, first less second, on the common {grid} grid"
-    figure.suptitle(said, fontsize=8)
+    none = [title for name, title, *_ in there if name not in {one[0] for one in shown}]
+    figure.suptitle("\n".join([said, *(f"{title}: none in any layer" for title in none)]), fontsize=8)
+
+
+def _all_zero(result: Result, measure: str) -> bool:
+    """Whether the outlier rate is 0 in every layer, and in what the last layers differ by."""
+    at = result.coords["measure"].index(measure)
+    own = [result.data[name][1][:, at] for name in ("measures", "difference") if name in result.data]
+    return measure == "outlier_rate" and not any(values.any() for values in own)
 
 
 def _depth(axis: Axes, result: Result, measure: str) -> None:

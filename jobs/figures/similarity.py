@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Result
-from cvbench.jobs.figures.base import COLOURS, MARKERS
+from cvbench.jobs.figures.base import COLOURS, LEGEND, MARKERS
 from cvbench.jobs.results.row import Row
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def similarity_figure(result: Result, rows: Sequence[Row]) -> Figure:
 def _matrices(figure: Any, axes: Sequence[Axes], result: Result, last: dict[str, int], version: int) -> None:
     """A row of mean matrices, in one scale."""
     found = {row: result.data[f"matrix_{row}"][1][version] for row in last.values() if f"matrix_{row}" in result.data}
-    scale = _scale([_off_diagonal(matrix) for matrix in found.values()])
+    scale = _scale([_off_diagonal(matrix) for matrix in found.values()], signed=version > 0)
     image = None
     for axis, (backbone, row) in zip(axes, last.items(), strict=True):
         layer = result.attrs["layers"][row]
@@ -80,7 +80,7 @@ def _matrices(figure: Any, axes: Sequence[Axes], result: Result, last: dict[str,
 def _correlograms(figure: Any, axes: Sequence[Axes], result: Result, last: dict[str, int]) -> None:
     """A row of centred lag correlograms, in one scale."""
     found = [result.data[f"correlogram_{row}"][1][1] for row in last.values()]
-    scale = _scale([_beside_centre(values) for values in found])
+    scale = _scale([_beside_centre(values) for values in found], signed=True)
     for axis, values in zip(axes, found, strict=True):
         height, width = ((side + 1) // 2 for side in values.shape)
         reach = (0.5 - width, width - 0.5, height - 0.5, 0.5 - height)
@@ -111,12 +111,12 @@ def _beside_centre(values: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(flat[np.arange(flat.size) != flat.size // 2])
 
 
-def _scale(tables: Sequence[NDArray[Any]]) -> dict[str, Any]:
-    """One scale for all tables: about 0 where there are both signs, else from the least value."""
+def _scale(tables: Sequence[NDArray[Any]], *, signed: bool) -> dict[str, Any]:
+    """One scale for all tables: about 0 for what has both signs by its nature, else from the least value."""
     ends = [np.quantile(kept, (0.001, 0.999)) for table in tables if (kept := table[np.isfinite(table)]).size]
     low, high = (float(np.min(ends)), float(np.max(ends))) if ends else (0.0, 1.0)
-    if low < 0 < high and -low > 0.05 * high:
-        reach = max(-low, high)
+    if signed:
+        reach = max(-low, high, 1e-6)
         return {"cmap": "RdBu_r", "vmin": -reach, "vmax": reach}
     return {"cmap": "viridis", "vmin": low, "vmax": max(high, low + 1e-6)}
 
@@ -140,7 +140,7 @@ def _profiles(axis: Axes, result: Result, last: dict[str, int], version: str) ->
     if version == "centred":
         axis.plot([], [], color="0.3", linewidth=0.8, linestyle=":", label="mean correlation length")
     axis.set_title(f"{version} cosine by distance, last layers")
-    axis.legend(frameon=False, fontsize=6)
+    axis.legend(**LEGEND, fontsize=6)
 
 
 def _name(result: Result, row: int) -> str:
@@ -156,7 +156,7 @@ def _depth_similarity(axis: Axes, result: Result) -> None:
     _depth(axis, result, "raw", "mean", False)
     axis.set_ylabel("mean raw cosine")
     axis.set_title("mean patch similarity by depth, raw")
-    axis.legend(frameon=False, fontsize=6)
+    axis.legend(**LEGEND, fontsize=6)
 
 
 def _depth_length(axis: Axes, result: Result) -> None:
@@ -199,7 +199,7 @@ def similarity_images_figure(result: Result, rows: Sequence[Row]) -> Figure:
     axes = figure.subplots(len(ids), 2 * count, squeeze=False)
     for version, name in enumerate(VERSIONS):
         tables = [result.data[f"matrix_{number}"][1][: len(ids), version] for number in range(count)]
-        scale = _scale([_off_diagonal(matrix) for table in tables for matrix in table])
+        scale = _scale([_off_diagonal(matrix) for table in tables for matrix in table], signed=version > 0)
         group = axes[:, version * count : (version + 1) * count]
         for number, layer in enumerate(layers):
             height, width = layer["grid"]

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Result
-from cvbench.jobs.figures.base import COLOURS, MARKERS, layer_ticks
+from cvbench.jobs.figures.base import COLOURS, LEGEND, MARKERS, layer_ticks
 from cvbench.jobs.results.row import Row
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ def _shares(axis: Axes, stacks: Sequence[Stack], result: Result) -> None:
     axis.set_ylim(0, 1)
     axis.set_ylabel("energy share above 0.5 π")
     axis.set_title("high frequencies, without DC\ndotted: white noise", fontsize=8)
-    axis.legend(frameon=False, fontsize=7)
+    axis.legend(**LEGEND, fontsize=7)
 
 
 def _tops(axis: Axes, stacks: Sequence[Stack], result: Result) -> None:

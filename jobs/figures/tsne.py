@@ -26,6 +26,8 @@ LEGEND = 20
 DENSE = 50_000
 """Points above which a panel is a picture: in each cell the mean colour, the darker the more points."""
 CELLS = 400
+MANY = (*COLOURS, "#8c564b", "#7f7f7f", "#bcbd22")
+"""Of up to ten classes no two share a colour; of up to twenty no two share colour and shape."""
 
 
 def tsne_figure(result: Result, rows: Sequence[Row]) -> Figure:
@@ -97,7 +99,8 @@ def _colours(classes: int) -> NDArray[np.float64]:
     from matplotlib.colors import to_rgb
 
     if classes <= LEGEND:
-        return np.array([to_rgb(COLOURS[c % len(COLOURS)]) for c in range(classes)])
+        few = COLOURS if classes <= len(COLOURS) else MANY
+        return np.array([to_rgb(few[c % len(few)]) for c in range(classes)])
     # Neighbours in the list of classes get unlike colours: steps of the golden ratio around the map.
     return np.array(colormaps["turbo"](np.arange(classes) * 0.618034 % 1.0))[:, :3]
 
@@ -105,7 +108,7 @@ def _colours(classes: int) -> NDArray[np.float64]:
 def _markers(classes: int) -> list[str]:
     if classes > LEGEND:
         return ["o"] * classes
-    return [MARKERS[c // len(COLOURS)] for c in range(classes)]
+    return [MARKERS[(c + c // len(MANY)) % len(MARKERS)] for c in range(classes)]
 
 
 def _caption(result: Result, layer: int) -> str:

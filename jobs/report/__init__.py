@@ -1,7 +1,8 @@
 """`cvbench report`: all results of a store as one HTML page, the figures as files, and one tidy table.
 
-Nothing in it tells when or where it was made: the same store gives the same bytes. All files are made beside those that
-are there and then put in their place, the page last: a kill or a full disk leaves the old report.
+Nothing in it tells when or where it was made: the same store gives the same bytes, where the same images can be read.
+All files are made beside those that are there and then put in their place, the page last: a kill or a full disk leaves
+the old report.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from cvbench.jobs.figures.base import cannot_write, write_whole
 from cvbench.jobs.registry import plugins
 from cvbench.jobs.report.claims import judge_items
 from cvbench.jobs.report.collect import Item, collect, public_url
-from cvbench.jobs.report.figures import FOLDER, FORMATS, draw_item, draw_items
+from cvbench.jobs.report.figures import FOLDER, FORMATS, draw_item, draw_items, fit
+from cvbench.jobs.report.interactive import Interactive, interactive_forms
 from cvbench.jobs.report.page import chapters, render
 from cvbench.jobs.report.provenance import Provenance, provenance
 from cvbench.jobs.report.tables import write_tables
@@ -65,7 +67,9 @@ class Report:
         }
 
 
-def report(store: str, out: str, listen: Listener = silent, *, pdf: bool = False) -> Report:
+def report(
+    store: str, out: str, listen: Listener = silent, *, pdf: bool = False, data_root: str | None = None
+) -> Report:
     """Write the page, the figures and the tables of every result of a store; files of the same name are replaced.
 
     Args:
@@ -73,6 +77,7 @@ def report(store: str, out: str, listen: Listener = silent, *, pdf: bool = False
         out: Folder for `report.html`, `results.*` and `figures`; made if absent.
         listen: Receives a note for each result that is shown raw.
         pdf: Draw every figure as PDF too.
+        data_root: Folder with data sets: points of a map then show small pictures of their images.
 
     Raises:
         DataUnavailableError: There is no store, or no result in it; says what to run first.
@@ -84,10 +89,10 @@ def report(store: str, out: str, listen: Listener = silent, *, pdf: bool = False
     opened = FeatureStore.open(absolute(store))
     shown = public_url(store)
     items, facts = collect(opened, shown), provenance(opened, shown)
-    folder = Path(out).expanduser()
+    folder, live = Path(out).expanduser(), interactive_forms(items, opened, data_root)
     try:
         with _stage(folder) as stage:
-            made = _write(shown, facts, items, stage, listen, (*FORMATS, "pdf") if pdf else FORMATS)
+            made = _write(shown, facts, items, live, stage, listen, (*FORMATS, "pdf") if pdf else FORMATS)
             return _put(made, stage, folder)
     except CvbenchError:
         raise
@@ -152,7 +157,13 @@ def complete(made: Report) -> None:
 
 
 def _write(
-    store: str, facts: Provenance, items: list[Item], folder: Path, listen: Listener, formats: Sequence[str]
+    store: str,
+    facts: Provenance,
+    items: list[Item],
+    live: Interactive,
+    folder: Path,
+    listen: Listener,
+    formats: Sequence[str],
 ) -> Report:
     (folder / FOLDER).mkdir()
     claims = judge_items(items, facts, store)
@@ -165,7 +176,9 @@ def _write(
         if item.entry is None:
             listen(Note(f"{item.key.path} is shown raw: {item.problem}"))
     page = folder / PAGE
-    write_whole(page, render(store, facts, chapters(items, pictures), claims).encode(errors="backslashreplace"))
+    write_whole(
+        page, render(store, facts, chapters(items, fit(pictures), live), claims, live).encode(errors="backslashreplace")
+    )
     figures = [folder / href for picture in pictures.values() if picture for _, href in picture.files]
     raw = tuple(item.key.path for item in items if item.entry is None)
     return Report(page, tuple(tables), tuple(figures), len(items), sum(len(item.rows) for item in items), raw)

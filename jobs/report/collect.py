@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit, urlunsplit
 
 from cvbench.engine.analyses.base import Result
-from cvbench.errors import CvbenchError, DataUnavailableError
+from cvbench.errors import CvbenchError, DataUnavailableError, IntegrityError
 from cvbench.hints import command
 from cvbench.jobs.registry import ENTRIES, entry_of
 from cvbench.jobs.results.entry import Entry
@@ -54,6 +55,26 @@ class Item:
         """Names its files and its place in the page."""
         key = self.key
         return f"{key.analysis}-{key.dataset}-{key.split}-{key.digest[:8]}"
+
+
+@contextmanager
+def drawing(item: Item) -> Iterator[None]:
+    """Name the result if it cannot be drawn.
+
+    Raises:
+        IntegrityError: Another version, or somebody else, has put into it what figures do not take.
+    """
+    try:
+        yield
+    except CvbenchError:
+        raise
+    except Exception as error:
+        raise IntegrityError(
+            "the figure of a result cannot be drawn",
+            where=item.key.path,
+            why=f"{type(error).__name__}: {error}",
+            fix="use the cvbench that made it, or run its analysis again",
+        ) from error
 
 
 def collect(store: FeatureStore, shown: str) -> list[Item]:

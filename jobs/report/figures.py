@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import base64
 import struct
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cvbench.errors import CvbenchError, IntegrityError
 from cvbench.jobs.figures.draw import FORMATS as FORMATS
 from cvbench.jobs.figures.draw import draw, draw_overview
-from cvbench.jobs.report.collect import Item
+from cvbench.jobs.report.collect import Item, drawing
+from cvbench.jobs.report.finding import finding
 
 MAX_SVG = 1_000_000  # bytes; above, the page carries the PNG
+MOST_BYTES = 2_800_000
+"""Of all figures in a page."""
 FOLDER = "figures"
 _DOTS = 160  # per inch, of the PNG files
 _PIXELS = 96  # per inch, of a page
@@ -24,8 +26,10 @@ class Picture:
     """A figure as the page shows it.
 
     Attributes:
-        source: A data URI. As the source of an image a drawing cannot run scripts, and its ids meet no other's.
-        alt: What it shows, for who cannot see it.
+        source: A data URI; "" of one for which the page has no room. As the source of an image a drawing cannot run
+            scripts, and its ids meet no other's.
+        alt: What it shows, with what is found, for who cannot see it.
+        smaller: The PNG where `source` is an SVG, another data URI; "" if it is the larger of the two.
         width: In CSS pixels, as it was drawn.
         files: (suffix, path relative to the page), to take along.
     """
@@ -34,6 +38,7 @@ class Picture:
     alt: str
     width: int
     files: tuple[tuple[str, str], ...]
+    smaller: str = ""
 
 
 def draw_item(item: Item, folder: Path, formats: Sequence[str] = FORMATS) -> Picture | None:
@@ -45,18 +50,10 @@ def draw_item(item: Item, folder: Path, formats: Sequence[str] = FORMATS) -> Pic
     entry = item.entry
     if entry is None:
         return None
-    try:
+    with drawing(item):
         files = draw(entry, item.result, item.rows, folder / FOLDER / item.name, formats)
-    except CvbenchError:
-        raise
-    except Exception as error:  # whatever another version, or somebody else, has put into it
-        raise IntegrityError(
-            "the figure of a result cannot be drawn",
-            where=item.key.path,
-            why=f"{type(error).__name__}: {error}",
-            fix="use the cvbench that made it, or run its analysis again",
-        ) from error
-    return picture(files, f"{entry.title}, {item.key.dataset}/{item.key.split}") if files else None
+        said = " ".join(filter(None, (f"{entry.title}, {item.key.dataset}/{item.key.split}.", finding(item.headline))))
+    return picture(files, said) if files else None
 
 
 def draw_items(items: Sequence[Item], folder: Path, formats: Sequence[str] = FORMATS) -> Picture | None:
@@ -66,15 +63,39 @@ def draw_items(items: Sequence[Item], folder: Path, formats: Sequence[str] = FOR
         return None
     rows = [row for item in items for row in item.rows]
     files = draw_overview(entry, [item.result for item in items], rows, folder / FOLDER / entry.name, formats)
-    return picture(files, f"{entry.title}, side by side") if files else None
+    said = finding([row for item in items for row in item.headline])
+    return picture(files, f"{entry.title}, side by side. {said}".rstrip()) if files else None
 
 
 def picture(files: Sequence[Path], alt: str) -> Picture:
     """Make a picture from the files of one figure, an SVG and a PNG among them."""
     paths = {path.suffix[1:]: path for path in files}
     svg, png = paths["svg"].read_bytes(), paths["png"].read_bytes()
-    kind, data = ("svg+xml", svg) if len(svg) <= MAX_SVG else ("png", png)
-    source = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+    drawing, pixels = _uri("svg+xml", svg), _uri("png", png)
+    source = drawing if len(svg) <= MAX_SVG else pixels
     (dots,) = struct.unpack(">I", png[16:20])  # the width in the PNG's header
     links = tuple((suffix, f"{FOLDER}/{path.name}") for suffix, path in paths.items())
-    return Picture(source, alt, round(dots * _PIXELS / _DOTS), links)
+    smaller = pixels if len(pixels) < len(source) else ""
+    return Picture(source, alt, round(dots * _PIXELS / _DOTS), links, smaller)
+
+
+def _uri(kind: str, data: bytes) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def fit(pictures: Mapping[str, Picture | None]) -> dict[str, Picture | None]:
+    """The figures as far as a page has room: of the largest first the PNG, then only the links to their files."""
+    fitted = dict(pictures)
+
+    def largest(smaller: bool) -> str | None:
+        sizes = {
+            name: len(one.source) for name, one in fitted.items() if one is not None and (one.smaller or not smaller)
+        }
+        return max(sizes, key=sizes.__getitem__) if sizes else None
+
+    while sum(len(one.source) for one in fitted.values() if one is not None) > MOST_BYTES:
+        if (name := largest(smaller=True)) is not None and (one := fitted[name]) is not None:
+            fitted[name] = replace(one, source=one.smaller, smaller="")
+        elif (name := largest(smaller=False)) is not None and (one := fitted[name]) is not None:
+            fitted[name] = replace(one, source="")
+    return fitted

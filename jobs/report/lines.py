@@ -11,7 +11,8 @@ from cvbench.jobs.results.row import DIFFERENCE, Row
 
 @dataclass(frozen=True)
 class Line:
-    """A row of a table as text; `dot` and `bar` place value and interval between 0 and 100, None if undefined.
+    """A row of a table as text; `dot`, `bar` and `zero` place value, interval and 0 between 0 and 100; None: undefined,
+    or not there.
 
     `over_classes` is the interval over classes with its verdict, "" if there is none.
     """
@@ -27,6 +28,7 @@ class Line:
     n_failed: int
     dot: float | None
     bar: tuple[float, float] | None
+    zero: float | None
 
 
 def number(value: float | None, places: int = 3) -> str:
@@ -80,6 +82,7 @@ def _line(row: Row, seen: Sequence[float]) -> Line:
         row.n_failed,
         None if row.value is None else place(row.value),
         (place(row.low), place(row.high)) if row.low is not None and row.high is not None else None,
+        place(0.0) if seen and min(seen) <= 0 <= max(seen) and max(seen) > min(seen) else None,
     )
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import math
 import shlex
@@ -15,10 +13,12 @@ from typing import Any
 import numpy as np
 
 from cvbench.engine.statistics.running import outdated_notes
-from cvbench.jobs.claims.judge import RULE
-from cvbench.jobs.report.claims import JudgedClaims, claim_lines
+from cvbench.jobs.claims.judge import RULE, Outcome
+from cvbench.jobs.report.claims import ClaimLine, JudgedClaims, claim_lines
 from cvbench.jobs.report.collect import Item
 from cvbench.jobs.report.figures import Picture
+from cvbench.jobs.report.finding import finding
+from cvbench.jobs.report.interactive import NOTHING, Interactive, Live, library, policy, script
 from cvbench.jobs.report.lines import Line, lines, number
 from cvbench.jobs.report.provenance import Provenance
 from cvbench.jobs.results.row import COLUMNS, DIFFERENCE
@@ -41,6 +41,8 @@ class Block:
         notes, said: What a reader must know before the numbers, and what is said of them below.
         lines: The short table; `rest`: all rows if they are few and more than those; `total`: how many there are.
         key: The lines of the summary: differences between backbones first, since these are what a report is read for.
+        found: One sentence of what is seen.
+        live: The interactive form of its figure; None if it has none.
         command: What makes it again, cut where a line may break: before options.
         variables: (name, dimensions, shape, values) of a result that no entry can read.
     """
@@ -50,7 +52,9 @@ class Block:
     run: str
     backbones: tuple[str, ...]
     level: str
+    found: str
     picture: Picture | None
+    live: Live | None
     notes: tuple[str, ...]
     said: tuple[str, ...]
     lines: tuple[Line, ...]
@@ -70,43 +74,52 @@ class Chapter:
     title: str
     about: str
     overview: Picture | None
+    overview_live: Live | None
     blocks: tuple[Block, ...]
 
 
-def chapters(items: Sequence[Item], pictures: Mapping[str, Picture | None]) -> list[Chapter]:
+def chapters(
+    items: Sequence[Item], pictures: Mapping[str, Picture | None], live: Interactive = NOTHING
+) -> list[Chapter]:
     """One chapter per analysis in the order of the items, and a last one for the results that no entry can read.
 
     Args:
         items: As collected.
         pictures: By name of an item, and by analysis for the overview.
+        live: The interactive forms of the same.
     """
     found = []
     for analysis in dict.fromkeys(item.key.analysis for item in items if item.entry is not None):
         mine = [item for item in items if item.key.analysis == analysis and item.entry is not None]
         entry = mine[0].entry
         assert entry is not None
-        blocks = tuple(_blocks(mine, pictures))
-        found.append(Chapter(analysis, entry.title, entry.about, pictures.get(analysis), blocks))
+        blocks = tuple(_blocks(mine, pictures, live))
+        overview = pictures.get(analysis), live.figures.get(analysis)
+        found.append(Chapter(analysis, entry.title, entry.about, *overview, blocks))
     raw = [item for item in items if item.entry is None]
     if raw:
         about = (
             "These results are in the store, but this version of cvbench cannot explain them. Their variables are "
             "listed as they are kept."
         )
-        found.append(Chapter("raw-results", "Other results", about, None, tuple(_blocks(raw, pictures))))
+        found.append(Chapter("raw-results", "Other results", about, None, None, tuple(_blocks(raw, pictures, live))))
     return found
 
 
-def render(store: str, facts: Provenance, parts: Sequence[Chapter], claims: JudgedClaims) -> str:
+def render(
+    store: str, facts: Provenance, parts: Sequence[Chapter], claims: JudgedClaims, live: Interactive = NOTHING
+) -> str:
     """The HTML page, with claims if one of them at least could be judged.
 
-    All that comes from data is escaped; nothing in it can run or load anything.
+    All that comes from data is escaped, or a block of JSON; nothing runs but the library and the page's own script,
+    and nothing is loaded.
     """
     from jinja2 import Environment, StrictUndefined
 
     here = resources.files("cvbench.jobs.report")
     style = here.joinpath("page.css").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    drawn = any(one.id for one in live.figures.values())
+    scripts = [library(), script()] if drawn else []
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["count"] = lambda value: f"{value:,}"
     blocks = [block for chapter in parts for block in chapter.blocks]
@@ -119,19 +132,40 @@ def render(store: str, facts: Provenance, parts: Sequence[Chapter], claims: Judg
         facts=facts,
         chapters=parts,
         style=style,
-        policy=f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'",
+        policy=policy(style, scripts),
+        scripts=scripts,
+        sheets=live.sheets,
+        marks={block.run: block.heading.partition(" · ")[2] for block in blocks},
+        counts=_counts(judged, claims.outcomes),
         names=list(dict.fromkeys(names)),
         results=len(blocks),
         numbers=sum(block.total for block in blocks),
         columns=COLUMNS,
-        claims=claim_lines(judged, anchors),
+        claims=_by_claim(claim_lines(judged, anchors)),
         not_run=claim_lines([one for one in claims.outcomes if not one.judged], anchors),
         no_side=claims.unknown,
         rule=RULE,
     )
 
 
-def _blocks(items: Sequence[Item], pictures: Mapping[str, Picture | None]) -> Iterator[Block]:
+def _counts(judged: Sequence[Outcome], outcomes: Sequence[Outcome]) -> str:
+    """How many of the claims hold, and so on, as a sentence."""
+    verdicts = [one.verdict.value for one in judged]
+    plural = {"holds": "hold", "does not hold": "do not hold"}
+    found = [name for name in ("holds", "does not hold", "not resolved") if name in verdicts]
+    words = [f"{verdicts.count(name)} {plural.get(name, name)}" for name in found]
+    return f"Of {len(outcomes)} verdicts: {', '.join([*words, f'{len(outcomes) - len(judged)} not run'])}."
+
+
+def _by_claim(found: Sequence[ClaimLine]) -> list[list[ClaimLine]]:
+    """The lines of each claim together, in the order of the claims."""
+    groups: dict[tuple[str, str], list[ClaimLine]] = {}
+    for line in found:
+        groups.setdefault((line.sentence, line.source), []).append(line)
+    return list(groups.values())
+
+
+def _blocks(items: Sequence[Item], pictures: Mapping[str, Picture | None], live: Interactive) -> Iterator[Block]:
     for item, heading in zip(items, _headings(items), strict=True):
         attrs = item.result.attrs
         few = len(item.rows) <= FEW
@@ -143,7 +177,9 @@ def _blocks(items: Sequence[Item], pictures: Mapping[str, Picture | None]) -> It
             run=item.key.path,
             backbones=tuple(_backbones(item)),
             level=f"{attrs.get('confidence', 0.95):.0%}".replace("%", " %"),
+            found=finding(item.headline),
             picture=pictures.get(item.name),
+            live=live.figures.get(item.name),
             notes=tuple(_notes(item)),
             said=tuple(_said(item)),
             lines=short,

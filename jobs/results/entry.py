@@ -16,6 +16,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+class Interactive(Protocol):
+    """The interactive form of a figure: `cvbench.jobs.figures.charts.base.Twin`."""
+
+    def as_dict(self) -> dict[str, Any]: ...
+
+
 class Kept(Protocol):
     """A result and its path in the store: `Analysed`, or `Evaluated`."""
 
@@ -75,6 +81,8 @@ class Entry:
         forms: The options; empty where the registry says where they stand apart from what is slow to import.
         headline: (result, its rows) -> the few of them that a short table shows, the main ones first; None: all.
         figure: (result, its rows) -> its figure, drawn with matplotlib; None if a table says all.
+        chart: (result, its rows) -> the interactive form of its figure; None if it has none.
+        charts: The same of several results of the analysis together, of those that `charted` chooses; None: of none.
         overview: The same of several results of the analysis beside each other; None if there is nothing to compare.
         compared: Of several results those that the overview is of; None: all.
         arrays: Variables and coordinates of a result that no row has, such as points of a map: they go into its JSON.
@@ -96,6 +104,9 @@ class Entry:
     forms: Sequence[Form | type[Any]] = ()
     headline: Callable[[Result, Sequence[Row]], Iterable[Row]] | None = None
     figure: Callable[[Result, Sequence[Row]], Figure] | None = None
+    chart: Callable[[Result, Sequence[Row]], Interactive | None] | None = None
+    charts: Callable[[Sequence[Result], Sequence[Row]], Interactive | None] | None = None
+    charted: Callable[[Sequence[Result]], Sequence[Result]] | None = None
     overview: Callable[[Sequence[Result], Sequence[Row]], Figure | None] | None = None
     compared: Callable[[Sequence[Result]], Sequence[Result]] | None = None
     arrays: Sequence[str] = ()

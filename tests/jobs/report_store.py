@@ -10,7 +10,11 @@ import xarray
 
 from cvbench.engine.analyses.base import Layer, Result
 from cvbench.engine.analyses.cka.result import cka_result
+from cvbench.engine.analyses.samples import Samples
 from cvbench.engine.analyses.silhouette.result import Scored, silhouette_result
+from cvbench.engine.analyses.tsne.backends import Embedding
+from cvbench.engine.analyses.tsne.options import TsneOptions
+from cvbench.engine.analyses.tsne.result import Mapped, tsne_result
 from cvbench.engine.statistics.options import IntervalOptions
 from cvbench.engine.statistics.within_class import ClassMeans, Replicates
 from cvbench.storage.features import FeatureStore
@@ -50,6 +54,21 @@ def small_silhouette(backbones: dict[str, int], classes: tuple[str, ...], shift:
     intervals = IntervalOptions(resamples=50)
     options |= {"sample": None, **asdict(intervals)}
     return silhouette_result(layers, scored, replicates, options, intervals)
+
+
+def small_tsne(backbones: dict[str, int], classes: tuple[str, ...], n: int = 40) -> Result:
+    """Points of layers without any t-SNE."""
+    layers = [Layer(name, f"blocks.{i}") for name, count in backbones.items() for i in range(count)]
+    rng = np.random.default_rng(7)
+    names = ("trustworthiness_10", "purity_map_10", "purity_features_10", "silhouette_map")
+    found = [
+        Mapped([Embedding(rng.normal(size=(n, 2)), 1.0, 1000, (50, 50))], [dict.fromkeys(names, np.ones(n))], {})
+        for _ in layers
+    ]
+    samples = Samples("birds/test", np.arange(n), np.arange(n) % len(classes), classes)
+    options = {**asdict(TsneOptions()), "backend": "sklearn", "backend_version": "1", "samples": n, "samples_of": n}
+    more = {"measured_samples": n, "confidence": 0.95}
+    return tsne_result(layers, found, samples, samples.labels, {**options, **more}, IntervalOptions(resamples=10))
 
 
 def foreign(text: str) -> Result:

@@ -29,6 +29,7 @@ from cvbench.jobs.analyses.cam.worker import choice_tap
 from cvbench.jobs.extraction.extract import run_units
 from cvbench.jobs.extraction.options import PAIR, ExtractOptions
 from cvbench.jobs.figures.cam import cam_figure
+from cvbench.jobs.figures.charts.galleries import cam_chart, cams_chart, compared_cams
 from cvbench.jobs.reading.reading import Reading
 from cvbench.jobs.results.entry import Entry
 from cvbench.jobs.results.keep import Analysed, keep
@@ -227,6 +228,9 @@ ENTRY = Entry(
     run=_run,
     headline=headline,
     figure=partial(cam_figure, labels=MEASURES),
+    chart=cam_chart,
+    charts=cams_chart,
+    charted=compared_cams,
     arrays=("example",),
     points=points,
     said=said,

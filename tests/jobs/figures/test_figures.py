@@ -19,6 +19,7 @@ from cvbench.engine.analyses.cka.result import cka_result
 from cvbench.errors import UsageError
 from cvbench.jobs.figures.base import save_figure
 from tests.jobs.elsewhere import draw_elsewhere, drawn
+from tests.jobs.report_store import small_tsne
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -92,6 +93,56 @@ def test_the_last_bits_of_a_layout_change_nothing(tmp_path: Path, monkeypatch: p
     assert drawn[0] == drawn[1] == drawn[2]
     sizes = re.findall(rb'<svg [^>]*width="([^"]*)"', drawn[0][0])
     assert sizes == [b"525.6pt"], "the figure keeps its size"
+
+
+def test_no_label_is_cut_and_no_title_runs_into_another_part(tmp_path: Path) -> None:
+    """For the default pair: long names, 36 and 12 layers."""
+    from cvbench.jobs.figures.cka import cka_figure
+
+    result = result_of({"convnext_base.fb_in22k": 36, "vit_base_patch16_224.augreg_in21k": 12})
+    for layer in result.attrs["layers"]:
+        layer["tap"] = f"stages.2.{layer['tap']}" if "convnext" in layer["backbone"] else layer["tap"]
+    kept: list[Figure] = []
+
+    def draw() -> Figure:
+        kept.append(cka_figure(result, ()))
+        return kept[0]
+
+    save_figure(draw, [{"a": 1}], tmp_path / "x", ("png", "svg"))
+    (figure,) = kept
+    figure.draw_without_rendering()  # places of labels are those of the last resolution that was drawn
+    axes = [one for part in figure.subfigs for one in part.axes]
+    panels = [one for one in axes if one.get_title()]
+    (bar,) = (one for one in axes if one not in panels and one.axison)
+    texts = [text for one in axes for text in (one.title, one.xaxis.label, one.yaxis.label)]
+    texts += [text for one in axes for axis in (one.xaxis, one.yaxis) for text in axis.get_ticklabels()]
+    for text in texts:
+        if text.get_text() and text.get_visible():
+            box = text.get_window_extent()
+            inside = box.x0 >= -1 and box.y0 >= -1 and box.x1 <= figure.bbox.x1 + 1 and box.y1 <= figure.bbox.y1 + 1
+            assert inside, text.get_text()
+    for panel in panels:
+        others = [one.get_tightbbox() for one in (bar, *panels) if one is not panel]
+        title = panel.title.get_window_extent()
+        assert not any(title.overlaps(box) for box in others if box is not None), panel.get_title()
+
+
+def test_a_footnote_stands_below_what_is_above_it(tmp_path: Path) -> None:
+    """One pass of the layout does not know yet how high the captions are."""
+    from cvbench.jobs.figures.tsne import tsne_figure
+
+    kept: list[Figure] = []
+
+    def draw() -> Figure:
+        kept.append(tsne_figure(small_tsne({"vit": 1, "cnn": 1}, ("a", "b")), ()))
+        return kept[0]
+
+    save_figure(draw, [{"a": 1}], tmp_path / "x", ("png",))
+    (figure,) = kept
+    figure.draw_without_rendering()
+    below = max(text.get_window_extent().y1 for text in figure.texts)
+    captions = [axis.xaxis.label.get_window_extent().y0 for axis in figure.axes if axis.axison]
+    assert min(captions) >= below
 
 
 NAMES = (r"$\frac{", r"a_b^c \d {x} $1$", "bell\x07 esc\x1b[2J", "<!-- --> ]]> & <b>")

@@ -1,0 +1,149 @@
+"""Maps over images, all networks side by side: one slider for the layer or the method."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cvbench.engine.analyses.base import Result
+from cvbench.jobs.figures.charts.base import Cell, Gallery, Twin
+from cvbench.jobs.figures.charts.curves import depth_panel
+from cvbench.jobs.results.row import Row
+
+BY_DEPTH = ("outlier-token rate", "foreground share less the box's", "foreground-background contrast")
+MORE = " Boxes, and numbers over all images, are in the static figure."
+MOST_IMAGES = 8
+SIDE = 160
+"""Pixels of a picture at most."""
+MAP_SIDE = 64
+"""Cells of a map at most, along a side."""
+
+
+def cam_chart(result: Result, rows: Sequence[Row]) -> Twin | None:
+    """The maps of one result, each on its own grid."""
+    return cams_chart([result], rows)
+
+
+def cams_chart(results: Sequence[Result], rows: Sequence[Row]) -> Twin | None:
+    """The maps of several methods over the same images: the slider chooses the method. None without a picture."""
+    first = results[0]
+    names = [str(name) for name in first.coords.get("example", [])][:MOST_IMAGES]
+    backbones = [one["backbone"] for one in first.attrs["backbones"]]
+    if not names:
+        return None
+    images = [[_picture(first.data[f"image_{i}"][1][k]) for i in range(len(backbones))] for k in range(len(names))]
+    cells = [
+        [[_cam_cell(one, backbone, names[k]) for one in results] for backbone in backbones] for k in range(len(names))
+    ]
+    steps = [str(one.attrs["title"]) for one in results]
+    labels = first.attrs["example_labels"]
+    titles = [
+        f"{name}; label {label}" if label is not None else name for name, label in zip(names, labels, strict=False)
+    ]
+    gallery = Gallery("method", steps, backbones, titles, images, cells)
+    return Twin(
+        gallery=gallery, about=f"Each map on its own grid, from nothing (dark) to its greatest value (bright).{MORE}"
+    )
+
+
+def _cam_cell(result: Result, backbone: str, name: str) -> Cell:
+    """The map of one backbone over one image; nothing of a result that has not both."""
+    names = [one["backbone"] for one in result.attrs["backbones"]]
+    examples = [str(one) for one in result.coords.get("example", [])]
+    if backbone not in names or name not in examples:
+        return Cell("", "not in this result")
+    i, k = names.index(backbone), examples.index(name)
+    values = result.data[f"map_{i}"][1][k].astype(np.float64)
+    top = float(values.max(initial=0.0))
+    shown = np.clip(values / top, 0, 1) if top > 0 else np.zeros_like(values)
+    said = result.attrs["backbones"][i]["examples"][k]
+    cells = f"{values.shape[0]}x{values.shape[1]} cells"
+    nothing = "" if top > 0 else "; no positive cell"
+    return Cell(_map(shown, "inferno"), f"map of {said['class']}, predicted {said['predicted']}; {cells}{nothing}")
+
+
+def compared_cams(results: Sequence[Result]) -> Sequence[Result]:
+    """The results of several methods of the same backbones and images; of the first such group."""
+    groups: dict[tuple[Any, ...], list[Result]] = {}
+    for result in results:
+        attrs = result.attrs
+        names = tuple(one["backbone"] for one in attrs["backbones"])
+        examples = tuple(map(str, result.coords.get("example", ())))
+        groups.setdefault((attrs.get("dataset"), attrs.get("split"), names, examples), []).append(result)
+    return next((found for found in groups.values() if len(found) > 1), ())
+
+
+def maps_chart(result: Result, rows: Sequence[Row]) -> Twin | None:
+    """The drawn layers' maps: the slider chooses the layer by depth, or the kind of map where one layer is drawn."""
+    drawn: dict[str, list[dict[str, Any]]] = {}
+    for one in result.attrs.get("drawn", ()):
+        drawn.setdefault(result.attrs["layers"][one["layer"]]["backbone"], []).append(one)
+    names = [str(name) for name in result.coords.get("image", [])][:MOST_IMAGES]
+    if not names or not drawn:
+        return None
+    most = max(map(len, drawn.values()))
+    kinds = list(result.coords["kind"])
+    steps: list[tuple[float, str]]
+    if most > 1:
+        steps = [(i / (most - 1), str(result.attrs["measure"])) for i in range(most)]
+        texts, slider = [f"depth {depth:.0%}".replace("%", " %") for depth, _ in steps], "layer"
+    else:
+        steps, texts, slider = [(0.0, kind) for kind in kinds], kinds, "kind"
+    images = [[_below(result, own[0], k) for own in drawn.values()] for k in range(len(names))]
+    cells = [
+        [
+            [_map_cell(result, own[round(depth * (len(own) - 1))], kind, k) for depth, kind in steps]
+            for own in drawn.values()
+        ]
+        for k in range(len(names))
+    ]
+    about = f"Each map on its own grid, from its least (dark) to its greatest value (bright).{MORE}"
+    found = [depth_panel(result, rows, metric, metric) for metric in BY_DEPTH]
+    panels = [panel for panel in found if panel is not None and panel.rows > len(drawn)]
+    return Twin(panels, Gallery(slider, texts, list(drawn), names, images, cells), about)
+
+
+def _below(result: Result, drawn: dict[str, Any], k: int) -> str:
+    name = f"picture_{drawn['picture']}"
+    return _picture(result.data[name][1][k]) if name in result.data else ""
+
+
+def _map_cell(result: Result, drawn: dict[str, Any], kind: str, k: int) -> Cell:
+    layer = result.attrs["layers"][drawn["layer"]]
+    values = result.data[f"map_{drawn['layer']}"][1][result.coords["kind"].index(kind), k].astype(np.float64)
+    low, high = float(np.nanmin(values)), float(np.nanmax(values))
+    shown = (values - low) / (high - low) if high > low else np.zeros_like(values)
+    height, width = layer["grid"]
+    return Cell(_map(np.nan_to_num(shown), "viridis"), f"{layer['tap']}, {height}x{width}: {low:.3g} to {high:.3g}")
+
+
+def _map(values: NDArray[np.float64], scale: str) -> str:
+    """A map in 0..1 as a PNG of a pixel a cell; a larger one is thinned out."""
+    from matplotlib import colormaps
+
+    step = -(-max(values.shape) // MAP_SIDE)
+    colour = (colormaps[scale](values[::step, ::step])[..., :3] * 255).round().astype(np.uint8)
+    return _uri(colour, "PNG")
+
+
+def _picture(image: NDArray[np.uint8]) -> str:
+    """An image as a small JPEG."""
+    return _uri(image, "JPEG")
+
+
+def _uri(pixels: NDArray[np.uint8], form: str) -> str:
+    from PIL import Image
+
+    image = Image.fromarray(pixels)
+    options: dict[str, Any] = {"optimize": True}
+    if form == "JPEG":
+        image.thumbnail((SIDE, SIDE))
+        options = {"quality": 80}
+    buffer = io.BytesIO()
+    image.save(buffer, form, **options)
+    return f"data:image/{form.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
