@@ -1,4 +1,4 @@
-"""Writes the page of all commands while the site is built: from the commands themselves, so that none is typed twice."""
+"""Writes the page of all commands while the site is built, from the commands: none is typed twice."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """README and the pages of docs/ as the tests read them: their blocks of code, and which of these run.
 
-A fenced block behind `<!-- run -->` is run, in the order of its page, in a folder of the page's own: commands line by line,
-Python in one namespace. Behind `<!-- run: NAME -->` it is first written to the file NAME. All other commands are parsed, and
-all other Python is compiled.
+A fenced block behind `<!-- run -->` is run, in the order of its page, in a folder of the page's own: commands line by
+line, Python in one namespace. One behind `<!-- run: NAME -->` is written to the file NAME. All other commands are
+parsed, and all other Python is compiled.
 """
 
 from __future__ import annotations
