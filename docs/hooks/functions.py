@@ -1,5 +1,6 @@
-"""Writes the page of the functions of `cvbench` while the site is built: they are made from the options of the commands,
-so that no file has them for a reader of sources.
+"""Writes the page of the functions of `cvbench` while the site is built.
+
+They are made from the options of the commands, so that who reads the sources finds them in no file.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ import cvbench
 PAGE = "reference/functions.md"
 HEAD = """# Python: functions
 
-The verbs of the command line, with its options as arguments. Made from the functions themselves when this site is built;
-`help(cvbench.extract)` says the same. What they give stands in [Python: classes](python.md).
+The verbs of the command line, with its options as arguments. Made from the functions themselves when this site is
+built; `help(cvbench.extract)` says the same. What they give stands in [Python: classes](python.md).
 """
 GROUPS = ("analyze", "evaluate", "transfer")
 

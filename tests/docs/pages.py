@@ -14,7 +14,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
-_BLOCK = re.compile(r"^(?P<mark><!-- run[^\n]*\n)?```(?P<language>\w*)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(
+    r"^(?P<mark><!-- run[^\n]*\n)?```(?P<language>[\w{.}]*)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL
+)
 _MARK = re.compile(r"<!-- run(?:: (?P<file>[\w./-]+))? -->\n")
 
 
@@ -25,7 +27,7 @@ class Block:
     Attributes:
         page: Its file, below the root.
         line: Of its first line of code, from 1.
-        language: "sh", "python", "yaml", "toml" or "".
+        language: "sh", "python", "yaml", "toml", "{.python}" of a file that is put in, or "".
         code: Its text.
         runs: Whether it is marked to be run.
         file: The file that it is written to; "": none.

@@ -35,7 +35,15 @@ def test_it_is_kept_without_outputs(path: Path) -> None:
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_it_runs(path: Path, tmp_path: Path) -> None:
     """In a kernel of its own, in an empty folder; an error in a cell ends it."""
-    run = [sys.executable, "-m", "jupyter", "execute", "--output", str(tmp_path / "run.ipynb"), str(tmp_path / path.name)]
+    run = [
+        sys.executable,
+        "-m",
+        "jupyter",
+        "execute",
+        "--output",
+        str(tmp_path / "run.ipynb"),
+        str(tmp_path / path.name),
+    ]
     (tmp_path / path.name).write_bytes(path.read_bytes())
     here = {**os.environ, "CVBENCH_ADDRESS": "none", "IPYTHONDIR": str(tmp_path / "ipython")}
     done = subprocess.run(
