@@ -53,7 +53,7 @@ def _table(command: Any) -> str:
 def _names(param: Any) -> str:
     if param.param_type_name == "argument":
         return f"`{param.name.rstrip('_').upper()}`"
-    return ", ".join(f"`{name}`" for name in sorted([*param.opts, *param.secondary_opts], key=len, reverse=True))
+    return "<br>".join(f"`{name}`" for name in sorted([*param.opts, *param.secondary_opts], key=len, reverse=True))
 
 
 def _values(param: Any, choices: Mapping[str, Sequence[str]]) -> str:
