@@ -53,7 +53,7 @@ def test_columns_are_those_of_a_row() -> None:
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_named_files_and_folders_exist(document: str) -> None:
     page = ROOT / document
-    named = re.findall(r"`([\w./-]+(?:\.(?:md|py|yaml|txt|ipynb)|/))`", page.read_text())
+    named = re.findall(r"`([\w./-]+(?:\.(?:md|py|yaml|toml|txt|ipynb)|/))`", page.read_text())
     written = {block.file for block in blocks_of(page)} if document in PAGES else set()
     assert [name for name in named if not (ROOT / name).exists() and name not in written] == []
 
