@@ -71,8 +71,9 @@ def check_names(made: Any) -> None:
         if isinstance(one, ExtractOptions):
             for dataset in datasets_of([one.dataset]):
                 assert key_of_spec(dataset)
-                resolved(replace(one, dataset=dataset))
-            specs_of(one)
+                if one.backbones:  # none: those of the store
+                    resolved(replace(one, dataset=dataset))
+                    specs_of(one)
         elif is_dataclass(one):
             for name in ("dataset", "datasets", "source"):
                 value = getattr(one, name, None) if name in {field.name for field in fields(one)} else None
