@@ -1,6 +1,6 @@
 """Downstream of the store, with nothing but xarray, dask and NumPy: cvbench is not imported.
 
-    python docs/downstream.py demo/digits.zarr digits/all test_vit head head
+    python docs/downstream.py d.zarr digits/all test_vit@64 head head
 
 For one layer: class centroids from one half of the samples, the accuracy of the nearest centroid on the other half, and
 the principal components of all. The features are read a chunk at a time; what stays in memory is (classes, features)

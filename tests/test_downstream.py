@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -27,6 +28,11 @@ def test_it_does_not_import_cvbench() -> None:
     names |= {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     assert not any(name.partition(".")[0] == "cvbench" for name in names)
     assert {"xarray", "dask"} <= names
+
+
+def test_the_example_that_it_shows_is_the_one_that_the_page_of_the_store_runs() -> None:
+    (line,) = re.findall(r"^    (python docs/.+)$", SCRIPT.read_text(), flags=re.MULTILINE)
+    assert f"<!-- run -->\n```sh\n{line}\n```" in SCRIPT.with_name("store.md").read_text()
 
 
 def test_its_numbers_are_those_of_the_rows(tmp_path: Path) -> None:

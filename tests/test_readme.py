@@ -1,86 +1,76 @@
-"""The README promises only commands, options, exit codes and folders that exist."""
+"""README and docs promise only options, exit codes, files and folders that exist; README stays short."""
 
 from __future__ import annotations
 
 import re
-import shlex
 from pathlib import Path
-from typing import Any
 
 import pytest
-import typer
 
 from cvbench import errors
-from cvbench.cli import app
+from tests.docs.pages import ROOT, blocks_of, pages
+from tests.docs.test_commands import find, known_options
 
-ROOT = Path(__file__).parents[1]
-DOCUMENTS = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "bench/README.md")
-
-
-def shown_commands() -> list[str]:
-    """Each `cvbench ...` line of the README's code blocks, without its comment, and those that `make demo` runs."""
-    lines = re.sub(r"\\\n +", "", (ROOT / "README.md").read_text()).splitlines()
-    shown = [line.strip().partition(" #")[0].strip() for line in lines if line.startswith("    cvbench ")]
-    makefile = (ROOT / "Makefile").read_text().replace("\\\n", " ")
-    for name, value in re.findall(r"^([A-Z]+) = (--.+|transfer .+)$", makefile, flags=re.MULTILINE):
-        makefile = makefile.replace(f"$({name})", value)
-    return shown + re.findall(r"^\t\$\(BIN\)/(cvbench .+)$", makefile, flags=re.MULTILINE)
+PAGES = [str(page.relative_to(ROOT)) for page in pages()]
+DOCUMENTS = [*PAGES, "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "bench/README.md"]
+OUTPUT = ROOT / "docs/reference/output.md"
 
 
-def known_options(command: Any) -> set[str]:
-    """Every spelling of every option of one command."""
-    return {"--help"} | {text for parameter in command.params for text in (*parameter.opts, *parameter.secondary_opts)}
-
-
-def find(words: list[str]) -> Any:
-    """The command that these words start with; fails if there is none."""
-    command: Any = typer.main.get_command(app)
-    for word in words:
-        if not hasattr(command, "commands"):
-            break
-        found = command.get_command(typer.Context(command), word)
-        assert found is not None, f"no command {word!r}"
-        command = found
-    assert not hasattr(command, "commands"), "names a group, not a command"
-    return command
-
-
-def test_the_readme_shows_commands() -> None:
-    assert len(shown_commands()) >= 10
-
-
-@pytest.mark.parametrize("line", shown_commands())
-def test_a_shown_command_exists_with_its_options(line: str) -> None:
-    _, *words = shlex.split(line.replace("...", ""))
-    command = find(words)
-    used = {word.partition("=")[0] for word in words if word.startswith("-")}
-    assert used <= known_options(command), sorted(used - known_options(command))
+def section(page: Path, heading: str) -> str:
+    """The text below a heading, up to the next of its level."""
+    level = heading.partition(" ")[0]
+    found = page.read_text().partition(f"\n{heading}\n")[2].partition(f"\n{level} ")[0]
+    assert found, f"{page.name} has no {heading!r}"
+    return found
 
 
 def test_names_that_stay_are_options_of_extract() -> None:
-    section = (ROOT / "README.md").read_text().partition("## Options")[2].partition("### Exit codes")[0]
-    named = set(re.findall(r"^\| `(--[a-z-]+)`", section, flags=re.MULTILINE))
+    named = set(re.findall(r"^\| `(--[a-z-]+)`", section(OUTPUT, "## Options"), flags=re.MULTILINE))
     promised = "dataset backbone store weights taps view maps limit batch-size precision device data-root"
     assert {f"--{name}" for name in promised.split()} <= named
     assert named <= known_options(find(["extract"]))
 
 
 def test_exit_codes_are_those_of_the_errors() -> None:
-    section = (ROOT / "README.md").read_text().partition("### Exit codes")[2].partition("## ")[0]
-    listed = {
-        int(code) for row in re.findall(r"^\| ([\d, ]+) \|", section, flags=re.MULTILINE) for code in row.split(",")
-    }
+    rows = re.findall(r"^\| ([\d, ]+) \|", section(OUTPUT, "## Exit codes"), flags=re.MULTILINE)
+    listed = {int(code) for row in rows for code in row.split(",")}
     classes = [cls for cls in vars(errors).values() if isinstance(cls, type) and issubclass(cls, errors.CvbenchError)]
     assert listed == {cls.exit_code for cls in classes} | {0, 130, 143}
 
 
+def test_columns_are_those_of_a_row() -> None:
+    from dataclasses import fields
+
+    from cvbench.jobs.results.row import Row
+
+    table = section(OUTPUT, "## One table")
+    listed = [
+        name for row in re.findall(r"^\| (`.+?`) \|", table, flags=re.MULTILINE) for name in re.findall(r"`(\w+)`", row)
+    ]
+    assert sorted(listed) == sorted(field.name for field in fields(Row))
+
+
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_named_files_and_folders_exist(document: str) -> None:
-    text = (ROOT / document).read_text()
-    named = re.findall(r"`([\w./-]+(?:\.(?:md|py|yaml|txt)|/))`", text)
-    assert [name for name in named if not (ROOT / name).exists()] == []
+    page = ROOT / document
+    named = re.findall(r"`([\w./-]+(?:\.(?:md|py|yaml|toml|txt|ipynb)|/))`", page.read_text())
+    written = {block.file for block in blocks_of(page)} if document in PAGES else set()
+    assert [name for name in named if not (ROOT / name).exists() and name not in written] == []
 
 
-@pytest.mark.parametrize("document", [*DOCUMENTS, "Makefile", "cluster.yaml", "constraints.txt", "pyproject.toml"])
+def test_links_of_the_readme_lead_somewhere() -> None:
+    links = re.findall(r"\]\(([^)#]+)[^)]*\)", (ROOT / "README.md").read_text())
+    assert len(links) > 10
+    assert [link for link in links if "://" not in link and not (ROOT / link).is_file()] == []
+
+
+def test_the_readme_is_short_and_its_picture_small() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) < 250
+    assert all(path.stat().st_size < 150_000 for path in (ROOT / "docs/images").iterdir())
+
+
+@pytest.mark.parametrize(
+    "document", [*DOCUMENTS, "Makefile", "mkdocs.yml", "cluster.yaml", "constraints.txt", "pyproject.toml"]
+)
 def test_no_home_folder_of_anyone_is_named(document: str) -> None:
     assert re.findall(r"(?<![\w~$}])/(?:home|root|Users|work)/\S*", (ROOT / document).read_text()) == []

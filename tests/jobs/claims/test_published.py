@@ -16,8 +16,8 @@ from cvbench.jobs.evaluation.settings import TRANSFORMS
 from cvbench.jobs.reading.views import view_words
 from cvbench.jobs.registry import ENTRIES
 from cvbench.storage.annotations import IMAGENET_X_FACTORS, PUG_GROUPS
+from tests.docs.test_commands import find, known_options
 from tests.jobs.report_store import small_cka, small_silhouette
-from tests.test_readme import find, known_options
 
 METRICS: dict[str, set[str]] = {
     "cka": {f"mean linear CKA ({view_words({'view': 'maps'})})"},
