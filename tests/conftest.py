@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 
 # As the command line does: Ray's workers share the cores, and threads of torch that spin while they wait take them.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+# Compiled modules are kept whatever the machine's setting: Ray's workers and commands import hundreds of them.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # How fast a machine is, or how busy, is no property of what is tested.
 settings.register_profile("cvbench", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -15,11 +15,11 @@ from xdist.scheduler import LoadScopeScheduling
 
 ROOT = Path(__file__).resolve().parents[1]
 
-TOGETHER = {"ray_here": r"\bray_here\b", "start": r"\bstart: Start\b"}
-"""Fixture of the whole run -> how a file asks for it: all such files are one group, begun in this order.
+TOGETHER = {"ray_here": r"\bray_here\b"}
+"""Fixture that is made once a run -> how a file asks for it: all such files are one group."""
 
-A file that asks for several belongs to the first. `ray_here` is made in one process only.
-"""
+FIRST = ("ray_here", "tests/cluster/test_kills.py")
+"""The groups that take longest, begun first, so that at the end no process waits for one."""
 
 
 def group_of(nodeid: str) -> str:
@@ -34,11 +34,11 @@ def _group_of_file(file: str) -> str:
 
 
 def rank(group: str) -> int:
-    """Order of a group: the dear ones first, then the files as they come."""
-    return list(TOGETHER).index(group) if group in TOGETHER else len(TOGETHER)
+    """Order of a group: the longest first, then the files as they come."""
+    return FIRST.index(group) if group in FIRST else len(FIRST)
 
 
-class GroupScheduling(LoadScopeScheduling):  # type: ignore[misc, unused-ignore]
+class GroupScheduling(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
     """Hands whole groups to the processes, each the next when it has almost done its last."""
 
     def _split_scope(self, nodeid: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.groups import TOGETHER, GroupScheduling, group_of, rank
+from tests.groups import FIRST, GroupScheduling, group_of, rank
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,7 @@ from tests.groups import TOGETHER, GroupScheduling, group_of, rank
         ("src/cvbench/texts.py::cvbench.texts.quoted", "src/cvbench/texts.py"),
         ("tests/jobs/running/test_executor.py::test_devices", "ray_here"),
         ("tests/jobs/analyses/test_cam.py::test_eigencam_needs_no_class_and_says_so", "ray_here"),
-        ("tests/cluster/test_kills.py::test_any", "start"),
+        ("tests/cluster/test_kills.py::test_any", "tests/cluster/test_kills.py"),
     ],
 )
 def test_the_group_of_a_test(nodeid: str, group: str) -> None:
@@ -26,8 +26,9 @@ def test_the_group_of_a_test(nodeid: str, group: str) -> None:
     assert GroupScheduling._split_scope(object.__new__(GroupScheduling), nodeid) == group
 
 
-def test_dear_groups_come_first() -> None:
-    assert [rank(name) for name in (*TOGETHER, "tests/test_texts.py")] == [0, 1, 2]
+def test_long_groups_come_first(request: pytest.FixtureRequest) -> None:
+    assert [rank(name) for name in (*FIRST, "tests/test_texts.py")] == [0, 1, 2]
+    assert all(name == "ray_here" or (request.config.rootpath / name).is_file() for name in FIRST)
 
 
 def test_every_file_that_asks_for_the_one_ray_is_in_its_group(request: pytest.FixtureRequest) -> None:
