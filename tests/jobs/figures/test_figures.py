@@ -97,6 +97,15 @@ def test_the_last_bits_of_a_layout_change_nothing(tmp_path: Path, monkeypatch: p
 NAMES = (r"$\frac{", r"a_b^c \d {x} $1$", "bell\x07 esc\x1b[2J", "<!-- --> ]]> & <b>")
 
 
+def test_each_file_is_drawn_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from matplotlib.figure import Figure
+
+    drawing, draw = [], Figure.draw
+    monkeypatch.setattr(Figure, "draw", lambda self, renderer: (drawing.append(renderer), draw(self, renderer))[1])
+    save_figure(panels, [{"a": 1}], tmp_path / "figure", ("svg", "png"))
+    assert len(drawing) == 2
+
+
 def test_names_are_drawn_as_they_are(tmp_path: Path) -> None:
     """Not as mathematics, and without characters that XML forbids: the drawing can be parsed, and holds the names."""
     svg, _, _ = save_figure(lambda: panels(NAMES), [{"a": 1}], tmp_path / "x", ("svg", "pdf"))
