@@ -100,8 +100,14 @@ NAMES = (r"$\frac{", r"a_b^c \d {x} $1$", "bell\x07 esc\x1b[2J", "<!-- --> ]]> &
 def test_each_file_is_drawn_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from matplotlib.figure import Figure
 
-    drawing, draw = [], Figure.draw
-    monkeypatch.setattr(Figure, "draw", lambda self, renderer: (drawing.append(renderer), draw(self, renderer))[1])
+    drawing: list[Any] = []
+    draw = Figure.draw
+
+    def counted(figure: Figure, renderer: Any) -> None:
+        drawing.append(renderer)
+        draw(figure, renderer)
+
+    monkeypatch.setattr(Figure, "draw", counted)
     save_figure(panels, [{"a": 1}], tmp_path / "figure", ("svg", "png"))
     assert len(drawing) == 2
 
