@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.forks import ForkServer, Start
+from tests.groups import GroupScheduling, group_of, rank
+
+if TYPE_CHECKING:
+    from xdist.remote import Producer
+    from xdist.scheduler import Scheduling
 
 # As the command line does: Ray's workers share the cores, and threads of torch that spin while they wait take them.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+# Compiled modules are kept whatever the machine's setting: Ray's workers and commands import hundreds of them.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # How fast a machine is, or how busy, is no property of what is tested.
 settings.register_profile("cvbench", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -28,28 +39,39 @@ def pytest_configure(config: pytest.Config) -> None:
             os.environ.setdefault(name, "1")
 
 
-TOGETHER = ("ray_here", "start")
-"""Fixtures that are dear to make: all files that use one are one group, and the groups are begun in this order."""
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Scheduling | None:
+    """With `--dist loadgroup`, groups are handed out as `tests.groups` makes them."""
+    return GroupScheduling(config, log) if config.getoption("dist") == "loadgroup" else None
 
 
-@pytest.hookimpl(tryfirst=True)  # before the plugin reads the groups
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With `-n 2 --dist loadgroup`, a file stays in one process, for what it makes once; the longest go first."""
-    if not hasattr(config, "workerinput"):
-        return
-    groups = {_file(item): _file(item) for item in items}
-    for item in items:
-        for name in TOGETHER:
-            if name in getattr(item, "fixturenames", ()):
-                groups[_file(item)] = name
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(groups[_file(item)]))
-    order = {name: at for at, name in enumerate(TOGETHER)}
-    items.sort(key=lambda item: order.get(groups[_file(item)], len(order)))
+    """In a process of several, the longest groups go first."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: rank(group_of(item.nodeid)))
 
 
-def _file(item: pytest.Item) -> str:
-    return item.nodeid.partition("::")[0]
+@pytest.fixture(scope="session")
+def only_here(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], None]:
+    """Refuses in a second process of the run what belongs in one of them: `only_here(what)`."""
+    shared = getattr(request.config.option, "loadgroup", False)  # set by xdist, in its processes
+    run = tmp_path_factory.getbasetemp().parent
+
+    def claim(what: str) -> None:
+        try:
+            if shared:
+                (run / f"claimed-{what.replace('/', '-')}").touch(exist_ok=False)
+        except FileExistsError:
+            raise AssertionError(f"{what} is in two processes of one run: see tests/groups.py") from None
+
+    return claim
+
+
+@pytest.fixture(scope="module", autouse=True)
+def file_in_one_process(request: pytest.FixtureRequest, only_here: Callable[[str], None]) -> None:
+    """What a file makes once is made once a run, which nothing else would show but the time it takes."""
+    only_here(request.node.nodeid)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -66,8 +88,9 @@ def one_ray() -> Iterator[pytest.MonkeyPatch]:
 
 
 @pytest.fixture(scope="session")
-def ray_here(one_ray: pytest.MonkeyPatch) -> Iterator[None]:
+def ray_here(one_ray: pytest.MonkeyPatch, only_here: Callable[[str], None]) -> Iterator[None]:
     """One private local Ray with two CPU slots for all tests that can share it: jobs use a Ray that is there."""
+    only_here("ray_here")
     import ray
 
     from cvbench.jobs.running.cluster import Cluster

@@ -2,8 +2,8 @@
 
 A server that has imported everything forks a process for each command (`serve`, at the end). That process is as one
 started from a terminal: it leads its own session, so that a signal to its group reaches it and what it starts; it
-takes interrupts; it runs `cvbench.cli.main` with its words and ends as the interpreter ends. Only its imports were
-done before, and its hash seed is the server's.
+takes interrupts; it finds what is on its own PYTHONPATH; it runs `cvbench.cli.main` with its words and ends as the
+interpreter ends. Only its imports were done before, and its hash seed is the server's.
 """
 
 from __future__ import annotations
@@ -19,10 +19,27 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
-from typing import NamedTuple, NoReturn
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, NoReturn, Protocol
 
-PRELOADED = ("torch", "timm", "torchvision", "ray.train", "cvbench.cli.extract", "cvbench.jobs.extraction.extract")
+PRELOADED = (
+    *(
+        "torch",
+        "timm",
+        "torchvision",
+        "ray.train",
+        "matplotlib.backends.backend_agg",
+        "matplotlib.backends.backend_svg",
+    ),
+    *(
+        "cvbench.jobs.extraction.extract",
+        "cvbench.jobs.registry",
+        "cvbench.jobs.report",
+        "cvbench.jobs.transfer.finetune",
+    ),
+)
+"""What no command need import again. Commands themselves are not among it: their import lists the plugins."""
+_NOTHING: Mapping[str, str] = {}
 NUMBER = 8
 """Bytes of a number on the way: of a length, a process, how it ended."""
 
@@ -67,8 +84,10 @@ class Forked:
         return self.returncode
 
 
-Start = Callable[[Sequence[str]], Forked]
-"""Starts the command line with these words."""
+class Start(Protocol):
+    """Starts the command line with these words, and with more in its environment."""
+
+    def __call__(self, words: Sequence[str], more: Mapping[str, str] = ..., /) -> Forked: ...
 
 
 def _received(reply: socket.socket) -> int:
@@ -98,11 +117,11 @@ class ForkServer:
         self._lock = threading.Lock()
         self._server: tuple[subprocess.Popen[bytes], socket.socket] | None = None
 
-    def start(self, words: Sequence[str]) -> Forked:
-        """Run `cvbench WORDS`, with this process' environment and working folder."""
+    def start(self, words: Sequence[str], more: Mapping[str, str] = _NOTHING, /) -> Forked:
+        """Run `cvbench WORDS`, with this process' environment, more of it, and this working folder."""
         out, err = _nameless(), _nameless()
         ours, theirs = socket.socketpair()
-        request = json.dumps([list(words), dict(os.environ), os.getcwd()]).encode()
+        request = json.dumps([list(words), {**os.environ, **more}, os.getcwd()]).encode()
         with self._lock, theirs:  # one request at a time on the way, so that each arrives whole
             control = self._control()
             control.sendall(len(request).to_bytes(NUMBER, "big"))
@@ -156,6 +175,9 @@ class Request(NamedTuple):
         os.environ.update(self.environment)
         os.chdir(self.folder)
         sys.argv = ["cvbench", *self.words]
+        given = self.environment.get("PYTHONPATH", "").split(os.pathsep)
+        sys.path[:0] = [place for place in given if place and place not in sys.path]
+        importlib.invalidate_caches()
 
 
 def serve(control: socket.socket) -> Request:

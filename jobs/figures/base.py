@@ -170,6 +170,8 @@ def _settle(figure: Figure) -> None:
         engine.execute(figure)
         engine.execute(figure)
         figure.set_layout_engine("none")
+        # It leaves a place holder instead, for which matplotlib draws before it draws each file.
+        figure._layout_engine = None  # type: ignore[attr-defined, unused-ignore]
     for axes in figure.axes:
         x0, y0, x1, y1 = np.round(axes.get_position(original=True).extents, _DIGITS).tolist()
         axes.set_position((x0, y0, x1 - x0, y1 - y0))

@@ -7,6 +7,9 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
+
+from tests.forks import Start
 
 MAIN = "from cvbench.cli import main; main()"
 
@@ -32,15 +35,34 @@ def install(folder: Path, name: str, files: Mapping[str, str], entry_points: str
     return folder
 
 
-def command(beside: Path, *words: str, code: str = MAIN) -> subprocess.CompletedProcess[str]:
-    """Run the command line, or other code, in a new process that finds what is installed in a folder."""
-    path = os.pathsep.join([str(beside), *filter(None, [os.environ.get("PYTHONPATH")])])
-    return subprocess.run(
+class Done(NamedTuple):
+    """A command that has ended."""
+
+    returncode: int | None
+    stdout: str
+    stderr: str
+
+
+def command(start: Start, beside: Path, *words: str) -> Done:
+    """Run the command line in a process that finds what is installed in a folder."""
+    process = start(words, _finding(beside))
+    out, err = process.communicate(300)
+    return Done(process.returncode, out, err)
+
+
+def python(beside: Path, *words: str, code: str) -> Done:
+    """Run code in a new Python that finds what is installed in a folder."""
+    done = subprocess.run(
         [sys.executable, "-c", code, *words],
-        env={**os.environ, "PYTHONPATH": path},
+        env={**os.environ, **_finding(beside)},
         capture_output=True,
         text=True,
         timeout=300,
         check=False,
         stdin=subprocess.DEVNULL,
     )
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+def _finding(beside: Path) -> dict[str, str]:
+    return {"PYTHONPATH": os.pathsep.join([str(beside), *filter(None, [os.environ.get("PYTHONPATH")])])}

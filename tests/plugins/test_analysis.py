@@ -8,7 +8,6 @@ import os
 import re
 import shlex
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,7 +25,9 @@ from cvbench.jobs.registry import entry_of, find_live, places, plugins
 from cvbench.jobs.results.entry import Entry
 from cvbench.plugins import plugins as added
 from cvbench.storage.features import FeatureStore
+from tests.forks import Start
 from tests.jobs.images import write_folder
+from tests.plugins.package import Done
 
 ANALYSIS = Path(__file__).with_name("positive.py")
 
@@ -53,17 +54,11 @@ def site(tmp_path: Path) -> Path:
     return folder
 
 
-def cvbench(site: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def cvbench(start: Start, site: Path, *words: str) -> Done:
     paths = [str(site), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return subprocess.run(
-        [sys.executable, "-c", "from cvbench.cli import main; main()", *words],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "COLUMNS": "200"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-        stdin=subprocess.DEVNULL,
-    )
+    process = start(words, {"PYTHONPATH": os.pathsep.join(paths), "COLUMNS": "200"})
+    out, err = process.communicate(300)
+    return Done(process.returncode, out, err)
 
 
 @pytest.fixture
@@ -86,18 +81,20 @@ def commands_of(page: str) -> list[str]:
     return [re.sub("<.*?>", "", found) for found in re.findall(r"<pre><code>(.*?)</code></pre>", page, re.DOTALL)]
 
 
-def test_extract_analyze_and_report_find_it(site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_extract_analyze_and_report_find_it(
+    start: Start, site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     images, store = write_folder(tmp_path / "pets", 16), str(tmp_path / "s.zarr")
     sizes = ("--weights", "random", "--image-size", "64", "--batch-size", "8", "--unit", "8")
     made = ("--dataset", f"folder:{images}", "--backbone", "test_vit", "--address", "none", *sizes)
     shown = ("--address", "none", "--format", "json")
-    done = cvbench(site, "extract", *made, "--store", store, "--analyze", "positive,spectra")
+    done = cvbench(start, site, "extract", *made, "--store", store, "--analyze", "positive,spectra")
     assert done.returncode == 0, done.stderr
-    done = cvbench(site, "analyze", "positive", "--store", store, *shown)
+    done = cvbench(start, site, "analyze", "positive", "--store", store, *shown)
     assert done.returncode == 0, done.stderr
     rows = json.loads(done.stdout)["rows"]
     assert {row["metric"] for row in rows} == {"positive share"}
-    report = cvbench(site, "report", "--store", store, "--out", str(tmp_path / "report"), "--format", "json")
+    report = cvbench(start, site, "report", "--store", store, "--out", str(tmp_path / "report"), "--format", "json")
     assert report.returncode == 0, report.stderr
     assert json.loads(report.stdout)["raw"] == []
     page = (tmp_path / "report" / "report.html").read_text()
@@ -165,7 +162,7 @@ def test_the_registry_keeps_its_own() -> None:
     assert entry_of("twice") is None
 
 
-def test_a_study_has_it_and_says_which_cannot_be_imported(site: Path, tmp_path: Path) -> None:
+def test_a_study_has_it_and_says_which_cannot_be_imported(start: Start, site: Path, tmp_path: Path) -> None:
     study = tmp_path / "study.yaml"
     text = (
         f"store: {tmp_path}/study.zarr\naddress: none\nbackbones: [{{model: test_vit, weights: random}}]\n"
@@ -174,16 +171,16 @@ def test_a_study_has_it_and_says_which_cannot_be_imported(site: Path, tmp_path: 
         f"report: {{out: {tmp_path}/report}}\nanalyses:\n  - positive: {{taps: blocks.0}}\n"
     )
     study.write_text(text)
-    done = cvbench(site, "run", str(study), "--format", "json")
+    done = cvbench(start, site, "run", str(study), "--format", "json")
     assert done.returncode == 0, done.stderr
     steps = json.loads(done.stdout)["steps"]
     assert [step["name"] for step in steps] == ["extract digits/all", "analyze positive digits/all", "report"]
     assert "--taps blocks.0" in steps[1]["command"]
-    told = json.loads(cvbench(site, "status", str(study), "--format", "json").stdout)["steps"]
+    told = json.loads(cvbench(start, site, "status", str(study), "--format", "json").stdout)["steps"]
     assert [step["state"] for step in told] == ["done"] * 3
 
     study.write_text(text + "  - broken\n  - positiv\n")
-    done = cvbench(site, "status", str(study))
+    done = cvbench(start, site, "status", str(study))
     assert done.returncode == 2
     assert "study.yaml:9" in done.stderr
     assert "no_such_module" in done.stderr

@@ -19,8 +19,9 @@ from cvbench.engine.models.views import expand_views
 from cvbench.engine.models.weights import weights_digest
 from cvbench.errors import CvbenchError, UnknownNameError, UsageError
 from cvbench.storage.features import FeatureStore
+from tests.forks import Start
 from tests.plugins.backbone import Tiny, tiny
-from tests.plugins.package import command, install
+from tests.plugins.package import command, install, python
 
 SOURCE = Path(__file__).with_name("backbone.py")
 NAME = "tests.plugins.backbone:tiny"
@@ -31,14 +32,14 @@ def test_the_file_is_short() -> None:
     assert len(SOURCE.read_text().splitlines()) < 50
 
 
-def test_extract_an_analysis_and_the_report_take_it(tmp_path: Path) -> None:
+def test_extract_an_analysis_and_the_report_take_it(start: Start, tmp_path: Path) -> None:
     """The module lies in a folder on the path, as `cvbench` finds it that is started there."""
     site, store = tmp_path / "site", str(tmp_path / "s.zarr")
     install(site, "own-nets", {"own_nets.py": SOURCE.read_text()}, "")
     own = ("--backbone", "own_nets:tiny")
     views = [word for view in ("pooled", "head", "logits") for word in ("--view", view)]
     weights = ("--backbone", "test_vit", "--weights", "test_vit=random")
-    done = command(site, "extract", *SIZES, *own, *weights, "--image-size", "32", *views, "--store", store)
+    done = command(start, site, "extract", *SIZES, *own, *weights, "--image-size", "32", *views, "--store", store)
     assert done.returncode == 0, done.stderr
     opened = FeatureStore.open(store)
     group = next(group for group in opened.groups() if (group.backbone, group.view) == ("own_nets.tiny@32", "pooled"))
@@ -50,7 +51,7 @@ def test_extract_an_analysis_and_the_report_take_it(tmp_path: Path) -> None:
         torch.manual_seed(0)
         assert made["weights_digest"] == weights_digest(Tiny())
 
-    done = command(site, "analyze", "cka", "--store", store, "--format", "json")
+    done = command(start, site, "analyze", "cka", "--store", store, "--format", "json")
     assert done.returncode == 0, done.stderr
     assert "own_nets.tiny@32" in done.stdout
     # The result and the report are made from the store alone: what it was made from need not be there.
@@ -182,6 +183,6 @@ def test_a_module_in_the_working_directory_is_found(tmp_path: Path) -> None:
         "from cvbench.engine.models.backbones import describe, resolve_spec\n"
         "print(json.dumps(list(describe(resolve_spec('own_here:tiny'), taps=['blocks']).layouts)))"
     )
-    done = command(tmp_path, str(tmp_path / "here"), code=code)
+    done = python(tmp_path, str(tmp_path / "here"), code=code)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == ["encoder.0", "encoder.1"]

@@ -14,6 +14,7 @@ from cvbench.cli.app import app
 from cvbench.errors import UsageError
 from cvbench.plugins import plugins
 from cvbench.storage.datasets import dataset_names, open_dataset, spec_of_key
+from tests.forks import Start
 from tests.plugins.package import command, install
 
 SOURCE = Path(__file__).with_name("stripes.py")
@@ -40,17 +41,17 @@ def test_the_file_is_short() -> None:
     assert len(SOURCE.read_text().splitlines()) < 50
 
 
-def test_extract_analyze_and_report_find_it(package: Path, tmp_path: Path) -> None:
+def test_extract_analyze_and_report_find_it(start: Start, package: Path, tmp_path: Path) -> None:
     store, out = str(tmp_path / "s.zarr"), str(tmp_path / "report")
     made = ("-d", "stripes", "-m", "test_vit", "--view", "head", "--store", store)
-    done = command(package, "extract", *made, *SIZES)
+    done = command(start, package, "extract", *made, *SIZES)
     assert done.returncode == 0, done.stderr
-    done = command(package, "analyze", "silhouette", "--store", store, "-d", "stripes", "--format", "json")
+    done = command(start, package, "analyze", "silhouette", "--store", store, "-d", "stripes", "--format", "json")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert {row["dataset"] for row in found["rows"]} == {"stripes"}
     assert all(any(name in row["factor"] for row in found["rows"]) for name in ("across", "down", "falling"))
-    done = command(package, "report", "--store", store, "--out", out)
+    done = command(start, package, "report", "--store", store, "--out", out)
     assert done.returncode == 0, done.stderr
     assert "cvbench extract --dataset stripes" in (Path(out) / "report.html").read_text().replace("<span>", "")
 

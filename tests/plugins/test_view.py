@@ -13,7 +13,8 @@ from cvbench.cli.app import app
 from cvbench.engine.models.views import BUILT_IN, asked_views, stored_views
 from cvbench.jobs.reading.views import view_words
 from cvbench.storage.features import FeatureStore, GroupKey
-from tests.plugins.package import command, install
+from tests.forks import Start
+from tests.plugins.package import MAIN, command, install, python
 
 SOURCE = Path(__file__).with_name("view.py")
 POINTS = "[cvbench.views]\nspread = own_views:SPREAD\nnorms = own_views:NORMS\n"
@@ -28,12 +29,12 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def store(package: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+def store(start: Start, package: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     """All taken from one pass: 64 samples, 32 of them for the views that --maps limits."""
     url = str(tmp_path_factory.mktemp("views") / "s.zarr")
     views = [word for view in ("maps", "spread", "norms") for word in ("--view", view)]
     sizes = ("--limit", "64", "--maps", "32", "--dtype", "float32")
-    done = command(package, "extract", *ASKED, *views, *sizes, "--address", "none", "--store", url)
+    done = command(start, package, "extract", *ASKED, *views, *sizes, "--address", "none", "--store", url)
     assert done.returncode == 0, done.stderr
     assert "next:  cvbench analyze cka" in done.stdout
     return url
@@ -74,12 +75,12 @@ def test_the_fingerprint_says_whose_code_it_is(store: str) -> None:
     assert "view_made_by" not in made["maps"]
 
 
-def test_an_analysis_and_the_report_take_it(package: Path, store: str, tmp_path: Path) -> None:
+def test_an_analysis_and_the_report_take_it(start: Start, package: Path, store: str, tmp_path: Path) -> None:
     words = ("analyze", "silhouette", "--view", "spread", "--resamples", "100", "--format", "json", "--store", store)
-    done = command(package, *words)
+    done = command(start, package, *words)
     assert done.returncode == 0, done.stderr
     assert '"spread"' in done.stdout
-    done = command(package, "report", "--store", store, "--out", str(tmp_path / "report"))
+    done = command(start, package, "report", "--store", store, "--out", str(tmp_path / "report"))
     assert done.returncode == 0, done.stderr
     (page,) = (tmp_path / "report").glob("*.html")
     assert "--view spread" in page.read_text()
@@ -104,7 +105,7 @@ def test_the_help_lists_it_and_imports_nothing(package: Path, tmp_path: Path) ->
     broken = install(
         tmp_path / "site", "broken", {"broken_views.py": "raise RuntimeError"}, POINTS.replace("own", "broken")
     )
-    done = command(broken, "extract", "--help")
+    done = python(broken, "extract", "--help", code=MAIN)
     assert done.returncode == 0, done.stderr
     assert "pooled, maps, head, logits, norms or spread" in " ".join(done.stdout.split())
 
@@ -157,7 +158,7 @@ def test_what_cannot_be_used_is_said(tmp_path: Path) -> None:
         store = str(tmp_path / f"s{at}.zarr")
         words = ["extract", *ASKED, "--limit", "32", "--view", name, "--address", "none", "--store", store]
         tried[case] = (str(site), words)
-    done = command(tmp_path, json.dumps(list(tried.values())), code=TRIED)
+    done = python(tmp_path, json.dumps(list(tried.values())), code=TRIED)
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout.splitlines()[-1])
     for case, (_, _, expected) in CASES.items():
@@ -169,7 +170,7 @@ def test_two_packages_with_the_same_view_are_refused(tmp_path: Path) -> None:
     for name in ("one", "two"):
         install(site, name, {f"{name}.py": SOURCE.read_text()}, f"[cvbench.views]\nspread = {name}:SPREAD\n")
     code = "from cvbench.engine.models.views import find_view; find_view('spread')"
-    done = command(site, code=code)
+    done = python(site, code=code)
     assert "several packages add 'spread'" in done.stderr
     assert "one:SPREAD of one 1.0, two:SPREAD of two 1.0" in done.stderr
 

@@ -148,6 +148,21 @@ def test_a_footnote_stands_below_what_is_above_it(tmp_path: Path) -> None:
 NAMES = (r"$\frac{", r"a_b^c \d {x} $1$", "bell\x07 esc\x1b[2J", "<!-- --> ]]> & <b>")
 
 
+def test_each_file_is_drawn_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from matplotlib.figure import Figure
+
+    drawing: list[Any] = []
+    draw = Figure.draw
+
+    def counted(figure: Figure, renderer: Any) -> None:
+        drawing.append(renderer)
+        draw(figure, renderer)
+
+    monkeypatch.setattr(Figure, "draw", counted)
+    save_figure(panels, [{"a": 1}], tmp_path / "figure", ("svg", "png"))
+    assert len(drawing) == 2
+
+
 def test_names_are_drawn_as_they_are(tmp_path: Path) -> None:
     """Not as mathematics, and without characters that XML forbids: the drawing can be parsed, and holds the names."""
     svg, _, _ = save_figure(lambda: panels(NAMES), [{"a": 1}], tmp_path / "x", ("svg", "pdf"))
