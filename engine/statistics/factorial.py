@@ -97,9 +97,7 @@ def _effect(contrast: F64, measure: Measure, confidence: float, floor: float) ->
         return Estimate()
     numbers = Measure(measure.name, measure.about, least=measure.least, most=measure.most)  # thirds and halves, too
     found = mean_interval(Moments.of(contrast[:, None]).at(0), numbers, confidence, floor, paired=True)
-    return Estimate(
-        float(contrast.mean()), found.low, found.high, n, found.p, floor=floor, constant=found.constant
-    )
+    return Estimate(float(contrast.mean()), found.low, found.high, n, found.p, floor=floor, constant=found.constant)
 
 
 def _squares(contrasts: F64, repeated: int, confidence: float) -> Estimate:

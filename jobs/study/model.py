@@ -231,7 +231,10 @@ def study_model() -> Any:
         backbones=(list[backbone], Field(min_length=1, description="The networks that are compared.")),
         datasets=(list[dataset], Field(min_length=1, description="The images.")),
         extract=(extract | None, Field(None, description="How features are extracted, of every data set.")),
-        budget=(Budget | None, Field(None, description="What the study may cost; more is refused before its first step.")),
+        budget=(
+            Budget | None,
+            Field(None, description="What the study may cost; more is refused before its first step."),
+        ),
         report=(Page | None, Field(None, description="The page at the end.")),
         **lists,
     )
