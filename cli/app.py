@@ -19,6 +19,11 @@ from cvbench.errors import CvbenchError, UsageError
 
 COMMANDS: dict[str, Place] = {
     "run": ("cvbench.cli.study", "run", "Run a study: all that its file names, only what is missing."),
+    "reproduce": (
+        "cvbench.cli.study",
+        "reproduce",
+        "Reproduce the reference study: every figure and table of it, at a scale. The same command again resumes.",
+    ),
     "status": (
         "cvbench.cli.study",
         "status",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -36,16 +36,62 @@ class PlanOnly:
     plan: Annotated[bool, Option("Only say what would be done, and what is there already.", short="-n")] = False
 
 
+@dataclass(frozen=True)
+class Reference:
+    """Which of the shipped studies, and where."""
+
+    scale: Annotated[
+        Literal["smoke", "small", "full"],
+        Option("smoke: minutes on 2 cores, no download; small: parts of real data sets; full: as in the paper."),
+    ] = "smoke"
+    design: Annotated[
+        Literal["pair", "objectives"],
+        Option("pair: the study; objectives: two architectures by five objectives, at full scale."),
+    ] = "pair"
+    data_root: Annotated[str | None, Option("Folder that holds the data sets.", variable="CVBENCH_DATA")] = None
+    store: Annotated[str | None, Option("Path or URL of the feature store.")] = None
+    out: Annotated[str | None, Option("Folder for the store, the weights and the report.", short="-o")] = None
+    set: Annotated[tuple[str, ...], Option("KEY.KEY=VALUE over the file, such as extract.limit=64. Repeat.")] = ()
+
+
 def _run(file: File, only: PlanOnly, printed: shared.Printed) -> None:
     """Run a study: all that its file names, only what is missing. The same command again resumes."""
-    from cvbench.jobs.study.run import check_outcomes, run_study
     from cvbench.jobs.study.study import read_study
 
     study = read_study(file.file, file.set)
     if only.plan:
         _show_plan(study, printed)
         return
+    _carry_out(study, printed)
+
+
+def _reproduce(wanted: Reference, only: PlanOnly, printed: shared.Printed) -> None:
+    """Reproduce the reference study: every figure and table of it, at a scale. The same command again resumes."""
+    from cvbench.jobs.study.reference import lacking, reference_study
+
+    study = reference_study(
+        wanted.scale,
+        wanted.design,
+        data_root=wanted.data_root,
+        store=wanted.store,
+        out=wanted.out,
+        given=wanted.set,
+    )
+    for one in lacking(study):
+        say(f"not there, and left out: {one.spec}: {one.what}; {one.fix}", err=True)
+    if only.plan:
+        _show_plan(study, printed)
+        return
+    try:
+        _carry_out(study, printed)
+    finally:
+        if printed.format == "table":
+            _show_where_to_look(study)
+
+
+def _carry_out(study: Any, printed: shared.Printed) -> None:
     from cvbench.cli.display import progress
+    from cvbench.jobs.study.run import check_outcomes, run_study
 
     table = printed.format == "table"
     ended: list[StepOutcome] = []
@@ -86,7 +132,44 @@ def _status(file: File, printed: shared.Printed) -> None:
 
 
 run = command("run", [File, PlanOnly, shared.Printed], _run)
+reproduce = command("reproduce", [Reference, PlanOnly, shared.Printed], _reproduce)
 status = command("status", [File, shared.Printed], _status)
+
+
+def _show_where_to_look(study: Any) -> None:
+    """Say what came of it in a sentence, and where the pictures are; nothing of a study without a report."""
+    from pathlib import Path
+
+    from cvbench.hints import command as line
+    from cvbench.jobs.report import PAGE
+
+    page = Path(study.out).expanduser() / PAGE
+    if not page.is_file():
+        return
+    say()
+    say(f"Result: {_result(study)}")
+    say()
+    say("What to look at:")
+    rows = {
+        str(page): "everything on one page: open it in a browser",
+        str(page.parent / "figures"): "the figures as SVG and PNG, the numbers behind them as CSV",
+        line("claims", store=study.store): "what papers say of the two families, and what these networks say",
+        line("store info", store=study.store): "the features, one array per layer",
+    }
+    for what, text in rows.items():
+        say(f"  {what}")
+        say(f"      {text}")
+
+
+def _result(study: Any) -> str:
+    from collections import Counter
+
+    from cvbench.jobs.report.claims import judge_store
+
+    found = Counter(one.verdict for one in judge_store(study.store).outcomes)
+    total = sum(found.values())
+    said = ", ".join(f"{count} {verdict}" for verdict, count in found.most_common())
+    return f"of {total} answers to what papers claim of convolutional networks and transformers: {said}."
 
 
 def _show_plan(study: Any, printed: shared.Printed) -> None:

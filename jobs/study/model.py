@@ -30,6 +30,7 @@ from cvbench.jobs.reading.options import DEFAULT_STORE
 from cvbench.jobs.registry import forms_of, places
 from cvbench.jobs.running.hardware import Hardware
 from cvbench.jobs.study.document import NAMED, Document, plain
+from cvbench.jobs.transfer.finetune_options import FinetuneOptions
 from cvbench.options import Field as Given
 from cvbench.options import Form, form_of
 
@@ -70,6 +71,13 @@ class Named(Model):
         if len(self.model_fields_set) != 1:
             raise PydanticCustomError("one_name", "one name with its options is an item")
         return self
+
+
+class Budget(Model):
+    """What a study may cost; looked at before its first step."""
+
+    bytes: str | None = Field(default=None, description="Most that its extractions may write, e.g. 20GB.")
+    hours: float | None = Field(default=None, gt=0, description="Most that its extractions may take, as planned.")
 
 
 class Page(Model):
@@ -182,17 +190,27 @@ def of_extraction(*but: str) -> Iterator[Given]:
     return (one for one in Form(ExtractOptions).fields() if one.key not in left_out)
 
 
+def of_training() -> Iterator[Given]:
+    """The options of a training that are not the backbone's; its files go into "weights" unless it is said."""
+    left_out = {"backbone", "weights", "image_size"}
+    for one in Form(FinetuneOptions).fields():
+        if one.key not in left_out:
+            yield replace(one, default="weights") if one.key == "out" else one
+
+
 @cache
 def study_model() -> Any:
     """The model of a whole file. Made once: which packages are installed does not change meanwhile."""
     offered = {one.key: one for one in Form(ExtractOptions).fields()}
     size: Any = _type_of(offered["image_size"]) | None
+    train: Any = options_model("Training", of_training())
     backbone: Any = create_model(
         "Backbone",
         __base__=Model,
         model=(_Text, Field(description=offered["backbone"].option.help)),
         weights=(_Text | None, Field(None, description=offered["weights"].option.help)),
         image_size=(size, Field(None, description=offered["image_size"].option.help)),
+        train=(train | None, Field(None, description="Fine-tune it first, from `weights`, as `transfer finetune`.")),
     )
     only = Field(None, description="Which analyses, evaluations and transfer are of it; all, if it is left out.")
     one_each = (replace(one, kind=list[str]) if one.key == "split" else one for one in of_extraction())
@@ -213,6 +231,10 @@ def study_model() -> Any:
         backbones=(list[backbone], Field(min_length=1, description="The networks that are compared.")),
         datasets=(list[dataset], Field(min_length=1, description="The images.")),
         extract=(extract | None, Field(None, description="How features are extracted, of every data set.")),
+        budget=(
+            Budget | None,
+            Field(None, description="What the study may cost; more is refused before its first step."),
+        ),
         report=(Page | None, Field(None, description="The page at the end.")),
         **lists,
     )

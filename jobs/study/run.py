@@ -15,6 +15,7 @@ from cvbench.errors import IncompleteError
 from cvbench.jobs.running.places import check_folder
 from cvbench.jobs.running.progress import Listener, silent
 from cvbench.jobs.running.session import shared_ray
+from cvbench.jobs.study.budget import check_budget
 from cvbench.jobs.study.journal import Journal
 from cvbench.jobs.study.steps import REPORT, Step, steps_of
 from cvbench.jobs.study.study import Study, check_study
@@ -62,10 +63,11 @@ def run_study(
 
     Raises:
         UsageError: Something of the study does not exist, or fits nothing; before the first step.
-        ResourceError: The report's folder cannot be written; before the first step.
+        ResourceError: The report's folder cannot be written, or the budget is too small; before the first step.
     """
     check_study(study)
     check_folder(study.out)
+    check_budget(study)
     steps, journal = steps_of(study), Journal(study.out)
     found: dict[str, StepOutcome] = {}
     with shared_ray():

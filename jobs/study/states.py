@@ -21,7 +21,7 @@ from cvbench.jobs.running.places import absolute
 from cvbench.jobs.running.sizes import human
 from cvbench.jobs.study.journal import Journal
 from cvbench.jobs.study.run import DONE
-from cvbench.jobs.study.steps import Computation, Extraction, Reporting, Step, steps_of
+from cvbench.jobs.study.steps import Computation, Extraction, Fitting, Reporting, Step, steps_of
 from cvbench.jobs.study.study import Study, check_study
 from cvbench.options import Form
 from cvbench.storage.datasets import key_of_spec
@@ -88,9 +88,15 @@ def _items(study: Study) -> list[Item]:
 
 
 def _look(step: Step, items: Sequence[Item], found: Mapping[str, StepState]) -> StepState:
-    if isinstance(step, Extraction):
-        return _extraction(step, items)
+    if isinstance(step, Fitting):
+        there = Path(step.weights).expanduser().is_file()
+        said = step.weights if there else f"to be trained into {step.weights}"
+        return StepState(step.name, step.command, step.needs, DONE if there else MISSING, said)
     waits = [name for name in step.needs if found[name].state != DONE]
+    if isinstance(step, Extraction):
+        if waits:  # its weights are not there yet
+            return StepState(step.name, step.command, step.needs, MISSING, f"after {', '.join(waits)}")
+        return _extraction(step, items)
     if isinstance(step, Computation):
         return _computation(step, items, waits)
     assert isinstance(step, Reporting)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, replace
@@ -17,13 +18,14 @@ from cvbench.jobs.report import complete, report
 from cvbench.jobs.results.command import command_words
 from cvbench.jobs.running.hardware import Hardware
 from cvbench.jobs.running.progress import Listener
-from cvbench.jobs.study.study import DatasetSplit, Request, Study, made
+from cvbench.jobs.study.study import DatasetSplit, Request, Study, Training, made
+from cvbench.jobs.transfer.finetune_options import FinetuneOptions
 from cvbench.jobs.transfer.probe_splits import TRAINING
 from cvbench.options import Field, Form, form_of
 from cvbench.storage.datasets import key_of_spec, spec_of_key
 from cvbench.storage.datasets.groups import expand
 
-EXTRACT, REPORT = "extract", "report"
+EXTRACT, REPORT, TRAIN = "extract", "report", "transfer finetune"
 
 
 class Step(Protocol):
@@ -44,6 +46,27 @@ class Step(Protocol):
 
     def run(self, listen: Listener) -> Sequence[str]:
         """Do it; gives the paths of results in the store, or of files."""
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """Training of a backbone, whose weights the extractions take."""
+
+    name: str
+    options: FinetuneOptions
+    weights: str
+    hardware: Hardware
+    needs: tuple[str, ...] = ()
+
+    @property
+    def command(self) -> str:
+        words = {**Form(FinetuneOptions).words(self.options), **Form(Hardware).words(self.hardware)}
+        return command(TRAIN, **words)
+
+    def run(self, listen: Listener) -> Sequence[str]:
+        from cvbench.jobs.transfer.finetune import finetune
+
+        return [finetune(self.options, self.hardware.cluster(os.cpu_count() or 1), listen).weights]
 
 
 @dataclass(frozen=True)
@@ -130,9 +153,10 @@ def steps_of(study: Study) -> list[Step]:
         UsageError: An analysis that fits none of the data sets; with the line.
     """
     found: dict[tuple[str, str | None], list[Extraction]] = {}
-    steps: list[Step] = []
+    trained = {one.weights: _fitting(one, study.hardware) for one in study.trainings}
+    steps: list[Step] = list(trained.values())
     for images in study.images:
-        of_images = list(_extractions(study, images, {step.name for step in steps}))
+        of_images = list(_extractions(study, images, {step.name for step in steps}, trained))
         found.setdefault((images.key, images.split), []).extend(of_images)
         steps += of_images
     for asked in study.asked:
@@ -142,7 +166,13 @@ def steps_of(study: Study) -> list[Step]:
     return [*steps, Reporting(study.store, study.out, study.pdf)]
 
 
-def _extractions(study: Study, images: DatasetSplit, taken: set[str]) -> Iterator[Extraction]:
+def _fitting(one: Training, hardware: Hardware) -> Fitting:
+    return Fitting(f"{TRAIN} {one.options.backbone} {one.options.dataset}", one.options, one.weights, hardware)
+
+
+def _extractions(
+    study: Study, images: DatasetSplit, taken: set[str], trained: Mapping[str, Fitting]
+) -> Iterator[Extraction]:
     every = study.extractions(images)
     for options in every:
         name = f"{EXTRACT} {_where(images)}"
@@ -153,7 +183,9 @@ def _extractions(study: Study, images: DatasetSplit, taken: set[str]) -> Iterato
                 where=study.document.place(images.at),
                 fix="give it once",
             )
-        yield Extraction(name, options, study.hardware)
+        files = [words.rpartition("=")[2] for words in options.weights]
+        needs = tuple(step.name for weights, step in trained.items() if weights in files)
+        yield Extraction(name, options, study.hardware, needs)
 
 
 def _where(images: DatasetSplit) -> str:

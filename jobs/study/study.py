@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from cvbench.errors import ResourceError, UnknownNameError, UsageError
@@ -13,8 +14,9 @@ from cvbench.jobs.extraction.options import ExtractOptions, datasets_of
 from cvbench.jobs.registry import Place, forms_of, place_of
 from cvbench.jobs.running.hardware import Hardware
 from cvbench.jobs.study.document import At, Document, override, read_document, spread
-from cvbench.jobs.study.model import GROUPS, Model, Page, validate
-from cvbench.options import Field, Form, form_of, make_options
+from cvbench.jobs.study.model import GROUPS, Budget, Model, Page, validate
+from cvbench.jobs.transfer.finetune_options import FinetuneOptions
+from cvbench.options import BYTES, Field, Form, form_of, make_options
 from cvbench.storage.datasets import dataset_info, key_of_spec
 from cvbench.storage.datasets.variant import split_transform
 
@@ -102,13 +104,38 @@ class Request:
 
 
 @dataclass(frozen=True)
+class Training:
+    """A backbone that is fine-tuned before anything else.
+
+    Attributes:
+        options: Of `transfer finetune`.
+        backbone: Its number in the study.
+    """
+
+    options: FinetuneOptions
+    backbone: int
+
+    @property
+    def weights(self) -> str:
+        """The file that it makes."""
+        from cvbench.engine.models.specs import PRETRAINED_21K, BackboneSpec
+
+        one = self.options
+        spec = BackboneSpec(PRETRAINED_21K.get(one.backbone, one.backbone), image_size=one.image_size)
+        return str(Path(one.out) / f"{spec.key}-{key_of_spec(one.dataset)}.safetensors")
+
+
+@dataclass(frozen=True)
 class Study:
     """Content of a study file, checked.
 
     Attributes:
         words: Of `cvbench run` and its kin that mean this study: the file, and what was set over it.
-        backbones: (model, weights, image size or None), in the order of the results.
+        backbones: (model, weights, image size or None), in the order of the results; weights of one that is trained
+            first are the file that its training makes.
         out, pdf: Of the report.
+        trainings: What is trained first.
+        most_bytes, most_hours: What its extractions may cost; None is unlimited.
     """
 
     words: tuple[str, ...]
@@ -119,6 +146,9 @@ class Study:
     asked: tuple[Request, ...]
     out: str = "report"
     pdf: bool = False
+    trainings: tuple[Training, ...] = ()
+    most_bytes: int | None = None
+    most_hours: float | None = None
     document: Document = field(default_factory=lambda: Document("", {}, {}), compare=False)
 
     @property
@@ -205,19 +235,38 @@ class _Builder:
         self._check_only(images, asked)
         for one in asked:
             self._check(one, images)
-        report = top.report or Page()
+        report, budget = top.report or Page(), top.budget or Budget()
+        trainings = tuple(self._trainings(top.backbones))
+        files = {one.backbone: one.weights for one in trainings}
+        most_bytes = self._made(_bytes, budget.bytes, at=("budget", "bytes"))
         hardware = {key: value for key, value in top.said().items() if key in _HARDWARE}
         return Study(
             words,
             top.store,
             self._made(make_options, Hardware, hardware, at=()) or Hardware(),
-            tuple((one.model, one.weights or "pretrained", one.image_size) for one in top.backbones),
+            tuple(
+                (one.model, files.get(at, one.weights or "pretrained"), one.image_size)
+                for at, one in enumerate(top.backbones)
+            ),
             images,
             asked,
             report.out,
             report.pdf,
+            trainings,
+            most_bytes,
+            budget.hours,
             self.document,
         )
+
+    def _trainings(self, backbones: Sequence[Any]) -> Iterator[Training]:
+        for at, one in enumerate(backbones):
+            if one.train is None:
+                continue
+            own = {"backbone": one.model, "weights": one.weights or "pretrained", "image_size": one.image_size}
+            place = ("backbones", at, "train")
+            options = self._made(make_options, FinetuneOptions, {"out": "weights", **one.train.said(), **own}, at=place)
+            if options is not None and self._made(dataset_info, options.dataset, at=(*place, "dataset")) is not None:
+                yield Training(options, at)
 
     def _images(self, at: int, own: dict[str, Any], common: Mapping[str, Any]) -> Iterator[DatasetSplit]:
         only = own.pop("only", None)
@@ -266,6 +315,13 @@ class _Builder:
         error.where = self.document.place((*at, option) if option else at)
         if all((error.what, error.where) != (other.what, other.where) for other in self.problems):
             self.problems.append(error)
+
+
+def _bytes(typed: str | None) -> int | None:
+    try:
+        return None if typed is None else int(BYTES.read(typed))
+    except ValueError as error:
+        raise UsageError(f"--bytes {typed}: {error}") from None
 
 
 _HARDWARE = {one.key for one in Form(Hardware).fields()}

@@ -1,0 +1,62 @@
+"""What a study may cost, looked at before its first step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cvbench.errors import CvbenchError, ResourceError
+from cvbench.jobs.extraction.plan import plan
+from cvbench.jobs.running.sizes import human
+from cvbench.jobs.study.steps import Extraction, steps_of
+from cvbench.jobs.study.study import Study
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Bytes and hours that an extraction still needs, as planned."""
+
+    step: str
+    bytes: int
+    hours: float
+
+
+def costs(study: Study) -> list[Cost]:
+    """Of each extraction; those that cannot be planned yet, as their images are missing, cost nothing."""
+    found = []
+    for step in steps_of(study):
+        if isinstance(step, Extraction):
+            try:
+                planned = plan(step.options, gpus=study.hardware.gpus or 0)
+            except CvbenchError:
+                continue
+            found.append(Cost(step.name, planned.bytes_total, planned.hours_expected))
+    return found
+
+
+def check_budget(study: Study) -> None:
+    """Refuse a study whose extractions would cost more than its budget.
+
+    Raises:
+        ResourceError: Says how much, what takes most of it, and what to change.
+    """
+    if study.most_bytes is None and study.most_hours is None:
+        return
+    every = costs(study)
+    size, hours = sum(one.bytes for one in every), sum(one.hours for one in every)
+    where = study.document.place(("budget",))
+    if study.most_bytes is not None and size > study.most_bytes:
+        most = max(every, key=lambda one: one.bytes)
+        raise ResourceError(
+            f"{human(size)} are to be written and the budget is {human(study.most_bytes)}",
+            where=where,
+            why=f"most of it, {human(most.bytes)}, is of {most.step}",
+            fix="fewer maps, a limit, or another budget: --set extract.maps=64",
+        )
+    if study.most_hours is not None and hours > study.most_hours:
+        most = max(every, key=lambda one: one.hours)
+        raise ResourceError(
+            f"{hours:.2g} hours of extraction are planned and the budget is {study.most_hours:g}",
+            where=where,
+            why=f"most of it, {most.hours:.2g} hours, is of {most.step}",
+            fix="a limit, or another budget: --set extract.limit=500",
+        )
