@@ -76,7 +76,6 @@ def _plan(
     _extract(asked, hardware, PlanOnly(plan=True), rates, detail, printed)
 
 
-<<<<<<< HEAD
 extract = command("extract", [*EXTRACT, PlanOnly, Rates, Detail, shared.Printed], _extract)
 plan = command("plan", [*PLAN, Detail, shared.Printed], _plan)
 
@@ -87,14 +86,6 @@ def _list_taps(job: ExtractOptions, printed: shared.Printed) -> None:
         shared.echo_json({"schema_version": 1, "backbones": found})
         return
     for model, taps in found.items():
-=======
-extract = command("extract", [*EXTRACT, PlanOnly, Rates, shared.Printed], _extract)
-plan = command("plan", [*PLAN, shared.Printed], _plan)
-
-
-def _list_taps(job: ExtractOptions) -> None:
-    for model, taps in list_taps(job).items():
->>>>>>> refs/heads/api
         for tap, layout in taps.items():
             say(f"{model}\t{tap}\t{layout}")
 
