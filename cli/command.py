@@ -51,9 +51,7 @@ def _annotated(one: Field) -> Any:
     option = one.option
     if option.alone:
         complete = completion_of(one.key, one.choices)
-        return Annotated[
-            one.kind, typer.Argument(help=option.help, metavar=one.key.upper(), autocompletion=complete)
-        ]
+        return Annotated[one.kind, typer.Argument(help=option.help, metavar=one.key.upper(), autocompletion=complete)]
     names = [one.name] + ([option.short] if option.short else [])
     return Annotated[
         one.kind,

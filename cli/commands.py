@@ -53,7 +53,6 @@ class Command(TyperCommand):
                 )
         return rest
 
-
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Arguments, then the options in groups: what of, how, where, what is shown."""
         records: dict[str, list[tuple[str, str]]] = {}

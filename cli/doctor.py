@@ -8,7 +8,6 @@ import typer
 
 from cvbench.cli import options as shared
 from cvbench.cli.command import command
-from cvbench.cli.say import say
 from cvbench.jobs.catalogue.doctor import DoctorOptions
 
 

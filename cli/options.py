@@ -70,6 +70,7 @@ DataRoot = Annotated[
     str | None, typer.Option("--data-root", envvar="CVBENCH_DATA", help="Folder that holds the data sets.")
 ]
 
+
 def echo_json(value: object) -> None:
     """Print one JSON document to stdout; NaN becomes null, since JSON has none."""
     import json

@@ -13,8 +13,7 @@ from cvbench.cli.say import say
 from cvbench.options import Option
 
 if TYPE_CHECKING:
-    from cvbench.jobs.report.kept import Change, Comparison, Listed
-    from cvbench.jobs.report.kept import RemoveReport
+    from cvbench.jobs.report.kept import Change, Comparison, Listed, RemoveReport
 
 SCHEMA = {"schema_version": 1}
 PLACES: dict[str, Place] = {
@@ -154,7 +153,9 @@ def say_removed(report: RemoveReport, printed: shared.Printed) -> None:
     from cvbench.jobs.running.sizes import human
 
     if printed.format == "json":
-        shared.echo_json({**SCHEMA, **{"store" if key == "url" else key: value for key, value in asdict(report).items()}})
+        shared.echo_json(
+            {**SCHEMA, **{"store" if key == "url" else key: value for key, value in asdict(report).items()}}
+        )
         return
     for kind in ("splits", "layers", "results"):
         for path in getattr(report, kind):

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from cvbench.engine.analyses.base import Layer, Result
+from cvbench.engine.analyses.base import Result
 from cvbench.engine.analyses.tsne.averages import NO_INTERVAL
 from cvbench.engine.analyses.tsne.backends import LIMITS, available, backend_version
 from cvbench.engine.analyses.tsne.measure import KS, plan

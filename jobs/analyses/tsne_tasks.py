@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from cvbench.engine.analyses.tsne.backends import FFT_THREADS, F64, Embedding, embed
+from cvbench.engine.analyses.tsne.backends import F64, FFT_THREADS, Embedding, embed
 from cvbench.engine.analyses.tsne.measure import MakeMaps, MapTask
 from cvbench.jobs.running.cluster import Cluster
 from cvbench.jobs.running.executor import run_tasks

@@ -9,7 +9,6 @@ import os
 import platform
 import shutil
 import socket
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -39,9 +38,7 @@ class DoctorOptions:
     store: Annotated[str, Option("Path or URL of the feature store.")] = DEFAULT_STORE
     data_root: Annotated[str | None, Option("Folder that holds the data sets.", variable="CVBENCH_DATA")] = None
     address: Annotated[str, Option("Address of the Ray cluster to try, if any.", variable="CVBENCH_ADDRESS")] = "local"
-    dashboard: Annotated[
-        str | None, Option("URL of the cluster's dashboard; default port 8265 of its address.")
-    ] = None
+    dashboard: Annotated[str | None, Option("URL of the cluster's dashboard; default port 8265 of its address.")] = None
     timeout: Annotated[float, Option("Seconds that a connection may take.", least=0.1)] = 3.0
 
 
@@ -82,14 +79,14 @@ def exit_code(found: list[Check]) -> int:
 
 
 def _python() -> Iterator[Check]:
-    yield Check("cvbench", "ok", f"{__version__} on Python {platform.python_version()}, {platform.platform(terse=True)}")
+    yield Check(
+        "cvbench", "ok", f"{__version__} on Python {platform.python_version()}, {platform.platform(terse=True)}"
+    )
     known = {name: installed for name in PACKAGES if (installed := _version(name)) is not None}
     yield Check("packages", "ok", ", ".join(f"{name} {number}" for name, number in known.items()))
     absent = [name for name in PACKAGES if name not in known]
     if absent:
         yield _lacking("packages", f"not installed: {', '.join(absent)}", "pip install cvbench, into this Python")
-    if sys.version_info < (3, 11):
-        yield _lacking("python", f"{platform.python_version()} is too old", "Python 3.11 or newer")
 
 
 def _version(package: str) -> str | None:
@@ -145,7 +142,9 @@ def _machine() -> Iterator[Check]:
     if total is not None:
         said = f"{human(total)}" + ("" if free is None else f", {human(free)} of it free")
         little = free is not None and free < LITTLE_MEMORY
-        yield Check("memory", "note" if little else "ok", said, "--batch-size 8, one --backbone at a time" * little or None)
+        yield Check(
+            "memory", "note" if little else "ok", said, "--batch-size 8, one --backbone at a time" * little or None
+        )
 
 
 def _memory() -> tuple[int | None, int | None]:
@@ -207,7 +206,10 @@ def _data(root: str | None) -> Iterator[Check]:
         yield Check("data", "note", f"{problem.what} ({problem.where})", problem.fix)
     found = [row.info.name for row in listed if row.found]
     if root is None:
-        said, fix = "no data root: data sets to download are not looked for", "--data-root, or the variable CVBENCH_DATA"
+        said, fix = (
+            "no data root: data sets to download are not looked for",
+            "--data-root, or the variable CVBENCH_DATA",
+        )
         yield Check("data", "note", said, fix)
     else:
         yield Check("data", "ok", f"{root}: {', '.join(found) or 'no data set of the registry'}")
@@ -248,7 +250,7 @@ def _port(address: str, host: str, timeout: float) -> Iterator[Check]:
 
 
 def _dashboard(url: str, timeout: float) -> Iterator[Check]:
-    """Ray's dashboard runs what it is sent: one that answers a stranger is open to all who reach it (CVE-2023-48022)."""
+    """Ray's dashboard runs what it is sent: one that answers a stranger is open to all (CVE-2023-48022)."""
     if urlsplit(url).scheme not in ("http", "https"):
         yield _of_cluster(f"{url} is no URL of a dashboard", "--dashboard http://HOST:8265")
         return

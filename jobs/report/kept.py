@@ -16,7 +16,17 @@ from cvbench.storage.care.remove import RemoveReport, remove
 from cvbench.storage.features import FeatureStore
 from cvbench.storage.results.outcomes import ResultKey, list_results
 
-__all__ = ["Change", "Comparison", "Listed", "RemoveReport", "compare", "find", "listed", "remove_places", "remove_results"]
+__all__ = [
+    "Change",
+    "Comparison",
+    "Listed",
+    "RemoveReport",
+    "compare",
+    "find",
+    "listed",
+    "remove_places",
+    "remove_results",
+]
 
 SHORT = 8
 """Digits of a digest that name a result for a person."""

@@ -175,10 +175,10 @@ def cam(
     store: str | os.PathLike[str] | Store = "./cvbench.zarr",
     *,
     dataset: str,
-    backbones: str | Sequence[str] = ("convnext-base", "vit-base-16"),
+    backbones: str | Sequence[str] | None = None,
     split: str | None = None,
     data_root: str | None = None,
-    weights: str | Sequence[str] = ("pretrained",),
+    weights: str | Sequence[str] | None = None,
     limit: int | str | None = None,
     batch_size: int | str | None = None,
     image_size: int | None = None,
@@ -208,10 +208,11 @@ def cam(
     Args:
         store: Path or URL of the feature store.
         dataset: Data set, as for extract: the images are read.
-        backbones: timm model, alias, or module:function of one's own. One or several.
+        backbones: As in the store, or as for extract; default: those that the store has of these images. One or
+            several.
         split: Split of the data set; the default is the data set's own.
         data_root: Folder that holds the data sets.
-        weights: pretrained, random, FILE.safetensors, or MODEL=FILE.safetensors.
+        weights: As for extract; default: those of the features in the store, else pretrained.
         limit: Samples to cover, rounded up to whole units.
         batch_size: Images per forward pass, or 'auto'.
         image_size: Input size in pixels, if not the model's own.
@@ -260,11 +261,12 @@ def tsne(
     measured: int = 5000,
     address: str | None = None,
     device: str = "auto",
+    threads: int | None = None,
     progress: bool = False,
 ) -> Result:
     """t-SNE maps of the features, and how far they can be believed, with 95 % intervals over images.
 
-    A map is one computation: it is made in this process, at any --address.
+    Each run of each layer is a task: one after the other in this process, side by side with --address local.
 
     `cvbench analyze tsne` on the command line.
 
@@ -277,7 +279,7 @@ def tsne(
         taps: Layers, names or globs; default all. One or several.
         resamples: Resamples, for the intervals that draw any.
         seed: Seed of all that is drawn at random.
-        backend: auto, opentsne, sklearn or cuml.
+        backend: auto (sklearn; cuml or opentsne from 10,001 samples), opentsne, sklearn or cuml.
         perplexity: Effective number of neighbours.
         iterations: Of them 250 with exaggeration.
         preprocess: standardise, none or l2 (then distances rank as the cosine does).
@@ -288,6 +290,7 @@ def tsne(
         address: "none" runs in this process, "local" starts a private Ray, else the address of a Ray cluster;
             default: the variable CVBENCH_ADDRESS, else "none".
         device: auto, cpu or cuda.
+        threads: CPU cores of one task (with Ray).
         progress: Print how far the work is, to stderr.
 
     Returns:

@@ -140,9 +140,7 @@ def _is_gone(
     return any(place[: len(parts)] == parts for parts in wanted if len(parts) <= 2)
 
 
-def _shared_commits(
-    store: FeatureStore, taps: dict[GroupKey, set[str]]
-) -> Iterator[tuple[str, str, Commit]]:
+def _shared_commits(store: FeatureStore, taps: dict[GroupKey, set[str]]) -> Iterator[tuple[str, str, Commit]]:
     """(its key, the key of what stays of it, this) of each commit that names some of these layers, and others."""
     for group, removed in taps.items():
         for commit in store.commits(group):

@@ -1,4 +1,4 @@
-"""What a repair or a removal is about to do, written down before the first step: killed at any point, it ends as if it had run once.
+"""A journal of repairs and removals, written before the first step: killed at any point, one ends as if it had run once.
 
 The journal is one sealed record. Whoever opens the store for writing next finishes it, be it another repair or the
 command that makes again what was forgotten; so no command sees a state between two steps. Every step says what it
@@ -17,7 +17,6 @@ from cvbench.storage.features.ledger import seal, unseal
 from cvbench.storage.features.nodes import constant_node
 from cvbench.storage.objects.base import Objects
 from cvbench.storage.objects.keys import LEDGER, REPAIR, check_key
-
 
 ANY = ""
 """Digest of a step that removes what is there, whatever it is: of sound objects, which need not be read to go."""
@@ -93,7 +92,6 @@ class Journal:
             objects.create(key, constant_node(key, self.format))
         objects.settle(self.write)
         objects.delete(JOURNAL)
-
 
     def _place(self, step: Step) -> tuple[int, str]:
         """The place of a step in the order of all."""

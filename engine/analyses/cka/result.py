@@ -84,7 +84,7 @@ def cka_result(layers: Sequence[Layer], batches: F64, attrs: Mapping[str, Any]) 
 
 @dataclass(frozen=True)
 class _Numbers:
-    """What a result says of L layers, in this order: every pair, means of some pairs, differences of two means."""
+    """The numbers of a result of L layers, in this order: every pair, means of some pairs, differences of two means."""
 
     layers: int
     groups: Mapping[str, tuple[NDArray[np.intp], ...]]  # name of a mean -> (rows, columns) of its pairs
@@ -92,7 +92,7 @@ class _Numbers:
 
     @property
     def pairs(self) -> int:
-        """How many pairs there are, a layer with itself included."""
+        """Count the pairs, a layer with itself included."""
         return self.layers * (self.layers + 1) // 2
 
     def of(self, sums: F64) -> F64:

@@ -28,7 +28,9 @@ class TsneOptions(IntervalOptions):
         measured: Among all that are mapped.
     """
 
-    backend: Annotated[str, Option("auto (sklearn; cuml or opentsne from 10,001 samples), opentsne, sklearn or cuml.")] = "auto"
+    backend: Annotated[
+        str, Option("auto (sklearn; cuml or opentsne from 10,001 samples), opentsne, sklearn or cuml.")
+    ] = "auto"
     perplexity: Annotated[float, Option("Effective number of neighbours.", least=1.0)] = 30.0
     iterations: Annotated[int, Option(f"Of them {EARLY} with exaggeration.")] = 1000
     preprocess: Annotated[str, Option(_PREPROCESS)] = "standardise"
