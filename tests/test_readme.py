@@ -74,3 +74,15 @@ def test_the_readme_is_short_and_its_picture_small() -> None:
 )
 def test_no_home_folder_of_anyone_is_named(document: str) -> None:
     assert re.findall(r"(?<![\w~$}])/(?:home|root|Users|work)/\S*", (ROOT / document).read_text()) == []
+
+
+def test_the_table_of_coverage_is_that_of_the_benchmarks() -> None:
+    head = "| area (least covered setting) |"
+    rows = {}
+    for document in ("docs/numbers.md", "bench/README.md"):
+        table = (ROOT / document).read_text().partition(head)[2].partition("\n\n")[0].splitlines()[2:]
+        cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
+        rows[document] = {line[0]: line[-1] for line in cells}
+    shown, measured = rows["docs/numbers.md"], rows["bench/README.md"]
+    assert len(shown) > 5
+    assert shown.items() <= measured.items()
