@@ -118,7 +118,7 @@ def compare(first: str, second: str, out: str) -> Comparison:
 def _read(store: str) -> tuple[list[Item], JudgedClaims]:
     opened, shown = FeatureStore.open(absolute(store)), public_url(store)
     items = collect(opened, shown)
-    return items, judge_items(items, provenance(opened, shown))
+    return items, judge_items(items, provenance(opened, shown), shown)
 
 
 def join(first: Sequence[Item], second: Sequence[Item]) -> list[Joined]:

@@ -1,4 +1,4 @@
-"""A journal of repairs and removals, written before the first step: killed at any point, one ends as if it had run once.
+"""A journal of repairs and removals, written before the first step: killed at any point, it ends as if run once.
 
 The journal is one sealed record. Whoever opens the store for writing next finishes it, be it another repair or the
 command that makes again what was forgotten; so no command sees a state between two steps. Every step says what it

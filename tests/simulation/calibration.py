@@ -68,7 +68,7 @@ def _difference(first: str, second: str, n: int, alike: bool, rng: Rng) -> Trial
         sure, likely = _law(name, n, rng)
         errors.append(calibration_error(sure, (luck if alike else rng.random(n)) < likely, options(rng)).debiased)
     truth = [0.0 if name.endswith(" 0") else _truth(name) for name in (first, second)]
-    return judged(truth[0] - truth[1], outer_difference(*errors))
+    return judged(truth[0] - truth[1], outer_difference(errors[0], errors[1]))
 
 
 def _logits(n: int, scale: float, rng: Rng) -> tuple[F64, NDArray[np.int64]]:
