@@ -38,7 +38,7 @@ class PlanOnly:
 
 @dataclass(frozen=True)
 class Reference:
-    """Which of the shipped studies, and where."""
+    """Shipped study to run, and its places."""
 
     scale: Annotated[
         Literal["smoke", "small", "full"],

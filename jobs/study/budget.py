@@ -21,7 +21,7 @@ class Cost:
 
 
 def costs(study: Study) -> list[Cost]:
-    """Of each extraction; those that cannot be planned yet, as their images are missing, cost nothing."""
+    """List the costs of the extractions, but for those that cannot be planned, as their images are missing."""
     found = []
     for step in steps_of(study):
         if isinstance(step, Extraction):

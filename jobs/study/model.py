@@ -74,7 +74,7 @@ class Named(Model):
 
 
 class Budget(Model):
-    """What a study may cost; looked at before its first step."""
+    """Most that a study may cost; looked at before its first step."""
 
     bytes: str | None = Field(default=None, description="Most that its extractions may write, e.g. 20GB.")
     hours: float | None = Field(default=None, gt=0, description="Most that its extractions may take, as planned.")
