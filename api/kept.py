@@ -115,6 +115,7 @@ def report(
     out: str | os.PathLike[str] = "report",
     *,
     pdf: bool = False,
+    data_root: str | os.PathLike[str] | None = None,
     progress: bool = False,
 ) -> Report:
     """Write all results of a store as one HTML page, the figures as files, and one table of all numbers.
@@ -125,6 +126,7 @@ def report(
         store: Path, URL, or what `open_store` gives.
         out: Folder for the page, the figures and the tables.
         pdf: Draw every figure as PDF too.
+        data_root: Folder with data sets: points of a map then show small pictures of their images.
         progress: Print notes, to stderr.
 
     Returns:
@@ -141,6 +143,7 @@ def report(
 
     check_folder(os.fspath(out))
     with listening(progress) as listen:
-        made = write(os.fspath(store), os.fspath(out), listen, pdf=pdf)
+        root = None if data_root is None else os.fspath(data_root)
+        made = write(os.fspath(store), os.fspath(out), listen, pdf=pdf, data_root=root)
     complete(made)
     return made

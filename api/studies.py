@@ -1,4 +1,4 @@
-"""`cvbench.run` and `cvbench.status`: a whole study from one file."""
+"""`cvbench.run`, `cvbench.reproduce` and `cvbench.status`: a whole study from one file."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from cvbench.api import markup
 from cvbench.api.progress import listening
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from cvbench.api.result import Result
+    from cvbench.jobs.study.study import Study as Planned
 
 Values = Mapping[str, Any] | Sequence[str]
 """Values over those of a study file: {"extract.limit": 64}, or ["extract.limit=64"]."""
@@ -117,10 +118,53 @@ def run(file: str | os.PathLike[str], *, set: Values = (), check: bool = True, p
         UsageError: Something is wrong with it; with the line. Nothing has run.
         IncompleteError: Some steps failed, and `check` is set; names each with its error and its command.
     """
-    from cvbench.jobs.study.run import check_outcomes, run_study
     from cvbench.jobs.study.study import read_study
 
-    study = read_study(os.fspath(file), words_of(set))
+    return _carried_out(read_study(os.fspath(file), words_of(set)), os.fspath(file), check, progress)
+
+
+def reproduce(
+    scale: Literal["smoke", "small", "full"] = "smoke",
+    design: Literal["pair", "objectives"] = "pair",
+    *,
+    data_root: str | os.PathLike[str] | None = None,
+    store: str | os.PathLike[str] | None = None,
+    out: str | os.PathLike[str] | None = None,
+    set: Values = (),
+    check: bool = True,
+    progress: bool = False,
+) -> Study:
+    """Run the reference study at a scale: every figure and table of it. The same call again resumes.
+
+    Data sets that are not there are left out: their steps fail, with the command that gets them.
+
+    Args:
+        scale: smoke: minutes on 2 cores, no download; small: parts of real data sets; full: as in the paper.
+        design: pair: the study; objectives: two architectures by five objectives, at full scale.
+        data_root: Folder that holds the data sets.
+        store: Path or URL of the feature store.
+        out: Folder for the store, the weights and the report.
+        set: As for `run`.
+        check: As for `run`.
+        progress: Print how far the work is, to stderr.
+
+    Raises:
+        UsageError: A value is wrong. Nothing has run.
+        IncompleteError: Some steps failed, and `check` is set; names each with its error and its command.
+    """
+    from cvbench.jobs.study.reference import reference_study
+
+    places = {
+        name: None if place is None else os.fspath(place)
+        for name, place in (("data_root", data_root), ("store", store), ("out", out))
+    }
+    study = reference_study(scale, design, **places, given=words_of(set))
+    return _carried_out(study, f"reproduce --scale {scale}", check, progress)
+
+
+def _carried_out(study: Planned, file: str, check: bool, progress: bool) -> Study:
+    from cvbench.jobs.study.run import check_outcomes, run_study
+
     ended = run_study(study, lambda: listening(progress))
     if check:
         check_outcomes(ended)
@@ -136,7 +180,7 @@ def run(file: str | os.PathLike[str], *, set: Values = (), check: bool = True, p
         )
         for one in ended
     ]
-    return Study(os.fspath(file), study.store, study.out, steps)
+    return Study(file, study.store, study.out, steps)
 
 
 def status(file: str | os.PathLike[str], *, set: Values = ()) -> Study:

@@ -39,6 +39,7 @@ NAMES = {
             "open_store",
             "plan",
             "report",
+            "reproduce",
             "results",
             "run",
         ),

@@ -22,6 +22,7 @@ from cvbench.api.stores import Store as Store
 from cvbench.api.stores import open_store as open_store
 from cvbench.api.studies import Step as Step
 from cvbench.api.studies import Study as Study
+from cvbench.api.studies import reproduce as reproduce
 from cvbench.api.studies import run as run
 from cvbench.api.studies import status as status
 
