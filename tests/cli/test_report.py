@@ -30,14 +30,14 @@ def test_it_names_what_it_wrote(tmp_path: Path) -> None:
     assert lines[0] == f"page:    {tmp_path / 'out/report.html'}"
     written = [Path(line.split(maxsplit=1)[1]) for line in lines[:-1]]
     assert {path for path in (tmp_path / "out").rglob("*") if path.is_file()} == set(written)
-    assert lines[-1] == "1 results, 16 numbers"  # 10 pairs of 4 layers, 6 summary numbers
+    assert lines[-1] == "1 results, 17 numbers"  # 10 pairs of 4 layers, 7 summary numbers
 
 
 def test_json(tmp_path: Path) -> None:
     result = run("--store", store("json"), "--out", str(tmp_path), "--format", "json")
     made = json.loads(result.stdout)
     assert made["schema_version"] == 1
-    assert (made["results"], made["numbers"], made["raw"]) == (1, 16, [])
+    assert (made["results"], made["numbers"], made["raw"]) == (1, 17, [])
     assert [Path(path).name for path in made["tables"]] == ["results.parquet", "results.csv", "results.json"]
     assert all(Path(path).is_file() for path in [made["page"], *made["tables"], *made["figures"]])
 
