@@ -168,7 +168,7 @@ def _result(study: Any) -> str:
 
     found = Counter(one.verdict for one in judge_store(study.store).outcomes)
     total = sum(found.values())
-    said = ", ".join(f"{count} {verdict}" for verdict, count in found.most_common())
+    said = ", ".join(f"{count} {verdict.value}" for verdict, count in found.most_common())
     return f"of {total} answers to what papers claim of convolutional networks and transformers: {said}."
 
 

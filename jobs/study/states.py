@@ -10,6 +10,7 @@ from typing import Any
 
 from cvbench.errors import CvbenchError
 from cvbench.jobs.extraction.arrays import existing_store
+from cvbench.jobs.extraction.backbones import specs_of
 from cvbench.jobs.extraction.options import ExtractOptions
 from cvbench.jobs.extraction.plan import plan
 from cvbench.jobs.reading.selection import is_wanted
@@ -165,7 +166,7 @@ def _is_of(step: Computation, item: Item) -> bool:
         return False
     if not step.images and wanted.get("dataset") and _keys(wanted["dataset"]) != _keys(its.get("dataset") or ()):
         return False
-    if wanted.get("backbone") and {*wanted["backbone"]} != _backbones(item):
+    if wanted.get("backbone") and _wanted_backbones(step, wanted["backbone"]) != _backbones(item):
         return False
     if "taps" in wanted and not _has_taps(item, wanted["taps"]):
         return False
@@ -175,6 +176,14 @@ def _is_of(step: Computation, item: Item) -> bool:
         for name, value in wanted.items()
         if name not in unsaid and (name in its or name not in _OF_EXTRACTION)
     )
+
+
+def _wanted_backbones(step: Computation, typed: Sequence[str]) -> set[str]:
+    """Names that the results have: of a step that loads models itself these are not what is typed."""
+    for made in step.asked:
+        if isinstance(made, ExtractOptions):
+            return {spec.key for spec in specs_of(made)}
+    return {*typed}
 
 
 _OF_EXTRACTION = {one.key for one in Form(ExtractOptions).fields()}
