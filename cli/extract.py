@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Detail:
-    """How much of a plan to say."""
+    """The detail in which a plan is said."""
 
     long: Annotated[bool, Option("For the plan: each layer, not those that are alike as one.")] = False
 

@@ -134,7 +134,7 @@ def script() -> str:
 
 
 def digest(text: str) -> str:
-    """What a policy calls a text by."""
+    """The digest by which a policy names a text."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 

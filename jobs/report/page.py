@@ -149,7 +149,7 @@ def render(
 
 
 def _counts(judged: Sequence[Outcome], outcomes: Sequence[Outcome]) -> str:
-    """How many of the claims hold, and so on, as a sentence."""
+    """Count how many of the claims hold, and so on, in a sentence."""
     verdicts = [one.verdict.value for one in judged]
     plural = {"holds": "hold", "does not hold": "do not hold"}
     found = [name for name in ("holds", "does not hold", "not resolved") if name in verdicts]

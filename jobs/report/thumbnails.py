@@ -32,7 +32,7 @@ class Sheet:
     uri: str
 
     def as_dict(self) -> dict[str, Any]:
-        """What the page's script reads."""
+        """The form that the page's script reads."""
         return {"side": SIDE, "across": ACROSS, "rows": self.rows, "uri": self.uri}
 
 

@@ -50,7 +50,7 @@ class Panel:
         return len(next(iter(self.columns.values()), ()))
 
     def as_dict(self) -> dict[str, Any]:
-        """What the page's script draws."""
+        """The form that the page's script draws."""
         return {
             "title": printable(self.title),
             "spec": _plain(self.spec),
@@ -91,7 +91,7 @@ class Gallery:
     cells: Sequence[Sequence[Sequence[Cell]]]
 
     def as_dict(self) -> dict[str, Any]:
-        """What the page's script draws; each picture once."""
+        """The form that the page's script draws; each picture once."""
         pictures: dict[str, int] = {"": 0}
 
         def number(picture: str) -> int:

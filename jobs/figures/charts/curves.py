@@ -16,7 +16,7 @@ HEIGHT = 260  # pixels
 
 @dataclass(frozen=True)
 class Curves:
-    """What a panel of curves says.
+    """Words and axes of a panel of curves.
 
     Attributes:
         title, across, down: Above it, and at its axes.
