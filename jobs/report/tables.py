@@ -15,6 +15,15 @@ from cvbench.texts import json_value
 STEM = "results"
 
 
+def shows(folder: Path, items: Sequence[Item]) -> bool:
+    """Whether the table in a report's folder has the numbers of these results, all and no others."""
+    try:
+        written = (folder / f"{STEM}.csv").read_bytes()
+    except OSError:
+        return False
+    return written == csv_text([row for item in items for row in item.rows]).encode()
+
+
 def write_tables(items: Sequence[Item], folder: Path, claims: Sequence[Outcome] = ()) -> list[Path]:
     """Write `results.parquet`, `results.csv` and `results.json`, see `cvbench.jobs.results.document`.
 

@@ -17,6 +17,7 @@ from cvbench.jobs.reading.selection import is_wanted
 from cvbench.jobs.reading.views import MAPS
 from cvbench.jobs.report import PAGE
 from cvbench.jobs.report.collect import Item, collect, public_url
+from cvbench.jobs.report.tables import shows
 from cvbench.jobs.running.hardware import Hardware
 from cvbench.jobs.running.places import absolute
 from cvbench.jobs.running.sizes import human
@@ -101,9 +102,17 @@ def _look(step: Step, items: Sequence[Item], found: Mapping[str, StepState]) -> 
     if isinstance(step, Computation):
         return _computation(step, items, waits)
     assert isinstance(step, Reporting)
-    page = Path(step.out).expanduser() / PAGE
-    said = f"written anew to {page}" if page.exists() else f"to be written to {page}"
-    return StepState(step.name, step.command, step.needs, DONE if page.exists() else MISSING, said)
+    return _report(step, items)
+
+
+def _report(step: Reporting, items: Sequence[Item]) -> StepState:
+    folder = Path(step.out).expanduser()
+    page = folder / PAGE
+    if not page.exists():
+        return StepState(step.name, step.command, step.needs, MISSING, f"to be written to {page}")
+    if not shows(folder, items):
+        return StepState(step.name, step.command, step.needs, PARTLY, f"{page} shows other results than the store has")
+    return StepState(step.name, step.command, step.needs, DONE, f"written anew to {page}")
 
 
 def _extraction(step: Extraction, items: Sequence[Item]) -> StepState:
