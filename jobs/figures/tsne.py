@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 PANELS_PER_ROW = 3
 LEGEND = 20
 """Classes up to which there is a legend, and a mark of its own for each class."""
+LABEL, LETTERS = 34, 18
+"""Letters of a class name in it at most, and letters that stand on an inch."""
 DENSE = 50_000
 """Points above which a panel is a picture: in each cell the mean colour, the darker the more points."""
 CELLS = 400
@@ -143,8 +145,11 @@ def _legend(figure: Figure, result: Result) -> None:
         return
     figure.supxlabel(said, fontsize=7)
     colours, shapes = _colours(len(names)), _markers(len(names))
+    labels = [name if len(name) <= LABEL else f"{name[: LABEL - 1]}…" for name in names]
     marks = [
-        Line2D([], [], linestyle="", marker=shape, color=tuple(colour), markersize=5, label=name[:24])
-        for shape, colour, name in zip(shapes, colours, names, strict=True)
+        Line2D([], [], linestyle="", marker=shape, color=tuple(colour), markersize=5, label=label)
+        for shape, colour, label in zip(shapes, colours, labels, strict=True)
     ]
-    figure.legend(handles=marks, loc="outside upper center", ncols=min(len(names), 10), frameon=False, fontsize=7)
+    fitting = int(figure.get_figwidth() * LETTERS / (max(map(len, labels)) + 7))  # a mark and its gaps: 7 letters
+    columns = min(len(names), 10, max(fitting, 1))
+    figure.legend(handles=marks, loc="outside upper center", ncols=columns, frameon=False, fontsize=7)

@@ -220,7 +220,11 @@ def _headings(items: Sequence[Item]) -> list[str]:
     for item in items:
         own = marks(item)
         others = [marks(other) for other in items if place(other) == place(item)]
-        differing = [name for name, text in own.items() if any(other.get(name, text) != text for other in others)]
+        differing = [  # the options say the same again, in the words of the command
+            name
+            for name, text in own.items()
+            if name != "options" and any(other.get(name, text) != text for other in others)
+        ]
         words = [f"{name.replace('_', ' ')} {own[name]}" for name in differing[:4]]
         headings.append(" · ".join([place(item), *words]))
     return [
