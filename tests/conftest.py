@@ -57,10 +57,12 @@ def only_here(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     """Refuses in a second process of the run what belongs in one of them: `only_here(what)`."""
     shared = getattr(request.config.option, "loadgroup", False)  # set by xdist, in its processes
     run = tmp_path_factory.getbasetemp().parent
+    ours = set[str]()  # a file whose functions and doctests are collected apart begins twice
 
     def claim(what: str) -> None:
         try:
-            if shared:
+            if shared and what not in ours:
+                ours.add(what)
                 (run / f"claimed-{what.replace('/', '-')}").touch(exist_ok=False)
         except FileExistsError:
             raise AssertionError(f"{what} is in two processes of one run: see tests/groups.py") from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from difflib import SequenceMatcher
+from difflib import SequenceMatcher, get_close_matches
 from typing import Any, Literal
 
 from cvbench.errors import UnknownNameError, UsageError
@@ -112,9 +112,11 @@ def _unknown(name: str, every: Sequence[str]) -> UnknownNameError:
         tagged = [model for model in fitting if "." in model] or fitting
         if tagged:
             near = sorted(tagged, key=lambda model: -SequenceMatcher(None, asked, model).ratio())
+            slips = get_close_matches(asked, every, n=1, cutoff=0.9)  # a letter too few, say
             more = f" and {len(near) - _MOST_NAMED} more" if len(near) > _MOST_NAMED else ""
             fix = f"{len(near)} timm models match {part}: {', '.join(near[:_MOST_NAMED])}{more}"
-            return UnknownNameError(f"unknown backbone {name!r}", did_you_mean=near[:3], fix=fix)
+            meant = [*dict.fromkeys([*slips, *near])][:3]
+            return UnknownNameError(f"unknown backbone {name!r}", did_you_mean=meant, fix=fix)
     return UnknownNameError.among("backbone", name, every, fix='python -c "import timm; print(timm.list_models())"')
 
 

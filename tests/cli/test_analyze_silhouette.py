@@ -120,7 +120,7 @@ def test_a_sample_is_scored_against_all(store: str) -> None:
     [
         (("--metric", "manhattan"), 2, "euclidean"),
         (("--space", "pca"), 2, "--space features, standardised"),
-        (("--space", "tsne"), 2, "cvbench analyze tsne --perplexity 7 with the same layers"),
+        (("--space", "tsne"), 2, "`analyze tsne --perplexity 7` with the same layers"),
         (("--space", "tsne", "--map", "nosuch"), 2, "the store holds none"),
         (("--view", "pooled"), 3, "--view pooled"),
         (("--dataset", "folder-pet"), 2, "folder-pets"),

@@ -46,19 +46,19 @@ def test_a_family_is_judged_by_holm() -> None:
 
 
 def test_differences_of_cka_are_one_family() -> None:
-    """Three backbones are three differences: what one of them shows alone may not be resolved among three."""
+    """Three backbones are six differences, of two means each: what one shows alone may not be resolved among six."""
     rng = np.random.default_rng(0)
     layers = [Layer(name, f"blocks.{i}") for name in "abc" for i in range(4)]
     factors = np.cumsum(rng.normal(size=(12, 12, 40)), axis=1) + rng.normal(size=(12, 1))
     attrs = {"estimator": "minibatch", "batch_size": 32, "samples": 384, "dropped": 0, "confidence": 0.95}
     summary = cka_result(layers, factors @ factors.transpose(0, 2, 1), attrs).attrs["summary"]
     own = [entry for entry in summary if "resolved" in entry]
-    assert len(own) == 3
+    assert len(own) == 6
     from scipy.stats import t
 
     reach = t.ppf(0.975, 11)
     plain = [2 * t.sf(abs(entry["value"]) / ((entry["high"] - entry["low"]) / 2 / reach), 11) for entry in own]
     order = np.argsort(plain)
-    adjusted = np.minimum(np.maximum.accumulate(np.array(plain)[order] * [3, 2, 1]), 1)
+    adjusted = np.minimum(np.maximum.accumulate(np.array(plain)[order] * np.arange(6, 0, -1)), 1)
     assert np.array([entry["p"] for entry in own])[order] == pytest.approx(adjusted, rel=1e-9)
     assert [entry["resolved"] for entry in own] == [entry["p"] <= 0.05 for entry in own]

@@ -230,7 +230,7 @@ def test_of_several_maps_one_is_named_or_that_of_the_defaults_is_taken(
 def test_without_a_map_that_of_the_defaults_is_made(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match="perplexity 30 needs more than 91 samples, there are 38") as caught:
         silhouette([head(store)], TSNE)
-    assert "cvbench analyze tsne --perplexity 12 with the same layers" in str(caught.value)
+    assert "`analyze tsne --perplexity 12` with the same layers" in str(caught.value)
     assert map_files(store) == []
     usual = partial(TsneOptions, perplexity=5.0, iterations=250)
     monkeypatch.setattr("cvbench.jobs.analyses.tsne_maps.TsneOptions", usual)
