@@ -166,7 +166,7 @@ def _result(study: Any) -> str:
 
     from cvbench.jobs.report.claims import judge_store
 
-    found = Counter(one.verdict.value for one in judge_store(study.store).outcomes)
+    found = Counter(one.verdict for one in judge_store(study.store).outcomes)
     total = sum(found.values())
     said = ", ".join(f"{count} {verdict.value}" for verdict, count in found.most_common())
     return f"of {total} answers to what papers claim of convolutional networks and transformers: {said}."

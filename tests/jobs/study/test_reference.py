@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -113,7 +114,8 @@ def test_networks_are_trained_and_a_map_an_accuracy_and_a_probe_are_made_of_them
         assert any(name in line for line in done), name
     assert (tmp_path / "weights" / "test_vit@64-digits.safetensors").is_file()
     assert (tmp_path / "report" / "report.html").is_file()
-    assert any(line.startswith("Result: ") for line in lines)
+    (said,) = (line for line in lines if line.startswith("Result: "))
+    assert re.fullmatch(r"Result: of \d+ answers .*: (\d+ (holds|does not hold|not resolved|not run)(, )?)+\.", said)
     assert "What to look at:" in lines
     plan = json.loads(run(*small(tmp_path), "--plan", "--format", "json").stdout)
     assert {step["name"]: step["state"] for step in plan["steps"]} == dict.fromkeys(
