@@ -230,6 +230,21 @@ def test_maps_of_other_weights_than_the_features_say_so(features: tuple[list[str
     )
 
 
+@pytest.mark.parametrize(
+    ("model", "weights", "said"),
+    [("os:getcwd", "random", "which no store may have run"), ("test_vit", "../far/w.safetensors", "by a path")],
+)
+def test_a_store_chooses_no_code_and_no_path(
+    features: tuple[list[str], Path], monkeypatch: pytest.MonkeyPatch, model: str, weights: str, said: str
+) -> None:
+    from cvbench.jobs.analyses.cam import backbones
+
+    hostile = backbones.Extracted("net", model, None, weights, "0" * 64)
+    monkeypatch.setattr(backbones, "extracted", lambda *given: {"net": hostile})
+    result = run(*features[0])
+    assert said in str(result.exception)
+
+
 def test_without_backbones_in_the_store_they_must_be_named(tmp_path: Path) -> None:
     done = run("--dataset", "digits", "--store", str(tmp_path / "none.zarr"), "--address", "none")
     assert isinstance(done.exception, CvbenchError)

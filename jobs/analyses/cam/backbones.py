@@ -68,7 +68,8 @@ def chosen(options: ExtractOptions) -> tuple[ExtractOptions, dict[str, str]]:
 
     Raises:
         UsageError: No backbone is named and the store has none, or its backbones are of several input sizes.
-        DataUnavailableError: Weights are a file that is not found.
+        UsageError: A backbone of the store is a function to import.
+        DataUnavailableError: Weights are a file that is not found, or are named by a path.
     """
     store = existing_store(absolute(options.store))
     held = {} if store is None else extracted(store, key_of_spec(options.dataset), options.split)
@@ -85,6 +86,7 @@ def chosen(options: ExtractOptions) -> tuple[ExtractOptions, dict[str, str]]:
             why=f"it has {', '.join(held)}" if held else None,
             fix="--backbone convnext-base --backbone vit-base-16" if not held else "another --image-size",
         )
+    _refuse_code(wanted)
     _refuse_sizes(wanted, options)
     given = weights_of(options.weights)
     files = [f"{one.model}={given.get(one.key, given.get(one.model, given.get('', '')))}" for one in wanted]
@@ -103,6 +105,17 @@ def chosen(options: ExtractOptions) -> tuple[ExtractOptions, dict[str, str]]:
     )
 
 
+def _refuse_code(wanted: Sequence[Extracted]) -> None:
+    """Refuse a function to import that a store names: it may be somebody else's, and runs only if a person names it."""
+    for one in wanted:
+        if ":" in one.model:
+            raise UsageError(
+                f"{one.key} was made by code, {one.model}, which no store may have run",
+                where="--backbone",
+                fix=f"name it yourself if you trust it: --backbone {one.model}",
+            )
+
+
 def _refuse_sizes(wanted: Sequence[Extracted], options: ExtractOptions) -> None:
     sizes = list(dict.fromkeys(one.image_size for one in wanted))
     if len(sizes) > 1:
@@ -119,6 +132,10 @@ def _found(one: Extracted, options: ExtractOptions) -> str:
     """The weights as an option: a word as it is, a file where it is found."""
     if not one.weights.endswith(".safetensors"):
         return one.weights or "pretrained"
+    if Path(one.weights).name != one.weights:  # a store keeps names alone
+        raise DataUnavailableError(
+            f"the store names weights of {one.key} by a path", where=one.weights, fix=f"--weights {one.model}=FILE"
+        )
     places = [Path(), *([] if "://" in options.store else [Path(options.store).parent])]
     for place in places:
         if (place / one.weights).is_file():
