@@ -55,6 +55,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "analyze silhouette": ("analyze silhouette --space standardised --space tsne",),
     "eval accuracy": ("eval accuracy --store birds.zarr --dataset folder:birds",),
     "eval calibration": ("eval calibration --bins 15 --out figures",),
+    "eval factorial": ("eval factorial --cell a=conv,labels --cell b=conv,text --cell c=vit,labels --cell d=vit,text",),
     "eval imagenet-x": ("eval imagenet-x --store inet.zarr --out figures",),
     "eval pug": ("eval pug --store pug.zarr --mode set",),
     "eval robustness": ("eval robustness --store inet.zarr",),

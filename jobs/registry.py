@@ -105,6 +105,12 @@ ENTRIES: dict[str, Place] = {
         "eval",
         "Top-1, top-5 and mean-per-class accuracy, and every pair of backbones on the same samples.",
     ),
+    "factorial": Place(
+        "cvbench.jobs.evaluation.factorial:ENTRY",
+        "cvbench.jobs.evaluation.options:FACTORIAL",
+        "eval",
+        "Two crossed factors of the backbones, such as architecture and objective: what of the accuracy is of which.",
+    ),
     "calibration": Place(
         "cvbench.jobs.evaluation.calibration:ENTRY",
         "cvbench.jobs.evaluation.options:CALIBRATION",

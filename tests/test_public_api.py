@@ -47,8 +47,8 @@ NAMES = {
     ],
     "analyze": ["cam", "cka", "maps", "silhouette", "similarity", "spectra", "tsne"],
     "evaluate": [
-        *("accuracy", "calibration", "imagenet_x", "import_predictions", "invariance", "pug", "robustness"),
-        "shape_bias",
+        *("accuracy", "calibration", "factorial", "imagenet_x", "import_predictions", "invariance", "pug"),
+        *("robustness", "shape_bias"),
     ],
     "transfer": ["finetune", "probe"],
 }

@@ -9,7 +9,7 @@ from cvbench.engine.statistics.options import USUAL, IntervalOptions
 from cvbench.errors import UnknownNameError
 from cvbench.hints import option_words
 from cvbench.jobs.reading.options import DEFAULT_STORE, SEVERAL, one_dataset
-from cvbench.options import NOT, Form, Option, typed_words
+from cvbench.options import COMMA_SEPARATED, NOT, Form, Option, typed_words
 
 HEADLINES = ("top1", "mean-per-class")
 BINS = 15
@@ -72,6 +72,27 @@ class CalibrationOptions:
     bins: Annotated[int, Option("Of equal width on [0, 1].", least=1)] = BINS
     masked: Annotated[bool, _MASKED] = True
     intervals: IntervalOptions = USUAL
+
+
+@dataclass(frozen=True)
+class FactorialOptions:
+    """Options of two crossed factors.
+
+    Attributes:
+        factors: Their names.
+        cells: "BACKBONE=LEVEL,LEVEL", see `cvbench.jobs.evaluation.cells`.
+        masked: As of accuracy.
+    """
+
+    shared: EvalOptions = field(default_factory=EvalOptions)
+    cells: Annotated[
+        tuple[str, ...],
+        Option("BACKBONE=LEVEL,LEVEL: where a backbone stands. Once for each combination of levels.", "--cell"),
+    ] = ()
+    factors: Annotated[
+        tuple[str, ...], Option("Names of the two factors, with a comma between.", text=COMMA_SEPARATED)
+    ] = ("architecture", "objective")
+    masked: Annotated[bool, _MASKED] = True
 
 
 ERRORS = ("class", "real_class", "metaclass")
@@ -223,6 +244,7 @@ def _check(name: str, given: str, known: tuple[str, ...]) -> None:
 
 
 ACCURACY = (SEVERAL, AccuracyOptions)
+FACTORIAL = (SEVERAL, FactorialOptions)
 ROBUSTNESS = (Form(RobustnessRequest, defaults={"store": DEFAULT_STORE}), EvalOptions)
 IMAGENET_X = (one_dataset("Default imagenet-val."), ImageNetXOptions)
 PUG = (one_dataset("Default pug-imagenet."), PugOptions)

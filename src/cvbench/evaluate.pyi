@@ -41,6 +41,39 @@ def accuracy(
         The result, which is kept in the store too; what was computed before is not computed again.
     """
 
+def factorial(
+    store: str | os.PathLike[str] | Store = "./cvbench.zarr",
+    *,
+    dataset: str | Sequence[str] | None = None,
+    split: str | None = None,
+    backbones: str | Sequence[str] | None = None,
+    partial: bool = False,
+    allow_chance: bool = False,
+    cells: str | Sequence[str] | None = None,
+    factors: str | Sequence[str] = ("architecture", "objective"),
+    masked: bool = True,
+    progress: bool = False,
+) -> Result:
+    """Two crossed factors of the backbones, such as architecture and objective: what of the accuracy is of which.
+
+    `cvbench eval factorial` on the command line.
+
+    Args:
+        store: Path or URL of the feature store.
+        dataset: Data sets, if the store holds several. One or several.
+        split: Split of the data set; the default is the data set's own.
+        backbones: Backbones; default all. One or several.
+        partial: Accept a part of the data set; n says how much.
+        allow_chance: Report an accuracy near chance (random weights), not refuse it.
+        cells: BACKBONE=LEVEL,LEVEL: where a backbone stands. Once for each combination of levels.
+        factors: Names of the two factors, with a comma between.
+        masked: Do not select the outputs of a class subset: argmax over all.
+        progress: Print how far the work is, to stderr.
+
+    Returns:
+        The result, which is kept in the store too; what was computed before is not computed again.
+    """
+
 def calibration(
     store: str | os.PathLike[str] | Store = "./cvbench.zarr",
     *,
