@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from cvbench.api import markup
@@ -116,6 +116,7 @@ def report(
     *,
     pdf: bool = False,
     data_root: str | os.PathLike[str] | None = None,
+    claims: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = (),
     progress: bool = False,
 ) -> Report:
     """Write all results of a store as one HTML page, the figures as files, and one table of all numbers.
@@ -127,6 +128,7 @@ def report(
         out: Folder for the page, the figures and the tables.
         pdf: Draw every figure as PDF too.
         data_root: Folder with data sets: points of a map then show small pictures of their images.
+        claims: TOML files of claims of your own, judged beside the published ones.
         progress: Print notes, to stderr.
 
     Returns:
@@ -134,6 +136,7 @@ def report(
 
     Raises:
         DataUnavailableError: There is no store, or no result in it; says what to run first.
+        UsageError: A file of claims cannot be read.
         ResourceError: The folder cannot be written.
         IncompleteError: The report is written, but some results could not be read and are shown raw.
     """
@@ -144,6 +147,8 @@ def report(
     check_folder(os.fspath(out))
     with listening(progress) as listen:
         root = None if data_root is None else os.fspath(data_root)
-        made = write(os.fspath(store), os.fspath(out), listen, pdf=pdf, data_root=root)
+        own = [claims] if isinstance(claims, str | os.PathLike) else claims
+        files = [os.fspath(one) for one in own]
+        made = write(os.fspath(store), os.fspath(out), listen, pdf=pdf, data_root=root, claims=files)
     complete(made)
     return made

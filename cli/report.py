@@ -23,6 +23,14 @@ def report(
         str | None,
         typer.Option("--compare", help="Another store: only the two side by side, number by number, and their claims."),
     ] = None,
+    own: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--claims",
+            help="TOML file of claims of your own, judged beside the published ones; again for another.",
+            metavar="FILE",
+        ),
+    ] = None,
     output: Annotated[str, typer.Option("--format", help="table or json: what is printed.")] = "table",
 ) -> None:
     """Write all results of a store as one HTML page, the figures as files, and one table of all numbers.
@@ -34,8 +42,9 @@ def report(
     """
     shared.check_format(output, ("table", "json"))
     if compare is not None:
-        if pdf or data_root:
-            raise UsageError("--pdf and --data-root draw figures, and --compare has none", fix="leave them out")
+        if pdf or data_root or own:
+            why = "--compare has no figures, and the published claims only"
+            raise UsageError("--pdf, --data-root and --claims are of one store", why=why, fix="leave them out")
         _compare(store, compare, out, output)
         return
     from cvbench.cli.display import progress
@@ -43,7 +52,7 @@ def report(
     from cvbench.jobs.report import report as run
 
     with progress() as listen:
-        made = run(store, out, listen, pdf=pdf, data_root=data_root)
+        made = run(store, out, listen, pdf=pdf, data_root=data_root, claims=own or ())
     if output == "json":
         shared.echo_json({"schema_version": 1, **made.as_dict()})
     else:

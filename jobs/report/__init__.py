@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from cvbench.errors import CvbenchError, IncompleteError
+from cvbench.jobs.claims.claim import Claim
 from cvbench.jobs.figures.base import cannot_write, write_whole
 from cvbench.jobs.registry import plugins
-from cvbench.jobs.report.claims import judge_items
+from cvbench.jobs.report.claims import judge_items, own_claims
 from cvbench.jobs.report.collect import Item, collect, public_url
 from cvbench.jobs.report.figures import FOLDER, FORMATS, draw_item, draw_items, fit
 from cvbench.jobs.report.interactive import Interactive, interactive_forms
@@ -68,7 +69,13 @@ class Report:
 
 
 def report(
-    store: str, out: str, listen: Listener = silent, *, pdf: bool = False, data_root: str | None = None
+    store: str,
+    out: str,
+    listen: Listener = silent,
+    *,
+    pdf: bool = False,
+    data_root: str | None = None,
+    claims: Sequence[str] = (),
 ) -> Report:
     """Write the page, the figures and the tables of every result of a store; files of the same name are replaced.
 
@@ -78,12 +85,15 @@ def report(
         listen: Receives a note for each result that is shown raw.
         pdf: Draw every figure as PDF too.
         data_root: Folder with data sets: points of a map then show small pictures of their images.
+        claims: Files of claims that are judged beside the published ones, see `own_claims`.
 
     Raises:
         DataUnavailableError: There is no store, or no result in it; says what to run first.
+        UsageError: A file of claims cannot be read.
         ResourceError: The folder cannot be written.
         IntegrityError: A result is damaged.
     """
+    more = own_claims(claims)
     for problem in plugins().problems:
         listen(Note(problem))
     opened = FeatureStore.open(absolute(store))
@@ -92,7 +102,8 @@ def report(
     folder, live = Path(out).expanduser(), interactive_forms(items, opened, data_root)
     try:
         with _stage(folder) as stage:
-            made = _write(shown, facts, items, live, stage, listen, (*FORMATS, "pdf") if pdf else FORMATS)
+            formats = (*FORMATS, "pdf") if pdf else FORMATS
+            made = _write(shown, facts, items, live, more, stage, listen, formats)
             return _put(made, stage, folder)
     except CvbenchError:
         raise
@@ -161,12 +172,13 @@ def _write(
     facts: Provenance,
     items: list[Item],
     live: Interactive,
+    more: Sequence[Claim],
     folder: Path,
     listen: Listener,
     formats: Sequence[str],
 ) -> Report:
     (folder / FOLDER).mkdir()
-    claims = judge_items(items, facts, store)
+    claims = judge_items(items, facts, store, more)
     tables = write_tables(items, folder, claims.outcomes)
     pictures = {item.name: draw_item(item, folder, formats) for item in items}
     for analysis in dict.fromkeys(item.key.analysis for item in items if item.entry is not None):

@@ -85,6 +85,7 @@ class Page(Model):
 
     out: str = Field(default="report", description="Folder for the page, the figures and the tables.")
     pdf: bool = Field(default=False, strict=True, description="Draw every figure as PDF too.")
+    claims: list[str] = Field(default=[], description="TOML files of claims, judged beside the published ones.")
 
 
 def _number_as_text(value: Any) -> Any:

@@ -128,15 +128,16 @@ class Reporting:
     store: str
     out: str
     pdf: bool
+    claims: tuple[str, ...] = ()
     name: str = REPORT
     needs: tuple[str, ...] = ()
 
     @property
     def command(self) -> str:
-        return command(REPORT, store=self.store, out=self.out, pdf=self.pdf)
+        return command(REPORT, store=self.store, out=self.out, pdf=self.pdf, claims=list(self.claims))
 
     def run(self, listen: Listener) -> Sequence[str]:
-        done = report(self.store, self.out, listen, pdf=self.pdf)
+        done = report(self.store, self.out, listen, pdf=self.pdf, claims=self.claims)
         complete(done)
         return [str(done.page)]
 
@@ -163,7 +164,7 @@ def steps_of(study: Study) -> list[Step]:
         one_by_one = _Planner(study, asked, found)
         for step in one_by_one.probes() if asked.group == "transfer" else one_by_one.steps():
             steps.append(_numbered(step, {one.name for one in steps}))
-    return [*steps, Reporting(study.store, study.out, study.pdf)]
+    return [*steps, Reporting(study.store, study.out, study.pdf, study.claims)]
 
 
 def _fitting(one: Training, hardware: Hardware) -> Fitting:

@@ -133,7 +133,7 @@ class Study:
         words: Of `cvbench run` and its kin that mean this study: the file, and what was set over it.
         backbones: (model, weights, image size or None), in the order of the results; weights of one that is trained
             first are the file that its training makes.
-        out, pdf: Of the report.
+        out, pdf, claims: Of the report.
         trainings: What is trained first.
         most_bytes, most_hours: What its extractions may cost; None is unlimited.
     """
@@ -146,6 +146,7 @@ class Study:
     asked: tuple[Request, ...]
     out: str = "report"
     pdf: bool = False
+    claims: tuple[str, ...] = ()
     trainings: tuple[Training, ...] = ()
     most_bytes: int | None = None
     most_hours: float | None = None
@@ -252,6 +253,7 @@ class _Builder:
             asked,
             report.out,
             report.pdf,
+            tuple(report.claims),
             trainings,
             most_bytes,
             budget.hours,
@@ -349,13 +351,16 @@ def _empty(one: Field) -> Any:
 
 
 def check_study(study: Study) -> None:
-    """Refuse backbones and a device that do not exist, and a report that is no folder; asks timm, so it takes seconds.
+    """Refuse backbones, claims and a device that do not exist, and a report that is no folder.
+
+    It asks timm, so it takes seconds.
 
     Raises:
         UsageError: As `read_study`.
     """
     from cvbench.engine.models.devices import resolve_device
     from cvbench.engine.models.specs import resolve_spec
+    from cvbench.jobs.report.claims import own_claims
     from cvbench.jobs.running.places import check_folder
 
     problems: list[UsageError] = []
@@ -371,6 +376,7 @@ def check_study(study: Study) -> None:
 
     for number, (model, weights, size) in enumerate(study.backbones):
         check(("backbones", number, "model"), partial(resolve_spec, model, weights=weights, image_size=size))
+    check(("report", "claims"), partial(own_claims, study.claims))
     check(("device",), partial(resolve_device, study.hardware.device))
     check(("report", "out"), partial(check_folder, study.out))
     _refuse(study.document, problems)

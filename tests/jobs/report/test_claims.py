@@ -41,6 +41,10 @@ def run(*words: str) -> Result:
     return CliRunner().invoke(app, ["claims", *words])
 
 
+def run_report(*words: str) -> Result:
+    return CliRunner().invoke(app, ["report", *words])
+
+
 def summary(html: str) -> str:
     return html.partition('<header id="summary">')[2].partition("</header>")[0]
 
@@ -152,6 +156,23 @@ def test_a_page_without_a_claim_that_could_be_judged_has_no_claims(tmp_path: Pat
     assert "#claims" not in html
     listed = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))["claims"]
     assert {one["verdict"] for one in listed} == {"not run"}
+
+
+def test_the_page_judges_claims_of_ones_own(tmp_path: Path) -> None:
+    own = tmp_path / "own.toml"
+    own.write_text(
+        '[[paper]]\nsource = "my own expectation"\nfamily = "mine"\n\n[[paper.claim]]\nid = "mine-1"\n'
+        'sentence = "Birds lie apart in mine"\nplace = "nowhere"\nanalysis = "silhouette"\nmissing = "nobody has looked"\n'
+    )
+    url = store("own").url
+    made = run_report("--store", url, "--out", str(tmp_path / "out"), "--claims", str(own))
+    assert made.exit_code == 0, made.output
+    assert "Birds lie apart in mine" in (tmp_path / "out/report.html").read_text(encoding="utf-8")
+    listed = json.loads((tmp_path / "out/results.json").read_text(encoding="utf-8"))["claims"]
+    assert [one["id"] for one in listed][-1] == "mine-1"
+    absent = run_report("--store", url, "--out", str(tmp_path / "none"), "--claims", str(tmp_path / "no.toml"))
+    assert isinstance(absent.exception, CvbenchError)
+    assert not (tmp_path / "none").exists(), "it is refused before anything is written"
 
 
 def test_the_terminal_says_what_is_run_and_what_is_not() -> None:

@@ -43,7 +43,7 @@ def test_commands_are_whole_and_can_be_parsed() -> None:
         "analyses: [cka: {cka_batch: 8}, maps, cam: {class: label}, tsne, silhouette: {space: [features, pca50]}]\n"
         "evaluations: [accuracy, imagenet-x: {dataset: 'folder:./my birds', annotations: x}, "
         "robustness: {clean: x}]\n"
-        "report: {out: my report, pdf: true}\n" + EXTRACT
+        "report: {out: my report, pdf: true, claims: [my.toml]}\n" + EXTRACT
     )
     found = steps(text)
     assert found["extract folder:./my birds/all"].command == (
@@ -60,6 +60,7 @@ def test_commands_are_whole_and_can_be_parsed() -> None:
     assert cam.count("--backbone") == 2
     assert {"test_vit", "random", "label", "--unit", "--image-size"} <= {*cam}
     assert "--pdf" in words(found["report"])
+    assert words(found["report"])[-2:] == ["--claims", "my.toml"]
     for step in found.values():
         _, *typed = words(step)
         own = next(COMMANDS[tuple(typed[:end])] for end in (1, 2) if tuple(typed[:end]) in COMMANDS)
