@@ -102,7 +102,7 @@ _READ = (
     *("dataset", "backbone", "store", "split", "data_root", "weights", "limit", "batch_size", "image_size", "unit"),
     *("precision", "decoder", "max_unreadable"),
 )
-"""What of an extraction has a meaning for class activation maps: how images are read and backbones loaded."""
+"""What of an extraction has a meaning where images are read once more: how they are read and backbones loaded."""
 _OWN_BACKBONES = {
     "backbone": "As in the store, or as for extract; default: those that the store has of these images. Repeat.",
     "weights": "As for extract; default: those of the features in the store, else pretrained.",
@@ -113,6 +113,9 @@ CKA = (layers(AUTO, _CKA_VIEW), CkaOptions, Hardware)
 SIMILARITY = (layers(), SimilarityOptions, Hardware)
 SPECTRA = (layers(), IntervalOptions, Hardware)
 MAPS = (layers(), MapsOptions, Hardware)
-CAM = (Form(ExtractOptions, _READ, help=_OWN_BACKBONES, defaults={"backbone": [], "weights": []}), CamOptions, Hardware)
+_IMAGES = Form(ExtractOptions, _READ, help=_OWN_BACKBONES, defaults={"backbone": [], "weights": []})
+"""Images that are read once more, and the backbones that they are run through."""
+CAM = (_IMAGES, CamOptions, Hardware)
+ATTENTION = (_IMAGES, IntervalOptions, Hardware)
 TSNE = (layers("head"), TsneOptions, SIDE_BY_SIDE)
 SILHOUETTE = (layers("head", each="dataset"), SpaceOptions, Form(SilhouetteOptions, help=_SEED), HERE)
