@@ -11,6 +11,7 @@ from cvbench.engine.analyses.base import Result
 from cvbench.engine.statistics.options import IntervalOptions
 from cvbench.jobs.analyses.passes.job import Passed, made_words, run_pass
 from cvbench.jobs.analyses.passes.numbers import Tapped
+from cvbench.jobs.analyses.passes.rows import block_rows, verdict_columns
 from cvbench.jobs.analyses.passes.tables import unit_tables
 from cvbench.jobs.extraction.options import ExtractOptions
 from cvbench.jobs.figures.attention import attention_figure
@@ -18,8 +19,7 @@ from cvbench.jobs.figures.charts.base import Twin
 from cvbench.jobs.figures.charts.curves import DEPTH, Curves, curves_panel, depth_panel, depths, point
 from cvbench.jobs.results.entry import Entry
 from cvbench.jobs.results.keep import Analysed, keep
-from cvbench.jobs.results.measured import class_verdict, ends_at, left_out, verdict_text
-from cvbench.jobs.results.row import DIFFERENCE, REFERENCE, VALUE, Row, known
+from cvbench.jobs.results.row import DIFFERENCE, REFERENCE, VALUE, Row
 from cvbench.jobs.running.cluster import Cluster
 from cvbench.jobs.running.hardware import Hardware
 from cvbench.jobs.running.progress import Listener, silent
@@ -49,6 +49,7 @@ class AttentionNumbers:
     """The pass: the attention of every head of every layer of each image."""
 
     name: str = "attention"
+    view: str = "attention"
 
     @property
     def made(self) -> Mapping[str, Any]:
@@ -110,41 +111,24 @@ def _layers(found: Passed) -> list[AttentionLayer]:
 
 def rows(result: Result) -> Iterator[Row]:
     """Every layer's means over its heads, what uniform attention would give, every head, and the differences."""
+    names = [measure.name for measure in LAYER_TABLE]
     for i, layer in enumerate(result.attrs["layers"]):
         template = Row(backbone=layer["backbone"], layer=layer["tap"])
-        yield from _measured(result, "layers", i, [measure.name for measure in LAYER_TABLE], template)
+        yield from block_rows(result, "layers", i, names, METRICS, template)
         for name in ("distance", "entropy"):
             uniform = {"kind": REFERENCE, "factor": "uniform attention", "value": layer[f"uniform_{name}"]}
             yield replace(template, metric=METRICS[name], **uniform)
     for i, (number, head) in enumerate(result.attrs["heads"]):
         layer = result.attrs["layers"][number]
         template = Row(backbone=layer["backbone"], layer=layer["tap"], factor=f"head {head}")
-        yield from _measured(result, "heads", i, [measure.name for measure in HEAD_TABLE], template)
+        yield from block_rows(result, "heads", i, names[: len(HEAD_TABLE)], METRICS, template)
     for i, pair in enumerate(result.attrs["pairs"]):
         one, two = (result.attrs["layers"][number] for number in pair)
         sides = {"backbone": one["backbone"], "layer": one["tap"]}
         other = {"backbone_b": two["backbone"], "layer_b": two["tap"]}
         template = Row(**sides, **other, kind=DIFFERENCE)
-        for row in _measured(result, "difference", i, [measure.name for measure in LAYER_TABLE], template):
-            yield row if row.value is None else replace(row, **_verdicts(result, i, row))
-
-
-def _measured(result: Result, variable: str, i: int, names: Sequence[str], template: Row) -> Iterator[Row]:
-    """A row for each measure that is defined there."""
-    for j, name in enumerate(names):
-        found: dict[str, Any] = ends_at(result, variable, (i, j))
-        undefined = int(result.data[f"{variable}_undefined"][1][i, j])
-        if found["value"] is not None:
-            n = result.attrs["samples"] - undefined
-            yield replace(template, metric=METRICS[name], **found, n=n, n_failed=left_out(result) + undefined)
-
-
-def _verdicts(result: Result, i: int, row: Row) -> dict[str, Any]:
-    j = [METRICS[measure.name] for measure in LAYER_TABLE].index(row.metric)
-    p, over_images, over_classes = (
-        known(float(result.data[f"difference_{end}"][1][i, j])) for end in ("p", "resolved", "class_resolved")
-    )
-    return {"p": p, "verdict": verdict_text(over_images, row.low), "class_verdict": class_verdict(row, over_classes)}
+        for row in block_rows(result, "difference", i, names, METRICS, template):
+            yield replace(row, **verdict_columns(result, i, [METRICS[name] for name in names].index(row.metric), row))
 
 
 def headline(result: Result, found: Sequence[Row]) -> Iterator[Row]:

@@ -9,9 +9,8 @@ entropy          mean over q of - sum_k A ln A over all keys; nats, at most ln(n
 class_mass       mean over q of A on the class token
 register_mass    mean over q of A on the other prefix tokens
 
-The softmax is computed anew from queries and keys, a block of queries at a time: memory does not grow with the square
-of the tokens, and the network may use any fused kernel. Products are float64, so that a large logit keeps its digits;
-what follows the subtraction of the largest is float32, and sums over queries are float64.
+The softmax is computed anew from queries and keys, in float64, a block of queries at a time: memory does not grow with
+the square of the tokens, and the network may use any fused kernel.
 """
 
 from __future__ import annotations
@@ -24,8 +23,8 @@ from torch import Tensor
 from cvbench.engine.models.layouts import TapLayout
 
 MEASURES = ("distance", "distance_raw", "entropy", "class_mass", "register_mass")
-BLOCK = 2**21
-"""Attention weights of a block of queries: 16 MiB of float64."""
+BLOCK = 2**19
+"""Attention weights of a block of queries: 4 MiB, of which a few arrays are held at a time."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,8 @@ def attention_numbers(
         logits = wide[:, :, rows] @ turned
         if mask is not None:
             logits = _masked(logits, _rows(mask, rows))
-        total += _block_numbers(_softmax(logits), places, rows.start - tokens.prefix, tokens)
+        weights = logits.softmax(dim=-1)
+        total += _block_numbers(weights, _entropy(weights, logits), places, start - tokens.prefix, tokens)
     return total / len(places)
 
 
@@ -100,7 +100,9 @@ def weight_numbers(weights: Tensor, tokens: Tokens, *, block: int = BLOCK) -> Te
     places = tokens.places(weights.device)
     for start in range(tokens.prefix, count, step):
         rows = slice(start, min(start + step, count))
-        total += _block_numbers(weights[:, :, rows].float(), places, start - tokens.prefix, tokens)
+        own = weights[:, :, rows].double()
+        entropy = -torch.special.xlogy(own, own).sum(dim=-1)
+        total += _block_numbers(own, entropy, places, start - tokens.prefix, tokens)
     return total / len(places)
 
 
@@ -114,24 +116,23 @@ def _masked(logits: Tensor, mask: Tensor) -> Tensor:
     return logits + mask.double()
 
 
-def _softmax(logits: Tensor) -> Tensor:
-    """(..., keys) float64 -> float32: the largest is taken off while all digits are there."""
-    return (logits - logits.amax(dim=-1, keepdim=True)).float().softmax(dim=-1)
+def _entropy(weights: Tensor, logits: Tensor) -> Tensor:
+    """(..., keys) -> (...): ln Z - sum w l, which needs one logarithm a query; the largest weight is exp(max l) / Z."""
+    most = logits.amax(dim=-1)
+    return most - weights.amax(dim=-1).log() - (weights * logits.nan_to_num(neginf=0.0)).sum(dim=-1)
 
 
-def _block_numbers(weights: Tensor, places: Tensor, first: int, tokens: Tokens) -> Tensor:
-    """(B, heads, 5) float64, sums over the queries of a block, of which patch `first` is the first."""
-    queries = places[first : first + weights.shape[2]]
-    away = torch.cdist(queries, places).float()  # (queries, patches)
+def _block_numbers(weights: Tensor, entropy: Tensor, places: Tensor, first: int, tokens: Tokens) -> Tensor:
+    """(B, heads, 5), sums over the queries of a block, of which patch `first` is the first."""
+    away = torch.cdist(places[first : first + weights.shape[2]], places)  # (queries, patches)
     patches = weights[..., tokens.prefix :]
-    seen = patches.sum(dim=-1).double()
-    raw = torch.einsum("bhqk,qk->bhq", patches, away).double()
+    raw = (patches * away).sum(dim=-1)
     first_register = int(tokens.class_token)
     columns = [
-        raw / seen.clamp(min=torch.finfo(torch.float32).tiny),
+        raw / patches.sum(dim=-1).clamp(min=torch.finfo(torch.float64).tiny),
         raw,
-        -torch.special.xlogy(weights, weights).sum(dim=-1).double(),
-        weights[..., :first_register].sum(dim=-1).double(),
-        weights[..., first_register : tokens.prefix].sum(dim=-1).double(),
+        entropy,
+        weights[..., :first_register].sum(dim=-1),
+        weights[..., first_register : tokens.prefix].sum(dim=-1),
     ]
     return torch.stack([column.sum(dim=2) for column in columns], dim=-1)

@@ -15,25 +15,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Layer, Result
-from cvbench.engine.statistics.measure import Column, Measure, share
+from cvbench.engine.analyses.layer_means import Block, end_pairs, layer_means
+from cvbench.engine.statistics.measure import Measure, share
 from cvbench.engine.statistics.options import IntervalOptions
-from cvbench.engine.statistics.running import (
-    INTERVAL,
-    INTERVALS,
-    Means,
-    RunningMeans,
-    interval_notes,
-    judged_columns,
-    thin_notes,
-)
-from cvbench.engine.statistics.verdict import FAMILY
 
 F64 = NDArray[np.float64]
 
@@ -93,6 +83,19 @@ class AttentionLayer:
         """Entropy in nats of attention that is the same on every token."""
         return float(np.log(self.prefix + self.grid[0] * self.grid[1]))
 
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON form, of a result's attributes."""
+        return {
+            "backbone": self.layer.backbone,
+            "tap": self.layer.tap,
+            "heads": self.heads,
+            "grid": list(self.grid),
+            "prefix": self.prefix,
+            "class_token": self.class_token,
+            "uniform_distance": self.uniform_distance,
+            "uniform_entropy": self.uniform_entropy,
+        }
+
     def has(self, name: str) -> bool:
         """Whether a measure of this name is defined here."""
         wanted = {"class_mass": self.class_token, "register_mass": self.prefix > int(self.class_token)}
@@ -118,125 +121,35 @@ def summarise_attention(
         endings of its intervals and `n_undefined`; the attributes `layers`, `heads`, `pairs` say what the rows are.
         Memory: one unit of tables, and the moments.
     """
-    pairs = _pairs(layers)
-    columns = _columns(layers, pairs)
-    running = RunningMeans(columns, options, classes)
-    for table in tables:
-        running.add(_numbers(layers, table, columns))
-    means = running.means()
-    return _labelled(layers, pairs, means, options)
+    names = [str(one.layer) for one in layers]
+    heads = [(i, head) for i, one in enumerate(layers) for head in range(one.heads)]
+    blocks = (
+        Block("layers", "layer", "measure", names, LAYER_TABLE, [_there(one, LAYER_TABLE) for one in layers]),
+        Block(
+            "heads",
+            "head",
+            "head_measure",
+            [f"{names[i]} head {head}" for i, head in heads],
+            HEAD_TABLE,
+            [_there(layers[i], HEAD_TABLE) for i, _ in heads],
+        ),
+    )
+    pairs = end_pairs([one.layer for one in layers], WITHIN, BETWEEN)
+    coords, data, attrs = layer_means(blocks, pairs, (_numbers(layers, table) for table in tables), options, classes)
+    attrs |= {"layers": [one.as_dict() for one in layers], "heads": [list(place) for place in heads]}
+    return Result("attention", coords, data, attrs)
 
 
-@dataclass(frozen=True)
-class Pair:
-    """Two layers, the first less the second, and the measures that are compared."""
-
-    first: int
-    second: int
-    names: tuple[str, ...]
+def _there(layer: AttentionLayer, table: Sequence[Measure]) -> list[bool]:
+    return [layer.has(measure.name) for measure in table]
 
 
-def _pairs(layers: Sequence[AttentionLayer]) -> list[Pair]:
-    of: dict[str, list[int]] = {}
-    for i, one in enumerate(layers):
-        of.setdefault(one.layer.backbone, []).append(i)
-    within = [Pair(rows[-1], rows[0], WITHIN) for rows in of.values() if len(rows) > 1]
-    return within + [Pair(one[-1], two[-1], BETWEEN) for one, two in combinations(of.values(), 2)]
-
-
-_LAYER_NAMES = [measure.name for measure in LAYER_TABLE]
-
-
-def _columns(layers: Sequence[AttentionLayer], pairs: Sequence[Pair]) -> list[Column]:
-    columns = [
-        Column(measure, one.has(measure.name)) for one in layers for _ in range(one.heads) for measure in HEAD_TABLE
-    ]
-    start = len(columns)
-    columns += [Column(measure, one.has(measure.name)) for one in layers for measure in LAYER_TABLE]
-    for pair in pairs:
-        for j, measure in enumerate(LAYER_TABLE):
-            both = all(layers[i].has(measure.name) for i in (pair.first, pair.second))
-            sides = tuple(start + i * len(LAYER_TABLE) + j for i in (pair.first, pair.second))
-            columns.append(Column(measure, both and measure.name in pair.names, (sides[0], sides[1])))
-    return columns
-
-
-def _numbers(layers: Sequence[AttentionLayer], table: Mapping[Layer, F64], columns: Sequence[Column]) -> F64:
-    """(n, columns) all numbers of each image."""
+def _numbers(layers: Sequence[AttentionLayer], table: Mapping[Layer, F64]) -> F64:
+    """(n, numbers) all numbers of each image: of the layers, then of their heads."""
     heads = [table[one.layer] for one in layers]
     of_layers = []
     for one, numbers in zip(layers, heads, strict=True):
         distances = numbers[:, :, 0]
         beside = [distances.mean(axis=1) / one.uniform_distance, distances.max(axis=1) - distances.min(axis=1)]
         of_layers.append(np.concatenate([numbers.mean(axis=1), np.stack(beside, axis=1)], axis=1))
-    own = np.concatenate([numbers.reshape(len(numbers), -1) for numbers in (*heads, *of_layers)], axis=1)
-    sides = [column.of for column in columns if column.of is not None]
-    apart = [own[:, first] - own[:, second] for first, second in sides]
-    return np.concatenate([own, np.stack(apart, axis=1)], axis=1) if apart else own
-
-
-def _labelled(
-    layers: Sequence[AttentionLayer], pairs: Sequence[Pair], means: Means, options: IntervalOptions
-) -> Result:
-    heads = [(i, head) for i, one in enumerate(layers) for head in range(one.heads)]
-    parts = {
-        "heads": (("head", "head_measure"), (len(heads), len(HEAD_TABLE))),
-        "layers": (("layer", "measure"), (len(layers), len(LAYER_TABLE))),
-        "difference": (("pair", "measure"), (len(pairs), len(LAYER_TABLE))),
-    }
-    data: dict[str, tuple[tuple[str, ...], NDArray[Any]]] = {}
-    start = 0
-    for name, (dims, shape) in parts.items():
-        part = slice(start, start + shape[0] * shape[1])
-        ends = {name + end: values for end, values in means.ends.items()}
-        for key, values in {**ends, f"{name}_undefined": means.undefined}.items():
-            if shape[0]:
-                data[key] = (dims, values[part].reshape(shape))
-        start = part.stop
-    family = np.flatnonzero([judged for pair in pairs for judged in _judged(layers, pair)])
-    if len(family):
-        first = len(means.value) - len(pairs) * len(LAYER_TABLE)
-        for ending, values in judged_columns(means, first + family).items():
-            table = np.full(len(pairs) * len(LAYER_TABLE), np.nan)
-            table[family] = values
-            data[f"difference_{ending}"] = (parts["difference"][0], table.reshape(parts["difference"][1]))
-    names = [str(one.layer) for one in layers]
-    coords: dict[str, list[Any]] = {
-        "head": [f"{names[i]} head {head}" for i, head in heads],
-        "head_measure": [measure.name for measure in HEAD_TABLE],
-        "layer": names,
-        "measure": _LAYER_NAMES,
-        **({"pair": [f"{names[pair.first]} less {names[pair.second]}" for pair in pairs]} if pairs else {}),
-    }
-    owners = [f"{names[i]} head {head} {m.name}" for i, head in heads for m in HEAD_TABLE]
-    owners += [f"{name} {measure}" for name in names for measure in _LAYER_NAMES]
-    attrs = {
-        "layers": [
-            {
-                "backbone": one.layer.backbone,
-                "tap": one.layer.tap,
-                "heads": one.heads,
-                "grid": list(one.grid),
-                "prefix": one.prefix,
-                "class_token": one.class_token,
-                "uniform_distance": one.uniform_distance,
-                "uniform_entropy": one.uniform_entropy,
-            }
-            for one in layers
-        ],
-        "heads": [list(place) for place in heads],
-        "pairs": [[pair.first, pair.second] for pair in pairs],
-        "samples": means.images,
-        "resamples": options.resamples,
-        "seed": options.seed,
-        "confidence": options.confidence,
-        "intervals": INTERVALS,
-        "interval": INTERVAL,
-        "family": FAMILY,
-        "notes": [*interval_notes(means.images), *thin_notes(owners, means)],
-    }
-    return Result("attention", coords, data, attrs)
-
-
-def _judged(layers: Sequence[AttentionLayer], pair: Pair) -> list[bool]:
-    return [name in pair.names and all(layers[i].has(name) for i in (pair.first, pair.second)) for name in _LAYER_NAMES]
+    return np.concatenate([numbers.reshape(len(numbers), -1) for numbers in (*of_layers, *heads)], axis=1)

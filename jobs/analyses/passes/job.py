@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from cvbench.engine.analyses.base import Layer
     from cvbench.engine.models.backbones import Backbone, Description
 
-_MADE_BY = ("dataset", "split", "backbone", "weights", "limit", "image_size", "precision", "decoder")
+_MADE_BY = ("dataset", "split", "backbone", "weights", "limit", "image_size", "decoder")
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def run_pass(numbers: Numbers, options: ExtractOptions, cluster: Cluster, listen
     options = replace(options, seed=frozen.seed if frozen else options.seed)
     split = split_info(store, dataset, options, cluster, [described[name] for name in backbones])
     groups = {
-        GroupKey(split.dataset, split.split, name, numbers.name): _arrays(described[name], kept[name])
+        GroupKey(split.dataset, split.split, name, numbers.view): _arrays(described[name], kept[name])
         for name in backbones
     }
     plain = recipe_of(options, dataset, split, list(backbones.values()), cluster)
@@ -93,7 +93,7 @@ def run_pass(numbers: Numbers, options: ExtractOptions, cluster: Cluster, listen
     layers = tuple((name, tuple(kept[name].items())) for name in backbones)
     job = UnitJob(options, store, split, groups, PassRecipe(**shared, numbers=numbers, kept=layers), [])
     fingerprints = {
-        group: fingerprint_of(split, backbones[group.backbone], numbers.name, options, cluster.device)
+        group: fingerprint_of(split, backbones[group.backbone], numbers.view, options, cluster.device)
         | dict(numbers.made)
         for group in groups
     }
@@ -105,7 +105,7 @@ def run_pass(numbers: Numbers, options: ExtractOptions, cluster: Cluster, listen
     report = compute(job, cluster, f"analyze {numbers.name}", listen)
     tapped = {Layer(name, tap): one for name in backbones for tap, one in kept[name].items()}
     units = tuple(job.units(next(iter(groups))))
-    selected = Selected(split.dataset, split.split, numbers.name, tuple(tapped), units, left_out=0)
+    selected = Selected(split.dataset, split.split, numbers.view, tuple(tapped), units, left_out=0)
     sizes = {name: described[name].preprocess.geometry.size for name in backbones}
     return Passed(Reading(store, selected), tapped, sizes, notes, report.computed, len(report.unreadable))
 
@@ -157,13 +157,15 @@ def _arrays(description: Description, kept: Mapping[str, Tapped]) -> list[ArrayS
     ]
 
 
-def made_words(name: str, options: ExtractOptions, asked: Mapping[str, Any]) -> list[str]:
+def made_words(name: str, options: ExtractOptions, asked: Mapping[str, Any], *, taps: bool = False) -> list[str]:
     """Arguments after `cvbench` of the command that makes a result again, without `--store`.
 
     Args:
         name: Of the command, "attention".
         options: As they were given.
         asked: What was typed of the other options.
+        taps: Whether the command takes them; then it takes no precision.
     """
-    form = Form(ExtractOptions, _MADE_BY, defaults={"backbone": [], "weights": []})
+    others = ("taps",) if taps else ("precision",)
+    form = Form(ExtractOptions, (*_MADE_BY, *others), defaults={"backbone": [], "weights": []})
     return ["analyze", name, *option_words({**form.words(options), **asked})]

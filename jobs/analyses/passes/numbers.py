@@ -32,7 +32,11 @@ class Numbers(Protocol):
 
     @property
     def name(self) -> str:
-        """Of the view and of the command."""
+        """Of the command."""
+
+    @property
+    def view(self) -> str:
+        """Of the view: the name, or what begins with it and a dot."""
 
     @property
     def made(self) -> Mapping[str, Any]:
