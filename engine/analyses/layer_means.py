@@ -6,6 +6,7 @@ other. Differences are of the first block's rows, on the same images, and are ju
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -42,6 +43,7 @@ class Block:
         labels: Of the rows.
         table: The measures.
         there: For each row, whether each measure is defined; None: all are.
+        noted: Whether notes name its numbers that have no interval; no block behind one that is not noted is.
     """
 
     variable: str
@@ -50,6 +52,7 @@ class Block:
     labels: Sequence[str]
     table: Sequence[Measure]
     there: Sequence[Sequence[bool]] | None = None
+    noted: bool = True
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -120,7 +123,8 @@ def layer_means(
     coords: dict[str, list[Any]] = {}
     for block in (*blocks, *([_of_pairs(blocks[0], pairs)] if pairs else [])):
         coords |= {block.row: list(block.labels), block.column: [measure.name for measure in block.table]}
-    names = [f"{label} {measure.name}" for block in blocks for label in block.labels for measure in block.table]
+    noted = itertools.takewhile(lambda block: block.noted, blocks)
+    names = [f"{label} {measure.name}" for block in noted for label in block.labels for measure in block.table]
     attrs = {
         "pairs": [[pair.first, pair.second] for pair in pairs],
         "samples": means.images,

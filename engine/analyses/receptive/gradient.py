@@ -10,8 +10,8 @@ radius_50, radius_95   least distance from the middle within which the pixels ho
 rows, columns          height and width of the smallest box around all pixels with g != 0: at most the geometric field
 within_r               share of sum |g| at distances up to r, at `CURVE` even steps between 0 and the farthest pixel
 
-Luo et al. 2016 average |g| over images first. Here each image has its own numbers, and those are averaged: no image with
-large gradients outweighs the others, and there are intervals.
+Luo et al. 2016 average |g| over images first. Here each image has its own numbers, and those are averaged: no image
+with large gradients outweighs the others, and there are intervals.
 """
 
 from __future__ import annotations

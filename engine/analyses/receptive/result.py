@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Layer, Result
 from cvbench.engine.analyses.layer_means import Block, end_pairs, layer_means
-from cvbench.engine.statistics.measure import Measure, share
+from cvbench.engine.statistics.measure import Measure
 from cvbench.engine.statistics.options import IntervalOptions
 
 F64 = NDArray[np.float64]
@@ -72,8 +72,13 @@ def summarise_fields(
         (layer, step), pixels.
     """
     names = [str(one.layer) for one in layers]
-    steps = [share(f"within_{k}", "share of the gradient within a distance") for k in range(len(layers[0].curve))]
-    blocks = (Block("layers", "layer", "measure", names, TABLE), Block("within", "layer", "step", names, steps))
+    # Numbers, not shares that all images might share by chance: beyond the geometric field they are 1 in all.
+    about = "share of the gradient within a distance"
+    steps = [Measure(f"within_{k}", about, least=0.0, most=1.0) for k in range(len(layers[0].curve))]
+    blocks = (
+        Block("layers", "layer", "measure", names, TABLE),
+        Block("within", "layer", "step", names, steps, noted=False),
+    )
     pairs = end_pairs([one.layer for one in layers], WITHIN, BETWEEN)
     box = np.zeros((len(layers), SIDES))
     coords, data, attrs = layer_means(blocks, pairs, _numbers(layers, tables, box), options, classes)
