@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 def receptive_field_figure(result: Result, rows: Sequence[Row]) -> Figure:
     """Draw a result of receptive fields.
 
-    Above, by depth the radii that hold half and 95 % of the gradient, one curve per backbone; dashed: a gradient
-    that is the same everywhere. Below, one panel per backbone: the share within a distance, a curve per layer, first to last.
+    Above, by depth the radii that hold half and 95 % of the gradient, one curve per backbone; dashed: a gradient that
+    is the same everywhere. Below, one panel per backbone: the share within a distance, a curve per layer.
     """
     from matplotlib import colormaps
     from matplotlib.cm import ScalarMappable

@@ -1,4 +1,4 @@
-"""`analyze attention` over a store: the stored numbers are those of each image, the means theirs; resume; its figure."""
+"""`analyze attention` over a store: stored numbers are those of each image, the means theirs; resume; figure."""
 
 from __future__ import annotations
 
