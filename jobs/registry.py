@@ -84,6 +84,20 @@ ENTRIES: dict[str, Place] = {
         "analyze",
         "Class activation maps (Grad-CAM and its kin), kept in the store, and what is measured on them.",
     ),
+    "attention": Place(
+        "cvbench.jobs.analyses.attention:ENTRY",
+        "cvbench.jobs.analyses.options:ATTENTION",
+        "analyze",
+        "How far, how evenly and at which tokens the heads of transformers look, with 95 % intervals over images.\n\n"
+        "The images are read and run through the backbones once more; what is measured of each is kept in the store.",
+    ),
+    "receptive-field": Place(
+        "cvbench.jobs.analyses.receptive_field:ENTRY",
+        "cvbench.jobs.analyses.options:RECEPTIVE_FIELD",
+        "analyze",
+        "How far around a position of each layer the input changes it, with 95 % intervals over images.\n\n"
+        "One pass forward and one back for each layer: some hundred images and a few layers are enough.",
+    ),
     "tsne": Place(
         "cvbench.jobs.analyses.tsne:ENTRY",
         "cvbench.jobs.analyses.options:TSNE",

@@ -45,7 +45,7 @@ NAMES = {
         ),
         *("status", "taps", "transfer"),
     ],
-    "analyze": ["cam", "cka", "maps", "silhouette", "similarity", "spectra", "tsne"],
+    "analyze": ["attention", "cam", "cka", "maps", "receptive_field", "silhouette", "similarity", "spectra", "tsne"],
     "evaluate": [
         *("accuracy", "calibration", "factorial", "imagenet_x", "import_predictions", "invariance", "pug"),
         *("robustness", "shape_bias"),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal
 
 from cvbench.engine.analyses.silhouette.options import SilhouetteOptions
 from cvbench.engine.analyses.tsne.options import TsneOptions
@@ -72,6 +72,21 @@ class MapsOptions:
 
 
 @dataclass(frozen=True)
+class ReceptiveOptions:
+    """Of what of a position the gradient is taken, and how the means are estimated.
+
+    Attributes:
+        output: "sum" of its channels (Luo et al. 2016), or "signs": each with a random sign.
+    """
+
+    output: Annotated[
+        Literal["sum", "signs"],
+        Option("What is made of a position's channels: sum, or signs (each with a random one), as behind a norm."),
+    ] = "sum"
+    intervals: IntervalOptions = USUAL
+
+
+@dataclass(frozen=True)
 class SpaceOptions:
     """In which spaces silhouettes are taken.
 
@@ -102,7 +117,7 @@ _READ = (
     *("dataset", "backbone", "store", "split", "data_root", "weights", "limit", "batch_size", "image_size", "unit"),
     *("precision", "decoder", "max_unreadable"),
 )
-"""What of an extraction has a meaning for class activation maps: how images are read and backbones loaded."""
+"""What of an extraction has a meaning where images are read once more: how they are read and backbones loaded."""
 _OWN_BACKBONES = {
     "backbone": "As in the store, or as for extract; default: those that the store has of these images. Repeat.",
     "weights": "As for extract; default: those of the features in the store, else pretrained.",
@@ -113,6 +128,14 @@ CKA = (layers(AUTO, _CKA_VIEW), CkaOptions, Hardware)
 SIMILARITY = (layers(), SimilarityOptions, Hardware)
 SPECTRA = (layers(), IntervalOptions, Hardware)
 MAPS = (layers(), MapsOptions, Hardware)
-CAM = (Form(ExtractOptions, _READ, help=_OWN_BACKBONES, defaults={"backbone": [], "weights": []}), CamOptions, Hardware)
+_IMAGES = Form(ExtractOptions, _READ, help=_OWN_BACKBONES, defaults={"backbone": [], "weights": []})
+"""Images that are read once more, and the backbones that they are run through."""
+CAM = (_IMAGES, CamOptions, Hardware)
+ATTENTION = (_IMAGES, IntervalOptions, Hardware)
+RECEPTIVE_FIELD = (
+    replace(_IMAGES, only=(*(key for key in _READ if key != "precision"), "taps")),
+    ReceptiveOptions,
+    Hardware,
+)
 TSNE = (layers("head"), TsneOptions, SIDE_BY_SIDE)
 SILHOUETTE = (layers("head", each="dataset"), SpaceOptions, Form(SilhouetteOptions, help=_SEED), HERE)

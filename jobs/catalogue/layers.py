@@ -51,6 +51,10 @@ def find_split(store: FeatureStore, name: str | None) -> tuple[str, str]:
     return fitting[0]
 
 
+RUN_ONCE_MORE = ("cam", "attention", "receptive-field")
+"""Analyses that keep a view of their own, whose name begins so."""
+
+
 def find_group(store: FeatureStore, dataset: str | None, backbone: str | None, view: str) -> GroupKey:
     """The group of a view of a backbone; None where the store holds only one.
 
@@ -69,7 +73,7 @@ def find_group(store: FeatureStore, dataset: str | None, backbone: str | None, v
     found = {group.view: group for group in own if group.backbone == name}
     if view in found:
         return found[view]
-    if view not in stored_views() and not view.startswith("cam."):
+    if view not in stored_views() and view.partition(".")[0] not in RUN_ONCE_MORE:
         raise UnknownNameError.among("view", view, [*found, *stored_views()], fix=f"it holds {', '.join(found)}")
     raise DataUnavailableError(
         f"the store holds no view {view!r} of {name} on {where}",

@@ -19,6 +19,7 @@ from cvbench.jobs.results.table import of_metrics
 from cvbench.jobs.running.hardware import Hardware
 from cvbench.jobs.running.progress import Advanced, Ended, Listener, Note, Started, silent
 from cvbench.jobs.running.session import choose_device
+from cvbench.jobs.transfer.probe_logits import check_kept, keep_logits
 from cvbench.jobs.transfer.probe_options import PROBE, ProbeRequest
 from cvbench.jobs.transfer.probe_rows import ARRAYS, NAMES, rows, said
 from cvbench.jobs.transfer.probe_splits import Splits, open_splits
@@ -55,6 +56,8 @@ def probe(
 def _one(splits: Splits, request: ProbeRequest, options: ProbeOptions, device: str, listen: Listener) -> Analysed:
     test = splits.roles["test"]
     layers, samples = test.selected.layers, test.samples
+    if request.keep_logits:
+        check_kept(layers)
     runs: list[list[ProbeRun]] = []
     listen(Started(JOB, test.where, len(layers), len(layers), 0))
     for note in (note for matrices in splits.roles.values() for note in matrices.notes):
@@ -85,6 +88,9 @@ def _one(splits: Splits, request: ProbeRequest, options: ProbeOptions, device: s
         "confidence": request.confidence,
         "splits": splits.identity(),
     }
+    if request.keep_logits:
+        for text in keep_logits(test, layers, runs, identity):
+            listen(Note(text))
     return Analysed(result, test.selected, keep(test, result, identity), 0)
 
 

@@ -24,6 +24,7 @@ class ProbeRequest:
         val: None: "val" if the data set has one; else a share of the training samples, where VTAB takes one; else none.
         confidence: Of the intervals.
         partial: Accept a part of the samples, and data sets that are not whole.
+        keep_logits: Keep the logits of the test samples, see `cvbench.jobs.transfer.probe_logits`.
     """
 
     store: Annotated[str, Option("Path or URL of the feature store.")]
@@ -42,6 +43,9 @@ class ProbeRequest:
     partial: Annotated[bool, Option("Accept a part of the samples: fewer than published, extracted or readable.")] = (
         False
     )
+    keep_logits: Annotated[
+        bool, Option("Keep what the probe says of the test samples as logits of BACKBONE+probe, for eval.")
+    ] = False
 
 
 PROBE = (Form(ProbeRequest, defaults={"store": DEFAULT_STORE}), ProbeOptions, Form(Hardware, only=("device",)))

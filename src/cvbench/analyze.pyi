@@ -241,6 +241,124 @@ def cam(
         The result, which is kept in the store too; what was computed before is not computed again.
     """
 
+def attention(
+    store: str | os.PathLike[str] | Store = "./cvbench.zarr",
+    *,
+    dataset: str,
+    backbones: str | Sequence[str] | None = None,
+    split: str | None = None,
+    data_root: str | None = None,
+    weights: str | Sequence[str] | None = None,
+    limit: int | str | None = None,
+    batch_size: int | str | None = None,
+    image_size: int | None = None,
+    unit: int | None = None,
+    precision: str = "fp32",
+    decoder: Literal["fast", "pil"] = "fast",
+    max_unreadable: float = 0.01,
+    resamples: int = 2000,
+    seed: int = 0,
+    address: str | None = None,
+    device: str = "auto",
+    gpus: int | None = None,
+    threads: int | None = None,
+    progress: bool = False,
+) -> Result:
+    """How far, how evenly and at which tokens the heads of transformers look, with 95 % intervals over images.
+
+    The images are read and run through the backbones once more; what is measured of each is kept in the store.
+
+    `cvbench analyze attention` on the command line.
+
+    Args:
+        store: Path or URL of the feature store.
+        dataset: Data set, as for extract: the images are read.
+        backbones: As in the store, or as for extract; default: those that the store has of these images. One or
+            several.
+        split: Split of the data set; the default is the data set's own.
+        data_root: Folder that holds the data sets.
+        weights: As for extract; default: those of the features in the store, else pretrained.
+        limit: Samples to cover, rounded up to whole units.
+        batch_size: Images per forward pass, or 'auto'.
+        image_size: Input size in pixels, if not the model's own.
+        unit: Samples of one unit of work; frozen in the store.
+        precision: fp32, bf16 or fp16 (autocast).
+        decoder: fast: turned by EXIF, alpha on white; pil: timm's pixels, EXIF ignored, alpha dropped (as
+            --preprocess).
+        max_unreadable: Share of unreadable samples that is tolerated.
+        resamples: Resamples, for the intervals that draw any.
+        seed: Seed of all that is drawn at random.
+        address: "none" runs in this process, "local" starts a private Ray, else the address of a Ray cluster;
+            default: the variable CVBENCH_ADDRESS, else "none".
+        device: auto, cpu or cuda.
+        gpus: How many GPUs (actors) to use; default all.
+        threads: CPU cores of one actor (CPU only).
+        progress: Print how far the work is, to stderr.
+
+    Returns:
+        The result, which is kept in the store too; what was computed before is not computed again.
+    """
+
+def receptive_field(
+    store: str | os.PathLike[str] | Store = "./cvbench.zarr",
+    *,
+    dataset: str,
+    backbones: str | Sequence[str] | None = None,
+    split: str | None = None,
+    data_root: str | None = None,
+    weights: str | Sequence[str] | None = None,
+    taps: str | Sequence[str] = ("blocks",),
+    limit: int | str | None = None,
+    batch_size: int | str | None = None,
+    image_size: int | None = None,
+    unit: int | None = None,
+    decoder: Literal["fast", "pil"] = "fast",
+    max_unreadable: float = 0.01,
+    output: Literal["sum", "signs"] = "sum",
+    resamples: int = 2000,
+    seed: int = 0,
+    address: str | None = None,
+    device: str = "auto",
+    gpus: int | None = None,
+    threads: int | None = None,
+    progress: bool = False,
+) -> Result:
+    """How far around a position of each layer the input changes it, with 95 % intervals over images.
+
+    One pass forward and one back for each layer: some hundred images and a few layers are enough.
+
+    `cvbench analyze receptive-field` on the command line.
+
+    Args:
+        store: Path or URL of the feature store.
+        dataset: Data set, as for extract: the images are read.
+        backbones: As in the store, or as for extract; default: those that the store has of these images. One or
+            several.
+        split: Split of the data set; the default is the data set's own.
+        data_root: Folder that holds the data sets.
+        weights: As for extract; default: those of the features in the store, else pretrained.
+        taps: blocks, paper, a module name or a glob; 'list' prints what there is.
+        limit: Samples to cover, rounded up to whole units.
+        batch_size: Images per forward pass, or 'auto'.
+        image_size: Input size in pixels, if not the model's own.
+        unit: Samples of one unit of work; frozen in the store.
+        decoder: fast: turned by EXIF, alpha on white; pil: timm's pixels, EXIF ignored, alpha dropped (as
+            --preprocess).
+        max_unreadable: Share of unreadable samples that is tolerated.
+        output: What is made of a position's channels: sum, or signs (each with a random one), as behind a norm.
+        resamples: Resamples, for the intervals that draw any.
+        seed: Seed of all that is drawn at random.
+        address: "none" runs in this process, "local" starts a private Ray, else the address of a Ray cluster;
+            default: the variable CVBENCH_ADDRESS, else "none".
+        device: auto, cpu or cuda.
+        gpus: How many GPUs (actors) to use; default all.
+        threads: CPU cores of one actor (CPU only).
+        progress: Print how far the work is, to stderr.
+
+    Returns:
+        The result, which is kept in the store too; what was computed before is not computed again.
+    """
+
 def tsne(
     store: str | os.PathLike[str] | Store = "./cvbench.zarr",
     *,

@@ -1,4 +1,4 @@
-"""Which backbones class activation maps are of: those whose features the store has, with the weights of those."""
+"""Which backbones are run once more, for class activation maps or a pass: those of the store, with their weights."""
 
 from __future__ import annotations
 
@@ -58,10 +58,14 @@ def _weights(store: FeatureStore, group: GroupKey) -> str:
     return next((str(word) for one in store.commits(group) if (word := one.provenance.get(WEIGHTS))), "")
 
 
-def chosen(options: ExtractOptions) -> tuple[ExtractOptions, dict[str, str]]:
+def chosen(options: ExtractOptions, name: str = "cam") -> tuple[ExtractOptions, dict[str, str]]:
     """The options with backbones, input size and weights of the store where they are left to it.
 
     They are if no backbone is named, or only such as the store has, by their keys; and the weights if none are given.
+
+    Args:
+        options: As they were given.
+        name: Of the analysis, for messages.
 
     Returns:
         The options; and for each backbone whose weights are the store's, their digest.
@@ -87,7 +91,7 @@ def chosen(options: ExtractOptions) -> tuple[ExtractOptions, dict[str, str]]:
             fix="--backbone convnext-base --backbone vit-base-16" if not held else "another --image-size",
         )
     _refuse_code(wanted)
-    _refuse_sizes(wanted, options)
+    _refuse_sizes(wanted, options, name)
     given = weights_of(options.weights)
     files = [f"{one.model}={given.get(one.key, given.get(one.model, given.get('', '')))}" for one in wanted]
     own = [one for one, word in zip(wanted, files, strict=True) if word.endswith("=")]
@@ -116,14 +120,14 @@ def _refuse_code(wanted: Sequence[Extracted]) -> None:
             )
 
 
-def _refuse_sizes(wanted: Sequence[Extracted], options: ExtractOptions) -> None:
+def _refuse_sizes(wanted: Sequence[Extracted], options: ExtractOptions, name: str) -> None:
     sizes = list(dict.fromkeys(one.image_size for one in wanted))
     if len(sizes) > 1:
         first = [one.key for one in wanted if one.image_size == sizes[0]]
         raise UsageError(
-            "the store's backbones were given images of several sizes, and one run makes maps of one",
+            "the store's backbones were given images of several sizes, and one run takes one",
             where=f"{options.store}: {', '.join(one.key for one in wanted)}",
-            fix=command("analyze cam", dataset=options.dataset, store=options.store, backbone=first)
+            fix=command(f"analyze {name}", dataset=options.dataset, store=options.store, backbone=first)
             + ", then the others",
         )
 
@@ -164,11 +168,11 @@ def check_digests(backbones: Sequence[Backbone], digests: Mapping[str, str]) -> 
             )
 
 
-def differing(store: FeatureStore, dataset: str, backbones: Sequence[Backbone]) -> list[str]:
-    """A note for each backbone whose weights are not those of the features beside its maps."""
+def differing(store: FeatureStore, dataset: str, backbones: Sequence[Backbone], what: str = "maps") -> list[str]:
+    """A note for each backbone whose weights are not those of the features beside its maps, or `what` it is."""
     held = extracted(store, dataset, None)
     return [
-        f"{one.spec.key}: the maps are of other weights ({Path(one.spec.weights).name}) than the stored features"
+        f"{one.spec.key}: the {what} are of other weights ({Path(one.spec.weights).name}) than the stored features"
         f" ({held[one.spec.key].weights or 'not recorded'})"
         for one in backbones
         if one.spec.key in held and held[one.spec.key].digest != one.weights_digest

@@ -1,0 +1,195 @@
+"""The attention of a network while it runs, taken where its softmax takes queries and keys.
+
+timm's attention layers, with or without norms of queries and keys, rotary embeddings, relative biases or grouped
+queries, all end in `scaled_dot_product_attention`, or in a softmax of their own where fusion is off. There the queries
+and keys are what they are for the network, so nothing of a layer has to be known or computed again. The network itself
+runs as always, with its fused kernel.
+
+What is no attention of all tokens of the grid over all tokens is refused: windows, pooled keys, class attention.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+from torch.overrides import TorchFunctionMode
+
+from cvbench.engine.analyses.attention.kernel import MEASURES, Tokens, attention_numbers, weight_numbers
+from cvbench.engine.models.backbones import Backbone
+from cvbench.engine.models.layouts import TapLayout
+from cvbench.engine.models.precision import forward_mode
+from cvbench.errors import UsageError
+
+_MIXES = "proj_w"
+"""Attribute of timm's layers of talking heads (Shazeer et al. 2020)."""
+_SOFTMAX = (torch.softmax, torch.Tensor.softmax, torch.nn.functional.softmax)
+
+
+@dataclass(frozen=True)
+class Heads:
+    """An attention layer: how many heads, and where its tokens stand."""
+
+    heads: int
+    tokens: Tokens
+
+
+@dataclass
+class _Found:
+    """What one pass has seen, by tap."""
+
+    numbers: dict[str, Tensor] = field(default_factory=dict)  # (B, heads, 5)
+    refused: dict[str, str] = field(default_factory=dict)  # why
+
+
+def attention_layers(backbone: Backbone) -> tuple[dict[str, Heads], dict[str, str]]:
+    """Find the attention layers by one pass of an image of noise.
+
+    Returns:
+        Tap -> layer, in the order of computation; and tap -> why its attention is not measured.
+
+    Raises:
+        UsageError: There is none that can be measured; says why.
+    """
+    size = backbone.preprocess.geometry.size
+    noise = torch.randint(0, 256, (1, 3, *size), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    found, layouts = _pass(backbone, noise.to(backbone.device))
+    layers = {
+        tap: Heads(numbers.shape[1], Tokens.of(layouts[tap], size))
+        for tap, numbers in found.numbers.items()
+        if tap not in found.refused
+    }
+    if not layers:
+        (tap, why), *_ = [*found.refused.items(), ("", "it has no self-attention that torch or timm computes")]
+        raise UsageError(
+            f"{backbone.spec.key} has no attention of all positions over all positions",
+            where=tap or None,
+            why=why,
+            fix="a ViT; for any network `analyze receptive-field` says how far a position looks",
+        )
+    return layers, found.refused
+
+
+def measure_attention(backbone: Backbone, images: Tensor, taps: Mapping[str, int]) -> dict[str, Tensor]:
+    """Measure the attention of a batch.
+
+    Args:
+        backbone: Whose.
+        images: (B, 3, h, w) uint8 on its device.
+        taps: Attention layer -> its heads, as `attention_layers` finds them.
+
+    Returns:
+        Tap -> (B, heads, 5) float32, `MEASURES`.
+
+    Raises:
+        UsageError: A layer that was not seen as it was found.
+    """
+    found, _ = _pass(backbone, images, only=taps)
+    numbers = {}
+    for tap, heads in taps.items():
+        if tap in found.refused or found.numbers[tap].shape != (len(images), heads, len(MEASURES)):
+            raise UsageError(f"{tap} attends in another way than it did", why=found.refused.get(tap))
+        numbers[tap] = found.numbers[tap].float()
+    return numbers
+
+
+def _pass(
+    backbone: Backbone, images: Tensor, only: Mapping[str, int] | None = None
+) -> tuple[_Found, dict[str, TapLayout]]:
+    """One forward pass; attention of the innermost tap that computes it, of `only` these."""
+    layouts = backbone.layouts(backbone.tap_names())
+    size = backbone.preprocess.geometry.size
+    found, inside = _Found(), list[str]()
+
+    def see(numbers: Callable[[Tokens], Tensor], shape: tuple[int, ...], keys: int) -> None:
+        tap = inside[-1] if inside else ""
+        if tap not in layouts or (only is not None and tap not in only):
+            return
+        why = _not_global(layouts[tap], shape, keys, len(images))
+        if not why and hasattr(backbone.network.get_submodule(tap), _MIXES):
+            why = "its heads are mixed after the softmax"
+        if not why and tap in found.numbers:
+            why = "it computes several attentions"
+        if why:
+            found.refused.setdefault(tap, why)
+        else:
+            found.numbers[tap] = numbers(Tokens.of(layouts[tap], size))
+
+    with ExitStack() as hooks, forward_mode(backbone.device, backbone.compute):
+        for name, module in backbone.network.named_modules():
+            if name in layouts and layouts[name].kind != "vector":
+                hooks.callback(module.register_forward_pre_hook(_enter(inside, name)).remove)
+                hooks.callback(module.register_forward_hook(_leave(inside), always_call=True).remove)
+        inputs = backbone.inputs(images)
+        with _Watch(see):
+            backbone.network(inputs)
+    return found, layouts
+
+
+def _enter(inside: list[str], name: str) -> Callable[[nn.Module, Any], None]:
+    return lambda _module, _inputs: inside.append(name)
+
+
+def _leave(inside: list[str]) -> Callable[[nn.Module, Any, Any], None]:
+    def leave(_module: nn.Module, _inputs: Any, _output: Any) -> None:
+        inside.pop()
+
+    return leave
+
+
+def _not_global(layout: TapLayout, shape: tuple[int, ...], keys: int, batch: int) -> str:
+    """Why attention of queries (B, heads, queries, ...) is not that of a whole grid over itself; "" if it is."""
+    tokens = layout.prefix + layout.height * layout.width
+    if len(shape) != 4 or shape[0] != batch:
+        return "it attends within windows or groups of positions"
+    if shape[2] != tokens:
+        return f"{shape[2]} queries attend, and the layer has {tokens} tokens"
+    if keys != tokens:
+        return f"its keys are pooled: {keys} for {tokens} tokens"
+    if layout.kind == "tokens" and layout.width == 1 and layout.height > 1:
+        return "the order of its tokens on the grid is not known"
+    return "" if layout.height * layout.width > 1 else "it has one position"
+
+
+class _Watch(TorchFunctionMode):
+    """Tells of each attention that is computed."""
+
+    def __init__(self, see: Callable[[Callable[[Tokens], Tensor], tuple[int, ...], int], None]) -> None:
+        super().__init__()
+        self._see = see
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given: dict[str, Any] = kwargs or {}
+        if func is scaled_dot_product_attention:
+            self._fused(*args, **given)
+            return func(*args, **given)
+        output = func(*args, **given)
+        if func in _SOFTMAX and output.ndim == 4 and output.shape[-1] == output.shape[-2]:
+            shape = tuple(output.shape)
+            self._see(lambda tokens: weight_numbers(output, tokens), shape, shape[-1])
+        return output
+
+    def _fused(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attn_mask: Tensor | None = None,
+        dropout_p: float = 0.0,
+        is_causal: bool = False,
+        scale: float | None = None,
+        enable_gqa: bool = False,
+    ) -> None:
+        def numbers(tokens: Tokens) -> Tensor:
+            grouped = key.repeat_interleave(query.shape[1] // key.shape[1], dim=1) if enable_gqa else key
+            mask = attn_mask
+            if is_causal:
+                mask = torch.ones((tokens.count, tokens.count), dtype=torch.bool, device=query.device).tril()
+            return attention_numbers(query, grouped, tokens, scale or query.shape[-1] ** -0.5, mask)
+
+        self._see(numbers, tuple(query.shape), key.shape[-2])

@@ -1,0 +1,61 @@
+"""What is measured of each image by a pass of its own through a backbone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from cvbench.engine.models.backbones import Backbone
+
+
+@dataclass(frozen=True)
+class Tapped:
+    """What is kept of one layer.
+
+    Attributes:
+        shape: Of one image's numbers.
+        dims: Names of their axes.
+        attrs: What a summary must know; plain JSON values. `position`, the place among all taps, is added.
+    """
+
+    shape: tuple[int, ...]
+    dims: tuple[str, ...]
+    attrs: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Numbers(Protocol):
+    """A pass. Frozen, of plain values: it travels to the actors, and two threads may share it."""
+
+    @property
+    def name(self) -> str:
+        """Of the command."""
+
+    @property
+    def view(self) -> str:
+        """Of the view: the name, or what begins with it and a dot."""
+
+    @property
+    def made(self) -> Mapping[str, Any]:
+        """Everything that changes the numbers, beside backbone and images: part of the fingerprint."""
+
+    def layers(self, backbone: Backbone) -> tuple[dict[str, Tapped], list[str]]:
+        """Find what is kept of which tap, and what must be said of the others, by a look at the network on the CPU.
+
+        Raises:
+            UsageError: There is nothing to measure; says why.
+        """
+
+    def measure(self, backbone: Backbone, images: Tensor, taps: Mapping[str, Tapped]) -> dict[str, Tensor]:
+        """Measure a batch.
+
+        Args:
+            images: (B, 3, h, w) uint8 on the backbone's device.
+            taps: Of which layers.
+
+        Returns:
+            Tap -> (B, *shape) float32.
+        """

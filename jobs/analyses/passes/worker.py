@@ -1,0 +1,58 @@
+"""What one actor does with one unit of a pass: as an extraction, but what is kept are the numbers of the pass."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cvbench.errors import ResourceError
+from cvbench.jobs.analyses.passes.numbers import Numbers, Tapped
+from cvbench.jobs.extraction.worker import ExtractRecipe, ExtractWorker, UnitTask
+from cvbench.storage.features import GroupKey
+
+if TYPE_CHECKING:
+    from cvbench.engine.models.host_copy import HostCopy
+    from cvbench.jobs.extraction.feed import Batch
+    from cvbench.jobs.extraction.live import LivePass
+
+
+@dataclass(frozen=True, kw_only=True)
+class PassRecipe(ExtractRecipe):
+    """Everything an actor needs to measure any unit."""
+
+    numbers: Numbers
+    kept: tuple[tuple[str, tuple[tuple[str, Tapped], ...]], ...]  # backbone, its layers
+
+    def build(self) -> PassWorker:
+        """Load data set and weights, and check that they are what the plan was made for."""
+        return PassWorker(self)
+
+
+class PassWorker(ExtractWorker):
+    """Worker that measures every image by a pass of its own."""
+
+    def __init__(self, recipe: PassRecipe) -> None:
+        super().__init__(recipe)
+        self._numbers = recipe.numbers
+        self._kept = {backbone: dict(layers) for backbone, layers in recipe.kept}
+
+    def forward(self, batch: Batch, task: UnitTask, live: LivePass) -> dict[GroupKey, dict[str, HostCopy]]:
+        """The numbers of every backbone that has work in this task."""
+        import torch
+
+        from cvbench.engine.models.host_copy import HostCopy
+
+        outputs: dict[GroupKey, dict[str, HostCopy]] = {}
+        for group, taps in task.work:
+            backbone, layers = self.backbones[group.backbone], self._kept[group.backbone]
+            images = batch.images[backbone.preprocess.geometry].to(self.recipe.device, non_blocking=True)
+            try:
+                found = self._numbers.measure(backbone, images, {tap: layers[tap] for tap in taps})
+            except torch.OutOfMemoryError as error:
+                raise ResourceError(
+                    f"the device has not enough memory for a batch of {self.recipe.batch}",
+                    where=group.backbone,
+                    fix="a smaller --batch-size (in a new store: it is part of what a store is)",
+                ) from error
+            outputs[group] = {tap: HostCopy(found[tap]) for tap in taps}
+        return outputs
