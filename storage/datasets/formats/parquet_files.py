@@ -138,7 +138,7 @@ class ParquetDataset(Listed):
     def _read_group(self, group: int) -> Any:
         shard = int(self.group_shard[group])
         within = group - int(np.searchsorted(self.group_shard, shard))
-        with open_parquet(self.shards, shard) as file, _damaged(self.shards[shard].where):
+        with open_parquet(self.shards, shard) as file, damaged(self.shards[shard].where):
             stated = int(self.group_bytes[group])
             most = min(MAX_GROUP, max(CACHE_BYTES, MAX_EXPANSION * stated))
             return _images(file, within, self.image, stated, most, self.shards[shard].where)
@@ -207,7 +207,7 @@ def open_parquet(shards: Shards, number: int, *, folded: tuple[str, ...] = ()) -
 
 
 @contextmanager
-def _damaged(where: str) -> Iterator[None]:
+def damaged(where: str) -> Iterator[None]:
     """Arrow's errors while it reads pages, as ours."""
     import pyarrow as pa
 
@@ -263,7 +263,7 @@ def read_tables(shards: Shards) -> list[Table]:
 
 def _read_table(shards: Shards, number: int) -> Table:
     where = shards[number].where
-    with open_parquet(shards, number) as file, _damaged(where):
+    with open_parquet(shards, number) as file, damaged(where):
         schema, footer = file.schema_arrow, file.metadata
         if footer.num_rows > MAX_ROWS_PER_BYTE * shards[number].size:
             raise IntegrityError(
