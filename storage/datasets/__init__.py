@@ -21,7 +21,7 @@ from cvbench.hints import command
 from cvbench.plugins import load_plugin, plugins
 from cvbench.storage.datasets.base import Columned, Dataset, DatasetInfo, OfFiles, Reader, Variants
 from cvbench.storage.datasets.columns import split_columns, with_columns
-from cvbench.storage.datasets.formats import folder, parquet, table, wds
+from cvbench.storage.datasets.formats import arrow, folder, parquet, table, wds
 from cvbench.storage.datasets.formats.files import FileDataset
 from cvbench.storage.datasets.forms import form_of
 from cvbench.storage.datasets.left_out import LeftOut
@@ -45,6 +45,7 @@ from cvbench.storage.datasets.roots import absolute_path
 from cvbench.storage.datasets.roots import data_root as resolve_root
 from cvbench.storage.datasets.unknown import unknown
 from cvbench.storage.datasets.variant import VariantDataset, parse_name, split_transform, suffix, variant_name
+from cvbench.storage.objects.keys import MAX_SOURCE
 
 __all__ = [
     "READERS",
@@ -57,14 +58,17 @@ __all__ = [
     "key_of_spec",
     "locate",
     "open_dataset",
+    "path_of_spec",
     "read_in_part",
     "registered",
+    "source_of",
     "spec_of_key",
     "typed_spec",
     "with_columns",
 ]
 
 _EVERY: tuple[Reader, ...] = (
+    arrow.READER,
     caltech.READER,
     cifar.READER_10,
     cifar.READER_100,
@@ -220,6 +224,21 @@ def absolute_spec(spec: str, *, data_root: str | Path | None = None) -> str:
     return f"{named}{reader.info.name}:{_absolute(reader, argument, resolve_root(data_root))}{changed}"
 
 
+def path_of_spec(spec: str) -> str | None:
+    """The path, pattern or URL in a spec of files, with its transform but without columns; None of another spec.
+
+    >>> path_of_spec("aviary=table:/birds.csv@label=species"), path_of_spec("folder:/a+scale=2"), path_of_spec("dtd")
+    ('/birds.csv', '/a+scale=2', None)
+    """
+    try:
+        reader, argument, _ = _split_spec(spec)
+    except UsageError:
+        return None
+    if not reader.info.of_files or not argument:
+        return None
+    return split_columns(argument)[0] + suffix(split_transform(spec)[1])
+
+
 def locate(spec: str, *, data_root: str | Path | None = None) -> Path | None:
     """The folder of a data set's files, or None if it is not under the data root. Reads no image."""
     reader, argument, _ = _split_spec(spec)
@@ -274,6 +293,18 @@ def read_in_part(dataset: Dataset) -> tuple[LeftOut, ...]:
     kind = "fewer" if len(dataset) < published else "more"
     counts = f"{len(dataset):,} are there, {published:,} were published"
     return (LeftOut(kind, abs(len(dataset) - published), why=counts), *dataset.left_out)
+
+
+def source_of(dataset: Dataset) -> str:
+    """The spec that a store keeps of an open data set: that of files of one's own; "" of one that its name opens.
+
+    A path that no terminal could show is not kept.
+    """
+    try:
+        of_files = dataset_info(dataset.spec).of_files
+    except UnknownNameError:  # of no reader of the registry
+        return ""
+    return dataset.spec if of_files and dataset.spec.isprintable() and len(dataset.spec) < MAX_SOURCE else ""
 
 
 def open_listed(spec: str, *, data_root: str | Path | None = None, split: str | None = None) -> Dataset:

@@ -162,7 +162,8 @@ def find_shards(pattern: str, suffixes: Sequence[str]) -> Shards:
     search = _remote if "://" in pattern else _local
     found = list(dict.fromkeys(search(names, tuple(suffixes))))
     if not found:
-        folder = Path(pattern).parent if "://" not in pattern else None
+        here = Path(pattern) if Path(pattern).is_dir() else Path(pattern).parent
+        folder = here if "://" not in pattern else None
         raise DataUnavailableError(
             "no shard matches",
             where=pattern,
