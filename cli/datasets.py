@@ -61,7 +61,16 @@ class Root:
 class Named:
     """One data set."""
 
-    dataset: Annotated[str, Option("A name of `datasets ls`, or such as folder:PATH.", alone=True)]
+    dataset: Annotated[str, Option("A name of `datasets ls`, or such as folder:PATH or table:FILE.", alone=True)]
+
+
+@dataclass(frozen=True)
+class OfTable:
+    """Columns of a table."""
+
+    columns: Annotated[
+        str | None, Option("What the columns of a table are: label=species,path=file; see `datasets info table`.")
+    ] = None
 
 
 @dataclass(frozen=True)
@@ -107,11 +116,11 @@ def _ls(root: Root, printed: shared.Printed) -> None:
     echo_table(["group", "data sets"], [[name, ", ".join(members)] for name, members in list_groups().items()])
 
 
-def _info(named: Named, root: Root, printed: shared.Printed) -> None:
+def _info(named: Named, table: OfTable, root: Root, printed: shared.Printed) -> None:
     """Describe a data set: splits, counts, licence, and the files that are expected; of folder:PATH what it holds."""
     from cvbench.jobs.catalogue.datasets import describe_dataset
 
-    row = describe_dataset(named.dataset, root.data_root)
+    row = describe_dataset(named.dataset, root.data_root, table.columns)
     if printed.format == "json":
         echo_json({**_SCHEMA, **row.as_dict()})
         return
@@ -136,7 +145,7 @@ def _info(named: Named, root: Root, printed: shared.Printed) -> None:
             say(f"{name:<9} {value}")
 
 
-def _verify(named: Named, what: Checked, root: Root, printed: shared.Printed) -> None:
+def _verify(named: Named, what: Checked, table: OfTable, root: Root, printed: shared.Printed) -> None:
     """Check the counts, and that every file is there; with --deep decode every image. Exit code 4 on any problem.
 
     Without --split every image of the data set is checked.
@@ -144,7 +153,7 @@ def _verify(named: Named, what: Checked, root: Root, printed: shared.Printed) ->
     from cvbench.errors import IntegrityError
     from cvbench.jobs.catalogue.datasets import verify as check
 
-    report = check(named.dataset, root.data_root, what.split, what.deep)
+    report = check(named.dataset, root.data_root, what.split, what.deep, columns=table.columns)
     if printed.format == "json":
         echo_json({**_SCHEMA, **report.as_dict()})
     else:
@@ -249,6 +258,6 @@ def _print_report(report: Verification) -> None:
 
 
 ls = command("ls", [Root, shared.Printed], _ls)
-info = command("info", [Named, Root, shared.Printed], _info)
-verify = command("verify", [Named, Checked, Root, shared.Printed], _verify)
+info = command("info", [Named, OfTable, Root, shared.Printed], _info)
+verify = command("verify", [Named, Checked, OfTable, Root, shared.Printed], _verify)
 download = command("download", [Named, Fetched, Root, shared.Printed], _download)

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from cvbench.engine.analyses.base import Layer, Result
 from cvbench.engine.analyses.maps.kernel import KINDS, channel_maps
 from cvbench.engine.analyses.maps.measure import InputBoxes
-from cvbench.errors import CvbenchError
+from cvbench.errors import CvbenchError, FingerprintMismatchError
+from cvbench.jobs.reading.images import open_stored
 from cvbench.jobs.reading.reading import Reading, last_layers
 
 if TYPE_CHECKING:
@@ -30,18 +31,20 @@ _BOX = ("bbox_x", "bbox_y", "bbox_w", "bbox_h")
 
 def open_images(reading: Reading, source: str | None, data_root: str | None) -> tuple[Dataset | None, list[str]]:
     """The data set that the features are of, or None and why."""
-    from cvbench.storage.datasets import open_dataset
+    from cvbench.storage.datasets import typed_spec
 
     selected = reading.selected
-    spec = source or selected.dataset
+    place = selected.dataset, selected.split
     try:
-        dataset = open_dataset(spec, data_root=data_root, split=selected.split)
+        dataset = open_stored(reading.store, *place, given=source, data_root=data_root)
+    except FingerprintMismatchError as error:
+        return None, [f"drawn without the images: {error.what}"]
     except CvbenchError as error:
-        hint = " (give --source folder:PATH)" if selected.dataset.startswith("folder-") and not source else ""
+        own = typed_spec(selected.dataset)
+        hint = f" (give --source {own})" if ":PATH" in own and not source else ""
         return None, [f"drawn without the images, which cannot be opened: {error.what}{hint}"]
-    if dataset.digest != reading.info.dataset_digest:
-        return None, [f"drawn without the images: {spec} is not the data set, or not as it was, that was extracted"]
-    return dataset, []
+    followed = source is None and reading.store.source(*place)
+    return dataset, [f"the images are from {dataset.spec}, as the store says"] if followed else []
 
 
 def input_boxes(reading: Reading, dataset: Dataset | None) -> tuple[dict[str, InputBoxes], dict[str, Any]]:

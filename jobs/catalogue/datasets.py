@@ -21,6 +21,7 @@ from cvbench.storage.datasets import (
     every_split,
     locate,
     open_listed,
+    with_columns,
 )
 from cvbench.storage.datasets.formats.files import ABSENT, FileDataset
 from cvbench.storage.datasets.formats.parquet_files import ParquetDataset
@@ -119,12 +120,16 @@ def list_groups() -> dict[str, tuple[str, ...]]:
     return dict(GROUPS)
 
 
-def describe_dataset(spec: str, data_root: str | Path | None = None) -> Listing:
+def describe_dataset(spec: str, data_root: str | Path | None = None, columns: str | None = None) -> Listing:
     """Look up `spec` in the registry and find its files; of `folder:PATH` and the like, count what they hold too.
+
+    Args:
+        columns: Of a table, as `--columns` has them.
 
     Raises:
         CvbenchError: Such files cannot be opened.
     """
+    spec = with_columns(spec, columns)
     info, found = dataset_info(spec), locate(spec, data_root=data_root)
     if found is None or not info.of_files:
         return Listing(info, None if found is None else str(found))
@@ -139,6 +144,7 @@ def verify(
     split: str | None = None,
     deep: bool = False,
     threads: int | None = None,
+    columns: str | None = None,
 ) -> Verification:
     """Check a data set: its counts against the registry, every file's presence and size, with `deep` every image.
 
@@ -146,10 +152,12 @@ def verify(
         split: One split; else as many as hold every image.
         deep: Also read and decode every image.
         threads: For decoding; else one for each core.
+        columns: Of a table, as `--columns` has them.
 
     Raises:
         CvbenchError: The data set cannot be opened at all: unknown, not there, or its index is damaged.
     """
+    spec = with_columns(spec, columns)
     info = dataset_info(spec)
     reports: list[SplitReport] = []
     problems: list[Problem] = []
@@ -196,9 +204,9 @@ def _without_image(dataset: Dataset) -> NDArray[np.int64]:
 
 def _check_files(dataset: Dataset) -> Iterator[Problem]:
     if isinstance(dataset, FileDataset):
-        for name, size in zip(dataset.ids, dataset.sizes, strict=True):
+        for row, (name, size) in enumerate(zip(dataset.ids, dataset.sizes, strict=True)):
             if size == ABSENT:
-                yield Problem("missing", name, "the file is not there")
+                yield Problem("missing", name, f"the file is not there: {dataset.where(row)}")
             elif size == 0:
                 yield Problem("empty", name, "the file is empty")
 

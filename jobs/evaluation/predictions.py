@@ -25,7 +25,7 @@ from cvbench.jobs.evaluation.samples import VIEW
 from cvbench.jobs.extraction.options import CPU_BATCH
 from cvbench.jobs.running.places import absolute
 from cvbench.jobs.running.progress import Advanced, Ended, Listener, Note, Started, silent
-from cvbench.storage.datasets import open_dataset, spec_of_key
+from cvbench.storage.datasets import open_dataset, source_of, spec_of_key
 from cvbench.storage.features import ArraySpec, BadSample, FeatureStore, GroupKey, SplitInfo, Unit
 from cvbench.storage.features.order import sample_order
 from cvbench.storage.features.units import plan_units, unit_size
@@ -148,6 +148,7 @@ def _split(store: FeatureStore, options: ImportOptions) -> SplitInfo:
         ids=np.array(dataset.ids, dtype=np.str_)[order],
         labels=dataset.labels[order],
         factors={name: values[order] for name, values in dataset.factors.items()},
+        source=source_of(dataset),
     )
 
 

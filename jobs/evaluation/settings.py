@@ -9,7 +9,7 @@ from cvbench.errors import DataUnavailableError, UnknownNameError, UsageError
 from cvbench.hints import command
 from cvbench.jobs.evaluation.samples import VIEW
 from cvbench.jobs.reading.again import weights_of
-from cvbench.storage.datasets import typed_spec
+from cvbench.storage.datasets import dataset_info
 from cvbench.storage.datasets.variant import (
     KINDS,
     RESOLUTION,
@@ -54,8 +54,8 @@ class Grid:
         together: dict[tuple[str, tuple[Values, ...]], list[str]] = {}
         for backbone, wanted in self.missing.items():
             together.setdefault((backbone.partition("@")[2], wanted), []).append(backbone)
-        spec = typed_spec(self.dataset)
-        split = None if spec.startswith("folder:") and self.split == "all" else self.split
+        spec = self.store.spec_to_type(self.dataset)
+        split = None if dataset_info(spec).of_files and self.split == "all" else self.split
         commands = []
         for (size, wanted), backbones in together.items():
             models = [backbone.partition("@")[0] for backbone in backbones]

@@ -196,6 +196,7 @@ def prepare(options: ExtractOptions, cluster: Cluster, live: Mapping[str, Live] 
     declare_all(store, split, groups, fingerprints, options)
     recipe = replace(recipe_of(options, dataset, split, list(backbones.values()), cluster), live=tasks)
     notes = [*rounding_notes(options, split), *renaming_notes(options.backbones), *reading_notes(dataset)]
+    notes += moved_notes(store, dataset)
     return UnitJob(options, store, split, groups, recipe, notes, tasks)
 
 
@@ -283,7 +284,7 @@ def split_info(
     described: Sequence[Description],
 ) -> SplitInfo:
     """Freeze the order, unit and batch of this split, or take what the store has frozen already."""
-    from cvbench.storage.datasets import read_in_part
+    from cvbench.storage.datasets import read_in_part, source_of
     from cvbench.storage.features import SplitInfo
     from cvbench.storage.features.order import sample_order
     from cvbench.storage.features.units import unit_size
@@ -311,6 +312,7 @@ def split_info(
         labels=dataset.labels[order],
         factors={name: values[order] for name, values in dataset.factors.items()},
         left_out=tuple(entry.as_dict() for entry in read_in_part(dataset)),
+        source=source_of(dataset),
     )
 
 
@@ -348,6 +350,18 @@ def reading_notes(dataset: Dataset) -> Iterator[str]:
         yield f"{dataset.name}/{dataset.split}: {entry.text}"
     if isinstance(dataset, ParquetDataset) and dataset.advice:
         yield dataset.advice
+
+
+def moved_notes(store: FeatureStore, dataset: Dataset) -> Iterator[str]:
+    """A note on files of one's own that were at another place when the store's split was begun."""
+    from cvbench.storage.datasets import path_of_spec, source_of
+
+    then, now = (path_of_spec(one) for one in (store.source(dataset.name, dataset.split), source_of(dataset)))
+    if then and now and then != now:
+        yield (
+            f"the store's {dataset.name}/{dataset.split} was begun from {then}, now it is {now}: taken as the same, by "
+            "names, sizes and labels of the files"
+        )
 
 
 def renaming_notes(backbones: Sequence[str]) -> Iterator[str]:

@@ -18,12 +18,12 @@ from cvbench.engine.analyses.base import Layer, Result, Rows
 from cvbench.engine.analyses.live import LiveAnalysis, LiveUnit
 from cvbench.engine.arrays.threads import host_threads
 from cvbench.errors import UsageError
+from cvbench.jobs.reading.images import stored_key
 from cvbench.jobs.reading.reading import Reading, class_numbers
 from cvbench.jobs.reading.selection import Selected, Selection, is_wanted
 from cvbench.jobs.reading.views import MAPS
 from cvbench.jobs.results.entry import Live, LiveSetting
 from cvbench.jobs.results.keep import Analysed, keep_summary, partials_key, stored_result
-from cvbench.storage.datasets import key_of_spec
 from cvbench.storage.features.units import Unit, plan_units
 from cvbench.storage.results.outcomes import ResultKey, list_partials, list_results, put_partial
 
@@ -135,7 +135,8 @@ def kept_live(
         beside_maps: Look where the store holds maps, too: those may be of fewer samples.
         notes: What is to be said of a result with these attributes.
     """
-    asked = None if selection.dataset is None else key_of_spec(selection.dataset)
+    names = {dataset for dataset, _ in store.splits()}
+    asked = None if selection.dataset is None else stored_key(store, selection.dataset, names)
     groups = [] if beside_maps else store.groups()
     with_maps = {(group.dataset, group.split) for group in groups if group.view == MAPS}
     found: list[tuple[int, int, Analysed]] = []

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 CPU_BATCH = 32  # on a CPU the batch hardly matters for speed; a constant keeps stores comparable
 
 
+COLUMNS = "What the columns of a table are: label=species,path=file; see `datasets info table`."
+
 PAIR = ("convnext-base", "vit-base-16")
 """The pair of the reference study."""
 
@@ -88,6 +90,14 @@ class ExtractOptions:
     ] = ()
     max_unreadable: Annotated[float, Option("Share of unreadable samples that is tolerated.", least=0, most=1)] = 0.01
     max_bytes: Annotated[int | None, Option("Refuse to write more than this, e.g. 20GB.", text=BYTES)] = None
+    columns: Annotated[str | None, Option(COLUMNS)] = None
+
+    def __post_init__(self) -> None:
+        if self.columns:  # they are part of the data set's name: whoever opens it needs no other word
+            from cvbench.storage.datasets import with_columns
+
+            object.__setattr__(self, "dataset", with_columns(self.dataset, self.columns))
+            object.__setattr__(self, "columns", None)
 
 
 @dataclass(frozen=True)
@@ -98,7 +108,7 @@ class Rates:
     disk_mb_s: Annotated[float, Option("For the plan: write bandwidth of the store in MB/s.", least=0.1)] = 1000.0
 
 
-_DATASET = "A name of `datasets ls`, folder:PATH, @paper; NAME+scale=2 transforms. Repeat."
+_DATASET = "A name of `datasets ls`, folder:PATH, table:FILE, @paper; NAME+scale=2 transforms. Repeat."
 EXTRACT: tuple[Form, type[Hardware]] = (Form(ExtractOptions, each="dataset", help={"dataset": _DATASET}), Hardware)
 PLAN: tuple[Form, type[Hardware], type[Rates]] = (*EXTRACT, Rates)
 

@@ -8,7 +8,6 @@ from typing import Any
 from cvbench.hints import command
 from cvbench.jobs.reading.lineage import WEIGHTS
 from cvbench.jobs.reading.views import follows_dtype, stored_views
-from cvbench.storage.datasets import typed_spec
 from cvbench.storage.features import FeatureStore, GroupKey
 
 
@@ -23,8 +22,8 @@ def extract_again(
 ) -> str:
     """The command for one split of a store; without a backbone if none extracted anything of it (predictions, say).
 
-    Only what all its backbones have alike is named, and what differs from the command's defaults. A path that a store
-    does not keep stands as PATH: of a folder of images, and of a file of weights.
+    Only what all its backbones have alike is named, and what differs from the command's defaults. A path that the
+    store does not keep stands as PATH.
 
     Args:
         store: Which has something of the data set, by any split.
@@ -39,7 +38,11 @@ def extract_again(
     groups = [group for group in groups if group.split == split] or groups
     groups = [group for group in groups if not backbones or group.backbone in backbones] or groups
     groups = [group for group in groups if "model" in store.fingerprint(group)["fingerprint"]]
-    options: dict[str, Any] = {"dataset": dataset or typed_spec(name), "split": split, **_as_made(store, groups)}
+    options: dict[str, Any] = {
+        "dataset": dataset or store.spec_to_type(name, split),
+        "split": split,
+        **_as_made(store, groups),
+    }
     return command("extract", **{**options, **changes, "store": shown or store.url})
 
 

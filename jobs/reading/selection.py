@@ -10,9 +10,9 @@ from cvbench.engine.analyses.base import Layer
 from cvbench.errors import DataUnavailableError, UnknownNameError, UsageError
 from cvbench.hints import command
 from cvbench.jobs.reading.again import extract_again
+from cvbench.jobs.reading.images import stored_key
 from cvbench.jobs.reading.options import Selection
 from cvbench.jobs.reading.views import is_of_taps, stored_views, to_extract
-from cvbench.storage.datasets import key_of_spec
 from cvbench.storage.features import Commit, FeatureStore, GroupKey
 from cvbench.storage.features.units import Unit
 
@@ -97,7 +97,7 @@ def choose_split(store: FeatureStore, groups: Iterable[GroupKey], selection: Sel
             fix=command("extract", dataset="digits", store=store.url),
         )
     names = sorted({dataset for dataset, _ in held})
-    asked = None if selection.dataset is None else key_of_spec(selection.dataset)
+    asked = None if selection.dataset is None else stored_key(store, selection.dataset, names)
     if asked is not None and asked not in names:
         raise UnknownNameError.among(
             "data set in this store:", selection.dataset or "", names, fix=f"the store holds {', '.join(names)}"

@@ -11,7 +11,6 @@ from typing import Any
 from cvbench.jobs.reading.again import weights_of
 from cvbench.jobs.reading.lineage import TRAINED_ON, WEIGHTS
 from cvbench.jobs.reading.views import follows_dtype, is_in_part, is_of_taps, was_asked_for
-from cvbench.storage.datasets import typed_spec
 from cvbench.storage.features import FeatureStore, GroupKey, SplitInfo
 
 
@@ -156,7 +155,7 @@ def _extract(
         return
     made = [records[group] for group in groups]
     inner = [record["fingerprint"] for record in made]
-    yield f"cvbench extract --dataset {shlex.quote(typed_spec(info.dataset))}"
+    yield f"cvbench extract --dataset {shlex.quote(store.spec_to_type(info.dataset, info.split))}"
     yield f"--split {info.split}"
     yield from (f"--backbone {shlex.quote(name)}" for name in dict.fromkeys(str(one.get("model")) for one in inner))
     yield from (f"--weights {shlex.quote(word)}" for word in weights_of(store, groups))

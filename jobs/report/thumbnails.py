@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from cvbench.errors import CvbenchError
+from cvbench.errors import CvbenchError, FingerprintMismatchError
+from cvbench.jobs.reading.images import open_stored
 from cvbench.storage.features import FeatureStore
 from cvbench.storage.features.order import sample_order
 
@@ -41,22 +42,20 @@ def sheet_of(
 ) -> tuple[Sheet | None, str]:
     """The sheet of these samples, and why there is none or not of all; "" if there is one of all.
 
-    There is none where the images cannot be read without being asked for (a folder, whose path no store keeps), are
-    others than those extracted, or are transformed.
+    There is none where the images cannot be read without being asked for (`jobs.reading.images`), are others than those
+    extracted, or are transformed.
     """
-    from cvbench.storage.datasets import open_dataset, typed_spec
-
     info = store.split(dataset, split)
     try:
-        opened = open_dataset(typed_spec(dataset), data_root=data_root, split=split)
-        if opened.digest != info.dataset_digest:
-            return None, "no small pictures: the images are not those that were extracted"
+        opened = open_stored(store, dataset, split, data_root=data_root)
         if opened.transform is not None:
             return None, "no small pictures: the images are transformed"
         order = sample_order(info.n, info.seed)
         kept = list(dict.fromkeys(rows))
         kept = kept[:: -(-len(kept) // MOST)] if kept else []
         tiles = {row: tile for row in kept if (tile := _tile(opened.read(int(order[row])))) is not None}
+    except FingerprintMismatchError:
+        return None, "no small pictures: the images are not those that were extracted"
     except CvbenchError as error:
         return None, f"no small pictures of the images: {error.what}"
     shown, uri = list(tiles), _sheet(list(tiles.values()))

@@ -17,7 +17,7 @@ from cvbench.jobs.study.document import At, Document, override, read_document, s
 from cvbench.jobs.study.model import GROUPS, Budget, Model, Page, validate
 from cvbench.jobs.transfer.finetune_options import FinetuneOptions
 from cvbench.options import BYTES, Field, Form, form_of, make_options
-from cvbench.storage.datasets import dataset_info, key_of_spec
+from cvbench.storage.datasets import dataset_info, key_of_spec, with_columns
 from cvbench.storage.datasets.variant import split_transform
 
 
@@ -274,7 +274,8 @@ class _Builder:
         only = own.pop("only", None)
         typed = {**common, **own}
         place: At = ("datasets", at)
-        for spec in self._made(datasets_of, [typed["dataset"]], at=(*place, "dataset")) or []:
+        given = self._made(with_columns, typed["dataset"], typed.pop("columns", None), at=(*place, "columns"))
+        for spec in [] if given is None else self._made(datasets_of, [given], at=(*place, "dataset")) or []:
             info = self._made(dataset_info, spec, at=(*place, "dataset"))
             for split in [] if info is None else typed.get("split") or [info.default_split or None]:
                 if info.splits and split is not None and split not in info.splits:

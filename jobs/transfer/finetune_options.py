@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
+from cvbench.jobs.extraction.options import COLUMNS
 from cvbench.jobs.running.hardware import Hardware
 from cvbench.jobs.running.places import check_folder
 from cvbench.options import Form, Option
@@ -22,7 +23,7 @@ class FinetuneOptions:
         partial: Accept a data set that is not whole, and more unreadable samples than 1 %.
     """
 
-    dataset: Annotated[str, Option("A name of `datasets ls`, or folder:PATH.", short="-d")]
+    dataset: Annotated[str, Option("A name of `datasets ls`, folder:PATH or table:FILE.", short="-d")]
     backbone: Annotated[str, Option("timm model or alias.", short="-m")]
     out: Annotated[str, Option("Folder for weights, curve and figure.", short="-o", check=check_folder)]
     weights: Annotated[str, Option("pretrained, random or FILE.safetensors.")] = "pretrained"
@@ -48,6 +49,14 @@ class FinetuneOptions:
     partial: Annotated[bool, Option("Accept a part of the samples: fewer than published, extracted or readable.")] = (
         False
     )
+    columns: Annotated[str | None, Option(COLUMNS)] = None
+
+    def __post_init__(self) -> None:
+        if self.columns:  # as for an extraction
+            from cvbench.storage.datasets import with_columns
+
+            object.__setattr__(self, "dataset", with_columns(self.dataset, self.columns))
+            object.__setattr__(self, "columns", None)
 
 
 _PROCESSES = {

@@ -14,11 +14,12 @@ from cvbench.engine.probe.recipes import Part
 from cvbench.errors import DataUnavailableError, IncompleteError, IntegrityError, UnknownNameError, UsageError
 from cvbench.jobs.reading.again import extract_again
 from cvbench.jobs.reading.completeness import check_complete
+from cvbench.jobs.reading.images import stored_key
 from cvbench.jobs.reading.matrix import Matrices
 from cvbench.jobs.reading.reading import Reading, read
 from cvbench.jobs.reading.selection import Selected, Selection
 from cvbench.jobs.transfer.probe_options import ProbeRequest
-from cvbench.storage.datasets import DatasetInfo, dataset_info, key_of_spec, spec_of_key
+from cvbench.storage.datasets import DatasetInfo, dataset_info, spec_of_key
 from cvbench.storage.datasets.formats.lists import last_share
 from cvbench.storage.features import FeatureStore
 
@@ -80,7 +81,7 @@ def open_splits(store: FeatureStore, dataset: str, request: ProbeRequest, option
         UsageError: Layers that differ between the splits, or samples without a label.
         IntegrityError: Classes that differ.
     """
-    key = key_of_spec(dataset)
+    key = stored_key(store, dataset, {name for name, _ in store.splits()})
     known = _known(key)
     there = [split for name, split in store.splits() if name == key]
     names = known.splits if known is not None else tuple(there)

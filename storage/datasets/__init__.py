@@ -1,20 +1,27 @@
 """Data sets: one registry, one reader a file.
 
 A spec is a name ("cub200") or a name with an argument ("folder:PATH", "dtd:3"); "+scale=2" after it makes a variant of
-the images (`variant`). To add a data set, write a reader (`base.Reader`), of a published tree of image files a row of
-`tree_reader.TreeReader`, and name it in READERS; a test class inherited from `DatasetTests` proves that it keeps the
-contract. A package beside cvbench names its reader in the entry-point group `cvbench.datasets`.
+the images (`variant`), "@label=species" names columns (`columns`). "aviary=folder:PATH" gives files of one's own a
+name, so that a store can hold two folders `birds`.
+
+To add a data set, write a reader (`base.Reader`), of a published tree of image files a row of `tree_reader.TreeReader`,
+and name it in READERS; a test class inherited from `DatasetTests` proves that it keeps the contract. A package beside
+cvbench names its reader in the entry-point group `cvbench.datasets`.
 """
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from cvbench.errors import DataUnavailableError, UnknownNameError, UsageError
 from cvbench.hints import command
 from cvbench.plugins import load_plugin, plugins
-from cvbench.storage.datasets.base import Dataset, DatasetInfo, OfFiles, Reader, Variants
-from cvbench.storage.datasets.formats import folder, parquet, wds
+from cvbench.storage.datasets.base import Columned, Dataset, DatasetInfo, OfFiles, Reader, Variants
+from cvbench.storage.datasets.columns import split_columns, with_columns
+from cvbench.storage.datasets.formats import arrow, folder, parquet, table, wds
 from cvbench.storage.datasets.formats.files import FileDataset
 from cvbench.storage.datasets.forms import form_of
 from cvbench.storage.datasets.left_out import LeftOut
@@ -36,7 +43,9 @@ from cvbench.storage.datasets.readers import (
 )
 from cvbench.storage.datasets.roots import absolute_path
 from cvbench.storage.datasets.roots import data_root as resolve_root
+from cvbench.storage.datasets.unknown import unknown
 from cvbench.storage.datasets.variant import VariantDataset, parse_name, split_transform, suffix, variant_name
+from cvbench.storage.objects.keys import MAX_SOURCE
 
 __all__ = [
     "READERS",
@@ -49,13 +58,17 @@ __all__ = [
     "key_of_spec",
     "locate",
     "open_dataset",
+    "path_of_spec",
     "read_in_part",
     "registered",
+    "source_of",
     "spec_of_key",
     "typed_spec",
+    "with_columns",
 ]
 
 _EVERY: tuple[Reader, ...] = (
+    arrow.READER,
     caltech.READER,
     cifar.READER_10,
     cifar.READER_100,
@@ -73,6 +86,7 @@ _EVERY: tuple[Reader, ...] = (
     pug.READER,
     *scenes.READERS,
     sun.READER,
+    table.READER,
     wds.READER,
 )
 READERS: dict[str, Reader] = {reader.info.name: reader for reader in _EVERY}
@@ -126,7 +140,8 @@ def dataset_info(spec: str) -> DatasetInfo:
     Raises:
         UnknownNameError: Naming the nearest data sets, or forms.
     """
-    return _info(*_split_spec(spec))
+    reader, argument, _ = _split_spec(spec)
+    return _info(reader, argument)
 
 
 def spec_of_key(name: str) -> str:
@@ -180,15 +195,17 @@ def key_of_spec(spec: str) -> str:
 
     >>> key_of_spec("dtd:2"), key_of_spec("dtd:1"), key_of_spec("sun397:coop+scale=2"), key_of_spec("dtd-2")
     ('dtd-2', 'dtd', 'sun397-coop.scale-2', 'dtd-2')
-    >>> key_of_spec("folder:./birds")
-    'folder-birds'
+    >>> key_of_spec("folder:./birds"), key_of_spec("aviary=folder:./birds")
+    ('folder-birds', 'folder-aviary')
     """
     try:
-        reader, argument = _split_spec(spec)
+        reader, argument, own = _split_spec(spec)
     except UnknownNameError:
         return spec
-    if isinstance(reader, OfFiles):
-        name = reader.key(absolute_path(argument, None)) if argument else spec
+    if own:
+        name = own_key(reader.info.name, own)
+    elif isinstance(reader, OfFiles):
+        name = reader.key(_absolute(reader, argument, None)) if argument else spec
     elif isinstance(reader, Variants):
         name = form_of(reader.info, argument, reader.forms).name
     else:
@@ -199,22 +216,38 @@ def key_of_spec(spec: str) -> str:
 
 def absolute_spec(spec: str, *, data_root: str | Path | None = None) -> str:
     """The spec with any path in it made absolute, so that a process that runs elsewhere means the same files."""
-    reader, argument = _split_spec(spec)
+    reader, argument, own = _split_spec(spec)
     if not reader.info.of_files or not argument:
         return spec
     changed = suffix(split_transform(spec)[1])
-    return f"{reader.info.name}:{absolute_path(argument, resolve_root(data_root))}{changed}"
+    named = f"{own}=" if own else ""
+    return f"{named}{reader.info.name}:{_absolute(reader, argument, resolve_root(data_root))}{changed}"
+
+
+def path_of_spec(spec: str) -> str | None:
+    """The path, pattern or URL in a spec of files, with its transform but without columns; None of another spec.
+
+    >>> path_of_spec("aviary=table:/birds.csv@label=species"), path_of_spec("folder:/a+scale=2"), path_of_spec("dtd")
+    ('/birds.csv', '/a+scale=2', None)
+    """
+    try:
+        reader, argument, _ = _split_spec(spec)
+    except UsageError:
+        return None
+    if not reader.info.of_files or not argument:
+        return None
+    return split_columns(argument)[0] + suffix(split_transform(spec)[1])
 
 
 def locate(spec: str, *, data_root: str | Path | None = None) -> Path | None:
     """The folder of a data set's files, or None if it is not under the data root. Reads no image."""
-    reader, argument = _split_spec(spec)
+    reader, argument, _ = _split_spec(spec)
     return reader.locate(argument, resolve_root(data_root))
 
 
 def every_split(spec: str, *, data_root: str | Path | None = None) -> tuple[str, ...]:
     """The splits of a data set that together hold every image once."""
-    reader, argument = _split_spec(spec)
+    reader, argument, _ = _split_spec(spec)
     return reader.every_split(argument, resolve_root(data_root))
 
 
@@ -235,7 +268,7 @@ def open_dataset(spec: str, *, data_root: str | Path | None = None, split: str |
     if isinstance(dataset, FileDataset) and (missing := dataset.missing):
         raise DataUnavailableError(
             f"{dataset.name}/{dataset.split}: {len(missing):,} of {len(dataset):,} listed images are not there",
-            where=str(dataset.root / missing[0]),
+            where=dataset.where(missing[0]),
             fix=command("datasets verify", spec, data_root=None if data_root is None else str(data_root)),
         )
     for entry in dataset.left_out:
@@ -262,31 +295,79 @@ def read_in_part(dataset: Dataset) -> tuple[LeftOut, ...]:
     return (LeftOut(kind, abs(len(dataset) - published), why=counts), *dataset.left_out)
 
 
+def source_of(dataset: Dataset) -> str:
+    """The spec that a store keeps of an open data set: that of files of one's own; "" of one that its name opens.
+
+    A path that no terminal could show is not kept.
+    """
+    try:
+        of_files = dataset_info(dataset.spec).of_files
+    except UnknownNameError:  # of no reader of the registry
+        return ""
+    return dataset.spec if of_files and dataset.spec.isprintable() and len(dataset.spec) < MAX_SOURCE else ""
+
+
 def open_listed(spec: str, *, data_root: str | Path | None = None, split: str | None = None) -> Dataset:
     """Open as `open_dataset`, but leave images that are listed and missing for the caller to find (`verify` does).
 
     A variant has the files of its base, which is what is opened.
     """
-    reader, argument = _split_spec(spec)
+    reader, argument, own = _split_spec(spec)
     known = _info(reader, argument).splits
     if split is not None and known and split not in known:
         raise UnknownNameError.among(f"split of {reader.info.name}", split, known, fix=f"splits: {', '.join(known)}")
-    return reader.open(argument, resolve_root(data_root), split)
+    dataset = reader.open(argument, resolve_root(data_root), split)
+    if not own:
+        return dataset
+    listed: Any = dataset  # of files, so a dataclass
+    named: Dataset = replace(listed, name=own_key(reader.info.name, own), spec=f"{own}={dataset.spec}")
+    return named
+
+
+def own_key(kind: str, own: str) -> str:
+    """The name in a store of files that are called by a name of one's own.
+
+    Raises:
+        UsageError: It means something else there.
+
+    >>> own_key("folder", "Aviary")
+    'folder-aviary'
+    """
+    name = f"{kind}-{own.lower()}"
+    if parse_name(name)[1] is not None:
+        raise UsageError(f"{own!r} cannot name a data set: a transform is called so", fix=f"aviary={kind}:PATH")
+    return name
+
+
+def _absolute(reader: Reader, argument: str, root: Path | None) -> str:
+    """The argument with its path made absolute; the columns behind it stay."""
+    path, pairs = split_columns(argument) if isinstance(reader, Columned) else (argument, "")
+    return absolute_path(path, root) + pairs
 
 
 def _info(reader: Reader, argument: str) -> DatasetInfo:
     return reader.variant(argument) if argument and isinstance(reader, Variants) else reader.info
 
 
-def _split_spec(spec: str) -> tuple[Reader, str]:
-    name, colon, argument = split_transform(spec)[0].partition(":")
+_NAMED = re.compile(r"(?P<own>[A-Za-z0-9][A-Za-z0-9._-]{0,99})=(?P<spec>(?P<kind>[a-z0-9-]+):.*)", re.DOTALL)
+
+
+def _split_spec(spec: str) -> tuple[Reader, str, str]:
+    """The reader, what follows the colon, and the name of one's own, "" if there is none."""
+    base, _ = split_transform(spec)
+    named = _NAMED.fullmatch(base)
+    own = named["own"] if named is not None else ""
+    name, colon, argument = (named["spec"] if named is not None else base).partition(":")
     reader = _reader(name)
     if reader is None:
-        if not colon and Path(spec).is_dir():
-            raise UnknownNameError(
-                f"unknown dataset {spec!r}", why="there is a folder of this name", fix=f"--dataset folder:{spec}"
-            )
-        raise UnknownNameError.among("dataset", spec, dataset_names(), fix="cvbench datasets ls")
+        kinds = [f"{one}:" for one in dataset_names() if isinstance(_usable(one), OfFiles)]
+        raise unknown(spec, name, argument if colon else None, dataset_names(), kinds, _opened)
     if colon and not reader.info.argument:
         raise UsageError(f"{name} takes no argument", where=spec, fix=name)
-    return reader, argument
+    if own and not reader.info.of_files:
+        raise UsageError(f"{name} has a name already", where=spec, fix=f"{name}, or {own}=folder:PATH")
+    return reader, argument, own
+
+
+def _opened(spec: str) -> list[Dataset]:
+    return [open_listed(spec, split=split) for split in every_split(spec)]

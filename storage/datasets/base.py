@@ -149,6 +149,15 @@ class OfFiles(Protocol):
         """The name of the data set in a store; of an absolute path or a URL."""
 
 
+@runtime_checkable
+class Columned(Protocol):
+    """A reader whose argument may name columns behind the path: `columns`."""
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """What a column can be named for."""
+
+
 MAX_ID = 4_096
 """Characters of a sample's id. Ids are kept in arrays as wide as the longest: one name must not decide their size."""
 

@@ -1,6 +1,13 @@
-"""Names of classes for labels that are numbers, in bounded memory: no label decides how much is allocated."""
+"""Labels and the names of their classes, in bounded memory: no label decides how much is allocated."""
 
 from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
 
 from cvbench.errors import IntegrityError
 
@@ -32,3 +39,56 @@ def classes_for(names: tuple[str, ...], highest: int, samples: int, where: str) 
             fix="if it is right, list the classes in classes.txt beside the files, one a line",
         )
     return tuple(str(label) for label in range(highest + 1))
+
+
+MAX_WORD = 1_000
+"""Characters of a label that is a class's name."""
+
+_WHOLE = re.compile(r"(-1|[0-9]{1,18})(\.0*)?")
+_NUMBER = re.compile(r"[-+]?([0-9]+[.,]?[0-9]*|[.,][0-9]+)([eE][-+]?[0-9]+)?")
+
+
+def labels_of_cells(
+    cells: Sequence[str], listed: tuple[str, ...], place: Callable[[int], str]
+) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """(N,) int64 labels of a column of text, -1 for none, and the classes' names by label.
+
+    If every cell is a whole number from 0 ("3", and "3.0" as pandas writes it) these are the labels, and "-1" is none;
+    else the cells are the names of the classes, which are sorted. An empty cell is no label.
+
+    Args:
+        cells: Of each sample.
+        listed: Names of the classes by label; empty if nothing says them.
+        place: Row -> where it is, for messages.
+
+    Raises:
+        IntegrityError: The cells are numbers, but no labels; a name that is not listed, or is too long.
+    """
+    words = sorted({cell for cell in cells if cell})
+    whole = {word: int(found[1]) for word in words if (found := _WHOLE.fullmatch(word))}
+    if words and len(whole) == len(words):
+        labels = np.array([whole[cell] if cell else -1 for cell in cells], dtype=np.int64)
+        highest = int(labels.max(initial=-1))
+        return labels, classes_for(listed, highest, len(cells), place(int(labels.argmax())))
+    if words and not listed and all(map(_NUMBER.fullmatch, words)):
+        wrong = next(word for word in words if word not in whole)
+        raise IntegrityError(
+            f"the column of labels holds numbers that are no classes, such as {wrong}",
+            where=place(cells.index(wrong)),
+            why="a label is the name of a class, or its number from 0",
+            fix="--columns label=COLUMN names another column; label= says that there is none",
+        )
+    for word in words:
+        if len(word) > MAX_WORD:
+            raise IntegrityError(f"a label of {len(word):,} characters", where=place(cells.index(word)))
+    known = Counter(listed or words)
+    for word in words:
+        if known[word] != 1:
+            raise IntegrityError(
+                f"the label {word!r} is the name of {'no class' if not known[word] else 'several classes'}",
+                where=place(cells.index(word)),
+                why=f"{len(listed)} classes are listed: {', '.join(listed[:5])}{', ...' if len(listed) > 5 else ''}",
+            )
+    names = listed or tuple(words)
+    index = {name: label for label, name in enumerate(names)}
+    return np.array([index[cell] if cell else -1 for cell in cells], dtype=np.int64), names

@@ -39,6 +39,10 @@ KINDS: Mapping[str, str] = MappingProxyType(
         "choice": "columns of class names that are factors",
         "image": "rows without an image",
         "label": "samples without a label",
+        "split": "rows without a split",
+        "box": "columns taken as the box of the object, in pixels",
+        "mask": "masks that are not there",
+        "objects": "images with several objects, which have no box",
         "shards": "shards of the same numbered set that are not read",
         "missing": "shards that are not there, by the numbers of the others",
     }

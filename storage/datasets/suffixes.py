@@ -2,5 +2,9 @@
 
 from __future__ import annotations
 
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-"""Every one of these formats can be decoded; in lower case, names count in any."""
+SUFFIXES = (
+    *(".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff"),
+    ".webp",
+)
+"""Every one of these formats can be decoded; in lower case, names count in any. AVIF and JPEG 2000, which Pillow may
+decode, are not among the formats that are trusted to be decoded here (`engine.pictures.decode`)."""

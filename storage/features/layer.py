@@ -190,10 +190,11 @@ class FeatureLayer:
 
     def _extract(self) -> str:
         """The command that extracts the rest, as it can be typed."""
-        from cvbench.storage.datasets import typed_spec
-
         model, _, size = self.group.backbone.partition("@")
-        where: dict[str, object] = {"dataset": typed_spec(self.group.dataset), "split": self.group.split}
+        where: dict[str, object] = {
+            "dataset": self.store.spec_to_type(self.group.dataset, self.group.split),
+            "split": self.group.split,
+        }
         where |= {"backbone": model, "image_size": size or None, "view": self.group.view}
         return command("extract", **where, store=self.store.objects.url)
 

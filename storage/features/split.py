@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cvbench.errors import IntegrityError, UsageError
+from cvbench.errors import FingerprintMismatchError, IntegrityError, UsageError
 from cvbench.hints import command
 from cvbench.storage.features.codecs import quiet
 from cvbench.storage.features.encoding import Encoding
@@ -19,7 +20,7 @@ from cvbench.storage.features.ledger import Ledger, ObjectRecord, digest
 from cvbench.storage.features.nodes import create_groups
 from cvbench.storage.features.parse import MOST, Fields
 from cvbench.storage.objects.base import Objects
-from cvbench.storage.objects.keys import check_name, is_name
+from cvbench.storage.objects.keys import MAX_SOURCE, check_name, is_name
 
 _ROWS = 65_536  # of one chunk of the sample table
 _MOST_SAMPLES = 2**40
@@ -42,6 +43,8 @@ class SplitInfo:
         labels: (N,) int64, -1 = none.
         factors: Name -> (N,) numbers or text.
         left_out: What the data set's reader found and did not take when the split was begun; only said, never compared.
+        source: The spec of files of one's own when the split was begun, "" of a data set that its name opens. Only
+            said: a store may come from others, so nobody opens it without a look at `dataset_digest`.
     """
 
     dataset: str
@@ -56,6 +59,7 @@ class SplitInfo:
     labels: NDArray[np.int64]
     factors: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     left_out: tuple[Mapping[str, Any], ...] = ()
+    source: str = ""
 
     def columns(self) -> dict[str, NDArray[Any]]:
         """The sample table: id, label and the factors, as fixed-width arrays.
@@ -109,13 +113,41 @@ def begin(ledger: Ledger, info: SplitInfo) -> SplitInfo:
         record = _identity(info) | {"unit": info.unit, "batch": info.batch, "classes": list(info.classes)}
         record |= {"format": ledger.format, "columns": list(table)}
         record |= {"left_out": [dict(entry) for entry in info.left_out]} if info.left_out else {}
+        record |= {"source": info.source} if info.source else {}
         record |= {"objects": {name: {"size": o.size, "blake3": o.blake3} for name, o in objects.items()}}
         ledger.put(key, record)
         stored = _settings(ledger, info.dataset, info.split)
         if stored is None:
             raise IntegrityError("a record vanished right after it was written", where=key)
+    _refuse_other(stored, info, key)
     refuse_if_different(stored.identity, _identity(info), key)
-    return replace(info, unit=stored.unit, batch=stored.batch, classes=stored.classes, left_out=stored.left_out)
+    frozen = replace(info, unit=stored.unit, batch=stored.batch, classes=stored.classes)
+    return replace(frozen, left_out=stored.left_out, source=stored.source)
+
+
+def _refuse_other(stored: _Settings, info: SplitInfo, key: str) -> None:
+    """Refuse other files under the same name, or the same files that have changed, in words.
+
+    Raises:
+        FingerprintMismatchError: Nothing was written.
+    """
+    if stored.identity["dataset_digest"] == info.dataset_digest or not (stored.source and info.source):
+        return
+    if stored.source != info.source:
+        bare = info.source.partition("=")[2] if "=" in info.source.partition(":")[0] else info.source
+        raise FingerprintMismatchError(
+            f"the store's {info.dataset}/{info.split} is of other files; nothing was written",
+            where=key,
+            why=f"it is of {stored.source}, not of {info.source}",
+            fix=f"give these a name of their own, --dataset {shlex.quote(f'NAME={bare}')}, or use another --store",
+        )
+    raise FingerprintMismatchError(
+        f"the files of {info.dataset}/{info.split} are not those that were extracted; nothing was written",
+        where=f"{key}: {info.source}",
+        why=f"then {stored.identity['n']:,} samples, manifest {stored.identity['dataset_digest'][:12]}; "
+        f"now {info.n:,}, {info.dataset_digest[:12]}: a file, a size, a label or a factor is another",
+        fix="extract what is there now into another --store, or put the files back",
+    )
 
 
 def _identity(info: SplitInfo) -> dict[str, Any]:
@@ -134,6 +166,7 @@ class _Settings:
     columns: tuple[str, ...]
     objects: dict[str, ObjectRecord]
     left_out: tuple[Mapping[str, Any], ...]
+    source: str
 
 
 def _settings(ledger: Ledger, dataset: str, split: str) -> _Settings | None:
@@ -149,7 +182,7 @@ def _settings(ledger: Ledger, dataset: str, split: str) -> _Settings | None:
     fields = Fields(record, key)
     fields.only(
         *("n", "dataset_digest", "seed", "order_digest", "unit", "batch", "classes", "format", "columns", "objects"),
-        "left_out",
+        *("left_out", "source"),
     )
     identity = {
         "n": fields.integer("n", least=1, most=_MOST_SAMPLES),
@@ -167,7 +200,20 @@ def _settings(ledger: Ledger, dataset: str, split: str) -> _Settings | None:
         raise fields.wrong("columns", "expected id, label and names of factors")
     objects = fields.each("objects", ObjectRecord.parse)
     left_out = tuple(_left_out(entry) for entry in fields.objects("left_out")) if "left_out" in fields else ()
-    return _Settings(identity, unit, batch, fields.texts("classes"), columns, objects, left_out)
+    source = fields.text("source") if "source" in fields else ""
+    if len(source) > MAX_SOURCE or not source.isprintable():
+        raise fields.wrong("source", "no name of files")
+    return _Settings(identity, unit, batch, fields.texts("classes"), columns, objects, left_out, source)
+
+
+def read_source(ledger: Ledger, dataset: str, split: str) -> str:
+    """What `SplitInfo.source` is of a split; "" also if it was never begun. Reads no sample table.
+
+    Raises:
+        IntegrityError: The record is damaged.
+    """
+    stored = _settings(ledger, dataset, split)
+    return "" if stored is None else stored.source
 
 
 def _left_out(entry: Fields) -> dict[str, Any]:
@@ -193,6 +239,7 @@ def read_split(ledger: Ledger, dataset: str, split: str) -> SplitInfo | None:
     ids, labels = table.pop("id"), table.pop("label")
     frozen = {name: stored.identity[name] for name in ("n", "dataset_digest", "seed")}
     frozen |= {"unit": stored.unit, "batch": stored.batch, "classes": stored.classes, "left_out": stored.left_out}
+    frozen |= {"source": stored.source}
     return SplitInfo(dataset, split, ids=ids, labels=labels, factors=table, **frozen)
 
 

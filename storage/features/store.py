@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cvbench.errors import DataUnavailableError, ResourceError, UnknownNameError, UsageError
+from cvbench.errors import DataUnavailableError, IntegrityError, ResourceError, UnknownNameError, UsageError
 from cvbench.hints import command
 from cvbench.storage.features import making, tap_arrays
 from cvbench.storage.features import split as splits
@@ -279,14 +279,34 @@ class FeatureStore:
             for tap in found.taps
         ]
 
-    def _absent(self, path: str) -> DataUnavailableError:
-        from cvbench.storage.datasets import typed_spec
+    def source(self, dataset: str, split: str | None = None) -> str:
+        """The spec of files of one's own that a data set was extracted from; "" if none is recorded.
 
+        It may be somebody else's: say it, and open it only if what it opens has the split's digest.
+        """
+        held = [key for key in self.splits() if key[0] == dataset and split in (None, key[1])]
+        return next(filter(None, (splits.read_source(self.ledger, *key) for key in held)), "")
+
+    def spec_to_type(self, dataset: str, split: str | None = None) -> str:
+        """The spec of a data set for a command to paste: as recorded, that of a variant from its base."""
+        from cvbench.storage.datasets import typed_spec
+        from cvbench.storage.datasets.variant import parse_name
+        from cvbench.storage.datasets.variant import suffix as transform_text
+
+        base, transform = parse_name(dataset)
+        with suppress(IntegrityError):  # a damaged record is told by whoever reads it, not by a hint
+            if known := self.source(dataset, split) or self.source(dataset):
+                return known
+            if transform is not None and (known := self.source(base)):
+                return known + transform_text(transform)
+        return typed_spec(dataset)
+
+    def _absent(self, path: str) -> DataUnavailableError:
         there = sorted({g.path for g in self.groups()})
         dataset = path.split("/", 1)[0]
         return DataUnavailableError(
             f"the store holds nothing of {path}",
             where=self.url,
             why=f"it holds: {', '.join(there) or 'nothing yet'}",
-            fix=command("extract", dataset=typed_spec(dataset), store=self.url),
+            fix=command("extract", dataset=self.spec_to_type(dataset), store=self.url),
         )

@@ -14,6 +14,9 @@ REPAIR = "`store repair` with the same --store forgets what is damaged; the same
 """The way back from damage, for error messages."""
 
 
+MAX_SOURCE = 8_192
+"""Characters of what a store says of where images were."""
+
 RESERVED = {LEDGER, "results", "partials", "samples"}
 NAME = r"[A-Za-z0-9][A-Za-z0-9._@=+-]{0,199}"
 _NAME = re.compile(NAME)

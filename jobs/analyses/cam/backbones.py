@@ -12,10 +12,11 @@ from cvbench.hints import command
 from cvbench.jobs.extraction.arrays import existing_store
 from cvbench.jobs.extraction.backbones import weights_of
 from cvbench.jobs.extraction.options import ExtractOptions
+from cvbench.jobs.reading.images import open_stored, stored_key
 from cvbench.jobs.reading.lineage import WEIGHTS
 from cvbench.jobs.reading.views import stored_views
 from cvbench.jobs.running.places import absolute
-from cvbench.storage.datasets import key_of_spec, open_dataset
+from cvbench.storage.datasets import dataset_names, key_of_spec, open_dataset, spec_of_key
 from cvbench.storage.features import FeatureStore, GroupKey
 
 if TYPE_CHECKING:
@@ -76,6 +77,8 @@ def chosen(options: ExtractOptions, name: str = "cam") -> tuple[ExtractOptions, 
         DataUnavailableError: Weights are a file that is not found, or are named by a path.
     """
     store = existing_store(absolute(options.store))
+    if store is not None:
+        options = _with_images(store, options)
     held = {} if store is None else extracted(store, key_of_spec(options.dataset), options.split)
     if options.backbones and not {*options.backbones} <= held.keys():
         return options, {}
@@ -107,6 +110,22 @@ def chosen(options: ExtractOptions, name: str = "cam") -> tuple[ExtractOptions, 
         ),
         {one.key: one.digest for one in own},
     )
+
+
+def _with_images(store: FeatureStore, options: ExtractOptions) -> ExtractOptions:
+    """The options with the spec of images that are named as the store has them, or are there under another name.
+
+    What a store says of a path is followed as `jobs.reading.images` says.
+    """
+    held = store.splits()
+    key = stored_key(store, options.dataset, {name for name, _ in held})
+    if ":" in options.dataset:  # the person names the files, the store only the name it has them under
+        return replace(options, dataset=store.source(key)) if key != key_of_spec(options.dataset) else options
+    splits = [split for name, split in held if name == key and options.split in (None, split)]
+    if spec_of_key(key) != key or key in dataset_names() or len(splits) != 1:
+        return options
+    dataset = open_stored(store, key, splits[0], data_root=options.data_root)
+    return replace(options, dataset=dataset.spec, split=splits[0])
 
 
 def _refuse_code(wanted: Sequence[Extracted]) -> None:

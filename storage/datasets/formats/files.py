@@ -31,6 +31,10 @@ class FileDataset(Listed):
         """The file of a sample."""
         return self.root / self.ids[index]
 
+    def where(self, index: int) -> str:
+        """The place of a sample's file, for messages."""
+        return str(self.path(index))
+
     def read(self, index: int) -> bytes:
         """The file's bytes; refused if its size is not the one found when the data set was opened."""
         path, expected = self.path(index), int(self.sizes[index])
@@ -53,9 +57,9 @@ class FileDataset(Listed):
         return {"size": self.sizes}
 
     @property
-    def missing(self) -> list[str]:
-        """Ids whose file is not there."""
-        return [self.ids[i] for i in np.flatnonzero(self.sizes == ABSENT)]
+    def missing(self) -> list[int]:
+        """Indices of the samples whose file is not there."""
+        return [int(i) for i in np.flatnonzero(self.sizes == ABSENT)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +123,7 @@ def file_sizes(folder: Path, names: Sequence[str]) -> NDArray[np.int64]:
     sizes = np.full(len(names), ABSENT, dtype=np.int64)
     for i, name in enumerate(names):
         try:
-            found = os.stat(f"{folder}/{name}")
+            found = os.stat(os.path.join(folder, name))
         except OSError:
             continue
         if stat.S_ISREG(found.st_mode):  # a pipe or a device would block a reader for ever

@@ -3,6 +3,7 @@
     PATH/<class>/**/<image>                     split "all"
     PATH/{train,val,test}/<class>/**/<image>    splits; which folders are: `layout`
     PATH/[{train,val,test}/]metadata.csv        a table that names the images and their labels: `metadata`
+    PATH/<image>                                no class folders at all: images without labels
 
 Classes are folder names sorted as strings, files are sorted within each folder: torchvision's `ImageFolder` order. A
 name counts as an image's by its suffix in any case; hidden files and folders are ignored, links to folders are followed
@@ -25,7 +26,7 @@ from cvbench.storage.datasets.base import DatasetInfo
 from cvbench.storage.datasets.formats.files import FileDataset, Samples
 from cvbench.storage.datasets.formats.layout import ALL, Layout, folders, is_hidden, layout, split_named
 from cvbench.storage.datasets.formats.metadata import (
-    TABLE,
+    TABLES,
     Table,
     class_names,
     factors_of,
@@ -53,7 +54,8 @@ class FolderReader:
         licence="yours",
         homepage="your own images",
         tree=f"PATH/[{{train,val,test}}/]<class>/<image>{{{','.join(SUFFIXES)}}}\n"
-        f"or PATH/[{{train,val,test}}/]{TABLE} with the columns file_name and label",
+        f"or PATH/[{{train,val,test}}/]{{{','.join(TABLES)}}} with the columns file_name and label\n"
+        "or PATH/<image>, without labels",
         argument="PATH",
     )
 
@@ -116,15 +118,17 @@ def _read_tree(path: Path, found: Layout, split: str) -> FileDataset:
     top, table, tally = found.splits[split], tables[split], Tally()
     for name in found.unused:
         tally.add("folder", name)
+    if split != ALL:
+        _count_beside(path, "", tally)
     if table is not None:
         samples = _listed(path, top, table, classes, tally)
     elif folders(path / top):
         samples = _in_class_folders(path, top, classes, tally)
-    elif split != ALL:
-        ids = _images(path, top, tally)
-        samples = Samples(classes, ids, [-1] * len(ids))
     else:
-        raise _no_classes(path)
+        ids = _images(path, top, tally)
+        if not ids:
+            raise _no_images(path)
+        samples = Samples(classes, ids, [-1] * len(ids))
     labels = np.array(samples.labels, dtype=np.int64)
     left_out = (*tally.result(), *unlabelled(samples.ids, labels, "no class folders, and no table with their labels"))
     if samples.ids and labels.max() >= 0:
@@ -136,11 +140,7 @@ def _in_class_folders(path: Path, top: str, classes: Sequence[str], tally: Tally
     """Every image in and below the class folders of `top`; an empty class folder is a class without an image."""
     ids: list[str] = []
     labels: list[int] = []
-    for name in _files(path / top):
-        if name.lower().endswith(SUFFIXES):
-            tally.add("beside", f"{top}/{name}" if top else name)
-        else:
-            tally.file(f"{top}/{name}" if top else name)
+    _count_beside(path, top, tally)
     for label, name in enumerate(classes):
         folder = f"{top}/{name}" if top else name
         found = _images(path, folder, tally)
@@ -162,6 +162,15 @@ def _in_class_folders(path: Path, top: str, classes: Sequence[str], tally: Tally
     return Samples(classes, ids, labels)
 
 
+def _count_beside(path: Path, top: str, tally: Tally) -> None:
+    """Count the files beside class folders, or beside folders of splits."""
+    for name in _files(path / top):
+        if name.lower().endswith(SUFFIXES):
+            tally.add("beside", f"{top}/{name}" if top else name)
+        else:
+            tally.file(f"{top}/{name}" if top else name)
+
+
 def _table(folder: Path) -> Table | None:
     """The table of a split: one with labels, or one of images that lie in no class folders."""
     table = read_table(folder)
@@ -172,18 +181,18 @@ def _listed(path: Path, top: str, table: Table, classes: Sequence[str], tally: T
     """The images that a table names, in its order; others are left out."""
     ids = [f"{top}/{name}" if top else name for name in table.names]
     known = set(ids)
-    for name in _images(path, top, tally, TABLE):
+    for name in _images(path, top, tally, TABLES):
         if name not in known:
             tally.add("unlisted", name)
     return Samples(classes, ids, labels_of(table, classes), factors=factors_of(table, tally))
 
 
-def _no_classes(path: Path) -> DataUnavailableError:
+def _no_images(path: Path) -> DataUnavailableError:
     return DataUnavailableError(
-        "no class folders: the images of each class must be in a folder of its own",
+        "the folder holds no image",
         where=str(path),
-        why=f"expected PATH/<class>/<image>, or {TABLE}; found {listing(path)}",
-        fix=f"mkdir {path / 'birds'} and move the images there, even if there is one class only",
+        why=f"expected PATH/<class>/<image>, PATH/<image> or {', '.join(TABLES)}; found {listing(path)}",
+        fix="images are files that end in " + ", ".join(SUFFIXES),
     )
 
 
@@ -201,10 +210,10 @@ def _files(path: Path) -> list[str]:
         raise unreadable(err) from err
 
 
-def _images(root: Path, folder: str, tally: Tally, expected: str = "") -> list[str]:
+def _images(root: Path, folder: str, tally: Tally, expected: Sequence[str] = ()) -> list[str]:
     """Paths of the images in and below a folder, relative to `root`, in `ImageFolder`'s order.
 
-    Other files and links to folders are counted, but for a file of the `expected` name.
+    Other files and links to folders are counted, but for files of `expected` names.
     """
     found: list[str] = []
     for current, below, files in sorted(os.walk(root / folder, onerror=refuse_unreadable)):
@@ -218,7 +227,7 @@ def _images(root: Path, folder: str, tally: Tally, expected: str = "") -> list[s
                 continue
             if name.lower().endswith(SUFFIXES):
                 found.append(f"{start}{name}")
-            elif name != expected:
+            elif name not in expected:
                 tally.file(f"{start}{name}")
         for name in sorted(below):
             if not is_hidden(name) and os.path.islink(f"{current}/{name}"):

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from cvbench.errors import DataUnavailableError
-from cvbench.storage.datasets.formats.metadata import TABLE
+from cvbench.storage.datasets.formats.metadata import TABLES
 from cvbench.storage.datasets.roots import refuse_unreadable, unreadable
 from cvbench.storage.datasets.suffixes import SUFFIXES
 from cvbench.storage.objects.folders import listing
@@ -112,13 +112,13 @@ def is_hidden(name: str) -> bool:
 
 
 def _labelled(path: Path) -> bool:
-    return bool(folders(path)) or (path / TABLE).is_file()
+    return bool(folders(path)) or any((path / name).is_file() for name in TABLES)
 
 
 def _loose(path: Path) -> bool:
     """Whether images lie in the folder itself, or a table of them."""
     try:
-        return any(name == TABLE or _is_image(name) for name in os.listdir(path))
+        return any(name in TABLES or is_image(name) for name in os.listdir(path))
     except OSError as err:
         raise unreadable(err) from err
 
@@ -127,10 +127,11 @@ def _holds_image(path: Path) -> bool:
     """Whether an image lies in the folder or below it."""
     for _, below, files in os.walk(path, onerror=refuse_unreadable):
         below[:] = [name for name in below if not is_hidden(name)]
-        if any(map(_is_image, files)):
+        if any(map(is_image, files)):
             return True
     return False
 
 
-def _is_image(name: str) -> bool:
+def is_image(name: str) -> bool:
+    """Whether a file counts as an image by its name."""
     return name.lower().endswith(SUFFIXES) and not is_hidden(name)

@@ -3,34 +3,29 @@
     file_name,label,age        the path of an image below the table's folder; its label; further columns are factors
     i0.jpg,cat,3
 
-Labels are names, or numbers from 0 if all of them are whole numbers; an empty cell is none.
+It may also be `metadata.jsonl` or `metadata.parquet`. Labels are names, or numbers from 0 if all of them are whole
+numbers; an empty cell is none.
 """
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.errors import DataUnavailableError, IntegrityError, UsageError
 from cvbench.storage.datasets.base import check_unique
-from cvbench.storage.datasets.formats.files import read_bounded
+from cvbench.storage.datasets.formats.cells import read_cells
 from cvbench.storage.datasets.formats.lists import below
+from cvbench.storage.datasets.formats.roles import MAX_FACTOR, column_values
 from cvbench.storage.datasets.labels import classes_for
 from cvbench.storage.datasets.left_out import Tally
 from cvbench.storage.objects.keys import check_name
 
-TABLE = "metadata.csv"
-MAX_BYTES = 256 * 1024 * 1024
-"""The largest table that is read."""
-
-MAX_CELL = 1_000
-"""Characters of a cell of a factor; a column with longer ones, such as a text, is none."""
+TABLES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 
 _FILE = "file_name"
 _LABEL = "label"
@@ -39,11 +34,12 @@ _TAKEN = {"id", "sample", _LABEL}  # columns of the sample table in a store
 
 @dataclass(frozen=True)
 class Table:
-    """The rows of a table: the images' paths, and the other columns as text."""
+    """The rows of a table: the images' paths, and the other columns as text; and columns that hold no plain values."""
 
     where: str
     names: tuple[str, ...]
-    columns: Mapping[str, tuple[str, ...]]
+    columns: Mapping[str, Sequence[str]]
+    left: tuple[str, ...] = ()
 
 
 def read_table(folder: Path) -> Table | None:
@@ -51,32 +47,24 @@ def read_table(folder: Path) -> Table | None:
 
     Raises:
         DataUnavailableError: It cannot be opened.
-        IntegrityError: It is damaged, or names an image twice or outside the folder.
+        IntegrityError: It is damaged, or names an image twice or outside the folder; or there are two.
     """
-    path = folder / TABLE
-    if not path.is_file():
+    paths = [folder / name for name in TABLES if (folder / name).is_file()]
+    if not paths:
         return None
-    too_large = f"the table has more than {MAX_BYTES:,} bytes"
-    data = read_bounded(path, MAX_BYTES, what="a table of images", too_large=too_large)
-    try:
-        rows = csv.reader(data.decode("utf-8-sig").splitlines(), strict=True)
-        head = [cell.strip() for cell in next(rows, [])]
-        cells = [(f"{path}:{rows.line_num}", row) for row in rows if row]
-    except (UnicodeDecodeError, csv.Error) as err:
-        raise IntegrityError("the table of images cannot be read", where=str(path), why=str(err)) from err
-    if _FILE not in head:
+    if len(paths) > 1:
+        raise IntegrityError(
+            f"two tables of images: {paths[0].name} and {paths[1].name}", where=str(folder), fix="keep one of them"
+        )
+    found = read_cells(str(paths[0]))
+    if _FILE not in found.columns:
         return None
-    if len(set(head)) != len(head):
-        raise IntegrityError("the table has a column twice", where=str(path), why=f"they are {', '.join(head[:8])}")
-    for where, row in cells:
-        if len(row) != len(head):
-            raise IntegrityError(f"a row of {len(row)} cells, the first line has {len(head)}", where=where)
-    columns = {name: tuple(row[k].strip() for _, row in cells) for k, name in enumerate(head)}
-    names = tuple(below(name, where) for (where, _), name in zip(cells, columns.pop(_FILE), strict=True))
-    check_unique(names, str(path))
+    names = tuple(below(name, found.place(row)) for row, name in enumerate(found.columns[_FILE]))
+    check_unique(names, found.where)
     if not names:
-        raise DataUnavailableError("the table names no image", where=str(path))
-    return Table(str(path), names, columns)
+        raise DataUnavailableError("the table names no image", where=found.where)
+    columns = {name: cells for name, cells in found.columns.items() if name != _FILE}
+    return Table(found.where, names, columns, found.left)
 
 
 def has_labels(table: Table) -> bool:
@@ -107,6 +95,8 @@ def labels_of(table: Table, classes: Sequence[str]) -> list[int]:
 def factors_of(table: Table, tally: Tally) -> dict[str, NDArray[Any]]:
     """The other columns: numbers where every cell is one, else text. What no store can take is left out."""
     factors: dict[str, NDArray[Any]] = {}
+    for name in table.left:
+        tally.add("column", name)
     for name, cells in table.columns.items():
         if name == _LABEL:
             continue
@@ -114,18 +104,11 @@ def factors_of(table: Table, tally: Tally) -> dict[str, NDArray[Any]]:
             taken = check_name("factor", name) in _TAKEN
         except UsageError:
             taken = True
-        if taken or max(map(len, cells)) > MAX_CELL:
+        if taken or max(map(len, cells)) > MAX_FACTOR:
             tally.add("column", name or "(no name)")
         else:
-            factors[name] = _values(cells)
+            factors[name] = column_values(cells)
     return factors
-
-
-def _values(cells: Sequence[str]) -> NDArray[Any]:
-    try:
-        return np.array([float(cell) if cell else np.nan for cell in cells], dtype=np.float64)
-    except ValueError:
-        return np.array(cells, dtype=np.str_)
 
 
 def _is_number(text: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 import threading
 from collections import OrderedDict
@@ -10,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -17,9 +17,16 @@ from numpy.typing import NDArray
 
 from cvbench.errors import CvbenchError, DecodeError, IntegrityError
 from cvbench.storage.datasets.formats.listed import Listed
+from cvbench.storage.datasets.formats.row_columns import (
+    choose,
+    described,
+    features_of,
+    is_text,
+    plain_values,
+    values_of,
+)
 from cvbench.storage.datasets.formats.shards import Shards
 from cvbench.storage.datasets.formats.spool import Blocks, Spool, has_room
-from cvbench.texts import parse_json
 
 CACHE_BYTES = 256 * 1024 * 1024
 """Row groups that one process keeps of a data set."""
@@ -31,14 +38,10 @@ MAX_EXPANSION = 16
 """Bytes that images may have for each byte that their row group says of itself, beyond `CACHE_BYTES`: dictionaries and
 shared prefixes can stand for a value any number of times."""
 
-MAX_WORD = 1_000
-"""Characters of a label that is a class's name."""
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
 MAX_ROWS_PER_BYTE = 1
 """Rows that a file may have for each of its bytes. Labels are read whole, and runs of equal ones take no space."""
-
-_IMAGES = ("image", "img")
-LABELS = ("label", "labels", "fine_label")
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,7 @@ class Table:
         label: The column of labels, if there is one.
         values: Column -> (rows,) int64, -1 for null; or text, "" for null, if the labels are names.
         names: Column -> its class names.
+        plain: Column of text or numbers -> its (rows,) values.
         groups: (rows, bytes) of each row group.
         others: Columns that are not read.
         without: Rows whose image is null, as far as the footer says.
@@ -60,6 +64,7 @@ class Table:
     label: str | None
     values: dict[str, NDArray[Any]]
     names: dict[str, tuple[str, ...]]
+    plain: dict[str, NDArray[Any]]
     groups: tuple[tuple[int, int], ...]
     others: tuple[str, ...]
     without: int
@@ -79,6 +84,7 @@ class ParquetDataset(Listed):
         group_shard: (G,) the file of each row group.
         group_start: (G + 1,) the sample that each row group starts with, and the number of samples.
         group_bytes: (G,) bytes of each row group, before compression.
+        beside: Factors that are no part of the digest: stores made before they were read have none of them.
     """
 
     shards: Shards
@@ -86,6 +92,7 @@ class ParquetDataset(Listed):
     group_shard: NDArray[np.int32]
     group_start: NDArray[np.int64]
     group_bytes: NDArray[np.int64]
+    beside: frozenset[str] = frozenset()
     _cache: GroupCache = field(default_factory=lambda: GroupCache(CACHE_BYTES))
 
     def read(self, index: int) -> bytes:
@@ -138,7 +145,7 @@ class ParquetDataset(Listed):
     def _read_group(self, group: int) -> Any:
         shard = int(self.group_shard[group])
         within = group - int(np.searchsorted(self.group_shard, shard))
-        with open_parquet(self.shards, shard) as file, _damaged(self.shards[shard].where):
+        with open_parquet(self.shards, shard) as file, damaged(self.shards[shard].where):
             stated = int(self.group_bytes[group])
             most = min(MAX_GROUP, max(CACHE_BYTES, MAX_EXPANSION * stated))
             return _images(file, within, self.image, stated, most, self.shards[shard].where)
@@ -150,6 +157,11 @@ class ParquetDataset(Listed):
     def nbytes(self) -> int:
         """Bytes of the files."""
         return self.shards.nbytes
+
+    @property
+    def listed_factors(self) -> Mapping[str, NDArray[Any]]:
+        """The factors that the digest is of."""
+        return {name: values for name, values in self.factors.items() if name not in self.beside}
 
     def images(self) -> Mapping[str, NDArray[Any]]:
         """The sizes of files and row groups, not the contents."""
@@ -207,7 +219,7 @@ def open_parquet(shards: Shards, number: int, *, folded: tuple[str, ...] = ()) -
 
 
 @contextmanager
-def _damaged(where: str) -> Iterator[None]:
+def damaged(where: str) -> Iterator[None]:
     """Arrow's errors while it reads pages, as ours."""
     import pyarrow as pa
 
@@ -256,30 +268,22 @@ def _parts(images: Any) -> Blocks:
     yield (b"" if data is None else data), bounds.astype(np.int64), null
 
 
-def read_tables(shards: Shards) -> list[Table]:
-    """Read every file, but for the images."""
-    return [_read_table(shards, number) for number in range(len(shards))]
+def read_tables(shards: Shards, asked: Mapping[str, str] = NOTHING) -> list[Table]:
+    """Read every file, but for the images; `asked` names columns."""
+    return [_read_table(shards, number, asked) for number in range(len(shards))]
 
 
-def _read_table(shards: Shards, number: int) -> Table:
+def _read_table(shards: Shards, number: int, asked: Mapping[str, str]) -> Table:
     where = shards[number].where
-    with open_parquet(shards, number) as file, _damaged(where):
+    with open_parquet(shards, number) as file, damaged(where):
         schema, footer = file.schema_arrow, file.metadata
         if footer.num_rows > MAX_ROWS_PER_BYTE * shards[number].size:
             raise IntegrityError(
                 f"{footer.num_rows:,} rows in {shards[number].size:,} bytes: most of them can hold no image",
                 where=where,
             )
-        features = _features(schema.metadata or {}) or _described(shards)
-        names = {
-            column: tuple(map(str, feature["names"]))
-            for column, feature in features.items()
-            if feature.get("_type") == "ClassLabel" and _is_list(feature.get("names")) and column in schema.names
-        }
-        label = next((name for name in (*LABELS, *names) if name in schema.names), None)
-        columns = [*([label] if label else []), *(name for name in names if name != label)]
-        image = _image_column(schema, features, where)
-        data = _columns(shards, number, file, columns)
+        chosen = choose(schema, features_of(schema.metadata or {}) or described(shards), asked, where)
+        data = _columns(shards, number, file, [*chosen.classes, *chosen.plain])
         groups = [footer.row_group(i) for i in range(footer.num_row_groups)]
         if any(group.total_byte_size > MAX_GROUP for group in groups):
             raise IntegrityError(
@@ -287,32 +291,28 @@ def _read_table(shards: Shards, number: int) -> Table:
                 where=where,
                 fix="write the file with row groups of about 100 images",
             )
+        plain = {name: plain_values(data.column(name)) for name in chosen.plain}
         return Table(
             rows=footer.num_rows,
-            image=image,
-            label=label,
-            values={name: _values(data, name, name == label, names.get(name, ()), where) for name in columns},
-            names=names,
+            image=chosen.image,
+            label=chosen.label,
+            values={name: values_of(data.column(name), name, chosen, where) for name in chosen.classes},
+            names=chosen.names,
+            plain={name: values for name, values in plain.items() if values is not None},
             groups=tuple((group.num_rows, group.total_byte_size) for group in groups),
-            others=tuple(name for name in schema.names if name not in {*columns, image.partition(".")[0]}),
-            without=sum(_nulls(group, image) for group in groups),
+            others=(*chosen.others, *(name for name, values in plain.items() if values is None)),
+            without=sum(_nulls(group, chosen.image) for group in groups),
         )
 
 
 def _columns(shards: Shards, number: int, file: Any, columns: list[str]) -> Any:
     """The table of some columns, text as dictionaries: a word that stands in many rows may be as long as the file."""
-    import pyarrow.types as kinds
-
     types = {name: file.schema_arrow.field(name).type for name in columns}
-    texts = tuple(name for name, kind in types.items() if kinds.is_string(kind) or kinds.is_large_string(kind))
+    texts = tuple(name for name, kind in types.items() if is_text(kind))
     if not texts:
         return file.read(columns=columns, use_threads=False) if columns else None
     with open_parquet(shards, number, folded=texts) as again:
         return again.read(columns=columns, use_threads=False)
-
-
-def _is_list(names: object) -> bool:
-    return isinstance(names, list) and all(isinstance(name, str | int) for name in names)
 
 
 def _nulls(group: Any, image: str) -> int:
@@ -323,93 +323,3 @@ def _nulls(group: Any, image: str) -> int:
             found = column.statistics
             return int(found.null_count) if found is not None and found.has_null_count else 0
     return 0
-
-
-def _features(metadata: Mapping[bytes, bytes]) -> dict[str, Any]:
-    """Column -> what Hugging Face's libraries know of it; empty if they did not write the file."""
-    try:
-        found = json.loads(metadata.get(b"huggingface", b"{}"))["info"]["features"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return {}
-    return _plain(found)
-
-
-def _described(shards: Shards) -> dict[str, Any]:
-    """Column -> what `dataset_info.json` beside the files knows of it; empty without that file."""
-    found = shards.beside("dataset_info.json")
-    if found is None:
-        return {}
-    where, data = found
-    content = parse_json(data, "dataset_info.json cannot be read", where)
-    return _plain(content.get("features") if isinstance(content, dict) else None)
-
-
-def _plain(features: object) -> dict[str, Any]:
-    return {k: v for k, v in features.items() if isinstance(v, dict)} if isinstance(features, dict) else {}
-
-
-def _image_column(schema: Any, features: Mapping[str, Any], where: str) -> str:
-    import pyarrow.types as kinds
-
-    typed = [name for name, feature in features.items() if feature.get("_type") == "Image"]
-    for name in (*typed, *_IMAGES):
-        if name not in schema.names:
-            continue
-        kind = schema.field(name).type
-        if kinds.is_binary(kind) or kinds.is_large_binary(kind):
-            return str(name)
-        if kinds.is_struct(kind) and kind.get_field_index("bytes") >= 0:
-            return f"{name}.bytes"
-    raise IntegrityError(
-        "no column of images",
-        where=where,
-        why=f"expected image {{bytes, path}}; the columns are {', '.join(schema.names)}",
-    )
-
-
-def _values(data: Any, name: str, is_label: bool, known: tuple[str, ...], where: str) -> NDArray[Any]:
-    """(rows,) int64 of a column, -1 for null; or text, "" for null, of a column of labels without a list of names."""
-    import pyarrow as pa
-    import pyarrow.types as kinds
-
-    column = data.column(name)
-    if kinds.is_dictionary(column.type):
-        _check_words(column, name, where)  # before each is written out as often as it stands there
-        column = column.cast(column.type.value_type)
-    if is_label and not known and (kinds.is_string(column.type) or kinds.is_large_string(column.type)):
-        _check_words(column, name, where)
-        return np.array(column.fill_null("").to_pylist(), dtype=np.str_)
-    if not kinds.is_integer(column.type):
-        raise IntegrityError(f"the column {name} holds {column.type}, expected integers", where=where)
-    try:
-        values = np.asarray(column.cast(pa.int64()).fill_null(-1).to_numpy(), dtype=np.int64)
-    except pa.ArrowInvalid as err:  # of uint64, beyond 2^63
-        raise IntegrityError(f"the column {name} has values that are no class", where=where, why=str(err)) from err
-    wrong = (values < -1) | (values >= len(known) if known else False)
-    if wrong.any():
-        row = int(wrong.argmax())
-        raise IntegrityError(
-            f"the column {name} has values that are no class, such as {values[row]}", where=f"{where}: row {row}"
-        )
-    return values
-
-
-def _check_words(column: Any, name: str, where: str) -> None:
-    """Refuse a label of more than `MAX_WORD` characters; the column is of text, or a dictionary of anything."""
-    import pyarrow.compute as pc
-    import pyarrow.types as kinds
-
-    start = 0
-    for chunk in column.chunks:
-        words = chunk.dictionary if kinds.is_dictionary(chunk.type) else chunk
-        if not (kinds.is_string(words.type) or kinds.is_large_string(words.type)):
-            return
-        lengths = pc.utf8_length(words)
-        longest = pc.max(lengths).as_py() or 0
-        if longest > MAX_WORD:
-            at = pc.index(lengths, longest).as_py()
-            row = start + (pc.index(chunk.indices, at).as_py() if words is not chunk else at)
-            raise IntegrityError(
-                f"the column {name} has a label of {longest:,} characters", where=f"{where}: row {row}"
-            )
-        start += len(chunk)

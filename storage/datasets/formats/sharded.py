@@ -82,9 +82,11 @@ def listed_classes(shards: Shards) -> tuple[str, ...]:
     the same name.
     """
     found = shards.beside(*CLASS_FILES)
-    if found is None:
-        return ()
-    where, data = found
+    return () if found is None else class_lines(*found)
+
+
+def class_lines(where: str, data: bytes) -> tuple[str, ...]:
+    """The lines of a list of classes, as `listed_classes`."""
     try:
         text = io.StringIO(data.decode("utf-8-sig"), newline=None)  # other separators may be part of a name
         names = [line.strip() for line in text]

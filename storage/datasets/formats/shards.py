@@ -121,10 +121,10 @@ class Shards(Sequence[Shard]):
             raise _changed(shard, size)
         return handle
 
-    def beside(self, *names: str) -> tuple[str, bytes] | None:
+    def beside(self, *names: str, above: bool = True) -> tuple[str, bytes] | None:
         """(where, bytes) of the first file of these names in the folder of the first shard, or the one above it."""
         folder = self._shards[0].where.rpartition("/")[0]
-        for place in (folder, folder.rpartition("/")[0]):
+        for place in (folder, folder.rpartition("/")[0]) if above else (folder,):
             for name in names:
                 data = self._small_file(f"{place}/{name}")
                 if data is not None:
@@ -162,7 +162,8 @@ def find_shards(pattern: str, suffixes: Sequence[str]) -> Shards:
     search = _remote if "://" in pattern else _local
     found = list(dict.fromkeys(search(names, tuple(suffixes))))
     if not found:
-        folder = Path(pattern).parent if "://" not in pattern else None
+        here = Path(pattern) if Path(pattern).is_dir() else Path(pattern).parent
+        folder = here if "://" not in pattern else None
         raise DataUnavailableError(
             "no shard matches",
             where=pattern,

@@ -1,6 +1,7 @@
 """`wds:PATTERN`: WebDataset shards, plain tar files of images with their labels.
 
     wds:/data/val-{000..009}.tar        wds:/data/val        wds:s3://bucket/val/*.tar
+    wds:/data/birds                     its train/*.tar, test/*.tar, each a split: `shard_tree`
 
 Opening reads the headers of every shard once (all of a remote shard, in blocks) and keeps where each image lies; then a
 sample is one ranged read, in any order. Memory: about 150 bytes a sample. What a sample is: see `tar_index`.
@@ -20,10 +21,12 @@ from numpy.typing import NDArray
 
 from cvbench.errors import DataUnavailableError, UnknownNameError
 from cvbench.storage.datasets.base import DatasetInfo, check_unique
+from cvbench.storage.datasets.formats.layout import ALL, split_named, split_of
 from cvbench.storage.datasets.formats.listed import Listed
 from cvbench.storage.datasets.formats.numbered import not_read
+from cvbench.storage.datasets.formats.shard_tree import find_tree
 from cvbench.storage.datasets.formats.sharded import ShardReader, is_whole, labels_of_words, listed_classes, store_key
-from cvbench.storage.datasets.formats.shards import Shards, find_shards
+from cvbench.storage.datasets.formats.shards import Shards
 from cvbench.storage.datasets.formats.tar_index import Index, index_tar
 from cvbench.storage.datasets.labels import classes_for
 from cvbench.storage.datasets.left_out import merged, sorts_text, unlabelled
@@ -72,19 +75,36 @@ class WdsReader(ShardReader):
         argument="PATH",
     )
 
+    def every_split(self, argument: str, root: Path | None) -> tuple[str, ...]:
+        """The splits that together hold every image once."""
+        return tuple(_splits(self.pattern(argument, root)))
+
     def open(self, argument: str, root: Path | None, split: str | None) -> TarDataset:
-        """All shards of the pattern; ids are `<shard>/<key>`."""
+        """All shards of the pattern, or of a split below it; ids are `<shard>/<key>`."""
         pattern = self.pattern(argument, root)
-        if split not in (None, "all"):
-            raise UnknownNameError.among("split of wds", str(split), ("all",), fix="name the split in the pattern")
-        shards = find_shards(pattern, (".tar",))
+        splits = _splits(pattern)
+        chosen = split_named(split, list(splits)) if split else next(iter(splits))
+        if chosen not in splits:
+            fix = "name the split in the pattern" if "all" in splits else f"splits: {', '.join(splits)}"
+            raise UnknownNameError.among("split of wds", chosen, splits, fix=fix)
+        shards = splits[chosen]
         remote = any(shard.remote for shard in shards)
         with ThreadPoolExecutor(_READERS if remote else 1) as pool:
             indices = list(pool.map(lambda i: _index(shards, i), range(len(shards))))
-        return _assemble(pattern, shards, indices)
+        return _assemble(pattern, chosen, shards, indices)
 
 
 READER = WdsReader()
+
+
+def _splits(pattern: str) -> dict[str, Shards]:
+    """Split -> its shards, the default one first."""
+    found: dict[str, Shards] = {}
+    for folder, shards in find_tree(pattern, (".tar",)).items():
+        split = split_of(folder.rpartition("/")[2]) or ALL
+        if found.setdefault(split, shards) is not shards:
+            raise DataUnavailableError(f"two folders are the split {split}", where=pattern, fix="name one of them")
+    return {split: found[split] for split in sorted(found, key=("test", "val", "train", ALL).index)}
 
 
 def _index(shards: Shards, number: int) -> Index:
@@ -92,7 +112,7 @@ def _index(shards: Shards, number: int) -> Index:
         return index_tar(handle, shards[number].where)
 
 
-def _assemble(pattern: str, shards: Shards, indices: list[Index]) -> TarDataset:
+def _assemble(pattern: str, split: str, shards: Shards, indices: list[Index]) -> TarDataset:
     members = [member for index in indices for member in index.members]
     left_out = merged([index.tally for index in indices])
     if not members:
@@ -112,7 +132,7 @@ def _assemble(pattern: str, shards: Shards, indices: list[Index]) -> TarDataset:
     why = "no .cls, no label or cls in .json" + (f"; other fields: {sorts_text(fields)}" if fields else "")
     return TarDataset(
         name=store_key("wds", pattern),
-        split="all",
+        split=split,
         spec=f"wds:{pattern}",
         classes=classes_for(names, int(labels.max()), len(ids), f"{pattern}: {ids[int(labels.argmax())]}"),
         ids=ids,

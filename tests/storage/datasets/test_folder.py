@@ -85,7 +85,10 @@ def test_only_visible_images_count(tmp_path: Path) -> None:
     assert open_dataset(f"folder:{tmp_path}").digest == before
 
 
-@pytest.mark.parametrize("suffix", ["jpg", "JPG", "jpeg", "png", "webp", "gif", "bmp", "tif", "TIFF", "ppm", "PGM"])
+@pytest.mark.parametrize(
+    "suffix",
+    ["jpg", "JPG", "jpeg", "png", "webp", "gif", "bmp", "tif", "TIFF", "ppm", "PGM", "jfif", "JPE", "pnm", "pbm"],
+)
 def test_suffix(tmp_path: Path, suffix: str) -> None:
     put(tmp_path / "a" / f"x.{suffix}")
     assert list(open_dataset(f"folder:{tmp_path}").ids) == [f"a/x.{suffix}"]
@@ -108,15 +111,66 @@ def test_an_empty_class_is_named(tmp_path: Path) -> None:
     assert "list.csv" in str(caught.value)
 
 
-def test_images_without_class_folders_say_what_was_found(tmp_path: Path) -> None:
-    put(tmp_path / "a.jpg")
-    with pytest.raises(DataUnavailableError, match="no class folders") as caught:
+def test_a_flat_folder_has_images_without_labels(tmp_path: Path) -> None:
+    for k in range(3):
+        put(tmp_path / f"{k}.jpg", k)
+    (tmp_path / "readme.txt").write_text("")
+    dataset = open_dataset(f"folder:{tmp_path}")
+    assert (dataset.split, dataset.classes, dataset.ids) == ("all", (), ("0.jpg", "1.jpg", "2.jpg"))
+    assert dataset.labels.tolist() == [-1, -1, -1]
+    assert {entry.kind: entry.count for entry in dataset.left_out} == {"label": 3, "extension": 1}
+
+
+def test_a_folder_without_images_says_what_was_found(tmp_path: Path) -> None:
+    (tmp_path / "a.avif").write_bytes(b"x")
+    with pytest.raises(DataUnavailableError, match="holds no image") as caught:
         open_dataset(f"folder:{tmp_path}")
-    assert "found a.jpg" in str(caught.value)
+    assert "found a.avif" in str(caught.value)
+
+
+def test_files_beside_the_folders_of_splits_are_counted(tmp_path: Path) -> None:
+    birds(tmp_path / "train")
+    put(tmp_path / "stray.jpg")
+    (tmp_path / "readme.md").write_text("")
+    dataset = open_dataset(f"folder:{tmp_path}")
+    assert {entry.kind: entry.names for entry in dataset.left_out} == {
+        "beside": ("stray.jpg",),
+        "extension": ("readme.md",),
+    }
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
+def test_the_tables_of_image_folders(tmp_path: Path, form: str) -> None:
+    import json
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = [{"file_name": f"i{k}.jpg", "label": "cat" if k % 2 else "dog", "say": 'two\n"lines"'} for k in range(3)]
+    for k, row in enumerate(rows):
+        put(tmp_path / "train" / row["file_name"], k)
+    path = tmp_path / "train" / f"metadata.{form}"
+    if form == "csv":
+        quoted = "\n".join(f'{row["file_name"]},{row["label"]},"two\n""lines"""' for row in rows)
+        path.write_text(f"file_name,label,say\n{quoted}\n\n")
+    elif form == "jsonl":
+        path.write_text("\n".join(json.dumps({**row, "objects": {"bbox": [[1, 2, 3, 4]]}}) for row in rows))
+    else:
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    dataset = open_dataset(f"folder:{tmp_path}")
+    assert (dataset.split, dataset.classes, dataset.labels.tolist()) == ("train", ("cat", "dog"), [1, 0, 1])
+    assert dataset.factors["say"].tolist() == ['two\n"lines"'] * 3
+    lost = [entry.names for entry in dataset.left_out if entry.kind == "column"]
+    assert lost == ([("objects",)] if form == "jsonl" else [])
+    (tmp_path / "train" / "metadata.tsv").write_text("")
+    other = "metadata.jsonl" if form != "jsonl" else "metadata.csv"
+    (tmp_path / "train" / other).write_text("")
+    with pytest.raises(IntegrityError, match="two tables"):
+        open_dataset(f"folder:{tmp_path}")
 
 
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataUnavailableError, match="no class folders") as caught:
+    with pytest.raises(DataUnavailableError, match="holds no image") as caught:
         open_dataset(f"folder:{tmp_path}")
     assert "an empty folder" in str(caught.value)
 

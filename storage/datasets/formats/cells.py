@@ -1,0 +1,106 @@
+"""A table of samples in any of its forms: .csv, .tsv, .jsonl or .parquet, on disk or in an object store."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+from cvbench.errors import DataUnavailableError, IntegrityError, UsageError
+from cvbench.storage.datasets.formats.parquet_files import MAX_ROWS_PER_BYTE, damaged, open_parquet
+from cvbench.storage.datasets.formats.shards import Shard, Shards
+from cvbench.storage.datasets.formats.text_table import MAX_CELL, READERS, Cells, plain_text
+from cvbench.storage.objects.bucket import Bucket
+from cvbench.storage.objects.folders import listing
+
+MAX_BYTES = 2 * 1024 * 1024 * 1024
+"""The largest table of text that is read."""
+
+_PARQUET = ".parquet"
+SUFFIXES = (*READERS, _PARQUET)
+
+
+def read_cells(where: str) -> Cells:
+    """The cells of a table. Memory: theirs, some 100 bytes each; the file itself is streamed.
+
+    Args:
+        where: An absolute path, or the URL of an object.
+
+    Raises:
+        UsageError: Its suffix is none of SUFFIXES, or no object store's URL.
+        DataUnavailableError: It is not there.
+        IntegrityError: It is damaged, or too large.
+    """
+    suffix = os.path.splitext(where)[1].lower()
+    if suffix not in SUFFIXES:
+        raise UsageError(
+            f"a table is a file that ends in {', '.join(SUFFIXES)}",
+            where=where,
+            fix=f"folder:{where}" if "://" not in where and os.path.isdir(where) else None,
+        )
+    file = Shards([_found(where)])
+    if suffix == _PARQUET:
+        return _parquet(file, where)
+    if file.nbytes > MAX_BYTES:
+        raise IntegrityError(f"the table has more than {MAX_BYTES:,} bytes", where=where, fix="write it as Parquet")
+    with file.open(0) as handle:
+        buffered: Any = io.BufferedReader(handle) if isinstance(handle, io.RawIOBase) else handle
+        return READERS[suffix](buffered, where)
+
+
+def _found(where: str) -> Shard:
+    if "://" not in where:
+        if not os.path.isfile(where):
+            folder = Path(where).parent
+            raise DataUnavailableError("the table is not there", where=where, why=f"{folder} holds: {listing(folder)}")
+        return Shard(where, os.path.getsize(where))
+    url, key = Bucket.split(where)
+    size = Bucket(url).size(key)
+    if size is None:
+        raise DataUnavailableError("the table is not there", where=where)
+    return Shard(where, size)
+
+
+def _parquet(file: Shards, where: str) -> Cells:
+    """Text, numbers and truth values as cells; other columns, such as lists and images, are left."""
+    import pyarrow.types as kinds
+
+    with open_parquet(file, 0) as found, damaged(where):
+        schema, rows = found.schema_arrow, found.metadata.num_rows
+        if rows > MAX_ROWS_PER_BYTE * file.nbytes:
+            raise IntegrityError(f"{rows:,} rows in {file.nbytes:,} bytes", where=where)
+        if len(set(schema.names)) != len(schema.names):
+            raise IntegrityError("the table has a column twice", where=where, why=", ".join(schema.names[:8]))
+        texts = tuple(
+            field.name for field in schema if kinds.is_string(field.type) or kinds.is_large_string(field.type)
+        )
+        plain = {field.name for field in schema if _is_plain(field.type)}
+        taken = [name for name in schema.names if name in texts or name in plain]
+    columns: dict[str, list[str]] = {name: [] for name in taken}
+    with open_parquet(file, 0, folded=texts) as found, damaged(where):
+        for batch in found.iter_batches(columns=taken, use_threads=False) if taken else ():
+            for name in taken:
+                columns[name] += _texts(batch.column(batch.schema.get_field_index(name)), name, where)
+    left = tuple(name for name in schema.names if name not in columns)
+    return Cells(where, columns, range(1, rows + 1), left)
+
+
+def _is_plain(kind: Any) -> bool:
+    import pyarrow.types as kinds
+
+    return any(
+        test(kind)
+        for test in (kinds.is_integer, kinds.is_floating, kinds.is_boolean, kinds.is_date, kinds.is_timestamp)
+    ) or (kinds.is_dictionary(kind) and (kinds.is_string(kind.value_type) or kinds.is_large_string(kind.value_type)))
+
+
+def _texts(column: Any, name: str, where: str) -> list[str]:
+    import pyarrow.types as kinds
+
+    if not kinds.is_dictionary(column.type):
+        return [plain_text(value) for value in column.to_pylist()]
+    words = [plain_text(word) for word in column.dictionary.to_pylist()]
+    if long := next((word for word in words if len(word) > MAX_CELL), None):
+        raise IntegrityError(f"the column {name} has a cell of {len(long):,} characters", where=where)
+    return [words[at] if at is not None else "" for at in column.indices.to_pylist()]

@@ -1,0 +1,337 @@
+"""`table:FILE`: images that a table names, a row each.
+
+    path,label,split,weather        path: relative to the table, absolute, or s3://, gs://, az://
+    images/i0.jpg,dog,train,sun     label: a class's name, or its number from 0
+                                    every other column is a factor, text or numbers
+
+FILE is .csv, .tsv, .jsonl or .parquet, on disk or in an object store. Columns of other names are named behind it, or by
+`--columns`: `table:birds.csv@label=species,path=file` (`columns`). The roles:
+
+    path     else path, file_name, filename, file, filepath, image_path, image: the first that is there
+    label    else label; without it no sample has one
+    name     the class's name, where the label is a number; else classes.txt beside the table, a class a line
+    split    else split; "training", "validation" and the like mean train and val; without it there is one split, "all"
+    id       the sample's id; else its path. An image may stand in several rows only if each has an id of its own
+    mask     the path of a picture, as the factor `mask`
+    bbox_x, bbox_y, bbox_w, bbox_h, or xmin, ymin, xmax, ymax    the object's box, in pixels of the image file
+    root     no column: the folder that relative paths start from, itself relative to the table
+
+The classes are those of all splits together. Memory grows with the rows, as that of every list of samples: about 1 kB a
+row with ten columns. Paths of other machines (http, https) are refused.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cvbench.errors import DataUnavailableError, IntegrityError, UnknownNameError, UsageError
+from cvbench.storage.datasets.base import DatasetInfo, check_unique
+from cvbench.storage.datasets.columns import pairs_text, read_columns, split_columns
+from cvbench.storage.datasets.formats.cells import SUFFIXES, read_cells
+from cvbench.storage.datasets.formats.files import ABSENT, FileDataset, file_sizes
+from cvbench.storage.datasets.formats.layout import ALL, split_named, split_of
+from cvbench.storage.datasets.formats.lists import below
+from cvbench.storage.datasets.formats.roles import ROLES, Roles, boxes, factors, find_roles
+from cvbench.storage.datasets.formats.sharded import CLASS_FILES, class_lines
+from cvbench.storage.datasets.formats.shards import Shard, Shards
+from cvbench.storage.datasets.formats.text_table import Cells
+from cvbench.storage.datasets.labels import labels_of_cells
+from cvbench.storage.datasets.left_out import Tally, unlabelled, without_image
+from cvbench.storage.datasets.roots import absolute_path
+from cvbench.storage.objects.bucket import Bucket
+from cvbench.storage.objects.keys import is_name
+
+_ORDER = ("test", "val", "train")
+
+
+@dataclass(frozen=True, eq=False)
+class TableDataset(FileDataset):
+    """A data set whose sample `i` is at `places[i]`: a path below `root`, an absolute path, or a URL."""
+
+    places: tuple[str, ...]
+
+    def where(self, index: int) -> str:
+        """The place of a sample's file."""
+        place = self.places[index]
+        return place if "://" in place else os.path.join(self.root, place)
+
+    def path(self, index: int) -> Path:
+        """The file of a sample that is on this machine."""
+        return Path(self.where(index))
+
+    def read(self, index: int) -> bytes:
+        """The file's bytes; refused if its size is not the one found when the data set was opened."""
+        place, size = self.places[index], int(self.sizes[index])
+        if "://" not in place:
+            return super().read(index)
+        url, key = Bucket.split(place)
+        data, total = self._bucket(url).read(key, 0, size + 1)
+        if total != size or len(data) != size:
+            raise IntegrityError(
+                "the object changed after the data set was opened",
+                where=place,
+                why=f"it had {size:,} bytes, now {total:,}",
+                fix="leave the files alone while a job runs, then start it again",
+            )
+        return data
+
+    @cached_property
+    def _buckets(self) -> dict[str, Bucket]:
+        return {}
+
+    def _bucket(self, url: str) -> Bucket:
+        return self._buckets.setdefault(url, Bucket(url))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_buckets"}
+
+
+class TableReader:
+    """The reader of `table:FILE`."""
+
+    roles = ROLES
+    info = DatasetInfo(
+        name="table",
+        title="Images that a table names (table:FILE)",
+        splits=(),
+        default_split="",
+        counts={},
+        classes=None,
+        licence="yours",
+        homepage="your own images",
+        tree=f"FILE: a table {{{','.join(SUFFIXES)}}}, or its URL (s3://, gs://, az://)\n"
+        "with a column path (relative to it, absolute, or s3://) and, if you like, label, split and more",
+        argument="PATH",
+        notes=f"table:FILE@label=COLUMN,path=COLUMN or --columns names columns; roles: {', '.join(ROLES)}",
+    )
+
+    def locate(self, argument: str, root: Path | None) -> Path | None:
+        """The folder of a table that is on this machine."""
+        where = absolute_path(split_columns(argument)[0], root)
+        return Path(where).parent if argument and "://" not in where and os.path.isfile(where) else None
+
+    def every_split(self, argument: str, root: Path | None) -> tuple[str, ...]:
+        """The splits that together hold every row once."""
+        where, asked = self._asked(argument, root)
+        table = read_cells(where)
+        return tuple(_splits(table, find_roles(table, asked)))
+
+    def key(self, argument: str) -> str:
+        """The name of the data set in a store, such as "table-birds"."""
+        return f"table-{slug(split_columns(argument)[0])}"
+
+    def open(self, argument: str, root: Path | None, split: str | None) -> TableDataset:
+        """One split; by default test, val, train, whichever comes first and has labels."""
+        where, asked = self._asked(argument, root)
+        table = read_cells(where)
+        roles = find_roles(table, asked)
+        if not len(table):
+            raise DataUnavailableError("the table has no rows", where=where)
+        splits = _splits(table, roles)
+        if not splits:
+            raise DataUnavailableError(f"no row says its split in the column {roles.split}", where=where)
+        chosen = split_named(split, list(splits)) if split else next(iter(splits))
+        if chosen not in splits:
+            raise UnknownNameError.among(f"split of {where}", chosen, splits, fix=f"splits: {', '.join(splits)}")
+        dataset = _assemble(where, table, roles, splits, chosen, asked.get("root", ""))
+        return replace(dataset, name=self.key(where), spec=f"table:{where}{pairs_text(asked)}")
+
+    def _asked(self, argument: str, root: Path | None) -> tuple[str, dict[str, str]]:
+        if not argument:
+            raise UsageError("table needs a file", fix="table:FILE.csv, with a column path")
+        path, pairs = split_columns(argument)
+        return absolute_path(path, root), read_columns(pairs, ROLES, f"table:{argument}")
+
+
+READER = TableReader()
+
+
+def slug(path: str) -> str:
+    """What a store calls a file: its name without suffix.
+
+    >>> slug("/data/My Birds.csv"), slug("s3://b/x/birds.v2.jsonl")
+    ('my-birds', 'birds.v2')
+    """
+    stem = os.path.splitext(path.rstrip("/").rpartition("/")[2])[0].lower()
+    return re.sub(r"[^a-z0-9._-]+", "-", stem).strip("-._") or "file"
+
+
+def _splits(table: Cells, roles: Roles) -> dict[str, list[int]]:
+    """Split -> its rows; the default one first: those with labels before others, test, val, train before others.
+
+    Raises:
+        IntegrityError: A split that cannot be called so.
+    """
+    if roles.split is None:
+        return {ALL: list(range(len(table)))}
+    found: dict[str, list[int]] = defaultdict(list)
+    for row, cell in enumerate(table.columns[roles.split]):
+        name = split_of(cell) or cell
+        if name and name not in found and not is_name(name):
+            raise IntegrityError(f"{cell[:40]!r} cannot be the name of a split", where=table.place(row))
+        if name:
+            found[name].append(row)
+    labels = table.columns[roles.label] if roles.label else None
+
+    def rank(split: str) -> tuple[bool, int, str]:
+        bare = labels is not None and not any(labels[row] for row in found[split])
+        return bare, _ORDER.index(split) if split in _ORDER else len(_ORDER), split
+
+    return {split: found[split] for split in sorted(found, key=rank)}
+
+
+def _assemble(
+    where: str, table: Cells, roles: Roles, splits: Mapping[str, list[int]], split: str, root: str
+) -> TableDataset:
+    """The rows of a split; labels, ids and boxes are checked in all rows."""
+    tally = Tally()
+    base = where.rpartition("/")[0]
+    if root:
+        base = root if "://" in root else os.path.normpath(os.path.join(base, root)) if "://" not in base else ""
+        if not base:
+            raise UsageError("root must be a URL, as the table's place is", where=where)
+    places = [_place(cell, base, table, row) for row, cell in enumerate(table.columns[roles.path])]
+    ids = _ids(places, base, table, roles)
+    labels, classes = _labels(table, roles, where)
+    columns = boxes(table, roles, tally)
+    taken = roles.taken if columns else roles.taken - set(roles.box)  # what is no box after all is a factor
+    if roles.mask:
+        columns["mask"] = _masks(table, roles.mask, base, tally)
+    columns = {**columns, **factors(table, taken | set(columns), tally)}
+    without = len(table) - sum(map(len, splits.values()))
+    if without:
+        named = {row for rows in splits.values() for row in rows}
+        for row in (row for row in range(len(table)) if row not in named):
+            tally.add("split", ids[row])
+    rows = splits[split]
+    chosen = np.array(rows, dtype=np.int64)
+    taken_places = tuple(places[row] for row in rows)
+    taken_ids = tuple(ids[row] for row in rows)
+    why = "" if roles.label else f"no column label; --columns label=COLUMN, one of {', '.join([*table.columns][:8])}"
+    left = (*tally.result(), *unlabelled(taken_ids, labels[chosen], why))
+    if (labels[chosen] >= 0).any():
+        left = (*left, *without_image(classes, labels[chosen]))
+    return TableDataset(
+        name="",
+        split=split,
+        spec="",
+        classes=classes,
+        ids=taken_ids,
+        labels=labels[chosen],
+        root=Path(base),
+        sizes=_sizes(Path(base), taken_places),
+        factors={name: values[chosen] for name, values in columns.items()},
+        left_out=left,
+        places=taken_places,
+    )
+
+
+def _place(cell: str, base: str, table: Cells, row: int) -> str:
+    """Where an image is: as the table says, a relative path of a remote table as a URL.
+
+    Raises:
+        UsageError: A URL that is no object store's.
+        IntegrityError: No path, or one that leads out of the folder.
+    """
+    if not cell:
+        raise IntegrityError("a row names no image", where=table.place(row))
+    if cell.startswith(("http://", "https://", "ftp://", "file://")):
+        raise UsageError(
+            f"images are not fetched from {cell[:60]}",
+            where=table.place(row),
+            why="a path is relative to the table, absolute, or of an object store (s3://, gs://, az://)",
+            fix="download them first, and name the files",
+        )
+    if "://" in cell:
+        try:
+            Bucket.split(cell)
+        except UsageError as err:
+            err.where = f"{table.place(row)}: {cell[:60]}"
+            raise
+        return cell
+    if cell.startswith("/"):
+        if "://" in base or "\0" in cell:
+            raise IntegrityError(f"{cell[:60]!r} is no path of an object store", where=table.place(row))
+        return cell
+    path = below(cell, table.place(row))
+    return f"{base}/{path}" if "://" in base else path
+
+
+def _ids(places: Sequence[str], base: str, table: Cells, roles: Roles) -> list[str]:
+    """Unique names of the samples: those of the table, else the paths."""
+    if roles.id:
+        ids = list(table.columns[roles.id])
+        if "" in ids:
+            raise IntegrityError("a row has no id", where=table.place(ids.index("")))
+    else:
+        ids = [place.removeprefix(f"{base}/") for place in places]
+    first: dict[str, int] = {}
+    for row, name in enumerate(ids):
+        if first.setdefault(name, row) != row:
+            raise IntegrityError(
+                f"sample {name[:80]!r} is listed twice",
+                where=f"{table.place(first[name])} and {table.place(row)}",
+                fix="keep one row of each image, or give each row an id: --columns id=COLUMN"
+                if not roles.id
+                else "an id is of one row",
+            )
+    check_unique(ids, table.where)
+    return ids
+
+
+def _labels(table: Cells, roles: Roles, where: str) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    if roles.label is None:
+        return np.full(len(table), -1, dtype=np.int64), ()
+    cells = table.columns[roles.label]
+    if roles.name is None:
+        return labels_of_cells(cells, _listed(where), table.place)
+    labels, numbers = labels_of_cells(cells, (), table.place)
+    names = dict[int, str]()
+    for row, (label, name) in enumerate(zip(labels.tolist(), table.columns[roles.name], strict=True)):
+        if label >= 0 and name and names.setdefault(label, name) != name:
+            raise IntegrityError(
+                f"the class {numbers[label]} is called {names[label]!r} and {name!r}", where=table.place(row)
+            )
+    return labels, tuple(names.get(label, number) for label, number in enumerate(numbers))
+
+
+def _listed(where: str) -> tuple[str, ...]:
+    """The classes listed beside the table, in its own folder only."""
+    found = Shards([Shard(where, 0)]).beside(*CLASS_FILES, above=False)
+    return class_lines(*found) if found is not None else ()
+
+
+def _masks(table: Cells, column: str, base: str, tally: Tally) -> NDArray[np.str_]:
+    """The paths of the masks; those that are not there are counted, where that can be looked at without requests."""
+    places = [_place(cell, base, table, row) if cell else "" for row, cell in enumerate(table.columns[column])]
+    for place in places:
+        if place and "://" not in place and not os.path.isfile(os.path.join(base, place)):
+            tally.add("mask", place)
+    return np.array(places, dtype=np.str_)
+
+
+def _sizes(base: Path, places: Sequence[str]) -> NDArray[np.int64]:
+    """(N,) bytes of each image, ABSENT where there is none; one listing for each folder of an object store."""
+    remote = [i for i, place in enumerate(places) if "://" in place]
+    if not remote:
+        return file_sizes(base, places)
+    sizes = file_sizes(base, ["" if "://" in place else place for place in places])
+    folders: dict[str, dict[str, int]] = {}
+    buckets: dict[str, Bucket] = {}
+    for i in remote:
+        url, key = Bucket.split(places[i])
+        folder = f"{key.rpartition('/')[0]}/" if "/" in key else ""
+        if f"{url}/{folder}" not in folders:
+            folders[f"{url}/{folder}"] = buckets.setdefault(url, Bucket(url)).sizes(folder)
+        sizes[i] = folders[f"{url}/{folder}"].get(key, ABSENT)
+    return sizes
