@@ -19,13 +19,12 @@ from torch import Tensor, nn
 
 from cvbench.engine.models.devices import resolve_device
 from cvbench.engine.models.layouts import TapLayout
-from cvbench.engine.models.networks import Maker, Network
-from cvbench.engine.models.own_models import OwnModels
+from cvbench.engine.models.makers import maker_of
+from cvbench.engine.models.networks import Network
 from cvbench.engine.models.precision import check_precision, forward_mode, round_mantissa, store_dtype
 from cvbench.engine.models.preprocess import Preprocess, preprocess_from_config
 from cvbench.engine.models.specs import BackboneSpec, resolve_spec
 from cvbench.engine.models.taps import TapTable, trace_taps
-from cvbench.engine.models.timm_models import TimmModels
 from cvbench.engine.models.views import Request, View, apply_view, find_view, spatial
 from cvbench.engine.models.weights import file_stamp, weights_digest
 from cvbench.errors import UnknownNameError, UsageError
@@ -80,7 +79,7 @@ def describe(spec: BackboneSpec, *, taps: Sequence[str]) -> Description:
 
     Raises:
         UnknownNameError: for a pattern without a tap.
-        UsageError: if the model cannot take images of the size; or it is of one's own, see `engine.models.own_models`.
+        UsageError: if the model cannot take images of the size; or as its maker says, see `engine.models.makers`.
     """
     network, preprocess, table = _outline(spec)
     layouts = {name: table.layouts[name] for name in table.resolve(taps)}
@@ -97,8 +96,7 @@ def load_backbone(spec: BackboneSpec, *, device: str = "cpu", precision: str = "
         precision: Of the matrix products: `fp32`, `bf16` or `fp16`.
 
     Raises:
-        DataUnavailableError, IntegrityError, UsageError: see `engine.models.weights.build_model`, and
-            `engine.models.own_models` for a model of one's own.
+        DataUnavailableError, IntegrityError, UsageError: as its maker says, see `engine.models.makers`.
         ResourceError: if the device cannot be used.
     """
     return Backbone(spec, resolve_device(device), precision)
@@ -112,6 +110,7 @@ class Backbone:
         preprocess: What its images need.
         weights_digest: Hex sha256 of the state dict.
         source: What the fingerprint says of its code; nothing of a timm model.
+        notes: What of a file of weights was left out or renamed, in words.
         device: Where it computes.
         precision: Of its matrix products.
     """
@@ -124,6 +123,7 @@ class Backbone:
         self._network = maker.build(spec)
         self.weights_digest = weights_digest(self._network.module)
         self.source = maker.source(spec)
+        self.notes = self._network.notes
         self._model: Any = placed(self._network.module, device)
         self._modules: dict[str, nn.Module] = dict(self._model.named_modules())
         self._plans: dict[tuple[Request, ...], _Plan] = {}
@@ -234,9 +234,9 @@ class Backbone:
                 if kept is not None:
                     found[request] = kept
 
-        def watch(tap: str, requests: Sequence[tuple[Request, TapLayout]]) -> Callable[[nn.Module, Any, Tensor], None]:
-            def hook(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
-                take(requests, output)
+        def watch(tap: str, requests: Sequence[tuple[Request, TapLayout]]) -> Callable[[nn.Module, Any, Any], None]:
+            def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
+                take(requests, self._network.activation(output))
                 if tap == plan.stop:
                     raise _Enough
 
@@ -322,17 +322,12 @@ def _layout_for(view: View | None, tap: str, table: TapTable) -> TapLayout:
     return table.layouts[tap]
 
 
-def maker_of(spec: BackboneSpec) -> Maker:
-    """The maker of the backbone."""
-    return OwnModels() if spec.is_own else TimmModels()
-
-
 def _outline(spec: BackboneSpec) -> tuple[Network, Preprocess, TapTable]:
     return _make_outline(spec, file_stamp(spec))
 
 
 @lru_cache(maxsize=16)
-def _make_outline(spec: BackboneSpec, stamp: tuple[int, int] | None) -> tuple[Network, Preprocess, TapTable]:
+def _make_outline(spec: BackboneSpec, stamp: tuple[int, ...] | None) -> tuple[Network, Preprocess, TapTable]:
     """`stamp`: a weights file may be replaced between two calls, and its header sets the number of classes."""
     maker = maker_of(spec)
     network = maker.outline(spec)

@@ -1,6 +1,6 @@
 """What a backbone is made from, whoever makes it: a module, how its parts are called, and what its tokens mean.
 
-A `Maker` gives it: `engine.models.timm_models` by timm's names, `engine.models.own_models` by `module:function`.
+A `Maker` gives it, one for each form of names, see `engine.models.makers`.
 """
 
 from __future__ import annotations
@@ -30,6 +30,9 @@ class Network:
         class_token: Whether the first of these is a class token.
         stages: Modules that stand for `blocks` where no usual name does, if there are at least two.
         preprocessing: As timm writes it, see `engine.models.preprocess.preprocess_from_config`.
+        blocks: Modules that `blocks` means; empty: as usual names say, see `stages`.
+        opens: Whether a module that returns a tuple stands for the first tensor in it.
+        notes: What of a file of weights was left out or renamed, in words.
     """
 
     module: Any
@@ -42,6 +45,15 @@ class Network:
     class_token: bool
     stages: tuple[str, ...]
     preprocessing: Mapping[str, Any]
+    blocks: tuple[str, ...] = ()
+    opens: bool = False
+    notes: tuple[str, ...] = ()
+
+    def activation(self, output: Any) -> Any:
+        """What a tapped module's output stands for."""
+        if self.opens and isinstance(output, tuple) and output and isinstance(output[0], Tensor):
+            return output[0]
+        return output
 
     @property
     def device(self) -> torch.device:
@@ -60,6 +72,13 @@ class Maker(Protocol):
 
     def source(self, spec: BackboneSpec) -> dict[str, Any]:
         """Fields of the fingerprint for its code, beside its name and the digest of its weights."""
+
+    def trainable(self, spec: BackboneSpec, classes: int) -> Any:
+        """A module with these weights and a new classifier: (B, 3, h, w) float32 -> (B, classes).
+
+        Raises:
+            UsageError: It cannot be trained here.
+        """
 
 
 def patch_grid(module: Any) -> tuple[int, int] | None:

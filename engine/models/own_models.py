@@ -28,10 +28,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cvbench.engine.models.adapted import main_output
+from cvbench.engine.models.checkpoints import read_checkpoint
 from cvbench.engine.models.networks import Network, patch_grid, prefix_tokens
 from cvbench.engine.models.specs import BackboneSpec
 from cvbench.engine.models.timm_models import timm_network
-from cvbench.engine.models.weights import fill, read_weights
+from cvbench.engine.models.weights import fill
 from cvbench.errors import CvbenchError, UnknownNameError, UsageError
 
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -89,12 +91,11 @@ class OwnModels:
         given = _called(spec)
         own = given if isinstance(given, OwnModel) else OwnModel(given)
         module = own.module.cpu().float().eval()
-        if spec.weights != "pretrained":
-            fill(module, read_weights(Path(spec.weights)), spec)
+        notes = fill(module, read_checkpoint(Path(spec.file)), spec) if spec.file is not None else ()
         module.requires_grad_(False)
         if own is not given and hasattr(module, "pretrained_cfg") and hasattr(module, "forward_head"):
-            return timm_network(module, spec.image_size)
-        return _network(own, spec)
+            return timm_network(module, spec.image_size, notes)
+        return _network(own, spec, notes)
 
     def source(self, spec: BackboneSpec) -> dict[str, Any]:
         """{"source": sha256 of the file that the callable is written in}; None if there is no such file."""
@@ -103,6 +104,14 @@ class OwnModels:
         file = getattr(sys.modules[getattr(found, "__module__", None) or name], "__file__", None)
         code = Path(file).read_bytes() if file and Path(file).is_file() else None
         return {"source": None if code is None else hashlib.sha256(code).hexdigest()}
+
+    def trainable(self, spec: BackboneSpec, classes: int) -> Any:
+        """Refuse: what a module of one's own needs to be trained is not known.
+
+        Raises:
+            UsageError: Always.
+        """
+        raise UsageError(f"{spec.model} cannot be fine-tuned: it is a module of your own", fix="another --backbone")
 
 
 def _found(model: str) -> Callable[[], Any]:
@@ -151,7 +160,7 @@ def _called(spec: BackboneSpec) -> OwnModel | nn.Module:
     return given if isinstance(given, OwnModel) else module
 
 
-def _network(own: OwnModel, spec: BackboneSpec) -> Network:
+def _network(own: OwnModel, spec: BackboneSpec, notes: tuple[str, ...]) -> Network:
     module = own.module
     size = own.size if spec.image_size is None else (spec.image_size, spec.image_size)
     last, matrix = _end(module, spec.model, size)
@@ -166,7 +175,7 @@ def _network(own: OwnModel, spec: BackboneSpec) -> Network:
             if name:
                 handle = modules[name].register_forward_pre_hook(lambda _module, inputs: read.append(inputs[0]))
                 hooks.callback(handle.remove)
-            end = module(images)
+            end = main_output(module(images))
         return (read[-1] if read else end), end
 
     tokens, class_token = prefix_tokens(module)
@@ -182,6 +191,7 @@ def _network(own: OwnModel, spec: BackboneSpec) -> Network:
         class_token=class_token if own.class_token is None else own.class_token,
         stages=own.stages,
         preprocessing={"input_size": (3, *size), "crop_mode": own.crop, **{one: getattr(own, one) for one in names}},
+        notes=notes,
     )
 
 
@@ -197,7 +207,7 @@ def _end(module: nn.Module, model: str, size: tuple[int, int]) -> tuple[str, boo
             if isinstance(part, nn.Linear):
                 hooks.callback(part.register_forward_hook(partial(_note, outputs, name)).remove)
         try:
-            end = module(torch.zeros((2, 3, *size)))
+            end = main_output(module(torch.zeros((2, 3, *size))))
         except Exception as error:  # likewise
             raise UsageError(
                 f"{model} cannot take images (2, 3, {size[0]}, {size[1]})",

@@ -75,7 +75,7 @@ def preprocess_from_config(
 
     As `timm.data.transforms_factory.transforms_imagenet_eval`: both edges of the target are divided by `crop_pct` and
     rounded down; `center` resizes the shorter edge to that and crops, `squash` both edges, `border` the longer one.
-    With a preset only the input size is read.
+    With a preset only the input size is read. `resize`, if there is one, is the edge itself: a share would be rounded.
 
     Raises:
         UsageError: for an interpolation, crop or number of channels that we do not have.
@@ -96,7 +96,8 @@ def preprocess_from_config(
         return Preprocess(geometry, *_IMAGENET)
     mean, std = (cast("Channels", tuple(float(v) for v in config[name])) for name in ("mean", "std"))
     crop = config["crop_mode"]
-    scaled = (math.floor(height / config["crop_pct"]), math.floor(width / config["crop_pct"]))
+    given = config.get("resize")
+    scaled = (given, given) if given else tuple(math.floor(edge / config["crop_pct"]) for edge in (height, width))
     geometry = Geometry(
         size=(height, width),
         resize=scaled[0] if crop == "center" and scaled[0] == scaled[1] else scaled,

@@ -8,7 +8,9 @@ from dataclasses import asdict, dataclass
 from difflib import SequenceMatcher, get_close_matches
 from typing import Any, Literal
 
+from cvbench.engine.models import forms
 from cvbench.errors import UnknownNameError, UsageError
+from cvbench.hints import command
 
 PRETRAINED_21K = {
     "convnext-base": "convnext_base.fb_in22k",
@@ -24,9 +26,6 @@ FINE_TUNED_1K = {
 }
 """The same, fine-tuned on ImageNet-1k: where logits are needed."""
 
-_OWN = re.compile(r"[A-Za-z][\w.]*:[A-Za-z_][\w.]*", re.ASCII)
-"""module:function, the names of Python; timm's `hf-hub:owner/name` has a hyphen and a slash."""
-
 Preset = Literal["model", "beyond_inet", "pug"]
 PRESETS: tuple[Preset, ...] = ("model", "beyond_inet", "pug")
 """Rules of preprocessing, see `engine.models.preprocess`."""
@@ -37,12 +36,13 @@ class BackboneSpec:
     """Everything that says which function a backbone is; frozen, hashable, travels to workers.
 
     Attributes:
-        model: timm's name, tag included where one was given; or "module:function", see `engine.models.own_models`.
-        weights: "pretrained", "random", or the path of a .safetensors file.
+        model: timm's name, tag included where one was given; or another form, see `engine.models.forms`.
+        weights: "pretrained", "random", or the path of a file, see `engine.models.checkpoints`.
         seed: Of the random weights.
         image_size: Edge in pixels, instead of the model's own.
         decoder: "fast" or "pil", see `engine.pictures.decode`.
         preset: Of `PRESETS`.
+        name: Of one's own, instead of the model's; "" for none.
     """
 
     model: str
@@ -51,6 +51,7 @@ class BackboneSpec:
     image_size: int | None = None
     decoder: Literal["fast", "pil"] = "fast"
     preset: Preset = "model"
+    name: str = ""
 
     @property
     def key(self) -> str:
@@ -60,14 +61,21 @@ class BackboneSpec:
         'test_vit@64'
         >>> BackboneSpec("nets.small:make").key
         'nets.small.make'
+        >>> BackboneSpec("test_vit", image_size=64, name="tuned").key
+        'tuned@64'
         """
-        name = self.model.replace(":", ".")
+        name = self.name or forms.default_key(self.model)
         return name if self.image_size is None else f"{name}@{self.image_size}"
 
     @property
     def is_own(self) -> bool:
-        """Whether it is named by a callable, and not by timm's name."""
-        return ":" in self.model
+        """Whether it is named by a callable of one's own."""
+        return forms.is_own(self.model)
+
+    @property
+    def file(self) -> str | None:
+        """The path of the file that its weights are in; None if a word says what they are."""
+        return None if self.weights in forms.WORDS else self.weights
 
     def as_dict(self) -> dict[str, Any]:
         """A JSON-ready record; `BackboneSpec(**record)` rebuilds the spec."""
@@ -105,6 +113,13 @@ _MOST_NAMED = 12
 
 def _unknown(name: str, every: Sequence[str]) -> UnknownNameError:
     """The error for a name that timm lacks: with the models whose names have a part of it, else with the nearest."""
+    if "/" in name and not name.startswith((".", "/")):
+        ways = [f"hf:{name}", f"hf-hub:{name}"]
+        return UnknownNameError(
+            f"unknown backbone {name!r}",
+            did_you_mean=ways,
+            fix=f"of the hub: {ways[0]} (transformers), {ways[1]} (timm)",
+        )
     asked = name.rpartition("/")[2].lower()
     parts = [asked, *sorted(re.findall(r"[a-z0-9]{4,}", asked), key=len, reverse=True)]
     for part in parts:
@@ -117,7 +132,17 @@ def _unknown(name: str, every: Sequence[str]) -> UnknownNameError:
             fix = f"{len(near)} timm models match {part}: {', '.join(near[:_MOST_NAMED])}{more}"
             meant = [*dict.fromkeys([*slips, *near])][:3]
             return UnknownNameError(f"unknown backbone {name!r}", did_you_mean=meant, fix=fix)
-    return UnknownNameError.among("backbone", name, every, fix='python -c "import timm; print(timm.list_models())"')
+    return UnknownNameError.among("backbone", name, every, fix=command("models ls", "PATTERN"))
+
+
+def key_of(entry: str, image_size: int | None = None) -> str:
+    """The name in a store of a backbone as it is typed; asks no library, and does not check.
+
+    >>> key_of("tuned=test_vit", 64), key_of("vit-base-16")
+    ('tuned@64', 'vit_base_patch16_224.augreg_in21k')
+    """
+    name, model = forms.split_name(entry)
+    return BackboneSpec(PRETRAINED_21K.get(model, model), image_size=image_size, name=name).key
 
 
 def resolve_spec(
@@ -133,9 +158,9 @@ def resolve_spec(
     """The spec for a name as a user gives it.
 
     Args:
-        name: An alias (`convnext-base`, `vit-base-16`, ...) or any timm model, with or without a tag; or
-            "module:function" of one's own, which is not imported yet.
-        weights: See `BackboneSpec`. Pickled checkpoints are refused, since loading one runs code.
+        name: An alias (`convnext-base`, `vit-base-16`, ...), any timm model, with or without a tag, or another form of
+            `engine.models.forms`; "module:function" of one's own is not imported yet. "NAME=" in front names it anew.
+        weights: See `BackboneSpec`.
         head: Whether logits are needed: an alias then means its ImageNet-1k fine-tuned weights.
         image_size: See `BackboneSpec`.
         decoder: See `BackboneSpec`.
@@ -143,23 +168,29 @@ def resolve_spec(
         preset: See `BackboneSpec`.
 
     Raises:
-        UnknownNameError: if timm has no such model; names its neighbours.
-        UsageError: for weights that are neither a known word nor a .safetensors file, or an impossible size.
+        UnknownNameError: if there is no such model; names its neighbours.
+        UsageError: for weights that are neither a known word nor a file that can be read, an impossible size, or a
+            package that is not installed.
+        DataUnavailableError: if a folder is not there, or holds no model.
     """
-    model = name if _OWN.fullmatch(name) else _timm_name(name, head)
-    if model == name and ":" in name and weights == "random":
+    called, wanted = forms.split_name(name)
+    if forms.form_of(wanted) is not None:
+        model = forms.checked(wanted)
+    else:
+        model = wanted if forms.is_own(wanted) else _timm_name(wanted, head)
+    if forms.is_own(model) and weights == "random":
         raise UsageError(
             f"the weights of {name} are those that it has, not random ones",
             fix="--weights BACKBONE=random for each of the others",
         )
     if "://" in weights:
         raise UsageError(f"weights are read from this machine, not from {weights}", fix="copy it; --weights FILE")
-    if weights not in ("pretrained", "random") and not weights.endswith(".safetensors"):
+    if weights not in forms.WORDS and not forms.is_weights_file(weights):
         raise UsageError(
             f"cannot read weights {weights!r}",
-            why="only pretrained, random or a .safetensors file; loading a pickled checkpoint could run any code in it",
-            fix="convert it where you trust it: safetensors.torch.save_file(model.state_dict(), 'weights.safetensors')",
+            why=f"only {', '.join(forms.WORDS)} or a file: {', '.join((*forms.SAFE_FILES, *forms.PICKLED_FILES))}",
+            fix="--weights FILE.safetensors, as safetensors.torch.save_file(model.state_dict(), FILE) writes it",
         )
     if image_size is not None and not 1 <= image_size <= 4096:
         raise UsageError(f"image size {image_size} is out of range", fix="--image-size 224")
-    return BackboneSpec(model, weights, seed, image_size, decoder, preset)
+    return BackboneSpec(model, weights, seed, image_size, decoder, preset, called)

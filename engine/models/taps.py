@@ -55,6 +55,7 @@ class TapTable:
         stages: Its own among the taps; the fallback for `blocks`, if there are at least two.
         head_sizes: {"head": channels before the classifier, "logits": classes}; no "logits" without a classifier.
         unknown: What is no tap since its shape (B, ...) does not tell where its grid is.
+        blocks: What `blocks` means, where the network says it.
     """
 
     layouts: dict[str, TapLayout]
@@ -62,6 +63,7 @@ class TapTable:
     stages: tuple[str, ...]
     head_sizes: dict[str, int]
     unknown: Mapping[str, Shape] = field(default_factory=dict)
+    blocks: tuple[str, ...] = ()
 
     def resolve(self, patterns: Sequence[str]) -> list[str]:
         """Tap names for sets (`blocks`, `paper`), globs (`*` also matches dots) and exact names.
@@ -98,6 +100,8 @@ class TapTable:
         return found
 
     def _blocks(self) -> list[str]:
+        if self.blocks:
+            return list(self.blocks)
         order = list(self.layouts)
         for pattern in _BLOCKS:
             found = [name for name in order if re.fullmatch(pattern, name)]
@@ -158,7 +162,8 @@ def trace_taps(build: Callable[[tuple[int, int]], Network], size: tuple[int, int
     taps = {name: layout for name, layout in layouts.items() if layout is not None}
     named = tuple(name for name in taps if name in network.stages)
     unknown = {name: shape for name, shape in trace.shapes.items() if name not in taps}
-    return TapTable(taps, frozenset(trace.in_head & taps.keys()), named, trace.head_sizes, unknown)
+    blocks = tuple(name for name in taps if name in network.blocks)
+    return TapTable(taps, frozenset(trace.in_head & taps.keys()), named, trace.head_sizes, unknown, blocks)
 
 
 def _larger_shapes(build: Callable[[tuple[int, int]], Network], size: tuple[int, int]) -> dict[str, Shape]:
@@ -178,7 +183,7 @@ def _trace(network: Network, size: tuple[int, int]) -> _Trace:
         versions[module] = [item._version if isinstance(item, Tensor) else 0 for item in inputs]
 
     def after(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-        name = names[module]
+        name, output = names[module], network.activation(output)
         if name in trace.shapes:
             repeated.add(name)
         # An in-place activation returns its input as well, but has changed it.

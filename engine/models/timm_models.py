@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from typing import Any
 
 from torch import Tensor
 
+from cvbench.engine.models.forms import form_of
 from cvbench.engine.models.networks import Network, patch_grid, prefix_tokens
 from cvbench.engine.models.specs import BackboneSpec
-from cvbench.engine.models.weights import build_meta, build_model, data_config
+from cvbench.engine.models.timm_sources import config
+from cvbench.engine.models.weights import build_meta, build_model, build_noted, data_config
 
 
 class TimmModels:
@@ -19,15 +23,25 @@ class TimmModels:
         return timm_network(build_meta(spec, size), spec.image_size)
 
     def build(self, spec: BackboneSpec) -> Network:
-        """See `engine.models.weights.build_model`, also for what it raises."""
-        return timm_network(build_model(spec), spec.image_size)
+        """See `engine.models.weights.build_noted`, also for what it raises."""
+        model, notes = build_noted(spec)
+        return timm_network(model, spec.image_size, notes)
 
     def source(self, spec: BackboneSpec) -> dict[str, Any]:
-        """Nothing: timm's version is in the commits."""
-        return {}
+        """Nothing for a name of timm's: its version is in the commits; of a repository or folder sha256 of its config."""
+        if form_of(spec.model) is None:
+            return {}
+        found = json.dumps(config(spec.model), sort_keys=True, default=str)
+        return {"config": hashlib.sha256(found.encode()).hexdigest()}
+
+    def trainable(self, spec: BackboneSpec, classes: int) -> Any:
+        """With timm's own new classifier."""
+        model = build_model(spec)
+        model.reset_classifier(classes)
+        return model
 
 
-def timm_network(model: Any, image_size: int | None) -> Network:
+def timm_network(model: Any, image_size: int | None, notes: tuple[str, ...] = ()) -> Network:
     """A timm model as a network, for its own images or of another edge in pixels."""
 
     def head(features: Any) -> Tensor:
@@ -46,4 +60,5 @@ def timm_network(model: Any, image_size: int | None) -> Network:
         class_token=class_token,
         stages=tuple(dict.fromkeys(entry["module"] for entry in getattr(model, "feature_info", None) or [])),
         preprocessing=data_config(model, image_size),
+        notes=notes,
     )

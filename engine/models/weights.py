@@ -1,7 +1,7 @@
 """Building a timm model and filling it with weights whose digest can be recorded.
 
-Weights are read from .safetensors files only: a pickle can run code. Random weights are timm's own initialisation under
-a seed, with one change: scales that start at (almost) zero, so that a fresh residual block is the identity, are set to
+Which files are read, and how, says `engine.models.checkpoints`. Random weights are timm's own initialisation under a
+seed, with one change: scales that start at (almost) zero, so that a fresh residual block is the identity, are set to
 0.2. Otherwise all blocks of a stage would agree to six digits, and analyses of random networks would show nothing.
 """
 
@@ -9,6 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,8 +21,11 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from cvbench.engine.models import fitting, timm_sources
+from cvbench.engine.models.checkpoints import Checkpoint, existing, read_checkpoint, shapes_of
+from cvbench.engine.models.forms import folder_of
 from cvbench.engine.models.specs import BackboneSpec
-from cvbench.errors import DataUnavailableError, IntegrityError, UsageError
+from cvbench.errors import UsageError
 
 RANDOM_SCALE = 0.2
 """Layer scale of random residual branches; ConvNeXt's trained scales lie between 0.1 and 1."""
@@ -40,41 +47,69 @@ def build_meta(spec: BackboneSpec, size: tuple[int, int] | None = None) -> Any:
         spec: Of the backbone.
         size: (height, width) of the images, instead of the spec's.
     """
-    with torch.device("meta"), _Undrawn(_DRAWS | _SHIFTS):
+    with on_meta():
         return _create(spec, size=size)
 
 
-def file_stamp(spec: BackboneSpec) -> tuple[int, int] | None:
-    """Time of change in ns, and size, of the spec's weights file; None if it names none, or it is not there."""
-    path = Path(spec.weights)
-    if spec.weights in ("pretrained", "random") or not path.is_file():
-        return None
-    found = path.stat()
-    return found.st_mtime_ns, found.st_size
+def file_stamp(spec: BackboneSpec) -> tuple[int, ...] | None:
+    """Times of change in ns, and sizes, of the spec's weights file and of the config of its folder; None if it has
+    neither, or they are not there.
+    """
+    folder = folder_of(spec.model)
+    paths = [*([Path(spec.file)] if spec.file else []), *([folder / "config.json"] if folder else [])]
+    found = [path.stat() for path in paths if path.is_file()]
+    return tuple(number for one in found for number in (one.st_mtime_ns, one.st_size)) or None
 
 
 def build_model(spec: BackboneSpec) -> Any:
-    """The spec's timm model on the CPU, float32, in eval mode, with its weights.
+    """The spec's timm model on the CPU, float32, in eval mode, with its weights; errors as for `build_noted`."""
+    return build_noted(spec)[0]
+
+
+def build_noted(spec: BackboneSpec) -> tuple[Any, tuple[str, ...]]:
+    """The same, and notes on what of a file was left out or renamed.
 
     Raises:
         DataUnavailableError: if the weights are not there, or cannot be had.
         IntegrityError: if a weights file is damaged.
-        UsageError: if a weights file is of another model.
+        UsageError: if a weights file is of another model, or would run code.
     """
+    notes: tuple[str, ...] = ()
     if spec.weights == "random":
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(spec.seed)
-            model = _create(spec)
-            _wake_residual_branches(model)
+        model = drawn(lambda: _create(spec), spec.seed)
     elif spec.weights == "pretrained":
-        state = read_weights(_download(spec.model))
+        state = read_checkpoint(timm_sources.weights_file(spec.model)).state
         with _Undrawn(_DRAWS):
             model = _create(spec, state=state)
     else:
+        found = read_checkpoint(existing(Path(spec.weights)))
         with _Undrawn(_DRAWS):
             model = _create(spec)
-        fill(model, read_weights(Path(spec.weights)), spec)
-    return model.requires_grad_(False)
+        remap = timm_sources.remap(spec.model)
+        notes = fill(model, found, spec, remap=remap, ends=timm_sources.classifiers(spec.model))
+    return model.requires_grad_(False), notes
+
+
+def drawn(make: Callable[[], Any], seed: int) -> Any:
+    """A module with random weights of a seed, its residual branches awake; the global generator is left alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = make()
+        _wake_residual_branches(model)
+    return model
+
+
+def undrawn() -> TorchFunctionMode:
+    """Within it parameters are not drawn: for a module that a checkpoint fills, every one."""
+    return _Undrawn(_DRAWS)
+
+
+def on_meta() -> ExitStack:
+    """Within it modules are made without memory."""
+    stack = ExitStack()
+    stack.enter_context(torch.device("meta"))
+    stack.enter_context(_Undrawn(_DRAWS | _SHIFTS))
+    return stack
 
 
 class _Undrawn(TorchFunctionMode):
@@ -119,13 +154,13 @@ def _create(spec: BackboneSpec, size: tuple[int, int] | None = None, state: dict
         size = (spec.image_size, spec.image_size)
     if size is not None and takes_image_size(spec.model):
         options["img_size"] = size
-    if spec.weights not in ("pretrained", "random"):
-        classes = _classes_in_file(spec)
+    if spec.file is not None:
+        classes = _classes_in_file(spec, file_stamp(spec))
         if classes is not None:
             options["num_classes"] = classes
     if state is None:
         return timm.create_model(spec.model, pretrained=False, **options).eval()
-    overlay = {"state_dict": state}
+    overlay = {"state_dict": state, **timm_sources.UNSOURCED}
     model: Any = timm.create_model(spec.model, pretrained=True, pretrained_cfg_overlay=overlay, **options)
     model.pretrained_cfg.pop("state_dict", None)  # timm keeps it: a second copy of every weight
     return model.eval()
@@ -136,7 +171,7 @@ def takes_image_size(model: str) -> bool:
     """Whether the model is built for an image size (position embeddings, windows); convolutions take any."""
     import timm
 
-    size = _pretrained_config(model).input_size[1:]
+    size = timm_sources.config(model)["input_size"][1:]
     try:
         with torch.device("meta"):
             timm.create_model(model, pretrained=False, img_size=size)
@@ -147,89 +182,106 @@ def takes_image_size(model: str) -> bool:
     return True
 
 
-def _pretrained_config(model: str) -> Any:
-    import timm
+@lru_cache(maxsize=16)
+def _classes_in_file(spec: BackboneSpec, stamp: tuple[int, ...] | None) -> int | None:
+    """Number of classes of the file's head, 0 if it has none; None if timm does not say where the head is.
 
-    return timm.get_pretrained_cfg(model)
-
-
-def _classifier_names(model: str) -> list[str]:
-    names = _pretrained_config(model).classifier
-    return [names] if isinstance(names, str) else list(names or ())
-
-
-def _classes_in_file(spec: BackboneSpec) -> int | None:
-    """Number of classes of the file's head, 0 if it has none; None if timm does not say where the head is."""
-    from safetensors import safe_open
-
-    names = _classifier_names(spec.model)
-    path = _existing(Path(spec.weights))
-    try:
-        with safe_open(path, framework="pt") as file:
-            keys = set(file.keys())
-            for name in names:
-                if f"{name}.weight" in keys:
-                    return int(file.get_slice(f"{name}.weight").get_shape()[0])
-    except Exception as error:
-        raise _damaged(path, error) from error
-    return 0 if names else None
-
-
-def _existing(path: Path) -> Path:
-    if not path.is_file():
-        raise DataUnavailableError(
-            "the weights file is not there", where=str(path), fix="--weights random or another file"
-        )
-    return path
-
-
-def _damaged(path: Path, error: Exception) -> IntegrityError:
-    return IntegrityError(
-        "the weights file cannot be read", where=str(path), why=str(error), fix="fetch or write it again"
-    )
-
-
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors of a .safetensors file.
-
-    Raises:
-        DataUnavailableError, IntegrityError: It is not there, or damaged.
+    `stamp`: the file may be replaced between two calls.
     """
-    from safetensors.torch import load_file
+    names = timm_sources.classifiers(spec.model)
+    shapes = shapes_of(Path(spec.weights))
+    found = _head_rows(shapes, names)
+    if found is None and names:  # under a prefix, or another library's name
+        with on_meta():
+            model = _create(replace(spec, weights="random"))
+        with suppress(UsageError):  # building says it
+            found = _head_rows(
+                fitting.fitted(model, Checkpoint(shapes), _tried(timm_sources.remap(spec.model))).state, names
+            )
+    return found if found is not None else (0 if names else None)
 
-    try:
-        return dict(load_file(_existing(path)))
-    except DataUnavailableError:
-        raise
-    except Exception as error:  # safetensors' own type is not part of its Python interface
-        raise _damaged(path, error) from error
+
+def _head_rows(state: Mapping[str, Tensor], names: Sequence[str]) -> int | None:
+    return next((int(state[f"{name}.weight"].shape[0]) for name in names if f"{name}.weight" in state), None)
 
 
-def fill(model: nn.Module, state: dict[str, Tensor], spec: BackboneSpec) -> None:
-    """Load strictly: every name and shape must be the model's, but for position embeddings at a size asked for.
+def _tried(remap: timm_sources.Remap | None) -> timm_sources.Remap | None:
+    """The same on shapes alone, where it can be."""
+    if remap is None:
+        return None
+
+    def shaped(state: dict[str, Tensor], model: Any) -> dict[str, Tensor]:
+        try:
+            with torch.device("meta"):
+                return remap(state, model)
+        except Exception:  # it wants values
+            return state
+
+    return shaped
+
+
+def fill(
+    model: nn.Module,
+    found: Checkpoint,
+    spec: BackboneSpec,
+    *,
+    remap: timm_sources.Remap | None = None,
+    ends: Sequence[str] = (),
+) -> tuple[str, ...]:
+    """Load the weights of a file: every name and shape must be the model's, but for position embeddings at a size that
+    is asked for.
+
+    Args:
+        model: On the CPU.
+        found: Of the file.
+        spec: Of the backbone.
+        remap: What its library does to weights of other makes.
+        ends: Names of classifiers, see `fitting.load`.
+
+    Returns:
+        What of the file was left out or renamed, in words.
 
     Raises:
         UsageError: They are not.
     """
-    own = model.state_dict()
+    whole = fitting.fitted(model, found)
     if spec.image_size is not None:
-        state = _resampled(model, state)
-    problems = [
-        *_some("missing", own.keys() - state.keys()),
-        *_some("unexpected", state.keys() - own.keys()),
-        *_some(
-            "of another shape",
-            {_shapes(n, state[n], own[n]) for n in own.keys() & state.keys() if state[n].shape != own[n].shape},
-        ),
-    ]
-    if problems:
+        whole = replace(whole, state=_resampled(model, whole.state))
+    brought = fitting.fitted(model, Checkpoint(whole.state), remap)
+    _refuse_other_sizes(model, whole.state, brought.state, spec)
+    notes = [*whole.notes, *brought.notes]
+    notes += fitting.load(model, brought.state, spec.key, spec.weights, ends=ends)
+    return fitting.notes_of(spec.key, spec.weights, notes)
+
+
+_SIZED = re.compile(r"pos_embed|position|rel_pos|relative_pos|rope|\battn_bias|attention_bias")
+"""Weights that belong to an image size, which timm brings to another."""
+
+
+def _refuse_other_sizes(
+    model: nn.Module, before: Mapping[str, Tensor], after: Mapping[str, Tensor], spec: BackboneSpec
+) -> None:
+    """Refuse what timm resampled though no size was asked for, or that is no matter of size.
+
+    Raises:
+        UsageError: Naming it.
+    """
+    tokens = int(getattr(model, "num_prefix_tokens", 0) or 0)
+    changed = []
+    for name, tensor in after.items():
+        old = before.get(name)
+        if old is None or old.numel() == tensor.numel() or old.ndim != tensor.ndim:
+            continue
+        few = old.ndim == 3 and old.shape[::2] == tensor.shape[::2] and abs(old.shape[1] - tensor.shape[1]) <= tokens
+        if not few and (spec.image_size is None or not _SIZED.search(name)):
+            changed.append(f"{name} {tuple(old.shape)}, not {tuple(tensor.shape)}")
+    if changed:
         raise UsageError(
             f"the weights file does not fit {spec.key}",
             where=spec.weights,
-            why="; ".join(problems),
+            why=f"of another shape: {fitting.some(sorted(changed))}",
             fix="name the model, and with --image-size the size, that the file was written from",
         )
-    model.load_state_dict(state)
 
 
 def _resampled(model: Any, state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -248,39 +300,6 @@ def _resampled(model: Any, state: dict[str, Tensor]) -> dict[str, Tensor]:
     if own.shape[1] != grid[0] * grid[1] + prefix or tokens < 1 or math.isqrt(tokens) ** 2 != tokens:
         return state
     return state | {"pos_embed": resample_abs_pos_embed(found, list(grid), num_prefix_tokens=prefix)}
-
-
-def _shapes(name: str, found: Tensor, expected: Tensor) -> str:
-    return f"{name} {tuple(found.shape)}, not {tuple(expected.shape)}"
-
-
-def _some(what: str, names: set[str], most: int = 5) -> list[str]:
-    if not names:
-        return []
-    rest = f" and {len(names) - most} more" if len(names) > most else ""
-    return [f"{what}: {', '.join(sorted(names)[:most])}{rest}"]
-
-
-def _download(model: str) -> Path:
-    """The model's safetensors file, from the Hugging Face cache or hub."""
-    from huggingface_hub import hf_hub_download
-
-    config = _pretrained_config(model)
-    fix = "--weights random, --weights FILE.safetensors, or once with a network: the file then stays in the cache"
-    if not config.hf_hub_id:
-        raise DataUnavailableError(f"there are no pretrained weights for {model}", fix=fix)
-    filename = config.hf_hub_filename or "model.safetensors"
-    if not filename.endswith(".safetensors"):  # a pickle; timm's repositories hold the same in a safe file
-        filename = "open_clip_model.safetensors" if filename.startswith("open_clip") else "model.safetensors"
-    try:
-        return Path(hf_hub_download(config.hf_hub_id, filename))
-    except Exception as error:  # no network, no such file, no permission: half a dozen unrelated types
-        raise DataUnavailableError(
-            f"the pretrained weights of {model} cannot be had",
-            where=f"{config.hf_hub_id}/{filename}",
-            why=" ".join(str(error).split())[:300],
-            fix=fix,
-        ) from error
 
 
 def _wake_residual_branches(model: nn.Module) -> None:

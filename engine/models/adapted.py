@@ -1,0 +1,226 @@
+"""A network of another library, called as timm's are: images in; what its classifier reads, and its logits, out.
+
+Its parts keep their own names, so that taps are called as in that library.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cvbench.engine.models import fitting
+from cvbench.engine.models.checkpoints import Checkpoint, shapes_of
+from cvbench.engine.models.networks import Network
+
+ADDED = "classifier"
+"""Name of the classifier that fine-tuning adds to a network that has none."""
+_LISTED = re.compile(r"(?:.*\.)?(?:layers?|blocks?|stages?|resblocks)\.\d+")
+
+
+@dataclass(frozen=True)
+class End:
+    """What a network ends in.
+
+    Attributes:
+        head: (B, D), what a classifier reads or would read.
+        logits: (B, K); None without a classifier.
+    """
+
+    head: Tensor
+    logits: Tensor | None
+
+
+class Adapted(nn.Module):
+    """A module that shares the parts, parameters and buffers of another, under their names.
+
+    Attributes:
+        classifier: Name of the linear layer that gives the logits; "" if there is none.
+    """
+
+    _inner: nn.Module
+
+    def __init__(self, inner: nn.Module, call: Callable[[nn.Module, Tensor], End], classifier: str) -> None:
+        """Wrap a module.
+
+        Args:
+            inner: The module.
+            call: (inner, (B, 3, h, w) float32) -> its end.
+            classifier: Name of a linear layer in it whose input is the head; "": the head is what `call` says.
+        """
+        super().__init__()
+        for shared in ("_modules", "_parameters", "_buffers", "_non_persistent_buffers_set"):
+            self.__dict__[shared] = inner.__dict__[shared]
+        self.__dict__["_inner"] = inner  # not a part: else every name would begin with it
+        self._call, self.classifier, self._added = call, classifier, False
+        self.train(inner.training)
+
+    def end(self, images: Tensor) -> End:
+        """Run the network on (B, 3, h, w) float32."""
+        if not self.classifier:
+            return self._call(self._inner, images)
+        if self._added:
+            head = self._call(self._inner, images).head
+            logits: Tensor = self.get_submodule(ADDED)(head)
+            return End(head, logits)
+        read: list[Tensor] = []
+        hook = self.get_submodule(self.classifier).register_forward_pre_hook(lambda _, inputs: read.append(inputs[0]))
+        try:
+            found = self._call(self._inner, images)
+        finally:
+            hook.remove()
+        return End(read[-1], found.logits)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, h, w) float32 -> its logits, or its head if it has none."""
+        found = self.end(images)
+        return found.head if found.logits is None else found.logits
+
+    def train(self, mode: bool = True) -> Adapted:
+        """Set the mode of the parts, and of the module that they are of."""
+        super().train(mode)
+        self._inner.training = mode
+        return self
+
+    def reset_classifier(self, classes: int, size: tuple[int, int] = (224, 224)) -> None:
+        """Put a new linear classifier in the place of its own, or behind its head if it has none.
+
+        Args:
+            classes: K.
+            size: (height, width) of its images, pixels.
+        """
+        if self.classifier:
+            width = self.get_submodule(self.classifier).in_features
+        else:
+            with torch.no_grad():
+                width = self.end(torch.zeros((2, 3, *size), device=next(self.parameters()).device)).head.shape[1]
+        self._put(int(width), classes)
+
+    def add_classifier(self, added: AddedHead) -> None:
+        """Put the classifier of a file behind the head of a network that has none, without its weights."""
+        self._put(added.width, added.classes)
+
+    def _put(self, width: int, classes: int) -> None:
+        if not self.classifier:
+            self._added, self.classifier = True, ADDED
+        parent, _, name = self.classifier.rpartition(".")
+        device = next(self.parameters()).device
+        setattr(self.get_submodule(parent), name, nn.Linear(width, classes, device=device))
+
+
+@dataclass(frozen=True)
+class AddedHead:
+    """The shape of a classifier in a file of weights.
+
+    Attributes:
+        width: D.
+        classes: K.
+        own: Whether it is the network's own, and not one that fine-tuning added.
+    """
+
+    width: int
+    classes: int
+    own: bool
+
+
+def head_in_file(file: Path, model: nn.Module, classifier: str) -> AddedHead | None:
+    """The classifier in a file of weights; None if it holds none.
+
+    Args:
+        file: Of the weights.
+        model: On the meta device.
+        classifier: Name of the model's own, or "".
+    """
+    last = fitting.fitted(model, Checkpoint(shapes_of(file))).state.get(f"{classifier or ADDED}.weight")
+    if last is None or last.ndim != 2:
+        return None
+    return AddedHead(int(last.shape[1]), int(last.shape[0]), bool(classifier))
+
+
+def network_of(model: Adapted, *, logits: bool = False, **known: Any) -> Network:
+    """The network of an adapted module.
+
+    Args:
+        model: The module.
+        logits: Whether it has logits though no linear layer gives them.
+        known: The fields of `Network` that it does not tell.
+    """
+    return Network(
+        module=model,
+        features=model.end,
+        head=lambda found: found.head,
+        logits=lambda found: found.logits,
+        outputs=("head", "logits") if model.classifier or logits else ("head",),
+        stages=(),
+        opens=True,
+        **known,
+    )
+
+
+def final_classifier(model: nn.Module, call: Callable[[nn.Module, Tensor], Any], size: tuple[int, int]) -> str:
+    """The linear layer whose output is the logits of a network; "" if none's is.
+
+    Args:
+        model: On the meta device.
+        call: (model, (B, 3, h, w)) -> its logits (B, K), or None.
+        size: (height, width) of its images, pixels.
+    """
+    outputs: dict[str, Any] = {}
+    hooks = [
+        part.register_forward_hook(lambda _module, _inputs, output, name=name: outputs.update({name: output}))
+        for name, part in model.named_modules()
+        if isinstance(part, nn.Linear)
+    ]
+    try:
+        with torch.no_grad():
+            device = next(model.parameters()).device
+            end = call(model, torch.zeros((2, 3, *size), device=device))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return next((name for name, output in outputs.items() if output is end), "")
+
+
+def listed_blocks(names: Sequence[str]) -> tuple[str, ...]:
+    """The blocks of a network among the names of its modules: the entries of its outermost list of layers, or those
+    within each of them where these are stages.
+
+    >>> listed_blocks(["encoder.layer.0", "encoder.layer.0.mlp", "encoder.layer.1"])
+    ('encoder.layer.0', 'encoder.layer.1')
+    >>> listed_blocks(["stages.0", "stages.0.layers.0", "stages.0.layers.0.layer.0", "stages.0.layers.1"])
+    ('stages.0.layers.0', 'stages.0.layers.1')
+    """
+    listed = [name for name in names if _LISTED.fullmatch(name)]
+    if not listed:
+        return ()
+    least = min(name.count(".") for name in listed)
+    outer = [name for name in listed if name.count(".") == least]
+    inner = [
+        [one for one in names if re.fullmatch(rf"{re.escape(name)}\.(?:(?:layers?|blocks?)\.)?\d+", one)]
+        for name in outer
+    ]
+    return tuple(one for part in inner for one in part) if all(inner) else tuple(outer)
+
+
+def main_output(found: Any) -> Any:
+    """The tensor that a forward pass is about: of a dictionary or dataclass its logits, else its pooled output, else
+    its last hidden state; of a tuple the first. Anything else stays.
+    """
+    if isinstance(found, Tensor):
+        return found
+    named: Mapping[Any, Any] = {}
+    if isinstance(found, Mapping):
+        named = found
+    elif is_dataclass(found) and not isinstance(found, type):
+        named = {field.name: getattr(found, field.name) for field in fields(found)}
+    for name in ("logits", "pooler_output", "image_embeds", "last_hidden_state"):
+        if isinstance(named.get(name), Tensor):
+            return named[name]
+    if isinstance(found, list | tuple) and found and isinstance(found[0], Tensor):
+        return found[0]
+    return found
