@@ -19,6 +19,7 @@ EXIT_CODES = {
     "FingerprintMismatchError": 4,
     "IncompleteError": 5,
     "ResourceError": 6,
+    "AccessError": 8,
     "ClusterError": 8,
     "DecodeError": 1,
 }
@@ -27,6 +28,7 @@ KIN = {
     "UnknownNameError": KeyError,
     "DataUnavailableError": FileNotFoundError,
     "ResourceError": OSError,
+    "AccessError": OSError,
     "DecodeError": ValueError,
 }
 

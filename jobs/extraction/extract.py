@@ -141,7 +141,7 @@ class UnitJob:
                 where=f"{self.title}, unit {left[0].unit.index}",
                 fix="run the same command again",
             )
-        bad = {s.row: s for group in self.groups for commit in self.store.commits(group) for s in commit.bad}
+        bad = {s.row: s for group in self.groups for commit in self.store.each_commit(group) for s in commit.bad}
         nonfinite: Counter[str] = Counter()
         seconds: Counter[str] = Counter()
         for receipt in receipts:

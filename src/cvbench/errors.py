@@ -9,6 +9,7 @@ CvbenchError                                       exit  meaning
 │   └── FingerprintMismatchError                      4  the store holds the same thing made in another way
 ├── IncompleteError                                   5  finished, but not everything that was asked for
 ├── ResourceError          (also OSError)             6  disk, memory or device do not suffice
+│   └── AccessError                                   8  an object store refuses us, or no credentials are found
 ├── ClusterError                                      8  Ray cannot be reached or lost its workers
 └── DecodeError            (also ValueError)          -  one image cannot be read; recorded, never fatal by itself
 
@@ -156,6 +157,13 @@ class ResourceError(CvbenchError, OSError):
     code = "resources"
 
     __str__ = CvbenchError.__str__
+
+
+class AccessError(ResourceError):
+    """An object store refuses our credentials, or there are none."""
+
+    exit_code = 8
+    code = "access"
 
 
 class ClusterError(CvbenchError):

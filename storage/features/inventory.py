@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import itertools
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from cvbench.storage.features.encoding import Encoding
 from cvbench.storage.features.keys import GroupKey
-from cvbench.storage.features.ledger import Commit
+from cvbench.storage.features.ledger import Commit, TapRecord
 from cvbench.storage.objects.keys import is_name
 
 
@@ -59,17 +61,36 @@ class LayerInfo:
         return f"{self.group.path}/{self.tap}"
 
 
-def layer_info(group: GroupKey, tap: str, encoding: Encoding, commits: Sequence[Commit]) -> LayerInfo:
-    """Sum up the commits of a group for one of its arrays."""
-    ours = list({c.unit.index: c for c in commits if tap in c.taps}.values())
+def layer_infos(group: GroupKey, encodings: Mapping[str, Encoding], commits: Iterable[Commit]) -> list[LayerInfo]:
+    """Sum up the commits of a group for each of these arrays.
+
+    Args:
+        encodings: By tap.
+        commits: In the order of their keys, so that all of one unit come together. Memory: those of one unit.
+    """
+    totals = {tap: Counter[str]() for tap in encodings}
+    for _, some in itertools.groupby(commits, lambda commit: commit.unit.index):
+        # A tap stands twice only if a lagging listing had its first commit overlooked.
+        latest = {tap: commit for commit in sorted(some, key=lambda c: sorted(c.taps)) for tap in commit.taps}
+        for tap in latest.keys() & totals.keys():
+            totals[tap].update(_counts(latest[tap], latest[tap].taps[tap]))
+    return [_layer_info(group, tap, encoding, totals[tap]) for tap, encoding in encodings.items()]
+
+
+def _counts(commit: Commit, record: TapRecord) -> dict[str, int]:
+    size = sum(one.size for one in record.objects.values())
+    return {"committed": len(commit.unit), "bad": len(commit.bad), "nonfinite": record.nonfinite, "bytes": size}
+
+
+def _layer_info(group: GroupKey, tap: str, encoding: Encoding, total: Mapping[str, int]) -> LayerInfo:
     return LayerInfo(
         group,
         tap,
         encoding.shape,
         encoding.dtype.name,
-        committed=sum(len(c.unit) for c in ours),
-        bad=sum(len(c.bad) for c in ours),
-        nonfinite=sum(c.taps[tap].nonfinite for c in ours),
-        bytes=sum(o.size for c in ours for o in c.taps[tap].objects.values()),
+        committed=total["committed"],
+        bad=total["bad"],
+        nonfinite=total["nonfinite"],
+        bytes=total["bytes"],
         codec=str(encoding.document["attributes"].get("codec", "")),
     )

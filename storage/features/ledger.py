@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -28,10 +28,11 @@ FORMAT = 2
 name their own key."""
 
 _MOST_OBJECT = 2**40  # bytes
+_AT_ONCE = 256  # records that `each` holds
 _OBJECT = re.compile(r"c([./]\d{1,16})*")
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True, order=True, slots=True)
 class BadSample:
     """A sample that could not be read. Its rows are NaN in every array."""
 
@@ -41,7 +42,7 @@ class BadSample:
     message: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ObjectRecord:
     """One object: size in bytes, blake3, and what readers compare since it costs them nothing.
 
@@ -83,7 +84,7 @@ def damaged(key: str, why: str) -> IntegrityError:
     return IntegrityError("a stored object is damaged", where=key, why=why, fix=REPAIR)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TapRecord:
     """One layer of a committed unit: its objects by key, and what is in them (over readable samples only)."""
 
@@ -93,7 +94,7 @@ class TapRecord:
     max: float | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Commit:
     """The record by which a unit exists, for the taps it names."""
 
@@ -219,13 +220,25 @@ def unseal(data: bytes, key: str) -> dict[str, Any]:
         record = Fields(read_json(data, key), key).raw("record")
     except IntegrityError as error:
         raise IntegrityError("a record of the ledger is damaged", where=key, why=error.why or error.what) from error
-    if not isinstance(record, dict) or seal(record) != data:
+    if not isinstance(record, dict) or not _is_sealed(data):
         raise IntegrityError("a record of the ledger is damaged", where=key, why="its digest does not match")
     return record
 
 
+_HEAD = re.compile(rb'\{"blake3":"([0-9a-f]{64})","record":')
+
+
+def _is_sealed(data: bytes) -> bool:
+    """Whether the bytes are an envelope as `seal` writes it, with the digest of its body."""
+    head = _HEAD.match(data)
+    return head is not None and data.endswith(b"}\n") and digest(data[head.end() : -2]).encode() == head[1]
+
+
 class Ledger:
-    """Reads and writes records. Records never change, so what was read once is kept."""
+    """Reads and writes records. Records never change, so what was read once is kept, except by `each`.
+
+    Memory of what is kept: about 0.5 kB for each layer of each unit.
+    """
 
     def __init__(self, objects: Objects, format: int = FORMAT) -> None:
         self.objects, self.format = objects, format
@@ -245,12 +258,17 @@ class Ledger:
 
     def commit(self, key: str) -> Commit | None:
         """The commit record at `key`."""
-        if key not in self._commits:
-            record = self.get(key)
-            if record is None:
-                return None
-            self._commits[key] = Commit.from_dict(record, key)
-        return self._commits[key]
+        found = self._fresh(key)
+        if found is not None:
+            self._commits[key] = found
+        return found
+
+    def _fresh(self, key: str) -> Commit | None:
+        """The commit record at `key`, not kept if it was not."""
+        if key in self._commits:
+            return self._commits[key]
+        record = self.get(key)
+        return None if record is None else Commit.from_dict(record, key)
 
     def commits(self, group: GroupKey) -> list[Commit]:
         """All commit records of a group, in unit order."""
@@ -260,6 +278,15 @@ class Ledger:
         """The commit records under these keys, in unit order; other keys are passed over."""
         found = self._each(self.commit, (key for key in keys if key.endswith(".json")))
         return sorted((c for c in found if c is not None), key=lambda c: (c.unit, sorted(c.taps)))
+
+    def each(self, keys: Iterable[str]) -> Iterator[Commit]:
+        """The commit records under these keys one after another, in the order of the keys; none is kept.
+
+        Memory: a few hundred records, however many there are.
+        """
+        wanted = [key for key in keys if key.endswith(".json")]
+        for start in range(0, len(wanted), _AT_ONCE):
+            yield from (c for c in self._each(self._fresh, wanted[start : start + _AT_ONCE]) if c is not None)
 
     def missing(self, group: GroupKey, taps: Iterable[str], units: Iterable[Unit]) -> dict[Unit, list[str]]:
         """For each unit the taps that no commit covers, in the given order; units with none are left out.

@@ -77,16 +77,14 @@ def read_fingerprint(ledger: Ledger, group: GroupKey) -> dict[str, Any] | None:
     return stored
 
 
-def check_commits(group: GroupKey, commits: list[Commit], fingerprint: Mapping[str, Any]) -> None:
-    """Refuse commits of a group that were made under another fingerprint than the stored one.
+def check_commit(group: GroupKey, commit: Commit, made: str) -> None:
+    """Refuse a commit of a group that was made under another fingerprint than the stored one, whose digest is `made`.
 
     Raises:
-        IntegrityError: Naming the first.
+        IntegrityError: Naming it.
     """
-    made = body_digest(fingerprint)
-    for commit in commits:
-        if commit.fingerprint not in (None, made):
-            raise _foreign(group, group.commit(commit.unit, commit.taps))
+    if commit.fingerprint not in (None, made):
+        raise _foreign(group, group.commit(commit.unit, commit.taps))
 
 
 def lost(group: GroupKey) -> IntegrityError:

@@ -10,7 +10,7 @@ Reading: `tree`, `layer`, `samples`, `status`. Readers see committed units only.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from cvbench.hints import command
 from cvbench.storage.features import making, tap_arrays
 from cvbench.storage.features import split as splits
 from cvbench.storage.features.encoding import Encoding
-from cvbench.storage.features.inventory import Declared, LayerInfo, declared, layer_info
+from cvbench.storage.features.inventory import Declared, LayerInfo, declared, layer_infos
 from cvbench.storage.features.journal import resume
 from cvbench.storage.features.keys import GroupKey
 from cvbench.storage.features.layer import FeatureLayer
@@ -201,12 +201,15 @@ class FeatureStore:
             DataUnavailableError: The group was never declared.
             IntegrityError: It is damaged, or lost while other records of the group are there.
         """
+        return copy.deepcopy(self._recorded(group))
+
+    def _recorded(self, group: GroupKey) -> dict[str, Any]:
         if group not in self._fingerprints:
             stored = making.read_fingerprint(self.ledger, group)
             if stored is None:
                 raise making.lost(group) if group in self.groups() else self._absent(group.path)
             self._fingerprints[group] = stored
-        return copy.deepcopy(self._fingerprints[group])
+        return self._fingerprints[group]
 
     def commits(self, group: GroupKey, listed: Sequence[str] | None = None) -> list[Commit]:
         """All commit records of a group, in unit order.
@@ -219,9 +222,24 @@ class FeatureStore:
             IntegrityError: One is damaged, or was made under another fingerprint than the stored one.
         """
         found = self.ledger.commits(group) if listed is None else self.ledger.read(listed)
-        if found:
-            making.check_commits(group, found, self.fingerprint(group))
-        return found
+        return list(self._checked(group, found))
+
+    def each_commit(self, group: GroupKey, listed: Sequence[str] | None = None) -> Iterator[Commit]:
+        """The commit records of a group one after another, as `commits` but in the order of their keys; none is kept.
+
+        Raises:
+            IntegrityError: As `commits`.
+        """
+        keys = self.objects.list(group.commits) if listed is None else listed
+        return self._checked(group, self.ledger.each(keys))
+
+    def _checked(self, group: GroupKey, commits: Iterable[Commit]) -> Iterator[Commit]:
+        """Commits of a group, each refused if it was made under another fingerprint than the stored one."""
+        made = None
+        for commit in commits:
+            made = made or body_digest(self._recorded(group))
+            making.check_commit(group, commit, made)
+            yield commit
 
     def split(self, dataset: str, split: str) -> SplitInfo:
         """The frozen settings and sample table of a split."""
@@ -273,10 +291,11 @@ class FeatureStore:
     def tree(self) -> list[LayerInfo]:
         """Every declared array with what is committed of it. Reads the ledger only."""
         return [
-            layer_info(group, tap, self.encoding(group, tap), commits)
+            info
             for group, found in self.declared().items()
-            for commits in [self.commits(group, found.commits)]
-            for tap in found.taps
+            for info in layer_infos(
+                group, {tap: self.encoding(group, tap) for tap in found.taps}, self.each_commit(group, found.commits)
+            )
         ]
 
     def source(self, dataset: str, split: str | None = None) -> str:

@@ -14,7 +14,7 @@ SHARD_BYTES = 128_000_000
 INNER_BYTES = 8_000_000
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True, order=True, slots=True)
 class Unit:
     """Store positions start <= i < stop, the index-th of the plan."""
 

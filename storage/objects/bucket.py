@@ -31,15 +31,7 @@ class Bucket(RemoteObjects):
 
     def sizes(self, prefix: str) -> dict[str, int]:
         """Key -> bytes of all objects under a prefix (empty, or a folder with its final `/`)."""
-        import obstore
-
-        found: dict[str, int] = {}
-        try:
-            for page in obstore.list(self._store, prefix.rstrip("/") or None):
-                found |= {entry["path"]: int(entry["size"]) for entry in page}
-        except obstore.exceptions.BaseError as error:
-            raise self._translated(error, prefix) from error
-        return found
+        return {entry["path"]: int(entry["size"]) for entry in self._listed(prefix)}
 
     def read(self, key: str, start: int, size: int) -> tuple[bytes, int]:
         """(bytes from `start` on, at most `size`; bytes of the whole object).
@@ -50,15 +42,16 @@ class Bucket(RemoteObjects):
         """
         import obstore
 
-        try:
+        def asked() -> tuple[bytes, int]:
             if size == 0:
                 return b"", int(obstore.head(self._store, key)["size"])
             answer: Any = obstore.get(self._store, key, options={"range": (start, start + size)})
             return bytes(answer.bytes()), int(answer.meta["size"])
-        except FileNotFoundError as error:
-            raise DataUnavailableError("a shard is gone", where=f"{self.url}/{key}") from error
-        except obstore.exceptions.BaseError as error:
-            raise self._translated(error, key) from error
+
+        found = self._tried(key, asked, None)
+        if found is None:
+            raise DataUnavailableError("a shard is gone", where=f"{self.url}/{key}")
+        return found
 
 
 class RangedFile(io.RawIOBase):

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from cvbench.errors import CvbenchError, DataUnavailableError, ResourceError, UsageError
+from cvbench.errors import AccessError, CvbenchError, DataUnavailableError, ResourceError, UsageError
+from cvbench.storage.objects import credentials
 from cvbench.storage.objects.base import Objects, too_long
 from cvbench.storage.objects.keys import check_key
 
 if TYPE_CHECKING:
     from cvbench.storage.objects.base import Buffer
 
+T = TypeVar("T")
+
 RETRY_SECONDS = 120.0  # of 5xx, 429 and broken connections, with growing pauses
+_PAUSES = (0.1, 0.3, 1.0, 3.0)  # seconds between attempts of what obstore does not try again
+_RETRIED = re.compile(r"after [1-9]\d* retries")
+_EXPIRED = ("ExpiredToken", "TokenRefreshRequired", "RequestExpired", "Signature not valid in the specified time")
+_NO_CREDENTIALS = ("169.254.169.254", "metadata.google.internal", "Missing SecretAccessKey", "Missing AccessKeyId")
 REMOTE_SCHEMES = ("s3", "s3a", "gs", "az", "adl", "azure", "abfs", "abfss")
 
 
@@ -38,104 +47,133 @@ class RemoteObjects(Objects):
         # Plain http is refused by default; an endpoint the user spelt with http:// is meant that way (MinIO, tests).
         plain = os.environ.get("AWS_ENDPOINT_URL", os.environ.get("AWS_ENDPOINT", "")).startswith("http://")
         retry: Any = {"max_retries": 8, "retry_timeout": timedelta(seconds=RETRY_SECONDS)}
-        return from_url(self.url, retry_config=retry, client_options={"allow_http": True} if plain else None)
+        found: Any = credentials.settings(self.url)
+        options: Any = {"allow_http": True} if plain else None
+        return from_url(self.url, config=found or None, retry_config=retry, client_options=options)
 
     def get(self, key: str) -> bytes | None:
         import obstore
 
-        try:
-            return bytes(obstore.get(self._store, check_key(key)).bytes())
-        except FileNotFoundError:
-            return None
-        except obstore.exceptions.BaseError as error:
-            raise self._translated(error, key) from error
+        return self._tried(key, lambda: bytes(obstore.get(self._store, check_key(key)).bytes()), None)
 
     def take(self, key: str, most: int) -> bytes | None:
         import obstore
 
-        try:
-            answer = obstore.get(self._store, key)
+        def taken() -> bytes:
+            answer = obstore.get(self._store, check_key(key))
             if int(answer.meta["size"]) > most:
                 raise too_long(key, int(answer.meta["size"]), most)
             return bytes(answer.bytes())
-        except FileNotFoundError:
-            return None
-        except obstore.exceptions.BaseError as error:
-            raise self._translated(error, key) from error
+
+        return self._tried(key, taken, None)
 
     def part(self, key: str, start: int, stop: int) -> bytes:
         import obstore
 
         if not 0 <= start < stop:
             return b""
-        try:
-            return bytes(obstore.get_range(self._store, key, start=start, end=stop))
-        except FileNotFoundError:
-            return b""
-        except obstore.exceptions.BaseError as error:
-            raise self._translated(error, key) from error
+        return self._tried(
+            key, lambda: bytes(obstore.get_range(self._store, check_key(key), start=start, end=stop)), b""
+        )
 
     def size(self, key: str) -> int | None:
         import obstore
 
-        try:
-            return int(obstore.head(self._store, check_key(key))["size"])
-        except FileNotFoundError:
-            return None
-        except obstore.exceptions.BaseError as error:
-            raise self._translated(error, key) from error
+        def asked() -> int:
+            try:
+                return int(obstore.head(self._store, check_key(key))["size"])
+            except obstore.exceptions.GenericError as error:
+                if "400 Bad Request" in str(error):  # a HEAD has no body that would say why; a GET has
+                    obstore.get_range(self._store, key, start=0, end=1)
+                raise
+
+        return self._tried(key, asked, None)
 
     def create(self, key: str, *parts: Buffer) -> bool:
         import obstore
 
         data = bytes(parts[0]) if len(parts) == 1 else b"".join(parts)
-        try:
-            # Multipart uploads are not conditional on every service; objects here stay within one put.
-            obstore.put(self._store, check_key(key), data, mode="create", use_multipart=False)
-        except obstore.exceptions.AlreadyExistsError:
-            return False
-        except obstore.exceptions.BaseError as error:
-            raise self._translated(error, key) from error
-        return True
+
+        def put() -> bool:
+            try:
+                # Multipart uploads are not conditional on every service; objects here stay within one put.
+                obstore.put(self._store, check_key(key), data, mode="create", use_multipart=False)
+            except obstore.exceptions.AlreadyExistsError:
+                return False  # be it by an attempt of ours whose answer was lost: callers compare what is there
+            return True
+
+        return self._tried(key, put, False)
 
     def delete(self, key: str) -> None:
         import obstore
 
-        try:
-            obstore.delete(self._store, check_key(key))
-        except FileNotFoundError:
-            return
-        except obstore.exceptions.BaseError as error:
-            raise self._translated(error, key) from error
+        self._tried(key, lambda: obstore.delete(self._store, check_key(key)), None)
 
     def list(self, prefix: str = "") -> Iterator[str]:
+        return iter(sorted(entry["path"] for entry in self._listed(prefix)))
+
+    def _listed(self, prefix: str) -> Sequence[Any]:
+        """What the service lists under a prefix, all of it: a listing that breaks off is asked for anew."""
         import obstore
 
-        keys: list[str] = []
-        try:
-            for page in obstore.list(self._store, prefix.rstrip("/") or None):
-                keys += [entry["path"] for entry in page]
-        except obstore.exceptions.BaseError as error:
-            raise self._translated(error, prefix) from error
-        return iter(sorted(keys))
+        def pages() -> Sequence[Any]:
+            return [entry for page in obstore.list(self._store, prefix.rstrip("/") or None) for entry in page]
+
+        return self._tried(prefix, pages, [])
+
+    def _tried(self, key: str, call: Callable[[], T], absent: T) -> T:
+        """`call()`, again where a connection broke that obstore does not retry; `absent` where nothing is there.
+
+        A broken put, or one whose answer was lost, may be sent again since it is create-if-absent.
+
+        Raises:
+            CvbenchError: What the service said, without secrets and without its cause, which may hold some.
+        """
+        import obstore
+
+        for pause in (*_PAUSES, None):
+            try:
+                return call()
+            except FileNotFoundError:
+                return absent
+            except obstore.exceptions.BaseError as error:
+                if pause is None or not _is_broken(str(error)):
+                    raise self._translated(error, key) from None
+                time.sleep(pause)
+        raise AssertionError  # the last pass returns or raises
 
     def _translated(self, error: Exception, key: str) -> CvbenchError:
         import obstore.exceptions as kinds
 
-        where = f"{self.url}/{key}"
-        if isinstance(error, (kinds.PermissionDeniedError, kinds.UnauthenticatedError)):
-            return ResourceError(
-                "the object store refuses our credentials", where=where, fix="check AWS_ACCESS_KEY_ID and its rights"
+        where, text, why = f"{self.url}/{key}", str(error), credentials.said(error)
+        if any(word in text for word in _EXPIRED):
+            return AccessError(
+                "the credentials of the object store have expired",
+                where=where,
+                why=why,
+                fix="renew them, then run the same command again: it resumes",
             )
-        if "NoSuchBucket" in str(error):
+        refused = isinstance(error, (kinds.PermissionDeniedError, kinds.UnauthenticatedError))
+        if refused or "403 Forbidden" in text or "401 Unauthorized" in text:  # of a listing only the text tells
+            variable = "AWS_ACCESS_KEY_ID" if self.url.startswith("s3") else "the credentials in the environment"
+            return AccessError(
+                "the object store refuses our credentials", where=where, why=why, fix=f"check {variable} and its rights"
+            )
+        if any(word in text for word in _NO_CREDENTIALS):
+            return credentials.missing(self.url, why)
+        if "NoSuchBucket" in text:
             return DataUnavailableError("the bucket does not exist", where=where)
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         return ResourceError(
             "the object store failed after retries",
             where=where,
-            why=first,
+            why=why,
             fix="run the same command again: it resumes",
         )
+
+
+def _is_broken(text: str) -> bool:
+    """Whether a connection broke in a request that obstore gave up at once, as it does for puts and listings."""
+    return "HTTP error" in text and "status code" not in text and not _RETRIED.search(text)
 
 
 def _refuse_secrets(url: str) -> None:

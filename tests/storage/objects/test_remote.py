@@ -1,0 +1,203 @@
+"""An object service that misbehaves: what is tried again, what is said, no credential in any message (F18)."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from cvbench.errors import AccessError, CvbenchError, ResourceError, UsageError
+from cvbench.storage.objects.base import Objects
+from cvbench.storage.objects.bucket import Bucket
+from cvbench.storage.objects.open import open_objects
+from tests.storage.objects.fault_proxy import Fault, FaultProxy
+from tests.storage.s3_service import CANARY, CREDENTIALS, proxied_service
+
+BODY = bytes(range(256)) * 40
+
+
+@pytest.fixture(scope="module")
+def proxy() -> Iterator[FaultProxy]:
+    with proxied_service("objects") as proxy:
+        yield proxy
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cvbench.storage.objects.remote._PAUSES", (0.01, 0.02, 0.05, 0.1))
+
+
+@pytest.fixture
+def objects(proxy: FaultProxy, request: pytest.FixtureRequest) -> Iterator[Objects]:
+    proxy.well()
+    place = open_objects(f"s3://objects/{abs(hash(request.node.name))}")
+    for name in ("a/1", "a/2", "b"):
+        assert place.create(name, BODY)
+    proxy.count.clear()
+    yield place
+    proxy.well()
+
+
+CALLS: dict[str, tuple[Callable[[Objects], object], object]] = {
+    "get": (lambda place: place.get("b"), BODY),
+    "take": (lambda place: place.take("b", len(BODY)), BODY),
+    "part": (lambda place: place.part("b", 5, 9000), BODY[5:9000]),
+    "size": (lambda place: place.size("b"), len(BODY)),
+    "list": (lambda place: [*place.list("a/")], ["a/1", "a/2"]),
+    "create": (lambda place: place.create("new", b"x"), True),
+    "delete": (lambda place: place.delete("b"), None),
+}
+
+
+@pytest.mark.parametrize("fault", ["500", "503", "429", "cut", "reset", "slow"])
+@pytest.mark.parametrize("call", CALLS)
+def test_what_passes_is_tried_again(proxy: FaultProxy, objects: Objects, call: str, fault: Fault) -> None:
+    run, expected = CALLS[call]
+    proxy.script(fault, times=1)
+    # A cut answer to a put means that it may be there: then the second attempt finds it.
+    assert run(objects) in ((expected, False) if (call, fault) == ("create", "cut") else (expected,))
+    assert proxy.count[fault] == 1
+
+
+def test_a_write_whose_answer_was_lost_is_found_and_not_made_twice(proxy: FaultProxy, objects: Objects) -> None:
+    proxy.script("lost", times=1, method="PUT")
+    assert objects.create("n", b"mine") is False  # it is there; whoever asks compares
+    assert objects.get("n") == b"mine"
+    assert not objects.create("n", b"other")
+    assert objects.get("n") == b"mine"
+
+
+def test_a_lost_delete_is_done(proxy: FaultProxy, objects: Objects) -> None:
+    proxy.script("lost", times=1, method="POST")
+    objects.delete("b")
+    assert objects.get("b") is None
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize(("fault", "said"), [("expired", "have expired"), ("denied", "refuses our credentials")])
+def test_refused_credentials_are_named_and_not_shown(
+    proxy: FaultProxy, objects: Objects, call: str, fault: Fault, said: str
+) -> None:
+    proxy.script(fault)
+    begun = time.monotonic()
+    with pytest.raises(AccessError, match=said) as caught:
+        CALLS[call][0](objects)
+    assert time.monotonic() - begun < 5  # never tried again
+    assert caught.value.exit_code == 8
+    assert caught.value.where
+    assert caught.value.fix
+    assert CANARY not in "".join(traceback.format_exception(caught.value))
+
+
+def test_a_service_that_stays_broken_ends_in_bounded_time(proxy: FaultProxy, objects: Objects) -> None:
+    for fault in ("cut", "reset"):
+        proxy.script(fault)  # type: ignore[arg-type]
+        begun = time.monotonic()
+        with pytest.raises(ResourceError, match="after retries") as caught:
+            [*objects.list("a/")]
+        assert "same command again" in (caught.value.fix or "")
+        assert time.monotonic() - begun < 20
+        assert proxy.count[fault] <= 10
+
+
+def test_ranges_and_sizes_of_a_bucket(proxy: FaultProxy, objects: Objects) -> None:
+    bucket, prefix = Bucket("s3://objects"), objects.url.removeprefix("s3://objects/")
+    for fault in ("cut", "reset", "503"):
+        proxy.script(fault, times=1)  # type: ignore[arg-type]
+        assert bucket.read(f"{prefix}/b", 3, 5000) == (BODY[3:5003], len(BODY))
+        proxy.script(fault, times=2)  # type: ignore[arg-type]
+        assert bucket.sizes(f"{prefix}/a/") == {f"{prefix}/a/1": len(BODY), f"{prefix}/a/2": len(BODY)}
+
+
+# Credentials
+
+
+@pytest.fixture
+def nobody(proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> int:
+    """Nothing says who we are; the metadata address is a closed port."""
+    for name in CREDENTIALS:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    monkeypatch.setenv("AWS_METADATA_ENDPOINT", f"http://127.0.0.1:{port}")
+    return port
+
+
+def test_missing_credentials_are_named_at_once(nobody: int, proxy: FaultProxy) -> None:
+    proxy.requests.clear()
+    begun = time.monotonic()
+    with pytest.raises(AccessError, match="no AWS credentials found") as caught:
+        open_objects("s3://objects/x").get("zarr.json")
+    assert time.monotonic() - begun < 3
+    assert "AWS_ACCESS_KEY_ID" in (caught.value.fix or "")
+    assert "AWS_PROFILE" in (caught.value.fix or "")
+    assert caught.value.exit_code == 8
+    assert not proxy.requests
+
+
+def test_half_of_the_credentials(nobody: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", CREDENTIALS["AWS_ACCESS_KEY_ID"])
+    with pytest.raises(AccessError, match="no AWS credentials") as caught:
+        open_objects("s3://objects/x").get("zarr.json")
+    assert "SecretAccessKey" in (caught.value.why or "")
+
+
+def test_a_machine_that_does_not_answer_costs_a_second(monkeypatch: pytest.MonkeyPatch, nobody: int) -> None:
+    asked = []
+
+    def refused(address: tuple[str, int], timeout: float) -> socket.socket:
+        asked.append((address, timeout))
+        raise TimeoutError
+
+    monkeypatch.delenv("AWS_METADATA_ENDPOINT")
+    monkeypatch.setattr(socket, "create_connection", refused)
+    with pytest.raises(AccessError):
+        open_objects("s3://objects/x").size("a")
+    assert asked == [(("169.254.169.254", 80), 1.0)]
+
+
+def test_a_profile_is_read(nobody: int, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    keys = "aws_access_key_id = AKprofile\naws_secret_access_key = s\naws_session_token = t\n"
+    (tmp_path / "credentials").write_text(f"[lab]\n{keys}[default]\n{keys}")
+    assert open_objects("s3://objects/x").get("none") is None  # the default profile
+    monkeypatch.setenv("AWS_PROFILE", "lab")
+    assert open_objects("s3://objects/x").get("none") is None
+    monkeypatch.setenv("AWS_PROFILE", "labb")
+    with pytest.raises(UsageError, match="profile 'labb' has no keys") as caught:
+        open_objects("s3://objects/x").get("none")
+    assert "export-credentials --profile labb" in (caught.value.fix or "")
+
+
+@pytest.mark.parametrize(("url", "name"), [("gs://b/x", "Google Cloud"), ("az://b/x", "Azure")])
+def test_other_clouds(nobody: int, monkeypatch: pytest.MonkeyPatch, url: str, name: str, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for variable in list(os.environ):
+        if variable.startswith(("GOOGLE_", "AZURE_")):
+            monkeypatch.delenv(variable)
+    with pytest.raises(AccessError, match=f"no {name} credentials found"):
+        open_objects(url).get("a")
+
+
+def test_secrets_of_any_cloud_are_replaced_in_what_a_service_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    from cvbench.storage.objects.credentials import said
+
+    monkeypatch.setenv("AZURE_STORAGE_SAS_TOKEN", "sig=abcdef")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "verysecret")
+    text = said(RuntimeError("GET https://x/y?sig=abcdef failed for verysecret\nDebug: verysecret"))
+    assert text == "GET https://x/y?*** failed for ***"
+    assert len(said(RuntimeError("x" * 10_000))) < 500
+
+
+def test_every_error_is_ours(proxy: FaultProxy, objects: Objects) -> None:
+    for fault in ("expired", "denied", "reset"):
+        proxy.script(fault)  # type: ignore[arg-type]
+        with pytest.raises(CvbenchError):
+            objects.get("b")
