@@ -87,7 +87,7 @@ def run_units(job: UnitJob, cluster: Cluster, name: str, listen: Listener = sile
         receipts.append(receipt)
         listen(Advanced(name, receipt.unit, receipt.samples, len(receipt.bad), dict(receipt.seconds)))
 
-    run_tasks(job.recipe, tasks, cluster, done)
+    run_tasks(job.recipe, tasks, cluster, done, listen)
     listen(Ended(name))
     report = job.report(receipts)
     return replace(report, results=tuple(found.path for found in summarise_live(job.store, job.live, job.live_units)))
@@ -414,4 +414,6 @@ def _versions(device: str) -> dict[str, Any]:
 
 
 def _decode_threads(cluster: Cluster) -> int:
-    return max(1, cluster.threads) if cluster.device == "cpu" else max(4, min(16, (os.cpu_count() or 8) // 2))
+    if cluster.device == "cpu":
+        return max(1, cluster.threads)
+    return cluster.cores or max(4, min(16, (os.cpu_count() or 8) // 2))

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from cvbench.jobs.running.cluster import Cluster, WorkerRecipe
 from cvbench.jobs.running.pool import Pool
+from cvbench.jobs.running.progress import Listener, Note, silent
 from cvbench.jobs.running.session import RaySession
 
 Task = TypeVar("Task")
@@ -23,20 +24,24 @@ def run_tasks(
     tasks: Sequence[Task],
     cluster: Cluster,
     on_done: Callable[[Task, Receipt], None] = lambda task, receipt: None,
+    listen: Listener = silent,
 ) -> None:
-    """Run every task once, in any order, and report each as it ends.
+    """Run every task once, in any order, and report each as it ends; `listen` is told what a person should know.
 
     Raises:
         CvbenchError: The first error that another attempt would not cure, as the worker raised it.
         IncompleteError: A task failed `cluster.attempts` times.
-        ClusterError: Ray cannot be reached, or actors die without any progress.
+        ClusterError: Ray cannot be reached, no actor comes, one computes with other versions than this process, or
+            actors die without any progress.
     """
     if not tasks:
         return
+    for note in cluster.notes:
+        listen(Note(note))
     if cluster.address == "none":
         worker = recipe.build()
         for task in tasks:
             on_done(task, worker.run(task))
         return
     with RaySession(cluster) as session:
-        Pool(session, recipe, tasks, on_done).run()
+        Pool(session, recipe, tasks, on_done, listen).run()
