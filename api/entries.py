@@ -93,9 +93,11 @@ def _run(call: Call, listen: Listener, *asked: Any) -> Result:
 
 
 def _prepared(made: Any) -> Any:
-    """Options as the job takes them: "digits/test" in its two parts."""
+    """Options as the job takes them: all cores where it runs in this process, and "digits/test" in its two parts."""
     if isinstance(made, list):
         return [_prepared(one) for one in made]
+    if isinstance(made, Hardware) and made.address == "none" and made.threads is None:
+        return replace(made, threads=os.cpu_count() or 1)
     if isinstance(made, Selection) and made.dataset and ":" not in made.dataset and "/" in made.dataset:
         dataset, _, split = made.dataset.partition("/")
         if made.split not in (None, split):

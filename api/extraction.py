@@ -166,7 +166,7 @@ def _extract(call: Call, listen: Listener, asked: list[ExtractOptions], hardware
     from cvbench.jobs.running.progress import Note
 
     jobs = _jobs(asked)
-    cluster = hardware.cluster()
+    cluster = hardware.cluster((os.cpu_count() or 1) if hardware.address == "none" else 1)
     live = find_live(jobs[0].analyses)
     check_together(jobs)
     notes: list[str] = []

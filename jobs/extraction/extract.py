@@ -22,6 +22,7 @@ from cvbench.jobs.reading.views import MAPS, is_in_part
 from cvbench.jobs.results.entry import Live
 from cvbench.jobs.running.cluster import Cluster
 from cvbench.jobs.running.executor import run_tasks
+from cvbench.jobs.running.place import cores_here
 from cvbench.jobs.running.progress import Advanced, Ended, Listener, Note, Started, silent
 
 if TYPE_CHECKING:
@@ -415,5 +416,5 @@ def _versions(device: str) -> dict[str, Any]:
 
 def _decode_threads(cluster: Cluster) -> int:
     if cluster.device == "cpu":
-        return max(1, cluster.threads)
+        return max(cores_here() if cluster.address == "none" else 1, cluster.threads)
     return cluster.cores or max(4, min(16, (os.cpu_count() or 8) // 2))

@@ -42,6 +42,8 @@ class Cluster:
         cores: CPU cores that each actor on "cuda" has to itself, to decode on; 0: none are reserved.
         wait: Seconds that a run may be without any actor: nodes start, or others have what they hold.
         wheel: Path of a wheel of cvbench that the actors of a joined cluster run; None: what their nodes have.
+        spills: Of "none": work that turns out to be long goes on on a private Ray, one actor for each core. Bytes are
+            the same; with more threads in one process they would not be, as some sums of torch depend on their number.
         notes: What a person should know of how the place was chosen.
     """
 
@@ -55,6 +57,7 @@ class Cluster:
     cores: int = 0
     wait: float = 1200.0
     wheel: str | None = None
+    spills: bool = False
     notes: tuple[str, ...] = ()
 
     @property

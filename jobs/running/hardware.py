@@ -40,7 +40,7 @@ class Hardware:
         return replace(self, address=settle(self.address, self.device, self.gpus))
 
     def cluster(self, threads: int = 1) -> Cluster:
-        """The cluster that is meant; `threads` if nothing was said of them, all cores for a CPU in this process.
+        """The cluster that is meant; `threads` if nothing was said of them.
 
         Raises:
             UnknownNameError: A device that does not exist.
@@ -48,18 +48,19 @@ class Hardware:
             ClusterError: A cluster does not answer, or starts no node.
         """
         from cvbench.jobs.running.cluster import Cluster
-        from cvbench.jobs.running.place import cores_here
+        from cvbench.jobs.running.place import AUTO, cores_here
         from cvbench.jobs.running.places import wheel_file
         from cvbench.jobs.running.supply import choose
 
         address = self.settled().address
         chosen = choose(self.device, address)
-        in_process = address == "none" and chosen.device == "cpu"
+        unsaid = self.address == AUTO and self.threads is None and self.gpus is None
         return Cluster(
             address=address,
             device=chosen.device,
             actors=self.gpus,
-            threads=self.threads or (cores_here() if in_process else threads),
+            threads=self.threads or threads,
+            spills=unsaid and (address, chosen.device) == ("none", "cpu") and cores_here() > 1,
             cores=chosen.cores,
             wait=self.wait,
             wheel=wheel_file(self.wheel),

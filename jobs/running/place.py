@@ -14,7 +14,7 @@ def settle(address: str, device: str, actors: int | None) -> str:
     """The place that is meant: "none", "local" or the address of a cluster.
 
     "auto" is the cluster that RAY_ADDRESS names (Ray sets it within its jobs); else a private Ray where several GPUs,
-    or several actors, are to be used; else this process, which starts in a fifth of the time.
+    or several actors, are to be used; else this process, which starts in a third of the time.
 
     Args:
         address: As typed.

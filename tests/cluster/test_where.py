@@ -27,13 +27,6 @@ def listening(process: Forked) -> Iterator[tuple[str, str]]:
             continue
 
 
-def run(start: Start, words: list[str], more: dict[str, str]) -> str:
-    process = start(words, more)
-    said = "".join(process.communicate(timeout=DEADLINE))
-    assert process.returncode == 0, said
-    return said
-
-
 def test_a_command_that_says_nothing_starts_no_ray(
     start: Start, pets: Path, undisturbed: dict[str, str], tmp_path: Path
 ) -> None:
@@ -44,14 +37,6 @@ def test_a_command_that_says_nothing_starts_no_ray(
     assert not [*listening(process)]
     said = "".join(process.communicate(timeout=DEADLINE))
     assert process.returncode == 0, said
-    assert tidy(tmp_path / "store.zarr") == undisturbed
-
-
-@pytest.mark.parametrize("threads", [1, 2, 5])
-def test_threads_of_this_process_change_no_byte(
-    start: Start, pets: Path, undisturbed: dict[str, str], tmp_path: Path, threads: int
-) -> None:
-    run(start, [*words_of(pets, tmp_path / "store.zarr", "none"), "--threads", str(threads)], {})
     assert tidy(tmp_path / "store.zarr") == undisturbed
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from cvbench.errors import ClusterError, IncompleteError, IntegrityError
+from cvbench.jobs.running import executor
 from cvbench.jobs.running.cluster import Cluster
 from cvbench.jobs.running.executor import run_tasks
 
@@ -116,3 +117,20 @@ def test_a_task_that_always_fails_is_named() -> None:
 def test_actors_that_only_die_end_the_run() -> None:
     with pytest.raises(ClusterError, match="died without finishing"):
         squares(Square(fault="die"), RAY, count=2)
+
+
+@pytest.mark.ray
+def test_long_work_of_one_process_goes_on_on_a_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executor, "WORTH_A_RAY", 0.0)
+    notes: list[object] = []
+    found: dict[int, tuple[int, int]] = {}
+    cluster = Cluster(address="none", spills=True, actors=2)
+    run_tasks(Square(), range(8), cluster, lambda task, receipt: found.update({task: receipt}), notes.append)
+    assert {task: receipt[0] for task, receipt in found.items()} == {n: n * n for n in range(8)}
+    assert found[0][1] == os.getpid()
+    assert os.getpid() not in {found[task][1] for task in range(1, 8)}
+    assert "7 of 8 units are left" in str(notes)
+
+
+def test_short_work_stays_in_this_process() -> None:
+    assert squares(Square(), Cluster(address="none", spills=True))[1] == {os.getpid()}

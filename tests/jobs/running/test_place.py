@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from cvbench.errors import UnknownNameError, UsageError
+from cvbench.jobs.running import place
 from cvbench.jobs.running.hardware import Hardware
-from cvbench.jobs.running.place import cores_here, settle
+from cvbench.jobs.running.place import settle
 from cvbench.jobs.running.places import wheel_file
 from cvbench.jobs.running.supply import choose, cores_for_each, places
 
@@ -25,7 +26,7 @@ def with_gpus(patch: pytest.MonkeyPatch, count: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("gpus", "device", "actors", "place"),
+    ("gpus", "device", "actors", "meant"),
     [
         (0, "auto", None, "none"),
         (1, "auto", None, "none"),
@@ -37,11 +38,11 @@ def with_gpus(patch: pytest.MonkeyPatch, count: int) -> None:
     ],
 )
 def test_this_process_unless_there_is_more_than_it_could_use(
-    monkeypatch: pytest.MonkeyPatch, gpus: int, device: str, actors: int | None, place: str
+    monkeypatch: pytest.MonkeyPatch, gpus: int, device: str, actors: int | None, meant: str
 ) -> None:
     with_gpus(monkeypatch, gpus)
-    assert settle("auto", device, actors) == place
-    assert Hardware(device=device, gpus=actors).settled().address == place
+    assert settle("auto", device, actors) == meant
+    assert Hardware(device=device, gpus=actors).settled().address == meant
 
 
 @pytest.mark.parametrize("gpus", [0, 4])
@@ -62,19 +63,24 @@ def test_the_page_of_a_cluster_is_not_joined(monkeypatch: pytest.MonkeyPatch) ->
     assert "ray job submit -- cvbench" in str(caught.value.fix)
 
 
-def test_all_cores_in_this_process_and_one_for_each_actor() -> None:
-    assert Hardware(device="cpu").cluster().threads == cores_here()
-    assert Hardware(device="cpu", threads=3).cluster().threads == 3
-    assert Hardware("local", "cpu").cluster().threads == 1
+def test_only_who_says_nothing_may_spill(monkeypatch: pytest.MonkeyPatch) -> None:
+    with_gpus(monkeypatch, 0)
+    monkeypatch.setattr(place, "cores_here", lambda: 8)
+    assert Hardware().cluster().spills
+    said = (Hardware("none"), Hardware(threads=3), Hardware("local"), Hardware(gpus=1))
+    assert not any(one.cluster().spills for one in said)
+    assert [one.cluster().threads for one in said] == [1, 3, 1, 1]
+    monkeypatch.setattr(place, "cores_here", lambda: 1)
+    assert not Hardware().cluster().spills
 
 
 def test_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     with_gpus(monkeypatch, 0)
     assert choose("auto", "none").device == "cpu"
     assert choose("cpu", "10.0.0.1:6379").device == "cpu"  # nothing is asked of the cluster
-    for place in ("local", "10.0.0.1:6379"):
+    for address in ("local", "10.0.0.1:6379"):
         with pytest.raises(UnknownNameError, match="gpu"):
-            choose("gpu", place)
+            choose("gpu", address)
 
 
 def test_what_fits_on_nodes() -> None:
