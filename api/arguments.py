@@ -16,8 +16,8 @@ from cvbench.errors import UnknownNameError, UsageError
 from cvbench.options import Field
 
 _ADDRESS = (
-    '"none" runs in this process, "local" starts a private Ray, else the address of a Ray cluster; default: the '
-    'variable CVBENCH_ADDRESS, else "none".'
+    '"none" runs in this process, "local" starts a private Ray, "auto" chooses as the command line does, else the '
+    'address of a Ray cluster; default: the variable CVBENCH_ADDRESS, else "none".'
 )
 
 

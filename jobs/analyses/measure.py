@@ -23,7 +23,7 @@ from cvbench.jobs.running.cluster import Cluster
 from cvbench.jobs.running.executor import run_tasks
 from cvbench.jobs.running.hardware import Hardware
 from cvbench.jobs.running.progress import Advanced, Ended, Listener, Note, Started, silent
-from cvbench.jobs.running.session import choose_device
+from cvbench.jobs.running.supply import choose
 from cvbench.storage.features import FeatureLayer
 from cvbench.storage.features.units import Unit
 from cvbench.storage.results.outcomes import ResultKey, list_partials, put_partial
@@ -86,7 +86,7 @@ def measure_units(
     def done(unit: Unit, samples: int) -> None:
         listen(Advanced(f"analyze {analysis.name}", unit.index, len(unit)))
 
-    run_tasks(recipe, todo, cluster, done)
+    run_tasks(recipe, todo, cluster, done, listen)
     listen(Ended(f"analyze {analysis.name}"))
     return key, len(todo)
 
@@ -97,18 +97,19 @@ def measuring(on: Hardware) -> Cluster:
     Raises:
         ResourceError, UnknownNameError: As `analysis_device`.
     """
+    on = on.settled()
     return replace(on, device=analysis_device(on.device, on.address)).cluster()
 
 
 def analysis_device(device: str, address: str) -> str:
-    """Choose the device as `choose_device`, but "auto" is a GPU only where CuPy can drive it.
+    """Choose the device as `supply.choose`, but "auto" is a GPU only where CuPy can drive it.
 
     Raises:
         ResourceError: "cuda" is asked for, and CuPy or the card is missing.
     """
     if device == "auto" and importlib.util.find_spec("cupy") is None:
         return "cpu"
-    return choose_device(device, address)
+    return choose(device, address).device
 
 
 @dataclass(frozen=True)

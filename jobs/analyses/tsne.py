@@ -217,7 +217,7 @@ def _command(result: Result) -> list[str]:
 
 def _run(selection: Selection, options: TsneOptions, on: Hardware, listen: Listener) -> list[Analysed]:
     device = analysis_device(on.device, "none")
-    cluster = Cluster(address=on.address, actors=on.gpus, threads=on.threads or 1, in_flight=1)
+    cluster = Cluster(address=on.settled().address, actors=on.gpus, threads=on.threads or 1, in_flight=1)
     return [tsne(selection, options, listen, device, cluster)]
 
 

@@ -22,6 +22,7 @@ from cvbench.jobs.reading.views import MAPS, is_in_part
 from cvbench.jobs.results.entry import Live
 from cvbench.jobs.running.cluster import Cluster
 from cvbench.jobs.running.executor import run_tasks
+from cvbench.jobs.running.place import cores_here
 from cvbench.jobs.running.progress import Advanced, Ended, Listener, Note, Started, silent
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def run_units(job: UnitJob, cluster: Cluster, name: str, listen: Listener = sile
         receipts.append(receipt)
         listen(Advanced(name, receipt.unit, receipt.samples, len(receipt.bad), dict(receipt.seconds)))
 
-    run_tasks(job.recipe, tasks, cluster, done)
+    run_tasks(job.recipe, tasks, cluster, done, listen)
     listen(Ended(name))
     report = job.report(receipts)
     return replace(report, results=tuple(found.path for found in summarise_live(job.store, job.live, job.live_units)))
@@ -428,4 +429,6 @@ def _versions(device: str) -> dict[str, Any]:
 
 
 def _decode_threads(cluster: Cluster) -> int:
-    return max(1, cluster.threads) if cluster.device == "cpu" else max(4, min(16, (os.cpu_count() or 8) // 2))
+    if cluster.device == "cpu":
+        return max(cores_here() if cluster.address == "none" else 1, cluster.threads)
+    return cluster.cores or max(4, min(16, (os.cpu_count() or 8) // 2))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
 from cvbench.options import Form, Option
@@ -18,25 +18,54 @@ class Hardware:
     address: Annotated[
         str,
         Option(
-            '"local" starts a private Ray, "none" runs in this process, else the address of a Ray cluster.',
+            '"auto" is the cluster that RAY_ADDRESS names, else a private Ray with several GPUs, else this process; '
+            '"none" is this process, "local" a private Ray, anything else the address of a Ray cluster.',
             variable="CVBENCH_ADDRESS",
         ),
-    ] = "local"
+    ] = "auto"
     device: Annotated[str, Option("auto, cpu or cuda.")] = "auto"
     gpus: Annotated[int | None, Option("How many GPUs (actors) to use; default all.", least=1)] = None
     threads: Annotated[int | None, Option("CPU cores of one actor (CPU only).", least=1)] = None
+    wait: Annotated[float, Option("Seconds to wait for nodes that a cluster starts.", least=1)] = 1200.0
+    wheel: Annotated[str | None, Option("Wheel of cvbench that the actors of a joined cluster are to run.")] = None
+
+    def settled(self) -> Hardware:
+        """The same, "auto" replaced by the place that it means here.
+
+        Raises:
+            UsageError: RAY_ADDRESS names no cluster that can be joined.
+        """
+        from cvbench.jobs.running.place import settle
+
+        return replace(self, address=settle(self.address, self.device, self.gpus))
 
     def cluster(self, threads: int = 1) -> Cluster:
         """The cluster that is meant; `threads` if nothing was said of them.
 
         Raises:
             UnknownNameError: A device that does not exist.
+            UsageError: RAY_ADDRESS names no cluster that can be joined, or the wheel is no file.
+            ClusterError: A cluster does not answer, or starts no node.
         """
         from cvbench.jobs.running.cluster import Cluster
-        from cvbench.jobs.running.session import choose_device
+        from cvbench.jobs.running.place import AUTO, cores_here
+        from cvbench.jobs.running.places import wheel_file
+        from cvbench.jobs.running.supply import choose
 
-        chosen = choose_device(self.device, self.address)
-        return Cluster(address=self.address, device=chosen, actors=self.gpus, threads=self.threads or threads)
+        address = self.settled().address
+        chosen = choose(self.device, address)
+        unsaid = self.address == AUTO and self.threads is None and self.gpus is None
+        return Cluster(
+            address=address,
+            device=chosen.device,
+            actors=self.gpus,
+            threads=self.threads or threads,
+            spills=unsaid and (address, chosen.device) == ("none", "cpu") and cores_here() > 1,
+            cores=chosen.cores,
+            wait=self.wait,
+            wheel=wheel_file(self.wheel),
+            notes=chosen.notes,
+        )
 
 
 HERE = Form(Hardware, only=("address", "device"), defaults={"address": "none"})
@@ -46,8 +75,8 @@ SIDE_BY_SIDE = Form(
     Hardware,
     only=("address", "device", "threads"),
     help={
-        "address": '"none" runs one after the other in this process, "local" side by side on a private Ray, else the '
-        "address of a Ray cluster.",
+        "address": '"none" runs one after the other in this process, "local" side by side on a private Ray, "auto" on '
+        "the cluster that RAY_ADDRESS names, else the address of a Ray cluster.",
         "threads": "CPU cores of one task (with Ray).",
     },
     defaults={"address": "none"},

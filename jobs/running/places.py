@@ -47,6 +47,22 @@ def _missing(path: Path) -> list[Path]:
     return [folder for folder in (path, *path.parents) if not os.path.lexists(folder)]
 
 
+def wheel_file(wheel: str | None) -> str | None:
+    """The absolute path of a wheel, for nodes that take it from here.
+
+    Raises:
+        UsageError: It is no wheel of this machine.
+    """
+    if wheel is None:
+        return None
+    path = Path(wheel).expanduser().resolve()
+    if path.suffix != ".whl" or not path.is_file():
+        raise UsageError(
+            f"--wheel {wheel} is no wheel", where=str(path), fix="python -m build --wheel; then --wheel dist/NAME.whl"
+        )
+    return str(path)
+
+
 def absolute(store: str) -> str:
     """A store path made absolute; URLs stay."""
     return store if "://" in store else str(Path(store).expanduser().resolve())

@@ -10,7 +10,10 @@ from typing import Any, Generic, TypeVar
 
 from cvbench.errors import ClusterError, CvbenchError, IncompleteError
 from cvbench.jobs.running.cluster import WorkerRecipe
+from cvbench.jobs.running.logs import LOGS
+from cvbench.jobs.running.progress import Listener, Note, silent
 from cvbench.jobs.running.session import RaySession
+from cvbench.jobs.running.versions import Hello, compare, versions
 
 Task = TypeVar("Task")
 Receipt = TypeVar("Receipt")
@@ -19,6 +22,9 @@ FIRST_DEADLINE = 1800.0  # seconds: nothing to go by yet, and the first task of 
 LEAST_DEADLINE = 60.0
 TURN = 1.0  # seconds between two looks at what is overdue
 REMEMBERED = 1000  # durations that the deadline goes by
+SAID_EVERY = 30.0  # seconds between two words of what is waited for
+FIRST_SAID = 3.0  # seconds: an actor on a node that is there needs fewer
+MOST_ACTORS = 1024  # that a cluster which grows is asked for
 
 
 class _Slot:
@@ -28,6 +34,7 @@ class _Slot:
         self.handle = handle
         self.running: dict[Any, int] = {}  # object ref -> task number
         self.retired = False
+        self.hello: Hello | None = None  # what it said when it had its place
 
 
 class _Open:
@@ -64,11 +71,13 @@ class Pool(Generic[Task, Receipt]):
         recipe: WorkerRecipe[Task, Receipt],
         tasks: Sequence[Task],
         on_done: Callable[[Task, Receipt], None],
+        listen: Listener = silent,
     ) -> None:
         self.session = session
         self.recipe = recipe
         self.tasks = tasks
         self.on_done = on_done
+        self.listen = listen
         self.slots: set[_Slot] = set()
         self.open = _Open(session.cluster.in_flight)
         self.queue: deque[int] = deque(range(len(tasks)))
@@ -80,10 +89,16 @@ class Pool(Generic[Task, Receipt]):
         self.durations: deque[float] = deque(maxlen=REMEMBERED)
         self.deaths = 0  # since the last receipt
         self.looked = time.monotonic()
+        self.coming: dict[Any, _Slot] = {}  # object ref of a greeting -> the actor that has no place yet
+        self.grows = False
+        self.alone = time.monotonic()  # since when no actor is there
+        self.said = self.alone + FIRST_SAID - SAID_EVERY  # when it was said last what is waited for
+        self.versions = versions()
+        self.notes: set[str] = set()
 
     def run(self) -> None:
         """Do every task once; see `run_tasks`."""
-        wanted = self.session.cluster.actors or self.session.capacity()
+        wanted, self.grows = self.session.demand()
         try:
             for _ in range(min(wanted, len(self.tasks))):
                 self._add_actor()
@@ -93,14 +108,52 @@ class Pool(Generic[Task, Receipt]):
                 if time.monotonic() - self.looked >= TURN:
                     self.looked = time.monotonic()
                     self._repeat_overdue()
+                    self._look_for_actors()
         finally:
             for slot in self.slots:
                 _kill(slot.handle)
 
     def _add_actor(self) -> None:
+        """Ask for an actor; it gets tasks once it has a place and has said so, which may take a node's start."""
         slot = _Slot(self.session.actor(self.recipe))
         self.slots.add(slot)
+        self.coming[slot.handle.hello.remote()] = slot
+
+    def _greeted(self, ref: Any) -> None:
+        """An actor that was asked for is there, or is not to be."""
+        import ray
+
+        slot = self.coming[ref]
+        try:
+            slot.hello = ray.get(ref)
+        except ray.exceptions.RayActorError as error:
+            self._replace(slot, error)
+            return
+        del self.coming[ref]
+        if slot.hello is not None:
+            self._say(compare(self.versions, slot.hello))
         self.open.put(slot)
+        if self.grows and not self.coming:  # all are there that were asked for: there may be more
+            left = min(len(self.tasks) - len(self.done), MOST_ACTORS) - len(self.slots)
+            for _ in range(min(left, len(self.slots))):
+                self._add_actor()
+
+    def _say(self, note: str | None) -> None:
+        if note is not None and note not in self.notes:
+            self.notes.add(note)
+            self.listen(Note(note))
+
+    def _look_for_actors(self) -> None:
+        """Say what is waited for; give up where there has been no actor for too long."""
+        now, there = time.monotonic(), len(self.slots) - len(self.coming)
+        if there:
+            self.alone = now
+            return
+        if now - self.alone > self.session.cluster.wait:
+            raise self.session.lacking(now - self.alone, len(self.slots))
+        if now - self.said > SAID_EVERY:
+            self.said = now
+            self.listen(Note(self.session.waiting(there, len(self.slots))))
 
     def _hand_out(self) -> None:
         while self.queue:
@@ -122,10 +175,13 @@ class Pool(Generic[Task, Receipt]):
         """Wait for one answer, a second at most, and take all that are there."""
         import ray
 
-        ready, running = ray.wait([*self.where], num_returns=1, timeout=TURN)
+        ready, running = ray.wait([*self.where, *self.coming], num_returns=1, timeout=TURN)
         if ready and running:
             ready += ray.wait(running, num_returns=len(running), timeout=0)[0]
         for ref in ready:
+            if ref in self.coming:
+                self._greeted(ref)
+                continue
             slot = self.where.get(ref)
             if slot is None:  # its actor was replaced a moment ago
                 continue
@@ -181,7 +237,7 @@ class Pool(Generic[Task, Receipt]):
         if self.deaths > 3 * max(len(self.slots), 2):
             raise ClusterError(
                 f"{self.deaths} actors died without finishing one unit",
-                why=str(error).splitlines()[0],
+                why="; ".join([str(error).splitlines()[0], *_last_words(slot)]),
                 fix="check the memory of the nodes (--batch-size, --backbone one at a time); the same command resumes",
             ) from error
         for ref, number in slot.running.items():
@@ -189,6 +245,7 @@ class Pool(Generic[Task, Receipt]):
             self._ended(number)
             if number not in self.done:
                 self.queue.appendleft(number)
+        self.coming = {ref: other for ref, other in self.coming.items() if other is not slot}
         slot.retired = True
         self.slots.remove(slot)
         _kill(slot.handle)
@@ -221,6 +278,11 @@ class Pool(Generic[Task, Receipt]):
         if len(self.durations) < 3:
             return FIRST_DEADLINE
         return max(LEAST_DEADLINE, 5 * statistics.median(self.durations))
+
+
+def _last_words(slot: _Slot) -> list[str]:
+    """The last lines that an actor wrote."""
+    return [] if slot.hello is None else [*LOGS.tail(slot.hello.address, slot.hello.pid)][-3:]
 
 
 def _kill(handle: Any) -> None:

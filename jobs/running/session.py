@@ -7,13 +7,17 @@ import re
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
 from cvbench.errors import ClusterError
 from cvbench.jobs.running.cluster import Cluster, Worker, WorkerRecipe
+from cvbench.jobs.running.logs import keep_logs
+from cvbench.jobs.running.supply import nodes, outlook, places
+from cvbench.jobs.running.versions import Hello, hello
 
 _SHARED: ContextVar[list[RaySession] | None] = ContextVar("shared", default=None)
 """Within `shared_ray`, the session that has started or joined a Ray, once one has."""
@@ -47,11 +51,12 @@ class RaySession:
             return self
         try:
             _check_port(self.cluster.address)
+            keep_logs()
             with _own_signals():
                 if self.cluster.address == "local":
                     self._start_local(ray)
                 else:
-                    ray.init(address=self.cluster.address, log_to_driver=False)
+                    self._join(ray)
         except Exception as error:  # Ray raises many kinds, and plain ones
             raise _unreachable(self.cluster.address, error) from error
         shared = _SHARED.get()
@@ -64,14 +69,19 @@ class RaySession:
     def _start_local(self, ray: Any) -> None:
         # Features go from the actor to the store, never through Ray: a small object store is enough.
         cores = max(os.cpu_count() or 1, (self.cluster.actors or 1) * self.cluster.threads)
-        ray.init(
-            address="local",
-            num_cpus=cores,
-            include_dashboard=False,
-            object_store_memory=100 * 1024 * 1024,
-            log_to_driver=False,
-            configure_logging=False,
-        )
+        with on_loopback():
+            ray.init(
+                address="local",
+                num_cpus=cores,
+                include_dashboard=False,
+                object_store_memory=100 * 1024 * 1024,
+                log_to_driver=True,
+                configure_logging=False,
+            )
+
+    def _join(self, ray: Any) -> None:
+        brought = {"py_modules": [self.cluster.wheel]} if self.cluster.wheel else None
+        ray.init(address=self.cluster.address, log_to_driver=True, configure_logging=False, runtime_env=brought)
 
     def __exit__(self, *exc: object) -> None:
         if self._ours:
@@ -84,35 +94,77 @@ class RaySession:
         with _own_signals():
             ray.shutdown()
 
-    def capacity(self) -> int:
-        """Count the actors that fit on the cluster.
+    def demand(self) -> tuple[int, bool]:
+        """How many actors to ask for at first, and whether more may be asked for: a cluster grows by being asked.
 
         Raises:
-            ClusterError: Not a single one does.
+            ClusterError: Not a single one fits, and none ever will.
         """
-        kind, each = ("GPU", 1) if self.cluster.device == "cuda" else ("CPU", self.cluster.threads)
-        total = int(resources().get(kind, 0) // each)
+        if self.cluster.actors is not None:
+            return self.cluster.actors, False
+        found = nodes()
+        total = places(self.cluster.needs, found)
+        seen = outlook() if self.cluster.joined else None
+        if seen is not None and seen.scales:
+            return max(total, FIRST_ASKED), True
         if total < 1:
+            kind = "GPU" if self.cluster.device == "cuda" else "CPU"
             raise ClusterError(
                 f"the cluster has no {kind} for an actor",
-                why=f"resources: {resources()}",
+                why=f"an actor needs {self.cluster.needs}; nodes: {_summed(found)}",
                 fix="add a worker node, or pass --device cpu",
             )
-        return total
+        return total, False
 
     def actor(self, recipe: WorkerRecipe[Any, Any]) -> Any:
         """A new actor that builds its worker on the first task, so that a failure arrives as that task's error."""
         import ray
 
-        gpus = 1 if self.cluster.device == "cuda" else 0
+        needs = self.cluster.needs
         remote = ray.remote(_Actor).options(
-            num_gpus=gpus,
-            num_cpus=0 if gpus else self.cluster.threads,
+            num_gpus=needs.get("GPU", 0),
+            num_cpus=needs["CPU"],
             max_restarts=0,  # the pool owns restarts and retries
             max_task_retries=0,
             max_concurrency=self.cluster.in_flight,
+            runtime_env={"env_vars": _environment()} if self.cluster.joined else None,
         )
         return remote.remote(recipe)
+
+    def waiting(self, there: int, asked: int) -> str:
+        """What to say while not all actors are there that were asked for."""
+        kind = "GPUs" if self.cluster.device == "cuda" else "CPU slots"
+        seen = outlook() if self.cluster.joined else None
+        said = f"waiting for {kind}: {there} of {asked} are there"
+        return f"{said}; {seen}" if seen is not None and seen.scales else said
+
+    def lacking(self, waited: float, asked: int) -> ClusterError:
+        """The error for a run that no actor came to."""
+        seen = outlook() if self.cluster.joined else None
+        return ClusterError(
+            f"no actor has started in {waited:.0f} s, and {asked} were asked for",
+            why=f"one needs {self.cluster.needs}; nodes: {_summed(nodes())}; "
+            + (str(seen) if seen is not None and seen.scales else "nothing starts more of them"),
+            fix="`ray status` says what is in the way; --wait SECONDS waits longer; the same command resumes",
+        )
+
+
+FIRST_ASKED = 4
+"""Actors that a cluster which grows is asked for at first, if there are fewer places."""
+CARRIED = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "HF_HUB_OFFLINE")
+"""Variables that actors on other nodes get from the driver, where it has them."""
+
+
+def _environment() -> dict[str, str]:
+    """Variables of an actor on a node of a joined cluster; a private Ray inherits them."""
+    given = {name: os.environ[name] for name in CARRIED if name in os.environ}
+    return {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "passive"), **given}
+
+
+def _summed(found: Sequence[Mapping[str, float]]) -> str:
+    """Nodes in a few words."""
+    named = [f"{node.get('CPU', 0):g} CPU + {node.get('GPU', 0):g} GPU" for node in found]
+    return ", ".join(f"{count} x ({name})" for name, count in Counter(named).items()) or "none"
 
 
 _OF_TOKENS = re.compile(r"unauthenticated|unauthori[sz]ed|auth\w* token|token auth", re.IGNORECASE)
@@ -161,6 +213,28 @@ def _check_port(address: str) -> None:
             pass
 
 
+@contextmanager
+def on_loopback() -> Iterator[None]:
+    """Within it a Ray that starts listens on this machine's loopback alone.
+
+    Ray does so on systems where it supports one node only, and asks a variable which these are; the address of a node
+    that is given to it is changed to the machine's own.
+    """
+    from ray._private import ray_constants
+
+    variable, before = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR, ray_constants.ENABLE_RAY_CLUSTER
+    held = os.environ.get(variable)
+    os.environ[variable], ray_constants.ENABLE_RAY_CLUSTER = "0", False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
+        if held is None:
+            del os.environ[variable]
+        else:
+            os.environ[variable] = held
+
+
 class _Actor:
     """The Ray side of a worker."""
 
@@ -169,34 +243,12 @@ class _Actor:
         self._lock = threading.Lock()
         self._worker: Worker[Any, Any] | None = None
 
+    def hello(self) -> Hello:
+        """Say where this is, and with which versions; answered once the actor has its place."""
+        return hello()
+
     def run(self, task: Any) -> Any:
         with self._lock:  # two tasks arrive at once; only one builds
             if self._worker is None:
                 self._worker = self._recipe.build()
         return self._worker.run(task)
-
-
-def choose_device(device: str, address: str) -> str:
-    """ "cpu" or "cuda": as asked, or, for "auto", whether this machine or the cluster joined has a GPU.
-
-    Raises:
-        UnknownNameError: Another word.
-        ResourceError: CUDA is asked for on this machine, and there is none.
-    """
-    from cvbench.engine.models.devices import resolve_device
-
-    if address in ("none", "local") or device == "cpu":
-        return resolve_device(device).type
-    if device == "cuda":
-        return device  # the driver's own machine need not have a GPU
-    resolve_device(device)  # refuses an unknown word
-    with RaySession(Cluster(address=address)):
-        return "cuda" if resources().get("GPU", 0) >= 1 else "cpu"
-
-
-def resources() -> dict[str, float]:
-    """All resources of the cluster that was joined: {"CPU": 2.0, "GPU": ...}."""
-    import ray
-
-    known: Any = ray.cluster_resources  # untyped
-    return dict(known())

@@ -18,7 +18,7 @@ from cvbench.jobs.results.keep import Analysed, keep
 from cvbench.jobs.results.table import of_metrics
 from cvbench.jobs.running.hardware import Hardware
 from cvbench.jobs.running.progress import Advanced, Ended, Listener, Note, Started, silent
-from cvbench.jobs.running.session import choose_device
+from cvbench.jobs.running.supply import choose
 from cvbench.jobs.transfer.probe_logits import check_kept, keep_logits
 from cvbench.jobs.transfer.probe_options import PROBE, ProbeRequest
 from cvbench.jobs.transfer.probe_rows import ARRAYS, NAMES, rows, said
@@ -155,7 +155,7 @@ def _command(result: Result) -> list[str]:
 
 
 def _run(request: ProbeRequest, options: ProbeOptions, on: Hardware, listen: Listener) -> list[Analysed]:
-    return probe(request, options, choose_device(on.device, "none"), listen)
+    return probe(request, options, choose(on.device, "none").device, listen)
 
 
 ENTRY = Entry(

@@ -58,6 +58,8 @@ def extract(
     device: str = "auto",
     gpus: int | None = None,
     threads: int | None = None,
+    wait: float = 1200.0,
+    wheel: str | None = None,
     progress: bool = False,
 ) -> Extracted:
     """Stream data sets through backbones and keep layerwise features. The same call again resumes.
@@ -89,11 +91,13 @@ def extract(
         analyses: cka, spectra, similarity: measured live on whole maps, none is stored. One or several.
         max_unreadable: Share of unreadable samples that is tolerated.
         max_bytes: Refuse to write more than this, e.g. 20GB.
-        address: "none" runs in this process, "local" starts a private Ray, else the address of a Ray cluster;
-            default: the variable CVBENCH_ADDRESS, else "none".
+        address: "none" runs in this process, "local" starts a private Ray, "auto" chooses as the command line does,
+            else the address of a Ray cluster; default: the variable CVBENCH_ADDRESS, else "none".
         device: auto, cpu or cuda.
         gpus: How many GPUs (actors) to use; default all.
         threads: CPU cores of one actor (CPU only).
+        wait: Seconds to wait for nodes that a cluster starts.
+        wheel: Wheel of cvbench that the actors of a joined cluster are to run.
         progress: Print how far the work is, to stderr.
 
     Returns:
@@ -129,6 +133,8 @@ def plan(
     device: str = "auto",
     gpus: int | None = None,
     threads: int | None = None,
+    wait: float = 1200.0,
+    wheel: str | None = None,
     rate: float | None = None,
     disk_mb_s: float = 1000.0,
 ) -> Plan:
@@ -161,11 +167,13 @@ def plan(
         analyses: cka, spectra, similarity: measured live on whole maps, none is stored. One or several.
         max_unreadable: Share of unreadable samples that is tolerated.
         max_bytes: Refuse to write more than this, e.g. 20GB.
-        address: "none" runs in this process, "local" starts a private Ray, else the address of a Ray cluster;
-            default: the variable CVBENCH_ADDRESS, else "none".
+        address: "none" runs in this process, "local" starts a private Ray, "auto" chooses as the command line does,
+            else the address of a Ray cluster; default: the variable CVBENCH_ADDRESS, else "none".
         device: auto, cpu or cuda.
         gpus: How many GPUs (actors) to use; default all.
         threads: CPU cores of one actor (CPU only).
+        wait: Seconds to wait for nodes that a cluster starts.
+        wheel: Wheel of cvbench that the actors of a joined cluster are to run.
         rate: For the plan: images/s per GPU or core, all backbones.
         disk_mb_s: For the plan: write bandwidth of the store in MB/s.
 

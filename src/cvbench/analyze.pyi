@@ -20,6 +20,8 @@ def cka(
     device: str = "auto",
     gpus: int | None = None,
     threads: int | None = None,
+    wait: float = 1200.0,
+    wheel: str | None = None,
     progress: bool = False,
 ) -> Result:
     """Layerwise linear CKA (HSIC1, minibatch) of every pair of layers of every backbone, with 95 % intervals.
@@ -36,11 +38,13 @@ def cka(
         taps: Layers, names or globs; default all. One or several.
         estimator: minibatch, debiased or biased.
         batch: Samples per CKA batch, at least 4, or 'auto'.
-        address: "none" runs in this process, "local" starts a private Ray, else the address of a Ray cluster;
-            default: the variable CVBENCH_ADDRESS, else "none".
+        address: "none" runs in this process, "local" starts a private Ray, "auto" chooses as the command line does,
+            else the address of a Ray cluster; default: the variable CVBENCH_ADDRESS, else "none".
         device: auto, cpu or cuda.
         gpus: How many GPUs (actors) to use; default all.
         threads: CPU cores of one actor (CPU only).
+        wait: Seconds to wait for nodes that a cluster starts.
+        wheel: Wheel of cvbench that the actors of a joined cluster are to run.
         progress: Print how far the work is, to stderr.
 
     Returns:
@@ -61,6 +65,8 @@ def similarity(
     device: str = "auto",
     gpus: int | None = None,
     threads: int | None = None,
+    wait: float = 1200.0,
+    wheel: str | None = None,
     progress: bool = False,
 ) -> Result:
     """Cosine similarity between the local features of every layer, with 95 % intervals over images.
@@ -76,11 +82,13 @@ def similarity(
         images: Sample ids whose own matrices are kept and drawn too. One or several.
         resamples: Resamples, for the intervals that draw any.
         seed: Seed of all that is drawn at random.
-        address: "none" runs in this process, "local" starts a private Ray, else the address of a Ray cluster;
-            default: the variable CVBENCH_ADDRESS, else "none".
+        address: "none" runs in this process, "local" starts a private Ray, "auto" chooses as the command line does,
+            else the address of a Ray cluster; default: the variable CVBENCH_ADDRESS, else "none".
         device: auto, cpu or cuda.
         gpus: How many GPUs (actors) to use; default all.
         threads: CPU cores of one actor (CPU only).
+        wait: Seconds to wait for nodes that a cluster starts.
+        wheel: Wheel of cvbench that the actors of a joined cluster are to run.
         progress: Print how far the work is, to stderr.
 
     Returns:
@@ -100,6 +108,8 @@ def spectra(
     device: str = "auto",
     gpus: int | None = None,
     threads: int | None = None,
+    wait: float = 1200.0,
+    wheel: str | None = None,
     progress: bool = False,
 ) -> Result:
     """Fourier spectra of the stored maps of every layer of every backbone, with 95 % intervals over images.
@@ -114,11 +124,13 @@ def spectra(
         taps: Layers, names or globs; default all. One or several.
         resamples: Resamples, for the intervals that draw any.
         seed: Seed of all that is drawn at random.
-        address: "none" runs in this process, "local" starts a private Ray, else the address of a Ray cluster;
-            default: the variable CVBENCH_ADDRESS, else "none".
+        address: "none" runs in this process, "local" starts a private Ray, "auto" chooses as the command line does,
+            else the address of a Ray cluster; default: the variable CVBENCH_ADDRESS, else "none".
         device: auto, cpu or cuda.
         gpus: How many GPUs (actors) to use; default all.
         threads: CPU cores of one actor (CPU only).
+        wait: Seconds to wait for nodes that a cluster starts.
+        wheel: Wheel of cvbench that the actors of a joined cluster are to run.
         progress: Print how far the work is, to stderr.
 
     Returns:
@@ -142,6 +154,8 @@ def maps(
     device: str = "auto",
     gpus: int | None = None,
     threads: int | None = None,
+    wait: float = 1200.0,
+    wheel: str | None = None,
     progress: bool = False,
 ) -> Result:
     """Channel-mean feature maps beside the images; foreground share and outlier tokens over all images.
@@ -160,11 +174,13 @@ def maps(
         data_root: Folder that holds the data sets.
         resamples: Resamples, for the intervals that draw any.
         seed: Seed of all that is drawn at random.
-        address: "none" runs in this process, "local" starts a private Ray, else the address of a Ray cluster;
-            default: the variable CVBENCH_ADDRESS, else "none".
+        address: "none" runs in this process, "local" starts a private Ray, "auto" chooses as the command line does,
+            else the address of a Ray cluster; default: the variable CVBENCH_ADDRESS, else "none".
         device: auto, cpu or cuda.
         gpus: How many GPUs (actors) to use; default all.
         threads: CPU cores of one actor (CPU only).
+        wait: Seconds to wait for nodes that a cluster starts.
+        wheel: Wheel of cvbench that the actors of a joined cluster are to run.
         progress: Print how far the work is, to stderr.
 
     Returns:
@@ -199,6 +215,8 @@ def cam(
     device: str = "auto",
     gpus: int | None = None,
     threads: int | None = None,
+    wait: float = 1200.0,
+    wheel: str | None = None,
     progress: bool = False,
 ) -> Result:
     """Class activation maps (Grad-CAM and its kin), kept in the store, and what is measured on them.
@@ -230,11 +248,13 @@ def cam(
         images: Sample id to draw; default the first few. One or several.
         resamples: Resamples, for the intervals that draw any.
         seed: Seed of all that is drawn at random.
-        address: "none" runs in this process, "local" starts a private Ray, else the address of a Ray cluster;
-            default: the variable CVBENCH_ADDRESS, else "none".
+        address: "none" runs in this process, "local" starts a private Ray, "auto" chooses as the command line does,
+            else the address of a Ray cluster; default: the variable CVBENCH_ADDRESS, else "none".
         device: auto, cpu or cuda.
         gpus: How many GPUs (actors) to use; default all.
         threads: CPU cores of one actor (CPU only).
+        wait: Seconds to wait for nodes that a cluster starts.
+        wheel: Wheel of cvbench that the actors of a joined cluster are to run.
         progress: Print how far the work is, to stderr.
 
     Returns:
@@ -405,8 +425,8 @@ def tsne(
         repeats: Runs: one from PCA, which is shown, the others for the spread.
         sample: Samples to map, each class in proportion, or 'all'.
         measured: Samples that the measures are of.
-        address: "none" runs in this process, "local" starts a private Ray, else the address of a Ray cluster;
-            default: the variable CVBENCH_ADDRESS, else "none".
+        address: "none" runs in this process, "local" starts a private Ray, "auto" chooses as the command line does,
+            else the address of a Ray cluster; default: the variable CVBENCH_ADDRESS, else "none".
         device: auto, cpu or cuda.
         threads: CPU cores of one task (with Ray).
         progress: Print how far the work is, to stderr.
@@ -455,8 +475,8 @@ def silhouette(
         seed: Seed of the sample and of the intervals.
         metrics: euclidean, cosine or sqeuclidean; default euclidean. One or several.
         sample: Samples to score against all, each class in proportion, or 'all'.
-        address: "none" runs in this process, "local" starts a private Ray, else the address of a Ray cluster;
-            default: the variable CVBENCH_ADDRESS, else "none".
+        address: "none" runs in this process, "local" starts a private Ray, "auto" chooses as the command line does,
+            else the address of a Ray cluster; default: the variable CVBENCH_ADDRESS, else "none".
         device: auto, cpu or cuda.
         progress: Print how far the work is, to stderr.
 

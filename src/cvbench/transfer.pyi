@@ -83,6 +83,8 @@ def finetune(
     device: str = "auto",
     gpus: int | None = None,
     threads: int | None = None,
+    wait: float = 1200.0,
+    wheel: str | None = None,
     progress: bool = False,
 ) -> Result:
     """Fine-tune a whole backbone on a data set and test it. The same call again resumes.
@@ -109,11 +111,13 @@ def finetune(
         data_root: Folder that holds the data sets.
         checkpoint_seconds: Between checkpoints.
         partial: Accept a part of the samples: fewer than published, extracted or readable.
-        address: "none" runs in this process, "local" starts a private Ray, else the address of a Ray cluster;
-            default: the variable CVBENCH_ADDRESS, else "none".
+        address: "none" runs in this process, "local" starts a private Ray, "auto" chooses as the command line does,
+            else the address of a Ray cluster; default: the variable CVBENCH_ADDRESS, else "none".
         device: auto, cpu or cuda.
         gpus: Processes, each with a GPU; default 1.
         threads: CPU cores of a process; default all.
+        wait: Seconds to wait for nodes that a cluster starts.
+        wheel: Wheel of cvbench that the actors of a joined cluster are to run.
         progress: Print how far the work is, to stderr.
 
     Returns:

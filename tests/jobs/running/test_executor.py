@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from cvbench.errors import ClusterError, IncompleteError, IntegrityError, UnknownNameError
+from cvbench.errors import ClusterError, IncompleteError, IntegrityError
+from cvbench.jobs.running import executor
 from cvbench.jobs.running.cluster import Cluster
 from cvbench.jobs.running.executor import run_tasks
-from cvbench.jobs.running.session import choose_device
 
 LOOP = Cluster(address="none")
 RAY = Cluster(address="local", actors=2)
@@ -32,7 +32,7 @@ class Square:
         return self
 
     def run(self, task: int) -> tuple[int, int]:
-        if task == 3 and self.fault:
+        if task == 3 and self.fault in ("integrity", "always", "kill", "freeze", "once"):
             first = Path(self.folder) / "seen"
             if self.fault == "integrity":
                 raise IntegrityError("task 3 is damaged", where="task 3")
@@ -45,6 +45,10 @@ class Square:
                 if self.fault == "freeze":
                     time.sleep(600)
                 raise RuntimeError("once")
+        if self.fault == "together":  # the first actor that is there waits for the second
+            (Path(self.folder) / str(os.getpid())).touch()
+            while len(list(Path(self.folder).iterdir())) < 2:
+                time.sleep(0.05)
         if self.fault == "die":
             os.kill(os.getpid(), signal.SIGKILL)
         return task * task, os.getpid()
@@ -76,8 +80,8 @@ def test_no_task_starts_nothing(cluster: Cluster) -> None:
 
 
 @pytest.mark.ray
-def test_the_work_is_shared_by_the_actors_and_not_done_here() -> None:
-    pids = squares(Square(), RAY, count=40)[1]
+def test_the_work_is_shared_by_the_actors_and_not_done_here(tmp_path: Path) -> None:
+    pids = squares(Square(str(tmp_path), "together"), RAY, count=40)[1]
     assert len(pids) == 2
     assert os.getpid() not in pids
 
@@ -115,8 +119,18 @@ def test_actors_that_only_die_end_the_run() -> None:
         squares(Square(fault="die"), RAY, count=2)
 
 
-def test_devices() -> None:
-    assert choose_device("cpu", "auto") == "cpu"
-    assert choose_device("cuda", "10.0.0.1:6379") == "cuda"  # the driver's machine need not have one
-    with pytest.raises(UnknownNameError, match="gpu"):
-        choose_device("gpu", "local")
+@pytest.mark.ray
+def test_long_work_of_one_process_goes_on_on_a_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executor, "WORTH_A_RAY", 0.0)
+    notes: list[object] = []
+    found: dict[int, tuple[int, int]] = {}
+    cluster = Cluster(address="none", spills=True, actors=2)
+    run_tasks(Square(), range(8), cluster, lambda task, receipt: found.update({task: receipt}), notes.append)
+    assert {task: receipt[0] for task, receipt in found.items()} == {n: n * n for n in range(8)}
+    assert found[0][1] == os.getpid()
+    assert os.getpid() not in {found[task][1] for task in range(1, 8)}
+    assert "7 of 8 units are left" in str(notes)
+
+
+def test_short_work_stays_in_this_process() -> None:
+    assert squares(Square(), Cluster(address="none", spills=True))[1] == {os.getpid()}

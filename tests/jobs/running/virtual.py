@@ -60,6 +60,10 @@ class _Actor:
     def run(self) -> SimpleNamespace:
         return SimpleNamespace(remote=lambda task: self.ray.submit(self, task))
 
+    @property
+    def hello(self) -> SimpleNamespace:
+        return SimpleNamespace(remote=lambda: self.ray.greet(self))
+
 
 class VirtualRay:
     """What `Pool` uses of the module `ray`, of a session, and of `time`."""
@@ -80,8 +84,15 @@ class VirtualRay:
     def monotonic(self) -> float:
         return self.now
 
-    def capacity(self) -> int:
-        return self.cluster.actors or 1
+    def demand(self) -> tuple[int, bool]:
+        return self.cluster.actors or 1, False
+
+    def greet(self, actor: _Actor) -> int:
+        """An actor is there at once."""
+        ref = next(self._refs)
+        self._answers[ref] = (actor, 0.0, None)
+        self._ready[ref] = None
+        return ref
 
     def actor(self, recipe: object) -> _Actor:
         rate = self.fate.dying / 60

@@ -1,0 +1,51 @@
+"""What `--address auto` means: this process, unless there is more than one process could use."""
+
+from __future__ import annotations
+
+import os
+
+from cvbench.errors import UsageError
+
+AUTO = "auto"
+RAY_ADDRESS = "RAY_ADDRESS"
+
+
+def settle(address: str, device: str, actors: int | None) -> str:
+    """The place that is meant: "none", "local" or the address of a cluster.
+
+    "auto" is the cluster that RAY_ADDRESS names (Ray sets it within its jobs); else a private Ray where several GPUs,
+    or several actors, are to be used; else this process, which starts in a third of the time.
+
+    Args:
+        address: As typed.
+        device: "auto", "cpu" or "cuda", as typed.
+        actors: How many are asked for.
+
+    Raises:
+        UsageError: RAY_ADDRESS names the page of a cluster, not the cluster.
+    """
+    if address != AUTO:
+        return address
+    named = os.environ.get(RAY_ADDRESS, "").strip()
+    if named.startswith(("http://", "https://")):
+        raise UsageError(
+            f"{RAY_ADDRESS}={named} is the page of a cluster, where jobs are handed in",
+            why="a run joins a cluster by its host and port",
+            fix="ray job submit -- cvbench ..., or --address HOST:PORT, or --address none",
+        )
+    if named:
+        return named
+    if (actors or 1) > 1 or (device != "cpu" and actors is None and _gpus_here() > 1):
+        return "local"
+    return "none"
+
+
+def cores_here() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _gpus_here() -> int:
+    import torch
+
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0

@@ -1,0 +1,214 @@
+"""What a place has for actors, and what its autoscaler would start for them."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from cvbench.errors import ClusterError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+UNKNOWN_TYPE = "node_"  # what Ray calls the nodes of a cluster that nothing scales
+QUIET = 15.0  # seconds after which a cluster that says nothing of an autoscaler has none
+PATIENCE = 60.0  # seconds in which an autoscaler must have begun to start a node
+STALE = 120.0  # seconds: an older report is of an autoscaler that has ended
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A device, the CPU cores that each of its actors has to itself, and what to say of the choice."""
+
+    device: str
+    cores: int = 0
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What an autoscaler says of itself.
+
+    Attributes:
+        scales: Whether there is one that starts nodes.
+        coming: Names of the kinds of the nodes that are being started, one for each.
+        hopeless: It has no kind of node for some demand.
+        failed: Why the last start failed; "": none did.
+    """
+
+    scales: bool
+    coming: tuple[str, ...] = ()
+    hopeless: bool = False
+    failed: str = ""
+
+    def __str__(self) -> str:
+        said = f"{len(self.coming)} nodes are being started" if self.coming else "no node is being started"
+        return said + (f"; a start failed: {self.failed}" if self.failed else "")
+
+
+def choose(device: str, address: str) -> Chosen:
+    """The device that is meant. On a cluster "auto" is the GPU, if a node has one or its autoscaler starts one.
+
+    Args:
+        device: "auto", "cpu" or "cuda", as typed.
+        address: A settled place, see `place.settle`.
+
+    Raises:
+        UnknownNameError: Another word.
+        ResourceError: CUDA is asked for on this machine, and there is none.
+        ClusterError: The cluster does not answer; or it has an autoscaler, and that starts nothing with a GPU.
+    """
+    from cvbench.engine.models.devices import resolve_device
+
+    if address in ("none", "local"):
+        found = resolve_device(device).type
+        return Chosen(found, _cores_for_each_here() if (found, address) == ("cuda", "local") else 0)
+    if device == "cpu":
+        return Chosen("cpu")
+    if device != "cuda":
+        resolve_device(device)  # refuses an unknown word
+    from cvbench.jobs.running.cluster import Cluster
+    from cvbench.jobs.running.session import RaySession
+
+    with RaySession(Cluster(address=address)):
+        cores = cores_for_each(nodes())
+        if cores is not None or device == "cuda":  # for "cuda" the run itself waits
+            return Chosen("cuda", cores or 0)
+        return _of_autoscaler()
+
+
+def nodes() -> list[dict[str, float]]:
+    """Resources of every node that is alive, as Ray names them."""
+    import ray
+
+    known: Any = ray.nodes  # untyped
+    return [dict(node["Resources"]) for node in known() if node["Alive"]]
+
+
+def places(needs: Mapping[str, float], found: Iterable[Mapping[str, float]]) -> int:
+    """How many actors with these needs fit on nodes.
+
+    >>> places({"GPU": 1, "CPU": 8}, [{"GPU": 4.0, "CPU": 16.0}, {"CPU": 64.0}])
+    2
+    """
+    wanted = {name: each for name, each in needs.items() if each}
+    return sum(min(int(node.get(name, 0) // each) for name, each in wanted.items()) for node in found)
+
+
+def cores_for_each(found: Iterable[Mapping[str, float]]) -> int | None:
+    """CPU cores for each GPU, where they are fewest; None if no node has a GPU.
+
+    >>> cores_for_each([{"CPU": 2.0}, {"CPU": 32.0, "GPU": 4.0}, {"CPU": 10.0, "GPU": 1.0}])
+    8
+    """
+    shares = [int(node.get("CPU", 0) // node["GPU"]) for node in found if node.get("GPU", 0) >= 1]
+    return min(shares, default=None)
+
+
+def outlook() -> Outlook | None:
+    """What the autoscaler of the joined cluster says; None if nothing has been said yet."""
+    import ray
+
+    known: Any = ray.get_runtime_context  # untyped
+    try:
+        address = known().gcs_address
+        return _second(address) or _first(address)
+    except Exception:  # a client's connection has no address; Ray's own state changes from version to version
+        return None
+
+
+def _second(address: str) -> Outlook | None:
+    """As the second kind of autoscaler (Ray's own since 2.5x, KubeRay's) reports."""
+    from ray._raylet import GcsClient
+    from ray.core.generated.autoscaler_pb2 import GetClusterStatusReply
+
+    reply: Any = GetClusterStatusReply()
+    reply.ParseFromString(GcsClient(address=address).get_cluster_status(timeout_s=10))
+    state = reply.autoscaling_state
+    if not state.autoscaler_state_version:
+        return None
+    types = [node.ray_node_type_name for node in reply.cluster_resource_state.node_states]
+    asked = [one.ray_node_type_name for one in state.pending_instance_requests for _ in range(one.count)]
+    coming = [*asked, *(one.ray_node_type_name for one in state.pending_instances)]
+    failed = [one.reason for one in state.failed_instance_requests]
+    hopeless = bool(state.infeasible_resource_requests or state.infeasible_gang_resource_requests)
+    return Outlook(_named(types), tuple(coming), hopeless, failed[-1][:200] if failed else "")
+
+
+def _first(address: str) -> Outlook | None:
+    """As the first kind reports: in JSON, every few seconds."""
+    from ray._private.ray_constants import DEBUG_AUTOSCALING_STATUS
+    from ray._raylet import GcsClient
+
+    said = GcsClient(address=address).internal_kv_get(DEBUG_AUTOSCALING_STATUS.encode(), namespace=None, timeout=10)
+    status = _read(said)
+    report = status.get("autoscaler_report")
+    if not isinstance(report, dict) or time.time() - float(status.get("time", 0)) > STALE:
+        return None
+    launches = dict(report.get("pending_launches") or {})
+    coming = [name for name, count in launches.items() for _ in range(int(count))]
+    coming += [str(node[1]) for node in report.get("pending_nodes") or []]
+    failed = report.get("failed_nodes") or []
+    return Outlook(_named(report.get("active_nodes") or {}), tuple(coming), False, str(failed[-1]) if failed else "")
+
+
+def _read(said: bytes | None) -> dict[str, Any]:
+    try:
+        status = json.loads(said or b"{}")
+    except (ValueError, RecursionError):
+        return {}
+    return status if isinstance(status, dict) else {}
+
+
+def _named(types: Iterable[str]) -> bool:
+    """Whether nodes are of kinds that somebody has described."""
+    return any(name and not name.startswith(UNKNOWN_TYPE) for name in types)
+
+
+def _cores_for_each_here() -> int:
+    import torch
+
+    from cvbench.jobs.running.place import cores_here
+
+    return cores_here() // max(torch.cuda.device_count(), 1)
+
+
+def _of_autoscaler() -> Chosen:
+    """Ask for a GPU, and see what comes of it."""
+    begin = time.monotonic()
+    with _demand() as there:
+        while (waited := time.monotonic() - begin) < PATIENCE:
+            if there(1.0):
+                return Chosen("cuda", cores_for_each(nodes()) or 0)
+            seen = outlook()
+            if seen is None and waited < QUIET:
+                continue
+            if seen is None or not seen.scales:
+                return Chosen("cpu", notes=("the cluster has no GPU, and nothing that would start one: CPUs compute",))
+            if seen.hopeless:
+                return Chosen("cpu", notes=("the cluster has no kind of node with a GPU: CPUs compute",))
+            if seen.coming:
+                return Chosen("cuda", notes=("no GPU is there yet; the cluster's autoscaler starts nodes",))
+    raise ClusterError(
+        f"the cluster has no GPU, and its autoscaler has begun to start none in {PATIENCE:.0f} s",
+        why=str(seen),
+        fix="--device cuda waits for one, --device cpu computes on CPUs; `ray status` says what is in the way",
+    )
+
+
+@contextmanager
+def _demand() -> Iterator[Any]:
+    """Demand one GPU as long as the context lasts; gives what waits for it: seconds -> whether it is there."""
+    from ray.util import placement_group, remove_placement_group
+
+    ask: Any = placement_group
+    take: Any = remove_placement_group
+    group = ask([{"GPU": 1}])
+    try:
+        yield lambda seconds: group.wait(timeout_seconds=seconds)
+    finally:
+        take(group)
