@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -110,3 +110,16 @@ def start() -> Iterator[Start]:
     server = ForkServer()
     yield server.start
     server.close()
+
+
+@pytest.fixture
+def cupy() -> Iterator[Any]:
+    """CuPy on a card; without one the stand-in of `tests.standin`, and torch's tensors pretend too."""
+    from tests.standin.plug import plugged, real
+
+    module = real()
+    if module is not None:
+        yield module
+        return
+    with plugged() as module:
+        yield module

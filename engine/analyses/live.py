@@ -2,20 +2,24 @@
 
 What is measured is what the view `maps` would hold, in its type. So a partial is the one that `measure` gives from the
 store, and no map is ever kept: memory is one layer of one batch, and the partials.
+On a device the numbers of a batch go to the host in one copy, while the next batch runs.
 """
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
-from collections import defaultdict
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Protocol
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Analysis, Layer, Partial, Result, Rows
 from cvbench.engine.arrays.array import Array
+from cvbench.engine.arrays.fetch import fetched
 
 
 class LiveUnit(Protocol):
@@ -31,6 +35,17 @@ class LiveUnit(Protocol):
         """The partial that `measure` gives for the whole unit."""
 
 
+@runtime_checkable
+class DeviceUnit(LiveUnit, Protocol):
+    """A collector that leaves its numbers on the device while a batch runs, so that the host need not wait for them."""
+
+    def take(self) -> list[Array]:
+        """After the last layer of a batch: its numbers that are still on the device. None on the host."""
+
+    def give(self, numbers: list[NDArray[np.float64]]) -> None:
+        """What was taken, now on the host; batch by batch in their order, all of them before `partial`."""
+
+
 class LiveAnalysis(Analysis, Protocol):
     """An analysis that can be measured so."""
 
@@ -38,31 +53,112 @@ class LiveAnalysis(Analysis, Protocol):
         """Make the collector of one unit of these layers."""
 
 
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """What was measured of one layer.
+
+    Attributes:
+        numbers: Small float64 arrays where the maps lie; may be empty.
+        finish: Makes the partial of them, on the host.
+    """
+
+    numbers: list[Array]
+    finish: Callable[[list[NDArray[np.float64]]], Partial]
+
+    @property
+    def on_device(self) -> bool:
+        """Whether the numbers are to be copied to the host."""
+        return bool(self.numbers) and not isinstance(self.numbers[0], np.ndarray)
+
+    def partial(self) -> Partial:
+        """The partial, now."""
+        return self.finish(fetched(self.numbers))
+
+
+class _Joined:
+    """Parts of one layer in their order, joined where the new ones have grown as large as what is joined already."""
+
+    def __init__(self, merge: Callable[[Iterable[Partial]], Partial]) -> None:
+        self._merge = merge
+        self._parts: list[Partial] = []
+        self._first = self._rest = 0  # bytes
+
+    def add(self, part: Partial) -> None:
+        self._parts.append(part)
+        size = sum(values.nbytes for values in part.values())
+        if len(self._parts) == 1:
+            self._first = size
+            return
+        self._rest += size
+        if self._rest >= self._first:
+            self._parts = [self.partial()]
+            self._first, self._rest = sum(values.nbytes for values in self._parts[0].values()), 0
+
+    def partial(self) -> Partial:
+        return self._merge(self._parts)
+
+
+@dataclass(frozen=True, eq=False)
+class _Awaited:
+    """A layer of a batch whose numbers are not on the host yet."""
+
+    index: int
+    numbers: list[Array]
+    finish: Callable[[list[NDArray[np.float64]]], Partial]
+    count: int = 0
+
+    def taken(self) -> _Awaited:
+        """Without its numbers, whose memory the device may have back."""
+        return replace(self, numbers=[], count=len(self.numbers))
+
+
 class LayerwiseUnit:
     """The collector of an analysis that looks at each layer and image by itself.
 
-    It keeps a small part per batch and layer, whose keys end in `/index` of the layer, and joins them at the end.
+    Parts of a layer, whose keys end in `/index`, are joined as they come. Memory: twice what they come to, joined.
     """
 
     def __init__(
         self,
         layers: Sequence[Layer],
-        measure_layer: Callable[[int, Layer, Array], Partial],
+        measure_layer: Callable[[int, Layer, Array], Measured],
         merge: Callable[[Iterable[Partial]], Partial],
     ) -> None:
-        self._layers, self._measure, self._merge = layers, measure_layer, merge
-        self._parts: defaultdict[int, list[Partial]] = defaultdict(list)
+        self._layers, self._measure = layers, measure_layer
+        self._joined = [_Joined(merge) for _ in layers]
+        self._batch: list[_Awaited] = []  # measured, its numbers on the device
+        self._taken: deque[list[_Awaited]] = deque()
 
     def begin(self, rows: NDArray[np.int64]) -> None:
         """Nothing to prepare: images are independent."""
 
     def add(self, index: int, maps: Array) -> None:
-        self._parts[index].append(self._measure(index, self._layers[index], maps))
+        measured = self._measure(index, self._layers[index], maps)
+        if measured.on_device:
+            self._batch.append(_Awaited(index, measured.numbers, measured.finish))
+        else:
+            self._joined[index].add(measured.finish(measured.numbers))
+
+    def take(self) -> list[Array]:
+        """See `DeviceUnit`."""
+        numbers = [array for awaited in self._batch for array in awaited.numbers]
+        if numbers:
+            self._taken.append([awaited.taken() for awaited in self._batch])
+        self._batch = []
+        return numbers
+
+    def give(self, numbers: list[NDArray[np.float64]]) -> None:
+        """See `DeviceUnit`."""
+        if not numbers:
+            return
+        left = iter(numbers)
+        for awaited in self._taken.popleft():
+            self._joined[awaited.index].add(awaited.finish([*itertools.islice(left, awaited.count)]))
 
     def partial(self) -> Partial:
         joined: Partial = {}
-        for index in range(len(self._layers)):
-            joined |= self._merge(self._parts[index])
+        for one in self._joined:
+            joined |= one.partial()
         return joined
 
 
@@ -94,7 +190,11 @@ class Layerwise(ABC):
 
     def live(self, layers: Sequence[Layer]) -> LiveUnit:
         """See `LiveAnalysis`."""
-        return LayerwiseUnit(layers, self.measure_layer, self.merge)
+        return LayerwiseUnit(layers, self._measured, self.merge)
+
+    def _measured(self, index: int, layer: Layer, maps: Array) -> Measured:
+        part = self.measure_layer(index, layer, maps)
+        return Measured([], lambda _: part)
 
     def as_dict(self) -> Mapping[str, Any]:
         """No parameter changes a partial."""

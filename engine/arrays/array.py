@@ -2,20 +2,22 @@
 
 A kernel asks `namespace(x)` for the module its input belongs to and uses only functions that both have, so the same
 lines run on either. CuPy is imported only when a CUDA tensor or a CuPy array is met: a machine without a GPU does not
-need it.
+need it. What a kernel needs of constant arrays comes from a `table`, which lies on the device once it was needed there.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from functools import lru_cache, wraps
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar
+from dataclasses import is_dataclass, replace
+from functools import lru_cache, update_wrapper
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeAlias, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cvbench.errors import ResourceError
+from cvbench.engine.arrays.cuda import device_module
+from cvbench.engine.arrays.cuda import forget as forget_cuda
 
 if TYPE_CHECKING:
     import torch
@@ -28,27 +30,69 @@ Given = ParamSpec("Given")
 Made = TypeVar("Made")
 
 
-def table(build: Callable[Given, Made]) -> Callable[Given, Made]:
+class Table(Generic[Given, Made]):
+    """What `build` makes of hashable arguments, kept: on the host, and where arrays of a device asked for it."""
+
+    def __init__(self, build: Callable[Given, Made]) -> None:
+        update_wrapper(self, build)
+
+        @lru_cache(maxsize=64)
+        def made(*args: Any, **kwargs: Any) -> Made:
+            found = build(*args, **kwargs)
+            for part in [found, *getattr(found, "__dict__", {}).values()]:
+                if isinstance(part, np.ndarray):
+                    part.flags.writeable = False
+            return found
+
+        @lru_cache(maxsize=64)
+        def there(device: int, *args: Any, **kwargs: Any) -> Made:
+            return _placed(made(*args, **kwargs))
+
+        self._made, self._there = made, there
+        _TABLES.append(self)
+
+    def __call__(self, *args: Given.args, **kwargs: Given.kwargs) -> Made:
+        return self._made(*args, **kwargs)
+
+    def on(self, like: Array, *args: Given.args, **kwargs: Given.kwargs) -> Made:
+        """The same, its arrays where `like` is. The first time on a device it is copied there, and waited for."""
+        if isinstance(like, np.ndarray):
+            return self._made(*args, **kwargs)
+        return self._there(like.device.id, *args, **kwargs)
+
+    def forget_devices(self) -> None:
+        """Let go what lies on devices."""
+        self._there.cache_clear()
+
+
+_TABLES: list[Table[Any, Any]] = []
+
+
+def table(build: Callable[Given, Made]) -> Table[Given, Made]:
     """Keep what `build` makes of hashable arguments: a NumPy array, or a dataclass of some. It is made read-only, since
-    all threads share it.
+    all threads share it; nobody writes to its copy on a device.
 
     >>> @table
     ... def ones(n: int) -> NDArray[np.float64]:
     ...     return np.ones(n)
-    >>> ones(2) is ones(2), ones(2).flags.writeable
-    (True, False)
+    >>> ones(2) is ones(2), ones(2).flags.writeable, ones.on(np.zeros(1), 2) is ones(2)
+    (True, False, True)
     """
+    return Table(build)
 
-    @lru_cache(maxsize=64)
-    @wraps(build)
-    def kept(*args: Given.args, **kwargs: Given.kwargs) -> Made:
-        made = build(*args, **kwargs)
-        for part in [made, *getattr(made, "__dict__", {}).values()]:
-            if isinstance(part, np.ndarray):
-                part.flags.writeable = False
-        return made
 
-    return kept  # type: ignore[return-value]  # lru_cache forgets the parameters
+def _placed(made: Made) -> Made:
+    """A copy on the current device, complete on return: any stream may read it."""
+    cupy = device_module()
+    if isinstance(made, np.ndarray):
+        found: Any = cupy.asarray(made)
+    else:
+        assert is_dataclass(made)
+        assert not isinstance(made, type)
+        parts = {name: cupy.asarray(part) for name, part in vars(made).items() if isinstance(part, np.ndarray)}
+        found = replace(made, **parts)
+    cupy.cuda.get_current_stream().synchronize()
+    return cast(Made, found)
 
 
 def namespace(array: Array) -> Any:
@@ -63,7 +107,7 @@ def namespace(array: Array) -> Any:
     if isinstance(array, np.ndarray | np.generic):
         return np
     if type(array).__module__.partition(".")[0] == "cupy":
-        return _cupy()
+        return device_module()
     raise TypeError(f"expected a NumPy or CuPy array, got {type(array).__module__}.{type(array).__qualname__}")
 
 
@@ -77,9 +121,9 @@ def to_device(array: NDArray[Any], device: str) -> Array:
     """A host array where the kernels shall run: itself for "cpu", a CuPy copy for "cuda".
 
     Raises:
-        ResourceError: "cuda" without CuPy.
+        ResourceError: "cuda" without CuPy, or with one that cannot use the card.
     """
-    return _cupy().asarray(array) if device == "cuda" else array
+    return device_module().asarray(array) if device == "cuda" else array
 
 
 def from_torch(tensor: torch.Tensor) -> Array:
@@ -91,7 +135,15 @@ def from_torch(tensor: torch.Tensor) -> Array:
     tensor = tensor.detach()
     if str(tensor.dtype) == "torch.bfloat16":  # NumPy has no bfloat16, CuPy only from version 14
         tensor = tensor.float()
-    return _cupy().from_dlpack(tensor) if tensor.is_cuda else tensor.numpy()
+    return device_module().from_dlpack(tensor) if tensor.is_cuda else tensor.numpy()
+
+
+def to_torch(array: Array) -> torch.Tensor:
+    """View an array's memory as a tensor, on the device where it lies; the tensor keeps it alive."""
+    import torch
+
+    found: torch.Tensor = torch.from_numpy(array) if namespace(array) is np else torch.from_dlpack(array)
+    return found
 
 
 @contextlib.contextmanager
@@ -100,23 +152,35 @@ def torch_stream(tensor: torch.Tensor) -> Iterator[None]:
     if not tensor.is_cuda:
         yield
         return
-    import torch
-
-    cupy = _cupy()
-    with (
-        cupy.cuda.Device(tensor.device.index),
-        cupy.cuda.ExternalStream(torch.cuda.current_stream(tensor.device).cuda_stream),
-    ):
+    with _stream_of(tensor.device):
         yield
 
 
-def _cupy() -> Any:
-    try:
-        import cupy
-    except ImportError as error:
-        raise ResourceError(
-            "CuPy is needed for arrays on a CUDA device and cannot be imported",
-            why=str(error),
-            fix="pip install 'cvbench[cuda12]' (V100: always cuda12), or --device cpu",
-        ) from error
-    return cupy
+@contextlib.contextmanager
+def device_stream(device: str) -> Iterator[None]:
+    """Enter `torch_stream` of a device by its name; nothing for "cpu"."""
+    if device == "cpu":
+        yield
+        return
+    import torch
+
+    with _stream_of(torch.device("cuda", torch.cuda.current_device())):
+        yield
+
+
+@contextlib.contextmanager
+def _stream_of(device: torch.device) -> Iterator[None]:
+    import torch
+
+    cupy, stream = device_module(), torch.cuda.current_stream(device)
+    external = getattr(cupy.cuda.Stream, "from_external", None)  # CuPy 14; before, `ExternalStream`
+    ours = external(stream) if external else cupy.cuda.ExternalStream(stream.cuda_stream)
+    with cupy.cuda.Device(device.index), ours:
+        yield
+
+
+def forget_device() -> None:
+    """Let go what lies on devices, and which module they have: the next array asks anew."""
+    for one in _TABLES:
+        one.forget_devices()
+    forget_cuda()

@@ -55,7 +55,7 @@ def row_transform(maps: Array, points: int) -> Array:
         (n, H, 2, M//2 + 1, C) of the same type.
     """
     n, height, width, channels = maps.shape
-    matrix = namespace(maps).asarray(_row_matrix(width, points, maps.dtype.str))
+    matrix = _row_matrix.on(maps, width, points, maps.dtype.str)
     return (matrix @ maps).reshape(n, height, 2, points // 2 + 1, channels)
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-from cvbench.engine.arrays.array import Array, namespace
-
-F64 = NDArray[np.float64]
+from cvbench.engine.arrays.array import Array, namespace, table
 
 
 def pool_to(maps: Array, grid: tuple[int, int]) -> Array:
@@ -23,15 +23,16 @@ def pool_to(maps: Array, grid: tuple[int, int]) -> Array:
     xp = namespace(maps)
     work = xp.float64 if maps.dtype == xp.float64 else xp.float32
     rows, columns = (
-        xp.asarray(_shares(fine, coarse), dtype=work) for fine, coarse in zip(maps.shape[1:3], grid, strict=True)
+        _shares.on(maps, fine, coarse, np.dtype(work).str) for fine, coarse in zip(maps.shape[1:3], grid, strict=True)
     )
     n, height, width, channels = maps.shape
     merged = rows @ maps.astype(work, copy=False).reshape(n, height, width * channels)
     return columns @ merged.reshape(n, grid[0], width, channels)
 
 
-def _shares(fine: int, coarse: int) -> F64:
+@table
+def _shares(fine: int, coarse: int, dtype: str) -> NDArray[Any]:
     """(coarse, fine): of each coarse cell, how much of it every fine cell makes up; rows sum to 1."""
     edges, own = np.arange(coarse + 1) / coarse, np.arange(fine + 1) / fine
     overlap = np.minimum(edges[1:, None], own[None, 1:]) - np.maximum(edges[:-1, None], own[None, :-1])
-    return np.asarray(np.maximum(overlap, 0.0) * coarse)
+    return np.asarray(np.maximum(overlap, 0.0) * coarse).astype(dtype)

@@ -5,19 +5,19 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Layer, Result
 from cvbench.engine.analyses.cka.full import full_cka
 from cvbench.engine.analyses.cka.measure import MIN_BATCH, SIZES, MinibatchCka, choose_batch
 from cvbench.engine.analyses.cka.result import COMPARED
+from cvbench.engine.arrays.array import Array, device_stream, to_device
 from cvbench.errors import UnknownNameError, UsageError
 from cvbench.jobs.analyses.cka_view import QUESTIONS, resolve_view
 from cvbench.jobs.analyses.measure import analyze, measuring
 from cvbench.jobs.analyses.options import CKA, CkaOptions
+from cvbench.jobs.extraction.memory import device_memory
 from cvbench.jobs.figures.charts.cka import cka_chart
 from cvbench.jobs.figures.cka import cka_figure, cka_overview
 from cvbench.jobs.reading.options import Selection
@@ -62,7 +62,7 @@ def cka(selection: Selection, options: CkaOptions, cluster: Cluster, listen: Lis
 
 def _measured(reading: Reading, options: CkaOptions, cluster: Cluster, listen: Listener) -> Analysed:
     if options.estimator != "minibatch":
-        return _full(reading, options)
+        return _full(reading, options, cluster.device)
     selected = reading.selected
     largest, forward = max(len(unit) for unit in selected.units), reading.info.batch
     # By the forward batch, as during the extraction: one default for both. A tiny one would cost CKA its precision.
@@ -77,20 +77,21 @@ def _measured(reading: Reading, options: CkaOptions, cluster: Cluster, listen: L
     return analyze(MinibatchCka(batch=batch), reading, cluster, listen)
 
 
-def _full(reading: Reading, options: CkaOptions) -> Analysed:
-    """All rows as one batch; nothing is kept per unit, since rows of different units meet in every product."""
+def _full(reading: Reading, options: CkaOptions, device: str) -> Analysed:
+    """All rows as one batch, here; nothing is kept per unit, since rows of different units meet in every product."""
     selected, positions = reading.selected, reading.rows
 
-    def read_rows(layer: Layer, rows: slice) -> NDArray[Any]:
+    def read_rows(layer: Layer, rows: slice) -> Array:
         wanted = positions[rows]
         pieces = []
         for unit in selected.units:
             inside = wanted[(wanted >= unit.start) & (wanted < unit.stop)]
             if len(inside):
                 pieces.append(reading.layers[layer].read(int(inside[0]), int(inside[-1]) + 1)[inside - inside[0]])
-        return np.concatenate(pieces) if len(pieces) > 1 else pieces[0]
+        return to_device(np.concatenate(pieces) if len(pieces) > 1 else pieces[0], device)
 
-    result = full_cka(selected.layers, read_rows, len(positions), estimator=options.estimator)  # type: ignore[arg-type]
+    with device_memory("blocks of rows of all layers", reading.where, "--device cpu"), device_stream(device):
+        result = full_cka(selected.layers, read_rows, len(positions), estimator=options.estimator)  # type: ignore[arg-type]
     path = keep(reading, result, [options.estimator, reading.identity])
     return Analysed(result, selected, path, len(selected.units))
 
@@ -163,7 +164,7 @@ def _command(result: Result) -> list[str]:
 
 
 def _run(selection: Selection, options: CkaOptions, on: Hardware, listen: Listener) -> list[Analysed]:
-    return [cka(selection, options, measuring(on), listen)]
+    return [cka(selection, options, measuring(on, listen), listen)]
 
 
 def live_batch(batch: int, samples: int) -> int:

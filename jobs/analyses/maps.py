@@ -126,7 +126,7 @@ def _command(result: Result) -> list[str]:
 
 
 def _run(selection: Selection, options: MapsOptions, on: Hardware, listen: Listener) -> list[Analysed]:
-    return [maps(selection, options, measuring(on), listen)]
+    return [maps(selection, options, measuring(on, listen), listen)]
 
 
 ENTRY = Entry(

@@ -6,15 +6,16 @@ computed once, by any actor, and the result is the same bit for bit however many
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from cvbench.engine.analyses.base import Analysis, Layer, Partial, Rows
-from cvbench.engine.arrays.array import Array, to_device
+from cvbench.engine.arrays.array import Array, device_stream, to_device
+from cvbench.engine.arrays.cuda import require_usable, usable, usable_by_others
 from cvbench.engine.arrays.threads import host_threads
 from cvbench.jobs.extraction.live import kept_live
+from cvbench.jobs.extraction.memory import device_memory
 from cvbench.jobs.reading.reading import Reading, open_store, read, readable_rows
 from cvbench.jobs.reading.selection import Selection
 from cvbench.jobs.reading.views import MAPS
@@ -52,7 +53,7 @@ def analyze_maps(analysis: Analysis, selection: Selection, on: Hardware, listen:
     store, selection = open_store(selection.store), replace(selection, view=MAPS)
     if (kept := kept_live(store, analysis.name, selection)) is not None:
         return kept
-    return analyze(analysis, read(selection, store), measuring(on), listen)
+    return analyze(analysis, read(selection, store), measuring(on, listen), listen)
 
 
 def measure_units(
@@ -91,25 +92,38 @@ def measure_units(
     return key, len(todo)
 
 
-def measuring(on: Hardware) -> Cluster:
+def measuring(on: Hardware, listen: Listener = silent) -> Cluster:
     """The cluster that a command asks for, on a device that can measure.
 
     Raises:
         ResourceError, UnknownNameError: As `analysis_device`.
     """
     on = on.settled()
-    return replace(on, device=analysis_device(on.device, on.address)).cluster()
+    cluster = replace(on, device=analysis_device(on.device, on.address, listen)).cluster()
+    return replace(cluster, in_flight=1) if cluster.device == "cuda" else cluster  # a unit's layer at a time on a card
 
 
-def analysis_device(device: str, address: str) -> str:
-    """Choose the device as `supply.choose`, but "auto" is a GPU only where CuPy can drive it.
+def analysis_device(device: str, address: str, listen: Listener = silent) -> str:
+    """Choose the device as `supply.choose`, but "auto" is a GPU only where CuPy can drive it: a note says if not.
+
+    On a cluster that is joined each actor finds out for itself.
 
     Raises:
-        ResourceError: "cuda" is asked for, and CuPy or the card is missing.
+        ResourceError: "cuda" is asked for, and CuPy or the card is missing, or it cannot use the card.
     """
-    if device == "auto" and importlib.util.find_spec("cupy") is None:
+    chosen = choose(device, address).device
+    if chosen == "cpu" or address not in ("none", "local"):
+        return chosen
+    if device == "cuda":
+        require_usable(by_others=address == "local")
+        return chosen
+    if why := usable() if address == "none" else usable_by_others():
+        listen(Note(f"measured on the CPU: {why}"))
         return "cpu"
-    return choose(device, address).device
+    return chosen
+
+
+SMALLER = "--device cpu, or a new store with a smaller --unit"
 
 
 @dataclass(frozen=True)
@@ -146,7 +160,14 @@ class MeasureWorker:
             values = self.layers[layer].read_unit(task)
             return to_device(values if len(rows) == len(values) else values[rows], self.recipe.device)
 
-        with host_threads(1 if self.recipe.device == "cuda" else self.recipe.threads):
+        threads = 1 if self.recipe.device == "cuda" else self.recipe.threads
+        with (
+            device_memory(
+                f"the {len(rows)} samples of a unit", str(task), "--device cpu, or a store of smaller --unit"
+            ),
+            device_stream(self.recipe.device),
+            host_threads(threads),
+        ):
             partial = self.recipe.measure(task, read, rows)
         put_partial(self.recipe.reading.store, self.recipe.key, task.index, partial)
         return len(rows)

@@ -146,7 +146,7 @@ def _command(result: Result) -> list[str]:
 def _run(
     selections: list[Selection], wanted: SpaceOptions, options: SilhouetteOptions, on: Hardware, listen: Listener
 ) -> list[Analysed]:
-    device = analysis_device(on.device, "none")
+    device = analysis_device(on.device, "none", listen)
     cluster, name = Cluster(address=on.settled().address), wanted.map_name
     found = silhouette(selections, options, device, listen, spaces=wanted.spaces, cluster=cluster, map_name=name)
     for note in comparison_notes([one.named for one in found]):

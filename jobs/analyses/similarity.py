@@ -158,7 +158,7 @@ def _command(result: Result) -> list[str]:
 
 def _run(selection: Selection, options: SimilarityOptions, on: Hardware, listen: Listener) -> list[Analysed]:
     """The means over all images, and the matrices of those that are named: these first, since they may not be there."""
-    cluster = measuring(on)
+    cluster = measuring(on, listen)
     images = [image_similarity(selection, options.images)] if options.images else []
     return [similarity(selection, options.intervals, cluster, listen), *images]
 

@@ -133,7 +133,7 @@ def _command(result: Result) -> list[str]:
 
 
 def _run(selection: Selection, options: IntervalOptions, on: Hardware, listen: Listener) -> list[Analysed]:
-    return [spectra(selection, options, measuring(on), listen)]
+    return [spectra(selection, options, measuring(on, listen), listen)]
 
 
 def _live(setting: LiveSetting) -> Spectra:

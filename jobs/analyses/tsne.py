@@ -216,7 +216,7 @@ def _command(result: Result) -> list[str]:
 
 
 def _run(selection: Selection, options: TsneOptions, on: Hardware, listen: Listener) -> list[Analysed]:
-    device = analysis_device(on.device, "none")
+    device = analysis_device(on.device, "none", listen)
     cluster = Cluster(address=on.settled().address, actors=on.gpus, threads=on.threads or 1, in_flight=1)
     return [tsne(selection, options, listen, device, cluster)]
 

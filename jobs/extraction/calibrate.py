@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from cvbench.engine.arrays.cuda import is_out_of_memory
 from cvbench.errors import ResourceError
+from cvbench.jobs.extraction.live import NONE, LivePass, setting_of, shapes_of
+from cvbench.jobs.results.entry import Live
 from cvbench.jobs.running.cluster import Cluster
 from cvbench.jobs.running.executor import run_tasks
 
 if TYPE_CHECKING:
-    from cvbench.engine.models.backbones import BackboneSpec, Description
+    from cvbench.engine.analyses.base import Layer
+    from cvbench.engine.analyses.live import LiveAnalysis
+    from cvbench.engine.models.backbones import Backbone, BackboneSpec, Description
     from cvbench.jobs.extraction.options import ExtractOptions
 
 CANDIDATES = (256, 128, 64, 32, 16, 8)
+
+
+@dataclass(frozen=True)
+class CalibrationTask:
+    """Batch sizes to try, the largest first, each with the analyses that will observe a batch of it."""
+
+    batches: tuple[tuple[int, tuple[LiveAnalysis, ...]], ...]
 
 
 @dataclass(frozen=True)
@@ -26,6 +38,7 @@ class CalibrationRecipe:
     device: str
     precision: str
     dtype: str
+    observed: tuple[Layer, ...] = ()  # by live analyses
 
     def build(self) -> CalibrationWorker:
         """A worker with nothing loaded yet."""
@@ -38,8 +51,8 @@ class CalibrationWorker:
     def __init__(self, recipe: CalibrationRecipe) -> None:
         self.recipe = recipe
 
-    def run(self, task: tuple[int, ...]) -> int:
-        """The first of the candidates `task` that fits the device.
+    def run(self, task: CalibrationTask) -> int:
+        """The first of the candidates that fits the device.
 
         Raises:
             ResourceError: None does.
@@ -47,31 +60,52 @@ class CalibrationWorker:
         import torch
 
         from cvbench.engine.models.backbones import load_backbone
-        from cvbench.engine.models.views import expand_views
 
         recipe = self.recipe
         backbones = [
             (load_backbone(spec, device=recipe.device, precision=recipe.precision), taps)
             for spec, taps in recipe.backbones
         ]
-        for batch in task:
+        for batch, analyses in task.batches:
             try:
-                for backbone, taps in backbones:
-                    requests = expand_views(recipe.views, backbone.layouts(taps))
-                    size = backbone.preprocess.geometry.size
-                    images = torch.zeros((batch, 3, *size), dtype=torch.uint8, device=recipe.device)
-                    backbone.run(images, requests, dtype=recipe.dtype)
+                self._try(backbones, batch, analyses)
                 return batch
-            except torch.OutOfMemoryError:
-                torch.cuda.empty_cache()
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+            torch.cuda.empty_cache()  # CuPy's memory too: it takes it from torch
         raise ResourceError(
-            f"not even a batch of {task[-1]} fits the device",
-            fix="fewer --taps without --view maps, --precision fp16, or one --backbone at a time",
+            f"not even a batch of {task.batches[-1][0]} fits the device",
+            fix="fewer --taps without --view maps, --precision fp16, fewer --analyze, or one --backbone at a time",
         )
 
+    def _try(
+        self,
+        backbones: Sequence[tuple[Backbone, tuple[str, ...]]],
+        batch: int,
+        analyses: Sequence[LiveAnalysis],
+    ) -> None:
+        """One batch of zeros through everything that a batch goes through."""
+        import torch
 
-def calibrate_batch(described: Sequence[Description], options: ExtractOptions, cluster: Cluster) -> int:
-    """Run the calibration where the extraction will run.
+        from cvbench.engine.models.views import expand_views
+
+        recipe = self.recipe
+        live = LivePass(analyses, recipe.observed, 1, recipe.device)
+        live.begin(0, batch, ())
+        for backbone, taps in backbones:
+            requests = expand_views(recipe.views, backbone.layouts(taps))
+            size = backbone.preprocess.geometry.size
+            images = torch.zeros((batch, 3, *size), dtype=torch.uint8, device=recipe.device)
+            name = backbone.spec.key
+            backbone.run(images, requests, dtype=recipe.dtype, observed=live.taps(name), observe=live.observer(name))
+        live.end()
+
+
+def calibrate_batch(
+    described: Sequence[Description], options: ExtractOptions, cluster: Cluster, live: Mapping[str, Live] = NONE
+) -> int:
+    """Run the calibration where the extraction will run, with what will observe it.
 
     Twice the size is tried that is returned: half of the memory is left to the batch in flight and to fragmentation.
     """
@@ -81,8 +115,14 @@ def calibrate_batch(described: Sequence[Description], options: ExtractOptions, c
         cluster.device,
         options.precision,
         options.dtype,
+        tuple(shapes_of(described)),
+    )
+    task = CalibrationTask(
+        tuple(
+            (2 * size, tuple(how.make(setting_of(described, 2 * size, 2 * size)) for how in live.values()))
+            for size in CANDIDATES
+        )
     )
     found: list[int] = []
-    doubled = tuple(2 * size for size in CANDIDATES)
-    run_tasks(recipe, [doubled], cluster, lambda task, batch: found.append(batch))
+    run_tasks(recipe, [task], cluster, lambda task, batch: found.append(batch))
     return found[0] // 2

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cvbench import __version__
+from cvbench.engine.arrays.cuda import require_usable
 from cvbench.errors import FingerprintMismatchError, IncompleteError, UsageError
 from cvbench.jobs.extraction.arrays import arrays_of, existing_store, frozen_split, units_of
 from cvbench.jobs.extraction.backbones import descriptions_of
@@ -180,19 +181,21 @@ def prepare(options: ExtractOptions, cluster: Cluster, live: Mapping[str, Live] 
     from cvbench.storage.features import FeatureStore
 
     check_live(options.analyses, live)
+    if options.analyses and cluster.device == "cuda" and cluster.address in ("none", "local"):
+        require_usable(by_others=cluster.address == "local")
     options = resolved(options)
     dataset = open_dataset(options.dataset, data_root=options.data_root, split=options.split)
     described = descriptions_of(options)
     specs = [description.spec for description in described]
     declared = {description.spec.key: arrays_of(description, options) for description in described}
     backbones = {spec.key: load_backbone(spec, device="cpu", precision=options.precision) for spec in specs}
-    split = split_info(existing_store(options.store), dataset, options, cluster, described)
+    measured = {name: live[name] for name in dict.fromkeys(options.analyses)}
+    split = split_info(existing_store(options.store), dataset, options, cluster, described, measured)
     store = FeatureStore.open(options.store, mode="a")
     groups = {_group(split, name, view): arrays for name in backbones for view, arrays in declared[name].items()}
     fingerprints = {
         group: fingerprint_of(split, backbones[group.backbone], group.view, options, cluster.device) for group in groups
     }
-    measured = {name: live[name] for name in dict.fromkeys(options.analyses)}
     tasks = _live(measured, options, store, split, described, backbones, cluster.device)
     declare_all(store, split, groups, fingerprints, options)
     recipe = replace(recipe_of(options, dataset, split, list(backbones.values()), cluster), live=tasks)
@@ -283,6 +286,7 @@ def split_info(
     options: ExtractOptions,
     cluster: Cluster,
     described: Sequence[Description],
+    live: Mapping[str, Live] = NONE,
 ) -> SplitInfo:
     """Freeze the order, unit and batch of this split, or take what the store has frozen already."""
     from cvbench.storage.datasets import read_in_part, source_of
@@ -293,7 +297,7 @@ def split_info(
     frozen = frozen_split(store, dataset)
     if frozen is not None:
         _refuse_other_sizes(options, frozen, options.store)
-    batch = options.batch_size or (frozen.batch if frozen else _auto_batch(options, cluster, described))
+    batch = options.batch_size or (frozen.batch if frozen else _auto_batch(options, cluster, described, live))
     unit = options.unit or (frozen.unit if frozen else unit_size(len(dataset), batch))
     if unit % batch:
         raise UsageError(
@@ -375,12 +379,14 @@ def renaming_notes(backbones: Sequence[str]) -> Iterator[str]:
             yield f"{name} is an old name of timm's for {new}, which the store says"
 
 
-def _auto_batch(options: ExtractOptions, cluster: Cluster, described: Sequence[Description]) -> int:
+def _auto_batch(
+    options: ExtractOptions, cluster: Cluster, described: Sequence[Description], live: Mapping[str, Live]
+) -> int:
     if cluster.device == "cpu":
         return CPU_BATCH
     from cvbench.jobs.extraction.calibrate import calibrate_batch
 
-    return calibrate_batch(described, options, cluster)
+    return calibrate_batch(described, options, cluster, live)
 
 
 def _group(split: SplitInfo, backbone: str, view: str) -> GroupKey:

@@ -6,6 +6,7 @@ finds them. A unit without its partial is run again, even if its features are co
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -14,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cvbench.engine.analyses.base import Layer, Result, Rows
-from cvbench.engine.analyses.live import LiveAnalysis, LiveUnit
+from cvbench.engine.analyses.base import Layer, Partial, Result, Rows
+from cvbench.engine.analyses.live import DeviceUnit, LiveAnalysis, LiveUnit
 from cvbench.engine.arrays.threads import host_threads
 from cvbench.errors import UsageError
 from cvbench.jobs.reading.images import stored_key
@@ -30,6 +31,7 @@ from cvbench.storage.results.outcomes import ResultKey, list_partials, list_resu
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from cvbench.engine.arrays.fetch import Fetch
     from cvbench.engine.models.backbones import Description
     from cvbench.storage.features import FeatureStore
 
@@ -80,17 +82,32 @@ def live_tasks(
     Raises:
         UsageError: An analysis refuses the setting: a layer without spatial extent, or batches too small for CKA.
     """
-    ordered = sorted(described, key=lambda d: d.spec.key)  # as `analyze` finds them in the store
-    shapes = {
-        Layer(d.spec.key, tap): (1, at.height, at.width, at.channels) for d in ordered for tap, at in d.layouts.items()
-    }
-    setting = LiveSetting(shapes, {d.spec.key: d.preprocess.geometry.size for d in ordered}, *sizes)
-    made = [(how.make(setting), how.of_classes) for how in live.values()]
-    layers = tuple(shapes)
+    made = [(how.make(setting_of(described, *sizes)), how.of_classes) for how in live.values()]
+    layers = tuple(shapes_of(described))
     return tuple(
         LiveTask(analysis, layers, partials_key(split, layers, fingerprints, analysis, device), of_classes)
         for analysis, of_classes in made
     )
+
+
+def shapes_of(described: Sequence[Description]) -> dict[Layer, tuple[int, int, int, int]]:
+    """(1, height, width, channels) of the maps of each tapped layer, in the order in which `analyze` finds them."""
+    ordered = sorted(described, key=lambda d: d.spec.key)
+    return {
+        Layer(d.spec.key, tap): (1, at.height, at.width, at.channels) for d in ordered for tap, at in d.layouts.items()
+    }
+
+
+def setting_of(described: Sequence[Description], batch: int, samples: int) -> LiveSetting:
+    """What an analysis is told before an extraction of these backbones begins."""
+    inputs = {d.spec.key: d.preprocess.geometry.size for d in sorted(described, key=lambda d: d.spec.key)}
+    return LiveSetting(shapes_of(described), inputs, batch, samples)
+
+
+def commit_live(store: FeatureStore, unit: Unit, tasks: Sequence[LiveTask], observed: LivePass) -> None:
+    """Keep the partials of a unit."""
+    for task, partial in zip(tasks, observed.partials(), strict=True):
+        put_partial(store, task.key, unit.index, partial)
 
 
 def live_pending(store: FeatureStore, tasks: Sequence[LiveTask], units: Sequence[Unit]) -> dict[Unit, tuple[str, ...]]:
@@ -163,15 +180,19 @@ def kept_live(
 
 
 class LivePass:
-    """The live analyses of one unit, in one actor: told of each batch and layer as it is computed."""
+    """The live analyses of one unit, in one actor: told of each batch and layer as it is computed.
 
-    def __init__(self, tasks: Sequence[LiveTask], threads: int) -> None:
-        self._tasks = list(tasks)
-        self._threads = threads
-        self._units: list[LiveUnit] = [task.analysis.live(task.layers) for task in tasks]
-        self._index = {layer: i for i, layer in enumerate(tasks[0].layers)} if tasks else {}
+    On a device their numbers stay there until a batch has ended, and go to the host while the next one runs.
+    """
+
+    def __init__(self, analyses: Sequence[LiveAnalysis], layers: Sequence[Layer], threads: int, device: str) -> None:
+        self._threads, self._device = threads, device
+        self._units: list[LiveUnit] = [analysis.live(layers) for analysis in analyses]
+        self._index = {layer: i for i, layer in enumerate(layers)} if analyses else {}
         self._inside: Rows = np.arange(0)
         self._size = 0
+        self._chosen: Tensor | None = None  # of `_inside`, where the maps are, if rows are left out
+        self._on_the_way: tuple[Fetch, list[int]] | None = None
 
     def begin(self, offset: int, size: int, bad: Sequence[int]) -> None:
         """The next batch of the unit.
@@ -181,7 +202,7 @@ class LivePass:
             size: Its samples; what follows in the tensors is padding.
             bad: Rows within the batch that could not be read.
         """
-        self._size = size
+        self._size, self._chosen = size, None
         self._inside = np.setdiff1d(np.arange(size), np.array(bad, dtype=np.int64))
         for unit in self._units:
             unit.begin(offset + self._inside)
@@ -199,15 +220,54 @@ class LivePass:
             with ExitStack() as stack:
                 stack.enter_context(torch_stream(maps))
                 stack.enter_context(host_threads(1 if maps.is_cuda else self._threads))
-                values = from_torch(maps[: self._size].float())  # exact, and torch converts faster than NumPy
-                if len(self._inside) < self._size:
-                    values = values[self._inside.tolist()]
+                values = from_torch(self._readable(maps))
                 for unit in self._units:
                     unit.add(index, values)
 
         return observe
 
-    def commit(self, store: FeatureStore, unit: Unit) -> None:
-        """Keep the partials of the unit."""
-        for task, collected in zip(self._tasks, self._units, strict=True):
-            put_partial(store, task.key, unit.index, collected.partial())
+    def _readable(self, maps: Tensor) -> Tensor:
+        """The rows that could be read; on the host in float32, which is exact, and torch converts faster than NumPy."""
+        import torch
+
+        values = maps[: self._size]
+        if not maps.is_cuda:
+            values = values.float()
+        if len(self._inside) == self._size:
+            return values
+        if self._chosen is None:
+            self._chosen = torch.from_numpy(self._inside).to(maps.device)
+        return values[self._chosen]
+
+    def end(self) -> None:
+        """The batch is computed: its numbers begin their way to the host, and those of the one before have arrived.
+
+        Raises:
+            IntegrityError: A layer of the batch before has values that are not finite.
+        """
+        if not self._units or self._device == "cpu":
+            return
+        from cvbench.engine.arrays.array import device_stream
+        from cvbench.engine.arrays.fetch import Fetch
+
+        with device_stream(self._device):
+            taken = [unit.take() if isinstance(unit, DeviceUnit) else [] for unit in self._units]
+            arrays = [array for numbers in taken for array in numbers]
+            started = (Fetch(arrays), [len(numbers) for numbers in taken]) if arrays else None
+        self._settle()
+        self._on_the_way = started
+
+    def partials(self) -> list[Partial]:
+        """One of each analysis, of all batches."""
+        self._settle()
+        return [unit.partial() for unit in self._units]
+
+    def _settle(self) -> None:
+        """Hand out what is on its way, once it is there."""
+        if self._on_the_way is None:
+            return
+        (fetch, counts), self._on_the_way = self._on_the_way, None
+        numbers = iter(fetch.arrays())
+        for unit, count in zip(self._units, counts, strict=True):
+            if isinstance(unit, DeviceUnit):
+                unit.give([*itertools.islice(numbers, count)])

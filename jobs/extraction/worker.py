@@ -18,9 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cvbench.engine.arrays.cuda import device_module
 from cvbench.engine.models.views import Request
-from cvbench.errors import IntegrityError, ResourceError
-from cvbench.jobs.extraction.live import LivePass, LiveTask
+from cvbench.errors import IntegrityError
+from cvbench.jobs.extraction.live import LivePass, LiveTask, commit_live
+from cvbench.jobs.extraction.memory import device_memory
 from cvbench.storage.features import BadSample, FeatureStore, GroupKey, UnitWriter
 from cvbench.storage.features.units import Unit
 
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from cvbench.jobs.extraction.feed import Batch
 
 WRITES_AHEAD = 3  # batches that may wait for the writing thread
+SMALLER = "a smaller --batch-size (in a new store: it is part of what a store is), or fewer --taps or --analyze"
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,8 @@ class ExtractWorker:
         from cvbench.storage.features.order import sample_order
 
         torch.set_num_threads(recipe.threads)
+        if recipe.live and recipe.device == "cuda":
+            device_module()  # before any weights are loaded
         self.recipe = recipe
         self.store = FeatureStore.open(recipe.store, mode="a")
         dataset = open_dataset(recipe.dataset, data_root=recipe.data_root, split=recipe.split)
@@ -126,7 +131,9 @@ class ExtractWorker:
         seconds = dict.fromkeys(("decode_wait", "device", "write_wait", "commit"), 0.0)
         bad: list[BadSample] = []
         batches = self.feed.start(task.unit)
-        live = LivePass([at for at in self.recipe.live if at.analysis.name in task.live], self.recipe.threads)
+        measured = [at for at in self.recipe.live if at.analysis.name in task.live]
+        layers = measured[0].layers if measured else ()
+        live = LivePass([at.analysis for at in measured], layers, self.recipe.threads, self.recipe.device)
         with ExitStack() as stack:
             writers = {
                 group: stack.enter_context(self.store.writer(group, taps, task.unit)) for group, taps in task.work
@@ -151,15 +158,13 @@ class ExtractWorker:
             while waiting:
                 waiting.popleft().result()
             nonfinite = self._commit(writers, bad)
-            live.commit(self.store, task.unit)
+            commit_live(self.store, task.unit, measured, live)
             seconds["commit"] = time.perf_counter() - tick
         seconds["total"] = time.perf_counter() - begin
         return UnitReceipt(task.unit.index, len(task.unit), tuple(bad), nonfinite, seconds)
 
     def forward(self, batch: Batch, task: UnitTask, live: LivePass) -> dict[GroupKey, dict[str, HostCopy]]:
         """One pass of every backbone that has work in this task; the copies to the host are under way on return."""
-        import torch
-
         from cvbench.engine.models.host_copy import HostCopy
 
         outputs: dict[GroupKey, dict[str, HostCopy]] = {}
@@ -171,8 +176,8 @@ class ExtractWorker:
             if not groups and not observed:
                 continue
             requests = [Request(view, tap) for view, (_, taps) in groups.items() for tap in taps]
-            images = batch.images[backbone.preprocess.geometry].to(recipe.device, non_blocking=True)
-            try:
+            with device_memory(f"a batch of {recipe.batch}", name, SMALLER):
+                images = batch.images[backbone.preprocess.geometry].to(recipe.device, non_blocking=True)
                 results = backbone.run(
                     images,
                     requests,
@@ -181,14 +186,10 @@ class ExtractWorker:
                     observed=observed,
                     observe=live.observer(name),
                 )
-            except torch.OutOfMemoryError as error:
-                raise ResourceError(
-                    f"the device has not enough memory for a batch of {recipe.batch}",
-                    where=name,
-                    fix="a smaller --batch-size (in a new store: it is part of what a store is), or fewer --taps",
-                ) from error
             for request, tensor in results.items():
                 outputs.setdefault(groups[request.view][0], {})[request.tap] = HostCopy(tensor)
+        with device_memory(f"a batch of {recipe.batch}", "live analyses", SMALLER):
+            live.end()
         return outputs
 
     def _commit(self, writers: Mapping[GroupKey, UnitWriter], bad: list[BadSample]) -> dict[str, int]:

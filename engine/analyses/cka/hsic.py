@@ -12,9 +12,9 @@ added to a feature, in exact arithmetic; in float32 it does, badly. So columns a
 Where the columns are centred, K 1 = 0 and K~ 1 = -diag K, and the first line needs p x p cross products only
 (`hsic_features`): cheaper where all the layers together are narrower than b.
 
-Rounding: float16 and float32 input is multiplied in float32, in blocks of columns that are centred and scaled by a
-power of two (exact; neither float16 values up to 65504 nor any float32 overflow), summed in float64. float64 input
-stays float64. On the host a cheaper way is tried first (`_plain_gram`).
+Rounding on the host: float16 and float32 input is multiplied in float32, in blocks of columns that are centred and
+scaled by a power of two (exact; neither float16 values up to 65504 nor any float32 overflow), summed in float64.
+float64 input stays float64. A cheaper way is tried first (`_plain_gram`); a device has its own (`device_gram`).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cvbench.engine.arrays.array import Array, namespace
+from cvbench.engine.arrays.array import Array, from_torch, namespace, to_torch
 from cvbench.engine.arrays.threads import in_order
 
 COLUMNS = 8192
@@ -70,6 +70,8 @@ def gram(x: Array, y: Array | None = None, *, mean: Array | None = None, columns
         (b, c) float64. Non-finite input gives a non-finite result, never an error.
     """
     xp = namespace(x)
+    if xp is not np:
+        return device_gram(x, y, mean, columns)
 
     def product(start: int) -> Array:
         part = slice(start, start + columns)
@@ -78,12 +80,52 @@ def gram(x: Array, y: Array | None = None, *, mean: Array | None = None, columns
         b, other = (a, unit) if y is None else _scaled(centred(y[:, part], centre))
         return (a @ b.T) * (unit * other)
 
-    if xp is np and y is None and mean is None and x.dtype != np.float64:
+    if y is None and mean is None and x.dtype != np.float64:
         k = _plain_gram(x, columns)
         if k is not None:
             return k
     shape = (len(x), len(x if y is None else y))
-    return _summed(product, xp.zeros(shape, dtype=xp.float64), range(0, x.shape[1], columns))
+    return _summed(product, np.zeros(shape), range(0, x.shape[1], columns))
+
+
+def device_gram(x: Array, y: Array | None, mean: Array | None, columns: int) -> Array:
+    """`gram` on a device, in few launches and no wait: all columns are centred at once and multiplied side by side.
+
+    Float16 input takes three passes: a float32 mean of less than 8,192 float16 rows is exact for a constant column, and
+    neither the centred values nor `columns` products of them leave float32's range, so no scale is looked for.
+    """
+    xp = namespace(x)
+    if x.dtype == xp.float16 and mean is None and y is None:
+        values = xp.subtract(x, x.mean(axis=0, dtype=xp.float32))
+        return side_by_side(values, values, columns)
+    a, unit = _scaled(centred(x, mean))
+    b, other = (a, unit) if y is None else _scaled(centred(y, mean))
+    return side_by_side(a, b, columns) * (unit * other)
+
+
+def side_by_side(a: Array, b: Array, columns: int) -> Array:
+    """(b, p) and (c, p) of a device -> (b, c) float64: one product of many blocks of columns, then their sum.
+
+    A single product of few rows and very many columns would leave most of a card idle, and its float32 sums long. Torch
+    multiplies the blocks where they lie, in float32 or float64 as they are, TF32 off.
+    """
+    import torch
+
+    from cvbench.engine.models.precision import exact_arithmetic
+
+    xp = namespace(a)
+    whole = a.shape[1] // columns
+    total = xp.zeros((len(a), len(b)), dtype=xp.float64)
+    with exact_arithmetic(torch.device("cuda")):
+        if whole:
+            left, right = (
+                to_torch(part)[:, : whole * columns].unflatten(1, (whole, columns)).transpose(0, 1) for part in (a, b)
+            )
+            total += from_torch(torch.bmm(left, right.mT)).sum(axis=0, dtype=xp.float64)
+        if whole * columns < a.shape[1]:
+            left, right = (to_torch(part)[:, whole * columns :] for part in (a, b))
+            total += from_torch(left @ right.mT)
+    return total
 
 
 def _plain_gram(x: NDArray[Any], columns: int) -> NDArray[np.float64] | None:

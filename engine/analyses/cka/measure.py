@@ -17,9 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import NOT_FINITE, Layer, Partial, Result, Rows
+from cvbench.engine.analyses.checks import check_samples, not_finite
 from cvbench.engine.analyses.cka import hsic
+from cvbench.engine.analyses.cka.device import DeviceHsic
 from cvbench.engine.analyses.cka.result import COMPARED, INTERVAL, cka_result
 from cvbench.engine.arrays.array import Array, namespace, to_host
+from cvbench.engine.arrays.fetch import fetched
 from cvbench.engine.statistics.verdict import FAMILY
 from cvbench.errors import IntegrityError, UsageError
 
@@ -253,28 +256,59 @@ class LiveCka:
     def __init__(self, analysis: MinibatchCka, layers: Sequence[Layer]) -> None:
         self._analysis, self._layers = analysis, layers
         self._found: list[NDArray[np.float64]] = [np.empty((0, len(layers), len(layers)))]
-        self._current: UnitHsic | None = None
+        self._rows: Rows = np.arange(0)
+        self._cuts: list[slice] = []
+        self._current: UnitHsic | None = None  # on the host
+        self._there: DeviceHsic | None = None  # on a device
+        self._empty = False  # the present batch counts, and has no layer yet
         self._used = self._seen = 0
 
     @property
     def wanted(self) -> bool:
         """Whether any sample of the present batch counts."""
-        return self._current is not None and bool(self._current.cuts)
+        return bool(self._cuts)
 
     def begin(self, rows: Rows) -> None:
         """The next batch, see `LiveUnit`."""
         self._close()
-        self._current = UnitHsic(len(self._layers), rows, self._analysis.batch)
+        self._rows, self._cuts = rows, batches_of(rows, self._analysis.batch)
+        self._empty = bool(self._cuts)
         self._seen += len(rows)
+        self._used += sum(cut.stop - cut.start for cut in self._cuts)
 
     def add(self, index: int, maps: Array) -> None:
         """One layer of the batch, see `LiveUnit`.
 
         Raises:
-            IntegrityError: a layer with values that are not finite, or of another number of samples.
+            IntegrityError: another number of samples; on the host, a layer with values that are not finite.
         """
-        if self._current is not None and self._current.cuts:
-            self._current.add(index, maps, str(self._layers[index]))
+        if not self._cuts:
+            return
+        self._empty, layer = False, self._layers[index]
+        if namespace(maps) is np:
+            self._current = self._current or UnitHsic(len(self._layers), self._rows, self._analysis.batch)
+            self._current.add(index, maps, str(layer))
+        else:
+            check_samples(layer, len(maps), len(self._rows))
+            self._there = self._there or DeviceHsic(len(self._layers), self._cuts)
+            self._there.add(index, maps)
+
+    def take(self) -> list[Array]:
+        """See `DeviceUnit`."""
+        there, self._there = self._there, None
+        return there.sums() if there else []
+
+    def give(self, numbers: list[NDArray[np.float64]]) -> None:
+        """See `DeviceUnit`.
+
+        Raises:
+            IntegrityError: A layer with values that are not finite.
+        """
+        for sums in numbers:
+            for layer, own in zip(self._layers, sums.diagonal(), strict=True):
+                if not np.isfinite(own):
+                    raise not_finite(layer)
+            self._found.append(sums[None])
 
     def partial(self) -> Partial:
         """The partial that `MinibatchCka.measure` gives."""
@@ -287,7 +321,10 @@ class LiveCka:
         }
 
     def _close(self) -> None:
-        if self._current is not None and self._current.cuts:
+        if self._empty:
+            raise UsageError(f"0 of {len(self._layers)} layers were added")
+        if self._current is not None:
             self._found.append(self._current.per_batch())
-            self._used += self._current.used
         self._current = None
+        if self._there is not None:  # nobody has taken it
+            self.give(fetched(self.take()))

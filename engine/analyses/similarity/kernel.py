@@ -26,6 +26,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -103,7 +104,9 @@ def unit_features(maps: Array, *, centred: bool) -> tuple[Array, Array]:
         if centred:
             values -= values[:, :1].copy()  # equal features become exactly 0, whatever the rounding of their mean
             values -= values.mean(axis=1, keepdims=True)
-        norms = xp.sqrt(xp.einsum("npc,npc->np", values, values))
+        # On a device einsum would be a product of its own for every position.
+        squares = xp.einsum("npc,npc->np", values, values) if xp is np else xp.square(values).sum(axis=2)
+        norms = xp.sqrt(squares)
         norms = xp.where(xp.isfinite(norms), norms, xp.nan)
         values *= (1 / xp.maximum(norms, EPSILON))[:, :, None]
     return values, ~(norms == 0).all(axis=1)
@@ -137,7 +140,7 @@ def pair_statistics(units: Array, grid: tuple[int, int], *, matrix: bool, block:
     """
     xp = namespace(units)
     (height, width), (n, size, _) = grid, units.shape
-    counts = xp.asarray(lags(height, width).counts)
+    counts = lags.on(units, height, width).counts
     means, absolute = xp.zeros((n, len(counts))), xp.zeros(n)
     total = xp.zeros((size, size)) if matrix else None
     for images, row, end in _blocks(n, height, width, block or (HOST_BLOCK if xp is np else DEVICE_BLOCK)):
@@ -145,13 +148,19 @@ def pair_statistics(units: Array, grid: tuple[int, int], *, matrix: bool, block:
         top, below = row * width, end * width
         # With all rows in one block both factors are the same memory: BLAS then computes one triangle only.
         cosines = own[:, top:below] @ own[:, top:].transpose(0, 2, 1)
-        means[images] += _lag_sums(cosines, end - row, height - row, height, width)
+        whole = end - row == height
+        means[images] += (
+            _whole_lag_sums(cosines, height, width)
+            if whole and xp is not np
+            else _lag_sums(cosines, end - row, height - row, height, width)
+        )
         if total is not None:
             total[top:below, top:] += cosines[0] if len(cosines) == 1 else cosines.sum(axis=0, dtype=xp.float64)
         xp.abs(cosines, out=cosines)
         inner = below - top
         absolute[images] += cosines[:, :, :inner].sum(axis=2).sum(axis=1, dtype=xp.float64)
-        absolute[images] += 2 * cosines[:, :, inner:].sum(axis=2).sum(axis=1, dtype=xp.float64)
+        if not whole:
+            absolute[images] += 2 * cosines[:, :, inner:].sum(axis=2).sum(axis=1, dtype=xp.float64)
     itself = means[:, width - 1].copy()  # dy = dx = 0
     return Pairs(means / counts, (absolute - itself) / (size * (size - 1)), total)
 
@@ -171,7 +180,7 @@ def lag_statistics(units: Array, grid: tuple[int, int], *, block: int | None = N
     """
     xp = namespace(units)
     (height, width), (n, _, channels) = grid, units.shape
-    counts = xp.asarray(lags(height, width).counts)
+    counts = lags.on(units, height, width).counts
     means = xp.zeros((n, len(counts)))
     step = max(1, (block or (HOST_BLOCK if xp is np else DEVICE_BLOCK)) // (2 * height * (width + 1) * channels))
     for start in range(0, n, step):
@@ -188,6 +197,9 @@ def _row_pairs(products: Array, height: int) -> Array:
     """(b, V, 2H, 2H) products of parts of Z -> (b, V, H) complex sums of Z[y + dy] conj Z[y] over y, by dy."""
     xp = namespace(products)
     b, v = products.shape[:2]
+    if xp is not np:
+        sums = products.reshape(b, v, -1) @ _row_pair_matrix.on(products, height, products.dtype.str)
+        return sums[:, :, :height] + 1j * sums[:, :, height:].astype(xp.float64)
     parts = products.reshape(b, v, height, 2, height, 2)
     found = []
     for part in (
@@ -213,6 +225,37 @@ def _lag_sums(cosines: Array, rows: int, below: int, height: int, width: int) ->
     for x in range(width):
         sums[:, :, width - 1 - x : 2 * width - 1 - x] += by_row[:, x]
     return sums.reshape(b, -1)
+
+
+@table
+def _row_pair_matrix(height: int, dtype: str) -> NDArray[Any]:
+    """(4 H^2, 2 H) of products (y, part, y', part'): sums over y' - y = dy of the real parts, and of the imaginary."""
+    y = np.arange(height)
+    at = (y[None, :] - y[:, None])[:, :, None] == y  # (y, y', dy)
+    made = np.zeros((height, 2, height, 2, 2, height))
+    for one, other, part, sign in ((0, 0, 0, 1), (1, 1, 0, 1), (0, 1, 1, 1), (1, 0, 1, -1)):
+        made[:, one, :, other, part] = sign * at
+    return made.reshape(4 * height**2, 2 * height).astype(dtype)
+
+
+def _whole_lag_sums(cosines: Array, height: int, width: int) -> Array:
+    """(b, P, P) -> (b, K) sums over the pairs by offset, dy >= 0: `_lag_sums` of all rows, as two products.
+
+    Few launches instead of one for each row and column; on the host the loops are cheaper.
+    """
+    xp = namespace(cosines)
+    b = len(cosines)
+    by_rows = cosines.reshape(b, height, width, height, width).transpose(0, 1, 3, 2, 4).reshape(b, height**2, width**2)
+    across = (by_rows @ _offsets.on(cosines, width, True, cosines.dtype.str)).astype(xp.float64)
+    return (_offsets.on(cosines, height, False, "<f8").T @ across).reshape(b, -1)
+
+
+@table
+def _offsets(side: int, signed: bool, dtype: str) -> NDArray[Any]:
+    """(side^2, 2 side - 1), or (side^2, side) from 0 on: 1 where a pair of places (i, j) has the offset j - i."""
+    i = np.arange(side)
+    lag = (i[None, :] - i[:, None]).ravel()
+    return (lag[:, None] == np.arange(1 - side if signed else 0, side)).astype(dtype)
 
 
 def _blocks(n: int, height: int, width: int, block: int) -> Iterator[tuple[slice, int, int]]:

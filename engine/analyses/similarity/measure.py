@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from cvbench.engine.analyses.base import Layer, Partial, Result, Rows
 from cvbench.engine.analyses.checks import check_grid, check_samples, not_finite
 from cvbench.engine.analyses.common_grid import image_numbers, last_on_common_grid, number_columns
-from cvbench.engine.analyses.live import LayerwiseUnit
+from cvbench.engine.analyses.live import LayerwiseUnit, Measured
 from cvbench.engine.analyses.similarity import kernel
 from cvbench.engine.analyses.similarity.result import LARGEST_MATRIX, MEASURES, TABLE, VERSIONS, similarity_result
 from cvbench.engine.arrays.array import Array, namespace, table, to_host
@@ -101,7 +101,7 @@ class Similarity:
 
     def live(self, layers: Sequence[Layer]) -> LayerwiseUnit:
         """A collector for one unit."""
-        return LayerwiseUnit(layers, self.measure_layer, merge)
+        return LayerwiseUnit(layers, self.measured, merge)
 
     def measure_layer(self, index: int, layer: Layer, maps: Array) -> Partial:
         """One layer's part of a partial, of any number of images; `merge` joins those of several batches.
@@ -125,13 +125,26 @@ class Similarity:
             UsageError: A layer without spatial extent.
             IntegrityError: Values that are not finite.
         """
+        return self.measured(index, layer, maps).partial()
+
+    def measured(self, index: int, layer: Layer, maps: Array) -> Measured:
+        """`measure_layer`, with all but its last step where the maps lie."""
         grid = check_grid(layer, maps.shape, WANTS)
-        found = _measure(layer, maps, keep_matrix=grid[0] * grid[1] <= LARGEST_MATRIX)
+        shape = np.array(maps.shape[1:], dtype=np.float64)
+        versions = _versions(layer, maps, keep_matrix=grid[0] * grid[1] <= LARGEST_MATRIX)
+        pooled = None
         if self.common is not None and layer in self.compared and self.common != grid:
-            pooled = _measure(layer, maps, pool=self.common)
-            found["common"] = pooled["scalars"]
-        found["grid"] = np.array(maps.shape[1:], dtype=np.float64)
-        return {f"{key}/{index}": values for key, values in found.items()}
+            pooled = _versions(layer, maps, pool=self.common)
+        own = len(versions.numbers)
+
+        def finish(numbers: list[NDArray[np.float64]]) -> Partial:
+            found = versions.finish(numbers[:own])
+            if pooled is not None:
+                found["common"] = pooled.finish(numbers[own:])["scalars"]
+            found["grid"] = shape
+            return {f"{key}/{index}": values for key, values in found.items()}
+
+        return Measured([*versions.numbers, *(pooled.numbers if pooled else ())], finish)
 
     def summarise(self, layers: Sequence[Layer], partials: Iterable[Partial]) -> Result:
         """Means over images with their intervals; see `similarity_result` for what they are called.
@@ -196,54 +209,88 @@ def merge(partials: Iterable[Partial]) -> Partial:
     return {**{key: np.concatenate(parts) for key, parts in rows.items()}, **sums}
 
 
-def _measure(layer: Layer, maps: Array, *, keep_matrix: bool = False, pool: tuple[int, int] | None = None) -> Partial:
+def _versions(layer: Layer, maps: Array, *, keep_matrix: bool = False, pool: tuple[int, int] | None = None) -> Measured:
     """The arrays of `measure_layer`, by kind; of the maps averaged to `pool` if given."""
     grid = pool or (int(maps.shape[1]), int(maps.shape[2]))
-    empty: Partial = {
+    size = max(1, (HOST_GROUP if namespace(maps) is np else DEVICE_GROUP) // math.prod(maps.shape[1:]))
+    starts = range(0, len(maps), size)
+
+    def of_group(start: int) -> list[Array]:
+        group = maps[start : start + size]
+        values = pool_to(group, pool) if pool else group
+        if values.dtype == np.float16 and namespace(values) is np:
+            values = values.astype(np.float32)  # once for both versions; a device does it on the way
+        return [array for centred in (False, True) for array in _numbers(values, grid, centred, keep_matrix)]
+
+    def part_of(numbers: list[Array]) -> Partial:
+        return _of_group(layer, numbers, grid)
+
+    def merged(parts: Iterable[Partial]) -> Partial:
+        return merge(itertools.chain([_empty(grid, keep_matrix)], parts))
+
+    if namespace(maps) is np:  # to the end of each group, so that few groups are there at a time
+        partial = merged(in_order(lambda start: part_of(of_group(start)), starts))
+        return Measured([], lambda _: partial)
+    found = [of_group(start) for start in starts]
+    each = len(found[0]) if found else 1
+    return Measured(
+        [array for group in found for array in group],
+        lambda numbers: merged(part_of(numbers[at : at + each]) for at in range(0, len(numbers), each)),
+    )
+
+
+def _empty(grid: tuple[int, int], keep_matrix: bool) -> Partial:
+    """Of no image."""
+    return {
         "scalars": np.empty((0, len(VERSIONS), len(MEASURES))),
         "counts": np.zeros(len(VERSIONS)),
         "profile": np.zeros((2, len(VERSIONS), max(grid))),
         "lags": np.zeros((2, len(VERSIONS), grid[0] * (2 * grid[1] - 1))),
         "matrix": np.zeros((len(VERSIONS), math.prod(grid) * (math.prod(grid) + 1) // 2 if keep_matrix else 0)),
     }
-    size = max(1, (HOST_GROUP if namespace(maps) is np else DEVICE_GROUP) // math.prod(maps.shape[1:]))
-
-    def of_group(start: int) -> Partial:
-        group = maps[start : start + size]
-        values = pool_to(group, pool) if pool else group
-        if values.dtype == np.float16:
-            values = values.astype(np.float32)  # once for both versions
-        found = [_version(layer, values, grid, centred, keep_matrix) for centred in (False, True)]
-        return {key: np.stack([part[key] for part in found], axis=axis) for key, axis in _STACKED.items()}
-
-    return merge(itertools.chain([empty], in_order(of_group, range(0, len(maps), size))))
 
 
 _STACKED = {"scalars": 1, "counts": 0, "profile": 1, "lags": 1, "matrix": 0}
+_NUMBERS = 4
+"""Arrays of one version, see `_numbers`."""
 
 
-def _version(layer: Layer, values: Array, grid: tuple[int, int], centred: bool, keep: bool) -> Partial:
-    """One version of one group of images: its arrays by kind."""
+def _numbers(values: Array, grid: tuple[int, int], centred: bool, keep: bool) -> list[Array]:
+    """One version of one group of images, where they lie: lag means, mean |S|, whether an image has a direction, and
+    the upper triangle of the summed matrix."""
+    xp = namespace(values)
     units, defined = kernel.unit_features(values, centred=centred)
     if grid[0] * grid[1] > LARGEST_MATRIX:
         pairs = kernel.lag_statistics(units, grid)
     else:
         pairs = kernel.pair_statistics(units, grid, matrix=keep)
-    means, absolute = to_host(pairs.lags), to_host(pairs.absolute)
+    matrix = pairs.lags[:0, 0] if pairs.matrix is None else pairs.matrix.ravel()[_upper.on(values, math.prod(grid))]
+    return [pairs.lags, pairs.absolute, defined.astype(xp.float64), matrix]
+
+
+def _of_group(layer: Layer, numbers: Sequence[NDArray[np.float64]], grid: tuple[int, int]) -> Partial:
+    """The arrays of one group, by kind, of the numbers of both versions on the host."""
+    parts = [_version(layer, numbers[at : at + _NUMBERS], grid) for at in range(0, len(numbers), _NUMBERS)]
+    return {key: np.stack([part[key] for part in parts], axis=axis) for key, axis in _STACKED.items()}
+
+
+def _version(layer: Layer, numbers: Sequence[NDArray[np.float64]], grid: tuple[int, int]) -> Partial:
+    """One version of one group of images: its arrays by kind."""
+    means, absolute, defined, matrix = numbers
     if not np.isfinite(means).all():
         raise not_finite(layer)
     lags = kernel.lags(*grid)
     profile, off = means @ lags.profile, means @ lags.off
     length = kernel.correlation_length(profile, off)
     scalars = np.stack([off, absolute, means @ (lags.near - lags.far), length], axis=1)
-    there = to_host(defined)
+    there = defined > 0
     scalars[~there] = math.nan  # its features are zero: they add nothing to the sums either
     return {
         "scalars": scalars,
         "counts": np.array(float(there.sum())),
         "profile": np.stack([profile.sum(axis=0), (profile**2).sum(axis=0)]),
         "lags": np.stack([means.sum(axis=0), (means**2).sum(axis=0)]),
-        "matrix": np.empty(0) if pairs.matrix is None else to_host(pairs.matrix).ravel()[_upper(grid[0] * grid[1])],
+        "matrix": matrix,
     }
 
 

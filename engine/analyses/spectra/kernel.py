@@ -152,9 +152,14 @@ def _energy(maps: Array) -> Array:
     """(b, H, W, c) -> |F|^2, (b, H, W//2 + 1, c) in the precision of the work."""
     xp = namespace(maps)
     _, height, width, _ = maps.shape
-    values = maps.astype(xp.float64 if maps.dtype == xp.float64 else xp.float32, order="C")
-    offset = values[:, :1, :1].copy()
-    values -= offset
+    work = xp.float64 if maps.dtype == xp.float64 else xp.float32
+    if xp is np:
+        values = maps.astype(work, order="C")
+        offset = values[:, :1, :1].copy()
+        values -= offset
+    else:  # one pass over the device's memory instead of three
+        offset = maps[:, :1, :1].astype(work)
+        values = xp.subtract(maps, offset)
     energy = power(values)
     dc = values.sum(axis=2).sum(axis=1)  # once more, so that the offset can be put back before the square
     dc += offset[:, 0, 0] * (height * width)
@@ -175,11 +180,41 @@ def _default_block(xp: object) -> int:
     return HOST_BLOCK if xp is np else DEVICE_BLOCK
 
 
-def radial_profile(logs: Array, plane: HalfPlane) -> tuple[Array, Array]:
+@dataclass(frozen=True, eq=False)
+class Sums:
+    """What is kept of the coefficients of n images, where they lie; float64.
+
+    Attributes:
+        binned: (n, B + 1) mean log amplitude of each bin, last of the corners.
+        diagonal: (n, ceil(N/2)) log amplitudes along the half-diagonal of a square grid; (n, 0) for another.
+        slope: (n,) least-squares slope.
+        energy: (n, 3 + len(CUTS)) sums of energy, as `HalfPlane.energy`.
+    """
+
+    binned: Array
+    diagonal: Array
+    slope: Array
+    energy: Array
+
+
+def coefficient_sums(logs: Array, energies: Array, height: int, width: int) -> Sums:
+    """The sums over coefficients that everything else is made of.
+
+    Args:
+        logs, energies: (n, K) float64 from `channel_sums`.
+        height, width: Of the grid.
+    """
+    plane = half_plane.on(logs, height, width)
+    with np.errstate(invalid="ignore"):
+        diagonal = logs[:, :0] if plane.diagonal is None else logs[:, plane.diagonal]
+        return Sums(logs @ plane.radial, diagonal, logs @ plane.slope, energies @ plane.energy)
+
+
+def radial_profile(binned: F64, plane: HalfPlane) -> tuple[F64, F64]:
     """Relative log amplitude by radial frequency.
 
     Args:
-        logs: (n, K) float64 from `channel_sums`.
+        binned: (n, B + 1) of `Sums`, on the host.
         plane: Of the same grid.
 
     Returns:
@@ -187,44 +222,38 @@ def radial_profile(logs: Array, plane: HalfPlane) -> tuple[Array, Array]:
         NaN if there are none.
     """
     with np.errstate(invalid="ignore"):
-        binned = logs @ namespace(logs).asarray(plane.radial)
-    relative = binned - binned[:, :1]
+        relative = binned - binned[:, :1]
     corners = relative[:, -1] if plane.corners else relative[:, -1] * math.nan
     return relative[:, :-1], corners
 
 
-def half_diagonal(logs: Array, plane: HalfPlane) -> Array:
-    """Relative log amplitude along the half-diagonal of a square grid: (n, ceil(N/2)); (n, 0) for another grid."""
-    if plane.diagonal is None:
-        return logs[:, :0]
-    entries = logs[:, plane.diagonal]
-    return entries - entries[:, :1]
+def half_diagonal(entries: F64) -> F64:
+    """Relative log amplitude along the half-diagonal: (n, ceil(N/2)) of `Sums`, less its first; (n, 0) stays."""
+    with np.errstate(invalid="ignore"):
+        return np.asarray(entries - entries[:, :1])
 
 
-def energy_shares(energies: Array, plane: HalfPlane) -> Array:
+def energy_shares(sums: F64) -> F64:
     """Shares that make up the energy, per image; NaN where nothing is to be shared.
 
     Args:
-        energies: (n, K) float64 from `channel_sums`.
-        plane: Of the same grid.
+        sums: (n, 3 + len(CUTS)) energies of `Sums`, on the host.
 
     Returns:
         (n, len(CUTS) + 2): E(rho > cut) / E(rho > 0) per cut, E(0) / E, mean rho weighted with the energy beside DC.
     """
-    xp = namespace(energies)
     with np.errstate(invalid="ignore"):
-        sums = energies @ xp.asarray(plane.energy)
-    beside = xp.where(sums[:, 1] > 0, sums[:, 1], xp.nan)
-    total = sums[:, 0] + sums[:, 1]
-    dc = sums[:, 0] / xp.where(total > 0, total, xp.nan)
-    return xp.stack([*(sums[:, 2 + i] / beside for i in range(len(CUTS))), dc, sums[:, -1] / beside], axis=1)
+        beside = np.where(sums[:, 1] > 0, sums[:, 1], np.nan)
+        total = sums[:, 0] + sums[:, 1]
+        dc = sums[:, 0] / np.where(total > 0, total, np.nan)
+        return np.stack([*(sums[:, 2 + i] / beside for i in range(len(CUTS))), dc, sums[:, -1] / beside], axis=1)
 
 
-def spatial_variance(energies: Array, plane: HalfPlane, channels: int) -> Array:
+def spatial_variance(sums: F64, plane: HalfPlane, channels: int) -> F64:
     """Mean over channels of the variance over positions (unbiased), per image, by Parseval.
 
     Args:
-        energies: (n, K) float64 from `channel_sums`.
+        sums: (n, 3 + len(CUTS)) energies of `Sums`, on the host.
         plane: Of the same grid.
         channels: C.
 
@@ -233,5 +262,4 @@ def spatial_variance(energies: Array, plane: HalfPlane, channels: int) -> Array:
     """
     positions = plane.weights.sum()
     with np.errstate(invalid="ignore"):
-        beside = (energies @ namespace(energies).asarray(plane.energy))[:, 1]
-    return beside / (positions * (positions - 1) * channels)
+        return np.asarray(sums[:, 1] / (positions * (positions - 1) * channels))

@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Layer, Partial, Result, Rows
 from cvbench.engine.analyses.checks import check_grid, check_samples, not_finite
-from cvbench.engine.analyses.live import LayerwiseUnit
+from cvbench.engine.analyses.live import LayerwiseUnit, Measured
 from cvbench.engine.analyses.spectra import kernel as spectrum
 from cvbench.engine.analyses.spectra.result import MEASURES, spectra_result
-from cvbench.engine.arrays.array import Array, namespace, to_host
+from cvbench.engine.arrays.array import Array
 from cvbench.engine.statistics.options import USUAL, IntervalOptions
 from cvbench.engine.statistics.running import INTERVALS, class_count
 
@@ -84,24 +84,19 @@ class Spectra:
             UsageError: A layer without spatial extent.
             IntegrityError: Values that are not finite.
         """
-        plane = spectrum.half_plane(*check_grid(layer, maps.shape, WANTS))
-        logs, energies = spectrum.channel_sums(maps)
-        radial, corners = spectrum.radial_profile(logs, plane)
-        profile, diagonal = to_host(radial), to_host(spectrum.half_diagonal(logs, plane))
-        if not np.isfinite(profile).all():
-            raise not_finite(layer)
-        slope = logs @ namespace(logs).asarray(plane.slope)
-        variance = spectrum.spatial_variance(energies, plane, maps.shape[3])
-        measures = [to_host(spectrum.energy_shares(energies, plane))]
-        measures += [to_host(column)[:, None] for column in (corners, slope, variance)]
-        found = {
-            "profile": profile.sum(axis=0),
-            "products": profile.T @ profile,
-            "diagonal": np.stack([diagonal.sum(axis=0), (diagonal**2).sum(axis=0)]),
-            "measures": np.concatenate(measures, axis=1),
-            "grid": np.array(maps.shape[1:], dtype=np.float64),
-        }
-        return {f"{key}/{index}": values for key, values in found.items()}
+        return self.measured(index, layer, maps).partial()
+
+    def measured(self, index: int, layer: Layer, maps: Array) -> Measured:
+        """`measure_layer`, with all but its last step where the maps lie."""
+        grid = check_grid(layer, maps.shape, WANTS)
+        shape = np.array(maps.shape[1:], dtype=np.float64)
+        sums = spectrum.coefficient_sums(*spectrum.channel_sums(maps), *grid)
+
+        def finish(found: list[NDArray[np.float64]]) -> Partial:
+            part = _partial(layer, spectrum.Sums(*found), shape)
+            return {f"{key}/{index}": values for key, values in part.items()}
+
+        return Measured([sums.binned, sums.diagonal, sums.slope, sums.energy], finish)
 
     def merge(self, partials: Iterable[Partial]) -> Partial:
         """One partial of several, in their order: rows of images one after the other, sums added."""
@@ -119,7 +114,7 @@ class Spectra:
 
     def live(self, layers: Sequence[Layer]) -> LayerwiseUnit:
         """A collector for one unit."""
-        return LayerwiseUnit(layers, self.measure_layer, self.merge)
+        return LayerwiseUnit(layers, self.measured, self.merge)
 
     def summarise(self, layers: Sequence[Layer], partials: Iterable[Partial]) -> Result:
         """Means over images with their intervals, see `spectra_result`.
@@ -148,3 +143,22 @@ class Spectra:
             "classes": class_count(self.classes),
             "inputs": {name: list(size) for name, size in self.inputs},
         }
+
+
+def _partial(layer: Layer, sums: spectrum.Sums, shape: NDArray[np.float64]) -> Partial:
+    """The arrays of `measure_layer`, by kind, of sums on the host; `shape` is (H, W, C)."""
+    height, width, channels = (int(side) for side in shape)
+    plane = spectrum.half_plane(height, width)
+    profile, corners = spectrum.radial_profile(sums.binned, plane)
+    if not np.isfinite(profile).all():
+        raise not_finite(layer)
+    diagonal = spectrum.half_diagonal(sums.diagonal)
+    variance = spectrum.spatial_variance(sums.energy, plane, channels)
+    columns = [spectrum.energy_shares(sums.energy), *(one[:, None] for one in (corners, sums.slope, variance))]
+    return {
+        "profile": profile.sum(axis=0),
+        "products": profile.T @ profile,
+        "diagonal": np.stack([diagonal.sum(axis=0), (diagonal**2).sum(axis=0)]),
+        "measures": np.concatenate(columns, axis=1),
+        "grid": shape,
+    }

@@ -259,7 +259,7 @@ def _notebook(plane: HalfPlane, width: int) -> F64:
 
 def _white_noise(plane: HalfPlane) -> F64:
     """(7,) what a flat spectrum gives for each of MEASURES: shares of coefficients, null level, slope; no variance."""
-    shares = spectrum.energy_shares(np.ones((1, len(plane.rho))), plane)[0]
+    shares = spectrum.energy_shares(np.ones((1, len(plane.rho))) @ plane.energy)[0]
     corners = spectrum.NULL_LEVEL if plane.corners else math.nan
     return np.append(shares, [corners, plane.noise @ plane.slope, math.nan])
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cvbench.engine.analyses.cam.graph import class_map
-from cvbench.errors import ResourceError
 from cvbench.jobs.analyses.cam.options import LABEL, PREDICTED
+from cvbench.jobs.extraction.memory import device_memory
 from cvbench.jobs.extraction.worker import ExtractRecipe, ExtractWorker, UnitTask
 from cvbench.storage.features import GroupKey
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from cvbench.jobs.extraction.feed import Batch
     from cvbench.jobs.extraction.live import LivePass
 
+SMALLER = "a smaller --batch-size (in a new store: it is part of what a store is)"
 """Whose evidence: each image's own top-1, or its label; else a class index."""
 
 
@@ -50,22 +51,14 @@ class CamWorker(ExtractWorker):
 
     def forward(self, batch: Batch, task: UnitTask, live: LivePass) -> dict[GroupKey, dict[str, HostCopy]]:
         """The maps of every backbone that has work in this task."""
-        import torch
-
         from cvbench.engine.models.host_copy import HostCopy
 
         outputs: dict[GroupKey, dict[str, HostCopy]] = {}
         for group, taps in task.work:
             backbone, target = self.backbones[group.backbone], self._targets[group.backbone]
-            images = batch.images[backbone.preprocess.geometry].to(self.recipe.device, non_blocking=True)
-            try:
+            with device_memory(f"a batch of {self.recipe.batch}", group.backbone, SMALLER):
+                images = batch.images[backbone.preprocess.geometry].to(self.recipe.device, non_blocking=True)
                 found = class_map(backbone, target, self._method, images, self._classes(batch, task, group))
-            except torch.OutOfMemoryError as error:
-                raise ResourceError(
-                    f"the device has not enough memory for a batch of {self.recipe.batch}",
-                    where=group.backbone,
-                    fix="a smaller --batch-size (in a new store: it is part of what a store is)",
-                ) from error
             arrays = {target: found.raw, choice_tap(target): found.choice}
             outputs[group] = {tap: HostCopy(arrays[tap]) for tap in taps}
         return outputs

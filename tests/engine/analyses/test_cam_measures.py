@@ -208,10 +208,7 @@ def test_one_strong_cell_among_weak_ones_against_is_still_evidence() -> None:
 
 
 @pytest.mark.gpu
-def test_cupy_input_gives_what_numpy_gives() -> None:
-    cupy = pytest.importorskip("cupy")
-    if not cupy.cuda.is_available():
-        pytest.skip("no CUDA device")
+def test_cupy_input_gives_what_numpy_gives(cupy: Any) -> None:
     raw = np.random.default_rng(0).normal(size=(40, 14, 21)).astype(np.float32)
     raw[3], raw[4, 0, 0] = -1, np.nan
     for grid in ((7, 7), (5, 9), (14, 21)):

@@ -379,10 +379,7 @@ def test_its_parameters_are_told_apart() -> None:
 
 
 @pytest.mark.gpu
-def test_cupy_input_gives_what_numpy_gives(rng: np.random.Generator) -> None:
-    cupy = pytest.importorskip("cupy")
-    if not cupy.cuda.is_available():
-        pytest.skip("no CUDA device")
+def test_cupy_input_gives_what_numpy_gives(rng: np.random.Generator, cupy: Any) -> None:
     features = [x.astype(np.float16) for x in related(rng, 96, [(300,), (40,)])]
     moved = [cupy.asarray(x) for x in features]
     np.testing.assert_allclose(value(minibatch(moved, 32)), value(minibatch(features, 32)), atol=1e-6)

@@ -145,10 +145,7 @@ def test_cka_does_not_overflow() -> None:
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
-def test_cupy_gives_what_numpy_gives(rng: np.random.Generator, dtype: str) -> None:
-    cupy = pytest.importorskip("cupy")
-    if not cupy.cuda.is_available():
-        pytest.skip("no CUDA device")
+def test_cupy_gives_what_numpy_gives(rng: np.random.Generator, dtype: str, cupy: Any) -> None:
     features: list[NDArray[Any]] = [(rng.normal(size=(32, p)) + 3).astype(dtype) for p in (5, 700, 9000)]
     moved = [cupy.asarray(x) for x in features]
     packed = cupy.stack([hsic.u_centred(hsic.gram(x)).ravel()[cupy.asarray(hsic.triangle(32))] for x in moved])

@@ -256,10 +256,7 @@ def test_its_parameters_are_told_apart(rng: np.random.Generator) -> None:
 
 
 @pytest.mark.gpu
-def test_cupy_input_gives_what_numpy_gives(rng: np.random.Generator) -> None:
-    cupy = pytest.importorskip("cupy")
-    if not cupy.cuda.is_available():
-        pytest.skip("no CUDA device")
+def test_cupy_input_gives_what_numpy_gives(rng: np.random.Generator, cupy: Any) -> None:
     maps = [rng.normal(size=(6, 4, 6, 3)).astype(np.float16)]
     boxes = [[0, 0, 20, 20]] * 6
     found = partial_of(BOXED, [cupy.asarray(x) for x in maps], boxes=boxes)

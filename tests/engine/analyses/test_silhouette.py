@@ -496,11 +496,8 @@ def test_memory_does_not_grow_with_the_pairs(
 @pytest.mark.gpu
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("standardise", [False, True])
-def test_cupy_gives_what_numpy_gives(rng: np.random.Generator, metric: str, standardise: bool) -> None:
+def test_cupy_gives_what_numpy_gives(rng: np.random.Generator, metric: str, standardise: bool, cupy: Any) -> None:
     """To 1e-6: the Euclidean tiles are in float32, and added up in another order."""
-    cupy = pytest.importorskip("cupy")
-    if not cupy.cuda.is_available():
-        pytest.skip("no CUDA device")
     x, labels = clusters(rng, n=700, d=40)
     single, rows = x.astype(np.float32), rng.permutation(700)[:300]
     for chosen in (None, rows):

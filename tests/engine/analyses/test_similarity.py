@@ -311,10 +311,7 @@ def test_its_parameters_are_told_apart(rng: np.random.Generator) -> None:
 
 
 @pytest.mark.gpu
-def test_cupy_input_gives_what_numpy_gives(rng: np.random.Generator) -> None:
-    cupy = pytest.importorskip("cupy")
-    if not cupy.cuda.is_available():
-        pytest.skip("no CUDA device")
+def test_cupy_input_gives_what_numpy_gives(rng: np.random.Generator, cupy: Any) -> None:
     maps = [smooth(rng, 6, 4, 6).astype(np.float16), smooth(rng, 6, 8, 6).astype(np.float16)]
     analysis = analysis_of(maps)
     found, expected = partial_of(analysis, [cupy.asarray(x) for x in maps]), partial_of(analysis, maps)

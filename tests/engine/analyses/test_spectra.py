@@ -294,10 +294,7 @@ def test_its_parameters_are_told_apart(rng: np.random.Generator) -> None:
 
 
 @pytest.mark.gpu
-def test_cupy_input_gives_what_numpy_gives(rng: np.random.Generator) -> None:
-    cupy = pytest.importorskip("cupy")
-    if not cupy.cuda.is_available():
-        pytest.skip("no CUDA device")
+def test_cupy_input_gives_what_numpy_gives(rng: np.random.Generator, cupy: Any) -> None:
     maps = [x.astype(np.float16) for x in some_maps(rng, 6)]
     found, expected = partial_of([cupy.asarray(x) for x in maps]), partial_of(maps)
     for key, values in expected.items():

@@ -340,10 +340,7 @@ def test_intervals_over_classes_are_of_whole_classes(rng: np.random.Generator) -
 
 
 @pytest.mark.gpu
-def test_measures_on_the_device_are_those_on_the_host(rng: np.random.Generator) -> None:
-    cupy = pytest.importorskip("cupy")
-    if not cupy.cuda.is_available():
-        pytest.skip("no CUDA device")
+def test_measures_on_the_device_are_those_on_the_host(rng: np.random.Generator, cupy: Any) -> None:
     x, labels = clusters(rng)
     rows, _ = both(x, TsneOptions())
     y = rng.normal(size=(90, 2))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -53,10 +55,7 @@ def test_torch_stream_does_nothing_on_the_cpu() -> None:
 
 
 @pytest.mark.gpu
-def test_a_cuda_tensor_shares_its_memory() -> None:
-    cupy = pytest.importorskip("cupy")
-    if not torch.cuda.is_available():
-        pytest.skip("no CUDA device")
+def test_a_cuda_tensor_shares_its_memory(cupy: Any) -> None:
     tensor = torch.zeros(4, device="cuda")
     with array.torch_stream(tensor):
         shared = array.from_torch(tensor)

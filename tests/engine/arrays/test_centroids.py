@@ -143,10 +143,7 @@ def test_memory_is_two_numbers_per_row(rng: np.random.Generator) -> None:
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("standardise", [False, True])
-def test_cupy_gives_what_numpy_gives(rng: np.random.Generator, standardise: bool) -> None:
-    cupy = pytest.importorskip("cupy")
-    if not cupy.cuda.is_available():
-        pytest.skip("no CUDA device")
+def test_cupy_gives_what_numpy_gives(rng: np.random.Generator, standardise: bool, cupy: Any) -> None:
     x, labels = clusters(rng, n=500, d=32)
     found = whole(cupy.asarray(x.astype(np.float32)), labels, standardise=standardise, block=128)
     expected = whole(x.astype(np.float32), labels, standardise=standardise, block=128)

@@ -50,10 +50,7 @@ def test_a_map_of_zeros_has_no_power_at_all() -> None:
 
 
 @pytest.mark.gpu
-def test_cupy_gives_what_numpy_gives(rng: np.random.Generator) -> None:
-    cupy = pytest.importorskip("cupy")
-    if not cupy.cuda.is_available():
-        pytest.skip("no CUDA device")
+def test_cupy_gives_what_numpy_gives(rng: np.random.Generator, cupy: Any) -> None:
     maps = rng.normal(size=(3, 14, 14, 8)).astype(np.float32)
     np.testing.assert_allclose(dft.power(cupy.asarray(maps)).get(), dft.power(maps), rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -115,11 +117,8 @@ def test_a_row_is_not_its_own_neighbour(rng: np.random.Generator) -> None:
 
 
 @pytest.mark.gpu
-def test_cupy_gives_what_numpy_gives(rng: np.random.Generator) -> None:
+def test_cupy_gives_what_numpy_gives(rng: np.random.Generator, cupy: Any) -> None:
     """Distances are in float64 on both, so the neighbours are the same and so is all that is counted of them."""
-    cupy = pytest.importorskip("cupy")
-    if not cupy.cuda.is_available():
-        pytest.skip("no CUDA device")
     x, y = rng.normal(size=(300, 20)).astype(np.float32), rng.normal(size=(300, 2))
     labels, rows = rng.integers(0, 4, 300), rng.permutation(300)[:120]
     found = kept_neighbours(cupy.asarray(x), cupy.asarray(y), rows, (5, 10), labels)

@@ -1,0 +1,42 @@
+"""Puts the stand-in in place for a `with` block, and takes it away again."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.standin import cupy_api, torch_cuda
+from tests.standin.counters import COUNTERS
+
+
+@contextlib.contextmanager
+def plugged() -> Iterator[Any]:
+    """`import cupy` gives the stand-in, and torch has a device `cuda:0`; yields the module."""
+    from cvbench.engine.arrays import array
+
+    modules = cupy_api.make()
+    array.forget_device()
+    with pytest.MonkeyPatch.context() as patch, torch_cuda.pretended():
+        for name, module in modules.items():
+            patch.setitem(__import__("sys").modules, name, module)
+        COUNTERS.reset()
+        try:
+            yield modules["cupy"]
+        finally:
+            array.forget_device()
+
+
+def real() -> Any | None:
+    """CuPy and a card, where there are both."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return None
+    try:
+        import cupy
+    except ImportError:
+        return None
+    return cupy

@@ -1,0 +1,230 @@
+"""Torch's `cuda:0` without a card: tensors that say they lie there, over memory of the host.
+
+A dispatch mode computes each operation on the host and hands on tensors that pretend. It refuses operations that mix
+them with those of the host, counts operations and waits, and lets copies to page-locked memory arrive with their event.
+Autocast and autograd are torch's own: the pretended tensors carry CUDA's dispatch keys.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map
+
+from tests.standin import cupy_array, cupy_cuda, indexing
+from tests.standin.counters import COUNTERS
+
+DEVICE = torch.device("cuda", 0)
+CAPABILITY = (9, 0)
+COPIES = ("_to_copy", "copy_")
+QUIET = ("detach", "alias", "lift_fresh")
+
+
+class Pretended(torch.Tensor):
+    """A tensor of the pretended device; `host` holds its values."""
+
+    host: torch.Tensor
+
+    @staticmethod
+    def __new__(cls, host: torch.Tensor) -> Pretended:
+        outline = torch.empty_strided(host.shape, host.stride(), dtype=host.dtype, device="meta")
+        make: Any = torch.Tensor._make_subclass
+        made: Pretended = make(cls, outline, host.requires_grad, dispatch_device=True, device_for_backend_keys=DEVICE)
+        made.host = host
+        return made
+
+    @property
+    def device(self) -> torch.device:  # type: ignore[override]
+        return DEVICE
+
+    @property
+    def is_cuda(self) -> bool:  # type: ignore[override]
+        return True
+
+    def __repr__(self, **_: Any) -> str:
+        return f"cuda {self.host!r}"
+
+    @classmethod
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return _run(func, args, kwargs or {})
+
+
+def _host(value: Any) -> Any:
+    return value.host if isinstance(value, Pretended) else value
+
+
+def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+    if func is torch.ops.prim.device.default:
+        return DEVICE
+    name = func.overloadpacket.__name__
+    tensors = [value for value in tree_leaves((args, kwargs)) if isinstance(value, torch.Tensor)]
+    there = any(isinstance(value, Pretended) for value in tensors)
+    device = kwargs.get("device")
+    if there and name not in COPIES and any(not isinstance(one, Pretended) and one.ndim for one in tensors):
+        raise RuntimeError(f"Expected all tensors to be on the same device: {func}")
+    goes_there = torch.device(device).type == "cuda" if device is not None else there
+    if name == "copy_":
+        return _copy(args[0], args[1], non_blocking=len(args) > 2 and bool(args[2]))
+    _count(func, name, there, goes_there, tensors)
+    given = {**kwargs, **({"device": "cpu"} if goes_there and device is not None else {})}
+    given = {key: False if key in ("pin_memory", "non_blocking") else value for key, value in given.items()}
+    found = _computed(func, name, tree_map(_host, args), tree_map(_host, given))
+    return _pretending(func, found, tensors) if goes_there else found
+
+
+def _computed(func: Any, name: str, args: Any, kwargs: dict[str, Any]) -> Any:
+    if name in ("mm", "bmm") and "out_dtype" in {argument.name for argument in func._schema.arguments}:
+        if args[0].dtype not in (torch.float16, torch.bfloat16) or args[2] != torch.float32:
+            raise RuntimeError("out_dtype is for float16 and bfloat16, and float32")
+        return torch.matmul(args[0].float(), args[1].float())
+    if name == "empty" or name == "empty_strided":
+        made = func(*args, **kwargs)
+        return made.fill_(float("nan")) if made.dtype.is_floating_point else made
+    return func(*args, **kwargs)
+
+
+def _pretending(func: Any, found: Any, tensors: list[torch.Tensor]) -> Any:
+    known = {id(one.host): one for one in tensors if isinstance(one, Pretended)}
+
+    def wrap(value: Any) -> Any:
+        if not isinstance(value, torch.Tensor) or isinstance(value, Pretended):
+            return value
+        if id(value) in known:
+            return known[id(value)]
+        if (largest := cupy_array.Memory.largest) is not None and value.nbytes > largest:
+            raise torch.OutOfMemoryError(f"CUDA out of memory. Tried to allocate {value.nbytes} bytes")
+        return Pretended(value)
+
+    view = any(one.alias_info is not None for one in func._schema.returns)
+    if view and tensors and not tensors[0].is_inference():  # a view of an ordinary tensor is one, too
+        with torch.inference_mode(False):
+            return tree_map(wrap, found)
+    return tree_map(wrap, found)
+
+
+def _copy(target: torch.Tensor, source: torch.Tensor, *, non_blocking: bool) -> torch.Tensor:
+    down = isinstance(source, Pretended) and not isinstance(target, Pretended)
+    values = _host(source)
+    if down:
+        COUNTERS.fetches += 1
+        COUNTERS.fetched += values.nbytes
+        if non_blocking:
+            cupy_cuda.later(values.to(target.dtype).numpy(), target.numpy())
+            return target
+        COUNTERS.wait()
+    elif isinstance(target, Pretended):
+        COUNTERS.torch_launches += 1
+    _host(target).copy_(values)
+    return target
+
+
+def _count(func: Any, name: str, there: bool, goes_there: bool, tensors: list[torch.Tensor]) -> None:
+    if name in ("_local_scalar_dense", "equal", "nonzero") and there:
+        COUNTERS.wait()
+    elif name == "_to_copy" and there != goes_there:
+        size = sum(one.nbytes for one in tensors)
+        if goes_there:
+            COUNTERS.uploads += 1
+            COUNTERS.uploaded += size
+        else:
+            COUNTERS.wait()
+            COUNTERS.fetches += 1
+            COUNTERS.fetched += size
+    elif goes_there and name not in QUIET and not func.is_view:
+        COUNTERS.torch_launches += 1
+
+
+class _Dispatch(TorchDispatchMode):
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return _run(func, args, kwargs or {})
+
+
+class _Indexed(TorchFunctionMode):
+    """ "cuda" is "cuda:0" before torch asks the driver which one is meant."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.device:
+            return func(*args, **(kwargs or {}))
+        if func is torch.Tensor.pin_memory:
+            return args[0]
+        if func in (torch.Tensor.__getitem__, torch.Tensor.__setitem__) and isinstance(args[0], Pretended):
+            return (indexing.taken if func is torch.Tensor.__getitem__ else indexing.put)(*args)
+        if func in (torch.Tensor.tolist, torch.Tensor.numpy) and isinstance(args[0], Pretended):
+            if func is torch.Tensor.numpy:
+                raise TypeError("can't convert cuda:0 device type tensor to numpy")
+            COUNTERS.wait()
+            return args[0].host.tolist()
+        given = {name: _indexed(value) for name, value in (kwargs or {}).items()}
+        return func(*map(_indexed, args), **given)
+
+
+def _indexed(value: Any) -> Any:
+    there = (isinstance(value, str) and value == "cuda") or (isinstance(value, torch.device) and value.type == "cuda")
+    return DEVICE if there else value
+
+
+class _Event(cupy_cuda.Event):
+    def __init__(self, enable_timing: bool = False, blocking: bool = False, interprocess: bool = False) -> None:
+        super().__init__(blocking)
+
+    def query(self) -> bool:
+        return True
+
+
+class _Stream:
+    cuda_stream = 0
+
+    def __cuda_stream__(self) -> tuple[int, int]:
+        return 0, 0
+
+    def wait_stream(self, other: Any) -> None: ...
+
+    def synchronize(self) -> None:
+        cupy_cuda.Stream().synchronize()
+
+
+def _from_dlpack(array: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
+    if isinstance(array, cupy_array.ndarray):
+        made = Pretended(torch.from_numpy(array._host))
+        made.owner = array  # type: ignore[attr-defined]  # its memory lives as long
+        return made
+    return array if isinstance(array, torch.Tensor) else torch.from_numpy(array)
+
+
+@contextlib.contextmanager
+def pretended() -> Iterator[None]:
+    """Torch has a CUDA device within the block, in this thread."""
+    patches: dict[str, Any] = {
+        "_lazy_init": lambda: None,
+        "is_available": lambda: True,
+        "device_count": lambda: 1,
+        "current_device": lambda: 0,
+        "get_device_capability": lambda device=None: CAPABILITY,
+        "get_device_name": lambda device=None: "stand-in",
+        "get_arch_list": lambda: ["sm_90"],
+        "is_bf16_supported": lambda *args, **kwargs: True,
+        "current_stream": lambda device=None: _Stream(),
+        "synchronize": lambda device=None: cupy_cuda.Stream().synchronize(),
+        "empty_cache": lambda: None,
+        "Event": _Event,
+        "Stream": _Stream,
+        "caching_allocator_alloc": lambda size, device=None, stream=None: 1,
+        "caching_allocator_delete": lambda pointer: None,
+    }
+    overwrites = torch.__future__.get_overwrite_module_params_on_conversion()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in patches.items():
+            patch.setattr(torch.cuda, name, value)
+        patch.setattr(torch, "from_dlpack", _from_dlpack)
+        torch.__future__.set_overwrite_module_params_on_conversion(True)
+        try:
+            with _Dispatch(), _Indexed():
+                yield
+        finally:
+            torch.__future__.set_overwrite_module_params_on_conversion(overwrites)
