@@ -12,7 +12,23 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from cvbench.engine.models.layouts import Digit
 from cvbench.engine.models.specs import BackboneSpec
+
+
+@dataclass(frozen=True)
+class TokenOrder:
+    """How the tokens of one shape lie.
+
+    Attributes:
+        axes: Their number, or those of the axes that they are split in.
+        digits: Of these, see `engine.models.layouts.in_rows`.
+        after: The module from which on they do; "" from the first.
+    """
+
+    axes: tuple[int, ...]
+    digits: tuple[Digit, ...]
+    after: str = ""
 
 
 @dataclass(frozen=True)
@@ -30,6 +46,9 @@ class Network:
         class_token: Whether the first of these is a class token.
         stages: Modules that stand for `blocks` where no usual name does, if there are at least two.
         preprocessing: As timm writes it, see `engine.models.preprocess.preprocess_from_config`.
+        strides: Of its stages, where every sequence of tokens is known to lie row by row on a grid of such a stride, or
+            on that of one of its maps; empty: nothing is known but `grid`.
+        orders: Of tokens that lie otherwise.
     """
 
     module: Any
@@ -42,6 +61,8 @@ class Network:
     class_token: bool
     stages: tuple[str, ...]
     preprocessing: Mapping[str, Any]
+    strides: tuple[int, ...] = ()
+    orders: tuple[TokenOrder, ...] = ()
 
     @property
     def device(self) -> torch.device:
