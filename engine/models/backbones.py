@@ -143,6 +143,10 @@ class Backbone:
                 raise UnknownNameError.among("tap", tap, self._table.layouts, fix="--taps list")
         return {tap: self._table.layouts[tap] for tap in taps}
 
+    def source_of(self, tap: str) -> tuple[str, int | None]:
+        """Name of the module that a tap is an output of, and which of its outputs it is where it gives several."""
+        return self._table.items.get(tap, (tap, None))
+
     def head_sizes(self) -> dict[str, int]:
         """{"head": D, "logits": K}; no "logits" without a classifier."""
         return dict(self._table.head_sizes)
@@ -236,7 +240,7 @@ class Backbone:
 
         def watch(tap: str, requests: Sequence[tuple[Request, TapLayout]]) -> Callable[[nn.Module, Any, Any], None]:
             def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
-                take(requests, self._network.activation(output))
+                take(requests, self._table.output_of(tap, self._network.activation(output)))
                 if tap == plan.stop:
                     raise _Enough
 
@@ -244,7 +248,7 @@ class Backbone:
 
         with ExitStack() as hooks:
             for tap, requests in plan.taps.items():
-                handle = self._modules[tap].register_forward_hook(watch(tap, requests))
+                handle = self._modules[self._table.module_of(tap)].register_forward_hook(watch(tap, requests))
                 hooks.callback(handle.remove)
             try:
                 features = self._network.features(inputs)

@@ -12,7 +12,23 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from cvbench.engine.models.layouts import Digit
 from cvbench.engine.models.specs import BackboneSpec
+
+
+@dataclass(frozen=True)
+class TokenOrder:
+    """How the tokens of one shape lie.
+
+    Attributes:
+        axes: Their number, or those of the axes that they are split in.
+        digits: Of these, see `engine.models.layouts.in_rows`.
+        after: The module from which on they do; "" from the first.
+    """
+
+    axes: tuple[int, ...]
+    digits: tuple[Digit, ...]
+    after: str = ""
 
 
 @dataclass(frozen=True)
@@ -33,6 +49,9 @@ class Network:
         blocks: Modules that `blocks` means; empty: as usual names say, see `stages`.
         opens: Whether a module that returns a tuple stands for the first tensor in it.
         notes: What of a file of weights was left out or renamed, in words.
+        strides: Of its stages, where every sequence of tokens is known to lie row by row on a grid of such a stride, or
+            on that of one of its maps; empty: nothing is known but `grid`.
+        orders: Of tokens that lie otherwise.
     """
 
     module: Any
@@ -48,6 +67,8 @@ class Network:
     blocks: tuple[str, ...] = ()
     opens: bool = False
     notes: tuple[str, ...] = ()
+    strides: tuple[int, ...] = ()
+    orders: tuple[TokenOrder, ...] = ()
 
     def activation(self, output: Any) -> Any:
         """What a tapped module's output stands for."""

@@ -2,7 +2,8 @@
 
 One forward pass finds them: of a timm model on torch's meta device (shapes only: no memory, no arithmetic). A tap is a
 module that runs once, returns one new tensor with the batch in front, and whose layout is known
-(`engine.models.layouts`).
+(`engine.models.layouts`). Of a module that returns several in a tuple or list, each is a tap, `NAME.out0`, `NAME.out1`,
+...; where only one has the batch in front, it has the module's name.
 
 Identity and inactive dropout hand on their input untouched and are no taps; neither are per-window or per-head tensors.
 """
@@ -21,6 +22,9 @@ from torch import Tensor, nn
 from cvbench.engine.models.layouts import (
     Shape,
     TapLayout,
+    digits_layout,
+    grids_of,
+    in_rows,
     kinds_that_grow,
     may_be_attention,
     spatial_kinds,
@@ -41,6 +45,14 @@ _BLOCKS = (
     r"layer\d+\.\d+",  # ResNet
     r"s\d+\.b\d+",  # RegNet
     r"(blocks|block|layers|stages)\.\d+",  # ViT and its kin
+    r"blocks\.\d+\.(blocks\.\d+\.\d+|out\d+)",  # CrossViT: those of each branch, and the branches after their exchange
+    r"(serial_blocks\d+|parallel_blocks)\.\d+(\.out\d+)?",  # CoaT
+    r"transformers\.\d+\.blocks\.\d+",  # PiT
+    r"levels\.\d+\.transformer_encoder\.\d+",  # NesT
+    r"stage\d+\.\d+",  # Visformer
+    r"stages\.\d+\.blocks\.\d+\.out0",  # EfficientViM: what goes on, and not the hidden states beside it
+    r"features\.\d+\.out0",  # SelecSLS
+    r"encoder\.blocks\.\d+",  # classifiers around an encoder
 )
 _PAPER = r"blocks\.\d+\.attn|stages\.\d+\.blocks\.\d+\.conv_dw"
 
@@ -56,6 +68,7 @@ class TapTable:
         head_sizes: {"head": channels before the classifier, "logits": classes}; no "logits" without a classifier.
         unknown: What is no tap since its shape (B, ...) does not tell where its grid is.
         blocks: What `blocks` means, where the network says it.
+        items: Taps whose module returns several tensors -> (name of the module, which of them).
     """
 
     layouts: dict[str, TapLayout]
@@ -64,6 +77,16 @@ class TapTable:
     head_sizes: dict[str, int]
     unknown: Mapping[str, Shape] = field(default_factory=dict)
     blocks: tuple[str, ...] = ()
+    items: Mapping[str, tuple[str, int]] = field(default_factory=dict)
+
+    def module_of(self, tap: str) -> str:
+        """The module that a tap is an output of."""
+        return self.items[tap][0] if tap in self.items else tap
+
+    def output_of(self, tap: str, output: Any) -> Tensor:
+        """A tap's activation in what its module returns: tokens row by row, else as the layout's kind says."""
+        raw: Tensor = output[self.items[tap][1]] if tap in self.items else output
+        return in_rows(raw, self.layouts[tap])
 
     def resolve(self, patterns: Sequence[str]) -> list[str]:
         """Tap names for sets (`blocks`, `paper`), globs (`*` also matches dots) and exact names.
@@ -118,6 +141,7 @@ class _Trace:
     shapes: dict[str, Shape] = field(default_factory=dict)
     in_head: set[str] = field(default_factory=set)
     head_sizes: dict[str, int] = field(default_factory=dict)
+    items: dict[str, tuple[str, int]] = field(default_factory=dict)
 
 
 def trace_taps(build: Callable[[tuple[int, int]], Network], size: tuple[int, int]) -> TapTable:
@@ -140,9 +164,55 @@ def trace_taps(build: Callable[[tuple[int, int]], Network], size: tuple[int, int
             why=" ".join(str(error).split())[:300],
             fix="another --image-size, a multiple of the model's patch or stride",
         ) from error
-    grid, prefix, class_token = network.grid, network.prefix, network.class_token
+    layouts = _layouts(network, trace, size, build)
+    taps = {name: layout for name, layout in layouts.items() if layout is not None}
+    named = tuple(name for name in taps if name in network.stages)
+    unknown = {name: shape for name, shape in trace.shapes.items() if name not in taps}
+    items = {name: item for name, item in trace.items.items() if name in taps}
+    blocks = tuple(name for name in taps if name in network.blocks)
+    return TapTable(taps, frozenset(trace.in_head & taps.keys()), named, trace.head_sizes, unknown, blocks, items)
+
+
+def _layouts(
+    network: Network, trace: _Trace, size: tuple[int, int], build: Callable[[tuple[int, int]], Network]
+) -> dict[str, TapLayout | None]:
+    """The layouts in the order of the trace; None, or none at all, of what is not known."""
+    ordered, spatial = _ordered(network, trace), _spatial(network, trace, size, build)
+    maps: list[tuple[int, int]] = []
+    if network.strides:
+        found = {(at.height, at.width): None for at in spatial.values() if at.height * at.width > 1}
+        maps = list(dict.fromkeys([*grids_of(size, network.strides), *found]))
+    layouts: dict[str, TapLayout | None] = {}
+    for name, shape in trace.shapes.items():
+        if name in ordered:
+            layouts[name] = ordered[name]
+        elif len(shape) == 3:
+            layouts[name] = token_layout(shape, network.grid, size, network.prefix, network.class_token, maps)
+        elif len(shape) == 2:
+            layouts[name] = TapLayout(1, 1, shape[1], kind="vector")
+        elif name in spatial:
+            layouts[name] = spatial[name]
+    return layouts
+
+
+def _ordered(network: Network, trace: _Trace) -> dict[str, TapLayout]:
+    """Layouts of the tokens that the network says to lie in an order of their own."""
+    names, found = list(trace.shapes), {}
+    for order in network.orders:
+        begin = names.index(order.after) if order.after in names else 0
+        for name in names[begin:]:
+            layout = digits_layout(shape, order.digits) if (shape := trace.shapes[name])[1:-1] == order.axes else None
+            if layout is not None:
+                found[name] = layout
+    return found
+
+
+def _spatial(
+    network: Network, trace: _Trace, size: tuple[int, int], build: Callable[[tuple[int, int]], Network]
+) -> dict[str, TapLayout]:
+    """Layouts of the activations of four axes that are maps."""
     modules = dict(network.module.named_modules())
-    layouts: dict[str, TapLayout | None] = {}  # None: tokens that match no grid
+    found: dict[str, TapLayout] = {}
     larger: dict[str, Shape] | None = None
     tokens = {shape[1] for shape in trace.shapes.values() if len(shape) == 3}
     for name, shape in trace.shapes.items():
@@ -150,20 +220,12 @@ def trace_taps(build: Callable[[tuple[int, int]], Network], size: tuple[int, int
         doubtful = any(may_be_attention(shape, kind, tokens) for kind in kinds)
         if len(kinds) == 2 or doubtful:
             larger = larger if larger is not None else _larger_shapes(build, size)
-            if larger or not doubtful or isinstance(modules[name], nn.Softmax):
+            if larger or not doubtful or isinstance(modules.get(name), nn.Softmax):
                 kinds = kinds_that_grow(shape, larger.get(name, shape))
-        if len(shape) == 3:
-            layouts[name] = token_layout(shape, grid, size, prefix, class_token)
-        elif len(shape) == 2:
-            layouts[name] = TapLayout(1, 1, shape[1], kind="vector")
-        elif len(kinds) == 1:
+        if len(kinds) == 1:
             height, width, channels = (*shape[2:], shape[1]) if kinds[0] == "nchw" else shape[1:]
-            layouts[name] = TapLayout(height, width, channels, kind=kinds[0])
-    taps = {name: layout for name, layout in layouts.items() if layout is not None}
-    named = tuple(name for name in taps if name in network.stages)
-    unknown = {name: shape for name, shape in trace.shapes.items() if name not in taps}
-    blocks = tuple(name for name in taps if name in network.blocks)
-    return TapTable(taps, frozenset(trace.in_head & taps.keys()), named, trace.head_sizes, unknown, blocks)
+            found[name] = TapLayout(height, width, channels, kind=kinds[0])
+    return found
 
 
 def _larger_shapes(build: Callable[[tuple[int, int]], Network], size: tuple[int, int]) -> dict[str, Shape]:
@@ -183,15 +245,16 @@ def _trace(network: Network, size: tuple[int, int]) -> _Trace:
         versions[module] = [item._version if isinstance(item, Tensor) else 0 for item in inputs]
 
     def after(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-        name, output = names[module], network.activation(output)
-        if name in trace.shapes:
-            repeated.add(name)
-        # An in-place activation returns its input as well, but has changed it.
-        handed_on = any(output is i and i._version == v for i, v in zip(inputs, versions[module], strict=True))
-        if isinstance(output, Tensor) and output.ndim > 1 and output.shape[0] == _BATCH and not handed_on:
-            trace.shapes[name] = tuple(output.shape)
-            if in_head:
-                trace.in_head.add(name)
+        for name, item, values in _activations(names[module], network.activation(output)):
+            if name in trace.shapes:
+                repeated.add(name)
+            # An in-place activation returns its input as well, but has changed it.
+            handed_on = any(values is i and i._version == v for i, v in zip(inputs, versions[module], strict=True))
+            if not handed_on:
+                trace.shapes[name] = tuple(values.shape)
+                trace.items |= {} if item is None else {name: (names[module], item)}
+                if in_head:
+                    trace.in_head.add(name)
 
     hooks = [module.register_forward_pre_hook(before) for module in names]
     hooks += [module.register_forward_hook(after) for module in names]
@@ -209,3 +272,15 @@ def _trace(network: Network, size: tuple[int, int]) -> _Trace:
     for name in repeated:
         del trace.shapes[name]
     return trace
+
+
+def _activations(name: str, output: Any) -> list[tuple[str, int | None, Tensor]]:
+    """(name, place in the output, tensor) of all that a module returns with the batch in front."""
+
+    def is_one(values: Any) -> bool:
+        return isinstance(values, Tensor) and values.ndim > 1 and values.shape[0] == _BATCH
+
+    if not isinstance(output, list | tuple):
+        return [(name, None, output)] if is_one(output) else []
+    places = [place for place, values in enumerate(output) if is_one(values)]
+    return [(name if len(places) == 1 else f"{name}.out{place}", place, output[place]) for place in places]

@@ -9,9 +9,10 @@ from typing import Any
 from torch import Tensor
 
 from cvbench.engine.models.forms import form_of
-from cvbench.engine.models.networks import Network, patch_grid, prefix_tokens
+from cvbench.engine.models.networks import Network, patch_grid
 from cvbench.engine.models.specs import BackboneSpec
 from cvbench.engine.models.timm_sources import config
+from cvbench.engine.models.timm_tokens import ends_in_classes, leading_tokens, stage_strides, token_orders
 from cvbench.engine.models.weights import build_meta, build_model, build_noted, data_config
 
 
@@ -48,17 +49,21 @@ def timm_network(model: Any, image_size: int | None, notes: tuple[str, ...] = ()
         found: Tensor = model.forward_head(features, pre_logits=True)
         return found
 
-    prefix, class_token = prefix_tokens(model)
+    prefix, class_token = leading_tokens(model)
+    ends = ends_in_classes(model)
+    named = ("head", "logits") if model.num_classes > 0 else ("head",)
     return Network(
         module=model,
-        features=model.forward_features,
+        features=model.forward_features if ends else model,
         head=head,
-        logits=model.forward_head,
-        outputs=("head", "logits") if model.num_classes > 0 else ("head",),
+        logits=model.forward_head if ends else lambda features: features,
+        outputs=named if ends else (),
         grid=patch_grid(model),
         prefix=prefix,
         class_token=class_token,
         stages=tuple(dict.fromkeys(entry["module"] for entry in getattr(model, "feature_info", None) or [])),
         preprocessing=data_config(model, image_size),
         notes=notes,
+        strides=stage_strides(model),
+        orders=token_orders(model),
     )

@@ -282,6 +282,8 @@ def attention(
     device: str = "auto",
     gpus: int | None = None,
     threads: int | None = None,
+    wait: float = 1200.0,
+    wheel: str | None = None,
     progress: bool = False,
 ) -> Result:
     """How far, how evenly and at which tokens the heads of transformers look, with 95 % intervals over images.
@@ -308,11 +310,13 @@ def attention(
         max_unreadable: Share of unreadable samples that is tolerated.
         resamples: Resamples, for the intervals that draw any.
         seed: Seed of all that is drawn at random.
-        address: "none" runs in this process, "local" starts a private Ray, else the address of a Ray cluster;
-            default: the variable CVBENCH_ADDRESS, else "none".
+        address: "none" runs in this process, "local" starts a private Ray, "auto" chooses as the command line does,
+            else the address of a Ray cluster; default: the variable CVBENCH_ADDRESS, else "none".
         device: auto, cpu or cuda.
         gpus: How many GPUs (actors) to use; default all.
         threads: CPU cores of one actor (CPU only).
+        wait: Seconds to wait for nodes that a cluster starts.
+        wheel: Wheel of cvbench that the actors of a joined cluster are to run.
         progress: Print how far the work is, to stderr.
 
     Returns:
@@ -341,6 +345,8 @@ def receptive_field(
     device: str = "auto",
     gpus: int | None = None,
     threads: int | None = None,
+    wait: float = 1200.0,
+    wheel: str | None = None,
     progress: bool = False,
 ) -> Result:
     """How far around a position of each layer the input changes it, with 95 % intervals over images.
@@ -368,11 +374,13 @@ def receptive_field(
         output: What is made of a position's channels: sum, or signs (each with a random one), as behind a norm.
         resamples: Resamples, for the intervals that draw any.
         seed: Seed of all that is drawn at random.
-        address: "none" runs in this process, "local" starts a private Ray, else the address of a Ray cluster;
-            default: the variable CVBENCH_ADDRESS, else "none".
+        address: "none" runs in this process, "local" starts a private Ray, "auto" chooses as the command line does,
+            else the address of a Ray cluster; default: the variable CVBENCH_ADDRESS, else "none".
         device: auto, cpu or cuda.
         gpus: How many GPUs (actors) to use; default all.
         threads: CPU cores of one actor (CPU only).
+        wait: Seconds to wait for nodes that a cluster starts.
+        wheel: Wheel of cvbench that the actors of a joined cluster are to run.
         progress: Print how far the work is, to stderr.
 
     Returns:

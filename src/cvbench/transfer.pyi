@@ -16,6 +16,7 @@ def probe(
     val: str | None = None,
     test: str = "test",
     partial: bool = False,
+    keep_logits: bool = False,
     recipe: str = "clip_benchmark",
     solver: str = "lbfgs",
     seeds: int = 3,
@@ -42,6 +43,7 @@ def probe(
         val: Split that chooses the penalty; default val, else VTAB's share of train.
         test: Split to test on, once.
         partial: Accept a part of the samples: fewer than published, extracted or readable.
+        keep_logits: Keep what the probe says of the test samples as logits of BACKBONE+probe, for eval.
         recipe: clip_benchmark or clip_lbfgs.
         solver: Of clip_lbfgs: lbfgs (ours) or scikit-learn.
         seeds: How many seeds.
@@ -79,6 +81,7 @@ def finetune(
     data_root: str | None = None,
     checkpoint_seconds: float = 30.0,
     partial: bool = False,
+    columns: str | None = None,
     address: str | None = None,
     device: str = "auto",
     gpus: int | None = None,
@@ -92,7 +95,7 @@ def finetune(
     `cvbench transfer finetune` on the command line.
 
     Args:
-        dataset: A name of `datasets ls`, or folder:PATH.
+        dataset: A name of `datasets ls`, folder:PATH or table:FILE.
         backbone: timm model or alias.
         out: Folder for weights, curve and figure.
         weights: pretrained, random or FILE.safetensors.
@@ -111,6 +114,7 @@ def finetune(
         data_root: Folder that holds the data sets.
         checkpoint_seconds: Between checkpoints.
         partial: Accept a part of the samples: fewer than published, extracted or readable.
+        columns: What the columns of a table are: label=species,path=file; see `datasets info table`.
         address: "none" runs in this process, "local" starts a private Ray, "auto" chooses as the command line does,
             else the address of a Ray cluster; default: the variable CVBENCH_ADDRESS, else "none".
         device: auto, cpu or cuda.

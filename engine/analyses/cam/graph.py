@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from cvbench.engine.analyses.cam.methods import find_method
 from cvbench.engine.analyses.cam.target import dead_target, has_grid
 from cvbench.engine.models.backbones import Backbone
-from cvbench.engine.models.layouts import TapLayout
+from cvbench.engine.models.layouts import TapLayout, in_rows
 from cvbench.engine.models.precision import trunk_mode
 from cvbench.engine.models.views import spatial
 from cvbench.errors import UsageError
@@ -94,19 +94,21 @@ def trace(
     """Run the network once, and back from the logits to the target layer; arguments and errors as for `class_map`."""
     layout = backbone.layouts([target])[target]
     _check(backbone, target, layout, classes)
+    module, item = backbone.source_of(target)
     leaves: list[Tensor] = []
     hooks = ExitStack()
     with trunk_mode(backbone.device, backbone.compute), ExitStack() as tail:
 
-        def cut(_module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
+        def cut(_module: nn.Module, _inputs: Any, output: Any) -> Any:
+            whole, output = output, output if item is None else output[item]
             leaf = output.detach().float()
             leaves.append(leaf)
             tail.enter_context(torch.autocast(backbone.device.type, enabled=False))
-            if not gradient:
-                return leaf
-            leaf.requires_grad_()
-            tail.enter_context(torch.enable_grad())
-            return leaf.clone()  # an activation behind it may work in place, which a leaf forbids
+            if gradient:
+                leaf.requires_grad_()
+                tail.enter_context(torch.enable_grad())
+            passed = leaf.clone() if gradient else leaf  # an activation behind it may work in place: no leaf can
+            return passed if item is None else type(whole)([*whole[:item], passed, *whole[item + 1 :]])
 
         def widen(_module: nn.Module, inputs: Any) -> Any:
             """Behind the target autocast is off: what comes past it, still in the trunk's type, becomes float32."""
@@ -114,7 +116,7 @@ def trace(
                 return None
             return tuple(x.float() if isinstance(x, Tensor) and x.dtype is backbone.compute else x for x in inputs)
 
-        hooks.callback(backbone.network.get_submodule(target).register_forward_hook(cut).remove)
+        hooks.callback(backbone.network.get_submodule(module).register_forward_hook(cut).remove)
         if backbone.compute is not torch.float32:
             for module in backbone.network.modules():
                 hooks.callback(module.register_forward_pre_hook(widen).remove)
@@ -132,11 +134,11 @@ def trace(
             hooks.close()
         picked = logits.argmax(dim=1) if classes is None else classes.to(logits.device)
         found = _gradient(logits, picked, leaves[0]) if gradient else None
-    activation = spatial(leaves[0].detach(), layout)
+    activation = spatial(in_rows(leaves[0].detach(), layout), layout)
     logits = logits.detach().float()
     if not gradient:
         return Evidence(activation, None, logits, picked)
-    patches = None if found is None else spatial(found, layout)
+    patches = None if found is None else spatial(in_rows(found, layout), layout)
     if patches is None or not bool(patches.any()):
         raise dead_target(target)
     return Evidence(activation, patches, logits, picked)

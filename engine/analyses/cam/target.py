@@ -3,6 +3,7 @@
 ConvNeXt and other pyramids   output of the last block, `stages[-1].blocks[-1]`
 ViT and its kin               output of the last block's first norm, `blocks[-1].norm1`
                               (jacobgil/pytorch-grad-cam, tutorials/vision_transformers.md)
+class token, other names      output of the last block's first norm likewise, `<last block>.norm1` (or TNT's `.norm_out`)
 no blocks known               the last layer with a grid, if it is among the last tenth of all layers
 
 Where the last block, or the last layers, lie on no grid that is known (tokens of unknown order), there is no default: a
@@ -27,6 +28,8 @@ from cvbench.errors import UnknownNameError, UsageError
 _END = 0.1
 """Share of a network's layers, at its end, in which the target lies of a network whose blocks are not known."""
 _NORM1 = re.compile(r"blocks\.(\d+)\.norm1")
+_FIRST_NORMS = ("norm1", "norm_out")
+"""Names of the norm before the attention over patches, within a block."""
 
 
 def has_grid(layout: TapLayout) -> bool:
@@ -53,7 +56,7 @@ def default_target(layouts: Mapping[str, TapLayout], blocks: Sequence[str]) -> s
     if norms and has_grid(layouts[norms[max(norms)]]):
         target = norms[max(norms)]
     elif blocks and has_grid(layouts[blocks[-1]]):
-        target = blocks[-1]
+        target = _before_attention(layouts, blocks[-1]) if layouts[blocks[-1]].class_token else blocks[-1]
     elif blocks:
         raise _no_default(f"the last block, {blocks[-1]}, lies on no grid that is known", gridded[-1])
     else:
@@ -62,6 +65,12 @@ def default_target(layouts: Mapping[str, TapLayout], blocks: Sequence[str]) -> s
     if share < (0.5 if blocks or norms else 1 - _END):
         raise _no_default(f"{target} comes after only {share:.0%} of its layers", gridded[-1])
     return target
+
+
+def _before_attention(layouts: Mapping[str, TapLayout], block: str) -> str:
+    """The first norm of a block with a class token: behind its attention nothing need read the patches."""
+    norms = [f"{block}.{name}" for name in _FIRST_NORMS]
+    return next((norm for norm in norms if norm in layouts and has_grid(layouts[norm])), block)
 
 
 def _no_default(why: str, last: str) -> UsageError:
