@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cvbench.engine.analyses.base import Layer
 from cvbench.engine.metrics.scores import Scores
 from cvbench.engine.statistics.estimate import Estimate
 from cvbench.engine.statistics.factorial import TwoWay, two_way
 from cvbench.engine.statistics.measure import Measure, indicator, share
 from cvbench.engine.statistics.verdict import FAMILY, judge
-from cvbench.errors import UnknownNameError, UsageError
 from cvbench.jobs.evaluation.cells import Cells, crossed
 from cvbench.jobs.evaluation.compare import TOP1
 from cvbench.jobs.evaluation.options import FactorialOptions, eval_words
@@ -67,17 +65,9 @@ def factorial(selections: Sequence[Selection], options: FactorialOptions, listen
     """
     cells = crossed(options.cells, options.factors)
     store = open_store(selections[0].store)
-    asked = [replace(selection, backbones=_named(selection, cells)) for selection in selections]
+    asked = [replace(selection, backbones=cells.backbones) for selection in selections]
     found = [open_samples(store, selection, options.shared) for selection in asked]  # all, before any is scored
     return [_one(samples, cells, options, listen) for samples in found]
-
-
-def _named(selection: Selection, cells: Cells) -> tuple[str, ...]:
-    """The backbones of the cells; others that are asked for are refused."""
-    other = [name for name in selection.backbones if name not in cells.backbones]
-    if other:
-        raise UsageError(f"{other[0]} is in no cell", fix=f"--cell {other[0]}=LEVEL,LEVEL, or leave it out")
-    return cells.backbones
 
 
 def _one(samples: Samples, cells: Cells, options: FactorialOptions, listen: Listener) -> Evaluated:
@@ -89,7 +79,7 @@ def _one(samples: Samples, cells: Cells, options: FactorialOptions, listen: List
     values = np.empty((len(measures), len(samples.rows), *cells.shape))
     listen(Started("eval factorial", samples.where, len(samples.rows) * len(by_name), len(by_name), 0))
     for number, (name, at) in enumerate(cells.place.items()):
-        layer = _layer(by_name, name, samples)
+        layer = by_name[name]
         space = space_of(samples, layer, masked=options.masked)
         scores = score_samples(samples, layer, space)
         note = check_chance(samples, layer, space, scores, options.shared)
@@ -119,12 +109,6 @@ def _one(samples: Samples, cells: Cells, options: FactorialOptions, listen: List
     }
     identity = [samples.identity(), options.shared.as_dict(), options.masked, list(cells.factors), attrs["cells"]]
     return keep_table(samples, table_result(NAME, table.rows, attrs), identity)
-
-
-def _layer(by_name: Mapping[str, Layer], name: str, samples: Samples) -> Layer:
-    if name not in by_name:
-        raise UnknownNameError.among("backbone", name, by_name, fix=f"extract its logits of {samples.where}")
-    return by_name[name]
 
 
 def _of(scores: Scores, measure: Measure) -> F64:

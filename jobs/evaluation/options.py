@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
 from cvbench.engine.statistics.options import USUAL, IntervalOptions
@@ -244,7 +244,7 @@ def _check(name: str, given: str, known: tuple[str, ...]) -> None:
 
 
 ACCURACY = (SEVERAL, AccuracyOptions)
-FACTORIAL = (SEVERAL, FactorialOptions)
+FACTORIAL = (replace(SEVERAL, only=("store", "dataset", "split")), FactorialOptions)  # cells name the backbones
 ROBUSTNESS = (Form(RobustnessRequest, defaults={"store": DEFAULT_STORE}), EvalOptions)
 IMAGENET_X = (one_dataset("Default imagenet-val."), ImageNetXOptions)
 PUG = (one_dataset("Default pug-imagenet."), PugOptions)

@@ -160,7 +160,7 @@ def steps_of(study: Study) -> list[Step]:
         of_images = list(_extractions(study, images, {step.name for step in steps}, trained))
         found.setdefault((images.key, images.split), []).extend(of_images)
         steps += of_images
-    for asked in study.asked:
+    for asked in sorted(study.asked, key=lambda one: one.group == "eval"):  # last: probes may give them their logits
         one_by_one = _Planner(study, asked, found)
         for step in one_by_one.probes() if asked.group == "transfer" else one_by_one.steps():
             steps.append(_numbered(step, {one.name for one in steps}))

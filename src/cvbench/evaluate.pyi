@@ -46,7 +46,6 @@ def factorial(
     *,
     dataset: str | Sequence[str] | None = None,
     split: str | None = None,
-    backbones: str | Sequence[str] | None = None,
     partial: bool = False,
     allow_chance: bool = False,
     cells: str | Sequence[str] | None = None,
@@ -62,7 +61,6 @@ def factorial(
         store: Path or URL of the feature store.
         dataset: Data sets, if the store holds several. One or several.
         split: Split of the data set; the default is the data set's own.
-        backbones: Backbones; default all. One or several.
         partial: Accept a part of the data set; n says how much.
         allow_chance: Report an accuracy near chance (random weights), not refuse it.
         cells: BACKBONE=LEVEL,LEVEL: where a backbone stands. Once for each combination of levels.

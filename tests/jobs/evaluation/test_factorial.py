@@ -142,10 +142,7 @@ def test_what_is_no_crossing_is_refused(cells: tuple[str, ...], said: str) -> No
         crossed(cells, ("architecture", "objective"))
 
 
-def test_other_backbones_are_refused(store: str) -> None:
-    few = ("conv-labels=a,x", "vit-labels=b,x", "conv-pixels=a,y", "vit-pixels=b,y")
+def test_backbones_that_the_store_lacks_are_named(store: str) -> None:
     absent = tuple(cell.replace("vit-pixels=", "vit-words=") for cell in CELLS)
-    with pytest.raises(UsageError, match="conv-text is in no cell"):
-        factorial([Selection(store, backbones=("conv-text",))], FactorialOptions(cells=few))
     with pytest.raises(UnknownNameError, match="vit-words"):
         factorial([Selection(store)], FactorialOptions(cells=absent))

@@ -11,12 +11,14 @@ import timm
 from typer.testing import CliRunner, Result
 
 from cvbench.cli.app import app
+from cvbench.engine.models.specs import resolve_spec
 from cvbench.errors import IncompleteError, ResourceError
+from cvbench.jobs.evaluation.cells import crossed
 from cvbench.jobs.registry import ENTRIES
 from cvbench.jobs.study.budget import check_budget
 from cvbench.jobs.study.reference import lacking, reference_study
 from cvbench.jobs.study.states import states_of
-from cvbench.jobs.study.steps import steps_of
+from cvbench.jobs.study.steps import Computation, steps_of
 from cvbench.jobs.study.study import Study, read_study
 from tests.jobs.study.studies import study_of, write_study
 
@@ -25,7 +27,7 @@ FIGURES = {
     *("imagenet-x", "robustness", "pug", "shape-bias", "invariance", "calibration", "accuracy", "probe"),
 }
 """Analyses of Figures 3 to 12 and of Table 1."""
-BEYOND = {"attention", "receptive-field"}
+BEYOND = {"attention", "receptive-field", "factorial"}
 """Analyses that the study has no figure of."""
 
 
@@ -50,6 +52,22 @@ def test_the_two_architectures_have_the_same_five_objectives() -> None:
     for words in (("in1k",), ("in21k", "in22k"), ("clip", "laion2b"), ("dinov3",), ("eupe",)):
         found = [model for model in models if any(word in model for word in words)]
         assert len({model.partition("_")[0] for model in found}) == 2, words
+
+
+def test_what_is_architecture_and_what_is_objective_come_apart() -> None:
+    study = reference_study("full", "objectives")
+    steps = steps_of(study)
+    names = [step.name for step in steps]
+    for dataset in ("cub200", "dtd"):
+        at = names.index(f"eval factorial {dataset}/test")
+        assert at > names.index(f"transfer probe {dataset}"), "its logits are the probe's"
+        step = steps[at]
+        assert isinstance(step, Computation)
+        _, options = step.asked
+        cells = crossed(options.cells, options.factors)
+        assert cells.shape == (2, 5)
+        keys = [resolve_spec(model, image_size=224).key for model, _, _ in study.backbones]
+        assert cells.backbones == tuple(f"{key}+probe" for key in keys)
 
 
 def test_folders_are_moved_together(tmp_path: Path) -> None:
