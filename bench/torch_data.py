@@ -1,4 +1,4 @@
-"""How fast stored layers come out as batches of torch, beside a plain read of the same bytes: `python bench/torch_data.py`.
+"""How fast stored layers come out as batches of torch, beside a plain read: `python bench/torch_data.py`.
 
 A layer of random float16 is written, read whole with `Layer.to_numpy`, and read in batches with `torch_dataset`. Both
 verify every object's digest. Printed are MB/s of each, best of the rounds, and their ratio.
@@ -57,9 +57,8 @@ def main() -> None:
                 batched.append(size / (time.perf_counter() - start))
                 assert count == samples
             best = max(plain), max(batched)
-            print(
-                f"{name:7} {size:6.0f} MB  read {best[0]:6.0f} MB/s  batches {best[1]:6.0f} MB/s  {best[1] / best[0]:.2f}"
-            )
+            rates = f"read {best[0]:6.0f} MB/s  batches {best[1]:6.0f} MB/s  {best[1] / best[0]:.2f}"
+            print(f"{name:7} {size:6.0f} MB  {rates}")
 
 
 if __name__ == "__main__":

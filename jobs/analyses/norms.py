@@ -100,13 +100,13 @@ ENTRY = Entry(
     name="norms",
     title="Norms of tokens",
     about=(
-        "The norm of every position of every layer, class and register tokens left out: histogram layer by layer, and "
-        "the tokens whose norm stands out from the others of the same image, whose share is shown by depth and whose "
-        "places in the last layer as a map. Large ViTs keep global information in a few patches of little content, "
-        "whose norms are many times the others', unless they have registers (Darcet et al. 2024): such tokens make maps "
-        "and attention hard to read. Numbers are means over images, which n counts, with intervals over images; "
-        "differences are judged together (Holm), and with fewer than 30 images none is resolved. Source: Darcet et al. "
-        "2024."
+        "The norm of every position of every layer, class and register tokens left out: histogram layer by layer, "
+        "and the tokens whose norm stands out from the others of the same image, whose share is shown by depth and "
+        "whose places in the last layer as a map. Large ViTs keep global information in a few patches of little "
+        "content, whose norms are many times the others', unless they have registers (Darcet et al. 2024): such "
+        "tokens make maps and attention hard to read. Numbers are means over images, which n counts, with intervals"
+        " over images; differences are judged together (Holm), and with fewer than 30 images none is resolved. "
+        "Source: Darcet et al. 2024."
     ),
     rows=rows,
     command=_command,

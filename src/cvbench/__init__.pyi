@@ -25,6 +25,7 @@ from cvbench.api.studies import Study as Study
 from cvbench.api.studies import reproduce as reproduce
 from cvbench.api.studies import run as run
 from cvbench.api.studies import status as status
+from cvbench.api.torch_data import torch_dataset as torch_dataset
 
 __version__: str
 __all__: list[str]
@@ -72,7 +73,7 @@ def extract(
         data_root: Folder that holds the data sets.
         weights: pretrained, random, FILE.safetensors, or MODEL=FILE.safetensors.
         taps: blocks, paper, module names or globs; `cvbench.taps` lists what there is.
-        views: pooled, maps, head or logits. One or several.
+        views: pooled, maps, head, logits or registers. One or several.
         maps: Samples that the maps view covers: a number or 'all'.
         limit: Samples to cover, rounded up to whole units.
         batch_size: Images per forward pass, or 'auto'.
@@ -144,7 +145,7 @@ def plan(
         data_root: Folder that holds the data sets.
         weights: pretrained, random, FILE.safetensors, or MODEL=FILE.safetensors.
         taps: blocks, paper, module names or globs; `cvbench.taps` lists what there is.
-        views: pooled, maps, head or logits. One or several.
+        views: pooled, maps, head, logits or registers. One or several.
         maps: Samples that the maps view covers: a number or 'all'.
         limit: Samples to cover, rounded up to whole units.
         batch_size: Images per forward pass, or 'auto'.

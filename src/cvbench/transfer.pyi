@@ -16,6 +16,7 @@ def probe(
     val: str | None = None,
     test: str = "test",
     partial: bool = False,
+    keep_logits: bool = False,
     recipe: str = "clip_benchmark",
     solver: str = "lbfgs",
     seeds: int = 3,
@@ -42,6 +43,7 @@ def probe(
         val: Split that chooses the penalty; default val, else VTAB's share of train.
         test: Split to test on, once.
         partial: Accept a part of the samples: fewer than published, extracted or readable.
+        keep_logits: Keep what the probe says of the test samples as logits of BACKBONE+probe, for eval.
         recipe: clip_benchmark or clip_lbfgs.
         solver: Of clip_lbfgs: lbfgs (ours) or scikit-learn.
         seeds: How many seeds.

@@ -14,7 +14,8 @@ at a position.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -131,23 +132,23 @@ class Norms(Layerwise):
         """
         counts: dict[str, F64] = {}
 
-        def images() -> Iterable[F64]:
-            for part in partials:
+        def images(parts: Iterable[Partial]) -> Iterator[F64]:
+            for part in parts:
                 for key, values in part.items():
                     if key.partition("/")[0] in _SUMMED:
                         counts[key] = counts.get(key, 0) + values
                 yield np.concatenate([part[f"numbers/{i}"] for i in range(len(layers))], axis=1)
 
-        # The grids decide which measures are defined, and come with the first unit.
-        found = list(images())
-        if not found:
+        all_parts = iter(partials)
+        first = next(all_parts, None)  # has the grids, which decide what is defined
+        if first is None:
             raise DataUnavailableError("there is no readable image", fix="more samples (a larger --limit)")
-        grids = [counts[f"where/{i}"].shape for i in range(len(layers))]
+        grids = [first[f"where/{i}"].shape for i in range(len(layers))]
         names = [str(layer) for layer in layers]
         there = [[m.on(grid) and (m.name != "above" or self.cutoff is not None) for m in TABLE] for grid in grids]
         blocks = [Block("layers", "layer", "measure", names, TABLE, there)]
         pairs = end_pairs(layers, WITHIN, BETWEEN)
-        coords, data, attrs = layer_means(blocks, pairs, found, self.intervals)
+        coords, data, attrs = layer_means(blocks, pairs, images(itertools.chain([first], all_parts)), self.intervals)
         coords["edge"] = EDGES[:-1].tolist()
         shares = [counts[f"histogram/{i}"] / counts[f"histogram/{i}"].sum() for i in range(len(layers))]
         data["histogram"] = (("layer", "edge"), np.stack(shares))
