@@ -87,7 +87,7 @@ def extract(
             --preprocess).
         preprocess: model: each its own; beyond_inet or pug: the rules of those studies, shared by all.
         seed: Seed of the sample order.
-        analyses: cka, spectra, similarity: measured live on whole maps, none is stored. One or several.
+        analyses: cka, spectra, similarity, norms: measured live on whole maps, none is stored. One or several.
         max_unreadable: Share of unreadable samples that is tolerated.
         max_bytes: Refuse to write more than this, e.g. 20GB.
         address: "none" runs in this process, "local" starts a private Ray, else the address of a Ray cluster;
@@ -159,7 +159,7 @@ def plan(
             --preprocess).
         preprocess: model: each its own; beyond_inet or pug: the rules of those studies, shared by all.
         seed: Seed of the sample order.
-        analyses: cka, spectra, similarity: measured live on whole maps, none is stored. One or several.
+        analyses: cka, spectra, similarity, norms: measured live on whole maps, none is stored. One or several.
         max_unreadable: Share of unreadable samples that is tolerated.
         max_bytes: Refuse to write more than this, e.g. 20GB.
         address: "none" runs in this process, "local" starts a private Ray, else the address of a Ray cluster;

@@ -17,7 +17,7 @@ NAMES = [measure.name for measure in TABLE]
 def maps(n: int = 10, grid: tuple[int, int] = (5, 7)) -> NDArray[np.float32]:
     """Tokens of ordinary norms; in every second image one at the border and one inside that stand out."""
     values = np.random.default_rng(0).normal(size=(n, *grid, 6))
-    values[::2, 0, 3] *= 40
+    values[::2, 0, 3 % grid[1]] *= 40
     values[::2, 2, 2] *= 50
     return np.asarray(values.astype(np.float32))
 
