@@ -48,6 +48,12 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "analyze cam --dataset digits --split test",
         "analyze cam --dataset folder:birds --method layercam --out figures",
     ),
+    "analyze norms": ("analyze norms --store birds.zarr --out figures", "analyze norms --cutoff 150"),
+    "analyze attention": ("analyze attention --dataset folder:birds --store birds.zarr --out figures",),
+    "analyze receptive-field": (
+        "analyze receptive-field --dataset digits --backbone test_vit --limit 64",
+        "analyze receptive-field --dataset folder:birds --taps 'blocks.*.attn' --output signs",
+    ),
     "analyze tsne": (
         "analyze tsne --view head --out figures",
         "analyze tsne --address local --repeats 10 --sample 4000",
@@ -62,7 +68,10 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "eval shape-bias": ("eval shape-bias --store cues.zarr",),
     "eval invariance": ("eval invariance --dataset digits --transform scale",),
     "eval import": ("eval import logits.csv --dataset imagenet-val --backbone my_model",),
-    "transfer probe": ("transfer probe --dataset digits --train-split train",),
+    "transfer probe": (
+        "transfer probe --dataset digits --train-split train",
+        "transfer probe --dataset digits --keep-logits",
+    ),
     "transfer finetune": ("transfer finetune --dataset digits --backbone test_vit --out tuned",),
     "results ls": ("results ls --store birds.zarr",),
     "results show": ("results show 0858d5fb --long",),

@@ -84,6 +84,12 @@ ENTRIES: dict[str, Place] = {
         "analyze",
         "Class activation maps (Grad-CAM and its kin), kept in the store, and what is measured on them.",
     ),
+    "norms": Place(
+        "cvbench.jobs.analyses.norms:ENTRY",
+        "cvbench.jobs.analyses.options:NORMS",
+        "analyze",
+        "Norms of the tokens of every layer: histograms, and the tokens that stand out, with 95 % intervals.",
+    ),
     "attention": Place(
         "cvbench.jobs.analyses.attention:ENTRY",
         "cvbench.jobs.analyses.options:ATTENTION",

@@ -5,6 +5,7 @@ cls     (B, C)        the class token; comes with `pooled` and `maps` where the 
 maps    (B, H, W, C)  the whole grid, prefix tokens left out
 head    (B, D)        what the classifier reads: ViT's class token after the norm, ConvNeXt's pooled and normed features
 logits  (B, K)        before the softmax
+registers  (B, R, C)  the prefix tokens that are no class token: registers, a distillation token
 
 A package installed beside cvbench adds one by an entry point of the group `cvbench.views`, whose name is the view's and
 which names a `View`; it is imported when the view is first used.
@@ -135,6 +136,14 @@ def _class_token(activation: Tensor, layout: TapLayout, dtype: torch.dtype) -> T
     return _copied(activation[:, 0], dtype)
 
 
+def _registers(activation: Tensor, layout: TapLayout, dtype: torch.dtype) -> Tensor:
+    return _copied(activation[:, int(layout.class_token) : layout.prefix], dtype)
+
+
+def _register_shape(layout: TapLayout) -> tuple[int, ...]:
+    return layout.prefix - int(layout.class_token), layout.channels
+
+
 def _maps(activation: Tensor, layout: TapLayout, dtype: torch.dtype) -> Tensor:
     return _copied(spatial(activation, layout), dtype)
 
@@ -168,6 +177,15 @@ BUILT_IN = {
         View(MAPS, "all positions", ("row", "column", "channel"), _grid, _maps, in_part=True),
         View("head", "head", VECTOR, _channels, _vector, source="head", dtype="float32"),
         View("logits", "view logits", VECTOR, _channels, _vector, source="logits", dtype="float32"),
+        View(
+            "registers",
+            "register tokens",
+            ("token", "channel"),
+            _register_shape,
+            _registers,
+            needs=lambda layout: layout.prefix > int(layout.class_token),
+            lacking="register tokens",
+        ),
     )
 }
 """Name -> view, of those that are not a plugin's."""

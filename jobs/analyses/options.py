@@ -87,6 +87,16 @@ class ReceptiveOptions:
 
 
 @dataclass(frozen=True)
+class NormsOptions:
+    """From which norm on tokens are counted, and how the means are estimated."""
+
+    cutoff: Annotated[
+        float | None, Option("Also count the tokens above this norm, such as 150 (Darcet et al. 2024).", least=0)
+    ] = None
+    intervals: IntervalOptions = USUAL
+
+
+@dataclass(frozen=True)
 class SpaceOptions:
     """In which spaces silhouettes are taken.
 
@@ -131,6 +141,7 @@ MAPS = (layers(), MapsOptions, Hardware)
 _IMAGES = Form(ExtractOptions, _READ, help=_OWN_BACKBONES, defaults={"backbone": [], "weights": []})
 """Images that are read once more, and the backbones that they are run through."""
 CAM = (_IMAGES, CamOptions, Hardware)
+NORMS = (layers(), NormsOptions, Hardware)
 ATTENTION = (_IMAGES, IntervalOptions, Hardware)
 RECEPTIVE_FIELD = (
     replace(_IMAGES, only=(*(key for key in _READ if key != "precision"), "taps")),

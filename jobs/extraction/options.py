@@ -83,7 +83,7 @@ class ExtractOptions:
     analyses: Annotated[
         tuple[str, ...],
         Option(
-            "cka, spectra, similarity: measured live on whole maps, none is stored. Repeat.",
+            "cka, spectra, similarity, norms: measured live on whole maps, none is stored. Repeat.",
             "--analyze",
             text=COMMA_SEPARATED,
         ),

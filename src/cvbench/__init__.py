@@ -40,6 +40,7 @@ _PLACES = {
     "run": "studies",
     "status": "studies",
     "taps": "extraction",
+    "torch_dataset": "torch_data",
 }
 _MADE = ("extract", "plan")
 """Functions that are made from the options of their commands."""
@@ -69,6 +70,7 @@ __all__ = [
     "run",
     "status",
     "taps",
+    "torch_dataset",
     "transfer",
 ]
 

@@ -25,6 +25,7 @@ from cvbench.api.studies import Study as Study
 from cvbench.api.studies import reproduce as reproduce
 from cvbench.api.studies import run as run
 from cvbench.api.studies import status as status
+from cvbench.api.torch_data import torch_dataset as torch_dataset
 
 __version__: str
 __all__: list[str]
@@ -75,7 +76,7 @@ def extract(
         data_root: Folder that holds the data sets.
         weights: pretrained, random, FILE.safetensors, or MODEL=FILE.safetensors.
         taps: blocks, paper, module names or globs; `cvbench.taps` lists what there is.
-        views: pooled, maps, head or logits. One or several.
+        views: pooled, maps, head, logits or registers. One or several.
         maps: Samples that the maps view covers: a number or 'all'.
         limit: Samples to cover, rounded up to whole units.
         batch_size: Images per forward pass, or 'auto'.
@@ -89,7 +90,7 @@ def extract(
             --preprocess).
         preprocess: model: each its own; beyond_inet or pug: the rules of those studies, shared by all.
         seed: Seed of the sample order.
-        analyses: cka, spectra, similarity: measured live on whole maps, none is stored. One or several.
+        analyses: cka, spectra, similarity, norms: measured live on whole maps, none is stored. One or several.
         max_unreadable: Share of unreadable samples that is tolerated.
         max_bytes: Refuse to write more than this, e.g. 20GB.
         columns: What the columns of a table are: label=species,path=file; see `datasets info table`.
@@ -153,7 +154,7 @@ def plan(
         data_root: Folder that holds the data sets.
         weights: pretrained, random, FILE.safetensors, or MODEL=FILE.safetensors.
         taps: blocks, paper, module names or globs; `cvbench.taps` lists what there is.
-        views: pooled, maps, head or logits. One or several.
+        views: pooled, maps, head, logits or registers. One or several.
         maps: Samples that the maps view covers: a number or 'all'.
         limit: Samples to cover, rounded up to whole units.
         batch_size: Images per forward pass, or 'auto'.
@@ -167,7 +168,7 @@ def plan(
             --preprocess).
         preprocess: model: each its own; beyond_inet or pug: the rules of those studies, shared by all.
         seed: Seed of the sample order.
-        analyses: cka, spectra, similarity: measured live on whole maps, none is stored. One or several.
+        analyses: cka, spectra, similarity, norms: measured live on whole maps, none is stored. One or several.
         max_unreadable: Share of unreadable samples that is tolerated.
         max_bytes: Refuse to write more than this, e.g. 20GB.
         columns: What the columns of a table are: label=species,path=file; see `datasets info table`.

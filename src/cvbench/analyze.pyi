@@ -261,6 +261,46 @@ def cam(
         The result, which is kept in the store too; what was computed before is not computed again.
     """
 
+def norms(
+    store: str | os.PathLike[str] | Store = "./cvbench.zarr",
+    *,
+    dataset: str | None = None,
+    split: str | None = None,
+    backbones: str | Sequence[str] | None = None,
+    taps: str | Sequence[str] | None = None,
+    cutoff: float | None = None,
+    resamples: int = 2000,
+    seed: int = 0,
+    address: str | None = None,
+    device: str = "auto",
+    gpus: int | None = None,
+    threads: int | None = None,
+    progress: bool = False,
+) -> Result:
+    """Norms of the tokens of every layer: histograms, and the tokens that stand out, with 95 % intervals.
+
+    `cvbench analyze norms` on the command line.
+
+    Args:
+        store: Path or URL of the feature store.
+        dataset: Data set, if the store holds several.
+        split: Split of the data set; the default is the data set's own.
+        backbones: Backbones; default all. One or several.
+        taps: Layers, names or globs; default all. One or several.
+        cutoff: Also count the tokens above this norm, such as 150 (Darcet et al. 2024).
+        resamples: Resamples, for the intervals that draw any.
+        seed: Seed of all that is drawn at random.
+        address: "none" runs in this process, "local" starts a private Ray, else the address of a Ray cluster;
+            default: the variable CVBENCH_ADDRESS, else "none".
+        device: auto, cpu or cuda.
+        gpus: How many GPUs (actors) to use; default all.
+        threads: CPU cores of one actor (CPU only).
+        progress: Print how far the work is, to stderr.
+
+    Returns:
+        The result, which is kept in the store too; what was computed before is not computed again.
+    """
+
 def attention(
     store: str | os.PathLike[str] | Store = "./cvbench.zarr",
     *,

@@ -43,6 +43,19 @@ def test_pooled_is_the_mean_over_the_grid(kind: str, source: torch.dtype) -> Non
     torch.testing.assert_close(found.double(), grid.double().mean(dim=(1, 2)), rtol=1e-6, atol=1e-6)
 
 
+def test_registers_are_the_prefix_without_the_class_token() -> None:
+    raw, _ = activation("tokens")
+    found = apply_view("registers", raw, TOKENS, torch.float32)
+    assert torch.equal(found, raw[:, 1:2])
+    assert found.is_contiguous()
+    assert sample_shape(Request("registers", "a"), {"a": TOKENS}, {}) == ((1, C), ("token", "channel"))
+    bare = TapLayout(H, W, C, prefix=2, kind="tokens")  # no class token: both are registers
+    assert torch.equal(apply_view("registers", raw, bare, torch.float16), raw[:, :2].half())
+    alone = TapLayout(H, W, C, prefix=1, kind="tokens", class_token=True)
+    asked = expand_views(["registers"], {"a": TOKENS, "b": alone, "c": LAYOUTS["nchw"]})
+    assert asked == [Request("registers", "a")]
+
+
 @pytest.mark.parametrize("kind", LAYOUTS)
 def test_maps_keep_rows_and_columns(kind: str) -> None:
     raw, grid = activation(kind)

@@ -71,7 +71,7 @@ def test_the_kept_logits_are_those_that_were_scored_and_eval_reads_them(store: s
 
 def document_rows(text: str) -> list[dict[str, object]]:
     found = json.loads(text)
-    results = found["results"] if "results" in found else [found]
+    results = found.get("results", [found])
     return [row for result in results for row in result["rows"]]
 
 

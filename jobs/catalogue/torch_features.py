@@ -1,0 +1,178 @@
+"""Stored layers as a torch data set: read chunk by chunk in a shuffled order, shuffled within each chunk.
+
+The store's order is a random permutation of the data set already, so a chunk is a fair sample; shuffling the chunks and
+the rows of each gives every epoch its own order without a random access. The next chunk is read while the last is
+handed out. Memory: two chunks of every layer, in each worker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import IterableDataset, get_worker_info
+
+from cvbench.errors import DataUnavailableError, UsageError
+from cvbench.jobs.catalogue.layers import find_layer
+from cvbench.storage.features import FeatureLayer, FeatureStore
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """Readable rows of a range of the store: their positions, and each layer's values."""
+
+    rows: NDArray[np.int64]
+    values: tuple[NDArray[Any], ...]
+
+    def take(self, chosen: NDArray[np.int64]) -> _Piece:
+        return _Piece(self.rows[chosen], tuple(values[chosen] for values in self.values))
+
+    def joined(self, other: _Piece) -> _Piece:
+        pairs = zip(self.values, other.values, strict=True)
+        return _Piece(np.concatenate([self.rows, other.rows]), tuple(np.concatenate(pair) for pair in pairs))
+
+
+class TorchFeatures(IterableDataset[dict[str, Any]]):
+    """The samples that are committed and readable in every layer.
+
+    Yields dicts: `features` (a tensor, or layer -> tensor where several were named), `label` (class number, -1 for
+    none) and `row` (place in the store). With `batch_size` these are batches, for `DataLoader(batch_size=None)`: the
+    fast way. Workers of a `DataLoader` share the chunks out.
+
+    Attributes:
+        samples: How many there are, in all workers together.
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[FeatureLayer],
+        *,
+        single: bool,
+        batch_size: int | None,
+        shuffle: bool,
+        seed: int,
+        drop_last: bool,
+    ) -> None:
+        super().__init__()
+        if batch_size is not None and batch_size < 1:
+            raise UsageError(f"batch_size is {batch_size}", fix="a positive number, or None for single samples")
+        self._layers, self._single = tuple(layers), single
+        self._batch, self._shuffle, self._seed, self._drop_last = batch_size, shuffle, seed, drop_last
+        self._epoch = 0
+        first = layers[0]
+        self._labels = first.store.split(first.group.dataset, first.group.split).labels
+        rows = first.rows
+        for other in layers[1:]:
+            rows = np.intersect1d(rows, other.rows, assume_unique=True)
+        if not len(rows):
+            raise DataUnavailableError("no sample is there for all of these layers", where=first.store.url)
+        self._rows, self.samples = rows, len(rows)
+        # Of the layer with the largest chunks: the others' are read whole within these.
+        pieces = min((list(layer.pieces()) for layer in layers), key=len)
+        self._pieces = [piece for piece in pieces if np.searchsorted(rows, piece[1]) > np.searchsorted(rows, piece[0])]
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order: each epoch has its own, the same again for the same seed."""
+        self._epoch = epoch
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        worker = get_worker_info()
+        own, of = (0, 1) if worker is None else (worker.id, worker.num_workers)
+        order = np.arange(len(self._pieces))
+        if self._shuffle:
+            order = np.random.default_rng((self._seed, self._epoch)).permutation(order)
+        mixed = np.random.default_rng((self._seed, self._epoch, own, 1))
+        for batch in self._batches(order[own::of].tolist(), mixed):
+            if self._batch is not None:
+                yield self._item(batch)
+            else:
+                yield from (self._sample(batch, at) for at in range(len(batch.rows)))
+
+    def _batches(self, order: Sequence[int], mixed: np.random.Generator) -> Iterator[_Piece]:
+        """Batches of full size, the last apart; whole pieces where single samples are asked for."""
+        rest: _Piece | None = None
+        for piece in self._read_ahead(order):
+            chosen = mixed.permutation(len(piece.rows)) if self._shuffle else np.arange(len(piece.rows))
+            size = self._batch or len(chosen)
+            at = 0
+            if rest is not None:
+                at = size - len(rest.rows)
+                rest = rest.joined(piece.take(chosen[:at]))
+                if len(rest.rows) < size:
+                    continue
+                yield rest
+            while at + size <= len(chosen):
+                yield piece.take(chosen[at : at + size])
+                at += size
+            rest = piece.take(chosen[at:]) if at < len(chosen) else None
+        if rest is not None and not self._drop_last:
+            yield rest
+
+    def _read_ahead(self, order: Sequence[int]) -> Iterator[_Piece]:
+        with ThreadPoolExecutor(1, thread_name_prefix="features") as pool:
+            ahead = pool.submit(self._read, order[0]) if order else None
+            for following in [*order[1:], None]:
+                if ahead is None:
+                    return
+                piece = ahead.result()
+                ahead = None if following is None else pool.submit(self._read, following)
+                yield piece
+
+    def _read(self, number: int) -> _Piece:
+        start, stop = self._pieces[number]
+        first, last = np.searchsorted(self._rows, (start, stop))
+        rows = self._rows[first:last]
+        if len(rows) < stop - start and any(not _covers(layer, start, stop) for layer in self._layers):
+            start, stop = int(rows[0]), int(rows[-1]) + 1  # units that one of the layers lacks
+        values = tuple(layer.read(start, stop) for layer in self._layers)
+        if len(rows) < stop - start:
+            values = tuple(one[rows - start] for one in values)
+        return _Piece(rows, values)
+
+    def _item(self, batch: _Piece) -> dict[str, Any]:
+        return {
+            "features": self._named([torch.from_numpy(values) for values in batch.values]),
+            "label": torch.from_numpy(self._labels[batch.rows]),
+            "row": torch.from_numpy(batch.rows),
+        }
+
+    def _sample(self, batch: _Piece, at: int) -> dict[str, Any]:
+        row = int(batch.rows[at])
+        features = self._named([torch.from_numpy(np.array(values[at])) for values in batch.values])
+        return {"features": features, "label": int(self._labels[row]), "row": row}
+
+    def _named(self, tensors: Sequence[torch.Tensor]) -> Any:
+        if self._single:
+            return tensors[0]
+        return dict(zip((layer.tap for layer in self._layers), tensors, strict=True))
+
+
+def _covers(layer: FeatureLayer, start: int, stop: int) -> bool:
+    """Whether all rows of a range are committed."""
+    return sum(max(0, min(stop, unit.stop) - max(start, unit.start)) for unit in layer.units) == stop - start
+
+
+def torch_features(
+    store: FeatureStore,
+    dataset: str | None,
+    backbone: str | None,
+    layers: str | Sequence[str],
+    view: str,
+    **options: Any,
+) -> TorchFeatures:
+    """The data set of layers by their names, see `TorchFeatures`.
+
+    Raises:
+        UnknownNameError, DataUnavailableError: The store has no such data set, backbone, view or layer.
+        UsageError: No layer is named, or one twice.
+    """
+    names = [layers] if isinstance(layers, str) else list(layers)
+    if not names or len(names) != len({*names}):
+        raise UsageError("name one layer or several, each once", fix="store.layers() has their names")
+    found = [find_layer(store, dataset, backbone, name, view) for name in names]
+    return TorchFeatures(found, single=isinstance(layers, str), **options)
