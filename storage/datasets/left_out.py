@@ -42,7 +42,7 @@ KINDS: Mapping[str, str] = MappingProxyType(
         "split": "rows without a split",
         "box": "columns taken as the box of the object, in pixels",
         "mask": "masks that are not there",
-        "objects": "images with several objects, which have no box",
+        "objects": "images with several objects, a crowd or an empty box, which have no box",
         "shards": "shards of the same numbered set that are not read",
         "missing": "shards that are not there, by the numbers of the others",
     }
