@@ -141,6 +141,19 @@ def merged(tallies: Sequence[Tally]) -> tuple[LeftOut, ...]:
     return joined.result()
 
 
+def joined(entries: Sequence[LeftOut]) -> tuple[LeftOut, ...]:
+    """Entries with one of each kind; what more is said of them is that of the first.
+
+    >>> joined([LeftOut("link", 1, ("a",)), LeftOut("link", 2, ("b", "c"))])
+    (LeftOut(kind='link', count=3, names=('a', 'b', 'c'), why=''),)
+    """
+    found: dict[str, LeftOut] = {}
+    for one in entries:
+        held = found.get(one.kind, LeftOut(one.kind, 0, (), one.why))
+        found[one.kind] = LeftOut(one.kind, held.count + one.count, (*held.names, *one.names)[:SHOWN], held.why)
+    return tuple(found.values())
+
+
 def sorts_text(sorts: Mapping[str, int]) -> str:
     """Counts in words, the largest first.
 

@@ -215,6 +215,8 @@ ROWS = [dict(zip(PANDAS, row, strict=True)) for row in zip(*PANDAS.values(), str
         "table",
         "lists",
         "jsonl",
+        "parquet",
+        "parquet, name last",
         "bom",
         "semicolon",
         "tab",
