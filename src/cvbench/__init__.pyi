@@ -54,6 +54,7 @@ def extract(
     analyses: str | Sequence[str] | None = None,
     max_unreadable: float = 0.01,
     max_bytes: int | str | None = None,
+    columns: str | None = None,
     address: str | None = None,
     device: str = "auto",
     gpus: int | None = None,
@@ -89,6 +90,7 @@ def extract(
         analyses: cka, spectra, similarity: measured live on whole maps, none is stored. One or several.
         max_unreadable: Share of unreadable samples that is tolerated.
         max_bytes: Refuse to write more than this, e.g. 20GB.
+        columns: What the columns of a table are: label=species,path=file; see `datasets info table`.
         address: "none" runs in this process, "local" starts a private Ray, else the address of a Ray cluster;
             default: the variable CVBENCH_ADDRESS, else "none".
         device: auto, cpu or cuda.
@@ -125,6 +127,7 @@ def plan(
     analyses: str | Sequence[str] | None = None,
     max_unreadable: float = 0.01,
     max_bytes: int | str | None = None,
+    columns: str | None = None,
     address: str | None = None,
     device: str = "auto",
     gpus: int | None = None,
@@ -161,6 +164,7 @@ def plan(
         analyses: cka, spectra, similarity: measured live on whole maps, none is stored. One or several.
         max_unreadable: Share of unreadable samples that is tolerated.
         max_bytes: Refuse to write more than this, e.g. 20GB.
+        columns: What the columns of a table are: label=species,path=file; see `datasets info table`.
         address: "none" runs in this process, "local" starts a private Ray, else the address of a Ray cluster;
             default: the variable CVBENCH_ADDRESS, else "none".
         device: auto, cpu or cuda.

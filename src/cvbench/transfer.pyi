@@ -79,6 +79,7 @@ def finetune(
     data_root: str | None = None,
     checkpoint_seconds: float = 30.0,
     partial: bool = False,
+    columns: str | None = None,
     address: str | None = None,
     device: str = "auto",
     gpus: int | None = None,
@@ -90,7 +91,7 @@ def finetune(
     `cvbench transfer finetune` on the command line.
 
     Args:
-        dataset: A name of `datasets ls`, or folder:PATH.
+        dataset: A name of `datasets ls`, folder:PATH or table:FILE.
         backbone: timm model or alias.
         out: Folder for weights, curve and figure.
         weights: pretrained, random or FILE.safetensors.
@@ -109,6 +110,7 @@ def finetune(
         data_root: Folder that holds the data sets.
         checkpoint_seconds: Between checkpoints.
         partial: Accept a part of the samples: fewer than published, extracted or readable.
+        columns: What the columns of a table are: label=species,path=file; see `datasets info table`.
         address: "none" runs in this process, "local" starts a private Ray, else the address of a Ray cluster;
             default: the variable CVBENCH_ADDRESS, else "none".
         device: auto, cpu or cuda.
