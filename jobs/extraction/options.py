@@ -94,7 +94,7 @@ class ExtractOptions:
     columns: Annotated[str | None, Option(COLUMNS)] = None
 
     def __post_init__(self) -> None:
-        if self.columns:  # they are part of the data set's name: whoever opens it needs no other word
+        if self.columns and self.dataset:  # they are part of the data set's name: whoever opens it needs no other word
             from cvbench.storage.datasets import with_columns
 
             object.__setattr__(self, "dataset", with_columns(self.dataset, self.columns))

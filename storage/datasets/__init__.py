@@ -39,6 +39,7 @@ from cvbench.storage.datasets.readers import (
     imagenet_shifts,
     pets,
     pug,
+    resisc45,
     scenes,
     sun,
 )
@@ -87,6 +88,7 @@ _EVERY: tuple[Reader, ...] = (
     parquet.READER,
     pets.READER,
     pug.READER,
+    resisc45.READER,
     *scenes.READERS,
     sun.READER,
     table.READER,

@@ -101,7 +101,9 @@ def test_without_a_recorded_path_it_is_said(store: FeatureStore, tmp_path: Path)
 
 
 def test_a_recorded_path_that_a_terminal_would_obey_is_refused(store: FeatureStore, tmp_path: Path) -> None:
-    begin(store, open_dataset(birds(tmp_path / "birds")), source="folder:/a\x1b[2J")
+    dataset = open_dataset(birds(tmp_path / "birds"))
+    with pytest.raises(IntegrityError, match="cannot be understood"):
+        begin(store, dataset, source="folder:/a\x1b[2J")
     with pytest.raises(IntegrityError, match="cannot be understood"):
         FeatureStore.open(store.url).split("folder-birds", "all")
     odd = tmp_path / "a\x07b"
