@@ -16,6 +16,8 @@ from cvbench.errors import (
     UnknownNameError,
     UsageError,
 )
+from cvbench.jobs.evaluation.options import ImportOptions
+from cvbench.jobs.evaluation.predictions import import_predictions
 from cvbench.jobs.extraction.options import ExtractOptions, check_keys
 from cvbench.jobs.reading.images import open_stored, stored_key
 from cvbench.storage.datasets import Dataset, open_dataset, source_of
@@ -153,3 +155,16 @@ def test_columns_of_an_extraction_become_part_of_the_data_set() -> None:
     assert (options.dataset, options.columns) == ("table:t.csv@label=kind+scale=2", None)
     with pytest.raises(UnknownNameError, match="unknown dataset"):
         open_dataset("dtd@label=x")
+
+
+def test_predictions_of_images_with_a_name_of_ones_own(store: FeatureStore, tmp_path: Path) -> None:
+    spec = birds(tmp_path / "b/birds")
+    begin(store, open_dataset(birds(tmp_path / "a/birds", extra=1)))
+    begin(store, open_dataset(f"aviary={spec}"))
+    table = tmp_path / "p.csv"
+    table.write_text("file_name,predicted_class\nwren/a.jpg,wren\nwren/b.jpg,owl\nowl/c.jpg,owl\n")
+    for number, named in enumerate(("aviary", spec, f"aviary={spec}", "folder-aviary")):
+        done = import_predictions(ImportOptions(str(table), named, f"theirs{number}", store.url))
+        assert (done.samples, done.missing) == (3, 0)
+    held = {group.backbone: group.dataset for group in FeatureStore.open(store.url).groups()}
+    assert held == dict.fromkeys((f"theirs{number}" for number in range(4)), "folder-aviary")
