@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _LEADING = ("dataset",)
 _SAID = {
-    "dataset": "A name of `cvbench datasets ls`, folder:PATH, @paper; NAME+scale=2 transforms. Repeat.",
+    "dataset": "A name of `cvbench datasets ls`, folder:PATH, table:FILE, @paper; NAME+scale=2 transforms. Repeat.",
     "taps": "blocks, paper, module names or globs; `cvbench.taps` lists what there is.",
 }
 _FORM = replace(EXTRACT[0], help={**EXTRACT[0].help, **_SAID})

@@ -67,7 +67,8 @@ class Listing:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
-        return {**asdict(self.info), "found": self.found}
+        held = {"holds": [asdict(split) for split in self.splits]} if self.splits else {}
+        return {**asdict(self.info), "found": self.found, **held}
 
 
 @dataclass(frozen=True)

@@ -212,7 +212,9 @@ class ImportOptions:
         classes: What a number in the column of classes is: see `HOW`.
     """
 
-    file: Annotated[str, Option("csv, json, jsonl, npy or npz of predicted classes, or of all values.", alone=True)]
+    file: Annotated[
+        str, Option("csv, json, jsonl, parquet, npy or npz of predicted classes, or of all values.", alone=True)
+    ]
     dataset: Annotated[str, Option("The data set that was predicted.", short="-d")]
     backbone: Annotated[str, Option("The name that the predictions get.", short="-m")]
     store: Annotated[str, Option("Path or URL of the feature store.")] = "./cvbench.zarr"

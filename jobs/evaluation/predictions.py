@@ -23,6 +23,7 @@ from cvbench.jobs.evaluation.labels import are_wnids, label_space
 from cvbench.jobs.evaluation.options import ImportOptions
 from cvbench.jobs.evaluation.samples import VIEW
 from cvbench.jobs.extraction.options import CPU_BATCH
+from cvbench.jobs.reading.images import stored_key
 from cvbench.jobs.running.places import absolute
 from cvbench.jobs.running.progress import Advanced, Ended, Listener, Note, Started, silent
 from cvbench.storage.datasets import open_dataset, source_of, spec_of_key
@@ -122,7 +123,12 @@ def _array(predictions: Predictions, width: int) -> ArraySpec:
 
 def _split(store: FeatureStore, options: ImportOptions) -> SplitInfo:
     """The split as the store has frozen it, else that of the opened data set in a new order."""
-    there = [key for key in store.splits() if options.dataset in (key[0], spec_of_key(key[0]))]
+    all_splits = store.splits()
+    asked = stored_key(store, options.dataset, {name for name, _ in all_splits})
+    by_name = asked != options.dataset and ":" not in options.dataset  # a name of one's own
+    there = [
+        key for key in all_splits if options.dataset in (key[0], spec_of_key(key[0])) or (by_name and asked == key[0])
+    ]
     held = [key for key in there if options.split in (None, key[1])]
     if len(held) == 1:
         return store.split(*held[0])
@@ -133,8 +139,8 @@ def _split(store: FeatureStore, options: ImportOptions) -> SplitInfo:
             fix=f"--split {' or '.join(split for _, split in held)}",
         )
     dataset = open_dataset(options.dataset, data_root=options.data_root, split=options.split)
-    if (dataset.name, dataset.split) in store.splits():
-        return store.split(dataset.name, dataset.split)
+    if (asked, dataset.split) in all_splits:
+        return store.split(asked, dataset.split)
     order = sample_order(len(dataset), 0)
     return SplitInfo(
         dataset=dataset.name,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -93,7 +94,7 @@ class ExtractOptions:
     columns: Annotated[str | None, Option(COLUMNS)] = None
 
     def __post_init__(self) -> None:
-        if self.columns:  # they are part of the data set's name: whoever opens it needs no other word
+        if self.columns and self.dataset:  # they are part of the data set's name: whoever opens it needs no other word
             from cvbench.storage.datasets import with_columns
 
             object.__setattr__(self, "dataset", with_columns(self.dataset, self.columns))
@@ -184,7 +185,7 @@ def check_keys(specs: Sequence[str], data_root: str | None) -> None:
     """Refuse data sets that a store would keep under the same name, before anything is computed.
 
     Raises:
-        UsageError: Naming both: of a folder the store keeps only the last part of the path.
+        UsageError: Naming both: of a folder the name has only the last part of the path.
     """
     from cvbench.storage.datasets import absolute_spec, key_of_spec
 
@@ -195,7 +196,9 @@ def check_keys(specs: Sequence[str], data_root: str | None) -> None:
             raise UsageError(
                 f"two data sets would both be {key} in the store",
                 where=f"{seen[key]} and {place}",
-                fix="rename or link one of them to a folder of another name, or extract each into its own --store",
+                fix="give one of them a name of your own, "
+                + shlex.quote(f"NAME={place}")
+                + ", or each its own --store",
             )
 
 

@@ -55,6 +55,13 @@ def _is_known(spec: str) -> bool:
         return False
 
 
+def _is_of_files(kind: str) -> bool:
+    try:
+        return dataset_info(kind).of_files
+    except CvbenchError:
+        return False
+
+
 def _recorded(dataset: str, source: str) -> str:
     """The recorded spec, if it may be looked at.
 
@@ -87,7 +94,7 @@ def stored_key(store: FeatureStore, asked: str, held: Collection[str]) -> str:
     """
     if asked in held:
         return asked
-    own = [name for name in held if name.partition("-")[2] == asked and not _is_known(name)]
+    own = [name for name in held if name.partition("-")[2] == asked and _is_of_files(name.partition("-")[0])]
     if len(own) == 1:
         return own[0]
     key = key_of_spec(asked)
@@ -97,7 +104,7 @@ def stored_key(store: FeatureStore, asked: str, held: Collection[str]) -> str:
         return key
     if wanted is None:
         return key
-    places = {name: path_of_spec(source) for name in held if (source := store.source(name))}
+    places = {name: path_of_spec(source) for name, source in store.sources(held).items()}
     if wanted not in places.values():
         other = places.get(key)
         if other is not None and _are_others(other, wanted):

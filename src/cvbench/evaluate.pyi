@@ -297,7 +297,7 @@ def import_predictions(
     `cvbench eval import` on the command line.
 
     Args:
-        file: csv, json, jsonl, npy or npz of predicted classes, or of all values.
+        file: csv, json, jsonl, parquet, npy or npz of predicted classes, or of all values.
         dataset: The data set that was predicted.
         backbone: The name that the predictions get.
         store: Path or URL of the feature store.

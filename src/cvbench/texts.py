@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 import re
@@ -69,7 +70,9 @@ def read_records(path: Path, what: str) -> tuple[tuple[str, ...], list[tuple[str
     Raises:
         IntegrityError: It cannot be read, or is no CSV.
     """
-    rows = csv.DictReader(read_text(path, what).splitlines(), restval="")
+    rows = csv.DictReader(
+        io.StringIO(read_text(path, what), newline=""), restval=""
+    )  # a quoted cell may hold line ends
     try:
         columns = tuple(rows.fieldnames or ())
         return columns, [(f"{path}:{rows.line_num}", {name: row[name] for name in columns}) for row in rows]

@@ -21,7 +21,7 @@ from cvbench.hints import command
 from cvbench.plugins import load_plugin, plugins
 from cvbench.storage.datasets.base import Columned, Dataset, DatasetInfo, OfFiles, Reader, Variants
 from cvbench.storage.datasets.columns import split_columns, with_columns
-from cvbench.storage.datasets.formats import arrow, folder, parquet, table, wds
+from cvbench.storage.datasets.formats import arrow, coco, folder, parquet, table, wds
 from cvbench.storage.datasets.formats.files import FileDataset
 from cvbench.storage.datasets.forms import form_of
 from cvbench.storage.datasets.left_out import LeftOut
@@ -35,9 +35,11 @@ from cvbench.storage.datasets.readers import (
     eurosat,
     flowers,
     imagenet,
+    imagenet_c,
     imagenet_shifts,
     pets,
     pug,
+    resisc45,
     scenes,
     sun,
 )
@@ -72,6 +74,7 @@ _EVERY: tuple[Reader, ...] = (
     caltech.READER,
     cifar.READER_10,
     cifar.READER_100,
+    coco.READER,
     cub.READER,
     cue_conflict.READER,
     digits.READER,
@@ -80,10 +83,12 @@ _EVERY: tuple[Reader, ...] = (
     flowers.READER,
     folder.READER,
     imagenet.READER,
+    imagenet_c.READER,
     *imagenet_shifts.READERS,
     parquet.READER,
     pets.READER,
     pug.READER,
+    resisc45.READER,
     *scenes.READERS,
     sun.READER,
     table.READER,

@@ -42,7 +42,7 @@ KINDS: Mapping[str, str] = MappingProxyType(
         "split": "rows without a split",
         "box": "columns taken as the box of the object, in pixels",
         "mask": "masks that are not there",
-        "objects": "images with several objects, which have no box",
+        "objects": "images with several objects, a crowd or an empty box, which have no box",
         "shards": "shards of the same numbered set that are not read",
         "missing": "shards that are not there, by the numbers of the others",
     }
@@ -139,6 +139,19 @@ def merged(tallies: Sequence[Tally]) -> tuple[LeftOut, ...]:
     for tally in tallies:
         joined.extend(tally)
     return joined.result()
+
+
+def joined(entries: Sequence[LeftOut]) -> tuple[LeftOut, ...]:
+    """Entries with one of each kind; what more is said of them is that of the first.
+
+    >>> joined([LeftOut("link", 1, ("a",)), LeftOut("link", 2, ("b", "c"))])
+    (LeftOut(kind='link', count=3, names=('a', 'b', 'c'), why=''),)
+    """
+    found: dict[str, LeftOut] = {}
+    for one in entries:
+        held = found.get(one.kind, LeftOut(one.kind, 0, (), one.why))
+        found[one.kind] = LeftOut(one.kind, held.count + one.count, (*held.names, *one.names)[:SHOWN], held.why)
+    return tuple(found.values())
 
 
 def sorts_text(sorts: Mapping[str, int]) -> str:

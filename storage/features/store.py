@@ -10,7 +10,7 @@ Reading: `tree`, `layer`, `samples`, `status`. Readers see committed units only.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -303,8 +303,15 @@ class FeatureStore:
 
         It may be somebody else's: say it, and open it only if what it opens has the split's digest.
         """
-        held = [key for key in self.splits() if key[0] == dataset and split in (None, key[1])]
-        return next(filter(None, (splits.read_source(self.ledger, *key) for key in held)), "")
+        return self.sources([dataset], split).get(dataset, "")
+
+    def sources(self, datasets: Collection[str], split: str | None = None) -> dict[str, str]:
+        """Data set -> what `source` is of it, by one listing; those without one are left out."""
+        found: dict[str, str] = {}
+        for name, its in self.splits():
+            if name in datasets and name not in found and split in (None, its):
+                found |= {name: known} if (known := splits.read_source(self.ledger, name, its)) else {}
+        return found
 
     def spec_to_type(self, dataset: str, split: str | None = None) -> str:
         """The spec of a data set for a command to paste: as recorded, that of a variant from its base."""

@@ -1,4 +1,4 @@
-"""Predictions that other tools have made: read from csv, json, jsonl, npy and npz, and written as csv.
+"""Predictions that other tools have made: read from csv, json, jsonl, parquet, npy and npz, and written as csv.
 
 A file holds, per sample, either a predicted class (with or without its probability), or a value for every class.
 Samples are named, or in the order of the data set. The csv of ImageNet-X's reference code
@@ -22,13 +22,14 @@ from cvbench.storage.predictions.arrays import Arrays, texts
 from cvbench.storage.predictions.base import Kind, Predictions, class_of, narrow, shown, wide
 from cvbench.storage.predictions.columns import CLASS_COLUMNS, HEADER, VALUE_KEYS, Asked, find_columns
 from cvbench.storage.predictions.names import match_names
+from cvbench.storage.predictions.parquet import read_parquet
 from cvbench.storage.predictions.records import read_json, read_jsonl
 from cvbench.storage.predictions.table import read_csv
 from cvbench.texts import csv_cell
 
 __all__ = ["Asked", "Kind", "Predictions", "match_names", "read_predictions", "shown", "write_predictions"]
 
-SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".npy", ".npz")
+SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".parquet", ".npy", ".npz")
 
 
 def read_predictions(path: Path, values: str = "auto", asked: Asked | None = None) -> Predictions:
@@ -36,7 +37,8 @@ def read_predictions(path: Path, values: str = "auto", asked: Asked | None = Non
 
     Args:
         path: csv (or tsv) with a header, json (records, or an object of names or of columns), jsonl (a record a line),
-            npy (n,) or (n, k), npz with `logits`, `probabilities` or `predicted_class`, and perhaps `file_name`.
+            parquet, npy (n,) or (n, k), npz with `logits`, `probabilities` or `predicted_class`, and perhaps
+            `file_name`.
         values: What a table of values holds: "logits", "probabilities", or "auto": probabilities if every row is
             non-negative and sums to 1 (within 0.001).
         asked: Columns that are named, rather than found.
@@ -57,6 +59,8 @@ def read_predictions(path: Path, values: str = "auto", asked: Asked | None = Non
             found = _from_arrays(Arrays(path), values, asked)
         elif suffix == ".json":
             found = read_json(path, values, asked)
+        elif suffix == ".parquet":
+            found = read_parquet(path, values, asked)
         elif suffix == ".jsonl":
             found = read_jsonl(path, values, asked)
         else:

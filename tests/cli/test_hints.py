@@ -84,7 +84,7 @@ def test_a_partly_extracted_folder(images: Path, store: Path) -> None:
     extract(images, store, "--split test --view logits --limit 8")
     asked = f"eval accuracy --store '{store}' --allow-chance"
     line = printed(run(asked), "fix")
-    assert "folder:PATH" in line
+    assert f"folder:{images}" in line, "the store keeps where it was"
     done = paste(line, images)
     assert done.exit_code == 0, said(done)
     assert FOREIGN in said(run(asked))

@@ -15,14 +15,17 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from cvbench.errors import DataUnavailableError, UnknownNameError, UsageError
+from cvbench.errors import CvbenchError, DataUnavailableError, UnknownNameError, UsageError
 from cvbench.storage.datasets.base import DatasetInfo
+from cvbench.storage.datasets.formats.cells import SUFFIXES as TABLE_SUFFIXES
+from cvbench.storage.datasets.formats.cells import read_cells
 from cvbench.storage.datasets.formats.files import FileDataset, Samples
 from cvbench.storage.datasets.formats.layout import ALL, Layout, folders, is_hidden, layout, split_named
 from cvbench.storage.datasets.formats.metadata import (
@@ -34,6 +37,7 @@ from cvbench.storage.datasets.formats.metadata import (
     labels_of,
     read_table,
 )
+from cvbench.storage.datasets.formats.roles import find_roles
 from cvbench.storage.datasets.formats.scan import check_text
 from cvbench.storage.datasets.left_out import Tally, unlabelled, without_image
 from cvbench.storage.datasets.roots import absolute_path, refuse_unreadable, unreadable
@@ -123,6 +127,8 @@ def _read_tree(path: Path, found: Layout, split: str) -> FileDataset:
     if table is not None:
         samples = _listed(path, top, table, classes, tally)
     elif folders(path / top):
+        if split == ALL and len(classes) == 1:
+            _refuse_table(path)
         samples = _in_class_folders(path, top, classes, tally)
     else:
         ids = _images(path, top, tally)
@@ -185,6 +191,28 @@ def _listed(path: Path, top: str, table: Table, classes: Sequence[str], tally: T
         if name not in known:
             tally.add("unlisted", name)
     return Samples(classes, ids, labels_of(table, classes), factors=factors_of(table, tally))
+
+
+def _refuse_table(path: Path) -> None:
+    """Refuse one folder of images beside a table that names them: its name is no class.
+
+    Raises:
+        DataUnavailableError: With the spec that reads the table.
+    """
+    for name in _files(path):
+        if not name.lower().endswith(TABLE_SUFFIXES):
+            continue
+        try:
+            table = read_cells(str(path / name))
+            first = table.columns[find_roles(table, {}).path][:1]
+        except CvbenchError:  # of something else
+            continue
+        if first and first[0] and os.path.isfile(path / first[0]):
+            raise DataUnavailableError(
+                f"{name} names the images of the one folder there is: the folder's name is no class",
+                where=str(path),
+                fix=f"--dataset {shlex.quote(f'table:{path / name}')}",
+            )
 
 
 def _no_images(path: Path) -> DataUnavailableError:

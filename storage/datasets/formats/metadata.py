@@ -20,7 +20,7 @@ from cvbench.errors import DataUnavailableError, IntegrityError, UsageError
 from cvbench.storage.datasets.base import check_unique
 from cvbench.storage.datasets.formats.cells import read_cells
 from cvbench.storage.datasets.formats.lists import below
-from cvbench.storage.datasets.formats.roles import MAX_FACTOR, column_values
+from cvbench.storage.datasets.formats.roles import column_values, is_too_long
 from cvbench.storage.datasets.labels import classes_for
 from cvbench.storage.datasets.left_out import Tally
 from cvbench.storage.objects.keys import check_name
@@ -104,7 +104,7 @@ def factors_of(table: Table, tally: Tally) -> dict[str, NDArray[Any]]:
             taken = check_name("factor", name) in _TAKEN
         except UsageError:
             taken = True
-        if taken or max(map(len, cells)) > MAX_FACTOR:
+        if taken or is_too_long(max(map(len, cells)), len(cells)):
             tally.add("column", name or "(no name)")
         else:
             factors[name] = column_values(cells)

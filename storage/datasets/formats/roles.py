@@ -27,6 +27,9 @@ ROLES = ("path", "label", "name", "split", "id", "mask", *BOX, *CORNERS, "root")
 MAX_FACTOR = 1_000
 """Characters of a cell of a factor; a column with longer ones, such as a text, is none."""
 
+MAX_BYTES = 1024 * 1024 * 1024
+"""Of a factor of text, which takes for each sample what its longest cell takes."""
+
 _TAKEN = {"id", "sample", "label"}  # columns of the sample table in a store
 _FOREIGN = re.compile(r"[^A-Za-z0-9._@=+-]+")
 
@@ -162,11 +165,21 @@ def factors(table: Cells, taken: set[str], tally: Tally) -> dict[str, NDArray[An
         if name in taken:
             continue
         key = name if is_name(name) else _FOREIGN.sub("_", name).strip("_.-")
-        if not is_name(key) or key in _TAKEN or key in found or max(map(len, cells), default=0) > MAX_FACTOR:
+        if (
+            not is_name(key)
+            or key in _TAKEN
+            or key in found
+            or is_too_long(max(map(len, cells), default=0), len(cells))
+        ):
             tally.add("column", name or "(no name)")
         else:
             found[key] = column_values(cells)
     return found
+
+
+def is_too_long(longest: int, rows: int) -> bool:
+    """Whether a column of text is no factor, by the characters of its longest cell and its rows."""
+    return longest > MAX_FACTOR or 4 * longest * rows > MAX_BYTES
 
 
 def column_values(cells: Sequence[str]) -> NDArray[Any]:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.errors import IntegrityError, UnknownNameError
+from cvbench.storage.datasets.formats.roles import is_too_long
 from cvbench.storage.datasets.formats.shards import Shards
 from cvbench.storage.objects.keys import is_name
 from cvbench.texts import parse_json
@@ -18,7 +19,7 @@ from cvbench.texts import parse_json
 ROLES = ("image", "label")
 LABELS = ("label", "labels", "fine_label")
 MAX_WORD = 1_000
-"""Characters of a label that is a class's name, and of a text that is a factor."""
+"""Characters of a label that is a class's name."""
 
 _IMAGES = ("image", "img")
 _TAKEN = {"id", "sample", "label"}  # columns of the sample table in a store
@@ -100,7 +101,7 @@ def plain_values(column: Any) -> NDArray[Any] | None:
         return np.asarray(column.cast(pa.float64(), safe=False).fill_null(np.nan).to_numpy(), dtype=np.float64)
     for chunk in column.chunks:
         words = chunk.dictionary if kinds.is_dictionary(chunk.type) else chunk
-        if (pc.max(pc.utf8_length(words)).as_py() or 0) > MAX_WORD:
+        if is_too_long(pc.max(pc.utf8_length(words)).as_py() or 0, len(column)):
             return None
     plain = column.cast(column.type.value_type) if kinds.is_dictionary(column.type) else column
     return np.array(plain.fill_null("").to_pylist(), dtype=np.str_)

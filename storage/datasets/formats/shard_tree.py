@@ -79,5 +79,5 @@ def _folders(pattern: str, suffixes: tuple[str, ...]) -> Iterator[str]:
         return
     for depth in ("", "*", "*/*"):
         for folder in sorted(Path(pattern).glob(depth)) if depth else [Path(pattern)]:
-            if folder.is_dir() and any(entry.name.endswith(suffixes) for entry in os.scandir(folder)):
+            if folder.is_dir() and any(name.endswith(suffixes) for name in os.listdir(folder)):
                 yield folder.relative_to(pattern).as_posix() if depth else ""

@@ -143,7 +143,7 @@ class TableReader:
         chosen = split_named(split, list(splits)) if split else next(iter(splits))
         if chosen not in splits:
             raise UnknownNameError.among(f"split of {where}", chosen, splits, fix=f"splits: {', '.join(splits)}")
-        dataset = _assemble(where, table, roles, splits, chosen, asked.get("root", ""))
+        dataset = assemble(where, table, roles, splits, chosen, asked.get("root", ""))
         return replace(dataset, name=self.key(where), spec=f"table:{where}{pairs_text(asked)}")
 
     def _asked(self, argument: str, root: Path | None) -> tuple[str, dict[str, str]]:
@@ -190,10 +190,31 @@ def _splits(table: Cells, roles: Roles) -> dict[str, list[int]]:
     return {split: found[split] for split in sorted(found, key=rank)}
 
 
-def _assemble(
-    where: str, table: Cells, roles: Roles, splits: Mapping[str, list[int]], split: str, root: str
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """Labels that no column says: (N,) int64, the classes' names, and why a sample may have none."""
+
+    values: NDArray[np.int64]
+    classes: tuple[str, ...]
+    why: str
+
+
+def assemble(
+    where: str,
+    table: Cells,
+    roles: Roles,
+    splits: Mapping[str, list[int]],
+    split: str,
+    root: str,
+    known: Labels | None = None,
 ) -> TableDataset:
-    """The rows of a split; labels, ids and boxes are checked in all rows."""
+    """The rows of a split; labels, ids and boxes are checked in all rows. Name and spec are left to the reader.
+
+    Args:
+        where: The table's place.
+        root: The folder that relative paths start from, itself relative to the table; "" for the table's own.
+        known: The labels, if the table does not say them.
+    """
     tally = Tally()
     base = where.rpartition("/")[0]
     if root:
@@ -202,7 +223,7 @@ def _assemble(
             raise UsageError("root must be a URL, as the table's place is", where=where)
     places = [_place(cell, base, table, row) for row, cell in enumerate(table.columns[roles.path])]
     ids = _ids(places, base, table, roles)
-    labels, classes = _labels(table, roles, where)
+    labels, classes = (known.values, known.classes) if known else _labels(table, roles, where)
     columns = boxes(table, roles, tally)
     taken = roles.taken if columns else roles.taken - set(roles.box)  # what is no box after all is a factor
     if roles.mask:
@@ -217,7 +238,13 @@ def _assemble(
     chosen = np.array(rows, dtype=np.int64)
     taken_places = tuple(places[row] for row in rows)
     taken_ids = tuple(ids[row] for row in rows)
-    why = "" if roles.label else f"no column label; --columns label=COLUMN, one of {', '.join([*table.columns][:8])}"
+    why = (
+        known.why
+        if known
+        else ""
+        if roles.label
+        else f"no column label; --columns label=COLUMN, one of {', '.join([*table.columns][:8])}"
+    )
     left = (*tally.result(), *unlabelled(taken_ids, labels[chosen], why))
     if (labels[chosen] >= 0).any():
         left = (*left, *without_image(classes, labels[chosen]))

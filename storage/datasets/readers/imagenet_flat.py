@@ -3,6 +3,9 @@
     [ILSVRC2012_devkit_t12/][data/]ILSVRC2012_validation_ground_truth.txt   line NNNNN: ILSVRC2012_ID of image NNNNN
     ... and beside it meta.mat                                              ILSVRC2012_ID -> WordNet id -> class
     [imagenet_x/annotations/]filename_label.csv                             file_name,label     class from 0
+    LOC_val_solution.csv, of Kaggle                                         ImageId,PredictionString: the WordNet id,
+                                                                            then a box; again for each box
+    ILSVRC2012_val_NNNNNNNN_<WordNet id>.JPEG                               the image's own name
 
 ILSVRC2012_ID counts from 1 and in an order of its own; used as a class index it gives an accuracy near 0.1 %.
 """
@@ -10,7 +13,7 @@ ILSVRC2012_ID counts from 1 and in an order of its own; used as a class index it
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +30,34 @@ from cvbench.texts import read_records, read_text
 TRUTH = "ILSVRC2012_validation_ground_truth.txt"
 META = "meta.mat"
 TABLE = "filename_label.csv"
+KAGGLE = "LOC_val_solution.csv"
 
 _DEVKIT = ("", "data", "ILSVRC2012_devkit_t12", "ILSVRC2012_devkit_t12/data")
 _ANNOTATIONS = ("", "annotations", "imagenet_x/annotations", "imagenet-x", "imagenetx/imagenet_x/annotations")
 _WHAT = "a file of labels"
 _LABEL, _ID = re.compile(r"0*[0-9]{1,3}", re.ASCII), re.compile(r"[0-9]{1,6}", re.ASCII)
 _NUMBER = re.compile(r"ILSVRC2012_val_([0-9]{8})\.[A-Za-z]+")
+_NAMED = re.compile(r"ILSVRC2012_val_[0-9]{8}_(n[0-9]{8})\.[A-Za-z]+")
+_KAGGLE_ID = re.compile(r"ILSVRC2012_val_([0-9]{8})")
+
+
+def named_labels(folder: Path, names: Sequence[str]) -> NDArray[np.int64] | None:
+    """(N,) int64 class indices of images that have the WordNet id in their names; None if none has.
+
+    Raises:
+        IntegrityError: Some have it and others not, or it is of no class.
+    """
+    found = [_NAMED.fullmatch(name) for name in names]
+    if not any(found):
+        return None
+    index = class_indices()
+    for name, match in zip(names, found, strict=True):
+        if match is None or match[1] not in index:
+            raise IntegrityError(
+                "the name has no WordNet id, though others have one" if match is None else f"{match[1]} is no class",
+                where=str(folder / name),
+            )
+    return np.array([index[match[1]] for match in found if match is not None], dtype=np.int64)
 
 
 def flat_labels(folder: Path, root: Path, numbers: NDArray[np.int64], info: DatasetInfo) -> NDArray[np.int64]:
@@ -42,21 +67,24 @@ def flat_labels(folder: Path, root: Path, numbers: NDArray[np.int64], info: Data
         DataUnavailableError: Neither the development kit nor the table is beside the images or under the data root.
         IntegrityError: One of them is damaged, or lacks an image.
     """
-    near = list(dict.fromkeys((folder, folder.parent, root, root / "imagenet")))
+    above = [one for one in folder.parents if one == root or root in one.parents]
+    near = list(dict.fromkeys((folder, folder.parent, *above, root, root / "imagenet")))
     for data in (top / below for top in near for below in _DEVKIT):
         if (data / TRUTH).is_file() and (data / META).is_file():
             path, labels = data / TRUTH, devkit_labels(data)
             break
     else:
-        for path in (top / below / TABLE for top in near for below in _ANNOTATIONS):
+        tables = [(top / KAGGLE, kaggle_labels) for top in near]
+        tables += [(top / below / TABLE, table_labels) for top in near for below in _ANNOTATIONS]
+        for path, read in tables:
             if path.is_file():
-                labels = table_labels(path)
+                labels = read(path)
                 break
         else:
             raise DataUnavailableError(
                 "the validation images lie in one folder, and no file says their classes",
                 where=str(folder),
-                why=f"expected ILSVRC2012_devkit_t12/data/{{{TRUTH},{META}}} or {TABLE} beside it; "
+                why=f"expected ILSVRC2012_devkit_t12/data/{{{TRUTH},{META}}}, {TABLE} or {KAGGLE} beside it; "
                 f"found {listing(folder.parent)}",
                 fix=f"unpack ILSVRC2012_devkit_t12.tar.gz from {info.homepage} beside the folder",
             )
@@ -98,6 +126,24 @@ def table_labels(path: Path) -> dict[int, int]:
                 f"cannot read the row of {row['file_name'][:80]!r}", where=where, why=f"label {text[:80]!r}"
             )
         labels[int(match.group(1))] = int(text)
+    return labels
+
+
+def kaggle_labels(path: Path) -> dict[int, int]:
+    """Image number -> class index, from Kaggle's table, whose PredictionString is WordNet id, x0, y0, x1, y1, again."""
+    index = class_indices()
+    labels: dict[int, int] = {}
+    columns, rows = read_records(path, _WHAT)
+    if not {"ImageId", "PredictionString"} <= set(columns):
+        raise IntegrityError("the table has no columns ImageId and PredictionString", where=str(path))
+    for where, row in rows:
+        match, words = _KAGGLE_ID.fullmatch(row["ImageId"]), row["PredictionString"].split()
+        named = {index.get(word, -1) for word in words[::5]}
+        if match is None or len(named) != 1 or -1 in named or len(words) % 5:
+            raise IntegrityError(
+                f"cannot read the row of {row['ImageId'][:80]!r}", where=where, why=" ".join(words[:6])[:80]
+            )
+        labels[int(match[1])] = named.pop()
     return labels
 
 

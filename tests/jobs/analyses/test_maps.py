@@ -156,11 +156,20 @@ class TestWithoutTheFiles:
         assert "picture_0" not in result.data
         assert any("not as it was, that was extracted" in note for note in result.attrs["notes"])
 
-    def test_a_folder_says_how_and_then_has_them(self, pets: Path, tmp_path: Path) -> None:
+    def test_a_folder_is_found_where_it_was_or_is_said_to_be(self, pets: Path, tmp_path: Path) -> None:
         store = copy(pets, tmp_path)
         result = maps(Selection(store), QUICK, LOOP).result
+        assert "picture_0" in result.data
+        assert f"the images are from folder:{pets / 'pets'}, as the store says" in result.attrs["notes"]
+        shutil.copytree(pets / "pets", tmp_path / "elsewhere/pets")
+        (pets / "pets").rename(pets / "gone")
+        try:
+            result = maps(Selection(store), QUICK, LOOP).result
+        finally:
+            (pets / "gone").rename(pets / "pets")
+        assert "picture_0" not in result.data
         assert any("give --source folder:PATH" in note for note in result.attrs["notes"])
-        result = maps(Selection(store), replace(QUICK, source=f"folder:{pets / 'pets'}"), LOOP).result
+        result = maps(Selection(store), replace(QUICK, source=f"folder:{tmp_path}/elsewhere/pets"), LOOP).result
         assert result.data["picture_0"][1].shape[:2] == (4, 64)
         assert any("no boxes" in note for note in result.attrs["notes"])
         assert result.attrs["samples"] == 11

@@ -39,6 +39,11 @@ def put(path: Path, data: bytes) -> None:
     path.write_bytes(data)
 
 
+def wnid_of(label: int) -> str:
+    """The WordNet id of a class index."""
+    return imagenet_wnids()[label]
+
+
 def val_name(number: int) -> str:
     """The file name of a validation image."""
     return f"ILSVRC2012_val_{number:08d}.JPEG"

@@ -362,3 +362,54 @@ def test_a_damaged_table_is_refused(flat: Path, text: str, message: str) -> None
     (flat / "filename_label.csv").write_text(text)
     with pytest.raises(IntegrityError, match=message):
         open_dataset("imagenet-val", data_root=flat)
+
+
+def kaggle(root: Path, rows: dict[int, int] = VAL) -> Path:
+    """Kaggle's tree; returns the table."""
+    write_flat(root / "ILSVRC/Data/CLS-LOC/val")
+    lines = [
+        f"ILSVRC2012_val_{number:08d},{imagenet_wnids()[label]} 85 1 499 272 {imagenet_wnids()[label]} 1 2 3 4 "
+        for number, label in rows.items()
+    ]
+    (root / "LOC_val_solution.csv").write_text("ImageId,PredictionString\n" + "\n".join(lines))
+    return root / "LOC_val_solution.csv"
+
+
+@pytest.mark.parametrize("top", ["", "imagenet", "imagenet-object-localization-challenge"])
+def test_the_layout_of_kaggle(tmp_path: Path, top: str) -> None:
+    kaggle(tmp_path / top)
+    assert labels_by_number(tmp_path) == VAL
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "ILSVRC2012_val_00000293,n01440764 85 1 499",
+        "ILSVRC2012_val_00000293,n00000000 85 1 499 272",
+        "ILSVRC2012_val_00000293,n01440764 85 1 499 272 n01443537 85 1 499 272",
+        "ILSVRC2012_val_293,n01440764 85 1 499 272",
+        "ILSVRC2012_val_00000293,",
+    ],
+)
+def test_a_damaged_table_of_kaggle_is_refused(tmp_path: Path, row: str) -> None:
+    table = kaggle(tmp_path)
+    table.write_text(f"ImageId,PredictionString\n{row}\n")
+    with pytest.raises(IntegrityError, match="cannot read the row"):
+        open_dataset("imagenet-val", data_root=tmp_path)
+    table.write_text("a,b\n")
+    with pytest.raises(IntegrityError, match="no columns ImageId"):
+        open_dataset("imagenet-val", data_root=tmp_path)
+
+
+def test_flat_images_with_the_class_in_their_names(tmp_path: Path) -> None:
+    for number, label in VAL.items():
+        put(tmp_path / "val" / f"ILSVRC2012_val_{number:08d}_{imagenet_wnids()[label]}.JPEG", jpeg(number))
+    assert labels_by_number(tmp_path) == VAL
+    put(tmp_path / "val" / val_name(2), jpeg(2))
+    with pytest.raises(IntegrityError, match="no WordNet id, though others have one"):
+        open_dataset("imagenet-val", data_root=tmp_path)
+
+
+def test_a_folder_called_validation(tmp_path: Path) -> None:
+    write_val(tmp_path / "imagenet/validation")
+    assert labels_by_number(tmp_path) == VAL

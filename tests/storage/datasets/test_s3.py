@@ -13,6 +13,7 @@ from moto.server import ThreadedMotoServer
 
 from cvbench.errors import DataUnavailableError, IntegrityError, ResourceError
 from cvbench.storage.datasets import Dataset, locate, open_dataset
+from tests.storage.datasets.dataset_suite import jpeg
 from tests.storage.datasets.shard_trees import NAMES, sample, write_hub, write_shards, write_tar
 
 
@@ -95,3 +96,42 @@ def test_an_object_that_changes_or_goes_away(bucket: str, tmp_path: Path) -> Non
     boto3.client("s3").delete_object(Bucket=bucket, Key="birds/val-000000.tar")
     with pytest.raises(DataUnavailableError, match="a shard is gone"):
         dataset.read(0)
+
+
+def test_folders_of_splits(bucket: str, tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        write_shards(tmp_path / "parted" / split)
+    for path in (tmp_path / "parted").rglob("*"):
+        if path.is_file():
+            upload(bucket, tmp_path, path)
+    for split in ("train", "test"):
+        same(
+            open_dataset(f"wds:s3://{bucket}/parted", split=split),
+            open_dataset(f"wds:{tmp_path}/parted", split=split),
+        )
+
+
+def test_a_table_of_objects(bucket: str, tmp_path: Path) -> None:
+    (tmp_path / "list").mkdir()
+    for k in range(4):
+        (tmp_path / "list" / f"{k}.jpg").write_bytes(jpeg(k))
+        upload(bucket, tmp_path, tmp_path / "list" / f"{k}.jpg")
+    names = ("0.jpg", "1.jpg", f"s3://{bucket}/list/2.jpg", "3.jpg")
+    (tmp_path / "list/t.csv").write_text("path,label\n" + "".join(f"{name},{k % 2}\n" for k, name in enumerate(names)))
+    (tmp_path / "list/gone.csv").write_text("path\n0.jpg\n9.jpg\n")
+    for name in ("t.csv", "gone.csv"):
+        upload(bucket, tmp_path, tmp_path / "list" / name)
+    for place in (f"s3://{bucket}/list", f"{tmp_path}/list"):
+        dataset = open_dataset(f"table:{place}/t.csv")
+        assert [pickle.loads(pickle.dumps(dataset)).read(k) for k in range(4)] == [jpeg(k) for k in range(4)]  # noqa: S301
+        assert dataset.labels.tolist() == [0, 1, 0, 1]
+        assert dataset.spec == f"table:{place}/t.csv"
+        with pytest.raises(DataUnavailableError, match=r"1 of 2 listed images are not there") as caught:
+            open_dataset(f"table:{place}/gone.csv")
+        assert f"{place}/9.jpg" in str(caught.value)
+    remote = open_dataset(f"table:s3://{bucket}/list/t.csv")
+    boto3.client("s3").put_object(Bucket=bucket, Key="list/1.jpg", Body=b"other")
+    with pytest.raises(IntegrityError, match="the object changed"):
+        remote.read(1)
+    with pytest.raises(DataUnavailableError, match="the table is not there"):
+        open_dataset(f"table:s3://{bucket}/list/none.csv")

@@ -357,6 +357,11 @@ def test_the_case_of_a_csv_beside_images(tmp_path: Path) -> None:
     dataset = open_dataset(f"table:{tmp_path}/labels.csv")
     assert dataset.classes == ("cat", "dog")
     assert {"bbox_x", "bbox_y", "bbox_w", "bbox_h", "weather"} == set(dataset.factors)
+    with pytest.raises(DataUnavailableError, match="the folder's name is no class") as caught:
+        open_dataset(f"folder:{tmp_path}")
+    assert caught.value.fix == f"--dataset table:{tmp_path}/labels.csv"
+    (tmp_path / "labels.csv").write_text("path,label\nelsewhere.jpg,a\n")
+    assert open_dataset(f"folder:{tmp_path}").classes == ("images",), "a table of other images"
 
 
 def test_verify_and_info_say_what_a_table_holds(tmp_path: Path) -> None:

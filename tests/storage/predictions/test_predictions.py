@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from cvbench.errors import (
@@ -35,6 +37,8 @@ def write(folder: Path, name: str, content: object) -> Path:
         np.save(path, content)  # type: ignore[arg-type]
     elif path.suffix == ".npz":
         np.savez(path, **content)  # type: ignore[arg-type]
+    elif path.suffix == ".parquet" and not isinstance(content, str):
+        pq.write_table(pa.table(content), path)  # type: ignore[arg-type]
     else:
         path.write_text(content if isinstance(content, str) else json.dumps(content))
     return path
@@ -54,6 +58,8 @@ def records(key: str, values: list[object]) -> list[dict[str, object]]:
         ("p.json", {"file_name": list(NAMES), "probabilities": VALUES.tolist()}),
         ("p.jsonl", "\n".join(json.dumps(record) for record in records("probabilities", VALUES.tolist()))),
         ("p.npz", {"file_name": np.array(NAMES), "probabilities": VALUES}),
+        ("p.parquet", {"file_name": list(NAMES), "probabilities": VALUES.tolist()}),
+        ("p.parquet", {"file_name": list(NAMES), **{str(k): VALUES[:, k] for k in range(3)}}),
     ],
 )
 def test_a_table_of_probabilities_in_every_form(tmp_path: Path, name: str, content: object) -> None:
@@ -189,6 +195,8 @@ ROWS = [dict(zip(PANDAS, row, strict=True)) for row in zip(*PANDAS.values(), str
         ("p.json", {"schema": {"fields": []}, "data": ROWS}),
         ("p.json", PANDAS),
         ("p.jsonl", "\n\n".join(json.dumps(row) for row in ROWS)),
+        ("p.parquet", PANDAS),
+        ("p.parquet", {key: PANDAS[key] for key in (*list(PANDAS)[1:], next(iter(PANDAS)))}),
         ("p.csv", "\ufefffilename,index,label,prob\na/x.png,0,ant,0.5\na/y.png,1,bee,0.75\nb/z.png,2,cat,0.5\n,,,\n\n"),
         ("p.csv", "filename;index;label;prob\na/x.png;0;ant;0,5\na/y.png;1.0;bee;0,75\nb/z.png;2.00;cat;0.5\n"),
         (
@@ -207,6 +215,8 @@ ROWS = [dict(zip(PANDAS, row, strict=True)) for row in zip(*PANDAS.values(), str
         "table",
         "lists",
         "jsonl",
+        "parquet",
+        "parquet, name last",
         "bom",
         "semicolon",
         "tab",
@@ -277,6 +287,9 @@ def test_names_with_dots_keep_them() -> None:
     ("name", "content", "said"),
     [
         ("p.json", "[" * 100_000, "nested too deep"),
+        ("p.parquet", "PAR1 and no more", "no Parquet file"),
+        ("p.parquet", {"file": ["a"], "pred": [None]}, "a predicted class is empty"),
+        ("p.parquet", {"file": ["a" * 8] * 100_000, "pred": [1] * 100_000}, "100,000 rows of 2 columns in"),
         ("p.json", '[{"file":"a","pred":' + "[" * 100_000 + "]" * 100_000 + "}]", "nested too deep"),
         ("p.jsonl", "[" * 100_000, "nested too deep"),
         ("p.json", '[{"file":"a","pred":' + "9" * 5000 + "}]", "no JSON"),
@@ -299,9 +312,12 @@ def test_names_with_dots_keep_them() -> None:
         ("p.npy", b"plain text", "no npy and no npz"),
     ],
 )
-def test_hostile_files_end_in_an_error_of_ours(tmp_path: Path, name: str, content: str | bytes, said: str) -> None:
+def test_hostile_files_end_in_an_error_of_ours(tmp_path: Path, name: str, content: Any, said: str) -> None:
     path = tmp_path / name
-    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    if isinstance(content, dict):
+        write(tmp_path, name, content)
+    else:
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(CvbenchError) as caught:
         read_predictions(path)
     assert said in str(caught.value)
