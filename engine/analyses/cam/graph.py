@@ -98,15 +98,16 @@ def trace(
     hooks = ExitStack()
     with trunk_mode(backbone.device, backbone.compute), ExitStack() as tail:
 
-        def cut(_module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
-            leaf = output.detach().float()
+        def cut(_module: nn.Module, _inputs: Any, output: Any) -> Any:
+            leaf = backbone.activation(output).detach().float()
             leaves.append(leaf)
             tail.enter_context(torch.autocast(backbone.device.type, enabled=False))
-            if not gradient:
-                return leaf
-            leaf.requires_grad_()
-            tail.enter_context(torch.enable_grad())
-            return leaf.clone()  # an activation behind it may work in place, which a leaf forbids
+            passed = leaf
+            if gradient:
+                leaf.requires_grad_()
+                tail.enter_context(torch.enable_grad())
+                passed = leaf.clone()  # an activation behind it may work in place, which a leaf forbids
+            return (passed, *output[1:]) if isinstance(output, tuple) else passed
 
         def widen(_module: nn.Module, inputs: Any) -> Any:
             """Behind the target autocast is off: what comes past it, still in the trunk's type, becomes float32."""
