@@ -183,7 +183,7 @@ def check_digests(backbones: Sequence[Backbone], digests: Mapping[str, str]) -> 
                 f"the weights of {spec.key} are not those of its features in the store",
                 where=spec.weights,
                 why=f"the store has {digests[spec.key][:16]}, these are {backbone.weights_digest[:16]}",
-                fix=f"--weights {spec.name or spec.model}=FILE: the same, or others that are meant: any named are taken",
+                fix=f"--weights {spec.name or spec.model}=FILE: the same, or others: any named are taken",
             )
 
 
