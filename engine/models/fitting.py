@@ -58,9 +58,11 @@ def fitted(model: Any, found: Checkpoint, remap: Callable[[State, Any], State] |
     if remap is not None and not _agree(state, own):
         before = set(state)
         state = dict(remap(dict(state), model))
-        renamed = sorted(set(state) - before)
+        renamed, gone = sorted(set(state) - before), sorted(before - set(state))
         if renamed:
             notes.append(f"{len(renamed)} names are changed as its library does, such as {some(renamed, 3)}")
+        if len(gone) > len(renamed):
+            notes.append(f"its library leaves out {len(gone) - len(renamed)} of {some(gone)}")
     return Fitted(state, tuple(notes))
 
 

@@ -179,7 +179,10 @@ def test_what_is_beside_the_network_is_left_out_and_said(tmp_path: Path, state: 
     save_file({**state, "mask_token": torch.ones(1, 1, 64), "decoder_blocks.0.w": torch.ones(2)}, path)
     found, notes = loaded(path)
     assert same(found, state)
-    assert notes == ("test_vit: of w.safetensors left out decoder_blocks.0.w, mask_token",)
+    (note,) = notes
+    assert note.startswith("test_vit: of w.safetensors ")
+    assert "mask_token" in note
+    assert "left out decoder_blocks.0.w" in note
 
 
 @pytest.mark.parametrize(("classes", "prefix"), [(7, ""), (7, "module."), (0, "backbone.")])
@@ -208,6 +211,7 @@ def timms_own(model: str, state: State, **options: Any) -> State:
         ("deit_tiny_patch16_224", {}, 96),
     ],
 )
+@pytest.mark.filterwarnings("ignore:torch.searchsorted")  # how timm resizes tables
 def test_a_file_is_taken_as_pretrained_bytes_are(
     tmp_path: Path, model: str, source: dict[str, Any], size: int | None
 ) -> None:
