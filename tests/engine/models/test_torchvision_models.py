@@ -105,7 +105,7 @@ def test_a_file_with_other_classes(tmp_path: Path) -> None:
     assert torch.equal(backbone.network.state_dict()["fc.weight"], model.fc.weight)
     assert backbone.notes == ("torchvision.resnet18: of w.pth took model; took the names behind module.",)
     torch.save(get_model("resnet34", weights=None).state_dict(), path)
-    with pytest.raises(UsageError, match="does not fit torchvision.resnet18"):
+    with pytest.raises(UsageError, match=r"does not fit torchvision\.resnet18"):
         load_backbone(spec)
 
 

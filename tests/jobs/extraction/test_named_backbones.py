@@ -1,4 +1,4 @@
-"""Two trainings of one architecture in one store, by names of one's own; and networks of other libraries, end to end."""
+"""Two trainings of one architecture in one store, by names of one's own; networks of other libraries, end to end."""
 
 from __future__ import annotations
 
