@@ -49,6 +49,7 @@ COMMANDS: dict[str, Place] = {
     ),
     "doctor": ("cvbench.cli.doctor", "doctor", "Say what is installed, and what of this machine could be in the way."),
     "datasets": ("cvbench.cli.datasets", "app", "List, describe, check and download data sets."),
+    "models": ("cvbench.cli.models", "app", "List and describe the backbones that there are."),
 }
 """Command -> where it is built, and its line in the help."""
 

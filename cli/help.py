@@ -83,6 +83,8 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "store gc": ("store gc --orphans --dry-run",),
     "store rm": ("store rm digits/test --dry-run", "store rm digits/test/test_vit@64/maps"),
     "store export": ("store export digits/test/test_vit@64/pooled --out files --to npz",),
+    "models ls": ("models ls", "models ls dinov2", "models ls 'torchvision:*'"),
+    "models info": ("models info test_vit", "models info torchvision:resnet50"),
     "datasets ls": ("datasets ls --data-root /data",),
     "datasets info": ("datasets info cub200", "datasets info folder:birds"),
     "datasets verify": ("datasets verify folder:birds --deep",),

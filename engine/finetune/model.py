@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from cvbench.engine.finetune.recipes import TrainingRecipe
+from cvbench.engine.models.makers import maker_of
 from cvbench.engine.models.specs import BackboneSpec
-from cvbench.engine.models.weights import build_model
 
 TRAINED_LAYER_DECAY = 0.75
 
@@ -24,9 +24,9 @@ def trainable(spec: BackboneSpec, classes: int, recipe: TrainingRecipe, seed: in
         seed: Of the new classifier.
 
     Raises:
-        DataUnavailableError, IntegrityError, UsageError: see `engine.models.weights.build_model`.
+        DataUnavailableError, IntegrityError, UsageError: as its maker says, see `engine.models.makers`.
     """
-    model = build_model(spec)
+    model = maker_of(spec).trainable(spec)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model.reset_classifier(classes)

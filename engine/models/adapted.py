@@ -40,7 +40,8 @@ class Adapted(nn.Module):
     """A module that shares the parts, parameters and buffers of another, under their names.
 
     Attributes:
-        classifier: Name of the linear layer that gives the logits; "" if there is none.
+        last: Name of the linear layer that gives the logits; "" if there is none.
+        size: (height, width) of its images, pixels.
     """
 
     _inner: nn.Module
@@ -57,19 +58,19 @@ class Adapted(nn.Module):
         for shared in ("_modules", "_parameters", "_buffers", "_non_persistent_buffers_set"):
             self.__dict__[shared] = inner.__dict__[shared]
         self.__dict__["_inner"] = inner  # not a part: else every name would begin with it
-        self._call, self.classifier, self._added = call, classifier, False
+        self._call, self.last, self._added, self.size = call, classifier, False, (224, 224)
         self.train(inner.training)
 
     def end(self, images: Tensor) -> End:
         """Run the network on (B, 3, h, w) float32."""
-        if not self.classifier:
+        if not self.last:
             return self._call(self._inner, images)
         if self._added:
             head = self._call(self._inner, images).head
             logits: Tensor = self.get_submodule(ADDED)(head)
             return End(head, logits)
         read: list[Tensor] = []
-        hook = self.get_submodule(self.classifier).register_forward_pre_hook(lambda _, inputs: read.append(inputs[0]))
+        hook = self.get_submodule(self.last).register_forward_pre_hook(lambda _, inputs: read.append(inputs[0]))
         try:
             found = self._call(self._inner, images)
         finally:
@@ -87,18 +88,13 @@ class Adapted(nn.Module):
         self._inner.training = mode
         return self
 
-    def reset_classifier(self, classes: int, size: tuple[int, int] = (224, 224)) -> None:
-        """Put a new linear classifier in the place of its own, or behind its head if it has none.
-
-        Args:
-            classes: K.
-            size: (height, width) of its images, pixels.
-        """
-        if self.classifier:
-            width = self.get_submodule(self.classifier).in_features
+    def reset_classifier(self, classes: int) -> None:
+        """Put a new linear classifier of K classes in the place of its own, or behind its head if it has none."""
+        if self.last:
+            width = self.get_submodule(self.last).in_features
         else:
             with torch.no_grad():
-                width = self.end(torch.zeros((2, 3, *size), device=next(self.parameters()).device)).head.shape[1]
+                width = self.end(torch.zeros((2, 3, *self.size), device=next(self.parameters()).device)).head.shape[1]
         self._put(int(width), classes)
 
     def add_classifier(self, added: AddedHead) -> None:
@@ -106,9 +102,9 @@ class Adapted(nn.Module):
         self._put(added.width, added.classes)
 
     def _put(self, width: int, classes: int) -> None:
-        if not self.classifier:
-            self._added, self.classifier = True, ADDED
-        parent, _, name = self.classifier.rpartition(".")
+        if not self.last:
+            self._added, self.last = True, ADDED
+        parent, _, name = self.last.rpartition(".")
         device = next(self.parameters()).device
         setattr(self.get_submodule(parent), name, nn.Linear(width, classes, device=device))
 
@@ -150,12 +146,13 @@ def network_of(model: Adapted, *, logits: bool = False, **known: Any) -> Network
         logits: Whether it has logits though no linear layer gives them.
         known: The fields of `Network` that it does not tell.
     """
+    model.size = tuple(known["preprocessing"]["input_size"][1:])
     return Network(
         module=model,
         features=model.end,
         head=lambda found: found.head,
         logits=lambda found: found.logits,
-        outputs=("head", "logits") if model.classifier or logits else ("head",),
+        outputs=("head", "logits") if model.last or logits else ("head",),
         stages=(),
         opens=True,
         **known,

@@ -157,6 +157,10 @@ class Backbone:
         (`engine.analyses.cam`)."""
         return self._model
 
+    def activation(self, output: Any) -> Any:
+        """What a tapped module's output stands for, see `Network.activation`."""
+        return self._network.activation(output)
+
     @property
     def compute(self) -> torch.dtype:
         """The type of the matrix products."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from torch import Tensor, nn
@@ -57,9 +58,11 @@ def fitted(model: Any, found: Checkpoint, remap: Callable[[State, Any], State] |
     if remap is not None and not _agree(state, own):
         before = set(state)
         state = dict(remap(dict(state), model))
-        renamed = sorted(set(state) - before)
+        renamed, gone = sorted(set(state) - before), sorted(before - set(state))
         if renamed:
             notes.append(f"{len(renamed)} names are changed as its library does, such as {some(renamed, 3)}")
+        if len(gone) > len(renamed):
+            notes.append(f"its library leaves out {len(gone) - len(renamed)} of {some(gone)}")
     return Fitted(state, tuple(notes))
 
 
@@ -96,7 +99,16 @@ def _agree(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> bool:
     return state.keys() == own.keys() and all(state[name].shape == own[name].shape for name in own)
 
 
-def load(model: nn.Module, state: Mapping[str, Tensor], key: str, where: str, *, ends: Sequence[str] = ()) -> list[str]:
+def load(
+    model: nn.Module,
+    state: Mapping[str, Tensor],
+    key: str,
+    where: str,
+    *,
+    ends: Sequence[str] = (),
+    refused: Sequence[str] = (),
+    original: Mapping[str, Tensor] = MappingProxyType({}),
+) -> list[str]:
     """Load every weight that the model has; notes on what it has not.
 
     Args:
@@ -105,6 +117,8 @@ def load(model: nn.Module, state: Mapping[str, Tensor], key: str, where: str, *,
         key: What the backbone is called.
         where: The file.
         ends: Names of modules, such as a classifier, that it may lack and the file have.
+        refused: What else is of another shape, in words.
+        original: The weights as the file has them, for what is said.
 
     Returns:
         Notes on what of the file was left out.
@@ -118,9 +132,12 @@ def load(model: nn.Module, state: Mapping[str, Tensor], key: str, where: str, *,
     parts = {name for name, part in model.named_children() if any(True for _ in part.parameters())}
     foreign = {name for name in unexpected if name.partition(".")[0] in parts and not _of(name, ends)}
     shapes = {
-        f"{name} {tuple(state[name].shape)}, not {tuple(own[name].shape)}"
-        for name in own.keys() & state.keys()
-        if state[name].shape != own[name].shape
+        *refused,
+        *(
+            f"{name} {tuple(original.get(name, state[name]).shape)}, not {tuple(own[name].shape)}"
+            for name in own.keys() & state.keys()
+            if state[name].shape != own[name].shape
+        ),
     }
     if missing or foreign or shapes:
         problems = [

@@ -76,6 +76,16 @@ def split_name(entry: str) -> tuple[str, str]:
     return (found[1], found[2]) if found else ("", entry)
 
 
+def called(entry: str) -> str:
+    """What --weights and other options call a backbone that is typed so.
+
+    >>> called("tuned=test_vit"), called("test_vit")
+    ('tuned', 'test_vit')
+    """
+    name, model = split_name(entry)
+    return name or model
+
+
 def form_of(model: str) -> Form | None:
     """The form of a model that has a prefix; None for timm's names and for `module:function`."""
     prefix, colon, rest = model.partition(":")

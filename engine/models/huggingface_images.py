@@ -41,7 +41,7 @@ def preprocessing(folder: Path, config: Any, spec: BackboneSpec) -> dict[str, An
     filtered = _FILTERS.get(int(given.get("resample") if given.get("resample") is not None else 2), "another")
     if filtered not in ("nearest", "bilinear", "bicubic") or not given.get("do_rescale", True):
         raise UsageError(
-            f"the image processor's rules are none that we have",
+            "the image processor's rules are none that we have",
             where=str(folder),
             why=f"filter {filtered}, do_rescale {given.get('do_rescale')}",
             fix="--preprocess beyond_inet",

@@ -46,9 +46,10 @@ from cvbench.errors import CvbenchError, IntegrityError, UsageError
 _ROW_MAJOR = {
     "vit", "deit", "beit", "data2vec-vision", "dinov2", "dinov2_with_registers", "dinov3_vit", "vit_msn", "vit_mae",
     "ijepa", "clip_vision_model", "siglip_vision_model", "metaclip_2_vision_model", "swin", "swinv2", "donut-swin",
-    "pvt", "focalnet",
+    "pvt", "focalnet", "segformer",
 }  # fmt: skip
 """Types whose tokens are known to lie row by row behind their prefix; of others no grid is claimed."""
+_MASKED = "vit_mae"
 _NEEDS_MORE = {"siglip2_vision_model"}
 """Types whose forward pass wants more than images."""
 
@@ -87,10 +88,15 @@ class HuggingFaceModels:
         found = {"source": f"transformers {transformers.__version__}", "config": digest}
         return found if revision is None else {**found, "revision": revision}
 
-    def trainable(self, spec: BackboneSpec, classes: int) -> Any:
-        """With a new last layer."""
+    def trainable(self, spec: BackboneSpec) -> Any:
+        """The model, with another last layer to come.
+
+        Raises:
+            UsageError: Its logits are of two layers.
+        """
         model = _built(spec).module
-        model.reset_classifier(classes, _size(spec))
+        if hasattr(model, "distillation_classifier"):
+            raise UsageError(f"{spec.key} cannot be fine-tuned: its logits are the mean of two layers", fix="another")
         return model
 
 
@@ -163,6 +169,8 @@ def _described(spec: BackboneSpec) -> tuple[Any, Path]:
     head = _head(spec)
     if head is not None and head.own:
         config.num_labels = head.classes
+    if config.model_type == _MASKED:
+        config.mask_ratio = 0.0  # features are of whole images
     return config, folder
 
 
@@ -301,14 +309,14 @@ def _caller(config: Any, folder: Path, spec: BackboneSpec, size: tuple[int, int]
     own = getattr(config, "image_size", None)
     other = own is not None and (own, own) != size and list(size) != own
     flips = spec.preset == "model" and flips_channels(folder)
-    return partial(_call, interpolate=other, flips=flips, unmasked=config.model_type == "vit_mae")
+    return partial(_call, interpolate=other, flips=flips, unmasked=config.model_type == _MASKED)
 
 
 def _call(model: Any, images: Tensor, *, interpolate: bool, flips: bool, unmasked: bool) -> End:
     options: dict[str, Any] = {}
     if interpolate and "interpolate_pos_encoding" in inspect.signature(model.forward).parameters:
         options["interpolate_pos_encoding"] = True
-    if unmasked:  # else it would leave out and shuffle patches at random
+    if unmasked:  # else it would shuffle patches at random
         patches = images.shape[2] // model.config.patch_size * (images.shape[3] // model.config.patch_size)
         options["noise"] = torch.arange(patches, device=images.device, dtype=torch.float32).expand(len(images), -1)
     found = model(pixel_values=images.flip(1) if flips else images, **options)
@@ -350,9 +358,3 @@ def _classifier_of(kind: str, folder: Path, stamp: tuple[int, ...] | None, prese
 
 def _is_added(name: str, ends: tuple[str, ...]) -> bool:
     return name.partition(".")[0] in ends
-
-
-def _size(spec: BackboneSpec) -> tuple[int, int]:
-    config, folder = _described(spec)
-    height, width = preprocessing(folder, config, spec)["input_size"][1:]
-    return int(height), int(width)

@@ -94,8 +94,8 @@ class Maker(Protocol):
     def source(self, spec: BackboneSpec) -> dict[str, Any]:
         """Fields of the fingerprint for its code, beside its name and the digest of its weights."""
 
-    def trainable(self, spec: BackboneSpec, classes: int) -> Any:
-        """A module with these weights and a new classifier: (B, 3, h, w) float32 -> (B, classes).
+    def trainable(self, spec: BackboneSpec) -> Any:
+        """A module with its weights, (B, 3, h, w) float32 -> (B, K); its `reset_classifier(K)` draws a new last layer.
 
         Raises:
             UsageError: It cannot be trained here.

@@ -52,12 +52,9 @@ class OpenClipModels:
 
         return {"source": f"open_clip {open_clip.__version__}"}
 
-    def trainable(self, spec: BackboneSpec, classes: int) -> Any:
-        """With a linear layer behind the tower."""
-        network = _built(spec)
-        height, width = network.preprocessing["input_size"][1:]
-        network.module.reset_classifier(classes, (height, width))
-        return network.module
+    def trainable(self, spec: BackboneSpec) -> Any:
+        """The tower, with a linear layer behind it to come."""
+        return _built(spec).module
 
 
 def _built(spec: BackboneSpec) -> Network:

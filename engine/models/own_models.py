@@ -105,7 +105,7 @@ class OwnModels:
         code = Path(file).read_bytes() if file and Path(file).is_file() else None
         return {"source": None if code is None else hashlib.sha256(code).hexdigest()}
 
-    def trainable(self, spec: BackboneSpec, classes: int) -> Any:
+    def trainable(self, spec: BackboneSpec) -> Any:
         """Refuse: what a module of one's own needs to be trained is not known.
 
         Raises:

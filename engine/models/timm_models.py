@@ -29,17 +29,15 @@ class TimmModels:
         return timm_network(model, spec.image_size, notes)
 
     def source(self, spec: BackboneSpec) -> dict[str, Any]:
-        """Nothing for a name of timm's: its version is in the commits; of a repository or folder sha256 of its config."""
+        """Nothing for a name of timm's: its version is in the commits. {"config": sha256} of a repository or folder."""
         if form_of(spec.model) is None:
             return {}
         found = json.dumps(config(spec.model), sort_keys=True, default=str)
         return {"config": hashlib.sha256(found.encode()).hexdigest()}
 
-    def trainable(self, spec: BackboneSpec, classes: int) -> Any:
-        """With timm's own new classifier."""
-        model = build_model(spec)
-        model.reset_classifier(classes)
-        return model
+    def trainable(self, spec: BackboneSpec) -> Any:
+        """The model itself."""
+        return build_model(spec)
 
 
 def timm_network(model: Any, image_size: int | None, notes: tuple[str, ...] = ()) -> Network:

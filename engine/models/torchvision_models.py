@@ -7,6 +7,7 @@ prepared, also for random weights and for those of a file.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -27,9 +28,9 @@ from cvbench.errors import DataUnavailableError, UsageError
 
 _BLOCKS = re.compile(
     r"BasicBlock|Bottleneck|CNBlock|MBConv|FusedMBConv|SwinTransformerBlock|SwinTransformerBlockV2|EncoderBlock"
-    r"|InvertedResidual|_InvertedResidual|ResBottleneckBlock|_DenseLayer|MaxVitLayer|Inception[A-E]?|Fire|MaxPool2d"
+    r"|InvertedResidual|_InvertedResidual|ResBottleneckBlock|_DenseLayer|MaxVitLayer|Inception[A-E]?|Fire"
 )
-"""Classes of torchvision that are blocks; of plain stacks of convolutions, their pooling."""
+"""Classes of torchvision that are blocks."""
 _TWO_ENDS = ("googlenet", "inception_v3")
 """Pretrained ones shift their input, and have classifiers of earlier layers, which evaluation does not run."""
 
@@ -39,8 +40,7 @@ class TorchvisionModels:
 
     def outline(self, spec: BackboneSpec, size: tuple[int, int] | None = None) -> Network:
         """On the meta device; needs no weights but a file's header."""
-        with on_meta():
-            return _network(_module(spec, size), spec)
+        return _network(_shaped(lambda: _module(spec, size)), spec)
 
     def build(self, spec: BackboneSpec) -> Network:
         """With its weights.
@@ -58,12 +58,15 @@ class TorchvisionModels:
 
         return {"source": f"torchvision {torchvision.__version__.partition('+')[0]}"}
 
-    def trainable(self, spec: BackboneSpec, classes: int) -> Any:
-        """With a new last layer."""
+    def trainable(self, spec: BackboneSpec) -> Any:
+        """The model with another last layer to come.
+
+        Raises:
+            UsageError: Its last layer is not linear.
+        """
         model = _network(_filled(spec)[0], spec).module
-        if not model.classifier:
+        if not model.last:
             raise UsageError(f"{spec.model} cannot be fine-tuned: its last layer is not linear", fix="another backbone")
-        model.reset_classifier(classes, _size(spec))
         return model
 
 
@@ -97,6 +100,8 @@ def _module(spec: BackboneSpec, size: tuple[int, int] | None = None) -> nn.Modul
     classes = _classes_in_file(spec, file_stamp(spec)) if spec.file else len(_weights(spec).meta["categories"])
     try:
         module: nn.Module = get_model(name, weights=None, num_classes=classes, **options)
+    except NotImplementedError:
+        raise
     except (ValueError, RuntimeError) as error:
         raise UsageError(
             f"{spec.model} cannot take images of {edge} x {edge}", why=str(error)[:300], fix="another --image-size"
@@ -107,8 +112,7 @@ def _module(spec: BackboneSpec, size: tuple[int, int] | None = None) -> nn.Modul
 @lru_cache(maxsize=16)
 def _classes_in_file(spec: BackboneSpec, stamp: tuple[int, ...] | None) -> int:
     """Classes of the last layer in the file. `stamp`: the file may be replaced between two calls."""
-    with on_meta():
-        model = _module(replace(spec, weights="random"))
+    model = _shaped(lambda: _module(replace(spec, weights="random")))
     head = head_in_file(Path(spec.weights), model, _classifier(spec))
     return len(_weights(spec).meta["categories"]) if head is None else head.classes
 
@@ -123,10 +127,18 @@ def _network(module: nn.Module, spec: BackboneSpec, notes: tuple[str, ...] = ())
         grid=(edge // patch, edge // patch) if patch else None,
         prefix=1 if patch else 0,
         class_token=bool(patch),
-        blocks=tuple(name for name, part in module.named_modules() if _BLOCKS.fullmatch(type(part).__name__)),
+        blocks=_blocks(module),
         preprocessing=_preprocessing(spec),
         notes=notes,
     )
+
+
+def _blocks(module: nn.Module) -> tuple[str, ...]:
+    """The outermost modules of a class of `_BLOCKS`; of plain stacks of convolutions, their pooling."""
+    kinds = {name: type(part).__name__ for name, part in module.named_modules()}
+    found = [name for name, kind in kinds.items() if _BLOCKS.fullmatch(kind)]
+    found = [name for name in found if not any(name.startswith(f"{other}.") for other in found)]
+    return tuple(found or [name for name, kind in kinds.items() if kind == "MaxPool2d"])
 
 
 def _call(module: Any, images: Tensor) -> End:
@@ -143,8 +155,18 @@ def _classifier_of(name: str, edge: int) -> str:
 
     options = {"image_size": edge} if name.startswith("vit_") else {}
     options |= {"aux_logits": False, "init_weights": False} if name in _TWO_ENDS else {}
-    with on_meta():
-        return final_classifier(get_model(name, weights=None, **options).eval(), lambda m, x: m(x), (edge, edge))
+    model = _shaped(lambda: get_model(name, weights=None, **options).eval())
+    return final_classifier(model, lambda module, images: module(images), (edge, edge))
+
+
+def _shaped(make: Callable[[], nn.Module]) -> nn.Module:
+    """A module without memory; with it where its code reckons with tensors, as RegNet's does. Nothing is drawn."""
+    try:
+        with on_meta():
+            return make()
+    except NotImplementedError:
+        with undrawn():
+            return make()
 
 
 def _classifier(spec: BackboneSpec) -> str:

@@ -245,12 +245,13 @@ def fill(
         UsageError: They are not.
     """
     whole = fitting.fitted(model, found)
+    original = whole.state
     if spec.image_size is not None:
         whole = replace(whole, state=_resampled(model, whole.state))
     brought = fitting.fitted(model, Checkpoint(whole.state), remap)
-    _refuse_other_sizes(model, whole.state, brought.state, spec)
+    refused = _other_sizes(model, whole.state, brought.state, spec)
     notes = [*whole.notes, *brought.notes]
-    notes += fitting.load(model, brought.state, spec.key, spec.weights, ends=ends)
+    notes += fitting.load(model, brought.state, spec.key, spec.weights, ends=ends, refused=refused, original=original)
     return fitting.notes_of(spec.key, spec.weights, notes)
 
 
@@ -258,14 +259,10 @@ _SIZED = re.compile(r"pos_embed|position|rel_pos|relative_pos|rope|\battn_bias|a
 """Weights that belong to an image size, which timm brings to another."""
 
 
-def _refuse_other_sizes(
+def _other_sizes(
     model: nn.Module, before: Mapping[str, Tensor], after: Mapping[str, Tensor], spec: BackboneSpec
-) -> None:
-    """Refuse what timm resampled though no size was asked for, or that is no matter of size.
-
-    Raises:
-        UsageError: Naming it.
-    """
+) -> list[str]:
+    """What timm resampled though no size was asked for, or though it is no matter of size."""
     tokens = int(getattr(model, "num_prefix_tokens", 0) or 0)
     changed = []
     for name, tensor in after.items():
@@ -275,13 +272,7 @@ def _refuse_other_sizes(
         few = old.ndim == 3 and old.shape[::2] == tensor.shape[::2] and abs(old.shape[1] - tensor.shape[1]) <= tokens
         if not few and (spec.image_size is None or not _SIZED.search(name)):
             changed.append(f"{name} {tuple(old.shape)}, not {tuple(tensor.shape)}")
-    if changed:
-        raise UsageError(
-            f"the weights file does not fit {spec.key}",
-            where=spec.weights,
-            why=f"of another shape: {fitting.some(sorted(changed))}",
-            fix="name the model, and with --image-size the size, that the file was written from",
-        )
+    return changed
 
 
 def _resampled(model: Any, state: dict[str, Tensor]) -> dict[str, Tensor]:

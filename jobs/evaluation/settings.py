@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from cvbench.errors import DataUnavailableError, UnknownNameError, UsageError
+from cvbench.engine.models.forms import split_name
+from cvbench.errors import CvbenchError, DataUnavailableError, UnknownNameError, UsageError
 from cvbench.hints import command
 from cvbench.jobs.evaluation.samples import VIEW
-from cvbench.jobs.reading.again import weights_of
+from cvbench.jobs.reading.again import as_typed, weights_of
 from cvbench.storage.datasets import dataset_info
 from cvbench.storage.datasets.variant import (
     KINDS,
@@ -58,8 +59,8 @@ class Grid:
         split = None if dataset_info(spec).of_files and self.split == "all" else self.split
         commands = []
         for (size, wanted), backbones in together.items():
-            models = [backbone.partition("@")[0] for backbone in backbones]
             groups = [group for backbone in backbones for group in self.found[backbone].values()]
+            models = list(dict.fromkeys(as_typed(self.store, group) for group in groups))
             common = {"split": split, "backbone": models, "view": VIEW, "weights": weights_of(self.store, groups)}
             if self.transform == RESOLUTION:
                 for values in wanted:
@@ -214,13 +215,13 @@ def _start(transform: str, own: Mapping[Values, GroupKey]) -> Values:
 
 
 def _stored(name: str, held: Sequence[str]) -> str:
-    from cvbench.engine.models.backbones import resolve_spec
+    from cvbench.engine.models.specs import resolve_spec
 
     if name in held:
         return name
     try:
-        key = resolve_spec(name, head=True).key
-    except UnknownNameError:
+        key = split_name(name)[0] or resolve_spec(name, head=True).key
+    except CvbenchError:  # a package, a folder, a name is not there
         key = ""
     if key in held:
         return key

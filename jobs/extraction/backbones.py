@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from cvbench.engine.models import forms
 from cvbench.errors import UnknownNameError, UsageError
 from cvbench.jobs.extraction.options import ExtractOptions
 from cvbench.jobs.running.places import absolute
@@ -25,23 +26,28 @@ def specs_of(options: ExtractOptions) -> list[BackboneSpec]:
 
     own = weights_of(options.weights)
     default = own.pop("", "pretrained")
+    called = [(forms.called(entry), entry) for entry in options.backbones]
     for name in own:
-        if name not in options.backbones:
-            raise UnknownNameError.among("backbone in --weights", name, options.backbones)
+        if not any(name in names for names in called):
+            raise UnknownNameError.among("backbone in --weights", name, [names[0] for names in called])
     specs = [
         resolve_spec(
-            name,
-            weights=weights_path(own.get(name, default)),
+            entry,
+            weights=weights_path(next((own[name] for name in names if name in own), default)),
             head="logits" in options.views,
             image_size=options.image_size,
             decoder=options.decoder,
             preset=options.preprocess,
         )
-        for name in options.backbones
+        for entry, names in zip(options.backbones, called, strict=True)
     ]
     twice = [key for key, count in Counter(spec.key for spec in specs).items() if count > 1]
     if twice:
-        raise UsageError(f"backbone {twice[0]} is given twice", fix="name each backbone once")
+        model = next(spec.model for spec in specs if spec.key == twice[0])
+        raise UsageError(
+            f"backbone {twice[0]} is given twice",
+            fix=f"name each backbone once; two trainings of it by names of your own: --backbone NAME={model}",
+        )
     return specs
 
 
@@ -51,13 +57,15 @@ def weights_of(entries: Iterable[str]) -> dict[str, str]:
     Raises:
         UsageError: Two for the same backbone, or two for all others.
 
-    >>> weights_of(["random", "test_vit=own.safetensors"])
-    {'': 'random', 'test_vit': 'own.safetensors'}
+    >>> weights_of(["random", "test_vit=own.safetensors", "hf:facebook/dinov2-small=a/b.pth"])
+    {'': 'random', 'test_vit': 'own.safetensors', 'hf:facebook/dinov2-small': 'a/b.pth'}
+    >>> weights_of(["folder/a=b.pth"])
+    {'': 'folder/a=b.pth'}
     """
     found: dict[str, str] = {}
     for entry in entries:
         name, equals, file = entry.partition("=")
-        if not equals or "/" in name:  # a path may hold an equals sign; a backbone's name holds no slash
+        if not equals or ("/" in name and forms.form_of(name) is None):  # a path may hold an equals sign
             name, file = "", entry
         if name in found:
             raise UsageError(
@@ -100,7 +108,7 @@ def descriptions_of(options: ExtractOptions) -> list[Description]:
 
 def weights_path(weights: str) -> str:
     """Weights with the path of a file made absolute; words and URLs stay (`resolve_spec` refuses the latter)."""
-    return absolute(weights) if weights.endswith(".safetensors") else weights
+    return absolute(weights) if forms.is_weights_file(weights) else weights
 
 
 def list_taps(options: ExtractOptions) -> dict[str, dict[str, str]]:

@@ -201,6 +201,7 @@ def prepare(options: ExtractOptions, cluster: Cluster, live: Mapping[str, Live] 
     recipe = replace(recipe_of(options, dataset, split, list(backbones.values()), cluster), live=tasks)
     notes = [*rounding_notes(options, split), *renaming_notes(options.backbones), *reading_notes(dataset)]
     notes += moved_notes(store, dataset)
+    notes += [note for backbone in backbones.values() for note in backbone.notes]
     return UnitJob(options, store, split, groups, recipe, notes, tasks)
 
 
@@ -247,7 +248,9 @@ def recipe_of(
         threads=cluster.threads,
         decode_threads=options.decode_threads or _decode_threads(cluster),
         provenance=_versions(cluster.device),
-        origins={b.spec.key: origin(b.spec.weights, dataset, options.dataset, options.data_root) for b in backbones},
+        origins={
+            b.spec.key: origin(b.spec.weights, dataset, options.dataset, options.data_root, b.notes) for b in backbones
+        },
     )
 
 
@@ -371,9 +374,10 @@ def moved_notes(store: FeatureStore, dataset: Dataset) -> Iterator[str]:
 
 def renaming_notes(backbones: Sequence[str]) -> Iterator[str]:
     """Notes on models that have another name in timm today."""
+    from cvbench.engine.models.forms import split_name
     from cvbench.engine.models.specs import renamed
 
-    for name in backbones:
+    for name in (split_name(entry)[1] for entry in backbones):
         new = renamed(name)
         if new is not None:
             yield f"{name} is an old name of timm's for {new}, which the store says"
@@ -399,6 +403,7 @@ def fingerprint_of(
     split: SplitInfo, backbone: Backbone, view: str, options: ExtractOptions, device: str
 ) -> dict[str, Any]:
     """Everything that the bytes of one (dataset, backbone, view) depend on, taps apart."""
+    from cvbench.engine.models.forms import recorded
     from cvbench.engine.models.views import known_view, made_by
     from cvbench.engine.pictures.decode import DECODER_VERSION
 
@@ -410,7 +415,7 @@ def fingerprint_of(
         "seed": split.seed,
         "unit": split.unit,
         "batch": split.batch,
-        "model": backbone.spec.model,
+        "model": recorded(backbone.spec.model),
         "image_size": backbone.spec.image_size,
         "weights_digest": backbone.weights_digest,
         "preprocess": backbone.preprocess.as_dict(),

@@ -38,14 +38,19 @@ class ExtractOptions:
 
     dataset: Annotated[str, Option("Data set, as for extract: the images are read.", short="-d")]
     backbones: Annotated[
-        tuple[str, ...], Option("timm model, alias, or module:function of one's own. Repeat.", "--backbone", "-m")
+        tuple[str, ...],
+        Option(
+            "timm model, alias, hf:, torchvision: or open_clip: model, module:function, or NAME=MODEL. Repeat.",
+            "--backbone",
+            "-m",
+        ),
     ] = PAIR
     store: Annotated[str, Option("Path or URL of the feature store.")] = "./cvbench.zarr"
     split: Annotated[str | None, Option("Split of the data set; the default is the data set's own.")] = None
     data_root: Annotated[str | None, Option("Folder that holds the data sets.", variable="CVBENCH_DATA")] = None
-    weights: Annotated[tuple[str, ...], Option("pretrained, random, FILE.safetensors, or MODEL=FILE.safetensors.")] = (
-        "pretrained",
-    )
+    weights: Annotated[
+        tuple[str, ...], Option("pretrained, random, FILE (.safetensors, .pth, ...), or NAME=FILE for one.")
+    ] = ("pretrained",)
     taps: Annotated[tuple[str, ...], Option("blocks, paper, a module name or a glob; 'list' prints what there is.")] = (
         "blocks",
     )

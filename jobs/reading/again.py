@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from cvbench.engine.models.forms import called, is_weights_file, typed
 from cvbench.hints import command
 from cvbench.jobs.reading.lineage import WEIGHTS
 from cvbench.jobs.reading.views import follows_dtype, stored_views
@@ -51,7 +52,7 @@ def _as_made(store: FeatureStore, groups: Sequence[GroupKey]) -> dict[str, Any]:
     made = [record["fingerprint"] for record in records]
     if not groups:
         return {}
-    models = list(dict.fromkeys(str(one["model"]) for one in made))
+    models = list(dict.fromkeys(typed(str(one["model"]), of.backbone) for one, of in zip(made, groups, strict=True)))
     layerwise = [one for one, group in zip(made, groups, strict=True) if follows_dtype(group.view)]
     usual: dict[str, tuple[Any, list[Any]]] = {  # option -> what it is if not given, and what it was
         "precision": ("fp32", [one.get("precision") for one in made]),
@@ -69,16 +70,23 @@ def _as_made(store: FeatureStore, groups: Sequence[GroupKey]) -> dict[str, Any]:
     return shared
 
 
+def as_typed(store: FeatureStore, group: GroupKey) -> str:
+    """The backbone of a group as --backbone takes it; of imported predictions their name."""
+    model = store.fingerprint(group)["fingerprint"].get("model")
+    return group.backbone.partition("@")[0] if model is None else typed(str(model), group.backbone)
+
+
 def weights_of(store: FeatureStore, groups: Sequence[GroupKey]) -> list[str]:
     """The values of --weights: once if all models have the same; nothing where an older store does not say."""
     made = [store.fingerprint(group)["fingerprint"] for group in groups]
+    names = [called(typed(str(one["model"]), group.backbone)) for one, group in zip(made, groups, strict=True)]
     found: dict[str, str] = {}
-    for group, one in zip(groups, made, strict=True):
+    for group, name in zip(groups, names, strict=True):
         for commit in store.commits(group):
             word = str(commit.provenance.get(WEIGHTS, ""))
             if word:
-                found[str(one["model"])] = f"PATH/{word}" if word.endswith(".safetensors") else word
+                found[name] = f"PATH/{word}" if is_weights_file(word) else word
     words = {*found.values()}
-    if len(words) == 1 and len(found) == len({one["model"] for one in made}):
+    if len(words) == 1 and len(found) == len({*names}):
         return [] if words == {"pretrained"} else [*words]
     return [f"{model}={word}" for model, word in found.items() if word != "pretrained"]

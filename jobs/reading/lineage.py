@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from cvbench.storage.datasets import Dataset
     from cvbench.storage.features import Commit, GroupKey
 
-WEIGHTS, TRAINED_ON = "weights", "trained_on"
-"""Keys of a commit's provenance: the weights as a word or the name of their file, and what the images were to them."""
+WEIGHTS, TRAINED_ON, CHANGED = "weights", "trained_on", "weights_changed"
+"""Keys of a commit's provenance: the weights as a word or the name of their file, what the images were to them, and
+what of the file was left out or renamed.
+"""
 WARNING = "these numbers say nothing of new images"
 Record = dict[str, Any]
 
@@ -47,7 +49,9 @@ def records(weights: str) -> list[Record]:
         return []
 
 
-def origin(weights: str, dataset: Dataset, spec: str, data_root: str | None) -> dict[str, str]:
+def origin(
+    weights: str, dataset: Dataset, spec: str, data_root: str | None, notes: Sequence[str] = ()
+) -> dict[str, str]:
     """The origin of weights that a store keeps beside the features that they gave.
 
     Args:
@@ -55,8 +59,9 @@ def origin(weights: str, dataset: Dataset, spec: str, data_root: str | None) -> 
         dataset: Whose features they are.
         spec: What opened it.
         data_root: As for `open_dataset`.
+        notes: What of the file was left out or renamed.
     """
-    found = {WEIGHTS: Path(weights).name}
+    found = {WEIGHTS: Path(weights).name} | ({CHANGED: "; ".join(notes)} if notes else {})
     seen = [text for record in records(weights) if (text := _seen(record, dataset, spec, data_root))]
     return found | ({TRAINED_ON: "; ".join(seen)} if seen else {})
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from cvbench.engine.analyses.base import Layer
-from cvbench.errors import DataUnavailableError, UnknownNameError, UsageError
+from cvbench.engine.models.forms import split_name
+from cvbench.errors import CvbenchError, DataUnavailableError, UnknownNameError, UsageError
 from cvbench.hints import command
 from cvbench.jobs.reading.again import extract_again
 from cvbench.jobs.reading.images import stored_key
@@ -145,13 +146,13 @@ def _refuse_imported(store: FeatureStore, arrays: Iterable[tuple[GroupKey, str]]
 
 def stored_name(name: str, held: Sequence[str]) -> str:
     """A backbone by its stored name, or by what `extract` was given (an alias, a model without its tag)."""
-    from cvbench.engine.models.backbones import resolve_spec
+    from cvbench.engine.models.specs import resolve_spec
 
     if name in held:
         return name
     try:
-        candidates = {resolve_spec(name, head=head).key for head in (False, True)}
-    except UnknownNameError:
+        candidates = {split_name(name)[0] or resolve_spec(name, head=head).key for head in (False, True)}
+    except CvbenchError:  # a package, a folder, a name is not there
         candidates = set()
     fitting = [key for key in held if key in candidates or key.partition("@")[0] in candidates]
     if len(fitting) == 1:

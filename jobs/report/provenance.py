@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cvbench.engine.models.forms import typed
 from cvbench.jobs.reading.again import weights_of
 from cvbench.jobs.reading.lineage import TRAINED_ON, WEIGHTS
 from cvbench.jobs.reading.views import follows_dtype, is_in_part, is_of_taps, was_asked_for
@@ -157,7 +158,8 @@ def _extract(
     inner = [record["fingerprint"] for record in made]
     yield f"cvbench extract --dataset {shlex.quote(store.spec_to_type(info.dataset, info.split))}"
     yield f"--split {info.split}"
-    yield from (f"--backbone {shlex.quote(name)}" for name in dict.fromkeys(str(one.get("model")) for one in inner))
+    names = (typed(str(one.get("model")), group.backbone) for one, group in zip(inner, groups, strict=True))
+    yield from (f"--backbone {shlex.quote(name)}" for name in dict.fromkeys(names))
     yield from (f"--weights {shlex.quote(word)}" for word in weights_of(store, groups))
     yield from (f"--view {view}" for view in dict.fromkeys(group.view for group in groups))
     layerwise = [group for group in groups if is_of_taps(group.view)]

@@ -209,6 +209,7 @@ def study_model() -> Any:
         "Backbone",
         __base__=Model,
         model=(_Text, Field(description=offered["backbone"].option.help)),
+        name=(_Text | None, Field(None, description="Of your own: two trainings of one model go by two names.")),
         weights=(_Text | None, Field(None, description=offered["weights"].option.help)),
         image_size=(size, Field(None, description=offered["image_size"].option.help)),
         train=(train | None, Field(None, description="Fine-tune it first, from `weights`, as `transfer finetune`.")),

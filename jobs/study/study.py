@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from cvbench.engine.models.forms import called
+from cvbench.engine.models.specs import key_of
 from cvbench.errors import ResourceError, UnknownNameError, UsageError
 from cvbench.jobs.extraction.options import ExtractOptions, datasets_of
 from cvbench.jobs.registry import Place, forms_of, place_of
@@ -118,11 +120,8 @@ class Training:
     @property
     def weights(self) -> str:
         """The file that it makes."""
-        from cvbench.engine.models.specs import PRETRAINED_21K, BackboneSpec
-
         one = self.options
-        spec = BackboneSpec(PRETRAINED_21K.get(one.backbone, one.backbone), image_size=one.image_size)
-        return str(Path(one.out) / f"{spec.key}-{key_of_spec(one.dataset)}.safetensors")
+        return str(Path(one.out) / f"{key_of(one.backbone, one.image_size)}-{key_of_spec(one.dataset)}.safetensors")
 
 
 @dataclass(frozen=True)
@@ -131,7 +130,8 @@ class Study:
 
     Attributes:
         words: Of `cvbench run` and its kin that mean this study: the file, and what was set over it.
-        backbones: (model, weights, image size or None), in the order of the results; weights of one that is trained
+        backbones: (model, behind NAME= if it has a name; weights; image size or None), in the order of the results;
+            weights of one that is trained
             first are the file that its training makes.
         out, pdf, claims: Of the report.
         trainings: What is trained first.
@@ -174,9 +174,15 @@ def weight_words(members: Sequence[tuple[str, str]]) -> list[str]:
 
     >>> weight_words([("a", "random"), ("b", "random")]), weight_words([("a", "pretrained"), ("b", "own.safetensors")])
     (['random'], ['b=own.safetensors'])
+    >>> weight_words([("before=a", "pretrained"), ("after=a", "own.safetensors")])
+    ['after=own.safetensors']
     """
     words = list(dict.fromkeys(weights for _, weights in members))
-    return words if len(words) == 1 else [f"{name}={weights}" for name, weights in members if weights != "pretrained"]
+    return (
+        words
+        if len(words) == 1
+        else [f"{called(name)}={weights}" for name, weights in members if weights != "pretrained"]
+    )
 
 
 def read_study(path: str, given: Sequence[str] = ()) -> Study:
@@ -246,7 +252,7 @@ class _Builder:
             top.store,
             self._made(make_options, Hardware, hardware, at=()) or Hardware(),
             tuple(
-                (one.model, files.get(at, one.weights or "pretrained"), one.image_size)
+                (_entry(one), files.get(at, one.weights or "pretrained"), one.image_size)
                 for at, one in enumerate(top.backbones)
             ),
             images,
@@ -264,7 +270,7 @@ class _Builder:
         for at, one in enumerate(backbones):
             if one.train is None:
                 continue
-            own = {"backbone": one.model, "weights": one.weights or "pretrained", "image_size": one.image_size}
+            own = {"backbone": _entry(one), "weights": one.weights or "pretrained", "image_size": one.image_size}
             place = ("backbones", at, "train")
             options = self._made(make_options, FinetuneOptions, {"out": "weights", **one.train.said(), **own}, at=place)
             if options is not None and self._made(dataset_info, options.dataset, at=(*place, "dataset")) is not None:
@@ -345,6 +351,11 @@ def made(form: Form, typed: Mapping[str, Any]) -> Any:
             one.option.check(value)
         values[one.key] = value
     return form.made(values)
+
+
+def _entry(backbone: Any) -> str:
+    """A backbone of the file as --backbone takes it."""
+    return f"{backbone.name}={backbone.model}" if backbone.name else str(backbone.model)
 
 
 def _empty(one: Field) -> Any:

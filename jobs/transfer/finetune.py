@@ -67,7 +67,9 @@ def finetune(options: FinetuneOptions, cluster: Cluster, listen: Listener = sile
 def make_task(options: FinetuneOptions, cluster: Cluster) -> FinetuneTask:
     """Resolve names, splits and digests; nothing is trained, but the first weights are loaded for their digest."""
     from cvbench.engine.models.backbones import resolve_spec
-    from cvbench.engine.models.weights import build_model, weights_digest
+    from cvbench.engine.models.forms import recorded
+    from cvbench.engine.models.makers import maker_of
+    from cvbench.engine.models.weights import weights_digest
     from cvbench.jobs.extraction.backbones import weights_path
     from cvbench.jobs.extraction.options import absolute_root
     from cvbench.storage.datasets import absolute_spec, dataset_info
@@ -81,12 +83,15 @@ def make_task(options: FinetuneOptions, cluster: Cluster) -> FinetuneTask:
     spec = resolve_spec(
         options.backbone, weights=weights_path(options.weights), image_size=options.image_size, seed=options.seed
     )
+    maker = maker_of(spec)
     if spec.is_own:
-        raise UsageError(f"{spec.model} cannot be fine-tuned: it is no timm model", fix="a timm model with --backbone")
+        maker.trainable(spec)  # refuses it
+    first = maker.build(spec)
+    notes += first.notes
     identity = {
-        "backbone": spec.model,
+        "backbone": recorded(spec.model),
         "image_size": spec.image_size,
-        "first_weights": weights_digest(build_model(spec)),
+        "first_weights": weights_digest(first.module),
         "data": {name: opened.digest for name, opened in splits.items()},
         "recipe": chosen.as_dict(),
         "seed": options.seed,

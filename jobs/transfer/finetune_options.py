@@ -26,7 +26,7 @@ class FinetuneOptions:
     dataset: Annotated[str, Option("A name of `datasets ls`, folder:PATH or table:FILE.", short="-d")]
     backbone: Annotated[str, Option("timm model or alias.", short="-m")]
     out: Annotated[str, Option("Folder for weights, curve and figure.", short="-o", check=check_folder)]
-    weights: Annotated[str, Option("pretrained, random or FILE.safetensors.")] = "pretrained"
+    weights: Annotated[str, Option("pretrained, random or FILE (.safetensors, .pth, ...).")] = "pretrained"
     recipe: Annotated[str, Option("modern, vtab_finetune or vtab_1k.")] = "modern"
     epochs: Annotated[int | None, Option("Instead of the recipe's.", least=1)] = None
     batch_size: Annotated[int | None, Option("Over all processes.", short="-b", least=1)] = None

@@ -27,7 +27,11 @@ from cvbench.errors import UnknownNameError, UsageError
 
 _END = 0.1
 """Share of a network's layers, at its end, in which the target lies of a network whose blocks are not known."""
-_NORM1 = re.compile(r"blocks\.(\d+)\.norm1")
+_NORM1 = re.compile(
+    r"(?:[a-z_]+\.)*(?:blocks|layers?|resblocks|layers\.encoder_layer_)\.?(\d+)"
+    r"\.(?:norm1|layernorm_before|layer_norm1|ln_1)"
+)
+"""What the last attention of a transformer reads, as timm, transformers, torchvision and open_clip name it."""
 _FIRST_NORMS = ("norm1", "norm_out")
 """Names of the norm before the attention over patches, within a block."""
 

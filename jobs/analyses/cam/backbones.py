@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cvbench.engine.models import forms
 from cvbench.errors import DataUnavailableError, FingerprintMismatchError, UsageError
 from cvbench.hints import command
 from cvbench.jobs.extraction.arrays import existing_store
@@ -29,6 +30,7 @@ class Extracted:
 
     Attributes:
         key: As in the store, such as "test_vit@64".
+        model: As in the store; of a folder without its path.
         weights: A word, or the name of a file, of which the store does not keep where it lies; "": not recorded.
         digest: Of the weights.
     """
@@ -38,6 +40,16 @@ class Extracted:
     image_size: int | None
     weights: str
     digest: str
+
+    @property
+    def typed(self) -> str:
+        """The backbone as --backbone takes it."""
+        return forms.typed(self.model, self.key)
+
+    @property
+    def called(self) -> str:
+        """The backbone as --weights calls it."""
+        return forms.called(self.typed)
 
 
 def extracted(store: FeatureStore, dataset: str, split: str | None) -> dict[str, Extracted]:
@@ -96,15 +108,18 @@ def chosen(options: ExtractOptions, name: str = "cam") -> tuple[ExtractOptions, 
     _refuse_code(wanted)
     _refuse_sizes(wanted, options, name)
     given = weights_of(options.weights)
-    files = [f"{one.model}={given.get(one.key, given.get(one.model, given.get('', '')))}" for one in wanted]
+    files = [
+        f"{one.called}={given.get(one.key, given.get(one.called, given.get(one.model, given.get('', ''))))}"
+        for one in wanted
+    ]
     own = [one for one, word in zip(wanted, files, strict=True) if word.endswith("=")]
     words = [word for word in files if not word.endswith("=")]
-    words += [f"{one.model}={_found(one, options)}" for one in own]
-    same = {word.partition("=")[2] for word in words}
+    words += [f"{one.called}={_found(one, options)}" for one in own]
+    same = {word.rpartition("=")[2] for word in words}
     return (
         replace(
             options,
-            backbones=tuple(one.model for one in wanted),
+            backbones=tuple(one.typed for one in wanted),
             image_size=wanted[0].image_size,
             weights=tuple(same) if len(same) == 1 else tuple(words),
         ),
@@ -129,13 +144,21 @@ def _with_images(store: FeatureStore, options: ExtractOptions) -> ExtractOptions
 
 
 def _refuse_code(wanted: Sequence[Extracted]) -> None:
-    """Refuse a function to import that a store names: it may be somebody else's, and runs only if a person names it."""
+    """Refuse a function to import, and a folder, that a store names: it may be somebody else's, and is taken only if a
+    person names it.
+    """
     for one in wanted:
-        if ":" in one.model:
+        if forms.is_own(one.model):
             raise UsageError(
                 f"{one.key} was made by code, {one.model}, which no store may have run",
                 where="--backbone",
-                fix=f"name it yourself if you trust it: --backbone {one.model}",
+                fix=f"name it yourself if you trust it: --backbone {one.typed}",
+            )
+        if ":" in one.model and (forms.form_of(one.model) is None or forms.folder_of(one.model) is not None):
+            raise UsageError(
+                f"{one.key} lies in a folder, which no store may name",
+                where="--backbone",
+                fix=f"name it yourself: --backbone {one.typed}",
             )
 
 
@@ -153,11 +176,11 @@ def _refuse_sizes(wanted: Sequence[Extracted], options: ExtractOptions, name: st
 
 def _found(one: Extracted, options: ExtractOptions) -> str:
     """The weights as an option: a word as it is, a file where it is found."""
-    if not one.weights.endswith(".safetensors"):
+    if not forms.is_weights_file(one.weights):
         return one.weights or "pretrained"
     if Path(one.weights).name != one.weights:  # a store keeps names alone
         raise DataUnavailableError(
-            f"the store names weights of {one.key} by a path", where=one.weights, fix=f"--weights {one.model}=FILE"
+            f"the store names weights of {one.key} by a path", where=one.weights, fix=f"--weights {one.called}=FILE"
         )
     places = [Path(), *([] if "://" in options.store else [Path(options.store).parent])]
     for place in places:
@@ -166,7 +189,7 @@ def _found(one: Extracted, options: ExtractOptions) -> str:
     raise DataUnavailableError(
         f"the weights of {one.key} are the file {one.weights}, and the store does not keep where it lies",
         where=" and ".join(str(place.resolve()) for place in places),
-        fix=f"--weights {one.model}=PATH/{one.weights}",
+        fix=f"--weights {one.called}=PATH/{one.weights}",
     )
 
 
@@ -183,7 +206,7 @@ def check_digests(backbones: Sequence[Backbone], digests: Mapping[str, str]) -> 
                 f"the weights of {spec.key} are not those of its features in the store",
                 where=spec.weights,
                 why=f"the store has {digests[spec.key][:16]}, these are {backbone.weights_digest[:16]}",
-                fix=f"--weights {spec.model}=FILE: the same, or others that are meant, as any that are named are taken",
+                fix=f"--weights {spec.name or spec.model}=FILE: the same, or others: any named are taken",
             )
 
 
