@@ -36,7 +36,7 @@ LINES = [("--help", 0), ("datasets ls", 0), ("store info --store {}", 0), ("stor
 
 
 @pytest.mark.parametrize(("line", "code"), LINES)
-@pytest.mark.parametrize(("locale", "encoding"), [("C", ""), ("C.UTF-8", "latin-1"), ("C.UTF-8", "ascii")])
+@pytest.mark.parametrize(("locale", "encoding"), [("C", ""), ("C.UTF-8", "latin-1")])
 def test_output_that_is_not_utf8(store: str, line: str, code: int, locale: str, encoding: str) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("LC_", "LANG", "PYTHON"))}
     environment |= {"LC_ALL": locale, "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONPATH": str(ROOT / "src")}
