@@ -7,6 +7,7 @@ have been meant, so that only the kind of the error is held.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import zlib
@@ -240,6 +241,25 @@ def test_harmed_objects_are_refused_or_read_as_they_were(key: str) -> None:
         except CvbenchError:
             continue
         assert key in named or data == MADE, data[key][:2000]
+
+
+@pytest.mark.parametrize("flips", [30, pytest.param(200, marks=pytest.mark.slow)])
+def test_no_flipped_bit_changes_a_number_and_verify_names_each(flips: int) -> None:
+    """Drawn over the bytes of the whole store, chunks of every codec included; the seed is the number of flips."""
+    rng = random.Random(flips)
+    keys, sizes = list(MADE), [len(data) for data in MADE.values()]
+    for number in range(flips):
+        (key,) = rng.choices(keys, sizes) if number % 2 else [rng.choice(keys)]  # by bytes, and by objects
+        bit = rng.randrange(8 * len(MADE[key]))
+        said = f"seed {flips}, flip {number}: bit {bit} of {key}"
+        for name, use in uses(MADE | {key: flip_bit(MADE[key], bit)}).items():
+            with contextlib.suppress(CvbenchError):
+                assert use() == SOUND[name], f"{said} changed {name}"
+        try:
+            found = checks()["verify --deep"]().problems
+        except CvbenchError:  # the root node: what lies there cannot be opened as a store
+            found = ()
+        assert key == "zarr.json" or key in {problem.key for problem in found if problem.harmful}, said
 
 
 @pytest.mark.parametrize("key", KINDS)

@@ -1,0 +1,77 @@
+"""Terminals of all kinds: narrow ones, those that know ASCII only, those of a real pty (F26)."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Sequence
+from fcntl import ioctl
+from pathlib import Path
+
+import pytest
+
+from cvbench.storage.features import FeatureStore
+from tests.storage.small_store import extract
+
+ROOT = Path(__file__).parents[2]
+PROGRAM = (sys.executable, "-c", "from cvbench.cli import main; main()")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A store below a folder whose name no ASCII holds."""
+    path = tmp_path_factory.mktemp("terminals") / "zébre-馬" / "s.zarr"
+    path.parent.mkdir()
+    extract(FeatureStore.open(path, "a"))
+    return str(path)
+
+
+LINES = [("--help", 0), ("datasets ls", 0), ("store info --store {}", 0), ("store info --store {}x", 3)]
+
+
+@pytest.mark.parametrize(("line", "code"), LINES)
+@pytest.mark.parametrize(("locale", "encoding"), [("C", ""), ("C.UTF-8", "latin-1")])
+def test_output_that_is_not_utf8(store: str, line: str, code: int, locale: str, encoding: str) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("LC_", "LANG", "PYTHON"))}
+    environment |= {"LC_ALL": locale, "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONPATH": str(ROOT / "src")}
+    environment |= {"PYTHONIOENCODING": encoding} if encoding else {}
+    words = [word.format(store) for word in line.split()]
+    done = subprocess.run([*PROGRAM, *words], capture_output=True, env=environment, check=False, timeout=120)
+    assert done.returncode == code, done.stderr
+    assert b"Traceback" not in done.stderr
+    assert done.stderr if code else done.stdout
+
+
+def typed(words: Sequence[str], columns: int) -> tuple[int, str]:
+    """(exit code, all that a terminal of so many columns saw)."""
+    ours, theirs = pty.openpty()
+    ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    environment = os.environ | {"TERM": "xterm", "COLUMNS": str(columns), "PYTHONPATH": str(ROOT / "src")}
+    child = subprocess.Popen([*PROGRAM, *words], stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
+    os.close(theirs)
+    seen, deadline = b"", time.monotonic() + 120
+    while time.monotonic() < deadline:
+        if select.select([ours], [], [], 0.1)[0]:
+            try:
+                part = os.read(ours, 65536)
+            except OSError:  # the last who held the other end has gone
+                break
+            if not part:
+                break
+            seen += part
+    os.close(ours)
+    return child.wait(timeout=60), seen.decode(errors="replace")
+
+
+@pytest.mark.parametrize(("line", "code"), LINES)
+def test_a_terminal_of_twenty_columns(store: str, line: str, code: int) -> None:
+    ended, seen = typed([word.format(store) for word in line.split()], 20)
+    assert ended == code, seen
+    assert "Traceback" not in seen
+    assert seen.strip()
