@@ -48,6 +48,7 @@ COMMANDS: dict[str, Place] = {
         "Look into a feature store, check it, tidy it, take layers out or remove them.",
     ),
     "doctor": ("cvbench.cli.doctor", "doctor", "Say what is installed, and what of this machine could be in the way."),
+    "cluster": ("cvbench.cli.cluster", "app", "Look at a cluster; plan a run on one."),
     "datasets": ("cvbench.cli.datasets", "app", "List, describe, check and download data sets."),
 }
 """Command -> where it is built, and its line in the help."""

@@ -78,8 +78,8 @@ class FakeCloud:
         # As `ray.cluster_utils.AutoscalingCluster`, whose start and end would end every Ray of this machine.
         head: dict[str, object] = {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0}
         config = {
-            **dict.fromkeys(("auth", "docker", "file_mounts"), dict[str, str]()),
-            **dict.fromkeys(LISTS, list[str]()),
+            **{key: dict[str, str]() for key in ("auth", "docker", "file_mounts")},
+            **{key: list[str]() for key in LISTS},
             "cluster_name": "fake",
             "max_workers": 4,
             "upscaling_speed": 1.0,
@@ -88,7 +88,8 @@ class FakeCloud:
             "head_node_type": "ray.head.default",
             "available_node_types": {**workers, "ray.head.default": head},
             "provider": {
-                "type": "fake_multinode",
+                "type": "external",  # of its own name Ray wants a file that its wheel lacks
+                "module": "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider",
                 "launch_multiple": True,
                 "head_node_id": FAKE_HEAD_NODE_ID,
                 "gcs_address": self.address,
@@ -106,7 +107,7 @@ class FakeCloud:
             "RAY_OVERRIDE_NODE_ID_FOR_TESTING": FAKE_HEAD_NODE_ID,
         }
         words = ["start", "--head", "--block", f"--port={port}", "--num-cpus=0", "--num-gpus=0"]
-        words += ["--include-dashboard=false", "--node-ip-address=127.0.0.1", f"--temp-dir={folder}"]
+        words += ["--dashboard-agent-listen-port=0", "--include-dashboard=false", "--node-ip-address=127.0.0.1", f"--temp-dir={folder}"]
         words += [f"--autoscaling-config={folder / 'cloud.json'}", "--object-store-memory=100000000"]
         with (folder / "log").open("w") as log:
             self.process = subprocess.Popen(
@@ -117,14 +118,10 @@ class FakeCloud:
                 start_new_session=True,
             )
         begin = time.monotonic()
-        while True:
-            assert self.process.poll() is None, (folder / "log").read_text()
-            assert time.monotonic() - begin < DEADLINE, (folder / "log").read_text()
-            try:
-                with socket.create_connection(("127.0.0.1", port), 1):
-                    break
-            except OSError:
-                time.sleep(0.2)
+        while "Ray runtime started" not in (said := (folder / "log").read_text()):
+            assert self.process.poll() is None, said
+            assert time.monotonic() - begin < DEADLINE, said
+            time.sleep(0.2)
 
     def drive(self, device: str, gpus: int | None, wait: float) -> dict[str, object]:
         """What a run on this cluster gave; it names no address."""
@@ -143,7 +140,7 @@ class FakeCloud:
 
     def close(self) -> None:
         """End the head and all that came of it, by their numbers."""
-        started = psutil.Process(self.process.pid).children(recursive=True)
+        started = psutil.Process(self.process.pid).children(recursive=True) if self.process.poll() is None else []
         self.process.send_signal(signal.SIGTERM)
         try:
             self.process.wait(30)
