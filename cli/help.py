@@ -45,6 +45,9 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "report": ("report --store birds.zarr --out report",),
     "claims": ("claims --store birds.zarr",),
     "doctor": ("doctor", "doctor --address 127.0.0.1:6379"),
+    "runs ls": ("runs ls --store birds.zarr",),
+    "runs show": ("runs show --store birds.zarr",),
+    "runs failures": ("runs failures --store birds.zarr --run 3f9a",),
     "cluster doctor": ("cluster doctor --address 10.0.0.1:6379 --store s3://bucket/study.zarr --dataset cub200",),
     "cluster plan": (
         "cluster plan --dataset cub200 --view maps --maps all --gpus 16 --gpu-hour 2.5 --store s3://bucket/study.zarr",
