@@ -6,9 +6,12 @@ import json
 import os
 import random
 import signal
+import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -67,6 +70,51 @@ def test_the_doctor_says_what_no_node_sees(start: Start, tmp_path: Path, cluster
     assert process.returncode == 8, err + out
     problems = {one["name"] for one in json.loads(out)["findings"] if one["state"] == "problem"}
     assert "store" in problems
+
+
+WHERE = """
+import sys
+from tests.cluster.test_nodes import Where
+from cvbench.jobs.running.executor import run_tasks
+from cvbench.jobs.running.hardware import Hardware
+run_tasks(Where(), [0], Hardware(device="cpu", gpus=1, wheel=sys.argv[1]).cluster(), lambda task, place: print(place))
+"""
+
+
+@dataclass(frozen=True)
+class Where:
+    """Says where cvbench is on an actor, and a variable that it was given."""
+
+    def build(self) -> Where:
+        return self
+
+    def run(self, task: int) -> str:
+        import cvbench
+
+        return f"{cvbench.__file__} {os.environ['OMP_WAIT_POLICY']}"
+
+
+def test_a_wheel_goes_along(tmp_path: Path, cluster: LoopbackCluster) -> None:
+    root = Path(__file__).parents[2] / "src" / "cvbench"
+    wheel = tmp_path / "cvbench-1-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for folder, _, names in os.walk(root, followlinks=True):
+            for name in names:
+                if name.endswith(".py"):
+                    path = Path(folder) / name
+                    archive.write(path, Path("cvbench") / path.relative_to(root))
+    done = subprocess.run(
+        [sys.executable, "-c", WHERE, str(wheel)],
+        env={**os.environ, **cluster.joining},
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+        cwd=root.parents[1],
+    )
+    assert done.returncode == 0, done.stderr
+    place, policy = done.stdout.split()
+    assert "py_modules" in place
+    assert policy == "passive"
 
 
 def test_two_drivers_on_one_store(
