@@ -77,7 +77,7 @@ class _JsonLines:
         self._state: dict[str, Any] = {}
 
     def __call__(self, event: Event) -> None:
-        from cvbench.jobs.running.progress import Advanced, Note, Started
+        from cvbench.jobs.running.progress import Advanced, Ended, Failed, Note, Started
 
         if isinstance(event, Note):
             self._print({"event": "note", "text": event.text})
@@ -93,7 +93,9 @@ class _JsonLines:
                 left = round((self._state["total"] - self._state["samples"]) / rate) if rate > 0 else None
                 said = {"samples_per_s": round(rate, 1), "seconds_left": left}
                 self._print({"event": "progress", **self._state, **said})
-        else:
+        elif isinstance(event, Failed):
+            self._print({"event": "failure", "what": event.what, "node": event.node, "units": event.units})
+        elif isinstance(event, Ended):
             self._print({"event": "ended", **self._state})
 
     @staticmethod

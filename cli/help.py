@@ -11,9 +11,14 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
         *("train_split", "val_split", "test_split", "hold_out", "sample", "space", "map", "annotations", "clean"),
         *("reference", "labels", "real", "grid", "transform", "target", "claims", "compare"),
     ),
-    "Where it runs": ("address", "device", "gpus", "threads", "batch_size", "timeout", "dashboard"),
+    "Where it runs": (
+        *("address", "device", "gpus", "threads", "batch_size", "timeout", "dashboard", "wait", "wheel"),
+    ),
     "Numbers and their intervals": ("resamples", "seed", "seeds", "bins", "partial", "allow_chance", "repeats"),
-    "Before it runs": ("plan", "rate", "disk_mb_s", "max_bytes", "dry_run"),
+    "Before it runs": (
+        *("plan", "rate", "disk_mb_s", "max_bytes", "dry_run", "prices", "gpu_hour", "head_hour", "gb_month"),
+        *("put_1000", "months", "start_minutes"),
+    ),
     "What is shown": (
         *("format", "long", "out", "pdf", "examples", "per_class", "all_columns", "headline", "help", "to", "export"),
     ),
@@ -40,6 +45,13 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "report": ("report --store birds.zarr --out report",),
     "claims": ("claims --store birds.zarr",),
     "doctor": ("doctor", "doctor --address 127.0.0.1:6379"),
+    "runs ls": ("runs ls --store birds.zarr",),
+    "runs show": ("runs show --store birds.zarr",),
+    "runs failures": ("runs failures --store birds.zarr --run 3f9a",),
+    "cluster doctor": ("cluster doctor --address 10.0.0.1:6379 --store s3://bucket/study.zarr --dataset cub200",),
+    "cluster plan": (
+        "cluster plan --dataset cub200 --view maps --maps all --gpus 16 --gpu-hour 2.5 --store s3://bucket/study.zarr",
+    ),
     "analyze cka": ("analyze cka --store birds.zarr", "analyze cka --view head --out figures"),
     "analyze similarity": ("analyze similarity --store birds.zarr --out figures",),
     "analyze spectra": ("analyze spectra --taps 'blocks.*' --taps 'stages.*' --long",),

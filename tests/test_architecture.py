@@ -42,7 +42,7 @@ FLOORS: dict[str, tuple[set[str], ...]] = {
     ),
     "storage": (
         {"objects", "predictions"},
-        {"downloads"},
+        {"downloads", "runs"},
         {"datasets"},
         {"features", "annotations"},
         {"results"},

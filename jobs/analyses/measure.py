@@ -24,6 +24,7 @@ from cvbench.jobs.running.cluster import Cluster
 from cvbench.jobs.running.executor import run_tasks
 from cvbench.jobs.running.hardware import Hardware
 from cvbench.jobs.running.progress import Advanced, Ended, Listener, Note, Started, silent
+from cvbench.jobs.running.record import recorded
 from cvbench.jobs.running.supply import choose
 from cvbench.storage.features import FeatureLayer
 from cvbench.storage.features.units import Unit
@@ -78,17 +79,15 @@ def measure_units(
     there = set(list_partials(reading.store, key))
     todo = [unit for unit in selected.units if unit.index not in there]
     skipped = selected.samples - sum(len(unit) for unit in todo)
-    listen(Started(f"analyze {analysis.name}", reading.where, selected.samples, len(todo), skipped))
-    if todo:
-        reading.store.objects.sweep()  # what killed writers left
-    if selected.left_out:
-        listen(Note(f"{selected.left_out} units are left out: not all layers have them"))
-
-    def done(unit: Unit, samples: int) -> None:
-        listen(Advanced(f"analyze {analysis.name}", unit.index, len(unit)))
-
-    run_tasks(recipe, todo, cluster, done, listen)
-    listen(Ended(f"analyze {analysis.name}"))
+    job = f"analyze {analysis.name}"
+    with recorded(reading.store.objects, cluster, listen) as tell:
+        tell(Started(job, reading.where, selected.samples, len(todo), skipped))
+        if todo:
+            reading.store.objects.sweep()  # what killed writers left
+        if selected.left_out:
+            tell(Note(f"{selected.left_out} units are left out: not all layers have them"))
+        run_tasks(recipe, todo, cluster, lambda unit, samples: tell(Advanced(job, unit.index, len(unit))), tell)
+        tell(Ended(job))
     return key, len(todo)
 
 

@@ -64,7 +64,7 @@ def doctor(options: DoctorOptions) -> list[Check]:
     """Look at everything; nothing raises, what fails is a finding."""
     return [
         *_python(),
-        *_graphics(),
+        *graphics(),
         *_machine(),
         *_store(options.store),
         *_data(options.data_root),
@@ -100,7 +100,7 @@ def _lacking(name: str, said: str, fix: str) -> Check:
     return Check(name, "problem", said, fix, ResourceError.exit_code)
 
 
-def _graphics() -> Iterator[Check]:
+def graphics() -> Iterator[Check]:
     """The GPU as torch sees it, and whether CuPy is of the same CUDA."""
     try:
         import torch
@@ -236,7 +236,7 @@ def _cluster(options: DoctorOptions) -> Iterator[Check]:
         yield Check("cluster", "note", f"{address} is found by Ray; nothing is tried")
     url = options.dashboard or (None if host is None else f"http://{host}:{DASHBOARD}")
     if url is not None:
-        yield from _dashboard(url, options.timeout)
+        yield from dashboard_open(url, options.timeout)
 
 
 def _port(address: str, host: str, timeout: float) -> Iterator[Check]:
@@ -249,7 +249,7 @@ def _port(address: str, host: str, timeout: float) -> Iterator[Check]:
         yield _of_cluster(said, "start the head, or a tunnel to it: see docs; --address local needs none")
 
 
-def _dashboard(url: str, timeout: float) -> Iterator[Check]:
+def dashboard_open(url: str, timeout: float) -> Iterator[Check]:
     """Ray's dashboard runs what it is sent: one that answers a stranger is open to all (CVE-2023-48022)."""
     if urlsplit(url).scheme not in ("http", "https"):
         yield _of_cluster(f"{url} is no URL of a dashboard", "--dashboard http://HOST:8265")

@@ -25,6 +25,7 @@ from cvbench.jobs.running.cluster import Cluster
 from cvbench.jobs.running.executor import run_tasks
 from cvbench.jobs.running.place import cores_here
 from cvbench.jobs.running.progress import Advanced, Ended, Listener, Note, Started, silent
+from cvbench.jobs.running.record import recorded
 
 if TYPE_CHECKING:
     from cvbench.engine.models.backbones import Backbone, Description
@@ -76,6 +77,11 @@ def run_units(job: UnitJob, cluster: Cluster, name: str, listen: Listener = sile
     Raises:
         IncompleteError: As for `extract`.
     """
+    with recorded(job.store.objects, cluster, listen) as listen:
+        return _run_units(job, cluster, name, listen)
+
+
+def _run_units(job: UnitJob, cluster: Cluster, name: str, listen: Listener) -> ExtractReport:
     tasks = job.tasks()
     waiting = sum(len(task.unit) for task in tasks)
     listen(Started(name, job.title, job.samples, len(tasks), job.samples - waiting))

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from cvbench.engine.models.views import Request
 from cvbench.errors import IntegrityError
 from cvbench.jobs.extraction.live import LivePass, LiveTask, commit_live
 from cvbench.jobs.extraction.memory import device_memory
+from cvbench.jobs.running.versions import versions
 from cvbench.storage.features import BadSample, FeatureStore, GroupKey, UnitWriter
 from cvbench.storage.features.units import Unit
 
@@ -83,7 +84,9 @@ class ExtractRecipe:
         Raises:
             IntegrityError: The data set or the weights differ from the driver's.
         """
-        return ExtractWorker(self)
+        here = versions()  # of this process: another than the driver's is recorded as it is
+        provenance = {name: here.get(name, value) for name, value in self.provenance.items()}
+        return ExtractWorker(replace(self, provenance=provenance))
 
 
 class ExtractWorker:

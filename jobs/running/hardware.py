@@ -25,7 +25,9 @@ class Hardware:
     ] = "auto"
     device: Annotated[str, Option("auto, cpu or cuda.")] = "auto"
     gpus: Annotated[int | None, Option("How many GPUs (actors) to use; default all.", least=1)] = None
-    threads: Annotated[int | None, Option("CPU cores of one actor (CPU only).", least=1)] = None
+    threads: Annotated[
+        int | None, Option("CPU cores of one actor; of one with a GPU, those that it decodes on.", least=1)
+    ] = None
     wait: Annotated[float, Option("Seconds to wait for nodes that a cluster starts.", least=1)] = 1200.0
     wheel: Annotated[str | None, Option("Wheel of cvbench that the actors of a joined cluster are to run.")] = None
 
@@ -59,9 +61,9 @@ class Hardware:
             address=address,
             device=chosen.device,
             actors=self.gpus,
-            threads=self.threads or threads,
+            threads=(self.threads or threads) if chosen.device == "cpu" else threads,
             spills=unsaid and (address, chosen.device) == ("none", "cpu") and cores_here() > 1,
-            cores=chosen.cores,
+            cores=chosen.cores if self.threads is None or address == "none" else self.threads,
             wait=self.wait,
             wheel=wheel_file(self.wheel),
             notes=chosen.notes,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from cvbench.errors import ResourceError, UsageError
@@ -61,6 +63,26 @@ def wheel_file(wheel: str | None) -> str | None:
             f"--wheel {wheel} is no wheel", where=str(path), fix="python -m build --wheel; then --wheel dist/NAME.whl"
         )
     return str(path)
+
+
+@contextlib.contextmanager
+def unpacked(wheel: str) -> Iterator[Path]:
+    """The folder of the package that a wheel of cvbench has, as long as the context lasts.
+
+    Raises:
+        UsageError: It is no wheel, or one of another package.
+    """
+    with tempfile.TemporaryDirectory(prefix="cvbench-wheel-") as folder:
+        try:
+            with zipfile.ZipFile(wheel) as archive:
+                names = [name for name in archive.namelist() if name.startswith("cvbench/")]
+                archive.extractall(folder, names)
+        except (OSError, zipfile.BadZipFile) as error:
+            raise UsageError("the wheel cannot be read", where=wheel, why=str(error)) from error
+        package = Path(folder) / "cvbench"
+        if not (package / "__init__.py").is_file():
+            raise UsageError("the wheel has no package cvbench", where=wheel, fix="python -m build --wheel")
+        yield package
 
 
 def absolute(store: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 from cvbench.errors import ClusterError, CvbenchError, IncompleteError
 from cvbench.jobs.running.cluster import WorkerRecipe
 from cvbench.jobs.running.logs import LOGS
-from cvbench.jobs.running.progress import Listener, Note, silent
+from cvbench.jobs.running.progress import Failed, Listener, Note, Repeated, silent
 from cvbench.jobs.running.session import RaySession
 from cvbench.jobs.running.versions import Hello, compare, versions
 
@@ -24,6 +24,7 @@ TURN = 1.0  # seconds between two looks at what is overdue
 REMEMBERED = 1000  # durations that the deadline goes by
 SAID_EVERY = 30.0  # seconds between two words of what is waited for
 FIRST_SAID = 3.0  # seconds: an actor on a node that is there needs fewer
+LAST_LINES = 40  # of an actor that was lost, that are told
 MOST_ACTORS = 1024  # that a cluster which grows is asked for
 
 
@@ -222,6 +223,7 @@ class Pool(Generic[Task, Receipt]):
         if number in self.done:
             return
         self.failures[number] += 1
+        self.listen(Failed(f"{type(cause).__name__}: {cause}"[:500], 1))
         if self.failures[number] >= self.session.cluster.attempts:
             raise IncompleteError(
                 f"a unit failed {self.failures[number]} times",
@@ -234,10 +236,14 @@ class Pool(Generic[Task, Receipt]):
     def _replace(self, slot: _Slot, error: Exception) -> None:
         """A dead actor's tasks go back to the queue; a new actor takes its place."""
         self.deaths += 1
+        there = slot.hello
+        given_back = sum(number not in self.done for number in slot.running.values())
+        node, process = (there.node, there.pid) if there is not None else ("", 0)
+        self.listen(Failed(str(error).splitlines()[0][:500], given_back, node, process, tuple(_last_words(slot))))
         if self.deaths > 3 * max(len(self.slots), 2):
             raise ClusterError(
                 f"{self.deaths} actors died without finishing one unit",
-                why="; ".join([str(error).splitlines()[0], *_last_words(slot)]),
+                why="; ".join([str(error).splitlines()[0], *_last_words(slot)[-3:]]),
                 fix="check the memory of the nodes (--batch-size, --backbone one at a time); the same command resumes",
             ) from error
         for ref, number in slot.running.items():
@@ -262,13 +268,15 @@ class Pool(Generic[Task, Receipt]):
         if not late:
             return
         lost = {self.where[ref] for ref in late if now - self.started[ref] > 3 * deadline}
-        repeated = set(self.queue)
+        repeated, before = set(self.queue), len(self.queue)
         for ref in late:
             number = self.where[ref].running[ref]
             alone = self.copies[number] == 1 and number not in self.done and number not in repeated
             if alone and self.where[ref] not in lost and self.open.idle():
                 self.queue.append(number)
                 repeated.add(number)
+        if len(self.queue) > before:
+            self.listen(Repeated(len(self.queue) - before))
         for slot in lost:
             self._replace(slot, TimeoutError(f"no answer for {3 * deadline:.0f} s"))
 
@@ -282,7 +290,7 @@ class Pool(Generic[Task, Receipt]):
 
 def _last_words(slot: _Slot) -> list[str]:
     """The last lines that an actor wrote."""
-    return [] if slot.hello is None else [*LOGS.tail(slot.hello.address, slot.hello.pid)][-3:]
+    return [] if slot.hello is None else [*LOGS.tail(slot.hello.address, slot.hello.pid)][-LAST_LINES:]
 
 
 def _kill(handle: Any) -> None:

@@ -42,7 +42,31 @@ class Note:
     text: str
 
 
-Event = Started | Advanced | Ended | Note
+@dataclass(frozen=True)
+class Failed:
+    """An actor was lost, or a task of one failed; `units` go back to be computed again.
+
+    Attributes:
+        what: What is known of it.
+        node, process: Where it was; "" and 0 if it never said.
+        lines: The last that it wrote.
+    """
+
+    what: str
+    units: int
+    node: str = ""
+    process: int = 0
+    lines: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """So many units are given to a second actor as well: they are overdue."""
+
+    units: int
+
+
+Event = Started | Advanced | Ended | Note | Failed | Repeated
 
 
 Listener = Callable[[Event], None]

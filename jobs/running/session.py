@@ -11,11 +11,13 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
 from typing import Any
 
 from cvbench.errors import ClusterError
 from cvbench.jobs.running.cluster import Cluster, Worker, WorkerRecipe
 from cvbench.jobs.running.logs import keep_logs
+from cvbench.jobs.running.places import unpacked
 from cvbench.jobs.running.supply import nodes, outlook, places
 from cvbench.jobs.running.versions import Hello, hello
 
@@ -80,8 +82,12 @@ class RaySession:
             )
 
     def _join(self, ray: Any) -> None:
-        brought = {"py_modules": [self.cluster.wheel]} if self.cluster.wheel else None
-        ray.init(address=self.cluster.address, log_to_driver=True, configure_logging=False, runtime_env=brought)
+        join = partial(ray.init, address=self.cluster.address, log_to_driver=True, configure_logging=False)
+        if self.cluster.wheel is None:
+            join()
+            return
+        with unpacked(self.cluster.wheel) as package:  # as a wheel Ray would install it, and all that it depends on
+            join(runtime_env={"py_modules": [str(package)]})
 
     def __exit__(self, *exc: object) -> None:
         if self._ours:

@@ -98,7 +98,7 @@ def extract(
             else the address of a Ray cluster; default: the variable CVBENCH_ADDRESS, else "none".
         device: auto, cpu or cuda.
         gpus: How many GPUs (actors) to use; default all.
-        threads: CPU cores of one actor (CPU only).
+        threads: CPU cores of one actor; of one with a GPU, those that it decodes on.
         wait: Seconds to wait for nodes that a cluster starts.
         wheel: Wheel of cvbench that the actors of a joined cluster are to run.
         progress: Print how far the work is, to stderr.
@@ -176,7 +176,7 @@ def plan(
             else the address of a Ray cluster; default: the variable CVBENCH_ADDRESS, else "none".
         device: auto, cpu or cuda.
         gpus: How many GPUs (actors) to use; default all.
-        threads: CPU cores of one actor (CPU only).
+        threads: CPU cores of one actor; of one with a GPU, those that it decodes on.
         wait: Seconds to wait for nodes that a cluster starts.
         wheel: Wheel of cvbench that the actors of a joined cluster are to run.
         rate: For the plan: images/s per GPU or core, all backbones.

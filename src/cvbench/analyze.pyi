@@ -42,7 +42,7 @@ def cka(
             else the address of a Ray cluster; default: the variable CVBENCH_ADDRESS, else "none".
         device: auto, cpu or cuda.
         gpus: How many GPUs (actors) to use; default all.
-        threads: CPU cores of one actor (CPU only).
+        threads: CPU cores of one actor; of one with a GPU, those that it decodes on.
         wait: Seconds to wait for nodes that a cluster starts.
         wheel: Wheel of cvbench that the actors of a joined cluster are to run.
         progress: Print how far the work is, to stderr.
@@ -86,7 +86,7 @@ def similarity(
             else the address of a Ray cluster; default: the variable CVBENCH_ADDRESS, else "none".
         device: auto, cpu or cuda.
         gpus: How many GPUs (actors) to use; default all.
-        threads: CPU cores of one actor (CPU only).
+        threads: CPU cores of one actor; of one with a GPU, those that it decodes on.
         wait: Seconds to wait for nodes that a cluster starts.
         wheel: Wheel of cvbench that the actors of a joined cluster are to run.
         progress: Print how far the work is, to stderr.
@@ -128,7 +128,7 @@ def spectra(
             else the address of a Ray cluster; default: the variable CVBENCH_ADDRESS, else "none".
         device: auto, cpu or cuda.
         gpus: How many GPUs (actors) to use; default all.
-        threads: CPU cores of one actor (CPU only).
+        threads: CPU cores of one actor; of one with a GPU, those that it decodes on.
         wait: Seconds to wait for nodes that a cluster starts.
         wheel: Wheel of cvbench that the actors of a joined cluster are to run.
         progress: Print how far the work is, to stderr.
@@ -178,7 +178,7 @@ def maps(
             else the address of a Ray cluster; default: the variable CVBENCH_ADDRESS, else "none".
         device: auto, cpu or cuda.
         gpus: How many GPUs (actors) to use; default all.
-        threads: CPU cores of one actor (CPU only).
+        threads: CPU cores of one actor; of one with a GPU, those that it decodes on.
         wait: Seconds to wait for nodes that a cluster starts.
         wheel: Wheel of cvbench that the actors of a joined cluster are to run.
         progress: Print how far the work is, to stderr.
@@ -252,7 +252,7 @@ def cam(
             else the address of a Ray cluster; default: the variable CVBENCH_ADDRESS, else "none".
         device: auto, cpu or cuda.
         gpus: How many GPUs (actors) to use; default all.
-        threads: CPU cores of one actor (CPU only).
+        threads: CPU cores of one actor; of one with a GPU, those that it decodes on.
         wait: Seconds to wait for nodes that a cluster starts.
         wheel: Wheel of cvbench that the actors of a joined cluster are to run.
         progress: Print how far the work is, to stderr.

@@ -18,6 +18,7 @@ from cvbench.storage.features.store import FeatureStore
 from cvbench.storage.objects.base import MOST_BYTES, TEMPORARY
 from cvbench.storage.objects.keys import LEDGER, REPAIR
 from cvbench.storage.results.outcomes import read_partial
+from cvbench.storage.runs.log import is_log
 
 Kind = Literal["missing", "damaged", "record", "unfinished", "orphan", "foreign", "leftover"]
 _OURS = re.compile(r".*/(zarr\.json|c(\.\d+)+|c(/\d+)+|c)")
@@ -248,7 +249,7 @@ def verify(store: FeatureStore, *, deep: bool = False) -> VerifyReport:
         broken = {p.key for p in walk.problems if p.harmful} | behind
         for place, commit in walk.commits:
             walk.problems += _count_again(store, place, commit, broken)
-    harmless = [_stray(key) for key in walk.files if key not in seen and not _is_leftover(key)]
+    harmless = [_stray(key) for key in walk.files if not (key in seen or _is_leftover(key) or is_log(key))]
     harmless += [Problem("leftover", key, "an unfinished write") for key in store.objects.leftovers()]
     problems = (*walk.problems, *_out_of_place(walk.others, seen), *harmless)
     return VerifyReport(store.url, deep, len(seen), total, len(walk.commits), problems)

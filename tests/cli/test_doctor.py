@@ -107,7 +107,7 @@ def test_cupy_of_another_cuda_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(torch.version, "cuda", "12.6")
     real = job._version
     monkeypatch.setattr(job, "_version", lambda name: "13.6" if name == "cupy-cuda13x" else real(name))
-    found = {check.said: check for check in job._graphics() if check.state == "problem"}
+    found = {check.said: check for check in job.graphics() if check.state == "problem"}
     assert any("no kernels for this card (sm_70" in said for said in found)
     assert any("CuPy is built for CUDA 13, torch for 12.6" in said for said in found)
     assert {check.exit_code for check in found.values()} == {6}

@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
 import pytest
+
+from tests.cluster.nodes import LoopbackCluster, free_port, short_folder
 
 pytestmark = [pytest.mark.ray, pytest.mark.skipif(sys.platform != "linux", reason="process groups of Linux")]
 DEADLINE = 300
@@ -61,146 +61,94 @@ class Place:
         return ray.get_runtime_context().get_node_id(), ray.get_gpu_ids()
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+@contextmanager
+def fake_cloud(workers: dict[str, dict[str, object]]) -> Iterator[LoopbackCluster]:
+    """A head with no core and no GPU, and an autoscaler that may start workers of the kinds given.
 
+    As `ray.cluster_utils.AutoscalingCluster`, whose start and end would end every Ray of this machine.
+    """
+    from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE_ID
 
-class FakeCloud:
-    """A head with no core and no GPU, and an autoscaler that may start workers of the kinds given."""
-
-    def __init__(self, folder: Path, workers: dict[str, dict[str, object]]) -> None:
-        from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE_ID
-
-        port = free_port()
-        self.address = f"127.0.0.1:{port}"
-        # As `ray.cluster_utils.AutoscalingCluster`, whose start and end would end every Ray of this machine.
-        head: dict[str, object] = {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0}
-        config = {
-            **dict.fromkeys(("auth", "docker", "file_mounts"), dict[str, str]()),
-            **dict.fromkeys(LISTS, list[str]()),
-            "cluster_name": "fake",
-            "max_workers": 4,
-            "upscaling_speed": 1.0,
-            "idle_timeout_minutes": 5,
-            "file_mounts_sync_continuously": False,
-            "head_node_type": "ray.head.default",
-            "available_node_types": {**workers, "ray.head.default": head},
-            "provider": {
-                "type": "fake_multinode",
-                "launch_multiple": True,
-                "head_node_id": FAKE_HEAD_NODE_ID,
-                "gcs_address": self.address,
-            },
-        }
+    port = free_port()
+    head: dict[str, object] = {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0}
+    config = {
+        **{key: dict[str, str]() for key in ("auth", "docker", "file_mounts")},
+        **{key: list[str]() for key in LISTS},
+        "cluster_name": "fake",
+        "max_workers": 4,
+        "upscaling_speed": 1.0,
+        "idle_timeout_minutes": 5,
+        "file_mounts_sync_continuously": False,
+        "head_node_type": "ray.head.default",
+        "available_node_types": {**workers, "ray.head.default": head},
+        "provider": {
+            "type": "external",  # of its own name Ray wants a file that its wheel lacks
+            "module": "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider",
+            "launch_multiple": True,
+            "head_node_id": FAKE_HEAD_NODE_ID,
+            "gcs_address": f"127.0.0.1:{port}",
+        },
+    }
+    more = {
+        "AUTOSCALER_UPDATE_INTERVAL_S": "1",
+        "RAY_FAKE_CLUSTER": "1",
+        "RAY_enable_autoscaler_v2": "1",
+        "RAY_CLOUD_INSTANCE_ID": FAKE_HEAD_NODE_ID,
+        "RAY_OVERRIDE_NODE_ID_FOR_TESTING": FAKE_HEAD_NODE_ID,
+    }
+    with short_folder() as folder:
         (folder / "cloud.json").write_text(json.dumps(config))
-        self.environment = {
-            **os.environ,
-            "RAY_AUTH_MODE": "disabled",  # the nodes of the fake cloud would not get the token
-            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # loopback
-            "AUTOSCALER_UPDATE_INTERVAL_S": "1",
-            "RAY_FAKE_CLUSTER": "1",
-            "RAY_enable_autoscaler_v2": "1",
-            "RAY_CLOUD_INSTANCE_ID": FAKE_HEAD_NODE_ID,
-            "RAY_OVERRIDE_NODE_ID_FOR_TESTING": FAKE_HEAD_NODE_ID,
-        }
-        words = ["start", "--head", "--block", f"--port={port}", "--num-cpus=0", "--num-gpus=0"]
-        words += ["--include-dashboard=false", "--node-ip-address=127.0.0.1", f"--temp-dir={folder}"]
-        words += [f"--autoscaling-config={folder / 'cloud.json'}", "--object-store-memory=100000000"]
-        with (folder / "log").open("w") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "ray.scripts.scripts", *words],
-                env=self.environment,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        begin = time.monotonic()
-        while True:
-            assert self.process.poll() is None, (folder / "log").read_text()
-            assert time.monotonic() - begin < DEADLINE, (folder / "log").read_text()
-            try:
-                with socket.create_connection(("127.0.0.1", port), 1):
-                    break
-            except OSError:
-                time.sleep(0.2)
-
-    def drive(self, device: str, gpus: int | None, wait: float) -> dict[str, object]:
-        """What a run on this cluster gave; it names no address."""
-        done = subprocess.run(
-            [sys.executable, "-c", DRIVER, json.dumps([device, gpus, wait])],
-            env={**self.environment, "RAY_ADDRESS": self.address},
-            capture_output=True,
-            text=True,
-            timeout=DEADLINE,
-            cwd=Path(__file__).parents[2],
-        )
-        assert done.returncode == 0, done.stderr
-        found = json.loads(done.stdout.splitlines()[-1])
-        assert isinstance(found, dict)
-        return found
-
-    def close(self) -> None:
-        """End the head and all that came of it, by their numbers."""
-        started = psutil.Process(self.process.pid).children(recursive=True)
-        self.process.send_signal(signal.SIGTERM)
+        cloud = LoopbackCluster(folder, port, [f"--autoscaling-config={folder / 'cloud.json'}"], more)
         try:
-            self.process.wait(30)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-        for process in started:
-            try:
-                process.kill()
-            except psutil.NoSuchProcess:
-                continue
-        psutil.wait_procs(started, 30)
+            yield cloud
+        finally:
+            cloud.close()
 
 
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """A short path: Ray's sockets lie in it."""
-    import shutil
-    import tempfile
-
-    made = Path(tempfile.mkdtemp(prefix="cv", dir="/tmp"))
-    yield made
-    shutil.rmtree(made, ignore_errors=True)
+def drive(cloud: LoopbackCluster, device: str, gpus: int | None, wait: float) -> dict[str, object]:
+    """What a run gave; it names no address."""
+    done = subprocess.run(
+        [sys.executable, "-c", DRIVER, json.dumps([device, gpus, wait])],
+        env={**os.environ, **cloud.joining},
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+        cwd=Path(__file__).parents[2],
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert isinstance(found, dict)
+    return found
 
 
 def worker(resources: dict[str, float], most: int) -> dict[str, object]:
     return {"resources": resources, "node_config": {}, "min_workers": 0, "max_workers": most}
 
 
-def test_gpus_are_asked_for_where_there_are_none(folder: Path) -> None:
-    cloud = FakeCloud(folder, {"gpu": worker({"CPU": 2, "GPU": 1, "object_store_memory": 100_000_000}, 1)})
-    try:
-        ran = cloud.drive("auto", 1, 240)
+def test_gpus_are_asked_for_where_there_are_none() -> None:
+    kinds = {"gpu": worker({"CPU": 2, "GPU": 1, "object_store_memory": 100_000_000}, 1)}
+    with fake_cloud(kinds) as cloud:
+        ran = drive(cloud, "auto", 1, 240)
         assert ran.get("device") == "cuda", ran
-        assert "no GPU is there yet; the cluster's autoscaler starts nodes" in ran["notes"]  # type: ignore[operator]
+        assert "no GPU is there yet; the cluster's autoscaler starts nodes" in str(ran["notes"])
         found = ran["found"]
-        assert isinstance(found, Sequence)
+        assert isinstance(found, list)
         assert len(found) == 4
         assert all(gpus == [0] for _, gpus in found)  # each on a GPU, so never on the head
-        late = cloud.drive("auto", 2, 15)  # two are asked for, one is there: it does the work
+        late = drive(cloud, "auto", 2, 15)  # two are asked for, one is there: it does the work
         assert late["device"] == "cuda"
-        assert len(late["found"]) == 4  # type: ignore[arg-type]
-    finally:
-        cloud.close()
+        assert len(str(late["found"]).split("], [")) == 4
 
 
-def test_a_wait_for_what_never_comes_ends(folder: Path) -> None:
-    cloud = FakeCloud(folder, {"plain": worker({"CPU": 1, "object_store_memory": 100_000_000}, 1)})
-    try:
-        waited = cloud.drive("cuda", None, 8)
+def test_a_wait_for_what_never_comes_ends() -> None:
+    with fake_cloud({"plain": worker({"CPU": 1, "object_store_memory": 100_000_000}, 1)}) as cloud:
+        waited = drive(cloud, "cuda", None, 8)
         error = waited["error"]
         assert isinstance(error, dict)
         assert error["code"] == "cluster"
         assert "no actor has started in" in error["what"]
         assert "'GPU': 1" in error["why"]
-        assert any(str(note).startswith("waiting for GPUs: 0 of 4 are there") for note in waited["notes"])  # type: ignore[attr-defined]
-        ran = cloud.drive("auto", None, 240)  # it has no kind of node with a GPU, and says so
+        assert "waiting for GPUs: 0 of 4 are there" in str(waited["notes"])
+        ran = drive(cloud, "auto", None, 240)  # it has no kind of node with a GPU, and says so
         assert ran.get("device") == "cpu", ran
-        assert "the cluster has no kind of node with a GPU: CPUs compute" in ran["notes"]  # type: ignore[operator]
-    finally:
-        cloud.close()
+        assert "the cluster has no kind of node with a GPU: CPUs compute" in str(ran["notes"])

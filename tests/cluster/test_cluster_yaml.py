@@ -117,10 +117,22 @@ def test_a_worker_offers_exactly_the_gpus_of_its_machine(config: dict[str, Any])
             assert re.findall(r"--num-gpus=(\d+)", worker) == [str(expected)]
 
 
-def test_the_head_computes_nothing_on_a_gpu(config: dict[str, Any]) -> None:
+def test_the_head_computes_nothing(config: dict[str, Any]) -> None:
     (head,) = starts(config)["head"]
     assert "--num-gpus=0" in head
-    assert config["available_node_types"][config["head_node_type"]]["resources"]["GPU"] == 0
+    assert "--num-cpus=0" in head
+    assert config["available_node_types"][config["head_node_type"]]["resources"] == {"CPU": 0, "GPU": 0}
+
+
+def test_the_command_that_it_gives_demands_what_it_has() -> None:
+    """As many GPUs as the workers have, each with its share of their cores."""
+    text = " ".join(line.lstrip("# ") for line in (ROOT / "cluster.yaml").read_text().splitlines())
+    found = re.search(r"cvbench (extract .+?)'", text)
+    assert found is not None
+    words = found[1].split()
+    assert words[words.index("--gpus") + 1] == "16"
+    assert words[words.index("--threads") + 1] == "8"
+    assert "RAY_ADDRESS=auto" in text
 
 
 def test_workers_are_started_on_demand_and_bounded(config: dict[str, Any]) -> None:

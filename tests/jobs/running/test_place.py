@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from cvbench.errors import UnknownNameError, UsageError
 from cvbench.jobs.running import place
 from cvbench.jobs.running.hardware import Hardware
 from cvbench.jobs.running.place import settle
-from cvbench.jobs.running.places import wheel_file
+from cvbench.jobs.running.places import unpacked, wheel_file
 from cvbench.jobs.running.supply import choose, cores_for_each, places
 
 
@@ -100,3 +101,16 @@ def test_a_wheel_is_a_file(tmp_path: Path) -> None:
         wheel_file(str(wheel))
     wheel.touch()
     assert wheel_file(str(wheel)) == str(wheel)
+    with pytest.raises(UsageError, match="cannot be read"), unpacked(str(wheel)):
+        pass
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("other/__init__.py", "")
+    with pytest.raises(UsageError, match="no package cvbench"), unpacked(str(wheel)):
+        pass
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for name in ("cvbench/__init__.py", "cvbench/../../out.py", "cvbench-1.dist-info/METADATA"):
+            archive.writestr(name, "")
+    with unpacked(str(wheel)) as package:
+        assert [path.name for path in package.parent.iterdir() if path.name != "cvbench"] in ([], ["out.py"])
+        assert not (package.parent.parent / "out.py").exists()
+    assert not package.exists()

@@ -1,0 +1,186 @@
+"""Several Ray nodes: lost, frozen, without their head; whatever happens, the store ends with the same bytes."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.nodes import LoopbackCluster, loopback
+from tests.cluster.test_kills import pets as pets  # a fixture
+from tests.cluster.test_kills import tidy, wait_for_growth, words_of
+from tests.cluster.test_kills import undisturbed as undisturbed
+from tests.forks import Start
+
+pytestmark = [pytest.mark.ray, pytest.mark.skipif(sys.platform != "linux", reason="process groups of Linux")]
+DEADLINE = 400
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[LoopbackCluster]:
+    with loopback(nodes=2) as found:
+        yield found
+
+
+def test_the_doctor_looks_at_every_node(start: Start, pets: Path, tmp_path: Path, cluster: LoopbackCluster) -> None:
+    words = [
+        "cluster",
+        "doctor",
+        "--format",
+        "json",
+        "--dataset",
+        f"folder:{pets}",
+        "--store",
+        str(tmp_path / "new.zarr"),
+    ]
+    process = start(words, cluster.joining)
+    out, err = process.communicate(DEADLINE)
+    assert process.returncode == 0, err + out
+    report = json.loads(out)
+    assert (report["ok"], report["nodes"]) == (True, 3)
+    found = {(one["node"], one["name"]): one for one in report["findings"]}
+    assert found["", "nodes"]["said"] == "3 of 3 answer"
+    assert found["", "exclusive"]["state"] == "ok"
+    nodes = {node for node, _ in found if node}
+    assert len(nodes) == 3
+    for node in nodes:
+        assert found[node, "versions"]["state"] == "ok"
+        assert found[node, "clock"]["state"] == "ok"
+        assert "192 samples" in found[node, "data"]["said"]
+        assert found[node, "disk of store"]["state"] in ("ok", "problem")
+    assert not (tmp_path / "new.zarr").exists()  # nothing stays of the race
+
+
+def test_the_doctor_says_what_no_node_sees(start: Start, tmp_path: Path, cluster: LoopbackCluster) -> None:
+    """A store below a file can be written by none; the driver alone has the data set."""
+    (tmp_path / "file").touch()
+    words = ["cluster", "doctor", "--format", "json", "--store", str(tmp_path / "file" / "store.zarr")]
+    process = start(words, cluster.joining)
+    out, err = process.communicate(DEADLINE)
+    assert process.returncode == 8, err + out
+    problems = {one["name"] for one in json.loads(out)["findings"] if one["state"] == "problem"}
+    assert "store" in problems
+
+
+WHERE = """
+import sys
+from tests.cluster.test_nodes import Where
+from cvbench.jobs.running.executor import run_tasks
+from cvbench.jobs.running.hardware import Hardware
+run_tasks(Where(), [0], Hardware(device="cpu", gpus=1, wheel=sys.argv[1]).cluster(), lambda task, place: print(place))
+"""
+
+
+@dataclass(frozen=True)
+class Where:
+    """Says where cvbench is on an actor, and a variable that it was given."""
+
+    def build(self) -> Where:
+        return self
+
+    def run(self, task: int) -> str:
+        import cvbench
+
+        return f"{cvbench.__file__} {os.environ['OMP_WAIT_POLICY']}"
+
+
+def test_a_wheel_goes_along(tmp_path: Path, cluster: LoopbackCluster) -> None:
+    root = Path(__file__).parents[2] / "src" / "cvbench"
+    wheel = tmp_path / "cvbench-1-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for folder, _, names in os.walk(root, followlinks=True):
+            for name in names:
+                if name.endswith(".py"):
+                    path = Path(folder) / name
+                    archive.write(path, Path("cvbench") / path.relative_to(root))
+    done = subprocess.run(
+        [sys.executable, "-c", WHERE, str(wheel)],
+        env={**os.environ, **cluster.joining},
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+        cwd=root.parents[1],
+    )
+    assert done.returncode == 0, done.stderr
+    place, policy = done.stdout.split()
+    assert "py_modules" in place
+    assert policy == "passive"
+
+
+def test_two_drivers_on_one_store(
+    start: Start, pets: Path, undisturbed: dict[str, str], tmp_path: Path, cluster: LoopbackCluster
+) -> None:
+    store = tmp_path / "store.zarr"
+    both = [start(words_of(pets, store, "auto"), cluster.joining) for _ in range(2)]
+    for process in both:
+        _, err = process.communicate(DEADLINE)
+        assert process.returncode == 0, err
+    assert tidy(store) == undisturbed
+
+
+def test_a_node_that_is_lost(
+    start: Start, pets: Path, undisturbed: dict[str, str], tmp_path: Path, cluster: LoopbackCluster
+) -> None:
+    lost = cluster.add()
+    process = start(words_of(pets, tmp_path / "store.zarr", "auto"), cluster.joining)
+    assert wait_for_growth(process, tmp_path / "store.zarr", len(undisturbed) // 20)
+    begin = time.monotonic()
+    while not lost.actors() and process.poll() is None and time.monotonic() - begin < 60:
+        time.sleep(0.1)
+    had = lost.actors()
+    lost.kill()
+    _, err = process.communicate(DEADLINE)
+    assert process.returncode == 0, err
+    assert had, "no actor was there to be lost"
+    assert tidy(tmp_path / "store.zarr") == undisturbed
+
+
+@pytest.mark.slow
+def test_a_node_that_freezes_and_thaws_after_its_work_was_given_away(
+    start: Start, pets: Path, undisturbed: dict[str, str], tmp_path: Path, cluster: LoopbackCluster
+) -> None:
+    frozen = cluster.add()
+    process = start(words_of(pets, tmp_path / "store.zarr", "auto"), cluster.joining)
+    assert wait_for_growth(process, tmp_path / "store.zarr", len(undisturbed) // 20)
+    begin = time.monotonic()
+    while not frozen.actors() and process.poll() is None and time.monotonic() - begin < 60:
+        time.sleep(0.1)
+    had = frozen.actors()
+    frozen.signal(signal.SIGSTOP)
+    _, err = process.communicate(DEADLINE)
+    assert process.returncode == 0, err
+    assert had, "no actor was there to freeze"
+    frozen.signal(signal.SIGCONT)  # what it had begun it may end now, late
+    time.sleep(10)
+    assert tidy(tmp_path / "store.zarr") == undisturbed
+    frozen.kill()
+
+
+@pytest.mark.slow
+def test_a_head_that_is_lost_and_the_same_command_on_another(
+    start: Start, pets: Path, undisturbed: dict[str, str], tmp_path: Path
+) -> None:
+    store = tmp_path / "store.zarr"
+    with loopback(nodes=1) as first:
+        process = start(words_of(pets, store, "auto"), first.joining)
+        assert wait_for_growth(process, store, len(undisturbed) // random.Random(5).randrange(5, 20))
+        for node in first.nodes:
+            node.kill()
+        out, err = process.communicate(DEADLINE)
+    assert process.returncode != 0, out + err
+    assert os.path.exists(store)
+    with loopback(nodes=1) as second:
+        process = start(words_of(pets, store, "auto"), second.joining)
+        _, err = process.communicate(DEADLINE)
+        assert process.returncode == 0, err
+    assert tidy(store) == undisturbed
