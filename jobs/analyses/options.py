@@ -113,6 +113,15 @@ CKA = (layers(AUTO, _CKA_VIEW), CkaOptions, Hardware)
 SIMILARITY = (layers(), SimilarityOptions, Hardware)
 SPECTRA = (layers(), IntervalOptions, Hardware)
 MAPS = (layers(), MapsOptions, Hardware)
-CAM = (Form(ExtractOptions, _READ, help=_OWN_BACKBONES, defaults={"backbone": [], "weights": []}), CamOptions, Hardware)
+CAM = (
+    Form(
+        ExtractOptions,
+        _READ,
+        help={**_OWN_BACKBONES, "precision": "fp32, bf16 or fp16 (autocast)."},
+        defaults={"backbone": [], "weights": [], "precision": "fp32"},
+    ),
+    CamOptions,
+    Hardware,
+)
 TSNE = (layers("head"), TsneOptions, SIDE_BY_SIDE)
 SILHOUETTE = (layers("head", each="dataset"), SpaceOptions, Form(SilhouetteOptions, help=_SEED), HERE)

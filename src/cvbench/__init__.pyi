@@ -44,7 +44,7 @@ def extract(
     batch_size: int | str | None = None,
     image_size: int | None = None,
     unit: int | None = None,
-    precision: str = "fp32",
+    precision: str = "auto",
     dtype: str = "float16",
     keep_bits: int | None = None,
     codec: str = "none",
@@ -78,7 +78,7 @@ def extract(
         batch_size: Images per forward pass, or 'auto'.
         image_size: Input size in pixels, if not the model's own.
         unit: Samples of one unit of work; frozen in the store.
-        precision: fp32, bf16 or fp16 (autocast).
+        precision: auto: the store's, else bf16 or fp16 on a GPU that has it and fp32 on a CPU; fp32, bf16 or fp16.
         dtype: Stored type of pooled and maps: float16 or float32.
         keep_bits: Round mantissas to this many bits, on the device.
         codec: none, zstd, blosc-zstd, blosc-lz4, or with a filter: bitround5+zstd.
@@ -115,7 +115,7 @@ def plan(
     batch_size: int | str | None = None,
     image_size: int | None = None,
     unit: int | None = None,
-    precision: str = "fp32",
+    precision: str = "auto",
     dtype: str = "float16",
     keep_bits: int | None = None,
     codec: str = "none",
@@ -130,6 +130,7 @@ def plan(
     gpus: int | None = None,
     threads: int | None = None,
     rate: float | None = None,
+    card: str | None = None,
     disk_mb_s: float = 1000.0,
 ) -> Plan:
     """Say bytes, hours and the bottleneck of an extraction. Nothing runs, no weights are loaded.
@@ -150,7 +151,7 @@ def plan(
         batch_size: Images per forward pass, or 'auto'.
         image_size: Input size in pixels, if not the model's own.
         unit: Samples of one unit of work; frozen in the store.
-        precision: fp32, bf16 or fp16 (autocast).
+        precision: auto: the store's, else bf16 or fp16 on a GPU that has it and fp32 on a CPU; fp32, bf16 or fp16.
         dtype: Stored type of pooled and maps: float16 or float32.
         keep_bits: Round mantissas to this many bits, on the device.
         codec: none, zstd, blosc-zstd, blosc-lz4, or with a filter: bitround5+zstd.
@@ -167,6 +168,7 @@ def plan(
         gpus: How many GPUs (actors) to use; default all.
         threads: CPU cores of one actor (CPU only).
         rate: For the plan: images/s per GPU or core, all backbones.
+        card: For the plan: h200, h100, a100 or v100; default this machine's.
         disk_mb_s: For the plan: write bandwidth of the store in MB/s.
 
     Returns:

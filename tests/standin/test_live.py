@@ -72,7 +72,7 @@ def measured(images: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
     return where / "cpu.zarr", where / "card.zarr", batches
 
 
-class counted:  # noqa: N801
+class counted:
     """Counts each batch of every worker within the block."""
 
     def __enter__(self) -> list[Counters]:

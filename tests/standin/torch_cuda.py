@@ -153,6 +153,8 @@ class _Indexed(TorchFunctionMode):
             return func(*args, **(kwargs or {}))
         if func is torch.Tensor.pin_memory:
             return args[0]
+        if func is torch.Tensor.contiguous and isinstance(args[0], Pretended):
+            return torch.ops.aten.contiguous(*args, **(kwargs or {}))
         if func in (torch.Tensor.__getitem__, torch.Tensor.__setitem__) and isinstance(args[0], Pretended):
             return (indexing.taken if func is torch.Tensor.__getitem__ else indexing.put)(*args)
         if func in (torch.Tensor.tolist, torch.Tensor.numpy) and isinstance(args[0], Pretended):
@@ -161,6 +163,8 @@ class _Indexed(TorchFunctionMode):
             COUNTERS.wait()
             return args[0].host.tolist()
         given = {name: _indexed(value) for name, value in (kwargs or {}).items()}
+        if func in (torch.tensor, torch.as_tensor) and given.get("device") == DEVICE:
+            return func(*args, **{**given, "device": "cpu"}).to(DEVICE)
         return func(*map(_indexed, args), **given)
 
 
