@@ -168,11 +168,7 @@ def _extract(
     parts = [rows for view, rows in stored.items() if is_in_part(view)]
     usual_precision = "fp32" if {one.get("device") for one in inner} == {"cpu"} else None
     for option, usual, values in (
-        (
-            "--precision",
-            "fp32" if {one.get("device") for one in inner} == {"cpu"} else None,
-            [one.get("precision") for one in inner],
-        ),
+        ("--precision", usual_precision, [one.get("precision") for one in inner]),
         ("--image-size", None, [one.get("image_size") for one in inner]),
         ("--preprocess", "model", [one.get("preset", "model") for one in inner]),
         ("--dtype", "float16", [one.get("dtype") for one in kept]),

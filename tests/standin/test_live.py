@@ -113,19 +113,21 @@ def test_features_are_those_of_the_cpu(measured: tuple[Path, Path, list[Counters
 
 
 def test_a_batch_waits_for_one_copy_at_most(measured: tuple[Path, Path, list[Counters]]) -> None:
-    """The first brings constants up, and the second unit's first one with a short batch may not."""
+    """The first brings constants up; one that lacks an image, the rows that it has and what depends on their number."""
     batches = measured[2]
     assert len(batches) == 4
-    views = 2 * LAYERS  # pooled, and the class token's
-    for batch in batches[1:]:
+    full = [batch for batch in batches[1:] if batch.uploads == 2]  # the images of two geometries
+    assert len(full) >= 2
+    for batch in full:
         assert batch.waits <= 1
-        assert batch.fetches <= views + 1
-        assert batch.uploads <= 2 + 1  # images of two geometries, and the rows that can be read
+    for batch in batches[1:]:
+        assert batch.waits <= 1 + batch.uploads - 2
+        assert batch.fetches == 16 + 5 + 1  # views of all layers, of the class token, and all numbers at once
 
 
 def test_launches_are_bounded_by_layer(measured: tuple[Path, Path, list[Counters]]) -> None:
     for batch in measured[2][1:]:
-        assert batch.launches <= 150 * LAYERS, batch
+        assert batch.launches <= 180 * LAYERS, batch
 
 
 def test_without_analyses_nobody_waits(images: Path, tmp_path: Path) -> None:
