@@ -176,6 +176,6 @@ def test_the_automatic_batch_leaves_room_for_what_observes(images: Path, tmp_pat
             patch.setattr(Memory, "largest", 1_700_000)
             asked = options(images, where, batch_size=None, unit=None, analyses=analyses, backbones=("test_vit",))
             extract(asked, CARD, live=find_live(analyses))
-        (split,) = FeatureStore.open(where).splits()
-        sizes[name] = split.batch
+        (place,) = FeatureStore.open(where).splits()
+        sizes[name] = FeatureStore.open(where).split(*place).batch
     assert sizes["observed"] < sizes["alone"]

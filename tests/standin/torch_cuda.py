@@ -22,6 +22,7 @@ from tests.standin.counters import COUNTERS
 
 DEVICE = torch.device("cuda", 0)
 CAPABILITY = (9, 0)
+ARCHITECTURES = ["sm_90"]
 COPIES = ("_to_copy", "copy_")
 QUIET = ("detach", "alias", "lift_fresh")
 
@@ -211,7 +212,7 @@ def pretended() -> Iterator[None]:
         "current_device": lambda: 0,
         "get_device_capability": lambda device=None: CAPABILITY,
         "get_device_name": lambda device=None: "stand-in",
-        "get_arch_list": lambda: ["sm_90"],
+        "get_arch_list": lambda: ARCHITECTURES,
         "is_bf16_supported": lambda *args, **kwargs: True,
         "current_stream": lambda device=None: _Stream(),
         "synchronize": lambda device=None: cupy_cuda.Stream().synchronize(),
