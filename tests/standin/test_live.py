@@ -45,6 +45,7 @@ def options(images: Path, store: Path, **changed: object) -> ExtractOptions:
             unit=16,
             image_size=64,
             max_unreadable=0.1,
+            precision="fp32",
             analyses=ALL,
         ),
         **changed,  # type: ignore[arg-type]
@@ -156,16 +157,23 @@ def test_values_that_are_not_finite_are_named_before_the_commit(
     assert partials(tmp_path / "store.zarr") == {}
 
 
-@pytest.mark.parametrize("limit", [200_000, 60_000])
+@pytest.mark.parametrize(
+    ("limited", "said", "fix"),
+    [
+        ("largest_copy", "the weights", "one --backbone at a time"),
+        ("largest_result", "a batch of 8", "a smaller --batch-size"),
+        ("largest", "a batch of 8", "--analyze"),
+    ],
+)
 def test_the_end_of_the_memory_is_an_error_with_advice(
-    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limited: str, said: str, fix: str
 ) -> None:
-    """Of torch's memory, or of what an analysis takes beside it."""
-    monkeypatch.setattr(Memory, "largest", limit)
-    with plugged(), pytest.raises(ResourceError, match="not enough memory for a batch of 8") as error:
+    """Of torch's memory for weights and activations, and of what an analysis takes beside them."""
+    monkeypatch.setattr(Memory, limited, 60_000)
+    with plugged(), pytest.raises(ResourceError, match=f"not enough memory for {said}") as error:
         extract(options(images, tmp_path / "store.zarr"), CARD, live=find_live(ALL))
     assert error.value.exit_code == 6
-    assert "--batch-size" in str(error.value)
+    assert fix in str(error.value)
 
 
 def test_the_automatic_batch_leaves_room_for_what_observes(images: Path, tmp_path: Path) -> None:
@@ -173,7 +181,7 @@ def test_the_automatic_batch_leaves_room_for_what_observes(images: Path, tmp_pat
     for name, analyses in (("alone", ()), ("observed", ("similarity",))):
         where = tmp_path / f"{name}.zarr"
         with plugged(), pytest.MonkeyPatch.context() as patch:
-            patch.setattr(Memory, "largest", 1_700_000)
+            patch.setattr(Memory, "largest", 1_000_000)
             asked = options(images, where, batch_size=None, unit=None, analyses=analyses, backbones=("test_vit",))
             extract(asked, CARD, live=find_live(analyses))
         (place,) = FeatureStore.open(where).splits()

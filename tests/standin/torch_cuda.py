@@ -91,6 +91,8 @@ def _computed(func: Any, name: str, args: Any, kwargs: dict[str, Any]) -> Any:
 
 
 def _pretending(func: Any, found: Any, tensors: list[torch.Tensor]) -> Any:
+    memory, copied = cupy_array.Memory, func.overloadpacket.__name__ == "_to_copy"
+    largest = memory.largest_copy if copied else memory.largest_result
     known = {id(one.host): one for one in tensors if isinstance(one, Pretended)}
 
     def wrap(value: Any) -> Any:
@@ -98,7 +100,7 @@ def _pretending(func: Any, found: Any, tensors: list[torch.Tensor]) -> Any:
             return value
         if id(value) in known:
             return known[id(value)]
-        if (largest := cupy_array.Memory.largest) is not None and value.nbytes > largest:
+        if largest is not None and value.nbytes > largest:
             raise torch.OutOfMemoryError(f"CUDA out of memory. Tried to allocate {value.nbytes} bytes")
         return Pretended(value)
 
