@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 
 def staging(shape: tuple[int, ...], device: str) -> torch.Tensor:
-    """A zeroed uint8 host tensor to decode into; page-locked for a CUDA device, so that its upload overlaps."""
+    """A zeroed uint8 host tensor to decode into; page-locked for a CUDA device, whose upload the host then need not
+    wait for."""
     return torch.zeros(shape, dtype=torch.uint8, pin_memory=device.startswith("cuda"))
 
 

@@ -138,7 +138,12 @@ CKA = (layers(AUTO, _CKA_VIEW), CkaOptions, Hardware)
 SIMILARITY = (layers(), SimilarityOptions, Hardware)
 SPECTRA = (layers(), IntervalOptions, Hardware)
 MAPS = (layers(), MapsOptions, Hardware)
-_IMAGES = Form(ExtractOptions, _READ, help=_OWN_BACKBONES, defaults={"backbone": [], "weights": []})
+_IMAGES = Form(
+    ExtractOptions,
+    _READ,
+    help={**_OWN_BACKBONES, "precision": "fp32, bf16 or fp16 (autocast)."},
+    defaults={"backbone": [], "weights": [], "precision": "fp32"},
+)
 """Images that are read once more, and the backbones that they are run through."""
 CAM = (_IMAGES, CamOptions, Hardware)
 NORMS = (layers(), NormsOptions, Hardware)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from cvbench.engine.arrays.cuda import is_out_of_memory
 from cvbench.errors import ResourceError
 from cvbench.jobs.extraction.live import NONE, LivePass, setting_of, shapes_of
+from cvbench.jobs.extraction.memory import device_memory
 from cvbench.jobs.results.entry import Live
 from cvbench.jobs.running.cluster import Cluster
 from cvbench.jobs.running.executor import run_tasks
@@ -62,10 +63,10 @@ class CalibrationWorker:
         from cvbench.engine.models.backbones import load_backbone
 
         recipe = self.recipe
-        backbones = [
-            (load_backbone(spec, device=recipe.device, precision=recipe.precision), taps)
-            for spec, taps in recipe.backbones
-        ]
+        backbones = []
+        for spec, taps in recipe.backbones:
+            with device_memory("the weights", spec.key, "one --backbone at a time"):
+                backbones.append((load_backbone(spec, device=recipe.device, precision=recipe.precision), taps))
         for batch, analyses in task.batches:
             try:
                 self._try(backbones, batch, analyses)

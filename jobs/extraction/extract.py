@@ -17,6 +17,7 @@ from cvbench.jobs.extraction.arrays import arrays_of, existing_store, frozen_spl
 from cvbench.jobs.extraction.backbones import descriptions_of
 from cvbench.jobs.extraction.live import NONE, LiveTask, check_live, live_pending, live_tasks, summarise_live
 from cvbench.jobs.extraction.options import CPU_BATCH, ExtractOptions, resolved, transform_record
+from cvbench.jobs.extraction.precision import settled
 from cvbench.jobs.extraction.worker import ExtractRecipe, UnitReceipt, UnitTask
 from cvbench.jobs.reading.lineage import origin
 from cvbench.jobs.reading.views import MAPS, is_in_part
@@ -191,6 +192,7 @@ def prepare(options: ExtractOptions, cluster: Cluster, live: Mapping[str, Live] 
         require_usable(by_others=cluster.address == "local")
     options = resolved(options)
     dataset = open_dataset(options.dataset, data_root=options.data_root, split=options.split)
+    options, said = settled(options, existing_store(options.store), cluster)
     described = descriptions_of(options)
     specs = [description.spec for description in described]
     declared = {description.spec.key: arrays_of(description, options) for description in described}
@@ -205,7 +207,7 @@ def prepare(options: ExtractOptions, cluster: Cluster, live: Mapping[str, Live] 
     tasks = _live(measured, options, store, split, described, backbones, cluster.device)
     declare_all(store, split, groups, fingerprints, options)
     recipe = replace(recipe_of(options, dataset, split, list(backbones.values()), cluster), live=tasks)
-    notes = [*rounding_notes(options, split), *renaming_notes(options.backbones), *reading_notes(dataset)]
+    notes = [*said, *rounding_notes(options, split), *renaming_notes(options.backbones), *reading_notes(dataset)]
     notes += moved_notes(store, dataset)
     notes += [note for backbone in backbones.values() for note in backbone.notes]
     return UnitJob(options, store, split, groups, recipe, notes, tasks)
@@ -307,6 +309,9 @@ def split_info(
     if frozen is not None:
         _refuse_other_sizes(options, frozen, options.store)
     batch = options.batch_size or (frozen.batch if frozen else _auto_batch(options, cluster, described, live))
+    if not (options.batch_size or frozen or cluster.device == "cpu"):
+        while options.unit and options.unit % batch and batch > 1:  # what was found is the most, not a wish
+            batch //= 2
     unit = options.unit or (frozen.unit if frozen else unit_size(len(dataset), batch))
     if unit % batch:
         raise UsageError(

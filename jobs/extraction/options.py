@@ -20,6 +20,9 @@ CPU_BATCH = 32  # on a CPU the batch hardly matters for speed; a constant keeps 
 
 
 COLUMNS = "What the columns of a table are: label=species,path=file; see `datasets info table`."
+AUTO = "auto"
+"""The precision that the store has, else the one that suits the device."""
+
 
 PAIR = ("convnext-base", "vit-base-16")
 """The pair of the reference study."""
@@ -68,7 +71,9 @@ class ExtractOptions:
     ] = None
     image_size: Annotated[int | None, Option("Input size in pixels, if not the model's own.", least=8)] = None
     unit: Annotated[int | None, Option("Samples of one unit of work; frozen in the store.", least=4)] = None
-    precision: Annotated[str, Option("fp32, bf16 or fp16 (autocast).")] = "fp32"
+    precision: Annotated[
+        str, Option("auto: the store's, else bf16 or fp16 on a GPU that has it and fp32 on a CPU; fp32, bf16 or fp16.")
+    ] = AUTO
     dtype: Annotated[str, Option("Stored type of pooled and maps: float16 or float32.")] = "float16"
     keep_bits: Annotated[int | None, Option("Round mantissas to this many bits, on the device.", least=1, most=10)] = (
         None
@@ -111,6 +116,7 @@ class Rates:
     """Rates that a plan reckons with."""
 
     rate: Annotated[float | None, Option("For the plan: images/s per GPU or core, all backbones.", least=0.001)] = None
+    card: Annotated[str | None, Option("For the plan: h200, h100, a100 or v100; default this machine's.")] = None
     disk_mb_s: Annotated[float, Option("For the plan: write bandwidth of the store in MB/s.", least=0.1)] = 1000.0
 
 
@@ -163,7 +169,7 @@ def _check_formats(options: ExtractOptions) -> None:
     from cvbench.storage.features.codecs import parse_codec
 
     for kind, given, known in (
-        ("precision", options.precision, PRECISIONS),
+        ("precision", options.precision, (AUTO, *PRECISIONS)),
         ("dtype", options.dtype, STORE_DTYPES),
         ("decoder", options.decoder, ("fast", "pil")),
         ("preprocess", options.preprocess, PRESETS),

@@ -7,14 +7,16 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cvbench.errors import DataUnavailableError, ResourceError
+from cvbench.errors import DataUnavailableError, ResourceError, UsageError
 from cvbench.jobs.extraction.arrays import Published, arrays_of, existing_store, frozen_split, units_of
 from cvbench.jobs.extraction.backbones import descriptions_of
-from cvbench.jobs.extraction.options import CPU_BATCH, ExtractOptions, resolved
+from cvbench.jobs.extraction.options import AUTO, CPU_BATCH, ExtractOptions, resolved
+from cvbench.jobs.extraction.precision import held_precisions
+from cvbench.jobs.extraction.rates import CardRates, card_asked, card_named
 from cvbench.jobs.reading.views import is_in_part
 from cvbench.jobs.running.sizes import human
 
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from cvbench.storage.features.units import Unit
 
 DECODE_SECONDS = 0.0015  # one core, one 500 x 375 JPEG, decode and antialiased resize (measured)
-GFLOPS_PER_GPU = 2 * 33.0 * 350  # assumed: the Base pair (33 GMACs) at 350 images/s on a V100 with AMP
+ASSUMED = "v100"  # the card of a plan that names none, on a machine without one
 GFLOPS_PER_CORE = 2 * 33.0 * 1.5  # assumed: one CPU core in float32
 SPARE = 0.05  # share of the free disk that stays free
 
@@ -184,6 +186,7 @@ def plan(
     *,
     gpus: int = 0,
     rate: float | None = None,
+    card: str | None = None,
     disk_mb_s: float = 1000.0,
     published: bool = False,
 ) -> PlanReport:
@@ -194,6 +197,7 @@ def plan(
         gpus: GPUs of the run; 0 is this machine's CPU cores.
         rate: Images per second and GPU (or core) through all backbones together; None scales an assumed rate by the
             models' multiply-adds.
+        card: Of the GPUs: see `jobs.extraction.rates`; None is this machine's, else a V100.
         disk_mb_s: Write bandwidth of the store in MB/s.
         published: Reckon with the published number of images where they are not here.
     """
@@ -220,7 +224,11 @@ def plan(
     covered: set[Unit] = set().union(*units.values())
     waiting: set[Unit] = set().union(*pending.values())
     samples, todo = (sum(len(unit) for unit in some) for some in (covered, waiting))
-    hours, rates = _hours(todo, sum(layer.bytes for layer in layers), descriptions, gpus, rate, disk_mb_s)
+    held = held_precisions(store)
+    if options.precision == AUTO and len(held) == 1:
+        options = replace(options, precision=held[0])
+    forward = _forward_rate(options, descriptions, gpus, rate, card)
+    hours, rates = _hours(todo, sum(layer.bytes for layer in layers), forward, gpus, disk_mb_s)
     advice = next((text for budget, _ in _budgets(options) if (text := advise(layers, budget, size))), None)
     return PlanReport(
         dataset=dataset.name,
@@ -259,25 +267,45 @@ def _opened(options: ExtractOptions, published: bool) -> Dataset | Published:
         return Published(key_of_spec(options.dataset), split, info.counts[split])
 
 
-def _hours(
-    samples: int,
-    volume: int,
+def _forward_rate(
+    options: ExtractOptions,
     descriptions: Sequence[Description],
     gpus: int,
     rate: float | None,
-    disk_mb_s: float,
+    card: str | None,
+) -> tuple[float, str]:
+    """Images per second of one GPU or core through all backbones, and in words where that comes from."""
+    kind = "GPU" if gpus else "CPU core"
+    if rate is not None:
+        return rate, f"{rate:,.1f} images/s per {kind}, given by --rate"
+    giga = max(sum(description.flops for description in descriptions) / 1e9, 1e-6)
+    if not gpus:
+        each = GFLOPS_PER_CORE / giga
+        return each, f"{each:,.1f} images/s per {kind}, assumed of one core in float32 for {giga:.1f} GFLOP per image"
+    known = card_asked(card) if card else _card_here()
+    precision = known.named(options.precision)
+    if precision not in known.images:
+        raise UsageError(f"a {known.name.upper()} does not compute in {precision}", fix=f"--precision {known.best}")
+    each = known.gflops(precision) / giga
+    basis = f"by the model of docs/scale.md of a {known.name.upper()} in {precision} for {giga:.1f} GFLOP per image"
+    return each, f"{each:,.1f} images/s per {kind}, {basis}"
+
+
+def _card_here() -> CardRates:
+    """The card of this machine, where there is one that is known; else the one assumed."""
+    import torch
+
+    name = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
+    return card_named(name) or card_asked(ASSUMED)
+
+
+def _hours(
+    samples: int, volume: int, forward: tuple[float, str], gpus: int, disk_mb_s: float
 ) -> tuple[dict[str, float], dict[str, str]]:
-    """Hours by stage, and in words the rates they come from."""
+    """Hours by stage, and in words the rates they come from; `forward` is images per second of one, and whence."""
     cores = os.cpu_count() or 1
     workers = gpus or cores
-    kind = "GPU" if gpus else "CPU core"
-    if rate is None:
-        card = "a V100 with AMP" if gpus else "one core in float32"
-        giga = sum(description.flops for description in descriptions) / 1e9
-        each = (GFLOPS_PER_GPU if gpus else GFLOPS_PER_CORE) / max(giga, 1e-6)
-        stated = f"{each:,.1f} images/s per {kind}, assumed of {card} for {giga:.1f} GFLOP per image"
-    else:
-        each, stated = rate, f"{rate:,.1f} images/s per {kind}, given by --rate"
+    each, stated = forward
     decoders = workers * 4 if gpus else cores
     hours = {
         "forward": samples / (each * workers) / 3600,

@@ -28,8 +28,11 @@ from cvbench.storage.features import BadSample, FeatureStore, GroupKey, UnitWrit
 from cvbench.storage.features.units import Unit
 
 if TYPE_CHECKING:
+    import torch
+
     from cvbench.engine.models.backbones import Backbone, BackboneSpec
     from cvbench.engine.models.host_copy import HostCopy
+    from cvbench.engine.pictures.decode import Geometry
     from cvbench.jobs.extraction.feed import Batch
 
 WRITES_AHEAD = 3  # batches that may wait for the writing thread
@@ -109,7 +112,8 @@ class ExtractWorker:
         _same("data set", recipe.dataset, recipe.dataset_digest, dataset.digest)
         self.backbones: dict[str, Backbone] = {}
         for spec, digest in recipe.backbones:
-            backbone = load_backbone(spec, device=recipe.device, precision=recipe.precision)
+            with device_memory("the weights", spec.key, "one --backbone at a time"):
+                backbone = load_backbone(spec, device=recipe.device, precision=recipe.precision)
             _same("weights", spec.key, digest, backbone.weights_digest)
             self.backbones[spec.key] = backbone
         self.feed = Feed(
@@ -171,6 +175,7 @@ class ExtractWorker:
         from cvbench.engine.models.host_copy import HostCopy
 
         outputs: dict[GroupKey, dict[str, HostCopy]] = {}
+        uploaded: dict[Geometry, torch.Tensor] = {}
         recipe = self.recipe
         live.begin(batch.offset, batch.size, [sample.row - task.unit.start - batch.offset for sample in batch.bad])
         for name, backbone in self.backbones.items():
@@ -179,8 +184,11 @@ class ExtractWorker:
             if not groups and not observed:
                 continue
             requests = [Request(view, tap) for view, (_, taps) in groups.items() for tap in taps]
+            geometry = backbone.preprocess.geometry
             with device_memory(f"a batch of {recipe.batch}", name, SMALLER):
-                images = batch.images[backbone.preprocess.geometry].to(recipe.device, non_blocking=True)
+                if geometry not in uploaded:  # once for all backbones that share it
+                    uploaded[geometry] = batch.images[geometry].to(recipe.device, non_blocking=True)
+                images = uploaded[geometry]
                 results = backbone.run(
                     images,
                     requests,

@@ -167,8 +167,9 @@ def _extract(
     yield from (f"--taps {shlex.quote(tap)}" for tap in sorted(taps, key=_natural))
     kept = [one for one, group in zip(inner, groups, strict=True) if follows_dtype(group.view)]
     parts = [rows for view, rows in stored.items() if is_in_part(view)]
+    usual_precision = "fp32" if {one.get("device") for one in inner} == {"cpu"} else None
     for option, usual, values in (
-        ("--precision", "fp32", [one.get("precision") for one in inner]),
+        ("--precision", usual_precision, [one.get("precision") for one in inner]),
         ("--image-size", None, [one.get("image_size") for one in inner]),
         ("--preprocess", "model", [one.get("preset", "model") for one in inner]),
         ("--dtype", "float16", [one.get("dtype") for one in kept]),

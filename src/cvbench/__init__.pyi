@@ -45,7 +45,7 @@ def extract(
     batch_size: int | str | None = None,
     image_size: int | None = None,
     unit: int | None = None,
-    precision: str = "fp32",
+    precision: str = "auto",
     dtype: str = "float16",
     keep_bits: int | None = None,
     codec: str = "none",
@@ -82,7 +82,7 @@ def extract(
         batch_size: Images per forward pass, or 'auto'.
         image_size: Input size in pixels, if not the model's own.
         unit: Samples of one unit of work; frozen in the store.
-        precision: fp32, bf16 or fp16 (autocast).
+        precision: auto: the store's, else bf16 or fp16 on a GPU that has it and fp32 on a CPU; fp32, bf16 or fp16.
         dtype: Stored type of pooled and maps: float16 or float32.
         keep_bits: Round mantissas to this many bits, on the device.
         codec: none, zstd, blosc-zstd, blosc-lz4, or with a filter: bitround5+zstd.
@@ -122,7 +122,7 @@ def plan(
     batch_size: int | str | None = None,
     image_size: int | None = None,
     unit: int | None = None,
-    precision: str = "fp32",
+    precision: str = "auto",
     dtype: str = "float16",
     keep_bits: int | None = None,
     codec: str = "none",
@@ -140,6 +140,7 @@ def plan(
     wait: float = 1200.0,
     wheel: str | None = None,
     rate: float | None = None,
+    card: str | None = None,
     disk_mb_s: float = 1000.0,
 ) -> Plan:
     """Say bytes, hours and the bottleneck of an extraction. Nothing runs, no weights are loaded.
@@ -160,7 +161,7 @@ def plan(
         batch_size: Images per forward pass, or 'auto'.
         image_size: Input size in pixels, if not the model's own.
         unit: Samples of one unit of work; frozen in the store.
-        precision: fp32, bf16 or fp16 (autocast).
+        precision: auto: the store's, else bf16 or fp16 on a GPU that has it and fp32 on a CPU; fp32, bf16 or fp16.
         dtype: Stored type of pooled and maps: float16 or float32.
         keep_bits: Round mantissas to this many bits, on the device.
         codec: none, zstd, blosc-zstd, blosc-lz4, or with a filter: bitround5+zstd.
@@ -180,6 +181,7 @@ def plan(
         wait: Seconds to wait for nodes that a cluster starts.
         wheel: Wheel of cvbench that the actors of a joined cluster are to run.
         rate: For the plan: images/s per GPU or core, all backbones.
+        card: For the plan: h200, h100, a100 or v100; default this machine's.
         disk_mb_s: For the plan: write bandwidth of the store in MB/s.
 
     Returns:

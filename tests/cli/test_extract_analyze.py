@@ -325,7 +325,9 @@ def test_plan_of_images_that_are_not_here_reckons_with_the_published_number(tmp_
     lines = done.stdout.splitlines()
     assert lines[0] == "cub200/test: 5794 samples as published: the images are not here"
     assert lines[3].startswith("expected: ")  # what decides comes before the layers
-    assert any("assumed of a V100 with AMP" in line for line in lines)
+    assert any("of a V100 in fp16" in line for line in lines)
+    named = CliRunner().invoke(app, [*words, "--data-root", str(tmp_path), "--gpus", "2", "--card", "h100"])
+    assert "of a H100 in bf16" in " ".join(named.stdout.split())
     assert sum(line.startswith("test_vit ") for line in lines) == 2  # six layers alike are one row, of each view
     assert "0.0 min" not in done.stdout
     long = CliRunner().invoke(app, [*words, "--data-root", str(tmp_path), "--long"])

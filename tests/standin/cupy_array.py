@@ -28,9 +28,11 @@ class OutOfMemoryError(MemoryError):
 
 
 class Memory:
-    """Limits the device's memory: `largest` bytes of one array at most, None for any."""
+    """Limits the device's memory: bytes of one array of CuPy's, of one result and of one copy of torch's; None for any."""
 
     largest: int | None = None
+    largest_result: int | None = None
+    largest_copy: int | None = None
 
 
 class Block:

@@ -26,7 +26,7 @@ def taken(tensor: torch.Tensor, key: Any) -> torch.Tensor:
             indices.append(None)
             axis += 1
         elif isinstance(part, torch.Tensor | list):
-            indices.append(torch.as_tensor(part))
+            indices.append(part if isinstance(part, torch.Tensor) else torch.tensor(part))
             axis += 1
         else:
             found = torch.ops.aten.select(found, axis, int(part))

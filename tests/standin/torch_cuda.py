@@ -22,6 +22,7 @@ from tests.standin.counters import COUNTERS
 
 DEVICE = torch.device("cuda", 0)
 CAPABILITY = (9, 0)
+ARCHITECTURES = ["sm_90"]
 COPIES = ("_to_copy", "copy_")
 QUIET = ("detach", "alias", "lift_fresh")
 
@@ -90,6 +91,8 @@ def _computed(func: Any, name: str, args: Any, kwargs: dict[str, Any]) -> Any:
 
 
 def _pretending(func: Any, found: Any, tensors: list[torch.Tensor]) -> Any:
+    memory, copied = cupy_array.Memory, func.overloadpacket.__name__ == "_to_copy"
+    largest = memory.largest_copy if copied else memory.largest_result
     known = {id(one.host): one for one in tensors if isinstance(one, Pretended)}
 
     def wrap(value: Any) -> Any:
@@ -97,7 +100,7 @@ def _pretending(func: Any, found: Any, tensors: list[torch.Tensor]) -> Any:
             return value
         if id(value) in known:
             return known[id(value)]
-        if (largest := cupy_array.Memory.largest) is not None and value.nbytes > largest:
+        if largest is not None and value.nbytes > largest:
             raise torch.OutOfMemoryError(f"CUDA out of memory. Tried to allocate {value.nbytes} bytes")
         return Pretended(value)
 
@@ -153,6 +156,8 @@ class _Indexed(TorchFunctionMode):
             return func(*args, **(kwargs or {}))
         if func is torch.Tensor.pin_memory:
             return args[0]
+        if func is torch.Tensor.contiguous and isinstance(args[0], Pretended):
+            return torch.ops.aten.contiguous(*args, **(kwargs or {}))
         if func in (torch.Tensor.__getitem__, torch.Tensor.__setitem__) and isinstance(args[0], Pretended):
             return (indexing.taken if func is torch.Tensor.__getitem__ else indexing.put)(*args)
         if func in (torch.Tensor.tolist, torch.Tensor.numpy) and isinstance(args[0], Pretended):
@@ -161,6 +166,8 @@ class _Indexed(TorchFunctionMode):
             COUNTERS.wait()
             return args[0].host.tolist()
         given = {name: _indexed(value) for name, value in (kwargs or {}).items()}
+        if func in (torch.tensor, torch.as_tensor) and given.get("device") == DEVICE:
+            return func(*args, **{**given, "device": "cpu"}).to(DEVICE)
         return func(*map(_indexed, args), **given)
 
 
@@ -207,7 +214,7 @@ def pretended() -> Iterator[None]:
         "current_device": lambda: 0,
         "get_device_capability": lambda device=None: CAPABILITY,
         "get_device_name": lambda device=None: "stand-in",
-        "get_arch_list": lambda: ["sm_90"],
+        "get_arch_list": lambda: ARCHITECTURES,
         "is_bf16_supported": lambda *args, **kwargs: True,
         "current_stream": lambda device=None: _Stream(),
         "synchronize": lambda device=None: cupy_cuda.Stream().synchronize(),

@@ -24,7 +24,7 @@ from cvbench.jobs.analyses.cam.worker import CamRecipe, choice_tap
 from cvbench.jobs.extraction.arrays import frozen_split
 from cvbench.jobs.extraction.backbones import specs_of
 from cvbench.jobs.extraction.extract import UnitJob, declare_all, fingerprint_of, recipe_of, rounding_notes, split_info
-from cvbench.jobs.extraction.options import ExtractOptions, resolved
+from cvbench.jobs.extraction.options import AUTO, ExtractOptions, resolved
 from cvbench.jobs.extraction.worker import ExtractRecipe
 from cvbench.jobs.running.cluster import Cluster
 from cvbench.storage.features import ArraySpec, FeatureStore, GroupKey
@@ -85,7 +85,9 @@ def prepare_maps(
     from cvbench.storage.datasets import open_dataset
 
     find_method(maps.method)
-    options = resolved(replace(options, views=("logits",), taps=(), maps=None, dtype="float32", keep_bits=None))
+    precision = "fp32" if options.precision == AUTO else options.precision
+    options = replace(options, views=("logits",), taps=(), maps=None, dtype="float32", keep_bits=None)
+    options = resolved(replace(options, precision=precision))
     dataset = open_dataset(options.dataset, data_root=options.data_root, split=options.split)
     described = _describe(options)
     maps = replace(maps, choice=_checked_choice(maps.choice, described, dataset))
