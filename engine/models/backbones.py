@@ -53,6 +53,7 @@ class Description:
         layouts: Of the taps that were asked for, in that order.
         head_sizes: {"head": D, "logits": K}; no "logits" without a classifier.
         parameters: Number of parameters.
+        guessed: Whether no name tells its blocks, see `TapTable.resolve`.
     """
 
     spec: BackboneSpec
@@ -61,6 +62,7 @@ class Description:
     layouts: dict[str, TapLayout]
     head_sizes: dict[str, int]
     parameters: int
+    guessed: bool = False
 
     @property
     def flops(self) -> int:
@@ -85,7 +87,9 @@ def describe(spec: BackboneSpec, *, taps: Sequence[str]) -> Description:
     network, preprocess, table = _outline(spec)
     layouts = {name: table.layouts[name] for name in table.resolve(taps)}
     parameters = sum(parameter.numel() for parameter in network.module.parameters())
-    return Description(spec, preprocess, tuple(table.layouts), layouts, dict(table.head_sizes), parameters)
+    return Description(
+        spec, preprocess, tuple(table.layouts), layouts, dict(table.head_sizes), parameters, table.guessed
+    )
 
 
 def load_backbone(spec: BackboneSpec, *, device: str = "cpu", precision: str = "fp32") -> Backbone:

@@ -89,6 +89,9 @@ class TapTable:
     def resolve(self, patterns: Sequence[str]) -> list[str]:
         """Tap names for sets (`blocks`, `paper`), globs (`*` also matches dots) and exact names.
 
+        Where neither a usual name nor the model itself tells the blocks, they are the outermost modules of which there
+        are two at least (`guessed`).
+
         Returns:
             Each tap once, in the order of computation.
 
@@ -120,7 +123,15 @@ class TapTable:
             raise UnknownNameError.among("tap", pattern, [*SETS, *self.layouts], fix="--taps list")
         return found
 
+    @property
+    def guessed(self) -> bool:
+        """Whether no name tells the blocks, so that `blocks` means the network's parts, see `resolve`."""
+        return not self._named_blocks()
+
     def _blocks(self) -> list[str]:
+        return self._named_blocks() or self._parts()
+
+    def _named_blocks(self) -> list[str]:
         order = list(self.layouts)
         for pattern in _BLOCKS:
             found = [name for name in order if re.fullmatch(pattern, name)]
@@ -128,6 +139,15 @@ class TapTable:
             if found and 2 * order.index(found[-1]) >= len(order):
                 return found
         return list(self.stages) if len(self.stages) > 1 else []
+
+    def _parts(self) -> list[str]:
+        """The taps of the outermost modules that are two at least, without those of the head."""
+        features = [name for name in self.layouts if name not in self.in_head]
+        for depth in range(max((name.count(".") for name in features), default=-1) + 1):
+            found = [name for name in features if name.count(".") == depth]
+            if len(found) > 1:
+                return found
+        return features
 
 
 @dataclass

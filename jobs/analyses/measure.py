@@ -80,6 +80,8 @@ def measure_units(
     listen(Started(f"analyze {analysis.name}", reading.where, selected.samples, len(todo), skipped))
     if todo:
         reading.store.objects.sweep()  # what killed writers left
+    for note in selected.notes:
+        listen(Note(note))
     if selected.left_out:
         listen(Note(f"{selected.left_out} units are left out: not all layers have them"))
 

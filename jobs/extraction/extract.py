@@ -13,7 +13,7 @@ import numpy as np
 from cvbench import __version__
 from cvbench.errors import FingerprintMismatchError, IncompleteError, UsageError
 from cvbench.jobs.extraction.arrays import arrays_of, existing_store, frozen_split, units_of
-from cvbench.jobs.extraction.backbones import descriptions_of
+from cvbench.jobs.extraction.backbones import descriptions_of, guessing_notes
 from cvbench.jobs.extraction.live import NONE, LiveTask, check_live, live_pending, live_tasks, summarise_live
 from cvbench.jobs.extraction.options import CPU_BATCH, ExtractOptions, resolved, transform_record
 from cvbench.jobs.extraction.worker import ExtractRecipe, UnitReceipt, UnitTask
@@ -195,7 +195,8 @@ def prepare(options: ExtractOptions, cluster: Cluster, live: Mapping[str, Live] 
     tasks = _live(measured, options, store, split, described, backbones, cluster.device)
     declare_all(store, split, groups, fingerprints, options)
     recipe = replace(recipe_of(options, dataset, split, list(backbones.values()), cluster), live=tasks)
-    notes = [*rounding_notes(options, split), *renaming_notes(options.backbones), *reading_notes(dataset)]
+    notes = [*rounding_notes(options, split), *renaming_notes(options.backbones), *guessing_notes(options, described)]
+    notes += reading_notes(dataset)
     return UnitJob(options, store, split, groups, recipe, notes, tasks)
 
 

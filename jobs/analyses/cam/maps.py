@@ -171,10 +171,7 @@ def _targets(patterns: Sequence[str], described: dict[str, Description]) -> dict
 def _blocks(description: Description) -> list[str]:
     from cvbench.engine.models.backbones import describe
 
-    try:
-        return list(describe(description.spec, taps=["blocks"]).layouts)
-    except UnknownNameError:  # a model without such a set
-        return []
+    return [] if description.guessed else list(describe(description.spec, taps=["blocks"]).layouts)
 
 
 def _load(
