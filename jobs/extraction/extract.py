@@ -240,6 +240,7 @@ def recipe_of(
         precision=options.precision,
         dtype=options.dtype,
         keep_bits=options.keep_bits,
+        compiled=options.compile,
         threads=cluster.threads,
         decode_threads=options.decode_threads or _decode_threads(cluster),
         provenance=_versions(cluster.device),
@@ -379,12 +380,15 @@ def fingerprint_of(
     split: SplitInfo, backbone: Backbone, view: str, options: ExtractOptions, device: str
 ) -> dict[str, Any]:
     """Everything that the bytes of one (dataset, backbone, view) depend on, taps apart."""
+    from cvbench.engine.models.compiled import BACKEND
     from cvbench.engine.models.views import known_view, made_by
     from cvbench.engine.pictures.decode import DECODER_VERSION
 
     kept = known_view(view)
     fixed = "" if kept is None else kept.dtype
-    preset = {"preset": backbone.spec.preset} if backbone.spec.preset != "model" else {}  # older stores name none
+    # Older stores name neither of these.
+    preset = {"preset": backbone.spec.preset} if backbone.spec.preset != "model" else {}
+    compiled = {"compiled": BACKEND} if options.compile else {}
     return {
         "dataset_digest": split.dataset_digest,
         "seed": split.seed,
@@ -401,6 +405,7 @@ def fingerprint_of(
         "dtype": fixed or options.dtype,
         "keep_bits": None if fixed else options.keep_bits,
         **preset,
+        **compiled,
         **made_by(view),
         **backbone.source,
     } | transform_record(options.dataset, backbone.preprocess.geometry)

@@ -61,6 +61,9 @@ class ExtractOptions:
     image_size: Annotated[int | None, Option("Input size in pixels, if not the model's own.", least=8)] = None
     unit: Annotated[int | None, Option("Samples of one unit of work; frozen in the store.", least=4)] = None
     precision: Annotated[str, Option("fp32, bf16 or fp16 (autocast).")] = "fp32"
+    compile: Annotated[
+        bool, Option("Compile each network first (torch.compile); see what `plan` says of it. Part of the fingerprint.")
+    ] = False
     dtype: Annotated[str, Option("Stored type of pooled and maps: float16 or float32.")] = "float16"
     keep_bits: Annotated[int | None, Option("Round mantissas to this many bits, on the device.", least=1, most=10)] = (
         None

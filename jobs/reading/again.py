@@ -52,6 +52,7 @@ def _as_made(store: FeatureStore, groups: Sequence[GroupKey]) -> dict[str, Any]:
     layerwise = [one for one, group in zip(made, groups, strict=True) if follows_dtype(group.view)]
     usual: dict[str, tuple[Any, list[Any]]] = {  # option -> what it is if not given, and what it was
         "precision": ("fp32", [one.get("precision") for one in made]),
+        "compile": (False, ["compiled" in one for one in made]),
         "image_size": (None, [one.get("image_size") for one in made]),
         "preprocess": ("model", [one.get("preset", "model") for one in made]),
         "dtype": ("float16", [one.get("dtype") for one in layerwise]),

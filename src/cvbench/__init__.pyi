@@ -45,6 +45,7 @@ def extract(
     image_size: int | None = None,
     unit: int | None = None,
     precision: str = "fp32",
+    compile: bool = False,
     dtype: str = "float16",
     keep_bits: int | None = None,
     codec: str = "none",
@@ -79,6 +80,7 @@ def extract(
         image_size: Input size in pixels, if not the model's own.
         unit: Samples of one unit of work; frozen in the store.
         precision: fp32, bf16 or fp16 (autocast).
+        compile: Compile each network first (torch.compile); see what `plan` says of it. Part of the fingerprint.
         dtype: Stored type of pooled and maps: float16 or float32.
         keep_bits: Round mantissas to this many bits, on the device.
         codec: none, zstd, blosc-zstd, blosc-lz4, or with a filter: bitround5+zstd.
@@ -116,6 +118,7 @@ def plan(
     image_size: int | None = None,
     unit: int | None = None,
     precision: str = "fp32",
+    compile: bool = False,
     dtype: str = "float16",
     keep_bits: int | None = None,
     codec: str = "none",
@@ -151,6 +154,7 @@ def plan(
         image_size: Input size in pixels, if not the model's own.
         unit: Samples of one unit of work; frozen in the store.
         precision: fp32, bf16 or fp16 (autocast).
+        compile: Compile each network first (torch.compile); see what `plan` says of it. Part of the fingerprint.
         dtype: Stored type of pooled and maps: float16 or float32.
         keep_bits: Round mantissas to this many bits, on the device.
         codec: none, zstd, blosc-zstd, blosc-lz4, or with a filter: bitround5+zstd.

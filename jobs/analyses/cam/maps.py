@@ -85,7 +85,9 @@ def prepare_maps(
     from cvbench.storage.datasets import open_dataset
 
     find_method(maps.method)
-    options = resolved(replace(options, views=("logits",), taps=(), maps=None, dtype="float32", keep_bits=None))
+    options = resolved(
+        replace(options, views=("logits",), taps=(), maps=None, dtype="float32", keep_bits=None, compile=False)
+    )
     dataset = open_dataset(options.dataset, data_root=options.data_root, split=options.split)
     described = _describe(options)
     maps = replace(maps, choice=_checked_choice(maps.choice, described, dataset))
