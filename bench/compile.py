@@ -1,12 +1,12 @@
 """Compiled passes against plain ones: seconds of the first batch, and of each batch after it.
 
-    python bench/compile.py [--model convnext_tiny --model vit_small_patch16_224] [--batch 16] [--rounds 5] [--device cpu]
+    python bench/compile.py [--model convnext_tiny] [--batch 16] [--rounds 5] [--device cpu] [--precision fp32]
 
-The pass is that of `extract --view pooled` with all blocks and the head, in each precision that is asked for. Plain and
-compiled batches alternate; ratios are of the medians. CPU seconds are those of this process; on a GPU wall clock alone
-says something. Prints one JSON object: for each model the seconds that compiling takes, the ratio of a compiled batch to
-a plain one, after how many images compiling has paid, and the largest difference of any value, relative to the largest
-of its layer. Bound: differences below 2**-18 in fp32.
+The pass is that of `extract --view pooled` with all blocks and the head. Plain and compiled batches alternate; ratios
+are of the medians. CPU seconds are those of this process; on a GPU wall clock alone says something. Prints one JSON
+object: for each model the seconds that compiling takes, the ratio of a compiled batch to a plain one, after how many
+images compiling has paid, and the largest difference of any value, relative to the largest of its layer. Bound:
+differences below 2**-18 in fp32.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ _BLOCKS = (
     r"levels\.\d+\.transformer_encoder\.\d+",  # NesT
     r"stage\d+\.\d+",  # Visformer
     r"stages\.\d+\.blocks\.\d+\.out0",  # EfficientViM: what goes on, and not the hidden states beside it
-    r"features\.\d+\.out0",  # SelecSLS
+    r"features\.\d+\.out0|head\.\d+",  # SelecSLS
     r"encoder\.blocks\.\d+",  # classifiers around an encoder
 )
 _PAPER = r"blocks\.\d+\.attn|stages\.\d+\.blocks\.\d+\.conv_dw"

@@ -4,6 +4,10 @@ values."""
 from __future__ import annotations
 
 import importlib
+import re
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -165,7 +169,7 @@ VALUES = {
     "pit_ti_224": 3,
     "tnt_s_patch16_224": 12,
     "nest_tiny": 3,
-    "selecsls42": 5,
+    "selecsls42": 6,
     "visformer_tiny": 3,
     "efficientvim_m1": 3,
 }
@@ -273,3 +277,31 @@ def test_further_grids_come_after_the_patches() -> None:
     assert grids_of((225, 224), (32,)) == [(8, 7), (7, 7)]
     assert token_layout((2, 49, 8), None, (224, 224), 0, False, [(7, 7)]) == TapLayout(7, 7, 8, kind="tokens")
     assert token_layout((2, 50, 8), None, (224, 224), 1, True, [(7, 7)]) == TapLayout(7, 7, 8, 1, "tokens", True)
+
+
+BENCH = Path(__file__).parents[3] / "bench/architectures.py"
+
+
+def bench(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(BENCH), *words], capture_output=True, text=True, timeout=600, check=False
+    )
+
+
+def test_the_table_of_all_families(tmp_path: Path) -> None:
+    """Two models, then one more beside them; a model that is too slow is given up, and said."""
+    out = tmp_path / "found.jsonl"
+    first = ("--only", "test_vit", "--only", "test_convnext", "--workers", "1", "--out", str(out))
+    done = bench(*first, "--content")
+    assert done.returncode == 0, done.stderr
+    assert {line.split()[0] for line in done.stdout.splitlines()} >= {"family", "convnext", "vision_transformer", "all"}
+    assert re.search(r"^all +2 +2 +2 +2 +0 +2", done.stdout, flags=re.MULTILINE)
+    assert "maps of timm found: 10 of 10" in done.stdout
+    kept = out.read_text()
+    again = bench(*first, "--only", "test_resnet")
+    assert re.search(r"^all +3 +3 +3 +3 +0 +3", again.stdout, flags=re.MULTILINE), again.stdout
+    assert out.read_text().startswith(kept)
+    assert len(out.read_text().splitlines()) == 3
+    slow = bench("--only", "test_vit", "--workers", "1", "--seconds", "0")
+    assert slow.returncode == 1
+    assert "1 models: took longer than 0 s" in slow.stdout
