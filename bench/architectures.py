@@ -87,10 +87,10 @@ def look(model: str) -> Found:
         every = describe(spec, taps=["*"]).layouts
     except Exception as error:  # whatever a model raises is the finding
         return Found(model, family, why=" ".join(f"{type(error).__name__}: {error}".split())[:300])
-    try:
-        blocks = describe(spec, taps=["blocks"]).layouts
-    except CvbenchError as error:
-        return Found(model, family, len(every), why=" ".join(str(error).split())[:300])
+    named = describe(spec, taps=["blocks"])
+    if named.guessed:
+        return Found(model, family, len(every), why="no name tells its blocks")
+    blocks = named.layouts
     known = [at for at in blocks.values() if has_grid(at) or at.kind == "vector" or at.height * at.width == 1]
     try:
         target, why = default_target(every, list(blocks)), ""
@@ -236,7 +236,7 @@ def table(found: Sequence[Found]) -> list[list[str]]:
     for one in sorted(found, key=lambda one: (one.family, one.model)):
         families.setdefault(one.family, []).append(one)
     rows = [_row(family, of_it) for family, of_it in families.items()]
-    return [*rows, _row("all", found)[:-1] + [""]]
+    return [*rows, [*_row("all", found)[:-1], ""]]
 
 
 def _row(name: str, found: Sequence[Found]) -> list[str]:
@@ -317,15 +317,19 @@ def main() -> int:
 
 
 def chosen(patterns: Sequence[str], *, one_of_each: bool = False) -> list[str]:
-    """The models that are asked for."""
+    """The models that are asked for, the first of every family first: a run cut short then says most."""
     import timm
     from timm.models import _registry
 
     every = timm.list_models()
     models = [name for name in every if not patterns or any(fnmatch.fnmatch(name, one) for one in patterns)]
-    if one_of_each:
-        models = list({_registry._model_to_module[name]: name for name in reversed(models)}.values())[::-1]
-    return models
+    seen: Counter[str] = Counter()
+    turns = {}
+    for name in models:
+        family = _registry._model_to_module[name]
+        turns[name] = seen[family]
+        seen[family] += 1
+    return [name for name in sorted(models, key=turns.__getitem__) if not one_of_each or turns[name] == 0]
 
 
 def _read(path: Path | None) -> dict[str, Found]:

@@ -170,6 +170,7 @@ def _plan_text(report: PlanReport, *, long: bool) -> None:
     for stage, its in report.hours.items():
         mark = "  <- bottleneck" if stage == report.bottleneck else ""
         shared.say_wrapped(f"  {stage}: ", f"{_duration(its)} at {report.rates[stage]}{mark}")
+    shared.say_wrapped("--compile: ", report.compile)
     if not report.fits:
         say(f"does not fit: {report.advice}")
     shared.echo_table(*_layer_table(report, long=long))

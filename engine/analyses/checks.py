@@ -8,6 +8,11 @@ from cvbench.engine.analyses.base import NOT_FINITE, Layer
 from cvbench.errors import IntegrityError, UsageError
 
 
+def has_extent(shape: Sequence[int]) -> bool:
+    """Whether maps of this shape, (n, H, W, C), have a grid of 2x2 at least."""
+    return len(shape) == 4 and min(shape[1:3]) >= 2
+
+
 def check_grid(layer: Layer, shape: Sequence[int], wants: str) -> tuple[int, int]:
     """Height and width of a layer's maps.
 
@@ -20,7 +25,7 @@ def check_grid(layer: Layer, shape: Sequence[int], wants: str) -> tuple[int, int
         UsageError: No grid, or one without spatial extent.
     """
     grid = tuple(shape[1:3]) if len(shape) == 4 else ()
-    if len(grid) != 2 or min(grid) < 2:
+    if not has_extent(shape):
         shown = "x".join(map(str, grid)) or "no"
         raise UsageError(
             f"{layer} has no spatial extent: it has {shown} grid, {wants} needs 2x2 at least",

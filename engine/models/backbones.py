@@ -8,24 +8,27 @@ features = backbone.run(images, requests)       # {request: tensor on the device
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from cvbench.engine.models.compiled import CompiledPlan
 from cvbench.engine.models.devices import resolve_device
 from cvbench.engine.models.layouts import TapLayout
 from cvbench.engine.models.makers import maker_of
 from cvbench.engine.models.networks import Network
+from cvbench.engine.models.plans import OBSERVED, Plan, Wanted, make_plan
 from cvbench.engine.models.precision import check_precision, forward_mode, round_mantissa, store_dtype
 from cvbench.engine.models.preprocess import Preprocess, preprocess_from_config
 from cvbench.engine.models.specs import BackboneSpec, resolve_spec
 from cvbench.engine.models.taps import TapTable, trace_taps
-from cvbench.engine.models.views import Request, View, apply_view, find_view, spatial
+from cvbench.engine.models.views import Request, apply_view, find_view, spatial
 from cvbench.engine.models.weights import file_stamp, weights_digest
 from cvbench.errors import UnknownNameError, UsageError
 
@@ -52,6 +55,7 @@ class Description:
         layouts: Of the taps that were asked for, in that order.
         head_sizes: {"head": D, "logits": K}; no "logits" without a classifier.
         parameters: Number of parameters.
+        guessed: Whether no name tells its blocks, see `TapTable.resolve`.
     """
 
     spec: BackboneSpec
@@ -60,6 +64,7 @@ class Description:
     layouts: dict[str, TapLayout]
     head_sizes: dict[str, int]
     parameters: int
+    guessed: bool = False
 
     @property
     def flops(self) -> int:
@@ -84,22 +89,27 @@ def describe(spec: BackboneSpec, *, taps: Sequence[str]) -> Description:
     network, preprocess, table = _outline(spec)
     layouts = {name: table.layouts[name] for name in table.resolve(taps)}
     parameters = sum(parameter.numel() for parameter in network.module.parameters())
-    return Description(spec, preprocess, tuple(table.layouts), layouts, dict(table.head_sizes), parameters)
+    return Description(
+        spec, preprocess, tuple(table.layouts), layouts, dict(table.head_sizes), parameters, table.guessed
+    )
 
 
-def load_backbone(spec: BackboneSpec, *, device: str = "cpu", precision: str = "fp32") -> Backbone:
+def load_backbone(
+    spec: BackboneSpec, *, device: str = "cpu", precision: str = "fp32", compiled: bool = False
+) -> Backbone:
     """Build a backbone and load its weights.
 
     Args:
         spec: Of the backbone.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         precision: Of the matrix products: `fp32`, `bf16` or `fp16`.
+        compiled: Whether `run` compiles each plan at its first batch, see `engine.models.compiled`.
 
     Raises:
         DataUnavailableError, IntegrityError, UsageError: as its maker says, see `engine.models.makers`.
         ResourceError: if the device cannot be used.
     """
-    return Backbone(spec, resolve_device(device), precision)
+    return Backbone(spec, resolve_device(device), precision, compiled=compiled)
 
 
 class Backbone:
@@ -113,11 +123,12 @@ class Backbone:
         notes: What of a file of weights was left out or renamed, in words.
         device: Where it computes.
         precision: Of its matrix products.
+        compiled: Whether `run` compiles.
     """
 
-    def __init__(self, spec: BackboneSpec, device: torch.device, precision: str) -> None:
+    def __init__(self, spec: BackboneSpec, device: torch.device, precision: str, *, compiled: bool = False) -> None:
         self._compute = check_precision(precision, device)
-        self.spec, self.device, self.precision = spec, device, precision
+        self.spec, self.device, self.precision, self.compiled = spec, device, precision, compiled
         _, self.preprocess, self._table = _outline(spec)
         maker = maker_of(spec)
         self._network = maker.build(spec)
@@ -126,7 +137,9 @@ class Backbone:
         self.notes = self._network.notes
         self._model: Any = placed(self._network.module, device)
         self._modules: dict[str, nn.Module] = dict(self._model.named_modules())
-        self._plans: dict[tuple[Request, ...], _Plan] = {}
+        self._plans: dict[tuple[Request, ...], Plan] = {}
+        self._compiled: dict[tuple[tuple[Request, ...], str], CompiledPlan] = {}
+        self._turn = threading.Lock()
 
     def tap_names(self) -> list[str]:
         """All taps, in the order of computation."""
@@ -156,10 +169,6 @@ class Backbone:
         """The model itself, in eval mode on `device`: for what `run` cannot give, such as gradients
         (`engine.analyses.cam`)."""
         return self._model
-
-    def activation(self, output: Any) -> Any:
-        """What a tapped module's output stands for, see `Network.activation`."""
-        return self._network.activation(output)
 
     @property
     def compute(self) -> torch.dtype:
@@ -192,7 +201,10 @@ class Backbone:
         """One forward pass, reduced to the requested views while it runs.
 
         The network stops after the last tap that is needed, unless the head is. An activation lives no longer than in a
-        plain forward pass.
+        plain forward pass. Threads take turns: hooks are the network's.
+
+        Compiled, the same arithmetic runs in another order and in fused kernels: values differ by rounding alone, some
+        2**-22 of a layer's largest value per layer passed in fp32; observed maps of a batch live until it is done.
 
         Args:
             images: (B, 3, h, w) uint8 on the backbone's device, as `engine.pictures.decode.fit` gives them.
@@ -214,45 +226,56 @@ class Backbone:
         if not requests and not observed:
             return {}
         # An observed tap is one more view of it, which nobody keeps.
-        plan = self._plan((*requests, *(Request(OBSERVED, tap) for tap in observed)))
-        stored = store_dtype(dtype)
+        asked = (*requests, *(Request(OBSERVED, tap) for tap in observed))
+        plan = self._plan(asked)
 
-        def keep(view: str, tap: str, layout: TapLayout, activation: Tensor) -> Tensor | None:
-            if view != OBSERVED:
-                fixed = find_view(view).dtype
-                values = apply_view(view, activation, layout, store_dtype(fixed) if fixed else stored)
-                return values if keep_bits is None or fixed else round_mantissa(values, keep_bits)
+        def finish(request: Request, values: Tensor) -> Tensor | None:
+            fixed = request.view != OBSERVED and find_view(request.view).dtype
+            rounded = values if keep_bits is None or fixed else round_mantissa(values, keep_bits)
+            if request.view != OBSERVED:
+                return rounded
             if observe is not None:
-                values = spatial(activation, layout).to(stored)
-                observe(tap, values if keep_bits is None else round_mantissa(values, keep_bits))
+                observe(request.tap, rounded)
             return None
 
-        with forward_mode(self.device, self._compute):
-            found = self._forward(self.inputs(images), plan, keep)
-        return {request: found[request] for request in requests}
+        with self._turn, forward_mode(self.device, self._compute):
+            inputs = self.inputs(images)
+            if self.compiled:
+                made = self._compiled_plan(asked, plan, dtype)(inputs)
+                found = {request: finish(request, made.pop(request)) for request in list(made)}
+            else:
+                found = self._forward(inputs, plan, store_dtype(dtype), finish)
+        return {request: values for request in requests if (values := found[request]) is not None}
 
     def _forward(
-        self, inputs: Tensor, plan: _Plan, keep: Callable[[str, str, TapLayout, Tensor], Tensor | None]
-    ) -> dict[Request, Tensor]:
-        found: dict[Request, Tensor] = {}
+        self,
+        inputs: Tensor,
+        plan: Plan,
+        stored: torch.dtype,
+        finish: Callable[[Request, Tensor], Tensor | None],
+    ) -> dict[Request, Tensor | None]:
+        found: dict[Request, Tensor | None] = {}
 
-        def take(requests: Sequence[tuple[Request, TapLayout]], values: Tensor) -> None:
-            for request, layout in requests:
-                kept = keep(request.view, request.tap, layout, values)
-                if kept is not None:
-                    found[request] = kept
+        def take(wanted: Wanted, values: Tensor) -> None:
+            for request, layout in wanted:
+                if request.view == OBSERVED:
+                    made = spatial(values, layout).to(stored)
+                else:
+                    fixed = find_view(request.view).dtype
+                    made = apply_view(request.view, values, layout, store_dtype(fixed) if fixed else stored)
+                found[request] = finish(request, made)
 
-        def watch(tap: str, requests: Sequence[tuple[Request, TapLayout]]) -> Callable[[nn.Module, Any, Any], None]:
+        def watch(tap: str, wanted: Wanted) -> Callable[[nn.Module, Any, Any], None]:
             def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
-                take(requests, self._table.output_of(tap, self._network.activation(output)))
+                take(wanted, self._table.output_of(tap, output))
                 if tap == plan.stop:
                     raise _Enough
 
             return hook
 
         with ExitStack() as hooks:
-            for tap, requests in plan.taps.items():
-                handle = self._modules[self._table.module_of(tap)].register_forward_hook(watch(tap, requests))
+            for tap, wanted in plan.taps.items():
+                handle = self._modules[self._table.module_of(tap)].register_forward_hook(watch(tap, wanted))
                 hooks.callback(handle.remove)
             try:
                 features = self._network.features(inputs)
@@ -264,10 +287,20 @@ class Backbone:
             take(plan.head, self._network.head(features))
         return found
 
-    def _plan(self, requests: tuple[Request, ...]) -> _Plan:
+    def _compiled_plan(self, asked: tuple[Request, ...], plan: Plan, dtype: str) -> CompiledPlan:
+        if (asked, dtype) not in self._compiled:
+            compiled = CompiledPlan(self.spec.key, self._network, self._modules, self._table, plan, dtype)
+            self._compiled[asked, dtype] = compiled
+        return self._compiled[asked, dtype]
+
+    def _plan(self, requests: tuple[Request, ...]) -> Plan:
         if requests not in self._plans:
-            self._plans[requests] = _make_plan(requests, self._table)
+            self._plans[requests] = make_plan(requests, self._table)
         return self._plans[requests]
+
+
+class _Enough(Exception):
+    """Raised in the last hook that is needed, to leave the network."""
 
 
 def placed(model: Any, device: torch.device) -> Any:
@@ -281,53 +314,6 @@ def placed(model: Any, device: torch.device) -> Any:
         if "channels_last" not in str(error):
             raise
         return model.to(device, memory_format=torch.contiguous_format)  # undoes what was done already
-
-
-OBSERVED = "observed"
-"""The view of a tap that goes to `observe`."""
-
-
-class _Enough(Exception):
-    """Raised in the last hook that is needed, to leave the network."""
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """Outputs that one pass has to compute."""
-
-    taps: dict[str, list[tuple[Request, TapLayout]]]  # what is kept of each
-    head: list[tuple[Request, TapLayout]]  # of what the classifier reads
-    logits: list[tuple[Request, TapLayout]]
-    stop: str | None  # the tap after which nothing more is needed
-    taps_in_head: bool
-
-
-def _make_plan(requests: tuple[Request, ...], table: TapTable) -> _Plan:
-    plan = _Plan({}, [], [], None, False)
-    for request in dict.fromkeys(requests):
-        view = None if request.view == OBSERVED else find_view(request.view)
-        wanted = (request, _layout_for(view, request.tap, table))
-        if view is None or view.source == "tap":
-            plan.taps.setdefault(request.tap, []).append(wanted)
-        else:
-            (plan.head if view.source == "head" else plan.logits).append(wanted)
-    last = next((tap for tap in reversed(table.layouts) if tap in plan.taps), None)
-    ends = plan.head or plan.logits
-    return replace(plan, stop=None if ends else last, taps_in_head=not table.in_head.isdisjoint(plan.taps))
-
-
-def _layout_for(view: View | None, tap: str, table: TapTable) -> TapLayout:
-    """The layout of what a view reads, None is the observer's; raises UsageError if the model or tap has no such."""
-    if view is not None and view.source != "tap":
-        layouts = view.layouts(table.layouts, table.head_sizes)
-        if tap not in layouts:
-            raise UsageError(f"the view {view.name} is of the head, not of {tap!r}", fix=f"the tap {view.name!r}")
-        return layouts[tap]
-    if tap not in table.layouts:
-        raise UnknownNameError.among("tap", tap, table.layouts, fix="--taps list")
-    if view is not None and not view.needs(table.layouts[tap]):
-        raise UsageError(f"{tap} has no {view.lacking or view.name}", fix="--view pooled")
-    return table.layouts[tap]
 
 
 def _outline(spec: BackboneSpec) -> tuple[Network, Preprocess, TapTable]:

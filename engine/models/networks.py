@@ -70,12 +70,6 @@ class Network:
     strides: tuple[int, ...] = ()
     orders: tuple[TokenOrder, ...] = ()
 
-    def activation(self, output: Any) -> Any:
-        """What a tapped module's output stands for."""
-        if self.opens and isinstance(output, tuple) and output and isinstance(output[0], Tensor):
-            return output[0]
-        return output
-
     @property
     def device(self) -> torch.device:
         """The device of its weights; the CPU if it has none."""

@@ -51,7 +51,7 @@ _BLOCKS = (
     r"levels\.\d+\.transformer_encoder\.\d+",  # NesT
     r"stage\d+\.\d+",  # Visformer
     r"stages\.\d+\.blocks\.\d+\.out0",  # EfficientViM: what goes on, and not the hidden states beside it
-    r"features\.\d+\.out0",  # SelecSLS
+    r"features\.\d+\.out0|head\.\d+",  # SelecSLS
     r"encoder\.blocks\.\d+",  # classifiers around an encoder
 )
 _PAPER = r"blocks\.\d+\.attn|stages\.\d+\.blocks\.\d+\.conv_dw"
@@ -91,6 +91,9 @@ class TapTable:
     def resolve(self, patterns: Sequence[str]) -> list[str]:
         """Tap names for sets (`blocks`, `paper`), globs (`*` also matches dots) and exact names.
 
+        Where neither a usual name nor the model itself tells the blocks, they are the outermost modules of which there
+        are two at least (`guessed`).
+
         Returns:
             Each tap once, in the order of computation.
 
@@ -122,7 +125,15 @@ class TapTable:
             raise UnknownNameError.among("tap", pattern, [*SETS, *self.layouts], fix="--taps list")
         return found
 
+    @property
+    def guessed(self) -> bool:
+        """Whether no name tells the blocks, so that `blocks` means the network's parts, see `resolve`."""
+        return not self._named_blocks()
+
     def _blocks(self) -> list[str]:
+        return self._named_blocks() or self._parts()
+
+    def _named_blocks(self) -> list[str]:
         if self.blocks:
             return list(self.blocks)
         order = list(self.layouts)
@@ -132,6 +143,15 @@ class TapTable:
             if found and 2 * order.index(found[-1]) >= len(order):
                 return found
         return list(self.stages) if len(self.stages) > 1 else []
+
+    def _parts(self) -> list[str]:
+        """The taps of the outermost modules that are two at least, without those of the head."""
+        features = [name for name in self.layouts if name not in self.in_head]
+        for depth in range(max((name.count(".") for name in features), default=-1) + 1):
+            found = [name for name in features if name.count(".") == depth]
+            if len(found) > 1:
+                return found
+        return features
 
 
 @dataclass
@@ -245,7 +265,7 @@ def _trace(network: Network, size: tuple[int, int]) -> _Trace:
         versions[module] = [item._version if isinstance(item, Tensor) else 0 for item in inputs]
 
     def after(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-        for name, item, values in _activations(names[module], network.activation(output)):
+        for name, item, values in _activations(names[module], output, network.opens):
             if name in trace.shapes:
                 repeated.add(name)
             # An in-place activation returns its input as well, but has changed it.
@@ -274,8 +294,16 @@ def _trace(network: Network, size: tuple[int, int]) -> _Trace:
     return trace
 
 
-def _activations(name: str, output: Any) -> list[tuple[str, int | None, Tensor]]:
-    """(name, place in the output, tensor) of all that a module returns with the batch in front."""
+def _activations(name: str, output: Any, opens: bool) -> list[tuple[str, int | None, Tensor]]:
+    """(name, place in the output, tensor) of all that a module returns with the batch in front.
+
+    Args:
+        name: Of the module.
+        output: What it returns.
+        opens: Whether a tuple stands for its first.
+    """
+    if opens and isinstance(output, tuple):
+        output = output[:1]
 
     def is_one(values: Any) -> bool:
         return isinstance(values, Tensor) and values.ndim > 1 and values.shape[0] == _BATCH

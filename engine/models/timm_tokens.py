@@ -1,4 +1,4 @@
-"""What timm's models say of their tokens beside the names that most share: prefix, strides, and an order of their own."""
+"""What timm's models say of their tokens beside the names that most share: prefix, strides, an order of their own."""
 
 from __future__ import annotations
 

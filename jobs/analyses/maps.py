@@ -42,11 +42,11 @@ def maps(selection: Selection, options: MapsOptions, cluster: Cluster, listen: L
         UnknownNameError: The store has no maps (says which `cvbench extract` adds them), a sample or a measure that
             does not exist.
         DataUnavailableError: A sample without maps.
-        UsageError: A layer without spatial extent, before anything is measured.
+        UsageError: A layer without spatial extent that is named, or no layer with it, before anything is measured.
     """
     if options.measure not in KINDS:
         raise UnknownNameError.among("measure", options.measure, KINDS, fix=f"--measure {', '.join(KINDS)}")
-    reading = read(replace(selection, view=VIEW))
+    reading = read(replace(selection, view=VIEW)).with_grids(WANTS, selection.taps)
     grids, selected = reading.grids(WANTS), reading.selected
     drawn = reading.find(options.images) if options.images else reading.rows[:FIRST]
     dataset, notes = open_images(reading, options.source, options.data_root)
@@ -55,7 +55,7 @@ def maps(selection: Selection, options: MapsOptions, cluster: Cluster, listen: L
     analysis = ChannelMaps.between(grids, boxes_digest(boxes), **chosen)
     key, measured = measure_units(analysis, reading, cluster, listen, partial(MapsRecipe, boxes=boxes))
     result = analysis.summarise(selected.layers, partials_of(reading.store, key, selected.units))
-    said["notes"] = [*result.attrs["notes"], *notes, *said["notes"]]
+    said["notes"] = [*result.attrs["notes"], *selected.notes, *notes, *said["notes"]]
     result.attrs.update(said, measure=options.measure, images_named=bool(options.images), source=options.source)
     add_pictures(result, reading, drawn, dataset)
     shown = [options.measure, result.coords["image"], dataset is not None, options.source]

@@ -84,6 +84,8 @@ def measure_units(
         tell(Started(job, reading.where, selected.samples, len(todo), skipped))
         if todo:
             reading.store.objects.sweep()  # what killed writers left
+        for note in selected.notes:
+            tell(Note(note))
         if selected.left_out:
             tell(Note(f"{selected.left_out} units are left out: not all layers have them"))
         run_tasks(recipe, todo, cluster, lambda unit, samples: tell(Advanced(job, unit.index, len(unit))), tell)

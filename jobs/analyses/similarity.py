@@ -47,12 +47,12 @@ def similarity(selection: Selection, options: IntervalOptions, cluster: Cluster,
 
     Raises:
         UnknownNameError: The store has no maps; says which `cvbench extract` adds them.
-        UsageError: A layer without spatial extent, before anything is measured.
+        UsageError: A layer without spatial extent that is named, or no layer with it, before anything is measured.
     """
     store, selection = open_store(selection.store), replace(selection, view=VIEW)
     if (kept := kept_live(store, "similarity", selection, notes=outdated_notes)) is not None:
         return kept
-    reading = read(selection, store)
+    reading = read(selection, store).with_grids(WANTS, selection.taps)
     chosen = {"intervals": options, "classes": reading.classes}
     analysis = Similarity.between(reading.grids(WANTS), reading.input_sizes, **chosen)
     return analyze(analysis, reading, cluster, listen)

@@ -38,13 +38,12 @@ def spectra(selection: Selection, options: IntervalOptions, cluster: Cluster, li
 
     Raises:
         UnknownNameError: The store has no maps; says which `cvbench extract` adds them.
-        UsageError: A layer without spatial extent, before anything is measured.
+        UsageError: A layer without spatial extent that is named, or no layer with it, before anything is measured.
     """
     store, selection = open_store(selection.store), replace(selection, view=VIEW)
     if (kept := kept_live(store, "spectra", selection, notes=outdated_notes)) is not None:
         return kept
-    reading = read(selection, store)
-    reading.grids(WANTS)
+    reading = read(selection, store).with_grids(WANTS, selection.taps)
     analysis = Spectra(tuple(reading.input_sizes.items()), options, reading.classes)
     return analyze(analysis, reading, cluster, listen)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from cvbench.engine.models import forms
@@ -80,14 +80,18 @@ def descriptions_of(options: ExtractOptions) -> list[Description]:
     """The backbones with the taps that the patterns name.
 
     Families name their modules differently: a pattern must match in one backbone at least, and leave each with a tap.
+    Where only the head and the logits are asked for, no tap is needed, and none is looked for.
 
     Raises:
         UnknownNameError: A pattern that matches nowhere; names its neighbours.
         UsageError: A backbone in which no pattern matches.
     """
     from cvbench.engine.models.backbones import describe
+    from cvbench.engine.models.views import with_companions
 
     specs = specs_of(options)
+    if not options.analyses and all(view.source != "tap" for view in with_companions(options.views)):
+        return [describe(spec, taps=[]) for spec in specs]
     matching: dict[str, list[str]] = {spec.key: [] for spec in specs}
     for pattern in options.taps:
         errors = []
@@ -104,6 +108,14 @@ def descriptions_of(options: ExtractOptions) -> list[Description]:
         if not patterns:
             raise UsageError(f"no tap of {key} fits {', '.join(options.taps)}", fix="--taps list shows what there is")
     return [describe(spec, taps=matching[spec.key]) for spec in specs]
+
+
+def guessing_notes(options: ExtractOptions, described: Iterable[Description]) -> Iterator[str]:
+    """Notes on backbones whose blocks no name tells."""
+    for one in described:
+        if one.guessed and one.layouts and "blocks" in options.taps:
+            parts = ", ".join(list(one.layouts)[:4])
+            yield f"{one.spec.key}: no name tells its blocks; {len(one.layouts)} parts are taken, {parts} ... (--taps)"
 
 
 def weights_path(weights: str) -> str:

@@ -14,7 +14,7 @@ from cvbench import __version__
 from cvbench.engine.arrays.cuda import require_usable
 from cvbench.errors import FingerprintMismatchError, IncompleteError, UsageError
 from cvbench.jobs.extraction.arrays import arrays_of, existing_store, frozen_split, units_of
-from cvbench.jobs.extraction.backbones import descriptions_of
+from cvbench.jobs.extraction.backbones import descriptions_of, guessing_notes
 from cvbench.jobs.extraction.live import NONE, LiveTask, check_live, live_pending, live_tasks, summarise_live
 from cvbench.jobs.extraction.options import CPU_BATCH, ExtractOptions, resolved, transform_record
 from cvbench.jobs.extraction.precision import settled
@@ -207,8 +207,8 @@ def prepare(options: ExtractOptions, cluster: Cluster, live: Mapping[str, Live] 
     tasks = _live(measured, options, store, split, described, backbones, cluster.device)
     declare_all(store, split, groups, fingerprints, options)
     recipe = replace(recipe_of(options, dataset, split, list(backbones.values()), cluster), live=tasks)
-    notes = [*said, *rounding_notes(options, split), *renaming_notes(options.backbones), *reading_notes(dataset)]
-    notes += moved_notes(store, dataset)
+    notes = [*said, *rounding_notes(options, split), *renaming_notes(options.backbones)]
+    notes += [*guessing_notes(options, described), *reading_notes(dataset), *moved_notes(store, dataset)]
     notes += [note for backbone in backbones.values() for note in backbone.notes]
     return UnitJob(options, store, split, groups, recipe, notes, tasks)
 
@@ -253,6 +253,7 @@ def recipe_of(
         precision=options.precision,
         dtype=options.dtype,
         keep_bits=options.keep_bits,
+        compiled=options.compile,
         threads=cluster.threads,
         decode_threads=options.decode_threads or _decode_threads(cluster),
         provenance=_versions(cluster.device),
@@ -414,13 +415,16 @@ def fingerprint_of(
     split: SplitInfo, backbone: Backbone, view: str, options: ExtractOptions, device: str
 ) -> dict[str, Any]:
     """Everything that the bytes of one (dataset, backbone, view) depend on, taps apart."""
+    from cvbench.engine.models.compiled import BACKEND
     from cvbench.engine.models.forms import recorded
     from cvbench.engine.models.views import known_view, made_by
     from cvbench.engine.pictures.decode import DECODER_VERSION
 
     kept = known_view(view)
     fixed = "" if kept is None else kept.dtype
-    preset = {"preset": backbone.spec.preset} if backbone.spec.preset != "model" else {}  # older stores name none
+    # Older stores name neither of these.
+    preset = {"preset": backbone.spec.preset} if backbone.spec.preset != "model" else {}
+    compiled = {"compiled": BACKEND} if options.compile else {}
     return {
         "dataset_digest": split.dataset_digest,
         "seed": split.seed,
@@ -437,6 +441,7 @@ def fingerprint_of(
         "dtype": fixed or options.dtype,
         "keep_bits": None if fixed else options.keep_bits,
         **preset,
+        **compiled,
         **made_by(view),
         **backbone.source,
     } | transform_record(options.dataset, backbone.preprocess.geometry)

@@ -74,6 +74,9 @@ class ExtractOptions:
     precision: Annotated[
         str, Option("auto: the store's, else bf16 or fp16 on a GPU that has it and fp32 on a CPU; fp32, bf16 or fp16.")
     ] = AUTO
+    compile: Annotated[
+        bool, Option("Compile each network first (torch.compile); see what `plan` says of it. Part of the fingerprint.")
+    ] = False
     dtype: Annotated[str, Option("Stored type of pooled and maps: float16 or float32.")] = "float16"
     keep_bits: Annotated[int | None, Option("Round mantissas to this many bits, on the device.", least=1, most=10)] = (
         None

@@ -30,6 +30,8 @@ DECODE_SECONDS = 0.0015  # one core, one 500 x 375 JPEG, decode and antialiased 
 ASSUMED = "v100"  # the card of a plan that names none, on a machine without one
 GFLOPS_PER_CORE = 2 * 33.0 * 1.5  # assumed: one CPU core in float32
 SPARE = 0.05  # share of the free disk that stays free
+COMPILE_SECONDS = 60.0  # of one backbone in one worker (assumed; `bench/compile.py` measures it)
+COMPILE_GAIN = 1.2  # assumed of a GPU: timm's published rates at 224 pixels rise by 1.13 to 1.42
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,7 @@ class PlanReport:
     rates: dict[str, str]
     bottleneck: str
     gpus: int = 0
+    compile: str = ""  # whether compiling pays, in words
     published: bool = False  # the images are not here: their number is that of the registry
 
     @property
@@ -245,6 +248,7 @@ def plan(
         rates=rates,
         bottleneck=max(hours, key=lambda stage: hours[stage]),
         gpus=gpus,
+        compile=compile_words(hours["forward"], gpus, len(descriptions)),
         published=isinstance(dataset, Published),
     )
 
@@ -265,6 +269,26 @@ def _opened(options: ExtractOptions, published: bool) -> Dataset | Published:
         if split not in info.counts:
             raise
         return Published(key_of_spec(options.dataset), split, info.counts[split])
+
+
+def compile_words(forward_hours: float, gpus: int, backbones: int) -> str:
+    """Whether --compile pays, in words.
+
+    Args:
+        forward_hours: Expected of the forward passes without it.
+        gpus: Of the run; 0 is CPU cores.
+        backbones: Each is compiled by every worker.
+
+    >>> compile_words(0.1, 1, 2)
+    'does not pay: it takes about 2 min at first and would save 1 min of the forward passes (assumed)'
+    """
+    if not gpus:
+        return "does not pay on a CPU, where the rate hardly changes (bench/compile.py)"
+    cost, saved = COMPILE_SECONDS * backbones / 60, forward_hours * (1 - 1 / COMPILE_GAIN) * 60
+    pays = "pays" if saved > 2 * cost else "does not pay"
+    return (
+        f"{pays}: it takes about {cost:.0f} min at first and would save {saved:.0f} min of the forward passes (assumed)"
+    )
 
 
 def _forward_rate(

@@ -80,6 +80,7 @@ class ExtractRecipe:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     origins: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # backbone -> of its weights, see `lineage`
     live: tuple[LiveTask, ...] = ()
+    compiled: bool = False
 
     def build(self) -> ExtractWorker:
         """Load data set and weights, and check that they are what the plan was made for.
@@ -112,8 +113,9 @@ class ExtractWorker:
         _same("data set", recipe.dataset, recipe.dataset_digest, dataset.digest)
         self.backbones: dict[str, Backbone] = {}
         for spec, digest in recipe.backbones:
+            made = {"precision": recipe.precision, "compiled": recipe.compiled}
             with device_memory("the weights", spec.key, "one --backbone at a time"):
-                backbone = load_backbone(spec, device=recipe.device, precision=recipe.precision)
+                backbone = load_backbone(spec, device=recipe.device, **made)
             _same("weights", spec.key, digest, backbone.weights_digest)
             self.backbones[spec.key] = backbone
         self.feed = Feed(

@@ -57,6 +57,7 @@ def _as_made(store: FeatureStore, groups: Sequence[GroupKey]) -> dict[str, Any]:
     on_cpu = all(one.get("device") == "cpu" for one in made)
     usual: dict[str, tuple[Any, list[Any]]] = {  # option -> what it is if not given, and what it was
         "precision": ("fp32" if on_cpu else None, [one.get("precision") for one in made]),
+        "compile": (False, ["compiled" in one for one in made]),
         "image_size": (None, [one.get("image_size") for one in made]),
         "preprocess": ("model", [one.get("preset", "model") for one in made]),
         "dtype": ("float16", [one.get("dtype") for one in layerwise]),

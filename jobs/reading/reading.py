@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Layer
-from cvbench.engine.analyses.checks import check_grid
+from cvbench.engine.analyses.checks import check_grid, has_extent
 from cvbench.errors import DataUnavailableError, UnknownNameError
 from cvbench.jobs.reading.again import extract_again
 from cvbench.jobs.reading.selection import Selected, Selection, select
@@ -78,6 +78,25 @@ class Reading:
             UsageError: A layer without spatial extent, which `wants` needs.
         """
         return {layer: check_grid(layer, stored.shape, wants) for layer, stored in self.layers.items()}
+
+    def with_grids(self, wants: str, named: Sequence[str]) -> Reading:
+        """The layers that have spatial extent; the others are left out, and a note of the selection says so.
+
+        Args:
+            wants: What needs a grid, for the messages.
+            named: Names and globs that chose the layers: one that is named whole is not left out.
+
+        Raises:
+            UsageError: No layer has spatial extent, or one that is named has none.
+        """
+        without = [layer for layer, stored in self.layers.items() if not has_extent(stored.shape)]
+        if not without or len(without) == len(self.layers) or any(layer.tap in named for layer in without):
+            self.grids(wants)
+            return self
+        kept = tuple(layer for layer in self.selected.layers if layer not in without)
+        shown = ", ".join(map(str, without[:5])) + (f" and {len(without) - 5} more" if len(without) > 5 else "")
+        note = f"left out, as they have no grid of 2x2 at least, which {wants} needs: {shown}"
+        return Reading(self.store, replace(self.selected, layers=kept, notes=(*self.selected.notes, note)), self.known)
 
     @cached_property
     def kept(self) -> list[tuple[Unit, I64]]:

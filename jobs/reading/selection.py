@@ -22,14 +22,20 @@ __all__ = ["Selected", "Selection", "in_depth_order", "is_wanted", "select", "st
 
 @dataclass(frozen=True)
 class Selected:
-    """The layers found and the units that all of them have."""
+    """The layers found and the units that all of them have.
+
+    Attributes:
+        left_out: Units that some layer lacks.
+        notes: On layers that are left out; they become notes of the result.
+    """
 
     dataset: str
     split: str
     view: str
     layers: tuple[Layer, ...]
     units: tuple[Unit, ...]
-    left_out: int  # units that some layer lacks
+    left_out: int
+    notes: tuple[str, ...] = ()
 
     @property
     def samples(self) -> int:

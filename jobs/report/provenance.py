@@ -98,7 +98,7 @@ def _backbones(store: FeatureStore, groups: Sequence[GroupKey]) -> list[Backbone
             str(made.get("model", group.backbone)),
             str(made.get("weights_digest", "not recorded")),
             _preprocess_words(made.get("preprocess", {})),
-            str(made.get("precision", "not recorded")),
+            str(made.get("precision", "not recorded")) + (", compiled" if "compiled" in made else ""),
             str(made.get("device", "not recorded")),
         )
         kept = f"{group.view} ({made.get('dtype', '?')}{_codec_words(record, made)})"
@@ -181,6 +181,8 @@ def _extract(
     ):
         if len(set(values)) == 1 and values[0] not in (usual, None):
             yield f"{option} {values[0]}"
+    if inner and all("compiled" in one for one in inner):
+        yield "--compile"
     yield f"--batch-size {info.batch}"
     yield f"--unit {info.unit}"
     yield f"--store {shlex.quote(shown)}"

@@ -51,6 +51,8 @@ def keep_summary(reading: Reading, analysis: Analysis, key: ResultKey) -> tuple[
     """
     selected = reading.selected
     result = analysis.summarise(selected.layers, partials_of(reading.store, key, selected.units))
+    if selected.notes:
+        result = replace(result, attrs={**result.attrs, "notes": [*result.attrs.get("notes", ()), *selected.notes]})
     return result, keep(reading, result, [key.name, dict(analysis.summary_dict())])
 
 

@@ -100,16 +100,14 @@ def trace(
     with trunk_mode(backbone.device, backbone.compute), ExitStack() as tail:
 
         def cut(_module: nn.Module, _inputs: Any, output: Any) -> Any:
-            opened = item is None and backbone.activation(output) is not output  # a tuple that stands for its first
-            whole, place = output, 0 if opened else item
-            leaf = (whole if place is None else whole[place]).detach().float()
+            leaf = (output if item is None else output[item]).detach().float()
             leaves.append(leaf)
             tail.enter_context(torch.autocast(backbone.device.type, enabled=False))
             if gradient:
                 leaf.requires_grad_()
                 tail.enter_context(torch.enable_grad())
             passed = leaf.clone() if gradient else leaf  # an activation behind it may work in place: no leaf can
-            return passed if place is None else type(whole)([*whole[:place], passed, *whole[place + 1 :]])
+            return passed if item is None else type(output)([*output[:item], passed, *output[item + 1 :]])
 
         def widen(_module: nn.Module, inputs: Any) -> Any:
             """Behind the target autocast is off: what comes past it, still in the trunk's type, becomes float32."""

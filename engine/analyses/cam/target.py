@@ -3,7 +3,7 @@
 ConvNeXt and other pyramids   output of the last block, `stages[-1].blocks[-1]`
 ViT and its kin               output of the last block's first norm, `blocks[-1].norm1`
                               (jacobgil/pytorch-grad-cam, tutorials/vision_transformers.md)
-class token, other names      output of the last block's first norm likewise, `<last block>.norm1` (or TNT's `.norm_out`)
+class token, other names      likewise, `<last block>.norm1` (in TNT `.norm_out`)
 no blocks known               the last layer with a grid, if it is among the last tenth of all layers
 
 Where the last block, or the last layers, lie on no grid that is known (tokens of unknown order), there is no default: a
@@ -74,7 +74,11 @@ def default_target(layouts: Mapping[str, TapLayout], blocks: Sequence[str]) -> s
 def _before_attention(layouts: Mapping[str, TapLayout], block: str) -> str:
     """The first norm of a block with a class token: behind its attention nothing need read the patches."""
     norms = [f"{block}.{name}" for name in _FIRST_NORMS]
-    return next((norm for norm in norms if norm in layouts and has_grid(layouts[norm])), block)
+    found = next((norm for norm in norms if norm in layouts and has_grid(layouts[norm])), None)
+    if found is None:
+        why = f"behind the last attention only the class token is read, and no norm before it is known in {block}"
+        raise _no_default(why, f"{block}, whose patches may reach no class")
+    return found
 
 
 def _no_default(why: str, last: str) -> UsageError:

@@ -87,7 +87,7 @@ def prepare_maps(
     find_method(maps.method)
     precision = "fp32" if options.precision == AUTO else options.precision
     options = replace(options, views=("logits",), taps=(), maps=None, dtype="float32", keep_bits=None)
-    options = resolved(replace(options, precision=precision))
+    options = resolved(replace(options, precision=precision, compile=False))
     dataset = open_dataset(options.dataset, data_root=options.data_root, split=options.split)
     described = _describe(options)
     maps = replace(maps, choice=_checked_choice(maps.choice, described, dataset))
@@ -173,10 +173,7 @@ def _targets(patterns: Sequence[str], described: dict[str, Description]) -> dict
 def _blocks(description: Description) -> list[str]:
     from cvbench.engine.models.backbones import describe
 
-    try:
-        return list(describe(description.spec, taps=["blocks"]).layouts)
-    except UnknownNameError:  # a model without such a set
-        return []
+    return [] if description.guessed else list(describe(description.spec, taps=["blocks"]).layouts)
 
 
 def _load(

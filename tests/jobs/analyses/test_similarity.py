@@ -166,13 +166,16 @@ def test_a_store_without_maps_says_how_to_get_them(made: Path, tmp_path: Path) -
         similarity(Selection(str(tmp_path / "store.zarr")), QUICK, LOOP)
 
 
-def test_a_layer_of_one_position_is_refused_before_the_work(made: Path, tmp_path: Path) -> None:
+def test_a_layer_of_one_position_is_left_out_and_said_or_refused_where_it_is_named(made: Path, tmp_path: Path) -> None:
     shutil.copytree(made.parent / "pets", tmp_path / "pets")
     extract(options(tmp_path, ("maps",), 32), LOOP)
     store = str(tmp_path / "store.zarr")
     with pytest.raises(UsageError, match=r"test_convnext.*stages\.3.* has no spatial extent: it has 1x1 grid"):
-        similarity(Selection(store), QUICK, LOOP)
+        similarity(Selection(store, taps=("stages.3.blocks.0", "blocks.*")), QUICK, LOOP)
     assert not list_results(FeatureStore.open(store))
+    result = similarity(Selection(store), QUICK, LOOP).result
+    assert not [layer for layer in result.attrs["layers"] if layer["tap"].startswith("stages.3")]
+    assert any("stages.3.blocks.0" in note and "left out" in note for note in result.attrs["notes"])
 
 
 def rows_of(result: Result, **wanted: str) -> list[Row]:

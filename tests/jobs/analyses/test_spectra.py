@@ -99,13 +99,21 @@ def test_a_store_without_maps_says_how_to_get_them(made: Path, tmp_path: Path) -
         spectra(Selection(str(tmp_path / "store.zarr")), QUICK, LOOP)
 
 
-def test_a_layer_of_one_position_is_refused_before_the_work(made: Path, tmp_path: Path) -> None:
+def test_a_layer_of_one_position_is_left_out_and_said_or_refused_where_it_is_named(made: Path, tmp_path: Path) -> None:
     shutil.copytree(made.parent / "pets", tmp_path / "pets")
     extract(options(tmp_path, ("maps",), 32), LOOP)
     store = str(tmp_path / "store.zarr")
     with pytest.raises(UsageError, match=r"test_convnext.*stages\.3.* has no spatial extent: it has 1x1 grid"):
-        spectra(Selection(store), QUICK, LOOP)
+        spectra(Selection(store, taps=("stages.3.blocks.0", "blocks.*")), QUICK, LOOP)
+    with pytest.raises(UsageError, match=r"stages\.3.* has no spatial extent"):
+        spectra(Selection(store, taps=("stages.3*",)), QUICK, LOOP)  # none is left
     assert not list_results(FeatureStore.open(store))
+    found = spectra(Selection(store), QUICK, LOOP)
+    layers = [layer["tap"] for layer in found.result.attrs["layers"]]
+    assert layers[-1].startswith("blocks.") or layers[-1].startswith("stages.2")
+    assert not [tap for tap in layers if tap.startswith("stages.3")]
+    (note,) = [note for note in found.result.attrs["notes"] if "left out" in note]
+    assert "test_convnext@32/stages.3.blocks.0" in note
     assert spectra(Selection(store, taps=("blocks.*",)), QUICK, LOOP).measured == 4
 
 
