@@ -46,6 +46,7 @@ def extract(
     image_size: int | None = None,
     unit: int | None = None,
     precision: str = "auto",
+    compile: bool = False,
     dtype: str = "float16",
     keep_bits: int | None = None,
     codec: str = "none",
@@ -69,12 +70,14 @@ def extract(
     `cvbench extract` on the command line.
 
     Args:
-        dataset: A name of `cvbench datasets ls`, folder:PATH, @paper; NAME+scale=2 transforms. One or several.
-        backbones: timm model, alias, or module:function of one's own. One or several.
+        dataset: A name of `cvbench datasets ls`, folder:PATH, table:FILE, @paper; NAME+scale=2 transforms. One or
+            several.
+        backbones: timm model, alias, hf:, torchvision: or open_clip: model, module:function, or NAME=MODEL. One or
+            several.
         store: Path or URL of the feature store.
         split: Split of the data set; the default is the data set's own.
         data_root: Folder that holds the data sets.
-        weights: pretrained, random, FILE.safetensors, or MODEL=FILE.safetensors.
+        weights: pretrained, random, FILE (.safetensors, .pth, ...), or NAME=FILE for one.
         taps: blocks, paper, module names or globs; `cvbench.taps` lists what there is.
         views: pooled, maps, head, logits or registers. One or several.
         maps: Samples that the maps view covers: a number or 'all'.
@@ -83,6 +86,7 @@ def extract(
         image_size: Input size in pixels, if not the model's own.
         unit: Samples of one unit of work; frozen in the store.
         precision: auto: the store's, else bf16 or fp16 on a GPU that has it and fp32 on a CPU; fp32, bf16 or fp16.
+        compile: Compile each network first (torch.compile); see what `plan` says of it. Part of the fingerprint.
         dtype: Stored type of pooled and maps: float16 or float32.
         keep_bits: Round mantissas to this many bits, on the device.
         codec: none, zstd, blosc-zstd, blosc-lz4, or with a filter: bitround5+zstd.
@@ -123,6 +127,7 @@ def plan(
     image_size: int | None = None,
     unit: int | None = None,
     precision: str = "auto",
+    compile: bool = False,
     dtype: str = "float16",
     keep_bits: int | None = None,
     codec: str = "none",
@@ -148,12 +153,14 @@ def plan(
     `cvbench plan` on the command line.
 
     Args:
-        dataset: A name of `cvbench datasets ls`, folder:PATH, @paper; NAME+scale=2 transforms. One or several.
-        backbones: timm model, alias, or module:function of one's own. One or several.
+        dataset: A name of `cvbench datasets ls`, folder:PATH, table:FILE, @paper; NAME+scale=2 transforms. One or
+            several.
+        backbones: timm model, alias, hf:, torchvision: or open_clip: model, module:function, or NAME=MODEL. One or
+            several.
         store: Path or URL of the feature store.
         split: Split of the data set; the default is the data set's own.
         data_root: Folder that holds the data sets.
-        weights: pretrained, random, FILE.safetensors, or MODEL=FILE.safetensors.
+        weights: pretrained, random, FILE (.safetensors, .pth, ...), or NAME=FILE for one.
         taps: blocks, paper, module names or globs; `cvbench.taps` lists what there is.
         views: pooled, maps, head, logits or registers. One or several.
         maps: Samples that the maps view covers: a number or 'all'.
@@ -162,6 +169,7 @@ def plan(
         image_size: Input size in pixels, if not the model's own.
         unit: Samples of one unit of work; frozen in the store.
         precision: auto: the store's, else bf16 or fp16 on a GPU that has it and fp32 on a CPU; fp32, bf16 or fp16.
+        compile: Compile each network first (torch.compile); see what `plan` says of it. Part of the fingerprint.
         dtype: Stored type of pooled and maps: float16 or float32.
         keep_bits: Round mantissas to this many bits, on the device.
         codec: none, zstd, blosc-zstd, blosc-lz4, or with a filter: bitround5+zstd.

@@ -275,6 +275,8 @@ def norms(
     device: str = "auto",
     gpus: int | None = None,
     threads: int | None = None,
+    wait: float = 1200.0,
+    wheel: str | None = None,
     progress: bool = False,
 ) -> Result:
     """Norms of the tokens of every layer: histograms, and the tokens that stand out, with 95 % intervals.
@@ -290,11 +292,13 @@ def norms(
         cutoff: Also count the tokens above this norm, such as 150 (Darcet et al. 2024).
         resamples: Resamples, for the intervals that draw any.
         seed: Seed of all that is drawn at random.
-        address: "none" runs in this process, "local" starts a private Ray, else the address of a Ray cluster;
-            default: the variable CVBENCH_ADDRESS, else "none".
+        address: "none" runs in this process, "local" starts a private Ray, "auto" chooses as the command line does,
+            else the address of a Ray cluster; default: the variable CVBENCH_ADDRESS, else "none".
         device: auto, cpu or cuda.
         gpus: How many GPUs (actors) to use; default all.
-        threads: CPU cores of one actor (CPU only).
+        threads: CPU cores of one actor; of one with a GPU, those that it decodes on.
+        wait: Seconds to wait for nodes that a cluster starts.
+        wheel: Wheel of cvbench that the actors of a joined cluster are to run.
         progress: Print how far the work is, to stderr.
 
     Returns:
@@ -354,7 +358,7 @@ def attention(
             else the address of a Ray cluster; default: the variable CVBENCH_ADDRESS, else "none".
         device: auto, cpu or cuda.
         gpus: How many GPUs (actors) to use; default all.
-        threads: CPU cores of one actor (CPU only).
+        threads: CPU cores of one actor; of one with a GPU, those that it decodes on.
         wait: Seconds to wait for nodes that a cluster starts.
         wheel: Wheel of cvbench that the actors of a joined cluster are to run.
         progress: Print how far the work is, to stderr.
@@ -418,7 +422,7 @@ def receptive_field(
             else the address of a Ray cluster; default: the variable CVBENCH_ADDRESS, else "none".
         device: auto, cpu or cuda.
         gpus: How many GPUs (actors) to use; default all.
-        threads: CPU cores of one actor (CPU only).
+        threads: CPU cores of one actor; of one with a GPU, those that it decodes on.
         wait: Seconds to wait for nodes that a cluster starts.
         wheel: Wheel of cvbench that the actors of a joined cluster are to run.
         progress: Print how far the work is, to stderr.

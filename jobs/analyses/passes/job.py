@@ -16,7 +16,7 @@ from cvbench.jobs.extraction.arrays import frozen_split
 from cvbench.jobs.extraction.backbones import specs_of
 from cvbench.jobs.extraction.extract import UnitJob, declare_all, fingerprint_of, recipe_of, rounding_notes, split_info
 from cvbench.jobs.extraction.extract import run_units as compute
-from cvbench.jobs.extraction.options import ExtractOptions, resolved
+from cvbench.jobs.extraction.options import AUTO, ExtractOptions, resolved
 from cvbench.jobs.reading.reading import Reading
 from cvbench.jobs.reading.selection import Selected
 from cvbench.jobs.running.cluster import Cluster
@@ -74,7 +74,9 @@ def run_pass(numbers: Numbers, options: ExtractOptions, cluster: Cluster, listen
     from cvbench.storage.datasets import open_dataset
 
     options, digests = chosen(options, numbers.name)
-    options = resolved(replace(options, views=("pooled",), taps=(), maps=None, dtype="float32", keep_bits=None))
+    precision = "fp32" if options.precision == AUTO else options.precision
+    options = replace(options, views=("pooled",), taps=(), maps=None, dtype="float32", keep_bits=None)
+    options = resolved(replace(options, precision=precision, compile=False))
     dataset = open_dataset(options.dataset, data_root=options.data_root, split=options.split)
     described = {spec.key: describe(spec, taps=["*"]) for spec in specs_of(options)}
     backbones, kept, notes = _look(numbers, described, options)
@@ -167,5 +169,5 @@ def made_words(name: str, options: ExtractOptions, asked: Mapping[str, Any], *, 
         taps: Whether the command takes them; then it takes no precision.
     """
     others = ("taps",) if taps else ("precision",)
-    form = Form(ExtractOptions, (*_MADE_BY, *others), defaults={"backbone": [], "weights": []})
+    form = Form(ExtractOptions, (*_MADE_BY, *others), defaults={"backbone": [], "weights": [], "precision": "fp32"})
     return ["analyze", name, *option_words({**form.words(options), **asked})]

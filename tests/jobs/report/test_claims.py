@@ -162,7 +162,8 @@ def test_the_page_judges_claims_of_ones_own(tmp_path: Path) -> None:
     own = tmp_path / "own.toml"
     own.write_text(
         '[[paper]]\nsource = "my own expectation"\nfamily = "mine"\n\n[[paper.claim]]\nid = "mine-1"\n'
-        'sentence = "Birds lie apart in mine"\nplace = "nowhere"\nanalysis = "silhouette"\nmissing = "nobody has looked"\n'
+        'sentence = "Birds lie apart in mine"\nplace = "nowhere"\nanalysis = "silhouette"\n'
+        'missing = "nobody has looked"\n'
     )
     url = store("own").url
     made = run_report("--store", url, "--out", str(tmp_path / "out"), "--claims", str(own))
