@@ -25,7 +25,7 @@ FIGURES = {
     *("imagenet-x", "robustness", "pug", "shape-bias", "invariance", "calibration", "accuracy", "probe"),
 }
 """Analyses of Figures 3 to 12 and of Table 1."""
-BEYOND = {"attention", "norms", "receptive-field"}
+BEYOND = {"attention", "faithfulness", "norms", "receptive-field"}
 """Analyses that the study has no figure of."""
 
 
