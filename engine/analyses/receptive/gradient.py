@@ -139,8 +139,8 @@ def position_gradients(
 def _gradient(score: Tensor, inputs: Tensor, *, last: bool) -> Tensor:
     if not score.requires_grad:
         return torch.zeros_like(inputs)
-    (found,) = torch.autograd.grad(score, inputs, retain_graph=not last, allow_unused=True)
-    return torch.zeros_like(inputs) if found is None else found
+    found: Sequence[Tensor | None] = torch.autograd.grad(score, inputs, retain_graph=not last, allow_unused=True)
+    return torch.zeros_like(inputs) if found[0] is None else found[0]
 
 
 def _weights(channels: int, output: Output) -> Tensor:
