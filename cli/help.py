@@ -60,6 +60,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "analyze cam --dataset digits --split test",
         "analyze cam --dataset folder:birds --method layercam --out figures",
     ),
+    "analyze faithfulness": ("analyze faithfulness --dataset folder:birds --method layercam --limit 256",),
     "analyze norms": ("analyze norms --store birds.zarr --out figures", "analyze norms --cutoff 150"),
     "analyze attention": ("analyze attention --dataset folder:birds --store birds.zarr --out figures",),
     "analyze receptive-field": (

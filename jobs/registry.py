@@ -84,6 +84,12 @@ ENTRIES: dict[str, Place] = {
         "analyze",
         "Class activation maps (Grad-CAM and its kin), kept in the store, and what is measured on them.",
     ),
+    "faithfulness": Place(
+        "cvbench.jobs.analyses.faithfulness:ENTRY",
+        "cvbench.jobs.analyses.options:FAITHFULNESS",
+        "analyze",
+        "Deletion and insertion along class activation maps, beside a random order, with 95 % intervals over images.",
+    ),
     "norms": Place(
         "cvbench.jobs.analyses.norms:ENTRY",
         "cvbench.jobs.analyses.options:NORMS",

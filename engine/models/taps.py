@@ -36,7 +36,7 @@ from cvbench.errors import UnknownNameError, UsageError
 _TRACE_ERRORS = (AssertionError, RuntimeError, ValueError, TypeError, AttributeError, IndexError)
 _BATCH = 2  # more than one, so that a constant (1, ...) is told from an activation
 
-SETS = ("blocks", "paper")
+SETS = ("blocks", "paper", "branches")
 # The first pattern that matches names the blocks: the deepest nesting first, so that a stage is not taken for a block.
 _BLOCKS = (
     r"layer1\.\d+|stage\d+\.\d+\.branches\.\d+\.\d+|incre_modules\.\d+\.\d+|final_layer",  # HRNet
@@ -55,6 +55,8 @@ _BLOCKS = (
     r"encoder\.blocks\.\d+",  # classifiers around an encoder
 )
 _PAPER = r"blocks\.\d+\.attn|stages\.\d+\.blocks\.\d+\.conv_dw"
+# What a block adds to its input: attention or convolution, MLP, and these after a layer scale, before the residual sum.
+_BRANCHES = r"(.*\.)?blocks\.\d+\.(attn|conv_dw|mlp|ls1|ls2)"
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ class TapTable:
         return in_rows(raw, self.layouts[tap])
 
     def resolve(self, patterns: Sequence[str]) -> list[str]:
-        """Tap names for sets (`blocks`, `paper`), globs (`*` also matches dots) and exact names.
+        """Tap names for sets (`blocks`, `paper`, `branches`), globs (`*` also matches dots) and exact names.
 
         Where neither a usual name nor the model itself tells the blocks, they are the outermost modules of which there
         are two at least (`guessed`).
@@ -111,6 +113,8 @@ class TapTable:
             found = self._blocks()
         elif pattern == "paper":
             found = [name for name in self.layouts if re.fullmatch(_PAPER, name)]
+        elif pattern == "branches":
+            found = [name for name in self.layouts if re.fullmatch(_BRANCHES, name)]
         else:
             found = fnmatch.filter(self.layouts, pattern)
         if pattern in self.unknown:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from cvbench.engine.analyses.silhouette.options import SilhouetteOptions
 from cvbench.engine.analyses.tsne.options import TsneOptions
 from cvbench.engine.statistics.options import USUAL, IntervalOptions
-from cvbench.jobs.analyses.cam.options import CamOptions
+from cvbench.jobs.analyses.cam.options import METHODS, CamOptions
 from cvbench.jobs.extraction.options import ExtractOptions
 from cvbench.jobs.reading.options import layers
 from cvbench.jobs.running.hardware import HERE, SIDE_BY_SIDE, Hardware
@@ -87,6 +87,19 @@ class ReceptiveOptions:
 
 
 @dataclass(frozen=True)
+class FaithfulnessOptions:
+    """Of which maps, and how parts are deleted and inserted."""
+
+    method: Annotated[str, Option(METHODS)] = "gradcam"
+    targets: Annotated[
+        tuple[str, ...], Option("Target layer, a name or glob; default by family. Repeat.", "--target")
+    ] = ()
+    cells: Annotated[int, Option("Parts of the image on each side.", least=2, most=64)] = 14
+    steps: Annotated[int, Option("Steps from nothing to all; four forward passes each.", least=2, most=4096)] = 28
+    intervals: IntervalOptions = USUAL
+
+
+@dataclass(frozen=True)
 class NormsOptions:
     """From which norm on tokens are counted, and how the means are estimated."""
 
@@ -147,6 +160,7 @@ _IMAGES = Form(
 """Images that are read once more, and the backbones that they are run through."""
 CAM = (_IMAGES, CamOptions, Hardware)
 NORMS = (layers(), NormsOptions, Hardware)
+FAITHFULNESS = (_IMAGES, FaithfulnessOptions, Hardware)
 ATTENTION = (_IMAGES, IntervalOptions, Hardware)
 RECEPTIVE_FIELD = (
     replace(_IMAGES, only=(*(key for key in _READ if key != "precision"), "taps")),

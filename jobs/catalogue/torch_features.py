@@ -65,12 +65,12 @@ class TorchFeatures(IterableDataset[dict[str, Any]]):
         self._batch, self._shuffle, self._seed, self._drop_last = batch_size, shuffle, seed, drop_last
         self._epoch = 0
         first = layers[0]
-        self._labels = first.store.split(first.group.dataset, first.group.split).labels
+        self._labels = first.store.samples(first.group.dataset, first.group.split)["label"]
         rows = first.rows
         for other in layers[1:]:
             rows = np.intersect1d(rows, other.rows, assume_unique=True)
         if not len(rows):
-            raise DataUnavailableError("no sample is there for all of these layers", where=first.store.url)
+            raise DataUnavailableError("no sample is there for all of these layers", where=first.store.objects.url)
         self._rows, self.samples = rows, len(rows)
         # Of the layer with the largest chunks: the others' are read whole within these.
         pieces = min((list(layer.pieces()) for layer in layers), key=len)

@@ -54,9 +54,9 @@ class ExtractOptions:
     weights: Annotated[
         tuple[str, ...], Option("pretrained, random, FILE (.safetensors, .pth, ...), or NAME=FILE for one.")
     ] = ("pretrained",)
-    taps: Annotated[tuple[str, ...], Option("blocks, paper, a module name or a glob; 'list' prints what there is.")] = (
-        "blocks",
-    )
+    taps: Annotated[
+        tuple[str, ...], Option("blocks, paper, branches, a module name or a glob; 'list' prints what there is.")
+    ] = ("blocks",)
     views: Annotated[tuple[str, ...], Option(f"{either(asked_views())}. Repeat.", "--view", text=ONCE_EACH)] = (
         "pooled",
     )

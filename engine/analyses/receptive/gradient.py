@@ -139,8 +139,8 @@ def position_gradients(
 def _gradient(score: Tensor, inputs: Tensor, *, last: bool) -> Tensor:
     if not score.requires_grad:
         return torch.zeros_like(inputs)
-    (found,) = torch.autograd.grad(score, inputs, retain_graph=not last, allow_unused=True)
-    return torch.zeros_like(inputs) if found is None else found
+    found: Sequence[Tensor | None] = torch.autograd.grad(score, inputs, retain_graph=not last, allow_unused=True)
+    return torch.zeros_like(inputs) if found[0] is None else found[0]
 
 
 def _weights(channels: int, output: Output) -> Tensor:
@@ -211,8 +211,8 @@ def measure_fields(backbone: Backbone, images: Tensor, taps: Sequence[str], outp
     def take(tap: str, gradient: Tensor) -> None:
         parts[tap].append(field_numbers(gradient, Field.of(layouts[tap], size)).float())
 
-    for chunk in images.split(CHUNK):
-        position_gradients(backbone, chunk, taps, take, output)
+    for start in range(0, len(images), CHUNK):
+        position_gradients(backbone, images[start : start + CHUNK], taps, take, output)
     return {tap: torch.cat(found) for tap, found in parts.items()}
 
 
@@ -220,13 +220,15 @@ def cancelled_layers(backbone: Backbone, taps: Sequence[str]) -> list[str]:
     """The layers whose channels sum to a constant, as behind a norm over channels: their sum has no gradient."""
     size = backbone.preprocess.geometry.size
     noise = torch.randint(0, 256, (1, 3, *size), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    norms: dict[Output, dict[str, float]] = {"sum": {}, "signs": {}}
-    for output, found in norms.items():
-        position_gradients(
-            backbone,
-            noise.to(backbone.device),
-            taps,
-            lambda tap, gradient, found=found: found.__setitem__(tap, float(gradient.norm())),
-            output,
-        )
-    return [tap for tap in taps if norms["sum"][tap] < _CANCELLED * norms["signs"][tap]]
+
+    def sizes(output: Output) -> dict[str, float]:
+        found: dict[str, float] = {}
+
+        def take(tap: str, gradient: Tensor) -> None:
+            found[tap] = float(torch.linalg.vector_norm(gradient))
+
+        position_gradients(backbone, noise.to(backbone.device), taps, take, output)
+        return found
+
+    summed, signed = sizes("sum"), sizes("signs")
+    return [tap for tap in taps if summed[tap] < _CANCELLED * signed[tap]]

@@ -91,7 +91,7 @@ def prepare_maps(
     dataset = open_dataset(options.dataset, data_root=options.data_root, split=options.split)
     described = _describe(options)
     maps = replace(maps, choice=_checked_choice(maps.choice, described, dataset))
-    targets = _targets(maps.targets, described)
+    targets = targets_of(maps.targets, described)
     backbones, notes = _load(described, targets, maps, options)
     check_digests(backbones, digests)
     store = FeatureStore.open(options.store, mode="a")
@@ -152,7 +152,7 @@ def _checked_choice(choice: str, described: dict[str, Description], dataset: Dat
     return str(int(choice)) if index else choice
 
 
-def _targets(patterns: Sequence[str], described: dict[str, Description]) -> dict[str, str]:
+def targets_of(patterns: Sequence[str], described: dict[str, Description]) -> dict[str, str]:
     """Each backbone's target: of the patterns the first that it has, else its family's."""
     found: dict[str, str] = {}
     errors: dict[str, list[UnknownNameError]] = {pattern: [] for pattern in patterns}

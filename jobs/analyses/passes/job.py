@@ -52,7 +52,9 @@ class Passed:
     unreadable: int
 
 
-def run_pass(numbers: Numbers, options: ExtractOptions, cluster: Cluster, listen: Listener) -> Passed:
+def run_pass(
+    numbers: Numbers, options: ExtractOptions, cluster: Cluster, listen: Listener, *, head: bool = False
+) -> Passed:
     """Measure every image that the store has no numbers of.
 
     Backbones without any layer to measure are left out with a note, as long as one is left.
@@ -63,6 +65,7 @@ def run_pass(numbers: Numbers, options: ExtractOptions, cluster: Cluster, listen
             Without backbones: those that the store has of these images.
         cluster: Where.
         listen: Receives progress.
+        head: Whether an alias means its weights with a classifier.
 
     Raises:
         UsageError: No backbone has such a layer.
@@ -75,7 +78,8 @@ def run_pass(numbers: Numbers, options: ExtractOptions, cluster: Cluster, listen
 
     options, digests = chosen(options, numbers.name)
     precision = "fp32" if options.precision == AUTO else options.precision
-    options = replace(options, views=("pooled",), taps=(), maps=None, dtype="float32", keep_bits=None)
+    view = "logits" if head else "pooled"
+    options = replace(options, views=(view,), taps=(), maps=None, dtype="float32", keep_bits=None)
     options = resolved(replace(options, precision=precision, compile=False))
     dataset = open_dataset(options.dataset, data_root=options.data_root, split=options.split)
     described = {spec.key: describe(spec, taps=["*"]) for spec in specs_of(options)}

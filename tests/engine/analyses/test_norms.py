@@ -71,7 +71,7 @@ def test_units_together_are_all_images_at_once() -> None:
     rows = np.arange(40)
     once = analysis.summarise(layers, [analysis.measure(layers, found.__getitem__, rows)])
     parts = [
-        analysis.measure(layers, lambda layer, part=part: found[layer][part], rows[part])
+        analysis.measure(layers, {layer: found[layer][part] for layer in layers}.__getitem__, rows[part])
         for part in (slice(0, 16), slice(16, 40))
     ]
     twice = analysis.summarise(layers, parts)

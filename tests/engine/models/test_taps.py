@@ -36,11 +36,15 @@ def test_convnext_blocks_and_convolutions_in_order(convnext: TapTable) -> None:
     names = [f"stages.{stage}.blocks.{block}" for stage, depth in enumerate((1, 2, 4, 2)) for block in range(depth)]
     assert convnext.resolve(["blocks"]) == names
     assert convnext.resolve(["paper"]) == [f"{name}.conv_dw" for name in names]
+    assert convnext.resolve(["branches"]) == [f"{name}.{part}" for name in names for part in ("conv_dw", "mlp")]
 
 
 def test_vit_blocks_and_attention_in_order(vit: TapTable) -> None:
     assert vit.resolve(["blocks"]) == [f"blocks.{i}" for i in range(6)]
     assert vit.resolve(["paper"]) == [f"blocks.{i}.attn" for i in range(6)]
+    assert vit.resolve(["branches"]) == [f"blocks.{i}.{part}" for i in range(6) for part in ("attn", "mlp")]
+    scaled = table("test_vit3").resolve(["branches"])
+    assert scaled[:4] == ["blocks.0.attn", "blocks.0.ls1", "blocks.0.mlp", "blocks.0.ls2"]
 
 
 def test_layouts_inside_a_block_differ(convnext: TapTable) -> None:
@@ -116,6 +120,8 @@ def test_a_misspelt_tap_names_its_neighbours(vit: TapTable) -> None:
 def test_a_set_that_a_model_lacks_is_an_error() -> None:
     with pytest.raises(UnknownNameError, match="no taps for the set 'paper'"):
         table("test_resnet").resolve(["paper"])
+    with pytest.raises(UnknownNameError, match="no taps for the set 'branches'"):
+        table("test_resnet").resolve(["branches"])
 
 
 def test_head_sizes_and_head_taps(vit: TapTable) -> None:

@@ -104,7 +104,17 @@ WITH_WORKERS = [
 
 
 def test_the_registry_names_those_with_workers() -> None:
-    assert WITH_WORKERS == ["cka", "similarity", "spectra", "maps", "cam", "norms", "attention", "receptive-field"]
+    assert WITH_WORKERS == [
+        "cka",
+        "similarity",
+        "spectra",
+        "maps",
+        "cam",
+        "faithfulness",
+        "norms",
+        "attention",
+        "receptive-field",
+    ]
 
 
 def measured(name: str, birds: Path, store: Path) -> Analysed:

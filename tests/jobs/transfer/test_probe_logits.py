@@ -57,7 +57,8 @@ def test_the_kept_logits_are_those_that_were_scored_and_eval_reads_them(store: s
     assert any("kept as test_convnext@32+probe" in event.text for event in heard if isinstance(event, Note))
     layer = FeatureStore.open(store).layer(KEPT, "logits")
     logits = layer.numpy()
-    assert (logits.shape, logits.dtype) == ((397, 10), np.float32)
+    assert logits.shape == (397, 10)
+    assert logits.dtype == np.float32
     np.testing.assert_array_equal(logits.argmax(axis=1), found.result.data["predicted"][1][0, 0])
     done = CliRunner().invoke(
         app, ["eval", "accuracy", "--store", store, "--dataset", "digits", "--split", "test", "--format", "json"]

@@ -82,7 +82,7 @@ def geometric(depth: int) -> int:
 def radius(energy: F64, middle: tuple[float, float], share: float) -> float:
     """Least distance within which a share of the energy (h, w) lies, by looking at every distance there is."""
     away = np.hypot(np.arange(energy.shape[0])[:, None] + 0.5 - middle[0], np.arange(energy.shape[1]) + 0.5 - middle[1])
-    return next(r for r in np.unique(away) if energy[away <= r].sum() >= share * energy.sum() * (1 - 1e-12))
+    return next(float(r) for r in np.unique(away) if energy[away <= r].sum() >= share * energy.sum() * (1 - 1e-12))
 
 
 @pytest.mark.parametrize("stack", ["plain", "rectified"])
