@@ -117,7 +117,7 @@ def stored_key(store: FeatureStore, asked: str, held: Collection[str]) -> str:
                 f"the store's {key} is of other files",
                 where=store.url,
                 why=f"it is of {other}, not of {wanted}",
-                fix=f"--dataset {key} for those; else extract with a name of your own: --dataset {shlex.quote(f'NAME={asked}')}",
+                fix=f"--dataset {key} for those; else extract under another name, {shlex.quote(f'NAME={asked}')}",
             )
         return key
     return key if places.get(key) == wanted else next(name for name, place in places.items() if place == wanted)
