@@ -9,10 +9,12 @@ must have the recorded digest before an image is opened. Anything else needs the
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Collection
 
 from cvbench.errors import CvbenchError, DataUnavailableError, FingerprintMismatchError, UnknownNameError, UsageError
 from cvbench.storage.datasets import (
+    READERS,
     Dataset,
     absolute_spec,
     dataset_info,
@@ -66,10 +68,13 @@ def _recorded(dataset: str, source: str) -> str:
     """The recorded spec, if it may be looked at.
 
     Raises:
-        DataUnavailableError: There is none, or it is of another machine.
+        DataUnavailableError: There is none, it is of another machine, or of no reader of files.
     """
     if not source:
         raise DataUnavailableError(f"the store does not keep where the images of {dataset} are")
+    kind = source.partition(":")[0].rpartition("=")[2]
+    if kind not in READERS or not READERS[kind].info.of_files:  # no plugin is imported for it either
+        raise DataUnavailableError(f"the store says in an unknown form where the images of {dataset} are", where=source)
     if "://" in source:
         raise DataUnavailableError(f"the images of {dataset} are at {source}, and no store may have a request made")
     return source
@@ -112,7 +117,7 @@ def stored_key(store: FeatureStore, asked: str, held: Collection[str]) -> str:
                 f"the store's {key} is of other files",
                 where=store.url,
                 why=f"it is of {other}, not of {wanted}",
-                fix=f"--dataset {key} for those; else extract with a name of your own: --dataset NAME={asked}",
+                fix=f"--dataset {key} for those; else extract under another name, {shlex.quote(f'NAME={asked}')}",
             )
         return key
     return key if places.get(key) == wanted else next(name for name, place in places.items() if place == wanted)

@@ -51,7 +51,7 @@ class CocoReader:
     info = DatasetInfo(
         name="coco",
         title="Images with boxes as COCO lists them (coco:FILE.json)",
-        splits=(ALL,),
+        splits=(),
         default_split=ALL,
         counts={},
         classes=None,
