@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -37,12 +38,11 @@ def config(model: str) -> dict[str, Any]:
     folder = folder_of(model)
     file = folder / "config.json" if folder else hub_file(model.partition(":")[2], ["config.json"])
     try:
-        from timm.models import load_model_config_from_path
-
-        found, architecture, _ = load_model_config_from_path(str(file.parent))
+        found = json.loads(file.read_text(encoding="utf-8"))
+        architecture = str(found["architecture"]).partition(".")[0]
         if not timm.is_model(architecture):
             raise ValueError(f"timm has no model {architecture!r}")
-        return {"input_size": (3, 224, 224), **dict(found)}
+        return {**timm.get_pretrained_cfg(architecture).to_dict(), **found.get("pretrained_cfg", found)}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise IntegrityError(
             "the config is none of a timm model",

@@ -23,7 +23,7 @@ from torch.overrides import TorchFunctionMode
 
 from cvbench.engine.models import fitting, timm_sources
 from cvbench.engine.models.checkpoints import Checkpoint, existing, read_checkpoint, shapes_of
-from cvbench.engine.models.forms import folder_of
+from cvbench.engine.models.forms import folder_of, form_of
 from cvbench.engine.models.specs import BackboneSpec
 from cvbench.errors import UsageError
 
@@ -149,6 +149,8 @@ def data_config(model: Any, image_size: int | None) -> dict[str, Any]:
 def _create(spec: BackboneSpec, size: tuple[int, int] | None = None, state: dict[str, Tensor] | None = None) -> Any:
     import timm
 
+    if form_of(spec.model) is not None:
+        timm_sources.config(spec.model)  # refuses what is none, in words of its own
     options: dict[str, Any] = {}
     if size is None and spec.image_size is not None:
         size = (spec.image_size, spec.image_size)
