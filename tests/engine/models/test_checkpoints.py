@@ -211,7 +211,7 @@ def timms_own(model: str, state: State, **options: Any) -> State:
         ("deit_tiny_patch16_224", {}, 96),
     ],
 )
-@pytest.mark.filterwarnings("ignore:torch.searchsorted")  # how timm resizes tables
+@pytest.mark.filterwarnings("ignore::UserWarning:timm")  # how it resizes tables
 def test_a_file_is_taken_as_pretrained_bytes_are(
     tmp_path: Path, model: str, source: dict[str, Any], size: int | None
 ) -> None:
