@@ -66,11 +66,12 @@ def extract(
 
     Args:
         dataset: A name of `cvbench datasets ls`, folder:PATH, @paper; NAME+scale=2 transforms. One or several.
-        backbones: timm model, alias, or module:function of one's own. One or several.
+        backbones: timm model, alias, hf:, torchvision: or open_clip: model, module:function, or NAME=MODEL. One or
+            several.
         store: Path or URL of the feature store.
         split: Split of the data set; the default is the data set's own.
         data_root: Folder that holds the data sets.
-        weights: pretrained, random, FILE.safetensors, or MODEL=FILE.safetensors.
+        weights: pretrained, random, FILE (.safetensors, .pth, ...), or NAME=FILE for one.
         taps: blocks, paper, module names or globs; `cvbench.taps` lists what there is.
         views: pooled, maps, head or logits. One or several.
         maps: Samples that the maps view covers: a number or 'all'.
@@ -138,11 +139,12 @@ def plan(
 
     Args:
         dataset: A name of `cvbench datasets ls`, folder:PATH, @paper; NAME+scale=2 transforms. One or several.
-        backbones: timm model, alias, or module:function of one's own. One or several.
+        backbones: timm model, alias, hf:, torchvision: or open_clip: model, module:function, or NAME=MODEL. One or
+            several.
         store: Path or URL of the feature store.
         split: Split of the data set; the default is the data set's own.
         data_root: Folder that holds the data sets.
-        weights: pretrained, random, FILE.safetensors, or MODEL=FILE.safetensors.
+        weights: pretrained, random, FILE (.safetensors, .pth, ...), or NAME=FILE for one.
         taps: blocks, paper, module names or globs; `cvbench.taps` lists what there is.
         views: pooled, maps, head or logits. One or several.
         maps: Samples that the maps view covers: a number or 'all'.

@@ -93,7 +93,7 @@ def finetune(
         dataset: A name of `datasets ls`, or folder:PATH.
         backbone: timm model or alias.
         out: Folder for weights, curve and figure.
-        weights: pretrained, random or FILE.safetensors.
+        weights: pretrained, random or FILE (.safetensors, .pth, ...).
         recipe: modern, vtab_finetune or vtab_1k.
         epochs: Instead of the recipe's.
         batch_size: Over all processes.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from cvbench.errors import DataUnavailableError, UnknownNameError, UsageError
 
 
 @pytest.fixture(scope="module")
-def resnet(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, torch.nn.Module]:
+def resnet(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
     """A file as torchvision keeps it in torch's cache, and its network."""
     hub = tmp_path_factory.mktemp("hub")
     with torch.random.fork_rng():
@@ -33,7 +34,7 @@ def resnet(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, torch.nn.Mod
 
 
 def test_pretrained_weights_are_those_of_torchs_cache(
-    resnet: tuple[Path, torch.nn.Module], monkeypatch: pytest.MonkeyPatch
+    resnet: tuple[Path, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub, model = resnet
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(hub))
