@@ -124,7 +124,11 @@ class _Undrawn(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if func in self._skipped:
-            return args[0] if args else kwargs["tensor"]
+            tensor: Tensor = args[0] if args else kwargs["tensor"]
+            if not tensor.is_meta:
+                with torch.no_grad():
+                    tensor.zero_()  # what draws until all values lie in a range would never end on what memory held
+            return tensor
         return func(*args, **kwargs)
 
 
