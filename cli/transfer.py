@@ -78,13 +78,13 @@ def _show_finetune(report: FinetuneReport, output: str) -> None:
 
 def _next(report: FinetuneReport) -> str:
     """The command that tests the weights on images that they were not trained on, into a store of their own."""
-    model, _, size = report.backbone.partition("@")
+    size = report.backbone.partition("@")[2]
     return hints.command(
         "extract",
         dataset=report.spec,
         split=report.split,
         data_root=report.data_root,
-        backbone=model,
+        backbone=report.model,
         weights=report.weights,
         image_size=size or None,
         view="logits",

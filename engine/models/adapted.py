@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -91,11 +91,11 @@ class Adapted(nn.Module):
     def reset_classifier(self, classes: int) -> None:
         """Put a new linear classifier of K classes in the place of its own, or behind its head if it has none."""
         if self.last:
-            width = self.get_submodule(self.last).in_features
+            width = int(cast("nn.Linear", self.get_submodule(self.last)).in_features)
         else:
             with torch.no_grad():
                 width = self.end(torch.zeros((2, 3, *self.size), device=next(self.parameters()).device)).head.shape[1]
-        self._put(int(width), classes)
+        self._put(width, classes)
 
     def add_classifier(self, added: AddedHead) -> None:
         """Put the classifier of a file behind the head of a network that has none, without its weights."""

@@ -73,6 +73,8 @@ def stripped(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> tuple[St
         UsageError: Several prefixes fit, and none is an average's.
     """
     plain = {name.replace("_orig_mod.", ""): tensor for name, tensor in state.items()}
+    common = _common(plain, own)
+    plain = {name.removeprefix(common): tensor for name, tensor in plain.items()}
     votes: Counter[str] = Counter()
     for name in plain:
         parts = name.split(".")
@@ -80,7 +82,7 @@ def stripped(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> tuple[St
     most = max(votes.values(), default=0)
     best = [prefix for prefix, count in votes.items() if count == most]
     if not most or "" in best or most < _ENOUGH * len(own):
-        return plain, "", []
+        return plain, common, []
     if len(best) > 1:
         averages = [prefix for prefix in best if any(word in prefix for word in _AVERAGES)]
         if len(averages) != 1:
@@ -92,7 +94,18 @@ def stripped(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> tuple[St
         best = averages
     prefix = f"{best[0]}."
     kept = {name.removeprefix(prefix): tensor for name, tensor in plain.items() if name.startswith(prefix)}
-    return kept, prefix, [name for name in plain if not name.startswith(prefix)]
+    return kept, common + prefix, [name for name in plain if not name.startswith(prefix)]
+
+
+def _common(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str:
+    """What all names of a file begin with, and none of the network's."""
+    firsts, prefix, names = {name.partition(".")[0] for name in own}, "", [*state]
+    while names and (first := names[0].partition(".")[0]) not in firsts:
+        if not all(name.startswith(f"{first}.") for name in names):
+            break
+        prefix += f"{first}."
+        names = [name.removeprefix(f"{first}.") for name in names]
+    return prefix
 
 
 def _agree(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> bool:

@@ -219,7 +219,8 @@ def _check_torchvision(name: str) -> None:
     known = list_models(module=torchvision.models)
     if model not in known:
         raise UnknownNameError.among("model of torchvision:", model, known, fix=command("models ls", "torchvision:*"))
-    tags = [weights.name for weights in get_model_weights(model)]
+    # Without categories its classifier is not trained, and has no numbers.
+    tags = [weights.name for weights in get_model_weights(model) if weights.meta["categories"]]
     if dot and tag not in tags:
         raise UnknownNameError.among(f"weights of torchvision:{model}:", tag, tags, fix=f"known are {', '.join(tags)}")
 

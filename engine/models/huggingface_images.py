@@ -38,7 +38,8 @@ def preprocessing(folder: Path, config: Any, spec: BackboneSpec) -> dict[str, An
             fix="put the image processor's file there (its save_pretrained writes one), or --preprocess beyond_inet",
         )
     given = _processor(folder)
-    filtered = _FILTERS.get(int(given.get("resample") if given.get("resample") is not None else 2), "another")
+    number = given.get("resample")
+    filtered = _FILTERS.get(2 if number is None else int(number), "another")
     if filtered not in ("nearest", "bilinear", "bicubic") or not given.get("do_rescale", True):
         raise UsageError(
             "the image processor's rules are none that we have",

@@ -263,15 +263,14 @@ def _from_file(spec: BackboneSpec) -> tuple[Any, tuple[str, ...]]:
     with undrawn():
         model = _empty(spec)
     brought = fitting.fitted(model, read_checkpoint(existing(Path(spec.weights))))
-    if model.state_dict().keys() <= brought.state.keys():
-        head = _head(spec)
-        ends = (ADDED,) if head is not None and not head.own else ()
-        notes = fitting.load(
-            model, {k: v for k, v in brought.state.items() if not _is_added(k, ends)}, spec.key, spec.weights
-        )
-        return model, fitting.notes_of(spec.key, spec.weights, [*brought.notes, *notes])
-    loaded, notes = _loaded(spec, spec.weights, None, state_dict=brought.state)
-    return loaded, (*fitting.notes_of(spec.key, spec.weights, brought.notes), *notes)
+    if not model.state_dict().keys() <= brought.state.keys():
+        loaded, more = _loaded(spec, spec.weights, None, state_dict=brought.state)
+        return loaded, (*fitting.notes_of(spec.key, spec.weights, brought.notes), *more)
+    head = _head(spec)
+    added = head is not None and not head.own  # by fine-tuning; it is filled behind the network
+    own = {name: one for name, one in brought.state.items() if not (added and name.startswith(f"{ADDED}."))}
+    notes = [*brought.notes, *fitting.load(model, own, spec.key, spec.weights)]
+    return model, fitting.notes_of(spec.key, spec.weights, notes)
 
 
 def _network(module: Any, spec: BackboneSpec, size: tuple[int, int] | None, notes: tuple[str, ...] = ()) -> Network:
@@ -354,7 +353,3 @@ def _classifier_of(kind: str, folder: Path, stamp: tuple[int, ...] | None, prese
         call = _caller(config, folder, spec, (height, width))
         name = final_classifier(model, lambda module, images: call(module, images).logits, (height, width))
     return name or ("cls_classifier" if hasattr(model, "cls_classifier") else "")
-
-
-def _is_added(name: str, ends: tuple[str, ...]) -> bool:
-    return name.partition(".")[0] in ends

@@ -64,7 +64,7 @@ def _built(spec: BackboneSpec) -> Network:
         network = _network(_tower(spec), spec)
     file = Path(spec.file) if spec.file is not None else _weights_file(spec)
     found = fitting.fitted(network.module, read_checkpoint(existing(file)))
-    notes = fitting.load(network.module, _resized(network.module, found.state), spec.key, str(file))
+    notes = fitting.load(network.module, _resized(network.module._inner, found.state), spec.key, str(file))
     if spec.file is None:
         return network
     return _network(network.module, spec, fitting.notes_of(spec.key, str(file), [*found.notes, *notes]))
@@ -132,16 +132,10 @@ def _network(module: Any, spec: BackboneSpec, notes: tuple[str, ...] = ()) -> Ne
         grid=patch_grid(model) or getattr(model._inner, "grid_size", None),
         prefix=prefix,
         class_token=bool(class_token),
-        blocks=_blocks(model),
+        blocks=listed_blocks([name for name, _ in model.named_modules()]),
         preprocessing=_preprocessing(model._inner, spec),
         notes=notes,
     )
-
-
-def _blocks(model: Any) -> tuple[str, ...]:
-    names = [name for name, _ in model.named_modules()]
-    stages = [name for name in names if name.count(".") == 1 and name.startswith("layer") and name[-1].isdigit()]
-    return tuple(stages) or listed_blocks(names)  # CLIP's ResNets name their stages layer1 ... layer4
 
 
 def _call(tower: Any, images: Tensor) -> End:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -33,16 +34,15 @@ def config(model: str) -> dict[str, Any]:
     import timm
 
     if form_of(model) is None:
-        return dict(timm.get_pretrained_cfg(model).to_dict())
+        return _registered(model)
     folder = folder_of(model)
     file = folder / "config.json" if folder else hub_file(model.partition(":")[2], ["config.json"])
     try:
-        from timm.models import load_model_config_from_path
-
-        found, architecture, _ = load_model_config_from_path(str(file.parent))
+        found = json.loads(file.read_text(encoding="utf-8"))
+        architecture = str(found["architecture"]).partition(".")[0]
         if not timm.is_model(architecture):
             raise ValueError(f"timm has no model {architecture!r}")
-        return {"input_size": (3, 224, 224), **dict(found)}
+        return {**_registered(architecture), **found.get("pretrained_cfg", found)}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise IntegrityError(
             "the config is none of a timm model",
@@ -50,6 +50,13 @@ def config(model: str) -> dict[str, Any]:
             why=" ".join(f"{type(error).__name__}: {error}".split())[:300],
             fix="hf: reads models of transformers",
         ) from error
+
+
+def _registered(model: str) -> dict[str, Any]:
+    import timm
+
+    known: Any = timm.get_pretrained_cfg(model)
+    return dict(known.to_dict())
 
 
 def classifiers(model: str) -> list[str]:
@@ -115,10 +122,10 @@ def remap(model: str) -> Remap | None:
     kept: list[Any] = []
     mine, usual = threading.get_ident(), _builder.load_pretrained
 
-    def keep(*args: Any, filter_fn: Any = None, **options: Any) -> Any:
+    def keep(*args: Any, **options: Any) -> Any:
         if threading.get_ident() != mine:
-            return usual(*args, filter_fn=filter_fn, **options)
-        kept.append(filter_fn)
+            return usual(*args, **options)
+        kept.append(options.get("filter_fn"))
         return None
 
     with _LOCK:

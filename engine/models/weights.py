@@ -23,7 +23,7 @@ from torch.overrides import TorchFunctionMode
 
 from cvbench.engine.models import fitting, timm_sources
 from cvbench.engine.models.checkpoints import Checkpoint, existing, read_checkpoint, shapes_of
-from cvbench.engine.models.forms import folder_of
+from cvbench.engine.models.forms import folder_of, form_of
 from cvbench.engine.models.specs import BackboneSpec
 from cvbench.errors import UsageError
 
@@ -124,7 +124,11 @@ class _Undrawn(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if func in self._skipped:
-            return args[0] if args else kwargs["tensor"]
+            tensor: Tensor = args[0] if args else kwargs["tensor"]
+            if not tensor.is_meta:
+                with torch.no_grad():
+                    tensor.zero_()  # what draws until all values lie in a range would never end on what memory held
+            return tensor
         return func(*args, **kwargs)
 
 
@@ -149,6 +153,8 @@ def data_config(model: Any, image_size: int | None) -> dict[str, Any]:
 def _create(spec: BackboneSpec, size: tuple[int, int] | None = None, state: dict[str, Tensor] | None = None) -> Any:
     import timm
 
+    if form_of(spec.model) is not None:
+        timm_sources.config(spec.model)  # refuses what is none, in words of its own
     options: dict[str, Any] = {}
     if size is None and spec.image_size is not None:
         size = (spec.image_size, spec.image_size)

@@ -1,10 +1,12 @@
-"""Which side of a comparison a network is on, read from timm's name for it."""
+"""Which side of a comparison a network is on, read from its library's name for it."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 from typing import Literal
+
+from cvbench.engine.models.forms import form_of
 
 Side = Literal["convolutional", "transformer"]
 CONVOLUTIONAL: Side = "convolutional"
@@ -55,8 +57,13 @@ def side_of(model: str) -> Side | None:
     ('convolutional', 'transformer', 'transformer')
     >>> side_of("convit_base"), side_of("vit_base_r50_s16_224"), side_of("my own network")
     (None, None, None)
+    >>> side_of("torchvision:resnet50"), side_of("hf:google/vit-base-patch16-224"), side_of("open_clip:ViT-B-32/openai")
+    ('convolutional', 'transformer', 'transformer')
     """
-    name = re.split(r"[.@]", model.rpartition("/")[2])[0].replace("-", "_").lower()
+    form = form_of(model)
+    rest = model if form is None else model.partition(":")[2]
+    rest = rest.partition("/")[0] if form is not None and form.prefix == "open_clip" else rest.rpartition("/")[2]
+    name = re.split(r"[.@]", rest)[0].replace("-", "_").lower()
     found = _FAMILY.match(name)
     if found is None or (_HYBRID.search(name) and found[1] in _FAMILIES[TRANSFORMER]):
         return None

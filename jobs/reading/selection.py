@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -156,10 +157,9 @@ def stored_name(name: str, held: Sequence[str]) -> str:
 
     if name in held:
         return name
-    try:
-        candidates = {split_name(name)[0] or resolve_spec(name, head=head).key for head in (False, True)}
-    except CvbenchError:  # a package, a folder, a name is not there
-        candidates = set()
+    candidates = {split_name(name)[0] or name}
+    with suppress(CvbenchError):  # a package, a folder, a name is not there; it may be one of the store's own
+        candidates |= {resolve_spec(name, head=head).key for head in (False, True)}
     fitting = [key for key in held if key in candidates or key.partition("@")[0] in candidates]
     if len(fitting) == 1:
         return fitting[0]

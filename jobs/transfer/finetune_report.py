@@ -26,6 +26,7 @@ class FinetuneReport:
     Attributes:
         dataset, split: What it was tested on, as in a store.
         spec: What opens the data set, below `data_root`.
+        model: The backbone as --backbone takes it.
         weights: The file.
         numbers: "top1", "top5", "mean_per_class" -> {"value", "low", "high", "n"}.
         variant: Recipe and splits, as one line.
@@ -42,6 +43,7 @@ class FinetuneReport:
     spec: str
     data_root: str | None
     backbone: str
+    model: str
     weights: str
     numbers: dict[str, dict[str, float | None]]
     variant: str
@@ -77,6 +79,7 @@ def make_report(task: FinetuneTask, done: bool) -> FinetuneReport:
         spec=task.dataset,
         data_root=task.data_root,
         backbone=task.spec.key,
+        model=f"{task.spec.name}={task.spec.model}" if task.spec.name else task.spec.model,
         weights=str(task.weights),
         numbers={name: plain["result"][name] for name in NAMES},
         variant=line,

@@ -43,6 +43,7 @@ def same(found: State, wanted: State) -> bool:
 
 
 ARGS = argparse.Namespace(lr=np.float64(0.1), data=Path("/data"), epochs=3)
+HEAD = {"head.mlp.0.weight": torch.ones(4, 64)}
 OPTIMIZER = {"state": {0: {"exp_avg": torch.ones(3)}}, "param_groups": [{"lr": 0.1}]}
 
 
@@ -80,9 +81,6 @@ def test_training_checkpoints_give_their_weights(
 
 def zeros(state: State) -> State:
     return {name: torch.zeros_like(tensor) for name, tensor in state.items()}
-
-
-HEAD = {"head.mlp.0.weight": torch.ones(4, 64)}
 
 
 class Runs:
@@ -211,7 +209,7 @@ def timms_own(model: str, state: State, **options: Any) -> State:
         ("deit_tiny_patch16_224", {}, 96),
     ],
 )
-@pytest.mark.filterwarnings("ignore:torch.searchsorted")  # how timm resizes tables
+@pytest.mark.filterwarnings("ignore::UserWarning:timm")  # how it resizes tables
 def test_a_file_is_taken_as_pretrained_bytes_are(
     tmp_path: Path, model: str, source: dict[str, Any], size: int | None
 ) -> None:

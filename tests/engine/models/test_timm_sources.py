@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
@@ -23,7 +24,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("timm") / "mine"
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = timm.create_model("test_vit", num_classes=7)
+        model: Any = timm.create_model("test_vit", num_classes=7)
     model.pretrained_cfg.update(mean=(0.4, 0.4, 0.4), num_classes=7)
     save_for_hf(model, str(root), model_config={"num_classes": 7}, safe_serialization=True)
     return root

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from cvbench.errors import DataUnavailableError, UnknownNameError, UsageError
 
 
 @pytest.fixture(scope="module")
-def resnet(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, torch.nn.Module]:
+def resnet(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
     """A file as torchvision keeps it in torch's cache, and its network."""
     hub = tmp_path_factory.mktemp("hub")
     with torch.random.fork_rng():
@@ -33,7 +34,7 @@ def resnet(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, torch.nn.Mod
 
 
 def test_pretrained_weights_are_those_of_torchs_cache(
-    resnet: tuple[Path, torch.nn.Module], monkeypatch: pytest.MonkeyPatch
+    resnet: tuple[Path, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub, model = resnet
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(hub))
@@ -53,9 +54,7 @@ def test_pretrained_weights_are_those_of_torchs_cache(
     torch.testing.assert_close(found["head"], maps[0], rtol=1e-4, atol=1e-4 * float(maps[0].abs().max()))
 
 
-@pytest.mark.parametrize(
-    "name", ["resnet50.IMAGENET1K_V2", "vit_b_16.IMAGENET1K_SWAG_E2E_V1", "swin_v2_t", "vgg16.IMAGENET1K_FEATURES"]
-)
+@pytest.mark.parametrize("name", ["resnet50.IMAGENET1K_V2", "vit_b_16.IMAGENET1K_SWAG_E2E_V1", "swin_v2_t", "vgg16"])
 def test_images_are_prepared_as_the_weights_say(name: str) -> None:
     spec = resolve_spec(f"torchvision:{name}", weights="random", decoder="pil")
     rules = TorchvisionModels().outline(spec).preprocessing
@@ -115,6 +114,8 @@ def test_unknown_names_say_what_there_is(monkeypatch: pytest.MonkeyPatch, tmp_pa
     assert "resnet50" in caught.value.did_you_mean
     with pytest.raises(UnknownNameError, match="IMAGENET1K_V1, IMAGENET1K_V2"):
         resolve_spec("torchvision:resnet50.IMAGENET22K")
+    with pytest.raises(UnknownNameError, match="known are IMAGENET1K_V1"):
+        resolve_spec("torchvision:vgg16.IMAGENET1K_FEATURES")
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     monkeypatch.setattr(torch.hub, "download_url_to_file", _no_network)
     with pytest.raises(DataUnavailableError, match="cannot be had"):

@@ -11,7 +11,14 @@ import torch
 from safetensors.torch import save_file
 
 from cvbench.engine.models.specs import BackboneSpec
-from cvbench.engine.models.weights import RANDOM_SCALE, build_meta, build_model, takes_image_size, weights_digest
+from cvbench.engine.models.weights import (
+    RANDOM_SCALE,
+    build_meta,
+    build_model,
+    takes_image_size,
+    undrawn,
+    weights_digest,
+)
 from cvbench.errors import DataUnavailableError, IntegrityError, UsageError
 
 
@@ -118,3 +125,13 @@ def test_pretrained_weights_without_a_network_say_what_helps(hub_cache: Path) ->
 def test_which_models_are_built_for_a_size() -> None:
     assert takes_image_size("test_vit")
     assert not takes_image_size("test_convnext")
+
+
+def test_what_is_not_drawn_ends_and_draws_nothing() -> None:
+    """torch truncates a normal distribution by drawing until all values lie in a range."""
+    before = torch.get_rng_state()
+    with undrawn():
+        tensor = torch.full((64,), 1e9)
+        torch.nn.init.trunc_normal_(tensor, std=0.02)
+    assert torch.equal(tensor, torch.zeros(64))
+    assert torch.equal(before, torch.get_rng_state())
