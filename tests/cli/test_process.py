@@ -224,3 +224,14 @@ def test_an_error_without_an_interrupt_stays_one() -> None:
     words = [sys.executable, "-c", TIDIES_BADLY.format(error="CvbenchError('cannot tidy')"), "waits"]
     done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
     assert (done.returncode, "cannot tidy" in done.stderr) == (CvbenchError.exit_code, True)
+
+
+@pytest.mark.parametrize("verbose", ["", "-v"])
+def test_memory_that_is_refused_is_an_error_of_ours(verbose: str) -> None:
+    words = [sys.executable, "-c", TIDIES_BADLY.format(error="MemoryError('cannot allocate 9 GiB')"), *verbose.split()]
+    done = subprocess.run([*words, "waits"], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 6, done.stderr
+    assert "the memory of this machine does not suffice" in done.stderr
+    assert "why: cannot allocate 9 GiB" in done.stderr
+    assert "it resumes" in done.stderr
+    assert ("Traceback" in done.stderr) == bool(verbose)
