@@ -142,6 +142,18 @@ class LoopbackCluster:
         """Variables of a command that joins it."""
         return {"RAY_AUTH_MODE": "disabled", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_ADDRESS": self.address}
 
+    def start(self, words: Sequence[str]) -> subprocess.Popen[str]:
+        """Run `cvbench WORDS` on it, in a process that imports Ray anew: where Ray looks for itself is read then."""
+        program = "import sys; sys.argv[0] = 'cvbench'; from cvbench.cli import main; main()"
+        return subprocess.Popen(
+            [sys.executable, "-c", program, *words],
+            env={**os.environ, **self.joining},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
     def _start(self, words: Sequence[str]) -> Node:
         node = Node(words, self.environment, self.folder / f"node-{len(self.nodes)}.log")
         self.nodes.append(node)
