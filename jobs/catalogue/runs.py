@@ -100,7 +100,7 @@ def find_run(url: str, name: str | None) -> Run:
 def read_run(name: str, told: Iterable[Mapping[str, Any]]) -> Run:
     """Sum up a log. What has not the type that it should have counts as nothing: a log is no more than said."""
     values: dict[str, Any] = {"name": name}
-    stages: Counter[str] = Counter()
+    stages: dict[str, float] = {}
     failures, notes = [], []
     counts: Counter[str] = Counter()
     for event in told:
@@ -113,7 +113,7 @@ def read_run(name: str, told: Iterable[Mapping[str, Any]]) -> Run:
         elif kind == "unit":
             counts.update({key: int(_number(event.get(key))) for key in ("samples", "bad")})
             for stage, seconds in _table(event.get("seconds")).items():
-                stages[str(stage)] += _number(seconds)  # type: ignore[assignment]
+                stages[str(stage)] = stages.get(str(stage), 0.0) + _number(seconds)
         elif kind in ("failure", "repeated"):
             counts["redone"] += int(_number(event.get("units")))
             if kind == "failure":
@@ -123,7 +123,8 @@ def read_run(name: str, told: Iterable[Mapping[str, Any]]) -> Run:
         elif kind == "ended":
             values |= {"outcome": _text(event.get("outcome")), "error": _text(_table(event.get("error")).get("what"))}
             values["left_out"] = int(_number(event.get("left_out")))
-    return Run(**values, **counts, stages=dict(stages), failures=tuple(failures), notes=tuple(notes))
+    values |= {**counts, "stages": dict(stages), "failures": tuple(failures), "notes": tuple(notes)}
+    return Run(**values)
 
 
 def _failure(event: Mapping[str, Any], at: float) -> Failure:

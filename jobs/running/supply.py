@@ -123,11 +123,13 @@ def outlook() -> Outlook | None:
 
 def _second(address: str) -> Outlook | None:
     """As the second kind of autoscaler (Ray's own since 2.5x, KubeRay's) reports."""
-    from ray._raylet import GcsClient
-    from ray.core.generated.autoscaler_pb2 import GetClusterStatusReply
+    from ray import _raylet
+    from ray.core.generated import autoscaler_pb2
 
-    reply: Any = GetClusterStatusReply()
-    reply.ParseFromString(GcsClient(address=address).get_cluster_status(timeout_s=10))
+    raylet: Any = _raylet  # compiled, or generated: without types
+    messages: Any = autoscaler_pb2
+    reply = messages.GetClusterStatusReply()
+    reply.ParseFromString(raylet.GcsClient(address=address).get_cluster_status(timeout_s=10))
     state = reply.autoscaling_state
     if not state.autoscaler_state_version:
         return None
@@ -141,10 +143,13 @@ def _second(address: str) -> Outlook | None:
 
 def _first(address: str) -> Outlook | None:
     """As the first kind reports: in JSON, every few seconds."""
+    from ray import _raylet
     from ray._private.ray_constants import DEBUG_AUTOSCALING_STATUS
-    from ray._raylet import GcsClient
 
-    said = GcsClient(address=address).internal_kv_get(DEBUG_AUTOSCALING_STATUS.encode(), namespace=None, timeout=10)
+    raylet: Any = _raylet  # compiled: without types
+    said = raylet.GcsClient(address=address).internal_kv_get(
+        DEBUG_AUTOSCALING_STATUS.encode(), namespace=None, timeout=10
+    )
     status = _read(said)
     report = status.get("autoscaler_report")
     if not isinstance(report, dict) or time.time() - float(status.get("time", 0)) > STALE:

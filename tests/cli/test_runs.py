@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -79,7 +80,7 @@ def test_an_error_is_its_end(store: str, tmp_path: Path) -> None:
 
 
 def test_a_log_of_another_shape_is_no_matter(store: str) -> None:
-    told = [
+    told: list[dict[str, Any]] = [
         {"event": "started", "job": ["x"], "total": "many", "versions": 3, "t": -1},
         {"event": "unit", "samples": float("inf"), "seconds": {"device": "long", "other": 2}},
         {"event": "failure", "lines": [1, "two"], "units": 2, "what": "lost", "t": 5},

@@ -18,34 +18,51 @@ from types import MappingProxyType
 import psutil
 
 DEADLINE = 300
-COMMON = (
-    "--block",
-    "--dashboard-agent-listen-port=0",
-    "--node-ip-address=127.0.0.1",
-    "--object-store-memory=100000000",
+HEAD = (
+    *("--block", "--dashboard-agent-listen-port=0", "--node-ip-address=127.0.0.1", "--object-store-memory=100000000"),
+    *("--num-cpus=0", "--num-gpus=0", "--include-dashboard=false"),
 )
 
 PATIENT = {"RAY_agent_register_timeout_ms": "240000"}
 ATTEMPTS = 5
 """A machine that does much else starts a node in a minute; Ray gives up after half of one."""
 
+STARTED = "Ray runtime started"
+WORKER = f"""
+import signal, sys
+from ray._private.node import Node
+from ray._private.parameter import RayParams
+address, cpus = sys.argv[1:]
+ports = dict(min_worker_port=0, max_worker_port=0, node_manager_port=0, dashboard_agent_listen_port=0)
+Node(
+    RayParams(
+        gcs_address=address, redis_address=address, node_ip_address="127.0.0.1", num_cpus=int(cpus), num_gpus=0,
+        object_store_memory=100_000_000, include_log_monitor=False, **ports,
+    ),
+    head=False, shutdown_at_exit=True, spawn_reaper=False,
+)
+print("{STARTED}", flush=True)
+signal.pause()
+"""
+"""As `ray start --address`, which refuses a second node on loopback."""
+
 
 class Node:
-    """A node: `ray start --block` and all that it starts."""
+    """A node: a process of Python that starts it and stays, and all that it starts."""
 
     def __init__(self, words: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
         self.known: set[psutil.Process] = set()
         for attempt in range(ATTEMPTS):
             with log.open("w") as file:
                 self.process = subprocess.Popen(
-                    [sys.executable, "-m", "ray.scripts.scripts", "start", *words, *COMMON],
+                    [sys.executable, *words],
                     env={**environment},
                     stdout=file,
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
                 )
             begin = time.monotonic()
-            while "Ray runtime started" not in (said := log.read_text()) and self.process.poll() is None:
+            while STARTED not in (said := log.read_text()) and self.process.poll() is None:
                 assert time.monotonic() - begin < DEADLINE, said
                 self.processes()
                 time.sleep(0.2)
@@ -117,13 +134,25 @@ class LoopbackCluster:
             **more,
         }
         self.nodes: list[Node] = []
-        words = ["--head", f"--port={self.port}", "--num-cpus=0", "--num-gpus=0", "--include-dashboard=false"]
+        words = ["-m", "ray.scripts.scripts", "start", "--head", f"--port={self.port}", *HEAD]
         self.head = self._start([*words, f"--temp-dir={folder}", *head])
 
     @property
     def joining(self) -> dict[str, str]:
         """Variables of a command that joins it."""
         return {"RAY_AUTH_MODE": "disabled", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_ADDRESS": self.address}
+
+    def start(self, words: Sequence[str]) -> subprocess.Popen[str]:
+        """Run `cvbench WORDS` on it, in a process that imports Ray anew: where Ray looks for itself is read then."""
+        program = "import sys; sys.argv[0] = 'cvbench'; from cvbench.cli import main; main()"
+        return subprocess.Popen(
+            [sys.executable, "-c", program, *words],
+            env={**os.environ, **self.joining},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
 
     def _start(self, words: Sequence[str]) -> Node:
         node = Node(words, self.environment, self.folder / f"node-{len(self.nodes)}.log")
@@ -132,7 +161,7 @@ class LoopbackCluster:
 
     def add(self, cpus: int = 1) -> Node:
         """One more node."""
-        return self._start([f"--address={self.address}", f"--num-cpus={cpus}", "--num-gpus=0"])
+        return self._start(["-c", WORKER, self.address, str(cpus)])
 
     def close(self) -> None:
         """End all, by their numbers."""

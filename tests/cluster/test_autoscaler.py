@@ -54,7 +54,7 @@ class Place:
     def build(self) -> Place:
         return self
 
-    def run(self, task: int) -> tuple[str, list[int]]:
+    def run(self, task: int) -> tuple[str, list[int] | list[str]]:
         import ray
 
         time.sleep(1)

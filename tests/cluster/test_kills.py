@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -67,7 +68,7 @@ def files(store: Path) -> int:
     return sum(len(names) for _, _, names in os.walk(store))
 
 
-def wait_for_growth(process: Forked, store: Path, grown: int) -> bool:
+def wait_for_growth(process: Forked | subprocess.Popen[str], store: Path, grown: int) -> bool:
     """Wait until the store has `grown` more files; False if the command ended before."""
     begin, goal = time.monotonic(), files(store) + grown
     while process.poll() is None:

@@ -20,7 +20,6 @@ from tests.cluster.nodes import LoopbackCluster, loopback
 from tests.cluster.test_kills import pets as pets  # a fixture
 from tests.cluster.test_kills import tidy, wait_for_growth, words_of
 from tests.cluster.test_kills import undisturbed as undisturbed
-from tests.forks import Start
 
 pytestmark = [pytest.mark.ray, pytest.mark.skipif(sys.platform != "linux", reason="process groups of Linux")]
 DEADLINE = 400
@@ -32,7 +31,7 @@ def cluster() -> Iterator[LoopbackCluster]:
         yield found
 
 
-def test_the_doctor_looks_at_every_node(start: Start, pets: Path, tmp_path: Path, cluster: LoopbackCluster) -> None:
+def test_the_doctor_looks_at_every_node(pets: Path, tmp_path: Path, cluster: LoopbackCluster) -> None:
     words = [
         "cluster",
         "doctor",
@@ -43,7 +42,7 @@ def test_the_doctor_looks_at_every_node(start: Start, pets: Path, tmp_path: Path
         "--store",
         str(tmp_path / "new.zarr"),
     ]
-    process = start(words, cluster.joining)
+    process = cluster.start(words)
     out, err = process.communicate(DEADLINE)
     assert process.returncode == 0, err + out
     report = json.loads(out)
@@ -61,11 +60,11 @@ def test_the_doctor_looks_at_every_node(start: Start, pets: Path, tmp_path: Path
     assert not (tmp_path / "new.zarr").exists()  # nothing stays of the race
 
 
-def test_the_doctor_says_what_no_node_sees(start: Start, tmp_path: Path, cluster: LoopbackCluster) -> None:
+def test_the_doctor_says_what_no_node_sees(tmp_path: Path, cluster: LoopbackCluster) -> None:
     """A store below a file can be written by none; the driver alone has the data set."""
     (tmp_path / "file").touch()
     words = ["cluster", "doctor", "--format", "json", "--store", str(tmp_path / "file" / "store.zarr")]
-    process = start(words, cluster.joining)
+    process = cluster.start(words)
     out, err = process.communicate(DEADLINE)
     assert process.returncode == 8, err + out
     problems = {one["name"] for one in json.loads(out)["findings"] if one["state"] == "problem"}
@@ -118,21 +117,19 @@ def test_a_wheel_goes_along(tmp_path: Path, cluster: LoopbackCluster) -> None:
 
 
 def test_two_drivers_on_one_store(
-    start: Start, pets: Path, undisturbed: dict[str, str], tmp_path: Path, cluster: LoopbackCluster
+    pets: Path, undisturbed: dict[str, str], tmp_path: Path, cluster: LoopbackCluster
 ) -> None:
     store = tmp_path / "store.zarr"
-    both = [start(words_of(pets, store, "auto"), cluster.joining) for _ in range(2)]
+    both = [cluster.start(words_of(pets, store, "auto")) for _ in range(2)]
     for process in both:
         _, err = process.communicate(DEADLINE)
         assert process.returncode == 0, err
     assert tidy(store) == undisturbed
 
 
-def test_a_node_that_is_lost(
-    start: Start, pets: Path, undisturbed: dict[str, str], tmp_path: Path, cluster: LoopbackCluster
-) -> None:
+def test_a_node_that_is_lost(pets: Path, undisturbed: dict[str, str], tmp_path: Path, cluster: LoopbackCluster) -> None:
     lost = cluster.add()
-    process = start(words_of(pets, tmp_path / "store.zarr", "auto"), cluster.joining)
+    process = cluster.start(words_of(pets, tmp_path / "store.zarr", "auto"))
     assert wait_for_growth(process, tmp_path / "store.zarr", len(undisturbed) // 20)
     begin = time.monotonic()
     while not lost.actors() and process.poll() is None and time.monotonic() - begin < 60:
@@ -147,10 +144,10 @@ def test_a_node_that_is_lost(
 
 @pytest.mark.slow
 def test_a_node_that_freezes_and_thaws_after_its_work_was_given_away(
-    start: Start, pets: Path, undisturbed: dict[str, str], tmp_path: Path, cluster: LoopbackCluster
+    pets: Path, undisturbed: dict[str, str], tmp_path: Path, cluster: LoopbackCluster
 ) -> None:
     frozen = cluster.add()
-    process = start(words_of(pets, tmp_path / "store.zarr", "auto"), cluster.joining)
+    process = cluster.start(words_of(pets, tmp_path / "store.zarr", "auto"))
     assert wait_for_growth(process, tmp_path / "store.zarr", len(undisturbed) // 20)
     begin = time.monotonic()
     while not frozen.actors() and process.poll() is None and time.monotonic() - begin < 60:
@@ -168,11 +165,11 @@ def test_a_node_that_freezes_and_thaws_after_its_work_was_given_away(
 
 @pytest.mark.slow
 def test_a_head_that_is_lost_and_the_same_command_on_another(
-    start: Start, pets: Path, undisturbed: dict[str, str], tmp_path: Path
+    pets: Path, undisturbed: dict[str, str], tmp_path: Path
 ) -> None:
     store = tmp_path / "store.zarr"
     with loopback(nodes=1) as first:
-        process = start(words_of(pets, store, "auto"), first.joining)
+        process = first.start(words_of(pets, store, "auto"))
         assert wait_for_growth(process, store, len(undisturbed) // random.Random(5).randrange(5, 20))
         for node in first.nodes:
             node.kill()
@@ -180,7 +177,7 @@ def test_a_head_that_is_lost_and_the_same_command_on_another(
     assert process.returncode != 0, out + err
     assert os.path.exists(store)
     with loopback(nodes=1) as second:
-        process = start(words_of(pets, store, "auto"), second.joining)
+        process = second.start(words_of(pets, store, "auto"))
         _, err = process.communicate(DEADLINE)
         assert process.returncode == 0, err
     assert tidy(store) == undisturbed
