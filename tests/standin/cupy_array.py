@@ -28,7 +28,7 @@ class OutOfMemoryError(MemoryError):
 
 
 class Memory:
-    """Limits the device's memory: bytes of one array of CuPy's, of one result and of one copy of torch's; None for any."""
+    """Limits of the pretended memory: bytes of one array of CuPy's, and of one result and copy of torch's."""
 
     largest: int | None = None
     largest_result: int | None = None

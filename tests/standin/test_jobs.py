@@ -96,7 +96,7 @@ def test_a_class_map() -> None:
     target = "stages.1.blocks.0"
     plain = load_backbone(spec)
     expected = class_map(plain, target, "gradcam", images)
-    with plugged():
+    with plugged(autograd=True):
         backbone = load_backbone(spec, device="cuda")
         found = class_map(backbone, target, "gradcam", images.to("cuda"))
         copies = [HostCopy(found.raw), HostCopy(found.choice)]
@@ -110,7 +110,7 @@ def test_a_step_of_training() -> None:
     """Loss, gradient and update on the device, without a word of the host's in between."""
     weights = []
     for device in ("cpu", "cuda"):
-        with plugged():
+        with plugged(autograd=True):
             torch.manual_seed(0)
             network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.GELU(), torch.nn.Flatten())
             network.append(torch.nn.Linear(4 * 36, 5))
