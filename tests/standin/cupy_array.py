@@ -27,6 +27,9 @@ class OutOfMemoryError(MemoryError):
         super().__init__(f"Out of memory allocating {size:,} bytes (allocated so far: {total:,} bytes).")
 
 
+OutOfMemoryError.__module__ = "cupy.cuda.memory"
+
+
 class Memory:
     """Limits of the pretended memory: bytes of one array of CuPy's, and of one result and copy of torch's."""
 
