@@ -92,5 +92,5 @@ def _checks(device: torch.device) -> Iterator[tuple[str, float]]:
             f"silhouette {metric}",
             _error(silhouette_samples(on_device(single, device), labels, metric=metric), exact),
         )
-    exact_centroids, found = (centroid_distances(x, labels) for x in (points, on_device(points, device)))
+    (exact_centroids,), (found,) = (centroid_distances(x, labels) for x in (points, on_device(points, device)))
     yield "centroids", max(_error(found.own, exact_centroids.own), _error(found.nearest, exact_centroids.nearest))

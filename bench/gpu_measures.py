@@ -150,8 +150,12 @@ def live_analyses(scale: Scale) -> dict[str, LiveAnalysis]:
     return {"cka": MinibatchCka(batch=scale.batch), "spectra": Spectra(), "similarity": Similarity()}
 
 
-def kernel_figures(scale: Scale, device: torch.device) -> dict[str, dict[str, float]]:
-    """Per analysis and layer of one batch in float16: milliseconds, and how many GB/s of the maps that is."""
+def kernel_figures(scale: Scale, device: torch.device, card: dict[str, float]) -> dict[str, dict[str, float]]:
+    """Per analysis and layer of one batch in float16: milliseconds, and shares of the rates of `card_figures`.
+
+    `of_copy` is the time in which the maps would be read once, `of_product` that of the least products in float32, both
+    over the time taken.
+    """
     figures = {}
     for side, channels in scale.grids:
         maps = torch.randn((scale.batch, side, side, channels), device=device).half()
@@ -164,7 +168,13 @@ def kernel_figures(scale: Scale, device: torch.device) -> dict[str, dict[str, fl
                 live.end()
 
             took = seconds(once, scale.rounds, device)
-            figures[f"{name} {side}x{side}x{channels}"] = {"ms": took * 1e3, "maps_gb_s": maps.nbytes / took / 1e9}
+            positions = side * side
+            products = {"cka": scale.batch**2, "spectra": 0, "similarity": 2 * scale.batch * positions}[name]
+            figures[f"{name} {side}x{side}x{channels}"] = {
+                "ms": took * 1e3,
+                "of_copy": maps.nbytes / took / 1e9 / card["copy_within_gb_s"],
+                "of_product": 2.0 * products * positions * channels / took / 1e12 / card["product_fp32_tflops"],
+            }
     return figures
 
 

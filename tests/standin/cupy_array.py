@@ -27,8 +27,11 @@ class OutOfMemoryError(MemoryError):
         super().__init__(f"Out of memory allocating {size:,} bytes (allocated so far: {total:,} bytes).")
 
 
+OutOfMemoryError.__module__ = "cupy.cuda.memory"
+
+
 class Memory:
-    """Limits the device's memory: bytes of one array of CuPy's, of one result and of one copy of torch's; None for any."""
+    """Limits of the pretended memory: bytes of one array of CuPy's, and of one result and copy of torch's."""
 
     largest: int | None = None
     largest_result: int | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,15 +14,18 @@ from tests.standin.counters import COUNTERS
 
 
 @contextlib.contextmanager
-def plugged() -> Iterator[Any]:
-    """`import cupy` gives the stand-in, and torch has a device `cuda:0`; yields the module."""
+def plugged(*, autograd: bool = False) -> Iterator[Any]:
+    """`import cupy` gives the stand-in, and torch has a device `cuda:0`; yields the module.
+
+    With `autograd` torch's gradients work there, and autocast does not.
+    """
     from cvbench.engine.arrays import array
 
     modules = cupy_api.make()
     array.forget_device()
-    with pytest.MonkeyPatch.context() as patch, torch_cuda.pretended():
+    with pytest.MonkeyPatch.context() as patch, torch_cuda.pretended(autograd=autograd):
         for name, module in modules.items():
-            patch.setitem(__import__("sys").modules, name, module)
+            patch.setitem(sys.modules, name, module)
         COUNTERS.reset()
         try:
             yield modules["cupy"]

@@ -27,6 +27,15 @@ COPIES = ("_to_copy", "copy_")
 QUIET = ("detach", "alias", "lift_fresh")
 
 
+class _State:
+    """Autograd's C++ asks the driver for a stream of any CUDA device: with `autograd` it is told of the CPU.
+
+    Autocast then does not hold; all else is as without.
+    """
+
+    autograd = False
+
+
 class Pretended(torch.Tensor):
     """A tensor of the pretended device; `host` holds its values."""
 
@@ -62,7 +71,7 @@ def _host(value: Any) -> Any:
 
 def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     if func is torch.ops.prim.device.default:
-        return DEVICE
+        return torch.device("cpu") if _State.autograd else DEVICE
     name = func.overloadpacket.__name__
     tensors = [value for value in tree_leaves((args, kwargs)) if isinstance(value, torch.Tensor)]
     there = any(isinstance(value, Pretended) for value in tensors)
@@ -205,8 +214,8 @@ def _from_dlpack(array: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
 
 
 @contextlib.contextmanager
-def pretended() -> Iterator[None]:
-    """Torch has a CUDA device within the block, in this thread."""
+def pretended(*, autograd: bool = False) -> Iterator[None]:
+    """Torch has a CUDA device within the block, in this thread; with `autograd` gradients run too, see `_State`."""
     patches: dict[str, Any] = {
         "_lazy_init": lambda: None,
         "is_available": lambda: True,
@@ -229,6 +238,7 @@ def pretended() -> Iterator[None]:
         for name, value in patches.items():
             patch.setattr(torch.cuda, name, value)
         patch.setattr(torch, "from_dlpack", _from_dlpack)
+        patch.setattr(_State, "autograd", autograd)
         torch.__future__.set_overwrite_module_params_on_conversion(True)
         try:
             with _Dispatch(), _Indexed():
