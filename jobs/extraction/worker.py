@@ -102,8 +102,7 @@ class ExtractWorker:
         _same("data set", recipe.dataset, recipe.dataset_digest, dataset.digest)
         self.backbones: dict[str, Backbone] = {}
         for spec, digest in recipe.backbones:
-            made = {"precision": recipe.precision, "compiled": recipe.compiled}
-            backbone = load_backbone(spec, device=recipe.device, **made)
+            backbone = load_backbone(spec, device=recipe.device, precision=recipe.precision, compiled=recipe.compiled)
             _same("weights", spec.key, digest, backbone.weights_digest)
             self.backbones[spec.key] = backbone
         self.feed = Feed(
