@@ -23,7 +23,7 @@ from cvbench.engine.models.devices import resolve_device
 from cvbench.engine.models.layouts import TapLayout
 from cvbench.engine.models.makers import maker_of
 from cvbench.engine.models.networks import Network
-from cvbench.engine.models.plans import OBSERVED, Plan, Wanted, make_plan
+from cvbench.engine.models.plans import OBSERVED, Plan, Wanted, as_read, make_plan
 from cvbench.engine.models.precision import check_precision, forward_mode, round_mantissa, store_dtype
 from cvbench.engine.models.preprocess import Preprocess, preprocess_from_config
 from cvbench.engine.models.specs import BackboneSpec, resolve_spec
@@ -258,11 +258,12 @@ class Backbone:
 
         def take(wanted: Wanted, values: Tensor) -> None:
             for request, layout in wanted:
+                read = as_read(request.view, values, layout)
                 if request.view == OBSERVED:
-                    made = spatial(values, layout).to(stored)
+                    made = spatial(read, layout).to(stored)
                 else:
                     fixed = find_view(request.view).dtype
-                    made = apply_view(request.view, values, layout, store_dtype(fixed) if fixed else stored)
+                    made = apply_view(request.view, read, layout, store_dtype(fixed) if fixed else stored)
                 found[request] = finish(request, made)
 
         def watch(tap: str, wanted: Wanted) -> Callable[[nn.Module, Any, Any], None]:

@@ -21,9 +21,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cvbench.engine.models.layouts import TapLayout, in_rows
+from cvbench.engine.models.layouts import TapLayout
 from cvbench.engine.models.networks import Network
-from cvbench.engine.models.plans import OBSERVED, Plan, Wanted
+from cvbench.engine.models.plans import OBSERVED, Plan, Wanted, as_read
 from cvbench.engine.models.precision import store_dtype
 from cvbench.engine.models.taps import TapTable
 from cvbench.engine.models.views import Request, find_view, spatial
@@ -39,6 +39,7 @@ class _Step:
     """One view of one tap: all that is looked up by name is found before the compiler comes."""
 
     place: int
+    view: str
     layout: TapLayout
     apply: Callable[[Tensor, TapLayout, torch.dtype], Tensor]
     dtype: torch.dtype
@@ -52,7 +53,7 @@ class _Kept:
 
     def take(self, steps: Sequence[_Step], values: Tensor) -> None:
         for step in steps:
-            self.values[step.place] = step.apply(values, step.layout, step.dtype)
+            self.values[step.place] = step.apply(as_read(step.view, values, step.layout), step.layout, step.dtype)
 
 
 class CompiledPlan:
@@ -141,15 +142,15 @@ class CompiledPlan:
         for request, layout in wanted:
             view = None if request.view == OBSERVED else find_view(request.view)
             stored = store_dtype((view.dtype if view else "") or dtype)
-            steps.append(_Step(len(self._requests), layout, view.apply if view else _observed, stored))
+            steps.append(_Step(len(self._requests), request.view, layout, view.apply if view else _observed, stored))
             self._requests.append((request, layout, stored))
         return steps
 
     def _hook(self, table: TapTable, tap: str, steps: list[_Step]) -> Callable[[nn.Module, Any, Any], None]:
-        kept, layout, item = self._kept, table.layouts[tap], table.items[tap][1] if tap in table.items else None
+        kept, item = self._kept, table.items[tap][1] if tap in table.items else None
 
         def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
-            kept.take(steps, in_rows(output if item is None else output[item], layout))
+            kept.take(steps, output if item is None else output[item])
 
         return hook
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from cvbench.engine.models.layouts import TapLayout
+from torch import Tensor
+
+from cvbench.engine.models.layouts import TapLayout, in_rows
 from cvbench.engine.models.taps import TapTable
-from cvbench.engine.models.views import Request, View, find_view
+from cvbench.engine.models.views import POOLED, Request, View, find_view
 from cvbench.errors import UnknownNameError, UsageError
 
 OBSERVED = "observed"
@@ -52,6 +54,11 @@ def make_plan(requests: tuple[Request, ...], table: TapTable) -> Plan:
     taps = {tap: plan.taps[tap] for tap in table.layouts if tap in plan.taps}
     stop = None if plan.head or plan.logits else next(reversed(taps), None)
     return replace(plan, taps=taps, stop=stop, taps_in_head=not table.in_head.isdisjoint(taps))
+
+
+def as_read(view: str, raw: Tensor, layout: TapLayout) -> Tensor:
+    """An activation as a view reads it: tokens row by row, but for a mean, which is the same in any order."""
+    return raw if view == POOLED and raw.ndim == 3 else in_rows(raw, layout)
 
 
 def _layout_for(view: View | None, tap: str, table: TapTable) -> TapLayout:

@@ -24,7 +24,6 @@ from cvbench.engine.models.layouts import (
     TapLayout,
     digits_layout,
     grids_of,
-    in_rows,
     kinds_that_grow,
     may_be_attention,
     spatial_kinds,
@@ -86,9 +85,9 @@ class TapTable:
         return self.items[tap][0] if tap in self.items else tap
 
     def output_of(self, tap: str, output: Any) -> Tensor:
-        """A tap's activation in what its module returns: tokens row by row, else as the layout's kind says."""
+        """A tap's raw activation in what its module returns."""
         raw: Tensor = output[self.items[tap][1]] if tap in self.items else output
-        return in_rows(raw, self.layouts[tap])
+        return raw
 
     def resolve(self, patterns: Sequence[str]) -> list[str]:
         """Tap names for sets (`blocks`, `paper`, `branches`), globs (`*` also matches dots) and exact names.

@@ -113,7 +113,7 @@ class ExtractWorker:
         _same("data set", recipe.dataset, recipe.dataset_digest, dataset.digest)
         self.backbones: dict[str, Backbone] = {}
         for spec, digest in recipe.backbones:
-            made = {"precision": recipe.precision, "compiled": recipe.compiled}
+            made: dict[str, Any] = {"precision": recipe.precision, "compiled": recipe.compiled}
             with device_memory("the weights", spec.key, "one --backbone at a time"):
                 backbone = load_backbone(spec, device=recipe.device, **made)
             _same("weights", spec.key, digest, backbone.weights_digest)

@@ -289,21 +289,32 @@ def default_of(model: str, size: int | None = None) -> str:
 
 
 @pytest.mark.parametrize(
-    ("model", "why"),
+    ("model", "target"),
     [
-        ("hiera_tiny_224", "blocks.11, lies on no grid"),  # by the old rule patch_embed.proj
-        ("levit_128s", "lies on no grid"),  # a convolution of the stem
-        ("caformer_s18", "stages.3.blocks.2, lies on no grid"),
-        ("crossvit_9_240", "patch_embed.1.proj comes after only"),
-        ("pit_s_224", "transformers.2.pool.conv comes after only"),  # before the last stage
-        ("mvitv2_tiny", "comes after only"),  # beside the main path
+        ("hiera_tiny_224", "blocks.11.norm1"),
+        ("levit_128s", "stages.2.blocks.3"),
+        ("caformer_s18", "stages.3.blocks.2"),
+        ("pit_s_224", "transformers.2.blocks.3.norm1"),  # before the last attention: then only the class token is read
+        ("mvitv2_tiny", "stages.3.blocks.1"),
+        ("mvitv2_small_cls", "stages.3.blocks.1.norm1"),
     ],
 )
-def test_no_default_target_far_from_the_end(model: str, why: str) -> None:
-    with pytest.raises(UsageError, match="no layer that is known to be right") as caught:
-        default_of(model)
-    assert why in str(caught.value)
-    assert "--target" in str(caught.value.fix)
+def test_the_default_target_lies_in_the_last_block(model: str, target: str) -> None:
+    assert default_of(model) == target
+
+
+def test_no_default_target_far_from_the_end_or_behind_the_last_attention() -> None:
+    grid, sequence = TapLayout(7, 7, 8), TapLayout(49, 1, 8, kind="tokens")
+    token = TapLayout(7, 7, 8, prefix=1, kind="tokens", class_token=True)
+    for layouts, blocks, why in (
+        ({"stem": grid, "a": sequence, "b": sequence}, ["a", "b"], "the last block, b, lies on no grid"),
+        ({"stem": grid, **{f"layer{i}": sequence for i in range(12)}}, [], "stem comes after only 0%"),
+        ({"stem": grid, "a": token, "b": token}, ["a", "b"], "only the class token is read"),
+    ):
+        with pytest.raises(UsageError, match="no layer that is known to be right") as caught:
+            default_target(layouts, blocks)
+        assert why in str(caught.value)
+        assert "--target" in str(caught.value.fix)
 
 
 def test_the_default_target_of_hrnet_is_behind_all_branches() -> None:

@@ -19,7 +19,7 @@ from torch import Tensor
 from cvbench.engine.analyses.cam.graph import class_map
 from cvbench.engine.analyses.cam.target import default_target, has_grid
 from cvbench.engine.models.backbones import BackboneSpec, Request, describe, load_backbone
-from cvbench.engine.models.layouts import TapLayout, digits_layout, grids_of, in_rows, token_layout
+from cvbench.engine.models.layouts import Digit, TapLayout, digits_layout, grids_of, in_rows, token_layout
 from cvbench.engine.models.weights import build_meta
 from cvbench.errors import UsageError
 
@@ -256,8 +256,9 @@ def test_unrolled_tokens_are_put_back(grid: tuple[int, int]) -> None:
     cells = torch.arange(grid[0] * grid[1], dtype=torch.float32)[None, :, None]
     lying = hiera.Unroll(grid, (1, 1), [(2, 2), (2, 2)])(cells)
     assert not torch.equal(lying, cells)
-    digits = (("row", 2, 1), ("column", 2, 1), ("row", 2, 2), ("column", 2, 2), ("row", grid[0] // 4, 4))
-    layout = digits_layout((1, len(cells[0]), 1), (*digits, ("column", grid[1] // 4, 4)))
+    digits: list[Digit] = [("row", 2, 1), ("column", 2, 1), ("row", 2, 2), ("column", 2, 2)]
+    digits += [("row", grid[0] // 4, 4), ("column", grid[1] // 4, 4)]
+    layout = digits_layout((1, len(cells[0]), 1), digits)
     assert layout is not None
     assert (layout.height, layout.width) == grid
     assert torch.equal(in_rows(lying, layout), cells)
