@@ -286,6 +286,8 @@ def faithfulness(
     device: str = "auto",
     gpus: int | None = None,
     threads: int | None = None,
+    wait: float = 1200.0,
+    wheel: str | None = None,
     progress: bool = False,
 ) -> Result:
     """Deletion and insertion along class activation maps, beside a random order, with 95 % intervals over images.
@@ -314,11 +316,13 @@ def faithfulness(
         steps: Steps from nothing to all; four forward passes each.
         resamples: Resamples, for the intervals that draw any.
         seed: Seed of all that is drawn at random.
-        address: "none" runs in this process, "local" starts a private Ray, else the address of a Ray cluster;
-            default: the variable CVBENCH_ADDRESS, else "none".
+        address: "none" runs in this process, "local" starts a private Ray, "auto" chooses as the command line does,
+            else the address of a Ray cluster; default: the variable CVBENCH_ADDRESS, else "none".
         device: auto, cpu or cuda.
         gpus: How many GPUs (actors) to use; default all.
-        threads: CPU cores of one actor (CPU only).
+        threads: CPU cores of one actor; of one with a GPU, those that it decodes on.
+        wait: Seconds to wait for nodes that a cluster starts.
+        wheel: Wheel of cvbench that the actors of a joined cluster are to run.
         progress: Print how far the work is, to stderr.
 
     Returns:
@@ -471,7 +475,7 @@ def receptive_field(
         split: Split of the data set; the default is the data set's own.
         data_root: Folder that holds the data sets.
         weights: As for extract; default: those of the features in the store, else pretrained.
-        taps: blocks, paper, a module name or a glob; 'list' prints what there is.
+        taps: blocks, paper, branches, a module name or a glob; 'list' prints what there is.
         limit: Samples to cover, rounded up to whole units.
         batch_size: Images per forward pass, or 'auto'.
         image_size: Input size in pixels, if not the model's own.
