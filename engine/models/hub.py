@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 from cvbench.errors import DataUnavailableError
@@ -33,8 +34,11 @@ def hub_file(repository: str, names: Sequence[str]) -> Path:
     raise _unavailable(repository, " or ".join(names), errors[0]) from errors[0]
 
 
+@lru_cache(maxsize=64)
 def hub_folder(repository: str, *, weights: bool) -> Path:
     """A folder with the configs of a repository of transformers, and its safetensors if they are asked for.
+
+    One revision for each process: what is found once is not asked for again.
 
     Raises:
         DataUnavailableError: They cannot be had.

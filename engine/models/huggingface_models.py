@@ -96,7 +96,9 @@ class HuggingFaceModels:
         """
         model = _built(spec).module
         if hasattr(model, "distillation_classifier"):
-            raise UsageError(f"{spec.key} cannot be fine-tuned: its logits are the mean of two layers", fix="another")
+            raise UsageError(
+                f"{spec.key} cannot be fine-tuned: its logits are the mean of two layers", fix="another --backbone"
+            )
         return model
 
 

@@ -188,7 +188,8 @@ def resolve_spec(
     if weights not in forms.WORDS and not forms.is_weights_file(weights):
         raise UsageError(
             f"cannot read weights {weights!r}",
-            why=f"only {', '.join(forms.WORDS)} or a file: {', '.join((*forms.SAFE_FILES, *forms.PICKLED_FILES))}",
+            why=f"only {', '.join(forms.WORDS)} or a file: {', '.join((*forms.SAFE_FILES, *forms.PICKLED_FILES))};"
+            " another could run any code",
             fix="--weights FILE.safetensors, as safetensors.torch.save_file(model.state_dict(), FILE) writes it",
         )
     if image_size is not None and not 1 <= image_size <= 4096:

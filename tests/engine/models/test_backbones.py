@@ -217,9 +217,9 @@ def test_an_unknown_backbone_names_its_neighbours(name: str, near: str) -> None:
     assert near in caught.value.did_you_mean
 
 
-def test_pickled_weights_are_refused() -> None:
+def test_other_pickles_are_refused() -> None:
     with pytest.raises(UsageError, match="cannot read weights") as caught:
-        resolve_spec("test_vit", weights="model.pth")
+        resolve_spec("test_vit", weights="model.pkl")
     assert "code" in str(caught.value)
 
 

@@ -73,7 +73,7 @@ def a_dictionary() -> dict[str, Tensor]:
 @pytest.mark.parametrize("name", ["as_tuple", "as_dictionary", "as_dataclass", "as_named_tuple"])
 def test_the_logits_are_found(name: str) -> None:
     spec = resolve_spec(f"{HERE}:{name}")
-    assert describe(spec, taps=["blocks"]).head_sizes == {"head": 6, "logits": 4}
+    assert describe(spec, taps=["*"]).head_sizes == {"head": 6, "logits": 4}
     backbone = load_backbone(spec)
     images = torch.randint(0, 256, (2, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
     found = {one.view: values for one, values in backbone.run(images, expand_views(["head", "logits"], {})).items()}

@@ -32,7 +32,7 @@ def test_each_backbone_has_its_own() -> None:
         (("test_vi=random",), UnknownNameError, "test_vi"),
         (("random", "pretrained"), UsageError, "every backbone is given two weights"),
         (("test_vit=random", "test_vit=pretrained"), UsageError, "test_vit is given two weights"),
-        (("test_vit=own.pth",), UsageError, "could run any code"),
+        (("test_vit=own.pkl",), UsageError, "could run any code"),
     ],
 )
 def test_what_cannot_be_meant(weights: tuple[str, ...], error: type[Exception], said: str) -> None:

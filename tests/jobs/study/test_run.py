@@ -172,7 +172,7 @@ def test_an_interrupt_is_no_failure_of_a_step(tmp_path: Path, monkeypatch: pytes
 
 
 def test_what_cannot_be_is_refused_before_the_first_step(tmp_path: Path) -> None:
-    path = write_study(tmp_path, backbones=["test_vitt", {"model": "test_vit", "weights": "model.pt"}])
+    path = write_study(tmp_path, backbones=["test_vitt", {"model": "test_vit", "weights": "model.pkl"}])
     with pytest.raises(UsageError, match="2 things are wrong") as caught:
         run_study(read_study(str(path)))
     assert "test_vit" in str(caught.value)
