@@ -267,7 +267,8 @@ def write_page(found: Sequence[Found]) -> None:
     tail = rest.split(END)[1]
     short = [one for one in found if not one.known]
     named = "".join(f"- `{one.model}`: {one.why or _short(one)}\n" for one in sorted(short, key=lambda one: one.model))
-    said = f"timm {timm.__version__}, {len(found)} models.\n\n{markdown(table(found))}"
+    every = len(timm.list_models())
+    said = f"timm {timm.__version__}, {len(found)} of its {every} models.\n\n{markdown(table(found))}"
     PAGE.write_text(f"{head}{BEGIN}{said}\n" + (f"Not all is known of:\n\n{named}" if named else "") + END + tail)
 
 

@@ -46,7 +46,7 @@ class _Step:
 
 
 class _Kept:
-    """What the steps of one call have kept, by place."""
+    """Values that the steps of one call have kept, by place."""
 
     def __init__(self) -> None:
         self.values: dict[int, Tensor] = {}
@@ -87,7 +87,7 @@ class CompiledPlan:
         self._call: Callable[[Tensor], dict[int, Tensor]] | None = None
 
     def __call__(self, inputs: Tensor) -> dict[Request, Tensor]:
-        """What the plan keeps of (B, 3, h, w) float32 inputs, by request.
+        """Run the plan on (B, 3, h, w) float32 inputs: the values that it keeps, by request.
 
         Raises:
             ResourceError: There is no compiler on this machine.

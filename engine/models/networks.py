@@ -18,7 +18,7 @@ from cvbench.engine.models.specs import BackboneSpec
 
 @dataclass(frozen=True)
 class TokenOrder:
-    """How the tokens of one shape lie.
+    """Order in which the tokens of one shape lie.
 
     Attributes:
         axes: Their number, or those of the axes that they are split in.

@@ -148,8 +148,8 @@ class TapTable:
         return list(self.stages) if len(self.stages) > 1 else []
 
     def _parts(self) -> list[str]:
-        """The taps of the outermost modules that are two at least, without those of the head."""
-        features = [name for name in self.layouts if name not in self.in_head]
+        """The taps of the outermost modules that are two at least, without those of the head, and without vectors."""
+        features = [name for name in self.layouts if name not in self.in_head and self.layouts[name].kind != "vector"]
         for depth in range(max((name.count(".") for name in features), default=-1) + 1):
             found = [name for name in features if name.count(".") == depth]
             if len(found) > 1:
