@@ -155,7 +155,7 @@ class Columned(Protocol):
 
     @property
     def roles(self) -> tuple[str, ...]:
-        """What a column can be named for."""
+        """Names of what a column can be."""
 
 
 MAX_ID = 4_096

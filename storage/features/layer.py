@@ -44,6 +44,9 @@ class Source(Protocol):
     def samples(self, dataset: str, split: str) -> Mapping[str, NDArray[Any]]:
         """The sample table in store order, arrays (N,)."""
 
+    def spec_to_type(self, dataset: str, split: str | None = None) -> str:
+        """The spec of a data set for a command to paste."""
+
 
 class FeatureLayer:
     """The features (N, ...) of one tap; made by `FeatureStore.layer`.

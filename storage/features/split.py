@@ -207,7 +207,7 @@ def _settings(ledger: Ledger, dataset: str, split: str) -> _Settings | None:
 
 
 def read_source(ledger: Ledger, dataset: str, split: str) -> str:
-    """What `SplitInfo.source` is of a split; "" also if it was never begun. Reads no sample table.
+    """The source of a split, as in `SplitInfo`; "" also if it was never begun. Reads no sample table.
 
     Raises:
         IntegrityError: The record is damaged.

@@ -175,7 +175,7 @@ def is_compressed(metadata: bytes) -> bool:
 
 
 def _at(data: bytes, place: int) -> int:
-    """Where the table that an offset at `place` leads to begins."""
+    """Find the beginning of the table that an offset at `place` leads to."""
     found = place + int(struct.unpack_from("<I", data, place)[0])
     if found >= len(data):
         raise ValueError("an offset beyond the end")
@@ -183,7 +183,7 @@ def _at(data: bytes, place: int) -> int:
 
 
 def _field(data: bytes, table: int, number: int) -> int | None:
-    """Where a field of a table is; None if the table has none of this number."""
+    """Find the place of a field of a table; None if the table has none of this number."""
     names = table - int(struct.unpack_from("<i", data, table)[0])
     if not 0 <= names < len(data):
         raise ValueError("an offset beyond the end")

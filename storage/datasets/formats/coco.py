@@ -152,8 +152,8 @@ def _table(
         classes = {label for label, _ in own}
         box = own[0][1] if len(own) == 1 else None
         columns["file_name"].append(name)
-        for key, value in zip(BOX, box or [None] * 4, strict=True):
-            columns[key].append("" if value is None else repr(value))
+        for key, text in zip(BOX, map(repr, box) if box else [""] * 4, strict=True):
+            columns[key].append(text)
         labels.append(classes.pop() if len(classes) == 1 else -1)
         counts.append(len(own))
         if own and box is None:

@@ -67,10 +67,10 @@ def find_roles(table: Cells, asked: Mapping[str, str]) -> Roles:
         UnknownNameError: A column that was named is not there.
         UsageError: There is no column of paths, or no whole box.
     """
-    for role, column in asked.items():
-        if role != "root" and column and column not in table.columns:
+    for role, named in asked.items():
+        if role != "root" and named and named not in table.columns:
             raise UnknownNameError.among(
-                "column", column, table.columns, fix=f"{table.where} has {', '.join(table.columns)}"
+                "column", named, table.columns, fix=f"{table.where} has {', '.join(table.columns)}"
             )
 
     def column(role: str, *names: str) -> str | None:

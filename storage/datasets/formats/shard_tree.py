@@ -59,7 +59,7 @@ def _is_pattern(pattern: str) -> bool:
 
 
 def _holds(path: Path) -> str:
-    """What is there, in words: of the folder itself, or of the nearest one above it."""
+    """Say what is there: of the folder itself, or of the nearest one above it."""
     if path.is_dir():
         return f"the folder holds: {listing(path)}"
     if path.is_file():

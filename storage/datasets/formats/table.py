@@ -157,7 +157,7 @@ READER = TableReader()
 
 
 def slug(path: str) -> str:
-    """What a store calls a file: its name without suffix.
+    """Name of a file in a store: its own without suffix.
 
     >>> slug("/data/My Birds.csv"), slug("s3://b/x/birds.v2.jsonl")
     ('my-birds', 'birds.v2')
@@ -264,7 +264,7 @@ def assemble(
 
 
 def _place(cell: str, base: str, table: Cells, row: int) -> str:
-    """Where an image is: as the table says, a relative path of a remote table as a URL.
+    """Place of an image: as the table says, a relative path of a remote table as a URL.
 
     Raises:
         UsageError: A URL that is no object store's.

@@ -38,7 +38,7 @@ def write(folder: Path, name: str, content: object) -> Path:
     elif path.suffix == ".npz":
         np.savez(path, **content)  # type: ignore[arg-type]
     elif path.suffix == ".parquet" and not isinstance(content, str):
-        pq.write_table(pa.table(content), path)  # type: ignore[arg-type]
+        pq.write_table(pa.table(content), path)
     else:
         path.write_text(content if isinstance(content, str) else json.dumps(content))
     return path
