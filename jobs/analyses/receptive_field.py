@@ -185,7 +185,7 @@ def rows(result: Result) -> Iterator[Row]:
 
 
 def headline(result: Result, found: Sequence[Row]) -> Iterator[Row]:
-    """What backbones and depths differ by, then the first and the last layer of each backbone."""
+    """Differences of backbones and depths, then the first and the last layer of each backbone."""
     for row in found:
         between = row.backbone != row.backbone_b
         if row.kind == DIFFERENCE and row.metric == (METRICS["relative"] if between else HALF):
