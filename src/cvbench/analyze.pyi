@@ -441,7 +441,7 @@ def receptive_field(
         split: Split of the data set; the default is the data set's own.
         data_root: Folder that holds the data sets.
         weights: As for extract; default: those of the features in the store, else pretrained.
-        taps: blocks, paper, a module name or a glob; 'list' prints what there is.
+        taps: blocks, paper, branches, a module name or a glob; 'list' prints what there is.
         limit: Samples to cover, rounded up to whole units.
         batch_size: Images per forward pass, or 'auto'.
         image_size: Input size in pixels, if not the model's own.
