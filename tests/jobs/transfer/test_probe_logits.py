@@ -23,7 +23,7 @@ from cvbench.jobs.transfer.probe_logits import _finite, check_kept
 from cvbench.storage.features import FeatureStore, GroupKey
 
 FAST = ProbeOptions("clip_lbfgs", seeds=1)
-TOP1 = "top-1"
+TOP1 = "top1"
 KEPT = GroupKey("digits", "test", "test_convnext@32+probe", "logits")
 
 
