@@ -132,7 +132,7 @@ def rows(result: Result) -> Iterator[Row]:
 
 
 def headline(result: Result, found: Sequence[Row]) -> Iterator[Row]:
-    """What backbones and depths differ by, then the first and the last layer of each backbone."""
+    """Differences of backbones and depths, then the first and the last layer of each backbone."""
     words = [METRICS[name] for name in HEADLINE]
     relative = METRICS["relative"]
     differences = [row for row in found if row.kind == DIFFERENCE]

@@ -154,7 +154,7 @@ def rows(result: Result) -> Iterator[Row]:
 
 
 def headline(result: Result, found: Sequence[Row]) -> Iterator[Row]:
-    """What backbones differ by, then all areas."""
+    """Differences of backbones, then all areas."""
     gains = (METRICS["deletion_gain"], METRICS["insertion_gain"])
     yield from (row for row in found if row.kind == DIFFERENCE and row.metric in gains)
     for metric in METRICS.values():

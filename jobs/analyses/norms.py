@@ -60,7 +60,7 @@ def rows(result: Result) -> Iterator[Row]:
 
 
 def headline(result: Result, found: Sequence[Row]) -> Iterator[Row]:
-    """What layers and backbones differ by, then the first and the last layer of each backbone."""
+    """Differences of layers and backbones, then the first and the last layer of each backbone."""
     main = [METRICS[name] for name in ("outliers", "largest", "above")]
     yield from (row for row in found if row.kind == DIFFERENCE and row.metric in main)
     ends = list(end_rows(found))

@@ -73,7 +73,7 @@ class MapsOptions:
 
 @dataclass(frozen=True)
 class ReceptiveOptions:
-    """Of what of a position the gradient is taken, and how the means are estimated.
+    """Options of receptive fields: what of a position the gradient is of, and how the means are estimated.
 
     Attributes:
         output: "sum" of its channels (Luo et al. 2016), or "signs": each with a random sign.
@@ -88,7 +88,7 @@ class ReceptiveOptions:
 
 @dataclass(frozen=True)
 class FaithfulnessOptions:
-    """Of which maps, and how parts are deleted and inserted."""
+    """Options of deletion and insertion: along which maps, in which parts and steps."""
 
     method: Annotated[str, Option(METHODS)] = "gradcam"
     targets: Annotated[
@@ -101,7 +101,7 @@ class FaithfulnessOptions:
 
 @dataclass(frozen=True)
 class NormsOptions:
-    """From which norm on tokens are counted, and how the means are estimated."""
+    """Options of norms: from which on tokens are counted, and how the means are estimated."""
 
     cutoff: Annotated[
         float | None, Option("Also count the tokens above this norm, such as 150 (Darcet et al. 2024).", least=0)

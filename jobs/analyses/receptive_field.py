@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from cvbench.engine.analyses.base import Result
 from cvbench.engine.analyses.receptive.result import TABLE, FieldLayer, summarise_fields
-from cvbench.errors import UsageError
+from cvbench.errors import UnknownNameError, UsageError
 from cvbench.jobs.analyses.options import ReceptiveOptions
 from cvbench.jobs.analyses.passes.job import Passed, made_words, run_pass
 from cvbench.jobs.analyses.passes.numbers import Tapped
@@ -77,7 +77,7 @@ class FieldNumbers:
         from cvbench.engine.analyses.cam.target import has_grid
         from cvbench.engine.analyses.receptive.gradient import CURVE, MEASURES, Field, cancelled_layers
 
-        layouts = backbone.layouts(backbone.resolve_taps(self.taps))
+        layouts = backbone.layouts(_matching(backbone, self.taps))
         taps = [tap for tap, layout in layouts.items() if has_grid(layout)]
         flat = [tap for tap in layouts if tap not in taps]
         if not taps:
@@ -107,6 +107,19 @@ class FieldNumbers:
         return measure_fields(backbone, images, list(taps), self.output)
 
 
+def _matching(backbone: Backbone, patterns: Sequence[str]) -> list[str]:
+    """The taps of a backbone; a pattern may be another family's, if one is its own."""
+    found, refused = set[str](), list[UnknownNameError]()
+    for pattern in patterns:
+        try:
+            found.update(backbone.resolve_taps([pattern]))
+        except UnknownNameError as error:
+            refused.append(error)
+    if not found:
+        raise refused[0]
+    return [tap for tap in backbone.tap_names() if tap in found]
+
+
 def _where(field: Any) -> dict[str, Any]:
     return {
         "grid": list(field.grid),
@@ -122,10 +135,11 @@ def receptive_field(
     """Measure the receptive fields that the store has no numbers of; the result is kept in the store.
 
     Raises:
+        UnknownNameError: A pattern that matches in no backbone.
         UsageError: No tap lies on a grid, or no gradient can be taken.
         CvbenchError: As `run_pass`.
     """
-    found = run_pass(FieldNumbers(options.taps, asked.output), options, cluster, listen)
+    found = run_pass(FieldNumbers(options.taps, asked.output), options, cluster, listen, taps=options.taps)
     reading = found.reading
     result = summarise_fields(_layers(found), unit_tables(reading), asked.intervals, reading.classes)
     result.attrs.update(
@@ -171,7 +185,7 @@ def rows(result: Result) -> Iterator[Row]:
 
 
 def headline(result: Result, found: Sequence[Row]) -> Iterator[Row]:
-    """What backbones and depths differ by, then the first and the last layer of each backbone."""
+    """Differences of backbones and depths, then the first and the last layer of each backbone."""
     for row in found:
         between = row.backbone != row.backbone_b
         if row.kind == DIFFERENCE and row.metric == (METRICS["relative"] if between else HALF):

@@ -41,7 +41,7 @@ class Heads:
 
 @dataclass
 class _Found:
-    """What one pass has seen, by tap."""
+    """Numbers that one pass has seen, by tap."""
 
     numbers: dict[str, Tensor] = field(default_factory=dict)  # (B, heads, 5)
     refused: dict[str, str] = field(default_factory=dict)  # why

@@ -29,7 +29,7 @@ BLOCK = 2**19
 
 @dataclass(frozen=True)
 class Tokens:
-    """Where the tokens of a layer stand.
+    """Places of the tokens of a layer.
 
     Attributes:
         grid: (rows, columns) of the patches.
@@ -93,7 +93,7 @@ def attention_numbers(
 
 
 def weight_numbers(weights: Tensor, tokens: Tokens, *, block: int = BLOCK) -> Tensor:
-    """The same of attention weights (B, heads, tokens, tokens) that a network computes itself."""
+    """Numbers of attention weights (B, heads, tokens, tokens) that a network computes itself."""
     batch, heads, count, _ = weights.shape
     step = max(1, block // (batch * heads * count))
     total = torch.zeros((batch, heads, len(MEASURES)), dtype=torch.float64, device=weights.device)

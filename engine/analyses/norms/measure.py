@@ -114,11 +114,11 @@ class Norms(Layerwise):
         }
 
     def as_dict(self) -> dict[str, Any]:
-        """What changes a partial."""
+        """Parameters that change a partial."""
         return {"cutoff": self.cutoff, "edges": [LOWEST, HIGHEST, PER_OCTAVE]}
 
     def summary_dict(self) -> dict[str, Any]:
-        """What changes the summary."""
+        """Parameters that change the summary."""
         chosen = self.intervals
         return {"intervals": INTERVALS, "resamples": chosen.resamples, "seed": chosen.seed}
 

@@ -43,7 +43,7 @@ _CANCELLED = 1e-3
 
 @dataclass(frozen=True)
 class Field:
-    """Where the middle position of a layer lies.
+    """Place of the middle position of a layer.
 
     Attributes:
         grid: (rows, columns) of the layer.

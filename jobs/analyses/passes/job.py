@@ -13,7 +13,7 @@ from cvbench.jobs.analyses.cam.backbones import check_digests, chosen, differing
 from cvbench.jobs.analyses.passes.numbers import Numbers, Tapped
 from cvbench.jobs.analyses.passes.worker import PassRecipe
 from cvbench.jobs.extraction.arrays import frozen_split
-from cvbench.jobs.extraction.backbones import specs_of
+from cvbench.jobs.extraction.backbones import descriptions_of, specs_of
 from cvbench.jobs.extraction.extract import UnitJob, declare_all, fingerprint_of, recipe_of, rounding_notes, split_info
 from cvbench.jobs.extraction.extract import run_units as compute
 from cvbench.jobs.extraction.options import AUTO, ExtractOptions, resolved
@@ -53,7 +53,13 @@ class Passed:
 
 
 def run_pass(
-    numbers: Numbers, options: ExtractOptions, cluster: Cluster, listen: Listener, *, head: bool = False
+    numbers: Numbers,
+    options: ExtractOptions,
+    cluster: Cluster,
+    listen: Listener,
+    *,
+    head: bool = False,
+    taps: Sequence[str] = (),
 ) -> Passed:
     """Measure every image that the store has no numbers of.
 
@@ -66,6 +72,7 @@ def run_pass(
         cluster: Where.
         listen: Receives progress.
         head: Whether an alias means its weights with a classifier.
+        taps: Patterns that are refused unless each matches in one backbone, and one in each.
 
     Raises:
         UsageError: No backbone has such a layer.
@@ -82,6 +89,8 @@ def run_pass(
     options = replace(options, views=(view,), taps=(), maps=None, dtype="float32", keep_bits=None)
     options = resolved(replace(options, precision=precision, compile=False))
     dataset = open_dataset(options.dataset, data_root=options.data_root, split=options.split)
+    if taps:
+        descriptions_of(replace(options, taps=tuple(taps)))
     described = {spec.key: describe(spec, taps=["*"]) for spec in specs_of(options)}
     backbones, kept, notes = _look(numbers, described, options)
     check_digests(list(backbones.values()), digests)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Tapped:
-    """What is kept of one layer.
+    """Numbers that are kept of one layer.
 
     Attributes:
         shape: Of one image's numbers.
@@ -32,11 +32,11 @@ class Numbers(Protocol):
 
     @property
     def name(self) -> str:
-        """Of the command."""
+        """Name of the command."""
 
     @property
     def view(self) -> str:
-        """Of the view: the name, or what begins with it and a dot."""
+        """Name of the view: that of the command, or what begins with it and a dot."""
 
     @property
     def made(self) -> Mapping[str, Any]:

@@ -108,9 +108,10 @@ def test_receptive_fields(pets: Path, tmp_path: Path) -> None:
     assert of_gradients.receptive_field(options(pets, path), FIELDS, LOOP).measured == 0
     signs = of_gradients.receptive_field(options(pets, path), replace(FIELDS, output="signs"), LOOP)
     assert (signs.measured, signs.selected.view) == (12, "receptive-field.signs")
-    with pytest.raises(UsageError, match="lies on a grid"):
-        vit = {"backbones": ("test_vit",), "taps": ("head",)}
-        of_gradients.receptive_field(options(pets, tmp_path / "t.zarr", **vit), FIELDS, LOOP)
+    for backbones, taps, said in ((("test_vit",), ("head",), "lies on a grid"), (("test_vit",), TAPS, "unknown tap")):
+        asked = options(pets, tmp_path / "t.zarr", backbones=backbones, taps=taps)
+        with pytest.raises(UsageError, match=said):
+            of_gradients.receptive_field(asked, FIELDS, LOOP)
 
 
 def test_faithfulness(pets: Path, tmp_path: Path) -> None:

@@ -122,6 +122,7 @@ def measured(name: str, birds: Path, store: Path) -> Analysed:
     typed: dict[str, Any] = {"store": str(store), "data_root": str(birds / "data"), "dataset": "cub200", "split": "all"}
     typed |= {"backbone": ["test_vit", "test_convnext"], "weights": ["random"], "image_size": 64, "unit": UNIT}
     typed |= {"address": "none", "resamples": 50, "view": "maps", "batch_size": str(UNIT), "cka_batch": str(UNIT)}
+    typed |= {"cells": 4, "steps": 2}
     made = [
         form.made({field.key: typed.get(field.key, field.default) for field in fields})
         for form, fields in fields_of(name)

@@ -23,6 +23,7 @@ from cvbench.jobs.transfer.probe_logits import _finite, check_kept
 from cvbench.storage.features import FeatureStore, GroupKey
 
 FAST = ProbeOptions("clip_lbfgs", seeds=1)
+TOP1 = "top1"
 KEPT = GroupKey("digits", "test", "test_convnext@32+probe", "logits")
 
 
@@ -64,16 +65,10 @@ def test_the_kept_logits_are_those_that_were_scored_and_eval_reads_them(store: s
         app, ["eval", "accuracy", "--store", store, "--dataset", "digits", "--split", "test", "--format", "json"]
     )
     assert done.exit_code == 0, done.output
-    rows = [row for row in document_rows(done.stdout) if row["metric"] in ("top-1", "top1")]
+    rows = [row for row in json.loads(done.stdout)["rows"] if row["metric"] == TOP1]
     assert [row["value"] for row in rows if row["backbone"] == KEPT.backbone] == [
         pytest.approx(float(found.result.data["top1"][1][0]))
     ]
-
-
-def document_rows(text: str) -> list[dict[str, object]]:
-    found = json.loads(text)
-    results = found.get("results", [found])
-    return [row for result in results for row in result["rows"]]
 
 
 def test_the_same_again_writes_nothing_and_another_probe_is_refused(store: str) -> None:
