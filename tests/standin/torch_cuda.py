@@ -57,7 +57,7 @@ class Pretended(torch.Tensor):
     def is_cuda(self) -> bool:  # type: ignore[override]
         return True
 
-    def __repr__(self, **_: Any) -> str:
+    def __repr__(self, **_: Any) -> str:  # type: ignore[override]
         return f"cuda {self.host!r}"
 
     @classmethod

@@ -124,5 +124,7 @@ def test_a_device_sums_by_offset_as_the_host_does(rng: np.random.Generator, cupy
         if grid[0] * grid[1] <= 900:
             expected, found = (kernel.pair_statistics(x, grid, matrix=True) for x in (units, there))
             np.testing.assert_allclose(found.lags.get(), expected.lags, atol=1e-5)
+            assert found.matrix is not None
+            assert expected.matrix is not None
             np.testing.assert_allclose(found.matrix.get(), expected.matrix, atol=1e-4)
             np.testing.assert_allclose(found.absolute.get(), expected.absolute, atol=1e-5)
