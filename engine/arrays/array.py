@@ -48,7 +48,10 @@ class Table(Generic[Given, Made]):
         def there(device: int, *args: Any, **kwargs: Any) -> Made:
             return _placed(made(*args, **kwargs))
 
-        self._made, self._there = made, there
+        # lru_cache wants hashable arguments by their types, which a ParamSpec cannot say.
+        self._made: Callable[Given, Made] = cast(Any, made)
+        self._there: Callable[..., Made] = cast(Any, there)
+        self._clear = there.cache_clear
         _TABLES.append(self)
 
     def __call__(self, *args: Given.args, **kwargs: Given.kwargs) -> Made:
@@ -62,7 +65,7 @@ class Table(Generic[Given, Made]):
 
     def forget_devices(self) -> None:
         """Let go what lies on devices."""
-        self._there.cache_clear()
+        self._clear()
 
 
 _TABLES: list[Table[Any, Any]] = []
@@ -142,7 +145,8 @@ def to_torch(array: Array) -> torch.Tensor:
     """View an array's memory as a tensor, on the device where it lies; the tensor keeps it alive."""
     import torch
 
-    found: torch.Tensor = torch.from_numpy(array) if namespace(array) is np else torch.from_dlpack(array)
+    from_dlpack: Any = torch.from_dlpack  # type: ignore[attr-defined]  # public, and in no `__all__`
+    found: torch.Tensor = torch.from_numpy(array) if namespace(array) is np else from_dlpack(array)
     return found
 
 

@@ -124,7 +124,7 @@ def _share_memory(cupy: Any) -> None:
 
     def give_back(pointer: int, device: int) -> None:
         if pointer:
-            torch.cuda.caching_allocator_delete(pointer)
+            torch.cuda.caching_allocator_delete(pointer)  # type: ignore[no-untyped-call]
 
     cupy.cuda.set_allocator(cupy.cuda.memory.PythonFunctionAllocator(take, give_back).malloc)
 

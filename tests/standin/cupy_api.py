@@ -15,14 +15,14 @@ from tests.standin.cupy_array import count, host_of, launch, ndarray, poison, vi
 from tests.standin.surface import parameters, recorded
 
 
-def _asarray(a: Any, dtype: Any = None, order: Any = None, *, copy: Any = None, blocking: bool = False) -> ndarray:
+def _asarray(a: Any, dtype: Any = None, order: Any = None, *, copy: Any = None, blocking: bool = False) -> Any:
     if isinstance(a, ndarray):
         same = dtype is None or np.dtype(dtype) == a._host.dtype
         return a if same and not copy else launch(np.array, a, dtype=dtype)
     return _uploaded(np.array(a, dtype=dtype, order=order or "K"))
 
 
-def _array(obj: Any, dtype: Any = None, copy: bool = True, order: str = "K", **_: Any) -> ndarray:
+def _array(obj: Any, dtype: Any = None, copy: bool = True, order: str = "K", **_: Any) -> Any:
     if isinstance(obj, ndarray):
         return launch(np.array, obj, dtype=dtype)
     if isinstance(obj, list | tuple) and any(isinstance(part, ndarray) for part in obj):

@@ -36,7 +36,7 @@ HEAD = """
 
 def layers() -> dict[Layer, tuple[int, int]]:
     """All 48 blocks of the pair: the side of the grid and the channels of each."""
-    found = {}
+    found: dict[Layer, tuple[int, int]] = {}
     for stage, (blocks, side, channels) in enumerate(CONVNEXT):
         found |= {Layer("convnext_base", f"stages.{stage}.blocks.{i}"): (side, channels) for i in range(blocks)}
     blocks, side, channels = VIT

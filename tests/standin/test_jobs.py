@@ -18,7 +18,8 @@ from cvbench.engine.models.host_copy import HostCopy, staging
 from cvbench.engine.statistics.options import IntervalOptions
 from cvbench.errors import UsageError
 from cvbench.jobs.analyses.cka import CkaOptions, cka
-from cvbench.jobs.analyses.maps import MapsOptions, maps
+from cvbench.jobs.analyses.maps import maps
+from cvbench.jobs.analyses.options import MapsOptions
 from cvbench.jobs.analyses.similarity import similarity
 from cvbench.jobs.analyses.spectra import spectra
 from cvbench.jobs.extraction.extract import extract
@@ -120,10 +121,10 @@ def test_a_step_of_training() -> None:
             images = torch.linspace(-1, 1, 2 * 3 * 64).reshape(2, 3, 8, 8).to(device)
             COUNTERS.reset()
             loss = torch.nn.functional.cross_entropy(network(images), torch.tensor([1, 3]).to(device))
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             step.step()
             assert COUNTERS.waits == 0
-            found = network[3].weight.detach()
+            found = network[3].get_parameter("weight").detach()
             weights.append((found.host if isinstance(found, Pretended) else found).numpy())
     np.testing.assert_allclose(weights[1], weights[0], rtol=1e-5, atol=1e-7)
 

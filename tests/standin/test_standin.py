@@ -113,7 +113,7 @@ def test_torch_shares_memory_both_ways_and_autocasts(standin: Any) -> None:
     tensor = torch.zeros(2, 3, device="cuda")
     standin.from_dlpack(tensor)[0] = 2.0
     assert tensor.tolist() == [[2.0] * 3, [0.0] * 3]
-    back = torch.from_dlpack(standin.ones((2, 2)))
+    back: torch.Tensor = vars(torch)["from_dlpack"](standin.ones((2, 2)))
     assert back.is_cuda
     with torch.autocast("cuda", dtype=torch.bfloat16):
         assert (tensor @ tensor.T).dtype == torch.bfloat16

@@ -57,11 +57,13 @@ class Pretended(torch.Tensor):
     def is_cuda(self) -> bool:  # type: ignore[override]
         return True
 
-    def __repr__(self, **_: Any) -> str:
+    def __repr__(self, **_: Any) -> str:  # type: ignore[override]
         return f"cuda {self.host!r}"
 
     @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(  # type: ignore[override]  # torch calls it so
+        cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         return _run(func, args, kwargs or {})
 
 
@@ -152,7 +154,7 @@ def _count(func: Any, name: str, there: bool, goes_there: bool, tensors: list[to
         COUNTERS.torch_launches += 1
 
 
-class _Dispatch(TorchDispatchMode):
+class _Dispatch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return _run(func, args, kwargs or {})
 
@@ -241,7 +243,7 @@ def pretended(*, autograd: bool = False) -> Iterator[None]:
         patch.setattr(_State, "autograd", autograd)
         torch.__future__.set_overwrite_module_params_on_conversion(True)
         try:
-            with _Dispatch(), _Indexed():
+            with _Dispatch(), _Indexed():  # type: ignore[no-untyped-call]
                 yield
         finally:
             torch.__future__.set_overwrite_module_params_on_conversion(overwrites)

@@ -119,7 +119,7 @@ def side_by_side(a: Array, b: Array, columns: int) -> Array:
     with exact_arithmetic(torch.device("cuda")):
         if whole:
             left, right = (
-                to_torch(part)[:, : whole * columns].unflatten(1, (whole, columns)).transpose(0, 1) for part in (a, b)
+                to_torch(part)[:, : whole * columns].view(len(part), whole, columns).transpose(0, 1) for part in (a, b)
             )
             total += from_torch(torch.bmm(left, right.mT)).sum(axis=0, dtype=xp.float64)
         if whole * columns < a.shape[1]:

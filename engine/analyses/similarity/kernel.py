@@ -255,7 +255,7 @@ def _offsets(side: int, signed: bool, dtype: str) -> NDArray[Any]:
     """(side^2, 2 side - 1), or (side^2, side) from 0 on: 1 where a pair of places (i, j) has the offset j - i."""
     i = np.arange(side)
     lag = (i[None, :] - i[:, None]).ravel()
-    return (lag[:, None] == np.arange(1 - side if signed else 0, side)).astype(dtype)
+    return np.asarray(lag[:, None] == np.arange(1 - side if signed else 0, side), dtype=dtype)
 
 
 def _blocks(n: int, height: int, width: int, block: int) -> Iterator[tuple[slice, int, int]]:

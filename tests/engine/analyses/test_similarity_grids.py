@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -107,3 +108,23 @@ class TestCommonGrid:
     def test_a_last_layer_of_one_position_is_not_compared(self) -> None:
         grids = {Layer("a", "x"): (4, 4), Layer("b", "x"): (1, 1)}
         assert Similarity.between(grids, {}).compared == ()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("grid", [(56, 56), (30, 28), (14, 14), (5, 9)])
+def test_a_device_sums_by_offset_as_the_host_does(rng: np.random.Generator, cupy: Any, grid: tuple[int, int]) -> None:
+    """Loops over rows and columns on the host, two products there."""
+    maps = rng.normal(size=(2, *grid, 6)).cumsum(axis=1).cumsum(axis=2).astype(np.float16)
+    for centred in (False, True):
+        units, _ = kernel.unit_features(maps, centred=centred)
+        there, _ = kernel.unit_features(cupy.asarray(maps), centred=centred)
+        np.testing.assert_allclose(there.get(), units, atol=1e-5)
+        expected, found = kernel.lag_statistics(units, grid), kernel.lag_statistics(there, grid)
+        np.testing.assert_allclose(found.lags.get(), expected.lags, atol=1e-5)
+        if grid[0] * grid[1] <= 900:
+            expected, found = (kernel.pair_statistics(x, grid, matrix=True) for x in (units, there))
+            np.testing.assert_allclose(found.lags.get(), expected.lags, atol=1e-5)
+            assert found.matrix is not None
+            assert expected.matrix is not None
+            np.testing.assert_allclose(found.matrix.get(), expected.matrix, atol=1e-4)
+            np.testing.assert_allclose(found.absolute.get(), expected.absolute, atol=1e-5)

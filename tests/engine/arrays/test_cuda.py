@@ -81,7 +81,7 @@ def test_cupys_error_is_known_without_cupy() -> None:
 
 @pytest.mark.gpu
 def test_many_arrays_come_home_in_one_copy(cupy: Any) -> None:
-    parts = [np.arange(6.0).reshape(2, 3), np.float64(4.0), np.empty(0), np.arange(3, dtype=np.float32)]
+    parts: list[Any] = [np.arange(6.0).reshape(2, 3), np.float64(4.0), np.empty(0), np.arange(3, dtype=np.float32)]
     found = Fetch([cupy.asarray(part) for part in parts]).arrays()
     for part, values in zip(parts, found, strict=True):
         np.testing.assert_array_equal(values, part)
