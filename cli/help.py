@@ -48,10 +48,8 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "runs ls": ("runs ls --store birds.zarr",),
     "runs show": ("runs show --store birds.zarr",),
     "runs failures": ("runs failures --store birds.zarr --run 3f9a",),
-    "cluster doctor": ("cluster doctor --address 10.0.0.1:6379 --store s3://bucket/study.zarr --dataset cub200",),
-    "cluster plan": (
-        "cluster plan --dataset cub200 --view maps --maps all --gpus 16 --gpu-hour 2.5 --store s3://bucket/study.zarr",
-    ),
+    "cluster doctor": ("cluster doctor --address 10.0.0.1:6379 --dataset cub200",),
+    "cluster plan": ("cluster plan --dataset cub200 --view maps --gpus 16 --gpu-hour 2.5",),
     "analyze cka": ("analyze cka --store birds.zarr", "analyze cka --view head --out figures"),
     "analyze similarity": ("analyze similarity --store birds.zarr --out figures",),
     "analyze spectra": ("analyze spectra --taps 'blocks.*' --taps 'stages.*' --long",),

@@ -21,11 +21,11 @@ from cvbench.jobs.reading.selection import Selection
 from cvbench.jobs.reading.views import MAPS
 from cvbench.jobs.results.keep import Analysed, keep_summary, partials_key
 from cvbench.jobs.running.cluster import Cluster
+from cvbench.jobs.running.device import choose
 from cvbench.jobs.running.executor import run_tasks
 from cvbench.jobs.running.hardware import Hardware
 from cvbench.jobs.running.progress import Advanced, Ended, Listener, Note, Started, silent
 from cvbench.jobs.running.record import recorded
-from cvbench.jobs.running.supply import choose
 from cvbench.storage.features import FeatureLayer
 from cvbench.storage.features.units import Unit
 from cvbench.storage.results.outcomes import ResultKey, list_partials, put_partial
@@ -105,7 +105,7 @@ def measuring(on: Hardware, listen: Listener = silent) -> Cluster:
 
 
 def analysis_device(device: str, address: str, listen: Listener = silent) -> str:
-    """Choose the device as `supply.choose`, but "auto" is a GPU only where CuPy can drive it: a note says if not.
+    """Choose the device as `device.choose`, but "auto" is a GPU only where CuPy can drive it: a note says if not.
 
     On a cluster that is joined each actor finds out for itself.
 

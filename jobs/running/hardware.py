@@ -50,9 +50,9 @@ class Hardware:
             ClusterError: A cluster does not answer, or starts no node.
         """
         from cvbench.jobs.running.cluster import Cluster
+        from cvbench.jobs.running.device import choose
         from cvbench.jobs.running.place import AUTO, cores_here
         from cvbench.jobs.running.places import wheel_file
-        from cvbench.jobs.running.supply import choose
 
         address = self.settled().address
         chosen = choose(self.device, address)

@@ -5,28 +5,11 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-from cvbench.errors import ClusterError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from typing import Any
 
 UNKNOWN_TYPE = "node_"  # what Ray calls the nodes of a cluster that nothing scales
-QUIET = 15.0  # seconds after which a cluster that says nothing of an autoscaler has none
-PATIENCE = 60.0  # seconds in which an autoscaler must have begun to start a node
 STALE = 120.0  # seconds: an older report is of an autoscaler that has ended
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """A device, the CPU cores that each of its actors has to itself, and what to say of the choice."""
-
-    device: str
-    cores: int = 0
-    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -48,37 +31,6 @@ class Outlook:
     def __str__(self) -> str:
         said = f"{len(self.coming)} nodes are being started" if self.coming else "no node is being started"
         return said + (f"; a start failed: {self.failed}" if self.failed else "")
-
-
-def choose(device: str, address: str) -> Chosen:
-    """The device that is meant. On a cluster "auto" is the GPU, if a node has one or its autoscaler starts one.
-
-    Args:
-        device: "auto", "cpu" or "cuda", as typed.
-        address: A settled place, see `place.settle`.
-
-    Raises:
-        UnknownNameError: Another word.
-        ResourceError: CUDA is asked for on this machine, and there is none.
-        ClusterError: The cluster does not answer; or it has an autoscaler, and that starts nothing with a GPU.
-    """
-    from cvbench.engine.models.devices import resolve_device
-
-    if address in ("none", "local"):
-        found = resolve_device(device).type
-        return Chosen(found, _cores_for_each_here() if (found, address) == ("cuda", "local") else 0)
-    if device == "cpu":
-        return Chosen("cpu")
-    if device != "cuda":
-        resolve_device(device)  # refuses an unknown word
-    from cvbench.jobs.running.cluster import Cluster
-    from cvbench.jobs.running.session import RaySession
-
-    with RaySession(Cluster(address=address)):
-        cores = cores_for_each(nodes())
-        if cores is not None or device == "cuda":  # for "cuda" the run itself waits
-            return Chosen("cuda", cores or 0)
-        return _of_autoscaler()
 
 
 def nodes() -> list[dict[str, float]]:
@@ -172,48 +124,3 @@ def _read(said: bytes | None) -> dict[str, Any]:
 def _named(types: Iterable[str]) -> bool:
     """Whether nodes are of kinds that somebody has described."""
     return any(name and not name.startswith(UNKNOWN_TYPE) for name in types)
-
-
-def _cores_for_each_here() -> int:
-    import torch
-
-    from cvbench.jobs.running.place import cores_here
-
-    return cores_here() // max(torch.cuda.device_count(), 1)
-
-
-def _of_autoscaler() -> Chosen:
-    """Ask for a GPU, and see what comes of it."""
-    begin = time.monotonic()
-    with _demand() as there:
-        while (waited := time.monotonic() - begin) < PATIENCE:
-            if there(1.0):
-                return Chosen("cuda", cores_for_each(nodes()) or 0)
-            seen = outlook()
-            if seen is None and waited < QUIET:
-                continue
-            if seen is None or not seen.scales:
-                return Chosen("cpu", notes=("the cluster has no GPU, and nothing that would start one: CPUs compute",))
-            if seen.hopeless:
-                return Chosen("cpu", notes=("the cluster has no kind of node with a GPU: CPUs compute",))
-            if seen.coming:
-                return Chosen("cuda", notes=("no GPU is there yet; the cluster's autoscaler starts nodes",))
-    raise ClusterError(
-        f"the cluster has no GPU, and its autoscaler has begun to start none in {PATIENCE:.0f} s",
-        why=str(seen),
-        fix="--device cuda waits for one, --device cpu computes on CPUs; `ray status` says what is in the way",
-    )
-
-
-@contextmanager
-def _demand() -> Iterator[Any]:
-    """Demand one GPU as long as the context lasts; gives what waits for it: seconds -> whether it is there."""
-    from ray.util import placement_group, remove_placement_group
-
-    ask: Any = placement_group
-    take: Any = remove_placement_group
-    group = ask([{"GPU": 1}])
-    try:
-        yield lambda seconds: group.wait(timeout_seconds=seconds)
-    finally:
-        take(group)

@@ -16,9 +16,9 @@ from cvbench.jobs.results.command import command_words, selection_of
 from cvbench.jobs.results.entry import Entry
 from cvbench.jobs.results.keep import Analysed, keep
 from cvbench.jobs.results.table import of_metrics
+from cvbench.jobs.running.device import choose
 from cvbench.jobs.running.hardware import Hardware
 from cvbench.jobs.running.progress import Advanced, Ended, Listener, Note, Started, silent
-from cvbench.jobs.running.supply import choose
 from cvbench.jobs.transfer.probe_logits import check_kept, keep_logits
 from cvbench.jobs.transfer.probe_options import PROBE, ProbeRequest
 from cvbench.jobs.transfer.probe_rows import ARRAYS, NAMES, rows, said

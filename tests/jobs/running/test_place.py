@@ -10,10 +10,11 @@ import torch
 
 from cvbench.errors import UnknownNameError, UsageError
 from cvbench.jobs.running import place
+from cvbench.jobs.running.device import choose
 from cvbench.jobs.running.hardware import Hardware
 from cvbench.jobs.running.place import settle
 from cvbench.jobs.running.places import unpacked, wheel_file
-from cvbench.jobs.running.supply import choose, cores_for_each, places
+from cvbench.jobs.running.supply import cores_for_each, places
 
 
 @pytest.fixture(autouse=True)
