@@ -31,9 +31,23 @@ def agree(ledger: Ledger, group: GroupKey, wanted: Mapping[str, Any]) -> dict[st
     """
     stored = ledger.get(group.fingerprint)
     if stored is not None:
-        refuse_other(stored, wanted, group)
+        try:
+            refuse_other(stored, wanted, group)
+        except FingerprintMismatchError as error:
+            raise _named(error, ledger, group) from None
     _check_made(ledger, group, wanted, lost=stored is None)
     return stored
+
+
+def _named(error: FingerprintMismatchError, ledger: Ledger, group: GroupKey) -> FingerprintMismatchError:
+    """The error, with the name of the weights that the stored features are of, where their digest is what differs."""
+    if "weights_digest: stored" in (error.why or ""):
+        first = next(ledger.each(ledger.objects.list(group.commits)), None)
+        weights = str(first.provenance.get("weights", ""))[:200] if first is not None else ""
+        if weights:
+            error.why = f"the store has {group.backbone} with weights {weights!r}, asked for are others; {error.why}"
+        error.fix = "the same --weights as then, or another --store for these"
+    return error
 
 
 def _check_made(ledger: Ledger, group: GroupKey, wanted: Mapping[str, Any], *, lost: bool) -> None:

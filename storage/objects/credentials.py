@@ -121,7 +121,9 @@ def _profile() -> dict[str, str]:
                 fix=f'eval "$(aws configure export-credentials --profile {asked} --format env)"',
             )
         return {}
-    found = {name: both[name] for name in ("aws_access_key_id", "aws_secret_access_key") if name in both}
+    found: dict[str, str] = {
+        name: both[name] for name in ("aws_access_key_id", "aws_secret_access_key") if name in both
+    }
     if "aws_session_token" in both:
         found["aws_session_token"] = both["aws_session_token"]
     if "region" in both and not {"AWS_REGION", "AWS_DEFAULT_REGION"} & {*_set()}:

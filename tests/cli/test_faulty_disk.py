@@ -56,6 +56,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("made")
     write_folder(folder / "pets", 12)
     assert run("extract", folder) is None
+    assert run("cka", shutil.copytree(folder, folder / "with-results")) is None  # which a report is of
     return folder
 
 
@@ -70,7 +71,7 @@ def begun(command: str, made: Path, folder: Path) -> Path:
     if command == "run":
         write_study(folder, datasets=[{"dataset": f"folder:{folder / 'pets'}", "limit": 12}])
     elif command != "extract":
-        shutil.copytree(made / "s.zarr", folder / "s.zarr")
+        shutil.copytree(made / ("with-results" if command == "report" else ".") / "s.zarr", folder / "s.zarr")
     if command == "repair":
         for path in sorted((folder / "s.zarr").glob("folder-pets/**/c.*"))[:2]:
             path.write_bytes(flip_bit(path.read_bytes(), 77))

@@ -65,7 +65,7 @@ def test_no_command_says_or_keeps_a_credential(
         assert done.exit_code in (0, 8) or words[0] == "doctor", said(done)
         assert CANARY not in said(done), words
     for fault in ("expired", "denied", "reset"):
-        proxy.script(fault)  # type: ignore[arg-type]
+        proxy.script(fault)
         for words in [commands[4]] if fault == "reset" else [*commands[1:5], commands[-2]]:
             done = run("-v", *words)
             assert done.exception is not None, words

@@ -219,8 +219,10 @@ def test_other_weights_and_another_data_set_are_refused(tmp_path: Path) -> None:
     extract(job, LOOP)
     model = timm.create_model("test_vit", pretrained=False, img_size=64)
     save_file(model.state_dict(), tmp_path / "own.safetensors")
-    with pytest.raises(FingerprintMismatchError, match="weights_digest"):
+    with pytest.raises(FingerprintMismatchError, match="weights_digest") as caught:
         extract(replace(job, weights=(str(tmp_path / "own.safetensors"),)), LOOP)
+    assert "with weights 'random'" in (caught.value.why or "")
+    assert "the same --weights" in (caught.value.fix or "")
     write_folder(tmp_path / "pets", 22)
     with pytest.raises(FingerprintMismatchError, match="dataset_digest"):
         extract(job, LOOP)

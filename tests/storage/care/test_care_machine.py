@@ -4,11 +4,13 @@ word, and repair with the same work ends with the bytes of a store that nothing 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 
 import numpy as np
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from numpy.typing import NDArray
 
 from cvbench.errors import CvbenchError, IntegrityError, ResourceError
 from cvbench.storage.care.repair import open_damaged, repair
@@ -22,7 +24,7 @@ RESULT = ResultKey("digits", "all", "cka", "0123abcd")
 FAULTS: list[Fault] = ["before", "after", "kill before", "kill after"]
 
 
-def measured(unit: int) -> dict[str, np.ndarray]:
+def measured(unit: int) -> dict[str, NDArray[np.float64]]:
     """The right partial of a unit."""
     return {"sum": np.full(3, float(unit) + 0.5)}
 
@@ -61,7 +63,7 @@ class CareMachine(RuleBasedStateMachine):
         self.sound |= {key: data for key, data in self.objects.data.items() if key not in self.damaged}
 
     @contextlib.contextmanager
-    def failing(self, call: int, fault: Fault):  # type: ignore[no-untyped-def]
+    def failing(self, call: int, fault: Fault) -> Iterator[None]:
         """The n-th call from now fails, in whatever is run."""
         self.objects.fail(call, fault)
         with contextlib.suppress(CvbenchError, Killed):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -82,11 +83,12 @@ def test_another_user_reads_and_is_told_that_it_cannot_write(tmp_path: Path) -> 
             os.setuid(65534)
             reader = FeatureStore.open(tmp_path / "s")
             assert verify(reader, deep=True).ok
-            for attempt in (
+            attempts: tuple[Callable[[], object], ...] = (
                 lambda: reader.objects.create("ledger/new.json", b"x"),
                 lambda: reader.objects.delete("ledger/zarr.json"),
                 lambda: FeatureStore.open(tmp_path / "other", "a"),
-            ):
+            )
+            for attempt in attempts:
                 with pytest.raises(ResourceError, match=r"(?i)permission") as caught:
                     attempt()
                 assert caught.value.exit_code == 6

@@ -96,7 +96,7 @@ def test_refused_credentials_are_named_and_not_shown(
 
 def test_a_service_that_stays_broken_ends_in_bounded_time(proxy: FaultProxy, objects: Objects) -> None:
     for fault in ("cut", "reset"):
-        proxy.script(fault)  # type: ignore[arg-type]
+        proxy.script(fault)
         begun = time.monotonic()
         with pytest.raises(ResourceError, match="after retries") as caught:
             [*objects.list("a/")]
@@ -108,9 +108,9 @@ def test_a_service_that_stays_broken_ends_in_bounded_time(proxy: FaultProxy, obj
 def test_ranges_and_sizes_of_a_bucket(proxy: FaultProxy, objects: Objects) -> None:
     bucket, prefix = Bucket("s3://objects"), objects.url.removeprefix("s3://objects/")
     for fault in ("cut", "reset", "503"):
-        proxy.script(fault, times=1)  # type: ignore[arg-type]
+        proxy.script(fault, times=1)
         assert bucket.read(f"{prefix}/b", 3, 5000) == (BODY[3:5003], len(BODY))
-        proxy.script(fault, times=2)  # type: ignore[arg-type]
+        proxy.script(fault, times=2)
         assert bucket.sizes(f"{prefix}/a/") == {f"{prefix}/a/1": len(BODY), f"{prefix}/a/2": len(BODY)}
 
 
@@ -198,6 +198,6 @@ def test_secrets_of_any_cloud_are_replaced_in_what_a_service_says(monkeypatch: p
 
 def test_every_error_is_ours(proxy: FaultProxy, objects: Objects) -> None:
     for fault in ("expired", "denied", "reset"):
-        proxy.script(fault)  # type: ignore[arg-type]
+        proxy.script(fault)
         with pytest.raises(CvbenchError):
             objects.get("b")
