@@ -4,6 +4,7 @@ Of the attention A(q, k) of the patch queries q over all keys k, patches at `pos
 
 distance         mean over q of sum_k A(q, k) |pos(q) - pos(k)| / sum_k A(q, k), k over patches; pixels of the input
                  (Dosovitskiy et al. 2021, fig. 7; Raghu et al. 2021): attention to patches counts as a whole
+                 (0 for a query whose attention to patches is below what float64 holds)
 distance_raw     the same without the division: what goes to prefix tokens counts as distance 0
 entropy          mean over q of - sum_k A ln A over all keys; nats, at most ln(number of keys)
 class_mass       mean over q of A on the class token

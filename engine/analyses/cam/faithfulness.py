@@ -40,7 +40,7 @@ def cell_order(raw: Tensor, cells: int) -> Tensor:
         if side < cells:
             values = torch.nn.functional.interpolate(values, shape, mode="bilinear", align_corners=False)
         else:
-            values = torch.nn.functional.adaptive_avg_pool2d(values, shape)
+            values = torch.nn.functional.adaptive_avg_pool2d(values, (shape[0], shape[1]))
     return values.flatten(1).argsort(dim=1, descending=True, stable=True)
 
 
@@ -98,7 +98,7 @@ def probability_curves(
 
 def _probability(backbone: Backbone, classes: Tensor) -> Callable[[Tensor], Tensor]:
     def probability(inputs: Tensor) -> Tensor:
-        logits = backbone.network(inputs).float()
+        logits: Tensor = backbone.network(inputs).float()
         return logits.softmax(dim=1).gather(1, classes.to(logits.device)[:, None])[:, 0]
 
     return probability

@@ -139,10 +139,10 @@ def test_the_network_computes_what_it_does_without(load: Callable[[str], Backbon
 
 
 def test_registers_are_no_class_token(load: Callable[[str], Backbone]) -> None:
-    (first, *_), _ = (list(part.values()) for part in attention_layers(load("test_vit2")))
-    assert first.tokens == Tokens((4, 4), 1, False, (16.0, 16.0))
-    (first, *_), _ = (list(part.values()) for part in attention_layers(load("test_vit")))
-    assert first.tokens.class_token
+    layers, _ = attention_layers(load("test_vit2"))
+    assert layers["blocks.0.attn"].tokens == Tokens((4, 4), 1, False, (16.0, 16.0))
+    layers, _ = attention_layers(load("test_vit"))
+    assert layers["blocks.0.attn"].tokens.class_token
 
 
 @pytest.mark.parametrize(
