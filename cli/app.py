@@ -48,7 +48,7 @@ COMMANDS: dict[str, Place] = {
         "Look into a feature store, check it, tidy it, take layers out or remove them.",
     ),
     "doctor": ("cvbench.cli.doctor", "doctor", "Say what is installed, and what of this machine could be in the way."),
-    "runs": ("cvbench.cli.runs", "app", "What the runs on a store did, how fast they were, and what failed."),
+    "runs": ("cvbench.cli.runs", "app", "Runs on a store: what they did, and what failed."),
     "cluster": ("cvbench.cli.cluster", "app", "Look at a cluster; plan a run on one."),
     "datasets": ("cvbench.cli.datasets", "app", "List, describe, check and download data sets."),
     "models": ("cvbench.cli.models", "app", "List and describe the backbones that there are."),

@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 
 PLACES: dict[str, Place] = {
     "doctor": ("cvbench.cli.cluster", "doctor", "Look at every node of a cluster: what differs, what is in the way."),
-    "plan": ("cvbench.cli.cluster", "plan", "Say hours, GPU-hours, bytes, requests and cost of an extraction."),
+    "plan": (
+        "cvbench.cli.cluster",
+        "plan",
+        "Say hours, GPU-hours, bytes, requests and cost of an extraction. Nothing runs.",
+    ),
 }
 app = Commands(cls=on_demand(PLACES), help="Look at a cluster; plan a run on one.", no_args_is_help=True)
 
@@ -56,7 +60,7 @@ def _doctor(options: ClusterOptions, printed: shared.Printed) -> None:
 def _plan(
     asked: list[ExtractOptions], hardware: shared.Hardware, rates: Rates, prices: Prices, printed: shared.Printed
 ) -> None:
-    """Say hours, GPU-hours, bytes, requests and cost of an extraction, each with its basis. Nothing runs."""
+    """Say hours, GPU-hours, bytes, requests and cost of an extraction. Nothing runs."""
     from cvbench.jobs.catalogue.cluster_plan import cluster_plan
 
     found = cluster_plan(jobs_of(asked), hardware.gpus or 1, rates, prices)

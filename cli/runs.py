@@ -19,17 +19,21 @@ PLACES: dict[str, Place] = {
     "ls": (
         "cvbench.cli.runs",
         "ls",
-        "List the runs on a store: what, where, how many images a second, how they ended.",
+        "List the runs on a store: what, where, how fast, and how they ended.",
     ),
-    "show": ("cvbench.cli.runs", "show", "Show one run: seconds of each stage, idle share of the device, versions."),
-    "failures": ("cvbench.cli.runs", "failures", "Show what failed, and what the processes wrote last."),
+    "show": (
+        "cvbench.cli.runs",
+        "show",
+        "Show one run: seconds of each stage, the share in which the device waited, versions.",
+    ),
+    "failures": ("cvbench.cli.runs", "failures", "Show what failed in a run, and what the processes wrote last."),
 }
-app = Commands(cls=on_demand(PLACES), help="What the runs on a store did, and what failed.", no_args_is_help=True)
+app = Commands(cls=on_demand(PLACES), help="Runs on a store: what they did, and what failed.", no_args_is_help=True)
 
 
 @app.callback()
 def group() -> None:
-    """What the runs on a store did, and what failed."""
+    """Runs on a store: what they did, and what failed."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ class Named:
 
 
 def _ls(kept: shared.StorePlace, printed: shared.Printed) -> None:
-    """List the runs on a store, the latest first: what, where, how many images a second, how they ended."""
+    """List the runs on a store: what, where, how fast, and how they ended."""
     from cvbench.jobs.catalogue.runs import list_runs
 
     found = list_runs(kept.store)
@@ -61,7 +65,7 @@ def _ls(kept: shared.StorePlace, printed: shared.Printed) -> None:
 
 
 def _show(kept: shared.StorePlace, named: Named, printed: shared.Printed) -> None:
-    """Show one run: seconds of each stage, the share in which the device waited, units redone, versions."""
+    """Show one run: seconds of each stage, the share in which the device waited, versions."""
     from cvbench.jobs.catalogue.runs import find_run
 
     run = find_run(kept.store, named.run)
@@ -83,7 +87,7 @@ def _show(kept: shared.StorePlace, named: Named, printed: shared.Printed) -> Non
 
 
 def _failures(kept: shared.StorePlace, named: Named, printed: shared.Printed) -> None:
-    """Show what failed in a run, and what the processes wrote last: it is kept where their nodes are not."""
+    """Show what failed in a run, and what the processes wrote last."""
     from cvbench.jobs.catalogue.runs import find_run
 
     run = find_run(kept.store, named.run)

@@ -50,7 +50,7 @@ class ClusterOptions:
 
 @dataclass(frozen=True)
 class Look:
-    """What a node is to look at."""
+    """Things that a node is to look at."""
 
     store: str
     dataset: str | None
@@ -62,7 +62,7 @@ class Look:
 
 @dataclass(frozen=True)
 class Seen:
-    """What a node says.
+    """Answer of a node.
 
     Attributes:
         clock: Its seconds since 1970, as it was asked.
@@ -91,7 +91,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Report:
-    """What was found, the cluster first, then node by node."""
+    """Report of what was found, the cluster first, then node by node."""
 
     address: str
     nodes: int
@@ -261,7 +261,7 @@ def _tidy(look: Look) -> None:
 
 
 def _of_all(seen: Mapping[str, Seen | CvbenchError], look: Look) -> Iterator[Finding]:
-    """What no node can see alone."""
+    """Findings that no node can see alone."""
     told = {name: found for name, found in seen.items() if isinstance(found, Seen)}
     yield Finding("", "nodes", "ok" if len(told) == len(seen) else "note", f"{len(told)} of {len(seen)} answer")
     racing = {name: found for name, found in told.items() if found.won}
@@ -301,7 +301,7 @@ def _of_node(name: str, found: Seen | CvbenchError, asked: float, spent: float) 
 
 
 def _of_clock(name: str, clock: float, asked: float, spent: float) -> Finding:
-    """How far a clock is out at least: its time was read between the question and the answer."""
+    """Tell how far a clock is out at least: its time was read between the question and the answer."""
     out = max(asked - clock, clock - asked - spent, 0.0)
     if out > MOST_SKEW:
         return Finding(name, "clock", "problem", f"{out:.0f} s from the driver's", "chrony or ntpd on every node")

@@ -139,7 +139,7 @@ def _objects(report: PlanReport, layer: LayerPlan, *, sharded: bool) -> int:
 
 
 def _costs(found: dict[str, float], known: dict[str, float], months: float) -> Iterator[Line]:
-    """What has a price, and their sum."""
+    """Lines of what has a price, and their sum."""
     amounts = {
         "gpu_hour": ("GPUs", found["GPU-hours"], "GPU-hours"),
         "head_hour": ("head", found["hours"], "hours"),

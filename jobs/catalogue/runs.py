@@ -63,7 +63,7 @@ class Run:
 
     @property
     def samples_per_second(self) -> float:
-        """Of the whole run, with its start."""
+        """Samples a second of the whole run, with its start."""
         return self.samples / self.seconds if self.seconds else 0.0
 
     @property

@@ -32,7 +32,7 @@ class Hardware:
     wheel: Annotated[str | None, Option("Wheel of cvbench that the actors of a joined cluster are to run.")] = None
 
     def settled(self) -> Hardware:
-        """The same, "auto" replaced by the place that it means here.
+        """Hardware with "auto" replaced by the place that it means here.
 
         Raises:
             UsageError: RAY_ADDRESS names no cluster that can be joined.

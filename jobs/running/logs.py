@@ -62,5 +62,5 @@ def keep_logs() -> None:
 
 
 def _keep(data: dict[str, Any], ignore_prefix: bool) -> None:
-    """What stands in for Ray's printing."""
+    """Stand in for Ray's printing."""
     LOGS.take(data)

@@ -101,7 +101,7 @@ class RaySession:
             ray.shutdown()
 
     def demand(self) -> tuple[int, bool]:
-        """How many actors to ask for at first, and whether more may be asked for: a cluster grows by being asked.
+        """Count the actors to ask for at first; and say whether more may be asked for: a cluster grows by being asked.
 
         Raises:
             ClusterError: Not a single one fits, and none ever will.
@@ -138,7 +138,7 @@ class RaySession:
         return remote.remote(recipe)
 
     def waiting(self, there: int, asked: int) -> str:
-        """What to say while not all actors are there that were asked for."""
+        """Word of what is waited for, while not all actors are there that were asked for."""
         kind = "GPUs" if self.cluster.device == "cuda" else "CPU slots"
         seen = outlook() if self.cluster.joined else None
         said = f"waiting for {kind}: {there} of {asked} are there"

@@ -14,7 +14,7 @@ STALE = 120.0  # seconds: an older report is of an autoscaler that has ended
 
 @dataclass(frozen=True)
 class Outlook:
-    """What an autoscaler says of itself.
+    """State of an autoscaler, as it says.
 
     Attributes:
         scales: Whether there is one that starts nodes.
@@ -42,7 +42,7 @@ def nodes() -> list[dict[str, float]]:
 
 
 def places(needs: Mapping[str, float], found: Iterable[Mapping[str, float]]) -> int:
-    """How many actors with these needs fit on nodes.
+    """Count the actors with these needs that fit on nodes.
 
     >>> places({"GPU": 1, "CPU": 8}, [{"GPU": 4.0, "CPU": 16.0}, {"CPU": 64.0}])
     2
@@ -62,7 +62,7 @@ def cores_for_each(found: Iterable[Mapping[str, float]]) -> int | None:
 
 
 def outlook() -> Outlook | None:
-    """What the autoscaler of the joined cluster says; None if nothing has been said yet."""
+    """Ask what the autoscaler of the joined cluster says; None if nothing has been said yet."""
     import ray
 
     known: Any = ray.get_runtime_context  # untyped
@@ -74,7 +74,7 @@ def outlook() -> Outlook | None:
 
 
 def _second(address: str) -> Outlook | None:
-    """As the second kind of autoscaler (Ray's own since 2.5x, KubeRay's) reports."""
+    """Report of the second kind of autoscaler (`ray up` and KubeRay take it by default)."""
     from ray import _raylet
     from ray.core.generated import autoscaler_pb2
 
@@ -94,7 +94,7 @@ def _second(address: str) -> Outlook | None:
 
 
 def _first(address: str) -> Outlook | None:
-    """As the first kind reports: in JSON, every few seconds."""
+    """Report of the first kind: JSON, written every few seconds."""
     from ray import _raylet
     from ray._private.ray_constants import DEBUG_AUTOSCALING_STATUS
 

@@ -50,7 +50,7 @@ def hello() -> Hello:
 
 
 def compare(here: Mapping[str, str], there: Hello) -> str | None:
-    """What to say of an actor whose versions are not those of the driver; None if they are.
+    """Word of an actor whose versions are not those of the driver; None if they are.
 
     Raises:
         ClusterError: A package that decides bytes has another version.

@@ -43,7 +43,7 @@ def test_the_doctor_looks_at_every_node(pets: Path, tmp_path: Path, cluster: Loo
         str(tmp_path / "new.zarr"),
     ]
     process = cluster.start(words)
-    out, err = process.communicate(DEADLINE)
+    out, err = process.communicate(timeout=DEADLINE)
     assert process.returncode == 0, err + out
     report = json.loads(out)
     assert (report["ok"], report["nodes"]) == (True, 3)
@@ -65,7 +65,7 @@ def test_the_doctor_says_what_no_node_sees(tmp_path: Path, cluster: LoopbackClus
     (tmp_path / "file").touch()
     words = ["cluster", "doctor", "--format", "json", "--store", str(tmp_path / "file" / "store.zarr")]
     process = cluster.start(words)
-    out, err = process.communicate(DEADLINE)
+    out, err = process.communicate(timeout=DEADLINE)
     assert process.returncode == 8, err + out
     problems = {one["name"] for one in json.loads(out)["findings"] if one["state"] == "problem"}
     assert "store" in problems
@@ -122,7 +122,7 @@ def test_two_drivers_on_one_store(
     store = tmp_path / "store.zarr"
     both = [cluster.start(words_of(pets, store, "auto")) for _ in range(2)]
     for process in both:
-        _, err = process.communicate(DEADLINE)
+        _, err = process.communicate(timeout=DEADLINE)
         assert process.returncode == 0, err
     assert tidy(store) == undisturbed
 
@@ -136,7 +136,7 @@ def test_a_node_that_is_lost(pets: Path, undisturbed: dict[str, str], tmp_path: 
         time.sleep(0.1)
     had = lost.actors()
     lost.kill()
-    _, err = process.communicate(DEADLINE)
+    _, err = process.communicate(timeout=DEADLINE)
     assert process.returncode == 0, err
     assert had, "no actor was there to be lost"
     assert tidy(tmp_path / "store.zarr") == undisturbed
@@ -154,7 +154,7 @@ def test_a_node_that_freezes_and_thaws_after_its_work_was_given_away(
         time.sleep(0.1)
     had = frozen.actors()
     frozen.signal(signal.SIGSTOP)
-    _, err = process.communicate(DEADLINE)
+    _, err = process.communicate(timeout=DEADLINE)
     assert process.returncode == 0, err
     assert had, "no actor was there to freeze"
     frozen.signal(signal.SIGCONT)  # what it had begun it may end now, late
@@ -173,11 +173,11 @@ def test_a_head_that_is_lost_and_the_same_command_on_another(
         assert wait_for_growth(process, store, len(undisturbed) // random.Random(5).randrange(5, 20))
         for node in first.nodes:
             node.kill()
-        out, err = process.communicate(DEADLINE)
+        out, err = process.communicate(timeout=DEADLINE)
     assert process.returncode != 0, out + err
     assert os.path.exists(store)
     with loopback(nodes=1) as second:
         process = second.start(words_of(pets, store, "auto"))
-        _, err = process.communicate(DEADLINE)
+        _, err = process.communicate(timeout=DEADLINE)
         assert process.returncode == 0, err
     assert tidy(store) == undisturbed
