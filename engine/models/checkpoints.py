@@ -15,6 +15,7 @@ import argparse
 import json
 import pathlib
 import re
+import threading
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -42,6 +43,9 @@ def _allowed() -> list[Any]:
 _NUMBERS = [np.dtype(kind) for kind in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "?")]
 ALLOWED: tuple[Any, ...] = tuple(_allowed())
 """What training checkpoints hold beside tensors: the arguments of the run, paths, numbers of numpy."""
+
+_READING = threading.Lock()
+"""Held while `ALLOWED` is: torch keeps what it allows for the whole process."""
 
 
 @dataclass(frozen=True)
@@ -144,7 +148,7 @@ def _sharded(path: Path) -> dict[str, Tensor]:
 def _unpickled(path: Path) -> Checkpoint:
     existing(path)
     try:
-        with torch.serialization.safe_globals([*ALLOWED]):
+        with _READING, torch.serialization.safe_globals([*ALLOWED]):
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except Exception as error:  # torch's own, and whatever a damaged file makes it raise
         raise _refused(path, error) from error

@@ -12,9 +12,8 @@ from cvbench.errors import ClusterError
 from cvbench.jobs.running.cluster import Cluster
 from cvbench.jobs.running.place import cores_here
 from cvbench.jobs.running.session import RaySession
-from cvbench.jobs.running.supply import cores_for_each, nodes, outlook
+from cvbench.jobs.running.supply import QUIET, cores_for_each, nodes, outlook
 
-QUIET = 15.0  # seconds after which a cluster that says nothing of an autoscaler has none
 PATIENCE = 60.0  # seconds in which an autoscaler must have begun to start a node
 
 

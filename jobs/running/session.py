@@ -18,7 +18,7 @@ from cvbench.errors import ClusterError
 from cvbench.jobs.running.cluster import Cluster, Worker, WorkerRecipe
 from cvbench.jobs.running.logs import keep_logs
 from cvbench.jobs.running.places import unpacked
-from cvbench.jobs.running.supply import nodes, outlook, places
+from cvbench.jobs.running.supply import heard, nodes, outlook, places
 from cvbench.jobs.running.versions import Hello, hello
 
 _SHARED: ContextVar[list[RaySession] | None] = ContextVar("shared", default=None)
@@ -110,7 +110,9 @@ class RaySession:
             return self.cluster.actors, False
         found = nodes()
         total = places(self.cluster.needs, found)
-        seen = outlook() if self.cluster.joined else None
+        seen = None
+        if self.cluster.joined:
+            seen = outlook() if total else heard()
         if seen is not None and seen.scales:
             return max(total, FIRST_ASKED), True
         if total < 1:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 UNKNOWN_TYPE = "node_"  # what Ray calls the nodes of a cluster that nothing scales
+QUIET = 15.0  # seconds after which a cluster that says nothing of an autoscaler has none
 STALE = 120.0  # seconds: an older report is of an autoscaler that has ended
 
 
@@ -73,6 +74,14 @@ def outlook() -> Outlook | None:
         return None
 
 
+def heard() -> Outlook | None:
+    """The same, waited for as long as a cluster that has just begun may say nothing."""
+    begin = time.monotonic()
+    while (seen := outlook()) is None and time.monotonic() - begin < QUIET:
+        time.sleep(1.0)
+    return seen
+
+
 def _second(address: str) -> Outlook | None:
     """Report of the second kind of autoscaler (`ray up` and KubeRay take it by default)."""
     from ray import _raylet
@@ -90,7 +99,7 @@ def _second(address: str) -> Outlook | None:
     coming = [*asked, *(one.ray_node_type_name for one in state.pending_instances)]
     failed = [one.reason for one in state.failed_instance_requests]
     hopeless = bool(state.infeasible_resource_requests or state.infeasible_gang_resource_requests)
-    return Outlook(_named(types), tuple(coming), hopeless, failed[-1][:200] if failed else "")
+    return Outlook(_described(types), tuple(coming), hopeless, failed[-1][:200] if failed else "")
 
 
 def _first(address: str) -> Outlook | None:
@@ -110,7 +119,8 @@ def _first(address: str) -> Outlook | None:
     coming = [name for name, count in launches.items() for _ in range(int(count))]
     coming += [str(node[1]) for node in report.get("pending_nodes") or []]
     failed = report.get("failed_nodes") or []
-    return Outlook(_named(report.get("active_nodes") or {}), tuple(coming), False, str(failed[-1]) if failed else "")
+    active = report.get("active_nodes") or {}
+    return Outlook(_described(active), tuple(coming), False, str(failed[-1]) if failed else "") if active else None
 
 
 def _read(said: bytes | None) -> dict[str, Any]:
@@ -121,6 +131,6 @@ def _read(said: bytes | None) -> dict[str, Any]:
     return status if isinstance(status, dict) else {}
 
 
-def _named(types: Iterable[str]) -> bool:
-    """Whether nodes are of kinds that somebody has described."""
-    return any(name and not name.startswith(UNKNOWN_TYPE) for name in types)
+def _described(types: Iterable[str]) -> bool:
+    """Whether nodes are of kinds that somebody has described; a head may have no name of its own."""
+    return not any(name.startswith(UNKNOWN_TYPE) for name in types)

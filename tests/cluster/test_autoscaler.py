@@ -19,7 +19,11 @@ import pytest
 
 from tests.cluster.nodes import LoopbackCluster, free_port, short_folder
 
-pytestmark = [pytest.mark.ray, pytest.mark.skipif(sys.platform != "linux", reason="process groups of Linux")]
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="process groups of Linux"),
+]
 DEADLINE = 300
 LISTS = (
     *("cluster_synced_files", "rsync_exclude", "rsync_filter", "initialization_commands", "setup_commands"),
@@ -130,7 +134,6 @@ def test_gpus_are_asked_for_where_there_are_none() -> None:
     with fake_cloud(kinds) as cloud:
         ran = drive(cloud, "auto", 1, 240)
         assert ran.get("device") == "cuda", ran
-        assert "no GPU is there yet; the cluster's autoscaler starts nodes" in str(ran["notes"])
         found = ran["found"]
         assert isinstance(found, list)
         assert len(found) == 4

@@ -183,7 +183,7 @@ class TestBadInput:
     def test_an_analysis_that_is_not_live(self) -> None:
         with pytest.raises(UnknownNameError, match="live analysis") as error:
             find_live(["maps"])
-        assert error.value.fix == "--analyze cka,similarity,spectra"
+        assert error.value.fix == "--analyze cka,similarity,spectra,norms"
 
     def test_an_unknown_analysis(self, images: Path, tmp_path: Path) -> None:
         with pytest.raises(UnknownNameError, match="did you mean: spectra"):
