@@ -49,6 +49,7 @@ NAMES = {
         "attention",
         "cam",
         "cka",
+        "faithfulness",
         "maps",
         "norms",
         "receptive_field",
@@ -130,8 +131,17 @@ def test_a_function_takes_the_options_of_its_command(module: str, name: str) -> 
     offered = {one.key: one for form in made.forms for one in form.fields()}
     assert len(offered) == len(parameters)
     command = [*made.words.split()]
-    typed = _command_options(command) - {"--plan", "--format", "--out", "--long", "--rate", "--disk-mb-s", "--help"}
-    held = {one.name for one in offered.values() if not one.option.alone} - {"--rate", "--disk-mb-s", "--out"}
+    typed = _command_options(command) - {
+        "--plan",
+        "--format",
+        "--out",
+        "--long",
+        "--rate",
+        "--card",
+        "--disk-mb-s",
+        "--help",
+    }
+    held = {one.name for one in offered.values() if not one.option.alone} - {"--rate", "--card", "--disk-mb-s", "--out"}
     assert held == typed
     for argument in made.arguments.values():
         default = parameters[argument.name].default

@@ -43,7 +43,7 @@ class DeviceUnit(LiveUnit, Protocol):
         """After the last layer of a batch: its numbers that are still on the device. None on the host."""
 
     def give(self, numbers: list[NDArray[np.float64]]) -> None:
-        """What was taken, now on the host; batch by batch in their order, all of them before `partial`."""
+        """Receive what was taken, now on the host; batch by batch in their order, all of them before `partial`."""
 
 
 class LiveAnalysis(Analysis, Protocol):
@@ -55,7 +55,7 @@ class LiveAnalysis(Analysis, Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """What was measured of one layer.
+    """Measurements of one layer.
 
     Attributes:
         numbers: Small float64 arrays where the maps lie; may be empty.

@@ -31,7 +31,7 @@ Made = TypeVar("Made")
 
 
 class Table(Generic[Given, Made]):
-    """What `build` makes of hashable arguments, kept: on the host, and where arrays of a device asked for it."""
+    """Arrays that `build` makes of hashable arguments, kept: on the host, and where arrays of a device asked for it."""
 
     def __init__(self, build: Callable[Given, Made]) -> None:
         update_wrapper(self, build)
@@ -58,7 +58,7 @@ class Table(Generic[Given, Made]):
         return self._made(*args, **kwargs)
 
     def on(self, like: Array, *args: Given.args, **kwargs: Given.kwargs) -> Made:
-        """The same, its arrays where `like` is. The first time on a device it is copied there, and waited for."""
+        """Give the same, its arrays where `like` is. The first time on a device it is copied there, and waited for."""
         if isinstance(like, np.ndarray):
             return self._made(*args, **kwargs)
         return self._there(like.device.id, *args, **kwargs)

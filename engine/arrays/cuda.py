@@ -28,7 +28,7 @@ def fitting_extra() -> str:
 
 
 def advice() -> str:
-    """What to install, or to do without."""
+    """Say what to install, or to do without."""
     extra = fitting_extra()
     if not extra:
         return "a torch build for CUDA 12 or 13 and the extra of that version, or --device cpu"

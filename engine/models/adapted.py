@@ -25,7 +25,7 @@ _LISTED = re.compile(r"(?:.*\.)?(?:layers?|blocks?|stages?|resblocks)\.\d+")
 
 @dataclass(frozen=True)
 class End:
-    """What a network ends in.
+    """End of a network.
 
     Attributes:
         head: (B, D), what a classifier reads or would read.

@@ -92,7 +92,7 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def shapes_of(path: Path) -> dict[str, Tensor]:
-    """The same names and shapes on the meta device; of .safetensors only the header is read.
+    """Names and shapes of a file on the meta device; of .safetensors only the header is read.
 
     Raises:
         DataUnavailableError, IntegrityError, UsageError: As `read_checkpoint`.

@@ -98,7 +98,7 @@ def stripped(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> tuple[St
 
 
 def _common(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str:
-    """What all names of a file begin with, and none of the network's."""
+    """Beginning that all names of a file have, and none of the network's."""
     firsts, prefix, names = {name.partition(".")[0] for name in own}, "", [*state]
     while names and (first := names[0].partition(".")[0]) not in firsts:
         if not all(name.startswith(f"{first}.") for name in names):

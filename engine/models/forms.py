@@ -77,7 +77,7 @@ def split_name(entry: str) -> tuple[str, str]:
 
 
 def called(entry: str) -> str:
-    """What --weights and other options call a backbone that is typed so.
+    """Name by which --weights and other options call a backbone that is typed so.
 
     >>> called("tuned=test_vit"), called("test_vit")
     ('tuned', 'test_vit')

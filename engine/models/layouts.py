@@ -107,7 +107,7 @@ def token_layout(
         maps: Further grids, of a model whose tokens lie row by row on them.
 
     >>> token_layout((2, 17, 64), (2, 8), (32, 128), 1, True)
-    TapLayout(height=2, width=8, channels=64, prefix=1, kind='tokens', class_token=True)
+    TapLayout(height=2, width=8, channels=64, prefix=1, kind='tokens', class_token=True, digits=())
     """
     tokens, channels = shape[1:]
     known = [*([] if grid is None else _pyramid(grid)), *maps]

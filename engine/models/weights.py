@@ -67,7 +67,7 @@ def build_model(spec: BackboneSpec) -> Any:
 
 
 def build_noted(spec: BackboneSpec) -> tuple[Any, tuple[str, ...]]:
-    """The same, and notes on what of a file was left out or renamed.
+    """Build the same, with notes on what of a file was left out or renamed.
 
     Raises:
         DataUnavailableError: if the weights are not there, or cannot be had.
@@ -212,7 +212,7 @@ def _head_rows(state: Mapping[str, Tensor], names: Sequence[str]) -> int | None:
 
 
 def _tried(remap: timm_sources.Remap | None) -> timm_sources.Remap | None:
-    """The same on shapes alone, where it can be."""
+    """Try the same on shapes alone, where it can be."""
     if remap is None:
         return None
 
@@ -268,7 +268,7 @@ _SIZED = re.compile(r"pos_embed|position|rel_pos|relative_pos|rope|\battn_bias|a
 def _other_sizes(
     model: nn.Module, before: Mapping[str, Tensor], after: Mapping[str, Tensor], spec: BackboneSpec
 ) -> list[str]:
-    """What timm resampled though no size was asked for, or though it is no matter of size."""
+    """Names that timm resampled though no size was asked for, or though it is no matter of size."""
     tokens = int(getattr(model, "num_prefix_tokens", 0) or 0)
     changed = []
     for name, tensor in after.items():

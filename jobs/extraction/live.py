@@ -99,7 +99,7 @@ def shapes_of(described: Sequence[Description]) -> dict[Layer, tuple[int, int, i
 
 
 def setting_of(described: Sequence[Description], batch: int, samples: int) -> LiveSetting:
-    """What an analysis is told before an extraction of these backbones begins."""
+    """Setting that an analysis is told before an extraction of these backbones begins."""
     inputs = {d.spec.key: d.preprocess.geometry.size for d in sorted(described, key=lambda d: d.spec.key)}
     return LiveSetting(shapes_of(described), inputs, batch, samples)
 

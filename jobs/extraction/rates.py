@@ -34,7 +34,7 @@ class CardRates:
         return self.best if precision == "auto" else precision
 
     def factor(self, one: str, other: str) -> float | None:
-        """How many times faster one precision is than another; None where one is not known."""
+        """Ratio of the rates of two precisions; None where one is not known."""
         return self.images[one] / self.images[other] if one in self.images and other in self.images else None
 
 

@@ -113,7 +113,7 @@ class RemoteObjects(Objects):
         return iter(sorted(entry["path"] for entry in self._listed(prefix)))
 
     def _listed(self, prefix: str) -> Sequence[Any]:
-        """What the service lists under a prefix, all of it: a listing that breaks off is asked for anew."""
+        """List all that the service has under a prefix: a listing that breaks off is asked for anew."""
         import obstore
 
         def pages() -> Sequence[Any]:

@@ -240,7 +240,7 @@ def _versions(layer: Layer, maps: Array, *, keep_matrix: bool = False, pool: tup
 
 
 def _empty(grid: tuple[int, int], keep_matrix: bool) -> Partial:
-    """Of no image."""
+    """Sums of no image."""
     return {
         "scalars": np.empty((0, len(VERSIONS), len(MEASURES))),
         "counts": np.zeros(len(VERSIONS)),

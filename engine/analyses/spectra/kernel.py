@@ -182,7 +182,7 @@ def _default_block(xp: object) -> int:
 
 @dataclass(frozen=True, eq=False)
 class Sums:
-    """What is kept of the coefficients of n images, where they lie; float64.
+    """Sums over the coefficients of n images, where they lie; float64.
 
     Attributes:
         binned: (n, B + 1) mean log amplitude of each bin, last of the corners.
