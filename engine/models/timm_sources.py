@@ -111,7 +111,7 @@ _LOCK = threading.Lock()
 
 @lru_cache(maxsize=64)
 def remap(model: str) -> Remap | None:
-    """Function that timm applies to pretrained weights of a model before it loads them; None if it takes them as they are.
+    """Function by which timm changes pretrained weights of a model before it loads them; None if it does not.
 
     timm hands it to its loader alone, once for each way of building a model. So one is built, without memory, with a
     loader that keeps what it is handed; builds in other threads meanwhile load as ever.

@@ -90,7 +90,7 @@ def test_a_job_opens_a_store_once_and_reads_each_record_once(
     assert asked["root"] == 1
     assert asked["fingerprint.json"] == GROUPS
     assert asked["/commits/"] == GROUPS * UNITS
-    assert asked["list"] <= 5  # groups, results kept before, partials; each twice at most
+    assert asked["list"] <= 6  # groups, results kept before, partials; each twice at most; and logs of runs
     assert asked["/partials/"] <= UNITS
 
 
