@@ -80,8 +80,9 @@ def begun(command: str, made: Path, folder: Path) -> Path:
 
 def store_of(command: str, folder: Path) -> dict[str, bytes]:
     store = contents(folder / ("study.zarr" if command == "run" else "s.zarr"))
-    # A study's journal says when its steps ran.
-    return {key: data for key, data in store.items() if "ledger/study" not in key and "studies" not in key}
+    # A study's journal and the logs of runs say when they ran.
+    timed = ("ledger/study", "studies", "ledger/_runs/")
+    return {key: data for key, data in store.items() if not any(part in key for part in timed)}
 
 
 SHORT = ("extract", "cka")

@@ -34,7 +34,9 @@ UNITS, UNIT = 24, 4
 JOBS = str(Path(cvbench.jobs.__file__).parent)
 
 
-def two_at_once(recipe: WorkerRecipe[Any, Any], tasks: Sequence[Any], cluster: Cluster, on_done: Any = None) -> None:
+def two_at_once(
+    recipe: WorkerRecipe[Any, Any], tasks: Sequence[Any], cluster: Cluster, on_done: Any = None, listen: Any = None
+) -> None:
     """In place of `run_tasks`: one worker, two threads, in an order of their own."""
     if not tasks:
         return
