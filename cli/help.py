@@ -63,7 +63,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "analyze attention": ("analyze attention --dataset folder:birds --out figures",),
     "analyze receptive-field": (
         "analyze receptive-field --dataset digits --backbone test_vit",
-        "analyze receptive-field --dataset digits --taps 'blocks.*' --output signs",
+        "analyze receptive-field --dataset digits --taps 'blocks.*'",
     ),
     "analyze tsne": (
         "analyze tsne --view head --out figures",

@@ -10,7 +10,7 @@ from cvbench.storage.features.keys import record_key
 from cvbench.storage.features.ledger import FORMAT, unseal
 from cvbench.storage.features.nodes import create_root
 from cvbench.storage.features.parse import Fields, read_json
-from cvbench.storage.objects.base import Objects
+from cvbench.storage.objects.base import TEMPORARY, Objects
 from cvbench.storage.objects.keys import LEDGER, REPAIR
 
 Mode = Literal["r", "r+", "a"]
@@ -46,8 +46,8 @@ def _refuse_if_nothing(objects: Objects, mode: Mode) -> int:
             why=_what_is_there(objects),
             fix=f"{command('extract', dataset='digits', store=objects.url)}  # makes one; or name another",
         )
-    strays = [key for key, kind in objects.survey() if kind != "folder" and key != f"{LEDGER}/zarr.json"]
-    if strays and not known:
+    strays = [key for key, kind in objects.survey() if kind != "folder" and not _is_of_root(key)]
+    if strays and not known and objects.get("zarr.json") is None:  # else another process was faster
         raise IntegrityError(
             "the place is not empty and holds no feature store",
             where=objects.url,
@@ -55,6 +55,12 @@ def _refuse_if_nothing(objects: Objects, mode: Mode) -> int:
             fix="name a store of cvbench, or a place that does not exist yet, with --store",
         )
     return known or FORMAT
+
+
+def _is_of_root(key: str) -> bool:
+    """Whether it is a root node, or the unfinished write of one, which another process may be at."""
+    folder, _, name = key.rpartition("/")
+    return folder in ("", LEDGER) and (name == "zarr.json" or name.startswith(TEMPORARY))
 
 
 def _what_is_there(objects: Objects) -> str | None:

@@ -176,6 +176,6 @@ def test_two_packages_with_the_same_view_are_refused(tmp_path: Path) -> None:
 
 
 def test_without_packages_the_views_are_these() -> None:
-    assert asked_views() == ("pooled", "maps", "head", "logits")
-    assert stored_views() == tuple(BUILT_IN) == ("pooled", "cls", "maps", "head", "logits")
+    assert asked_views() == ("pooled", "maps", "head", "logits", "registers")
+    assert stored_views() == tuple(BUILT_IN) == ("pooled", "cls", "maps", "head", "logits", "registers")
     assert GroupKey("digits", "all", BACKBONE, "spread").path.endswith("/spread")
