@@ -31,7 +31,7 @@ def words_of(command: str, folder: Path) -> list[str]:
     return {
         "extract": ["extract", *pets, *net, *on, *here, "--view", "maps", "--view", "head", "--taps", "blocks.[45]"],
         "cka": ["analyze", "cka", *on, "--view", "maps", *here],
-        "cam": ["analyze", "cam", *pets, *net, *on, *here, "--resamples", "20"],
+        "cam": ["analyze", "cam", "--dataset", "folder-pets", *net, *on, *here, "--resamples", "20"],
         "repair": ["store", "repair", *on],
         "report": ["report", *on, "--out", str(folder / "report")],
         "run": ["run", str(folder / "study.yaml")],

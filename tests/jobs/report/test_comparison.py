@@ -86,6 +86,6 @@ def test_as_it_is_typed(tmp_path: Path) -> None:
     assert made["second_only"] > 0
     assert not (tmp_path / "report.html").exists()
     refused = CliRunner().invoke(app, [*typed, "--pdf"])
-    assert "--compare has none" in str(refused.exception)
+    assert "--compare has no figures" in str(refused.exception)
     with pytest.raises(DataUnavailableError, match="no feature store"):
         compare(one, str(tmp_path / "none.zarr"), str(tmp_path))

@@ -45,9 +45,8 @@ def test_processes_that_write_one_store_at_once_leave_one_store(tmp_path: Path) 
         assert child.stdin is not None
         child.stdin.write(b"\n")
         child.stdin.flush()
-    for child in children:
-        _, said = child.communicate(timeout=120)
-        assert child.returncode == 0, said.decode()
+    said = [child.communicate(timeout=120)[1].decode() for child in children]  # closes the pipes of all
+    assert [child.returncode for child in children] == [0, 0, 0], said
     assert contents(LocalObjects(tmp_path / "shared")) == expected
     assert not LocalObjects(tmp_path / "shared").leftovers()
 

@@ -149,7 +149,6 @@ def test_registers_are_no_class_token(load: Callable[[str], Backbone]) -> None:
     ("model", "why"),
     [
         ("test_convnext", "no self-attention"),
-        ("pvt_v2_b0", "keys are pooled"),
         ("xcit_nano_12_p16_224", "queries attend"),
         ("cait_xxs24_224", "mixed after the softmax"),
     ],
