@@ -32,9 +32,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 CASES: dict[str, tuple[int, tuple[str, ...]]] = {
     f"extract --dataset digits {QUICK} --backbone dinov2": (2, ("match", "vit_small_patch14_dinov2.lvd142m")),
     f"extract --dataset digits {QUICK} --backbone dinov2_vits14": (2, ("vit_small_patch14_dinov2",)),
-    f"extract --dataset digits {QUICK} --backbone facebook/dinov2-small": (2, ("vit_small_patch14_dinov2",)),
+    f"extract --dataset digits {QUICK} --backbone facebook/dinov2-small": (2, ("hf:facebook/dinov2-small",)),
     f"extract --dataset birds {QUICK}": (2, ("--dataset folder:birds",)),
-    f"extract --dataset ./birds {QUICK}": (2, ("--dataset folder:./birds",)),
+    f"extract --dataset ./birds {QUICK}": (2, ("--dataset folder:birds",)),
     "store info --store birds": (3, ("birds", ".png", "not a feature store")),
     "store info --store empty": (3, ("empty",)),
     f"extract --dataset digits {QUICK} --max-bytes 10KB": (6, ("--max-bytes",)),
