@@ -152,13 +152,13 @@ def kept_live(
         beside_maps: Look where the store holds maps, too: those may be of fewer samples.
         notes: What is to be said of a result with these attributes.
     """
-    kept = list_results(store)
-    names = {key.dataset for key in kept}
+    results = list_results(store)
+    names = {key.dataset for key in results}
     asked = None if selection.dataset is None else stored_key(store, selection.dataset, names)
     groups = [] if beside_maps else store.groups()
     with_maps = {(group.dataset, group.split) for group in groups if group.view == MAPS}
     found: list[tuple[int, int, Analysed]] = []
-    for key in kept:
+    for key in results:
         place = key.dataset, key.split
         meant = key.analysis == name and asked in (None, key.dataset) and selection.split in (None, key.split)
         if not meant or place in with_maps:
