@@ -75,7 +75,7 @@ def outlook() -> Outlook | None:
 
 
 def heard() -> Outlook | None:
-    """The same, waited for as long as a cluster that has just begun may say nothing."""
+    """Wait for the same, as long as a cluster that has just begun may say nothing."""
     begin = time.monotonic()
     while (seen := outlook()) is None and time.monotonic() - begin < QUIET:
         time.sleep(1.0)
