@@ -83,7 +83,7 @@ class FaithfulnessNumbers:
             raise UsageError(f"{key} has no classifier, so no class has evidence", fix="a model or weights with a head")
         if min(size) < self.cells:
             raise UsageError(f"{size[0]} x {size[1]} pixels have no {self.cells} parts a side", fix="--cells, smaller")
-        target = targets_of(self.targets, {key: describe(backbone.spec, taps=["*"])})[key]
+        target = targets_of(find_method(self.method), self.targets, {key: describe(backbone.spec, taps=["*"])})[key]
         noise = torch.randint(0, 256, (1, 3, *size), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
         class_map(backbone, target, self.method, noise)
         return {target: Tapped((len(CURVES), self.steps + 1), ("curve", "step"))}, []

@@ -1,9 +1,6 @@
-"""The attention of a network while it runs, taken where its softmax takes queries and keys.
+"""The attention of a network while it runs, taken where its softmax takes queries and keys (see `watch`).
 
-timm's attention layers, with or without norms of queries and keys, rotary embeddings, relative biases or grouped
-queries, all end in `scaled_dot_product_attention`, or in a softmax of their own where fusion is off. There the queries
-and keys are what they are for the network, so nothing of a layer has to be known or computed again. The network itself
-runs as always, with its fused kernel.
+The network itself runs as always, with its fused kernel.
 
 What is no attention of all tokens of the grid over all tokens is refused: windows, pooled keys, class attention.
 """
@@ -17,10 +14,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
-from torch.overrides import TorchFunctionMode
 
-from cvbench.engine.analyses.attention.kernel import MEASURES, Tokens, attention_numbers, weight_numbers
+from cvbench.engine.analyses.attention.kernel import MEASURES, Tokens
+from cvbench.engine.analyses.attention.watch import AttentionWatch, Products, Weights
 from cvbench.engine.models.backbones import Backbone
 from cvbench.engine.models.layouts import TapLayout
 from cvbench.engine.models.precision import forward_mode
@@ -28,7 +24,6 @@ from cvbench.errors import UsageError
 
 _MIXES = "proj_w"
 """Attribute of timm's layers of talking heads (Shazeer et al. 2020)."""
-_SOFTMAX = (torch.softmax, torch.Tensor.softmax, torch.nn.functional.softmax)
 
 
 @dataclass(frozen=True)
@@ -106,11 +101,11 @@ def _pass(
     size = backbone.preprocess.geometry.size
     found, inside = _Found(), list[str]()
 
-    def see(numbers: Callable[[Tokens], Tensor], shape: tuple[int, ...], keys: int) -> None:
+    def see(attention: Products | Weights) -> None:
         tap = inside[-1] if inside else ""
         if tap not in layouts or (only is not None and tap not in only):
             return
-        why = _not_global(layouts[tap], shape, keys, len(images))
+        why = not_global(layouts[tap], attention.shape, len(images))
         if not why and hasattr(backbone.network.get_submodule(tap), _MIXES):
             why = "its heads are mixed after the softmax"
         if not why and tap in found.numbers:
@@ -118,7 +113,7 @@ def _pass(
         if why:
             found.refused.setdefault(tap, why)
         else:
-            found.numbers[tap] = numbers(Tokens.of(layouts[tap], size))
+            found.numbers[tap] = attention.numbers(Tokens.of(layouts[tap], size))
 
     with ExitStack() as hooks, forward_mode(backbone.device, backbone.compute):
         for name, module in backbone.network.named_modules():
@@ -126,7 +121,7 @@ def _pass(
                 hooks.callback(module.register_forward_pre_hook(_enter(inside, name)).remove)
                 hooks.callback(module.register_forward_hook(_leave(inside), always_call=True).remove)
         inputs = backbone.inputs(images)
-        with _Watch(see):
+        with AttentionWatch(see):
             backbone.network(inputs)
     return found, layouts
 
@@ -142,9 +137,9 @@ def _leave(inside: list[str]) -> Callable[[nn.Module, Any, Any], None]:
     return leave
 
 
-def _not_global(layout: TapLayout, shape: tuple[int, ...], keys: int, batch: int) -> str:
-    """Why attention of queries (B, heads, queries, ...) is not that of a whole grid over itself; "" if it is."""
-    tokens = layout.prefix + layout.height * layout.width
+def not_global(layout: TapLayout, shape: tuple[int, ...], batch: int) -> str:
+    """Why attention (B, heads, queries, keys) is not that of a whole grid over itself; "" if it is."""
+    tokens, keys = layout.prefix + layout.height * layout.width, shape[-1]
     if len(shape) != 4 or shape[0] != batch:
         return "it attends within windows or groups of positions"
     if shape[2] != tokens:
@@ -154,42 +149,3 @@ def _not_global(layout: TapLayout, shape: tuple[int, ...], keys: int, batch: int
     if layout.kind == "tokens" and layout.width == 1 and layout.height > 1:
         return "the order of its tokens on the grid is not known"
     return "" if layout.height * layout.width > 1 else "it has one position"
-
-
-class _Watch(TorchFunctionMode):
-    """Tells of each attention that is computed."""
-
-    def __init__(self, see: Callable[[Callable[[Tokens], Tensor], tuple[int, ...], int], None]) -> None:
-        super().__init__()
-        self._see = see
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        given: dict[str, Any] = kwargs or {}
-        if func is scaled_dot_product_attention:
-            self._fused(*args, **given)
-            return func(*args, **given)
-        output = func(*args, **given)
-        if func in _SOFTMAX and output.ndim == 4 and output.shape[-1] == output.shape[-2]:
-            shape = tuple(output.shape)
-            self._see(lambda tokens: weight_numbers(output, tokens), shape, shape[-1])
-        return output
-
-    def _fused(
-        self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        attn_mask: Tensor | None = None,
-        dropout_p: float = 0.0,
-        is_causal: bool = False,
-        scale: float | None = None,
-        enable_gqa: bool = False,
-    ) -> None:
-        def numbers(tokens: Tokens) -> Tensor:
-            grouped = key.repeat_interleave(query.shape[1] // key.shape[1], dim=1) if enable_gqa else key
-            mask = attn_mask
-            if is_causal:
-                mask = torch.ones((tokens.count, tokens.count), dtype=torch.bool, device=query.device).tril()
-            return attention_numbers(query, grouped, tokens, scale or query.shape[-1] ** -0.5, mask)
-
-        self._see(numbers, tuple(query.shape), key.shape[-2])

@@ -3,6 +3,7 @@
 target.py    the layer whose activation is weighted, and which layers cannot be one
 graph.py     activation and gradient at that layer, with a graph that begins there
 methods.py   the formulas: activation and gradient -> raw map
+attended.py  maps of transformers, made of the attention of all their layers
 grids.py     two maps on one grid; a map as it is displayed
 measures.py  what is measured on one map
 boxed.py     what is measured on one map and a bounding box

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cvbench.engine.analyses.cam.attended import attention_map
 from cvbench.engine.analyses.cam.methods import find_method
 from cvbench.engine.analyses.cam.target import dead_target, has_grid
 from cvbench.engine.models.backbones import Backbone
@@ -65,7 +66,8 @@ def class_map(backbone: Backbone, target: str, method: str, images: Tensor, clas
 
     Args:
         backbone: With a classifier.
-        target: Name of the target layer, see `engine.analyses.cam.target`.
+        target: Name of the target layer, see `engine.analyses.cam.target`; of a method that reads attention, the block
+            on whose grid the map lies.
         method: One of `METHODS`.
         images: (B, 3, h, w) uint8 on the backbone's device.
         classes: (B,) int64 class indices; None takes each image's own top-1.
@@ -73,17 +75,21 @@ def class_map(backbone: Backbone, target: str, method: str, images: Tensor, clas
     Raises:
         UnknownNameError: for another method or target.
         UsageError: for a model without classifier, a class that it does not have, a target without a grid, or one
-            that the logits do not depend on.
+            that the logits do not depend on; and as `attention_map`.
     """
     chosen = find_method(method)
-    evidence = trace(backbone, target, images, classes, gradient=chosen.needs_gradient)
-    raw = chosen.formula(evidence.activation, evidence.gradient)
-    picked = evidence.classes[:, None]
+    if chosen.formula is None:
+        _check(backbone, target, backbone.layouts([target])[target], classes)
+        raw, logits, found = attention_map(backbone, chosen.name, images, classes)
+    else:
+        evidence = trace(backbone, target, images, classes, gradient=chosen.needs_gradient)
+        raw, logits, found = chosen.formula(evidence.activation, evidence.gradient), evidence.logits, evidence.classes
+    picked = found[:, None]
     columns = [
         picked,
-        evidence.logits.argmax(dim=1, keepdim=True),
-        evidence.logits.gather(1, picked),
-        evidence.logits.softmax(dim=1).gather(1, picked),
+        logits.argmax(dim=1, keepdim=True),
+        logits.gather(1, picked),
+        logits.softmax(dim=1).gather(1, picked),
     ]
     return ClassMap(raw, torch.cat([column.float() for column in columns], dim=1))
 

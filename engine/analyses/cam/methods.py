@@ -8,6 +8,13 @@ xgradcam    the same, w_k = sum over positions of G_k A_k / sum A_k             
 eigencam    projection on the first principal axis of the positions; knows no class    Muhammad & Yeasin 2020
 
 The raw map is signed. Evidence for the class is its positive part.
+
+Two more are of transformers alone. They read the attention of all layers, see `attended`, and their maps are never
+negative:
+
+rollout     product over the layers of (A + I) / 2, A the mean over heads; knows no class   Abnar & Zuidema 2020
+legrad      mean over layers, heads and queries of relu(ds_l/dA_l), s_l the class's         Bousselham et al. 2024
+            logit of the tokens that layer l gives
 """
 
 from __future__ import annotations
@@ -28,14 +35,22 @@ class Method:
     Attributes:
         name: Its key.
         title: Its name in the field.
-        formula: (activation, gradient) -> raw map; the gradient is None where none is needed.
+        formula: (activation, gradient) -> raw map; the gradient is None where none is needed. None for a method that
+            reads attention and not the activation of a layer.
         needs_gradient: Whether it depends on a class.
+        instead: Of what its map is if not of a class.
     """
 
     name: str
     title: str
-    formula: Callable[[Tensor, Tensor | None], Tensor]
+    formula: Callable[[Tensor, Tensor | None], Tensor] | None
     needs_gradient: bool = True
+    instead: str = ""
+
+    @property
+    def reads_attention(self) -> bool:
+        """Whether it is made of the attention of all layers: it is for transformers, and has no target to choose."""
+        return self.formula is None
 
 
 def find_method(name: str) -> Method:
@@ -114,6 +129,8 @@ METHODS: dict[str, Method] = {
         Method("layercam", "LayerCAM", layercam),
         Method("hirescam", "HiResCAM", hirescam),
         Method("xgradcam", "XGrad-CAM", xgradcam),
-        Method("eigencam", "EigenCAM", eigencam, needs_gradient=False),
+        Method("eigencam", "EigenCAM", eigencam, needs_gradient=False, instead="the image's strongest pattern"),
+        Method("rollout", "Attention rollout", None, needs_gradient=False, instead="what the head's tokens attend to"),
+        Method("legrad", "LeGrad", None),
     )
 }

@@ -120,7 +120,7 @@ def _attrs(job: MapJob, choices: dict[str, F64], options: ExtractOptions, asked:
             "the backbones crop or resize differently: their grids do not cover quite the same part of an image"
         )
     if not method.needs_gradient:
-        notes.append(f"{method.title} knows no class: the map is of the image's strongest pattern")
+        notes.append(f"{method.title} knows no class: the map is of {method.instead}")
     return {
         "layers": [{"backbone": name, "tap": target} for name, target in job.targets.items()],
         "backbones": backbones,
@@ -212,7 +212,8 @@ ENTRY = Entry(
     title="Where the evidence lies: class activation maps",
     about=(
         "For each image, the cells of a late layer that speak for a class, by default the backbone's own top-1: the "
-        "activation weighted by the gradient of the class's logit. Overlays are scaled image by image and show no "
+        "activation weighted by the gradient of the class's logit; two methods read the attention of all layers of a "
+        "transformer instead. Overlays are scaled image by image and show no "
         "amounts. Numbers are means over images on the common grid, the coarsest of all, to which the positive part of "
         "finer maps is averaged. A backbone that pools and then normalises has a raw map that sums to zero over "
         "positions by construction, so that it looks concentrated, while another's is free: differences are therefore "

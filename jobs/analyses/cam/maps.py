@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cvbench.engine.analyses.cam.graph import CHOICE, class_map
-from cvbench.engine.analyses.cam.methods import find_method
+from cvbench.engine.analyses.cam.methods import Method, find_method
 from cvbench.engine.analyses.cam.target import default_target, named_target, uses_batch_statistics
 from cvbench.errors import UnknownNameError, UsageError
 from cvbench.jobs.analyses.cam.backbones import check_digests, differing
@@ -84,14 +84,18 @@ def prepare_maps(
     """
     from cvbench.storage.datasets import open_dataset
 
-    find_method(maps.method)
+    method = find_method(maps.method)
     precision = "fp32" if options.precision == AUTO else options.precision
+    if method.reads_attention and precision != "fp32":
+        raise UsageError(
+            f"{method.name} is computed in float32", where=f"--precision {precision}", fix="--precision fp32"
+        )
     options = replace(options, views=("logits",), taps=(), maps=None, dtype="float32", keep_bits=None)
     options = resolved(replace(options, precision=precision, compile=False))
     dataset = open_dataset(options.dataset, data_root=options.data_root, split=options.split)
     described = _describe(options)
     maps = replace(maps, choice=_checked_choice(maps.choice, described, dataset))
-    targets = targets_of(maps.targets, described)
+    targets = targets_of(method, maps.targets, described)
     backbones, notes = _load(described, targets, maps, options)
     check_digests(backbones, digests)
     store = FeatureStore.open(options.store, mode="a")
@@ -152,8 +156,20 @@ def _checked_choice(choice: str, described: dict[str, Description], dataset: Dat
     return str(int(choice)) if index else choice
 
 
-def targets_of(patterns: Sequence[str], described: dict[str, Description]) -> dict[str, str]:
-    """Each backbone's target: of the patterns the first that it has, else its family's."""
+def targets_of(method: Method, patterns: Sequence[str], described: dict[str, Description]) -> dict[str, str]:
+    """Each backbone's target: of the patterns the first that it has, else its family's.
+
+    A method that reads attention has none to choose: its map lies on the grid of the last block.
+
+    Raises:
+        UnknownNameError, UsageError: As `named_target` and `default_target`; a pattern for such a method.
+    """
+    if method.reads_attention:
+        if patterns:
+            raise UsageError(
+                f"{method.name} has no target", why="it reads the attention of all layers", fix="leave --target out"
+            )
+        return {name: _last_block(method, description) for name, description in described.items()}
     found: dict[str, str] = {}
     errors: dict[str, list[UnknownNameError]] = {pattern: [] for pattern in patterns}
     for name, description in described.items():
@@ -168,6 +184,16 @@ def targets_of(patterns: Sequence[str], described: dict[str, Description]) -> di
         if len(missing) == len(described):
             raise missing[0]
     return found
+
+
+def _last_block(method: Method, description: Description) -> str:
+    blocks = _blocks(description)
+    if not blocks:
+        raise UsageError(
+            f"{method.name} reads the attention of all blocks, and those of {description.spec.key} are not known",
+            fix="another --method, such as gradcam",
+        )
+    return blocks[-1]
 
 
 def _blocks(description: Description) -> list[str]:

@@ -9,7 +9,7 @@ from cvbench.engine.statistics.options import USUAL, IntervalOptions
 from cvbench.options import Option
 
 PREDICTED, LABEL = "predicted", "label"
-METHODS = "gradcam, gradcam++, layercam, hirescam, xgradcam or eigencam."
+METHODS = "gradcam, gradcam++, layercam, hirescam, xgradcam, eigencam; of transformers rollout, legrad."
 
 
 @dataclass(frozen=True)

@@ -227,6 +227,23 @@ def test_eigencam_needs_no_class_and_says_so(pets: Path, tmp_path: Path) -> None
     assert result.attrs["pairs"] == []
 
 
+@pytest.mark.parametrize(("method", "knows"), [("rollout", False), ("legrad", True)])
+def test_maps_of_attention_are_those_of_each_image_alone(pets: Path, tmp_path: Path, method: str, knows: bool) -> None:
+    job = vit(pets, tmp_path / "s.zarr")
+    found = cam(job, replace(QUICK, maps=MapOptions(method)), LOOP)
+    assert found.measured == 24
+    assert any("what the head's tokens attend to" in note for note in found.result.attrs["notes"]) is not knows
+    key = GroupKey("folder-pets", "all", "test_vit@96", f"cam.{method}")
+    maps = FeatureStore.open(tmp_path / "s.zarr").layer(key, "blocks.5").read(0, 24)
+    ids = FeatureStore.open(tmp_path / "s.zarr").samples("folder-pets", "all")["id"]
+    backbone = load_backbone(resolve_spec("test_vit", weights=str(pets / "test_vit.safetensors"), image_size=SIZE))
+    for row in (0, 11, 23):
+        image = fit(decode((pets / "pets" / ids[row]).read_bytes()), backbone.preprocess.geometry)
+        raw = class_map(backbone, "blocks.5", method, torch.from_numpy(image)[None]).raw[0]
+        np.testing.assert_allclose(maps[row], raw, rtol=0, atol=1e-4 * float(raw.max()))
+    assert cam(job, replace(QUICK, maps=MapOptions(method)), LOOP).measured == 0
+
+
 def test_boxes_of_birds(tmp_path: Path) -> None:
     write_cub(tmp_path / "data" / "CUB_200_2011")
     job = ExtractOptions(
@@ -282,6 +299,9 @@ def test_boxes_of_birds(tmp_path: Path) -> None:
         (MapOptions(choice="label"), {"weights": ("random",)}, UsageError, "does not know the labels"),
         (MapOptions(targets=("blocks.5.attn",)), {}, UsageError, "do not depend on the patches of blocks.5.attn"),
         (MapOptions(targets=("blocks.9.norm1",)), {}, UnknownNameError, "blocks.5.norm1"),
+        (MapOptions("rollout"), {}, UsageError, "test_convnext@96 is none"),
+        (MapOptions("rollout", targets=("blocks.5",)), {}, UsageError, "rollout has no target"),
+        (MapOptions("legrad"), {"precision": "bf16"}, UsageError, "legrad is computed in float32"),
         (MapOptions(), {"backbones": ("test_vitt",)}, UnknownNameError, "test_vit"),
         (MapOptions(), {"precision": "fp8"}, UnknownNameError, "precision"),
         (MapOptions(), {"limit": 0}, UsageError, "no sample"),

@@ -164,3 +164,18 @@ def test_layers_with_windows_are_named_and_the_others_measured(load: Callable[[s
     assert list(layers) == ["layers.3.blocks.0.attn", "layers.3.blocks.1.attn"]  # the grid is one window
     assert {why for tap, why in refused.items()} == {"it attends within windows or groups of positions"}
     assert all(one.tokens.grid == (7, 7) for one in layers.values())
+
+
+def test_torchs_own_layer_is_read() -> None:
+    backbone = load_backbone(resolve_spec("torchvision:vit_b_32", weights="random"))
+    layers, refused = attention_layers(backbone)
+    assert refused == {}
+    assert list(layers) == [f"encoder.layers.encoder_layer_{i}.self_attention" for i in range(12)]
+    shown = images(backbone, 1)
+    kept: dict[str, torch.Tensor] = {}
+    block = backbone.network.encoder.layers.encoder_layer_3.self_attention
+    block.register_forward_pre_hook(lambda _m, inputs: kept.update(tokens=inputs[0]))
+    found = measure_attention(backbone, shown, {name: heads.heads for name, heads in layers.items()})
+    _, weights = block(*[kept["tokens"]] * 3, need_weights=True, average_attn_weights=False)
+    expected = reference(weights.double().numpy(), layers["encoder.layers.encoder_layer_3.self_attention"].tokens)
+    np.testing.assert_allclose(found["encoder.layers.encoder_layer_3.self_attention"], expected, rtol=1e-4, atol=1e-5)
