@@ -59,6 +59,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "analyze cam --dataset folder:birds --method layercam --out figures",
     ),
     "analyze faithfulness": ("analyze faithfulness --dataset digits --method layercam --limit 256",),
+    "analyze randomisation": ("analyze randomisation --dataset digits --method layercam --limit 256",),
     "analyze norms": ("analyze norms --store birds.zarr --out figures", "analyze norms --cutoff 150"),
     "analyze attention": ("analyze attention --dataset folder:birds --out figures",),
     "analyze receptive-field": (

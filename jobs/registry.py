@@ -90,6 +90,12 @@ ENTRIES: dict[str, Place] = {
         "analyze",
         "Deletion and insertion along class activation maps, beside a random order, with 95 % intervals over images.",
     ),
+    "randomisation": Place(
+        "cvbench.jobs.analyses.randomisation:ENTRY",
+        "cvbench.jobs.analyses.options:RANDOMISATION",
+        "analyze",
+        "Whether class activation maps change when parameters are shuffled (Adebayo et al. 2018), with 95 % intervals.",
+    ),
     "norms": Place(
         "cvbench.jobs.analyses.norms:ENTRY",
         "cvbench.jobs.analyses.options:NORMS",

@@ -52,6 +52,7 @@ NAMES = {
         "faithfulness",
         "maps",
         "norms",
+        "randomisation",
         "receptive_field",
         "silhouette",
         "similarity",

@@ -72,7 +72,13 @@ class AttentionNumbers:
         of = {why: [tap for tap, given in refused.items() if given == why] for why in whys}
         return kept, [f"{len(taps)} layers are not measured, from {taps[0]} on: {why}" for why, taps in of.items()]
 
-    def measure(self, backbone: Backbone, images: Tensor, taps: Mapping[str, Tapped]) -> dict[str, Tensor]:
+    def variants(self, backbone: Backbone) -> Sequence[Backbone]:
+        """None."""
+        return ()
+
+    def measure(
+        self, backbone: Backbone, variants: Sequence[Backbone], images: Tensor, taps: Mapping[str, Tapped]
+    ) -> dict[str, Tensor]:
         """(B, heads, 5) of each layer."""
         from cvbench.engine.analyses.attention.capture import measure_attention
 

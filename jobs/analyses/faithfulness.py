@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from cvbench.engine.analyses.base import Result
 from cvbench.engine.analyses.cam.faithful import TABLE, summarise_faithfulness
 from cvbench.engine.analyses.cam.methods import find_method
 from cvbench.errors import UsageError
-from cvbench.jobs.analyses.cam.maps import targets_of
 from cvbench.jobs.analyses.options import FaithfulnessOptions
 from cvbench.jobs.analyses.passes.job import made_words, run_pass
+from cvbench.jobs.analyses.passes.maps import target_of
 from cvbench.jobs.analyses.passes.numbers import Tapped
-from cvbench.jobs.analyses.passes.rows import block_rows, verdict_columns
+from cvbench.jobs.analyses.passes.rows import block_rows, pair_rows
 from cvbench.jobs.analyses.passes.tables import unit_tables
 from cvbench.jobs.extraction.options import ExtractOptions
 from cvbench.jobs.figures.charts.base import Twin
@@ -72,23 +72,21 @@ class FaithfulnessNumbers:
 
     def layers(self, backbone: Backbone) -> tuple[dict[str, Tapped], list[str]]:
         """The target of the maps, by family or as named; tried on an image of noise."""
-        import torch
-
         from cvbench.engine.analyses.cam.faithfulness import CURVES
-        from cvbench.engine.analyses.cam.graph import class_map
-        from cvbench.engine.models.backbones import describe
 
-        key, size = backbone.spec.key, backbone.preprocess.geometry.size
-        if "logits" not in backbone.head_sizes():
-            raise UsageError(f"{key} has no classifier, so no class has evidence", fix="a model or weights with a head")
+        size = backbone.preprocess.geometry.size
         if min(size) < self.cells:
             raise UsageError(f"{size[0]} x {size[1]} pixels have no {self.cells} parts a side", fix="--cells, smaller")
-        target = targets_of(find_method(self.method), self.targets, {key: describe(backbone.spec, taps=["*"])})[key]
-        noise = torch.randint(0, 256, (1, 3, *size), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-        class_map(backbone, target, self.method, noise)
+        target = target_of(backbone, self.method, self.targets)
         return {target: Tapped((len(CURVES), self.steps + 1), ("curve", "step"))}, []
 
-    def measure(self, backbone: Backbone, images: Tensor, taps: Mapping[str, Tapped]) -> dict[str, Tensor]:
+    def variants(self, backbone: Backbone) -> Sequence[Backbone]:
+        """None."""
+        return ()
+
+    def measure(
+        self, backbone: Backbone, variants: Sequence[Backbone], images: Tensor, taps: Mapping[str, Tapped]
+    ) -> dict[str, Tensor]:
         """(B, 4, steps + 1) of the target."""
         from cvbench.engine.analyses.cam.faithfulness import probability_curves
         from cvbench.engine.analyses.cam.graph import class_map
@@ -145,12 +143,7 @@ def rows(result: Result) -> Iterator[Row]:
                 n_failed=left_out(result),
             )
             yield from curve_rows(result, "curves", (4 * i + j,), shares, counted)
-    for i, pair in enumerate(result.attrs["pairs"]):
-        one, two = (result.attrs["layers"][number] for number in pair)
-        sides = {"backbone": one["backbone"], "layer": one["tap"]}
-        template = Row(**sides, backbone_b=two["backbone"], layer_b=two["tap"], kind=DIFFERENCE)
-        for row in block_rows(result, "difference", i, names, METRICS, template):
-            yield replace(row, **verdict_columns(result, i, [METRICS[name] for name in names].index(row.metric), row))
+    yield from pair_rows(result, names, METRICS)
 
 
 def headline(result: Result, found: Sequence[Row]) -> Iterator[Row]:

@@ -100,6 +100,21 @@ class FaithfulnessOptions:
 
 
 @dataclass(frozen=True)
+class RandomisationOptions:
+    """Options of the randomisation test: of which maps, and in how many steps."""
+
+    method: Annotated[str, Option(METHODS)] = "gradcam"
+    targets: Annotated[
+        tuple[str, ...], Option("Target layer, a name or glob; default by family. Repeat.", "--target")
+    ] = ()
+    steps: Annotated[
+        int,
+        Option("Steps from the classifier alone to all parameters; one network in memory for each.", least=1, most=64),
+    ] = 4
+    intervals: IntervalOptions = USUAL
+
+
+@dataclass(frozen=True)
 class NormsOptions:
     """Options of norms: from which on tokens are counted, and how the means are estimated."""
 
@@ -160,6 +175,11 @@ _IMAGES = Form(
 """Images that are read once more, and the backbones that they are run through."""
 CAM = (_IMAGES, CamOptions, Hardware)
 NORMS = (layers(), NormsOptions, Hardware)
+RANDOMISATION = (
+    _IMAGES,
+    Form(RandomisationOptions, help={"seed": "Seed of the shuffling and of the intervals."}),
+    Hardware,
+)
 FAITHFULNESS = (_IMAGES, FaithfulnessOptions, Hardware)
 ATTENTION = (_IMAGES, IntervalOptions, Hardware)
 RECEPTIVE_FIELD = (

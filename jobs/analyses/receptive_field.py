@@ -12,7 +12,7 @@ from cvbench.errors import UnknownNameError, UsageError
 from cvbench.jobs.analyses.options import ReceptiveOptions
 from cvbench.jobs.analyses.passes.job import Passed, made_words, run_pass
 from cvbench.jobs.analyses.passes.numbers import Tapped
-from cvbench.jobs.analyses.passes.rows import block_rows, verdict_columns
+from cvbench.jobs.analyses.passes.rows import block_rows, pair_rows
 from cvbench.jobs.analyses.passes.tables import unit_tables
 from cvbench.jobs.extraction.options import ExtractOptions
 from cvbench.jobs.figures.charts.base import Twin
@@ -100,7 +100,13 @@ class FieldNumbers:
         shape = (len(MEASURES) + CURVE,)
         return {tap: Tapped(shape, ("number",), _where(Field.of(layouts[tap], size))) for tap in kept}, said
 
-    def measure(self, backbone: Backbone, images: Tensor, taps: Mapping[str, Tapped]) -> dict[str, Tensor]:
+    def variants(self, backbone: Backbone) -> Sequence[Backbone]:
+        """None."""
+        return ()
+
+    def measure(
+        self, backbone: Backbone, variants: Sequence[Backbone], images: Tensor, taps: Mapping[str, Tapped]
+    ) -> dict[str, Tensor]:
         """(B, 6 + steps) of each tap."""
         from cvbench.engine.analyses.receptive.gradient import measure_fields
 
@@ -176,12 +182,7 @@ def rows(result: Result) -> Iterator[Row]:
             yield replace(counted, metric=BOX[side], value=value, note="largest of all images")
         places = result.data["distance"][1][i].tolist()
         yield from curve_rows(result, "within", (i,), places, replace(counted, metric=WITHIN, factor="pixels"))
-    for i, pair in enumerate(result.attrs["pairs"]):
-        one, two = (result.attrs["layers"][number] for number in pair)
-        sides = {"backbone": one["backbone"], "layer": one["tap"]}
-        template = Row(**sides, backbone_b=two["backbone"], layer_b=two["tap"], kind=DIFFERENCE)
-        for row in block_rows(result, "difference", i, names, METRICS, template):
-            yield replace(row, **verdict_columns(result, i, [METRICS[name] for name in names].index(row.metric), row))
+    yield from pair_rows(result, names, METRICS)
 
 
 def headline(result: Result, found: Sequence[Row]) -> Iterator[Row]:

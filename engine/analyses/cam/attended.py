@@ -29,7 +29,7 @@ from cvbench.errors import UsageError
 
 
 class _Walk(Protocol):
-    """What a method does on the way through the blocks."""
+    """Part of a method on the way through the blocks."""
 
     def attend(self, weights: Tensor) -> Tensor:
         """Take the weights of a block, (B, heads, T, T); returns those to go on with."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -49,10 +49,17 @@ class Numbers(Protocol):
             UsageError: There is nothing to measure; says why.
         """
 
-    def measure(self, backbone: Backbone, images: Tensor, taps: Mapping[str, Tapped]) -> dict[str, Tensor]:
+    def variants(self, backbone: Backbone) -> Sequence[Backbone]:
+        """Make the networks that are run beside a backbone, once for each worker; usually none."""
+
+    def measure(
+        self, backbone: Backbone, variants: Sequence[Backbone], images: Tensor, taps: Mapping[str, Tapped]
+    ) -> dict[str, Tensor]:
         """Measure a batch.
 
         Args:
+            backbone: Which.
+            variants: As made of it; nobody writes to them.
             images: (B, 3, h, w) uint8 on the backbone's device.
             taps: Of which layers.
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from cvbench.engine.analyses.base import Result
 from cvbench.jobs.results.measured import class_verdict, ends_at, left_out, verdict_text
-from cvbench.jobs.results.row import Row, known
+from cvbench.jobs.results.row import DIFFERENCE, Row, known
 
 
 def block_rows(
@@ -37,3 +37,19 @@ def verdict_columns(result: Result, pair: int, measure: int, row: Row) -> dict[s
         known(float(result.data[f"difference_{end}"][1][pair, measure])) for end in ("p", "resolved", "class_resolved")
     )
     return {"p": p, "verdict": verdict_text(over_images, row.low), "class_verdict": class_verdict(row, over_classes)}
+
+
+def pair_rows(result: Result, names: Sequence[str], metrics: Mapping[str, str]) -> Iterator[Row]:
+    """The difference of each two layers that were compared, by each measure, judged.
+
+    Args:
+        result: Its attributes have `layers`, each with backbone and tap, and `pairs` of their numbers.
+        names, metrics: As `block_rows` takes them.
+    """
+    order = [metrics[name] for name in names]
+    for i, pair in enumerate(result.attrs["pairs"]):
+        one, two = (result.attrs["layers"][number] for number in pair)
+        sides = {"backbone": one["backbone"], "layer": one["tap"]}
+        template = Row(**sides, backbone_b=two["backbone"], layer_b=two["tap"], kind=DIFFERENCE)
+        for row in block_rows(result, "difference", i, names, metrics, template):
+            yield replace(row, **verdict_columns(result, i, order.index(row.metric), row))

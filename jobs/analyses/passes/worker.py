@@ -34,6 +34,7 @@ class PassWorker(ExtractWorker):
     def __init__(self, recipe: PassRecipe) -> None:
         super().__init__(recipe)
         self._numbers = recipe.numbers
+        self._variants = {name: recipe.numbers.variants(backbone) for name, backbone in self.backbones.items()}
         self._kept = {backbone: dict(layers) for backbone, layers in recipe.kept}
 
     def forward(self, batch: Batch, task: UnitTask, live: LivePass) -> dict[GroupKey, dict[str, HostCopy]]:
@@ -45,9 +46,10 @@ class PassWorker(ExtractWorker):
         outputs: dict[GroupKey, dict[str, HostCopy]] = {}
         for group, taps in task.work:
             backbone, layers = self.backbones[group.backbone], self._kept[group.backbone]
+            variants = self._variants[group.backbone]
             images = batch.images[backbone.preprocess.geometry].to(self.recipe.device, non_blocking=True)
             try:
-                found = self._numbers.measure(backbone, images, {tap: layers[tap] for tap in taps})
+                found = self._numbers.measure(backbone, variants, images, {tap: layers[tap] for tap in taps})
             except torch.OutOfMemoryError as error:
                 raise ResourceError(
                     f"the device has not enough memory for a batch of {self.recipe.batch}",

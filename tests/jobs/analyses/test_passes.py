@@ -12,6 +12,7 @@ import torch
 
 from cvbench.engine.analyses.cam.faithfulness import probability_curves
 from cvbench.engine.analyses.cam.graph import class_map
+from cvbench.engine.analyses.cam.randomised import randomised_correlations, shuffled_backbones
 from cvbench.engine.analyses.receptive.gradient import measure_fields
 from cvbench.engine.models.backbones import load_backbone, resolve_spec
 from cvbench.engine.pictures.decode import decode, fit
@@ -19,8 +20,9 @@ from cvbench.engine.statistics.options import IntervalOptions
 from cvbench.errors import UnknownNameError, UsageError
 from cvbench.jobs.analyses import faithfulness as of_maps
 from cvbench.jobs.analyses import norms as of_tokens
+from cvbench.jobs.analyses import randomisation as of_shuffled
 from cvbench.jobs.analyses import receptive_field as of_gradients
-from cvbench.jobs.analyses.options import FaithfulnessOptions, NormsOptions, ReceptiveOptions
+from cvbench.jobs.analyses.options import FaithfulnessOptions, NormsOptions, RandomisationOptions, ReceptiveOptions
 from cvbench.jobs.extraction.extract import extract
 from cvbench.jobs.extraction.options import ExtractOptions
 from cvbench.jobs.figures.draw import draw
@@ -39,6 +41,7 @@ LOOP = Cluster(address="none")
 QUICK = IntervalOptions(resamples=20)
 SIZE = 64
 FIELDS = ReceptiveOptions(intervals=QUICK)
+SHUFFLED = RandomisationOptions("layercam", steps=2, intervals=replace(QUICK, seed=7))
 CURVES = FaithfulnessOptions(cells=4, steps=2, intervals=QUICK)
 TAPS = ("blocks.0", "blocks.5", "stages.0.blocks.0", "stages.3.blocks.1")
 
@@ -137,6 +140,30 @@ def test_faithfulness(pets: Path, tmp_path: Path) -> None:
         of_maps.faithfulness(options(pets, path), replace(CURVES, method="gradcamm"), LOOP)
     with pytest.raises(UsageError, match="parts a side"):
         of_maps.faithfulness(options(pets, tmp_path / "t.zarr", image_size=32), replace(CURVES, cells=64), LOOP)
+
+
+def test_randomisation(pets: Path, tmp_path: Path) -> None:
+    path = tmp_path / "s.zarr"
+    found = of_shuffled.randomisation(options(pets, path), SHUFFLED, LOOP)
+    assert found.measured == 12
+    store = FeatureStore.open(path)
+    for i, layer in enumerate(found.selected.layers):
+        backbone = load_backbone(resolve_spec(layer.backbone.partition("@")[0], weights="random", image_size=SIZE))
+        stored = store.layer(found.selected.group(layer), layer.tap)
+        row = int(stored.rows[3])
+        shown = image_of(pets, store, row, backbone.preprocess.geometry)
+        others = shuffled_backbones(backbone, 2, 7)
+        expected = randomised_correlations(backbone, others, layer.tap, "layercam", shown)[0]
+        # Values that nearly tie may change places with the batch that they are computed in.
+        np.testing.assert_allclose(stored.read(row, row + 1)[0], expected, rtol=0, atol=0.05)
+        left = np.nanmean(stored.numpy()[..., -1].astype(np.float64), axis=0)  # a map may have no positive part
+        np.testing.assert_allclose(found.result.data["layers"][1][i], left, rtol=1e-12)
+    rows = checked(of_shuffled.ENTRY, found, tmp_path)
+    assert sorted({row.at for row in rows if row.at is not None}) == [0.5, 1.0]
+    assert {row.backbone_b for row in rows if row.kind == DIFFERENCE} == {"test_convnext@64"}
+    assert of_shuffled.randomisation(options(pets, path), SHUFFLED, LOOP).measured == 0
+    other = replace(SHUFFLED, intervals=replace(QUICK, seed=8))
+    assert of_shuffled.randomisation(options(pets, path), other, LOOP).measured == 12  # another shuffling
 
 
 def test_norms_from_maps_and_live(pets: Path, tmp_path: Path) -> None:

@@ -113,6 +113,7 @@ def test_the_registry_names_those_with_workers() -> None:
         "maps",
         "cam",
         "faithfulness",
+        "randomisation",
         "norms",
         "attention",
         "receptive-field",
