@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from cvbench.engine.analyses.base import Layer, Partial, Result, Rows
+from cvbench.engine.analyses.maps.colours import WAYS
 from cvbench.engine.analyses.maps.kernel import KINDS
 from cvbench.engine.analyses.maps.measure import OF_ALL, OF_BOXES, TESTED, WANTS, ChannelMaps, InputBoxes
 from cvbench.engine.arrays.array import Array
@@ -44,8 +45,9 @@ def maps(selection: Selection, options: MapsOptions, cluster: Cluster, listen: L
         DataUnavailableError: A sample without maps.
         UsageError: A layer without spatial extent that is named, or no layer with it, before anything is measured.
     """
-    if options.measure not in KINDS:
-        raise UnknownNameError.among("measure", options.measure, KINDS, fix=f"--measure {', '.join(KINDS)}")
+    known = (*KINDS, *WAYS)
+    if options.measure not in known:
+        raise UnknownNameError.among("measure", options.measure, known, fix=f"--measure {', '.join(known)}")
     reading = read(replace(selection, view=VIEW)).with_grids(WANTS, selection.taps)
     grids, selected = reading.grids(WANTS), reading.selected
     drawn = reading.find(options.images) if options.images else reading.rows[:FIRST]
@@ -57,7 +59,7 @@ def maps(selection: Selection, options: MapsOptions, cluster: Cluster, listen: L
     result = analysis.summarise(selected.layers, partials_of(reading.store, key, selected.units))
     said["notes"] = [*result.attrs["notes"], *selected.notes, *notes, *said["notes"]]
     result.attrs.update(said, measure=options.measure, images_named=bool(options.images), source=options.source)
-    add_pictures(result, reading, drawn, dataset)
+    add_pictures(result, reading, drawn, dataset, WAYS.get(options.measure))
     shown = [options.measure, result.coords["image"], dataset is not None, options.source]
     path = keep(reading, result, [key.name, dict(analysis.summary_dict()), shown])
     return Analysed(result, selected, path, measured)
@@ -133,13 +135,14 @@ ENTRY = Entry(
     name="maps",
     title="Feature maps of single images, and what they rest on",
     about=(
-        "One number per position of a layer: by default the mean over channels, scaled from its least to its greatest "
-        "value in each panel. The signed mean cancels; the numbers are of the channel L2 norm. The foreground share "
-        "is read beside the box's share of the area, which a uniform map has. Positions of outlying norm can look "
-        "like attention to the background and are artefacts of some ViTs: read the outlier-token rate first. Layers on "
-        "different grids are not comparable: differences are taken between the norms of last layers averaged to one "
-        "grid, image by image, and judged together (Holm). A measure that a grid is too small for is not printed. "
-        "Intervals are over images. Source for outliers: Darcet et al. 2024."
+        "One number per position of a layer: by default the mean over channels, scaled from its least to its greatest"
+        " value in each panel; `pca` draws the first three principal components of the drawn images' positions in "
+        "colours that have no meaning but likeness. The signed mean cancels; the numbers are of the channel L2 norm. "
+        "The foreground share is read beside the box's share of the area, which a uniform map has. Positions of "
+        "outlying norm can look like attention to the background and are artefacts of some ViTs: read the outlier-"
+        "token rate first. Layers on different grids are not comparable: differences are taken between the norms of "
+        "last layers averaged to one grid, image by image, and judged together (Holm). A measure that a grid is too "
+        "small for is not printed. Intervals are over images. Source for outliers: Darcet et al. 2024."
     ),
     rows=rows,
     command=_command,

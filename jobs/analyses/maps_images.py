@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Layer, Result
+from cvbench.engine.analyses.maps.colours import principal_colours
 from cvbench.engine.analyses.maps.kernel import KINDS, channel_maps
 from cvbench.engine.analyses.maps.measure import InputBoxes
 from cvbench.errors import CvbenchError, FingerprintMismatchError
@@ -82,8 +83,13 @@ def drawn_layers(layers: Sequence[Layer]) -> list[Layer]:
     return list(layers) if len(layers) <= MOST_LAYERS else last_layers(layers)
 
 
-def add_pictures(result: Result, reading: Reading, rows: NDArray[np.int64], dataset: Dataset | None) -> None:
+def add_pictures(
+    result: Result, reading: Reading, rows: NDArray[np.int64], dataset: Dataset | None, common: bool | None = None
+) -> None:
     """Add the chosen samples' maps `map_i` of layer number i, (kind, image, row, column) float32, and their images.
+
+    With `common`, see `principal_colours`, also `colour_i` (image, row, column, rgb) float32, and `explained` of what
+    is drawn, the share of the variance that the colours of each image show.
 
     An image is stored once for each way of preparing it: `picture_k` (image, pixel row, pixel column, rgb) uint8, and
     `box_k` (image, 4) in its pixels if there are boxes; the attribute `drawn` says which layer goes with which.
@@ -95,10 +101,16 @@ def add_pictures(result: Result, reading: Reading, rows: NDArray[np.int64], data
     drawn = []
     for layer in drawn_layers(layers):
         number = layers.index(layer)
-        found = channel_maps(reading.take(layer, rows.tolist())).astype(np.float32)
+        taken = reading.take(layer, rows.tolist())
+        found = channel_maps(taken).astype(np.float32)
         dims = ("kind", "image", f"row_{found.shape[2]}", f"column_{found.shape[3]}")
         result.data[f"map_{number}"] = (dims, found.swapaxes(0, 1))
-        drawn.append({"layer": number, "picture": ways.index(fitted[layer.backbone])})
+        one: dict[str, Any] = {"layer": number, "picture": ways.index(fitted[layer.backbone])}
+        if common is not None:
+            colours, shares = principal_colours(taken, common=common)
+            result.data[f"colour_{number}"] = (("image", *dims[2:], "rgb"), colours)
+            one["explained"] = shares.tolist()
+        drawn.append(one)
     result.attrs["drawn"] = drawn
     if dataset is None:
         return

@@ -65,7 +65,12 @@ class MapsOptions:
     images: Annotated[
         tuple[str, ...], Option("Sample ids to draw; default the first four of the store. Repeat.", "--image")
     ] = ()
-    measure: Annotated[str, Option("Which map to draw: mean, abs, norm or pc1 (first principal component).")] = "mean"
+    measure: Annotated[
+        str,
+        Option(
+            "Which map to draw: mean, abs, norm, pc1 (first principal component), pca or pca-own (three in colour)."
+        ),
+    ] = "mean"
     source: Annotated[str | None, Option("Where the images are, for a data set of your own: folder:PATH.")] = None
     data_root: Annotated[str | None, Option("Folder that holds the data sets.", variable="CVBENCH_DATA")] = None
     intervals: IntervalOptions = USUAL

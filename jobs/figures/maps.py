@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cvbench.engine.analyses.base import Result
+from cvbench.engine.analyses.maps.colours import WAYS
 from cvbench.jobs.figures.base import COLOURS, LEGEND, MARKERS
 from cvbench.jobs.results.row import Row
 
@@ -24,6 +25,8 @@ TITLES = {
     "abs": "mean absolute value over channels",
     "norm": "channel L2 norm",
     "pc1": "first principal component",
+    "pca": "first three principal components of all images drawn, as red, green and blue",
+    "pca-own": "first three principal components of each image, as red, green and blue",
 }
 LABELS = {
     "outlier_rate": ("outlier tokens", "share of tokens", "outlier rate"),
@@ -51,7 +54,8 @@ def maps_figure(result: Result, rows: Sequence[Row]) -> Figure:
     above, below = parts[0, 0], parts[1, 0]
     axes = above.subplots(len(ids), len(columns), squeeze=False)
     kind = result.attrs["measure"]
-    above.suptitle(f"{TITLES[kind]}; each map from its least (dark) to its greatest value (bright)", fontsize=8)
+    scale = "" if kind in WAYS else "; each map from its least (dark) to its greatest value (bright)"
+    above.suptitle(TITLES[kind] + scale, fontsize=8)
     for line, name in enumerate(ids):
         for axis, column in zip(axes[line], columns, strict=True):
             _panel(axis, result, column, line)
@@ -86,10 +90,16 @@ def _panel(axis: Axes, result: Result, column: tuple[str, int, int], line: int) 
         return
     layer = result.attrs["layers"][number]
     height, width = layer["grid"]
-    values = result.data[f"map_{number}"][1][result.coords["kind"].index(result.attrs["measure"]), line]
+    if result.attrs["measure"] in WAYS:
+        values = result.data[f"colour_{number}"][1][line]
+        (drawn,) = (one for one in result.attrs["drawn"] if one["layer"] == number)
+        below = f"{drawn['explained'][line]:.0%} of the variance"
+    else:
+        values = result.data[f"map_{number}"][1][result.coords["kind"].index(result.attrs["measure"]), line]
+        below = f"{values.min():.3g} to {values.max():.3g}"
     axis.imshow(values, cmap="viridis", interpolation="nearest", extent=(0, width, height, 0))
     axis.set_title(f"{layer['backbone']}\n{layer['tap']}  {height}x{width}", fontsize=7)
-    axis.set_xlabel(f"{values.min():.3g} to {values.max():.3g}", fontsize=6, labelpad=2)
+    axis.set_xlabel(below, fontsize=6, labelpad=2)
     if f"picture_{picture}" in result.data:
         rows, columns = result.data[f"picture_{picture}"][1].shape[1:3]
         _box(axis, result, picture, line, height / rows, width / columns)

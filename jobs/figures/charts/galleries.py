@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Result
+from cvbench.engine.analyses.maps.colours import WAYS
 from cvbench.jobs.figures.charts.base import Cell, Gallery, Twin
 from cvbench.jobs.figures.charts.curves import depth_panel
 from cvbench.jobs.results.row import Row
@@ -103,6 +104,8 @@ def maps_chart(result: Result, rows: Sequence[Row]) -> Twin | None:
         for k in range(len(names))
     ]
     about = f"Each map on its own grid, from its least (dark) to its greatest value (bright).{MORE}"
+    if result.attrs["measure"] in WAYS and most > 1:
+        about = f"Each map on its own grid; like colours mean like features.{MORE}"
     found = [depth_panel(result, rows, metric, metric) for metric in BY_DEPTH]
     panels = [panel for panel in found if panel is not None and panel.rows > len(drawn)]
     return Twin(panels, Gallery(slider, texts, list(drawn), names, images, cells), about)
@@ -115,10 +118,16 @@ def _below(result: Result, drawn: dict[str, Any], k: int) -> str:
 
 def _map_cell(result: Result, drawn: dict[str, Any], kind: str, k: int) -> Cell:
     layer = result.attrs["layers"][drawn["layer"]]
+    height, width = layer["grid"]
+    if kind in WAYS:
+        colours = result.data[f"colour_{drawn['layer']}"][1][k]
+        said = f"{drawn['explained'][k]:.0%} of the variance".replace("%", " %")
+        return Cell(
+            _uri(_thin(np.round(colours * 255).astype(np.uint8)), "PNG"), f"{layer['tap']}, {height}x{width}: {said}"
+        )
     values = result.data[f"map_{drawn['layer']}"][1][result.coords["kind"].index(kind), k].astype(np.float64)
     low, high = float(np.nanmin(values)), float(np.nanmax(values))
     shown = (values - low) / (high - low) if high > low else np.zeros_like(values)
-    height, width = layer["grid"]
     return Cell(_map(np.nan_to_num(shown), "viridis"), f"{layer['tap']}, {height}x{width}: {low:.3g} to {high:.3g}")
 
 
@@ -126,9 +135,14 @@ def _map(values: NDArray[np.float64], scale: str) -> str:
     """A map in 0..1 as a PNG of a pixel a cell; a larger one is thinned out."""
     from matplotlib import colormaps
 
-    step = -(-max(values.shape) // MAP_SIDE)
-    colour = (colormaps[scale](values[::step, ::step])[..., :3] * 255).round().astype(np.uint8)
+    colour = (colormaps[scale](_thin(values))[..., :3] * 255).round().astype(np.uint8)
     return _uri(colour, "PNG")
+
+
+def _thin(values: NDArray[Any]) -> NDArray[Any]:
+    """A map (rows, columns, ...) of at most `MAP_SIDE` cells a side."""
+    step = -(-max(values.shape[:2]) // MAP_SIDE)
+    return values[::step, ::step]
 
 
 def _picture(image: NDArray[np.uint8]) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cvbench.engine.analyses.maps.colours import principal_colours
 from cvbench.engine.analyses.maps.kernel import KINDS, channel_maps
 from cvbench.engine.pictures.boxes import cell_fractions, to_input
 from cvbench.engine.pictures.decode import decode, fit
@@ -264,6 +265,30 @@ def test_of_an_earlier_version_differences_are_judged_by_their_intervals(birds: 
         assert row.verdict == ("too few images to resolve" if bound > 0 or row.high < 0 else "not resolved")  # type: ignore[operator]
         assert row.class_verdict == "not resolved"
     assert {row.verdict for row in rows if row.metric == QUANTITIES["box_share"]} == {""}
+
+
+@pytest.mark.parametrize("measure", ["pca", "pca-own"])
+def test_principal_components_are_drawn_in_colour(birds: Path, tmp_path: Path, measure: str) -> None:
+    store = copy(birds, tmp_path)
+    chosen = replace(QUICK, data_root=str(birds / "data"), measure=measure)
+    analysed = maps(Selection(store), chosen, LOOP)
+    result = analysed.named
+    number = result.attrs["drawn"][0]["layer"]
+    layer = analysed.selected.layers[number]
+    opened = FeatureStore.open(store)
+    held = opened.layer(analysed.selected.group(layer), layer.tap)
+    ids = list(opened.samples(analysed.selected.dataset, analysed.selected.split)["id"])
+    taken = np.stack([held.read(row, row + 1)[0] for row in map(ids.index, result.coords["image"])])
+    colours, shares = principal_colours(taken, common=measure == "pca")
+    np.testing.assert_array_equal(result.data[f"colour_{number}"][1], colours)
+    assert result.attrs["drawn"][0]["explained"] == shares.tolist()
+    rows = ENTRY.rows_of(result)
+    assert draw(ENTRY, result, rows, tmp_path / "x" / "maps", ["png"])[0].stat().st_size > 10_000
+    assert ENTRY.chart is not None
+    twin = ENTRY.chart(result, rows)
+    assert twin is not None
+    assert "of the variance" in str(twin.as_dict())
+    assert f"--measure {measure}" in " ".join(ENTRY.command(result))
 
 
 def test_rows_json_report_and_figure(birds: Path, tmp_path: Path) -> None:
