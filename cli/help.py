@@ -77,6 +77,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "eval imagenet-x": ("eval imagenet-x --store inet.zarr --out figures",),
     "eval pug": ("eval pug --store pug.zarr --mode set",),
     "eval robustness": ("eval robustness --store inet.zarr",),
+    "eval corruptions": ("eval corruptions --store inet.zarr",),
     "eval shape-bias": ("eval shape-bias --store cues.zarr",),
     "eval invariance": ("eval invariance --dataset digits --transform scale",),
     "eval import": ("eval import logits.csv --dataset imagenet-val --backbone my_model",),

@@ -169,6 +169,12 @@ ENTRIES: dict[str, Place] = {
         "eval",
         "Accuracy on ImageNetV2, -A, -R and -Sketch, beside the clean images of the same classes.",
     ),
+    "corruptions": Place(
+        "cvbench.jobs.evaluation.corruptions:ENTRY",
+        "cvbench.jobs.evaluation.options:CORRUPTIONS",
+        "eval",
+        "Errors under the corruptions of ImageNet-C, and the mean corruption error.",
+    ),
     "shape-bias": Place(
         "cvbench.jobs.evaluation.shape_bias:ENTRY",
         "cvbench.jobs.evaluation.options:SHAPE_BIAS",

@@ -60,7 +60,16 @@ NAMES = {
         "tsne",
     ],
     "evaluate": [
-        *("accuracy", "calibration", "factorial", "imagenet_x", "import_predictions", "invariance", "pug"),
+        *(
+            "accuracy",
+            "calibration",
+            "corruptions",
+            "factorial",
+            "imagenet_x",
+            "import_predictions",
+            "invariance",
+            "pug",
+        ),
         *("robustness", "shape_bias"),
     ],
     "transfer": ["finetune", "probe"],

@@ -174,6 +174,17 @@ class RobustnessRequest:
 
 
 @dataclass(frozen=True)
+class CorruptionsRequest:
+    """Forms of ImageNet-C in a store; empty is all that is there."""
+
+    store: Annotated[str, Option("Path or URL of the feature store.")]
+    datasets: Annotated[
+        tuple[str, ...], Option("Forms of imagenet-c; default all that the store has. Repeat.", "--dataset", "-d")
+    ] = ()
+    backbones: Annotated[tuple[str, ...], Option("Backbones; default all. Repeat.", "--backbone", "-m")] = ()
+
+
+@dataclass(frozen=True)
 class InvarianceOptions:
     """Options that choose the settings of transforms.
 
@@ -248,6 +259,7 @@ def _check(name: str, given: str, known: tuple[str, ...]) -> None:
 ACCURACY = (SEVERAL, AccuracyOptions)
 FACTORIAL = (replace(SEVERAL, only=("store", "dataset", "split")), FactorialOptions)  # cells name the backbones
 ROBUSTNESS = (Form(RobustnessRequest, defaults={"store": DEFAULT_STORE}), EvalOptions)
+CORRUPTIONS = (Form(CorruptionsRequest, defaults={"store": DEFAULT_STORE}), EvalOptions)
 IMAGENET_X = (one_dataset("Default imagenet-val."), ImageNetXOptions)
 PUG = (one_dataset("Default pug-imagenet."), PugOptions)
 INVARIANCE = (one_dataset(), InvarianceOptions)

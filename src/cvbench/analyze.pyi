@@ -169,7 +169,8 @@ def maps(
         backbones: Backbones; default all. One or several.
         taps: Layers, names or globs; default all. One or several.
         images: Sample ids to draw; default the first four of the store. One or several.
-        measure: Which map to draw: mean, abs, norm or pc1 (first principal component).
+        measure: Which map to draw: mean, abs, norm, pc1 (first principal component), pca or pca-own (three in
+            colour).
         source: Where the images are, for a data set of your own: folder:PATH.
         data_root: Folder that holds the data sets.
         resamples: Resamples, for the intervals that draw any.

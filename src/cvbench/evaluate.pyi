@@ -212,6 +212,31 @@ def robustness(
         The result, which is kept in the store too; what was computed before is not computed again.
     """
 
+def corruptions(
+    store: str | os.PathLike[str] | Store = "./cvbench.zarr",
+    *,
+    datasets: str | Sequence[str] | None = None,
+    backbones: str | Sequence[str] | None = None,
+    partial: bool = False,
+    allow_chance: bool = False,
+    progress: bool = False,
+) -> Result:
+    """Errors under the corruptions of ImageNet-C, and the mean corruption error.
+
+    `cvbench eval corruptions` on the command line.
+
+    Args:
+        store: Path or URL of the feature store.
+        datasets: Forms of imagenet-c; default all that the store has. One or several.
+        backbones: Backbones; default all. One or several.
+        partial: Accept a part of the data set; n says how much.
+        allow_chance: Report an accuracy near chance (random weights), not refuse it.
+        progress: Print how far the work is, to stderr.
+
+    Returns:
+        The result, which is kept in the store too; what was computed before is not computed again.
+    """
+
 def shape_bias(
     store: str | os.PathLike[str] | Store = "./cvbench.zarr",
     *,

@@ -7,8 +7,8 @@ names); "imagenet-c:gaussian_blur" and the other three of the archive `extra` ar
 5, and corruption are factors. The images have 224 x 224 pixels already, and were compressed again: they are not those
 of a corruption that is computed anew.
 
-The error of a corruption is the mean over its severities, which have as many images: 1 - top1 of the data set. The mCE
-divides each by AlexNet's, whose table is not kept here.
+The error of a corruption is the mean over its severities, which have as many images: 1 - top1 of the data set. What
+divides it by AlexNet's is `cvbench eval corruptions`.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ FIGURES = {
     *("imagenet-x", "robustness", "pug", "shape-bias", "invariance", "calibration", "accuracy", "probe"),
 }
 """Analyses of Figures 3 to 12 and of Table 1."""
-BEYOND = {"attention", "faithfulness", "randomisation", "receptive-field", "norms", "factorial"}
+BEYOND = {"attention", "faithfulness", "randomisation", "receptive-field", "norms", "factorial", "corruptions"}
 """Analyses that the study has no figure of."""
 
 
