@@ -86,15 +86,15 @@ def _panel(
         yOffset=apart,
         color=colour,
         shape=alt.Shape("series:N", sort=None, scale=domain, legend=legend),
-        fill=alt.Fill("series:N", sort=None, scale=domain, legend=None),
+        fill=alt.Fill("series:N", sort=None, scale=domain, legend=legend),
         fillOpacity=alt.condition("datum.hollow == 1", alt.value(0), alt.value(1)),
         size=alt.condition(looked_at(), alt.value(150), alt.value(40)),
     )
-    layers: list[Any] = [bars, dots]
+    layers = [bars, dots]
     if level is not None:
         ruled = alt.Chart(alt.InlineData([{"level": level}])).mark_rule(strokeDash=[4, 3])
         layers.insert(0, ruled.encode(x=alt.X("level:Q", title=axis)))
     height = AROUND + len(lines) * max(LEAST, PER_MARK * len(names))
     full = [(line, name) for line in lines for name in names] == [(one["line"], one["series"]) for one in ordered]
-    spec = spec_of(alt.layer(*layers), height)
+    spec = spec_of(alt.layer(*layers).resolve_scale(shape="shared"), height)
     return Panel(title, spec, columns_of(ordered), tuple(told), stride=-len(names) if full else 0)

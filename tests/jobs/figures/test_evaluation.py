@@ -188,7 +188,7 @@ def twin(entry: Entry, result: Result) -> Twin:
 def marks(panel: Panel) -> dict[tuple[str, str], tuple[float, float, float, int]]:
     """(line, series) -> value, ends and whether it is hollow."""
     names = ("line", "series", "value", "low", "high", "hollow")
-    return {(line, name): tuple(rest) for line, name, *rest in zip(*(panel.columns[n] for n in names), strict=True)}  # type: ignore[misc]
+    return {(line, name): tuple(rest) for line, name, *rest in zip(*(panel.columns[n] for n in names), strict=True)}
 
 
 def test_an_interactive_form_has_the_numbers_of_its_rows() -> None:
