@@ -26,6 +26,7 @@ from cvbench.jobs.evaluation.shared import (
     selection_words,
     space_of,
 )
+from cvbench.jobs.figures.charts.intervals import interval_chart
 from cvbench.jobs.figures.evaluation_intervals import IntervalPanel, interval_figure
 from cvbench.jobs.reading.reading import open_store
 from cvbench.jobs.reading.selection import Selection
@@ -155,6 +156,13 @@ def _line(row: Row) -> str | None:
     return row.metric if row.metric in MEASURES and row.kind == VALUE and not row.factor else None
 
 
+PANEL = IntervalPanel(
+    title="accuracy with 95 % intervals",
+    axis="accuracy",
+    line=_line,
+    percent=True,
+)
+
 ENTRY = Entry(
     name=NAME,
     title="Accuracy",
@@ -166,13 +174,7 @@ ENTRY = Entry(
     rows=table_rows,
     run=accuracy,
     command=lambda result: again(result, NAME),
-    figure=interval_figure(
-        IntervalPanel(
-            title="accuracy with 95 % intervals",
-            axis="accuracy",
-            line=_line,
-            percent=True,
-        )
-    ),
+    figure=interval_figure(PANEL),
+    chart=interval_chart(PANEL),
     headline=_headline,
 )

@@ -25,6 +25,7 @@ from cvbench.jobs.evaluation.shared import (
     selection_words,
     space_of,
 )
+from cvbench.jobs.figures.charts.intervals import interval_chart
 from cvbench.jobs.figures.evaluation_intervals import IntervalPanel, interval_figure
 from cvbench.jobs.reading.reading import open_store
 from cvbench.jobs.reading.selection import Selection
@@ -163,6 +164,14 @@ def _line(row: Row) -> str | None:
     return row.factor if row.metric == effect_of(TOP1) and row.kind == DIFFERENCE else None
 
 
+PANEL = IntervalPanel(
+    title="effects on top-1 accuracy with 95 % intervals",
+    axis="above the mean of all cells, points",
+    line=_line,
+    reference=(0.0, "no effect"),
+    percent=True,
+)
+
 ENTRY = Entry(
     name=NAME,
     title="Two factors apart",
@@ -173,14 +182,7 @@ ENTRY = Entry(
     rows=table_rows,
     run=factorial,
     command=lambda result: again(result, NAME),
-    figure=interval_figure(
-        IntervalPanel(
-            title="effects on top-1 accuracy with 95 % intervals",
-            axis="above the mean of all cells, points",
-            line=_line,
-            reference=(0.0, "no effect"),
-            percent=True,
-        )
-    ),
+    figure=interval_figure(PANEL),
+    chart=interval_chart(PANEL),
     headline=of_metrics(spread_of(TOP1), effect_of(TOP1)),
 )

@@ -32,6 +32,7 @@ from cvbench.jobs.evaluation.shared import (
     score_samples,
     selection_words,
 )
+from cvbench.jobs.figures.charts.intervals import interval_chart
 from cvbench.jobs.figures.evaluation_intervals import IntervalPanel, interval_figure
 from cvbench.jobs.reading.reading import open_store
 from cvbench.jobs.reading.selection import Selection
@@ -291,6 +292,14 @@ def _line(row: Row) -> str | None:
     return f"{row.factor.replace('_', ' ')} ({row.n:,})" if row.metric == RATIO and row.kind == VALUE else None
 
 
+PANEL = IntervalPanel(
+    title="error ratio of each factor, 95 % intervals over images",
+    axis="error ratio: errors with the factor / errors overall",
+    line=_line,
+    reference=(1.0, "as overall"),
+    difference=RATIO,
+)
+
 ENTRY = Entry(
     name=NAME,
     title="Error factors (ImageNet-X)",
@@ -304,14 +313,7 @@ ENTRY = Entry(
     rows=table_rows,
     run=lambda selection, options, listen: [imagenet_x(selection, options, listen)],
     command=lambda result: again(result, NAME, draws=True),
-    figure=interval_figure(
-        IntervalPanel(
-            title="error ratio of each factor, 95 % intervals over images",
-            axis="error ratio: errors with the factor / errors overall",
-            line=_line,
-            reference=(1.0, "as overall"),
-            difference=RATIO,
-        )
-    ),
+    figure=interval_figure(PANEL),
+    chart=interval_chart(PANEL),
     headline=of_metrics(RATIO, AVERAGE, OVERALL),
 )

@@ -20,10 +20,13 @@ from cvbench.jobs.evaluation.labels import LabelSpace, label_space
 from cvbench.jobs.evaluation.options import PugOptions, eval_words
 from cvbench.jobs.evaluation.samples import Samples, open_samples
 from cvbench.jobs.evaluation.shared import Evaluated, content_digest, keep_table, selection_words, suspect
+from cvbench.jobs.figures.charts.intervals import interval_chart
+from cvbench.jobs.figures.evaluation_intervals import IntervalPanel
 from cvbench.jobs.figures.evaluation_pug import pug_figure
 from cvbench.jobs.reading.reading import open_store
 from cvbench.jobs.reading.selection import Selection
 from cvbench.jobs.results.entry import Entry
+from cvbench.jobs.results.row import VALUE, Row
 from cvbench.jobs.results.table import Table, again, of_metrics, table_result, table_rows
 from cvbench.jobs.running.progress import Advanced, Ended, Listener, Started, silent
 from cvbench.storage.annotations import PUG_GROUPS, PUG_SUBSETS, PugClasses, load_pug_classes
@@ -171,6 +174,18 @@ def _by_factor(
     return judge_factors(found, table, GROUP)
 
 
+def _line(row: Row) -> str | None:
+    return row.factor if (row.metric, row.kind) == (GROUP, VALUE) else None
+
+
+FACTORS = IntervalPanel(
+    title="accuracy by factor, 95 % intervals over objects",
+    axis="accuracy",
+    line=_line,
+    percent=True,
+    difference=GROUP,
+)
+
 ENTRY = Entry(
     name=NAME,
     title="Factors of rendered scenes (PUG: ImageNet)",
@@ -182,5 +197,6 @@ ENTRY = Entry(
     run=lambda selection, options, listen: [pug(selection, options, listen)],
     command=lambda result: again(result, NAME),
     figure=pug_figure,
+    chart=interval_chart(FACTORS),
     headline=of_metrics(GROUP, MEAN, TOP1),
 )

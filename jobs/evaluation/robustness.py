@@ -20,6 +20,7 @@ from cvbench.jobs.evaluation.labels import label_space
 from cvbench.jobs.evaluation.options import ROBUSTNESS, EvalOptions, RobustnessRequest
 from cvbench.jobs.evaluation.samples import VIEW, Samples, open_samples
 from cvbench.jobs.evaluation.shared import Evaluated, check_chance, keep_table, refuse_kind, score_samples, space_of
+from cvbench.jobs.figures.charts.intervals import interval_chart
 from cvbench.jobs.figures.evaluation_intervals import IntervalPanel, interval_figure
 from cvbench.jobs.reading.options import DEFAULT_STORE
 from cvbench.jobs.reading.reading import open_store
@@ -306,6 +307,15 @@ def _run(request: RobustnessRequest, options: EvalOptions, listen: Listener) -> 
     return [robustness(request.store, request.datasets, request.clean, request.backbones, options, listen)]
 
 
+PANEL = IntervalPanel(
+    title="accuracy on shifted data sets with 95 % intervals",
+    axis="top-1 accuracy",
+    line=_line,
+    hollow=lambda row: row.metric == COUNTERPART,
+    hollow_means="clean images of the same classes",
+    percent=True,
+)
+
 ENTRY = Entry(
     name=NAME,
     title="Robustness",
@@ -317,15 +327,7 @@ ENTRY = Entry(
     rows=table_rows,
     run=_run,
     command=lambda result: again(result, NAME),
-    figure=interval_figure(
-        IntervalPanel(
-            title="accuracy on shifted data sets with 95 % intervals",
-            axis="top-1 accuracy",
-            line=_line,
-            hollow=lambda row: row.metric == COUNTERPART,
-            hollow_means="clean images of the same classes",
-            percent=True,
-        )
-    ),
+    figure=interval_figure(PANEL),
+    chart=interval_chart(PANEL),
     headline=_headline,
 )

@@ -16,6 +16,7 @@ from cvbench.jobs.evaluation.compare import FAMILY, compare_shares
 from cvbench.jobs.evaluation.options import EvalOptions, eval_words
 from cvbench.jobs.evaluation.samples import VIEW, Samples, open_samples
 from cvbench.jobs.evaluation.shared import Evaluated, keep_table, refuse_kind, selection_words, suspect
+from cvbench.jobs.figures.charts.intervals import interval_chart
 from cvbench.jobs.figures.evaluation_intervals import IntervalPanel, interval_figure
 from cvbench.jobs.reading.reading import open_store
 from cvbench.jobs.reading.selection import Selection
@@ -128,6 +129,14 @@ def _line(row: Row) -> str | None:
     return (row.factor or "all categories") if row.metric == BIAS and row.kind == VALUE else None
 
 
+PANEL = IntervalPanel(
+    title="shape bias with 95 % intervals",
+    axis="decided by shape, of those decided by shape or texture",
+    line=_line,
+    reference=(50.0, "as often by texture"),
+    percent=True,
+)
+
 ENTRY = Entry(
     name=NAME,
     title="Shape or texture (cue conflict)",
@@ -137,14 +146,7 @@ ENTRY = Entry(
     rows=table_rows,
     run=lambda selection, options, listen: [evaluate(selection, options, listen)],
     command=lambda result: again(result, NAME),
-    figure=interval_figure(
-        IntervalPanel(
-            title="shape bias with 95 % intervals",
-            axis="decided by shape, of those decided by shape or texture",
-            line=_line,
-            reference=(50.0, "as often by texture"),
-            percent=True,
-        )
-    ),
+    figure=interval_figure(PANEL),
+    chart=interval_chart(PANEL),
     headline=of_metrics(BIAS, SHAPE, TEXTURE),
 )

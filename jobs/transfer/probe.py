@@ -9,12 +9,15 @@ from cvbench.engine.probe.options import ProbeOptions, Schedule
 from cvbench.engine.probe.recipes import ProbeRun
 from cvbench.engine.probe.recipes import probe as fit
 from cvbench.engine.probe.result import Targets, probe_result
+from cvbench.jobs.figures.charts.intervals import interval_chart
+from cvbench.jobs.figures.evaluation_intervals import IntervalPanel
 from cvbench.jobs.figures.probe import probe_figure, probes_figure
 from cvbench.jobs.reading.matrix import Matrices
 from cvbench.jobs.reading.reading import open_store
 from cvbench.jobs.results.command import command_words, selection_of
 from cvbench.jobs.results.entry import Entry
 from cvbench.jobs.results.keep import Analysed, keep
+from cvbench.jobs.results.row import VALUE, Row
 from cvbench.jobs.results.table import of_metrics
 from cvbench.jobs.running.device import choose
 from cvbench.jobs.running.hardware import Hardware
@@ -158,6 +161,12 @@ def _run(request: ProbeRequest, options: ProbeOptions, on: Hardware, listen: Lis
     return probe(request, options, choose(on.device, "none").device, listen)
 
 
+def _line(row: Row) -> str | None:
+    return f"{row.metric}, {row.layer}" if row.kind == VALUE and row.metric in NAMES.values() else None
+
+
+PANEL = IntervalPanel(title="linear probes on frozen features", axis="accuracy", line=_line, percent=True)
+
 ENTRY = Entry(
     name="probe",
     title="Transfer: linear probe",
@@ -174,6 +183,7 @@ ENTRY = Entry(
     run=_run,
     headline=of_metrics(*NAMES.values()),
     figure=probe_figure,
+    chart=interval_chart(PANEL),
     overview=probes_figure,
     arrays=ARRAYS,
     said=said,

@@ -23,6 +23,7 @@ from cvbench.jobs.report import report
 from cvbench.jobs.report.comparison import compare
 from cvbench.jobs.running.cluster import Cluster
 from cvbench.storage.features import FeatureStore
+from tests.jobs.figures.test_evaluation import factors
 from tests.jobs.report_store import HOSTILE, foreign, put, small_cka, small_silhouette, small_tsne
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -33,7 +34,7 @@ QUIET = [
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 ]
-FIGURES = 6
+FIGURES = 7
 # Windows have 500 pixels at least; a frame has the width of a phone. It shows what the probe says.
 FRAME = """<!doctype html><body style="margin: 0">
 <iframe src="{page}" style="border: 0; width: {width}px; height: 1200px"></iframe>
@@ -94,6 +95,13 @@ async function walk() {
   seen.end = text(cka, ".readout p");
   panel.dispatchEvent(new KeyboardEvent("keydown", {key: "ArrowLeft", bubbles: true}));
   seen.left = text(cka, ".readout p");
+  const ratios = of("imagenet-x");
+  ratios.querySelector(".panel").dispatchEvent(new KeyboardEvent("keydown", {key: "Home", bubbles: true}));
+  seen.ratio = text(ratios, ".readout p");
+  ratios.querySelector(".panel").dispatchEvent(new KeyboardEvent("keydown", {key: "ArrowDown", bubbles: true}));
+  seen.below = text(ratios, ".readout p");
+  seen.apart = [...ratios.querySelectorAll(".panel")].map(
+    panel => [...panel.querySelectorAll(".mark-symbol.role-mark path")].map(path => path.getAttribute("fill-opacity")));
   const tsne = of("tsne"), points = tsne.querySelector(".panel");
   await wait(300);
   points.dispatchEvent(new KeyboardEvent("keydown", {key: "Home", bubbles: true}));
@@ -157,6 +165,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     put(store, small_silhouette({long: 3, "cnn": 2}, (HOSTILE, "plain")), "b1")
     put(store, small_silhouette({long: 1, "cnn": 1}, ("a", "b", "c"), 0.3), "b2", "pets")
     put(store, small_tsne({long: 1, "cnn": 1}, (HOSTILE, "$\\frac{", 'it\'s "3"')), "t1", "digits")
+    put(store, factors(), "x1", "imagenet-val")
     put(store, foreign(HOSTILE), "c1")
     return report(url, str(folder)).page
 
@@ -201,8 +210,8 @@ def quiet(seen: dict[str, Any]) -> None:
 
 def test_every_chart_is_drawn_under_the_policy(seen: dict[str, Any]) -> None:
     quiet(seen)
-    assert seen["live"] == seen["twins"] == 5
-    assert seen["charts"] == seen["panels"] == 3 + 1 + 2 + 2 + 1
+    assert seen["live"] == seen["twins"] == 6
+    assert seen["charts"] == seen["panels"] == 3 + 1 + 2 + 2 + 1 + 2
 
 
 def test_a_cell_says_its_pair_and_its_interval(seen: dict[str, Any]) -> None:
@@ -212,6 +221,15 @@ def test_a_cell_says_its_pair_and_its_interval(seen: dict[str, Any]) -> None:
     assert seen["tipShown"]
     assert "row blocks.11, column blocks.11" in seen["end"]
     assert "row blocks.11, column blocks.10" in seen["left"]
+
+
+def test_a_number_says_its_line_and_its_interval(seen: dict[str, Any]) -> None:
+    axis = "error ratio: errors with the factor / errors overall"
+    assert seen["ratio"] == f"of vit, on pose (40), {axis} 0.9, from 0.7, to 1.2, n 40"
+    assert seen["below"].startswith(f"of vit, on partial view (40), {axis} 1.4, ")
+    ratios, differences = seen["apart"]
+    assert set(ratios) <= {None, "1"}
+    assert "0" in differences, "what is not resolved is hollow"
 
 
 def test_a_point_shows_its_image_and_names_are_text(seen: dict[str, Any]) -> None:
@@ -237,7 +255,7 @@ def test_nothing_overflows_at_any_width(page: Path, tmp_path: Path, width: int) 
     assert found["width"] == width
     assert found["scroll"] <= width
     assert found["wide"] == []
-    assert found["live"] == 5
+    assert found["live"] == 6
     assert found["folded"] == (width < 992)
     assert all(inside for inside, _ in found["rows"])
     if width < 832:

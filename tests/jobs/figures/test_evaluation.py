@@ -17,6 +17,7 @@ from cvbench.engine.statistics.verdict import Judged, verdict
 from cvbench.errors import UsageError
 from cvbench.jobs.evaluation import accuracy, calibration, compare, imagenet_x, pug, robustness, shape_bias
 from cvbench.jobs.figures import draw as figures
+from cvbench.jobs.figures.charts.base import Panel, Twin
 from cvbench.jobs.results.entry import Entry
 from cvbench.jobs.results.row import DIFFERENCE
 from cvbench.jobs.results.table import Table, table_result
@@ -175,3 +176,57 @@ def test_what_is_compared_by_factor_is_drawn(entry: Entry, result: Result, metri
         assert draw(entry, other, tmp_path / "c", ("svg",))[0].read_bytes() != before, "none is resolved any more"
     else:
         assert metric == calibration.DEBIASED
+
+
+def twin(entry: Entry, result: Result) -> Twin:
+    assert entry.chart is not None
+    found = entry.chart(result, entry.rows_of(result))
+    assert isinstance(found, Twin)
+    return found
+
+
+def marks(panel: Panel) -> dict[tuple[str, str], tuple[float, float, float, int]]:
+    """(line, series) -> value, ends and whether it is hollow."""
+    names = ("line", "series", "value", "low", "high", "hollow")
+    return {(line, name): tuple(rest) for line, name, *rest in zip(*(panel.columns[n] for n in names), strict=True)}
+
+
+def test_an_interactive_form_has_the_numbers_of_its_rows() -> None:
+    found = twin(accuracy.ENTRY, accuracies())
+    assert len(found.panels) == 1
+    for i, name in enumerate(NAMES):
+        k, n, z = 30 + 5 * i, 60, 1.959963984540054
+        centre, reach = (k + z * z / 2) / (n + z * z), z / (n + z * z) * (k * (n - k) / n + z * z / 4) ** 0.5
+        expected = (100 * k / n, 100 * (centre - reach), 100 * (centre + reach), 0)  # Wilson 1927, in percent
+        for metric in (compare.TOP1, accuracy.TOP5, compare.MEAN):
+            assert marks(found.panels[0])[metric, name] == pytest.approx(expected)
+    assert found.panels[0].stride == -len(NAMES), "a key leads to the line above"
+    assert found.panels[0].columns["series"][:2] == list(NAMES), "the marks of a line stand together"
+
+
+def test_what_is_undefined_is_no_mark_and_what_is_not_resolved_is_hollow() -> None:
+    found = twin(imagenet_x.ENTRY, factors())
+    ratios, beside = map(marks, found.panels)
+    assert {line for line, _ in ratios} == {"pose (40)", "partial view (40)", "mean of the ratios"}
+    assert ratios["partial view (40)", "vit"] == pytest.approx((1.4, 1.2, 1.7, 0))
+    assert {line: mark[3] for (line, _), mark in beside.items()} == {"pose (40)": 0, "partial view (40)": 1}
+    assert beside["pose (40)", "vit less convnext"][:3] == pytest.approx((0.3, 0.1, 0.5))
+    assert found.about == "Dashed: as overall."
+
+
+def test_the_counterpart_is_hollow_and_factors_have_their_differences() -> None:
+    shifted = twin(robustness.ENTRY, shifts())
+    assert sorted(set(shifted.panels[0].columns["hollow"])) == [0, 1]
+    assert shifted.about.startswith("Hollow: ")
+    factored = twin(pug.ENTRY, curves())
+    assert [set(panel.columns["line"]) for panel in factored.panels] == [{"camera"}, {"camera"}]
+    assert marks(factored.panels[0])["camera", "vit"][0] == pytest.approx(50)
+    assert set(twin(shape_bias.ENTRY, biases()).panels[0].columns["series"]) == set(NAMES)
+
+
+def test_without_numbers_there_is_no_interactive_form() -> None:
+    table = Table("birds", "all")
+    table.add("vit", compare.TOP1, "", wilson(0, 0))
+    empty = table_result("accuracy", table.rows, {})
+    assert accuracy.ENTRY.chart is not None
+    assert accuracy.ENTRY.chart(empty, accuracy.ENTRY.rows_of(empty)) is None
