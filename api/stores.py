@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from cvbench.api import markup
 
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from cvbench.api.result import Result
     from cvbench.jobs.catalogue.layers import FeatureLayer, FeatureStore, GroupKey
-    from cvbench.jobs.catalogue.store import StoreInfo, VerifyReport
+    from cvbench.jobs.catalogue.store import Exported, GcReport, RepairReport, StoreInfo, VerifyReport
+    from cvbench.jobs.report.kept import RemoveReport
 
 
 def open_store(url: str | os.PathLike[str] = "./cvbench.zarr") -> Store:
@@ -154,6 +155,92 @@ class Store:
         from cvbench.jobs.catalogue.store import verify
 
         return verify(self.url, deep=deep)
+
+    def repair(self, *, dry_run: bool = False) -> RepairReport:
+        """Forget what is damaged, so that the same calls make it again; as `cvbench store repair`.
+
+        Only while nothing writes to the store. `Store(url).repair()` where `open_store` refuses a damaged store.
+        """
+        from cvbench.jobs.catalogue.store import repair
+
+        report = repair(self.url, dry_run=dry_run)
+        self._read_anew()
+        return report
+
+    def gc(self, *, orphans: bool = False, dry_run: bool = False) -> GcReport:
+        """Remove what killed processes left behind; as `cvbench store gc`. Only while nothing writes to the store.
+
+        Args:
+            orphans: Also objects that no commit names.
+            dry_run: Remove nothing, and report what would be removed.
+        """
+        from cvbench.jobs.catalogue.store import gc
+
+        report = gc(self.url, orphans=orphans, dry_run=dry_run)
+        self._read_anew()
+        return report
+
+    def rm(self, *places: str, dry_run: bool = False) -> RemoveReport:
+        """Remove data sets, backbones, views or layers, and the results of them; as `cvbench store rm`.
+
+        Asks nothing. Only while nothing else writes to the store.
+
+        Args:
+            places: DATASET, DATASET/SPLIT, and on with /BACKBONE, /VIEW and /LAYER.
+            dry_run: Remove nothing, and report what would be removed.
+
+        Raises:
+            UnknownNameError, UsageError: A place is none of the store; then nothing is removed.
+        """
+        from cvbench.jobs.report.kept import remove_places
+
+        report = remove_places(self.url, places, dry_run=dry_run)
+        self._read_anew()
+        return report
+
+    def rm_results(self, *names: str, dry_run: bool = False) -> RemoveReport:
+        """Remove results; as `cvbench results rm`.
+
+        Args:
+            names: As `cvbench results ls` names them.
+            dry_run: Remove nothing, and report what would be removed.
+
+        Raises:
+            UnknownNameError, UsageError: A name is of no result, or of several; then nothing is removed.
+        """
+        from cvbench.jobs.report.kept import remove_results
+
+        report = remove_results(self.url, names, dry_run=dry_run)
+        self._read_anew()
+        return report
+
+    def export(
+        self,
+        group: str,
+        out: str | os.PathLike[str],
+        *,
+        taps: Sequence[str] = (),
+        to: Literal["npy", "npz", "safetensors"] = "npy",
+    ) -> list[Exported]:
+        """Write layers as files for other tools, with samples.csv beside them; as `cvbench store export`.
+
+        Args:
+            group: "dataset/split/backbone/view".
+            out: Folder for the files.
+            taps: Names of the layers; all if none is given.
+            to: Format of the files.
+
+        Raises:
+            UsageError: `group` is not of that form.
+            UnknownNameError: The store holds no such group or layer.
+        """
+        from cvbench.jobs.catalogue.store import export
+
+        return export(self.url, group, os.fspath(out), taps=taps, format=to)
+
+    def _read_anew(self) -> None:
+        """Forget what was read of the store before it was changed."""
+        self.__dict__.pop("_features", None)
 
     def _info(self) -> StoreInfo:
         from cvbench.jobs.catalogue.store import info

@@ -77,7 +77,8 @@ NAMES = {
 """All that a script may rely on. A name that is taken away or renamed breaks scripts: say so in the changelog."""
 MEMBERS = {
     "Store": [
-        *("backbones", "datasets", "layer", "layers", "results", "samples", "to_pandas", "url", "verify", "views"),
+        *("backbones", "datasets", "export", "gc", "layer", "layers", "repair", "results", "rm"),
+        *("rm_results", "samples", "to_pandas", "url", "verify", "views"),
     ],
     "Layer": [
         *("backbone", "dataset", "dims", "dtype", "factors", "ids", "labels", "name", "shape", "to_numpy"),

@@ -22,6 +22,8 @@ from cvbench.storage.results.outcomes import ResultKey, list_results
 __all__ = [
     "Exported",
     "Format",
+    "GcReport",
+    "RepairReport",
     "SplitSummary",
     "StoreInfo",
     "VerifyReport",
