@@ -50,7 +50,7 @@ FLOORS: dict[str, tuple[set[str], ...]] = {
     ),
     "jobs": (
         {"running"},
-        {"reading"},
+        {"reading", "decoding"},
         {"results"},
         {"extraction", "figures"},
         {"analyses", "evaluation", "transfer", "catalogue"},
