@@ -29,7 +29,8 @@ def page_locked(memory: NDArray[np.uint8]) -> Callable[[], None]:
     Raises:
         ResourceError: The driver refuses.
     """
-    runtime: Any = torch.cuda.cudart()  # untyped
+    library: Any = torch.cuda  # its runtime is untyped
+    runtime = library.cudart()
     code = int(runtime.cudaHostRegister(memory.ctypes.data, memory.nbytes, 0))
     if code:
         raise ResourceError(

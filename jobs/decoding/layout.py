@@ -60,11 +60,13 @@ class Layout:
     @staticmethod
     def of(fields: dict[str, Any]) -> Layout:
         """The reverse of `as_dict`, after JSON has made lists of tuples."""
-        geometries = tuple(
-            Geometry(**{name: tuple(value) if isinstance(value, list) else value for name, value in one.items()})
-            for one in fields["geometries"]
-        )
-        return Layout(geometries, fields["batch"], fields["slots"])
+        made: Any = Geometry  # whose fields were checked before they travelled
+        plain = [{name: _tupled(value) for name, value in one.items()} for one in fields["geometries"]]
+        return Layout(tuple(made(**one) for one in plain), fields["batch"], fields["slots"])
 
     def _bytes(self, geometry: Geometry) -> int:
         return -(-self.batch * 3 * math.prod(geometry.size) // _PAGE) * _PAGE
+
+
+def _tupled(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

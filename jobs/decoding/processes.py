@@ -170,7 +170,7 @@ class Decoders:
 
 
 class Nursery:
-    """The process that starts decoders. It needs some seconds for its imports: begun early, it has them beside others."""
+    """The process that starts decoders. Its imports take some seconds: it is begun early, beside other work."""
 
     def __init__(self) -> None:
         self._control, far = socket.socketpair()

@@ -81,11 +81,12 @@ def test_large_messages_arrive_whole() -> None:
 
 
 def test_samples_and_errors_travel() -> None:
-    for payload in (b"bytes", np.arange(12, dtype=np.uint8).reshape(2, 2, 3).transpose(1, 0, 2), np.ones((2, 3))):
+    payloads: list[Any] = [b"bytes", np.arange(12, dtype=np.uint8).reshape(2, 2, 3).transpose(1, 0, 2), np.ones((2, 3))]
+    for payload in payloads:
         shape, data = packed(payload)
         found = unpacked(json.loads(json.dumps(shape)), memoryview(data))
         np.testing.assert_array_equal(found, payload)
-        assert isinstance(found, bytes) or found.dtype == payload.dtype  # type: ignore[union-attr]
+        assert isinstance(found, bytes) or found.dtype == payload.dtype
     whole = IntegrityError("what", where="where", why="why", fix="fix")
     for error in (whole, UnknownNameError.among("transform", "scal", ["scale"])):
         again = raised(json.loads(json.dumps(told(error))))
@@ -124,12 +125,12 @@ class Driver:
     def __init__(self, code: int) -> None:
         self.code, self.locked = code, dict[int, int]()
 
-    def cudaHostRegister(self, address: int, size: int, flags: int) -> int:  # noqa: N802
+    def cudaHostRegister(self, address: int, size: int, flags: int) -> int:
         assert flags == 0
         self.locked[address] = size
         return self.code
 
-    def cudaHostUnregister(self, address: int) -> int:  # noqa: N802
+    def cudaHostUnregister(self, address: int) -> int:
         del self.locked[address]
         return 0
 
