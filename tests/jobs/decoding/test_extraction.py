@@ -55,7 +55,7 @@ def test_on_the_pretended_card(asked: ExtractOptions, tmp_path: Path) -> None:
 
 
 def test_an_actor_that_is_killed_leaves_no_decoder(
-    asked: ExtractOptions, expected: dict[str, str], tmp_path: Path
+    asked: ExtractOptions, expected: dict[str, str], tmp_path: Path, ray_here: None
 ) -> None:
     seen: list[int] = []
     failed: list[str] = []
