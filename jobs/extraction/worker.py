@@ -23,8 +23,9 @@ from cvbench.engine.models.views import Request
 from cvbench.errors import IntegrityError
 from cvbench.jobs.extraction.live import LivePass, LiveTask, commit_live
 from cvbench.jobs.extraction.memory import device_memory
+from cvbench.jobs.running.seen import seen_store
 from cvbench.jobs.running.versions import versions
-from cvbench.storage.features import BadSample, FeatureStore, GroupKey, UnitWriter
+from cvbench.storage.features import BadSample, GroupKey, UnitWriter
 from cvbench.storage.features.units import Unit
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ class ExtractRecipe:
 
         Raises:
             IntegrityError: The data set or the weights differ from the driver's.
+            ClusterError: This node does not see the driver's store.
         """
         here = versions()  # of this process: another than the driver's is recorded as it is
         provenance = {name: here.get(name, value) for name, value in self.provenance.items()}
@@ -111,8 +113,8 @@ class ExtractWorker:
             device_module()  # before any weights are loaded
         self.recipe = recipe
         nursery = Nursery() if recipe.decoding.processes else None  # it imports while the weights are read
-        self.store = FeatureStore.open(recipe.store, mode="a")
         dataset = open_dataset(recipe.dataset, data_root=recipe.data_root, split=recipe.split)
+        self.store = seen_store(recipe.store, dataset.name, recipe.split)
         _same("data set", recipe.dataset, recipe.dataset_digest, dataset.digest)
         self.backbones: dict[str, Backbone] = {}
         for spec, digest in recipe.backbones:
