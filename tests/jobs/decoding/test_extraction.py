@@ -54,6 +54,7 @@ def test_on_the_pretended_card(asked: ExtractOptions, tmp_path: Path) -> None:
     assert contents(tmp_path / "processes.zarr") == contents(tmp_path / "threads.zarr")
 
 
+@pytest.mark.slow
 def test_an_actor_that_is_killed_leaves_no_decoder(
     asked: ExtractOptions, expected: dict[str, str], tmp_path: Path, ray_here: None
 ) -> None:
@@ -91,4 +92,4 @@ def test_an_actor_that_is_killed_leaves_no_decoder(
 
 def test_another_word_is_refused(asked: ExtractOptions, tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError, match="decode-in"):
-        extract(replace(asked, store=str(tmp_path / "s.zarr"), decode_in="threats"), Cluster("none"))
+        extract(replace(asked, store=str(tmp_path / "s.zarr"), decode_in="threats"), Cluster("none"))  # type: ignore[arg-type]

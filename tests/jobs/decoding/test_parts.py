@@ -21,6 +21,7 @@ from cvbench.jobs.decoding.choice import Decoding, settled
 from cvbench.jobs.decoding.layout import Layout
 from cvbench.jobs.decoding.ring import Ring
 from cvbench.jobs.decoding.wire import packed, raised, receive, send, told, unpacked
+from cvbench.jobs.extraction.plan import decode_rate
 from cvbench.jobs.running.cluster import Cluster
 
 
@@ -169,3 +170,15 @@ def test_the_memory_is_page_locked_as_long_as_it_is_there(monkeypatch: pytest.Mo
     with pytest.raises(ResourceError, match="cannot be page-locked") as caught:
         page_locked(np.zeros(4, np.uint8))
     assert caught.value.why == "CUDA error 2"
+
+
+def test_what_a_plan_says_of_decoding() -> None:
+    many, said = decode_rate("auto", 2, 16)
+    assert many == pytest.approx(14 / 0.0015)
+    assert "14 processes beside each of 2 GPUs" in said
+    few, said = decode_rate("auto", 1)
+    assert few == 1_740  # four threads would decode 2,667 without their lock
+    assert "4 threads" in said
+    assert "assumed" in said
+    assert "share a lock" in said
+    assert decode_rate("auto", 1, 2)[0] == pytest.approx(2 / 0.0015)

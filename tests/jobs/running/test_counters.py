@@ -7,6 +7,7 @@ import time
 import urllib.request
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from cvbench.jobs.extraction.extract import extract
 from cvbench.jobs.running.cluster import Cluster
@@ -24,8 +25,9 @@ def shown() -> dict[tuple[str, str, str], float]:
     """(counter, job, stage) -> value, at the endpoints of all nodes."""
     import ray
 
+    nodes: Any = ray.nodes  # untyped
     found: dict[tuple[str, str, str], float] = {}
-    for node in ray.nodes():
+    for node in nodes():
         with urllib.request.urlopen(f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics") as page:
             for name, labels, value in LINE.findall(page.read().decode()):
                 named = dict(re.findall(r'(\w+)="([^"]*)"', labels))
