@@ -183,7 +183,7 @@ def _extract(call: Call, listen: Listener, asked: list[ExtractOptions], hardware
 def _plan(call: Call, listen: Listener, asked: list[ExtractOptions], hardware: Hardware, rates: Rates) -> Plan:
     from cvbench.jobs.extraction.plan import plan
 
-    reports = [plan(job, gpus=hardware.gpus or 0, **vars(rates)) for job in _jobs(asked)]
+    reports = [plan(job, gpus=hardware.gpus or 0, cores=hardware.threads, **vars(rates)) for job in _jobs(asked)]
     return Plan(reports, pasted(call_of("extract"), [asked, hardware]))
 
 

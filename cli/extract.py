@@ -131,7 +131,7 @@ def _show_plans(
 ) -> None:
     from cvbench.jobs.extraction.plan import plan as run
 
-    reports = [run(job, gpus=hardware.gpus or 0, **vars(rates), published=True) for job in jobs]
+    reports = [run(job, gpus=hardware.gpus or 0, cores=hardware.threads, **vars(rates), published=True) for job in jobs]
     if printed.format == "json":
         _echo_documents([_plan_json(report) for report in reports])
         return

@@ -28,26 +28,26 @@ orientation is ignored and alpha dropped; the rest is the same (16-bit grey too,
 A refusal is a `DecodeError`, whose `reason` is one of REASONS and is kept in the store with the sample.
 
 Memory of a decode: 7 bytes per pixel (PIL's 4 and ours), 6 more for a progressive JPEG. Images in decoding at once have
-100 megapixels together at most, whatever the number of threads: about 1.3 GB, and then 3 bytes per pixel of each.
+100 megapixels together at most, whatever the number of threads: about 1.3 GB, and then 3 bytes per pixel of each. Among
+processes that decode for one (`room.ProcessRoom`) it is 150 megapixels.
 """
 
 from __future__ import annotations
 
 import io
-import threading
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from cvbench.engine.pictures.geometry import MAX_PIXELS, Geometry, Rules, fit
+from cvbench.engine.pictures.room import Room, ThreadRoom
 from cvbench.engine.pictures.scans import count_scans
 from cvbench.errors import DecodeError
 
-__all__ = ["DECODER_VERSION", "FORMATS", "MAX_PIXELS", "REASONS", "Geometry", "decode", "fit"]
+__all__ = ["DECODER_VERSION", "FORMATS", "MAX_PIXELS", "REASONS", "ROOM", "Geometry", "decode", "fit"]
 
 DECODER_VERSION = 2
 """Raised when any image gets other pixels: part of the features' fingerprint. 1 (not named there): 16-bit grey where
@@ -73,34 +73,17 @@ warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
-class _Room:
-    """Lets in images while they have `most` pixels together at most; one alone always."""
-
-    def __init__(self, most: int) -> None:
-        self._most, self._inside, self._changed = most, 0, threading.Condition()
-
-    @contextmanager
-    def taken(self, pixels: int) -> Iterator[None]:
-        with self._changed:
-            self._changed.wait_for(lambda: not self._inside or self._inside + pixels <= self._most)
-            self._inside += pixels
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._inside -= pixels
-                self._changed.notify_all()
+ROOM = ThreadRoom(2 * MAX_PIXELS)
+"""Of the images that the threads of this process decode."""
 
 
-_ROOM = _Room(2 * MAX_PIXELS)
-
-
-def decode(payload: bytes | NDArray[np.uint8], rules: Rules = "viewer") -> NDArray[np.uint8]:
+def decode(payload: bytes | NDArray[np.uint8], rules: Rules = "viewer", room: Room = ROOM) -> NDArray[np.uint8]:
     """One image as RGB.
 
     Args:
         payload: An encoded file, or an array (H, W) or (H, W, 3) uint8, which is passed through (grey is repeated).
         rules: See the module.
+        room: What images in decoding hold together.
 
     Returns:
         (H, W, 3) RGB uint8, C-contiguous.
@@ -123,7 +106,7 @@ def decode(payload: bytes | NDArray[np.uint8], rules: Rules = "viewer") -> NDArr
         )
     if image.format in ("JPEG", "MPO"):
         _refuse_scans(payload, width * height)
-    with _ROOM.taken(width * height):
+    with room.taken(width * height):
         return _decoded(image, payload, rules)
 
 

@@ -26,6 +26,7 @@ from cvbench.jobs.running.executor import run_tasks
 from cvbench.jobs.running.hardware import Hardware
 from cvbench.jobs.running.progress import Advanced, Ended, Listener, Note, Started, silent
 from cvbench.jobs.running.record import recorded
+from cvbench.jobs.running.seen import check_seen
 from cvbench.storage.features import FeatureLayer
 from cvbench.storage.features.units import Unit
 from cvbench.storage.results.outcomes import ResultKey, list_partials, put_partial
@@ -138,7 +139,13 @@ class MeasureRecipe:
     device: str  # "cpu" (NumPy) or "cuda" (CuPy)
 
     def build(self) -> MeasureWorker:
-        """Take each layer once: all units of the tasks are committed already."""
+        """Take each layer once: all units of the tasks are committed already.
+
+        Raises:
+            ClusterError: This node does not see the driver's store.
+        """
+        selected = self.reading.selected
+        check_seen(self.reading.store, selected.dataset, selected.split)
         return MeasureWorker(self, MappingProxyType(self.reading.layers))
 
     def measure(self, unit: Unit, read: Callable[[Layer], Array], rows: Rows) -> Partial:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,6 +12,7 @@ import numpy as np
 from cvbench import __version__
 from cvbench.engine.arrays.cuda import require_usable
 from cvbench.errors import FingerprintMismatchError, IncompleteError, UsageError
+from cvbench.jobs.decoding.choice import settled as settled_decoding
 from cvbench.jobs.extraction.arrays import arrays_of, existing_store, frozen_split, units_of
 from cvbench.jobs.extraction.backbones import descriptions_of, guessing_notes
 from cvbench.jobs.extraction.live import NONE, LiveTask, check_live, live_pending, live_tasks, summarise_live
@@ -24,7 +24,6 @@ from cvbench.jobs.reading.views import MAPS, is_in_part
 from cvbench.jobs.results.entry import Live
 from cvbench.jobs.running.cluster import Cluster
 from cvbench.jobs.running.executor import run_tasks
-from cvbench.jobs.running.place import cores_here
 from cvbench.jobs.running.progress import Advanced, Ended, Listener, Note, Started, silent
 from cvbench.jobs.running.record import recorded
 
@@ -255,7 +254,7 @@ def recipe_of(
         keep_bits=options.keep_bits,
         compiled=options.compile,
         threads=cluster.threads,
-        decode_threads=options.decode_threads or _decode_threads(cluster),
+        decoding=settled_decoding(options.decode_in, cluster, options.decode_threads),
         provenance=_versions(cluster.device),
         origins={
             b.spec.key: origin(b.spec.weights, dataset, options.dataset, options.data_root, b.notes) for b in backbones
@@ -453,9 +452,3 @@ def _versions(device: str) -> dict[str, Any]:
 
     names = ("torch", "timm", "pillow", "numpy")
     return {"cvbench": __version__, "device": device} | {name: version(name) for name in names}
-
-
-def _decode_threads(cluster: Cluster) -> int:
-    if cluster.device == "cpu":
-        return max(cores_here() if cluster.address == "none" else 1, cluster.threads)
-    return cluster.cores or max(4, min(16, (os.cpu_count() or 8) // 2))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from cvbench.errors import UnknownNameError, UsageError
+from cvbench.jobs.decoding.choice import DecodeIn
 from cvbench.jobs.reading.views import asked_views, either
 from cvbench.jobs.running.hardware import Hardware
 from cvbench.jobs.running.places import absolute
@@ -36,7 +37,7 @@ class ExtractOptions:
         maps: None is all.
         limit: None is all; else every view covers a prefix of the store's order.
         batch_size: None is calibrated once and frozen in the store.
-        decode_threads: None: as many as there are cores.
+        decode_threads: How many decode; None: as many as the cores suggest.
     """
 
     dataset: Annotated[str, Option("Data set, as for extract: the images are read.", short="-d")]
@@ -93,6 +94,10 @@ class ExtractOptions:
         Option("model: each its own; beyond_inet or pug: the rules of those studies, shared by all."),
     ] = "model"
     seed: Annotated[int, Option("Seed of the sample order.")] = 0
+    decode_in: Annotated[
+        DecodeIn,
+        Option("threads or processes that decode, the same bytes; auto: processes beside a GPU with many cores."),
+    ] = "auto"
     decode_threads: int | None = None
     analyses: Annotated[
         tuple[str, ...],
@@ -175,6 +180,7 @@ def _check_formats(options: ExtractOptions) -> None:
         ("precision", options.precision, (AUTO, *PRECISIONS)),
         ("dtype", options.dtype, STORE_DTYPES),
         ("decoder", options.decoder, ("fast", "pil")),
+        ("decode-in", options.decode_in, get_args(DecodeIn)),
         ("preprocess", options.preprocess, PRESETS),
     ):
         if given not in known:

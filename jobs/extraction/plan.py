@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cvbench.errors import DataUnavailableError, ResourceError, UsageError
+from cvbench.jobs.decoding.choice import KEPT, THREADS_MOST, DecodeIn, in_processes
 from cvbench.jobs.extraction.arrays import Published, arrays_of, existing_store, frozen_split, units_of
 from cvbench.jobs.extraction.backbones import descriptions_of
 from cvbench.jobs.extraction.options import AUTO, CPU_BATCH, ExtractOptions, resolved
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 DECODE_SECONDS = 0.0015  # one core, one 500 x 375 JPEG, decode and antialiased resize (measured)
 ASSUMED = "v100"  # the card of a plan that names none, on a machine without one
 GFLOPS_PER_CORE = 2 * 33.0 * 1.5  # assumed: one CPU core in float32
+CORES = 4  # CPU cores of a GPU of which nobody says how many it has
 SPARE = 0.05  # share of the free disk that stays free
 COMPILE_SECONDS = 60.0  # of one backbone in one worker (assumed; `bench/compile.py` measures it)
 COMPILE_GAIN = 1.2  # assumed of a GPU: timm's published rates at 224 pixels rise by 1.13 to 1.42
@@ -192,6 +194,7 @@ def plan(
     card: str | None = None,
     disk_mb_s: float = 1000.0,
     published: bool = False,
+    cores: int | None = None,
 ) -> PlanReport:
     """Forecast `extract` with the same options; nothing runs, no weights are loaded.
 
@@ -203,6 +206,7 @@ def plan(
         card: Of the GPUs: see `jobs.extraction.rates`; None is this machine's, else a V100.
         disk_mb_s: Write bandwidth of the store in MB/s.
         published: Reckon with the published number of images where they are not here.
+        cores: CPU cores of each GPU; None assumes `CORES`.
     """
     from cvbench.storage.features import GroupKey
     from cvbench.storage.features.units import unit_size
@@ -231,7 +235,9 @@ def plan(
     if options.precision == AUTO and len(held) == 1:
         options = replace(options, precision=held[0])
     forward = _forward_rate(options, descriptions, gpus, rate, card)
-    hours, rates = _hours(todo, sum(layer.bytes for layer in layers), forward, gpus, disk_mb_s)
+    decode = decode_rate(options.decode_in, gpus, cores)
+    workers = gpus or os.cpu_count() or 1
+    hours, rates = _hours(todo, sum(layer.bytes for layer in layers), forward, decode, workers, disk_mb_s)
     advice = next((text for budget, _ in _budgets(options) if (text := advise(layers, budget, size))), None)
     return PlanReport(
         dataset=dataset.name,
@@ -323,22 +329,42 @@ def _card_here() -> CardRates:
     return card_named(name) or card_asked(ASSUMED)
 
 
+def decode_rate(asked: DecodeIn, gpus: int, cores: int | None = None) -> tuple[float, str]:
+    """Images a second that are decoded for one worker, and in words whence.
+
+    >>> round(decode_rate("auto", 1, 16)[0]), round(decode_rate("threads", 1, 16)[0])
+    (9333, 1740)
+    """
+    one = f"{DECODE_SECONDS * 1e3:.1f} ms per image and core"
+    if not gpus:
+        return 1 / DECODE_SECONDS, f"{one}, {os.cpu_count() or 1} cores"
+    each = cores or CORES
+    basis = "" if cores else " (assumed; --threads says how many)"
+    if in_processes(asked, "cuda", each):
+        processes = max(1, each - KEPT)
+        return processes / DECODE_SECONDS, f"{one}, {processes} processes beside each of {gpus} GPUs{basis}"
+    rate = min(each / DECODE_SECONDS, THREADS_MOST)
+    most = f", which share a lock: {THREADS_MOST:,.0f} images/s at most (a model)" if rate == THREADS_MOST else ""
+    return rate, f"{one}, {each} threads beside each of {gpus} GPUs{basis}{most}"
+
+
 def _hours(
-    samples: int, volume: int, forward: tuple[float, str], gpus: int, disk_mb_s: float
+    samples: int, volume: int, forward: tuple[float, str], decode: tuple[float, str], workers: int, disk_mb_s: float
 ) -> tuple[dict[str, float], dict[str, str]]:
-    """Hours by stage, and in words the rates they come from; `forward` is images per second of one, and whence."""
-    cores = os.cpu_count() or 1
-    workers = gpus or cores
+    """Hours by stage, and in words the rates they come from.
+
+    Args:
+        forward, decode: Images per second of one worker, and whence.
+    """
     each, stated = forward
-    decoders = workers * 4 if gpus else cores
     hours = {
         "forward": samples / (each * workers) / 3600,
-        "decode": samples * DECODE_SECONDS / decoders / 3600,
+        "decode": samples / (decode[0] * workers) / 3600,
         "write": volume / (disk_mb_s * 1e6) / 3600,
     }
     rates = {
         "forward": f"{stated}, {workers} of them",
-        "decode": f"{DECODE_SECONDS * 1e3:.1f} ms per image and core, {decoders} cores",
+        "decode": decode[1],
         "write": f"{disk_mb_s:,.0f} MB/s to the store",
     }
     return hours, rates

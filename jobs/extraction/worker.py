@@ -1,6 +1,6 @@
 """What one actor does with one unit: decode once, run every backbone, write the views, commit.
 
-Four steps overlap: decoding threads work ahead of the device, the device runs the next batch while the last one is
+Four steps overlap: decoders work ahead of the device, the device runs the next batch while the last one is
 copied out, one thread encodes and writes, and a second unit may decode while the first is committed. Memory is bounded
 by a few batches and by one unfinished chunk per array.
 """
@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +23,9 @@ from cvbench.engine.models.views import Request
 from cvbench.errors import IntegrityError
 from cvbench.jobs.extraction.live import LivePass, LiveTask, commit_live
 from cvbench.jobs.extraction.memory import device_memory
+from cvbench.jobs.running.seen import seen_store
 from cvbench.jobs.running.versions import versions
-from cvbench.storage.features import BadSample, FeatureStore, GroupKey, UnitWriter
+from cvbench.storage.features import BadSample, GroupKey, UnitWriter
 from cvbench.storage.features.units import Unit
 
 if TYPE_CHECKING:
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
     from cvbench.engine.models.backbones import Backbone, BackboneSpec
     from cvbench.engine.models.host_copy import HostCopy
     from cvbench.engine.pictures.decode import Geometry
-    from cvbench.jobs.extraction.feed import Batch
+    from cvbench.jobs.decoding.choice import Decoding
+    from cvbench.jobs.decoding.feed import Batch
 
 WRITES_AHEAD = 3  # batches that may wait for the writing thread
 SMALLER = "a smaller --batch-size (in a new store: it is part of what a store is), or fewer --taps or --analyze"
@@ -76,7 +78,7 @@ class ExtractRecipe:
     dtype: str
     keep_bits: int | None
     threads: int  # of torch in this process: on a CPU those of the forward pass, on a GPU those of each resize
-    decode_threads: int
+    decoding: Decoding
     provenance: Mapping[str, Any] = field(default_factory=dict)
     origins: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # backbone -> of its weights, see `lineage`
     live: tuple[LiveTask, ...] = ()
@@ -87,6 +89,7 @@ class ExtractRecipe:
 
         Raises:
             IntegrityError: The data set or the weights differ from the driver's.
+            ClusterError: This node does not see the driver's store.
         """
         here = versions()  # of this process: another than the driver's is recorded as it is
         provenance = {name: here.get(name, value) for name, value in self.provenance.items()}
@@ -100,7 +103,8 @@ class ExtractWorker:
         import torch
 
         from cvbench.engine.models.backbones import load_backbone
-        from cvbench.jobs.extraction.feed import Feed
+        from cvbench.jobs.decoding.feed import Feed
+        from cvbench.jobs.decoding.processes import Nursery
         from cvbench.storage.datasets import open_dataset
         from cvbench.storage.features.order import sample_order
 
@@ -108,8 +112,9 @@ class ExtractWorker:
         if recipe.live and recipe.device == "cuda":
             device_module()  # before any weights are loaded
         self.recipe = recipe
-        self.store = FeatureStore.open(recipe.store, mode="a")
+        nursery = Nursery() if recipe.decoding.processes else None  # it imports while the weights are read
         dataset = open_dataset(recipe.dataset, data_root=recipe.data_root, split=recipe.split)
+        self.store = seen_store(recipe.store, dataset.name, recipe.split)
         _same("data set", recipe.dataset, recipe.dataset_digest, dataset.digest)
         self.backbones: dict[str, Backbone] = {}
         for spec, digest in recipe.backbones:
@@ -124,7 +129,8 @@ class ExtractWorker:
             [backbone.preprocess.geometry for backbone in self.backbones.values()],
             batch=recipe.batch,
             device=recipe.device,
-            threads=recipe.decode_threads,
+            decoding=recipe.decoding,
+            nursery=nursery,
         )
         self._device_turn = threading.Lock()
         self._writing = ThreadPoolExecutor(1, thread_name_prefix="write")
@@ -139,11 +145,11 @@ class ExtractWorker:
         begin = time.perf_counter()
         seconds = dict.fromkeys(("decode_wait", "device", "write_wait", "commit"), 0.0)
         bad: list[BadSample] = []
-        batches = self.feed.start(task.unit)
         measured = [at for at in self.recipe.live if at.analysis.name in task.live]
         layers = measured[0].layers if measured else ()
         live = LivePass([at.analysis for at in measured], layers, self.recipe.threads, self.recipe.device)
         with ExitStack() as stack:
+            batches = stack.enter_context(closing(self.feed.start(task.unit)))
             writers = {
                 group: stack.enter_context(self.store.writer(group, taps, task.unit)) for group, taps in task.work
             }

@@ -53,6 +53,7 @@ def extract(
     decoder: Literal["fast", "pil"] = "fast",
     preprocess: Literal["model", "beyond_inet", "pug"] = "model",
     seed: int = 0,
+    decode_in: Literal["auto", "threads", "processes"] = "auto",
     analyses: str | Sequence[str] | None = None,
     max_unreadable: float = 0.01,
     max_bytes: int | str | None = None,
@@ -94,6 +95,7 @@ def extract(
             --preprocess).
         preprocess: model: each its own; beyond_inet or pug: the rules of those studies, shared by all.
         seed: Seed of the sample order.
+        decode_in: threads or processes that decode, the same bytes; auto: processes beside a GPU with many cores.
         analyses: cka, spectra, similarity, norms: measured live on whole maps, none is stored. One or several.
         max_unreadable: Share of unreadable samples that is tolerated.
         max_bytes: Refuse to write more than this, e.g. 20GB.
@@ -134,6 +136,7 @@ def plan(
     decoder: Literal["fast", "pil"] = "fast",
     preprocess: Literal["model", "beyond_inet", "pug"] = "model",
     seed: int = 0,
+    decode_in: Literal["auto", "threads", "processes"] = "auto",
     analyses: str | Sequence[str] | None = None,
     max_unreadable: float = 0.01,
     max_bytes: int | str | None = None,
@@ -177,6 +180,7 @@ def plan(
             --preprocess).
         preprocess: model: each its own; beyond_inet or pug: the rules of those studies, shared by all.
         seed: Seed of the sample order.
+        decode_in: threads or processes that decode, the same bytes; auto: processes beside a GPU with many cores.
         analyses: cka, spectra, similarity, norms: measured live on whole maps, none is stored. One or several.
         max_unreadable: Share of unreadable samples that is tolerated.
         max_bytes: Refuse to write more than this, e.g. 20GB.

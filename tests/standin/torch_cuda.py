@@ -207,6 +207,16 @@ class _Stream:
         cupy_cuda.Stream().synchronize()
 
 
+class _Runtime:
+    """What of CUDA's own library is asked for."""
+
+    def cudaHostRegister(self, address: int, size: int, flags: int) -> int:
+        return 0
+
+    def cudaHostUnregister(self, address: int) -> int:
+        return 0
+
+
 def _from_dlpack(array: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
     if isinstance(array, cupy_array.ndarray):
         made = Pretended(torch.from_numpy(array._host))
@@ -232,6 +242,7 @@ def pretended(*, autograd: bool = False) -> Iterator[None]:
         "empty_cache": lambda: None,
         "Event": _Event,
         "Stream": _Stream,
+        "cudart": _Runtime,
         "caching_allocator_alloc": lambda size, device=None, stream=None: 1,
         "caching_allocator_delete": lambda pointer: None,
     }

@@ -21,6 +21,7 @@ from PIL import Image, ImageFile, ImageOps
 
 from cvbench.engine.pictures import decode as module
 from cvbench.engine.pictures.decode import FORMATS, REASONS, decode
+from cvbench.engine.pictures.room import ThreadRoom
 from cvbench.engine.pictures.scans import count_scans
 from cvbench.errors import DecodeError
 
@@ -497,7 +498,7 @@ class TestBoundedWork:
         assert np.array_equal(decode(payload), whole)
 
     def test_large_images_wait_for_room(self) -> None:
-        room, most, inside, lock = module._Room(100), 0, 0, threading.Lock()
+        room, most, inside, lock = ThreadRoom(100), 0, 0, threading.Lock()
 
         def enter(pixels: int) -> None:
             nonlocal most, inside

@@ -1,0 +1,1 @@
+"""From samples to batches of images, ahead of whoever computes: by threads, or by processes beside a fast device."""

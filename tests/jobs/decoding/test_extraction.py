@@ -1,0 +1,95 @@
+"""Whole extractions whose images processes decode: the store of threads, also on the pretended card, and on Ray."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+
+from cvbench.errors import UnknownNameError
+from cvbench.jobs.extraction.extract import extract
+from cvbench.jobs.extraction.options import ExtractOptions
+from cvbench.jobs.running.cluster import Cluster
+from cvbench.jobs.running.progress import Event, Failed
+from tests.jobs.decoding.test_feed import check_gone
+from tests.jobs.extraction.test_extract import contents, options
+from tests.jobs.images import write_folder
+from tests.standin.plug import plugged
+
+
+@pytest.fixture(scope="module")
+def asked(tmp_path_factory: pytest.TempPathFactory) -> ExtractOptions:
+    folder = tmp_path_factory.mktemp("decoding")
+    write_folder(folder / "pets", 40, broken=(7,))
+    return options(folder, max_unreadable=0.1, decode_in="threads")
+
+
+@pytest.fixture(scope="module")
+def expected(asked: ExtractOptions) -> dict[str, str]:
+    extract(asked, Cluster("none"))
+    return contents(asked.store)
+
+
+def in_processes(asked: ExtractOptions, store: Path) -> ExtractOptions:
+    return replace(asked, store=str(store), decode_in="processes", decode_threads=2)
+
+
+def test_the_store_of_threads(asked: ExtractOptions, expected: dict[str, str], tmp_path: Path) -> None:
+    report = extract(in_processes(asked, tmp_path / "store.zarr"), Cluster("none"))
+    assert [sample.reason for sample in report.unreadable] == ["truncated"]
+    assert contents(tmp_path / "store.zarr") == expected
+    again = extract(in_processes(asked, Path(asked.store)), Cluster("none"))
+    assert again.computed == 0  # who decodes is no part of what a store is
+
+
+def test_on_the_pretended_card(asked: ExtractOptions, tmp_path: Path) -> None:
+    card = Cluster("none", "cuda")
+    with plugged():
+        extract(replace(asked, store=str(tmp_path / "threads.zarr")), card)
+        extract(in_processes(asked, tmp_path / "processes.zarr"), card)
+    assert contents(tmp_path / "processes.zarr") == contents(tmp_path / "threads.zarr")
+
+
+@pytest.mark.slow
+def test_an_actor_that_is_killed_leaves_no_decoder(
+    asked: ExtractOptions, expected: dict[str, str], tmp_path: Path, ray_here: None
+) -> None:
+    seen: list[int] = []
+    failed: list[str] = []
+
+    def kill() -> None:
+        end = time.monotonic() + 120
+        while time.monotonic() < end:
+            for process in psutil.Process().children(recursive=True):
+                try:
+                    if process.cmdline()[:1] and process.cmdline()[0].startswith("ray::_Actor"):
+                        found = [child.pid for child in process.children(recursive=True)]
+                        if len(found) >= 3:  # the nursery and two decoders
+                            seen.extend(found)
+                            process.kill()
+                            return
+                except psutil.Error:
+                    continue
+            time.sleep(0.02)
+
+    def listen(event: Event) -> None:
+        if isinstance(event, Failed):
+            failed.append(event.what)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    extract(in_processes(asked, tmp_path / "store.zarr"), Cluster("local", actors=1), listen)
+    killer.join()
+    assert len(seen) >= 3
+    assert failed
+    check_gone(seen)
+    assert contents(tmp_path / "store.zarr") == expected
+
+
+def test_another_word_is_refused(asked: ExtractOptions, tmp_path: Path) -> None:
+    with pytest.raises(UnknownNameError, match="decode-in"):
+        extract(replace(asked, store=str(tmp_path / "s.zarr"), decode_in="threats"), Cluster("none"))  # type: ignore[arg-type]

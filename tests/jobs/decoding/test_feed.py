@@ -1,0 +1,243 @@
+"""Batches decoded by threads and by processes: the same bytes, bad samples and errors, whatever is killed."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+from numpy.typing import NDArray
+
+from cvbench.engine.pictures.geometry import Geometry
+from cvbench.errors import DataUnavailableError, ResourceError, UsageError
+from cvbench.jobs.decoding.choice import Decoding
+from cvbench.jobs.decoding.feed import Feed
+from cvbench.storage.datasets import Dataset, open_dataset
+from cvbench.storage.features.units import Unit
+from tests.jobs.images import write_folder
+
+THREADS, PROCESSES = Decoding(2), Decoding(2, processes=True)
+PAIR = (Geometry((48, 48), 56), Geometry((32, 40), (36, 44), decoder="pil", rules="loader"))
+COUNT = 60
+
+
+@pytest.fixture(scope="module")
+def pets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_folder(tmp_path_factory.mktemp("feed") / "pets", COUNT, broken=(0, 5, 30, 59))
+
+
+def feed_of(dataset: Dataset, decoding: Decoding, geometries: tuple[Geometry, ...] = PAIR) -> Feed:
+    order = np.random.default_rng(0).permutation(len(dataset))
+    return Feed(dataset, order, geometries, batch=4, device="cpu", decoding=decoding)
+
+
+@pytest.fixture(scope="module")
+def feed(pets: Path) -> Iterator[Feed]:
+    made = feed_of(open_dataset(f"folder:{pets}"), PROCESSES)
+    yield made
+    made.close()
+
+
+def batches(feed: Feed, unit: Unit) -> list[tuple[int, int, Any, list[NDArray[np.uint8]]]]:
+    reading = feed.start(unit)
+    try:
+        return [(b.offset, b.size, list(b.bad), [i.numpy().copy() for i in b.images.values()]) for b in reading]
+    finally:
+        reading.close()
+
+
+def check_same(found: list[Any], expected: list[Any]) -> None:
+    assert len(found) == len(expected)
+    for one, other in zip(found, expected, strict=True):
+        assert one[:3] == other[:3]
+        for images, wanted in zip(one[3], other[3], strict=True):
+            np.testing.assert_array_equal(images, wanted)
+
+
+@pytest.mark.parametrize("unit", [Unit(0, 0, COUNT), Unit(1, 3, 33)])
+def test_processes_give_the_bytes_of_threads(pets: Path, feed: Feed, unit: Unit) -> None:
+    """15 batches go through a ring of 6 slots; the last of a unit is not full."""
+    expected = batches(feed_of(open_dataset(f"folder:{pets}"), THREADS), unit)
+    assert sum(len(bad) for _, _, bad, _ in expected) >= 1
+    check_same(batches(feed, unit), expected)
+    check_same(batches(feed, unit), expected)  # slots are used again: what lay there is gone
+
+
+def test_pixels_and_transforms() -> None:
+    dataset = open_dataset("digits+scale=1.5")
+    found = []
+    for decoding in (THREADS, PROCESSES):
+        feed = feed_of(dataset, decoding, PAIR[:1])
+        found.append(batches(feed, Unit(0, 0, 10)))
+        feed.close()
+    check_same(found[1], found[0])
+
+
+def test_two_units_at_once_and_a_third_that_waits(feed: Feed, pets: Path) -> None:
+    units = [Unit(number, number * 20, number * 20 + 20) for number in range(3)]
+    held = [feed.start(unit) for unit in units[:2]]
+    third = threading.Thread(target=lambda: held.append(feed.start(units[2])))
+    third.start()
+    time.sleep(0.3)
+    assert third.is_alive()
+    next(held[0])
+    held[0].close()  # in the middle of it
+    third.join(10)
+    assert not third.is_alive()
+    for one in held[1:]:
+        assert sum(batch.size for batch in one) == 20
+        one.close()
+    check_same(batches(feed, units[0]), batches(feed_of(open_dataset(f"folder:{pets}"), THREADS), units[0]))
+
+
+def test_the_errors_of_threads(pets: Path, feed: Feed, tmp_path: Path) -> None:
+    dataset = open_dataset(f"folder:{write_folder(tmp_path / 'pets', 8)}")
+    (tmp_path / "pets" / "class-1" / "003.png").unlink()
+    said = []
+    for decoding in (THREADS, PROCESSES):
+        one = feed_of(dataset, decoding)
+        with pytest.raises(DataUnavailableError) as caught:
+            batches(one, Unit(0, 0, 8))
+        said.append(str(caught.value))
+        one.close()
+    assert said[0] == said[1]
+    assert "003.png" in said[0]
+    for decoding in (THREADS, PROCESSES):
+        one = feed_of(open_dataset("digits+shift=5"), decoding, (Geometry((32, 40), 40),))
+        with pytest.raises(UsageError, match="square crop") as wrong:
+            batches(one, Unit(0, 0, 8))
+        assert wrong.value.fix == "shift-frame, which every backbone can have"
+        one.close()
+
+
+def pids(feed: Feed) -> list[int]:
+    assert feed._decoders is not None
+    return feed._decoders.pids
+
+
+def test_a_decoder_that_is_killed_is_replaced(pets: Path) -> None:
+    expected = batches(feed_of(open_dataset(f"folder:{pets}"), THREADS), Unit(0, 0, COUNT))
+    feed = feed_of(open_dataset(f"folder:{pets}"), PROCESSES)
+    before = pids(feed)
+    os.kill(before[0], signal.SIGKILL)
+    check_same(batches(feed, Unit(0, 0, COUNT)), expected)
+    assert len(pids(feed)) == 2
+    assert before[0] not in pids(feed)
+    assert feed._decoders is not None
+    nursery = feed._decoders._nursery[0]
+    nursery._process.kill()
+    os.kill(pids(feed)[1], signal.SIGKILL)
+    check_same(batches(feed, Unit(0, 0, COUNT)), expected)
+    assert feed._decoders._nursery[0] is not nursery
+    left = [*pids(feed), feed._decoders._nursery[0]._process.pid]
+    feed.close()
+    check_gone(left)
+
+
+def test_a_sample_that_ends_every_decoder_is_named(pets: Path) -> None:
+    feed = feed_of(open_dataset(f"folder:{pets}"), Decoding(1, processes=True))
+    done = threading.Event()
+
+    def kill() -> None:
+        while not done.is_set():
+            for pid in pids(feed):
+                os.kill(pid, signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    try:
+        with pytest.raises(ResourceError, match="2 decoding processes have ended with the same sample") as caught:
+            batches(feed, Unit(0, 0, 4))
+    finally:
+        done.set()
+        killer.join()
+    assert caught.value.where in open_dataset(f"folder:{pets}").ids
+    assert caught.value.why == "killed by SIGKILL"
+    expected = batches(feed_of(open_dataset(f"folder:{pets}"), THREADS), Unit(0, 4, 40))
+    check_same(batches(feed, Unit(0, 4, 40)), expected)  # the feed goes on
+    feed.close()
+
+
+def test_an_interpreter_that_cannot_start_is_an_error_and_no_hang(pets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(ResourceError, match="no decoding process can be started") as caught:
+        feed_of(open_dataset(f"folder:{pets}"), PROCESSES)
+    assert caught.value.why == "exit code 1"
+
+
+PROGRAM = """
+import sys, time, numpy as np
+from cvbench.jobs.decoding.choice import Decoding
+from cvbench.jobs.decoding.feed import Feed
+from cvbench.engine.pictures.geometry import Geometry
+from cvbench.storage.datasets import open_dataset
+from cvbench.storage.features.units import Unit
+dataset = open_dataset(sys.argv[1])
+feed = Feed(dataset, np.arange(len(dataset)), [Geometry((48, 48), 56)], batch=4, device="cpu",
+            decoding=Decoding(2, processes=True))
+reading = feed.start(Unit(0, 0, 60))
+next(reading)
+print(*feed._decoders.pids, feed._decoders._nursery[0]._process.pid, flush=True)
+if len(sys.argv) > 2: sys.exit()
+time.sleep(600)
+"""
+
+
+def check_gone(left: list[int]) -> None:
+    end = time.monotonic() + 20
+    while time.monotonic() < end and any(map(alive, left)):
+        time.sleep(0.05)
+    assert not [pid for pid in left if alive(pid)]
+
+
+def alive(pid: int) -> bool:
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, None])
+def test_they_end_with_the_process_that_they_work_for(pets: Path, how: signal.Signals | None) -> None:
+    """Killed, or at the end of its program without a word; and nothing is left of the memory."""
+    before = set(os.listdir("/dev/shm")) if os.path.isdir("/dev/shm") else set()
+    ends = [] if how else ["ends"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, f"folder:{pets}", *ends], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    left = [int(word) for word in process.stdout.readline().split()]
+    assert len(left) == 3
+    if how:
+        assert all(map(alive, left))
+        process.send_signal(how)
+    assert process.wait(30) == (-how if how else 0)
+    process.stdout.close()
+    check_gone(left)
+    ours = {name for name in (os.listdir("/dev/shm") if before else ()) if "cvbench" in name}
+    assert ours <= before
+
+
+def test_nothing_is_left_of_a_feed_that_is_let_go(pets: Path) -> None:
+    gc.collect()  # of feeds before
+    here = psutil.Process()
+    files, children = here.num_fds(), {child.pid for child in here.children(recursive=True)}
+    feed: Feed | None = feed_of(open_dataset(f"folder:{pets}"), PROCESSES)
+    assert feed is not None
+    batches(feed, Unit(0, 0, 8))
+    left = pids(feed)
+    feed = None
+    gc.collect()
+    check_gone(left)
+    assert here.num_fds() == files
+    assert {child.pid for child in here.children(recursive=True)} == children
