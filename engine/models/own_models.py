@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import inspect
+import math
 import os
 import sys
 from collections.abc import Callable
@@ -83,13 +84,18 @@ class OwnModels:
         """Call the callable.
 
         Raises:
-            UnknownNameError: The module has no such callable, or the network no such classifier.
-            UsageError: The module cannot be imported; the callable raises, or gives no module; weights do not fit; or
-                the network cannot take the images.
+            UnknownNameError: The module has no such callable, or the network no such classifier or stage.
+            UsageError: The module cannot be imported; the callable raises, or gives no module, or a size, mean and so
+                on that none can have; weights do not fit; or the network cannot take the images.
             DataUnavailableError, IntegrityError: The file of weights is not there, or damaged.
         """
         given = _called(spec)
         own = given if isinstance(given, OwnModel) else OwnModel(given)
+        _check(own, spec.model)
+        if any(one.is_meta for one in own.module.parameters()):
+            raise UsageError(
+                f"{spec.model} has no weights", why="they are on the meta device", fix="build it on the CPU"
+            )
         module = own.module.cpu().float().eval()
         notes = fill(module, read_checkpoint(Path(spec.file)), spec) if spec.file is not None else ()
         module.requires_grad_(False)
@@ -158,6 +164,36 @@ def _called(spec: BackboneSpec) -> OwnModel | nn.Module:
             fix="return the module itself, or an OwnModel of it",
         )
     return given if isinstance(given, OwnModel) else module
+
+
+def _check(own: OwnModel, model: str) -> None:
+    """Refuse what no image and no network can have.
+
+    Raises:
+        UsageError: A field of another form.
+        UnknownNameError: A stage that is no module of the network.
+    """
+    numbers = (
+        ("size", own.size, 2, lambda one: type(one) is int and one > 0, "(height, width), whole numbers above 0"),
+        ("grid", own.grid, 2, lambda one: type(one) is int and one > 0, "(rows, columns), whole numbers above 0"),
+        ("mean", own.mean, 3, lambda one: math.isfinite(one), "three numbers"),
+        ("std", own.std, 3, lambda one: math.isfinite(one) and one > 0, "three numbers above 0"),
+        ("crop_pct", (own.crop_pct,), 1, lambda one: 0 < one <= 1, "a share above 0, at most 1"),
+        ("prefix", (own.prefix or 0,), 1, lambda one: type(one) is int and one >= 0, "a whole number"),
+    )
+    for name, values, count, fits, expected in numbers:
+        if values is None:
+            continue
+        try:
+            good = len(values) == count and all(map(fits, values))
+        except TypeError:  # no sequence, or no numbers
+            good = False
+        if not good:
+            raise UsageError(f"{name} of {model} is {getattr(own, name)!r}", fix=f"OwnModel({name}=...): {expected}")
+    modules = dict(own.module.named_modules())
+    for stage in own.stages:
+        if stage not in modules:
+            raise UnknownNameError.among(f"stage of {model}:", stage, modules)
 
 
 def _network(own: OwnModel, spec: BackboneSpec, notes: tuple[str, ...]) -> Network:

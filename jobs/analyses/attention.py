@@ -10,7 +10,7 @@ from cvbench.engine.analyses.attention.result import HEAD_TABLE, LAYER_TABLE, At
 from cvbench.engine.analyses.base import Result
 from cvbench.engine.statistics.options import IntervalOptions
 from cvbench.jobs.analyses.passes.job import Passed, made_words, run_pass
-from cvbench.jobs.analyses.passes.numbers import Tapped
+from cvbench.jobs.analyses.passes.numbers import IN_ROWS, Tapped
 from cvbench.jobs.analyses.passes.rows import block_rows, verdict_columns
 from cvbench.jobs.analyses.passes.tables import unit_tables
 from cvbench.jobs.extraction.options import ExtractOptions
@@ -64,10 +64,12 @@ class AttentionNumbers:
         from cvbench.engine.analyses.attention.kernel import MEASURES
 
         found, refused = attention_layers(backbone)
-        kept = {
-            tap: Tapped((one.heads, len(MEASURES)), ("head", "measure"), {"heads": one.heads, **asdict(one.tokens)})
-            for tap, one in found.items()
-        }
+        kept = {}
+        for tap, one in found.items():
+            attrs = {"heads": one.heads, **asdict(one.tokens)}
+            del attrs["digits"]  # the numbers know of them
+            made = IN_ROWS if one.tokens.digits else {}
+            kept[tap] = Tapped((one.heads, len(MEASURES)), ("head", "measure"), attrs, made)
         whys = dict.fromkeys(refused.values())
         of = {why: [tap for tap, given in refused.items() if given == why] for why in whys}
         return kept, [f"{len(taps)} layers are not measured, from {taps[0]} on: {why}" for why, taps in of.items()]
@@ -154,8 +156,11 @@ def headline(result: Result, found: Sequence[Row]) -> Iterator[Row]:
 
 
 def _said(result: Result) -> Iterator[str]:
-    for layer in {layer["backbone"]: layer for layer in result.attrs["layers"]}.values():
-        yield f"{layer['backbone']}: attention that is the same everywhere has distance {layer['uniform_distance']:.1f}"
+    for (name, *grid), distance in {
+        (layer["backbone"], *layer["grid"]): layer["uniform_distance"] for layer in result.attrs["layers"]
+    }.items():
+        where = f" on {grid[0]} x {grid[1]} patches"
+        yield f"{name}: attention that is the same everywhere has distance {distance:.1f}{where}"
 
 
 def attention_chart(result: Result, found: Sequence[Row]) -> Twin:

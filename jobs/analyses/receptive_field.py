@@ -11,7 +11,7 @@ from cvbench.engine.analyses.receptive.result import TABLE, FieldLayer, summaris
 from cvbench.errors import UnknownNameError, UsageError
 from cvbench.jobs.analyses.options import ReceptiveOptions
 from cvbench.jobs.analyses.passes.job import Passed, made_words, run_pass
-from cvbench.jobs.analyses.passes.numbers import Tapped
+from cvbench.jobs.analyses.passes.numbers import IN_ROWS, Tapped
 from cvbench.jobs.analyses.passes.rows import block_rows, pair_rows
 from cvbench.jobs.analyses.passes.tables import unit_tables
 from cvbench.jobs.extraction.options import ExtractOptions
@@ -98,7 +98,12 @@ class FieldNumbers:
             said.append(f"the channels sum to a constant, so --output signs is needed: {', '.join(constant[:3])}")
         size = backbone.preprocess.geometry.size
         shape = (len(MEASURES) + CURVE,)
-        return {tap: Tapped(shape, ("number",), _where(Field.of(layouts[tap], size))) for tap in kept}, said
+        return {
+            tap: Tapped(
+                shape, ("number",), _where(Field.of(layouts[tap], size)), IN_ROWS if layouts[tap].digits else {}
+            )
+            for tap in kept
+        }, said
 
     def variants(self, backbone: Backbone) -> Sequence[Backbone]:
         """None."""

@@ -47,6 +47,9 @@ MAX_WORD = 1_000
 _WHOLE = re.compile(r"(-1|[0-9]{1,18})(\.0*)?")
 _NUMBER = re.compile(r"[-+]?([0-9]+[.,]?[0-9]*|[.,][0-9]+)([eE][-+]?[0-9]+)?")
 
+_EMPTY = {"nan", "na", "n/a", "<na>", "null", "none"}
+"""Words that programs write for a number that is not there."""
+
 
 def labels_of_cells(
     cells: Sequence[str], listed: tuple[str, ...], place: Callable[[int], str]
@@ -62,7 +65,8 @@ def labels_of_cells(
         place: Row -> where it is, for messages.
 
     Raises:
-        IntegrityError: The cells are numbers, but no labels; a name that is not listed, or is too long.
+        IntegrityError: The cells are numbers, but no labels, or numbers but for some such as "nan"; a name that is not
+            listed, or is too long.
     """
     words = sorted({cell for cell in cells if cell})
     whole = {word: int(found[1]) for word in words if (found := _WHOLE.fullmatch(word))}
@@ -77,6 +81,14 @@ def labels_of_cells(
             where=place(cells.index(wrong)),
             why="a label is the name of a class, or its number from 0",
             fix="--columns label=COLUMN names another column; label= says that there is none",
+        )
+    empty = [word for word in words if word.lower() in _EMPTY]
+    if empty and not listed and len(empty) < len(words) and all(map(_NUMBER.fullmatch, set(words) - set(empty))):
+        raise IntegrityError(
+            f"the column of labels holds numbers and {empty[0]!r}",
+            where=place(cells.index(empty[0])),
+            why="as names, the numbers would be those of other classes",
+            fix="leave the cells of samples without a label empty",
         )
     for word in words:
         if len(word) > MAX_WORD:

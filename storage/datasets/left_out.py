@@ -41,6 +41,7 @@ KINDS: Mapping[str, str] = MappingProxyType(
         "label": "samples without a label",
         "split": "rows without a split",
         "box": "columns taken as the box of the object, in pixels",
+        "no-box": "columns with the names of a box that stay factors, as some row holds none in pixels",
         "mask": "masks that are not there",
         "objects": "images with several objects, a crowd or an empty box, which have no box",
         "shards": "shards of the same numbered set that are not read",

@@ -2,12 +2,14 @@
 
 The network itself runs as always, with its fused kernel.
 
-What is no attention of all tokens of the grid over all tokens is refused: windows, pooled keys, class attention.
+What is no attention of all tokens of the grid over all tokens is refused: windows, pooled keys, class attention, and
+attention of channels over channels, which on a grid of as many positions has the same shape (XCiT, DaViT): there an
+image of twice the size tells.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,11 +21,15 @@ from cvbench.engine.analyses.attention.kernel import MEASURES, Tokens
 from cvbench.engine.analyses.attention.watch import AttentionWatch, Products, Weights
 from cvbench.engine.models.backbones import Backbone
 from cvbench.engine.models.layouts import TapLayout
+from cvbench.engine.models.makers import maker_of
 from cvbench.engine.models.precision import forward_mode
 from cvbench.errors import UsageError
 
 _MIXES = "proj_w"
 """Attribute of timm's layers of talking heads (Shazeer et al. 2020)."""
+_CHANNELS = "it attends over channels, or that cannot be told from positions"
+_See = Callable[[str, Products | Weights], None]
+"""Gets the name of a layer, and an attention that it computes."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,7 @@ class _Found:
 
     numbers: dict[str, Tensor] = field(default_factory=dict)  # (B, heads, 5)
     refused: dict[str, str] = field(default_factory=dict)  # why
+    doubtful: dict[str, int] = field(default_factory=dict)  # keys, where heads have as many channels
 
 
 def attention_layers(backbone: Backbone) -> tuple[dict[str, Heads], dict[str, str]]:
@@ -54,13 +61,16 @@ def attention_layers(backbone: Backbone) -> tuple[dict[str, Heads], dict[str, st
     size = backbone.preprocess.geometry.size
     noise = torch.randint(0, 256, (1, 3, *size), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     found, layouts = _pass(backbone, noise.to(backbone.device))
+    if found.doubtful:
+        larger = _larger_keys(backbone)
+        found.refused |= {tap: _CHANNELS for tap, keys in found.doubtful.items() if larger.get(tap, 0) <= keys}
     layers = {
         tap: Heads(numbers.shape[1], Tokens.of(layouts[tap], size))
         for tap, numbers in found.numbers.items()
         if tap not in found.refused
     }
     if not layers:
-        (tap, why), *_ = [*found.refused.items(), ("", "it has no self-attention that torch or timm computes")]
+        (tap, why), *_ = [*found.refused.items(), ("", "it has no self-attention that torch computes")]
         raise UsageError(
             f"{backbone.spec.key} has no attention of all positions over all positions",
             where=tap or None,
@@ -99,10 +109,9 @@ def _pass(
     """One forward pass; attention of the innermost tap that computes it, of `only` these."""
     layouts = backbone.layouts(backbone.tap_names())
     size = backbone.preprocess.geometry.size
-    found, inside = _Found(), list[str]()
+    found = _Found()
 
-    def see(attention: Products | Weights) -> None:
-        tap = inside[-1] if inside else ""
+    def see(tap: str, attention: Products | Weights) -> None:
         if tap not in layouts or (only is not None and tap not in only):
             return
         why = not_global(layouts[tap], attention.shape, len(images))
@@ -112,18 +121,49 @@ def _pass(
             why = "it computes several attentions"
         if why:
             found.refused.setdefault(tap, why)
-        else:
-            found.numbers[tap] = attention.numbers(Tokens.of(layouts[tap], size))
+            return
+        found.numbers[tap] = attention.numbers(Tokens.of(layouts[tap], size))
+        if attention.shape[-1] == layouts[tap].channels // attention.shape[1]:
+            found.doubtful[tap] = attention.shape[-1]
 
-    with ExitStack() as hooks, forward_mode(backbone.device, backbone.compute):
-        for name, module in backbone.network.named_modules():
-            if name in layouts and layouts[name].kind != "vector":
+    maps = [name for name, layout in layouts.items() if layout.kind != "vector"]
+    with forward_mode(backbone.device, backbone.compute):
+        _watched(backbone.network, backbone.inputs(images), maps, see)
+    return found, layouts
+
+
+def _larger_keys(backbone: Backbone) -> dict[str, int]:
+    """Tap -> keys of its attention in an image of twice the size; of none where the network cannot take one."""
+    height, width = (2 * side for side in backbone.preprocess.geometry.size)
+    keys: dict[str, int] = {}
+
+    def see(tap: str, attention: Products | Weights) -> None:
+        keys[tap] = attention.shape[-1]
+
+    try:
+        outline = maker_of(backbone.spec).outline(backbone.spec, (height, width))
+        with torch.inference_mode():
+            images = torch.zeros((1, 3, height, width), device=outline.device)
+            _watched(outline.module, images, backbone.tap_names(), see)
+    except Exception:  # whatever a network raises that is for one size
+        return {}
+    return keys
+
+
+def _watched(network: Any, inputs: Tensor, names: Collection[str], see: _See) -> None:
+    """Run a network; `see` is told of each attention, and of the innermost of these modules that computes it."""
+    inside: list[str] = []
+
+    def told(attention: Products | Weights) -> None:
+        see(inside[-1] if inside else "", attention)
+
+    with ExitStack() as hooks:
+        for name, module in network.named_modules():
+            if name in names:
                 hooks.callback(module.register_forward_pre_hook(_enter(inside, name)).remove)
                 hooks.callback(module.register_forward_hook(_leave(inside), always_call=True).remove)
-        inputs = backbone.inputs(images)
-        with AttentionWatch(see):
-            backbone.network(inputs)
-    return found, layouts
+        with AttentionWatch(told):
+            network(inputs)
 
 
 def _enter(inside: list[str], name: str) -> Callable[[nn.Module, Any], None]:

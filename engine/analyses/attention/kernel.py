@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cvbench.engine.models.layouts import TapLayout
+from cvbench.engine.models.layouts import Digit, TapLayout
 
 MEASURES = ("distance", "distance_raw", "entropy", "class_mass", "register_mass")
 BLOCK = 2**19
@@ -37,18 +37,21 @@ class Tokens:
         prefix: Tokens in front of them.
         class_token: Whether the first of these is a class token.
         stride: (down, across) pixels of the input from one patch to the next.
+        digits: Of the patches' axis where they do not lie row by row, see `engine.models.layouts`.
     """
 
     grid: tuple[int, int]
     prefix: int
     class_token: bool
     stride: tuple[float, float]
+    digits: tuple[Digit, ...] = ()
 
     @classmethod
     def of(cls, layout: TapLayout, size: tuple[int, int]) -> Tokens:
         """The tokens of a layer of this layout, of images of (height, width) pixels."""
         grid = layout.height, layout.width
-        return cls(grid, layout.prefix, layout.class_token, (size[0] / grid[0], size[1] / grid[1]))
+        stride = size[0] / grid[0], size[1] / grid[1]
+        return cls(grid, layout.prefix, layout.class_token, stride, layout.digits)
 
     @property
     def count(self) -> int:
@@ -56,10 +59,17 @@ class Tokens:
         return self.prefix + self.grid[0] * self.grid[1]
 
     def places(self, device: torch.device) -> Tensor:
-        """(patches, 2) float64: pixels down and across, row by row."""
-        rows, columns = (torch.arange(n, dtype=torch.float64, device=device) for n in self.grid)
-        down, across = torch.meshgrid(rows * self.stride[0], columns * self.stride[1], indexing="ij")
-        return torch.stack([down.flatten(), across.flatten()], dim=1)
+        """(patches, 2) float64: pixels down and across, in the order in which the patches lie.
+
+        >>> Tokens((2, 2), 0, False, (8.0, 4.0), (("column", 2, 1), ("row", 2, 1))).places(torch.device("cpu")).tolist()
+        [[0.0, 0.0], [8.0, 0.0], [0.0, 4.0], [8.0, 4.0]]
+        """
+        digits = self.digits or (("row", self.grid[0], 1), ("column", self.grid[1], 1))
+        cells = torch.zeros((2, *(count for _, count, _ in digits)), dtype=torch.float64, device=device)
+        for axis, (of, count, step) in enumerate(digits):
+            steps = torch.arange(count, dtype=torch.float64, device=device) * step
+            cells[int(of == "column")] += steps.view(-1, *[1] * (len(digits) - axis - 1))
+        return cells.flatten(1).T * torch.tensor(self.stride, dtype=torch.float64, device=device)
 
 
 def attention_numbers(

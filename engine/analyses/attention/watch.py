@@ -8,6 +8,7 @@ network, so nothing of a layer has to be known.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -31,17 +32,19 @@ class Products:
         key: (B, heads, keys, channels).
         scale: Of their products.
         mask: As `attention_numbers` takes it.
+        more: Keys that are not there, as a layer makes them itself.
     """
 
     query: Tensor
     key: Tensor
     scale: float
     mask: Tensor | None = None
+    more: int = 0
 
     @property
     def shape(self) -> tuple[int, ...]:
         """(B, heads, queries, keys), or of the rank that it has."""
-        return (*self.query.shape[:-1], self.key.shape[-2])
+        return (*self.query.shape[:-1], self.key.shape[-2] + self.more)
 
     def numbers(self, tokens: Tokens) -> Tensor:
         """(B, heads, 5) float64 of the softmax, see `attention_numbers`."""
@@ -98,7 +101,7 @@ class AttentionWatch(TorchFunctionMode):
             instead = self._fused(*args, **given)
             return func(*args, **given) if instead is None else instead
         if func is multi_head_attention_forward:
-            made = self._packed(*args, **given)
+            made = self._packed(**inspect.signature(func).bind(*args, **given).arguments)
             return func(*args, **given) if made is None else made
         output = func(*args, **given)
         if func in _SOFTMAX and output.ndim == 4 and output.shape[-1] == output.shape[-2]:
@@ -131,33 +134,52 @@ class AttentionWatch(TorchFunctionMode):
         query: Tensor,
         key: Tensor,
         value: Tensor,
-        _channels: int,
-        heads: int,
-        in_weight: Tensor | None,
-        in_bias: Tensor | None,
+        num_heads: int,
+        in_proj_weight: Tensor | None,
+        in_proj_bias: Tensor | None,
         bias_k: Tensor | None,
-        bias_v: Tensor | None,
         add_zero_attn: bool,
-        dropout_p: float,
-        out_weight: Tensor,
-        out_bias: Tensor | None,
-        **given: Any,
+        out_proj_weight: Tensor,
+        out_proj_bias: Tensor | None,
+        key_padding_mask: Tensor | None = None,
+        attn_mask: Tensor | None = None,
+        q_proj_weight: Tensor | None = None,
+        k_proj_weight: Tensor | None = None,
+        v_proj_weight: Tensor | None = None,
+        **_others: Any,
     ) -> tuple[Tensor, Tensor | None] | None:
-        """The plain self-attention of torch's layer, whose inputs are (tokens, B, channels); no other is told of."""
-        plain = query is key and key is value and query.ndim == 3 and bias_k is None and not add_zero_attn
-        masks = [given.get(name) for name in ("key_padding_mask", "attn_mask")]
-        if (
-            not plain
-            or in_weight is None
-            or any(mask is not None for mask in masks)
-            or given.get("static_k") is not None
-        ):
+        """Of torch's layer, which projects (tokens, B, channels) out of sight: they are projected once more."""
+        if query.ndim != 3:
             return None
-        count, batch, channels = query.shape
-        parts = linear(query, in_weight, in_bias).view(count, batch, 3, heads, channels // heads)
-        queries, keys, values = parts.permute(2, 1, 3, 0, 4)  # each (B, heads, tokens, channels of a head)
-        weights = self._see(Products(queries, keys, (channels // heads) ** -0.5))
+        apart = (q_proj_weight, k_proj_weight, v_proj_weight)
+        matrices = apart if in_proj_weight is None else in_proj_weight.chunk(3)
+        biases = (None, None, None) if in_proj_bias is None else in_proj_bias.chunk(3)
+
+        def heads(of: int) -> Tensor:
+            matrix = matrices[of]
+            assert matrix is not None
+            made = linear((query, key, value)[of], matrix, biases[of])
+            return made.unflatten(-1, (num_heads, -1)).permute(1, 2, 0, 3)
+
+        queries, keys = heads(0), heads(1)
+        mask, more = _added(attn_mask, key_padding_mask, num_heads), int(bias_k is not None) + int(add_zero_attn)
+        weights = self._see(Products(queries, keys, queries.shape[-1] ** -0.5, mask, more))
         if weights is None:
             return None
-        mixed = (weights @ values).permute(2, 0, 1, 3).reshape(count, batch, channels)
-        return linear(mixed, out_weight, out_bias), None
+        mixed = (weights @ heads(2)).permute(2, 0, 1, 3).flatten(2)
+        return linear(mixed, out_proj_weight, out_proj_bias), None
+
+
+def _added(mask: Tensor | None, padding: Tensor | None, heads: int) -> Tensor | None:
+    """What two masks, (tokens, keys) or (B * heads, tokens, keys) and (B, keys), together add to the products."""
+    found: Tensor | None = None
+    for one in (mask, None if padding is None else padding[:, None, None]):
+        if one is not None:
+            wide = one.unflatten(0, (-1, heads)) if one.ndim == 3 else one
+            added = (
+                torch.zeros(wide.shape, device=wide.device).masked_fill(wide, -torch.inf)
+                if wide.dtype is torch.bool
+                else wide
+            )
+            found = added if found is None else found + added
+    return found

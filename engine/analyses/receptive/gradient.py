@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from cvbench.engine.models.backbones import Backbone
-from cvbench.engine.models.layouts import TapLayout
+from cvbench.engine.models.layouts import TapLayout, in_rows
 from cvbench.engine.models.precision import exact_arithmetic
 from cvbench.engine.models.views import spatial
 from cvbench.errors import UsageError
@@ -111,10 +111,13 @@ def position_gradients(
     layouts, scores = backbone.layouts(taps), dict[str, Tensor]()
     inputs = backbone.inputs(images).float().detach().requires_grad_()
 
-    def watch(tap: str) -> Callable[[nn.Module, Any, Tensor], None]:
-        def hook(_module: nn.Module, _inputs: Any, activation: Tensor) -> None:
-            row, column = Field.of(layouts[tap], (1, 1)).position
-            values = spatial(activation, layouts[tap])[:, row, column]
+    def watch(tap: str, item: int | None) -> Callable[[nn.Module, Any, Any], None]:
+        layout = layouts[tap]
+
+        def hook(_module: nn.Module, _inputs: Any, given: Any) -> None:
+            activation: Tensor = given if item is None else given[item]
+            row, column = Field.of(layout, (1, 1)).position
+            values = spatial(in_rows(activation, layout), layout)[:, row, column]
             # At once: what follows may change the activation in place.
             scores[tap] = (values * _weights(values.shape[1], output).to(values)).sum()
 
@@ -122,7 +125,8 @@ def position_gradients(
 
     with ExitStack() as hooks, torch.enable_grad(), exact_arithmetic(backbone.device):
         for tap in taps:
-            hooks.callback(backbone.network.get_submodule(tap).register_forward_hook(watch(tap)).remove)
+            module, item = backbone.source_of(tap)
+            hooks.callback(backbone.network.get_submodule(module).register_forward_hook(watch(tap, item)).remove)
         try:
             backbone.network(inputs)
             hooks.close()
@@ -158,7 +162,7 @@ def field_numbers(gradient: Tensor, field: Field) -> Tensor:
 
     Returns:
         (B, 6 + CURVE) float64: `MEASURES`, then the share within each distance of `Field.curve`. NaN, but for rows and
-        columns, where the gradient is 0 everywhere.
+        columns, where the gradient is 0 everywhere; all NaN where it is not finite.
     """
     distances = field.distances().to(gradient.device)
     order = torch.argsort(distances, stable=True)
@@ -174,6 +178,7 @@ def field_numbers(gradient: Tensor, field: Field) -> Tensor:
     total = absolute[:, -1:]
     table = torch.cat([torch.stack(columns, dim=1), absolute[:, ends] / total], dim=1)
     table[(total[:, 0] == 0)[:, None] & _undefined(table)] = torch.nan
+    table[~total[:, 0].isfinite()] = torch.nan
     return table
 
 

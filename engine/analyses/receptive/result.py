@@ -107,5 +107,5 @@ def _numbers(layers: Sequence[FieldLayer], tables: Iterable[Mapping[Layer, F64]]
             numbers = table[one.layer]
             radii.append(np.concatenate([numbers[:, :count], numbers[:, :1] / one.uniform[0]], axis=1))
             curves.append(numbers[:, count + SIDES :])
-            box[i] = np.maximum(box[i], numbers[:, count : count + SIDES].max(axis=0, initial=0.0))
+            box[i] = np.fmax(box[i], np.fmax.reduce(numbers[:, count : count + SIDES], axis=0, initial=0.0))
         yield np.concatenate([*radii, *curves], axis=1)

@@ -110,6 +110,7 @@ def run_pass(
     fingerprints = {
         group: fingerprint_of(split, backbones[group.backbone], numbers.view, options, cluster.device)
         | dict(numbers.made)
+        | {key: value for one in kept[group.backbone].values() for key, value in one.made.items()}
         for group in groups
     }
     declare_all(store, split, groups, fingerprints, options)

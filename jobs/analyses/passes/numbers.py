@@ -20,11 +20,17 @@ class Tapped:
         shape: Of one image's numbers.
         dims: Names of their axes.
         attrs: What a summary must know; plain JSON values. `position`, the place among all taps, is added.
+        made: What changes the numbers of such a layer beside `Numbers.made`; part of its backbone's fingerprint.
     """
 
     shape: tuple[int, ...]
     dims: tuple[str, ...]
     attrs: Mapping[str, Any] = field(default_factory=dict)
+    made: Mapping[str, Any] = field(default_factory=dict)
+
+
+IN_ROWS: Mapping[str, Any] = {"tokens": "in rows"}
+"""`Tapped.made` of a layer whose tokens lie in an order of their own, and whose numbers know where."""
 
 
 class Numbers(Protocol):

@@ -35,7 +35,8 @@ def below(text: str, where: str) -> str:
     """A path of a list, relative and without `..`; one that leads out of the data set's folder is refused."""
     path = PurePosixPath(text)
     if path.is_absolute() or ".." in path.parts or "\\" in text or "\0" in text or str(path) == ".":
-        raise IntegrityError(f"{text!r} is no path below the data set's folder", where=where)
+        fix = "write folders with /, not \\" if "\\" in text else None
+        raise IntegrityError(f"{text!r} is no path below the data set's folder", where=where, fix=fix)
     return str(path)
 
 

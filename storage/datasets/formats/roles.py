@@ -115,7 +115,7 @@ def boxes(table: Cells, roles: Roles, tally: Tally) -> dict[str, NDArray[Any]]:
 
     Raises:
         IntegrityError: A cell that is no number, a box of no extent, or boxes as fractions of the image; but columns
-            that only have a usual name are then factors like others.
+            that only have a usual name are then factors like others, and counted.
     """
     if not roles.box:
         return {}
@@ -136,6 +136,8 @@ def boxes(table: Cells, roles: Roles, tally: Tally) -> dict[str, NDArray[Any]]:
     except IntegrityError:
         if not roles.guessed:
             raise
+        for name in roles.box:
+            tally.add("no-box", name)
         return {}
     if roles.guessed:
         for name in roles.box:

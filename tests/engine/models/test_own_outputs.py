@@ -100,3 +100,33 @@ def test_what_is_no_module_is_refused(name: str, kind: str) -> None:
     with pytest.raises(UsageError, match=r"gives no torch\.nn\.Module") as caught:
         describe(resolve_spec(f"{HERE}:{name}"), taps=["*"])
     assert kind in str(caught.value)
+
+
+def of_one_side() -> OwnModel:
+    return OwnModel(Net(lambda logits, maps: logits), size=(16,))  # type: ignore[arg-type]
+
+
+def without_spread() -> OwnModel:
+    return OwnModel(Net(lambda logits, maps: logits), size=(16, 16), std=(0.5, 0.5, 0.0))
+
+
+def of_other_stages() -> OwnModel:
+    return OwnModel(Net(lambda logits, maps: logits), size=(16, 16), stages=("stages.0", "stage.1"))
+
+
+def without_memory() -> OwnModel:
+    return OwnModel(Net(lambda logits, maps: logits).to("meta"), size=(16, 16))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("of_one_side", "size of .* is \\(16,\\)"),
+        ("without_spread", "std of .* is \\(0.5, 0.5, 0.0\\)"),
+        ("of_other_stages", "unknown stage of .*: 'stage.1'"),
+        ("without_memory", "has no weights"),
+    ],
+)
+def test_what_no_network_can_be_is_refused(name: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        load_backbone(resolve_spec(f"{HERE}:{name}"))

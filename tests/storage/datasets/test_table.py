@@ -199,7 +199,9 @@ def test_what_is_no_box_stays_a_factor(tmp_path: Path) -> None:
     rows = [{"path": "0.jpg", "x": 0.5, "y": 0.5, "w": 0.1, "h": 0.2}]
     images(tmp_path, rows)
     table = write(tmp_path / "t", "csv", rows)
-    assert set(open_dataset(f"table:{table}").factors) == {"x", "y", "w", "h"}
+    opened = open_dataset(f"table:{table}")
+    assert set(opened.factors) == {"x", "y", "w", "h"}
+    assert [(one.kind, one.count) for one in opened.left_out if one.kind == "no-box"] == [("no-box", 4)]
     with pytest.raises(IntegrityError, match="one pixel"):
         open_dataset(f"table:{table}@bbox_x=x,bbox_y=y,bbox_w=w,bbox_h=h")
 
@@ -248,6 +250,7 @@ def test_paths_below_the_table_are_relative_however_they_are_written(tmp_path: P
         ("path,label\n0.jpg,a\n0.jpg,b\n", IntegrityError, "'0.jpg' is listed twice"),
         ("path,label\n0.jpg,a\n./0.jpg,b\n", IntegrityError, "'0.jpg' is listed twice"),
         ("path,label\n0.jpg,0.5\n1.jpg,1\n", IntegrityError, "numbers that are no classes, such as 0.5"),
+        ("path,label\n0.jpg,nan\n1.jpg,1.0\n", IntegrityError, "holds numbers and 'nan'"),
         ("path,label\n0.jpg,-2\n1.jpg,1\n", IntegrityError, "numbers that are no classes, such as -2"),
         ("path,label\n0.jpg,99999999999\n", IntegrityError, "too large"),
         ("path,label\n0.jpg\n", IntegrityError, "a row of 1 cells, the first line has 2"),

@@ -173,3 +173,35 @@ def test_gradients_are_those_of_the_network_in_float64() -> None:
 def test_channels_that_sum_to_a_constant_are_found() -> None:
     backbone = load(f"{STACKS}:normed")
     assert cancelled_layers(backbone, ["stem", "norm"]) == ["norm"]
+
+
+def test_a_gradient_that_is_not_finite_has_no_radius() -> None:
+    field = Field((2, 2), (8, 8))
+    gradient = torch.ones((3, 3, 8, 8))
+    gradient[0, 0, 0, 0], gradient[1, 1, 7, 7] = torch.nan, -torch.inf
+    numbers = field_numbers(gradient, field)
+    assert numbers[:2].isnan().all()
+    assert numbers[2].isfinite().all()
+
+
+def test_the_middle_of_tokens_in_an_order_of_their_own_is_the_middle() -> None:
+    """Hiera's own way back to rows and columns says which token it is."""
+    backbone, tap = load("hiera_tiny_224", weights="random"), "blocks.1"
+    shown = images(backbone, 1)
+    found = gradients(backbone, shown, [tap], "sum")[tap]
+    inputs, taken = backbone.inputs(shown).requires_grad_(), list[torch.Tensor]()
+    hook = backbone.network.get_submodule(tap).register_forward_hook(lambda _m, _i, output: taken.append(output))
+    backbone.network(inputs)
+    hook.remove()
+    (expected,) = torch.autograd.grad(backbone.network.reroll(taken[0], 1)[:, 14, 14].sum(), inputs)
+    np.testing.assert_allclose(found, expected.numpy(), rtol=0, atol=1e-5 * float(expected.abs().max()))
+
+
+@pytest.mark.parametrize(
+    ("model", "tap"), [("nest_tiny", "levels.0.transformer_encoder.0"), ("selecsls42", "features.3.out0")]
+)
+def test_blocks_of_tokens_and_one_of_several_outputs_have_fields(model: str, tap: str) -> None:
+    backbone = load(model, weights="random")
+    numbers = measure_fields(backbone, images(backbone, 1), [tap], "signs")[tap]
+    assert numbers.isfinite().all()
+    assert 0 < numbers[0, 4] <= 224
