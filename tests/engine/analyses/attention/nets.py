@@ -77,5 +77,5 @@ def net() -> OwnModel:
     with torch.no_grad():
         for name, weight in made.named_parameters():
             if "in_proj_weight" in name or "queries.weight" in name:
-                weight *= 3
+                weight.mul_(3)
     return OwnModel(made, size=SIZE, grid=GRID)
