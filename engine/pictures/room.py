@@ -25,7 +25,7 @@ class ThreadRoom:
 
     @contextmanager
     def taken(self, pixels: int) -> Iterator[None]:
-        """As `Room`, among the threads of this process."""
+        """Take room as `Room` says, among the threads of this process."""
         with self._changed:
             self._changed.wait_for(lambda: not self._inside or self._inside + pixels <= self._most)
             self._inside += pixels
@@ -53,7 +53,7 @@ class ProcessRoom:
 
     @contextmanager
     def taken(self, pixels: int) -> Iterator[None]:
-        """As `Room`, among processes of one thread each."""
+        """Take room as `Room` says, among processes of one thread each."""
         if pixels <= self._each:
             yield
             return

@@ -38,7 +38,7 @@ def in_processes(asked: DecodeIn, device: str, cores: int) -> bool:
 
 
 def settled(asked: DecodeIn, cluster: Cluster, threads: int | None = None) -> Decoding:
-    """How each actor of a place decodes.
+    """Say how each actor of a place decodes.
 
     Args:
         asked: "auto": processes beside a GPU with enough cores that are known to be the actor's own, else threads. On a

@@ -230,7 +230,7 @@ def _end(lanes: dict[int, socket.socket], nurseries: list[Nursery]) -> None:
 
 
 def _said(code: int | None) -> str:
-    """How a process ended, in words.
+    """Words for how a process ended.
 
     >>> _said(-9), _said(1)
     ('killed by SIGKILL', 'exit code 1')

@@ -62,7 +62,7 @@ class Ring:
         return self.layout.views(self._block, slot)
 
     def tensors(self, slot: int) -> dict[Geometry, torch.Tensor]:
-        """The same memory as tensors."""
+        """Tensors over the same memory."""
         import torch
 
         return {geometry: torch.from_numpy(images) for geometry, images in self.views(slot).items()}

@@ -148,7 +148,7 @@ class AttentionWatch(TorchFunctionMode):
         v_proj_weight: Tensor | None = None,
         **_others: Any,
     ) -> tuple[Tensor, Tensor | None] | None:
-        """Of torch's layer, which projects (tokens, B, channels) out of sight: they are projected once more."""
+        """Tell of torch's layer, which projects (tokens, B, channels) out of sight: they are projected once more."""
         if query.ndim != 3:
             return None
         apart = (q_proj_weight, k_proj_weight, v_proj_weight)
@@ -171,7 +171,7 @@ class AttentionWatch(TorchFunctionMode):
 
 
 def _added(mask: Tensor | None, padding: Tensor | None, heads: int) -> Tensor | None:
-    """What two masks, (tokens, keys) or (B * heads, tokens, keys) and (B, keys), together add to the products."""
+    """Sum of two masks, (tokens, keys) or (B * heads, tokens, keys) and (B, keys), as they add to the products."""
     found: Tensor | None = None
     for one in (mask, None if padding is None else padding[:, None, None]):
         if one is not None:
