@@ -159,7 +159,7 @@ class AttentionWatch(TorchFunctionMode):
             matrix = matrices[of]
             assert matrix is not None
             made = linear((query, key, value)[of], matrix, biases[of])
-            return made.view(*made.shape[:2], num_heads, -1).permute(1, 2, 0, 3)
+            return made.reshape(*made.shape[:2], num_heads, -1).permute(1, 2, 0, 3)
 
         queries, keys = heads(0), heads(1)
         mask, more = _added(attn_mask, key_padding_mask, num_heads), int(bias_k is not None) + int(add_zero_attn)
@@ -175,7 +175,7 @@ def _added(mask: Tensor | None, padding: Tensor | None, heads: int) -> Tensor | 
     found: Tensor | None = None
     for one in (mask, None if padding is None else padding[:, None, None]):
         if one is not None:
-            wide = one.view(-1, heads, *one.shape[1:]) if one.ndim == 3 else one
+            wide = one.reshape(-1, heads, *one.shape[1:]) if one.ndim == 3 else one
             added = (
                 torch.zeros(wide.shape, device=wide.device).masked_fill(wide, -torch.inf)
                 if wide.dtype is torch.bool
