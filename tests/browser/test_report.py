@@ -224,9 +224,10 @@ def test_a_cell_says_its_pair_and_its_interval(seen: dict[str, Any]) -> None:
 
 
 def test_a_number_says_its_line_and_its_interval(seen: dict[str, Any]) -> None:
+    title = "error ratio of each factor, 95 % intervals over images"
     axis = "error ratio: errors with the factor / errors overall"
-    assert seen["ratio"] == f"of vit, on pose (40), {axis} 0.9, from 0.7, to 1.2, n 40"
-    assert seen["below"].startswith(f"of vit, on partial view (40), {axis} 1.4, ")
+    assert seen["ratio"] == f"{title}: of vit, on pose (40), {axis} 0.9, from 0.7, to 1.2, n 40"
+    assert seen["below"].startswith(f"{title}: of vit, on partial view (40), {axis} 1.4, ")
     ratios, differences = seen["apart"]
     assert set(ratios) <= {None, "1"}
     assert "0" in differences, "what is not resolved is hollow"
