@@ -2,8 +2,8 @@
 
     python bench/decode.py --images 2048 --workers 1 2
 
-Each row is a feed as an actor has it (`jobs.decoding.feed`), read to its end; rounds alternate, medians are printed. In
-the last two columns a second thread of the process calls small operations of torch without pause, as the one does that
+Each row is a feed as an actor has it (`jobs.extraction.decoding.feed`), read to its end; rounds alternate, medians are
+printed. In the last two columns a second thread of the process calls small operations of torch without pause, as the one does that
 launches kernels on a card: what decoding is then, and what that thread keeps of its rate.
 """
 
@@ -24,8 +24,8 @@ from gpu_extract import write_images
 from numpy.typing import NDArray
 
 from cvbench.engine.pictures.geometry import Geometry
-from cvbench.jobs.decoding.choice import Decoding
-from cvbench.jobs.decoding.feed import Feed
+from cvbench.jobs.extraction.decoding.choice import Decoding
+from cvbench.jobs.extraction.decoding.feed import Feed
 from cvbench.storage.datasets import Dataset, open_dataset
 from cvbench.storage.features.units import Unit
 

@@ -13,7 +13,7 @@ import torch
 from gpu_measures import Scale, precisions
 from PIL import Image
 
-from cvbench.jobs.decoding import feed
+from cvbench.jobs.extraction.decoding import feed
 from cvbench.jobs.extraction.extract import extract
 from cvbench.jobs.extraction.options import ExtractOptions
 from cvbench.jobs.registry import find_live

@@ -12,9 +12,9 @@ import numpy as np
 from cvbench import __version__
 from cvbench.engine.arrays.cuda import require_usable
 from cvbench.errors import FingerprintMismatchError, IncompleteError, UsageError
-from cvbench.jobs.decoding.choice import settled as settled_decoding
 from cvbench.jobs.extraction.arrays import arrays_of, existing_store, frozen_split, units_of
 from cvbench.jobs.extraction.backbones import descriptions_of, guessing_notes
+from cvbench.jobs.extraction.decoding.choice import settled as settled_decoding
 from cvbench.jobs.extraction.live import NONE, LiveTask, check_live, live_pending, live_tasks, summarise_live
 from cvbench.jobs.extraction.options import CPU_BATCH, ExtractOptions, resolved, transform_record
 from cvbench.jobs.extraction.precision import settled

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from cvbench.errors import UnknownNameError, UsageError
-from cvbench.jobs.decoding.choice import DecodeIn
+from cvbench.jobs.extraction.decoding.choice import DecodeIn
 from cvbench.jobs.reading.views import asked_views, either
 from cvbench.jobs.running.hardware import Hardware
 from cvbench.jobs.running.places import absolute

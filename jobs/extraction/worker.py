@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from cvbench.engine.models.backbones import Backbone, BackboneSpec
     from cvbench.engine.models.host_copy import HostCopy
     from cvbench.engine.pictures.decode import Geometry
-    from cvbench.jobs.decoding.choice import Decoding
-    from cvbench.jobs.decoding.feed import Batch
+    from cvbench.jobs.extraction.decoding.choice import Decoding
+    from cvbench.jobs.extraction.decoding.feed import Batch
 
 WRITES_AHEAD = 3  # batches that may wait for the writing thread
 SMALLER = "a smaller --batch-size (in a new store: it is part of what a store is), or fewer --taps or --analyze"
@@ -103,8 +103,8 @@ class ExtractWorker:
         import torch
 
         from cvbench.engine.models.backbones import load_backbone
-        from cvbench.jobs.decoding.feed import Feed
-        from cvbench.jobs.decoding.processes import Nursery
+        from cvbench.jobs.extraction.decoding.feed import Feed
+        from cvbench.jobs.extraction.decoding.processes import Nursery
         from cvbench.storage.datasets import open_dataset
         from cvbench.storage.features.order import sample_order
 

@@ -20,6 +20,7 @@ from torch.overrides import TorchFunctionMode
 
 from cvbench.engine.analyses.attention.kernel import Tokens, attention_numbers, weight_numbers
 
+_PACKED = inspect.signature(multi_head_attention_forward)
 _SOFTMAX = (torch.softmax, torch.Tensor.softmax, torch.nn.functional.softmax)
 
 
@@ -101,7 +102,7 @@ class AttentionWatch(TorchFunctionMode):
             instead = self._fused(*args, **given)
             return func(*args, **given) if instead is None else instead
         if func is multi_head_attention_forward:
-            made = self._packed(**inspect.signature(func).bind(*args, **given).arguments)
+            made = self._packed(**_PACKED.bind(*args, **given).arguments)
             return func(*args, **given) if made is None else made
         output = func(*args, **given)
         if func in _SOFTMAX and output.ndim == 4 and output.shape[-1] == output.shape[-2]:

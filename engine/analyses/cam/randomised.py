@@ -102,7 +102,7 @@ def rank_correlation(one: Tensor, two: Tensor) -> Tensor:
     >>> rank_correlation(torch.tensor([[[1.0, 2.0, 3.0]]]), torch.tensor([[[9.0, 4.0, 4.0]]])).tolist()
     [-0.8660254037844387]
     """
-    ranks = [torch.stack([_ranks(image.flatten()) for image in maps]) for maps in (one, two)]
+    ranks = [_ranks(maps.flatten(1)) for maps in (one, two)]
     first, second = (rank - rank.mean(dim=1, keepdim=True) for rank in ranks)
     norms = first.square().sum(dim=1) * second.square().sum(dim=1)
     products = (first * second).sum(dim=1) / norms.sqrt()
@@ -110,9 +110,9 @@ def rank_correlation(one: Tensor, two: Tensor) -> Tensor:
 
 
 def _ranks(values: Tensor) -> Tensor:
-    """(n,) -> (n,) float64, the mean place of each value in their order; NaN if one is not finite."""
-    if not bool(torch.isfinite(values).all()):
-        return torch.full(values.shape, torch.nan, dtype=torch.float64, device=values.device)
-    ordered = values.sort().values
+    """(B, n) -> (B, n) float64, the mean place of each value among its image's; NaN where one is not finite."""
+    whole = torch.isfinite(values).all(dim=1, keepdim=True)
+    values = torch.where(whole, values, 0.0).contiguous()
+    ordered = values.sort(dim=1).values
     low, high = (torch.searchsorted(ordered, values, side=side) for side in ("left", "right"))
-    return (low + high - 1).double() / 2
+    return torch.where(whole, (low + high - 1).double() / 2, torch.nan)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import torch
 
     from cvbench.engine.models.host_copy import HostCopy
-    from cvbench.jobs.decoding.feed import Batch
+    from cvbench.jobs.extraction.decoding.feed import Batch
     from cvbench.jobs.extraction.live import LivePass
 
 SMALLER = "a smaller --batch-size (in a new store: it is part of what a store is)"

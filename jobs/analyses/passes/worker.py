@@ -12,7 +12,7 @@ from cvbench.storage.features import GroupKey
 
 if TYPE_CHECKING:
     from cvbench.engine.models.host_copy import HostCopy
-    from cvbench.jobs.decoding.feed import Batch
+    from cvbench.jobs.extraction.decoding.feed import Batch
     from cvbench.jobs.extraction.live import LivePass
 
 

@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 
 from cvbench.engine.pictures.geometry import Geometry
 from cvbench.engine.pictures.room import ProcessRoom
-from cvbench.jobs.decoding.fill import Refusal, fill
-from cvbench.jobs.decoding.layout import Layout
-from cvbench.jobs.decoding.wire import receive, send, told, unpacked
+from cvbench.jobs.extraction.decoding.fill import Refusal, fill
+from cvbench.jobs.extraction.decoding.layout import Layout
+from cvbench.jobs.extraction.decoding.wire import receive, send, told, unpacked
 
 
 def main(control: int) -> NoReturn:

@@ -15,7 +15,7 @@ from cvbench.jobs.extraction.extract import extract
 from cvbench.jobs.extraction.options import ExtractOptions
 from cvbench.jobs.running.cluster import Cluster
 from cvbench.jobs.running.progress import Event, Failed
-from tests.jobs.decoding.test_feed import check_gone
+from tests.jobs.extraction.decoding.test_feed import check_gone
 from tests.jobs.extraction.test_extract import contents, options
 from tests.jobs.images import write_folder
 from tests.standin.plug import plugged

@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 from cvbench.engine.pictures.geometry import MAX_PIXELS
 from cvbench.engine.pictures.transforms import Transform
 from cvbench.errors import ResourceError
-from cvbench.jobs.decoding.fill import Payload, Refusal
-from cvbench.jobs.decoding.ring import Ring
-from cvbench.jobs.decoding.wire import packed, raised, receive, send
+from cvbench.jobs.extraction.decoding.fill import Payload, Refusal
+from cvbench.jobs.extraction.decoding.ring import Ring
+from cvbench.jobs.extraction.decoding.wire import packed, raised, receive, send
 
 ATTEMPTS = 2
 """How often a sample may end the process that decodes it."""
@@ -176,7 +176,7 @@ class Nursery:
         self._control, far = socket.socketpair()
         with far:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "cvbench.jobs.decoding.nursery", str(far.fileno())],
+                [sys.executable, "-P", "-m", "cvbench.jobs.extraction.decoding.nursery", str(far.fileno())],
                 env={**os.environ, **_ENVIRONMENT, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,

@@ -16,11 +16,11 @@ from cvbench.engine.models.host_copy import page_locked
 from cvbench.engine.pictures.geometry import Geometry
 from cvbench.engine.pictures.room import ProcessRoom
 from cvbench.errors import IntegrityError, ResourceError, UnknownNameError
-from cvbench.jobs.decoding import choice
-from cvbench.jobs.decoding.choice import Decoding, settled
-from cvbench.jobs.decoding.layout import Layout
-from cvbench.jobs.decoding.ring import Ring
-from cvbench.jobs.decoding.wire import packed, raised, receive, send, told, unpacked
+from cvbench.jobs.extraction.decoding import choice
+from cvbench.jobs.extraction.decoding.choice import Decoding, settled
+from cvbench.jobs.extraction.decoding.layout import Layout
+from cvbench.jobs.extraction.decoding.ring import Ring
+from cvbench.jobs.extraction.decoding.wire import packed, raised, receive, send, told, unpacked
 from cvbench.jobs.extraction.plan import decode_rate
 from cvbench.jobs.running.cluster import Cluster
 

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from cvbench.engine.pictures.geometry import Geometry
 from cvbench.errors import DataUnavailableError, ResourceError, UsageError
-from cvbench.jobs.decoding.choice import Decoding
-from cvbench.jobs.decoding.feed import Feed
+from cvbench.jobs.extraction.decoding.choice import Decoding
+from cvbench.jobs.extraction.decoding.feed import Feed
 from cvbench.storage.datasets import Dataset, open_dataset
 from cvbench.storage.features.units import Unit
 from tests.jobs.images import write_folder
@@ -177,8 +177,8 @@ def test_an_interpreter_that_cannot_start_is_an_error_and_no_hang(pets: Path, mo
 
 PROGRAM = """
 import sys, time, numpy as np
-from cvbench.jobs.decoding.choice import Decoding
-from cvbench.jobs.decoding.feed import Feed
+from cvbench.jobs.extraction.decoding.choice import Decoding
+from cvbench.jobs.extraction.decoding.feed import Feed
 from cvbench.engine.pictures.geometry import Geometry
 from cvbench.storage.datasets import open_dataset
 from cvbench.storage.features.units import Unit

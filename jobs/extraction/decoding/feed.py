@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from cvbench.engine.models.host_copy import staging
 from cvbench.engine.pictures.geometry import Geometry
 from cvbench.errors import DecodeError
-from cvbench.jobs.decoding.choice import Decoding
-from cvbench.jobs.decoding.fill import Refusal, fill
-from cvbench.jobs.decoding.layout import Layout
-from cvbench.jobs.decoding.processes import Decoders, Nursery, Sample
-from cvbench.jobs.decoding.ring import Ring
+from cvbench.jobs.extraction.decoding.choice import Decoding
+from cvbench.jobs.extraction.decoding.fill import Refusal, fill
+from cvbench.jobs.extraction.decoding.layout import Layout
+from cvbench.jobs.extraction.decoding.processes import Decoders, Nursery, Sample
+from cvbench.jobs.extraction.decoding.ring import Ring
 from cvbench.storage.features import BadSample
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from cvbench.engine.models.host_copy import page_locked, passed
 from cvbench.engine.pictures.geometry import Geometry
 from cvbench.errors import ResourceError
-from cvbench.jobs.decoding.layout import Layout
+from cvbench.jobs.extraction.decoding.layout import Layout
 
 if TYPE_CHECKING:
     import torch
