@@ -3,8 +3,8 @@
     python bench/decode.py --images 2048 --workers 1 2
 
 Each row is a feed as an actor has it (`jobs.extraction.decoding.feed`), read to its end; rounds alternate, medians are
-printed. In the last two columns a second thread of the process calls small operations of torch without pause, as the one does that
-launches kernels on a card: what decoding is then, and what that thread keeps of its rate.
+printed. In the last two columns a second thread of the process calls small operations of torch without pause, as the
+one does that launches kernels on a card: what decoding is then, and what that thread keeps of its rate.
 """
 
 from __future__ import annotations
