@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Layer, Partial, Result
+from cvbench.engine.analyses.checks import not_finite
 from cvbench.engine.analyses.layer_means import Block, end_pairs, layer_means
 from cvbench.engine.analyses.live import Layerwise
 from cvbench.engine.analyses.maps.kernel import NORMAL, OUTLIER_DEVIATIONS, channel_norm, outliers
@@ -54,15 +55,18 @@ def norm_numbers(maps: Array, cutoff: float | None = None) -> tuple[Array, Array
     """Measure maps.
 
     Args:
-        maps: (n, H, W, C).
+        maps: (n, H, W, C), finite.
         cutoff: Norm that `above` counts from; None: it is undefined.
 
     Returns:
         (n, 5) float64 in the order of `TABLE`, NaN where undefined; (bins,) counts of tokens; (H, W) images with an
         outlier there.
     """
-    xp = namespace(maps)
-    norms = channel_norm(maps)
+    return _numbers_of(channel_norm(maps), cutoff)
+
+
+def _numbers_of(norms: Array, cutoff: float | None) -> tuple[Array, Array, Array]:
+    xp = namespace(norms)
     flat = norms.reshape(len(norms), -1)
     median = xp.median(flat, axis=1)
     found = outliers(norms)
@@ -95,8 +99,15 @@ class Norms(Layerwise):
     intervals: IntervalOptions = USUAL
 
     def measure_layer(self, index: int, layer: Layer, maps: Array) -> Partial:
-        """The numbers of each image, and the counts of all."""
-        numbers, histogram, where = norm_numbers(maps, self.cutoff)
+        """The numbers of each image, and the counts of all.
+
+        Raises:
+            IntegrityError: Values that are not finite.
+        """
+        norms = channel_norm(maps)
+        if not bool(namespace(norms).isfinite(norms).all()):
+            raise not_finite(layer)
+        numbers, histogram, where = _numbers_of(norms, self.cutoff)
         return {
             f"numbers/{index}": to_host(numbers),
             f"histogram/{index}": to_host(histogram),

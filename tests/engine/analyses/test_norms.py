@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from cvbench.engine.analyses.base import Layer
 from cvbench.engine.analyses.norms.measure import EDGES, TABLE, Norms, norm_numbers
 from cvbench.engine.statistics.options import IntervalOptions
-from cvbench.errors import DataUnavailableError
+from cvbench.errors import DataUnavailableError, IntegrityError
 
 NAMES = [measure.name for measure in TABLE]
 
@@ -109,3 +109,12 @@ def test_what_a_grid_is_too_small_for_is_not_there() -> None:
     }
     with pytest.raises(DataUnavailableError):
         analysis.summarise(layers, [])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_values_that_are_not_finite_are_refused(value: float) -> None:
+    """Of such an image no token would stand out, or one without end."""
+    values = np.ones((2, 3, 4, 5), np.float32)
+    values[1, 0, 2, 3] = value
+    with pytest.raises(IntegrityError, match="not finite"):
+        Norms().measure_layer(0, Layer("a", "b"), values)
