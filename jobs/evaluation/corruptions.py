@@ -19,6 +19,7 @@ from cvbench.jobs.evaluation.compare import FAMILY, state
 from cvbench.jobs.evaluation.options import CORRUPTIONS, CorruptionsRequest, EvalOptions
 from cvbench.jobs.evaluation.samples import VIEW, Samples, open_samples
 from cvbench.jobs.evaluation.shared import Evaluated, check_chance, keep_table, score_samples, space_of
+from cvbench.jobs.figures.charts.intervals import interval_chart
 from cvbench.jobs.figures.evaluation_intervals import IntervalPanel, interval_figure
 from cvbench.jobs.reading.options import DEFAULT_STORE
 from cvbench.jobs.reading.reading import open_store
@@ -255,6 +256,13 @@ def _run(request: CorruptionsRequest, options: EvalOptions, listen: Listener) ->
     return [corruptions(request.store, request.datasets, request.backbones, options, listen)]
 
 
+PANEL = IntervalPanel(
+    title="error under corruptions with 95 % intervals",
+    axis="error, mean over severities",
+    line=_line,
+    percent=True,
+)
+
 ENTRY = Entry(
     name=NAME,
     title="Common corruptions",
@@ -266,13 +274,7 @@ ENTRY = Entry(
     rows=table_rows,
     run=_run,
     command=lambda result: again(result, NAME),
-    figure=interval_figure(
-        IntervalPanel(
-            title="error under corruptions with 95 % intervals",
-            axis="error, mean over severities",
-            line=_line,
-            percent=True,
-        )
-    ),
+    figure=interval_figure(PANEL),
+    chart=interval_chart(PANEL),
     headline=of_metrics(MCE, MEAN, CE),
 )

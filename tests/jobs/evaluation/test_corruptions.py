@@ -96,6 +96,10 @@ def test_all_fifteen(tmp_path: Path, together: bool) -> None:
     assert corruptions(str(tmp_path / "s.zarr"), [], [], PART).path == found.path
     rows = ENTRY.rows_of(found.named)
     assert draw(ENTRY, found.named, rows, tmp_path / "x" / "c", ["png"])[0].stat().st_size > 10_000
+    assert ENTRY.chart is not None
+    twin = ENTRY.chart(found.named, rows)
+    assert twin is not None
+    assert "gaussian noise" in str(twin.as_dict())
     assert ENTRY.command(found.result)[:2] == ["eval", "corruptions"]
 
 
