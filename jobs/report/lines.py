@@ -55,15 +55,19 @@ def decimals(row: Row) -> int:
 
 
 def lines(rows: Sequence[Row]) -> tuple[Line, ...]:
-    """Rows as text; the marks of all rows of one title share a scale, which for differences has 0."""
+    """Rows as text; the marks of all rows of one title share a scale, which for differences has 0.
+
+    Rows of several data sets say which they are of.
+    """
+    several = len({(row.dataset, row.split) for row in rows}) > 1
     scales: dict[str, list[float]] = {}
     for row in rows:
         seen = scales.setdefault(row.title, [0.0] if row.kind == DIFFERENCE else [])
         seen.extend(v for v in (row.value, row.low, row.high) if v is not None)
-    return tuple(_line(row, scales[row.title]) for row in rows)
+    return tuple(_line(row, scales[row.title], f"{row.dataset}/{row.split}" if several else "") for row in rows)
 
 
-def _line(row: Row, seen: Sequence[float]) -> Line:
+def _line(row: Row, seen: Sequence[float], where: str) -> Line:
     def place(value: float) -> float:
         bottom, top = min(seen), max(seen)
         return round(100 * (value - bottom) / (top - bottom), 2) if top > bottom else 50.0
@@ -73,7 +77,7 @@ def _line(row: Row, seen: Sequence[float]) -> Line:
     return Line(
         row.subject,
         row.title,
-        ", ".join(filter(None, (row.factor, "" if row.at is None else f"at {row.at:.4g}", row.note))),
+        ", ".join(filter(None, (where, row.factor, "" if row.at is None else f"at {row.at:.4g}", row.note))),
         number(row.value, places),
         f"{number(row.low, places)} to {number(row.high, places)}" if known else "none",
         _over_classes(row, places),

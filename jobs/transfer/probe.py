@@ -161,8 +161,13 @@ def _run(request: ProbeRequest, options: ProbeOptions, on: Hardware, listen: Lis
     return probe(request, options, choose(on.device, "none").device, listen)
 
 
+PREFIX = "linear probe, "
+"""What the names of all lines would begin with."""
+
+
 def _line(row: Row) -> str | None:
-    return f"{row.metric}, {row.layer}" if row.kind == VALUE and row.metric in NAMES.values() else None
+    shown = row.kind == VALUE and row.metric in NAMES.values()
+    return f"{row.metric.removeprefix(PREFIX)}, {row.layer}" if shown else None
 
 
 PANEL = IntervalPanel(title="linear probes on frozen features", axis="accuracy", line=_line, percent=True)

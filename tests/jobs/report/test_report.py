@@ -487,6 +487,12 @@ def test_marks_of_one_metric_share_a_scale() -> None:
     assert (less.subject, less.metric) == ("vit less cnn", "difference of b")
 
 
+def test_rows_of_several_data_sets_say_which_they_are_of() -> None:
+    row = Row(dataset="a", split="test", backbone="n", metric="top1", value=0.5, low=0.4, high=0.6, n=10)
+    assert [line.factor for line in lines([row, replace(row, factor="x")])] == ["", "x"]
+    assert [line.factor for line in lines([row, replace(row, dataset="b", factor="x")])] == ["a/test", "b/test, x"]
+
+
 def test_a_line_says_what_its_row_says() -> None:
     row = Row(backbone="vit", layer="a", metric="m", factor="f", at=0.25, value=1.0, low=0.5, high=1.5, n=9)
     classes: dict[str, Any] = {
