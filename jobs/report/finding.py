@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from cvbench.engine.statistics.verdict import Verdict
 from cvbench.jobs.report.lines import decimals, number
@@ -20,6 +21,8 @@ def finding(rows: Sequence[Row]) -> str:
     >>> finding([Row(backbone="a", metric="top1", value=0.5), row])
     'b is above a in top1, by 0.10 [0.05, 0.20].'
     """
+    if len({row.dataset for row in rows}) > 1:  # then it says which
+        rows = [replace(row, factor=", ".join(filter(None, (row.dataset, row.factor)))) for row in rows]
     known = [row for row in rows if row.value is not None]
     compared = [row for row in known if row.kind == DIFFERENCE and row.backbone_b]
     judged = [row for row in compared if row.verdict]

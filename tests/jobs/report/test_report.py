@@ -31,6 +31,7 @@ from cvbench.jobs.reading.selection import Selection
 from cvbench.jobs.report import Report, complete, report
 from cvbench.jobs.report.figures import MAX_SVG, picture
 from cvbench.jobs.report.interactive import digest, library, script
+from cvbench.jobs.report.finding import finding
 from cvbench.jobs.report.lines import decimals, lines, number
 from cvbench.jobs.results.document import csv_text, document, parquet_bytes
 from cvbench.jobs.results.row import COLUMNS, DIFFERENCE, Row
@@ -491,6 +492,8 @@ def test_rows_of_several_data_sets_say_which_they_are_of() -> None:
     row = Row(dataset="a", split="test", backbone="n", metric="top1", value=0.5, low=0.4, high=0.6, n=10)
     assert [line.factor for line in lines([row, replace(row, factor="x")])] == ["", "x"]
     assert [line.factor for line in lines([row, replace(row, dataset="b", factor="x")])] == ["a/test", "b/test, x"]
+    assert finding([row]) == "n: top1 0.50 [0.40, 0.60]."
+    assert finding([row, replace(row, dataset="b")]) == "n: top1 (a) 0.50 [0.40, 0.60]."
 
 
 def test_a_line_says_what_its_row_says() -> None:
