@@ -30,8 +30,8 @@ from cvbench.jobs.extraction.options import ExtractOptions
 from cvbench.jobs.reading.selection import Selection
 from cvbench.jobs.report import Report, complete, report
 from cvbench.jobs.report.figures import MAX_SVG, picture
-from cvbench.jobs.report.interactive import digest, library, script
 from cvbench.jobs.report.finding import finding
+from cvbench.jobs.report.interactive import digest, library, script
 from cvbench.jobs.report.lines import decimals, lines, number
 from cvbench.jobs.results.document import csv_text, document, parquet_bytes
 from cvbench.jobs.results.row import COLUMNS, DIFFERENCE, Row
