@@ -150,10 +150,12 @@ def _verify(named: Named, what: Checked, table: OfTable, root: Root, printed: sh
 
     Without --split every image of the data set is checked.
     """
+    from cvbench.cli.display import progress
     from cvbench.errors import IntegrityError
     from cvbench.jobs.catalogue.datasets import verify as check
 
-    report = check(named.dataset, root.data_root, what.split, what.deep, columns=table.columns)
+    with progress() as listen:
+        report = check(named.dataset, root.data_root, what.split, what.deep, columns=table.columns, listen=listen)
     if printed.format == "json":
         echo_json({**_SCHEMA, **report.as_dict()})
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.errors import DataUnavailableError, DecodeError, IntegrityError, UsageError
+from cvbench.jobs.running.progress import Advanced, Ended, Listener, Started, silent
 from cvbench.storage.datasets import (
     Dataset,
     DatasetInfo,
@@ -25,10 +27,15 @@ from cvbench.storage.datasets import (
 )
 from cvbench.storage.datasets.formats.files import ABSENT, FileDataset
 from cvbench.storage.datasets.formats.parquet_files import ParquetDataset
+from cvbench.storage.datasets.formats.pictures import PictureDataset
 from cvbench.storage.datasets.formats.pixels import PixelDataset
 from cvbench.storage.datasets.formats.rendered import RenderedDataset
 from cvbench.storage.datasets.formats.wds import TarDataset
 from cvbench.storage.datasets.left_out import LeftOut
+
+JOB = "datasets verify"
+GROUP = 64
+"""Images after which progress is told."""
 
 
 @dataclass(frozen=True)
@@ -146,6 +153,7 @@ def verify(
     deep: bool = False,
     threads: int | None = None,
     columns: str | None = None,
+    listen: Listener = silent,
 ) -> Verification:
     """Check a data set: its counts against the registry, every file's presence and size, with `deep` every image.
 
@@ -154,6 +162,7 @@ def verify(
         deep: Also read and decode every image.
         threads: For decoding; else one for each core.
         columns: Of a table, as `--columns` has them.
+        listen: Receives progress of decoding.
 
     Raises:
         CvbenchError: The data set cannot be opened at all: unknown, not there, or its index is damaged.
@@ -169,7 +178,9 @@ def verify(
         problems += _check_files(dataset)
         problems += [Problem("shards", dataset.split, e.text) for e in dataset.left_out if e.kind == "missing"]
         if deep:
-            problems += _decode_all(dataset, present, threads or os.cpu_count() or 1)
+            listen(Started(JOB, f"{info.name}/{dataset.split}", len(present), -(-len(present) // GROUP), 0))
+            problems += _decode_all(dataset, present, threads or os.cpu_count() or 1, listen)
+            listen(Ended(JOB))
         reports.append(replace(_report(dataset, info), decoded=len(present) if deep else 0))
     return Verification(dataset=spec, splits=tuple(reports), problems=tuple(problems))
 
@@ -224,10 +235,12 @@ def _bytes(dataset: Dataset) -> int:
         return int(dataset.sizes.clip(min=0).sum())
     if isinstance(dataset, PixelDataset):
         return dataset.pixels.nbytes
-    return dataset.nbytes if isinstance(dataset, TarDataset | ParquetDataset | RenderedDataset) else 0
+    if isinstance(dataset, TarDataset | ParquetDataset | PictureDataset | RenderedDataset):
+        return dataset.nbytes
+    return 0
 
 
-def _decode_all(dataset: Dataset, indices: Sequence[int], threads: int) -> list[Problem]:
+def _decode_all(dataset: Dataset, indices: Sequence[int], threads: int, listen: Listener) -> list[Problem]:
     from cvbench.engine.pictures.decode import decode  # imports torch
 
     def check(index: int) -> Problem | None:
@@ -241,5 +254,12 @@ def _decode_all(dataset: Dataset, indices: Sequence[int], threads: int) -> list[
             return Problem("missing", dataset.ids[index], err.why or err.what)
         return None
 
+    found: list[Problem] = []
     with ThreadPoolExecutor(threads) as pool:
-        return [problem for problem in pool.map(check, indices) if problem is not None]
+        checked = pool.map(check, indices)
+        for unit, start in enumerate(range(0, len(indices), GROUP)):
+            size = min(GROUP, len(indices) - start)
+            problems = [problem for problem in itertools.islice(checked, size) if problem is not None]
+            listen(Advanced(JOB, unit, size, len(problems)))
+            found += problems
+    return found

@@ -28,20 +28,26 @@ from cvbench.storage.datasets.left_out import LeftOut
 from cvbench.storage.datasets.readers import (
     caltech,
     cifar,
+    clevr,
     cub,
     cue_conflict,
     digits,
+    dsprites,
     dtd,
     eurosat,
     flowers,
     imagenet,
     imagenet_c,
     imagenet_shifts,
+    kitti,
     pets,
     pug,
     resisc45,
+    retinopathy,
     scenes,
+    smallnorb,
     sun,
+    svhn,
 )
 from cvbench.storage.datasets.roots import absolute_path
 from cvbench.storage.datasets.roots import data_root as resolve_root
@@ -74,10 +80,12 @@ _EVERY: tuple[Reader, ...] = (
     caltech.READER,
     cifar.READER_10,
     cifar.READER_100,
+    clevr.READER,
     coco.READER,
     cub.READER,
     cue_conflict.READER,
     digits.READER,
+    dsprites.READER,
     dtd.READER,
     eurosat.READER,
     flowers.READER,
@@ -85,12 +93,16 @@ _EVERY: tuple[Reader, ...] = (
     imagenet.READER,
     imagenet_c.READER,
     *imagenet_shifts.READERS,
+    kitti.READER,
     parquet.READER,
     pets.READER,
     pug.READER,
     resisc45.READER,
+    retinopathy.READER,
     *scenes.READERS,
+    smallnorb.READER,
     sun.READER,
+    svhn.READER,
     table.READER,
     wds.READER,
 )
@@ -274,7 +286,8 @@ def open_dataset(spec: str, *, data_root: str | Path | None = None, split: str |
         raise DataUnavailableError(
             f"{dataset.name}/{dataset.split}: {len(missing):,} of {len(dataset):,} listed images are not there",
             where=dataset.where(missing[0]),
-            fix=command("datasets verify", spec, data_root=None if data_root is None else str(data_root)),
+            fix=_if_elsewhere(spec, len(missing) == len(dataset))
+            + command("datasets verify", spec, data_root=None if data_root is None else str(data_root)),
         )
     for entry in dataset.left_out:
         if entry.kind == "missing":
@@ -285,6 +298,13 @@ def open_dataset(spec: str, *, data_root: str | Path | None = None, split: str |
             )
     transform = split_transform(spec)[1]
     return dataset if transform is None else VariantDataset(dataset, transform)
+
+
+def _if_elsewhere(spec: str, every: bool) -> str:
+    """Advice where none of the images that a list names lies where it says; else ""."""
+    reader = _split_spec(spec)[0]
+    named = isinstance(reader, Columned) and "root" in reader.roles
+    return "if they lie in another folder: --columns root=FOLDER; else " if every and named else ""
 
 
 def read_in_part(dataset: Dataset) -> tuple[LeftOut, ...]:

@@ -150,6 +150,23 @@ class OfFiles(Protocol):
 
 
 @runtime_checkable
+class Masked(Protocol):
+    """A data set that can say which pixels of an image are its object's."""
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether it says so of its images; if not, `mask` gives None."""
+
+    def mask(self, index: int) -> bytes | NDArray[np.bool_] | None:
+        """The sample's mask, as large as its image: an encoded picture, or (H, W) bool; None if it has none.
+
+        Raises:
+            DataUnavailableError: The file is gone or cannot be read.
+            IntegrityError: It is larger than a mask may be.
+        """
+
+
+@runtime_checkable
 class Columned(Protocol):
     """A reader whose argument may name columns behind the path: `columns`."""
 

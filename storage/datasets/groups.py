@@ -9,6 +9,17 @@ from cvbench.errors import UnknownNameError
 
 _ROBUSTNESS = ("imagenetv2-matched-frequency", "imagenet-a", "imagenet-r", "imagenet-sketch")
 _TRANSFER = ("eurosat", "sun397", "flowers102", "dtd", "cifar100", "caltech101", "pets")
+_VTAB_NATURAL = ("caltech101:102", "cifar100", "dtd", "flowers102", "pets", "sun397", "svhn")
+_VTAB_SPECIALIZED = ("resisc45", "eurosat", "retinopathy")
+_VTAB_STRUCTURED = (
+    "clevr",
+    "clevr:distance",
+    "dsprites",
+    "dsprites:orientation",
+    "kitti",
+    "smallnorb",
+    "smallnorb:elevation",
+)
 _SCENES = ("scenes-v2", "scenes-a", "scenes-r", "scenes-sketch")
 _SCENES_TRANSFER = (
     "scenes-textures",
@@ -24,12 +35,14 @@ GROUPS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "@robustness": _ROBUSTNESS,
         "@transfer": _TRANSFER,
+        "@vtab": (*_VTAB_NATURAL, *_VTAB_SPECIALIZED, *_VTAB_STRUCTURED),
         "@scenes-robustness": _SCENES,
         "@scenes-transfer": _SCENES_TRANSFER,
         "@paper": ("cub200", "cifar10", "imagenet-val", "pug-imagenet", *_ROBUSTNESS, *_TRANSFER),
     }
 )
-"""What each group holds: shifts of ImageNet, sets to transfer to, the same of `scenes`, and every set of the study."""
+"""What each group holds: shifts of ImageNet, sets to transfer to, 17 of VTAB's 19 tasks, shifts and tasks of `scenes`,
+and every set of the study. VTAB's other two are published as HDF5 (Patch Camelyon) and TFRecords (DMLab)."""
 
 
 def expand(specs: Iterable[str]) -> list[str]:

@@ -51,8 +51,27 @@ _EMPTY = {"nan", "na", "n/a", "<na>", "null", "none"}
 """Words that programs write for a number that is not there."""
 
 
+def whole_number(word: str) -> int:
+    """The number in a label that is one, -1 for none.
+
+    Raises:
+        ValueError: It is no whole number from -1.
+
+    >>> whole_number("3.0"), whole_number("007"), whole_number("-1")
+    (3, 7, -1)
+    """
+    found = _WHOLE.fullmatch(word)
+    if found is None:
+        raise ValueError(f"{word!r} is no label")
+    return int(found[1])
+
+
+OTHER_COLUMN = "--columns label=COLUMN names another column; label= says that there is none"
+"""What mends labels that are none, where a spec can name columns."""
+
+
 def labels_of_cells(
-    cells: Sequence[str], listed: tuple[str, ...], place: Callable[[int], str]
+    cells: Sequence[str], listed: tuple[str, ...], place: Callable[[int], str], fix: str = OTHER_COLUMN
 ) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     """(N,) int64 labels of a column of text, -1 for none, and the classes' names by label.
 
@@ -60,18 +79,20 @@ def labels_of_cells(
     else the cells are the names of the classes, which are sorted. An empty cell is no label.
 
     Args:
-        cells: Of each sample.
+        cells: Of each sample, of all splits together, so that labels agree.
         listed: Names of the classes by label; empty if nothing says them.
         place: Row -> where it is, for messages.
+        fix: What mends labels that are none.
 
     Raises:
         IntegrityError: The cells are numbers, but no labels, or numbers but for some such as "nan"; a name that is not
-            listed, or is too long.
+            listed, or is too long; numbers that name other listed classes than they count.
     """
     words = sorted({cell for cell in cells if cell})
-    whole = {word: int(found[1]) for word in words if (found := _WHOLE.fullmatch(word))}
+    whole = {word: whole_number(word) for word in words if _WHOLE.fullmatch(word)}
     if words and len(whole) == len(words):
         labels = np.array([whole[cell] if cell else -1 for cell in cells], dtype=np.int64)
+        _refuse_two_meanings(cells, whole, listed, place)
         highest = int(labels.max(initial=-1))
         return labels, classes_for(listed, highest, len(cells), place(int(labels.argmax())))
     if words and not listed and all(map(_NUMBER.fullmatch, words)):
@@ -80,7 +101,7 @@ def labels_of_cells(
             f"the column of labels holds numbers that are no classes, such as {wrong}",
             where=place(cells.index(wrong)),
             why="a label is the name of a class, or its number from 0",
-            fix="--columns label=COLUMN names another column; label= says that there is none",
+            fix=fix,
         )
     empty = [word for word in words if word.lower() in _EMPTY]
     if empty and not listed and len(empty) < len(words) and all(map(_NUMBER.fullmatch, set(words) - set(empty))):
@@ -104,3 +125,18 @@ def labels_of_cells(
     names = listed or tuple(words)
     index = {name: label for label, name in enumerate(names)}
     return np.array([index[cell] if cell else -1 for cell in cells], dtype=np.int64), names
+
+
+def _refuse_two_meanings(
+    cells: Sequence[str], whole: dict[str, int], listed: tuple[str, ...], place: Callable[[int], str]
+) -> None:
+    """Refuse numbers that are also names of listed classes, and of others than they count."""
+    index = {name: label for label, name in enumerate(listed)}
+    for word, label in whole.items():
+        if index.get(word, label) != label:
+            raise IntegrityError(
+                f"the label {word!r} is the number of one class and the name of another",
+                where=place(cells.index(word)),
+                why=f"the class {word!r} is listed as number {index[word]}, counted from 0",
+                fix="list the classes by other names, or take the list away",
+            )

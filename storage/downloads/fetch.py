@@ -27,6 +27,7 @@ from typing import Any
 from cvbench import __version__
 from cvbench.errors import DataUnavailableError, IntegrityError, ResourceError
 from cvbench.storage.downloads.archive import Archive
+from cvbench.storage.downloads.public import RefusedError, opener
 
 BLOCK = 1 << 20
 TIMEOUT = 60.0  # seconds without a byte
@@ -153,7 +154,10 @@ def _one_request(archive: Archive, url: str, part: Path, listen: Listener) -> No
     if have:
         headers |= {"Range": f"bytes={have}-"} | ({"If-Range": version} if version else {})
     try:
-        answer = _opener().open(urllib.request.Request(url, headers=headers), timeout=TIMEOUT)
+        request = urllib.request.Request(url, headers=headers)
+        answer = opener(downgraded=archive.vouched).open(request, timeout=TIMEOUT)
+    except RefusedError as err:
+        raise _PlaceError(str(err)) from err
     except urllib.error.HTTPError as err:
         err.close()
         if err.code == 416 and have:  # nothing is left to send, or the file has become shorter
@@ -272,16 +276,3 @@ def _size(path: Path) -> int:
 
 def _state(part: Path) -> Path:
     return part.with_name(f"{part.name}.json")
-
-
-class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows to http and https only."""
-
-    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
-        if urllib.parse.urlsplit(newurl).scheme not in ("http", "https"):
-            raise _PlaceError(f"the server redirects to {newurl}")
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
-def _opener() -> urllib.request.OpenerDirector:
-    return urllib.request.build_opener(_Redirects)

@@ -30,6 +30,14 @@ _V2 = f"{_HUGGING_FACE}/vaishaal/ImageNetV2/resolve/main"
 _BERKELEY = "https://people.eecs.berkeley.edu/~hendrycks"
 _RAW = "https://raw.githubusercontent.com"
 _PUG = f"{_RAW}/facebookresearch/PUG/d6b98fae92081366e20c79b4086c219c866fda4c/PUG_ImageNet"
+_STANFORD = "http://ufldl.stanford.edu/housenumbers"
+_NORB = "https://cs.nyu.edu/~ylclab/data/norb-v1.0-small"
+_NORB_TRAINING, _NORB_TESTING = (
+    "smallnorb-5x46789x9x18x6x2x96x96-training",
+    "smallnorb-5x01235x9x18x6x2x96x96-testing",
+)
+_KITTI = "https://s3.eu-central-1.amazonaws.com/avg-kitti"
+_DSPRITES = f"{_RAW}/google-deepmind/dsprites-dataset/master"
 _X = f"{_RAW}/facebookresearch/imagenetx/HEAD/imagenet_x/annotations"
 
 
@@ -152,6 +160,70 @@ _ROWS = (
     _source(
         "cue-conflict",
         _file("cue-conflict.tar.gz", "https://github.com/bethgelab/model-vs-human/releases/download/v0.1"),
+    ),
+    _source(
+        "svhn",
+        *(
+            _file(f"{split}_32x32.mat", _STANFORD, sha256=sha256, size=size, unpack=False)
+            for split, sha256, size in (
+                ("train", "435e94d69a87fde4fd4d7f3dd208dfc32cb6ae8af2240d066de1df7508d083b8", 182_040_794),
+                ("test", "cdce80dfb2a2c4c6160906d0bd7c68ec5a99d7ca4831afa54f09182025b6a75b", 64_275_384),
+                ("extra", "a133a4beb38a00fcdda90c9489e0c04f900b660ce8a316a5e854838379a71eb3", 1_329_278_602),
+            )
+        ),
+    ),
+    _source(
+        "smallnorb",
+        *(
+            _file(f"{file}.mat.gz", _NORB, sha256=sha256, size=size, unpack=False)
+            for file, sha256, size in (
+                (
+                    f"{_NORB_TRAINING}-dat",
+                    "5ffd6272a07d32695ee1082a26a41a93a37aab8c28da047f8c34ed348d214873",
+                    131_896_188,
+                ),
+                (f"{_NORB_TRAINING}-cat", "2784e542c1922060691090952b6cd6278879a216c90f81476f0f00256d42cdaa", 348),
+                (f"{_NORB_TRAINING}-info", "de7eb932ebe7a4ee16217fead60660d0eb3d23632c2f4d1c51f88c501c17bf32", 71_052),
+                (
+                    f"{_NORB_TESTING}-dat",
+                    "cf7104eed3e51174d2f65b66d1e5878b9da233b886f161b0d88f4510ba2c7474",
+                    130_799_817,
+                ),
+                (f"{_NORB_TESTING}-cat", "ecaf6d5bb8c3bc5eab9cf0258f6d2198dd474e016e374836fc097f2e5ff509ff", 347),
+                (f"{_NORB_TESTING}-info", "16adf314226327ee006d1a44db8cfef52773c06c829951d5653a9f6f310248a2", 10_428),
+            )
+        ),
+    ),
+    _source(
+        "clevr",
+        _file(
+            "CLEVR_v1.0.zip",
+            "https://dl.fbaipublicfiles.com/clevr",
+            sha256="5cd61cf1096ed20944df93c9adb31e74d189b8459a94f54ba00090e5c59936d1",
+            size=19_021_600_724,
+        ),
+    ),
+    _source("dsprites", _file("dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz", _DSPRITES, unpack=False)),
+    _source(
+        "kitti",
+        _file(
+            "data_object_image_2.zip",
+            _KITTI,
+            sha256="351c5a2aa0cd9238b50174a3a62b846bc5855da256b82a196431d60ff8d43617",
+            size=12_569_945_557,
+        ),
+        _file(
+            "data_object_label_2.zip",
+            _KITTI,
+            sha256="4efc76220d867e1c31bb980bbf8cbc02599f02a9cb4350effa98dbb04aaed880",
+            size=5_601_213,
+        ),
+        _file(
+            "devkit_object.zip",
+            _KITTI,
+            sha256="cfde67e531832618ea0fd4844f91e34a45068025e2bef79e278cb812dc2537d0",
+            size=63_778,
+        ),
     ),
     _source(
         "imagenet-real",

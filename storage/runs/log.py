@@ -56,7 +56,8 @@ class RunLog:
 
     def __init__(self, objects: Objects) -> None:
         now = datetime.datetime.now(datetime.UTC)
-        self.name = f"{now:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
+        # Names sort as the runs began, those of one second too; the last digits keep apart what began together.
+        self.name = f"{now:%Y%m%dT%H%M%S}-{now.microsecond:05x}{uuid.uuid4().hex[:3]}"
         self.left_out = 0
         self._objects = objects
         self._begin = self._flushed = time.monotonic()

@@ -52,7 +52,7 @@ def test_ls_names_each_data_set(command: str, tmp_path: Path, monkeypatch: pytes
 def test_ls_names_the_groups() -> None:
     lines = run("ls").stdout.splitlines()
     groups = {line.split()[0]: line for line in lines[lines.index("") + 2 :]}
-    assert set(groups) == {"@robustness", "@transfer", "@scenes-robustness", "@scenes-transfer", "@paper"}
+    assert set(groups) == {"@robustness", "@transfer", "@vtab", "@scenes-robustness", "@scenes-transfer", "@paper"}
     assert "imagenet-a, imagenet-r" in groups["@robustness"]
     assert result("ls")["groups"]["@transfer"][0] == "eurosat"
 

@@ -30,7 +30,7 @@ from cvbench.storage.datasets.base import DatasetInfo
 from cvbench.storage.datasets.columns import pairs_text, read_columns, split_columns
 from cvbench.storage.datasets.formats.files import read_bounded
 from cvbench.storage.datasets.formats.layout import ALL
-from cvbench.storage.datasets.formats.roles import BOX, Roles
+from cvbench.storage.datasets.formats.roles import BOX, PLACES, Roles
 from cvbench.storage.datasets.formats.table import Labels, TableDataset, assemble, slug
 from cvbench.storage.datasets.formats.text_table import Cells
 from cvbench.storage.datasets.left_out import SHOWN, LeftOut
@@ -47,7 +47,7 @@ _ROLES = Roles("file_name", None, None, None, None, None, BOX, False, False)
 class CocoReader:
     """The reader of `coco:FILE.json`."""
 
-    roles = ("root",)
+    roles = PLACES
     info = DatasetInfo(
         name="coco",
         title="Images with boxes as COCO lists them (coco:FILE.json)",
@@ -59,7 +59,7 @@ class CocoReader:
         homepage="your own images",
         tree="FILE.json: images {id, file_name}, annotations {image_id, category_id, bbox}, categories {id, name}",
         argument="PATH",
-        notes="coco:FILE.json@root=FOLDER says where the images are, relative to the file\n"
+        notes="coco:FILE.json@root=FOLDER says where the images are, relative to the file; within=PLACE as of a table\n"
         "an image has a label if all its objects are of one class, and a box if it has one object",
     )
 
@@ -90,12 +90,19 @@ class CocoReader:
         found = _read(where)
         folder = asked.get("root") or _folder(where, found.cells.columns["file_name"][0])
         dataset = assemble(
-            str(where), found.cells, _ROLES, {ALL: list(range(len(found.cells)))}, ALL, folder, found.labels
+            str(where),
+            found.cells,
+            _ROLES,
+            {ALL: list(range(len(found.cells)))},
+            ALL,
+            folder,
+            found.labels,
+            within=asked.get("within", ""),
         )
         return replace(
             dataset,
             name=self.key(str(where)),
-            spec=f"coco:{where}{pairs_text({'root': folder} if folder else {})}",
+            spec=f"coco:{where}{pairs_text({**asked, **({'root': folder} if folder else {})})}",
             factors={**dataset.factors, "objects": np.array(found.counts, dtype=np.int64)},
             left_out=(*dataset.left_out, *found.left_out),
         )

@@ -4,7 +4,7 @@
     i0.jpg,cat,3
 
 It may also be `metadata.jsonl` or `metadata.parquet`. Labels are names, or numbers from 0 if all of them are whole
-numbers; an empty cell is none.
+numbers ("3", "3.0"); an empty cell and "-1" are none.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from cvbench.storage.datasets.base import check_unique
 from cvbench.storage.datasets.formats.cells import read_cells
 from cvbench.storage.datasets.formats.lists import below
 from cvbench.storage.datasets.formats.roles import column_values, is_too_long
-from cvbench.storage.datasets.labels import classes_for
+from cvbench.storage.datasets.labels import labels_of_cells, whole_number
 from cvbench.storage.datasets.left_out import Tally
 from cvbench.storage.objects.keys import check_name
 
@@ -76,20 +76,25 @@ def class_names(tables: Sequence[Table], folders: Sequence[str]) -> tuple[str, .
     """The classes of tables and class folders together, sorted; the numbers from 0 if all labels are such.
 
     Raises:
-        IntegrityError: A number that no class can have.
+        IntegrityError: Numbers that no class can have, or numbers but for some such as "nan".
     """
-    words = [(text, table, row) for table in tables for row, text in enumerate(table.columns[_LABEL]) if text]
-    if folders or not words or not all(_is_number(text) for text, _, _ in words):
-        return tuple(sorted({*folders, *(text for text, _, _ in words)}))
-    highest, table, row = max(words, key=lambda entry: int(entry[0]))
-    return classes_for((), int(highest), len(words), f"{table.where}: {table.names[row]}")
+    rows = [(table, row) for table in tables for row in range(len(table.names))]
+    cells = [table.columns[_LABEL][row] for table, row in rows]
+    if folders:
+        return tuple(sorted({*folders, *filter(None, cells)}))
+
+    def place(at: int) -> str:
+        table, row = rows[at]
+        return f"{table.where}: {table.names[row]}"
+
+    return labels_of_cells(cells, (), place, "name the classes, or table:FILE --columns label=COLUMN")[1]
 
 
 def labels_of(table: Table, classes: Sequence[str]) -> list[int]:
     """The label of each row, -1 for none."""
     index = {name: label for label, name in enumerate(classes)}
-    texts = table.columns.get(_LABEL, ("",) * len(table.names))
-    return [index[text] if text in index else index[str(int(text))] if text else -1 for text in texts]
+    cells = table.columns.get(_LABEL, ("",) * len(table.names))
+    return [index[cell] if cell in index else whole_number(cell) if cell else -1 for cell in cells]
 
 
 def factors_of(table: Table, tally: Tally) -> dict[str, NDArray[Any]]:
@@ -109,7 +114,3 @@ def factors_of(table: Table, tally: Tally) -> dict[str, NDArray[Any]]:
         else:
             factors[name] = column_values(cells)
     return factors
-
-
-def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdecimal() and len(text) < 19

@@ -71,6 +71,11 @@ class RenderedDataset(Listed):
         """(S, S, 3) RGB uint8."""
         return render(self.scenes[index], self.size)
 
+    @property
+    def has_masks(self) -> bool:
+        """Every scene has one."""
+        return True
+
     def mask(self, index: int) -> NDArray[np.bool_]:
         """(S, S) bool: where the objects are; the sample's box is its extent."""
         return mask(self.scenes[index], self.size)

@@ -21,8 +21,11 @@ PATHS = ("path", "file_name", "filename", "file", "filepath", "image_path", "ima
 BOX = ("bbox_x", "bbox_y", "bbox_w", "bbox_h")
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _BOXES = (BOX, CORNERS, ("x", "y", "w", "h"), ("x", "y", "width", "height"))
-ROLES = ("path", "label", "name", "split", "id", "mask", *BOX, *CORNERS, "root")
-"""What a column can be; `root` is no column, but the folder that paths start from."""
+ROLES = ("path", "label", "name", "split", "id", "mask", *BOX, *CORNERS, "root", "within")
+"""What a column can be."""
+
+PLACES = ("root", "within")
+"""Those that are no columns, but folders."""
 
 MAX_FACTOR = 1_000
 """Characters of a cell of a factor; a column with longer ones, such as a text, is none."""
@@ -68,7 +71,7 @@ def find_roles(table: Cells, asked: Mapping[str, str]) -> Roles:
         UsageError: There is no column of paths, or no whole box.
     """
     for role, named in asked.items():
-        if role != "root" and named and named not in table.columns:
+        if role not in PLACES and named and named not in table.columns:
             raise UnknownNameError.among(
                 "column", named, table.columns, fix=f"{table.where} has {', '.join(table.columns)}"
             )
@@ -122,6 +125,13 @@ def boxes(table: Cells, roles: Roles, tally: Tally) -> dict[str, NDArray[Any]]:
     try:
         values = [_numbers(table, name) for name in roles.box]
         x, y, w, h = values
+        there = np.isfinite(values)
+        if (half := np.flatnonzero(there.any(axis=0) & ~there.all(axis=0))).size:
+            raise IntegrityError(
+                "a box lacks an edge",
+                where=table.place(int(half[0])),
+                why=f"the columns {', '.join(roles.box)} hold four numbers, or nothing",
+            )
         if roles.corners:
             w, h = w - x, h - y
         flat = np.flatnonzero((w <= 0) | (h <= 0))
@@ -149,7 +159,7 @@ def _numbers(table: Cells, name: str) -> NDArray[np.float64]:
     found = np.full(len(table), np.nan)
     for row, cell in enumerate(table.columns[name]):
         try:
-            found[row] = float(cell) if cell else np.nan
+            found[row] = _number(cell)
         except ValueError:
             raise IntegrityError(f"{cell[:40]!r} in the column {name} is no number", where=table.place(row)) from None
     return found
@@ -187,6 +197,17 @@ def is_too_long(longest: int, rows: int) -> bool:
 def column_values(cells: Sequence[str]) -> NDArray[Any]:
     """(N,) float64 if every cell is a number, NaN for none, else text."""
     try:
-        return np.array([float(cell) if cell else np.nan for cell in cells], dtype=np.float64)
+        return np.array([_number(cell) for cell in cells], dtype=np.float64)
     except ValueError:
         return np.array(cells, dtype=np.str_)
+
+
+def _number(cell: str) -> float:
+    """The number of a cell, NaN for none; "1_2" and digits of other scripts are words, which `float` would take.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if "_" in cell or not cell.isascii():
+        raise ValueError(f"{cell[:40]!r} is no number")
+    return float(cell) if cell else np.nan

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from cvbench.errors import IntegrityError, UnknownNameError
 from cvbench.storage.datasets.formats.roles import is_too_long
 from cvbench.storage.datasets.formats.shards import Shards
+from cvbench.storage.datasets.labels import OTHER_COLUMN
 from cvbench.storage.objects.keys import is_name
 from cvbench.texts import parse_json
 
@@ -169,7 +170,11 @@ def values_of(column: Any, name: str, chosen: Chosen, where: str) -> NDArray[Any
     if is_label and not known and kinds.is_floating(column.type):
         column = _whole(column, name, where)
     if not kinds.is_integer(column.type):
-        raise IntegrityError(f"the column {name} holds {column.type}, expected integers", where=where)
+        raise IntegrityError(
+            f"the column {name} holds {column.type}, expected integers",
+            where=where,
+            fix=OTHER_COLUMN if is_label else None,
+        )
     try:
         values = np.asarray(column.cast(pa.int64()).fill_null(-1).to_numpy(), dtype=np.int64)
     except pa.ArrowInvalid as err:  # of uint64, beyond 2^63
@@ -215,6 +220,6 @@ def _whole(column: Any, name: str, where: str) -> Any:
         raise IntegrityError(
             f"the column {name} holds numbers that are no classes, such as {numbers[wrong[0]]}",
             where=f"{where}: row {wrong[0]}",
-            fix="--columns label=COLUMN names another column; label= says that there is none",
+            fix=OTHER_COLUMN,
         )
     return pa.chunked_array([pa.array(np.where(missing, -1, numbers).astype(np.int64))])

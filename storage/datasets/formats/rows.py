@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from cvbench.errors import DataUnavailableError, IntegrityError
 from cvbench.storage.datasets.formats.parquet_files import ParquetDataset, Table
 from cvbench.storage.datasets.formats.row_columns import LABELS
-from cvbench.storage.datasets.formats.sharded import labels_of_words, listed_classes
+from cvbench.storage.datasets.formats.sharded import listed_classes
 from cvbench.storage.datasets.formats.shards import Shards
-from cvbench.storage.datasets.labels import classes_for
+from cvbench.storage.datasets.labels import classes_for, labels_of_cells
 from cvbench.storage.datasets.left_out import SHOWN, LeftOut, unlabelled
 
 _Made = TypeVar("_Made", bound=ParquetDataset)
@@ -36,7 +36,7 @@ def assemble(
 
     Args:
         kind: Of the data set.
-        words: The names that labels are, of all splits; empty if labels are numbers.
+        words: What labels are where they are text, of all splits; empty if they are numbers.
     """
     first = tables[0]
     for shard, table in zip(shards, tables, strict=True):
@@ -93,9 +93,14 @@ def _labels(
     values = columns[table.label]
     names = table.names.get(table.label, ()) or listed
     if values.dtype.kind == "U":
-        names = names or words
-        known = labels_of_words({row: word for row, word in enumerate(values.tolist()) if word}, names, ids, pattern)
-        return np.array([known.get(row, -1) for row in range(len(ids))], dtype=np.int64), names
+        # The words of all splits stand behind the cells, so that labels agree.
+        cells = [*values.tolist(), *words]
+
+        def place(row: int) -> str:
+            return f"{pattern}: {ids[row] if row < len(ids) else 'another split'}"
+
+        labels, classes = labels_of_cells(cells, names, place)
+        return labels[: len(ids)], classes
     where = f"{pattern}: {ids[int(values.argmax())]}"
     return values, classes_for(names, int(values.max()), len(ids), where)
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from cvbench.errors import DataUnavailableError, IntegrityError
 from cvbench.storage.datasets.formats.files import ABSENT
-from cvbench.storage.datasets.left_out import Tally
+from cvbench.storage.datasets.left_out import LeftOut, Tally
 from cvbench.storage.datasets.suffixes import SUFFIXES
 
 
@@ -49,6 +52,27 @@ def image_files(path: Path, tally: Tally | None = None) -> list[tuple[str, int]]
         else:
             tally.file(f"{path.name}/{name}")
     return sorted(found)
+
+
+def listed_images(
+    path: Path, names: Sequence[str], others: Collection[str] = ()
+) -> tuple[NDArray[np.int64], tuple[LeftOut, ...]]:
+    """(N,) bytes of the images of a folder that a list names, ABSENT where there is none; and what lies beside them.
+
+    Args:
+        others: Images of the folder that other splits have.
+
+    Raises:
+        DataUnavailableError: `path` is there and cannot be read.
+        IntegrityError: A name is not valid UTF-8.
+    """
+    tally = Tally()
+    found = dict(image_files(path, tally)) if path.is_dir() else {}
+    known = {*names, *others}
+    for name in found:
+        if name not in known:
+            tally.add("unlisted", f"{path.name}/{name}")
+    return np.array([found.get(name, ABSENT) for name in names], dtype=np.int64), tally.result()
 
 
 def visible(path: Path) -> Iterator[os.DirEntry[str]]:

@@ -1,6 +1,6 @@
 """`table:FILE`: images that a table names, a row each.
 
-    path,label,split,weather        path: relative to the table, absolute, or s3://, gs://, az://
+    path,label,split,weather        path: relative to the table, absolute, or of an object store
     images/i0.jpg,dog,train,sun     label: a class's name, or its number from 0
                                     every other column is a factor, text or numbers
 
@@ -12,12 +12,14 @@ FILE is .csv, .tsv, .jsonl or .parquet, on disk or in an object store. Columns o
     name     the class's name, where the label is a number; else classes.txt beside the table, a class a line
     split    else split; "training", "validation" and the like mean train and val; without it there is one split, "all"
     id       the sample's id; else its path. An image may stand in several rows only if each has an id of its own
-    mask     the path of a picture, as the factor `mask`
+    mask     the path of a picture as large as the image, bright where the object is; as the factor `mask`
     bbox_x, bbox_y, bbox_w, bbox_h, or xmin, ymin, xmax, ymax    the object's box, in pixels of the image file
     root     no column: the folder that relative paths start from, itself relative to the table
+    within   no column: for a table of somebody else, the folders and buckets (`;` between them) that absolute paths,
+             links and URLs may lead to besides the table's own; `.` for its own alone. Without it they are followed
 
 The classes are those of all splits together. Memory grows with the rows, as that of every list of samples: about 1 kB a
-row with ten columns. Paths of other machines (http, https) are refused.
+row with ten columns. Nothing is fetched by http or https.
 """
 
 from __future__ import annotations
@@ -38,9 +40,10 @@ from cvbench.errors import DataUnavailableError, IntegrityError, UnknownNameErro
 from cvbench.storage.datasets.base import DatasetInfo, check_unique
 from cvbench.storage.datasets.columns import pairs_text, read_columns, split_columns
 from cvbench.storage.datasets.formats.cells import SUFFIXES, read_cells
-from cvbench.storage.datasets.formats.files import ABSENT, FileDataset, file_sizes
+from cvbench.storage.datasets.formats.files import ABSENT, FileDataset, file_sizes, read_bounded
 from cvbench.storage.datasets.formats.layout import ALL, split_named, split_of
 from cvbench.storage.datasets.formats.lists import below
+from cvbench.storage.datasets.formats.reach import Reach
 from cvbench.storage.datasets.formats.roles import ROLES, Roles, boxes, factors, find_roles
 from cvbench.storage.datasets.formats.sharded import CLASS_FILES, class_lines
 from cvbench.storage.datasets.formats.shards import Shard, Shards
@@ -52,6 +55,8 @@ from cvbench.storage.objects.bucket import Bucket
 from cvbench.storage.objects.keys import is_name
 
 _ORDER = ("test", "val", "train")
+MOST_MASK = 64_000_000
+"""Bytes of a mask's file."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +67,9 @@ class TableDataset(FileDataset):
 
     def where(self, index: int) -> str:
         """The place of a sample's file."""
-        place = self.places[index]
+        return self._where(self.places[index])
+
+    def _where(self, place: str) -> str:
         return place if "://" in place else os.path.join(self.root, place)
 
     def path(self, index: int) -> Path:
@@ -83,6 +90,30 @@ class TableDataset(FileDataset):
                 why=f"it had {size:,} bytes, now {total:,}",
                 fix="leave the files alone while a job runs, then start it again",
             )
+        return data
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether the table has a column of masks."""
+        return "mask" in self.factors
+
+    def mask(self, index: int) -> bytes | None:
+        """The bytes of the sample's mask, None where its row names none.
+
+        Raises:
+            DataUnavailableError: It cannot be read.
+            IntegrityError: It is larger than `MOST_MASK`.
+        """
+        place = str(self.factors["mask"][index]) if self.has_masks else ""
+        if not place:
+            return None
+        too_large = f"a mask has {{size}} bytes, more than {MOST_MASK:,}"
+        if "://" not in place:
+            return read_bounded(Path(self._where(place)), MOST_MASK, what="a mask", too_large=too_large)
+        url, key = Bucket.split(place)
+        data, total = self._bucket(url).read(key, 0, MOST_MASK)
+        if total > MOST_MASK:
+            raise IntegrityError(too_large.format(size=f"{total:,}"), where=place)
         return data
 
     @cached_property
@@ -143,7 +174,7 @@ class TableReader:
         chosen = split_named(split, list(splits)) if split else next(iter(splits))
         if chosen not in splits:
             raise UnknownNameError.among(f"split of {where}", chosen, splits, fix=f"splits: {', '.join(splits)}")
-        dataset = assemble(where, table, roles, splits, chosen, asked.get("root", ""))
+        dataset = assemble(where, table, roles, splits, chosen, asked.get("root", ""), within=asked.get("within", ""))
         return replace(dataset, name=self.key(where), spec=f"table:{where}{pairs_text(asked)}")
 
     def _asked(self, argument: str, root: Path | None) -> tuple[str, dict[str, str]]:
@@ -207,6 +238,7 @@ def assemble(
     split: str,
     root: str,
     known: Labels | None = None,
+    within: str = "",
 ) -> TableDataset:
     """The rows of a split; labels, ids and boxes are checked in all rows. Name and spec are left to the reader.
 
@@ -214,6 +246,7 @@ def assemble(
         where: The table's place.
         root: The folder that relative paths start from, itself relative to the table; "" for the table's own.
         known: The labels, if the table does not say them.
+        within: Where its images may be, see `Reach`; "" follows every path, link and URL.
     """
     tally = Tally()
     base = where.rpartition("/")[0]
@@ -237,6 +270,9 @@ def assemble(
     rows = splits[split]
     chosen = np.array(rows, dtype=np.int64)
     taken_places = tuple(places[row] for row in rows)
+    if within:
+        masks = columns["mask"][chosen].tolist() if roles.mask else []
+        Reach(base, within).check([*taken_places, *masks], [*rows, *rows[: len(masks)]], table)
     taken_ids = tuple(ids[row] for row in rows)
     why = (
         known.why

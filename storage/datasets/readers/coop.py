@@ -7,7 +7,6 @@ The file lies beside the data set's folder of images or one level above. Labels 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,7 +14,8 @@ from cvbench.errors import IntegrityError
 from cvbench.storage.datasets.base import DatasetInfo, check_unique
 from cvbench.storage.datasets.formats.files import Samples, read_bounded
 from cvbench.storage.datasets.formats.lists import below
-from cvbench.storage.datasets.forms import COOP, Form, form_of
+from cvbench.storage.datasets.forms import COOP
+from cvbench.storage.datasets.readers.form_reader import WithForms
 from cvbench.storage.datasets.readers.tree_reader import Tree, TreeReader
 from cvbench.storage.datasets.roots import lacks
 from cvbench.texts import parse_json
@@ -28,33 +28,20 @@ Entries = list[tuple[str, int]]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class CoopReader(TreeReader):
-    """The reader of a data set that CoOp has split too.
+class CoopReader(WithForms, TreeReader):
+    """The reader of a data set that CoOp has split too: `COOP` is one of its forms.
 
     Attributes:
-        forms: What may follow the colon, the usual form first, `COOP` among them.
         coop_file: CoOp's file; its paths start from `images` too.
-        info_of: What is known of a form that is not CoOp's, where that is not `info`.
     """
 
-    forms: tuple[str, ...]
     coop_file: str
-    info_of: Callable[[str], DatasetInfo] | None = None
-
-    def form(self, argument: str) -> Form:
-        """The form that the argument names.
-
-        Raises:
-            UnknownNameError: There is no such form.
-        """
-        return form_of(self.info, argument, self.forms)
 
     def variant(self, argument: str) -> DatasetInfo:
         """Facts known of another form."""
-        label = self.form(argument).label
-        if label == COOP:
+        if self.form(argument).label == COOP:
             return coop_info(self.info, self.coop_file)
-        return self.info if self.info_of is None else self.info_of(label)
+        return super().variant(argument)
 
     def samples(self, tree: Tree) -> Samples:
         """Read the samples of the tree, or those of CoOp's file."""

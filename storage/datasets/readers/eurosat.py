@@ -3,9 +3,9 @@
     2750/<Class>/<Class>_<n>.jpg        n from 1, not padded
 
 There is no official split. Ours has VTAB's counts, 60 % of each class to train, 20 % to validate, 20 % to test, but not
-its membership, which follows an order that is not published: here each class is ordered by SHA-256 of
-"<Class>/<Class>_<n>.jpg". Within a split images are sorted by class and n. The multispectral form (.tif, 13 bands) is
-refused: its first bands are not red, green and blue.
+its membership, which follows the order in which TensorFlow Datasets stores the images: here each class is ordered by
+SHA-256 of "<Class>/<Class>_<n>.jpg". Within a split images are sorted by class and n. The multispectral form (.tif, 13
+bands) is refused: its first bands are not red, green and blue.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ import numpy as np
 from cvbench.errors import IntegrityError
 from cvbench.storage.datasets.base import DatasetInfo
 from cvbench.storage.datasets.formats.files import Samples
-from cvbench.storage.datasets.formats.matfile import load_integers
+from cvbench.storage.datasets.formats.matarray import load_integers
 from cvbench.storage.datasets.forms import COOP
 from cvbench.storage.datasets.readers.coop import CoopReader
 from cvbench.storage.datasets.readers.flower_names import FLOWERS

@@ -13,16 +13,15 @@ ILSVRC2012_ID counts from 1 and in an order of its own; used as a class index it
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.errors import DataUnavailableError, IntegrityError
 from cvbench.storage.datasets.base import DatasetInfo
-from cvbench.storage.datasets.formats.matfile import load_variables
+from cvbench.storage.datasets.formats.matrecords import load_records
 from cvbench.storage.datasets.readers.imagenet_classes import class_indices
 from cvbench.storage.objects.folders import listing
 from cvbench.texts import read_records, read_text
@@ -148,11 +147,18 @@ def kaggle_labels(path: Path) -> dict[int, int]:
 
 
 def _devkit_wnids(path: Path) -> dict[int, str]:
-    """ILSVRC2012_ID -> WordNet id of the leaves: the synsets without children (fields 0, 1 and 4 of each record)."""
+    """ILSVRC2012_ID -> WordNet id of the leaves: the synsets without children."""
+    number, children = "ILSVRC2012_ID", "num_children"
     try:
-        synsets = load_variables(path, {"struct"}, "synsets", squeeze=True)["synsets"]
-        return {int(record[0]): str(record[1]) for record in _records(synsets) if int(record[4]) == 0}
-    except Exception as err:  # the parser raises whatever the damaged bytes lead it to
+        found = {}
+        for record in load_records(path, "synsets", (number, "WNID", children)):
+            own, leaf = record[number], record[children]
+            if not isinstance(own, float) or not isinstance(leaf, float):
+                raise IntegrityError(f"{number} or {children} is no number")
+            if leaf == 0:
+                found[int(own)] = str(record["WNID"])
+        return found
+    except (IntegrityError, ValueError, OverflowError) as err:  # NaN and infinity are no numbers of a class
         raise IntegrityError(
             "the development kit's meta.mat cannot be read",
             where=str(path),
@@ -165,10 +171,6 @@ def _reason(err: Exception) -> str:
     if isinstance(err, IntegrityError):
         return f"{err.what}: {err.why}" if err.why else err.what
     return f"{type(err).__name__}: {err}"
-
-
-def _records(synsets: Any) -> Iterator[Any]:
-    yield from np.atleast_1d(synsets).tolist()
 
 
 def _lines(path: Path) -> list[str]:

@@ -3,8 +3,8 @@
     NWPU-RESISC45/<class>/<class>_NNN.jpg
 
 There is no official split. Ours has VTAB's counts, 60 % of each class to train, 20 % to validate, 20 % to test, but not
-its membership, which follows an order that is not published: here each class is ordered by SHA-256 of
-"<class>/<class>_NNN.jpg". Classes are folder names, sorted as strings.
+its membership, which follows the order in which TensorFlow Datasets stores the images: here each class is ordered by
+SHA-256 of "<class>/<class>_NNN.jpg". Classes are folder names, sorted as strings.
 """
 
 from __future__ import annotations

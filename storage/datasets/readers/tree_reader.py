@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from cvbench.errors import DataUnavailableError
@@ -48,14 +48,12 @@ class Tree:
 
 
 @dataclass(frozen=True, eq=False)
-class TreeReader:
-    """The reader of one data set.
+class Located:
+    """Place of a published data set under a data root.
 
     Attributes:
         places: Folders below the data root where it is looked for, in this order; "" is the data root itself.
         holds: (folder, data root) -> whether the folder is that of the data set, complete or not.
-        read: Gives the samples of a split.
-        images: The folder of the tree from which the samples' ids start.
         covering: The splits that together hold every image once.
         own_places: Whether nobody else has folders of these names: then what is in one says why it is not taken.
     """
@@ -63,10 +61,8 @@ class TreeReader:
     info: DatasetInfo
     places: tuple[str, ...]
     holds: Callable[[Path, Path], bool]
-    read: Callable[[Tree], Samples]
-    images: str = ""
-    covering: tuple[str, ...] = ("all",)
-    own_places: bool = False
+    covering: tuple[str, ...] = field(default=("all",), kw_only=True)
+    own_places: bool = field(default=False, kw_only=True)
 
     def locate(self, argument: str, root: Path | None) -> Path | None:
         """Find the tree, without reading it; None if nowhere under `root`."""
@@ -76,18 +72,40 @@ class TreeReader:
         """The splits that together hold every image once."""
         return self.covering
 
-    def open(self, argument: str, root: Path | None, split: str | None) -> FileDataset:
-        """One split; by default the data set's own default."""
+    def tree(self, argument: str, root: Path | None, split: str | None) -> Tree:
+        """Find what is to be read of one split; by default the data set's own default.
+
+        Raises:
+            DataUnavailableError: The tree is nowhere under `root`.
+            UnknownNameError: There is no such form.
+        """
         form = self.form(argument)
         folder = self.locate(argument, root)
         if root is None or folder is None:
             raise absent(self.info, root, self.places if self.own_places else ())
-        tree = Tree(self.info, form, folder, root, split or self.info.default_split)
-        return self.samples(tree).dataset(form.name, tree.split, form.spec, folder / self.images)
+        return Tree(self.info, form, folder, root, split or self.info.default_split)
 
     def form(self, argument: str) -> Form:
         """The form that the argument names."""
         return Form("", self.info.name, self.info.name)
+
+
+@dataclass(frozen=True, eq=False)
+class TreeReader(Located):
+    """The reader of one data set of image files.
+
+    Attributes:
+        read: Gives the samples of a split.
+        images: The folder of the tree from which the samples' ids start.
+    """
+
+    read: Callable[[Tree], Samples]
+    images: str = ""
+
+    def open(self, argument: str, root: Path | None, split: str | None) -> FileDataset:
+        """One split; by default the data set's own default."""
+        tree = self.tree(argument, root, split)
+        return self.samples(tree).dataset(tree.form.name, tree.split, tree.form.spec, tree.folder / self.images)
 
     def samples(self, tree: Tree) -> Samples:
         """Read the samples of the tree."""

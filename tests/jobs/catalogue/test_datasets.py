@@ -9,6 +9,7 @@ import pytest
 
 from cvbench.errors import DataUnavailableError, UnknownNameError
 from cvbench.jobs.catalogue.datasets import Problem, describe_dataset, list_datasets, verify
+from cvbench.jobs.running.progress import Advanced, Ended, Event, Started
 from cvbench.storage.datasets import dataset_names
 from tests.storage.datasets.cifar_tree import PER_FILE, write_cifar
 from tests.storage.datasets.cub_tree import relative, write_cub
@@ -87,6 +88,21 @@ def test_only_a_deep_verify_finds_what_cannot_be_decoded(birds: Path) -> None:
     assert kinds(deep.problems) == {"jay/a.jpg": "truncated", "jay/b.jpg": "not-an-image"}
     assert deep.splits[0].decoded == 3
     assert deep.splits[0].expected is None
+
+
+def test_a_deep_verify_tells_how_far_it_is() -> None:
+    heard: list[Event] = []
+    report = verify("digits", deep=True, threads=2, listen=heard.append)
+    started = [event for event in heard if isinstance(event, Started)]
+    advanced = [event for event in heard if isinstance(event, Advanced)]
+    assert [event.title for event in started] == [f"digits/{row.split}" for row in report.splits]
+    assert [event.total for event in started] == [row.images for row in report.splits]
+    assert [event.units for event in started] == [len(advanced)]
+    assert sum(event.samples for event in advanced) == sum(event.total for event in started)
+    assert isinstance(heard[-1], Ended)
+    quiet: list[Event] = []
+    verify("digits", listen=quiet.append)
+    assert not quiet
 
 
 def test_a_deep_verify_goes_on_past_missing_files(birds: Path) -> None:

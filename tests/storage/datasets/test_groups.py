@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cvbench.errors import UnknownNameError
-from cvbench.storage.datasets import READERS
+from cvbench.storage.datasets import READERS, dataset_info, key_of_spec, registered, spec_of_key
 from cvbench.storage.datasets.groups import GROUPS, expand
 
 
@@ -42,7 +42,27 @@ def test_the_paper_uses_both_groups_and_four_sets_more() -> None:
 
 @pytest.mark.parametrize("group", sorted(GROUPS))
 def test_every_member_is_registered(group: str) -> None:
-    assert set(expand([group])) <= set(READERS)
+    for spec in expand([group]):
+        assert registered(key_of_spec(spec)) in READERS
+        assert spec_of_key(key_of_spec(spec)) == spec
+
+
+def test_vtab_is_17_of_its_19_tasks_each_with_a_test_split() -> None:
+    """Zhai et al. 2019, without Patch Camelyon and DMLab; two tasks each of CLEVR, dSprites and small NORB."""
+    members = expand(["@vtab"])
+    assert len(members) == 17
+    assert {*GROUPS["@transfer"], "caltech101:102"} - {"caltech101"} <= set(members)
+    classes = {spec: dataset_info(spec).classes for spec in members}
+    assert classes == {
+        **{"caltech101:102": 102, "cifar100": 100, "dtd": 47, "flowers102": 102, "pets": 37, "sun397": 397, "svhn": 10},
+        **{"resisc45": 45, "eurosat": 10, "retinopathy": 5, "clevr": 8, "clevr:distance": 6},
+        **{"dsprites": 16, "dsprites:orientation": 16, "kitti": 4, "smallnorb": 18, "smallnorb:elevation": 9},
+    }
+    for spec in members:
+        info = dataset_info(spec)
+        assert "test" in info.splits
+        assert {"train", "trainval"} & set(info.splits)
+        assert "val" in info.splits or info.held_out > 0 or spec == "sun397"
 
 
 def test_order_is_kept_and_repeats_are_dropped() -> None:

@@ -189,9 +189,18 @@ class TestTables:
         dataset = open_dataset(f"folder:{tmp_path}")
         assert (dataset.split, dataset.labels.tolist(), len(dataset.classes)) == ("all", [10, 2], 11)
 
+    def test_numbers_as_pandas_writes_them_are_labels(self, tmp_path: Path) -> None:
+        self.write(tmp_path / "train", "file_name,label\ni0.jpg,10.0\ni1.jpg,2.0\ni2.jpg,\n")
+        self.write(tmp_path / "test", "file_name,label\ni0.jpg,3\ni1.jpg,-1\n")
+        train, test = (open_dataset(f"folder:{tmp_path}", split=split) for split in ("train", "test"))
+        assert (train.labels.tolist(), test.labels.tolist()) == ([10, 2, -1], [3, -1])
+        assert train.classes == test.classes == tuple(map(str, range(11)))
+
     @pytest.mark.parametrize(
         ("text", "message"),
         [
+            ("file_name,label\ni0.jpg,1\ni1.jpg,nan\n", "holds numbers and 'nan'"),
+            ("file_name,label\ni0.jpg,1\ni1.jpg,0.5\n", "no classes, such as 0.5"),
             ("file_name,label\ni0.jpg,999999999\n", "the label 999999999 is too large"),
             ("file_name,label\n../x.jpg,1\n", "no path below"),
             ("file_name,label\ni0.jpg,1\ni0.jpg,1\n", "listed twice"),

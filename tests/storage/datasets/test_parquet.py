@@ -177,6 +177,32 @@ def test_class_names_from_beside_the_files(tmp_path: Path, where: str) -> None:
     assert (dataset.classes, dataset.labels.tolist()) == (NAMES, [2, -1])
 
 
+@pytest.mark.parametrize("suffix", ["", ".0"])
+def test_numbers_that_are_text_are_the_labels(tmp_path: Path, suffix: str) -> None:
+    for split, numbers in (("train", [10, 2, 0, -1]), ("test", [9, 3])):
+        words = pa.array([f"{number}{suffix}" for number in numbers])
+        write_parquet(tmp_path / f"{split}-00000-of-00001.parquet", [jpeg(k + 1) for k in numbers], None, label=words)
+    train, test = (open_dataset(f"parquet:{tmp_path}", split=split) for split in ("train", "test"))
+    assert (train.labels.tolist(), test.labels.tolist()) == ([10, 2, 0, -1], [9, 3]), "not the order of their texts"
+    assert train.classes == test.classes == tuple(map(str, range(11)))
+    (tmp_path / "classes.txt").write_text("\n".join(f"c{k}" for k in range(11)))
+    named = open_dataset(f"parquet:{tmp_path}", split="test")
+    assert [named.classes[label] for label in named.labels] == ["c9", "c3"]
+
+
+def test_what_a_number_in_a_text_means_is_not_guessed(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "x.parquet", [jpeg(1), jpeg(2)], None, label=pa.array(["1", "2"]))
+    (tmp_path / "classes.txt").write_text("1\n2\n3\n")
+    with pytest.raises(IntegrityError, match="'1' is the number of one class and the name of another"):
+        open_dataset(f"parquet:{tmp_path}")
+    (tmp_path / "classes.txt").write_text("0\n1\n2\n")
+    assert open_dataset(f"parquet:{tmp_path}").labels.tolist() == [1, 2]
+    (tmp_path / "classes.txt").unlink()
+    write_parquet(tmp_path / "x.parquet", [jpeg(1), jpeg(2)], None, label=pa.array(["1", "nan"]))
+    with pytest.raises(IntegrityError, match="holds numbers and 'nan'"):
+        open_dataset(f"parquet:{tmp_path}")
+
+
 def no_parquet(path: Path) -> None:
     path.write_bytes(b"<html>404</html>")
 

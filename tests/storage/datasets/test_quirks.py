@@ -14,7 +14,7 @@ from scipy.io import savemat
 from cvbench.engine.pictures.decode import decode
 from cvbench.errors import DataUnavailableError, IntegrityError
 from cvbench.storage.datasets import open_dataset
-from cvbench.storage.datasets.formats.matfile import load_integers
+from cvbench.storage.datasets.formats.matarray import load_integers
 from tests.storage.datasets import transfer_trees as trees
 from tests.storage.datasets.dataset_suite import jpeg
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from moto.server import ThreadedMotoServer
 
-from cvbench.errors import DataUnavailableError, IntegrityError, ResourceError
+from cvbench.errors import DataUnavailableError, IntegrityError, ResourceError, UsageError
 from cvbench.storage.datasets import Dataset, locate, open_dataset
 from tests.storage.datasets.dataset_suite import jpeg
 from tests.storage.datasets.shard_trees import NAMES, sample, write_hub, write_shards, write_tar
@@ -122,13 +122,20 @@ def test_a_table_of_objects(bucket: str, tmp_path: Path) -> None:
     for name in ("t.csv", "gone.csv"):
         upload(bucket, tmp_path, tmp_path / "list" / name)
     for place in (f"s3://{bucket}/list", f"{tmp_path}/list"):
-        dataset = open_dataset(f"table:{place}/t.csv")
+        assert len(open_dataset(f"table:{place}/t.csv")) == 4
+        within = "@within=." if "://" in place else f"@within=s3://{bucket}"
+        dataset = open_dataset(f"table:{place}/t.csv{within}")
         assert [pickle.loads(pickle.dumps(dataset)).read(k) for k in range(4)] == [jpeg(k) for k in range(4)]  # noqa: S301
         assert dataset.labels.tolist() == [0, 1, 0, 1]
-        assert dataset.spec == f"table:{place}/t.csv"
+        assert dataset.spec == f"table:{place}/t.csv{within}"
         with pytest.raises(DataUnavailableError, match=r"1 of 2 listed images are not there") as caught:
             open_dataset(f"table:{place}/gone.csv")
         assert f"{place}/9.jpg" in str(caught.value)
+    for outside in ("list", "lis", "list/2.jpg/../../../other"):
+        name = f"s3://{bucket}-of-others/2.jpg" if outside == "list" else f"s3://{bucket}/{outside}/2.jpg"
+        (tmp_path / "list/away.csv").write_text(f"path\n{name}\n")
+        with pytest.raises(UsageError, match="not below its folder"):
+            open_dataset(f"table:{tmp_path}/list/away.csv@within=s3://{bucket}/list")
     remote = open_dataset(f"table:s3://{bucket}/list/t.csv")
     boto3.client("s3").put_object(Bucket=bucket, Key="list/1.jpg", Body=b"other")
     with pytest.raises(IntegrityError, match="the object changed"):

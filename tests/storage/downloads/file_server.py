@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from unittest.mock import patch
+
+from cvbench.storage.downloads.public import ALLOW
 
 
 class FileServer:
@@ -44,11 +48,12 @@ class FileServer:
 
 @contextmanager
 def serving() -> Iterator[FileServer]:
-    """A server for the duration of a block."""
+    """A server for the duration of a block, in which a download may ask it although it is on this machine."""
     state = FileServer()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"  # which has chunks
+        disable_nagle_algorithm = True
 
         def do_GET(self) -> None:
             answer(self, state)
@@ -61,7 +66,8 @@ def serving() -> Iterator[FileServer]:
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:
-        yield state
+        with patch.dict(os.environ, {ALLOW: "127.0.0.1"}):
+            yield state
     finally:
         server.shutdown()
         thread.join()

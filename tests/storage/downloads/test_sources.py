@@ -1,4 +1,4 @@
-"""Each source of the ImageNet family, served as its archive is laid out, becomes a data set that opens."""
+"""Sources of the ImageNet family and of VTAB, served as their archives are laid out, become data sets that open."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from cvbench.storage.annotations import SHAPE_CATEGORIES, load_pug_classes, load
 from cvbench.storage.datasets import open_dataset
 from cvbench.storage.downloads import SOURCES, Placed, Source, place
 from tests.storage.datasets import imagenet_trees as trees
+from tests.storage.datasets import test_clevr, test_dsprites, test_kitti, test_smallnorb, test_svhn
 from tests.storage.downloads.file_server import FileServer, serving
 
 
@@ -90,6 +91,33 @@ def test_an_archive_of_its_layout_opens(
     assert opened.name == dataset
     images = [path for path in (tmp_path / "made").rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png")]
     assert len(opened) == len(images) > 0
+
+
+def test_the_files_of_svhn_small_norb_and_dsprites_are_used_as_they_are(server: FileServer, tmp_path: Path) -> None:
+    for dataset, write in (
+        ("svhn", test_svhn.write),
+        ("smallnorb", lambda folder: test_smallnorb.write(folder, packed=True)),
+        ("dsprites", test_dsprites.write),
+    ):
+        made, root = tmp_path / "made" / dataset, tmp_path / "data"
+        write(made)
+        contents = [(made / archive.file).read_bytes() for archive in SOURCES[dataset].archives]
+        put(served(dataset, server, *contents), root)
+        for split in ("train", "test"):
+            ours, theirs = (open_dataset(dataset, data_root=place, split=split) for place in (root, made))
+            assert ours.digest == theirs.digest
+
+
+def test_the_archives_of_clevr_and_kitti_open(server: FileServer, tmp_path: Path) -> None:
+    test_clevr.write(tmp_path / "clevr")
+    put(served("clevr", server, packed(tmp_path / "clevr", "CLEVR_v1.0", "zip")), tmp_path / "data")
+    assert len(open_dataset("clevr", data_root=tmp_path / "data")) == test_clevr.IMAGES["val"]
+    test_kitti.write(tmp_path / "kitti", "")
+    folders = ("training/image_2", "training/label_2", "mapping")
+    zips = [packed(tmp_path / "kitti" / folder, folder, "zip") for folder in folders]
+    put(served("kitti", server, *zips), tmp_path / "data")
+    ours, theirs = (open_dataset("kitti", data_root=root) for root in (tmp_path / "data", tmp_path / "kitti"))
+    assert ours.digest == theirs.digest
 
 
 @pytest.mark.parametrize("top", ["PUG_ImageNet", "PUG_IMAGENET"])

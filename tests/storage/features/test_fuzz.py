@@ -40,7 +40,9 @@ RESULT = ResultKey("digits", "all", "cka", "0123abcd")
 DIMS = ("sample", "row", "column", "channel")
 POOLED = ArraySpec("blocks.0", (4,), "float16", DIMS[::3], {"grid": [2, 2], "prefix_tokens": 1, "position": 0})
 WHOLE = ArraySpec("blocks.0", (2, 2, 4), "float16", DIMS, {"grid": [2, 2], "prefix_tokens": 1, "position": 0})
-HARMED, FORGED = 6, 12  # mutants of each object
+HARMED = (3, pytest.param(6, marks=pytest.mark.slow))
+FORGED = (4, pytest.param(12, marks=pytest.mark.slow))
+"""Mutants of each object; their number is the seed."""
 Data = dict[str, bytes]
 
 
@@ -225,10 +227,11 @@ def _renamed(value: Any, key: str, data: bytes) -> Any:
     return found | now if found.get("key") == key else found
 
 
+@pytest.mark.parametrize("mutants", HARMED)
 @pytest.mark.parametrize("key", KINDS)
-def test_harmed_objects_are_refused_or_read_as_they_were(key: str) -> None:
-    rng = random.Random(key)
-    for _ in range(HARMED):
+def test_harmed_objects_are_refused_or_read_as_they_were(key: str, mutants: int) -> None:
+    rng = random.Random(f"{key} {mutants}")
+    for _ in range(mutants):
         data = MADE | {key: harmed(MADE[key], rng)}
         for name, use in uses(data).items():
             try:
@@ -262,10 +265,11 @@ def test_no_flipped_bit_changes_a_number_and_verify_names_each(flips: int) -> No
         assert key == "zarr.json" or key in {problem.key for problem in found if problem.harmful}, said
 
 
+@pytest.mark.parametrize("mutants", FORGED)
 @pytest.mark.parametrize("key", KINDS)
-def test_forged_objects_end_in_our_own_error(key: str) -> None:
-    rng = random.Random(key)
-    for _ in range(FORGED):
+def test_forged_objects_end_in_our_own_error(key: str, mutants: int) -> None:
+    rng = random.Random(f"{key} {mutants}")
+    for _ in range(mutants):
         data = forge(MADE, key, rng)
         for name, use in {**uses(data), **checks()}.items():
             try:

@@ -156,7 +156,7 @@ _DATE = "Tue, 24 Nov 2026 00:00:00 GMT"
 @pytest.fixture
 def scripted(objects: Objects, monkeypatch: pytest.MonkeyPatch) -> Iterator[Objects]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Scripted)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
     yield open_objects("s3://bucket/x")

@@ -99,6 +99,7 @@ class FaultProxy:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True  # else a body waits 40 ms until the client has acknowledged the header
 
             def handle_one_request(self) -> None:
                 try:

@@ -50,6 +50,12 @@ def test_it_is_bounded_and_its_end_has_room(tmp_path: Path, monkeypatch: pytest.
     assert len(found) - 1 + log.left_out == 3_001
 
 
+def test_names_sort_as_the_runs_began(tmp_path: Path) -> None:
+    objects = open_objects(str(tmp_path))
+    names = [RunLog(objects).name for _ in range(50)]
+    assert sorted(names) == names
+
+
 def test_only_so_many_runs_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MOST_RUNS", 3)
     objects = open_objects(tmp_path)
