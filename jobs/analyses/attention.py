@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from cvbench.engine.analyses.attention.result import HEAD_TABLE, LAYER_TABLE, AttentionLayer, summarise_attention
+from cvbench.engine.analyses.attention.result import HEAD_TABLE, AttentionLayer, summarise_attention
 from cvbench.engine.analyses.base import Result
 from cvbench.engine.statistics.options import IntervalOptions
 from cvbench.jobs.analyses.passes.job import Passed, made_words, run_pass
@@ -39,6 +39,7 @@ METRICS = {
     "register_mass": "attention on registers",
     "relative": "attention distance / that of uniform attention",
     "range": "attention distance, largest less smallest head (pixels)",
+    "farthest": "attention distance of the farthest head / that of uniform attention",
 }
 """Measure -> its metric."""
 HEADLINE = ("distance", "range", "class_mass", "register_mass")
@@ -56,7 +57,7 @@ class AttentionNumbers:
         """The measures, and the version of what computes them."""
         from cvbench.engine.analyses.attention.kernel import MEASURES
 
-        return {"measures": list(MEASURES), "attention_version": 1}
+        return {"measures": list(MEASURES), "attention_version": 2}
 
     def layers(self, backbone: Backbone) -> tuple[dict[str, Tapped], list[str]]:
         """Every layer in which all tokens attend to all; see `engine.analyses.attention.capture`."""
@@ -104,7 +105,8 @@ def attention(
         unreadable=found.unreadable,
         command=made_words("attention", options, typed_words(intervals)),
     )
-    path = keep(reading, result, [asdict(intervals), result.attrs["intervals"], reading.identity])
+    numbers = [result.attrs["intervals"], result.coords["measure"]]
+    path = keep(reading, result, [asdict(intervals), *numbers, reading.identity])
     return Analysed(result, reading.selected, path, found.computed)
 
 
@@ -119,7 +121,7 @@ def _layers(found: Passed) -> list[AttentionLayer]:
 
 def rows(result: Result) -> Iterator[Row]:
     """Every layer's means over its heads, what uniform attention would give, every head, and the differences."""
-    names = [measure.name for measure in LAYER_TABLE]
+    names = result.coords["measure"]  # an earlier version had fewer
     for i, layer in enumerate(result.attrs["layers"]):
         template = Row(backbone=layer["backbone"], layer=layer["tap"])
         yield from block_rows(result, "layers", i, names, METRICS, template)

@@ -4,18 +4,22 @@ Of the attention A(q, k) of the patch queries q over all keys k, patches at `pos
 
 distance         mean over q of sum_k A(q, k) |pos(q) - pos(k)| / sum_k A(q, k), k over patches; pixels of the input
                  (Dosovitskiy et al. 2021, fig. 7; Raghu et al. 2021): attention to patches counts as a whole
-                 (0 for a query whose attention to patches is below what float64 holds)
+                 (0 for a query that sees no patch)
 distance_raw     the same without the division: what goes to prefix tokens counts as distance 0
 entropy          mean over q of - sum_k A ln A over all keys; nats, at most ln(number of keys)
 class_mass       mean over q of A on the class token
 register_mass    mean over q of A on the other prefix tokens
 
-The softmax is computed anew from queries and keys, in float64, a block of queries at a time: memory does not grow with
-the square of the tokens, and the network may use any fused kernel.
+The softmax is computed anew from queries and keys, some heads or a block of queries at a time: memory does not grow
+with the square of the tokens, and the network may use any fused kernel. Products are in float64, whatever the network's
+own precision. What each falls short of the largest of its query's patches is in float32 (in float64 if the queries
+are), with a relative error of 2^-24 of its weight however large the products are; all that is of a query is in float64
+again.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -24,8 +28,10 @@ from torch import Tensor
 from cvbench.engine.models.layouts import Digit, TapLayout
 
 MEASURES = ("distance", "distance_raw", "entropy", "class_mass", "register_mass")
-BLOCK = 2**19
-"""Attention weights of a block of queries: 4 MiB, of which a few arrays are held at a time."""
+BLOCKS = {"cpu": 2**18, "cuda": 2**24}
+"""Attention weights that are computed at a time, by kind of device: 2 MiB of products stay in a core's cache; a GPU
+needs more to be busy. A few arrays of them are held."""
+_TINY = torch.finfo(torch.float64).tiny
 
 
 @dataclass(frozen=True)
@@ -73,7 +79,7 @@ class Tokens:
 
 
 def attention_numbers(
-    query: Tensor, key: Tensor, tokens: Tokens, scale: float, mask: Tensor | None = None, *, block: int = BLOCK
+    query: Tensor, key: Tensor, tokens: Tokens, scale: float, mask: Tensor | None = None, *, block: int | None = None
 ) -> Tensor:
     """Compute the numbers of every head from queries and keys.
 
@@ -83,42 +89,71 @@ def attention_numbers(
         scale: Of their products.
         mask: Added to the scaled products, or, of bools, whether a key is seen; broadcast to (B, heads, tokens,
             tokens). None for none.
-        block: Most attention weights that are held at a time.
+        block: Most attention weights that are computed at a time; None: `BLOCKS`.
 
     Returns:
         (B, heads, 5) float64, `MEASURES`. Without a class token or registers, their share is 0.
     """
-    batch, heads, count, _ = query.shape
-    step = max(1, block // (batch * heads * count))
-    total = torch.zeros((batch, heads, len(MEASURES)), dtype=torch.float64, device=query.device)
-    places = tokens.places(query.device)
-    wide, turned = query.double() * scale, key.double().transpose(-2, -1)
-    for start in range(tokens.prefix, count, step):
-        rows = slice(start, min(start + step, count))
-        logits = wide[:, :, rows] @ turned
+    batch, heads, _, channels = query.shape
+    wide = _wide(query).mul_(scale).view(batch * heads, -1, channels)
+    turned = _wide(key).view(batch * heads, -1, channels).transpose(1, 2)
+    narrow = torch.promote_types(query.dtype, torch.float32)
+
+    def numbers(part: slice, rows: slice, away: Tensor) -> Tensor:
+        logits = wide[part, rows] @ turned[part]
         if mask is not None:
-            logits = _masked(logits, _rows(mask, rows))
-        weights = logits.softmax(dim=-1)
-        total += _block_numbers(weights, _entropy(weights, logits), places, start - tokens.prefix, tokens)
-    return total / len(places)
+            logits = _masked(logits, _part(mask, (batch, heads), part, rows))
+        return _of_logits(logits, away, tokens, narrow, masked=mask is not None)
+
+    return _over_blocks(numbers, query, tokens, narrow, block)
 
 
-def weight_numbers(weights: Tensor, tokens: Tokens, *, block: int = BLOCK) -> Tensor:
+def weight_numbers(weights: Tensor, tokens: Tokens, *, block: int | None = None) -> Tensor:
     """Numbers of attention weights (B, heads, tokens, tokens) that a network computes itself."""
-    batch, heads, count, _ = weights.shape
-    step = max(1, block // (batch * heads * count))
-    total = torch.zeros((batch, heads, len(MEASURES)), dtype=torch.float64, device=weights.device)
-    places = tokens.places(weights.device)
-    for start in range(tokens.prefix, count, step):
-        rows = slice(start, min(start + step, count))
-        own = weights[:, :, rows].double()
-        entropy = -torch.special.xlogy(own, own).sum(dim=-1)
-        total += _block_numbers(own, entropy, places, start - tokens.prefix, tokens)
-    return total / len(places)
+    own = weights.flatten(0, 1)
+
+    def numbers(part: slice, rows: slice, away: Tensor) -> Tensor:
+        wide = own[part, rows].double()
+        entropy = -torch.special.xlogy(wide, wide).sum(dim=-1)
+        prefix, patches = wide[..., : tokens.prefix], wide[..., tokens.prefix :]
+        reach, there = torch.linalg.vecdot(patches, away), patches.sum(dim=-1)
+        return _sums(prefix, reach / there.clamp(min=_TINY), reach, entropy, tokens)
+
+    return _over_blocks(numbers, weights, tokens, torch.float64, block)
 
 
-def _rows(mask: Tensor, rows: slice) -> Tensor:
-    return mask if mask.ndim < 2 or mask.shape[-2] == 1 else mask[..., rows, :]
+def _over_blocks(
+    numbers: Callable[[slice, slice, Tensor], Tensor], of: Tensor, tokens: Tokens, dtype: torch.dtype, block: int | None
+) -> Tensor:
+    """(B, heads, 5): means over queries of `numbers` of some heads of some images, and of some queries of theirs."""
+    batch, heads, count = of.shape[:3]
+    most = BLOCKS.get(of.device.type, BLOCKS["cpu"]) if block is None else block
+    places = tokens.places(of.device)
+    high = min(len(places), max(1, most // count))
+    wide = max(1, most // (high * count))
+    total = torch.zeros((batch * heads, len(MEASURES)), dtype=torch.float64, device=of.device)
+    for first in range(0, len(places), high):
+        away = torch.cdist(places[first : first + high], places).to(dtype)
+        rows = slice(tokens.prefix + first, tokens.prefix + min(first + high, len(places)))
+        for start in range(0, batch * heads, wide):
+            part = slice(start, min(start + wide, batch * heads))
+            total[part] += numbers(part, rows, away)
+    return total.view(batch, heads, -1) / len(places)
+
+
+def _wide(tensor: Tensor) -> Tensor:
+    """A copy in float64, contiguous."""
+    return torch.empty(tensor.shape, dtype=torch.float64, device=tensor.device).copy_(tensor)
+
+
+def _part(mask: Tensor, shape: tuple[int, int], part: slice, rows: slice) -> Tensor:
+    """(heads of images, queries or 1, keys or 1): the mask of a block."""
+    whole = mask if mask.ndim >= 2 else mask.expand(1, *mask.shape)
+    own = whole.expand(*shape, *whole.shape[-2:])
+    if own.shape[2] > 1:
+        own = own[:, :, rows]
+    number = torch.arange(part.start, part.stop, device=mask.device)
+    return own[number // shape[1], number % shape[1]]
 
 
 def _masked(logits: Tensor, mask: Tensor) -> Tensor:
@@ -127,23 +162,45 @@ def _masked(logits: Tensor, mask: Tensor) -> Tensor:
     return logits + mask.double()
 
 
-def _entropy(weights: Tensor, logits: Tensor) -> Tensor:
-    """(..., keys) -> (...): ln Z - sum w l, which needs one logarithm a query; the largest weight is exp(max l) / Z."""
-    most = logits.amax(dim=-1)
-    return most - weights.amax(dim=-1).log() - (weights * logits.nan_to_num(neginf=0.0)).sum(dim=-1)
+def _of_logits(logits: Tensor, away: Tensor, tokens: Tokens, narrow: torch.dtype, *, masked: bool) -> Tensor:
+    """Sums over the queries of a block, see `_sums`.
+
+    Args:
+        logits: (heads of images, queries, keys) float64, which are overwritten.
+        away: (queries, patches) pixels.
+        tokens: Where they stand.
+        narrow: Of what is computed for each key.
+        masked: Whether logits may be -inf.
+    """
+    prefix, patches = logits[..., : tokens.prefix], logits[..., tokens.prefix :]
+    most = patches.amax(dim=-1)
+    if masked:
+        most = most.clamp(min=torch.finfo(most.dtype).min / 4)  # a query may see no patch
+    top = torch.cat([prefix, most[..., None]], dim=-1).amax(dim=-1)
+    lower = prefix - top[..., None]
+    before, below = lower.exp(), most - top
+
+    short = patches.sub_(most[..., None]).to(narrow)
+    weights = short.exp()
+    there, reach = weights.sum(dim=-1).double(), torch.linalg.vecdot(weights, away).double()
+    if masked:
+        short, lower = (one.clamp(min=torch.finfo(one.dtype).min) for one in (short, lower))
+    falls = weights.mul_(short).sum(dim=-1).double()
+
+    factor = below.exp()
+    total = factor * there + before.sum(dim=-1)
+    entropy = total.log() - (factor * (falls + below * there) + (before * lower).sum(dim=-1)) / total
+    return _sums(before / total[..., None], reach / there.clamp(min=_TINY), factor * reach / total, entropy, tokens)
 
 
-def _block_numbers(weights: Tensor, entropy: Tensor, places: Tensor, first: int, tokens: Tokens) -> Tensor:
-    """(B, heads, 5), sums over the queries of a block, of which patch `first` is the first."""
-    away = torch.cdist(places[first : first + weights.shape[2]], places)  # (queries, patches)
-    patches = weights[..., tokens.prefix :]
-    raw = (patches * away).sum(dim=-1)
+def _sums(prefix: Tensor, distance: Tensor, raw: Tensor, entropy: Tensor, tokens: Tokens) -> Tensor:
+    """(heads of images, 5) float64 sums over queries, of what each has.
+
+    Args:
+        prefix: (heads of images, queries, prefix) its attention to prefix tokens.
+        distance, raw, entropy: (heads of images, queries).
+        tokens: Where they stand.
+    """
     first_register = int(tokens.class_token)
-    columns = [
-        raw / patches.sum(dim=-1).clamp(min=torch.finfo(torch.float64).tiny),
-        raw,
-        entropy,
-        weights[..., :first_register].sum(dim=-1),
-        weights[..., first_register : tokens.prefix].sum(dim=-1),
-    ]
-    return torch.stack([column.sum(dim=2) for column in columns], dim=-1)
+    columns = [distance, raw, entropy, prefix[..., :first_register].sum(dim=-1), prefix[..., first_register:].sum(-1)]
+    return torch.stack([column.sum(dim=1) for column in columns], dim=-1)

@@ -6,6 +6,8 @@ relative    the distance divided by that of attention which is the same everywhe
             other sizes can be compared
 range       largest less smallest distance of the layer's heads in the image, pixels: whether heads differ in how far
             they look (Raghu et al. 2021, fig. 3)
+farthest    largest distance of the layer's heads in the image, divided by that of uniform attention: 1 for a head that
+            takes in the whole image alike
 
 Differences, of the same images: the last layer less the first of each backbone, and the last layers of two backbones,
 in units that do not depend on the input's size.
@@ -39,6 +41,7 @@ LAYER_TABLE = (
     *HEAD_TABLE,
     Measure("relative", "distance / distance of uniform attention", least=0.0),
     Measure("range", "largest less smallest distance of the heads", least=0.0),
+    Measure("farthest", "largest distance of the heads / distance of uniform attention", least=0.0),
 )
 """What an image has of one layer."""
 WITHIN = ("distance", "entropy", "class_mass", "register_mass", "relative", "range")
@@ -150,6 +153,7 @@ def _numbers(layers: Sequence[AttentionLayer], table: Mapping[Layer, F64]) -> F6
     of_layers = []
     for one, numbers in zip(layers, heads, strict=True):
         distances = numbers[:, :, 0]
-        beside = [distances.mean(axis=1) / one.uniform_distance, distances.max(axis=1) - distances.min(axis=1)]
+        near, far, uniform = distances.min(axis=1), distances.max(axis=1), one.uniform_distance
+        beside = [distances.mean(axis=1) / uniform, far - near, far / uniform]
         of_layers.append(np.concatenate([numbers.mean(axis=1), np.stack(beside, axis=1)], axis=1))
     return np.concatenate([numbers.reshape(len(numbers), -1) for numbers in (*of_layers, *heads)], axis=1)

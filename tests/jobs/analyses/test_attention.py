@@ -99,9 +99,10 @@ def test_the_means_are_those_of_the_stored_numbers(made: Analysed, pets: Path) -
         start += described["heads"]
         spread = values[:, :, 0].max(axis=1) - values[:, :, 0].min(axis=1)
         relative = values[:, :, 0].mean(axis=1) / described["uniform_distance"]
-        of_layers.append([values[:, :, 0].mean(), relative.mean(), spread.mean()])
+        farthest = values[:, :, 0].max(axis=1) / described["uniform_distance"]
+        of_layers.append([values[:, :, 0].mean(), relative.mean(), spread.mean(), farthest.mean()])
     names = [measure.name for measure in LAYER_TABLE]
-    columns = [names.index(name) for name in ("distance", "relative", "range")]
+    columns = [names.index(name) for name in ("distance", "relative", "range", "farthest")]
     np.testing.assert_allclose(result.data["layers"][1][:, columns], of_layers, rtol=1e-12)
     ends = result.attrs["pairs"]
     assert [[made.selected.layers[i].tap for i in pair] for pair in ends] == [

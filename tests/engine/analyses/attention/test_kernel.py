@@ -13,10 +13,12 @@ F64 = NDArray[np.float64]
 TOKENS = Tokens((3, 5), 3, True, (16.0, 8.0))
 
 
-def drawn(tokens: Tokens, channels: int = 8, size: float = 3.0) -> tuple[torch.Tensor, torch.Tensor]:
+def drawn(
+    tokens: Tokens, channels: int = 8, size: float = 3.0, dtype: torch.dtype = torch.float64
+) -> tuple[torch.Tensor, torch.Tensor]:
     rng = np.random.default_rng(0)
-    query, key = (rng.normal(0, size, (2, 4, tokens.count, channels)).astype(np.float32) for _ in range(2))
-    return torch.from_numpy(query), torch.from_numpy(key)
+    query, key = (rng.normal(0, size, (2, 4, tokens.count, channels)) for _ in range(2))
+    return torch.from_numpy(query).to(dtype), torch.from_numpy(key).to(dtype)
 
 
 def softmax(query: torch.Tensor, key: torch.Tensor, scale: float, bias: F64 | float = 0.0) -> F64:
@@ -55,6 +57,31 @@ def test_numbers_are_those_of_an_explicit_softmax(block: int, size: float) -> No
     expected = reference(softmax(query, key, 0.3), TOKENS)
     # Logits of 100 have a rounding error of 1e-14, which the exponential makes a relative one.
     np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("block", [1, 100, 2**21])
+@pytest.mark.parametrize("size", [0.1, 3.0, 10.0])
+def test_of_a_networks_own_precision_they_are_those_of_float64_to_a_millionth(
+    dtype: torch.dtype, block: int, size: float
+) -> None:
+    """Also where all attention goes to prefix tokens, and a patch's share is below what float32 holds."""
+    query, key = drawn(TOKENS, size=size, dtype=dtype)
+    found = attention_numbers(query, key, TOKENS, 0.3, block=block).numpy()
+    np.testing.assert_allclose(found, reference(softmax(query, key, 0.3), TOKENS), rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_query_that_sees_no_patch_has_no_distance(dtype: torch.dtype) -> None:
+    query, key = drawn(TOKENS, dtype=dtype)
+    seen = torch.arange(TOKENS.count) < TOKENS.prefix
+    found = attention_numbers(query, key, TOKENS, 0.3, seen[None]).numpy()
+    weights = softmax(query, key, 0.3, np.where(seen.numpy(), 0.0, -np.inf))
+    assert not found[..., :2].any()
+    assert found[..., 3:].sum(axis=-1) == pytest.approx(1)
+    assert found[..., 3] == pytest.approx(weights[:, :, TOKENS.prefix :, 0].mean(axis=-1))
+    entropy = -np.where(weights > 0, weights * np.log(np.where(weights > 0, weights, 1)), 0).sum(axis=-1)
+    assert found[..., 2] == pytest.approx(entropy[:, :, TOKENS.prefix :].mean(axis=-1))
 
 
 @pytest.mark.parametrize("tokens", [TOKENS, Tokens((4, 2), 0, False, (4.0, 4.0)), Tokens((2, 3), 2, False, (2.0, 2.0))])
