@@ -122,6 +122,8 @@ def recipe(name: str, **changes: Any) -> TrainingRecipe:
         value = getattr(made, field)
         if not low <= value <= high:
             raise UsageError(f"{field} {value} is out of range", why=f"it goes from {low} to {high}")
+    if made.rate == 0:
+        raise UsageError("a rate of 0 trains nothing", fix=f"--lr {RECIPES[name].rate:g}")
     if made.epochs is not None and made.epochs < 1:
         raise UsageError(f"--epochs {made.epochs} trains nothing", fix="--epochs 30")
     return made

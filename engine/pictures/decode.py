@@ -17,7 +17,8 @@ PBM). The rules:
     several frames             the first only; no other frame is ever looked at
     EXIF orientation           applied, as a viewer would; a damaged EXIF block counts as none
     ICC profile                ignored: the numbers in the file are taken as sRGB, as every backbone's training did
-    more than 50 megapixels    refused ("too-large") from the header, before a pixel is allocated
+    more than 50 megapixels    refused ("too-large") from the header, before a pixel is allocated; so is a TIFF with
+                               larger tiles, however small it is
     a JPEG of more than 1,000  refused ("too-large") before it is decoded; so are 2,000 million pixels times scans, 40
       scans                      scans of 50 megapixels (an encoder writes about 10)
     cut short                  refused ("truncated"); PIL's LOAD_TRUNCATED_IMAGES is never set
@@ -37,6 +38,7 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,7 +64,7 @@ _SIXTEEN_BIT = {"I;16", "I;16L", "I;16B", "I;16N", "I"}
 _MOST_SCANS = 1_000
 _MOST_WORK = 2_000_000_000  # pixels times scans
 _STRIP = 1 << 20  # pixels converted at once
-_TIFF_BITS, _TIFF_WHITE = 258, 262
+_TIFF_BITS, _TIFF_WHITE, _TIFF_TILE = 258, 262, (322, 323)
 _COLOUR = {"1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "HSV"}
 _ALPHA = {"LA", "La", "PA", "RGBA", "RGBa"}
 
@@ -106,8 +108,23 @@ def decode(payload: bytes | NDArray[np.uint8], rules: Rules = "viewer", room: Ro
         )
     if image.format in ("JPEG", "MPO"):
         _refuse_scans(payload, width * height)
-    with room.taken(width * height):
+    with room.taken(max(width * height, _tile(image))):
         return _decoded(image, payload, rules)
+
+
+def _tile(image: Image.Image) -> int:
+    """Pixels of a tile of a TIFF, which is decoded whole however small the image is; 0 without tiles."""
+    if image.format != "TIFF":
+        return 0
+    try:
+        tags: Any = getattr(image, "tag_v2", None) or {}
+        sides = [int(tags.get(side, 0)) for side in _TIFF_TILE]
+    except Exception as err:  # as its other tags: whatever the hostile bytes lead PIL to
+        raise DecodeError(f"the tiles of the TIFF have no size: {err}", reason="corrupt") from err
+    pixels = sides[0] * sides[1]
+    if pixels > MAX_PIXELS:
+        raise DecodeError(f"tiles of {sides[0]} x {sides[1]} pixels in an image of {image.size}", reason="too-large")
+    return pixels
 
 
 def _refuse_scans(payload: bytes, pixels: int) -> None:

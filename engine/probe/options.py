@@ -25,7 +25,7 @@ class Schedule:
 
     epochs: Annotated[int, Option("Of clip_benchmark.", least=1)] = 10
     batch: Annotated[int, Option("Of clip_benchmark.", "--batch-size", "-b", least=1)] = 64
-    rate: Annotated[float, Option("Of clip_benchmark.", "--lr", least=0)] = 0.1
+    rate: Annotated[float, Option("Of clip_benchmark; above 0.", "--lr")] = 0.1
 
     def at(self, step: int, steps: int) -> float:
         """The rate of a step, 0 <= step < steps."""
@@ -68,6 +68,8 @@ class ProbeOptions:
             raise UnknownNameError.among("solver", self.solver, SOLVERS, fix=f"--solver {', '.join(SOLVERS)}")
         if self.hold_out is not None and not 0 <= self.hold_out < 1:
             raise UsageError(f"a share of {self.hold_out} cannot be held out", fix="--hold-out 0.1")
+        if not self.schedule.rate > 0:
+            raise UsageError(f"a rate of {self.schedule.rate:g} trains nothing", fix="--lr 0.1")
 
     @property
     def held_out(self) -> float:

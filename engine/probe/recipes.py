@@ -111,7 +111,7 @@ def _one(
     if options.shots is not None:
         train = train.rows(few(train.labels, options.shots, rng))
         final_samples = train
-    fitter: Any = _Logistic if options.recipe == "clip_lbfgs" else _Linear
+    fitter: Any = Logistic if options.recipe == "clip_lbfgs" else _Linear
     grid = penalties(options.recipe)
     tried: dict[int, float] = {}
     penalty, start = UNVALIDATED[options.recipe], None
@@ -205,8 +205,8 @@ class _Candidates:
         return wide
 
 
-class _Logistic(_Candidates):
-    """`clip_lbfgs`."""
+class Logistic(_Candidates):
+    """Logistic regressions of `clip_lbfgs`."""
 
     def __init__(self, part: Part, options: ProbeOptions, device: str, seed: int) -> None:
         super().__init__(part, options, device, seed)
@@ -219,7 +219,7 @@ class _Logistic(_Candidates):
         together = max(1, _TOGETHER // (len(self.labels) * len(self.names)))
         for at in range(0, len(cs), together):
             group = list(cs[at : at + together])
-            fit = self._fit(group, self.near(group[0]))
+            fit = self.fit(group, self.near(group[0]))
             self._fits.update({c: fit.one(index) for index, c in enumerate(group)})
             scores += self.score(fit.logits(features), val)
         return scores
@@ -233,12 +233,13 @@ class _Logistic(_Candidates):
         self, c: float, start: Fit | None, features: NDArray[np.float32], classes: int
     ) -> tuple[NDArray[np.float32], bool]:
         """(n, classes) of the model with this C, and whether it converged."""
-        if start is not None and start.weight.shape[2] != len(self.names):  # validation has classes of its own
-            start = None
-        fit = self._fit([c], start)
+        fit = self.fit([c], start)
         return self.spread(fit.logits(self.move(features))[0], classes), bool(fit.converged[0])
 
-    def _fit(self, cs: Sequence[float], start: Fit | None) -> Fit:
+    def fit(self, cs: Sequence[float], start: Fit | None) -> Fit:
+        """The model of each C; `start` is left out if it is of other classes."""
+        if start is not None and start.weight.shape[2] != len(self.names):  # validation has classes of its own
+            start = None
         limits: Any = {"tolerance": self.options.tolerance, "max_iterations": self.options.max_iterations}
         if self.options.solver == "scikit-learn":
             return fit_peer(self.features, self.labels, cs, start=start, **limits)

@@ -2,7 +2,7 @@
 
 The interval is over the test samples, given the fitted probes: a test sample counts with the share of the seeds that
 get it right, and Wilson's interval of the mean share is taken at its effective size. What the seeds differ by is beside
-it (`seed_*`), and not part of the interval.
+it (`seed_*`), and not part of the interval. Backbones are compared on the same samples, see `compare`.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Layer, Result
+from cvbench.engine.probe.compare import differences, last_pairs
 from cvbench.engine.probe.recipes import ProbeRun
 from cvbench.engine.statistics.estimate import Estimate
 from cvbench.engine.statistics.intervals import mean_share, stratified, wilson
+from cvbench.engine.statistics.verdict import FAMILY
 
 I64 = NDArray[np.int64]
 F64 = NDArray[np.float64]
@@ -66,7 +68,8 @@ def probe_result(
     Returns:
         For each of `NUMBERS`: itself, _low, _high (layer), seed_<name> (layer, seed); recall, _low, _high (layer,
         class); penalty (layer, seed); predicted (layer, seed, sample) int64; members (class,) int64. NaN where
-        undefined: top-5 of fewer than six classes, the recall of a class without a test sample.
+        undefined: top-5 of fewer than six classes, the recall of a class without a test sample. Of two backbones and
+        more what `compare.differences` gives, (pair): the attribute `pairs` has the numbers of their layers.
     """
     count = len(tested.classes)
     members = np.bincount(tested.labels, minlength=count)
@@ -77,8 +80,8 @@ def probe_result(
     data |= {f"seed_{name}": np.full((*shape, seeds), np.nan) for name in NUMBERS}
     data["penalty"] = np.array([[run.penalty for run in its] for its in runs])
     data["predicted"] = np.array([[run.logits.argmax(axis=1) for run in its] for its in runs], dtype=np.int64)
-    for at, its in enumerate(runs):
-        rank = np.stack([ranks(run.logits, tested.labels) for run in its])
+    found = [np.stack([ranks(run.logits, tested.labels) for run in its]) for its in runs]
+    for at, rank in enumerate(found):
         for name, value in summarise(rank, tested.labels, count, confidence).items():
             data[name][at] = value
     dims = {1: ("layer",), 2: ("layer", "class"), 3: ("layer", "seed", "sample")}
@@ -87,6 +90,9 @@ def probe_result(
         for key, value in data.items()
     }
     named["members"] = (("class",), members)
+    pairs = last_pairs(layers) if count > 1 else []
+    apart = differences([rank < 1 for rank in found], pairs, tested.labels, confidence) if pairs else {}
+    named |= {key: (("pair",), values) for key, values in apart.items()}
     return Result(
         name="probe",
         coords={
@@ -99,9 +105,12 @@ def probe_result(
         attrs={
             **attrs,
             "layers": [{"backbone": layer.backbone, "tap": layer.tap} for layer in layers],
+            "pairs": [list(pair) for pair in pairs],
             "samples": len(tested.labels),
             "confidence": confidence,
-            "interval": "over test samples, given the fitted probes: Wilson's at the effective size",
+            "interval": "over test samples, given the fitted probes: Wilson's at the effective size; of differences "
+            "Tango's",
+            "family": FAMILY,
             "tried": [[[list(pair) for pair in run.tried] for run in its] for its in runs],
             "fitted_on": [[list(run.samples) for run in its] for its in runs],
             "notes": list(_notes(layers, runs, members)),

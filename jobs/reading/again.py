@@ -38,7 +38,7 @@ def extract_again(
     groups = [group for group in store.groups() if group.dataset == name and group.view in stored_views()]
     groups = [group for group in groups if group.split == split] or groups
     groups = [group for group in groups if not backbones or group.backbone in backbones] or groups
-    groups = [group for group in groups if "model" in store.fingerprint(group)["fingerprint"]]
+    groups = [group for group in groups if not is_imported(store, group)]
     options: dict[str, Any] = {
         "dataset": dataset or store.spec_to_type(name, split),
         "split": split,
@@ -78,8 +78,17 @@ def as_typed(store: FeatureStore, group: GroupKey) -> str:
     return group.backbone.partition("@")[0] if model is None else typed(str(model), group.backbone)
 
 
+def is_imported(store: FeatureStore, group: GroupKey) -> bool:
+    """Whether a group holds predictions of another tool: no model of cvbench makes them again."""
+    return "model" not in store.fingerprint(group)["fingerprint"]
+
+
 def weights_of(store: FeatureStore, groups: Sequence[GroupKey]) -> list[str]:
-    """The values of --weights: once if all models have the same; nothing where an older store does not say."""
+    """The values of --weights: once if all models have the same; nothing where an older store does not say.
+
+    Args:
+        groups: None of them imported.
+    """
     made = [store.fingerprint(group)["fingerprint"] for group in groups]
     names = [called(typed(str(one["model"]), group.backbone)) for one, group in zip(made, groups, strict=True)]
     found: dict[str, str] = {}

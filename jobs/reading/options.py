@@ -26,7 +26,7 @@ class Selection:
     dataset: Annotated[str | None, Option("Data set, if the store holds several.", short="-d")] = None
     split: Annotated[str | None, Option("Split of the data set; the default is the data set's own.")] = None
     backbones: Annotated[tuple[str, ...], Option("Backbones; default all. Repeat.", "--backbone", "-m")] = ()
-    view: Annotated[str, Option(f"{either(vector_views())}.")] = "pooled"
+    view: Annotated[str, Option(f"{either(vector_views())}.", settled=True)] = "pooled"
     taps: Annotated[tuple[str, ...], Option("Layers, names or globs; default all. Repeat.")] = ()
 
 

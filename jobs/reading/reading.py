@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Layer
-from cvbench.engine.analyses.checks import check_grid, has_extent
+from cvbench.engine.analyses.checks import check_grid, has_extent, with_extent
 from cvbench.errors import DataUnavailableError, UnknownNameError
 from cvbench.jobs.reading.again import extract_again
 from cvbench.jobs.reading.selection import Selected, Selection, select
@@ -89,14 +89,14 @@ class Reading:
         Raises:
             UsageError: No layer has spatial extent, or one that is named has none.
         """
-        without = [layer for layer, stored in self.layers.items() if not has_extent(stored.shape)]
-        if not without or len(without) == len(self.layers) or any(layer.tap in named for layer in without):
+        shapes = {layer: stored.shape for layer, stored in self.layers.items()}
+        if any(layer.tap in named for layer, shape in shapes.items() if not has_extent(shape)):
             self.grids(wants)
+        kept, notes = with_extent(shapes, wants)
+        if not notes:
             return self
-        kept = tuple(layer for layer in self.selected.layers if layer not in without)
-        shown = ", ".join(map(str, without[:5])) + (f" and {len(without) - 5} more" if len(without) > 5 else "")
-        note = f"left out, as they have no grid of 2x2 at least, which {wants} needs: {shown}"
-        return Reading(self.store, replace(self.selected, layers=kept, notes=(*self.selected.notes, note)), self.known)
+        selected = replace(self.selected, layers=kept, notes=(*self.selected.notes, *notes))
+        return Reading(self.store, selected, self.known)
 
     @cached_property
     def kept(self) -> list[tuple[Unit, I64]]:

@@ -30,7 +30,7 @@ class FinetuneOptions:
     recipe: Annotated[str, Option("modern, vtab_finetune or vtab_1k.")] = "modern"
     epochs: Annotated[int | None, Option("Instead of the recipe's.", least=1)] = None
     batch_size: Annotated[int | None, Option("Over all processes.", short="-b", least=1)] = None
-    rate: Annotated[float | None, Option("Peak rate, instead of the recipe's.", "--lr", least=0)] = None
+    rate: Annotated[float | None, Option("Peak rate, above 0, instead of the recipe's.", "--lr")] = None
     average: Annotated[float | None, Option("Average the weights, e.g. 0.999.", "--ema", least=0, most=1)] = None
     mixup: Annotated[float | None, Option("Mixup's alpha; off by default.", least=0)] = None
     image_size: Annotated[int | None, Option("Input size in pixels, if not the model's own.", least=8)] = None

@@ -85,7 +85,7 @@ def _one(splits: Splits, request: ProbeRequest, options: ProbeOptions, device: s
     notes = [*splits.notes, *result.attrs["notes"]]
     result = replace(result, attrs={**result.attrs, "device": device, "notes": notes})
     identity = {
-        "intervals": 2,  # raised when they are computed in another way
+        "intervals": 3,  # raised when they are computed in another way; 2 compared no backbones
         "options": options.as_dict(),
         "device": device,
         "confidence": request.confidence,
@@ -179,7 +179,8 @@ ENTRY = Entry(
         "How well a linear classifier on the frozen features tells the classes of a data set apart: the features stay, "
         "only the classifier is fitted, on the training split, with its penalty chosen on validation samples, and is "
         "tested once. Shown are top-1 and the mean of the classes' recalls, over the seeds; intervals are over the "
-        "test samples, given the fitted probes: Wilson's, at the effective number of samples. The recipe, the splits "
+        "test samples, given the fitted probes: Wilson's, at the effective number of samples. Backbones are compared "
+        "on the same samples, by the last probed layer of each, and judged together (Holm). The recipe, the splits "
         "and the solver stand with each number: compare only what has the same. Sources: Radford et al. 2021 "
         "(clip_lbfgs), CLIP_benchmark (clip_benchmark)."
     ),
@@ -193,4 +194,5 @@ ENTRY = Entry(
     arrays=ARRAYS,
     said=said,
     named_by=("recipe",),
+    unsaid=("keep_logits",),
 )

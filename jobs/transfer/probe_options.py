@@ -34,7 +34,9 @@ class ProbeRequest:
     backbones: Annotated[tuple[str, ...], Option("Backbones; default all. Repeat.", "--backbone", "-m")] = ()
     view: Annotated[str, Option("head, pooled, cls or logits.")] = "head"
     taps: Annotated[tuple[str, ...], Option("Layers, names or globs; default all. Repeat.")] = ()
-    train: Annotated[str | None, Option("Split to fit on; default train, else trainval.", "--train-split")] = None
+    train: Annotated[
+        str | None, Option("Split to fit on; default train, else trainval.", "--train-split", settled=True)
+    ] = None
     val: Annotated[
         str | None, Option("Split that chooses the penalty; default val, else VTAB's share of train.", "--val-split")
     ] = None

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from cvbench.engine.analyses.base import Result
+from cvbench.engine.probe.compare import COMPARED
 from cvbench.engine.probe.result import NUMBERS
-from cvbench.jobs.results.measured import ends_at
-from cvbench.jobs.results.row import Row
+from cvbench.jobs.results.measured import ends_at, verdict_text
+from cvbench.jobs.results.row import DIFFERENCE, Row, known
 
 NAMES = {
     "top1": "linear probe, top-1",
@@ -20,7 +21,7 @@ ARRAYS = ("members", "penalty", *(f"seed_{name}" for name in NUMBERS))
 
 
 def rows(result: Result) -> Iterator[Row]:
-    """Every layer's top-1, top-5 and mean per class, then the recall of every class."""
+    """Every layer's top-1, top-5 and mean per class, the recall of every class, and the differences of backbones."""
     attrs = result.attrs
     layers = [Row(backbone=layer["backbone"], layer=layer["tap"]) for layer in attrs["layers"]]
     counts = {"n": attrs["samples"], "n_failed": attrs["failed"]}
@@ -32,6 +33,17 @@ def rows(result: Result) -> Iterator[Row]:
         for c, name in enumerate(result.coords["class"]):
             own = replace(row, metric=RECALL, factor=f"{attrs['recipe']}: {name}", n=int(result.data["members"][1][c]))
             yield replace(own, **ends_at(result, "recall", (i, c)))  # type: ignore[arg-type]
+    for pair, (one, two) in enumerate(attrs.get("pairs", ())):  # an earlier version compared none
+        row = replace(layers[one], backbone_b=layers[two].backbone, layer_b=layers[two].layer, kind=DIFFERENCE)
+        yield from _differences(result, pair, replace(row, factor=attrs["variant"], **counts))
+
+
+def _differences(result: Result, pair: int, template: Row) -> Iterator[Row]:
+    for name in COMPARED:
+        found = ends_at(result, f"difference_{name}", pair)
+        p, flag = (known(float(result.data[f"difference_{name}_{end}"][1][pair])) for end in ("p", "resolved"))
+        said = {"p": p, "verdict": verdict_text(flag, found["low"])}
+        yield replace(template, metric=NAMES[name], **found, **said)  # type: ignore[arg-type]
 
 
 def said(result: Result) -> Iterator[str]:

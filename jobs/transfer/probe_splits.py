@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,14 @@ from numpy.typing import NDArray
 from cvbench.engine.analyses.base import NOT_FINITE, Layer
 from cvbench.engine.probe.options import ProbeOptions
 from cvbench.engine.probe.recipes import Part
-from cvbench.errors import DataUnavailableError, IncompleteError, IntegrityError, UnknownNameError, UsageError
+from cvbench.errors import (
+    CvbenchError,
+    DataUnavailableError,
+    IncompleteError,
+    IntegrityError,
+    UnknownNameError,
+    UsageError,
+)
 from cvbench.jobs.reading.again import extract_again
 from cvbench.jobs.reading.completeness import check_complete
 from cvbench.jobs.reading.images import stored_key
@@ -19,7 +27,8 @@ from cvbench.jobs.reading.matrix import Matrices
 from cvbench.jobs.reading.reading import Reading, read
 from cvbench.jobs.reading.selection import Selected, Selection
 from cvbench.jobs.transfer.probe_options import ProbeRequest
-from cvbench.storage.datasets import DatasetInfo, dataset_info, spec_of_key
+from cvbench.storage.datasets import DatasetInfo, dataset_info, every_split, spec_of_key
+from cvbench.storage.datasets.formats.layout import ALL
 from cvbench.storage.datasets.formats.lists import last_share
 from cvbench.storage.features import FeatureStore
 
@@ -83,19 +92,25 @@ def open_splits(store: FeatureStore, dataset: str, request: ProbeRequest, option
     """
     key = stored_key(store, dataset, {name for name, _ in store.splits()})
     known = _known(key)
-    there = [split for name, split in store.splits() if name == key]
-    names = known.splits if known is not None else tuple(there)
-    train = request.train or next((name for name in TRAINING if name in names), TRAINING[0])
+    train, names = training_split(store, key, request.train)
     val = request.val or ("val" if "val" in names and train != "trainval" else None)
     wanted = {"train": train, "test": request.test} | ({} if val is None else {"val": val})
-    roles = {role: Matrices.of(_read(store, key, split, request)) for role, split in wanted.items()}
+    asked = Selection(request.store, key, None, request.backbones, request.view, request.taps)
+    roles = {role: Matrices.of(read_split(store, replace(asked, split=split))) for role, split in wanted.items()}
     notes = [note for matrices in roles.values() for note in _check_whole(matrices, request)]
     for role, matrices in roles.items():
-        _check_same(role, matrices, roles["test"])
+        check_same(role, matrices, roles["test"])
     share = known.held_out if known is not None and val is None and train in TRAINING else 0.0
     held = _held_out(roles["train"], share) if share > 0 and options.hold_out is None else None
     rule = known.split_rule if known is not None else ""
     return Splits(roles, held, share if held is not None else 0.0, rule, tuple(notes))
+
+
+def training_split(store: FeatureStore, key: str, asked: str | None) -> tuple[str, Sequence[str]]:
+    """The split to fit on, as asked or the data set's own; and the splits that the data set is known to have."""
+    known = _known(key)
+    names = known.splits if known is not None else [split for name, split in store.splits() if name == key]
+    return asked or next((name for name in TRAINING if name in names), TRAINING[0]), names
 
 
 def _known(key: str) -> DatasetInfo | None:
@@ -130,8 +145,13 @@ def _check_whole(matrices: Matrices, request: ProbeRequest) -> list[str]:
     return [*notes, f"partial: {selected.samples:,} of the {info.n:,} samples of {matrices.where}"]
 
 
-def _check_same(role: str, other: Matrices, test: Matrices) -> None:
-    """Layers and classes must be those of the test split, and every sample have a label."""
+def check_same(role: str, other: Reading, test: Reading) -> None:
+    """Refuse a split whose layers or classes are not those of the test split, or that has a sample without a label.
+
+    Raises:
+        UsageError: Layers differ, or a label is missing.
+        IntegrityError: Classes differ.
+    """
     if other.selected.layers != test.selected.layers:
         mine, its = (", ".join(map(str, m.selected.layers)) for m in (test, other))
         raise UsageError(
@@ -139,9 +159,9 @@ def _check_same(role: str, other: Matrices, test: Matrices) -> None:
             why=f"{test.where}: {mine}; {other.where}: {its}",
             fix="--backbone and --taps that both have, or extract what is missing",
         )
-    if other.samples.classes != test.samples.classes:
+    if other.info.classes != test.info.classes:
         raise IntegrityError(f"the classes of {other.where} are not those of {test.where}", where=test.store.url)
-    missing = int((other.samples.labels < 0).sum())
+    missing = int((other.classes < 0).sum())
     if missing:
         raise UsageError(f"{missing} samples of {other.where} have no label", where=f"the {role} split")
 
@@ -150,8 +170,18 @@ def _names(selected: Selected) -> list[str]:
     return list(dict.fromkeys(layer.backbone for layer in selected.layers))
 
 
-def _read(store: FeatureStore, dataset: str, split: str, request: ProbeRequest) -> Reading:
-    selection = Selection(request.store, dataset, split, request.backbones, request.view, request.taps)
+def read_split(store: FeatureStore, selection: Selection) -> Reading:
+    """Read the layers of one split.
+
+    Args:
+        store: Where.
+        selection: With data set, as stored, and split.
+
+    Raises:
+        DataUnavailableError: The store has not this split, or not this view of it; says which command adds it.
+        UnknownNameError: No such backbone or layer.
+    """
+    dataset, split, view = str(selection.dataset), str(selection.split), selection.view
     held = {name for its, name in store.splits() if its == dataset}
     try:
         if split in held:
@@ -160,12 +190,30 @@ def _read(store: FeatureStore, dataset: str, split: str, request: ProbeRequest) 
         if "backbone" in error.what or "tap" in error.what:
             raise
     raise DataUnavailableError(
-        f"the store holds no {request.view} features of {dataset}/{split}",
+        f"the store holds no {view} features of {dataset}/{split}",
         where=store.url,
         why=f"of {dataset} it holds {', '.join(sorted(held)) or 'nothing'}; a probe trains on one and tests on another",
-        fix=extract_again(store, (dataset, split), backbones=request.backbones, view=request.view)
+        fix=_other_splits(store, dataset, split)
+        or extract_again(store, (dataset, split), backbones=selection.backbones, view=view)
         + "  # or other splits: --train-split, --val-split, --test-split",
     )
+
+
+def _other_splits(store: FeatureStore, dataset: str, split: str) -> str:
+    """Advice where the images of one's own are one split, of which no other can be extracted; else ""."""
+    try:
+        every = every_split(store.spec_to_type(dataset, split))
+    except CvbenchError:  # its images are not here: the command that extracts says so
+        return ""
+    if split in every or set(every) != {ALL} or _has(dataset, split):
+        return ""
+    return "all of its images are one split: folders train and test below it, or a column `split` of its table"
+
+
+def _has(dataset: str, split: str) -> bool:
+    """Whether the registry knows of a split, be it a part of others."""
+    known = _known(dataset)
+    return known is not None and split in known.counts
 
 
 def _finite(matrices: Matrices, layer: Layer) -> NDArray[np.float32]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.simulation import accuracy, benchmarks, calibration, cka, means, silhouette
+from tests.simulation import accuracy, benchmarks, calibration, cka, dense, factorial, means, silhouette
 from tests.simulation.frame import Case
 
 AREAS: tuple[tuple[Case, ...], ...] = (
@@ -11,7 +11,9 @@ AREAS: tuple[tuple[Case, ...], ...] = (
     accuracy.CASES,
     calibration.CASES,
     benchmarks.CASES,
+    factorial.CASES,
     means.CASES,
+    dense.CASES,
 )
 
 CASES: tuple[Case, ...] = tuple(case for area in AREAS for case in area)

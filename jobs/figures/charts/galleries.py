@@ -37,7 +37,7 @@ def cams_chart(results: Sequence[Result], rows: Sequence[Row]) -> Twin | None:
     backbones = [one["backbone"] for one in first.attrs["backbones"]]
     if not names:
         return None
-    images = [[_picture(first.data[f"image_{i}"][1][k]) for i in range(len(backbones))] for k in range(len(names))]
+    images = [[picture_uri(first.data[f"image_{i}"][1][k]) for i in range(len(backbones))] for k in range(len(names))]
     cells = [
         [[_cam_cell(one, backbone, names[k]) for one in results] for backbone in backbones] for k in range(len(names))
     ]
@@ -113,7 +113,7 @@ def maps_chart(result: Result, rows: Sequence[Row]) -> Twin | None:
 
 def _below(result: Result, drawn: dict[str, Any], k: int) -> str:
     name = f"picture_{drawn['picture']}"
-    return _picture(result.data[name][1][k]) if name in result.data else ""
+    return picture_uri(result.data[name][1][k]) if name in result.data else ""
 
 
 def _map_cell(result: Result, drawn: dict[str, Any], kind: str, k: int) -> Cell:
@@ -123,7 +123,8 @@ def _map_cell(result: Result, drawn: dict[str, Any], kind: str, k: int) -> Cell:
         colours = result.data[f"colour_{drawn['layer']}"][1][k]
         said = f"{drawn['explained'][k]:.0%} of the variance".replace("%", " %")
         return Cell(
-            _uri(_thin(np.round(colours * 255).astype(np.uint8)), "PNG"), f"{layer['tap']}, {height}x{width}: {said}"
+            data_uri(_thin(np.round(colours * 255).astype(np.uint8)), "PNG"),
+            f"{layer['tap']}, {height}x{width}: {said}",
         )
     values = result.data[f"map_{drawn['layer']}"][1][result.coords["kind"].index(kind), k].astype(np.float64)
     low, high = float(np.nanmin(values)), float(np.nanmax(values))
@@ -136,7 +137,7 @@ def _map(values: NDArray[np.float64], scale: str) -> str:
     from matplotlib import colormaps
 
     colour = (colormaps[scale](_thin(values))[..., :3] * 255).round().astype(np.uint8)
-    return _uri(colour, "PNG")
+    return data_uri(colour, "PNG")
 
 
 def _thin(values: NDArray[Any]) -> NDArray[Any]:
@@ -145,12 +146,13 @@ def _thin(values: NDArray[Any]) -> NDArray[Any]:
     return values[::step, ::step]
 
 
-def _picture(image: NDArray[np.uint8]) -> str:
-    """An image as a small JPEG."""
-    return _uri(image, "JPEG")
+def picture_uri(image: NDArray[np.uint8]) -> str:
+    """Write an image as a small JPEG, in a data URI."""
+    return data_uri(image, "JPEG")
 
 
-def _uri(pixels: NDArray[np.uint8], form: str) -> str:
+def data_uri(pixels: NDArray[np.uint8], form: str) -> str:
+    """Write pixels as a PNG or JPEG, in a data URI; a JPEG is made small."""
     from PIL import Image
 
     image = Image.fromarray(pixels)

@@ -64,6 +64,8 @@ def test_recipes_that_make_no_sense() -> None:
         recipe("modern", rate=11.0)
     with pytest.raises(UsageError, match="trains nothing"):
         recipe("modern", epochs=0)
+    with pytest.raises(UsageError, match="a rate of 0 trains nothing"):
+        recipe("modern", rate=0.0)
 
 
 @pytest.mark.parametrize("model", ["test_vit", "test_convnext"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import pickle
 import struct
@@ -12,6 +13,7 @@ import time
 import warnings
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -395,6 +397,64 @@ class TestPixelCap:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             assert rejected(changed).reason == "too-large"
+
+
+def tiled(width: int, height: int, image: tuple[int, int] = (16, 16)) -> bytes:
+    """A little-endian RGBA TIFF of one tile, all of whose bytes are there: compressed to a thousandth."""
+    packer = zlib.compressobj()
+    size = width * height * 4
+    data = b"".join(packer.compress(bytes(min(1 << 20, size - at))) for at in range(0, size, 1 << 20)) + packer.flush()
+    one = 8 + 2 + 12 * 12 + 4  # where the four depths stand, and behind them the tile
+    tags = [(256, image[0]), (257, image[1]), (258, one), (259, 8), (262, 2), (277, 4), (284, 1)]
+    tags += [(322, width), (323, height), (324, one + 8), (325, len(data)), (338, 2)]
+    kinds = {256: 4, 257: 4, 322: 4, 323: 4, 324: 4, 325: 4}
+    entries = b"".join(
+        struct.pack("<HHII", tag, kinds.get(tag, 3), 4 if tag == 258 else 1, value) for tag, value in tags
+    )
+    return b"II*\0" + struct.pack("<IH", 8, 12) + entries + bytes(4) + struct.pack("<4H", 8, 8, 8, 8) + data
+
+
+BOMB = """
+import resource, sys
+from pathlib import Path
+from PIL import Image  # before the bomb: its own memory
+from cvbench.engine.pictures.decode import decode
+from cvbench.errors import DecodeError
+decode(Path(sys.argv[1]).read_bytes())
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+try:
+    decode(Path(sys.argv[2]).read_bytes())
+except DecodeError as error:
+    print(error.reason, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+
+
+class TestTiles:
+    def test_a_tile_may_be_larger_than_the_image(self) -> None:
+        assert (decode(tiled(256, 256)) == 255).all(), "transparent black, on white"
+
+    def test_a_small_image_of_a_large_tile_takes_no_memory(self, tmp_path: Path) -> None:
+        """A tile is decoded whole: 250 kB of a file, 16 x 16 pixels, would take 250 MB; 2 MB would take 2 GB."""
+        bomb = tiled(8_000, 8_000)
+        assert len(bomb) < 300_000
+        (tmp_path / "small.tif").write_bytes(tiled(16, 16))
+        (tmp_path / "bomb.tif").write_bytes(bomb)
+        words = [sys.executable, "-c", BOMB, str(tmp_path / "small.tif"), str(tmp_path / "bomb.tif")]
+        done = subprocess.run(words, capture_output=True, text=True, check=True)
+        reason, grown = done.stdout.split()
+        assert reason == "too-large"
+        assert int(grown) < 50
+
+    def test_images_wait_for_the_room_that_their_tiles_need(self) -> None:
+        asked = []
+
+        class Room:
+            def taken(self, pixels: int) -> contextlib.AbstractContextManager[None]:
+                asked.append(pixels)
+                return contextlib.nullcontext()
+
+        decode(tiled(1_024, 512), room=Room())
+        assert asked == [1_024 * 512]
 
 
 class TestArrays:

@@ -303,3 +303,8 @@ def test_top_five_of_few_classes_is_undefined() -> None:
     result = probe_result([Layer("m", "head")], [[run_of(labels, 3)]], tested, {})
     assert np.isnan(result.data["top5"][1][0])
     assert result.data["top1"][1][0] == 1
+
+
+def test_a_rate_of_nothing_is_refused() -> None:
+    with pytest.raises(UsageError, match="a rate of 0 trains nothing"):
+        ProbeOptions(schedule=Schedule(rate=0.0))

@@ -5,9 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +27,9 @@ from cvbench.jobs.transfer import checkpoint
 from cvbench.jobs.transfer.finetune import FinetuneOptions, finetune, make_task
 from cvbench.jobs.transfer.finetune_data import Images
 from cvbench.storage.datasets import open_dataset
+from tests.forks import Start
 from tests.jobs.images import write_folder
+from tests.waiting import looks
 
 HERE = Cluster(address="none", device="cpu", threads=1)
 
@@ -107,20 +106,16 @@ def test_the_same_again_trains_nothing_and_another_is_refused(
         finetune(given, replace(HERE, actors=2))
 
 
-def test_a_killed_run_goes_on_to_the_same_weights_bit_for_bit(tmp_path: Path) -> None:
+def test_a_killed_run_goes_on_to_the_same_weights_bit_for_bit(start: Start, tmp_path: Path) -> None:
     whole = finetune(options(tmp_path / "whole", 2, checkpoint_seconds=1e9), HERE)
-    code = (
-        "import sys\nfrom pathlib import Path\nfrom tests.jobs.transfer.test_finetune import *\n"
-        "finetune(options(Path(sys.argv[1]), 2, checkpoint_seconds=0), HERE)"
-    )
-    process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "killed")], stdin=subprocess.DEVNULL)
+    words = "transfer finetune --dataset digits --backbone test_convnext --weights random --epochs 2 --image-size 32"
+    words += " --checkpoint-seconds 0 --address none --device cpu --threads 1"
+    process = start([*words.split(), "--out", str(tmp_path / "killed")])
     held = tmp_path / "killed" / "test_convnext@32-digits.checkpoint.safetensors"
-    deadline = time.monotonic() + 120
-    step = 0
-    while step < 5 and time.monotonic() < deadline:
+    for _ in looks(120):
         assert process.poll() is None, "it ended before it was killed"
-        step = checkpoint.read_plain(held)["step"] if held.is_file() else 0
-        time.sleep(0.01)
+        if held.is_file() and checkpoint.read_plain(held)["step"] >= 5:
+            break
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert 5 <= checkpoint.read_plain(held)["step"] < 42

@@ -19,11 +19,13 @@ from cvbench.errors import DataUnavailableError, UnknownNameError, UsageError
 from cvbench.jobs.extraction.extract import extract
 from cvbench.jobs.extraction.options import ExtractOptions
 from cvbench.jobs.figures.draw import draw, draw_overview
-from cvbench.jobs.results.row import COLUMNS, plain
+from cvbench.jobs.results.row import COLUMNS, DIFFERENCE, plain
 from cvbench.jobs.running.cluster import Cluster
 from cvbench.jobs.transfer.probe import ENTRY, ProbeOptions, ProbeRequest, probe
+from cvbench.jobs.transfer.probe_rows import NAMES
 from cvbench.storage.features import FeatureStore, GroupKey
 from cvbench.storage.results.outcomes import list_results, load_result
+from tests.jobs.images import write_folder
 
 FAST = ProbeOptions("clip_lbfgs", seeds=1)
 
@@ -102,7 +104,10 @@ def test_the_section_rows_and_figure(store: str, tmp_path: Path) -> None:
     (found,) = probe(ProbeRequest(store, ("digits",)), FAST)
     result = found.named
     rows = ENTRY.rows_of(result)
-    assert len(rows) == 2 * (3 + 10)
+    assert len(rows) == 2 * (3 + 10) + 2
+    assert [(row.backbone, row.backbone_b, row.metric) for row in rows if row.kind == DIFFERENCE] == [
+        ("test_convnext@32", "test_vit@32", name) for name in (NAMES["top1"], NAMES["mean_per_class"])
+    ]
     assert {row.metric for row in rows} >= {"linear probe, top-1", "linear probe, mean per class"}
     assert all(row.low is not None and row.value is not None and row.low <= row.value for row in rows)
     words = ENTRY.command(result)
@@ -143,6 +148,20 @@ def test_the_command_prints_a_table(store: str, tmp_path: Path) -> None:
     for text in ("test_vit@32", "test_convnext@32", "mean per class", "penalty chosen on val", "results/digits/test"):
         assert text in outcome.stdout
     assert (tmp_path / "figures" / "probe-digits-test-clip_lbfgs.svg").is_file()
+
+
+def test_images_that_are_one_split_need_others_first(tmp_path: Path) -> None:
+    store = str(tmp_path / "pets.zarr")
+    write_folder(tmp_path / "pets", 8, 2)
+    extract(
+        ExtractOptions(
+            f"folder:{tmp_path}/pets", backbones=("test_vit",), store=store, weights=("random",), views=("head",)
+        ),
+        Cluster(address="none"),
+    )
+    with pytest.raises(DataUnavailableError, match="of folder-pets it holds all") as caught:
+        probe(ProbeRequest(store, ("folder-pets",)), FAST)
+    assert "folders train and test below it" in str(caught.value.fix)
 
 
 def test_what_is_not_there_is_named(store: str, tmp_path: Path) -> None:
