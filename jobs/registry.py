@@ -109,6 +109,13 @@ ENTRIES: dict[str, Place] = {
         "How far, how evenly and at which tokens the heads of transformers look, with 95 % intervals over images.\n\n"
         "The images are read and run through the backbones once more; what is measured of each is kept in the store.",
     ),
+    "residual": Place(
+        "cvbench.jobs.analyses.residual:ENTRY",
+        "cvbench.jobs.analyses.options:RESIDUAL",
+        "analyze",
+        "How much each residual branch adds to its skip connection, by tokens, with 95 % intervals over images.\n\n"
+        "The images are read and run through the backbones once more; what is measured of each is kept in the store.",
+    ),
     "receptive-field": Place(
         "cvbench.jobs.analyses.receptive_field:ENTRY",
         "cvbench.jobs.analyses.options:RECEPTIVE_FIELD",
@@ -197,6 +204,14 @@ ENTRIES: dict[str, Place] = {
         "cvbench.jobs.transfer.probe_options:PROBE",
         "transfer",
         "Fit linear classifiers on stored features of one split, test them on another. With 95 % intervals.",
+    ),
+    "dense": Place(
+        "cvbench.jobs.transfer.dense:ENTRY",
+        "cvbench.jobs.transfer.dense_options:DENSE",
+        "transfer",
+        "Fit a linear classifier of the positions of stored maps, test it against masks: IoU with 95 % intervals.\n\n"
+        "It needs maps (`extract --view maps`) of two splits of a data set with masks: scenes and its kin, or a table "
+        "with a column `mask`.",
     ),
 }
 """Name, as in the store -> where it is. The report's order."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from cvbench.engine.analyses.base import NOT_FINITE, Layer
 from cvbench.errors import IntegrityError, UsageError
@@ -33,6 +33,25 @@ def check_grid(layer: Layer, shape: Sequence[int], wants: str) -> tuple[int, int
             fix="choose other layers with --taps, or extract larger images (--image-size)",
         )
     return int(grid[0]), int(grid[1])
+
+
+def with_extent(shapes: Mapping[Layer, Sequence[int]], wants: str) -> tuple[tuple[Layer, ...], tuple[str, ...]]:
+    """Layers whose maps have spatial extent, in their order, and a note on those left out, if there are any.
+
+    Args:
+        shapes: Layer -> (n, H, W, C) of its maps.
+        wants: What needs a grid, for the messages.
+
+    Raises:
+        UsageError: No layer has spatial extent.
+    """
+    kept = tuple(layer for layer, shape in shapes.items() if has_extent(shape))
+    without = [layer for layer in shapes if layer not in kept]
+    if not kept and without:
+        check_grid(without[0], shapes[without[0]], wants)
+    shown = ", ".join(map(str, without[:5])) + (f" and {len(without) - 5} more" if len(without) > 5 else "")
+    note = f"left out, as they have no grid of 2x2 at least, which {wants} needs: {shown}"
+    return kept, (note,) if without else ()
 
 
 def check_samples(layer: Layer, found: int, n: int) -> None:

@@ -85,6 +85,7 @@ QUANTITIES = {
     "foreground_excess": "foreground share less the box's",
     "contrast": "foreground-background contrast",
     "outliers_outside": "share of outlier tokens outside the box",
+    "outliers_excess": "share of outlier tokens outside the box less the area's",
 }
 COMPARED = ("outlier_rate", "foreground_excess", "contrast")
 """What a short table tells of two backbones."""

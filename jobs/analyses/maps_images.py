@@ -55,7 +55,7 @@ def input_boxes(reading: Reading, dataset: Dataset | None) -> tuple[dict[str, In
         return {}, {"notes": ["the data set has no boxes: no foreground share, outlier rate only"]}
     if dataset is None:
         return {}, {"notes": ["boxes need the sizes of the images: no foreground share, outlier rate only"]}
-    from cvbench.jobs.analyses.cam.images import boxes_of
+    from cvbench.jobs.reading.pictures import boxes_of
 
     found = boxes_of(dataset, split)
     if found is None:
@@ -114,7 +114,7 @@ def add_pictures(
     result.attrs["drawn"] = drawn
     if dataset is None:
         return
-    from cvbench.jobs.analyses.cam.images import boxes_of, inputs_of
+    from cvbench.jobs.reading.pictures import boxes_of, inputs_of
 
     boxes = boxes_of(dataset, split)
     named = {str(k): way for k, way in enumerate(ways)}

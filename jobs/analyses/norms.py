@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from cvbench.engine.analyses.base import Result
-from cvbench.engine.analyses.checks import check_grid
 from cvbench.engine.analyses.norms.measure import PER_OCTAVE, TABLE, Norms
 from cvbench.jobs.analyses.measure import analyze_maps
 from cvbench.jobs.analyses.options import NORMS, NormsOptions
@@ -16,7 +15,7 @@ from cvbench.jobs.figures.charts.curves import depth_panel
 from cvbench.jobs.figures.norms import norms_figure
 from cvbench.jobs.reading.options import Selection
 from cvbench.jobs.results.command import command_words, interval_options, selection_of
-from cvbench.jobs.results.entry import Entry, Live, LiveSetting
+from cvbench.jobs.results.entry import Entry, Live
 from cvbench.jobs.results.keep import Analysed
 from cvbench.jobs.results.measured import end_rows, left_out
 from cvbench.jobs.results.row import CURVE, DIFFERENCE, REFERENCE, VALUE, Row
@@ -90,12 +89,6 @@ def _run(selection: Selection, asked: NormsOptions, on: Hardware, listen: Listen
     return [analyze_maps(Norms(asked.cutoff, asked.intervals), selection, on, listen)]
 
 
-def _live(setting: LiveSetting) -> Norms:
-    for layer, shape in setting.shapes.items():
-        check_grid(layer, shape, "--analyze norms")
-    return Norms()
-
-
 ENTRY = Entry(
     name="norms",
     title="Norms of tokens",
@@ -115,5 +108,5 @@ ENTRY = Entry(
     figure=norms_figure,
     chart=norms_chart,
     said=_said,
-    live=Live(_live),
+    live=Live(lambda setting: Norms()),
 )

@@ -33,7 +33,7 @@ class CkaOptions:
     estimator: Annotated[str, Option("minibatch, debiased or biased.")] = "minibatch"
     batch: Annotated[
         int | None,
-        Option("Samples per CKA batch, at least 4, or 'auto'.", "--cka-batch", text=count_or("auto")),
+        Option("Samples per CKA batch, at least 4, or 'auto'.", "--cka-batch", text=count_or("auto"), settled=True),
     ] = None
 
 
@@ -144,6 +144,8 @@ class SpaceOptions:
             "features, standardised, pca50 or tsne (a map of `analyze tsne`); default standardised. Repeat.",
             "--space",
             text=ONCE_EACH,
+            apart=True,
+            meant=(SilhouetteOptions.space,),
         ),
     ] = ()
     map_name: Annotated[
@@ -152,6 +154,7 @@ class SpaceOptions:
             "Of --space tsne: a result of `analyze tsne`, by its path in the store or the last part of it. "
             "Default: that of its default options, else the only one; if there is none, it is made.",
             "--map",
+            settled=True,
         ),
     ] = None
 
@@ -187,6 +190,7 @@ RANDOMISATION = (
 )
 FAITHFULNESS = (_IMAGES, FaithfulnessOptions, Hardware)
 ATTENTION = (_IMAGES, IntervalOptions, Hardware)
+RESIDUAL = (_IMAGES, IntervalOptions, Hardware)
 RECEPTIVE_FIELD = (
     replace(_IMAGES, only=(*(key for key in _READ if key != "precision"), "taps")),
     ReceptiveOptions,

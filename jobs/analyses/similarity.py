@@ -164,7 +164,7 @@ def _run(selection: Selection, options: SimilarityOptions, on: Hardware, listen:
 
 
 def _live(setting: LiveSetting) -> Similarity:
-    grids = {layer: check_grid(layer, shape, "--analyze similarity") for layer, shape in setting.shapes.items()}
+    grids = {layer: (height, width) for layer, (_, height, width, _) in setting.shapes.items()}
     return Similarity.between(grids, setting.inputs)
 
 
@@ -187,7 +187,7 @@ ENTRY = Entry(
     figure=similarity_figure,
     chart=similarity_chart,
     said=_said,
-    live=Live(_live, of_classes=True),
+    live=Live(_live, of_classes=True, wants=WANTS),
 )
 
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from cvbench.engine.analyses.base import Result
-from cvbench.engine.analyses.checks import check_grid
 from cvbench.engine.analyses.spectra.measure import WANTS, Spectra
 from cvbench.engine.analyses.spectra.result import TABLE
 from cvbench.engine.statistics.options import IntervalOptions
@@ -136,8 +135,6 @@ def _run(selection: Selection, options: IntervalOptions, on: Hardware, listen: L
 
 
 def _live(setting: LiveSetting) -> Spectra:
-    for layer, shape in setting.shapes.items():
-        check_grid(layer, shape, "--analyze spectra")
     return Spectra(tuple(setting.inputs.items()))
 
 
@@ -162,5 +159,5 @@ ENTRY = Entry(
     figure=spectra_figure,
     chart=spectra_chart,
     said=_said,
-    live=Live(_live, of_classes=True),
+    live=Live(_live, of_classes=True, wants=WANTS),
 )

@@ -86,7 +86,8 @@ def test_extract_analyze_and_report_find_it(
 ) -> None:
     images, store = write_folder(tmp_path / "pets", 16), str(tmp_path / "s.zarr")
     sizes = ("--weights", "random", "--image-size", "64", "--batch-size", "8", "--unit", "8")
-    made = ("--dataset", f"folder:{images}", "--backbone", "test_vit", "--address", "none", *sizes)
+    taps = ("--taps", "blocks.0", "--taps", "blocks.5")
+    made = ("--dataset", f"folder:{images}", "--backbone", "test_vit", "--address", "none", *sizes, *taps)
     shown = ("--address", "none", "--format", "json")
     done = cvbench(start, site, "extract", *made, "--store", store, "--analyze", "positive,spectra")
     assert done.returncode == 0, done.stderr

@@ -10,6 +10,7 @@ images, see `cvbench.engine.statistics.mean_interval`. A box counts in each cell
     foreground_excess  the former less the latter
     contrast           mean of the norm, scaled to [0, 1] per image, inside less outside the box
     outliers_outside   share of the outliers that lie outside the box; undefined for an image without outliers
+    outliers_excess    the same less the share of the area outside: 0 for outliers that do not know the box
 
 Without boxes only the first. What a grid is too small for is not measured on it (`OF_ALL`, `OF_BOXES`). Numbers of two
 grids are not comparable: a coarse cell mixes the box with what is around, and dilutes an outlier. The norms of the last
@@ -63,9 +64,10 @@ OF_BOXES = (
     Measure("foreground_excess", "the former less the latter", least=-1.0, most=1.0),
     Measure("contrast", "scaled norm inside less outside", 3, "scaled by two of four positions", least=-1.0, most=1.0),
     share("outliers_outside", "share of the outliers outside the box", 4, _FEW),
+    Measure("outliers_excess", "the former less the area outside", 4, _FEW, least=-1.0, most=1.0),
 )
 """The measures, with the smallest grid of each."""
-TESTED = ("foreground_excess", "contrast")
+TESTED = ("foreground_excess", "contrast", "outliers_excess")
 """Measures that are 0 for a map that does not know the box: judged on every layer, as one family."""
 WANTS = "a feature map"
 GROUP = 64
@@ -245,7 +247,7 @@ class ChannelMaps:
     def as_dict(self) -> Mapping[str, Any]:
         return {
             "analysis": self.name,
-            "version": 3,  # 2 could hold numbers of another unit's boxes
+            "version": 4,  # 2 could hold numbers of another unit's boxes; 3 has no `outliers_excess`
             "compared": [str(layer) for layer in self.compared],
             "common_grid": list(self.common) if self.common else None,
             "outlier": f"norm > median + {kernel.OUTLIER_DEVIATIONS:g} * {kernel.NORMAL:g} * MAD",
@@ -280,4 +282,5 @@ def _in_boxes(norms: Array, out: Array, fractions: Array) -> list[Array]:
     share = kernel.weighted_share(norms, fractions)
     area = fractions.mean(axis=(1, 2))
     outside = kernel.weighted_share(out.astype(norms.dtype), 1 - fractions)
-    return [share, area, share - area, kernel.inside_less_outside(norms, fractions), outside]
+    contrast = kernel.inside_less_outside(norms, fractions)
+    return [share, area, share - area, contrast, outside, outside - (1 - area)]

@@ -29,7 +29,7 @@ class TsneOptions(IntervalOptions):
     """
 
     backend: Annotated[
-        str, Option("auto (sklearn; cuml or opentsne from 10,001 samples), opentsne, sklearn or cuml.")
+        str, Option("auto (sklearn; cuml or opentsne from 10,001 samples), opentsne, sklearn or cuml.", settled=True)
     ] = "auto"
     perplexity: Annotated[float, Option("Effective number of neighbours.", least=1.0)] = 30.0
     iterations: Annotated[int, Option(f"Of them {EARLY} with exaggeration.")] = 1000

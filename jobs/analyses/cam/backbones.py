@@ -182,7 +182,8 @@ def _found(one: Extracted, options: ExtractOptions) -> str:
         raise DataUnavailableError(
             f"the store names weights of {one.key} by a path", where=one.weights, fix=f"--weights {one.called}=FILE"
         )
-    places = [Path(), *([] if "://" in options.store else [Path(options.store).parent])]
+    beside = [] if "://" in options.store else [Path(options.store).parent]
+    places = [Path(), *beside, *(place / "weights" for place in beside)]  # there studies keep those that they train
     for place in places:
         if (place / one.weights).is_file():
             return str(place / one.weights)

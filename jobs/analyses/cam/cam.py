@@ -20,16 +20,16 @@ from cvbench.engine.statistics.running import INTERVALS
 from cvbench.errors import DataUnavailableError, UnknownNameError, UsageError
 from cvbench.hints import option_words
 from cvbench.jobs.analyses.cam.backbones import chosen
-from cvbench.jobs.analyses.cam.images import boxes_of, inputs_of
 from cvbench.jobs.analyses.cam.maps import MapJob, prepare_maps
 from cvbench.jobs.analyses.cam.measure import BASELINE, measure_maps, selected_maps
 from cvbench.jobs.analyses.cam.options import CamOptions
 from cvbench.jobs.analyses.cam.rows import MEASURES, headline, points, rows, said
 from cvbench.jobs.analyses.cam.worker import choice_tap
-from cvbench.jobs.extraction.extract import run_units
+from cvbench.jobs.extraction.job import run_units
 from cvbench.jobs.extraction.options import PAIR, ExtractOptions
 from cvbench.jobs.figures.cam import cam_figure
 from cvbench.jobs.figures.charts.galleries import cam_chart, cams_chart, compared_cams
+from cvbench.jobs.reading.pictures import boxes_of, inputs_of
 from cvbench.jobs.reading.reading import Reading
 from cvbench.jobs.results.entry import Entry
 from cvbench.jobs.results.keep import Analysed, keep

@@ -23,8 +23,11 @@ from cvbench.jobs.analyses.cam.options import LABEL, PREDICTED, MapOptions
 from cvbench.jobs.analyses.cam.worker import CamRecipe, choice_tap
 from cvbench.jobs.extraction.arrays import frozen_split
 from cvbench.jobs.extraction.backbones import specs_of
-from cvbench.jobs.extraction.extract import UnitJob, declare_all, fingerprint_of, recipe_of, rounding_notes, split_info
+from cvbench.jobs.extraction.fingerprint import fingerprint_of
+from cvbench.jobs.extraction.job import UnitJob, declare_all, recipe_of
+from cvbench.jobs.extraction.notes import rounding_notes
 from cvbench.jobs.extraction.options import AUTO, ExtractOptions, resolved
+from cvbench.jobs.extraction.split import split_info
 from cvbench.jobs.extraction.worker import ExtractRecipe
 from cvbench.jobs.running.cluster import Cluster
 from cvbench.storage.features import ArraySpec, FeatureStore, GroupKey

@@ -15,9 +15,9 @@ from cvbench.engine.analyses.cam.graph import CHOICE
 from cvbench.engine.analyses.cam.grids import centred_evidence, common_grid, pool_evidence
 from cvbench.engine.analyses.cam.measures import MAP_MEASURES, map_measures
 from cvbench.engine.analyses.cam.summary import CENTRED, RAW, Measured
-from cvbench.jobs.analyses.cam.images import Boxes, boxes_of
 from cvbench.jobs.analyses.cam.maps import MapJob
 from cvbench.jobs.analyses.cam.worker import choice_tap
+from cvbench.jobs.reading.pictures import Boxes, boxes_of
 from cvbench.jobs.reading.reading import Reading
 from cvbench.jobs.reading.selection import Selected
 from cvbench.storage.features.units import Unit

@@ -14,9 +14,12 @@ from cvbench.jobs.analyses.passes.numbers import Numbers, Tapped
 from cvbench.jobs.analyses.passes.worker import PassRecipe
 from cvbench.jobs.extraction.arrays import frozen_split
 from cvbench.jobs.extraction.backbones import descriptions_of, specs_of
-from cvbench.jobs.extraction.extract import UnitJob, declare_all, fingerprint_of, recipe_of, rounding_notes, split_info
-from cvbench.jobs.extraction.extract import run_units as compute
+from cvbench.jobs.extraction.fingerprint import fingerprint_of
+from cvbench.jobs.extraction.job import UnitJob, declare_all, recipe_of
+from cvbench.jobs.extraction.job import run_units as compute
+from cvbench.jobs.extraction.notes import rounding_notes
 from cvbench.jobs.extraction.options import AUTO, ExtractOptions, resolved
+from cvbench.jobs.extraction.split import split_info
 from cvbench.jobs.reading.reading import Reading
 from cvbench.jobs.reading.selection import Selected
 from cvbench.jobs.running.cluster import Cluster

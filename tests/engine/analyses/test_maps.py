@@ -137,6 +137,8 @@ class TestBoxes:
         result = result_of(BOXED, [maps], [[0, 0, 24, 12]] * 3)
         assert value(result, "outliers_outside") == pytest.approx((0.5 + 1) / 2)
         assert undefined(result, "outliers_outside") == 1  # the image without one
+        assert value(result, "outliers_excess") == pytest.approx((0.5 + 1) / 2 - 0.75)  # the box: half by half
+        assert undefined(result, "outliers_excess") == 1
         assert value(result, "outlier_rate") == pytest.approx(3 / 108)
 
     def test_images_without_a_box_are_left_out_and_counted(self, rng: np.random.Generator) -> None:

@@ -6,6 +6,7 @@ import csv
 import hashlib
 import subprocess
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,7 @@ from cvbench.storage.datasets.formats.pixels import PixelDataset
 from cvbench.storage.features import FeatureStore, GroupKey
 from cvbench.storage.results.outcomes import list_results
 from tests.jobs.images import write_folder
+from tests.jobs.travel import travelling
 from tests.storage.datasets.cub_tree import write_cub
 
 LOOP = Cluster(address="none")
@@ -171,12 +173,22 @@ def test_more_samples_and_another_target_add_to_what_is_there(made: Analysed, pe
     assert {key: after[key] for key in before} == before
 
 
+def same_store(pets: Path, tmp_path: Path, way: AbstractContextManager[None], cluster: Cluster) -> None:
+    """As the plain loop leaves it, this way too."""
+    cam(vit(pets, tmp_path / "loop.zarr"), QUICK, LOOP)
+    with way:
+        cam(vit(pets, tmp_path / "other.zarr"), QUICK, cluster)
+    assert contents(tmp_path / "other.zarr") == contents(tmp_path / "loop.zarr")
+
+
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_here")
-def test_two_actors_give_the_same_store_as_a_plain_loop(made: Analysed, pets: Path, tmp_path: Path) -> None:
-    for name, cluster in (("loop", LOOP), ("two", Cluster(address="local", actors=2))):
-        cam(vit(pets, tmp_path / f"{name}.zarr"), QUICK, cluster)
-    assert contents(tmp_path / "two.zarr") == contents(tmp_path / "loop.zarr")
+def test_two_actors_give_the_same_store_as_a_plain_loop(pets: Path, tmp_path: Path) -> None:
+    same_store(pets, tmp_path, nullcontext(), Cluster(address="local", actors=2))
+
+
+def test_what_has_travelled_gives_the_same_store(pets: Path, tmp_path: Path) -> None:
+    same_store(pets, tmp_path, travelling(), LOOP)
 
 
 def test_the_order_of_a_split_that_is_there_is_kept(made: Analysed, pets: Path, tmp_path: Path) -> None:

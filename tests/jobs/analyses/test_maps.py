@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ from cvbench.storage.features import FeatureStore
 from cvbench.storage.results.outcomes import list_results
 from cvbench.texts import json_value
 from tests.jobs.images import write_folder
+from tests.jobs.travel import travelling
 from tests.storage.datasets.cub_tree import write_cub
 
 LOOP = Cluster(address="none")
@@ -126,17 +128,27 @@ def test_the_pictures_are_what_the_backbone_saw(birds: Path, tmp_path: Path) -> 
     assert result.data["box_0"][1].shape == (1, 4)
 
 
+def same_bits(birds: Path, tmp_path: Path, way: AbstractContextManager[None], cluster: Cluster) -> None:
+    """Those of the plain loop, this way too."""
+    options = replace(QUICK, data_root=str(birds / "data"))
+    for name in ("loop", "other"):
+        (tmp_path / name).mkdir()
+    loop = maps(Selection(copy(birds, tmp_path / "loop")), options, LOOP).result
+    with way:
+        other = maps(Selection(copy(birds, tmp_path / "other")), options, cluster).result
+    for variable, (_, values) in loop.data.items():
+        np.testing.assert_array_equal(values, other.data[variable][1])
+    assert loop.attrs == other.attrs
+
+
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_here")
 def test_any_number_of_actors_gives_the_same_bits(birds: Path, tmp_path: Path) -> None:
-    found = {}
-    for name, cluster in (("loop", LOOP), ("two", Cluster(address="local", actors=2))):
-        (tmp_path / name).mkdir()
-        store = copy(birds, tmp_path / name)
-        found[name] = maps(Selection(store), replace(QUICK, data_root=str(birds / "data")), cluster).result
-    for variable, (_, values) in found["loop"].data.items():
-        np.testing.assert_array_equal(values, found["two"].data[variable][1])
-    assert found["loop"].attrs == found["two"].attrs
+    same_bits(birds, tmp_path, nullcontext(), Cluster(address="local", actors=2))
+
+
+def test_what_has_travelled_gives_the_same_bits(birds: Path, tmp_path: Path) -> None:
+    same_bits(birds, tmp_path, travelling(), LOOP)
 
 
 class TestWithoutTheFiles:

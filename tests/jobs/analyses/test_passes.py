@@ -14,6 +14,7 @@ from cvbench.engine.analyses.cam.faithfulness import probability_curves
 from cvbench.engine.analyses.cam.graph import class_map
 from cvbench.engine.analyses.cam.randomised import randomised_correlations, shuffled_backbones
 from cvbench.engine.analyses.receptive.gradient import measure_fields
+from cvbench.engine.analyses.residual.sums import measure_residual
 from cvbench.engine.models.backbones import load_backbone, resolve_spec
 from cvbench.engine.pictures.decode import decode, fit
 from cvbench.engine.statistics.options import IntervalOptions
@@ -22,6 +23,7 @@ from cvbench.jobs.analyses import faithfulness as of_maps
 from cvbench.jobs.analyses import norms as of_tokens
 from cvbench.jobs.analyses import randomisation as of_shuffled
 from cvbench.jobs.analyses import receptive_field as of_gradients
+from cvbench.jobs.analyses import residual as of_branches
 from cvbench.jobs.analyses.options import FaithfulnessOptions, NormsOptions, RandomisationOptions, ReceptiveOptions
 from cvbench.jobs.extraction.extract import extract
 from cvbench.jobs.extraction.options import ExtractOptions
@@ -115,6 +117,31 @@ def test_receptive_fields(pets: Path, tmp_path: Path) -> None:
         asked = options(pets, tmp_path / "t.zarr", backbones=backbones, taps=taps)
         with pytest.raises(UsageError, match=said):
             of_gradients.receptive_field(asked, FIELDS, LOOP)
+
+
+def test_residual_sums(pets: Path, tmp_path: Path) -> None:
+    path = tmp_path / "s.zarr"
+    found = of_branches.residual(options(pets, path), QUICK, LOOP)
+    assert found.measured == 12
+    store = FeatureStore.open(path)
+    for i, layer in enumerate(found.selected.layers):
+        backbone = load_backbone(resolve_spec(layer.backbone.partition("@")[0], weights="random", image_size=SIZE))
+        stored = store.layer(found.selected.group(layer), layer.tap)
+        row = int(stored.rows[7])
+        shown = image_of(pets, store, row, backbone.preprocess.geometry)
+        block, _, part = layer.tap.rpartition(".")
+        place = (block, ("attn", "mlp").index(part)) if part in ("attn", "mlp") else (layer.tap, 0)
+        expected = measure_residual(backbone, shown, {layer.tap: place})[layer.tap][0]
+        np.testing.assert_allclose(stored.read(row, row + 1)[0], expected, rtol=1e-4)
+        values = stored.numpy().astype(np.float64)
+        np.testing.assert_allclose(
+            found.result.data["layers"][1][i, : values.shape[1]], values.mean(axis=0), rtol=1e-12
+        )
+    rows = checked(of_branches.ENTRY, found, tmp_path)
+    assert {row.n for row in rows if row.kind != DIFFERENCE} == {11}
+    convnext = [row.metric for row in rows if row.backbone.startswith("test_convnext")]
+    assert set(convnext) == {of_branches.METRICS["patches"]}
+    assert of_branches.residual(options(pets, path), QUICK, LOOP).measured == 0
 
 
 def test_faithfulness(pets: Path, tmp_path: Path) -> None:

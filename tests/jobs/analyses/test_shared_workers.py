@@ -63,7 +63,7 @@ def _change_places_often() -> None:
 def shared(monkeypatch: pytest.MonkeyPatch) -> None:
     """Jobs run their tasks by `two_at_once`."""
     monkeypatch.setattr("cvbench.jobs.analyses.measure.run_tasks", two_at_once)
-    monkeypatch.setattr("cvbench.jobs.extraction.extract.run_tasks", two_at_once)
+    monkeypatch.setattr("cvbench.jobs.extraction.job.run_tasks", two_at_once)
 
 
 def options(folder: Path, store: Path, **changes: Any) -> ExtractOptions:
@@ -116,6 +116,7 @@ def test_the_registry_names_those_with_workers() -> None:
         "randomisation",
         "norms",
         "attention",
+        "residual",
         "receptive-field",
     ]
 

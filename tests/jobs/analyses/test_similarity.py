@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ from tests.engine.analyses.similarity_reference import matrices, measures
 from tests.jobs.elsewhere import draw_elsewhere, drawn
 from tests.jobs.images import write_folder
 from tests.jobs.maps_store import LOOP, copy, maps_store, options
+from tests.jobs.travel import travelling
 
 QUICK = IntervalOptions(resamples=50)
 
@@ -99,16 +101,26 @@ def test_a_partial_is_never_computed_twice(made: Path, tmp_path: Path) -> None:
     assert similarity(Selection(store), IntervalOptions(resamples=60, seed=1), LOOP).measured == 0
 
 
+def same_bits(made: Path, tmp_path: Path, way: AbstractContextManager[None], cluster: Cluster) -> None:
+    """Those of the plain loop, this way too."""
+    for name in ("loop", "other"):
+        (tmp_path / name).mkdir()
+    loop = similarity(Selection(copy(made, tmp_path / "loop")), QUICK, LOOP).result
+    with way:
+        other = similarity(Selection(copy(made, tmp_path / "other")), QUICK, cluster).result
+    for variable, (_, values) in loop.data.items():
+        np.testing.assert_array_equal(values, other.data[variable][1])
+    assert loop.attrs == other.attrs
+
+
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_here")
 def test_any_number_of_actors_gives_the_same_bits(made: Path, tmp_path: Path) -> None:
-    found = {}
-    for name, cluster in (("loop", LOOP), ("two", Cluster(address="local", actors=2))):
-        (tmp_path / name).mkdir()
-        found[name] = similarity(Selection(copy(made, tmp_path / name)), QUICK, cluster).result
-    for variable, (_, values) in found["loop"].data.items():
-        np.testing.assert_array_equal(values, found["two"].data[variable][1])
-    assert found["loop"].attrs == found["two"].attrs
+    same_bits(made, tmp_path, nullcontext(), Cluster(address="local", actors=2))
+
+
+def test_what_has_travelled_gives_the_same_bits(made: Path, tmp_path: Path) -> None:
+    same_bits(made, tmp_path, travelling(), LOOP)
 
 
 class TestImages:

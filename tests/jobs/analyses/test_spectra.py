@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import shutil
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from cvbench.storage.results.outcomes import list_results, load_result
 from tests.jobs.elsewhere import draw_elsewhere, drawn
 from tests.jobs.images import write_folder
 from tests.jobs.maps_store import LOOP, copy, maps_store, options
+from tests.jobs.travel import travelling
 
 QUICK = IntervalOptions(resamples=50)
 
@@ -80,16 +82,26 @@ def test_a_partial_is_never_computed_twice(made: Path, tmp_path: Path) -> None:
     assert spectra(Selection(store), IntervalOptions(resamples=60, seed=1), LOOP).measured == 0
 
 
+def same_bits(made: Path, tmp_path: Path, way: AbstractContextManager[None], cluster: Cluster) -> None:
+    """Those of the plain loop, this way too."""
+    for name in ("loop", "other"):
+        (tmp_path / name).mkdir()
+    loop = spectra(Selection(copy(made, tmp_path / "loop")), QUICK, LOOP).result
+    with way:
+        other = spectra(Selection(copy(made, tmp_path / "other")), QUICK, cluster).result
+    for variable, (_, values) in loop.data.items():
+        np.testing.assert_array_equal(values, other.data[variable][1])
+    assert loop.attrs == other.attrs
+
+
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_here")
 def test_any_number_of_actors_gives_the_same_bits(made: Path, tmp_path: Path) -> None:
-    found = {}
-    for name, cluster in (("loop", LOOP), ("two", Cluster(address="local", actors=2))):
-        (tmp_path / name).mkdir()
-        found[name] = spectra(Selection(copy(made, tmp_path / name)), QUICK, cluster).result
-    for variable, (_, values) in found["loop"].data.items():
-        np.testing.assert_array_equal(values, found["two"].data[variable][1])
-    assert found["loop"].attrs == found["two"].attrs
+    same_bits(made, tmp_path, nullcontext(), Cluster(address="local", actors=2))
+
+
+def test_what_has_travelled_gives_the_same_bits(made: Path, tmp_path: Path) -> None:
+    same_bits(made, tmp_path, travelling(), LOOP)
 
 
 def test_a_store_without_maps_says_how_to_get_them(made: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import shutil
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from cvbench.storage.features import FeatureStore
 from cvbench.storage.results.outcomes import list_results
 from cvbench.texts import json_value
 from tests.jobs.images import write_folder
+from tests.jobs.travel import travelling
 
 QUICK = TsneOptions(backend="sklearn", perplexity=5, iterations=250, repeats=2, resamples=50)
 
@@ -91,9 +93,19 @@ def test_every_run_is_a_step_of_the_progress(store: str) -> None:
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_here")
 def test_runs_side_by_side_give_the_numbers_of_the_plain_loop(store: str, tmp_path: Path) -> None:
+    same_numbers(store, tmp_path, nullcontext(), Cluster(address="local", actors=2, in_flight=1))
+
+
+def test_what_has_travelled_gives_the_numbers_of_the_plain_loop(store: str, tmp_path: Path) -> None:
+    same_numbers(store, tmp_path, travelling(), Cluster(address="none"))
+
+
+def same_numbers(store: str, tmp_path: Path, way: AbstractContextManager[None], cluster: Cluster) -> None:
+    """Those of the plain loop, this way too."""
     copy = str(shutil.copytree(store, tmp_path / "copy.zarr"))
     loop = tsne(Selection(store, view="head"), QUICK)
-    beside = tsne(Selection(copy, view="head"), QUICK, cluster=Cluster(address="local", actors=2, in_flight=1))
+    with way:
+        beside = tsne(Selection(copy, view="head"), QUICK, cluster=cluster)
     assert (beside.path, beside.measured > 0) == (loop.path, True)
     for name, (_, values) in loop.result.data.items():
         np.testing.assert_array_equal(beside.result.data[name][1], values, name)
