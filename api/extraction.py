@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from cvbench.api.result import Result
-    from cvbench.jobs.extraction.extract import ExtractReport
+    from cvbench.jobs.extraction.job import ExtractReport
     from cvbench.jobs.extraction.plan import PlanReport
     from cvbench.jobs.running.hardware import Hardware
     from cvbench.jobs.running.progress import Event, Listener

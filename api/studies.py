@@ -163,7 +163,8 @@ def reproduce(
 
 
 def _carried_out(study: Planned, file: str, check: bool, progress: bool) -> Study:
-    from cvbench.jobs.study.run import check_outcomes, run_study
+    from cvbench.jobs.study.outcomes import check_outcomes
+    from cvbench.jobs.study.run import run_study
 
     ended = run_study(study, lambda: listening(progress))
     if check:

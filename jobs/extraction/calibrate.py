@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING
 
 from cvbench.engine.arrays.cuda import is_out_of_memory
 from cvbench.errors import ResourceError
-from cvbench.jobs.extraction.live import NONE, LivePass, setting_of, shapes_of
+from cvbench.jobs.extraction.live import NONE, LivePass, Watch, watch
 from cvbench.jobs.extraction.memory import device_memory
 from cvbench.jobs.results.entry import Live
 from cvbench.jobs.running.cluster import Cluster
 from cvbench.jobs.running.executor import run_tasks
 
 if TYPE_CHECKING:
-    from cvbench.engine.analyses.base import Layer
-    from cvbench.engine.analyses.live import LiveAnalysis
     from cvbench.engine.models.backbones import Backbone, BackboneSpec, Description
     from cvbench.jobs.extraction.options import ExtractOptions
 
@@ -25,9 +23,9 @@ CANDIDATES = (256, 128, 64, 32, 16, 8)
 
 @dataclass(frozen=True)
 class CalibrationTask:
-    """Batch sizes to try, the largest first, each with the analyses that will observe a batch of it."""
+    """Batch sizes to try, the largest first, each with the live analyses that will observe a batch of it."""
 
-    batches: tuple[tuple[int, tuple[LiveAnalysis, ...]], ...]
+    batches: tuple[tuple[int, tuple[Watch, ...]], ...]
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,6 @@ class CalibrationRecipe:
     device: str
     precision: str
     dtype: str
-    observed: tuple[Layer, ...] = ()  # by live analyses
 
     def build(self) -> CalibrationWorker:
         """A worker with nothing loaded yet."""
@@ -67,9 +64,9 @@ class CalibrationWorker:
         for spec, taps in recipe.backbones:
             with device_memory("the weights", spec.key, "one --backbone at a time"):
                 backbones.append((load_backbone(spec, device=recipe.device, precision=recipe.precision), taps))
-        for batch, analyses in task.batches:
+        for batch, watched in task.batches:
             try:
-                self._try(backbones, batch, analyses)
+                self._try(backbones, batch, watched)
                 return batch
             except Exception as error:
                 if not is_out_of_memory(error):
@@ -84,7 +81,7 @@ class CalibrationWorker:
         self,
         backbones: Sequence[tuple[Backbone, tuple[str, ...]]],
         batch: int,
-        analyses: Sequence[LiveAnalysis],
+        watched: Sequence[Watch],
     ) -> None:
         """One batch of zeros through everything that a batch goes through."""
         import torch
@@ -92,7 +89,7 @@ class CalibrationWorker:
         from cvbench.engine.models.views import expand_views
 
         recipe = self.recipe
-        live = LivePass(analyses, recipe.observed, 1, recipe.device)
+        live = LivePass(watched, 1, recipe.device)
         live.begin(0, batch, ())
         for backbone, taps in backbones:
             requests = expand_views(recipe.views, backbone.layouts(taps))
@@ -116,12 +113,10 @@ def calibrate_batch(
         cluster.device,
         options.precision,
         options.dtype,
-        tuple(shapes_of(described)),
     )
     task = CalibrationTask(
         tuple(
-            (2 * size, tuple(how.make(setting_of(described, 2 * size, 2 * size)) for how in live.values()))
-            for size in CANDIDATES
+            (2 * size, tuple(watch(how, described, 2 * size, 2 * size) for how in live.values())) for size in CANDIDATES
         )
     )
     found: list[int] = []

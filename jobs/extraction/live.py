@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cvbench.engine.analyses.base import Layer, Partial, Result, Rows
+from cvbench.engine.analyses.checks import with_extent
 from cvbench.engine.analyses.live import DeviceUnit, LiveAnalysis, LiveUnit
 from cvbench.engine.arrays.threads import host_threads
 from cvbench.errors import UsageError
@@ -25,6 +26,7 @@ from cvbench.jobs.reading.selection import Selected, Selection, is_wanted
 from cvbench.jobs.reading.views import MAPS
 from cvbench.jobs.results.entry import Live, LiveSetting
 from cvbench.jobs.results.keep import Analysed, keep_summary, partials_key, stored_result
+from cvbench.storage.features import GroupKey
 from cvbench.storage.features.units import Unit, plan_units
 from cvbench.storage.results.outcomes import ResultKey, list_partials, list_results, put_partial
 
@@ -39,11 +41,18 @@ NONE: Mapping[str, Live] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
-class LiveTask:
-    """One analysis, of all tapped layers of all backbones; plain values, so that it travels."""
+class Watch:
+    """One analysis, the tapped layers that it is of, and notes on those left out; plain values, so that it travels."""
 
     analysis: LiveAnalysis
     layers: tuple[Layer, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class LiveTask(Watch):
+    """A watch over a whole split, and where its partials go."""
+
     key: ResultKey
     of_classes: bool = False  # the summary has the class of each sample
 
@@ -80,28 +89,42 @@ def live_tasks(
         device: "cpu" or "cuda".
 
     Raises:
-        UsageError: An analysis refuses the setting: a layer without spatial extent, or batches too small for CKA.
+        UsageError: As `watch`.
     """
-    made = [(how.make(setting_of(described, *sizes)), how.of_classes) for how in live.values()]
-    layers = tuple(shapes_of(described))
-    return tuple(
-        LiveTask(analysis, layers, partials_key(split, layers, fingerprints, analysis, device), of_classes)
-        for analysis, of_classes in made
-    )
+    tasks = []
+    for how in live.values():
+        one = watch(how, described, *sizes)
+        paths = {GroupKey(*split, layer.backbone, MAPS).path for layer in one.layers}
+        own = {path: fingerprint for path, fingerprint in fingerprints.items() if path in paths}
+        key = partials_key(split, one.layers, own, one.analysis, device)
+        tasks.append(LiveTask(one.analysis, one.layers, one.notes, key, how.of_classes))
+    return tuple(tasks)
 
 
-def shapes_of(described: Sequence[Description]) -> dict[Layer, tuple[int, int, int, int]]:
-    """(1, height, width, channels) of the maps of each tapped layer, in the order in which `analyze` finds them."""
-    ordered = sorted(described, key=lambda d: d.spec.key)
-    return {
+def watch(how: Live, described: Sequence[Description], batch: int, samples: int) -> Watch:
+    """An analysis before an extraction begins, of the layers that it can measure.
+
+    A layer without a grid is left out even if a tap names it: taps also choose what is stored, and what the other
+    analyses are of.
+
+    Args:
+        how: To make it.
+        described: The backbones with the taps asked for.
+        batch: Images per forward pass.
+        samples: Covered in all.
+
+    Raises:
+        UsageError: No layer has spatial extent, and the analysis needs it; or batches are too small for CKA.
+    """
+    ordered = sorted(described, key=lambda d: d.spec.key)  # as `analyze` finds them
+    shapes = {
         Layer(d.spec.key, tap): (1, at.height, at.width, at.channels) for d in ordered for tap, at in d.layouts.items()
     }
-
-
-def setting_of(described: Sequence[Description], batch: int, samples: int) -> LiveSetting:
-    """Setting that an analysis is told before an extraction of these backbones begins."""
-    inputs = {d.spec.key: d.preprocess.geometry.size for d in sorted(described, key=lambda d: d.spec.key)}
-    return LiveSetting(shapes_of(described), inputs, batch, samples)
+    layers, notes = with_extent(shapes, how.wants) if how.wants else (tuple(shapes), ())
+    kept = {layer: shapes[layer] for layer in layers}
+    names = {layer.backbone for layer in layers}
+    inputs = {d.spec.key: d.preprocess.geometry.size for d in ordered if d.spec.key in names}
+    return Watch(how.make(LiveSetting(kept, inputs, batch, samples)), layers, notes)
 
 
 def commit_live(store: FeatureStore, unit: Unit, tasks: Sequence[LiveTask], observed: LivePass) -> None:
@@ -121,7 +144,7 @@ def summarise_live(store: FeatureStore, tasks: Sequence[LiveTask], units: Sequen
     """The results of all tasks over these units, kept in the store as `analyze` keeps them."""
     found = []
     for task in tasks:
-        selected = Selected(task.key.dataset, task.key.split, MAPS, task.layers, tuple(units), 0)
+        selected = Selected(task.key.dataset, task.key.split, MAPS, task.layers, tuple(units), 0, task.notes)
         reading, analysis = Reading(store, selected), task.analysis
         if task.of_classes:
             analysis = replace(analysis, classes=class_numbers(reading))  # type: ignore[type-var]
@@ -186,10 +209,13 @@ class LivePass:
     On a device their numbers stay there until a batch has ended, and go to the host while the next one runs.
     """
 
-    def __init__(self, analyses: Sequence[LiveAnalysis], layers: Sequence[Layer], threads: int, device: str) -> None:
+    def __init__(self, watched: Sequence[Watch], threads: int, device: str) -> None:
         self._threads, self._device = threads, device
-        self._units: list[LiveUnit] = [analysis.live(layers) for analysis in analyses]
-        self._index = {layer: i for i, layer in enumerate(layers)} if analyses else {}
+        self._units: list[LiveUnit] = [one.analysis.live(one.layers) for one in watched]
+        self._places: dict[Layer, list[tuple[LiveUnit, int]]] = {}  # who is told of a layer, and as which number
+        for unit, one in zip(self._units, watched, strict=True):
+            for number, layer in enumerate(one.layers):
+                self._places.setdefault(layer, []).append((unit, number))
         self._inside: Rows = np.arange(0)
         self._size = 0
         self._chosen: Tensor | None = None  # of `_inside`, where the maps are, if rows are left out
@@ -209,21 +235,20 @@ class LivePass:
             unit.begin(offset + self._inside)
 
     def taps(self, backbone: str) -> list[str]:
-        """Taps to observe of a backbone, in the order of computation."""
-        return [layer.tap for layer in self._index if layer.backbone == backbone]
+        """Taps to observe of a backbone."""
+        return [layer.tap for layer in self._places if layer.backbone == backbone]
 
     def observer(self, backbone: str) -> Callable[[str, Tensor], None]:
         """The function that `Backbone.run` calls with each layer's maps."""
         from cvbench.engine.arrays.array import from_torch, torch_stream
 
         def observe(tap: str, maps: Tensor) -> None:
-            index = self._index[Layer(backbone, tap)]
             with ExitStack() as stack:
                 stack.enter_context(torch_stream(maps))
                 stack.enter_context(host_threads(1 if maps.is_cuda else self._threads))
                 values = from_torch(self._readable(maps))
-                for unit in self._units:
-                    unit.add(index, values)
+                for unit, number in self._places[Layer(backbone, tap)]:
+                    unit.add(number, values)
 
         return observe
 

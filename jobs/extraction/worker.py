@@ -146,8 +146,7 @@ class ExtractWorker:
         seconds = dict.fromkeys(("decode_wait", "device", "write_wait", "commit"), 0.0)
         bad: list[BadSample] = []
         measured = [at for at in self.recipe.live if at.analysis.name in task.live]
-        layers = measured[0].layers if measured else ()
-        live = LivePass([at.analysis for at in measured], layers, self.recipe.threads, self.recipe.device)
+        live = LivePass(measured, self.recipe.threads, self.recipe.device)
         with ExitStack() as stack:
             batches = stack.enter_context(closing(self.feed.start(task.unit)))
             writers = {

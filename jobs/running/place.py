@@ -45,6 +45,18 @@ def cores_here() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def shares(number: int) -> list[list[int]]:
+    """Cut the cores that this process may use into `number` shares, none of them empty; by their numbers.
+
+    Raises:
+        ValueError: There are fewer cores.
+    """
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(cores_here()))
+    if not 1 <= number <= len(cores):
+        raise ValueError(f"{len(cores)} cores are no {number} shares")
+    return [cores[i * len(cores) // number : (i + 1) * len(cores) // number] for i in range(number)]
+
+
 def _gpus_here() -> int:
     import torch
 

@@ -19,6 +19,7 @@ from cvbench.jobs.running.cluster import Cluster, Worker, WorkerRecipe
 from cvbench.jobs.running.logs import keep_logs
 from cvbench.jobs.running.places import unpacked
 from cvbench.jobs.running.supply import heard, nodes, outlook, places
+from cvbench.jobs.running.token import own_token
 from cvbench.jobs.running.versions import Hello, hello
 
 _SHARED: ContextVar[list[RaySession] | None] = ContextVar("shared", default=None)
@@ -71,6 +72,7 @@ class RaySession:
     def _start_local(self, ray: Any) -> None:
         # Features go from the actor to the store, never through Ray: a small object store is enough.
         cores = max(os.cpu_count() or 1, (self.cluster.actors or 1) * self.cluster.threads)
+        own_token()
         with on_loopback():
             ray.init(
                 address="local",

@@ -11,15 +11,16 @@ import platform
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from cvbench import __version__
 from cvbench.errors import ClusterError
 
-DECIDE = ("cvbench", "torch", "torchvision", "timm", "pillow")
-"""Packages that decide bytes."""
-SAID = ("python", "ray", "numpy", "cupy")
+DECIDE = ("cvbench", "torch", "torchvision", "timm", "pillow", "numpy")
+"""Packages that decide bytes: of features, and of partials, which NumPy and its BLAS compute on a CPU."""
+SAID = ("python", "ray", "cupy")
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,8 @@ class Hello:
 
 def versions() -> dict[str, str]:
     """Name -> version, of `DECIDE` and `SAID`, in this process; nothing is imported for it."""
-    found = {name: _installed(name) for name in (*DECIDE, *SAID) if name not in ("cvbench", "python", "cupy")}
-    cupy = _installed("cupy-cuda12x") or _installed("cupy-cuda13x")
+    found = {name: installed(name) for name in (*DECIDE, *SAID) if name not in ("cvbench", "python", "cupy")}
+    cupy = installed("cupy-cuda12x") or installed("cupy-cuda13x")
     return {"cvbench": __version__, "python": platform.python_version(), "cupy": cupy, **found}
 
 
@@ -63,7 +64,7 @@ def compare(here: Mapping[str, str], there: Hello) -> str | None:
     if differ.keys() & set(DECIDE):
         raise ClusterError(
             f"the node {there.node} computes with other versions than the command",
-            where=f"process {there.pid}",
+            where=f"process {there.pid} of {there.address}",
             why=told,
             fix="the same packages on every node (constraints.txt); of cvbench itself --wheel FILE brings its own",
         )
@@ -75,7 +76,9 @@ def _public(number: str) -> str:
     return number.partition("+")[0]
 
 
-def _installed(package: str) -> str:
+@cache  # each reading parses all that a package says about itself
+def installed(package: str) -> str:
+    """The version of a package in this process, which does not change while it runs; "" if there is none."""
     try:
         return version(package)
     except PackageNotFoundError:

@@ -25,9 +25,11 @@ from numpy.typing import NDArray
 
 from cvbench.engine.pictures.geometry import Geometry
 from cvbench.engine.pictures.room import ProcessRoom
+from cvbench.jobs.extraction.decoding.bound import bounded
 from cvbench.jobs.extraction.decoding.fill import Refusal, fill
 from cvbench.jobs.extraction.decoding.layout import Layout
-from cvbench.jobs.extraction.decoding.wire import receive, send, told, unpacked
+from cvbench.jobs.extraction.decoding.wire import told, unpacked
+from cvbench.jobs.running.messages import receive, send
 
 
 def main(control: int) -> NoReturn:
@@ -88,7 +90,9 @@ def _decode(lane: socket.socket, memory: int, setting: dict[str, Any]) -> NoRetu
     while True:
         try:
             asked, buffers = receive(lane)
-            send(lane, _answer(asked, buffers, slots[asked["slot"]], fill_rows))
+            with bounded(setting["bytes"]):
+                answer = _answer(asked, buffers, slots[asked["slot"]], fill_rows)
+            send(lane, answer)
         except (EOFError, OSError):
             os._exit(0)
 

@@ -20,7 +20,8 @@ from cvbench.engine.pictures.transforms import Transform
 from cvbench.errors import ResourceError
 from cvbench.jobs.extraction.decoding.fill import Payload, Refusal
 from cvbench.jobs.extraction.decoding.ring import Ring
-from cvbench.jobs.extraction.decoding.wire import packed, raised, receive, send
+from cvbench.jobs.extraction.decoding.wire import packed, raised
+from cvbench.jobs.running.messages import receive, send
 
 ATTEMPTS = 2
 """How often a sample may end the process that decodes it."""
@@ -39,6 +40,10 @@ class Sample(NamedTuple):
     row: int
     name: str
     payload: Payload
+
+
+MOST_BYTES = 2 << 30
+"""Memory that a process may take to decode what it was sent: three times what the largest image needs."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,8 @@ class Decoders:
 
     One that ends is replaced, and the samples it had are decoded again, one by one.
 
-    Memory: of each process what it holds of one image (`ProcessRoom`); the modules they share.
+    Memory: of each process what it holds of one image (`ProcessRoom`), never more than `MOST_BYTES`; the modules they
+    share.
     """
 
     def __init__(self, ring: Ring, transform: Transform | None, number: int, nursery: Nursery | None = None) -> None:
@@ -71,6 +77,7 @@ class Decoders:
             "layout": ring.layout.as_dict(),
             "transform": None if transform is None else [transform[0], dict(transform[1])],
             "pixels": 2 * MAX_PIXELS // number,
+            "bytes": MOST_BYTES,
         }
         self._lock = threading.Lock()
         self._lanes: dict[int, socket.socket] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,23 +11,36 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from cvbench.engine.analyses.norms.measure import Norms
 from cvbench.engine.statistics.options import IntervalOptions
 from cvbench.errors import DataUnavailableError, FingerprintMismatchError, UnknownNameError, UsageError
 from cvbench.jobs.analyses.cka import CkaOptions, cka
+from cvbench.jobs.analyses.measure import analyze_maps
 from cvbench.jobs.analyses.similarity import similarity
 from cvbench.jobs.analyses.spectra import spectra
-from cvbench.jobs.extraction.extract import ExtractReport, extract
+from cvbench.jobs.extraction.extract import extract
+from cvbench.jobs.extraction.job import ExtractReport
 from cvbench.jobs.extraction.options import ExtractOptions
 from cvbench.jobs.reading.selection import Selection
-from cvbench.jobs.registry import find_live
-from cvbench.jobs.results.keep import stored_result
+from cvbench.jobs.registry import entry_of, find_live, places
+from cvbench.jobs.results.keep import Analysed, stored_result
 from cvbench.jobs.running.cluster import Cluster
+from cvbench.jobs.running.hardware import Hardware
 from cvbench.storage.features import FeatureStore, GroupKey
 from cvbench.storage.results.outcomes import list_results, load_result, read_partial
 from tests.jobs.images import write_folder
+from tests.jobs.travel import travelling
 
 LOOP = Cluster(address="none")
 ALL = ("cka", "spectra", "similarity")
+GRIDDED = ("spectra", "similarity")
+STORED: dict[str, Callable[[Selection], Analysed]] = {
+    "cka": lambda chosen: cka(chosen, CkaOptions(batch=8), LOOP),
+    "spectra": lambda chosen: spectra(chosen, IntervalOptions(), LOOP),
+    "similarity": lambda chosen: similarity(chosen, IntervalOptions(), LOOP),
+    "norms": lambda chosen: analyze_maps(Norms(), chosen, Hardware(address="none")),
+}
+"""The same of stored maps."""
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +102,36 @@ def test_partials_and_results_are_those_of_the_stored_maps(live: FeatureStore, i
             else:  # per image the same numbers; products over images and sums are added batch by batch
                 np.testing.assert_allclose(found[key][name], values, rtol=1e-9, atol=1e-9, err_msg=f"{key} {name}")
     assert list_results(live) == list_results(FeatureStore.open(where))
+
+
+@pytest.mark.parametrize("taps", [("blocks", "head*"), ("blocks.*", "head*")], ids=["some layers", "a backbone"])
+def test_layers_without_a_grid_are_left_out_as_of_stored_maps(
+    images: Path, tmp_path: Path, taps: tuple[str, ...]
+) -> None:
+    """Every live analysis, of the layers that it can measure: under the key, and with the notes, of the stored maps."""
+    names = tuple(name for name in places("analyze") if (entry := entry_of(name)) is not None and entry.live)
+    assert sorted(names) == sorted(STORED)
+    here, there = tmp_path / "live.zarr", tmp_path / "stored.zarr"
+    said: list[str] = []
+    asked = options(images, here, limit=32, taps=taps, analyses=names)
+    extract(asked, LOOP, lambda event: said.append(str(event)), find_live(names))
+    measured(options(images, there, limit=32, taps=taps, views=("maps",), maps=None), LOOP)
+    live, stored = FeatureStore.open(here), FeatureStore.open(there)
+    for name in names:
+        (key,) = [key for key in list_results(live) if key.analysis == name]
+        expected = STORED[name](Selection(str(there), view="maps"))
+        found = stored_result(live, key)
+        assert key.path == expected.path
+        assert found.attrs["layers"] == expected.result.attrs["layers"]
+        assert found.attrs["notes"] == expected.result.attrs["notes"]
+        notes = [note for note in found.attrs["notes"] if note.startswith("left out")]
+        assert any("head" in layer["tap"] for layer in found.attrs["layers"]) == (not notes) == (name not in GRIDDED)
+        assert all(any(f"--analyze {name}: {note}" in event for event in said) for note in notes)
+    measured_live, measured_stored = partials(live), partials(stored)
+    assert measured_live.keys() == measured_stored.keys()
+    for path, arrays in measured_stored.items():
+        for variable, values in arrays.items():
+            np.testing.assert_allclose(measured_live[path][variable], values, rtol=1e-9, atol=1e-9, err_msg=path)
 
 
 def test_no_map_is_kept(live: FeatureStore) -> None:
@@ -155,8 +199,18 @@ def test_analyze_shows_what_cannot_be_measured_again(live: FeatureStore, name: s
 @pytest.mark.ray
 @pytest.mark.usefixtures("ray_here")
 def test_any_number_of_actors_gives_the_same_bits(live: FeatureStore, images: Path, tmp_path: Path) -> None:
-    where = tmp_path / "store.zarr"
-    measured(options(images, where, analyses=ALL), Cluster(address="local", actors=2))
+    measured(options(images, tmp_path / "store.zarr", analyses=ALL), Cluster(address="local", actors=2))
+    same_bits(live, tmp_path / "store.zarr")
+
+
+def test_what_has_travelled_gives_the_same_bits(live: FeatureStore, images: Path, tmp_path: Path) -> None:
+    with travelling():
+        measured(options(images, tmp_path / "store.zarr", analyses=ALL), LOOP)
+    same_bits(live, tmp_path / "store.zarr")
+
+
+def same_bits(live: FeatureStore, where: Path) -> None:
+    """Partials and results of a store are those that the plain loop has left."""
     found, expected = partials(FeatureStore.open(where)), partials(live)
     assert found.keys() == expected.keys()
     for key, arrays in expected.items():
@@ -190,11 +244,12 @@ class TestBadInput:
             measured(options(images, tmp_path / "s.zarr", analyses=("spectrum",)), LOOP)
         assert not (tmp_path / "s.zarr").exists()
 
-    def test_a_layer_without_spatial_extent_is_refused_before_anything_is_written(
-        self, images: Path, tmp_path: Path
+    @pytest.mark.parametrize("name", GRIDDED)
+    def test_no_layer_with_spatial_extent_is_refused_before_anything_is_written(
+        self, images: Path, tmp_path: Path, name: str
     ) -> None:
-        with pytest.raises(UsageError, match=r"stages\.3.* has no spatial extent"):
-            measured(options(images, tmp_path / "s.zarr", analyses=("spectra",), image_size=32), LOOP)
+        with pytest.raises(UsageError, match=r"head.* has no spatial extent"):
+            measured(options(images, tmp_path / "s.zarr", analyses=(name,), taps=("head*",)), LOOP)
         assert not FeatureStore.open(tmp_path / "s.zarr").groups()
 
     def test_batches_too_small_for_cka(self, images: Path, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from cvbench.jobs.running.cluster import Cluster
 from cvbench.storage.datasets import open_dataset
 from cvbench.storage.features import FeatureStore
 from tests.jobs.images import write_folder
+from tests.jobs.travel import travelling
 from tests.storage.datasets.shard_trees import write_parquet, write_tar
 
 COUNT = 20
@@ -73,9 +74,19 @@ def test_in_a_loop(root: Path) -> None:
         np.testing.assert_array_equal(found[spec], found["folder:birds"])
 
 
+def test_where_they_have_travelled(root: Path) -> None:
+    with travelling():
+        same_features(root, Cluster(address="none"))
+
+
 @pytest.mark.ray
 def test_on_ray(ray_here: None, root: Path) -> None:
-    keys, values = features(root, "parquet:rows", Cluster(address="local", actors=1))
+    same_features(root, Cluster(address="local", actors=1))
+
+
+def same_features(root: Path, cluster: Cluster) -> None:
+    """Of a Parquet file, read there, and of a tar, read here."""
+    keys, values = features(root, "parquet:rows", cluster)
     assert keys == ["parquet-rows"]
     (root / "store.zarr").rename(root / "first")
     np.testing.assert_array_equal(values, features(root, "wds:tars", Cluster(address="none"))[1])

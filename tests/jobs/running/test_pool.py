@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from cvbench.errors import ClusterError
 from cvbench.jobs.running import pool
 from cvbench.jobs.running.cluster import Cluster
+from cvbench.jobs.running.progress import Failed
 from tests.jobs.running.virtual import Fate, VirtualRay
 
 
@@ -38,6 +40,14 @@ def test_every_task_is_reported_once_whatever_happens(monkeypatch: pytest.Monkey
     ray = VirtualRay(fate, Cluster(address="virtual", actors=64, attempts=8), seed)
     reported = drive(monkeypatch, ray, 2_000)
     assert reported == dict.fromkeys(range(2_000), 1)
+
+
+@pytest.mark.parametrize(("actors", "deaths"), [(1, 7), (2, 7), (10, 31)])
+def test_actors_that_only_die_end_the_run(monkeypatch: pytest.MonkeyPatch, actors: int, deaths: int) -> None:
+    """Three for each place, and six at least; `test_executor` has it of real ones."""
+    ray = VirtualRay(Fate(seconds=1e6, dying=1.0), Cluster(address="virtual", actors=actors))
+    with pytest.raises(ClusterError, match=f"{deaths} actors died without finishing one unit"):
+        drive(monkeypatch, ray, 100)
 
 
 def test_actors_are_kept_busy_while_nodes_are_lost(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,3 +86,32 @@ def test_what_the_driver_keeps_does_not_grow_with_the_answers(monkeypatch: pytes
     driver.run()
     assert max(kept) <= 16 * 8
     assert len(driver.durations) == pool.REMEMBERED
+
+
+@pytest.mark.parametrize("in_flight", [1, 2])
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_lost_actor_costs_no_more_than_what_was_in_its_hands(
+    monkeypatch: pytest.MonkeyPatch, in_flight: int, seed: int
+) -> None:
+    """Handed out again: as many tasks as one actor has at a time, at most, for each that was lost."""
+    ray = VirtualRay(Fate(dying=0.3), Cluster(address="virtual", actors=32, in_flight=in_flight), seed)
+    handed: Counter[int] = Counter()
+    lost: list[int] = []
+    submit = ray.submit
+
+    def counted(actor: Any, task: int) -> int:
+        handed[task] += 1
+        return submit(actor, task)
+
+    monkeypatch.setattr(ray, "submit", counted)
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    monkeypatch.setattr(pool, "time", ray)
+
+    def listen(event: object) -> None:
+        if isinstance(event, Failed):
+            lost.append(event.units)
+
+    pool.Pool(ray, None, range(3_000), lambda task, receipt: None, listen).run()  # type: ignore[arg-type]
+    assert len(lost) > 100
+    assert max(lost) == in_flight
+    assert sum(handed.values()) - 3_000 == sum(lost), "nothing but what was lost is done again"

@@ -10,7 +10,7 @@ import cvbench
 from cvbench.errors import ClusterError
 from cvbench.jobs.running.versions import DECIDE, Hello, compare, versions
 
-HERE = {"cvbench": "1", "torch": "2.10.0+cpu", "timm": "1.0", "numpy": "2.1", "cupy": ""}
+HERE = {"cvbench": "1", "torch": "2.10.0+cpu", "timm": "1.0", "numpy": "2.1", "ray": "2.60", "cupy": ""}
 
 
 def far(**other: str) -> Hello:
@@ -31,14 +31,14 @@ def test_the_same_and_other_builds_of_the_same_are_no_matter() -> None:
 
 
 def test_what_decides_no_byte_is_said() -> None:
-    said = compare(HERE, far(numpy="2.2", cupy="13.6"))
+    said = compare(HERE, far(ray="2.61", cupy="13.6"))
     assert said is not None
     assert "node-3" in said
-    assert "numpy 2.2 instead of 2.1" in said
+    assert "ray 2.61 instead of 2.60" in said
     assert "cupy 13.6 instead of none" in said
 
 
-@pytest.mark.parametrize("package", ["cvbench", "torch", "timm"])
+@pytest.mark.parametrize("package", ["cvbench", "torch", "timm", "numpy"])
 def test_what_decides_bytes_is_refused(package: str) -> None:
     with pytest.raises(ClusterError, match="node-3") as caught:
         compare(HERE, far(**{package: "0.1"}))

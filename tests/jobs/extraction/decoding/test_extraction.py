@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +12,7 @@ from cvbench.errors import UnknownNameError
 from cvbench.jobs.extraction.extract import extract
 from cvbench.jobs.extraction.options import ExtractOptions
 from cvbench.jobs.running.cluster import Cluster
-from cvbench.jobs.running.progress import Event, Failed
+from cvbench.jobs.running.progress import Advanced, Event, Failed
 from tests.jobs.extraction.decoding.test_feed import check_gone
 from tests.jobs.extraction.test_extract import contents, options
 from tests.jobs.images import write_folder
@@ -25,7 +23,7 @@ from tests.standin.plug import plugged
 def asked(tmp_path_factory: pytest.TempPathFactory) -> ExtractOptions:
     folder = tmp_path_factory.mktemp("decoding")
     write_folder(folder / "pets", 40, broken=(7,))
-    return options(folder, max_unreadable=0.1, decode_in="threads")
+    return options(folder, max_unreadable=0.1, decode_in="threads", unit=8)
 
 
 @pytest.fixture(scope="module")
@@ -54,37 +52,31 @@ def test_on_the_pretended_card(asked: ExtractOptions, tmp_path: Path) -> None:
     assert contents(tmp_path / "processes.zarr") == contents(tmp_path / "threads.zarr")
 
 
+def is_actor(process: psutil.Process) -> bool:
+    try:
+        return any(word.startswith("ray::_Actor") for word in process.cmdline()[:1])
+    except psutil.Error:
+        return False
+
+
 @pytest.mark.slow
 def test_an_actor_that_is_killed_leaves_no_decoder(
     asked: ExtractOptions, expected: dict[str, str], tmp_path: Path, ray_here: None
 ) -> None:
+    """It is killed when its first unit is in the store and others, of which it has two at a time, are not given out."""
     seen: list[int] = []
     failed: list[str] = []
 
-    def kill() -> None:
-        end = time.monotonic() + 120
-        while time.monotonic() < end:
-            for process in psutil.Process().children(recursive=True):
-                try:
-                    if process.cmdline()[:1] and process.cmdline()[0].startswith("ray::_Actor"):
-                        found = [child.pid for child in process.children(recursive=True)]
-                        if len(found) >= 3:  # the nursery and two decoders
-                            seen.extend(found)
-                            process.kill()
-                            return
-                except psutil.Error:
-                    continue
-            time.sleep(0.02)
-
-    def listen(event: Event) -> None:
+    def kill(event: Event) -> None:
         if isinstance(event, Failed):
             failed.append(event.what)
+        if isinstance(event, Advanced) and not seen:
+            (actor,) = (process for process in psutil.Process().children(recursive=True) if is_actor(process))
+            seen.extend(child.pid for child in actor.children(recursive=True))
+            actor.kill()
 
-    killer = threading.Thread(target=kill)
-    killer.start()
-    extract(in_processes(asked, tmp_path / "store.zarr"), Cluster("local", actors=1), listen)
-    killer.join()
-    assert len(seen) >= 3
+    extract(in_processes(asked, tmp_path / "store.zarr"), Cluster("local", actors=1), kill)
+    assert len(seen) >= 3  # the nursery and two decoders
     assert failed
     check_gone(seen)
     assert contents(tmp_path / "store.zarr") == expected

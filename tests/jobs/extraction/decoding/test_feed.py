@@ -17,9 +17,11 @@ import numpy as np
 import psutil
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from cvbench.engine.pictures.geometry import Geometry
 from cvbench.errors import DataUnavailableError, ResourceError, UsageError
+from cvbench.jobs.extraction.decoding import processes
 from cvbench.jobs.extraction.decoding.choice import Decoding
 from cvbench.jobs.extraction.decoding.feed import Feed
 from cvbench.storage.datasets import Dataset, open_dataset
@@ -177,6 +179,7 @@ def test_an_interpreter_that_cannot_start_is_an_error_and_no_hang(pets: Path, mo
 
 PROGRAM = """
 import sys, time, numpy as np
+from cvbench.jobs.extraction.decoding import processes
 from cvbench.jobs.extraction.decoding.choice import Decoding
 from cvbench.jobs.extraction.decoding.feed import Feed
 from cvbench.engine.pictures.geometry import Geometry
@@ -241,3 +244,36 @@ def test_nothing_is_left_of_a_feed_that_is_let_go(pets: Path) -> None:
     check_gone(left)
     assert here.num_fds() == files
     assert {child.pid for child in here.children(recursive=True)} == children
+
+
+def test_a_process_that_decodes_has_a_bound_of_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """9 megapixels take some 60 MB: with a bound of 16 it is refused by the system, and the bound is gone with it."""
+    (tmp_path / "large").mkdir()
+    Image.new("RGB", (3_000, 3_000)).save(tmp_path / "large" / "0.png")
+    dataset = open_dataset(f"folder:{tmp_path}")
+    whole = Unit(0, 0, 1)
+    monkeypatch.setattr(processes, "MOST_BYTES", 16 << 20)
+    feed = feed_of(dataset, PROCESSES, PAIR[:1])
+    for _ in range(2):
+        with pytest.raises(MemoryError, match="decode"):
+            batches(feed, whole)
+    feed.close()
+    monkeypatch.undo()
+    feed = feed_of(dataset, PROCESSES, PAIR[:1])
+    (found,) = batches(feed, whole)
+    assert found[2] == []
+    feed.close()
+
+
+def test_a_bound_is_of_what_comes_and_ends_with_it() -> None:
+    code = "import numpy as np; from cvbench.jobs.extraction.decoding.bound import bounded\n" + "\n".join(
+        [
+            "with bounded(64 << 20):",
+            "    np.ones(32 << 20, np.uint8)",
+            "    try: np.ones(128 << 20, np.uint8); print('taken')",
+            "    except MemoryError: print('refused')",
+            "np.ones(128 << 20, np.uint8); print('free')",
+        ]
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["refused", "free"]

@@ -20,9 +20,10 @@ from cvbench.jobs.extraction.decoding import choice
 from cvbench.jobs.extraction.decoding.choice import Decoding, settled
 from cvbench.jobs.extraction.decoding.layout import Layout
 from cvbench.jobs.extraction.decoding.ring import Ring
-from cvbench.jobs.extraction.decoding.wire import packed, raised, receive, send, told, unpacked
+from cvbench.jobs.extraction.decoding.wire import packed, raised, told, unpacked
 from cvbench.jobs.extraction.plan import decode_rate
 from cvbench.jobs.running.cluster import Cluster
+from cvbench.jobs.running.messages import receive, send
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,93 @@
+"""The order, the unit and the batch of a split: frozen by its first run, taken from the store by every other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cvbench.errors import FingerprintMismatchError, UsageError
+from cvbench.jobs.extraction.arrays import frozen_split
+from cvbench.jobs.extraction.live import NONE
+from cvbench.jobs.extraction.options import CPU_BATCH, ExtractOptions
+from cvbench.jobs.results.entry import Live
+from cvbench.jobs.running.cluster import Cluster
+
+if TYPE_CHECKING:
+    from cvbench.engine.models.backbones import Description
+    from cvbench.storage.datasets import Dataset
+    from cvbench.storage.features import FeatureStore, SplitInfo
+
+
+def split_info(
+    store: FeatureStore | None,
+    dataset: Dataset,
+    options: ExtractOptions,
+    cluster: Cluster,
+    described: Sequence[Description],
+    live: Mapping[str, Live] = NONE,
+) -> SplitInfo:
+    """Freeze the order, unit and batch of this split, or take what the store has frozen already."""
+    from cvbench.storage.datasets import read_in_part, source_of
+    from cvbench.storage.features import SplitInfo
+    from cvbench.storage.features.order import sample_order
+    from cvbench.storage.features.units import unit_size
+
+    frozen = frozen_split(store, dataset)
+    if frozen is not None:
+        refuse_other_sizes(options, frozen, options.store)
+    batch = options.batch_size or (frozen.batch if frozen else _auto_batch(options, cluster, described, live))
+    if not (options.batch_size or frozen or cluster.device == "cpu"):
+        while options.unit and options.unit % batch and batch > 1:  # what was found is the most, not a wish
+            batch //= 2
+    unit = options.unit or (frozen.unit if frozen else unit_size(len(dataset), batch))
+    if unit % batch:
+        raise UsageError(
+            f"--unit {unit} is no multiple of the batch of {batch}", fix=f"--unit {unit // batch * batch + batch}"
+        )
+    order = sample_order(len(dataset), options.seed)
+    return SplitInfo(
+        dataset=dataset.name,
+        split=dataset.split,
+        n=len(dataset),
+        dataset_digest=dataset.digest,
+        seed=options.seed,
+        unit=unit,
+        batch=batch,
+        classes=dataset.classes,
+        ids=np.array(dataset.ids, dtype=np.str_)[order],
+        labels=dataset.labels[order],
+        factors={name: values[order] for name, values in dataset.factors.items()},
+        left_out=tuple(entry.as_dict() for entry in read_in_part(dataset)),
+        source=source_of(dataset),
+    )
+
+
+def refuse_other_sizes(options: ExtractOptions, frozen: SplitInfo, url: str) -> None:
+    """Refuse a batch or a unit that is not the one which the store has frozen.
+
+    Raises:
+        FingerprintMismatchError: One of them differs.
+    """
+    for option, asked, held in (
+        ("--batch-size", options.batch_size, frozen.batch),
+        ("--unit", options.unit, frozen.unit),
+    ):
+        if asked is not None and asked != held:
+            raise FingerprintMismatchError(
+                f"{option} {asked} differs from the store's {held}",
+                where=url,
+                why="batches and units decide which bytes lie where; they are frozen by the first run",
+                fix=f"leave {option} out, or use another --store",
+            )
+
+
+def _auto_batch(
+    options: ExtractOptions, cluster: Cluster, described: Sequence[Description], live: Mapping[str, Live]
+) -> int:
+    if cluster.device == "cpu":
+        return CPU_BATCH
+    from cvbench.jobs.extraction.calibrate import calibrate_batch
+
+    return calibrate_batch(described, options, cluster, live)
