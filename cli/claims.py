@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from cvbench.cli import options as shared
+from cvbench.cli.command import command
 from cvbench.cli.say import say
 
 if TYPE_CHECKING:
     from cvbench.jobs.report.claims import ClaimLine, JudgedClaims
 
 
-def claims(
-    store: shared.Store = shared.DEFAULT_STORE,
-    own: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--claims",
-            help="TOML file of claims of your own, judged beside the published ones; again for another.",
-            metavar="FILE",
-        ),
-    ] = None,
-    output: Annotated[str, typer.Option("--format", help="table or json.")] = "table",
-) -> None:
+def _claims(place: shared.StorePlace, own: shared.OwnClaims, printed: shared.Printed) -> None:
     """Judge what papers claim by the results of a store.
 
     A claim holds, does not hold, is not resolved, or is not run: then the command that makes its numbers is named. The
@@ -32,9 +20,8 @@ def claims(
     """
     from cvbench.jobs.report.claims import judge_store
 
-    shared.check_format(output, ("table", "json"))
-    judged = judge_store(store, own or ())
-    if output == "json":
+    judged = judge_store(place.store, own.claims)
+    if printed.format == "json":
         shared.echo_json(judged.as_dict())
     else:
         _echo(judged)
@@ -73,3 +60,6 @@ def _numbers(line: ClaimLine) -> str:
             f"  source: {line.source}{value}",
         ]
     )
+
+
+claims = command("claims", [shared.StorePlace, shared.OwnClaims, shared.Printed], _claims)

@@ -147,13 +147,9 @@ def on_demand(places: Mapping[str, Place], aliases: Mapping[str, str] = NO_ALIAS
 
 
 def built(name: str, found: Any) -> Any:
-    """A command from what a module has: a command, a group, or a function whose arguments are its options."""
+    """A command from what a module has: a command or a group."""
     if isinstance(found, typer.Typer):
         around = Commands()
         around.add_typer(found, name=name)
         return typer.main.get_group(around).commands[name]
-    if isinstance(found, Command):
-        return found
-    around = Commands()
-    around.command(name)(found)
-    return typer.main.get_command(around)
+    return found

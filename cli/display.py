@@ -19,22 +19,38 @@ INTERVAL = 10.0  # seconds between JSON lines
 
 @contextmanager
 def progress() -> Iterator[Listener]:
-    """A listener for the duration of a job."""
-    if sys.stderr.isatty():
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"),
-            TimeRemainingColumn(),
-        )
-        with Progress(*columns, console=Console(stderr=True)) as bar:
-            yield _Bar(bar)
-    else:
+    """A listener for the duration of a job; bars of several jobs at a time stand below each other."""
+    if not sys.stderr.isatty():
         yield _JsonLines()
+        return
+    _BARS.append(_BARS[-1] if _BARS else _started())
+    try:
+        yield _Bar(_BARS[-1])
+    finally:
+        bars = _BARS.pop()
+        if not _BARS:
+            bars.stop()
+
+
+_BARS: list[Any] = []
+"""The terminal's bars, once for each job that shows itself in them; of the main thread alone."""
+
+
+def _started() -> Any:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    # Results that are printed meanwhile go above the bars, but only where both are on the terminal.
+    bars = Progress(*columns, console=Console(stderr=True), redirect_stdout=sys.stdout.isatty())
+    bars.start()
+    return bars
 
 
 class _Rate:

@@ -15,7 +15,7 @@ from cvbench.jobs.reading.views import MAPS, POOLED, is_vector
 from cvbench.options import Option
 
 if TYPE_CHECKING:
-    from cvbench.jobs.extraction.extract import ExtractReport
+    from cvbench.jobs.extraction.job import ExtractReport
     from cvbench.jobs.extraction.plan import LayerPlan, PlanReport
 
 
@@ -121,7 +121,7 @@ def _next(report: ExtractReport) -> str:
     if "logits" in report.views:
         return hints.command("eval accuracy", **place)
     vectors = [view for view in report.views if is_vector(view)]
-    if not vectors:
+    if not vectors or report.split.startswith("train"):  # how classes stand apart is asked of samples not trained on
         return hints.command("store info", store=report.store)
     return hints.command("analyze silhouette", **place, view=None if "head" in vectors else vectors[0])
 

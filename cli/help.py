@@ -62,6 +62,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "analyze randomisation": ("analyze randomisation --dataset digits --method layercam --limit 256",),
     "analyze norms": ("analyze norms --store birds.zarr --out figures", "analyze norms --cutoff 150"),
     "analyze attention": ("analyze attention --dataset folder:birds --out figures",),
+    "analyze residual": ("analyze residual --dataset folder:birds --out figures",),
     "analyze receptive-field": (
         "analyze receptive-field --dataset digits --backbone test_vit",
         "analyze receptive-field --dataset digits --taps 'blocks.*'",
@@ -84,6 +85,10 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "transfer probe": (
         "transfer probe --dataset digits --train-split train",
         "transfer probe --dataset digits --keep-logits",
+    ),
+    "transfer dense": (
+        "transfer dense --dataset scenes --store scenes.zarr --out figures",
+        "transfer dense --dataset table:birds.csv --source table:birds.csv",
     ),
     "transfer finetune": ("transfer finetune --dataset digits --backbone test_vit --out tuned",),
     "results ls": ("results ls --store birds.zarr",),

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-import typer
-
 from cvbench.cli.say import say
 from cvbench.jobs.reading.options import DEFAULT_STORE as DEFAULT_STORE
 from cvbench.jobs.running.hardware import Hardware as Hardware
@@ -59,16 +57,20 @@ class StorePlace:
 
 
 @dataclass(frozen=True)
+class OwnClaims:
+    """Claims of one's own, judged beside the published ones."""
+
+    claims: Annotated[
+        tuple[str, ...],
+        Option("TOML file of claims of your own, judged beside the published ones; again for another."),
+    ] = ()
+
+
+@dataclass(frozen=True)
 class DryRun:
     """Whether to look only."""
 
     dry_run: Annotated[bool, Option("Only say what would be done.", short="-n")] = False
-
-
-Store = Annotated[str, typer.Option("--store", help="Path or URL of the feature store.")]
-DataRoot = Annotated[
-    str | None, typer.Option("--data-root", envvar="CVBENCH_DATA", help="Folder that holds the data sets.")
-]
 
 
 def echo_json(value: object) -> None:

@@ -2,37 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated
 
-import typer
-
 from cvbench.cli import options as shared
+from cvbench.cli.command import command
 from cvbench.cli.say import say
 from cvbench.errors import UsageError
+from cvbench.options import Option
 
 
-def report(
-    store: shared.Store = shared.DEFAULT_STORE,
+@dataclass(frozen=True)
+class Page:
+    """Files that a report writes, and where."""
+
     out: Annotated[
-        str,
-        typer.Option("--out", "-o", callback=shared.writable, help="Folder for the page, the figures and the tables."),
-    ] = "report",
-    pdf: Annotated[bool, typer.Option("--pdf", help="Draw every figure as PDF too.")] = False,
-    data_root: shared.DataRoot = None,
+        str, Option("Folder for the page, the figures and the tables.", short="-o", check=shared.writable)
+    ] = "report"
+    pdf: Annotated[bool, Option("Draw every figure as PDF too.")] = False
+    data_root: Annotated[str | None, Option("Folder that holds the data sets.", variable="CVBENCH_DATA")] = None
     compare: Annotated[
-        str | None,
-        typer.Option("--compare", help="Another store: only the two side by side, number by number, and their claims."),
-    ] = None,
-    own: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--claims",
-            help="TOML file of claims of your own, judged beside the published ones; again for another.",
-            metavar="FILE",
-        ),
-    ] = None,
-    output: Annotated[str, typer.Option("--format", help="table or json: what is printed.")] = "table",
-) -> None:
+        str | None, Option("Another store: only the two side by side, number by number, and their claims.")
+    ] = None
+
+
+def _report(place: shared.StorePlace, page: Page, own: shared.OwnClaims, printed: shared.Printed) -> None:
     """Write all results of a store as one HTML page, the figures as files, and one table of all numbers.
 
     Figures are SVG, PNG and CSV, the table is Parquet, CSV and JSON. The page needs no network. Its figures can be
@@ -40,20 +34,19 @@ def report(
     of data sets that need no download, and of those under --data-root. The same store, with the same images, gives
     the same bytes.
     """
-    shared.check_format(output, ("table", "json"))
-    if compare is not None:
-        if pdf or data_root or own:
+    if page.compare is not None:
+        if page.pdf or page.data_root or own.claims:
             why = "--compare has no figures, and the published claims only"
             raise UsageError("--pdf, --data-root and --claims are of one store", why=why, fix="leave them out")
-        _compare(store, compare, out, output)
+        _compare(place.store, page.compare, page.out, printed.format)
         return
     from cvbench.cli.display import progress
     from cvbench.jobs.report import complete
     from cvbench.jobs.report import report as run
 
     with progress() as listen:
-        made = run(store, out, listen, pdf=pdf, data_root=data_root, claims=own or ())
-    if output == "json":
+        made = run(place.store, page.out, listen, pdf=page.pdf, data_root=page.data_root, claims=own.claims)
+    if printed.format == "json":
         shared.echo_json({"schema_version": 1, **made.as_dict()})
     else:
         say(f"page:    {made.page}")
@@ -75,3 +68,6 @@ def _compare(first: str, second: str, out: str, output: str) -> None:
     say(f"page:    {made.page}")
     say(f"table:   {made.table}")
     say(f"{made.both} numbers in both, {made.first_only} in {first} only, {made.second_only} in {second} only")
+
+
+report = command("report", [shared.StorePlace, Page, shared.OwnClaims, shared.Printed], _report)

@@ -38,10 +38,15 @@ def echo_rows(rows: Sequence[Row]) -> None:
 
 
 def in_words(row: Row) -> str:
-    """One number in a line."""
+    """One number in a line.
+
+    >>> from cvbench.jobs.results.row import Row
+    >>> in_words(Row(metric="effect on top1", factor="objective: text", value=0.5))  # of no backbone
+    'effect on top1, objective: text: 0.5000'
+    """
     interval = _interval(row.low, row.high)
-    where = f", {row.factor}" if row.factor else ""
-    return f"{row.title}{where}, {row.subject}: {_number(row.value)}{f' {interval}' if interval else ''}"
+    what = ", ".join(filter(None, (row.title, row.factor, row.subject)))
+    return f"{what}: {_number(row.value)}{f' {interval}' if interval else ''}"
 
 
 def named(row: Row) -> list[str]:

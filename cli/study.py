@@ -6,16 +6,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import typer
-
 from cvbench.cli import options as shared
 from cvbench.cli.command import command
-from cvbench.cli.commands import Commands
+from cvbench.cli.commands import Commands, Place, on_demand
 from cvbench.cli.say import say
 from cvbench.options import Option
 
 if TYPE_CHECKING:
-    from cvbench.jobs.study.run import StepOutcome
+    from cvbench.jobs.study.outcomes import StepOutcome
     from cvbench.jobs.study.states import StepState
 
 SCHEMA = {"schema_version": 1}
@@ -91,7 +89,8 @@ def _reproduce(wanted: Reference, only: PlanOnly, printed: shared.Printed) -> No
 
 def _carry_out(study: Any, printed: shared.Printed) -> None:
     from cvbench.cli.display import progress
-    from cvbench.jobs.study.run import check_outcomes, run_study
+    from cvbench.jobs.study.outcomes import check_outcomes
+    from cvbench.jobs.study.run import run_study
 
     table = printed.format == "table"
     ended: list[StepOutcome] = []
@@ -123,7 +122,7 @@ def _status(file: File, printed: shared.Printed) -> None:
         say(f"{one.state:8}  {one.name}: {one.said}")
     for one in found:
         if one.error:
-            from cvbench.jobs.study.run import failure_lines
+            from cvbench.jobs.study.outcomes import failure_lines
 
             for line in failure_lines(one.name, one.error, one.command):
                 say(line)
@@ -202,7 +201,21 @@ def _show_ended(one: StepOutcome) -> None:
     say(f"{one.state:7}  {one.name}, {one.seconds:.1f} s{': ' if said else ''}{said}")
 
 
-config = Commands(no_args_is_help=True, help="Study files: an example, and the schema of their keys.")
+CONFIG: dict[str, Place] = {
+    "schema": (
+        "cvbench.cli.study",
+        "schema",
+        "Print the JSON Schema of a study file, for editors; with the options of the packages that are installed.",
+    ),
+    "init": (
+        "cvbench.cli.study",
+        "init",
+        "Write a study file with comments, to be changed; one that is there is not touched.",
+    ),
+}
+config = Commands(
+    cls=on_demand(CONFIG), no_args_is_help=True, help="Study files: an example, and the schema of their keys."
+)
 
 
 @config.callback()
@@ -210,30 +223,37 @@ def group() -> None:
     """Study files: an example, and the schema of their keys."""
 
 
-@config.command()
-def schema() -> None:
+@dataclass(frozen=True)
+class NewFile:
+    """The file that is written."""
+
+    file: Annotated[str, Option("Where to write it; '-' prints it.", alone=True)] = "study.yaml"
+
+
+def _schema() -> None:
     """Print the JSON Schema of a study file, for editors; with the options of the packages that are installed."""
     from cvbench.jobs.study.model import study_schema
 
     shared.echo_json(study_schema())
 
 
-@config.command()
-def init(
-    file: Annotated[str, typer.Argument(help="Where to write it; '-' prints it.")] = "study.yaml",
-) -> None:
+def _init(new: NewFile) -> None:
     """Write a study file with comments, to be changed; one that is there is not touched."""
     from cvbench.jobs.study.example import example, write_example
 
-    if file == "-":
+    if new.file == "-":
         say(example().rstrip("\n"))
         return
-    write_example(file)
-    say(f"file: {file}")
-    say(f"next: {_next(file)}")
+    write_example(new.file)
+    say(f"file: {new.file}")
+    say(f"next: {_next(new.file)}")
 
 
 def _next(file: str) -> str:
     from cvbench.hints import command as line
 
     return line("run", file, plan=True)
+
+
+schema = command("schema", [], _schema)
+init = command("init", [NewFile], _init)

@@ -28,20 +28,16 @@ class Journal:
         is_ours = isinstance(found, dict) and all(map(_is_error, found.values()))
         return found if is_ours else {}
 
-    def failed(self, command: str, error: Exception) -> dict[str, Any]:
-        """Keep an error; its fields.
+    def note(self, command: str, error: Mapping[str, Any]) -> None:
+        """Keep the fields of an error; or forget what failed before, where they are empty.
 
         Raises:
             ResourceError: The file cannot be written.
         """
-        fields = described(error)
-        self._write({**self.read(), command: fields})
-        return fields
-
-    def mended(self, command: str) -> None:
-        """Forget what failed before."""
         found = self.read()
-        if found.pop(command, None) is not None:
+        if error:
+            self._write({**found, command: error})
+        elif found.pop(command, None) is not None:
             self._write(found)
 
     def _write(self, found: Mapping[str, Any]) -> None:

@@ -229,6 +229,15 @@ def study_model() -> Any:
     return create_model(
         "Study",
         __base__=place,
+        jobs=(
+            Annotated[int, Strict()],
+            Field(
+                1,
+                ge=1,
+                description="Steps that run side by side in this machine's processes, each with its share of the "
+                "cores; as many as there are cores at most. A GPU is shared. Not with a Ray.",
+            ),
+        ),
         store=(_Text, Field(DEFAULT_STORE, description="Path or URL of the feature store.")),
         backbones=(list[backbone], Field(min_length=1, description="The networks that are compared.")),
         datasets=(list[dataset], Field(min_length=1, description="The images.")),

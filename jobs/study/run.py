@@ -1,4 +1,4 @@
-"""Runs the steps of a study one after the other. Each is a job that finds what is there already and does the rest.
+"""Runs the steps of a study. Each is a job that finds what is there already and does the rest.
 
 So nothing is kept of how far a run has come: after a kill at any point the same call goes on.
 """
@@ -6,47 +6,21 @@ So nothing is kept of how far a run has come: after a kill at any point the same
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
-from cvbench.errors import IncompleteError
 from cvbench.jobs.running.places import check_folder
-from cvbench.jobs.running.progress import Listener, silent
+from cvbench.jobs.running.progress import Listener
 from cvbench.jobs.running.session import shared_ray
+from cvbench.jobs.study.attempt import attempt, no_listener
 from cvbench.jobs.study.budget import check_budget
+from cvbench.jobs.study.check import check_study
 from cvbench.jobs.study.journal import Journal
-from cvbench.jobs.study.steps import REPORT, Step, steps_of
-from cvbench.jobs.study.study import Study, check_study
-
-DONE, FAILED, SKIPPED = "done", "failed", "skipped"
-
-
-@dataclass(frozen=True)
-class StepOutcome:
-    """Outcome of a step.
-
-    Attributes:
-        state: "done", "failed" or "skipped": one that it needs is not done.
-        left: Paths of results in the store, or files.
-        error: Fields of the error of a failed one.
-        because: Names of the steps that a skipped one needs.
-    """
-
-    name: str
-    command: str
-    state: str
-    seconds: float = 0.0
-    left: tuple[str, ...] = ()
-    error: dict[str, Any] = field(default_factory=dict)
-    because: tuple[str, ...] = ()
-
-
-@contextmanager
-def no_listener() -> Iterator[Listener]:
-    """Give a listener that ignores everything."""
-    yield silent
+from cvbench.jobs.study.lanes import Lanes
+from cvbench.jobs.study.outcomes import StepOutcome, outcome_of
+from cvbench.jobs.study.schedule import Schedule
+from cvbench.jobs.study.steps import Step, steps_of
+from cvbench.jobs.study.study import Study
 
 
 def run_study(
@@ -56,9 +30,12 @@ def run_study(
 ) -> list[StepOutcome]:
     """Run every step that can be run, on one Ray or in this process. `check_outcomes` tells whether all went well.
 
+    With `jobs` above 1, steps that do not wait for each other run side by side, each in a process of its own with its
+    share of the cores; the report comes last, in this process.
+
     Args:
         study: What to run.
-        listening: Gives a listener for the time of one step.
+        listening: Gives a listener for the time of one step; of several at a time, where several run.
         on_end: Called after each step.
 
     Raises:
@@ -68,67 +45,19 @@ def run_study(
     check_study(study)
     check_folder(study.out)
     check_budget(study)
-    steps, journal = steps_of(study), Journal(study.out)
-    found: dict[str, StepOutcome] = {}
+    journal, schedule = Journal(study.out), Schedule(steps_of(study), on_end)
+    if study.jobs > 1:
+        with Lanes(study, listening, journal) as lanes:
+            lanes.run(schedule)
     with shared_ray():
-        for step in steps:
-            lacking = tuple(name for name in step.needs if found[name].state != DONE)
-            nothing = step.name == REPORT and not any(one.state == DONE for one in found.values())
-            if lacking or nothing:
-                found[step.name] = StepOutcome(step.name, step.command, SKIPPED, because=lacking or tuple(found))
-            else:
-                found[step.name] = _run(step, listening, journal)
-            on_end(found[step.name])
-    return list(found.values())
+        while (step := schedule.ready()) is not None:
+            schedule.end(_run(step, listening, journal))
+    return schedule.outcomes()
 
 
 def _run(step: Step, listening: Callable[[], AbstractContextManager[Listener]], journal: Journal) -> StepOutcome:
     begin = time.monotonic()
-    try:
-        with listening() as listen:
-            left = tuple(step.run(listen))
-    except Exception as error:  # of any kind, a plugin's too: the other branches go on
-        if _is_interrupt(error):
-            raise
-        fields = journal.failed(step.command, error)
-        return StepOutcome(step.name, step.command, FAILED, time.monotonic() - begin, error=fields)
-    journal.mended(step.command)
-    return StepOutcome(step.name, step.command, DONE, time.monotonic() - begin, left)
-
-
-def _is_interrupt(error: BaseException) -> bool:
-    """Whether it came while an interrupt unwound the step: what tidies up can fail for it."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, KeyboardInterrupt):
-            return True
-        seen = seen.__cause__ or seen.__context__
-    return False
-
-
-def check_outcomes(ended: Sequence[StepOutcome]) -> None:
-    """Refuse outcomes that are not all done.
-
-    Raises:
-        IncompleteError: Some steps failed; names each with its error and the command that repeats it.
-    """
-    failed = [one for one in ended if one.state == FAILED]
-    skipped = [one for one in ended if one.state == SKIPPED]
-    if not failed and not skipped:
-        return
-    lines = [line for one in failed for line in failure_lines(one.name, one.error, one.command)]
-    lines += [f"{one.name}: skipped, as it needs {', '.join(one.because)}" for one in skipped]
-    also = f", {len(skipped)} were skipped" if skipped else ""
-    raise IncompleteError(
-        "\n".join([f"{len(failed)} of {len(ended)} steps failed{also}", *lines]),
-        fix="mend it, and the same command does what is missing",
-    )
-
-
-def failure_lines(name: str, error: dict[str, Any], command: str) -> Iterator[str]:
-    """A failure, for a person."""
-    yield f"{name}: {error.get('what', 'failed')}"
-    near = error.get("did_you_mean")
-    rows = {"did you mean": ", ".join(map(str, near)) if near else None}
-    rows |= {key: error.get(key) for key in ("where", "why", "fix")}
-    yield from (f"  {key}: {value}" for key, value in {**rows, "again": command}.items() if value)
+    with listening() as listen:
+        left, error = attempt(step, listen)
+    journal.note(step.command, error)
+    return outcome_of(step, time.monotonic() - begin, left, error)

@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from cvbench.errors import CvbenchError
 from cvbench.jobs.extraction.arrays import existing_store
-from cvbench.jobs.extraction.backbones import specs_of
-from cvbench.jobs.extraction.options import ExtractOptions
 from cvbench.jobs.extraction.plan import plan
-from cvbench.jobs.reading.selection import is_wanted
 from cvbench.jobs.reading.views import MAPS
 from cvbench.jobs.report import PAGE
 from cvbench.jobs.report.collect import Item, collect, public_url
 from cvbench.jobs.report.tables import shows
-from cvbench.jobs.running.hardware import Hardware
 from cvbench.jobs.running.places import absolute
 from cvbench.jobs.running.sizes import human
+from cvbench.jobs.study.check import check_study
 from cvbench.jobs.study.journal import Journal
-from cvbench.jobs.study.run import DONE
+from cvbench.jobs.study.matching import backbones_of, is_of, lacking
+from cvbench.jobs.study.outcomes import DONE
 from cvbench.jobs.study.steps import Computation, Extraction, Fitting, Reporting, Step, steps_of
-from cvbench.jobs.study.study import Study, check_study
-from cvbench.options import Form
-from cvbench.storage.datasets import key_of_spec
+from cvbench.jobs.study.study import Study
 
 MISSING, PARTLY, FAILED = "missing", "partly", "failed"
-PLACE = {"store", "dataset", "split", "backbone", "taps", "data_root", "source"}
-"""Options that say of what a result is, and where; its layers are compared instead."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +121,7 @@ def _extraction(step: Extraction, items: Sequence[Item]) -> StepState:
         for name in step.options.analyses
         for item in items
         if item.key.analysis == name and (item.key.dataset, item.key.split) == (planned.dataset, planned.split)
-        if item.result.attrs.get("view") == MAPS and _backbones(item) == names
+        if item.result.attrs.get("view") == MAPS and backbones_of(item) == names
         if item.result.attrs.get("samples_in_units", 0) >= planned.samples
     }
     lacking = [name for name in step.options.analyses if name not in live]
@@ -150,103 +143,18 @@ def _extraction(step: Extraction, items: Sequence[Item]) -> StepState:
 
 
 def _computation(step: Computation, items: Sequence[Item], waits: Sequence[str]) -> StepState:
-    kept = [item for item in items if item.entry is not None and item.key.analysis == step.entry and _is_of(step, item)]
+    kept = [item for item in items if item.entry is not None and item.key.analysis == step.entry and is_of(step, item)]
     whole = [item for item in kept if not item.grown]
     paths = tuple(item.key.path for item in whole or kept)
     if waits:
         said = f"after {', '.join(waits)}"
         return StepState(step.name, step.command, step.needs, PARTLY if kept else MISSING, said, results=paths)
+    if whole and (missing := lacking(step, whole)):
+        said = f"there is none of {', '.join(missing)}"
+        return StepState(step.name, step.command, step.needs, PARTLY, said, results=paths)
     if whole:
         return StepState(step.name, step.command, step.needs, DONE, ", ".join(paths), results=paths)
     if kept:
         said = f"{paths[0]} is of fewer samples than the store has now"
         return StepState(step.name, step.command, step.needs, PARTLY, said, results=paths)
     return StepState(step.name, step.command, step.needs, MISSING, "to be computed")
-
-
-def _is_of(step: Computation, item: Item) -> bool:
-    """Whether a result is one that the step would keep: of the same layers, made by the same options.
-
-    What a command chooses by itself where nothing is said may be anything.
-    """
-    key, wanted = item.key, _typed(step)
-    its = _read_words(shlex.split(item.command), step.forms)
-    if step.images and all(name != key.dataset or split not in (None, key.split) for name, split in step.images):
-        return False
-    if not step.images and wanted.get("dataset") and _keys(wanted["dataset"]) != _keys(its.get("dataset") or ()):
-        return False
-    if wanted.get("backbone") and _wanted_backbones(step, wanted["backbone"]) != _backbones(item):
-        return False
-    if "taps" in wanted and not _has_taps(item, wanted["taps"]):
-        return False
-    unsaid = {*PLACE, *(() if item.entry is None else item.entry.unsaid)}
-    return all(
-        value in (None, [], "auto") or str(value) == str(its.get(name))
-        for name, value in wanted.items()
-        if name not in unsaid and (name in its or name not in _OF_EXTRACTION)
-    )
-
-
-def _wanted_backbones(step: Computation, typed: Sequence[str]) -> set[str]:
-    """Names that the results have: of a step that loads models itself these are not what is typed."""
-    for made in step.asked:
-        if isinstance(made, ExtractOptions):
-            return {spec.key for spec in specs_of(made)}
-    return {*typed}
-
-
-_OF_EXTRACTION = {one.key for one in Form(ExtractOptions).fields()}
-"""Of these a result says only what it depends on."""
-
-
-def _keys(specs: Iterable[str]) -> set[str]:
-    return {*map(key_of_spec, specs)}
-
-
-def _has_taps(item: Item, patterns: Sequence[str]) -> bool:
-    """Whether a result has the layers that these patterns choose of those that the store has."""
-    if not patterns:
-        return item.live or bool(item.result.attrs.get("all_taps"))
-    return all(is_wanted(layer["tap"], patterns) for layer in _layers(item))
-
-
-def _layers(item: Item) -> list[dict[str, Any]]:
-    return [layer for layer in item.result.attrs.get("layers", ()) if isinstance(layer, dict) and "tap" in layer]
-
-
-def _backbones(item: Item) -> set[str]:
-    named = {str(layer["backbone"]) for layer in _layers(item)}
-    return named or {name for row in item.rows for name in (row.backbone, row.backbone_b) if name}
-
-
-def _typed(step: Computation) -> dict[str, Any]:
-    """Key -> value as typed, of every option of a step but where it runs."""
-    found: dict[str, Any] = {}
-    for form, made in zip(step.forms, step.asked, strict=False):
-        if form.options is Hardware:
-            continue
-        for one in form.fields():
-            value = made[0] if isinstance(made, list) else made
-            for name in one.path:
-                value = getattr(value, name)
-            found[one.key] = [value] if one.key == form.each and value is not None else one.typed(value)
-    return found
-
-
-def _read_words(words: Sequence[str], forms: Sequence[Form]) -> dict[str, Any]:
-    """Key -> value as typed, of the words of a command of cvbench; defaults where nothing is typed."""
-    fields = {one.name: one for form in forms for one in form.fields()}
-    found = {one.key: one.default for one in fields.values() if one.key not in _OF_EXTRACTION}
-    at, typed = 0, dict[str, Any]()
-    while at < len(words):
-        one = fields.get(words[at])
-        at += 1
-        if one is None:
-            continue
-        if one.kind is bool:
-            typed[one.key] = True
-            continue
-        value = words[at] if at < len(words) else ""
-        typed[one.key] = [*typed.get(one.key, []), value] if one.kind == list[str] else value
-        at += 1
-    return {**found, **typed}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, replace
@@ -17,6 +16,7 @@ from cvbench.jobs.registry import entry_of, find_live, forms_of
 from cvbench.jobs.report import complete, report
 from cvbench.jobs.results.command import command_words
 from cvbench.jobs.running.hardware import Hardware
+from cvbench.jobs.running.place import cores_here
 from cvbench.jobs.running.progress import Listener
 from cvbench.jobs.study.study import DatasetSplit, Request, Study, Training, made
 from cvbench.jobs.transfer.finetune_options import FinetuneOptions
@@ -34,12 +34,15 @@ class Step(Protocol):
     Attributes:
         name: Unique in the study.
         needs: Names of the steps that must have ended well before it.
+        follows: Names of the steps that must have ended before it, well or not.
     """
 
     @property
     def name(self) -> str: ...
     @property
     def needs(self) -> tuple[str, ...]: ...
+    @property
+    def follows(self) -> tuple[str, ...]: ...
     @property
     def command(self) -> str:
         """The command that does the same, to paste."""
@@ -57,6 +60,7 @@ class Fitting:
     weights: str
     hardware: Hardware
     needs: tuple[str, ...] = ()
+    follows: tuple[str, ...] = ()
 
     @property
     def command(self) -> str:
@@ -66,7 +70,7 @@ class Fitting:
     def run(self, listen: Listener) -> Sequence[str]:
         from cvbench.jobs.transfer.finetune import finetune
 
-        return [finetune(self.options, self.hardware.cluster(os.cpu_count() or 1), listen).weights]
+        return [finetune(self.options, self.hardware.cluster(cores_here()), listen).weights]
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,7 @@ class Extraction:
     options: ExtractOptions
     hardware: Hardware
     needs: tuple[str, ...] = ()
+    follows: tuple[str, ...] = ()
 
     @property
     def command(self) -> str:
@@ -103,6 +108,7 @@ class Computation:
     asked: tuple[Any, ...]
     images: tuple[tuple[str, str | None], ...]
     needs: tuple[str, ...]
+    follows: tuple[str, ...] = ()
 
     @property
     def forms(self) -> tuple[Form, ...]:
@@ -129,6 +135,7 @@ class Reporting:
     out: str
     pdf: bool
     claims: tuple[str, ...] = ()
+    follows: tuple[str, ...] = ()
     name: str = REPORT
     needs: tuple[str, ...] = ()
 
@@ -160,11 +167,15 @@ def steps_of(study: Study) -> list[Step]:
         of_images = list(_extractions(study, images, {step.name for step in steps}, trained))
         found.setdefault((images.key, images.split), []).extend(of_images)
         steps += of_images
-    for asked in sorted(study.asked, key=lambda one: one.group == "eval"):  # last: probes may give them their logits
+    probes: list[str] = []  # evaluations follow them, as they may give them their logits
+    for asked in sorted(study.asked, key=lambda one: one.group == "eval"):
         one_by_one = _Planner(study, asked, found)
         for step in one_by_one.probes() if asked.group == "transfer" else one_by_one.steps():
-            steps.append(_numbered(step, {one.name for one in steps}))
-    return [*steps, Reporting(study.store, study.out, study.pdf, study.claims)]
+            numbered = _numbered(step, {one.name for one in steps})
+            steps.append(replace(numbered, follows=tuple(probes)) if asked.group == "eval" else numbered)
+            probes += [numbered.name] if asked.group == "transfer" else []
+    every = tuple(step.name for step in steps)
+    return [*steps, Reporting(study.store, study.out, study.pdf, study.claims, every)]
 
 
 def _fitting(one: Training, hardware: Hardware) -> Fitting:
@@ -241,7 +252,8 @@ class _Planner:
             self._refuse(f"none has a split to train on and the split {test} to test on")
         for spec in specs:
             beside = [one for one in self.study.images if one.key == key_of_spec(spec)]
-            yield self._step(beside[0], [spec], beside)
+            tested = next((one for one in beside if one.split == test), beside[0])  # its result is kept with that split
+            yield self._step(tested, [spec], beside)
 
     def _is_named(self, images: DatasetSplit) -> bool:
         named = [key_of_spec(spec) for spec in expand(self.asked.options.get("dataset", ()))]

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from cvbench.engine.models.forms import called
 from cvbench.engine.models.specs import key_of
-from cvbench.errors import ResourceError, UnknownNameError, UsageError
+from cvbench.errors import UnknownNameError, UsageError
 from cvbench.jobs.extraction.options import ExtractOptions, datasets_of
 from cvbench.jobs.registry import Place, forms_of, place_of
 from cvbench.jobs.running.hardware import Hardware
@@ -136,6 +135,7 @@ class Study:
         out, pdf, claims: Of the report.
         trainings: What is trained first.
         most_bytes, most_hours: What its extractions may cost; None is unlimited.
+        jobs: Steps that run side by side.
     """
 
     words: tuple[str, ...]
@@ -150,6 +150,7 @@ class Study:
     trainings: tuple[Training, ...] = ()
     most_bytes: int | None = None
     most_hours: float | None = None
+    jobs: int = 1
     document: Document = field(default_factory=lambda: Document("", {}, {}), compare=False)
 
     @property
@@ -204,16 +205,16 @@ def make_study(document: Document, given: Sequence[str] = ()) -> Study:
     document = spread(override(spread(document), given))
     model, problems = validate(document)
     if model is None:
-        _refuse(document, problems)
+        refuse(document, problems)
     assert model is not None
     words = [document.file, *(word for one in given for word in ("--set", one))]
     builder = _Builder(document, model)
     study = builder.study(tuple(words))
-    _refuse(document, builder.problems)
+    refuse(document, builder.problems)
     return study
 
 
-def _refuse(document: Document, problems: Sequence[UsageError]) -> None:
+def refuse(document: Document, problems: Sequence[UsageError]) -> None:
     if len(problems) == 1:
         raise problems[0]
     if problems:
@@ -263,6 +264,7 @@ class _Builder:
             trainings,
             most_bytes,
             budget.hours,
+            top.jobs,
             self.document,
         )
 
@@ -360,35 +362,3 @@ def _entry(backbone: Any) -> str:
 
 def _empty(one: Field) -> Any:
     return [] if one.kind == list[str] else ""
-
-
-def check_study(study: Study) -> None:
-    """Refuse backbones, claims and a device that do not exist, and a report that is no folder.
-
-    It asks timm, so it takes seconds.
-
-    Raises:
-        UsageError: As `read_study`.
-    """
-    from cvbench.engine.models.devices import resolve_device
-    from cvbench.engine.models.specs import resolve_spec
-    from cvbench.jobs.report.claims import own_claims
-    from cvbench.jobs.running.places import check_folder
-
-    problems: list[UsageError] = []
-
-    def check(at: At, work: Callable[[], object]) -> None:
-        try:
-            work()
-        except UsageError as error:
-            error.where = study.document.place(at)
-            problems.append(error)
-        except ResourceError:  # a GPU or a disk that this machine lacks: the steps say so
-            pass
-
-    for number, (model, weights, size) in enumerate(study.backbones):
-        check(("backbones", number, "model"), partial(resolve_spec, model, weights=weights, image_size=size))
-    check(("report", "claims"), partial(own_claims, study.claims))
-    check(("device",), partial(resolve_device, study.hardware.device))
-    check(("report", "out"), partial(check_folder, study.out))
-    _refuse(study.document, problems)
