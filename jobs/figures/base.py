@@ -112,12 +112,16 @@ def _styled() -> Iterator[None]:
 def layer_ticks(axis: Axes, which: str, taps: Sequence[str], backbone: str) -> None:
     """Tap name and layer index at evenly spaced layers, the first and the last among them; of a long name its end."""
     shown = np.unique(np.linspace(0, len(taps) - 1, min(MAX_TICKS, len(taps))).round().astype(int)).tolist()
-    texts = [f"{_end(taps[i], MAX_TAP)}  {i}" for i in shown]
+    name_layers(axis, which, shown, [f"{_end(taps[i], MAX_TAP)}  {i}" for i in shown], backbone)
+
+
+def name_layers(axis: Axes, which: str, at: Sequence[float], texts: Sequence[str], backbone: str) -> None:
+    """Put texts at places of an axis of layers, "x" or "y", and the backbone's name below."""
     if which == "x":
-        axis.set_xticks(shown, texts, rotation=90, fontsize=7)
+        axis.set_xticks(at, texts, rotation=90, fontsize=7)
         axis.set_xlabel(fitted(f"layer of {backbone}"))
     else:
-        axis.set_yticks(shown, texts, fontsize=7)
+        axis.set_yticks(at, texts, fontsize=7)
         axis.set_ylabel(fitted(f"layer of {backbone}"))
 
 
@@ -145,9 +149,12 @@ def _end(text: str, most: int) -> str:
 
 
 def _plain_texts(figure: Figure) -> None:
-    """Write control characters of names as their codes: XML has no place for them."""
+    """Write control characters of names as their codes: XML has no place for them. Write powers of ten as numbers.
+
+    A logarithmic axis would write them in the language of formulas, which is off here.
+    """
     from matplotlib.text import Text
-    from matplotlib.ticker import FuncFormatter
+    from matplotlib.ticker import FuncFormatter, LogFormatterMathtext, NullFormatter
 
     def plain(text_of: Callable[..., str]) -> Callable[..., str]:
         return lambda *place: printable(str(text_of(*place)), keep="\n")
@@ -160,6 +167,15 @@ def _plain_texts(figure: Figure) -> None:
             formatter = axis.get_major_formatter()
             if isinstance(formatter, FuncFormatter):  # what `set_xticks` makes of texts
                 formatter.func = plain(formatter.func)
+            if isinstance(formatter, LogFormatterMathtext):
+                low, high = np.log10(axis.get_view_interval())
+                few = np.floor(high) - np.ceil(low) < 1  # one power is in view, or none
+                axis.set_major_formatter(FuncFormatter(_number))
+                axis.set_minor_formatter(FuncFormatter(_number) if few else NullFormatter())
+
+
+def _number(value: float, _place: int | None = None) -> str:
+    return f"{value:g}"
 
 
 def _settle(figure: Figure) -> None:

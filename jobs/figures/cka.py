@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Result
-from cvbench.jobs.figures.base import fitted, layer_ticks
+from cvbench.jobs.figures.base import fitted
+from cvbench.jobs.figures.stages import layer_axis
 from cvbench.jobs.reading.views import MAPS, view_words
 from cvbench.jobs.results.row import Row
 
@@ -100,8 +101,8 @@ def _draw(blocks: Sequence[tuple[str, Sequence[HeatMap]]], label: str) -> Figure
             image = axis.imshow(panel.values, cmap=colours, vmin=0, vmax=1, origin="lower", aspect="auto")
             axis.set_box_aspect(1)
             axis.set_title(fitted(panel.row if panel.row == panel.column else f"{panel.row} × {panel.column}"))
-            layer_ticks(axis, "x", panel.column_taps, panel.column)
-            layer_ticks(axis, "y", panel.row_taps, panel.row)
+            layer_axis(axis, "x", panel.column_taps, panel.column)
+            layer_axis(axis, "y", panel.row_taps, panel.row)
         for axis in axes[len(panels) :]:
             axis.set_axis_off()
         style: dict[str, Any] = {"shrink": 0.8 / rows, "aspect": 16, "anchor": (0.0, 1.0), "pad": 0.02}

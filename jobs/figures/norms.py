@@ -20,9 +20,11 @@ def norms_figure(result: Result, rows: Sequence[Row]) -> Figure:
     """Draw a result of norms.
 
     One column per backbone: the histogram of each layer, as a share of its tokens in one scale; below, the share of the
-    images with an outlier at each position of the last layer. Under them by depth the share of outliers and the largest
-    norm.
+    images with an outlier at each position of the last layer that has positions enough for any. Under them by depth the
+    share of outliers and the largest norm.
     """
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
 
     layers = result.attrs["layers"]
@@ -36,7 +38,8 @@ def norms_figure(result: Result, rows: Sequence[Row]) -> Figure:
     edges = np.log2(np.array(result.coords["edge"]))
     step = float(edges[1] - edges[0])
     most = float(histogram.max())
-    highest = max(float(result.data[f"where_{rows[-1]}"][1].max()) for rows in own.values())
+    last = {name: _last_with_outliers(result, its) for name, its in own.items()}
+    highest = max((float(result.data[f"where_{i}"][1].max()) for i in last.values() if i is not None), default=0.0)
     for axis, place, (name, its) in zip(axes[0], axes[1], own.items(), strict=True):
         across = np.append(edges[used[0] : used[-1] + 1], edges[used[-1]] + step)
         shown = histogram[its][:, used[0] : used[-1] + 1]
@@ -46,11 +49,10 @@ def norms_figure(result: Result, rows: Sequence[Row]) -> Figure:
         layer_ticks(axis, "y", [layers[i]["tap"] for i in its], name)
         axis.set_xlabel("norm of a token (powers of 2)")
         axis.set_title(fitted(name))
-        where = place.imshow(result.data[f"where_{its[-1]}"][1], cmap="magma", vmin=0, vmax=max(highest, 1e-9))
-        place.set_title(fitted(f"outliers of {layers[its[-1]]['tap']}"), fontsize=8)
-        place.locator_params(integer=True, nbins=7)
+        _places(place, result, last[name], highest)
     parts[0, 0].colorbar(image, ax=list(axes[0]), pad=0.01).set_label("share of the layer's tokens")
-    parts[0, 0].colorbar(where, ax=list(axes[1]), pad=0.01).set_label("share of the images")
+    scale = ScalarMappable(Normalize(0, max(highest, 1e-9)), "magma")
+    parts[0, 0].colorbar(scale, ax=list(axes[1]), pad=0.01).set_label("share of the images")
     below = parts[1, 0].subplots(1, 2)
     for axis, measure, label in zip(
         below,
@@ -63,6 +65,23 @@ def norms_figure(result: Result, rows: Sequence[Row]) -> Figure:
     said = f"bands: {result.attrs['confidence']:.0%} intervals over {result.attrs['samples']} images"
     figure.suptitle(f"{said}; outliers: {result.attrs['outlier']}", fontsize=8)
     return figure
+
+
+def _last_with_outliers(result: Result, its: Sequence[int]) -> int | None:
+    """The last layer whose share of outliers is defined."""
+    j = result.coords["measure"].index("outliers")
+    return next((i for i in reversed(its) if np.isfinite(result.data["layers"][1][i, j])), None)
+
+
+def _places(axis: Axes, result: Result, layer: int | None, highest: float) -> None:
+    """Show where the outliers of a layer lie."""
+    if layer is None:
+        axis.set_axis_off()
+        axis.text(0.5, 0.5, "no layer has positions enough for outliers", ha="center", transform=axis.transAxes)
+        return
+    axis.imshow(result.data[f"where_{layer}"][1], cmap="magma", vmin=0, vmax=max(highest, 1e-9))
+    axis.set_title(fitted(f"outliers of {result.attrs['layers'][layer]['tap']}"), fontsize=8)
+    axis.locator_params(integer=True, nbins=7)
 
 
 def _by_depth(axis: Axes, result: Result, own: dict[str, list[int]], measure: str) -> None:

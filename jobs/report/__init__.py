@@ -23,18 +23,19 @@ from cvbench.jobs.figures.base import cannot_write, write_whole
 from cvbench.jobs.registry import plugins
 from cvbench.jobs.report.claims import judge_items, own_claims
 from cvbench.jobs.report.collect import Item, collect, public_url
-from cvbench.jobs.report.figures import FOLDER, FORMATS, draw_item, draw_items, fit
+from cvbench.jobs.report.figures import FOLDER, FORMATS, Picture, draw_item, draw_items, fit
 from cvbench.jobs.report.interactive import Interactive, interactive_forms
 from cvbench.jobs.report.page import chapters, render
 from cvbench.jobs.report.provenance import Provenance, provenance
 from cvbench.jobs.report.tables import write_tables
 from cvbench.jobs.running.places import absolute
-from cvbench.jobs.running.progress import Listener, Note, silent
+from cvbench.jobs.running.progress import Advanced, Ended, Listener, Note, Started, silent
 from cvbench.storage.features import FeatureStore
 
 __all__ = ["PAGE", "Report", "report"]
 
 PAGE = "report.html"
+JOB = "report"
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def report(
     Args:
         store: Path or URL; only read.
         out: Folder for `report.html`, `results.*` and `figures`; made if absent.
-        listen: Receives a note for each result that is shown raw.
+        listen: Receives progress, by figures, and a note for each result that is shown raw.
         pdf: Draw every figure as PDF too.
         data_root: Folder with data sets: points of a map then show small pictures of their images.
         claims: Files of claims that are judged beside the published ones, see `own_claims`.
@@ -99,16 +100,34 @@ def report(
     opened = FeatureStore.open(absolute(store))
     shown = public_url(store)
     items, facts = collect(opened, shown), provenance(opened, shown)
-    folder, live = Path(out).expanduser(), interactive_forms(items, opened, data_root)
+    folder, steps = Path(out).expanduser(), _Steps(listen, shown, 2 + len(items) + len(_analyses(items)))
+    live = interactive_forms(items, opened, data_root)
+    steps.advance()
     try:
         with _stage(folder) as stage:
             formats = (*FORMATS, "pdf") if pdf else FORMATS
-            made = _write(shown, facts, items, live, more, stage, listen, formats)
-            return _put(made, stage, folder)
+            made = _write(shown, facts, items, live, more, stage, steps, formats)
+            placed = _put(made, stage, folder)
     except CvbenchError:
         raise
     except OSError as error:
         raise cannot_write(error, folder, "the report") from error
+    steps.advance()
+    listen(Ended(JOB))
+    return placed
+
+
+class _Steps:
+    """Progress by steps of about the same length: the interactive figures, every still one, the page."""
+
+    def __init__(self, listen: Listener, title: str, total: int) -> None:
+        self.listen, self._done = listen, 0
+        listen(Started(JOB, title, total, total, 0))
+
+    def advance(self) -> None:
+        """Say that one more is done."""
+        self.listen(Advanced(JOB, self._done, 1))
+        self._done += 1
 
 
 @contextmanager
@@ -174,23 +193,34 @@ def _write(
     live: Interactive,
     more: Sequence[Claim],
     folder: Path,
-    listen: Listener,
+    steps: _Steps,
     formats: Sequence[str],
 ) -> Report:
     (folder / FOLDER).mkdir()
     claims = judge_items(items, facts, store, more)
     tables = write_tables(items, folder, claims.outcomes)
-    pictures = {item.name: draw_item(item, folder, formats) for item in items}
-    for analysis in dict.fromkeys(item.key.analysis for item in items if item.entry is not None):
-        same = [item for item in items if item.key.analysis == analysis and item.entry is not None]
+    pictures: dict[str, Picture | None] = {}
+    for item in items:
+        pictures[item.name] = draw_item(item, folder, formats)
+        steps.advance()
+    for analysis, same in _analyses(items).items():
         pictures[analysis] = draw_items(same, folder, formats)
+        steps.advance()
     for item in items:
         if item.entry is None:
-            listen(Note(f"{item.key.path} is shown raw: {item.problem}"))
+            steps.listen(Note(f"{item.key.path} is shown raw: {item.problem}"))
     page = folder / PAGE
-    write_whole(
-        page, render(store, facts, chapters(items, fit(pictures), live), claims, live).encode(errors="backslashreplace")
-    )
+    shown = chapters(items, fit(pictures, live.nbytes), live)
+    write_whole(page, render(store, facts, shown, claims, live).encode(errors="backslashreplace"))
     figures = [folder / href for picture in pictures.values() if picture for _, href in picture.files]
     raw = tuple(item.key.path for item in items if item.entry is None)
     return Report(page, tuple(tables), tuple(figures), len(items), sum(len(item.rows) for item in items), raw)
+
+
+def _analyses(items: Sequence[Item]) -> dict[str, list[Item]]:
+    """Analysis -> its results, of those that an entry can read."""
+    found: dict[str, list[Item]] = {}
+    for item in items:
+        if item.entry is not None:
+            found.setdefault(item.key.analysis, []).append(item)
+    return found

@@ -15,7 +15,9 @@ from cvbench.jobs.report.finding import finding
 
 MAX_SVG = 1_000_000  # bytes; above, the page carries the PNG
 MOST_BYTES = 2_800_000
-"""Of all figures in a page."""
+"""Of all figures in a page, and more where the interactive forms leave some of `WITH_FORMS`."""
+WITH_FORMS = 6_400_000
+"""Of the figures of a page, their interactive forms and the small pictures of these; a page has 8 MB at most."""
 FOLDER = "figures"
 _DOTS = 160  # per inch, of the PNG files
 _PIXELS = 96  # per inch, of a page
@@ -83,9 +85,14 @@ def _uri(kind: str, data: bytes) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
-def fit(pictures: Mapping[str, Picture | None]) -> dict[str, Picture | None]:
-    """The figures as far as a page has room: of the largest first the PNG, then only the links to their files."""
-    fitted = dict(pictures)
+def fit(pictures: Mapping[str, Picture | None], forms: int) -> dict[str, Picture | None]:
+    """The figures as far as a page has room: of the largest first the PNG, then only the links to their files.
+
+    Args:
+        pictures: By name.
+        forms: Bytes of the interactive forms and of their small pictures.
+    """
+    fitted, room = dict(pictures), max(MOST_BYTES, WITH_FORMS - forms)
 
     def largest(smaller: bool) -> str | None:
         sizes = {
@@ -93,7 +100,7 @@ def fit(pictures: Mapping[str, Picture | None]) -> dict[str, Picture | None]:
         }
         return max(sizes, key=sizes.__getitem__) if sizes else None
 
-    while sum(len(one.source) for one in fitted.values() if one is not None) > MOST_BYTES:
+    while sum(len(one.source) for one in fitted.values() if one is not None) > room:
         if (name := largest(smaller=True)) is not None and (one := fitted[name]) is not None:
             fitted[name] = replace(one, source=one.smaller, smaller="")
         elif (name := largest(smaller=False)) is not None and (one := fitted[name]) is not None:

@@ -20,6 +20,8 @@ def finding(rows: Sequence[Row]) -> str:
     >>> row = Row(backbone="a", backbone_b="b", metric="top1", kind=DIFFERENCE, value=-0.1, low=-0.2, high=-0.05, n=40)
     >>> finding([Row(backbone="a", metric="top1", value=0.5), row])
     'b is above a in top1, by 0.10 [0.05, 0.20].'
+    >>> finding([Row(metric="effect on top1", factor="objective: text", value=0.5)])  # of no backbone
+    'effect on top1 (objective: text) 0.500.'
     """
     if len({row.dataset for row in rows}) > 1:  # then it says which
         rows = [replace(row, factor=", ".join(filter(None, (row.dataset, row.factor)))) for row in rows]
@@ -56,7 +58,7 @@ def _number(row: Row) -> str:
     ends = f" [{number(row.low, places)}, {number(row.high, places)}]" if known else ""
     of = f"{row.metric}{f' ({row.factor})' if row.factor else ''}"
     said = f": {row.verdict}" if row.verdict else ""
-    return f"{row.subject}: {of} {number(row.value, places)}{ends}{said}."
+    return f"{f'{row.subject}: ' if row.subject else ''}{of} {number(row.value, places)}{ends}{said}."
 
 
 def _name(backbone: str, layer: str) -> str:

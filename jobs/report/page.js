@@ -271,8 +271,8 @@
 
   if (matchMedia("(max-width: 62rem)").matches) document.querySelector("nav details").open = false;
 
-  // What is folded is printed too.
+  // What is folded is printed too, but for tables of all numbers, which fill a book: results.csv has them.
   const opened = [];
-  addEventListener("beforeprint", () => document.querySelectorAll("details:not([open])").forEach(one => { one.open = true; opened.push(one); }));
+  addEventListener("beforeprint", () => document.querySelectorAll("details:not([open], .every)").forEach(one => { one.open = true; opened.push(one); }));
   addEventListener("afterprint", () => opened.splice(0).forEach(one => { one.open = false; }));
 })();

@@ -22,7 +22,7 @@ class BackboneFacts:
     Attributes:
         weights: Digest of the weights.
         preprocess: From image to input, in words.
-        stored: For each data set and split the views with their dtype.
+        stored: For each view, or several, with its dtype, the splits that it is kept of: of many the first.
     """
 
     name: str
@@ -103,10 +103,28 @@ def _backbones(store: FeatureStore, groups: Sequence[GroupKey]) -> list[Backbone
         )
         kept = f"{group.view} ({made.get('dtype', '?')}{_codec_words(record, made)})"
         ways.setdefault(way, {}).setdefault(f"{group.dataset}/{group.split}", []).append(kept)
-    return [
-        BackboneFacts(*way, stored=tuple(f"{place}: {', '.join(views)}" for place, views in stored.items()))
-        for way, stored in sorted(ways.items())
-    ]
+    return [BackboneFacts(*way, stored=tuple(_kept_words(stored))) for way, stored in sorted(ways.items())]
+
+
+MOST_PLACES = 4
+"""Splits that are named for a view; the table of data sets has all."""
+
+
+def _kept_words(stored: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """Say which views are kept of which splits, those with the same views together.
+
+    >>> list(_kept_words({"a/test": ["head"], "b/test": ["maps", "head"], "c/test": ["head"]}))
+    ['head: a/test, c/test', 'maps, head: b/test']
+    >>> list(_kept_words({f"{name}/val": ["head"] for name in "abcdef"}))
+    ['head: a/val, b/val, c/val and 3 more']
+    """
+    alike: dict[str, list[str]] = {}
+    for place, views in stored.items():
+        alike.setdefault(", ".join(views), []).append(place)
+    for views_text, places in alike.items():
+        shown = places if len(places) <= MOST_PLACES else places[: MOST_PLACES - 1]
+        more = f" and {len(places) - len(shown)} more" if len(shown) < len(places) else ""
+        yield f"{views_text}: {', '.join(shown)}{more}"
 
 
 def _codec_words(record: Mapping[str, Any], made: Mapping[str, Any]) -> str:

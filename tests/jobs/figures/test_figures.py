@@ -173,6 +173,25 @@ def test_names_are_drawn_as_they_are(tmp_path: Path) -> None:
     assert r"<!-- bell\x07 esc\x1b[2J -->" in text
 
 
+@pytest.mark.parametrize("top", [5.0, 50.0])  # of several powers, and of so few that what is between them is named too
+def test_a_logarithmic_axis_has_numbers(tmp_path: Path, top: float) -> None:
+    from matplotlib.figure import Figure
+
+    def draw() -> Figure:
+        figure = Figure(layout="constrained")
+        axis = figure.subplots()
+        axis.plot([0, 1], [0.6, top])
+        axis.set_yscale("log")
+        return figure
+
+    (svg, _) = save_figure(draw, [{"value": top}], tmp_path / "figure", ["svg"])
+    named = re.findall(r"<!-- (.*?) -->", svg.read_text())  # letters are outlines; comments say which
+    assert "1" in named
+    assert ("10" in named) == (top > 10)
+    assert ("2" in named) == (top < 10)
+    assert not any("$" in text or "math" in text for text in named)
+
+
 def test_numbers_beside_a_figure_hold_no_formula(tmp_path: Path) -> None:
     rows = [{"image": name, "value": -0.5} for name in ("=cmd|' /C calc'!A0", "+1+1", "@x", "\t=1", "a=b", "-3")]
     *_, table = save_figure(panels, rows, tmp_path / "x", ("png",))

@@ -17,7 +17,7 @@ from cvbench.jobs.figures.charts.cka import cka_chart
 from cvbench.jobs.figures.charts.tsne import MOST_POINTS, tsne_chart
 from cvbench.jobs.report import report
 from cvbench.jobs.report.collect import collect
-from cvbench.jobs.report.figures import MOST_BYTES, Picture, fit
+from cvbench.jobs.report.figures import MOST_BYTES, WITH_FORMS, Picture, fit
 from cvbench.jobs.report.finding import finding
 from cvbench.jobs.report.interactive import interactive_forms, library, script_json
 from cvbench.jobs.report.thumbnails import sheet_of
@@ -90,12 +90,19 @@ def test_figures_beyond_the_room_become_pixels_then_links() -> None:
         return Picture("d" * size, "x", 100, (), "p" * smaller)
 
     pictures = {"a": drawn(MOST_BYTES, 1000), "b": drawn(900, 0), "c": None}
-    fitted = fit(pictures)
+    fitted = fit(pictures, WITH_FORMS)
     assert fitted["a"] is not None
     assert fitted["a"].source == "p" * 1000, "the largest first"
     assert fitted["b"] == pictures["b"]
-    gone = fit({"a": drawn(MOST_BYTES + 1, 0), "b": drawn(900, 0)})
+    gone = fit({"a": drawn(MOST_BYTES + 1, 0), "b": drawn(900, 0)}, WITH_FORMS)
     assert [one.source for one in gone.values() if one] == ["", "d" * 900]
+
+
+def test_figures_take_the_room_that_interactive_forms_leave() -> None:
+    large = {"a": Picture("d" * 5_000_000, "x", 100, ()), "b": Picture("d" * 900, "x", 100, ())}
+    assert fit(large, 1_000_000) == large
+    assert [one.source for one in fit(large, 1_400_000).values() if one] == ["", "d" * 900]
+    assert fit({"a": Picture("d" * MOST_BYTES, "x", 100, ())}, 10**9)["a"] is not None, "these always have theirs"
 
 
 def test_a_page_of_many_results_stays_below_its_size(tmp_path: Path) -> None:

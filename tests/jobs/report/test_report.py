@@ -36,7 +36,7 @@ from cvbench.jobs.report.lines import decimals, lines, number
 from cvbench.jobs.results.document import csv_text, document, parquet_bytes
 from cvbench.jobs.results.row import COLUMNS, DIFFERENCE, Row
 from cvbench.jobs.running.cluster import Cluster
-from cvbench.jobs.running.progress import Event, Note
+from cvbench.jobs.running.progress import Advanced, Ended, Event, Note, Started
 from cvbench.storage.features import FeatureStore
 from cvbench.storage.results.outcomes import list_results
 from tests.jobs.images import write_folder
@@ -381,6 +381,10 @@ def test_what_no_section_can_read_is_shown_raw_and_said(tmp_path: Path) -> None:
     for text in ("Other results", "unheard-of", "amount", "1.500, undefined", "3, 4", "of a later version", "KeyError"):
         assert text in page.text, text
     assert sum(isinstance(event, Note) for event in heard) == 2
+    (started,) = (event for event in heard if isinstance(event, Started))
+    assert (started.job, started.total) == ("report", 3 + 1 + 2)  # results, analyses that can be read, twins, page
+    assert sum(isinstance(event, Advanced) for event in heard) == started.total
+    assert isinstance(heard[-1], Ended)
     assert "of layers that the store does not hold (cvbench extract --analyze cka)" in page.text
     assert made.numbers > 0
     with pytest.raises(IncompleteError, match="2 of 3 results") as caught:
