@@ -3,6 +3,7 @@
     E(c)   error of a corruption c: 1 - top-1, over all images and severities
     CE(c)  E(c) / E_AlexNet(c), which is the paper's ratio of sums over severities
     mCE    mean of CE over the 15 corruptions
+    noise excess    mean of E over the three kinds of noise, less that over the eight of weather and digital kind
 
 An image stands under every corruption and severity, so these are not independent: the unit is the image. Each of the
 numbers is a mean over images of what one image has: its share of severities that are wrong, that share over AlexNet's
@@ -39,6 +40,10 @@ ALEXNET = MappingProxyType(
     }
 )
 """Top-1 errors of AlexNet, means over five severities, as the benchmark's authors publish them with their code."""
+NOISE = ("gaussian_noise", "shot_noise", "impulse_noise")
+WEATHER = ("snow", "frost", "fog", "brightness")
+DIGITAL = ("contrast", "elastic_transform", "pixelate", "jpeg_compression")
+"""Groups of the benchmark; the fourth is blur."""
 
 
 def image_errors(
@@ -65,3 +70,21 @@ def image_errors(
 def corruption_errors(errors: F64, names: Sequence[str]) -> F64:
     """(images, corruptions) errors -> the same over AlexNet's; NaN for a corruption that is not among the 15."""
     return np.asarray(errors / np.array([ALEXNET.get(name, np.nan) for name in names]))
+
+
+def noise_excess(errors: F64, names: Sequence[str]) -> F64:
+    """(images,) mean error under noise less that under weather and digital corruptions; NaN if one is not there.
+
+    Noise adds high frequencies, blur takes them away, the other two groups do neither as a whole: what is left is what
+    noise costs beyond what a corruption costs anyway.
+
+    Args:
+        errors: (images, corruptions).
+        names: Of the corruptions.
+    """
+    means = []
+    for group in (NOISE, (*WEATHER, *DIGITAL)):
+        if not set(group) <= set(names):
+            return np.full(len(errors), np.nan)
+        means.append(errors[:, [list(names).index(name) for name in group]].mean(axis=1))
+    return np.asarray(means[0] - means[1])

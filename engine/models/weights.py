@@ -197,7 +197,8 @@ def _classes_in_file(spec: BackboneSpec, stamp: tuple[int, ...] | None) -> int |
     names = timm_sources.classifiers(spec.model)
     shapes = shapes_of(Path(spec.weights))
     found = _head_rows(shapes, names)
-    if found is None and names:  # under a prefix, or another library's name
+    if names and (found is None or _of_another(shapes, names)):  # under a prefix, or another library's name
+        found = None
         with on_meta():
             model = _create(replace(spec, weights="random"))
         with suppress(UsageError):  # building says it
@@ -205,6 +206,12 @@ def _classes_in_file(spec: BackboneSpec, stamp: tuple[int, ...] | None) -> int |
                 fitting.fitted(model, Checkpoint(shapes), _tried(timm_sources.remap(spec.model))).state, names
             )
     return found if found is not None else (0 if names else None)
+
+
+def _of_another(state: Mapping[str, Tensor], names: Sequence[str]) -> bool:
+    """Whether all but the classifier lies behind one prefix: then the classifier is of what surrounds the network."""
+    rest = (name for name in state if not name.startswith(tuple(f"{end}." for end in names)))
+    return len({name.partition(".")[0] for name in rest}) == 1
 
 
 def _head_rows(state: Mapping[str, Tensor], names: Sequence[str]) -> int | None:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from cvbench.engine.statistics.estimate import tails
+from cvbench.engine.statistics.estimate import student, tails
 from cvbench.engine.statistics.options import USUAL, IntervalOptions
 
 F64 = NDArray[np.float64]
@@ -51,6 +51,7 @@ def percentile_interval(
     statistic: Callable[[F64], F64],
     options: IntervalOptions = USUAL,
     *,
+    confidence: F64 | None = None,
     block: int = 256,
 ) -> Interval:
     """Bootstrap interval of `statistic` over the rows of `values`.
@@ -61,6 +62,7 @@ def percentile_interval(
         values: (n, m) float64, one row per sampling unit, n >= 1.
         statistic: Sums (r, m) of r resamples -> (r, k) statistics; NaN where undefined. Divide by n for means.
         options: The same seed and NumPy give the same interval.
+        confidence: (k,) of each statistic, if not that of the options for all: see `expanded`.
         block: Resamples per matrix product.
 
     Returns:
@@ -72,17 +74,33 @@ def percentile_interval(
     ]
     table = np.concatenate(drawn)
     undefined = np.isnan(table).sum(axis=0)
-    points = np.array(tails(options.confidence))
+    levels = np.full(table.shape[1], options.confidence) if confidence is None else confidence
     bounds = np.full((2, table.shape[1]), np.nan)
     error = np.full(table.shape[1], np.nan)
     defined = undefined == 0
-    bounds[:, defined] = np.quantile(table[:, defined], points, axis=0)
     error[defined] = table[:, defined].std(axis=0)
     partly = ~defined & (undefined < len(table))
     if partly.any():
-        bounds[:, partly] = np.nanquantile(table[:, partly], points, axis=0)
         error[partly] = np.nanstd(table[:, partly], axis=0)
+    for level in np.unique(levels):
+        points, own = np.array(tails(level)), levels == level
+        for some, quantile in ((defined & own, np.quantile), (partly & own, np.nanquantile)):
+            if some.any():
+                bounds[:, some] = quantile(table[:, some], points, axis=0)
     return Interval(bounds[0], bounds[1], undefined, error)
+
+
+def expanded(confidence: float, n: NDArray[np.int64]) -> F64:
+    """Confidence to ask of a percentile interval over n > 1 units, (k,), so that it covers as Student's does.
+
+    A resample varies as if the mean square were divided by n, and its ends are the normal law's: of few units the
+    interval is too narrow. Its tails are those beyond sqrt(n / (n - 1)) t instead (Hesterberg 2015, "expanded").
+
+    >>> expanded(0.95, np.array([10, 1000])).round(4).tolist()
+    [0.9829, 0.9504]
+    """
+    units = n.astype(np.float64)
+    return np.asarray(2 * ndtr(np.sqrt(units / (units - 1)) * student(confidence, units - 1)) - 1)
 
 
 def bootstrap_p(value: F64, error: F64) -> F64:

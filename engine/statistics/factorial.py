@@ -4,9 +4,14 @@ The mean y_ij of cell (i, j) is m + a_i + b_j + c_ij, each effect summing to 0 o
 ch. 4). An effect is a fixed linear contrast of the cells, so it is the mean over images of the same contrast of one
 image's values: its interval is that of a mean of paired differences, and what images share cancels.
 
-How much of the spread between cells a part has is the sum of its squared effects. Squares of noisy effects are too
-large by their variance; the mean over pairs of different images of the product of their contrasts is not (a
-U-statistic, Hoeffding 1948), and may fall below 0. Its interval is the jackknife's over images (Efron and Stein 1981).
+How much of the spread between cells a part has is the sum of its squared effects, the squared length of the vector of
+effects. Squares of noisy effects are too large by their variance; the mean over pairs of different images of the
+product of their contrasts is not (a U-statistic, Hoeffding 1948), and may fall below 0.
+
+Where there is no effect that statistic is degenerate: its jackknife error falls with the effect, and the interval would
+leave out 0 on the wrong side. So the interval is of the length. A mean vector m is off by a vector of noise e, and
+|m - e| lies within |m| -+ |e| whatever the direction; the squared length of e is that of normal deviates with the
+covariance of the contrasts, F-distributed after Box (1954). Of one contrast it is Student's interval squared.
 """
 
 from __future__ import annotations
@@ -15,8 +20,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import fdtrc, fdtri
 
-from cvbench.engine.statistics.estimate import Estimate, student, two_sided
+from cvbench.engine.statistics.estimate import Estimate
 from cvbench.engine.statistics.mean_interval import MIN_IMAGES, ROUNDING, Moments, mean_interval
 from cvbench.engine.statistics.measure import Measure
 from cvbench.errors import UsageError
@@ -85,9 +91,9 @@ def two_way(values: F64, measure: Measure = ANY, confidence: float = 0.95) -> Tw
         effects(first),
         effects(second),
         tuple(flat[i * b : (i + 1) * b] for i in range(a)),
-        Spread(_squares(first, b, confidence)),
-        Spread(_squares(second, a, confidence)),
-        Spread(_squares(together.reshape(len(whole), a * b), 1, confidence)),
+        Spread(_squares(first, b, confidence, floor)),
+        Spread(_squares(second, a, confidence, floor)),
+        Spread(_squares(together.reshape(len(whole), a * b), 1, confidence, floor)),
     )
 
 
@@ -100,17 +106,22 @@ def _effect(contrast: F64, measure: Measure, confidence: float, floor: float) ->
     return Estimate(float(contrast.mean()), found.low, found.high, n, found.p, floor=floor, constant=found.constant)
 
 
-def _squares(contrasts: F64, repeated: int, confidence: float) -> Estimate:
-    """Sum of squared mean contrasts, `repeated` times, without noise; (n, k) contrasts."""
+def _squares(contrasts: F64, repeated: int, confidence: float, floor: float) -> Estimate:
+    """Sum of squared mean contrasts, `repeated` times, without noise; (n, k) contrasts. p is of "they are all 0".
+
+    Contrasts that differ between images by no more than `floor` differ by rounding: they have no interval.
+    """
     n = len(contrasts)
     if n < 3:
         return Estimate(n=n)
-    total, own = contrasts.sum(axis=0), (contrasts**2).sum(axis=1)
-    whole = float(repeated * (total @ total - own.sum()) / (n * (n - 1)))
-    left = total[None, :] - contrasts
-    without = repeated * ((left**2).sum(axis=1) - (own.sum() - own)) / ((n - 1) * (n - 2))
-    error = float(((n - 1) / n * ((without - without.mean()) ** 2).sum()) ** 0.5)
-    if n < MIN_IMAGES or error == 0:
+    mean = contrasts.mean(axis=0)
+    length, covariance = float(mean @ mean), np.atleast_2d(np.cov(contrasts, rowvar=False)) / n
+    noise = float(np.trace(covariance))
+    whole = repeated * (length - noise)
+    if n < MIN_IMAGES or noise * n <= floor**2:
         return Estimate(whole, n=n)
-    reach = float(student(confidence, n - 1)) * error
-    return Estimate(whole, whole - reach, whole + reach, n, two_sided(abs(whole) / error, n - 1))
+    degrees = noise**2 / float((covariance**2).sum())  # Box's, of a sum of squares with unequal weights
+    reach = (noise * float(fdtri(degrees, degrees * (n - 1), confidence))) ** 0.5
+    low, high = max(length**0.5 - reach, 0.0) ** 2, (length**0.5 + reach) ** 2
+    p = float(fdtrc(degrees, degrees * (n - 1), length / noise))
+    return Estimate(whole, min(whole, repeated * low), repeated * high, n, p)

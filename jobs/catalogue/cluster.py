@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from cvbench.errors import ClusterError, CvbenchError, UsageError
-from cvbench.jobs.catalogue.doctor import LITTLE_DISK, Check, dashboard_open, graphics
+from cvbench.jobs.catalogue.doctor import LITTLE_DISK, Check, dashboard_open, graphics, token_open
 from cvbench.jobs.reading.options import DEFAULT_STORE
 from cvbench.jobs.running.cluster import Cluster
 from cvbench.jobs.running.place import settle
@@ -283,6 +283,8 @@ def _of_dashboard(options: ClusterOptions, address: str) -> Iterator[Finding]:
     host = address.removeprefix("ray://").rpartition(":")[0] or "127.0.0.1"
     for check in dashboard_open(options.dashboard or f"http://{host}:8265", min(options.timeout, 5.0)):
         yield Finding("", "dashboard", check.state, check.said, check.fix)
+    for check in token_open():
+        yield Finding("", "token", check.state, check.said, check.fix)
 
 
 def _of_node(name: str, found: Seen | CvbenchError, asked: float, spent: float) -> Iterator[Finding]:

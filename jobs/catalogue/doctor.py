@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 import shutil
 import socket
 import urllib.error
@@ -23,6 +24,7 @@ from cvbench import __version__
 from cvbench.errors import ClusterError, CvbenchError, ResourceError
 from cvbench.jobs.reading.options import DEFAULT_STORE
 from cvbench.jobs.running.sizes import human
+from cvbench.jobs.running.token import is_open, token_file
 from cvbench.options import Option
 
 PACKAGES = ("torch", "torchvision", "timm", "ray", "zarr", "numpy", "scipy", "scikit-learn", "pillow", "pyarrow")
@@ -234,6 +236,8 @@ def _cluster(options: DoctorOptions) -> Iterator[Check]:
         yield from _port(address, host, options.timeout)
     elif address not in ("local", "none"):
         yield Check("cluster", "note", f"{address} is found by Ray; nothing is tried")
+    if address not in ("local", "none"):  # a private Ray closes its token itself
+        yield from token_open()
     url = options.dashboard or (None if host is None else f"http://{host}:{DASHBOARD}")
     if url is not None:
         yield from dashboard_open(url, options.timeout)
@@ -247,6 +251,13 @@ def _port(address: str, host: str, timeout: float) -> Iterator[Check]:
     except OSError as error:
         said = f"{host}:{port or 6379} does not answer: {error.strerror or error}"
         yield _of_cluster(said, "start the head, or a tunnel to it: see docs; --address local needs none")
+
+
+def token_open() -> Iterator[Check]:
+    """Whoever reads Ray's token on this machine can run code on the cluster."""
+    path = token_file()
+    if path is not None and is_open(path):
+        yield _of_cluster(f"others can read Ray's token {path}", f"chmod 600 {shlex.quote(str(path))}")
 
 
 def dashboard_open(url: str, timeout: float) -> Iterator[Check]:

@@ -51,7 +51,7 @@ def find_split(store: FeatureStore, name: str | None) -> tuple[str, str]:
     return fitting[0]
 
 
-RUN_ONCE_MORE = ("cam", "faithfulness", "randomisation", "attention", "receptive-field")
+RUN_ONCE_MORE = ("cam", "faithfulness", "randomisation", "attention", "residual", "receptive-field")
 """Analyses that keep a view of their own, whose name begins so."""
 
 

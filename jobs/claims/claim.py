@@ -23,7 +23,8 @@ class Claim:
         metric: Theirs, exactly; "" where no row can answer, which `missing` then explains.
         factor: A pattern of theirs, with * for any text and [0-9] for a digit.
         datasets: Patterns of their data sets, one of which must fit.
-        contrast: A difference of two backbones, or a number of each backbone of a side, of its last layer.
+        contrast: A difference of two backbones, or a number of each backbone of a side.
+        layer: Which layer a number of one backbone is of.
         direction: +1 if it says that the contrast is above 0, -1 if below.
         smallest: The smallest effect that counts, in the unit of the metric. Chosen here: no paper gives one.
         published: The value that the paper gives; "" if it gives none, or none is known for certain.
@@ -42,6 +43,7 @@ class Claim:
     factor: str = ""
     datasets: tuple[str, ...] = ("*",)
     contrast: Contrast = "convolutional less transformer"
+    layer: Literal["last", "first"] = "last"
     direction: Literal[1, -1] = 1
     smallest: float = 0.0
     published: str = ""

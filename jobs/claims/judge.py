@@ -126,7 +126,7 @@ def judge_claims(claims: Sequence[Claim], rows: Sequence[Row], sides: Mapping[st
 
 
 def _answers(claim: Claim, rows: Sequence[Row], sides: Mapping[str, Side | None]) -> Iterator[Outcome]:
-    """The rows that answer a claim, as outcomes without a verdict; of a number of one backbone its last layer."""
+    """The rows that answer a claim, as outcomes without a verdict; of a number of one backbone one layer."""
     mine = [row for row in rows if _fits(claim, row)]
     if claim.of_two:
         for row in mine:
@@ -134,12 +134,13 @@ def _answers(claim: Claim, rows: Sequence[Row], sides: Mapping[str, Side | None]
             if row.kind == DIFFERENCE and row.value is not None and set(pair) == set(claim.sides):
                 yield _ordered(claim, row, swap=pair[0] == TRANSFORMER)
         return
-    last: dict[tuple[str, str, str], Row] = {}
+    found: dict[tuple[str, str, str], Row] = {}
     for row in mine:
         of_one = row.kind == VALUE and not row.backbone_b and row.value is not None
-        if of_one and sides.get(row.backbone) in claim.sides:
-            last[row.run, row.dataset, row.backbone] = row
-    for row in last.values():
+        at = row.run, row.dataset, row.backbone
+        if of_one and sides.get(row.backbone) in claim.sides and (claim.layer == "last" or at not in found):
+            found[at] = row
+    for row in found.values():
         yield _ordered(claim, row, swap=False)
 
 

@@ -9,7 +9,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from cvbench.engine.metrics.corruption import ALEXNET, corruption_errors, image_errors
+from cvbench.engine.metrics.corruption import (
+    ALEXNET,
+    DIGITAL,
+    NOISE,
+    WEATHER,
+    corruption_errors,
+    image_errors,
+    noise_excess,
+)
 from cvbench.engine.statistics.measure import Column, Measure, share
 from cvbench.engine.statistics.running import INTERVAL, RunningMeans
 from cvbench.engine.statistics.verdict import judge
@@ -35,11 +43,13 @@ NAME = "corruptions"
 DATASET = "imagenet-c"
 SEVERITIES = 5
 ERROR, CE, MCE, MEAN = "error", "corruption error", "mean corruption error", "mean error over corruptions"
+EXCESS = "mean error under noise less that under weather and digital corruptions"
 _RATIOS = {
     CE: Measure(CE, "error over AlexNet's", least=0.0, most=1 / min(ALEXNET.values())),
     MCE: Measure(MCE, "mean of the 15 corruption errors", least=0.0, most=1 / min(ALEXNET.values())),
 }
 _ERRORS = {name: share(name, "share of severities that are wrong") for name in (ERROR, MEAN)}
+_EXCESS = {EXCESS: Measure(EXCESS, "of the shares that are wrong", least=-1.0, most=1.0)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,12 +192,13 @@ def _add(table: Table, errors: Mapping[str, NDArray[np.float64]], kinds: Sequenc
     labels = [(ERROR, kind) for kind in kinds] + [(CE, kind) for kind in known]
     labels += [(MEAN, "")] if len(kinds) > 1 else []
     labels += [(MCE, "")] if whole else []
-    measures = [{**_ERRORS, **_RATIOS}[metric] for metric, _ in labels]
+    labels += [(EXCESS, "")] if {*NOISE, *WEATHER, *DIGITAL} <= {*kinds} else []
+    measures = [{**_ERRORS, **_RATIOS, **_EXCESS}[metric] for metric, _ in labels]
     judged_by = MCE if whole else MEAN if len(kinds) > 1 else ERROR
     pairs = list(itertools.combinations(range(len(errors)), 2))
     columns = [Column(measure, True) for _ in errors for measure in measures]
     width = len(measures)
-    compared = [i for i, (metric, _) in enumerate(labels) if metric in (judged_by, CE if whole else ERROR)]
+    compared = [i for i, (metric, _) in enumerate(labels) if metric in (judged_by, EXCESS, CE if whole else ERROR)]
     columns += [Column(measures[i], True, (a * width + i, b * width + i)) for a, b in pairs for i in compared]
     numbers = np.concatenate([_of_images(one, kinds, labels) for one in errors.values()], axis=1)
     apart = [numbers[:, a * width + i] - numbers[:, b * width + i] for a, b in pairs for i in compared]
@@ -216,10 +227,11 @@ def _of_images(
     """(images, labels) what each image has."""
     ratios = corruption_errors(errors, kinds)
     there = [kind in ALEXNET for kind in kinds]
-    columns = [*errors.T, *ratios.T, errors.mean(axis=1), ratios[:, there].mean(axis=1)]
+    of_all = [errors.mean(axis=1), ratios[:, there].mean(axis=1), noise_excess(errors, kinds)]
+    columns = [*errors.T, *ratios.T, *of_all]
     place = {(ERROR, kind): i for i, kind in enumerate(kinds)}
     place |= {(CE, kind): len(kinds) + i for i, kind in enumerate(kinds)}
-    place |= {(MEAN, ""): 2 * len(kinds), (MCE, ""): 2 * len(kinds) + 1}
+    place |= {(metric, ""): 2 * len(kinds) + i for i, metric in enumerate((MEAN, MCE, EXCESS))}
     return np.stack([columns[place[label]] for label in labels], axis=1)
 
 
@@ -243,7 +255,7 @@ def _keep(
         "options": command_words("", CORRUPTIONS, asked, options),
         **options.as_dict(),
     }
-    identity = [[samples.identity() for samples in sets], options.as_dict()]
+    identity = [[samples.identity() for samples in sets], options.as_dict(), EXCESS]  # an earlier version had it not
     return keep_table(sets[0], table_result(NAME, table.rows, attrs), identity)
 
 
@@ -268,7 +280,8 @@ ENTRY = Entry(
     title="Common corruptions",
     about="Errors on ImageNet-C: the validation images under noise, blur, weather and digital corruptions, each at five"
     " severities. A corruption error is that error over AlexNet's, and the mean corruption error their mean over "
-    "the 15 corruptions: 1 is as bad as AlexNet. An image stands under all corruptions, so intervals are over "
+    "the 15 corruptions: 1 is as bad as AlexNet. What noise costs beyond weather and digital corruptions says how a "
+    "network takes high frequencies. An image stands under all corruptions, so intervals are over "
     "images, not over the 3.75 million samples. Differences are judged together (Holm). Source: Hendrycks and "
     "Dietterich 2019.",
     rows=table_rows,
@@ -276,5 +289,5 @@ ENTRY = Entry(
     command=lambda result: again(result, NAME),
     figure=interval_figure(PANEL),
     chart=interval_chart(PANEL),
-    headline=of_metrics(MCE, MEAN, CE),
+    headline=of_metrics(MCE, MEAN, EXCESS, CE),
 )

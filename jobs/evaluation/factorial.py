@@ -102,13 +102,20 @@ def _one(samples: Samples, cells: Cells, options: FactorialOptions, listen: List
         "effects": "of a level: the mean of its cells less that of all cells, every cell weighing the same; together: "
         "what the two do not add up to (Scheffe 1959, ch. 4). Of two levels one is shown, the other is its negative",
         "intervals": "effects: of paired means over images; sums of squared effects: U-statistic over pairs of images, "
-        "jackknife, 95 %, and below 0 where there is only noise. They are of these backbones: what another training of "
-        "a cell would give they do not say",
+        "below 0 where there is only noise, with the interval of the length of the vector of effects, 95 % or more. "
+        "They are of these backbones: what another training of a cell would give they do not say",
         "family": FAMILY,
-        "options": [*selection_words(samples), *eval_words(options)],
+        "options": [*selection_words(samples, backbones=False), *eval_words(options)],
         **options.shared.as_dict(),
     }
-    identity = [samples.identity(), options.shared.as_dict(), options.masked, list(cells.factors), attrs["cells"]]
+    identity = [
+        "squares by their length",
+        samples.identity(),
+        options.shared.as_dict(),
+        options.masked,
+        list(cells.factors),
+        attrs["cells"],
+    ]
     return keep_table(samples, table_result(NAME, table.rows, attrs), identity)
 
 

@@ -316,4 +316,5 @@ ENTRY = Entry(
     figure=interval_figure(PANEL),
     chart=interval_chart(PANEL),
     headline=of_metrics(RATIO, AVERAGE, OVERALL),
+    unsaid=("export",),
 )

@@ -169,7 +169,9 @@ class RobustnessRequest:
     datasets: Annotated[
         tuple[str, ...], Option("Shifted data sets; default all that the store has. Repeat.", "--dataset", "-d")
     ] = ()
-    clean: Annotated[str | None, Option("What they are compared with; default imagenet-val, if it is there.")] = None
+    clean: Annotated[
+        str | None, Option("What they are compared with; default imagenet-val, if it is there.", settled=True)
+    ] = None
     backbones: Annotated[tuple[str, ...], Option("Backbones; default all. Repeat.", "--backbone", "-m")] = ()
 
 
@@ -197,10 +199,17 @@ class InvarianceOptions:
     shared: EvalOptions = field(default_factory=EvalOptions)
     transforms: Annotated[
         tuple[str, ...],
-        Option("scale, shift, shift-frame or resolution; default all that are there. Repeat.", "--transform", "-t"),
+        Option(
+            "scale, shift, shift-frame or resolution; default all that are there. Repeat.",
+            "--transform",
+            "-t",
+            settled=True,
+            apart=True,
+        ),
     ] = ()
     grid: Annotated[
-        tuple[str, ...], Option("A value of it: 1.5, or 8,0 for shift-frame; default all there are. Repeat.")
+        tuple[str, ...],
+        Option("A value of it: 1.5, or 8,0 for shift-frame; default all there are. Repeat.", settled=True),
     ] = ()
     reference: Annotated[
         str | None, Option("The value to compare with; default scale 1, shift 0, the model's own size.")

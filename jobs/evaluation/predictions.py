@@ -166,7 +166,9 @@ def _places(info: SplitInfo, predictions: Predictions, options: ImportOptions) -
         raise UsageError(
             "the predictions do not name their samples",
             where=options.file,
-            fix="--by-order, if they are in the order of the data set: by class and file name, as datasets are listed",
+            why=f"it also holds {', '.join(map(str, predictions.unread[:6]))}" if predictions.unread else None,
+            fix=("--name-column, if one of these names them; " if predictions.unread else "")
+            + "--by-order, if they are in the order of the data set: by class and file name, as datasets are listed",
         )
     if len(predictions) != info.n:
         raise UsageError(

@@ -9,7 +9,7 @@ from cvbench.engine.models.forms import split_name
 from cvbench.errors import CvbenchError, DataUnavailableError, UnknownNameError, UsageError
 from cvbench.hints import command
 from cvbench.jobs.evaluation.samples import VIEW
-from cvbench.jobs.reading.again import as_typed, weights_of
+from cvbench.jobs.reading.again import as_typed, is_imported, weights_of
 from cvbench.storage.datasets import dataset_info
 from cvbench.storage.datasets.variant import (
     KINDS,
@@ -52,14 +52,20 @@ class Grid:
 
     def commands(self) -> list[str]:
         """The commands that add what is missing."""
-        together: dict[tuple[str, tuple[Values, ...]], list[str]] = {}
-        for backbone, wanted in self.missing.items():
-            together.setdefault((backbone.partition("@")[2], wanted), []).append(backbone)
         spec = self.store.spec_to_type(self.dataset)
         split = None if dataset_info(spec).of_files and self.split == "all" else self.split
-        commands = []
+        together: dict[tuple[str, tuple[Values, ...]], list[str]] = {}
+        commands: list[str] = []
+        for backbone, wanted in self.missing.items():
+            if all(is_imported(self.store, group) for group in self._groups(backbone)):
+                told = {"split": split, "backbone": backbone, "store": self.store.url}
+                specs = [variant_spec(spec, self.transform, values) for values in wanted]
+                commands += [command("eval import", "FILE", dataset=variant, **told) for variant in specs]
+            else:
+                together.setdefault((backbone.partition("@")[2], wanted), []).append(backbone)
         for (size, wanted), backbones in together.items():
-            groups = [group for backbone in backbones for group in self.found[backbone].values()]
+            groups = [group for backbone in backbones for group in self._groups(backbone)]
+            groups = [group for group in groups if not is_imported(self.store, group)]
             models = list(dict.fromkeys(as_typed(self.store, group) for group in groups))
             common = {"split": split, "backbone": models, "view": VIEW, "weights": weights_of(self.store, groups)}
             if self.transform == RESOLUTION:
@@ -71,6 +77,16 @@ class Grid:
                 sized = {**common, "image_size": size or None, "store": self.store.url}
                 commands.append(command("extract", dataset=specs, **sized))
         return commands
+
+    def _groups(self, backbone: str) -> list[GroupKey]:
+        """Groups of a backbone: the settings that count, else any other of the data set."""
+        name = backbone.partition("@")[0]
+        return list(self.found[backbone].values()) or [
+            group
+            for group in logits_groups(self.store)
+            if (parse_name(group.dataset)[0], group.split) == (self.dataset, self.split)
+            and group.backbone.partition("@")[0] == name
+        ]
 
 
 def default_grid(transform: str) -> tuple[Values, ...]:

@@ -137,8 +137,8 @@ def content_digest(*parts: object) -> str:
     return digest.hexdigest()
 
 
-def selection_words(samples: Samples) -> list[str]:
-    """The options that select the samples and backbones again."""
-    backbones = tuple(layer.backbone for layer in samples.selected.layers)
-    selection = Selection(DEFAULT_STORE, samples.info.dataset, samples.info.split, backbones)
+def selection_words(samples: Samples, *, backbones: bool = True) -> list[str]:
+    """The options that select the samples again, and the backbones where the command takes them."""
+    names = tuple(layer.backbone for layer in samples.selected.layers) if backbones else ()
+    selection = Selection(DEFAULT_STORE, samples.info.dataset, samples.info.split, names)
     return option_words(one_dataset().words(selection))

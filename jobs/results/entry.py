@@ -60,10 +60,12 @@ class Live:
     Attributes:
         make: What measures it, see `engine.analyses.live`. A `UsageError` refuses a setting.
         of_classes: Whether its field `classes` takes the class number of each sample, for its intervals.
+        wants: What of it needs a grid, for the note on layers without one, which are left out; "": it takes any layer.
     """
 
     make: Callable[[LiveSetting], LiveAnalysis]
     of_classes: bool = False
+    wants: str = ""
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,8 @@ class Entry:
         caution: What a reader must know of a result that an earlier version has kept; None: nothing.
         named_by: Attributes in the name of the figure that `--out` gets, behind data set and split.
         live: If it can be measured while layers are computed.
-        unsaid: Keys of options that `command` leaves out, as they only choose what is drawn.
+        unsaid: Keys of options that `command` leaves out, as they change no number: they choose what is drawn or
+            written beside it.
     """
 
     name: str

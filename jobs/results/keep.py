@@ -6,13 +6,13 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from cvbench.engine.analyses.base import Analysis, Layer, Partial, Result
 from cvbench.errors import DataUnavailableError, IncompleteError
 from cvbench.jobs.reading.reading import Reading, features_identity
 from cvbench.jobs.reading.selection import Selected
+from cvbench.jobs.running.versions import installed
 from cvbench.storage.features import FeatureStore
 from cvbench.storage.features.units import Unit
 from cvbench.storage.results.outcomes import ResultKey, get_partial, load_result, save_result
@@ -79,7 +79,7 @@ def labelled(result: Result, selected: Selected) -> xarray.Dataset:
         "split": selected.split,
         "view": selected.view,
         "samples_in_units": selected.samples,
-        "versions": ", ".join(f"{name} {version(name)}" for name in MADE_WITH),
+        "versions": ", ".join(f"{name} {installed(name)}" for name in MADE_WITH),
     }
     return xarray.Dataset(
         {name: (dims, values) for name, (dims, values) in result.data.items()}, coords=result.coords, attrs=attrs
