@@ -4,11 +4,14 @@
 
 One small extraction is done undisturbed, in one process. Then the same on a Ray of this machine's loopback (a head and
 two nodes of one core), again and again on new stores, while a process is killed whenever the store has grown by a
-random number of files: an actor, a node with all its processes, or the driver, after which the same command is started
-again. At the end of each store all its bytes are compared with the undisturbed one. It kills only what it started.
+random share of its files, 2 to 12 %: an actor, a node with all its processes, or the driver, after which the same
+command is started again. At the end of each store all its bytes are compared with the undisturbed one. It kills only
+what it started, and fails if it did not come to so many kills.
 
 `units_back` are those that were with an actor as it was lost, by the logs of the runs: at most the tasks that one actor
-is given at a time, two, of which one computes. What a killed driver's actors had begun is in no log.
+is given at a time, two. What a killed driver's actors had begun is in no log. `units_computed_again` are forward passes
+beyond the first of a unit, written down by the network itself as it begins one (`tests.cluster.counted`): they are all,
+whatever was killed. `most_again` is the largest number of them for one unit.
 """
 
 from __future__ import annotations
@@ -27,13 +30,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
+from tests.cluster.counted import FILE, counted_words, passes
 from tests.cluster.nodes import LoopbackCluster, Node, loopback
-from tests.cluster.test_kills import files, tidy, words_of
+from tests.cluster.test_kills import files, tidy
 from tests.jobs.images import write_folder
 
 from cvbench.jobs.catalogue.runs import list_runs
 
-IMAGES, UNIT = 192, 4
+IMAGES, UNIT = 384, 4
 SLOW = 600.0  # seconds without a new file: the run is stuck
 
 
@@ -45,6 +50,8 @@ class Count:
     stores: int = 0
     differing: int = 0
     redone: int = 0
+    again: int = 0
+    most: int = 0
     seconds: list[float] = field(default_factory=list)
 
 
@@ -90,7 +97,10 @@ def kill(what: str, process: subprocess.Popen[bytes], cluster: LoopbackCluster, 
     actors = sorted((actor for node in workers for actor in node.actors()), key=lambda actor: actor.pid)
     if not actors:
         return False
-    rng.choice(actors).kill()
+    try:
+        rng.choice(actors).kill()
+    except psutil.NoSuchProcess:  # it ended by itself
+        return False
     return True
 
 
@@ -100,14 +110,21 @@ def begun(store: Path) -> int:
 
 
 def one_store(
-    pets: Path, store: Path, cluster: LoopbackCluster, workers: list[Node], rng: random.Random, left: int, end: float
+    pets: Path,
+    store: Path,
+    cluster: LoopbackCluster,
+    workers: list[Node],
+    rng: random.Random,
+    growth: tuple[int, int],
+    left: int,
+    end: float,
 ) -> Counter[str]:
-    """One extraction with kills until it is done; what was killed."""
+    """One extraction, with `left` kills at most, each when the store has `growth` more files; what was killed."""
     killed: Counter[str] = Counter()
-    words = words_of(pets, store, "auto")
+    words = counted_words(pets, store, "auto", UNIT)
     process = command(words, cluster)
     while True:
-        if not (killed.total() < left and time.monotonic() < end and grown(process, store, rng.randrange(100, 1_500))):
+        if not (killed.total() < left and time.monotonic() < end and grown(process, store, rng.randrange(*growth))):
             _, said = process.communicate()
             if process.returncode != 0:
                 raise SystemExit(said.decode())
@@ -127,29 +144,47 @@ def main() -> None:
     parser.add_argument("--out", default="")
     asked = parser.parse_args()
     rng, end, count = random.Random(asked.seed), time.monotonic() + asked.minutes * 60, Count()
-    with tempfile.TemporaryDirectory() as folder, loopback(nodes=2) as cluster:
-        pets = write_folder(Path(folder) / "pets", IMAGES, broken=(50,))
-        reference = Path(folder) / "reference.zarr"
-        if command(words_of(pets, reference, "none"), None).wait() != 0:
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ[FILE] = str(Path(folder) / "passes")  # before the nodes start, whose actors inherit it
+        chaos(asked, rng, end, count, Path(folder))
+    if asked.out:
+        Path(asked.out).write_text(json.dumps(report(asked, count), indent=2) + "\n")
+    if count.kills.total() < asked.kills or count.differing:
+        raise SystemExit(f"{count.kills.total()} of {asked.kills} kills, {count.differing} stores that differ")
+
+
+def chaos(asked: argparse.Namespace, rng: random.Random, end: float, count: Count, folder: Path) -> None:
+    """One store after the other, until there were enough kills or the time is over."""
+    with loopback(nodes=2) as cluster:
+        pets = write_folder(folder / "pets", IMAGES, broken=(50,))
+        reference = folder / "reference.zarr"
+        if command(counted_words(pets, reference, "none", UNIT), None).wait() != 0:
             raise SystemExit("the undisturbed run failed")
         expected, workers = tidy(reference), cluster.nodes[1:]
+        growth = files(reference) // 50, files(reference) // 8
+        once = passes(Path(os.environ[FILE]), UNIT)
+        assert len(once) == once.total() == IMAGES // UNIT, "each unit is one batch, computed once"
         while count.kills.total() < asked.kills and time.monotonic() < end:
-            store = Path(folder) / f"store-{count.stores}.zarr"
+            store = folder / f"store-{count.stores}.zarr"
+            Path(os.environ[FILE]).unlink()
             begin = time.monotonic()
-            killed = one_store(pets, store, cluster, workers, rng, asked.kills - count.kills.total(), end)
+            killed = one_store(pets, store, cluster, workers, rng, growth, asked.kills - count.kills.total(), end)
             count.seconds.append(round(time.monotonic() - begin, 1))
             count.kills += killed
             count.redone += begun(store)
+            computed = passes(Path(os.environ[FILE]), UNIT)
+            assert computed.keys() == once.keys(), "every unit is computed"
+            count.again += computed.total() - len(computed)
+            count.most = max(count.most, *computed.values())
             count.stores += 1
             count.differing += tidy(store) != expected
             print(json.dumps(report(asked, count)), flush=True)
-    if asked.out:
-        Path(asked.out).write_text(json.dumps(report(asked, count), indent=2) + "\n")
 
 
 def report(asked: argparse.Namespace, count: Count) -> dict[str, Any]:
     """The figures so far."""
-    actors = count.kills["actor"] + 2 * count.kills["node"]
+    actors = count.kills["actor"] + count.kills["node"] + 2 * count.kills["driver"]  # a node has one core
+    logged = count.kills["actor"] + count.kills["node"]
     return {
         "seed": asked.seed,
         "kills": dict(count.kills),
@@ -157,7 +192,10 @@ def report(asked: argparse.Namespace, count: Count) -> dict[str, Any]:
         "stores_that_differ": count.differing,
         "units_each": IMAGES // UNIT,
         "units_back_by_logs": count.redone,
-        "units_back_per_lost_actor": round(count.redone / actors, 2) if actors else None,
+        "units_back_per_lost_actor": round(count.redone / logged, 2) if logged else None,
+        "units_computed_again": count.again,
+        "units_computed_again_per_lost_actor": round(count.again / actors, 2) if actors else None,
+        "most_again": max(count.most - 1, 0),
         "seconds": count.seconds,
     }
 

@@ -36,9 +36,9 @@ def row(actors: int, tasks: int, fate: Fate) -> list[str]:
     """One case."""
     ray = VirtualRay(fate, Cluster(address="virtual", actors=actors))
     sys.modules["ray"] = ray  # type: ignore[assignment]
-    pool.time = ray  # type: ignore[assignment]
+    pool.time = ray  # type: ignore[assignment, attr-defined]
     begun = time.process_time()
-    driver = pool.Pool(ray, None, range(tasks), lambda task, receipt: None)  # type: ignore[arg-type]
+    driver: pool.Pool[int, None] = pool.Pool(ray, None, range(tasks), lambda task, receipt: None)  # type: ignore[arg-type]
     driver.run()
     seconds = time.process_time() - begun
     return [

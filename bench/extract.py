@@ -104,7 +104,7 @@ def throughput(
         return time.perf_counter() - begin[0], time.process_time() - begin[1]
 
     bare()
-    seconds: dict[str, list[tuple[float, float]]] = {"bare": []} | {name: [] for name in LIVE}
+    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in ("bare", *LIVE)}
     for number in range(rounds):
         seconds["bare"].append(bare())
         for name in LIVE:

@@ -37,7 +37,7 @@ def write_images(folder: Path, count: int) -> None:
 class StillFeed(feed.Feed):
     """Decodes the first batch of the run and gives it again and again: an extraction without decoding."""
 
-    def start(self, unit: Unit) -> Iterator[feed.Batch]:
+    def start(self, unit: Unit) -> Iterator[feed.Batch]:  # type: ignore[override]  # closed and iterated alike
         """Batches of the unit, all of the same images."""
         if not hasattr(self, "_first"):
             self._first = next(super().start(unit))

@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from cvbench.engine.models.backbones import Backbone, load_backbone
 from cvbench.engine.models.precision import PRECISIONS, exact_arithmetic, forward_mode
 from cvbench.engine.models.specs import resolve_spec
 from cvbench.engine.models.views import Request
-from cvbench.jobs.extraction.live import LivePass
+from cvbench.jobs.extraction.live import LivePass, Watch
 
 
 @dataclass(frozen=True)
@@ -58,10 +59,11 @@ DRY = Scale(("test_convnext", "test_vit"), 8, 2, 64, 16, 64, 256, ((30, 8), (8, 
 
 def seconds(work: Callable[[], object], rounds: int, device: torch.device) -> float:
     """Median time of `work`, by CUDA events on a GPU; two rounds warm it up."""
-    times = []
+    times: list[float] = []
     for _ in range(rounds + 2):
         if device.type == "cuda":
-            begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            event: Any = torch.cuda.Event  # untyped
+            begin, end = event(enable_timing=True), event(enable_timing=True)
             torch.cuda.synchronize(device)
             begin.record()
             work()
@@ -88,15 +90,15 @@ def card_figures(scale: Scale, device: torch.device) -> dict[str, float]:
     for precision in precisions(device):
         square = torch.ones((scale.side, scale.side), dtype=PRECISIONS[precision], device=device)
         with exact_arithmetic(device):
-            took = seconds(lambda square=square: square @ square, scale.rounds, device)
+            took = seconds(partial(torch.matmul, square, square), scale.rounds, device)
         figures[f"product_{precision}_tflops"] = 2.0 * scale.side**3 / took / 1e12
     there = torch.ones(scale.side**2, device=device)
     here = torch.ones(scale.side**2, pin_memory=device.type == "cuda")
     other = torch.empty_like(there)
     for name, work, factor in (
-        ("copy_within_gb_s", lambda: other.copy_(there), 2),
-        ("copy_to_gb_s", lambda: there.copy_(here, non_blocking=True), 1),
-        ("copy_from_gb_s", lambda: here.copy_(there, non_blocking=True), 1),
+        ("copy_within_gb_s", partial(other.copy_, there), 2),
+        ("copy_to_gb_s", partial(there.copy_, here, non_blocking=True), 1),
+        ("copy_from_gb_s", partial(here.copy_, there, non_blocking=True), 1),
     ):
         figures[name] = factor * there.nbytes / seconds(work, scale.rounds, device) / 1e9
     return figures
@@ -162,7 +164,7 @@ def kernel_figures(scale: Scale, device: torch.device, card: dict[str, float]) -
         for name, analysis in live_analyses(scale).items():
 
             def once(analysis: LiveAnalysis = analysis, maps: torch.Tensor = maps) -> None:
-                live = LivePass([analysis], [Layer("a", "0")], torch.get_num_threads(), device.type)
+                live = LivePass([Watch(analysis, (Layer("a", "0"),), ())], torch.get_num_threads(), device.type)
                 live.begin(0, scale.batch, ())
                 live.observer("a")("0", maps)
                 live.end()
@@ -186,7 +188,7 @@ def memory_figures(scale: Scale, device: torch.device) -> dict[str, float]:
     for side, channels in scale.grids:
         maps = torch.randn((scale.batch, side, side, channels), device=device).half()
         for name, analysis in live_analyses(scale).items():
-            live = LivePass([analysis], [Layer("a", "0")], 1, device.type)
+            live = LivePass([Watch(analysis, (Layer("a", "0"),), ())], 1, device.type)
             live.begin(0, scale.batch, ())
             torch.cuda.reset_peak_memory_stats(device)
             before = torch.cuda.memory_allocated(device)

@@ -73,7 +73,7 @@ def child(tool: str, metric: str, options: argparse.Namespace, out: str) -> None
     before = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
     wall, cpu = time.perf_counter(), time.process_time()
-    if tool == "scikit-learn" and options.sampled_reference:
+    if rows is not None and tool == "scikit-learn":
         found = sampled_reference(x, labels, metric, rows)
     elif tool == "scikit-learn":
         found = peer(x, labels, metric=metric)

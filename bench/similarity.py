@@ -12,7 +12,10 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -55,8 +58,11 @@ def main() -> None:
         upper = np.triu_indices(maps.shape[1] * maps.shape[2])
         error = np.abs(by_torch(maps)[:, upper[0], upper[1]] - by_cvbench(maps)).max()
         with tempfile.TemporaryDirectory() as folder, host_threads(options.threads):
-            tools = {"torch": lambda maps=maps: by_torch(maps), "cvbench": lambda maps=maps: by_cvbench(maps)}
-            tools["read store"] = stored(Path(folder), maps)
+            tools: dict[str, Callable[[], Any]] = {
+                "torch": partial(by_torch, maps),
+                "cvbench": partial(by_cvbench, maps),
+                "read store": stored(Path(folder), maps),
+            }
             table(name, maps, tools, options.repeats, {"cvbench": f"{error:.1e}"})
 
 

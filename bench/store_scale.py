@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from cvbench.engine.models.own_models import OwnModel
-    from cvbench.jobs.extraction.extract import UnitJob
+    from cvbench.jobs.extraction.job import UnitJob
     from cvbench.storage.objects.local import LocalObjects
 
 UNIT, CHANNELS = 4, 4
