@@ -1,6 +1,6 @@
 # make demo: the whole study on pictures that cvbench draws, on this machine, nothing to download but packages.
-# make test: the tests of every day, in two processes.   make test-all: and the long kill runs, and the numeric ones with
-# every BLAS kernel of this processor and ten draws.
+# make test: the tests of every day, in three processes.   make test-all: and the long runs of tests/slow.txt, and the
+# numeric ones with every BLAS kernel of this processor and ten draws.
 # make check: lint, format, types.   make docs: the documentation as a site.   make clean: remove what make made.
 
 PYTHON ?= python3
@@ -11,7 +11,7 @@ PIP = $(BIN)/python -m pip --disable-pip-version-check --no-input
 # The order of the tests; any other number is another order.
 ORDER ?= 1
 DRAWS ?= 10
-JOBS ?= 2
+JOBS ?= 3
 PYTEST = $(BIN)/python -m pytest --randomly-seed=$(ORDER) -n $(JOBS) --dist loadgroup --no-loadscope-reorder
 
 .PHONY: help demo docs test test-slow test-numerics test-all check clean
@@ -54,6 +54,7 @@ check: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy bench
 
 clean:
 	rm -rf $(VENV) demo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis src/cvbench.egg-info

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,6 +15,7 @@ from hypothesis import HealthCheck, settings
 
 from tests.forks import ForkServer, Start
 from tests.groups import GroupScheduling, group_of, rank
+from tests.long import LIST, is_long, unknown
 
 if TYPE_CHECKING:
     from xdist.remote import Producer
@@ -31,12 +35,23 @@ settings.load_profile("cvbench")
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 """What libraries read, when they are loaded, for how many threads a process may have."""
 
+MEMORY, ROOM = Path("/dev/shm"), 4 * 2**30
+"""A file system in memory, where there is one; free bytes that the files of a run may need at most.
+
+A store is thousands of small files, each synced to the disk: there tests waited for the disk half of their time.
+"""
+
 
 def pytest_configure(config: pytest.Config) -> None:
-    """One thread for each of several processes (`-n`), which inherit it; alone, a process takes what it likes."""
+    """One thread for each of several processes (`-n`), which inherit it; alone, a process takes what it likes.
+
+    Files are written in memory, if there is room.
+    """
     if getattr(config.option, "numprocesses", None):
         for name in THREADS:
             os.environ.setdefault(name, "1")
+    if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -47,9 +62,34 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Schedul
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """In a process of several, the longest groups go first."""
+    """Mark the long runs; in a process of several, the longest groups go first.
+
+    Raises:
+        pytest.UsageError: All tests are collected, and the list of long runs names one that is not among them.
+    """
+    if list(config.args) == config.getini("testpaths") and (gone := unknown(item.nodeid for item in items)):
+        raise pytest.UsageError(f"{LIST.name} names tests that there are not: {', '.join(gone)}")
+    for item in items:
+        if is_long(item.nodeid):
+            item.add_marker(pytest.mark.slow)
     if hasattr(config, "workerinput"):
         items.sort(key=lambda item: rank(group_of(item.nodeid)))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Modules and tests that come to stay are no garbage: a look for some goes through all of them, again and again."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+
+
+def pytest_collection_finish() -> None:
+    """What is there for the whole run, all modules and tests, is not gone through at every collection of garbage."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
@@ -99,6 +139,7 @@ def ray_here(one_ray: pytest.MonkeyPatch, only_here: Callable[[str], None]) -> I
     from cvbench.jobs.running.session import RaySession
 
     one_ray.undo()
+    one_ray.setenv("RAY_metrics_report_interval_ms", "1000")  # else who waits for a counter waits ten seconds
     with RaySession(Cluster(address="local", actors=2)):
         yield
     assert not ray.is_initialized()

@@ -216,8 +216,10 @@ def _waits(reply: socket.socket) -> bool:
 
 def _main() -> NoReturn:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as the command line does, before torch is imported
+    gc.disable()  # modules are no garbage
     for name in PRELOADED:
         importlib.import_module(name)
+    gc.enable()
     gc.freeze()  # what is shared is not gone through, and so not copied, when a command ends
     serve(socket.socket(fileno=int(sys.argv[1]))).enter()
     from cvbench.cli import main

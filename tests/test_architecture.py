@@ -81,6 +81,16 @@ RUNS_CODE_CALLS = {
 }
 
 
+parse = functools.cache(ast.parse)
+"""Text -> its tree. Every file is read by many of these tests, and none changes what it reads."""
+
+
+@functools.cache
+def walk(tree: ast.AST) -> tuple[ast.AST, ...]:
+    """Every node of a tree."""
+    return tuple(ast.walk(tree))
+
+
 def sources(*tops: str) -> list[Path]:
     """Every Python file under these folders of the repository."""
     return sorted(path for top in tops for path in (ROOT / top).rglob("*.py"))
@@ -88,7 +98,7 @@ def sources(*tops: str) -> list[Path]:
 
 def imports(tree: ast.AST, package: str) -> Iterator[tuple[str, ast.stmt]]:
     """(absolute name of an imported module or member, statement), wherever in the file it stands."""
-    for node in ast.walk(tree):
+    for node in walk(tree):
         if isinstance(node, ast.Import):
             yield from ((alias.name, node) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -114,7 +124,7 @@ def package_modules() -> dict[str, Path]:
 
 def named_modules(tree: ast.AST) -> Iterator[tuple[str, int]]:
     """(module, line) of what is imported by a name in a string, as registries do."""
-    for node in ast.walk(tree):
+    for node in walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and (found := MODULE.fullmatch(node.value)):
             yield found[1], node.lineno
 
@@ -129,7 +139,7 @@ def module_imports(name: str, text: str, known: Collection[str], *, package: boo
         name: Of the module.
         package: Whether it is the `__init__` of a folder.
     """
-    tree, found = ast.parse(text), dict[str, int]()
+    tree, found = parse(text), dict[str, int]()
     own = name if package else name.rpartition(".")[0]
     running = {name, *_above(name)}
     taken = [(target, node.lineno) for target, node in imports(tree, own)]
@@ -192,7 +202,7 @@ def dotted(node: ast.expr, names: dict[str, str]) -> str:
 def import_faults(text: str, folder: str, package: str) -> list[str]:
     """Imports in a file of `folder` that go against the arrows."""
     faults = []
-    for name, node in imports(ast.parse(text), package):
+    for name, node in imports(parse(text), package):
         top, _, rest = name.partition(".")
         inner = rest.partition(".")[0]
         against = top == "cvbench" and inner in FOLDERS and inner not in MAY_IMPORT[folder]
@@ -206,7 +216,7 @@ def import_faults(text: str, folder: str, package: str) -> list[str]:
 def bound_names(tree: ast.AST) -> dict[str, str]:
     """Names that absolute imports bind in the file, and what they stand for: {"np": "numpy", "load": "torch.load"}."""
     names: dict[str, str] = {}
-    for node in ast.walk(tree):
+    for node in walk(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 top = alias.name.partition(".")[0]
@@ -222,7 +232,7 @@ def has_restricted_unpickler(tree: ast.AST, names: dict[str, str]) -> bool:
         isinstance(node, ast.ClassDef)
         and "pickle.Unpickler" in {dotted(base, names) for base in node.bases}
         and any(isinstance(part, ast.FunctionDef) and part.name == "find_class" for part in node.body)
-        for node in ast.walk(tree)
+        for node in walk(tree)
     )
 
 
@@ -242,11 +252,11 @@ def danger_faults(text: str, package: str, file: str = "") -> list[str]:
 
     `pickle` itself may be imported only where a restricted unpickler is defined.
     """
-    tree = ast.parse(text)
+    tree = parse(text)
     names = bound_names(tree)
     banned = RUNS_CODE_MODULES | (set() if has_restricted_unpickler(tree, names) else {"pickle"})
     faults = [f"{at.lineno}: imports {name}" for name, at in imports(tree, package) if name.partition(".")[0] in banned]
-    for node in ast.walk(tree):
+    for node in walk(tree):
         if not isinstance(node, ast.Call):
             continue
         called = dotted(node.func, names)
@@ -263,11 +273,11 @@ def worker_faults(text: str) -> list[str]:
     """Where a class with `run(self, task)` sets something of itself outside `__init__`: two threads share a worker."""
     return [
         f"{node.lineno}: {found.name}.{part.name} changes self.{node.attr}"
-        for found in ast.walk(ast.parse(text))
+        for found in walk(parse(text))
         if isinstance(found, ast.ClassDef) and _is_worker(found)
         for part in found.body
         if isinstance(part, ast.FunctionDef) and part.name != "__init__"
-        for node in ast.walk(part)
+        for node in walk(part)
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store | ast.Del)
         if isinstance(node.value, ast.Name) and node.value.id == "self"
     ]
@@ -319,7 +329,7 @@ def test_cli_imports_only_typer_before_a_command_runs() -> None:
     faults = [
         f"{path.relative_to(ROOT)}:{node.lineno}: {name}"
         for path in sources("cli")
-        for statement in ast.parse(path.read_text()).body
+        for statement in parse(path.read_text()).body
         if isinstance(statement, ast.Import | ast.ImportFrom)
         for name, node in imports(ast.Module([statement], []), package_of(path))
         if name.partition(".")[0] not in CLI_AT_START | set(sys.stdlib_module_names)
@@ -331,7 +341,7 @@ def test_nobody_imports_a_folder_by_its_bare_name() -> None:
     faults = [
         f"{path.relative_to(ROOT)}:{node.lineno}: {name}"
         for path in [*sources("tests", "bench"), *(ROOT / "src/cvbench").glob("*.py")]
-        for name, node in imports(ast.parse(path.read_text()), package_of(path))
+        for name, node in imports(parse(path.read_text()), package_of(path))
         if name.partition(".")[0] in FOLDERS
     ]
     assert not faults, "\n".join(faults)
@@ -348,9 +358,9 @@ def test_nothing_reads_bytes_that_could_run() -> None:
 
 def typed_commands(text: str) -> Iterator[str]:
     """Texts that begin as a command of cvbench and were not made by `hints.command`: they are pasted."""
-    tree = ast.parse(text)
-    prose = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}  # docstrings
-    constants = [node for node in ast.walk(tree) if isinstance(node, ast.Constant) and id(node) not in prose]
+    tree = parse(text)
+    prose = {id(node.value) for node in walk(tree) if isinstance(node, ast.Expr)}  # docstrings
+    constants = [node for node in walk(tree) if isinstance(node, ast.Constant) and id(node) not in prose]
     for node in constants:
         if isinstance(node.value, str) and re.match(r"`?cvbench [a-z]+ ", node.value):
             yield f"{node.lineno}: {node.value[:60]}"
@@ -389,21 +399,21 @@ def unguarded(text: str) -> Iterator[str]:
         "csv.DictReader": {"csv.Error"},
         "yaml.compose": {"RecursionError"},
     }
-    functions = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef)]
+    functions = [node for node in walk(parse(text)) if isinstance(node, ast.FunctionDef)]
     for function in functions:
         caught = set()
-        for node in ast.walk(function):
+        for node in walk(function):
             if isinstance(node, ast.ExceptHandler) and node.type is not None:
                 caught |= {*ast.unparse(node.type).strip("()").split(", ")}
             if isinstance(node, ast.Call) and ast.unparse(node.func) in ("suppress", "contextlib.suppress"):
                 caught |= {ast.unparse(argument) for argument in node.args}
-        for node in (node for node in ast.walk(function) if isinstance(node, ast.Call)):
+        for node in (node for node in walk(function) if isinstance(node, ast.Call)):
             name = ast.unparse(node.func)
             if name in needed and "Exception" not in caught and not needed[name] <= caught:
                 yield f"{node.lineno}: {name} in {function.name}, where nothing catches {', '.join(needed[name])}"
 
 
-OWN_JSON = {"storage/features/fingerprint.py", "jobs/transfer/finetune_ray.py", "jobs/extraction/decoding/wire.py"}
+OWN_JSON = {"storage/features/fingerprint.py", "jobs/transfer/finetune_ray.py", "jobs/running/messages.py"}
 """Files that read back only what the same process, or one that it started, has written."""
 
 
@@ -585,8 +595,8 @@ def test_torch_may_load_tensors_alone_and_in_one_file(options: str, faults: int)
 
 def test_the_one_file_that_reads_checkpoints_does() -> None:
     """Else its permission stands for nothing."""
-    tree = ast.parse((ROOT / READS_CHECKPOINTS).read_text())
-    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load"]
+    tree = parse((ROOT / READS_CHECKPOINTS).read_text())
+    calls = [node for node in walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load"]
     assert len(calls) == 1
 
 
@@ -602,7 +612,7 @@ def test_a_cache_of_arrays_is_read_only() -> None:
         f"{path.relative_to(ROOT)}:{node.lineno}"
         for path in sources("engine/arrays", "engine/analyses")
         if path.name not in {"array.py", "cuda.py", "threads.py"}  # `table` itself; no arrays
-        for name, node in imports(ast.parse(path.read_text()), package_of(path))
+        for name, node in imports(parse(path.read_text()), package_of(path))
         if name in {"functools.lru_cache", "functools.cache"}
     ]
     assert not faults, faults
@@ -613,8 +623,6 @@ def test_one_file_alone_writes_to_the_terminal() -> None:
     for path in sources("cli"):
         if path.name == "say.py":
             continue
-        called = {
-            ast.unparse(node.func) for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)
-        }
+        called = {ast.unparse(node.func) for node in walk(parse(path.read_text())) if isinstance(node, ast.Call)}
         assert not called & {"typer.echo", "typer.secho", "click.echo", "sys.stdout.write"}, path
         assert "print" not in called or path.name == "display.py", path  # JSON lines, in ASCII

@@ -136,6 +136,21 @@ def test_every_dependency_has_a_tested_version_within_its_range(project: dict[st
         assert wanted.specifier.contains(pin), f"{wanted} excludes the tested {pin}"
 
 
+def test_the_lock_has_every_tested_version_with_a_hash() -> None:
+    lines = [line for line in (ROOT / "requirements.lock").read_text().splitlines() if not line.startswith("#")]
+    found = [re.fullmatch(r"([a-z0-9-]+==\S+) --hash=sha256:([0-9a-f]{64})", line) for line in lines]
+    assert all(found), "a line is no package with its hash"
+    locked = {one[1]: one[2] for one in found if one}
+    pins = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if line and not line.startswith("#")]
+    versions = {canonicalize_name(name): version for name, version in (pin.split("==") for pin in pins)}
+    held = dict(pin.split("==") for pin in locked)
+    assert {name: held.get(name) for name in versions} == versions
+    beside = held.keys() - versions.keys()
+    assert all(name.startswith(("nvidia-", "cuda-")) or name == "triton" for name in beside), beside
+    assert len(set(locked.values())) == len(lines), "two packages with one hash"
+    assert "://" not in (ROOT / "requirements.lock").read_text(), "it names no index"
+
+
 def test_floors_exclude_releases_with_known_holes(project: dict[str, Any]) -> None:
     floors = {Requirement(text).name: Requirement(text).specifier for text in project["project"]["dependencies"]}
     assert not floors["ray"].contains("2.53.0")  # CVE-2026-27482

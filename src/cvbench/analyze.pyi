@@ -502,6 +502,68 @@ def attention(
         The result, which is kept in the store too; what was computed before is not computed again.
     """
 
+def residual(
+    store: str | os.PathLike[str] | Store = "./cvbench.zarr",
+    *,
+    dataset: str,
+    backbones: str | Sequence[str] | None = None,
+    split: str | None = None,
+    data_root: str | None = None,
+    weights: str | Sequence[str] | None = None,
+    limit: int | str | None = None,
+    batch_size: int | str | None = None,
+    image_size: int | None = None,
+    unit: int | None = None,
+    precision: str = "fp32",
+    decoder: Literal["fast", "pil"] = "fast",
+    max_unreadable: float = 0.01,
+    resamples: int = 2000,
+    seed: int = 0,
+    address: str | None = None,
+    device: str = "auto",
+    gpus: int | None = None,
+    threads: int | None = None,
+    wait: float = 1200.0,
+    wheel: str | None = None,
+    progress: bool = False,
+) -> Result:
+    """How much each residual branch adds to its skip connection, by tokens, with 95 % intervals over images.
+
+    The images are read and run through the backbones once more; what is measured of each is kept in the store.
+
+    `cvbench analyze residual` on the command line.
+
+    Args:
+        store: Path or URL of the feature store.
+        dataset: Data set, as for extract: the images are read.
+        backbones: As in the store, or as for extract; default: those that the store has of these images. One or
+            several.
+        split: Split of the data set; the default is the data set's own.
+        data_root: Folder that holds the data sets.
+        weights: As for extract; default: those of the features in the store, else pretrained.
+        limit: Samples to cover, rounded up to whole units.
+        batch_size: Images per forward pass, or 'auto'.
+        image_size: Input size in pixels, if not the model's own.
+        unit: Samples of one unit of work; frozen in the store.
+        precision: fp32, bf16 or fp16 (autocast).
+        decoder: fast: turned by EXIF, alpha on white; pil: timm's pixels, EXIF ignored, alpha dropped (as
+            --preprocess).
+        max_unreadable: Share of unreadable samples that is tolerated.
+        resamples: Resamples, for the intervals that draw any.
+        seed: Seed of all that is drawn at random.
+        address: "none" runs in this process, "local" starts a private Ray, "auto" chooses as the command line does,
+            else the address of a Ray cluster; default: the variable CVBENCH_ADDRESS, else "none".
+        device: auto, cpu or cuda.
+        gpus: How many GPUs (actors) to use; default all.
+        threads: CPU cores of one actor; of one with a GPU, those that it decodes on.
+        wait: Seconds to wait for nodes that a cluster starts.
+        wheel: Wheel of cvbench that the actors of a joined cluster are to run.
+        progress: Print how far the work is, to stderr.
+
+    Returns:
+        The result, which is kept in the store too; what was computed before is not computed again.
+    """
+
 def receptive_field(
     store: str | os.PathLike[str] | Store = "./cvbench.zarr",
     *,

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from dataclasses import field as made_by
+from functools import cache
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from cvbench.errors import UsageError
@@ -45,6 +46,9 @@ class Option:
         text: If it is typed as another value.
         check: Refuses what is typed, before any work.
         alone: It is typed without its name, in the order of the fields.
+        settled: Where nothing is typed the command chooses, and what it prints to make its result again says what.
+        apart: Each of its values gives a result of its own.
+        meant: Values that are meant where nothing is typed.
     """
 
     help: str
@@ -56,6 +60,9 @@ class Option:
     text: Text | None = None
     check: Callable[[Any], None] | None = None
     alone: bool = False
+    settled: bool = False
+    apart: bool = False
+    meant: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -107,8 +114,17 @@ class Field:
         return list(given) if get_origin(self.kind) is list else given
 
 
-def fields_of(options: type[Any]) -> Iterator[Field]:
-    """The options of a dataclass, those of the dataclasses in it at their place."""
+def fields_of(options: Any) -> tuple[Field, ...]:
+    """The options of a dataclass, a class, those of the dataclasses in it at their place."""
+    return _read(options)
+
+
+@cache  # annotations are texts, and each is compiled whenever they are read
+def _read(options: Any) -> tuple[Field, ...]:
+    return tuple(_fields(options))
+
+
+def _fields(options: Any) -> Iterator[Field]:
     hints = get_type_hints(options, include_extras=True)
     for field in fields(options):
         hint = hints[field.name]
@@ -148,11 +164,17 @@ def make_options(options: type[Options], typed: Mapping[str, Any]) -> Options:
             for name in field.path[:-1]:
                 inner = inner.setdefault(name, {})
             inner[field.path[-1]] = field.value(typed[field.key])
-    return _build(options, nested)
+    made: Options = _build(options, nested)
+    return made
 
 
-def _build(options: type[Options], nested: Mapping[str, Any]) -> Options:
-    hints = get_type_hints(options)
+@cache
+def _hints(options: Any) -> Mapping[str, Any]:
+    return get_type_hints(options)
+
+
+def _build(options: Any, nested: Mapping[str, Any]) -> Any:
+    hints = _hints(options)
     values = {
         name: _build(hints[name], value) if isinstance(value, dict) and is_dataclass(hints[name]) else value
         for name, value in nested.items()

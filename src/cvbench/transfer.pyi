@@ -52,7 +52,57 @@ def probe(
         hold_out: Share of train to validate on, drawn by the seed, if no split does.
         epochs: Of clip_benchmark.
         batch: Of clip_benchmark.
-        rate: Of clip_benchmark.
+        rate: Of clip_benchmark; above 0.
+        device: auto, cpu or cuda.
+        progress: Print how far the work is, to stderr.
+
+    Returns:
+        The result, which is kept in the store too; what was computed before is not computed again.
+    """
+
+def dense(
+    store: str | os.PathLike[str] | Store = "./cvbench.zarr",
+    *,
+    datasets: str | Sequence[str],
+    backbones: str | Sequence[str] | None = None,
+    taps: str | Sequence[str] | None = None,
+    train: str | None = None,
+    val: str | None = None,
+    test: str = "test",
+    images: str | Sequence[str] | None = None,
+    source: str | None = None,
+    data_root: str | None = None,
+    resolution: int = 64,
+    positions: int = 65536,
+    hold_out: float = 0.1,
+    resamples: int = 2000,
+    seed: int = 0,
+    device: str = "auto",
+    progress: bool = False,
+) -> Result:
+    """Fit a linear classifier of the positions of stored maps, test it against masks: IoU with 95 % intervals.
+
+    It needs maps (`extract --view maps`) of two splits of a data set with masks: scenes and its kin, or a table
+    with a column `mask`.
+
+    `cvbench transfer dense` on the command line.
+
+    Args:
+        store: Path or URL of the feature store.
+        datasets: Such as scenes: it must have masks. One or several.
+        backbones: Backbones; default all. One or several.
+        taps: Layers, names or globs; default all. One or several.
+        train: Split to fit on; default train, else trainval.
+        val: Split that chooses the penalty; default a share of the images of train.
+        test: Split to test on, once.
+        images: Test samples to draw, by id; default the first four of the store. One or several.
+        source: Where the images are, for a data set of your own: table:FILE.
+        data_root: Folder that holds the data sets.
+        resolution: Cells a side at which predictions are compared with the masks.
+        positions: Training positions at most: of more, as many of each image, drawn by the seed.
+        hold_out: Share of the training images that chooses the penalty, if no split does.
+        resamples: Resamples, for the intervals that draw any.
+        seed: Seed of all that is drawn at random.
         device: auto, cpu or cuda.
         progress: Print how far the work is, to stderr.
 
@@ -102,7 +152,7 @@ def finetune(
         recipe: modern, vtab_finetune or vtab_1k.
         epochs: Instead of the recipe's.
         batch_size: Over all processes.
-        rate: Peak rate, instead of the recipe's.
+        rate: Peak rate, above 0, instead of the recipe's.
         average: Average the weights, e.g. 0.999.
         mixup: Mixup's alpha; off by default.
         image_size: Input size in pixels, if not the model's own.

@@ -202,6 +202,20 @@ def test_weights_whose_file_has_gone_are_asked_for(features: tuple[list[str], Pa
         moved.rename(file)
 
 
+def test_weights_that_a_study_trained_beside_its_store_are_found(features: tuple[list[str], Path]) -> None:
+    words, store = features
+    file, folder = store.parent / "mine.safetensors", store.parent / "weights"
+    folder.mkdir()
+    moved = file.rename(folder / file.name)
+    try:
+        done = run(*words, "--method", "layercam")
+        assert done.exit_code == 0, done.output
+        assert "test_vit@64 mine.safetensors" in done.stdout
+    finally:
+        moved.rename(file)
+        folder.rmdir()
+
+
 def test_a_file_of_the_same_name_with_other_weights_is_refused(
     features: tuple[list[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,6 +14,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from cvbench.cli.app import app
+from cvbench.jobs.catalogue import cluster
 from cvbench.jobs.catalogue import doctor as job
 
 
@@ -43,7 +44,7 @@ def dashboard(status: int) -> Iterator[str]:
             pass
 
     with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
         try:
             yield f"http://127.0.0.1:{server.server_port}"
@@ -81,6 +82,30 @@ def test_a_cluster_that_does_not_answer_is_a_problem() -> None:
     assert done.exit_code == 8, done.output
     assert "does not answer" in done.stdout
     assert "PROBLEM" in done.stdout
+
+
+@pytest.mark.parametrize(("mode", "code"), [(0o600, 0), (0o640, 8), (0o644, 8)])
+def test_a_token_that_others_can_read_is_a_problem(
+    tmp_path: Path, mode: int, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "token").write_text("a" * 64)
+    (tmp_path / "token").chmod(mode)
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "token"))
+    with dashboard(401) as url:
+        done = run("--address", url.removeprefix("http://"), "--dashboard", url)
+    assert done.exit_code == code, done.output
+    assert ("chmod 600" in done.stdout) == (code == 8)
+    assert "aaaa" not in done.output
+
+
+@pytest.mark.parametrize(("status", "state"), [(200, "problem"), (401, "ok")])
+def test_the_doctor_of_a_cluster_looks_at_its_dashboard_too(status: int, state: str) -> None:
+    with dashboard(status) as url:
+        found = [*cluster._of_dashboard(cluster.ClusterOptions(dashboard=url), "127.0.0.1:6379")]
+    assert found[0].state == state
+    assert cluster.Report("", 1, tuple(found[:1])).ok == (status != 200)
 
 
 def test_secrets_are_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -80,6 +80,11 @@ def test_after_an_extraction_with_two_splits(images: Path, store: Path, view: st
     assert done.exit_code == 0 or FOREIGN in said(done), said(done)
 
 
+def test_of_a_training_split_no_silhouette_is_offered(images: Path, store: Path) -> None:
+    line = printed(extract(images, store, "--split train --view head"), "next")
+    assert line == f"cvbench store info --store '{store}'"
+
+
 def test_a_partly_extracted_folder(images: Path, store: Path) -> None:
     extract(images, store, "--split test --view logits --limit 8")
     asked = f"eval accuracy --store '{store}' --allow-chance"

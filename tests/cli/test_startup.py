@@ -114,7 +114,7 @@ def test_each_line_of_the_help_is_what_the_command_says_of_itself() -> None:
             command = group.get_command(context, name)
             assert command.get_short_help_str(1000) in (line, line.partition(". ")[0] + "."), name
             groups += [command] if hasattr(command, "lines") else []
-    assert len(groups) == 10
+    assert len(groups) == 11
 
 
 def test_a_misspelt_command_names_its_neighbour() -> None:

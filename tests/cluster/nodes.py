@@ -154,14 +154,14 @@ class LoopbackCluster:
             start_new_session=True,
         )
 
-    def _start(self, words: Sequence[str]) -> Node:
-        node = Node(words, self.environment, self.folder / f"node-{len(self.nodes)}.log")
+    def _start(self, words: Sequence[str], more: Mapping[str, str] = MappingProxyType({})) -> Node:
+        node = Node(words, {**self.environment, **more}, self.folder / f"node-{len(self.nodes)}.log")
         self.nodes.append(node)
         return node
 
-    def add(self, cpus: int = 1) -> Node:
-        """One more node."""
-        return self._start(["-c", WORKER, self.address, str(cpus)])
+    def add(self, cpus: int = 1, more: Mapping[str, str] = MappingProxyType({})) -> Node:
+        """One more node; `more` are variables of it alone."""
+        return self._start(["-c", WORKER, self.address, str(cpus)], more)
 
     def close(self) -> None:
         """End all, by their numbers."""

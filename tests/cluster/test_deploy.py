@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -100,6 +101,37 @@ def test_the_script_of_slurm_is_one_of_a_shell() -> None:
     compile(waiting, "slurm.sh", "exec")
     done = subprocess.run(["bash", str(script)], capture_output=True, text=True)
     assert (done.returncode, done.stderr.split()[0]) == (2, "usage:")
+
+
+def test_the_token_of_a_job_of_slurm_is_its_owners_alone(tmp_path: Path) -> None:
+    """The script's own lines, run where new files are everybody's to read."""
+    text = (DEPLOY / "slurm.sh").read_text()
+    lines = text[text.index("secret=") : text.index("export RAY_AUTH_MODE")]
+    asked = 'stat -c "%a" "$secret" "$secret/token"; wc -c < "$secret/token"'
+    environment = {**os.environ, "HOME": str(tmp_path), "SLURM_JOB_ID": "7"}
+    done = subprocess.run(
+        ["bash", "-c", f"set -euo pipefail; umask 000\n{lines}\n{asked}"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == ["700", "600", "65"]
+    assert [*tmp_path.iterdir()] == [], "it goes with the job"
+
+
+@pytest.mark.parametrize("path", [ROOT / "cluster.yaml", DEPLOY / "onpremise.yaml"], ids=lambda path: path.name)
+def test_the_token_is_closed_where_it_is_made_and_on_every_node(path: Path, tmp_path: Path) -> None:
+    """`ray` writes it for all to read; what the file says to type, and what a node runs first, close it."""
+    (made,) = re.findall(r"\(umask 077; RAY_AUTH_MODE=token ray get-auth-token", path.read_text())
+    assert made
+    token = tmp_path / ".ray" / "auth_token"
+    token.parent.mkdir(mode=0o755)
+    token.write_text("a" * 64)
+    token.chmod(0o644)
+    first = yaml.safe_load(path.read_text())["setup_commands"][0]
+    subprocess.run(["bash", "-c", first], env={**os.environ, "HOME": str(tmp_path)}, check=True)
+    assert (token.stat().st_mode & 0o777, token.parent.stat().st_mode & 0o777) == (0o600, 0o700)
 
 
 def test_the_image_is_made_of_known_instructions_and_runs_without_root() -> None:

@@ -31,7 +31,8 @@ def cluster() -> Iterator[LoopbackCluster]:
         yield found
 
 
-def test_the_doctor_looks_at_every_node(pets: Path, tmp_path: Path, cluster: LoopbackCluster) -> None:
+def test_the_doctor_looks_at_every_node(pets: Path, tmp_path: Path) -> None:
+    """Of a cluster of its own: nodes that other tests have killed are listed for a while, and the doctor names them."""
     words = [
         "cluster",
         "doctor",
@@ -42,8 +43,9 @@ def test_the_doctor_looks_at_every_node(pets: Path, tmp_path: Path, cluster: Loo
         "--store",
         str(tmp_path / "new.zarr"),
     ]
-    process = cluster.start(words)
-    out, err = process.communicate(timeout=DEADLINE)
+    with loopback(nodes=2) as cluster:
+        process = cluster.start(words)
+        out, err = process.communicate(timeout=DEADLINE)
     assert process.returncode == 0, err + out
     report = json.loads(out)
     assert (report["ok"], report["nodes"]) == (True, 3)

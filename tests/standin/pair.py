@@ -20,7 +20,7 @@ from cvbench.engine.analyses.similarity import kernel
 from cvbench.engine.analyses.similarity import measure as similarity
 from cvbench.engine.analyses.spectra import kernel as spectrum
 from cvbench.engine.analyses.spectra.measure import Spectra
-from cvbench.jobs.extraction.live import LivePass
+from cvbench.jobs.extraction.live import LivePass, Watch
 from tests.standin.counters import COUNTERS, Counters
 from tests.standin.plug import plugged
 
@@ -46,7 +46,7 @@ def layers() -> dict[Layer, tuple[int, int]]:
 def counted(analyses: Mapping[str, LiveAnalysis]) -> Counters:
     """What the second batch of a unit costs: the first brings the constants up."""
     shapes = layers()
-    live = LivePass([*analyses.values()], [*shapes], 1, "cuda")
+    live = LivePass([Watch(analysis, (*shapes,), ()) for analysis in analyses.values()], 1, "cuda")
     drawn = torch.Generator().manual_seed(0)
     before = COUNTERS.copy()
     for number in range(2):

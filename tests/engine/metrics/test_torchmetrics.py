@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from torchmetrics.functional.classification import multiclass_accuracy, multiclass_calibration_error
 
 from cvbench.engine.metrics.accuracy import mean_per_class, per_class, top_k
 from cvbench.engine.metrics.calibration import calibration
@@ -33,6 +32,8 @@ def drawn(sharpness: float) -> tuple[NDArray[np.float64], NDArray[np.int64], Sco
 
 @pytest.mark.parametrize("k", [1, 2, 5])
 def test_top_k(k: int) -> None:
+    from torchmetrics.functional.classification import multiclass_accuracy  # here: two seconds of a collection
+
     logits, labels, scores = drawn(1)
     expected = multiclass_accuracy(
         torch.from_numpy(logits), torch.from_numpy(labels), CLASSES, average="micro", top_k=k
@@ -42,6 +43,8 @@ def test_top_k(k: int) -> None:
 
 
 def test_accuracies_of_classes() -> None:
+    from torchmetrics.functional.classification import multiclass_accuracy
+
     logits, labels, scores = drawn(1)
     z, y = torch.from_numpy(logits), torch.from_numpy(labels)
     each = multiclass_accuracy(z, y, CLASSES, average=None).numpy()
@@ -58,6 +61,8 @@ def test_accuracies_of_classes() -> None:
 @pytest.mark.parametrize("bins", [1, 10, 15])
 @pytest.mark.parametrize("sharpness", [0.3, 1.0, 4.0])  # under-confident, near, over-confident
 def test_expected_calibration_error(bins: int, sharpness: float) -> None:
+    from torchmetrics.functional.classification import multiclass_calibration_error
+
     logits, labels, scores = drawn(sharpness)
     edges = np.linspace(0, 1, bins + 1)
     # Confidences and edges are float32 there, and an edge belongs to the bin above: who is on one is counted apart.

@@ -183,6 +183,18 @@ def test_what_is_beside_the_network_is_left_out_and_said(tmp_path: Path, state: 
     assert "left out decoder_blocks.0.w" in note
 
 
+@pytest.mark.parametrize("end", [".pth", ".safetensors"])
+def test_a_head_beside_the_network_is_not_its_own(tmp_path: Path, end: str) -> None:
+    """A class that holds `self.backbone` and `self.head`, as people write it."""
+    inner = timm.create_model("test_vit", num_classes=0)
+    whole = {**behind("backbone.", dict(inner.state_dict())), "head.weight": torch.ones(3, 64)}
+    path = tmp_path / f"w{end}"
+    save_file(whole, path) if end == ".safetensors" else torch.save(whole, path)
+    model, notes = build_noted(resolve_spec("test_vit", weights=str(path)))
+    assert all(torch.equal(tensor, inner.state_dict()[name]) for name, tensor in model.state_dict().items())
+    assert "left out head.weight" in notes[0]
+
+
 @pytest.mark.parametrize(("classes", "prefix"), [(7, ""), (7, "module."), (0, "backbone.")])
 def test_classes_are_the_files(tmp_path: Path, classes: int, prefix: str) -> None:
     model = timm.create_model("test_vit", num_classes=classes)

@@ -8,7 +8,7 @@ from itertools import product
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy.stats import binom
+from scipy.stats import binom, t, ttest_1samp
 
 from cvbench.engine.statistics.factorial import two_way
 from cvbench.errors import UsageError
@@ -64,13 +64,30 @@ def test_planted_effects_are_found_and_what_images_share_cancels() -> None:
 
 def test_intervals_cover_and_squares_have_no_bias() -> None:
     """Of 400 draws at least as many are covered as a binomial of 93 % leaves out once in 10,000."""
-    reruns, hits, nothing = 400, 0, []
+    reruns, hits, spreads, nothing = 400, 0, [0, 0, 0], []
     for seed in range(reruns):
         found = two_way(planted(60, seed + 10, 0.2, 0.0, 0.0))
         hits += found.first[0].low <= 0.2 <= found.first[0].high
         nothing.append(found.second_spread.squares.value)
-    assert hits >= binom.ppf(1e-4, reruns, 0.93)
+        parts = (found.first_spread, found.second_spread, found.together_spread)
+        for at, (part, truth) in enumerate(zip(parts, (6 * 0.2**2, 0.0, 0.0), strict=True)):
+            spreads[at] += part.squares.low <= truth <= part.squares.high
+            assert part.squares.low <= part.squares.value <= part.squares.high
+    for covered in (hits, *spreads):
+        assert covered >= binom.ppf(1e-4, reruns, 0.93)
     assert abs(np.mean(nothing)) <= 4 * np.std(nothing) / reruns**0.5
+
+
+def test_the_interval_of_one_contrast_is_the_square_of_students() -> None:
+    values = planted(30, 5, 0.4, 0.0, 0.0)[:, :, :2]
+    contrast = values[:, 0].mean(axis=1) - values.mean(axis=(1, 2))  # and its negative: two squares, each twice
+    reach = t.ppf(0.975, 29) * contrast.std(ddof=1) / 30**0.5
+    found = two_way(values).first_spread.squares
+    mean = abs(contrast.mean())
+    assert mean > reach, "the law has an effect"
+    assert found.low == pytest.approx(4 * (mean - reach) ** 2, rel=1e-9)
+    assert found.high == pytest.approx(4 * (mean + reach) ** 2, rel=1e-9)
+    assert found.p == pytest.approx(ttest_1samp(contrast, 0).pvalue, rel=1e-9)
 
 
 def test_what_is_not_crossed_is_refused_and_what_is_undefined_left_out() -> None:
@@ -80,3 +97,13 @@ def test_what_is_not_crossed_is_refused_and_what_is_undefined_left_out() -> None
     values[3, 1, 2] = np.nan
     assert two_way(values).first[0].n == 29
     assert np.isnan(two_way(values[:0]).first[0].value)
+
+
+def test_rounding_is_no_spread() -> None:
+    """Cells that add up have no interaction but by the last bits, which vary from image to image."""
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        values = rng.random((60, 3))[:, :, None] + 0.3 * rng.random((60, 3))[:, None, :]
+        found = two_way(values).together_spread.squares
+        assert found.value == pytest.approx(0, abs=1e-30)
+        assert np.isnan([found.low, found.high, found.p]).all()

@@ -83,7 +83,7 @@ def test_a_number_without_an_interval_is_not_resolved() -> None:
 
 
 @pytest.mark.parametrize(("contrast", "names"), [("transformer", ["vit"]), ("each", ["conv", "vit"])])
-def test_a_number_of_one_backbone_is_that_of_its_last_layer(contrast: Contrast, names: list[str]) -> None:
+def test_a_number_of_one_backbone_is_that_of_its_last_or_first_layer(contrast: Contrast, names: list[str]) -> None:
     rows = [
         alone(value, value - 0.05, value + 0.05, name, layer)
         for name in ("conv", "vit", "mixed")
@@ -91,6 +91,8 @@ def test_a_number_of_one_backbone_is_that_of_its_last_layer(contrast: Contrast, 
     ]
     found = judge_claims([replace(CLAIM, contrast=contrast)], rows, SIDES)
     assert [(one.first, one.value, one.verdict) for one in found] == [(name, 0.3, HOLDS) for name in names]
+    lowest = judge_claims([replace(CLAIM, contrast=contrast, layer="first")], rows, SIDES)
+    assert [(one.first, one.value) for one in lowest] == [(name, 0.0) for name in names]
 
 
 def test_p_of_a_number_of_one_backbone_follows_from_its_interval() -> None:

@@ -7,14 +7,15 @@ from itertools import product
 
 import pytest
 
-from cvbench.jobs.analyses import maps, silhouette_rows, similarity, spectra, tsne
+from cvbench.jobs.analyses import attention, maps, silhouette_rows, similarity, spectra, tsne
 from cvbench.jobs.analyses.cam import rows as cam
 from cvbench.jobs.claims.claim import Claim
 from cvbench.jobs.claims.published import published
-from cvbench.jobs.evaluation import calibration, compare, imagenet_x, invariance, pug, shape_bias
+from cvbench.jobs.evaluation import calibration, compare, corruptions, imagenet_x, invariance, pug, shape_bias
 from cvbench.jobs.evaluation.settings import TRANSFORMS
 from cvbench.jobs.reading.views import view_words
 from cvbench.jobs.registry import ENTRIES
+from cvbench.jobs.transfer import probe_rows
 from cvbench.storage.annotations import IMAGENET_X_FACTORS, PUG_GROUPS
 from tests.docs.test_commands import find, known_options
 from tests.jobs.report_store import small_cka, small_silhouette
@@ -33,6 +34,9 @@ METRICS: dict[str, set[str]] = {
     "invariance": {invariance.CHANGE},
     "shape-bias": {shape_bias.BIAS},
     "calibration": {calibration.DEBIASED},
+    "attention": set(attention.METRICS.values()),
+    "corruptions": {corruptions.EXCESS},
+    "probe": set(probe_rows.NAMES.values()),
 }
 FACTORS = {
     "imagenet-x": {*IMAGENET_X_FACTORS},
@@ -48,6 +52,9 @@ FACTORS = {
     "spectra": {""},
     "tsne": {"k = 10"},
     "silhouette": {"euclidean, features*"},
+    "attention": {""},
+    "corruptions": {""},
+    "probe": {"*"},
 }
 ANSWERED = [claim for claim in published() if claim.metric]
 
@@ -75,6 +82,7 @@ def test_real_rows_have_the_names_of_the_claims() -> None:
 @pytest.mark.parametrize("claim", published(), ids=lambda claim: claim.id)
 def test_a_claim_says_what_is_needed(claim: Claim) -> None:
     assert bool(claim.metric) != bool(claim.missing)
+    assert claim.analysis in ENTRIES, "also what cannot answer it is a real analysis"
     assert claim.command or claim.missing
     assert claim.sentence.endswith(".")
     assert claim.source

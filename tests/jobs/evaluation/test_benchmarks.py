@@ -463,6 +463,9 @@ def test_order_is_the_data_set_s_not_the_store_s(tmp_path: Path) -> None:
     assert one(found.result, metric="top1").value == (logits.argmax(axis=1) == digits.target).mean()
     with pytest.raises(UsageError, match="do not name their samples"):
         import_predictions(replace(options, by_order=False))
+    np.savez(tmp_path / "z.npz", logits=logits, whose=np.arange(1797).astype(str))
+    with pytest.raises(UsageError, match=r"it also holds whose(.|\n)*--name-column"):
+        import_predictions(replace(options, file=str(tmp_path / "z.npz"), by_order=False))
     np.save(tmp_path / "z.npy", logits[:5])
     with pytest.raises(UsageError, match="5 predictions for 1,797 samples"):
         import_predictions(options)

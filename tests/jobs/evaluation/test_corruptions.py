@@ -11,7 +11,7 @@ import pytest
 from cvbench.engine.analyses.base import Result
 from cvbench.engine.metrics.corruption import ALEXNET
 from cvbench.errors import IntegrityError, UsageError
-from cvbench.jobs.evaluation.corruptions import CE, ENTRY, ERROR, MCE, MEAN, corruptions
+from cvbench.jobs.evaluation.corruptions import CE, ENTRY, ERROR, EXCESS, MCE, MEAN, corruptions
 from cvbench.jobs.evaluation.options import EvalOptions
 from cvbench.jobs.figures.draw import draw
 from cvbench.jobs.results.row import DIFFERENCE, Row
@@ -89,10 +89,16 @@ def test_all_fifteen(tmp_path: Path, together: bool) -> None:
         assert row.value == pytest.approx(mce, abs=1e-12)
         assert (row.n, row.n_failed) == (IMAGES, 0)
         assert one(found.result, backbone=name, metric=MEAN).value == pytest.approx((~correct).mean(), abs=1e-12)
+        errors = dict(zip(CORRUPTIONS, (~correct).mean(axis=(1, 2)), strict=True))
+        noise = [error for kind, error in errors.items() if kind.endswith("_noise")]
+        rest = [error for kind, error in errors.items() if not kind.endswith(("_noise", "_blur"))]
+        assert (len(noise), len(rest)) == (3, 8)
+        excess = one(found.result, backbone=name, metric=EXCESS).value
+        assert excess == pytest.approx(np.mean(noise) - np.mean(rest), abs=1e-12)
     pair = one(found.result, backbone="a", backbone_b="b", metric=MCE)
     assert (pair.kind, pair.verdict) == (DIFFERENCE, "resolved")
     assert found.result.attrs["verdicts"][0].startswith(f"{MCE}: b is above a (resolved): +")
-    assert {row.metric for row in ENTRY.rows_of(found.result) if row.kind == DIFFERENCE} == {MCE, CE}
+    assert {row.metric for row in ENTRY.rows_of(found.result) if row.kind == DIFFERENCE} == {MCE, CE, EXCESS}
     assert corruptions(str(tmp_path / "s.zarr"), [], [], PART).path == found.path
     rows = ENTRY.rows_of(found.named)
     assert draw(ENTRY, found.named, rows, tmp_path / "x" / "c", ["png"])[0].stat().st_size > 10_000

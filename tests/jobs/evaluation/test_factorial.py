@@ -13,6 +13,7 @@ from cvbench.jobs.evaluation.factorial import ENTRY, factorial
 from cvbench.jobs.evaluation.options import FactorialOptions
 from cvbench.jobs.reading.selection import Selection
 from cvbench.jobs.results.row import DIFFERENCE, VALUE, Row
+from tests.docs.test_commands import find, known_options
 from tests.jobs.logits_store import noisy_logits, write_logits
 
 BIRDS = ("wren", "crow", "duck", "swan")
@@ -119,6 +120,7 @@ def test_it_is_kept_and_its_command_makes_it_again(store: str) -> None:
     (one,) = factorial([Selection(store)], FactorialOptions(cells=CELLS, factors=("network", "aim")))
     words = ENTRY.command(one.named)
     assert words[:2] == ["eval", "factorial"]
+    assert {word for word in words if word.startswith("--")} <= known_options(find(words))
     assert [words[at + 1] for at, word in enumerate(words) if word == "--cell"] == list(CELLS)
     assert words[words.index("--factors") + 1] in ("network,aim", "network")
     assert ENTRY.figure is not None

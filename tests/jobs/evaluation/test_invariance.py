@@ -23,7 +23,8 @@ from cvbench.errors import (
 from cvbench.jobs.evaluation.compare import TOP1
 from cvbench.jobs.evaluation.invariance import CHANGE, ENTRY, PROBABILITY, SAME
 from cvbench.jobs.evaluation.invariance import invariance as run
-from cvbench.jobs.evaluation.options import EvalOptions, InvarianceOptions
+from cvbench.jobs.evaluation.options import EvalOptions, ImportOptions, InvarianceOptions
+from cvbench.jobs.evaluation.predictions import import_predictions
 from cvbench.jobs.extraction.extract import extract
 from cvbench.jobs.extraction.options import ExtractOptions
 from cvbench.jobs.figures.draw import draw
@@ -198,6 +199,14 @@ def test_what_is_missing_is_said_with_its_command(store: str) -> None:
         run(store, "digits", None, [], options("scale", "7"))
     with pytest.raises(DataUnavailableError, match=r"no logits of digits/test under resolution[\s\S]*--image-size 112"):
         run(store, "digits", None, [], options("resolution"))
+
+
+def test_settings_of_another_tool_are_imported_not_extracted(tmp_path: Path) -> None:
+    np.save(tmp_path / "z.npy", noisy_logits(np.arange(1797) % 10, 10, 8.0))
+    store = str(tmp_path / "new.zarr")
+    import_predictions(ImportOptions(str(tmp_path / "z.npy"), "digits", "theirs", store, by_order=True))
+    with pytest.raises(DataUnavailableError, match=r"eval import FILE --dataset digits\+scale=2 .*--backbone theirs"):
+        run(store, "digits", None, [], options("scale", "2"))
 
 
 @pytest.mark.parametrize(

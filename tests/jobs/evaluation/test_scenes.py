@@ -10,13 +10,13 @@ import pytest
 from numpy.typing import NDArray
 
 from cvbench.errors import UsageError
-from cvbench.jobs.analyses.cam.images import boxes_of
 from cvbench.jobs.evaluation.accuracy import accuracy
 from cvbench.jobs.evaluation.imagenet_x import imagenet_x
 from cvbench.jobs.evaluation.options import AccuracyOptions, EvalOptions, ImageNetXOptions, PugOptions
 from cvbench.jobs.evaluation.pug import pug
 from cvbench.jobs.evaluation.robustness import SCENES_SETS, robustness
 from cvbench.jobs.evaluation.shape_bias import evaluate
+from cvbench.jobs.reading.pictures import boxes_of
 from cvbench.jobs.reading.selection import Selection
 from cvbench.storage.datasets import Dataset, open_dataset
 from cvbench.storage.features import FeatureStore
