@@ -199,7 +199,9 @@ def status(file: str | os.PathLike[str], *, set: Values = ()) -> Study:
     from cvbench.jobs.study.study import read_study
 
     study = read_study(os.fspath(file), words_of(set))
-    steps = [Step(one.name, one.state, one.said, one.command, one.results, None, one.error) for one in states_of(study)]
+    steps = [
+        Step(one.name, one.state, one.words, one.command, one.results, None, one.error) for one in states_of(study)
+    ]
     return Study(os.fspath(file), study.store, study.out, steps)
 
 

@@ -157,7 +157,7 @@ def _plan_json(report: PlanReport) -> dict[str, Any]:
 
 def _plan_text(report: PlanReport, *, long: bool) -> None:
     """Print what decides first, then the layers: alike ones as one, or each."""
-    from cvbench.jobs.running.sizes import human
+    from cvbench.jobs.running.sizes import duration, human
 
     of = " as published: the images are not here" if report.published else ""
     say(f"{report.dataset}/{report.split}: {report.samples} samples{of}")
@@ -166,10 +166,10 @@ def _plan_text(report: PlanReport, *, long: bool) -> None:
     by_view = ", ".join(f"{view} {human(size)}" for view, size in report.bytes_by_view.items())
     say(f"to write: {human(report.bytes_total)} ({by_view}); free: {free}")
     hours = f"; {report.hours_expected * report.gpus:.2g} GPU-hours" if report.gpus else ""
-    say(f"expected: {_duration(report.hours_expected)}, as the stages overlap{hours}; start-up is not counted")
+    say(f"expected: {duration(report.hours_expected)}, as the stages overlap{hours}; start-up is not counted")
     for stage, its in report.hours.items():
         mark = "  <- bottleneck" if stage == report.bottleneck else ""
-        shared.say_wrapped(f"  {stage}: ", f"{_duration(its)} at {report.rates[stage]}{mark}")
+        shared.say_wrapped(f"  {stage}: ", f"{duration(its)} at {report.rates[stage]}{mark}")
     shared.say_wrapped("--compile: ", report.compile)
     if not report.fits:
         say(f"does not fit: {report.advice}")
@@ -192,16 +192,3 @@ def _layer_table(report: PlanReport, *, long: bool) -> tuple[list[str], list[lis
         taps = layers[0].tap if len(layers) == 1 else f"{len(layers)} layers, {layers[0].tap} to {layers[-1].tap}"
         rows.append([backbone, view, taps, shape, dtype, samples, human(sum(layer.bytes for layer in layers))])
     return ["backbone", "view", "layers", "shape", "dtype", "samples to do", "bytes"], rows
-
-
-def _duration(hours: float) -> str:
-    """A time in the unit that fits it.
-
-    >>> [_duration(hours) for hours in (2.0, 0.05, 0.001, 0.00001)]
-    ['2.0 h', '3.0 min', '4 s', 'below 1 s']
-    """
-    if hours >= 1:
-        return f"{hours:.1f} h"
-    if hours >= 1 / 60:
-        return f"{hours * 60:.1f} min"
-    return f"{hours * 3600:.0f} s" if hours >= 1 / 3600 else "below 1 s"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -75,11 +75,11 @@ def _reproduce(wanted: Reference, only: PlanOnly, printed: shared.Printed) -> No
         out=wanted.out,
         given=wanted.set,
     )
-    for one in lacking(study):
-        say(f"not there, and left out: {one.spec}: {one.what}; {one.fix}", err=True)
     if only.plan:
         _show_plan(study, printed)
         return
+    for one in lacking(study):
+        say(f"not there, and left out: {one.spec}: {one.what}; {one.fix}", err=True)
     try:
         _carry_out(study, printed)
     finally:
@@ -119,7 +119,7 @@ def _status(file: File, printed: shared.Printed) -> None:
         _echo(study.store, found)
         return
     for one in found:
-        say(f"{one.state:8}  {one.name}: {one.said}")
+        say(f"{one.state:8}  {one.name}: {one.words}")
     for one in found:
         if one.error:
             from cvbench.jobs.study.outcomes import failure_lines
@@ -172,20 +172,55 @@ def _result(study: Any) -> str:
 
 
 def _show_plan(study: Any, printed: shared.Printed) -> None:
-    from cvbench.jobs.running.sizes import human
+    from cvbench.jobs.study.reference import lacking
     from cvbench.jobs.study.states import states_of
 
     found = states_of(study)
     if printed.format == "json":
         _echo(study.store, found)
         return
-    for number, one in enumerate(found, start=1):
-        say(f"{number:3}  {one.name}: {one.state}; {one.said}")
+    numbers = {one.name: number for number, one in enumerate(found, start=1)}
+    for one in found:
+        say(f"{numbers[one.name]:3}  {one.name}: {one.state}; {'; '.join(_plan_words(one, numbers))}")
         say(f"     {one.command}")
-    units = sum((one.units_total or 0) - (one.units_done or 0) for one in found)
-    size = sum(one.bytes or 0 for one in found)
-    left = sum(one.state != "done" for one in found)
-    say(f"{left} of {len(found)} steps to do; {units} units to extract, {human(size)} to write into {study.store}")
+    for text in _plan_sums(found, study.store):
+        say(text)
+    for absent in lacking(study):
+        say(f"not there: {absent.spec}: {absent.what}; {absent.fix}")
+
+
+def _plan_words(one: StepState, numbers: dict[str, int]) -> Iterator[str]:
+    """What a plan says of a step: what is there, how long the rest takes, and after which steps it comes."""
+    yield one.said
+    if one.hours and one.state != "done":
+        yield _about(one.hours)
+    if one.waits:
+        yield f"after {', '.join(str(numbers[name]) for name in one.waits)}"
+
+
+def _plan_sums(found: Sequence[StepState], store: str) -> Iterator[str]:
+    """The last lines of a plan: what is left in all."""
+    from cvbench.jobs.running.sizes import human
+
+    left = [one for one in found if one.state != "done"]
+    units = sum((one.units_total or 0) - (one.units_done or 0) for one in left)
+    size = sum(one.bytes or 0 for one in left)
+    yield f"{len(left)} of {len(found)} steps to do; {units} units to extract, {human(size)} to write into {store}"
+    hours = [one.hours for one in left if one.hours is not None]
+    if hours:
+        yield (
+            f"{_about(sum(hours))} of extraction and training at the rates that `cvbench plan` assumes; "
+            "analyses and evaluations are not reckoned"
+        )
+    unknown = sum(bool(one.error) and one.hours is None for one in left)
+    if unknown:
+        yield f"of {unknown} more steps nothing can be reckoned: their images or weights are not there"
+
+
+def _about(hours: float) -> str:
+    from cvbench.jobs.running.sizes import duration
+
+    return f"about {duration(hours)}" if hours >= 1 / 3600 else duration(hours)
 
 
 def _echo(store: str, found: Sequence[StepState]) -> None:

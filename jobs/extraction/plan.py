@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,6 +18,7 @@ from cvbench.jobs.extraction.options import AUTO, CPU_BATCH, ExtractOptions, res
 from cvbench.jobs.extraction.precision import held_precisions
 from cvbench.jobs.extraction.rates import CardRates, card_asked, card_named
 from cvbench.jobs.reading.views import is_in_part
+from cvbench.jobs.running.place import cores_here
 from cvbench.jobs.running.sizes import human
 
 if TYPE_CHECKING:
@@ -234,9 +234,9 @@ def plan(
     held = held_precisions(store)
     if options.precision == AUTO and len(held) == 1:
         options = replace(options, precision=held[0])
-    forward = _forward_rate(options, descriptions, gpus, rate, card)
+    forward = forward_rate(options.precision, descriptions, gpus, rate, card)
     decode = decode_rate(options.decode_in, gpus, cores)
-    workers = gpus or os.cpu_count() or 1
+    workers = gpus or cores_here()
     hours, rates = _hours(todo, sum(layer.bytes for layer in layers), forward, decode, workers, disk_mb_s)
     advice = next((text for budget, _ in _budgets(options) if (text := advise(layers, budget, size))), None)
     return PlanReport(
@@ -297,14 +297,18 @@ def compile_words(forward_hours: float, gpus: int, backbones: int) -> str:
     )
 
 
-def _forward_rate(
-    options: ExtractOptions,
+def forward_rate(
+    precision: str,
     descriptions: Sequence[Description],
     gpus: int,
-    rate: float | None,
-    card: str | None,
+    rate: float | None = None,
+    card: str | None = None,
 ) -> tuple[float, str]:
-    """Images per second of one GPU or core through all backbones, and in words where that comes from."""
+    """Images per second of one GPU or core through all backbones, and in words where that comes from.
+
+    Raises:
+        UsageError: The card does not compute in this precision.
+    """
     kind = "GPU" if gpus else "CPU core"
     if rate is not None:
         return rate, f"{rate:,.1f} images/s per {kind}, given by --rate"
@@ -313,7 +317,7 @@ def _forward_rate(
         each = GFLOPS_PER_CORE / giga
         return each, f"{each:,.1f} images/s per {kind}, assumed of one core in float32 for {giga:.1f} GFLOP per image"
     known = card_asked(card) if card else _card_here()
-    precision = known.named(options.precision)
+    precision = known.named(precision)
     if precision not in known.images:
         raise UsageError(f"a {known.name.upper()} does not compute in {precision}", fix=f"--precision {known.best}")
     each = known.gflops(precision) / giga
@@ -337,7 +341,7 @@ def decode_rate(asked: DecodeIn, gpus: int, cores: int | None = None) -> tuple[f
     """
     one = f"{DECODE_SECONDS * 1e3:.1f} ms per image and core"
     if not gpus:
-        return 1 / DECODE_SECONDS, f"{one}, {os.cpu_count() or 1} cores"
+        return 1 / DECODE_SECONDS, f"{one}, {cores_here()} cores"
     each = cores or CORES
     basis = "" if cores else " (assumed; --threads says how many)"
     if in_processes(asked, "cuda", each):

@@ -1,4 +1,4 @@
-"""Sizes as people read them."""
+"""Sizes and times as people read them."""
 
 from __future__ import annotations
 
@@ -14,3 +14,16 @@ def human(size: float) -> str:
             break
         size /= 1000
     return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"
+
+
+def duration(hours: float) -> str:
+    """A time in the unit that fits it.
+
+    >>> [duration(hours) for hours in (2.0, 0.05, 0.001, 0.00001)]
+    ['2.0 h', '3.0 min', '4 s', 'below 1 s']
+    """
+    if hours >= 1:
+        return f"{hours:.1f} h"
+    if hours >= 1 / 60:
+        return f"{hours * 60:.1f} min"
+    return f"{hours * 3600:.0f} s" if hours >= 1 / 3600 else "below 1 s"

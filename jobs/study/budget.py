@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from cvbench.errors import CvbenchError, ResourceError
-from cvbench.jobs.extraction.plan import plan
 from cvbench.jobs.running.sizes import human
-from cvbench.jobs.study.steps import Extraction, steps_of
+from cvbench.jobs.study.forecast import Forecasts
+from cvbench.jobs.study.steps import Extraction, Fitting, steps_of
 from cvbench.jobs.study.study import Study
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Bytes and hours that an extraction still needs, as planned."""
+    """Bytes and hours that an extraction or a training still needs, as planned."""
 
     step: str
     bytes: int
@@ -21,15 +23,15 @@ class Cost:
 
 
 def costs(study: Study) -> list[Cost]:
-    """List the costs of the extractions, but for those that cannot be planned, as their images are missing."""
-    found = []
+    """List the costs of what is still to be extracted and trained, but for what cannot be planned."""
+    found, forecasts = [], Forecasts(study)
     for step in steps_of(study):
-        if isinstance(step, Extraction):
-            try:
-                planned = plan(step.options, gpus=study.hardware.gpus or 0)
-            except CvbenchError:
-                continue
-            found.append(Cost(step.name, planned.bytes_total, planned.hours_expected))
+        with suppress(CvbenchError):  # images of which nobody published a number, say: the step says it
+            if isinstance(step, Extraction):
+                planned, _ = forecasts.extraction(step)
+                found.append(Cost(step.name, planned.bytes_total, planned.hours_expected))
+            elif isinstance(step, Fitting) and not Path(step.weights).expanduser().is_file():
+                found.append(Cost(step.name, 0, forecasts.training(step)[1]))
     return found
 
 
@@ -55,7 +57,7 @@ def check_budget(study: Study) -> None:
     if study.most_hours is not None and hours > study.most_hours:
         most = max(every, key=lambda one: one.hours)
         raise ResourceError(
-            f"{hours:.2g} hours of extraction are planned and the budget is {study.most_hours:g}",
+            f"{hours:.2g} hours of extraction and training are planned and the budget is {study.most_hours:g}",
             where=where,
             why=f"most of it, {most.hours:.2g} hours, is of {most.step}",
             fix="a limit, or another budget: --set extract.limit=500",

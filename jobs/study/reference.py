@@ -64,7 +64,7 @@ def _moved(value: Any, folders: dict[str, str]) -> Any:
 
 @dataclass(frozen=True)
 class Lacking:
-    """A data set of a study that is not there.
+    """A data set or annotations of a study that are not there.
 
     Attributes:
         what: In words.
@@ -77,7 +77,9 @@ class Lacking:
 
 
 def lacking(study: Study) -> Iterator[Lacking]:
-    """The data sets of a study that are not there, each once, with the command that gets it."""
+    """The data sets and annotations of a study that are not there, each once, with the command that gets it."""
+    from cvbench.jobs.evaluation.imagenet_x import NAME
+    from cvbench.storage.annotations import load_imagenet_x
     from cvbench.storage.datasets import open_dataset
 
     seen: set[str] = set()
@@ -89,3 +91,9 @@ def lacking(study: Study) -> Iterator[Lacking]:
         except DataUnavailableError as error:
             seen.add(images.base)
             yield Lacking(images.base, error.what, error.fix or error.why or "")
+    for asked in study.asked:
+        if asked.name == NAME and "annotations" in asked.options:
+            try:
+                load_imagenet_x(asked.options["annotations"])
+            except DataUnavailableError as error:
+                yield Lacking(NAME, error.what, error.fix or "")

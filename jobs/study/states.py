@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from cvbench.errors import CvbenchError
+from cvbench.errors import CvbenchError, DataUnavailableError
 from cvbench.jobs.extraction.arrays import existing_store
-from cvbench.jobs.extraction.plan import plan
+from cvbench.jobs.extraction.plan import PlanReport
 from cvbench.jobs.reading.views import MAPS
 from cvbench.jobs.report import PAGE
 from cvbench.jobs.report.collect import Item, collect, public_url
@@ -17,6 +17,7 @@ from cvbench.jobs.report.tables import shows
 from cvbench.jobs.running.places import absolute
 from cvbench.jobs.running.sizes import human
 from cvbench.jobs.study.check import check_study
+from cvbench.jobs.study.forecast import Forecasts
 from cvbench.jobs.study.journal import Journal
 from cvbench.jobs.study.matching import backbones_of, is_of, lacking
 from cvbench.jobs.study.outcomes import DONE
@@ -34,8 +35,10 @@ class StepState:
         state: "done"; "partly" there; "missing"; or "failed": missing, and its last run ended in an error.
         said: In words.
         units_done, units_total, bytes: Of an extraction; bytes are still to be written, uncompressed.
+        hours: Expected of what is left of an extraction or a training; None of other steps, which are not reckoned.
         results: Paths in the store.
         error: Fields of the last failure, or why the step cannot be looked at.
+        waits: Names of the steps that it needs and that are not done.
     """
 
     name: str
@@ -46,8 +49,15 @@ class StepState:
     units_done: int | None = None
     units_total: int | None = None
     bytes: int | None = None
+    hours: float | None = None
     results: tuple[str, ...] = ()
     error: dict[str, Any] = field(default_factory=dict)
+    waits: tuple[str, ...] = ()
+
+    @property
+    def words(self) -> str:
+        """What is said, and which steps come first."""
+        return f"{self.said}; after {', '.join(self.waits)}" if self.waits else self.said
 
 
 def states_of(study: Study) -> list[StepState]:
@@ -59,10 +69,10 @@ def states_of(study: Study) -> list[StepState]:
     """
     check_study(study)
     steps, failures = steps_of(study), Journal(study.out).read()
-    items = _items(study)
+    items, forecasts = _items(study), Forecasts(study)
     found: dict[str, StepState] = {}
     for step in steps:
-        one = _look(step, items, found)
+        one = _look(step, items, found, forecasts)
         if one.state not in (DONE, FAILED) and step.command in failures:
             error = failures[step.command]
             one = replace(one, state=FAILED, said=f"{one.said}; failed: {error.get('what', '')}", error=error)
@@ -82,16 +92,12 @@ def _items(study: Study) -> list[Item]:
         raise
 
 
-def _look(step: Step, items: Sequence[Item], found: Mapping[str, StepState]) -> StepState:
+def _look(step: Step, items: Sequence[Item], found: Mapping[str, StepState], forecasts: Forecasts) -> StepState:
     if isinstance(step, Fitting):
-        there = Path(step.weights).expanduser().is_file()
-        said = step.weights if there else f"to be trained into {step.weights}"
-        return StepState(step.name, step.command, step.needs, DONE if there else MISSING, said)
+        return _training(step, forecasts)
     waits = [name for name in step.needs if found[name].state != DONE]
     if isinstance(step, Extraction):
-        if waits:  # its weights are not there yet
-            return StepState(step.name, step.command, step.needs, MISSING, f"after {', '.join(waits)}")
-        return _extraction(step, items)
+        return _extraction(step, items, waits, forecasts)
     if isinstance(step, Computation):
         return _computation(step, items, waits)
     assert isinstance(step, Reporting)
@@ -108,27 +114,39 @@ def _report(step: Reporting, items: Sequence[Item]) -> StepState:
     return StepState(step.name, step.command, step.needs, DONE, f"written anew to {page}")
 
 
-def _extraction(step: Extraction, items: Sequence[Item]) -> StepState:
+def _training(step: Fitting, forecasts: Forecasts) -> StepState:
+    if Path(step.weights).expanduser().is_file():
+        return StepState(step.name, step.command, step.needs, DONE, step.weights)
     try:
-        planned = plan(step.options)
-    except CvbenchError as error:  # the images are not there, say: the step would fail
-        why = error.as_dict()
-        return StepState(step.name, step.command, step.needs, FAILED, f"cannot be planned: {error.what}", error=why)
+        images, hours = forecasts.training(step)
+    except CvbenchError as error:
+        return _unplanned(step, error)
+    said = f"to be trained on {images:,} images, those of every epoch counted, into {step.weights}"
+    return StepState(step.name, step.command, step.needs, MISSING, said, hours=hours)
+
+
+def _unplanned(step: Step, error: CvbenchError) -> StepState:
+    """State of a step that would fail as things are, its images not being there, say."""
+    is_absent = isinstance(error, DataUnavailableError)
+    state, said = (MISSING, error.what) if is_absent else (FAILED, f"cannot be planned: {error.what}")
+    return StepState(step.name, step.command, step.needs, state, said, error=error.as_dict())
+
+
+def _extraction(step: Extraction, items: Sequence[Item], waits: Sequence[str], forecasts: Forecasts) -> StepState:
+    try:
+        planned, absent = forecasts.extraction(step)
+    except CvbenchError as error:
+        return _unplanned(step, error)
     done, total = planned.units_done, planned.units_total
-    names = {layer.group.backbone for layer in planned.layers}
-    live = {
-        name: item.key.path
-        for name in step.options.analyses
-        for item in items
-        if item.key.analysis == name and (item.key.dataset, item.key.split) == (planned.dataset, planned.split)
-        if item.result.attrs.get("view") == MAPS and backbones_of(item) == names
-        if item.result.attrs.get("samples_in_units", 0) >= planned.samples
-    }
+    live = _live(step, items, planned)
     lacking = [name for name in step.options.analyses if name not in live]
-    said = [f"{done} of {total} units of {planned.samples:,} samples"] if done < total else []
+    published = ", as published: they are not here" if absent else ""
+    said = [f"{done} of {total} units of {planned.samples:,} samples{published}"] if done < total else []
     said += [f"{human(planned.bytes_total)} to write"] if done < total else []
     said += [f"{', '.join(lacking)} to be measured"] if lacking else []
     state = DONE if not said else PARTLY if done else MISSING
+    if waits:  # its weights are not there yet, so what the store holds is not known to be of them
+        state = PARTLY if done else MISSING
     return StepState(
         step.name,
         step.command,
@@ -138,8 +156,24 @@ def _extraction(step: Extraction, items: Sequence[Item]) -> StepState:
         done,
         total,
         planned.bytes_total,
+        planned.hours_expected,
         tuple(live.values()),
+        absent,
+        tuple(waits),
     )
+
+
+def _live(step: Extraction, items: Sequence[Item], planned: PlanReport) -> dict[str, str]:
+    """Live analyses of the extraction that the store has of all its samples, with their paths."""
+    names = {layer.group.backbone for layer in planned.layers}
+    return {
+        name: item.key.path
+        for name in step.options.analyses
+        for item in items
+        if item.key.analysis == name and (item.key.dataset, item.key.split) == (planned.dataset, planned.split)
+        if item.result.attrs.get("view") == MAPS and backbones_of(item) == names
+        if item.result.attrs.get("samples_in_units", 0) >= planned.samples
+    }
 
 
 def _computation(step: Computation, items: Sequence[Item], waits: Sequence[str]) -> StepState:
@@ -147,8 +181,10 @@ def _computation(step: Computation, items: Sequence[Item], waits: Sequence[str])
     whole = [item for item in kept if not item.grown]
     paths = tuple(item.key.path for item in whole or kept)
     if waits:
-        said = f"after {', '.join(waits)}"
-        return StepState(step.name, step.command, step.needs, PARTLY if kept else MISSING, said, results=paths)
+        state = PARTLY if kept else MISSING
+        return StepState(
+            step.name, step.command, step.needs, state, "to be computed", results=paths, waits=tuple(waits)
+        )
     if whole and (missing := lacking(step, whole)):
         said = f"there is none of {', '.join(missing)}"
         return StepState(step.name, step.command, step.needs, PARTLY, said, results=paths)

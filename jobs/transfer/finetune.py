@@ -142,7 +142,7 @@ def _recipe(options: FinetuneOptions, processes: int) -> TrainingRecipe:
     return chosen
 
 
-def _training(options: FinetuneOptions, dataset: str) -> tuple[str, ...]:
+def training_splits(options: FinetuneOptions, dataset: str) -> tuple[str, ...]:
     """The splits to train on, those that validate among them."""
     from cvbench.storage.datasets import dataset_info
 
@@ -157,7 +157,7 @@ def _share(options: FinetuneOptions, dataset: str, chosen: TrainingRecipe) -> fl
     from cvbench.storage.datasets import dataset_info
 
     wanted = options.validate or chosen.examples is not None
-    one = _training(options, dataset) in [(name,) for name in TRAINING]
+    one = training_splits(options, dataset) in [(name,) for name in TRAINING]
     return dataset_info(dataset).held_out if wanted and one else 0.0
 
 
@@ -165,7 +165,7 @@ def _splits(options: FinetuneOptions, dataset: str, root: str | None, share: flo
     """The splits to train on and the one to test on, opened."""
     from cvbench.storage.datasets import dataset_info, open_dataset
 
-    names = _training(options, dataset)
+    names = training_splits(options, dataset)
     if options.test in names:
         raise UsageError(f"{options.test} is both trained and tested on", fix="--train-split and --test-split")
     if not names or (options.validate and not share and not {"train", "val"} <= {*names}):

@@ -127,7 +127,7 @@ def load_imagenet_x(
         if value not in known:
             raise UnknownNameError.among(f"{kind} of ImageNet-X", value, known, fix=" or ".join(known))
     name = f"imagenet_x_{partition}_{which}_factor.jsonl"
-    path = find_file(place, (name,), _FOLDERS, "ImageNet-X", _HOMEPAGE)
+    path = find_file(place, (name,), _FOLDERS, "ImageNet-X", _HOMEPAGE, "imagenet-x")
     left_out = set() if keep_prototypes or partition == "train" else _prototypes(path.parent)
     names: list[str] = []
     labels: list[int] = []
@@ -169,7 +169,7 @@ def load_metaclasses(place: str | Path) -> tuple[str, ...]:
         DataUnavailableError: The file is not there.
         IntegrityError: It does not have 1000 rows with a name.
     """
-    path = find_file(place, (_METACLASSES,), _FOLDERS, "ImageNet-X", _HOMEPAGE)
+    path = find_file(place, (_METACLASSES,), _FOLDERS, "ImageNet-X", _HOMEPAGE, "imagenet-x")
     names = [row.get("name") for _, row in read_records(path, ANNOTATIONS)[1]]
     if len(names) != _CLASSES or not all(names):
         raise IntegrityError(
@@ -180,7 +180,7 @@ def load_metaclasses(place: str | Path) -> tuple[str, ...]:
 
 def _prototypes(folder: Path) -> set[str]:
     """Stems of the validation images that are prototypes."""
-    path = find_file(folder, (_PROTOTYPES,), _FOLDERS, "ImageNet-X", _HOMEPAGE)
+    path = find_file(folder, (_PROTOTYPES,), _FOLDERS, "ImageNet-X", _HOMEPAGE, "imagenet-x")
     columns, rows = read_records(path, ANNOTATIONS)
     if "file_name" not in columns:
         raise IntegrityError("the list of prototypes has no column file_name", where=str(path))

@@ -36,7 +36,7 @@ def load_real(place: str | Path) -> dict[str, tuple[int, ...]]:
         DataUnavailableError: The file is not there.
         IntegrityError: It is no array of 50,000 lists of class indices.
     """
-    path = find_file(place, _NAMES, _FOLDERS, "ImageNet ReaL", _HOMEPAGE)
+    path = find_file(place, _NAMES, _FOLDERS, "ImageNet ReaL", _HOMEPAGE, "imagenet-real")
     content = parse_json(read_text(path, ANNOTATIONS), "the labels of ReaL cannot be read", str(path))
     if not isinstance(content, list) or len(content) != _IMAGES:
         found = f"{len(content):,} entries" if isinstance(content, list) else type(content).__name__

@@ -49,7 +49,8 @@ def test_a_plan_says_each_step_and_runs_none(tmp_path: Path) -> None:
         ["cvbench", "analyze", "spectra"],
         ["cvbench", "report", "--store"],
     ]
-    assert lines[-1].startswith("3 of 3 steps to do; 4 units to extract, ")
+    assert lines[-2].startswith("3 of 3 steps to do; 4 units to extract, ")
+    assert lines[-1].startswith("below 1 s of extraction and training at the rates that ")
     assert os.listdir(tmp_path) == ["study.yaml"]
 
 

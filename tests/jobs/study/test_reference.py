@@ -97,6 +97,7 @@ def test_what_is_missing_is_named_with_the_command_that_gets_it(tmp_path: Path) 
     found = {one.spec: one.fix for one in lacking(study)}
     assert {"imagenet-val", "cub200", "pug-imagenet", "cue-conflict", "dtd"} <= {*found}
     assert "cvbench datasets download dtd" in found["dtd"]
+    assert f"cvbench datasets download imagenet-x --data-root {tmp_path}  #" in found["imagenet-x"]
     assert not list(lacking(reference_study("smoke")))
 
 
@@ -106,10 +107,11 @@ def test_the_plan_with_nothing_there_names_it_and_makes_nothing(tmp_path: Path) 
     words = ["reproduce", "--scale", "small", "--data-root", str(tmp_path), "--out", str(tmp_path / "out"), "--plan"]
     result = run(*words, *only)
     assert result.exit_code == 0, result.output
-    assert "not there, and left out: dtd: " in result.stderr
-    assert "cvbench datasets download dtd" in result.stderr
-    assert "extract dtd/train: failed; cannot be planned" in result.stdout
+    assert "extract dtd/train: missing; 0 of 4 units of 1,024 samples, as published: they are not here" in result.stdout
     assert "extract digits/test: missing" in result.stdout
+    (absent,) = (line for line in result.stdout.splitlines() if line.startswith("not there: "))
+    assert absent.startswith("not there: dtd: ")
+    assert "cvbench datasets download dtd" in absent
     assert not list(tmp_path.iterdir())
 
 
@@ -157,10 +159,12 @@ def test_networks_are_trained_and_a_map_an_accuracy_and_a_probe_are_made_of_them
 def test_weights_that_are_not_there_yet_are_waited_for(tmp_path: Path) -> None:
     found = {one.name: one for one in states_of(reference_study("smoke", out=str(tmp_path)))}
     assert found["transfer finetune test_vit scenes"].state == "missing"
-    assert (
-        found["extract scenes/test"].said
-        == "after transfer finetune test_convnext3 scenes, transfer finetune test_vit scenes"
-    )
+    waiting = found["extract scenes/test"]
+    assert waiting.said.startswith("0 of 2 units of 500 samples, ")
+    assert waiting.waits == ("transfer finetune test_convnext3 scenes", "transfer finetune test_vit scenes")
+    assert waiting.words == f"{waiting.said}; after {', '.join(waiting.waits)}"
+    assert found["report"].hours is None
+    assert found["analyze cka scenes/test"].said == "to be computed"
     assert not list(tmp_path.iterdir())
 
 
