@@ -190,7 +190,7 @@ def _show_plan(study: Any, printed: shared.Printed) -> None:
 
 
 def _plan_words(one: StepState, numbers: dict[str, int]) -> Iterator[str]:
-    """What a plan says of a step: what is there, how long the rest takes, and after which steps it comes."""
+    """Words of a plan on a step: what is there, how long the rest takes, and after which steps it comes."""
     yield one.said
     if one.hours and one.state != "done":
         yield _about(one.hours)

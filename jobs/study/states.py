@@ -56,7 +56,7 @@ class StepState:
 
     @property
     def words(self) -> str:
-        """What is said, and which steps come first."""
+        """The state in words, and which steps come first."""
         return f"{self.said}; after {', '.join(self.waits)}" if self.waits else self.said
 
 
