@@ -21,7 +21,7 @@ from cvbench.errors import CvbenchError, IncompleteError
 from cvbench.jobs.claims.claim import Claim
 from cvbench.jobs.figures.base import cannot_write, write_whole
 from cvbench.jobs.registry import plugins
-from cvbench.jobs.report.claims import judge_items, own_claims
+from cvbench.jobs.report.claims import judge_items, own_claims, row_anchors
 from cvbench.jobs.report.collect import Item, collect, public_url
 from cvbench.jobs.report.figures import FOLDER, FORMATS, Picture, draw_item, draw_items, fit
 from cvbench.jobs.report.interactive import Interactive, interactive_forms
@@ -210,7 +210,8 @@ def _write(
         if item.entry is None:
             steps.listen(Note(f"{item.key.path} is shown raw: {item.problem}"))
     page = folder / PAGE
-    shown = chapters(items, fit(pictures, live.nbytes), live)
+    anchors = row_anchors([one for one in claims.outcomes if one.judged])
+    shown = chapters(items, fit(pictures, live.nbytes), live, anchors)
     write_whole(page, render(store, facts, shown, claims, live).encode(errors="backslashreplace"))
     figures = [folder / href for picture in pictures.values() if picture for _, href in picture.files]
     raw = tuple(item.key.path for item in items if item.entry is None)

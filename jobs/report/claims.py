@@ -16,6 +16,7 @@ from cvbench.jobs.reading.options import DEFAULT_STORE
 from cvbench.jobs.report.collect import Item, collect, public_url
 from cvbench.jobs.report.lines import decimals, number
 from cvbench.jobs.report.provenance import Provenance, provenance
+from cvbench.jobs.results.row import Row
 from cvbench.jobs.running.places import absolute
 from cvbench.storage.features import FeatureStore
 
@@ -66,6 +67,7 @@ class ClaimLine:
     reason: str
     run: str
     anchor: str
+    row: str
     command: str
 
 
@@ -120,17 +122,26 @@ def _in_store(claim: Claim, shown: str) -> Claim:
     return replace(claim, command=f"{claim.command} --store {shlex.quote(shown)}")
 
 
-def claim_lines(outcomes: Sequence[Outcome], anchors: Mapping[str, str]) -> tuple[ClaimLine, ...]:
+def row_anchors(outcomes: Sequence[Outcome]) -> dict[Row, str]:
+    """Name the rows that answer claims, as parts of a page that a link goes to."""
+    rows = dict.fromkeys(one.row for one in outcomes if one.row is not None)
+    return {row: f"row-{number}" for number, row in enumerate(rows, start=1)}
+
+
+def claim_lines(
+    outcomes: Sequence[Outcome], anchors: Mapping[str, str], rows: Mapping[Row, str] | None = None
+) -> tuple[ClaimLine, ...]:
     """Write outcomes as text.
 
     Args:
         outcomes: In the order of the lines.
         anchors: Path of a result -> its section in the page.
+        rows: Row -> its name in the page.
     """
-    return tuple(_line(one, anchors) for one in outcomes)
+    return tuple(_line(one, anchors, rows or {}) for one in outcomes)
 
 
-def _line(one: Outcome, anchors: Mapping[str, str]) -> ClaimLine:
+def _line(one: Outcome, anchors: Mapping[str, str], rows: Mapping[Row, str]) -> ClaimLine:
     claim, row = one.claim, one.row
     places = 3 if row is None else decimals(row)
     where = "" if row is None else ", ".join(filter(None, (f"{row.dataset}/{row.split}", row.factor)))
@@ -151,6 +162,7 @@ def _line(one: Outcome, anchors: Mapping[str, str]) -> ClaimLine:
         reason=one.reason,
         run="" if row is None else row.run,
         anchor="" if row is None else anchors.get(row.run, ""),
+        row="" if row is None else rows.get(row, ""),
         command=f"cvbench {claim.command}" if claim.command else "",
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from cvbench.jobs.results.row import DIFFERENCE, Row
@@ -14,7 +14,8 @@ class Line:
     """A row of a table as text; `dot`, `bar` and `zero` place value, interval and 0 between 0 and 100; None: undefined,
     or not there.
 
-    `over_classes` is the interval over classes with its verdict, "" if there is none.
+    `over_classes` is the interval over classes with its verdict, "" if there is none; `anchor` is the row's name in
+    the page, "" if nothing points to it.
     """
 
     subject: str
@@ -29,6 +30,7 @@ class Line:
     dot: float | None
     bar: tuple[float, float] | None
     zero: float | None
+    anchor: str = ""
 
 
 def number(value: float | None, places: int = 3) -> str:
@@ -54,20 +56,28 @@ def decimals(row: Row) -> int:
     return min(max(1 - math.floor(math.log10(row.high - row.low)), 0), 6)
 
 
-def lines(rows: Sequence[Row]) -> tuple[Line, ...]:
+def lines(rows: Sequence[Row], anchors: Mapping[Row, str] | None = None) -> tuple[Line, ...]:
     """Rows as text; the marks of all rows of one title share a scale, which for differences has 0.
 
     Rows of several data sets say which they are of.
+
+    Args:
+        rows: In their order.
+        anchors: Names in the page of those that are pointed to.
     """
+    named = anchors or {}
     several = len({(row.dataset, row.split) for row in rows}) > 1
     scales: dict[str, list[float]] = {}
     for row in rows:
         seen = scales.setdefault(row.title, [0.0] if row.kind == DIFFERENCE else [])
         seen.extend(v for v in (row.value, row.low, row.high) if v is not None)
-    return tuple(_line(row, scales[row.title], f"{row.dataset}/{row.split}" if several else "") for row in rows)
+    return tuple(
+        _line(row, scales[row.title], f"{row.dataset}/{row.split}" if several else "", named.get(row, ""))
+        for row in rows
+    )
 
 
-def _line(row: Row, seen: Sequence[float], where: str) -> Line:
+def _line(row: Row, seen: Sequence[float], where: str, anchor: str) -> Line:
     def place(value: float) -> float:
         bottom, top = min(seen), max(seen)
         return round(100 * (value - bottom) / (top - bottom), 2) if top > bottom else 50.0
@@ -87,6 +97,7 @@ def _line(row: Row, seen: Sequence[float], where: str) -> Line:
         None if row.value is None else place(row.value),
         (place(row.low), place(row.high)) if row.low is not None and row.high is not None else None,
         place(0.0) if seen and min(seen) <= 0 <= max(seen) and max(seen) > min(seen) else None,
+        anchor,
     )
 
 

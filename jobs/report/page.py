@@ -14,14 +14,14 @@ import numpy as np
 
 from cvbench.engine.statistics.running import outdated_notes
 from cvbench.jobs.claims.judge import RULE, Outcome
-from cvbench.jobs.report.claims import ClaimLine, JudgedClaims, claim_lines
+from cvbench.jobs.report.claims import ClaimLine, JudgedClaims, claim_lines, row_anchors
 from cvbench.jobs.report.collect import Item
 from cvbench.jobs.report.figures import Picture
 from cvbench.jobs.report.finding import finding
 from cvbench.jobs.report.interactive import NOTHING, Interactive, Live, library, policy, script
 from cvbench.jobs.report.lines import Line, lines, number
 from cvbench.jobs.report.provenance import Provenance
-from cvbench.jobs.results.row import COLUMNS, DIFFERENCE
+from cvbench.jobs.results.row import COLUMNS, DIFFERENCE, Row
 
 FEW = 80  # rows that are all put into the page; more are in the tables beside it
 SHOWN = 24  # rows of a result without a headline of its own
@@ -79,7 +79,10 @@ class Chapter:
 
 
 def chapters(
-    items: Sequence[Item], pictures: Mapping[str, Picture | None], live: Interactive = NOTHING
+    items: Sequence[Item],
+    pictures: Mapping[str, Picture | None],
+    live: Interactive = NOTHING,
+    anchors: Mapping[Row, str] | None = None,
 ) -> list[Chapter]:
     """One chapter per analysis in the order of the items, and a last one for the results that no entry can read.
 
@@ -87,13 +90,14 @@ def chapters(
         items: As collected.
         pictures: By name of an item, and by analysis for the overview.
         live: The interactive forms of the same.
+        anchors: Names of the rows that claims point to; each stands in its result's short table.
     """
-    found = []
+    found, named = [], anchors or {}
     for analysis in dict.fromkeys(item.key.analysis for item in items if item.entry is not None):
         mine = [item for item in items if item.key.analysis == analysis and item.entry is not None]
         entry = mine[0].entry
         assert entry is not None
-        blocks = tuple(_blocks(mine, pictures, live))
+        blocks = tuple(_blocks(mine, pictures, live, named))
         overview = pictures.get(analysis), live.figures.get(analysis)
         found.append(Chapter(analysis, entry.title, entry.about, *overview, blocks))
     raw = [item for item in items if item.entry is None]
@@ -102,7 +106,8 @@ def chapters(
             "These results are in the store, but this version of cvbench cannot explain them. Their variables are "
             "listed as they are kept."
         )
-        found.append(Chapter("raw-results", "Other results", about, None, None, tuple(_blocks(raw, pictures, live))))
+        blocks = tuple(_blocks(raw, pictures, live, named))
+        found.append(Chapter("raw-results", "Other results", about, None, None, blocks))
     return found
 
 
@@ -141,7 +146,7 @@ def render(
         results=len(blocks),
         numbers=sum(block.total for block in blocks),
         columns=COLUMNS,
-        claims=_by_claim(claim_lines(judged, anchors)),
+        claims=_by_claim(claim_lines(judged, anchors, row_anchors(judged))),
         not_run=claim_lines([one for one in claims.outcomes if not one.judged], anchors),
         no_side=claims.unknown,
         rule=RULE,
@@ -165,12 +170,15 @@ def _by_claim(found: Sequence[ClaimLine]) -> list[list[ClaimLine]]:
     return list(groups.values())
 
 
-def _blocks(items: Sequence[Item], pictures: Mapping[str, Picture | None], live: Interactive) -> Iterator[Block]:
+def _blocks(
+    items: Sequence[Item], pictures: Mapping[str, Picture | None], live: Interactive, anchors: Mapping[Row, str]
+) -> Iterator[Block]:
     for item, heading in zip(items, _headings(items), strict=True):
         attrs = item.result.attrs
         few = len(item.rows) <= FEW
         shown = item.headline if len(item.headline) < len(item.rows) or few else item.headline[:SHOWN]
-        short = lines(shown)
+        claimed = [row for row in item.rows if row in anchors and row not in shown]
+        short = lines([*shown, *claimed], anchors)
         yield Block(
             anchor=item.name,
             heading=heading,

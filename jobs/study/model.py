@@ -77,7 +77,7 @@ class Budget(Model):
     """Most that a study may cost; looked at before its first step."""
 
     bytes: str | None = Field(default=None, description="Most that its extractions may write, e.g. 20GB.")
-    hours: float | None = Field(default=None, gt=0, description="Most that its extractions and trainings may take, as planned.")
+    hours: float | None = Field(default=None, gt=0, description="Most that all extractions and trainings may take.")
 
 
 class Page(Model):

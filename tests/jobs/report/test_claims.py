@@ -19,7 +19,7 @@ from cvbench.errors import CvbenchError, DataUnavailableError
 from cvbench.jobs.claims.judge import RULE
 from cvbench.jobs.claims.published import published
 from cvbench.jobs.report import report
-from cvbench.jobs.report.claims import claim_lines, judge_store
+from cvbench.jobs.report.claims import claim_lines, judge_store, row_anchors
 from cvbench.storage.features import FeatureStore
 from tests.cli.test_hints import parsed
 from tests.jobs.report.test_report import Page
@@ -56,12 +56,29 @@ def test_the_page_begins_with_the_claims(tmp_path: Path) -> None:
     assert RULE in page.text
     anchors = {attrs["id"] for _, attrs in page.elements if "id" in attrs}
     links = re.findall(r'<a href="#([\w-]+)">', head.partition('id="claims"')[2].partition("Key numbers")[0])
-    assert set(links) == {"cka-birds-test-a1", "silhouette-cub200-test-b1"} <= anchors
+    sections, rows = ({link for link in links if link.startswith("row-") is row} for row in (False, True))
+    assert sections == {"cka-birds-test-a1", "silhouette-cub200-test-b1"} <= anchors
+    assert rows <= anchors
     assert {"#claims"} <= {attrs["href"] for attrs in page.all("a")}
     for line in claim_lines(judge_store(store("page").url).outcomes, {}):
         shown = (line.estimator, line.interval, line.value, line.subject) if line.run else (line.command,)
         for text in (line.sentence, line.reason, *shown):
             assert text in page.text, line
+
+
+def test_a_claim_leads_to_the_row_that_answers_it(tmp_path: Path) -> None:
+    made = report(store("rows").url, str(tmp_path))
+    html = made.page.read_text(encoding="utf-8")
+    judged = [one for one in judge_store(store("rows").url).outcomes if one.judged]
+    named = row_anchors(judged)
+    assert named
+    for one in claim_lines(judged, {}, named):
+        (found,) = re.findall(rf'<tr id="{one.row}">(.*?)</tr>', html, re.DOTALL)
+        shown = re.sub(r"<[^>]+>", "", found)
+        assert one.metric in shown, one
+        assert one.value.lstrip("-") in shown, one  # a difference may stand the other way round there
+    links = re.findall(r'<a href="#(row-\d+)">', html)
+    assert {*links} == {*named.values()}
 
 
 def no_number(result: Kept) -> None:
