@@ -11,7 +11,7 @@ import glob
 import os
 import shutil
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,7 +23,7 @@ from cvbench.jobs.figures.base import cannot_write, write_whole
 from cvbench.jobs.registry import plugins
 from cvbench.jobs.report.claims import judge_items, own_claims, row_anchors
 from cvbench.jobs.report.collect import Item, collect, public_url
-from cvbench.jobs.report.figures import FOLDER, FORMATS, Picture, draw_item, draw_items, fit
+from cvbench.jobs.report.figures import FOLDER, FORMATS, MOST_BYTES, Picture, draw_item, draw_items, fit, linked
 from cvbench.jobs.report.interactive import Interactive, interactive_forms
 from cvbench.jobs.report.page import chapters, render
 from cvbench.jobs.report.provenance import Provenance, provenance
@@ -211,8 +211,12 @@ def _write(
             steps.listen(Note(f"{item.key.path} is shown raw: {item.problem}"))
     page = folder / PAGE
     anchors = row_anchors([one for one in claims.outcomes if one.judged])
-    shown = chapters(items, fit(pictures, live.nbytes), live, anchors)
-    write_whole(page, render(store, facts, shown, claims, live).encode(errors="backslashreplace"))
+
+    def made(shown: Mapping[str, Picture | None]) -> bytes:
+        parts = chapters(items, shown, live, anchors)
+        return render(store, facts, parts, claims, live).encode(errors="backslashreplace")
+
+    write_whole(page, made(fit(pictures, MOST_BYTES - len(made(linked(pictures))))))
     figures = [folder / href for picture in pictures.values() if picture for _, href in picture.files]
     raw = tuple(item.key.path for item in items if item.entry is None)
     return Report(page, tuple(tables), tuple(figures), len(items), sum(len(item.rows) for item in items), raw)

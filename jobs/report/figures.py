@@ -14,10 +14,8 @@ from cvbench.jobs.report.collect import Item, drawing
 from cvbench.jobs.report.finding import finding
 
 MAX_SVG = 1_000_000  # bytes; above, the page carries the PNG
-MOST_BYTES = 2_800_000
-"""Of all figures in a page, and more where the interactive forms leave some of `WITH_FORMS`."""
-WITH_FORMS = 6_400_000
-"""Of the figures of a page, their interactive forms and the small pictures of these; a page has 8 MB at most."""
+MOST_BYTES = 8_000_000
+"""Of a page; its figures have what all else leaves."""
 FOLDER = "figures"
 _DOTS = 160  # per inch, of the PNG files
 _PIXELS = 96  # per inch, of a page
@@ -85,14 +83,19 @@ def _uri(kind: str, data: bytes) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
-def fit(pictures: Mapping[str, Picture | None], forms: int) -> dict[str, Picture | None]:
+def linked(pictures: Mapping[str, Picture | None]) -> dict[str, Picture | None]:
+    """The figures as links to their files alone."""
+    return {name: one and replace(one, source="", smaller="") for name, one in pictures.items()}
+
+
+def fit(pictures: Mapping[str, Picture | None], room: int) -> dict[str, Picture | None]:
     """The figures as far as a page has room: of the largest first the PNG, then only the links to their files.
 
     Args:
         pictures: By name.
-        forms: Bytes of the interactive forms and of their small pictures.
+        room: Bytes that they may have together.
     """
-    fitted, room = dict(pictures), max(MOST_BYTES, WITH_FORMS - forms)
+    fitted = dict(pictures)
 
     def largest(smaller: bool) -> str | None:
         sizes = {
@@ -100,7 +103,7 @@ def fit(pictures: Mapping[str, Picture | None], forms: int) -> dict[str, Picture
         }
         return max(sizes, key=sizes.__getitem__) if sizes else None
 
-    while sum(len(one.source) for one in fitted.values() if one is not None) > room:
+    while sum(len(one.source) for one in fitted.values() if one is not None) > max(room, 0):
         if (name := largest(smaller=True)) is not None and (one := fitted[name]) is not None:
             fitted[name] = replace(one, source=one.smaller, smaller="")
         elif (name := largest(smaller=False)) is not None and (one := fitted[name]) is not None:

@@ -49,11 +49,6 @@ class Interactive:
     figures: Mapping[str, Live]
     sheets: Sequence[tuple[str, str]]
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes that they take of a page."""
-        return sum(len(live.data) for live in self.figures.values()) + sum(len(sheet) for _, sheet in self.sheets)
-
 
 NOTHING = Interactive({}, ())
 

@@ -17,7 +17,7 @@ from cvbench.jobs.figures.charts.cka import cka_chart
 from cvbench.jobs.figures.charts.tsne import MOST_POINTS, tsne_chart
 from cvbench.jobs.report import report
 from cvbench.jobs.report.collect import collect
-from cvbench.jobs.report.figures import MOST_BYTES, WITH_FORMS, Picture, fit
+from cvbench.jobs.report.figures import MOST_BYTES, Picture, fit
 from cvbench.jobs.report.finding import finding
 from cvbench.jobs.report.interactive import interactive_forms, library, script_json
 from cvbench.jobs.report.thumbnails import sheet_of
@@ -25,7 +25,7 @@ from cvbench.jobs.results.row import DIFFERENCE, Row
 from cvbench.storage.features import FeatureStore
 from tests.jobs.report_store import HOSTILE, put, small_cka, small_tsne
 
-MOST_PAGE = 8_000_000
+MOST_PAGE = MOST_BYTES
 
 
 def test_every_pair_of_layers_is_in_its_panel() -> None:
@@ -89,20 +89,31 @@ def test_figures_beyond_the_room_become_pixels_then_links() -> None:
     def drawn(size: int, smaller: int) -> Picture:
         return Picture("d" * size, "x", 100, (), "p" * smaller)
 
-    pictures = {"a": drawn(MOST_BYTES, 1000), "b": drawn(900, 0), "c": None}
-    fitted = fit(pictures, WITH_FORMS)
+    pictures = {"a": drawn(9000, 1000), "b": drawn(900, 0), "c": None}
+    assert fit(pictures, 9900) == pictures
+    fitted = fit(pictures, 9899)
     assert fitted["a"] is not None
     assert fitted["a"].source == "p" * 1000, "the largest first"
     assert fitted["b"] == pictures["b"]
-    gone = fit({"a": drawn(MOST_BYTES + 1, 0), "b": drawn(900, 0)}, WITH_FORMS)
+    gone = fit({"a": drawn(9000, 0), "b": drawn(900, 0)}, 9899)
     assert [one.source for one in gone.values() if one] == ["", "d" * 900]
+    assert [one.source for one in fit(pictures, -1).values() if one] == ["", ""], "all else has taken the room"
 
 
-def test_figures_take_the_room_that_interactive_forms_leave() -> None:
-    large = {"a": Picture("d" * 5_000_000, "x", 100, ()), "b": Picture("d" * 900, "x", 100, ())}
-    assert fit(large, 1_000_000) == large
-    assert [one.source for one in fit(large, 1_400_000).values() if one] == ["", "d" * 900]
-    assert fit({"a": Picture("d" * MOST_BYTES, "x", 100, ())}, 10**9)["a"] is not None, "these always have theirs"
+def test_figures_have_the_room_that_all_else_leaves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = FeatureStore.open("memory://full", mode="a")
+    for k in range(3):
+        put(store, small_cka({"vit": 6, "cnn": 6}), f"a{k}", seed_of=k)
+
+    def size(most: int) -> int:
+        monkeypatch.setattr("cvbench.jobs.report.MOST_BYTES", most)
+        return report(store.url, str(tmp_path)).page.stat().st_size
+
+    whole, bare = size(MOST_PAGE), size(0)
+    assert bare < whole <= MOST_PAGE
+    between = (bare + whole) // 2
+    assert bare < size(between) <= between
+    assert size(2 * whole) == whole
 
 
 def test_a_page_of_many_results_stays_below_its_size(tmp_path: Path) -> None:
