@@ -11,7 +11,7 @@ import numpy as np
 from cvbench.engine.analyses.base import Result
 from cvbench.engine.analyses.checks import check_grid
 from cvbench.engine.analyses.similarity.measure import WANTS, Similarity, image_matrices
-from cvbench.engine.analyses.similarity.result import MEASURES, TABLE, VERSIONS
+from cvbench.engine.analyses.similarity.result import FLOOR, MEASURES, TABLE, VERSIONS
 from cvbench.engine.statistics.options import IntervalOptions
 from cvbench.engine.statistics.running import outdated_notes
 from cvbench.jobs.analyses.measure import analyze, measuring
@@ -98,7 +98,23 @@ def rows(result: Result) -> Iterator[Row]:
     for variable, i, shared in on_common_grid(result):
         for version in range(len(VERSIONS)):
             at, grid = (i, version), result.attrs["common_grid"]
-            yield from _measures(result, variable, f"{variable}_undefined", at, grid, shared)
+            fine = [one for one in (shared.backbone, shared.backbone_b) if _below_a_step(result, one, version)]
+            for row in _measures(result, variable, f"{variable}_undefined", at, grid, shared):
+                is_length = row.metric.startswith(QUANTITIES["length"]) and row.kind == DIFFERENCE
+                yield _unmeasured(row) if is_length and fine else row
+
+
+def _below_a_step(result: Result, backbone: str, version: int) -> bool:
+    """Whether the correlation length of a compared layer is below one step of the common grid."""
+    names = [label.rpartition("/")[0] for label in result.coords["compared"]]
+    if backbone not in names:
+        return False
+    return bool(result.data["common"][1][names.index(backbone), version, MEASURES.index("length")] < FLOOR)
+
+
+def _unmeasured(row: Row) -> Row:
+    nothing = dict.fromkeys(("value", "low", "high", "class_low", "class_high", "p"))
+    return replace(row, **nothing, verdict="", class_verdict="", note=UNRESOLVED)
 
 
 def _measures(
@@ -115,8 +131,11 @@ def _measures(
     named = replace(template, metric=f", {VERSIONS[at[1]]}")
     tested = MEASURES if variable == DIFFERENCE else ()
     for row in measure_rows(result, variable, count, at, table, grid, named, QUANTITIES, tested):
+        is_length = row.metric.startswith(QUANTITIES["length"])
+        if is_length and variable != DIFFERENCE and row.value is not None and row.value < FLOOR:
+            row = replace(row, note=UNRESOLVED)
         yield row
-        if stride is not None and row.metric.startswith(QUANTITIES["length"]):
+        if stride is not None and is_length:
             ends = {name: getattr(row, name) for name in ("value", "low", "high", "class_low", "class_high")}
             pixels: dict[str, Any] = {name: None if end is None else end * stride for name, end in ends.items()}
             yield replace(row, metric=f"{QUANTITIES['length_pixels']}{named.metric}", **pixels)
@@ -129,6 +148,8 @@ def _without_direction(result: Result, layer: int, version: int) -> int:
     return int(result.data["n_undefined"][1][layer, version, MEASURES.index("mean")])
 
 
+UNRESOLVED = "not measurable on this grid: a length below one step"
+"""Note of a correlation length that the grid does not resolve, and of a difference from one, which has no number."""
 MAIN = (f"{QUANTITIES['mean']}, raw", f"{QUANTITIES['contrast']}, centred")
 
 

@@ -6,7 +6,7 @@ import json
 import math
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from typing import Any
 
@@ -191,13 +191,20 @@ def _blocks(
             notes=tuple(_notes(item)),
             said=tuple(_said(item)),
             lines=short,
-            key=lines(sorted(shown, key=lambda row: row.kind != DIFFERENCE))[:KEY_NUMBERS],
+            key=lines(_key(shown))[:KEY_NUMBERS],
             rest=lines(item.rows) if few and len(short) < len(item.rows) else (),
             total=len(item.rows),
             command=tuple(_phrases(item.command)),
             parameters=tuple((name.replace("_", " "), text) for name, text in _parameters(item).items()),
             variables=tuple(_variables(item)) if item.entry is None else (),
         )
+
+
+def _key(shown: Sequence[Row]) -> list[Row]:
+    """Rows for the summary, differences first; what is said of every one of them is left to their section."""
+    found = sorted(shown, key=lambda row: row.kind != DIFFERENCE)
+    same = len(found) > 1 and len({row.factor for row in found}) == 1
+    return [replace(row, factor="") for row in found] if same else found
 
 
 def _phrases(command: str) -> Iterator[str]:

@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Layer, Result
 from cvbench.engine.analyses.similarity.measure import Similarity
-from cvbench.engine.analyses.similarity.result import MEASURES
+from cvbench.engine.analyses.similarity.result import FLOOR, MEASURES
 from cvbench.engine.statistics.options import IntervalOptions
 from cvbench.errors import DataUnavailableError, UnknownNameError, UsageError
 from cvbench.jobs.analyses.similarity import (
     ENTRY,
     IMAGES_ENTRY,
     QUANTITIES,
+    UNRESOLVED,
     image_similarity,
     similarity,
 )
@@ -213,6 +214,7 @@ def test_rows_carry_every_number() -> None:
             assert getattr(contrast, column) == values[MEASURES.index("contrast")]
             lengths = [own[f"correlation length ({unit}), {named}"] for unit in ("grid steps", "pixels")]
             assert [getattr(row, column) for row in lengths] == [(v := values[MEASURES.index("length")]), 8 * v]
+            assert {row.note for row in lengths} == {UNRESOLVED if v < FLOOR else ""}
         profile = rows_of(result, backbone="vit", layer="blocks.1", metric=f"similarity by distance, {named}")
         assert [row.at for row in profile] == list(range(7))
         assert [row.value for row in profile] == result.data["profile"][1][3, version].tolist()[:7]
@@ -230,7 +232,7 @@ def test_rows_carry_every_number() -> None:
     for row in differences:
         assert (row.subject, row.factor) == ("conv/blocks.1 less vit/blocks.1", "common grid 4x4")
         if row.note:
-            assert (row.value, row.p, row.verdict) == (None, None, "")
+            assert (row.value, row.low, row.p, row.verdict) == (None, None, None, "")
         else:
             assert row.low is not None
             assert row.high is not None
@@ -262,13 +264,26 @@ def test_a_difference_of_few_images_gets_no_verdict() -> None:
     assert (row.verdict, row.class_verdict) == ("too few images to resolve", "")
 
 
+@pytest.mark.parametrize(("side", "resolved"), [(9, (True, True)), (4, (False, False))])
+def test_only_lengths_that_the_grid_resolves_have_a_difference(side: int, resolved: tuple[bool, bool]) -> None:
+    """Smooth maps: on a small grid their similarity falls within a step."""
+    result = result_of({"a": [side], "b": [side]}, n=64)
+    at = MEASURES.index("length")
+    below = (result.data["common"][1][:, :, at] < FLOOR).any(axis=0)
+    assert (~below).tolist() == list(resolved)
+    for version, measurable in zip(("raw", "centred"), resolved, strict=True):
+        (row,) = rows_of(result, kind=DIFFERENCE, metric=f"correlation length (grid steps), {version}")
+        assert (row.value is not None, row.low is not None, bool(row.verdict)) == (measurable,) * 3
+        assert row.note == ("" if measurable else UNRESOLVED)
+
+
 def test_an_earlier_result_is_judged_by_its_intervals() -> None:
     """Versions before judged no family: each difference by its own interval, over images and over classes."""
     result = result_of({"conv": [4], "vit": [6]}, n=96, classes=np.arange(96) % 32)
     earlier = replace(result, data={k: v for k, v in result.data.items() if not k.endswith(("_resolved", "_p"))})
     assert earlier.data.keys() != result.data.keys()
     rows = [row for row in rows_of(earlier, kind=DIFFERENCE) if row.value is not None]
-    assert len(rows) == 7
+    assert len(rows) == 7 - int((earlier.data["common"][1][..., MEASURES.index("length")] < FLOOR).any(axis=0).sum())
     for row in rows:
         assert row.p is None
         for said, low, high in (
