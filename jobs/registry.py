@@ -123,6 +123,12 @@ ENTRIES: dict[str, Place] = {
         "How far around a position of each layer the input changes it, with 95 % intervals over images.\n\n"
         "One pass forward and one back for each layer: some hundred images and a few layers are enough.",
     ),
+    "two-way": Place(
+        "cvbench.jobs.analyses.two_way:ENTRY",
+        "cvbench.jobs.analyses.options:TWO_WAY",
+        "analyze",
+        "Two crossed factors of the backbones, such as architecture and objective: what of their inside is of which.",
+    ),
     "tsne": Place(
         "cvbench.jobs.analyses.tsne:ENTRY",
         "cvbench.jobs.analyses.options:TSNE",

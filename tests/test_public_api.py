@@ -59,6 +59,7 @@ NAMES = {
         "similarity",
         "spectra",
         "tsne",
+        "two_way",
     ],
     "evaluate": [
         *(

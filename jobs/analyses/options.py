@@ -11,8 +11,9 @@ from cvbench.engine.statistics.options import USUAL, IntervalOptions
 from cvbench.jobs.analyses.cam.options import METHODS, CamOptions
 from cvbench.jobs.extraction.options import ExtractOptions
 from cvbench.jobs.reading.options import layers
+from cvbench.jobs.results.cells import CELL, FACTORS
 from cvbench.jobs.running.hardware import HERE, SIDE_BY_SIDE, Hardware
-from cvbench.options import ONCE_EACH, Form, Option, count_or
+from cvbench.options import COMMA_SEPARATED, ONCE_EACH, Form, Option, count_or
 
 AUTO = "auto"
 _CKA_VIEW = (
@@ -159,6 +160,23 @@ class SpaceOptions:
     ] = None
 
 
+@dataclass(frozen=True)
+class TwoWayOptions:
+    """Options of two crossed factors inside networks.
+
+    Attributes:
+        of: Which analysis measures every image.
+        factors: Their names.
+        cells: "BACKBONE=LEVEL,LEVEL", see `cvbench.jobs.results.cells`.
+    """
+
+    of: Annotated[
+        Literal["spectra", "similarity"], Option("What is measured of every image: spectra or similarity.")
+    ] = "spectra"
+    cells: Annotated[tuple[str, ...], Option(CELL, "--cell")] = ()
+    factors: Annotated[tuple[str, ...], Option(FACTORS, text=COMMA_SEPARATED)] = ("architecture", "objective")
+
+
 _READ = (
     *("dataset", "backbone", "store", "split", "data_root", "weights", "limit", "batch_size", "image_size", "unit"),
     *("precision", "decoder", "max_unreadable"),
@@ -196,5 +214,6 @@ RECEPTIVE_FIELD = (
     ReceptiveOptions,
     Hardware,
 )
+TWO_WAY = (replace(layers(), only=("store", "dataset", "split", "taps")), TwoWayOptions, Hardware)
 TSNE = (layers("head"), TsneOptions, SIDE_BY_SIDE)
 SILHOUETTE = (layers("head", each="dataset"), SpaceOptions, Form(SilhouetteOptions, help=_SEED), HERE)

@@ -113,8 +113,8 @@ def _below_a_step(result: Result, backbone: str, version: int) -> bool:
 
 
 def _unmeasured(row: Row) -> Row:
-    nothing = dict.fromkeys(("value", "low", "high", "class_low", "class_high", "p"))
-    return replace(row, **nothing, verdict="", class_verdict="", note=UNRESOLVED)
+    row = replace(row, value=None, low=None, high=None, class_low=None, class_high=None)
+    return replace(row, p=None, verdict="", class_verdict="", note=UNRESOLVED)
 
 
 def _measures(

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.engine.metrics.scores import Scores
-from cvbench.engine.statistics.estimate import Estimate
-from cvbench.engine.statistics.factorial import TwoWay, two_way
 from cvbench.engine.statistics.measure import Measure, indicator, share
-from cvbench.engine.statistics.verdict import FAMILY, judge
-from cvbench.jobs.evaluation.cells import Cells, crossed
+from cvbench.engine.statistics.verdict import FAMILY
 from cvbench.jobs.evaluation.compare import TOP1
 from cvbench.jobs.evaluation.options import FactorialOptions, eval_words
 from cvbench.jobs.evaluation.samples import VIEW, Samples, open_samples
@@ -29,28 +26,19 @@ from cvbench.jobs.figures.charts.intervals import interval_chart
 from cvbench.jobs.figures.evaluation_intervals import IntervalPanel, interval_figure
 from cvbench.jobs.reading.reading import open_store
 from cvbench.jobs.reading.selection import Selection
+from cvbench.jobs.results.cells import Cells, crossed
+from cvbench.jobs.results.effects import EFFECTS, INTERVALS, add_decompositions, effect_of, spread_of
 from cvbench.jobs.results.entry import Entry
 from cvbench.jobs.results.row import DIFFERENCE, Row
 from cvbench.jobs.results.table import Table, again, of_metrics, table_result, table_rows
 from cvbench.jobs.running.progress import Advanced, Ended, Listener, Started, silent
 
-F64 = NDArray[np.float64]
 NAME = "factorial"
 PROBABILITY = "probability of the true class"
 MEASURES: tuple[Measure, ...] = (
     indicator(TOP1, "the true class has the largest logit"),
     share(PROBABILITY, "softmax probability of the true class"),
 )
-
-
-def effect_of(measure: str) -> str:
-    """The metric of an effect on a measure."""
-    return f"effect on {measure}"
-
-
-def spread_of(measure: str) -> str:
-    """The metric of a part's share of the spread between cells."""
-    return f"sum of squared effects on {measure}"
 
 
 def factorial(selections: Sequence[Selection], options: FactorialOptions, listen: Listener = silent) -> list[Evaluated]:
@@ -92,24 +80,20 @@ def _one(samples: Samples, cells: Cells, options: FactorialOptions, listen: List
     listen(Ended("eval factorial"))
     if not whole:
         notes.append(f"imported classes have no {PROBABILITY}: only {TOP1} is decomposed")
-    for measure, measured in zip(measures, values, strict=True):
-        add_decomposition(table, cells, measure, measured)
+    add_decompositions(table, cells, list(zip(measures, values, strict=True)))
     attrs = {
         "notes": notes,
         "protocol": protocol,
         "factors": list(cells.factors),
         "cells": {name: list(cells.levels_of(name)) for name in cells.place},
-        "effects": "of a level: the mean of its cells less that of all cells, every cell weighing the same; together: "
-        "what the two do not add up to (Scheffe 1959, ch. 4). Of two levels one is shown, the other is its negative",
-        "intervals": "effects: of paired means over images; sums of squared effects: U-statistic over pairs of images, "
-        "below 0 where there is only noise, with the interval of the length of the vector of effects, 95 % or more. "
-        "They are of these backbones: what another training of a cell would give they do not say",
+        "effects": EFFECTS,
+        "intervals": INTERVALS,
         "family": FAMILY,
         "options": [*selection_words(samples, backbones=False), *eval_words(options)],
         **options.shared.as_dict(),
     }
     identity = [
-        "squares by their length",
+        "all effects are one family",
         samples.identity(),
         options.shared.as_dict(),
         options.masked,
@@ -119,52 +103,8 @@ def _one(samples: Samples, cells: Cells, options: FactorialOptions, listen: List
     return keep_table(samples, table_result(NAME, table.rows, attrs), identity)
 
 
-def _of(scores: Scores, measure: Measure) -> F64:
+def _of(scores: Scores, measure: Measure) -> NDArray[np.float64]:
     return scores.correct.astype(np.float64) if measure.name == TOP1 else scores.probability
-
-
-def add_decomposition(table: Table, cells: Cells, measure: Measure, values: F64) -> None:
-    """Add the rows of one measure: parts of the spread between cells, then effects, judged together.
-
-    Args:
-        table: To add to.
-        cells: Names of levels.
-        measure: What the values are.
-        values: (n, a, b) float64.
-    """
-    found = two_way(values, measure)
-    for part in _parts(found, cells):
-        table.add("", spread_of(measure.name), part.name, part.squares)
-    effects = list(_effects(found, cells))
-    judged = judge([estimate for _, estimate in effects])
-    for (name, _), one in zip(effects, judged, strict=True):
-        table.difference(("", ""), effect_of(measure.name), name, one)
-
-
-@dataclass(frozen=True)
-class _Part:
-    name: str
-    squares: Estimate
-
-
-def _parts(found: TwoWay, cells: Cells) -> list[_Part]:
-    first, second = cells.factors
-    return [
-        _Part(first, found.first_spread.squares),
-        _Part(second, found.second_spread.squares),
-        _Part(f"{first} and {second} together", found.together_spread.squares),
-    ]
-
-
-def _effects(found: TwoWay, cells: Cells) -> list[tuple[str, Estimate]]:
-    """(name, effect) of every level; of a factor of two levels one, since the other is its negative."""
-    (a, b), (first, second) = cells.levels, cells.factors
-    shown_a, shown_b = (levels[:1] if len(levels) == 2 else levels for levels in (a, b))
-    effects = [(f"{first}: {level}", found.first[i]) for i, level in enumerate(shown_a)]
-    effects += [(f"{second}: {level}", found.second[j]) for j, level in enumerate(shown_b)]
-    for i, row in enumerate(shown_a):
-        effects += [(f"together: {row}, {column}", found.together[i][j]) for j, column in enumerate(shown_b)]
-    return effects
 
 
 def _line(row: Row) -> str | None:

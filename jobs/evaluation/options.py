@@ -9,6 +9,7 @@ from cvbench.engine.statistics.options import USUAL, IntervalOptions
 from cvbench.errors import UnknownNameError
 from cvbench.hints import option_words
 from cvbench.jobs.reading.options import DEFAULT_STORE, SEVERAL, one_dataset
+from cvbench.jobs.results.cells import CELL, FACTORS
 from cvbench.options import COMMA_SEPARATED, NOT, Form, Option, typed_words
 
 HEADLINES = ("top1", "mean-per-class")
@@ -80,18 +81,16 @@ class FactorialOptions:
 
     Attributes:
         factors: Their names.
-        cells: "BACKBONE=LEVEL,LEVEL", see `cvbench.jobs.evaluation.cells`.
+        cells: "BACKBONE=LEVEL,LEVEL", see `cvbench.jobs.results.cells`.
         masked: As of accuracy.
     """
 
     shared: EvalOptions = field(default_factory=EvalOptions)
     cells: Annotated[
         tuple[str, ...],
-        Option("BACKBONE=LEVEL,LEVEL: where a backbone stands. Once for each combination of levels.", "--cell"),
+        Option(CELL, "--cell"),
     ] = ()
-    factors: Annotated[
-        tuple[str, ...], Option("Names of the two factors, with a comma between.", text=COMMA_SEPARATED)
-    ] = ("architecture", "objective")
+    factors: Annotated[tuple[str, ...], Option(FACTORS, text=COMMA_SEPARATED)] = ("architecture", "objective")
     masked: Annotated[bool, _MASKED] = True
 
 

@@ -132,6 +132,7 @@ def _legend(figure: Figure, names: Sequence[str], panel: IntervalPanel, hollow: 
     handles = [
         Line2D([], [], color=COLOURS[i % len(COLOURS)], marker=MARKERS[i % len(MARKERS)], ms=4.5, label=name)
         for i, name in enumerate(names)
+        if name  # effects are of no backbone
     ]
     if hollow:
         empty = Line2D([], [], color="0.3", marker="o", mfc="white", linestyle="", ms=4.5, label=panel.hollow_means)

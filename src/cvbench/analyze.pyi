@@ -628,6 +628,48 @@ def receptive_field(
         The result, which is kept in the store too; what was computed before is not computed again.
     """
 
+def two_way(
+    store: str | os.PathLike[str] | Store = "./cvbench.zarr",
+    *,
+    dataset: str | None = None,
+    split: str | None = None,
+    taps: str | Sequence[str] | None = None,
+    of: Literal["spectra", "similarity"] = "spectra",
+    cells: str | Sequence[str] | None = None,
+    factors: str | Sequence[str] = ("architecture", "objective"),
+    address: str | None = None,
+    device: str = "auto",
+    gpus: int | None = None,
+    threads: int | None = None,
+    wait: float = 1200.0,
+    wheel: str | None = None,
+    progress: bool = False,
+) -> Result:
+    """Two crossed factors of the backbones, such as architecture and objective: what of their inside is of which.
+
+    `cvbench analyze two-way` on the command line.
+
+    Args:
+        store: Path or URL of the feature store.
+        dataset: Data set, if the store holds several.
+        split: Split of the data set; the default is the data set's own.
+        taps: Layers, names or globs; default all. One or several.
+        of: What is measured of every image: spectra or similarity.
+        cells: BACKBONE=LEVEL,LEVEL: where a backbone stands. Once for each combination of levels.
+        factors: Names of the two factors, with a comma between.
+        address: "none" runs in this process, "local" starts a private Ray, "auto" chooses as the command line does,
+            else the address of a Ray cluster; default: the variable CVBENCH_ADDRESS, else "none".
+        device: auto, cpu or cuda.
+        gpus: How many GPUs (actors) to use; default all.
+        threads: CPU cores of one actor; of one with a GPU, those that it decodes on.
+        wait: Seconds to wait for nodes that a cluster starts.
+        wheel: Wheel of cvbench that the actors of a joined cluster are to run.
+        progress: Print how far the work is, to stderr.
+
+    Returns:
+        The result, which is kept in the store too; what was computed before is not computed again.
+    """
+
 def tsne(
     store: str | os.PathLike[str] | Store = "./cvbench.zarr",
     *,

@@ -73,7 +73,7 @@ def _panel(
         told.append(("verdict", "verdict", 0))
     base = alt.Chart(alt.NamedData(ROWS))
     domain = alt.Scale(domain=names)
-    legend = alt.Legend(title=None, orient="bottom", columns=1, labelLimit=260, symbolOpacity=1)
+    legend = alt.Legend(title=None, orient="bottom", columns=1, labelLimit=260, symbolOpacity=1) if any(names) else None
     across = alt.X("value:Q", title=axis, scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=6, labelOverlap=True))
     down = alt.Y("line:N", title=None, sort=None, scale=alt.Scale(domain=list(lines)), axis=alt.Axis(labelLimit=110))
     apart = alt.YOffset("series:N", sort=None, scale=domain)

@@ -66,6 +66,10 @@ def shared(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cvbench.jobs.extraction.job.run_tasks", two_at_once)
 
 
+CROSSED = {"test_vit": "vit,a", "test_convnext": "convnext,a", "one": "vit,b", "other": "convnext,b"}
+"""Backbone -> its levels, of what crosses two factors."""
+
+
 def options(folder: Path, store: Path, **changes: Any) -> ExtractOptions:
     chosen = ExtractOptions(
         dataset="cub200",
@@ -89,6 +93,8 @@ def birds(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("shared")
     write_cub_of(folder / "data" / "CUB_200_2011", UNITS * UNIT)
     extract(options(folder, folder / "store.zarr"), LOOP)
+    named = tuple(f"{name}=test_{model}" for name, model in (("one", "vit"), ("other", "convnext")))
+    extract(options(folder, folder / "store.zarr", backbones=named), LOOP)
     return folder
 
 
@@ -118,6 +124,7 @@ def test_the_registry_names_those_with_workers() -> None:
         "attention",
         "residual",
         "receptive-field",
+        "two-way",
     ]
 
 
@@ -127,6 +134,7 @@ def measured(name: str, birds: Path, store: Path) -> Analysed:
     typed |= {"backbone": ["test_vit", "test_convnext"], "weights": ["random"], "image_size": 64, "unit": UNIT}
     typed |= {"address": "none", "resamples": 50, "view": "maps", "batch_size": str(UNIT), "cka_batch": str(UNIT)}
     typed |= {"cells": 4, "steps": 2}
+    typed |= {"cell": [f"{key}@64={levels}" for key, levels in CROSSED.items()]}
     made = [
         form.made({field.key: typed.get(field.key, field.default) for field in fields})
         for form, fields in fields_of(name)

@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from cvbench.errors import UnknownNameError, UsageError
-from cvbench.jobs.evaluation.cells import crossed
 from cvbench.jobs.evaluation.factorial import ENTRY, factorial
 from cvbench.jobs.evaluation.options import FactorialOptions
 from cvbench.jobs.reading.selection import Selection
+from cvbench.jobs.results.cells import crossed
 from cvbench.jobs.results.row import DIFFERENCE, VALUE, Row
 from tests.docs.test_commands import find, known_options
 from tests.jobs.logits_store import noisy_logits, write_logits

@@ -13,8 +13,8 @@ from typer.testing import CliRunner, Result
 from cvbench.cli.app import app
 from cvbench.engine.models.specs import resolve_spec
 from cvbench.errors import IncompleteError, ResourceError
-from cvbench.jobs.evaluation.cells import crossed
 from cvbench.jobs.registry import ENTRIES
+from cvbench.jobs.results.cells import crossed
 from cvbench.jobs.study.budget import check_budget
 from cvbench.jobs.study.reference import lacking, reference_study
 from cvbench.jobs.study.states import states_of
@@ -37,6 +37,7 @@ BEYOND = {
     "residual",
     "norms",
     "factorial",
+    "two-way",
     "corruptions",
 }
 """Analyses that the study has no figure of."""

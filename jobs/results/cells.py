@@ -9,6 +9,9 @@ from typing import Any
 
 from cvbench.errors import UsageError
 
+CELL = "BACKBONE=LEVEL,LEVEL: where a backbone stands. Once for each combination of levels."
+FACTORS = "Names of the two factors, with a comma between."
+"""The help of the options."""
 _GIVE = "--cell BACKBONE=LEVEL,LEVEL for every combination of levels, each once"
 
 

@@ -1,0 +1,251 @@
+"""`cvbench analyze two-way`: backbones that cross two factors, and what of their inside is of which factor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cvbench.engine.analyses.base import Analysis, Layer, Partial, Result
+from cvbench.engine.analyses.similarity.measure import WANTS as SIMILARITY_WANTS
+from cvbench.engine.analyses.similarity.measure import Similarity
+from cvbench.engine.analyses.similarity.result import FLOOR, MEASURES, VERSIONS
+from cvbench.engine.analyses.similarity.result import TABLE as SIMILARITIES
+from cvbench.engine.analyses.spectra.measure import WANTS as SPECTRA_WANTS
+from cvbench.engine.analyses.spectra.measure import Spectra
+from cvbench.engine.analyses.spectra.result import TABLE as SPECTRA
+from cvbench.engine.statistics.measure import Grid, Measure, grid_notes
+from cvbench.engine.statistics.running import interval_notes
+from cvbench.engine.statistics.verdict import FAMILY
+from cvbench.errors import UsageError
+from cvbench.jobs.analyses import similarity, spectra
+from cvbench.jobs.analyses.measure import MeasureRecipe, measure_units, measuring
+from cvbench.jobs.analyses.options import TWO_WAY, TwoWayOptions
+from cvbench.jobs.figures.charts.intervals import interval_chart
+from cvbench.jobs.figures.evaluation_intervals import IntervalPanel, interval_figure
+from cvbench.jobs.reading.options import DEFAULT_STORE, Selection
+from cvbench.jobs.reading.reading import Reading, last_layers, open_store, read
+from cvbench.jobs.reading.selection import Selected
+from cvbench.jobs.results.cells import Cells, crossed
+from cvbench.jobs.results.command import command_words
+from cvbench.jobs.results.effects import EFFECTS, INTERVALS, add_decompositions, effect_of, spread_of
+from cvbench.jobs.results.entry import Entry
+from cvbench.jobs.results.keep import Analysed, keep, partials_of
+from cvbench.jobs.results.measured import grid_text
+from cvbench.jobs.results.row import DIFFERENCE, Row
+from cvbench.jobs.results.table import Table, of_metrics, table_result, table_rows
+from cvbench.jobs.running.cluster import Cluster
+from cvbench.jobs.running.hardware import Hardware
+from cvbench.jobs.running.progress import Listener, silent
+
+F64 = NDArray[np.float64]
+NAME, VIEW = "two-way", "maps"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """An analysis whose partials hold numbers of every image.
+
+    Attributes:
+        table: What is measured, by metric.
+        main: The metric that a short table shows.
+        make: What measures the layers of a reading.
+        numbers: (partial, number of a layer) -> (n, m) as in `table`.
+        floors: Metric -> what is below it lies between two positions of a grid, so it is not measured.
+    """
+
+    table: Sequence[Measure]
+    main: str
+    wants: str
+    make: Callable[[Reading], Analysis]
+    numbers: Callable[[Partial, int], F64]
+    floors: dict[str, float]
+
+
+def _lagged(reading: Reading) -> Similarity:
+    return Similarity.between(reading.grids(SIMILARITY_WANTS), reading.input_sizes)
+
+
+def _common(partial: Partial, index: int) -> F64:
+    """The numbers on the common grid, all versions side by side."""
+    found = partial.get(f"common/{index}", partial[f"scalars/{index}"])
+    return found.reshape(len(found), -1)
+
+
+_SIMILAR = [
+    replace(measure, name=f"{similarity.QUANTITIES[name]}, {version}")
+    for (version, name), measure in zip(
+        ((version, name) for version in VERSIONS for name in MEASURES), SIMILARITIES, strict=True
+    )
+]
+OF = {
+    "spectra": Measured(
+        [replace(measure, name=spectra.QUANTITIES[measure.name]) for measure in SPECTRA],
+        spectra.QUANTITIES["share_above_0.5"],
+        SPECTRA_WANTS,
+        lambda reading: Spectra(tuple(reading.input_sizes.items())),
+        lambda partial, index: partial[f"measures/{index}"],
+        {},
+    ),
+    "similarity": Measured(
+        _SIMILAR,
+        similarity.MAIN[0],
+        SIMILARITY_WANTS,
+        _lagged,
+        _common,
+        {f"{similarity.QUANTITIES['length']}, {version}": FLOOR for version in VERSIONS},
+    ),
+}
+
+
+def decompose(selection: Selection, options: TwoWayOptions, cluster: Cluster, listen: Listener = silent) -> Analysed:
+    """Take apart what is measured of every image in the last selected layer of each backbone; kept in the store.
+
+    Memory: 8 bytes for each image, backbone and measure.
+
+    Raises:
+        UsageError: The cells are no full crossing of two factors; a layer without spatial extent, or no layer with it.
+        UnknownNameError: The store has no maps of a backbone.
+    """
+    cells, measured = crossed(options.cells, options.factors), OF[options.of]
+    reading = _last(selection, cells, measured)
+    analysis = measured.make(reading)
+    key, count = measure_units(analysis, reading, cluster, listen, MeasureRecipe)
+    partials = list(partials_of(reading.store, key, reading.selected.units))
+    values = _values(partials, reading.selected.layers, cells, measured)
+    layers = _described(reading, measured)
+    taken, notes = _measurable(values, layers, measured, analysis)
+    selected = reading.selected
+    table = Table(selected.dataset, selected.split, selected.samples - len(values))
+    add_decompositions(table, cells, taken)
+    attrs = {
+        "of": options.of,
+        "factors": list(cells.factors),
+        "cells": {name: list(cells.levels_of(name)) for name in cells.place},
+        "layers": layers,
+        "all_taps": not selection.taps,
+        "samples": len(values),
+        "notes": [*interval_notes(len(values)), *notes, *selected.notes],
+        "effects": EFFECTS,
+        "intervals": INTERVALS,
+        "family": FAMILY,
+        "options": _typed(selection, selected, options),
+    }
+    result = table_result(NAME, table.rows, attrs)
+    path = keep(reading, result, [key.name, 1, attrs["cells"], attrs["factors"]])
+    return Analysed(result, selected, path, count)
+
+
+def _typed(selection: Selection, selected: Selected, options: TwoWayOptions) -> list[str]:
+    """The options that make the result again."""
+    place = replace(selection, store=DEFAULT_STORE, dataset=selected.dataset, split=selected.split, backbones=())
+    return command_words("", TWO_WAY, place, options)
+
+
+def _last(selection: Selection, cells: Cells, measured: Measured) -> Reading:
+    """The last selected layer of each cell's backbone."""
+    chosen = replace(selection, view=VIEW, backbones=cells.backbones)
+    found = read(chosen, open_store(selection.store)).with_grids(measured.wants, selection.taps)
+    last = tuple(last_layers(found.selected.layers))
+    lacking = [name for name in cells.backbones if name not in {layer.backbone for layer in last}]
+    if lacking:
+        raise UsageError(
+            f"no selected layer of {', '.join(lacking)} has a grid of positions",
+            where=found.where,
+            fix="--taps that name one",
+        )
+    return Reading(found.store, replace(found.selected, layers=last), found.known)
+
+
+def _values(partials: Sequence[Partial], layers: Sequence[Layer], cells: Cells, measured: Measured) -> F64:
+    """(n, a, b, m) in the order of the images."""
+    of_layers = [np.concatenate([measured.numbers(part, i) for part in partials]) for i in range(len(layers))]
+    values = np.empty((len(of_layers[0]), *cells.shape, len(measured.table)))
+    for layer, numbers in zip(layers, of_layers, strict=True):
+        row, column = cells.place[layer.backbone]
+        values[:, row, column] = numbers
+    return values
+
+
+def _described(reading: Reading, measured: Measured) -> list[dict[str, Any]]:
+    grids = reading.grids(measured.wants)
+    return [{"backbone": one.backbone, "tap": one.tap, "grid": list(grids[one])} for one in reading.selected.layers]
+
+
+def _measurable(
+    values: F64, layers: Sequence[dict[str, Any]], measured: Measured, analysis: Analysis
+) -> tuple[list[tuple[Measure, F64]], list[str]]:
+    """The measures that every layer's grid is large enough for, with their values; and notes on the others."""
+    common = analysis.common if isinstance(analysis, Similarity) else None
+    grids = {f"{one['backbone']}/{one['tap']}": one["grid"] for one in layers}
+    places: dict[str, Grid] = {"common": common} if common is not None else {**grids}
+    notes, taken = grid_notes(measured.table, places), []
+    if common is not None:
+        notes.append(f"measured on the common grid {grid_text(common)}")
+    elif len({tuple(one["grid"]) for one in layers}) > 1:
+        shown = ", ".join(f"{name} {grid_text(grid)}" for name, grid in grids.items())
+        notes.append(
+            f"grids differ ({shown}): effects are of all that differs between these layers, their stride too; --taps "
+            "names layers of one grid"
+        )
+    for at, measure in enumerate(measured.table):
+        if not all(measure.on(grid) for grid in places.values()):
+            continue
+        own = values[..., at]
+        if measure.name in measured.floors and (np.nanmean(own, axis=0) < measured.floors[measure.name]).any():
+            notes.append(f"{measure.name}: {similarity.UNRESOLVED}, in a cell at least; it has no effects")
+            continue
+        taken.append((measure, own))
+    return taken, notes
+
+
+def _shown(rows: Sequence[Row]) -> str:
+    """The measure that the short table and the figure show: the main one, or the first if no grid had room for it."""
+    named = [row.metric for row in rows if row.kind == DIFFERENCE and row.value is not None]
+    mains = [effect_of(one.main) for one in OF.values()]
+    chosen = next((metric for metric in mains if metric in named), next(iter(named), ""))
+    return chosen.removeprefix(effect_of(""))
+
+
+def _headline(result: Result, rows: Sequence[Row]) -> list[Row]:
+    shown = _shown(rows)
+    return of_metrics(spread_of(shown), effect_of(shown))(result, rows)
+
+
+def _panel(rows: Sequence[Row]) -> IntervalPanel:
+    shown = _shown(rows)
+    return IntervalPanel(
+        title=f"effects on {shown}, with 95 % intervals",
+        axis="above the mean of all cells",
+        line=lambda row: row.factor if row.metric == effect_of(shown) and row.kind == DIFFERENCE else None,
+        reference=(0.0, "no effect"),
+    )
+
+
+def _command(result: Result) -> list[str]:
+    return ["analyze", NAME, *map(str, result.attrs["options"])]
+
+
+def _run(selection: Selection, options: TwoWayOptions, on: Hardware, listen: Listener) -> list[Analysed]:
+    return [decompose(selection, options, measuring(on, listen), listen)]
+
+
+ENTRY = Entry(
+    name=NAME,
+    title="Two factors apart, inside",
+    about="Backbones that cross two factors, such as architecture and training objective, every combination once and "
+    "on the same images: how much of the spread between their last layers is of the one, of the other, and of both "
+    "together. What is measured of every image is what `analyze spectra` or `analyze similarity` measures. An effect "
+    "of a level is what its backbones have above the mean of all; a sum of squared effects says how much of the spread "
+    "a part has.",
+    rows=table_rows,
+    run=_run,
+    command=_command,
+    figure=lambda result, rows: interval_figure(_panel(rows))(result, rows),
+    chart=lambda result, rows: interval_chart(_panel(rows))(result, rows),
+    headline=_headline,
+    named_by=("of",),
+)
