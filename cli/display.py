@@ -38,19 +38,43 @@ _BARS: list[Any] = []
 
 def _started() -> Any:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
+    from rich.text import Text
+
+    class Left(ProgressColumn):
+        max_refresh = 0.5  # seconds: it is to be read
+
+        def render(self, task: Task) -> Text:
+            return Text(time_left(task), style="progress.remaining")
 
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
+        Left(),
     )
     # Results that are printed meanwhile go above the bars, but only where both are on the terminal.
     bars = Progress(*columns, console=Console(stderr=True), redirect_stdout=sys.stdout.isatty())
     bars.start()
     return bars
+
+
+def time_left(task: Any) -> str:
+    """Time until a task of the bars ends: by its speed of late, after its first step by that of all so far.
+
+    Before that, and once it is over, the time that it has taken.
+    """
+    from cvbench.jobs.running.sizes import duration
+
+    elapsed = task.elapsed or 0.0
+    if task.finished:
+        return f"in {duration(elapsed / 3600)}"
+    left = task.time_remaining
+    done = task.completed - task.fields["skipped"]
+    if left is None and done > 0 and task.total:
+        left = elapsed * (task.total - task.completed) / done
+    return f"{duration(elapsed / 3600)} so far" if left is None else f"{duration(left / 3600)} left"
 
 
 class _Rate:
@@ -77,7 +101,11 @@ class _Bar:
         if isinstance(event, Started):
             self._rate = _Rate()
             self._task = self._bar.add_task(
-                printable(f"{event.job} {event.title}"), total=event.total, completed=event.skipped, rate=""
+                printable(f"{event.job} {event.title}"),
+                total=event.total,
+                completed=event.skipped,
+                rate="",
+                skipped=event.skipped,
             )
         elif isinstance(event, Advanced):
             rate = self._rate.add(event.samples)

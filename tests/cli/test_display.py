@@ -6,8 +6,9 @@ import io
 import sys
 
 import pytest
+from rich.progress import Progress
 
-from cvbench.cli.display import progress
+from cvbench.cli.display import progress, time_left
 from cvbench.jobs.running.progress import Advanced, Ended, Started
 
 
@@ -39,3 +40,22 @@ def test_bars_of_two_jobs_stand_below_each_other_and_results_stay_on_stdout(monk
     with progress() as third:  # the bars of jobs that are over are not drawn again
         third(Started("report", "c", 1, 1, 0))
     assert "extract" not in err.getvalue()[before:]
+
+
+def test_the_time_left_is_known_after_the_first_step() -> None:
+    """Two layers: the first one took 90 s. What was there already took none."""
+    now = [0.0]
+    bars = Progress(get_time=lambda: now[0])
+    task = bars.add_task("probe", total=12, completed=10, skipped=10)
+
+    def said() -> str:
+        return time_left(bars.tasks[0])
+
+    now[0] = 60.0
+    assert said() == "1.0 min so far"
+    now[0] = 90.0
+    bars.update(task, advance=1)
+    assert said() == "1.5 min left"
+    now[0] = 180.0
+    bars.update(task, advance=1)
+    assert said() == "in 3.0 min"

@@ -144,7 +144,9 @@ def test_planted_effects_are_found_and_all_effects_are_one_family(store: str) ->
     assert smallest.p is not None
     own = sum(row.metric == smallest.metric for row in effects)
     alone = rows_of_p(store, smallest)
-    assert smallest.p == pytest.approx(min(1.0, alone * len(effects)), rel=0.01, abs=0), f"Holm over all {len(effects)}, not over {own}"
+    assert smallest.p == pytest.approx(min(1.0, alone * len(effects)), rel=0.01, abs=0), (
+        f"Holm over all {len(effects)}, not over {own}"
+    )
 
 
 def rows_of_p(store: str, row: Row) -> float:
