@@ -18,7 +18,7 @@ from cvbench.jobs.claims.judge import ClaimVerdict, Outcome, judge_claims
 from cvbench.jobs.claims.published import published
 from cvbench.jobs.claims.sides import sides_of
 from cvbench.jobs.results.row import placed
-from tests.seeds import seeded
+from tests.seeds import DRAW, seeded
 
 CLAIM = next(claim for claim in published() if claim.id == "study-fine-silhouette")
 NETWORKS = tuple(f"{name}.seed{seed}" for name in ("convnext", "vit") for seed in range(3))
@@ -76,9 +76,10 @@ def covered(rng: np.random.Generator, reruns: int) -> tuple[int, Counter[ClaimVe
 
 @pytest.mark.parametrize("reruns", [50, pytest.param(400, marks=pytest.mark.slow)])
 def test_no_effect_is_covered_and_not_claimed(reruns: int) -> None:
-    """At a coverage of 95 % fewer are inside in one of 10,000 draws of the test."""
+    """At a coverage of 95 % fewer are inside in one of 10,000 draws of the test; of the long run 93 of 100 are."""
     inside, verdicts = covered(seeded(5), reruns)
     assert inside >= binom.ppf(1e-4, reruns, 0.95), inside
+    assert inside >= 0.93 * reruns or reruns < 400 or DRAW, inside
     assert verdicts[ClaimVerdict.HOLDS] <= binom.ppf(1 - 1e-4, reruns, 0.025), verdicts
 
 
