@@ -11,7 +11,7 @@ from cvbench.engine.statistics.options import USUAL, IntervalOptions
 from cvbench.jobs.analyses.cam.options import METHODS, CamOptions
 from cvbench.jobs.extraction.options import ExtractOptions
 from cvbench.jobs.reading.options import layers
-from cvbench.jobs.results.cells import CELL, FACTORS
+from cvbench.jobs.results.cells import CELL, FACTORS, crossed
 from cvbench.jobs.running.hardware import HERE, SIDE_BY_SIDE, Hardware
 from cvbench.options import COMMA_SEPARATED, ONCE_EACH, Form, Option, count_or
 
@@ -175,6 +175,9 @@ class TwoWayOptions:
     ] = "spectra"
     cells: Annotated[tuple[str, ...], Option(CELL, "--cell")] = ()
     factors: Annotated[tuple[str, ...], Option(FACTORS, text=COMMA_SEPARATED)] = ("architecture", "objective")
+
+    def __post_init__(self) -> None:
+        crossed(self.cells, self.factors)
 
 
 _READ = (

@@ -126,7 +126,6 @@ def decompose(selection: Selection, options: TwoWayOptions, cluster: Cluster, li
         "factors": list(cells.factors),
         "cells": {name: list(cells.levels_of(name)) for name in cells.place},
         "layers": layers,
-        "all_taps": not selection.taps,
         "samples": len(values),
         "notes": [*interval_notes(len(values)), *notes, *selected.notes],
         "effects": EFFECTS,

@@ -9,7 +9,7 @@ from cvbench.engine.statistics.options import USUAL, IntervalOptions
 from cvbench.errors import UnknownNameError
 from cvbench.hints import option_words
 from cvbench.jobs.reading.options import DEFAULT_STORE, SEVERAL, one_dataset
-from cvbench.jobs.results.cells import CELL, FACTORS
+from cvbench.jobs.results.cells import CELL, FACTORS, crossed
 from cvbench.options import COMMA_SEPARATED, NOT, Form, Option, typed_words
 
 HEADLINES = ("top1", "mean-per-class")
@@ -92,6 +92,9 @@ class FactorialOptions:
     ] = ()
     factors: Annotated[tuple[str, ...], Option(FACTORS, text=COMMA_SEPARATED)] = ("architecture", "objective")
     masked: Annotated[bool, _MASKED] = True
+
+    def __post_init__(self) -> None:
+        crossed(self.cells, self.factors)
 
 
 ERRORS = ("class", "real_class", "metaclass")

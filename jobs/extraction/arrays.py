@@ -68,6 +68,19 @@ def units_of(options: ExtractOptions, n: int, size: int, view: str) -> list[Unit
     return plan_units(n, size, min(given) if given else None)
 
 
+def check_unit(unit: int, batch: int) -> None:
+    """Refuse a unit that batches do not fill.
+
+    Raises:
+        UsageError: With the next unit that they do.
+    """
+    if unit % batch:
+        raise UsageError(
+            f"--unit {unit} is no multiple of the batch of {batch}",
+            fix=f"--unit {unit // batch * batch + batch}, or --batch-size {unit}",
+        )
+
+
 def covers_part(name: str, asked: Sequence[str]) -> bool:
     """Whether a view covers what --maps says: by itself, or as all the views asked for that it comes with."""
     view = known_view(name)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cvbench.errors import DataUnavailableError, ResourceError, UsageError
-from cvbench.jobs.extraction.arrays import Published, arrays_of, existing_store, frozen_split, units_of
+from cvbench.jobs.extraction.arrays import Published, arrays_of, check_unit, existing_store, frozen_split, units_of
 from cvbench.jobs.extraction.backbones import descriptions_of
 from cvbench.jobs.extraction.decoding.choice import KEPT, THREADS_MOST, DecodeIn, in_processes
 from cvbench.jobs.extraction.options import AUTO, CPU_BATCH, ExtractOptions, resolved
@@ -217,6 +217,8 @@ def plan(
     store = existing_store(options.store)
     frozen = frozen_split(store, dataset)
     size = options.unit or (frozen.unit if frozen else unit_size(len(dataset), options.batch_size or CPU_BATCH))
+    if batch := options.batch_size or (frozen.batch if frozen else None):
+        check_unit(size, batch)
     groups = {
         GroupKey(dataset.name, dataset.split, description.spec.key, view): arrays
         for description in descriptions

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cvbench.errors import FingerprintMismatchError, UsageError
-from cvbench.jobs.extraction.arrays import frozen_split
+from cvbench.errors import FingerprintMismatchError
+from cvbench.jobs.extraction.arrays import check_unit, frozen_split
 from cvbench.jobs.extraction.live import NONE
 from cvbench.jobs.extraction.options import CPU_BATCH, ExtractOptions
 from cvbench.jobs.results.entry import Live
@@ -38,14 +38,10 @@ def split_info(
     if frozen is not None:
         refuse_other_sizes(options, frozen, options.store)
     batch = options.batch_size or (frozen.batch if frozen else _auto_batch(options, cluster, described, live))
-    if not (options.batch_size or frozen or cluster.device == "cpu"):
-        while options.unit and options.unit % batch and batch > 1:  # what was found is the most, not a wish
-            batch //= 2
+    if options.unit and not (options.batch_size or frozen):  # what was found is the most, not a wish
+        batch = max(size for size in range(1, batch + 1) if options.unit % size == 0)
     unit = options.unit or (frozen.unit if frozen else unit_size(len(dataset), batch))
-    if unit % batch:
-        raise UsageError(
-            f"--unit {unit} is no multiple of the batch of {batch}", fix=f"--unit {unit // batch * batch + batch}"
-        )
+    check_unit(unit, batch)
     order = sample_order(len(dataset), options.seed)
     return SplitInfo(
         dataset=dataset.name,

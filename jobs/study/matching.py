@@ -48,7 +48,7 @@ def is_of(step: Computation, item: Item) -> bool:
         return False
     if wanted.get("backbone") and _wanted_backbones(step, wanted["backbone"]) != backbones_of(item):
         return False
-    if "taps" in wanted and not _has_taps(item, wanted["taps"]):
+    if "taps" in wanted and not _has_taps(item, wanted["taps"], its["taps"]):
         return False
     unsaid = {*_PLACE, *_GUARDS, *(() if item.entry is None else item.entry.unsaid)}
     passed_on = _of_extraction(step)
@@ -173,8 +173,13 @@ def _keys(specs: str | Iterable[str]) -> set[str]:
     return {*map(key_of_spec, [specs] if isinstance(specs, str) else specs)}
 
 
-def _has_taps(item: Item, patterns: Sequence[str]) -> bool:
-    """Whether a result has the layers that these patterns choose of those that the store has."""
+def _has_taps(item: Item, patterns: Sequence[str], said: Sequence[str]) -> bool:
+    """Whether a result has the layers that these patterns choose of those that the store has.
+
+    One that has kept what was typed, as it is of some of the layers that are chosen, says it itself.
+    """
+    if "options" in item.result.attrs:
+        return {*patterns} == {*said}
     if not patterns:
         return item.live or bool(item.result.attrs.get("all_taps"))
     return all(is_wanted(layer["tap"], patterns) for layer in _layers(item))

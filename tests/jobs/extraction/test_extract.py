@@ -289,6 +289,14 @@ def test_a_unit_of_broken_batches_and_an_empty_limit_are_usage_errors(tmp_path: 
         extract(options(tmp_path, limit=0), LOOP)
 
 
+@pytest.mark.parametrize(("unit", "batch"), [(12, 12), (20, 20), (64, 32), (37, 1), (100, 25)])
+def test_a_batch_that_nobody_chose_fills_the_unit(tmp_path: Path, unit: int, batch: int) -> None:
+    write_folder(tmp_path / "pets", 20)
+    extract(options(tmp_path, unit=unit, batch_size=None, views=("head",), backbones=("test_vit",)), LOOP)
+    info = FeatureStore.open(tmp_path / "store.zarr").split("folder-pets", "all")
+    assert (info.unit, info.batch) == (unit, batch)
+
+
 def test_maps_cover_a_prefix_and_the_rest_stays_nan(tmp_path: Path) -> None:
     write_folder(tmp_path / "pets", 40)
     extract(options(tmp_path, backbones=("test_vit",), views=("pooled", "maps"), maps=16), LOOP)

@@ -26,7 +26,7 @@ from cvbench.jobs.study.study import Study, read_study
 from tests.forks import Start
 from tests.jobs.extraction.test_extract import contents
 from tests.jobs.images import write_folder
-from tests.jobs.study.studies import write_study
+from tests.jobs.study.studies import TAPS, write_study
 from tests.waiting import looks
 
 DEADLINE = 150
@@ -268,3 +268,19 @@ def test_a_study_killed_at_random_points_ends_with_the_same_report(
     assert files(cut / "report") == files(whole / "report")
     gc(str(cut / "study.zarr"))
     assert contents(cut / "study.zarr") == contents(whole / "study.zarr")
+
+
+def test_results_of_one_analysis_are_told_apart_by_what_was_typed(tmp_path: Path) -> None:
+    """Both are of last layers only, of all that the patterns choose."""
+    cells = ["a@32=vit,one", "b@32=vit,two", "c@32=convnext,one", "d@32=convnext,two"]
+    models = zip("abcd", ("test_vit", "test_vit", "test_convnext", "test_convnext"), strict=True)
+    backbones = [{"model": f"{name}={model}", "weights": "random"} for name, model in models]
+
+    def study(*asked: tuple[str, list[str]]) -> Study:
+        analyses = [{"two-way": {"of": of, "cell": cells, "taps": taps}} for of, taps in asked]
+        return read_study(str(write_study(tmp_path, backbones=backbones, analyses=analyses)))
+
+    run_study(study(("spectra", TAPS)))
+    assert {*states(study(("spectra", TAPS))).values()} == {"done"}
+    assert [*states(study(("spectra", TAPS), ("similarity", TAPS))).values()][:3] == ["done", "done", "missing"]
+    assert [*states(study(("spectra", TAPS[:2]))).values()][1] == "missing"
