@@ -8,6 +8,7 @@ interpreter ends. Only its imports were done before, and its hash seed is the se
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import json
@@ -71,9 +72,15 @@ class Forked:
         return self._said
 
     def send_signal(self, number: int) -> None:
-        """Signal this process alone."""
+        """Signal this process alone; one that has ended meanwhile hears nothing."""
         if self.poll() is None:
-            os.kill(self.pid, number)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def kill(self) -> bool:
+        """Kill this process alone, as a lost machine would; False if it has ended by itself."""
+        self.send_signal(signal.SIGKILL)
+        return self.wait() == -signal.SIGKILL
 
     def _look(self, timeout: float | None) -> int | None:
         if self.returncode is None and select.select([self._reply], [], [], timeout)[0]:
@@ -192,6 +199,10 @@ def serve(control: socket.socket) -> Request:
         with socket.socket(fileno=reply_fd) as reply:
             if os.fork() == 0 and _waits(reply):
                 control.close()
+                try:
+                    request.enter()
+                finally:
+                    reply.sendall(os.getpid().to_bytes(NUMBER, "big"))  # from here on signals meet a command
                 return request
         os.close(out)
         os.close(err)
@@ -199,7 +210,7 @@ def serve(control: socket.socket) -> Request:
 
 
 def _waits(reply: socket.socket) -> bool:
-    """True in a new process; the old one tells its number and how it ended, and is gone.
+    """True in a new process, which tells its number; the old one tells how it ended, and is gone.
 
     A process of its own for every command, as a server that waits could fork no other meanwhile.
     """
@@ -208,7 +219,6 @@ def _waits(reply: socket.socket) -> bool:
     if pid == 0:
         return True
     try:
-        reply.sendall(pid.to_bytes(NUMBER, "big"))
         reply.sendall(os.waitpid(pid, 0)[1].to_bytes(NUMBER, "big"))
     finally:
         os._exit(0)
@@ -221,7 +231,7 @@ def _main() -> NoReturn:
         importlib.import_module(name)
     gc.enable()
     gc.freeze()  # what is shared is not gone through, and so not copied, when a command ends
-    serve(socket.socket(fileno=int(sys.argv[1]))).enter()
+    serve(socket.socket(fileno=int(sys.argv[1])))
     from cvbench.cli import main
 
     main()

@@ -22,10 +22,10 @@ from cvbench.jobs.catalogue.store import gc
 from cvbench.jobs.extraction.extract import extract
 from cvbench.jobs.extraction.options import ExtractOptions
 from cvbench.jobs.running.cluster import Cluster
-from cvbench.jobs.transfer import checkpoint
 from tests.forks import Forked, Start
 from tests.jobs.extraction.test_extract import contents
 from tests.jobs.images import write_folder
+from tests.jobs.transfer.holding import TOTAL, Training
 from tests.waiting import looks
 
 DEADLINE = 150  # seconds for one command
@@ -255,32 +255,20 @@ def test_a_signal_that_comes_again_while_all_is_shut_down_changes_nothing(
     assert "Traceback" not in said
 
 
-def step_of(folder: Path) -> int:
-    """The step of the checkpoint that a fine-tuning has left, 0 without one."""
-    held = folder / "test_vit@32-digits.checkpoint.safetensors"
-    return int(checkpoint.read_plain(held)["step"]) if held.is_file() else 0
-
-
 @pytest.mark.ray
 def test_fine_tuning_on_ray_train_ends_at_each_signal_and_resumes(start: Start, tmp_path: Path) -> None:
     """An interrupt, a termination of the run that goes on from there, and the end of the third."""
-    options = "--dataset digits --backbone test_vit --weights random --image-size 32 --checkpoint-seconds 0 --epochs 2"
-    words = ["transfer", "finetune", *options.split(), "--address", "local", "--threads", "1", "--out", str(tmp_path)]
-    step = 0
-    for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
-        process = start(words)
-        before = step
-        for _ in looks(DEADLINE):  # Ray Train waits for its processes
-            if (step := step_of(tmp_path)) > before:
-                break
-            assert process.poll() is None, process.communicate()[1]
+    training = Training(start, tmp_path, 5, 10)
+    for step, number, code in ((5, signal.SIGINT, 130), (10, signal.SIGTERM, 143)):
+        process = training.begin("local")
+        training.wait_for(step, process)
         process.send_signal(number)
         _, said = process.communicate(timeout=DEADLINE)
         assert process.returncode == code, said
         assert "the same command goes on" in said
         assert "Traceback" not in said
-        step = step_of(tmp_path)  # it may have come further before it ended
-        assert step, "there is nothing to go on from"
-    again = start(words)
+    again = training.begin("local")
     _, said = again.communicate(timeout=DEADLINE)
     assert again.returncode == 0, said
+    assert training.steps() == [*range(1, TOTAL)], "a step was done twice, or left out"
+    assert training.weights()
