@@ -141,7 +141,7 @@ class ForkServer:
         if self._server is not None:
             process, control = self._server
             control.close()
-            process.wait(30)
+            process.wait(150)
             self._server = None
 
     def _control(self) -> socket.socket:
