@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import os
 import shutil
 import sys
@@ -129,6 +130,16 @@ def one_ray() -> Iterator[pytest.MonkeyPatch]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(RaySession, "_start_local", refuse)
         yield patch
+
+
+@pytest.fixture(scope="session", autouse=True)
+def work_stays_here() -> Iterator[None]:
+    """Work does not become long, and go on on a Ray, because the first of its units was held up by something else."""
+    from cvbench.jobs.running import executor
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(executor, "WORTH_A_RAY", math.inf)
+        yield
 
 
 @pytest.fixture(scope="session")

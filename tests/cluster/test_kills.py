@@ -116,7 +116,7 @@ def wait_for_growth(process: Forked | subprocess.Popen[str], store: Path, grown:
 def started_by(process: Forked) -> list[psutil.Process]:
     """What a command has started and is there; nothing once the command has ended."""
     try:
-        return psutil.Process(process.pid).children(recursive=True)
+        return [*psutil.Process(process.pid).children(recursive=True)]
     except psutil.Error:
         return []
 
@@ -133,7 +133,7 @@ def actors_of(process: Forked) -> Iterator[psutil.Process]:
 def is_stopped(process: Forked) -> bool:
     """Whether the system has stopped a command."""
     try:
-        return psutil.Process(process.pid).status() == str(psutil.STATUS_STOPPED)
+        return bool(psutil.Process(process.pid).status() == psutil.STATUS_STOPPED)
     except psutil.Error:
         return False
 
@@ -241,9 +241,9 @@ def kill_on_ray(
     for _ in range(drivers):
         process = start([*words_of(pets, store, "local"), *one_actor])
         if wait_for_growth(process, store, rng.randrange(total // 10, total // 4)):
-            actors = [*actors_of(process)]
+            alone = not [*actors_of(process)]
             killed_driver = process.kill()
-            assert actors or not killed_driver, "the driver is alone"
+            assert not (alone and killed_driver), "the driver is alone"
     killed, round_ = 0, 0
     while killed < actors:
         process = start(words_of(pets, store, "local"))

@@ -51,6 +51,8 @@ def test_the_doctor_looks_at_every_node(pets: Path, tmp_path: Path) -> None:
         "doctor",
         "--format",
         "json",
+        "--timeout",
+        "300",
         "--dataset",
         f"folder:{pets}",
         "--store",

@@ -133,6 +133,7 @@ def test_long_work_of_one_process_goes_on_on_a_ray(monkeypatch: pytest.MonkeyPat
 
 
 def test_short_work_stays_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executor, "WORTH_A_RAY", 90.0)
     seconds = iter(range(10))  # one for each task
     monkeypatch.setattr(executor, "time", SimpleNamespace(monotonic=lambda: next(seconds)))
     assert squares(Square(), Cluster(address="none", spills=True))[1] == {os.getpid()}
