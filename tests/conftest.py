@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, settings
 from tests.forks import ForkServer, Start
 from tests.groups import GroupScheduling, group_of, rank
 from tests.long import LIST, is_long, unknown
+from tests.patience import VARIABLES, be_patient
 
 if TYPE_CHECKING:
     from xdist.remote import Producer
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 
 # As the command line does: Ray's workers share the cores, and threads of torch that spin while they wait take them.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+# A Ray that starts beside other tests may need minutes.
+for variable, value in VARIABLES.items():
+    os.environ.setdefault(variable, value)
 
 # Compiled modules are kept whatever the machine's setting: Ray's workers and commands import hundreds of them.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -152,6 +157,7 @@ def ray_here(one_ray: pytest.MonkeyPatch, only_here: Callable[[str], None]) -> I
     from cvbench.jobs.running.session import RaySession
 
     one_ray.undo()
+    be_patient()
     one_ray.setenv("RAY_metrics_report_interval_ms", "1000")  # else who waits for a counter waits ten seconds
     with RaySession(Cluster(address="local", actors=2)):
         yield

@@ -23,6 +23,8 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, NoReturn, Protocol
 
+from tests.patience import be_patient
+
 PRELOADED = (
     *(
         "torch",
@@ -229,6 +231,7 @@ def _main() -> NoReturn:
     gc.disable()  # modules are no garbage
     for name in PRELOADED:
         importlib.import_module(name)
+    be_patient()
     gc.enable()
     gc.freeze()  # what is shared is not gone through, and so not copied, when a command ends
     serve(socket.socket(fileno=int(sys.argv[1])))
