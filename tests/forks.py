@@ -8,6 +8,7 @@ interpreter ends. Only its imports were done before, and its hash seed is the se
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import json
@@ -21,6 +22,8 @@ import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, NoReturn, Protocol
+
+from tests.patience import be_patient
 
 PRELOADED = (
     *(
@@ -71,9 +74,15 @@ class Forked:
         return self._said
 
     def send_signal(self, number: int) -> None:
-        """Signal this process alone."""
+        """Signal this process alone; one that has ended meanwhile hears nothing."""
         if self.poll() is None:
-            os.kill(self.pid, number)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def kill(self) -> bool:
+        """Kill this process alone, as a lost machine would; False if it has ended by itself."""
+        self.send_signal(signal.SIGKILL)
+        return self.wait() == -signal.SIGKILL
 
     def _look(self, timeout: float | None) -> int | None:
         if self.returncode is None and select.select([self._reply], [], [], timeout)[0]:
@@ -134,7 +143,7 @@ class ForkServer:
         if self._server is not None:
             process, control = self._server
             control.close()
-            process.wait(30)
+            process.wait(150)
             self._server = None
 
     def _control(self) -> socket.socket:
@@ -192,6 +201,10 @@ def serve(control: socket.socket) -> Request:
         with socket.socket(fileno=reply_fd) as reply:
             if os.fork() == 0 and _waits(reply):
                 control.close()
+                try:
+                    request.enter()
+                finally:
+                    reply.sendall(os.getpid().to_bytes(NUMBER, "big"))  # from here on signals meet a command
                 return request
         os.close(out)
         os.close(err)
@@ -199,7 +212,7 @@ def serve(control: socket.socket) -> Request:
 
 
 def _waits(reply: socket.socket) -> bool:
-    """True in a new process; the old one tells its number and how it ended, and is gone.
+    """True in a new process, which tells its number; the old one tells how it ended, and is gone.
 
     A process of its own for every command, as a server that waits could fork no other meanwhile.
     """
@@ -208,7 +221,6 @@ def _waits(reply: socket.socket) -> bool:
     if pid == 0:
         return True
     try:
-        reply.sendall(pid.to_bytes(NUMBER, "big"))
         reply.sendall(os.waitpid(pid, 0)[1].to_bytes(NUMBER, "big"))
     finally:
         os._exit(0)
@@ -219,9 +231,10 @@ def _main() -> NoReturn:
     gc.disable()  # modules are no garbage
     for name in PRELOADED:
         importlib.import_module(name)
+    be_patient()
     gc.enable()
     gc.freeze()  # what is shared is not gone through, and so not copied, when a command ends
-    serve(socket.socket(fileno=int(sys.argv[1]))).enter()
+    serve(socket.socket(fileno=int(sys.argv[1])))
     from cvbench.cli import main
 
     main()

@@ -50,6 +50,7 @@ for (const name of ["error", "warn"])
   console[name] = (...words) => seen.errors.push(words.map(String).join(" "));
 const text = (root, selector) => root.querySelector(selector).textContent;
 const wait = time => new Promise(resolve => setTimeout(resolve, time));
+const until = async ready => { for (let i = 0; i < 200 && !ready(); i += 1) await wait(50); };
 async function look() {
   const root = document.documentElement, wide = [];
   for (const element of document.querySelectorAll("main *"))
@@ -86,7 +87,7 @@ async function walk() {
   if (cell) {
     const box = cell.getBoundingClientRect();
     send(cell, box.left + box.width / 2, box.top + box.height / 2);
-    await wait(50);
+    await until(() => !document.querySelector(".tip").hidden);
     seen.hover = text(cka, ".readout p");
     seen.tip = text(document, ".tip p");
     seen.tipShown = !document.querySelector(".tip").hidden;
@@ -103,11 +104,11 @@ async function walk() {
   seen.apart = [...ratios.querySelectorAll(".panel")].map(
     panel => [...panel.querySelectorAll(".mark-symbol.role-mark path")].map(path => path.getAttribute("fill-opacity")));
   const tsne = of("tsne"), points = tsne.querySelector(".panel");
-  await wait(300);
-  points.dispatchEvent(new KeyboardEvent("keydown", {key: "Home", bubbles: true}));
-  points.dispatchEvent(new KeyboardEvent("keydown", {key: "ArrowRight", bubbles: true}));
-  await wait(50);
   const canvas = tsne.querySelector(".readout canvas");
+  await until(() => {  // the sheet of pictures is decoded when the browser comes to it
+    for (const key of ["Home", "ArrowRight"]) points.dispatchEvent(new KeyboardEvent("keydown", {key, bubbles: true}));
+    return !canvas.hidden;
+  });
   seen.point = text(tsne, ".readout p");
   const pixels = [...canvas.getContext("2d").getImageData(0, 0, 64, 64).data];
   seen.thumbnail = !canvas.hidden && pixels.some((value, i) => i % 4 < 3 && value > 100);
@@ -119,7 +120,7 @@ async function walk() {
   seen.step = text(maps, "output");
   slider.value = slider.max;
   slider.dispatchEvent(new Event("input", {bubbles: true}));
-  await wait(50);
+  await until(() => overs().every((one, i) => one !== before[i]));
   seen.stepAfter = text(maps, "output");
   seen.changed = overs().filter((one, i) => one !== before[i]).length;
   seen.overs = before.length;

@@ -36,7 +36,7 @@ def offered(line: str, *, folder: Path) -> list[str]:
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
     *found, imported = done.stdout.splitlines()

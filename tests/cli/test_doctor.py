@@ -77,8 +77,8 @@ def test_a_dashboard_that_is_open_to_all_is_a_problem(status: int, code: int) ->
 def test_a_cluster_that_does_not_answer_is_a_problem() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
-    done = run("--address", f"127.0.0.1:{port}", "--dashboard", "http://127.0.0.1:1")
+        port = taken.getsockname()[1]  # where nobody listens, and nobody can while it is taken
+        done = run("--address", f"127.0.0.1:{port}", "--dashboard", "http://127.0.0.1:1")
     assert done.exit_code == 8, done.output
     assert "does not answer" in done.stdout
     assert "PROBLEM" in done.stdout

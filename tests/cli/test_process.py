@@ -113,7 +113,7 @@ def shell(line: str, **environment: str) -> subprocess.CompletedProcess[str]:
     program = " ".join((sys.executable, "-c", "'from cvbench.cli import main; main()'"))
     text = f'cvbench() {{ {program} "$@"; }}; {line}'
     return subprocess.run(
-        ["bash", "-c", text], capture_output=True, text=True, timeout=120, env={**os.environ, **environment}
+        ["bash", "-c", text], capture_output=True, text=True, timeout=300, env={**os.environ, **environment}
     )
 
 
@@ -154,7 +154,7 @@ def test_a_closed_stream_stops_nothing(line: str) -> None:
 @pytest.mark.parametrize("verbose", ["-v", "--verbose"])
 def test_verbose_keeps_the_exit_code_and_adds_the_traceback(start: Start, verbose: str, tmp_path: Path) -> None:
     done = start([verbose, "analyze", "cka", "--store", str(tmp_path / "none.zarr")])
-    said = done.communicate(120)[1]
+    said = done.communicate(300)[1]
     assert done.returncode == 3
     assert "Traceback" in said
     assert said.count("cvbench: there is no feature store") == 1
@@ -215,7 +215,7 @@ def test_an_interrupt_is_one_whatever_fails_for_it_on_the_way_out(number: int, c
         assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"
         process.send_signal(number)
-        said = process.communicate(timeout=60)[1].decode()
+        said = process.communicate(timeout=300)[1].decode()
     assert process.returncode == code, said
     assert "the same command goes on from there" in said
     assert "Traceback" not in said
@@ -223,14 +223,14 @@ def test_an_interrupt_is_one_whatever_fails_for_it_on_the_way_out(number: int, c
 
 def test_an_error_without_an_interrupt_stays_one() -> None:
     words = [sys.executable, "-c", TIDIES_BADLY.format(error="CvbenchError('cannot tidy')"), "waits"]
-    done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300)
     assert (done.returncode, "cannot tidy" in done.stderr) == (CvbenchError.exit_code, True)
 
 
 @pytest.mark.parametrize("verbose", ["", "-v"])
 def test_memory_that_is_refused_is_an_error_of_ours(verbose: str) -> None:
     words = [sys.executable, "-c", TIDIES_BADLY.format(error="MemoryError('cannot allocate 9 GiB')"), *verbose.split()]
-    done = subprocess.run([*words, "waits"], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([*words, "waits"], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300)
     assert done.returncode == 6, done.stderr
     assert "the memory of this machine does not suffice" in done.stderr
     assert "why: cannot allocate 9 GiB" in done.stderr

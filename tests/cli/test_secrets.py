@@ -85,7 +85,7 @@ def test_no_command_says_or_keeps_a_credential(
 def test_the_last_word_of_a_process_holds_none_either(proxy: FaultProxy, shape: list[str]) -> None:
     proxy.script("expired")
     script = [sys.executable, "-c", "from cvbench.cli import main; main()", "-v", "store", "info", "--store", STORE]
-    done = subprocess.run([*script, *shape], capture_output=True, text=True, cwd=ROOT, check=False, timeout=120)
+    done = subprocess.run([*script, *shape], capture_output=True, text=True, cwd=ROOT, check=False, timeout=300)
     proxy.well()
     assert done.returncode == 8, done.stderr
     assert "have expired" in done.stderr
@@ -97,7 +97,7 @@ def test_without_credentials_it_is_said_at_once(proxy: FaultProxy, tmp_path: Pat
     bare = {name: value for name, value in os.environ.items() if name not in CREDENTIALS}
     bare |= {"AWS_EC2_METADATA_DISABLED": "true", "HOME": str(tmp_path)}
     script = [sys.executable, "-c", "from cvbench.cli import main; main()", "store", "info", "--store", STORE]
-    done = subprocess.run(script, capture_output=True, text=True, cwd=ROOT, check=False, timeout=120, env=bare)
+    done = subprocess.run(script, capture_output=True, text=True, cwd=ROOT, check=False, timeout=300, env=bare)
     assert done.returncode == 8, done.stderr
     assert "no AWS credentials found" in done.stderr
     assert "fix: set AWS_ACCESS_KEY_ID" in done.stderr

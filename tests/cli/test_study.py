@@ -21,6 +21,10 @@ from tests.jobs.extraction.test_extract import contents
 from tests.jobs.study.studies import write_study
 from tests.waiting import looks
 
+DEADLINE = 150
+ATTEMPTS = 5
+"""How often a study may be over before this process, which others may hold up, has looked at its store."""
+
 
 def run(*arguments: str) -> Result:
     return CliRunner().invoke(app, arguments)
@@ -191,19 +195,21 @@ def test_a_schema_is_printed_without_anything_heavy() -> None:
 def test_an_interrupt_says_that_the_same_command_resumes(
     start: Start, study: Path, tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
-    path = write_study(tmp_path)
-    process = start(["run", str(path)])
-    # A block is there, and so zarr's event loop: of one that is cut off while it is made Python tells on stderr.
-    for _ in looks(100):
-        if any((tmp_path / "study.zarr").rglob("c.*")):
+    for attempt in range(ATTEMPTS):
+        path = write_study(tmp_path / str(attempt))
+        process = start(["run", str(path)])
+        # A block is there, and so zarr's event loop: of one that is cut off while it is made Python tells on stderr.
+        for _ in looks(DEADLINE):
+            if process.poll() is not None or any((path.parent / "study.zarr").rglob("c.*")):
+                break
+        process.send_signal(number)
+        _, said = process.communicate(timeout=DEADLINE)
+        if process.returncode and not (path.parent / "report").exists():  # else it was too far before anybody looked
             break
-        assert process.poll() is None, process.communicate()[1]
-    process.send_signal(number)
-    _, said = process.communicate(timeout=100)
     assert process.returncode == code, said
     assert "the same command goes on" in said
     assert "Traceback" not in said
-    assert not (tmp_path / "report").exists()
+    assert not (path.parent / "report").exists()
     again = run("run", str(path))
     assert again.exit_code == 0, again.output
-    assert contents(tmp_path / "study.zarr") == contents(study.parent / "study.zarr")
+    assert contents(path.parent / "study.zarr") == contents(study.parent / "study.zarr")

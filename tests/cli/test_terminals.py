@@ -42,7 +42,7 @@ def test_output_that_is_not_utf8(store: str, line: str, code: int, locale: str, 
     environment |= {"LC_ALL": locale, "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONPATH": str(ROOT / "src")}
     environment |= {"PYTHONIOENCODING": encoding} if encoding else {}
     words = [word.format(store) for word in line.split()]
-    done = subprocess.run([*PROGRAM, *words], capture_output=True, env=environment, check=False, timeout=120)
+    done = subprocess.run([*PROGRAM, *words], capture_output=True, env=environment, check=False, timeout=300)
     assert done.returncode == code, done.stderr
     assert b"Traceback" not in done.stderr
     assert done.stderr if code else done.stdout
@@ -55,7 +55,7 @@ def typed(words: Sequence[str], columns: int) -> tuple[int, str]:
     environment = os.environ | {"TERM": "xterm", "COLUMNS": str(columns), "PYTHONPATH": str(ROOT / "src")}
     child = subprocess.Popen([*PROGRAM, *words], stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
     os.close(theirs)
-    seen, deadline = b"", time.monotonic() + 120
+    seen, deadline = b"", time.monotonic() + 300
     while time.monotonic() < deadline:
         if select.select([ours], [], [], 0.1)[0]:
             try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import signal
 import socket
@@ -11,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
 
@@ -107,14 +108,21 @@ class Node:
         for _ in range(3):  # what was being started meanwhile
             self.signal(signal.SIGKILL)
             time.sleep(0.1)
-        self.process.wait(30)
+        self.process.wait(DEADLINE)
+
+
+PORTS = range(20_000, 32_000)
+"""Below those that systems give to whoever asks for any, and above those of Ray's workers."""
 
 
 def free_port() -> int:
-    """A port of loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port of loopback that nobody listens on, nor will until a head of ours does."""
+    drawn = random.SystemRandom()
+    while True:
+        with socket.socket() as probe, suppress(OSError):
+            port = drawn.choice(PORTS)
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class LoopbackCluster:

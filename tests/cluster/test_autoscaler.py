@@ -138,14 +138,14 @@ def test_gpus_are_asked_for_where_there_are_none() -> None:
         assert isinstance(found, list)
         assert len(found) == 4
         assert all(gpus == [0] for _, gpus in found)  # each on a GPU, so never on the head
-        late = drive(cloud, "auto", 2, 15)  # two are asked for, one is there: it does the work
+        late = drive(cloud, "auto", 2, 240)  # two are asked for, one is there: it does the work
         assert late["device"] == "cuda"
         assert len(str(late["found"]).split("], [")) == 4
 
 
 def test_a_wait_for_what_never_comes_ends() -> None:
     with fake_cloud({"plain": worker({"CPU": 1, "object_store_memory": 100_000_000}, 1)}) as cloud:
-        waited = drive(cloud, "cuda", None, 8)
+        waited = drive(cloud, "cuda", None, 20)
         error = waited["error"]
         assert isinstance(error, dict)
         assert error["code"] == "cluster"

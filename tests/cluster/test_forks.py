@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.forks import Start
-from tests.waiting import looks
+from tests.jobs.transfer.holding import Training
 
 DEADLINE = 150
 
@@ -40,15 +40,11 @@ def test_folder_and_environment(start: Start, tmp_path: Path, monkeypatch: pytes
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_signal_to_its_group_reaches_it_alone(start: Start, tmp_path: Path) -> None:
-    words = "transfer finetune --dataset digits --backbone test_vit --weights random --image-size 32 --epochs 9"
-    words += " --checkpoint-seconds 0"
-    process = start([*words.split(), "--address", "none", "--out", str(tmp_path)])
+    training = Training(start, tmp_path, 1)
+    process = training.begin("none")
     other = start(["--version"])
     assert os.getpgid(process.pid) == os.getsid(process.pid) == process.pid != os.getpgid(0)
-    for _ in looks(DEADLINE):
-        if any(tmp_path.iterdir()):  # it is at work
-            break
-        assert process.poll() is None, process.communicate()[1]
+    training.wait_for(1, process)  # it is at work, and is not done before the signal
     os.killpg(process.pid, signal.SIGTERM)
     assert process.wait(DEADLINE) == 143
     assert other.wait(DEADLINE) == 0

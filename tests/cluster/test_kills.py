@@ -11,9 +11,11 @@ import random
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 import pytest
@@ -22,20 +24,28 @@ from cvbench.jobs.catalogue.store import gc
 from cvbench.jobs.extraction.extract import extract
 from cvbench.jobs.extraction.options import ExtractOptions
 from cvbench.jobs.running.cluster import Cluster
-from cvbench.jobs.transfer import checkpoint
 from tests.forks import Forked, Start
 from tests.jobs.extraction.test_extract import contents
 from tests.jobs.images import write_folder
+from tests.jobs.transfer.holding import TOTAL, Training
 from tests.waiting import looks
 
 DEADLINE = 150  # seconds for one command
-
+ATTEMPTS = 5
+"""How often a run may be over before this process, which others may hold up, has looked at its store."""
 
 FEW, MANY = 104, 192
 """Images that are enough for a kill or two, and for many, or for nodes, which are slow to die.
 
 A store begins with four hundred files that say what will be in it; a tenth of all is more than that: units are written.
 """
+
+
+class Stopped(NamedTuple):
+    """A command that the system has stopped, and its store."""
+
+    process: Forked
+    store: Path
 
 
 @pytest.fixture(scope="module")
@@ -103,13 +113,57 @@ def wait_for_growth(process: Forked | subprocess.Popen[str], store: Path, grown:
     raise AssertionError
 
 
+def started_by(process: Forked) -> list[psutil.Process]:
+    """What a command has started and is there; nothing once the command has ended."""
+    try:
+        return [*psutil.Process(process.pid).children(recursive=True)]
+    except psutil.Error:
+        return []
+
+
 def actors_of(process: Forked) -> Iterator[psutil.Process]:
-    for child in psutil.Process(process.pid).children(recursive=True):
+    for child in started_by(process):
         try:
-            if child.cmdline() and child.cmdline()[0].startswith("ray::_Actor"):
+            if "".join(child.cmdline()[:1]).startswith("ray::_Actor"):
                 yield child
         except psutil.Error:
             continue
+
+
+def is_stopped(process: Forked) -> bool:
+    """Whether the system has stopped a command."""
+    try:
+        return bool(psutil.Process(process.pid).status() == psutil.STATUS_STOPPED)
+    except psutil.Error:
+        return False
+
+
+def stopped(start: Start, words: Callable[[Path], list[str]], folder: Path, grown: int, whole: int) -> Stopped:
+    """A command that the system has stopped in the middle of its work: it goes on at SIGCONT.
+
+    One that came to its end before a look at its store is begun anew, with another store.
+
+    Args:
+        start: Starts commands.
+        words: Those of the command, for a store.
+        folder: Of the stores.
+        grown: Files that the store has by then, at least.
+        whole: Files of a store that is complete.
+    """
+    for attempt in range(ATTEMPTS):
+        store = folder / f"store-{attempt}.zarr"
+        process = start(words(store))
+        if wait_for_growth(process, store, grown):
+            process.send_signal(signal.SIGSTOP)
+            for _ in looks(DEADLINE):
+                if process.poll() is not None or is_stopped(process):
+                    break
+            if process.poll() is None and files(store) < whole:
+                return Stopped(process, store)
+            process.send_signal(signal.SIGCONT)
+        _, said = process.communicate(timeout=DEADLINE)
+        assert process.returncode == 0, said
+    raise AssertionError(f"{ATTEMPTS} runs were over before they could be stopped")
 
 
 def tidy(store: Path) -> dict[str, str]:
@@ -122,12 +176,6 @@ def finish(start: Start, pets: Path, store: Path) -> None:
     process = start(words_of(pets, store, "none"))
     _, said = process.communicate(timeout=DEADLINE)
     assert process.returncode == 0, said
-
-
-def stop(process: Forked) -> None:
-    """Kill the driver alone, as a lost machine would; what it started must end by itself or do no harm."""
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
 
 
 def test_a_driver_killed_at_random_points_resumes_to_the_same_bytes(
@@ -156,8 +204,8 @@ def kill_drivers(start: Start, pets: Path, undisturbed: dict[str, str], folder: 
     store, killed, total = folder / "store-0.zarr", 0, len(undisturbed)
     while killed < kills:
         process = start(words_of(pets, store, "none"))
-        if wait_for_growth(process, store, rng.randrange(1, total // 4)):
-            stop(process)
+        # The driver alone is killed, as a lost machine; what it started must end by itself or do no harm.
+        if wait_for_growth(process, store, rng.randrange(1, total // 4)) and process.kill():
             killed += 1
         else:  # it was faster than the kill: compare, and go on with a new store
             assert process.returncode == 0, process.communicate()[1]
@@ -193,16 +241,18 @@ def kill_on_ray(
     for _ in range(drivers):
         process = start([*words_of(pets, store, "local"), *one_actor])
         if wait_for_growth(process, store, rng.randrange(total // 10, total // 4)):
-            assert [*actors_of(process)], "the driver is alone"
-            stop(process)
+            alone = not [*actors_of(process)]
+            killed_driver = process.kill()
+            assert not (alone and killed_driver), "the driver is alone"
     killed, round_ = 0, 0
     while killed < actors:
         process = start(words_of(pets, store, "local"))
         while killed < actors and wait_for_growth(process, store, rng.randrange(10, total // 12)):
             victims = list(actors_of(process))
             if victims:
-                rng.choice(victims).kill()
-                killed += 1
+                with suppress(psutil.NoSuchProcess):  # it ended with the run
+                    rng.choice(victims).kill()
+                    killed += 1
         _, said = process.communicate(timeout=DEADLINE)
         assert process.returncode == 0, said
         assert tidy(store) == undisturbed
@@ -222,12 +272,10 @@ def test_an_interrupt_says_that_the_same_command_resumes(
     number: signal.Signals,
     code: int,
 ) -> None:
-    store = tmp_path / "store.zarr"
-    process = start(words_of(few, store, address))
-    assert wait_for_growth(process, store, len(few_undisturbed) // 10), process.communicate()[1]
+    whole = len(few_undisturbed)
+    # Stopped, so that it cannot come to its end before the signal comes to it.
+    process, store = stopped(start, lambda store: words_of(few, store, address), tmp_path, whole // 10, whole)
     assert (address == "local") == bool([*actors_of(process)])
-    process.send_signal(signal.SIGSTOP)  # held, so that it cannot come to its end before the signal comes to it
-    assert files(store) < len(few_undisturbed), "the run was over before it could be interrupted"
     os.killpg(process.pid, number)  # as a terminal does: driver, Ray and actors
     process.send_signal(signal.SIGCONT)
     _, said = process.communicate(timeout=DEADLINE)
@@ -243,10 +291,14 @@ def test_an_interrupt_says_that_the_same_command_resumes(
 def test_a_signal_that_comes_again_while_all_is_shut_down_changes_nothing(
     start: Start, few: Path, few_undisturbed: dict[str, str], tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
-    process = start([*words_of(few, tmp_path / "store.zarr", "local"), "--threads", "2"])  # one actor, on two cores
-    assert wait_for_growth(process, tmp_path / "store.zarr", len(few_undisturbed) // 10), process.communicate()[1]
+    whole, one_actor = len(few_undisturbed), ("--threads", "2")  # on two cores
+    process, _ = stopped(
+        start, lambda store: [*words_of(few, store, "local"), *one_actor], tmp_path, whole // 10, whole
+    )
     assert [*actors_of(process)], "there is no Ray to be shut down"
-    for _ in range(8):
+    process.send_signal(number)
+    process.send_signal(signal.SIGCONT)
+    for _ in range(7):
         process.send_signal(number)  # to the driver alone, as a scheduler does
         time.sleep(0.2)
     _, said = process.communicate(timeout=DEADLINE)
@@ -255,32 +307,20 @@ def test_a_signal_that_comes_again_while_all_is_shut_down_changes_nothing(
     assert "Traceback" not in said
 
 
-def step_of(folder: Path) -> int:
-    """The step of the checkpoint that a fine-tuning has left, 0 without one."""
-    held = folder / "test_vit@32-digits.checkpoint.safetensors"
-    return int(checkpoint.read_plain(held)["step"]) if held.is_file() else 0
-
-
 @pytest.mark.ray
 def test_fine_tuning_on_ray_train_ends_at_each_signal_and_resumes(start: Start, tmp_path: Path) -> None:
     """An interrupt, a termination of the run that goes on from there, and the end of the third."""
-    options = "--dataset digits --backbone test_vit --weights random --image-size 32 --checkpoint-seconds 0 --epochs 2"
-    words = ["transfer", "finetune", *options.split(), "--address", "local", "--threads", "1", "--out", str(tmp_path)]
-    step = 0
-    for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
-        process = start(words)
-        before = step
-        for _ in looks(DEADLINE):  # Ray Train waits for its processes
-            if (step := step_of(tmp_path)) > before:
-                break
-            assert process.poll() is None, process.communicate()[1]
+    training = Training(start, tmp_path, 5, 10)
+    for step, number, code in ((5, signal.SIGINT, 130), (10, signal.SIGTERM, 143)):
+        process = training.begin("local")
+        training.wait_for(step, process)
         process.send_signal(number)
         _, said = process.communicate(timeout=DEADLINE)
         assert process.returncode == code, said
         assert "the same command goes on" in said
         assert "Traceback" not in said
-        step = step_of(tmp_path)  # it may have come further before it ended
-        assert step, "there is nothing to go on from"
-    again = start(words)
+    again = training.begin("local")
     _, said = again.communicate(timeout=DEADLINE)
     assert again.returncode == 0, said
+    assert training.steps() == [*range(1, TOTAL)], "a step was done twice, or left out"
+    assert training.weights()

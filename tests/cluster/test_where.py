@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.cluster.test_kills import DEADLINE, actors_of, tidy, wait_for_growth, words_of
+from tests.cluster.test_kills import DEADLINE, actors_of, started_by, stopped, tidy, words_of
 from tests.cluster.test_kills import few as few  # a fixture
 from tests.cluster.test_kills import few_undisturbed as few_undisturbed
 from tests.forks import Forked, Start
@@ -19,8 +20,8 @@ LOOPBACK = ("127.0.0.1", "::1", "::ffff:127.0.0.1")
 
 
 def listening(process: Forked) -> Iterator[tuple[str, str]]:
-    """(program, address) of every port that a command and what it started listen on."""
-    for child in (command := psutil.Process(process.pid), *command.children(recursive=True)):
+    """(program, address) of every port that a command, which is there, and what it started listen on."""
+    for child in (psutil.Process(process.pid), *started_by(process)):
         try:
             yield from ((child.name(), at.laddr.ip) for at in child.net_connections("inet") if at.status == "LISTEN")
         except psutil.Error:
@@ -28,16 +29,17 @@ def listening(process: Forked) -> Iterator[tuple[str, str]]:
 
 
 def test_a_command_that_says_nothing_starts_no_ray(
-    start: Start, few: Path, few_undisturbed: dict[str, str], tmp_path: Path
+    start: Start, few: Path, few_undisturbed: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    words = [*words_of(few, tmp_path / "store.zarr", "auto"), "--threads", "1"]  # else long work goes on on a Ray
-    process = start(words, {"RAY_ADDRESS": ""})
-    assert wait_for_growth(process, tmp_path / "store.zarr", len(few_undisturbed) // 2)
+    monkeypatch.setenv("RAY_ADDRESS", "")
+    whole, alone = len(few_undisturbed), ("--threads", "1")  # else long work goes on on a Ray
+    process, store = stopped(start, lambda store: [*words_of(few, store, "auto"), *alone], tmp_path, whole // 2, whole)
     assert not [*actors_of(process)]
     assert not [*listening(process)]
+    process.send_signal(signal.SIGCONT)
     said = "".join(process.communicate(timeout=DEADLINE))
     assert process.returncode == 0, said
-    assert tidy(tmp_path / "store.zarr") == few_undisturbed
+    assert tidy(store) == few_undisturbed
 
 
 def test_the_page_of_a_cluster_is_refused(start: Start, few: Path, tmp_path: Path) -> None:
@@ -54,11 +56,12 @@ def test_a_private_ray_listens_on_loopback_alone(
     start: Start, few: Path, few_undisturbed: dict[str, str], tmp_path: Path
 ) -> None:
     """And its results are those of the loop."""
-    process = start(words_of(few, tmp_path / "store.zarr", "local"))
-    assert wait_for_growth(process, tmp_path / "store.zarr", len(few_undisturbed) // 10)
+    whole = len(few_undisturbed)
+    process, store = stopped(start, lambda store: words_of(few, store, "local"), tmp_path, whole // 10, whole)
     heard = {*listening(process)}
+    process.send_signal(signal.SIGCONT)
     said = "".join(process.communicate(timeout=DEADLINE))
     assert process.returncode == 0, said
     assert {program for program, _ in heard} >= {"gcs_server", "raylet"}
     assert {address for _, address in heard} <= {*LOOPBACK}
-    assert tidy(tmp_path / "store.zarr") == few_undisturbed
+    assert tidy(store) == few_undisturbed

@@ -153,10 +153,10 @@ def test_a_browser_asks_nobody(site: Path, name: str, tmp_path: Path) -> None:
     page = folder / f"{name}.html"
     page.write_text(page.read_text().replace("</body>", PROBE + "</body>"))
     with served(folder) as root:
-        options = ("--dump-dom", "--virtual-time-budget=3000", "--window-size=500,900")
+        options = ("--dump-dom", "--virtual-time-budget=30000", "--window-size=500,900")
         command = [str(BINARY), *QUIET, f"--user-data-dir={tmp_path / 'profile'}", *options, f"{root}/{name}.html"]
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=120, check=True, stdin=subprocess.DEVNULL
+            command, capture_output=True, text=True, timeout=300, check=True, stdin=subprocess.DEVNULL
         )
     seen = done.stdout
     probe = re.search(r'<pre id="probe">(.*?)</pre>', seen, flags=re.DOTALL)

@@ -18,13 +18,15 @@ from cvbench.engine.analyses.similarity.measure import Similarity
 from cvbench.engine.analyses.spectra.measure import Spectra
 from cvbench.engine.arrays.threads import host_threads, in_order
 
+DEADLINE = 120  # seconds for what takes none
+
 
 def blas_threads() -> set[int]:
     return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
 
 
 def test_results_come_in_order_from_several_threads() -> None:
-    both = threading.Barrier(2, timeout=20)  # only passed if two items are worked on at once
+    both = threading.Barrier(2, timeout=DEADLINE)  # only passed if two items are worked on at once
 
     def named(item: int) -> tuple[int, str]:
         both.wait()
@@ -48,7 +50,7 @@ def test_a_slow_reader_does_not_stop_the_helpers() -> None:
     with host_threads(2):
         results = in_order(tells, range(4))
         assert next(results) == 0
-        assert second.wait(20)  # item 1 is worked on although nobody asks for it
+        assert second.wait(DEADLINE)  # item 1 is worked on although nobody asks for it
         assert list(results) == [1, 2, 3]
 
 
@@ -118,12 +120,12 @@ def test_blas_stays_limited_until_the_last_block_ends() -> None:
     def other() -> None:
         with host_threads(1):
             entered.set()
-            leave.wait(20)
+            leave.wait(DEADLINE)
 
     thread = threading.Thread(target=other)
     with host_threads(2):
         thread.start()
-        assert entered.wait(20)
+        assert entered.wait(DEADLINE)
     assert blas_threads() == {1}
     leave.set()
     thread.join()

@@ -559,6 +559,7 @@ class TestBoundedWork:
 
     def test_large_images_wait_for_room(self) -> None:
         room, most, inside, lock = ThreadRoom(100), 0, 0, threading.Lock()
+        two = threading.Barrier(2, timeout=120)
 
         def enter(pixels: int) -> None:
             nonlocal most, inside
@@ -566,6 +567,8 @@ class TestBoundedWork:
                 with lock:
                     inside += pixels
                     most = max(most, inside)
+                if pixels < 100:
+                    two.wait()  # there is room for two at once, and 30 come in pairs
                 time.sleep(0.002)
                 with lock:
                     inside -= pixels

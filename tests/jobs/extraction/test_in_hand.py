@@ -44,10 +44,11 @@ def test_while_one_unit_is_committed_the_next_is_computed(tmp_path: Path, monkey
         return found
 
     def held(writers: Any, bad: Any) -> Any:
-        assert second.wait(60), "the next unit is not begun before the first is committed"
+        assert second.wait(120), "the next unit is not begun before the first is committed"
         group = next(iter(writers))
-        if len(begun) == 2 and not committed:
-            committed.append(len(FeatureStore.open(tmp_path / "store.zarr").commits(group)))
+        with lock:
+            if not committed:  # the first to come here
+                committed.append(len(FeatureStore.open(tmp_path / "store.zarr").commits(group)))
         return commit(writers, bad)
 
     committed: list[int] = []

@@ -25,7 +25,7 @@ def study_of(text: str, *given: str) -> Study:
 
 
 def write_study(folder: Path, **changes: object) -> Path:
-    """A study file in a folder, with its store and report beside it: spectra of 32 digits at 32 pixels."""
+    """A study file in a folder, made if need be, with store and report beside it: spectra of 32 digits at 32 pixels."""
     study: dict[str, object] = {
         "store": str(folder / "study.zarr"),
         "address": "none",
@@ -35,6 +35,7 @@ def write_study(folder: Path, **changes: object) -> Path:
         "analyses": [{"spectra": {"resamples": 50}}],
         "report": {"out": str(folder / "report")},
     }
+    folder.mkdir(exist_ok=True)
     path = folder / "study.yaml"
     path.write_text(yaml.safe_dump({**study, **changes}, sort_keys=False))
     return path

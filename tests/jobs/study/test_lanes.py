@@ -32,6 +32,8 @@ from tests.jobs.study.test_run import files
 from tests.waiting import looks
 
 DEADLINE = 150
+ATTEMPTS = 5
+"""How often a study may be over before this process, which others may hold up, has looked at its processes."""
 DATASETS = [
     {"dataset": "digits", "split": ["test", "val"], "limit": 16},
     {"dataset": "digits+shift=1", "split": "test", "limit": 16},
@@ -42,12 +44,20 @@ needs_two_cores = pytest.mark.skipif(cores_here() < 2, reason="side by side is f
 
 
 def lanes_of(process: int) -> list[psutil.Process]:
-    """The processes that run steps for this one, or for no one any more."""
-    return [
-        one
-        for one in psutil.Process(process).children(recursive=True)
-        if "cvbench.jobs.study.lane" in " ".join(one.cmdline())
-    ]
+    """The processes that run steps for this one."""
+    try:
+        children = psutil.Process(process).children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []
+    return [one for one in children if "cvbench.jobs.study.lane" in words_of(one)]
+
+
+def words_of(process: psutil.Process) -> str:
+    """The command line of a process, empty once it has ended."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
 
 
 @contextmanager
@@ -133,8 +143,9 @@ def test_a_process_that_is_killed_fails_its_step_alone(tmp_path: Path) -> None:
     with moved(tmp_path):
         ended = run_study(study, kill_first)
         assert killed
+        # Its extraction; or the step after it, where it had sent the end of that one before it was killed.
         failed = [one for one in ended if one.state == "failed"]
-        assert [one.name.split()[0] for one in failed] == ["extract"]
+        assert len(failed) == 1
         assert failed[0].error["what"] == "the process that ran this step has ended by signal 9"
         assert sum(one.state == "done" for one in ended) >= 3  # another process took the next steps
         check_outcomes(run_study(study))
@@ -146,21 +157,35 @@ def test_a_process_that_is_killed_fails_its_step_alone(tmp_path: Path) -> None:
 def test_whatever_ends_it_ends_its_processes_and_the_same_command_resumes(
     start: Start, alone: tuple[Path, list[StepOutcome]], tmp_path: Path, number: signal.Signals
 ) -> None:
-    write_study(tmp_path, **HERE, jobs=2)
-    with moved(tmp_path):
-        process = start(["run", "study.yaml"])
-        for _ in looks(DEADLINE):
-            if len(lanes_of(process.pid)) == 2 and (tmp_path / "study.zarr").exists():
-                break
-        running = lanes_of(process.pid)
-        os.kill(process.pid, number)
-        process.wait(DEADLINE)
-        assert process.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}[number]
-        for _ in looks(20):
-            if not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in running):
-                break
+    for attempt in range(ATTEMPTS):
+        folder = tmp_path / str(attempt)
+        write_study(folder, **HERE, jobs=2)
+        with moved(folder):
+            process = start(["run", "study.yaml"])
+            running: list[psutil.Process] = []
+            for _ in looks(DEADLINE):
+                if process.poll() is not None or (len(running) == 2 and (folder / "study.zarr").exists()):
+                    break
+                running = lanes_of(process.pid)
+            process.send_signal(number)
+            process.wait(DEADLINE)
+        if process.returncode:  # else it was over before anybody looked
+            break
+    assert process.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGKILL: -9}[number]
+    for _ in looks(DEADLINE):
+        if not any(map(is_there, running)):
+            break
+    with moved(folder):
         check_outcomes(run_study(read_study("study.yaml")))
-    assert files(tmp_path / "report") == files(alone[0] / "report")
+    assert files(folder / "report") == files(alone[0] / "report")
+
+
+def is_there(process: psutil.Process) -> bool:
+    """Whether a process has not ended."""
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 TIDY = """
@@ -179,7 +204,8 @@ except KeyboardInterrupt:
 """
 
 
-def test_an_interrupted_step_may_tidy_up(tmp_path: Path) -> None:
+def test_an_interrupted_step_may_tidy_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lanes, "GRACE", DEADLINE)  # it tidies up for a second; how long that takes is the machine's
     near, far = socket.socketpair()
     one = lanes._Lane({}, [0], no_listener)
     with far:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import shutil
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -259,9 +258,7 @@ def test_a_study_killed_at_random_points_ends_with_the_same_report(
         for _ in looks(DEADLINE):
             if process.poll() is not None or grown(cut / "study.zarr", cut / "report") >= point:
                 break
-        if process.poll() is None:
-            os.kill(process.pid, signal.SIGKILL)
-            process.wait()
+        process.kill()
     process = start(["run", "study.yaml"])
     _, said = process.communicate(timeout=DEADLINE)
     assert process.returncode == 0, said

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +27,7 @@ from cvbench.jobs.transfer.finetune_data import Images
 from cvbench.storage.datasets import open_dataset
 from tests.forks import Start
 from tests.jobs.images import write_folder
-from tests.waiting import looks
+from tests.jobs.transfer.holding import DEADLINE, TOTAL, Training
 
 HERE = Cluster(address="none", device="cpu", threads=1)
 
@@ -107,21 +105,18 @@ def test_the_same_again_trains_nothing_and_another_is_refused(
 
 
 def test_a_killed_run_goes_on_to_the_same_weights_bit_for_bit(start: Start, tmp_path: Path) -> None:
-    whole = finetune(options(tmp_path / "whole", 2, checkpoint_seconds=1e9), HERE)
-    words = "transfer finetune --dataset digits --backbone test_convnext --weights random --epochs 2 --image-size 32"
-    words += " --checkpoint-seconds 0 --address none --device cpu --threads 1"
-    process = start([*words.split(), "--out", str(tmp_path / "killed")])
-    held = tmp_path / "killed" / "test_convnext@32-digits.checkpoint.safetensors"
-    for _ in looks(120):
-        assert process.poll() is None, "it ended before it was killed"
-        if held.is_file() and checkpoint.read_plain(held)["step"] >= 5:
-            break
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    assert 5 <= checkpoint.read_plain(held)["step"] < 42
-    again = finetune(options(tmp_path / "killed", 2), HERE)
-    assert not again.done_before
-    assert Path(again.weights).read_bytes() == Path(whole.weights).read_bytes()  # weights, curve and accuracy
+    whole, killed = Training(start, tmp_path / "whole"), Training(start, tmp_path / "killed", 6)
+    process = killed.begin("none")
+    killed.wait_for(6, process)  # in the middle of an epoch
+    assert process.kill()
+    held = killed.out / "test_vit@32-held.checkpoint.safetensors"
+    assert checkpoint.read_plain(held)["step"] == 6
+    for training in (whole, killed):
+        process = training.begin("none")
+        _, said = process.communicate(DEADLINE)
+        assert process.returncode == 0, said
+        assert training.steps() == [*range(1, TOTAL)]
+    assert killed.weights() == whole.weights()  # weights, curve and accuracy
     assert not held.exists()
 
 

@@ -2,79 +2,61 @@
 
 from __future__ import annotations
 
-import threading
-import time
+import os
+import signal
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from cvbench.errors import IncompleteError
 from cvbench.jobs.running.cluster import Cluster
-from cvbench.jobs.transfer import checkpoint
+from cvbench.jobs.transfer import checkpoint, finetune_ray
 from cvbench.jobs.transfer.finetune import FinetuneOptions, finetune, make_task
 from tests.jobs.images import write_folder
 
 ALONE = Cluster(address="local", device="cpu", threads=1, actors=1)
 
 
-class Killer:
-    """Kills the worker of a run once, as soon as its checkpoint is some steps old."""
+def killed_once(config: dict[str, Any]) -> None:
+    """A training process that writes down its steps, and dies once, when the checkpoint of the fifth is written."""
+    steps, save = config["task"].file("steps"), checkpoint.save
 
-    def __init__(self, held: Path, step: int) -> None:
-        self._held, self._step = held, step
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        self.killed: list[int] = []
-        self.at = 0
+    def save_and_die(path: Path, tensors: Mapping[str, Any], plain: Mapping[str, Any]) -> None:
+        save(path, tensors, plain)
+        if "step" not in plain:  # the weights
+            return
+        with steps.open("a") as file:
+            file.write(f"{plain['step']}\n")
+        if steps.read_text().split() == ["1", "2", "3", "4", "5"]:
+            os.kill(os.getpid(), signal.SIGKILL)
 
-    def __enter__(self) -> Killer:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        while not self._stop.is_set() and not self.killed:
-            self.at = int(checkpoint.read_plain(self._held)["step"]) if self._held.is_file() else 0
-            if self.at >= self._step:
-                for worker in workers():
-                    worker.kill()
-                    self.killed.append(worker.pid)
-            time.sleep(0.01)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoint, "save", save_and_die)
+        train_here(config)
 
 
-def workers() -> list[psutil.Process]:
-    """The training processes of our own Ray."""
-    found = []
-    for child in psutil.Process().children(recursive=True):
-        try:
-            if "RayTrainWorker" in " ".join(child.cmdline()):
-                found.append(child)
-        except psutil.Error:
-            continue
-    return found
+train_here = finetune_ray._process
 
 
 @pytest.mark.ray
-def test_a_killed_worker_is_replaced_and_the_weights_are_the_same(ray_here: None, tmp_path: Path) -> None:
+def test_a_killed_worker_is_replaced_and_the_weights_are_the_same(
+    ray_here: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     job: dict[str, Any] = {"weights": "random", "epochs": 2, "image_size": 32, "train": ("val",), "batch_size": 8}
     here = finetune(
         FinetuneOptions("digits", "test_convnext", str(tmp_path / "here"), **job),
         Cluster(address="none", device="cpu", threads=1),
     )
     given = FinetuneOptions("digits", "test_convnext", str(tmp_path / "there"), checkpoint_seconds=0, **job)
-    held = make_task(given, ALONE).file("checkpoint.safetensors")
-    with Killer(held, 5) as killer:
-        there = finetune(given, ALONE)
-    assert len(killer.killed) == 1
-    assert 5 <= killer.at < 50
+    task = make_task(given, ALONE)
+    monkeypatch.setattr(finetune_ray, "_process", killed_once)
+    there = finetune(given, ALONE)
+    assert task.file("steps").read_text().split() == [str(step) for step in range(1, 50)], "it went on from the fifth"
     assert Path(there.weights).read_bytes() == Path(here.weights).read_bytes()
-    assert not held.exists()
+    assert not task.file("checkpoint.safetensors").exists()
 
 
 @pytest.mark.ray

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import signal
 import subprocess
 import sys
 import threading
@@ -37,6 +38,7 @@ from tests.storage.small_store import (
     features,
     write_unit,
 )
+from tests.waiting import looks
 
 
 def undisturbed() -> dict[str, str]:
@@ -265,7 +267,6 @@ _CHILD = """
 import sys
 from cvbench.storage.features import FeatureStore
 from tests.storage.features.test_faults import extract_slowly
-print("ready", flush=True)
 extract_slowly(FeatureStore.open(sys.argv[1], "a"))
 """
 
@@ -278,28 +279,36 @@ def extract_slowly(store: FeatureStore) -> None:
         extract(store, SPECS, replace(GROUP, backbone=f"vit{i}"))
 
 
+def grown(folder: Path) -> int:
+    return sum(len(names) for _, _, names in os.walk(folder))
+
+
 def test_sigkill_at_random_moments_ends_with_the_same_bytes(tmp_path: Path) -> None:
+    """Each kill falls when the store has so many files; a run that was over before is compared, and another begun."""
     extract_slowly(FeatureStore.open(tmp_path / "undisturbed", "a"))
-    expected, target = contents(LocalObjects(tmp_path / "undisturbed")), tmp_path / "killed"
-    rng, killed = random.Random(0), 0
+    expected, total = contents(LocalObjects(tmp_path / "undisturbed")), grown(tmp_path / "undisturbed")
+    rng, killed, target = random.Random(0), 0, tmp_path / "run-0"
     root = Path(__file__).parents[3]
-    for _ in range(8):
-        child = subprocess.Popen(
-            [sys.executable, "-c", _CHILD, str(target)], stdout=subprocess.PIPE, cwd=root, text=True
-        )
-        assert child.stdout is not None
-        assert child.stdout.readline() == "ready\n"
-        try:
-            child.wait(rng.uniform(0.02, 0.4))
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
-            killed += 1
-        child.stdout.close()
+    for attempt in range(40):
+        if killed == 8:
+            break
+        child = subprocess.Popen([sys.executable, "-c", _CHILD, str(target)], cwd=root)
+        goal = grown(target) + rng.randrange(1, total // 6)
+        for _ in looks(150):
+            if child.poll() is not None or grown(target) >= goal:
+                break
+        child.kill()
+        if child.wait() == 0:
+            gc(FeatureStore.open(target, "a"))
+            assert contents(LocalObjects(target)) == expected
+            target = tmp_path / f"run-{attempt + 1}"
+            continue
+        killed += 1
+        assert child.returncode == -signal.SIGKILL
         if (target / "zarr.json").exists():
             report = verify(FeatureStore.open(target), deep=True)
             assert report.ok, report.problems
-    assert killed >= 3
+    assert killed == 8
     store = FeatureStore.open(target, "a")
     extract_slowly(store)
     gc(store)

@@ -125,7 +125,7 @@ except ResourceError as error:
     assert objects.create("x/small", b"b")
     sys.exit(error.exit_code)
 """
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], timeout=60, check=False)
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], timeout=300, check=False)
     assert done.returncode == ResourceError.exit_code == 6
     assert [p.name for p in (tmp_path / "x").iterdir()] == ["small"]
 
@@ -304,7 +304,7 @@ objects._write = killed
 os.makedirs(os.path.join(sys.argv[1], "a"))
 objects.LocalObjects(sys.argv[1]).create("a/b", b"whole")
 """
-    subprocess.run([sys.executable, "-c", code, str(tmp_path)], timeout=60, check=False)
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], timeout=300, check=False)
     (dead,) = (tmp_path / "a").iterdir()
     mine = f".tmp-{writers.mark()}-0123456789ab"
     elsewhere = dead.name.replace(dead.name.split("-")[1], "00000000")

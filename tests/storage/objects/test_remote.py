@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import time
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -84,24 +83,22 @@ def test_refused_credentials_are_named_and_not_shown(
     proxy: FaultProxy, objects: Objects, call: str, fault: Fault, said: str
 ) -> None:
     proxy.script(fault)
-    begun = time.monotonic()
     with pytest.raises(AccessError, match=said) as caught:
         CALLS[call][0](objects)
-    assert time.monotonic() - begun < 5  # never tried again
+    # Never tried again; but a HEAD, whose answer has no words, is asked about by a GET.
+    assert proxy.count[fault] == (2 if call == "size" and fault == "expired" else 1)
     assert caught.value.exit_code == 8
     assert caught.value.where
     assert caught.value.fix
     assert CANARY not in "".join(traceback.format_exception(caught.value))
 
 
-def test_a_service_that_stays_broken_ends_in_bounded_time(proxy: FaultProxy, objects: Objects) -> None:
+def test_a_service_that_stays_broken_is_asked_a_few_times(proxy: FaultProxy, objects: Objects) -> None:
     for fault in ("cut", "reset"):
         proxy.script(fault)
-        begun = time.monotonic()
         with pytest.raises(ResourceError, match="after retries") as caught:
             [*objects.list("a/")]
         assert "same command again" in (caught.value.fix or "")
-        assert time.monotonic() - begun < 20
         assert proxy.count[fault] <= 10
 
 
@@ -118,39 +115,40 @@ def test_ranges_and_sizes_of_a_bucket(proxy: FaultProxy, objects: Objects) -> No
 
 
 @pytest.fixture
-def nobody(proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> int:
-    """Nothing says who we are; the metadata address is a closed port."""
+def nobody(proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """Nothing says who we are; the metadata address is a closed port, which nobody else can open meanwhile."""
     for name in CREDENTIALS:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-    monkeypatch.setenv("AWS_METADATA_ENDPOINT", f"http://127.0.0.1:{port}")
-    return port
+        monkeypatch.setenv("AWS_METADATA_ENDPOINT", f"http://127.0.0.1:{free.getsockname()[1]}")
+        yield
 
 
-def test_missing_credentials_are_named_at_once(nobody: int, proxy: FaultProxy) -> None:
+def test_missing_credentials_are_named_at_once(
+    nobody: None, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before obstore is asked, which would ask the metadata address for minutes."""
     proxy.requests.clear()
-    begun = time.monotonic()
+    monkeypatch.setattr("obstore.store.from_url", lambda *given, **named: pytest.fail("obstore was asked"))
     with pytest.raises(AccessError, match="no AWS credentials found") as caught:
         open_objects("s3://objects/x").get("zarr.json")
-    assert time.monotonic() - begun < 3
     assert "AWS_ACCESS_KEY_ID" in (caught.value.fix or "")
     assert "AWS_PROFILE" in (caught.value.fix or "")
     assert caught.value.exit_code == 8
     assert not proxy.requests
 
 
-def test_half_of_the_credentials(nobody: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_half_of_the_credentials(nobody: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", CREDENTIALS["AWS_ACCESS_KEY_ID"])
     with pytest.raises(AccessError, match="no AWS credentials") as caught:
         open_objects("s3://objects/x").get("zarr.json")
     assert "SecretAccessKey" in (caught.value.why or "")
 
 
-def test_a_machine_that_does_not_answer_costs_a_second(monkeypatch: pytest.MonkeyPatch, nobody: int) -> None:
+def test_a_machine_that_does_not_answer_costs_a_second(monkeypatch: pytest.MonkeyPatch, nobody: None) -> None:
     asked = []
 
     def refused(address: tuple[str, int], timeout: float) -> socket.socket:
@@ -164,7 +162,7 @@ def test_a_machine_that_does_not_answer_costs_a_second(monkeypatch: pytest.Monke
     assert asked == [(("169.254.169.254", 80), 1.0)]
 
 
-def test_a_profile_is_read(nobody: int, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_profile_is_read(nobody: None, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     keys = "aws_access_key_id = AKprofile\naws_secret_access_key = s\naws_session_token = t\n"
     (tmp_path / "credentials").write_text(f"[lab]\n{keys}[default]\n{keys}")
     assert open_objects("s3://objects/x").get("none") is None  # the default profile
@@ -177,7 +175,7 @@ def test_a_profile_is_read(nobody: int, proxy: FaultProxy, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize(("url", "name"), [("gs://b/x", "Google Cloud"), ("az://b/x", "Azure")])
-def test_other_clouds(nobody: int, monkeypatch: pytest.MonkeyPatch, url: str, name: str, tmp_path: Path) -> None:
+def test_other_clouds(nobody: None, monkeypatch: pytest.MonkeyPatch, url: str, name: str, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     for variable in list(os.environ):
         if variable.startswith(("GOOGLE_", "AZURE_")):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import signal
@@ -24,13 +25,16 @@ from cvbench.errors import DataUnavailableError, ResourceError, UsageError
 from cvbench.jobs.extraction.decoding import processes
 from cvbench.jobs.extraction.decoding.choice import Decoding
 from cvbench.jobs.extraction.decoding.feed import Feed
+from cvbench.jobs.extraction.decoding.processes import Nursery
 from cvbench.storage.datasets import Dataset, open_dataset
 from cvbench.storage.features.units import Unit
 from tests.jobs.images import write_folder
+from tests.waiting import looks
 
 THREADS, PROCESSES = Decoding(2), Decoding(2, processes=True)
 PAIR = (Geometry((48, 48), 56), Geometry((32, 40), (36, 44), decoder="pil", rules="loader"))
 COUNT = 60
+DEADLINE = 120  # seconds for what takes one
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +98,7 @@ def test_two_units_at_once_and_a_third_that_waits(feed: Feed, pets: Path) -> Non
     assert third.is_alive()
     next(held[0])
     held[0].close()  # in the middle of it
-    third.join(10)
+    third.join(DEADLINE)
     assert not third.is_alive()
     for one in held[1:]:
         assert sum(batch.size for batch in one) == 20
@@ -147,22 +151,18 @@ def test_a_decoder_that_is_killed_is_replaced(pets: Path) -> None:
 
 
 def test_a_sample_that_ends_every_decoder_is_named(pets: Path) -> None:
-    feed = feed_of(open_dataset(f"folder:{pets}"), Decoding(1, processes=True))
-    done = threading.Event()
+    start = Nursery.start
 
-    def kill() -> None:
-        while not done.is_set():
-            for pid in pids(feed):
-                os.kill(pid, signal.SIGKILL)
+    def start_and_kill(nursery: Nursery) -> Any:
+        lane = start(nursery)
+        os.kill(lane.pid, signal.SIGKILL)  # before it is given anything
+        return lane
 
-    killer = threading.Thread(target=kill)
-    killer.start()
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Nursery, "start", start_and_kill)
+        feed = feed_of(open_dataset(f"folder:{pets}"), Decoding(1, processes=True))
         with pytest.raises(ResourceError, match="2 decoding processes have ended with the same sample") as caught:
             batches(feed, Unit(0, 0, 4))
-    finally:
-        done.set()
-        killer.join()
     assert caught.value.where in open_dataset(f"folder:{pets}").ids
     assert caught.value.why == "killed by SIGKILL"
     expected = batches(feed_of(open_dataset(f"folder:{pets}"), THREADS), Unit(0, 4, 40))
@@ -197,10 +197,9 @@ time.sleep(600)
 
 
 def check_gone(left: list[int]) -> None:
-    end = time.monotonic() + 20
-    while time.monotonic() < end and any(map(alive, left)):
-        time.sleep(0.05)
-    assert not [pid for pid in left if alive(pid)]
+    for _ in looks(DEADLINE):
+        if not any(map(alive, left)):
+            break
 
 
 def alive(pid: int) -> bool:
@@ -224,17 +223,27 @@ def test_they_end_with_the_process_that_they_work_for(pets: Path, how: signal.Si
     if how:
         assert all(map(alive, left))
         process.send_signal(how)
-    assert process.wait(30) == (-how if how else 0)
+    assert process.wait(DEADLINE) == (-how if how else 0)
     process.stdout.close()
     check_gone(left)
     ours = {name for name in (os.listdir("/dev/shm") if before else ()) if "cvbench" in name}
     assert ours <= before
 
 
+def opened() -> set[tuple[str, str]]:
+    """Descriptors of this process, and what each is of."""
+    found = set()
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(FileNotFoundError):  # that of the listing itself
+            found.add((name, os.readlink(f"/proc/self/fd/{name}")))
+    return found
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="reads /proc")
 def test_nothing_is_left_of_a_feed_that_is_let_go(pets: Path) -> None:
     gc.collect()  # of feeds before
     here = psutil.Process()
-    files, children = here.num_fds(), {child.pid for child in here.children(recursive=True)}
+    files, children = opened(), {child.pid for child in here.children(recursive=True)}
     feed: Feed | None = feed_of(open_dataset(f"folder:{pets}"), PROCESSES)
     assert feed is not None
     batches(feed, Unit(0, 0, 8))
@@ -242,8 +251,8 @@ def test_nothing_is_left_of_a_feed_that_is_let_go(pets: Path) -> None:
     feed = None
     gc.collect()
     check_gone(left)
-    assert here.num_fds() == files
-    assert {child.pid for child in here.children(recursive=True)} == children
+    assert opened() <= files  # what others have left may go meanwhile
+    assert {child.pid for child in here.children(recursive=True)} <= children
 
 
 def test_a_process_that_decodes_has_a_bound_of_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
