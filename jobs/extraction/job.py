@@ -190,7 +190,8 @@ def declare_all(
 
     for group, fingerprint in fingerprints.items():
         store.agree(group, fingerprint, codec=options.codec)
-    check_space(plan_layers(groups, _pending(store, groups, split, options)), options, split.unit)
+    layers = plan_layers(groups, _pending(store, groups, split, options))
+    check_space(layers, options, split.unit, frozen=(split.dataset, split.split) in store.splits())
     begun = store.begin(split)
     refuse_other_sizes(replace(options, batch_size=split.batch, unit=split.unit), begun, store.url)  # a race
     for group, arrays in groups.items():

@@ -19,7 +19,7 @@ from cvbench.jobs.extraction.options import AUTO, CPU_BATCH, ExtractOptions, res
 from cvbench.jobs.extraction.precision import held_precisions
 from cvbench.jobs.extraction.rates import CardRates, card_asked, card_named
 from cvbench.jobs.reading.views import is_in_part
-from cvbench.jobs.running.sizes import human
+from cvbench.jobs.running.sizes import enough, human
 
 if TYPE_CHECKING:
     from cvbench.engine.models.backbones import Description
@@ -31,6 +31,7 @@ DECODE_SECONDS = 0.0015  # one core, one 500 x 375 JPEG, decode and antialiased 
 ASSUMED = "v100"  # the card of a plan that names none, on a machine without one
 GFLOPS_PER_CORE = 2 * 33.0 * 1.5  # assumed: one CPU core in float32
 CORES = 4  # CPU cores of a GPU of which nobody says how many it has
+SMALLEST_UNIT = 4  # samples, as the option takes them
 SPARE = 0.05  # share of the free disk that stays free
 COMPILE_SECONDS = 60.0  # of one backbone in one worker (assumed; `bench/compile.py` measures it)
 COMPILE_GAIN = 1.2  # assumed of a GPU: timm's published rates at 224 pixels rise by 1.13 to 1.42
@@ -118,29 +119,39 @@ def free_bytes(store: str) -> int | None:
     return shutil.disk_usage(path).free
 
 
-def advise(layers: Iterable[LayerPlan], budget: int, unit: int) -> str | None:
-    """None if `layers` fit into `budget` bytes; else the option that would make them fit, in whole units of samples."""
+def advise(
+    layers: Iterable[LayerPlan], budget: int, unit: int, otherwise: str = "another --store", *, frozen: bool = False
+) -> str | None:
+    """None if `layers` fit into `budget` bytes; else the options that would make them fit, in whole units of samples.
+
+    Args:
+        layers, budget, unit: What is to be written, and what may be.
+        otherwise: What gives room for all.
+        frozen: The store has the split, and its unit stays.
+    """
     layers = list(layers)
     total = sum(layer.bytes for layer in layers)
     if total <= budget:
         return None
     maps = [layer for layer in layers if is_in_part(layer.group.view)]
     others = total - sum(layer.bytes for layer in maps)
-    per_sample = sum(layer.bytes_per_sample for layer in maps)
     if maps and others <= budget:
-        most = (budget - others) // per_sample // unit * unit
-        if most:
-            return f"--maps {most} fits (maps take {human(per_sample)} per image); or fewer --taps"
+        option, left, per_sample = "--maps", budget - others, sum(layer.bytes_per_sample for layer in maps)
         named = " and ".join(f"--view {view}" for view in dict.fromkeys(layer.group.view for layer in maps))
-        return f"leave {named} out, name fewer --taps, or a smaller --unit (whole units of {unit} are written)"
-    per_sample = sum(layer.bytes_per_sample for layer in layers)
-    most = budget // per_sample // unit * unit
-    if most:
-        return f"--limit {most} fits, or fewer --taps, or another --store"
-    return f"another --store, fewer --taps, or a smaller --unit (whole units of {unit} are written)"
+        either = f"leave {named} out; or {otherwise}; or fewer --taps"
+    else:
+        option, left, per_sample = "--limit", budget, sum(layer.bytes_per_sample for layer in layers)
+        either = f"{otherwise}; or fewer --taps"
+    if most := left // per_sample // unit * unit:
+        return f"{option} {most} fits ({human(per_sample)} per image); or {either}"
+    smaller = left // per_sample
+    if frozen or smaller < SMALLEST_UNIT:
+        return either
+    fits = f"--unit {smaller} --batch-size {smaller} {option} {smaller} fits"
+    return f"{either}; or a smaller unit: {fits} (whole units of {unit} are written)"
 
 
-def check_space(layers: Iterable[LayerPlan], options: ExtractOptions, unit: int) -> None:
+def check_space(layers: Iterable[LayerPlan], options: ExtractOptions, unit: int, *, frozen: bool) -> None:
     """Refuse before the first write what will not fit.
 
     Raises:
@@ -148,8 +159,8 @@ def check_space(layers: Iterable[LayerPlan], options: ExtractOptions, unit: int)
     """
     layers = list(layers)
     total = sum(layer.bytes for layer in layers)
-    for budget, why in _budgets(options):
-        advice = advise(layers, budget, unit)
+    for budget, why, otherwise in _budgets(options, total):
+        advice = advise(layers, budget, unit, otherwise, frozen=frozen)
         if advice is not None:
             raise ResourceError(
                 f"{human(total)} are to be written and {human(budget)} may be",
@@ -168,21 +179,25 @@ def check_together(jobs: Sequence[ExtractOptions]) -> None:
     if len(jobs) < 2:
         return
     total = sum(plan(job).bytes_total for job in jobs)
-    for budget, why in _budgets(jobs[0]):
+    for budget, why, otherwise in _budgets(jobs[0], total):
         if total > budget:
             raise ResourceError(
                 f"{human(total)} are to be written for {len(jobs)} data sets together and {human(budget)} may be",
                 where=jobs[0].store,
                 why=why,
-                fix="fewer --dataset, --limit or fewer --taps; `cvbench plan` says what each takes",
+                fix=f"{otherwise}, fewer --dataset, --limit or fewer --taps; `cvbench plan` says what each takes",
             )
 
 
-def _budgets(options: ExtractOptions) -> list[tuple[int, str]]:
+def _budgets(options: ExtractOptions, total: int) -> list[tuple[int, str, str]]:
+    """Each number of bytes that may be written, why no more, and what gives room for `total`."""
     free = free_bytes(options.store)
-    budgets = [] if free is None else [(int(free * (1 - SPARE)), f"{human(free)} are free on the disk of the store")]
+    budgets = []
+    if free is not None:
+        why = f"{human(free)} are free on the disk of the store"
+        budgets.append((int(free * (1 - SPARE)), why, "another --store"))
     if options.max_bytes is not None:
-        budgets.append((options.max_bytes, "--max-bytes"))
+        budgets.append((options.max_bytes, "--max-bytes", f"--max-bytes {enough(total)}"))
     return budgets
 
 
@@ -228,6 +243,7 @@ def plan(
         for group, taps in ((group, [array.tap for array in arrays]) for group, arrays in groups.items())
     }
     layers = plan_layers(groups, pending)
+    total = sum(layer.bytes for layer in layers)
     covered: set[Unit] = set().union(*units.values())
     waiting: set[Unit] = set().union(*pending.values())
     samples, todo = (sum(len(unit) for unit in some) for some in (covered, waiting))
@@ -237,8 +253,12 @@ def plan(
     forward = _forward_rate(options, descriptions, gpus, rate, card)
     decode = decode_rate(options.decode_in, gpus, cores)
     workers = gpus or os.cpu_count() or 1
-    hours, rates = _hours(todo, sum(layer.bytes for layer in layers), forward, decode, workers, disk_mb_s)
-    advice = next((text for budget, _ in _budgets(options) if (text := advise(layers, budget, size))), None)
+    hours, rates = _hours(todo, total, forward, decode, workers, disk_mb_s)
+    advices = (
+        advise(layers, budget, size, otherwise, frozen=frozen is not None)
+        for budget, _, otherwise in _budgets(options, total)
+    )
+    advice = next(filter(None, advices), None)
     return PlanReport(
         dataset=dataset.name,
         split=dataset.split,
@@ -246,7 +266,7 @@ def plan(
         units_total=len(covered),
         units_done=len(covered) - len(waiting),
         layers=tuple(layers),
-        bytes_total=sum(layer.bytes for layer in layers),
+        bytes_total=total,
         free_bytes=free_bytes(options.store),
         fits=advice is None,
         advice=advice,

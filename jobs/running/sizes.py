@@ -14,3 +14,15 @@ def human(size: float) -> str:
             break
         size /= 1000
     return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"
+
+
+def enough(size: int) -> str:
+    """The next size above, as an option takes it.
+
+    >>> enough(12_963_840), enough(1_000), enough(512)
+    ('13MB', '1.1KB', '513B')
+    """
+    for unit, factor in (("TB", 10**12), ("GB", 10**9), ("MB", 10**6), ("KB", 10**3)):
+        if size >= factor:
+            return f"{(size * 10 // factor + 1) / 10:g}{unit}"
+    return f"{size + 1}B"

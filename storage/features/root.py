@@ -18,7 +18,7 @@ Mode = Literal["r", "r+", "a"]
 
 
 def open_root(objects: Objects, mode: Mode) -> int:
-    """The format of the store that lies here; with mode "a" one is made where there is none.
+    """The format of the store that lies here; with mode "a" also of one that `make_root` may make here.
 
     Raises:
         DataUnavailableError: Nothing is there, and the mode is not "a".
@@ -27,13 +27,24 @@ def open_root(objects: Objects, mode: Mode) -> int:
     """
     root = objects.get("zarr.json")
     if root is None:
-        create_root(objects, _refuse_if_nothing(objects, mode))
+        known = _refuse_if_nothing(objects, mode)
+        if known is None:
+            return FORMAT
+        create_root(objects, known)
         root = objects.get("zarr.json") or b""  # now ours, or that of a process that was faster
     return _format_of(root, objects)
 
 
-def _refuse_if_nothing(objects: Objects, mode: Mode) -> int:
-    """Find the format of a store that may be made or mended at a place without a root node; else raise."""
+def make_root(objects: Objects, format: int) -> None:
+    """Make a place a store of ours, if it is none: the first write into it."""
+    if objects.get("zarr.json") is None:
+        create_root(objects, format)
+        _format_of(objects.get("zarr.json") or b"", objects)  # that of a process that was faster may be another's
+
+
+def _refuse_if_nothing(objects: Objects, mode: Mode) -> int | None:
+    """Find the format of a store that may be mended at a place without a root node, None where one may be made; else
+    raise."""
     known = evidence(objects)
     if known and mode != "a":
         raise IntegrityError(
@@ -54,7 +65,7 @@ def _refuse_if_nothing(objects: Objects, mode: Mode) -> int:
             why=f"there is {strays[0]}",
             fix="name a store of cvbench, or a place that does not exist yet, with --store",
         )
-    return known or FORMAT
+    return known
 
 
 def _is_of_root(key: str) -> bool:

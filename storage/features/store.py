@@ -29,7 +29,7 @@ from cvbench.storage.features.keys import GroupKey
 from cvbench.storage.features.layer import FeatureLayer
 from cvbench.storage.features.ledger import FORMAT, BadSample, Commit, Ledger, ObjectRecord, TapRecord, body_digest
 from cvbench.storage.features.nodes import ArraySpec, array_document, create_groups, refuse_other_array
-from cvbench.storage.features.root import Mode, open_root
+from cvbench.storage.features.root import Mode, make_root, open_root
 from cvbench.storage.features.split import SplitInfo
 from cvbench.storage.features.units import Unit, plan_units
 from cvbench.storage.features.writer import UnitWriter
@@ -65,7 +65,7 @@ class FeatureStore:
 
     @classmethod
     def open(cls, url: str | Path | Objects, mode: Mode = "r") -> FeatureStore:
-        """Open a store; with mode "a" create it if there is none.
+        """Open a store; with mode "a" the first `begin` makes it if there is none.
 
         Mode "r+" is for what reads a store and keeps something there: it opens as "r" does and makes nothing, not even
         in a place that cannot be written. Only a repair that was interrupted is finished before, where it can be.
@@ -104,6 +104,7 @@ class FeatureStore:
             FingerprintMismatchError: Another manifest, order or seed is frozen.
         """
         self._writable()
+        make_root(self.objects, self.ledger.format)
         return splits.begin(self.ledger, info)
 
     def declare(

@@ -168,7 +168,7 @@ def test_taps_list(pets: Path) -> None:
         (("--taps", "block"), 2, "blocks"),
         (("--view", "poled"), 2, "did you mean: pooled"),
         (("--dataset", "cub200", "--data-root", "/nonexistent"), 3, "CUB_200_2011"),
-        (("--max-bytes", "20kB"), 6, "a smaller --unit"),
+        (("--max-bytes", "20kB"), 6, "a smaller unit"),
         (("--precision", "fp8"), 2, "fp16"),
         (("--dtype", "float64"), 2, "float16 or float32"),
         (("--codec", "bitround20"), 2, "from 1 to 10"),

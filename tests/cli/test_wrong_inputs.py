@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cvbench.cli.app import app
-from cvbench.errors import CvbenchError
+from cvbench.errors import CvbenchError, ResourceError
 from cvbench.storage.features import FeatureStore
 from tests.jobs.images import write_folder
 from tests.storage.small_store import extract
@@ -62,7 +62,19 @@ def test_the_message_says_what_to_type_instead(line: str, place: Path, monkeypat
     assert found == code, text
     for words in said:
         assert words in text, text
-    assert not (place / "new.zarr").exists() or not FeatureStore.open(place / "new.zarr").groups()
+    assert not (place / "new.zarr").exists()
+
+
+@pytest.mark.parametrize(("word", "given"), [("--max-bytes", ""), ("--unit", "--max-bytes 8KB")])
+def test_of_bytes_that_are_too_many_the_fix_fits(word: str, given: str, place: Path, tmp_path: Path) -> None:
+    line = f"extract --dataset folder:{place}/birds {QUICK} --store {tmp_path}/new.zarr"
+    refused = CliRunner().invoke(app, [*line.split(), "--max-bytes", "8KB"])
+    assert isinstance(refused.exception, ResourceError)
+    assert not (tmp_path / "new.zarr").exists()
+    fix = str(refused.exception.fix)
+    typed = word + fix.partition(word)[2].partition(" fits")[0].partition(";")[0]
+    done = CliRunner().invoke(app, [*line.split(), *given.split(), *typed.split()])
+    assert done.exit_code == 0, (typed, done.output, done.exception)
 
 
 @pytest.mark.parametrize(
