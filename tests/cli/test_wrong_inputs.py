@@ -44,7 +44,16 @@ CASES: dict[str, tuple[int, tuple[str, ...]]] = {
         2,
         ("did you mean: digits/all/test_vit@32/pooled",),
     ),
-    f"extract --dataset parquet:tables/nope.parquet {QUICK}": (3, ("some.parquet",)),
+    f"extract --dataset parquet:tables/sme.parquet {QUICK}": (3, ("did you mean: some.parquet", "tables/some.parquet")),
+    f"extract --dataset parquet:nope.parquet {QUICK}": (
+        3,
+        ("birds/", "fix: give the path of a file that ends in .par"),
+    ),
+    f"extract --dataset table:tables/nope.csv {QUICK}": (3, ("the table is not there", "fix: ", ".csv, .tsv")),
+    f"extract --dataset table:birds {QUICK}": (2, ("fix: --dataset folder:/", "/birds")),
+    f"extract --dataset coco:nope.json {QUICK}": (3, ("fix: give the path of a file that ends in .json",)),
+    f"extract --dataset folder:empty {QUICK}": (3, ("the folder is empty", "fix: put the images there")),
+    f"extract --dataset parquet:empty {QUICK}": (3, ("why: the folder is empty", "fix: ")),
     "analyze cka --store small.zarr --out taken --address none": (6, ("--out taken",)),
 }
 
