@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from cvbench.errors import IncompleteError
+from cvbench.errors import FingerprintMismatchError, IncompleteError
 from cvbench.jobs.extraction.arrays import units_of
+from cvbench.jobs.extraction.backbones import offering_name
 from cvbench.jobs.extraction.decoding.choice import settled as settled_decoding
 from cvbench.jobs.extraction.fingerprint import versions
 from cvbench.jobs.extraction.live import LiveTask, live_pending, summarise_live
@@ -189,7 +190,10 @@ def declare_all(
     from cvbench.jobs.extraction.plan import check_space, plan_layers
 
     for group, fingerprint in fingerprints.items():
-        store.agree(group, fingerprint, codec=options.codec)
+        try:
+            store.agree(group, fingerprint, codec=options.codec)
+        except FingerprintMismatchError as error:
+            raise offering_name(error, group, options, {one.backbone for one in store.groups()}) from None
     layers = plan_layers(groups, _pending(store, groups, split, options))
     check_space(layers, options, split.unit, frozen=(split.dataset, split.split) in store.splits())
     begun = store.begin(split)
