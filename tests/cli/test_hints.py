@@ -170,9 +170,30 @@ def test_a_download_keeps_its_data_root(tmp_path: Path) -> None:
     parsed(words)
 
 
-def test_an_empty_store_and_none(tmp_path: Path) -> None:
-    done = run(f"analyze cka --store '{tmp_path}/none.zarr' --address none")
-    assert isinstance(done.exception, CvbenchError)
+BESIDE = {
+    "none.zarr": "none.zarr",
+    "my birds": "my birds-2.zarr",
+    "a file": "a file.zarr",
+    "a file/in it": "a file.zarr",
+    "my store/digits": "my store",
+}
+
+
+@pytest.mark.parametrize("place", BESIDE)
+def test_a_place_that_is_no_store_has_one_beside_it(place: str, tmp_path: Path) -> None:
+    write_folder(tmp_path / "my birds", 4)
+    (tmp_path / "my birds.zarr").mkdir()
+    (tmp_path / "a file").write_text("")
+    made = f"extract --dataset digits {SMALL} --limit 8 --store"
+    assert run(f"{made} '{tmp_path}/my store'").exit_code == 0
+    asked = ["store info --store"] + ([] if place == "none.zarr" else [made])
+    for one in asked:
+        refused = run(f"{one} '{tmp_path}/{place}'")
+        assert isinstance(refused.exception, CvbenchError)
+        words = shlex.split(str(refused.exception.fix).replace(",", " "))
+        assert words[words.index("--store") + 1] == f"{tmp_path}/{BESIDE[place]}"
+    done = run(f"{made} '{tmp_path}/{BESIDE[place]}'")
+    assert done.exit_code == 0, said(done)
 
 
 def parsed(words: list[str]) -> None:
