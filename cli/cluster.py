@@ -73,6 +73,8 @@ def _plan(
 def _show_plan(found: ClusterPlan) -> None:
     for one in found.lines:
         shared.say_wrapped(f"{one.name}: {one.shown}  ", f"({one.basis})")
+    for note in found.notes:
+        shared.say_wrapped("note: ", note)
     for advice in found.advice:
         shared.say_wrapped("does not fit: ", advice)
 

@@ -16,7 +16,8 @@ from cvbench.options import Option
 
 if TYPE_CHECKING:
     from cvbench.jobs.extraction.job import ExtractReport
-    from cvbench.jobs.extraction.plan import LayerPlan, PlanReport
+    from cvbench.jobs.extraction.plan import PlanReport
+    from cvbench.jobs.extraction.space import LayerPlan
 
 
 @dataclass(frozen=True)
@@ -171,6 +172,8 @@ def _plan_text(report: PlanReport, *, long: bool) -> None:
         mark = "  <- bottleneck" if stage == report.bottleneck else ""
         shared.say_wrapped(f"  {stage}: ", f"{_duration(its)} at {report.rates[stage]}{mark}")
     shared.say_wrapped("--compile: ", report.compile)
+    for note in report.notes:
+        shared.say_wrapped("note: ", note)
     if not report.fits:
         say(f"does not fit: {report.advice}")
     shared.echo_table(*_layer_table(report, long=long))

@@ -187,7 +187,7 @@ def declare_all(
     options: ExtractOptions,
 ) -> None:
     """Begin the split and declare the groups, after all of them agree with the store and the bytes fit."""
-    from cvbench.jobs.extraction.plan import check_space, plan_layers
+    from cvbench.jobs.extraction.space import check_space, plan_layers
 
     for group, fingerprint in fingerprints.items():
         try:

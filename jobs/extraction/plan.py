@@ -2,60 +2,34 @@
 
 from __future__ import annotations
 
-import math
 import os
-import shutil
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cvbench.errors import DataUnavailableError, ResourceError, UsageError
+from cvbench.errors import AccessError, DataUnavailableError, ResourceError, UsageError
 from cvbench.jobs.extraction.arrays import Published, arrays_of, existing_store, frozen_split, units_of
 from cvbench.jobs.extraction.backbones import descriptions_of
 from cvbench.jobs.extraction.decoding.choice import KEPT, THREADS_MOST, DecodeIn, in_processes
 from cvbench.jobs.extraction.options import AUTO, CPU_BATCH, ExtractOptions, resolved
 from cvbench.jobs.extraction.precision import held_precisions
 from cvbench.jobs.extraction.rates import CardRates, card_asked, card_named
-from cvbench.jobs.reading.views import is_in_part
-from cvbench.jobs.running.sizes import enough, human
+from cvbench.jobs.extraction.space import LayerPlan, advise, budgets, free_bytes, plan_layers
+from cvbench.jobs.running.sizes import human
 
 if TYPE_CHECKING:
     from cvbench.engine.models.backbones import Description
     from cvbench.storage.datasets import Dataset
-    from cvbench.storage.features import ArraySpec, GroupKey
+    from cvbench.storage.features import FeatureStore
     from cvbench.storage.features.units import Unit
 
 DECODE_SECONDS = 0.0015  # one core, one 500 x 375 JPEG, decode and antialiased resize (measured)
 ASSUMED = "v100"  # the card of a plan that names none, on a machine without one
 GFLOPS_PER_CORE = 2 * 33.0 * 1.5  # assumed: one CPU core in float32
 CORES = 4  # CPU cores of a GPU of which nobody says how many it has
-SMALLEST_UNIT = 4  # samples, as the option takes them
-SPARE = 0.05  # share of the free disk that stays free
 COMPILE_SECONDS = 60.0  # of one backbone in one worker (assumed; `bench/compile.py` measures it)
 COMPILE_GAIN = 1.2  # assumed of a GPU: timm's published rates at 224 pixels rise by 1.13 to 1.42
-
-
-@dataclass(frozen=True)
-class LayerPlan:
-    """One array: `samples` rows are still to be written."""
-
-    group: GroupKey
-    tap: str
-    shape: tuple[int, ...]
-    dtype: str
-    samples: int
-
-    @property
-    def bytes_per_sample(self) -> int:
-        """Uncompressed bytes of one row."""
-        return math.prod(self.shape) * (2 if self.dtype == "float16" else 4)
-
-    @property
-    def bytes(self) -> int:
-        """Uncompressed bytes still to be written."""
-        return self.samples * self.bytes_per_sample
 
 
 @dataclass(frozen=True)
@@ -77,6 +51,7 @@ class PlanReport:
     bottleneck: str
     gpus: int = 0
     compile: str = ""  # whether compiling pays, in words
+    notes: tuple[str, ...] = ()
     published: bool = False  # the images are not here: their number is that of the registry
 
     @property
@@ -93,83 +68,6 @@ class PlanReport:
         return max(self.hours.values())
 
 
-def plan_layers(
-    groups: Mapping[GroupKey, Sequence[ArraySpec]], pending: Mapping[GroupKey, Mapping[Unit, Sequence[str]]]
-) -> list[LayerPlan]:
-    """One `LayerPlan` for each array; `pending` says which taps of each unit are missing."""
-    rows: dict[tuple[GroupKey, str], int] = Counter()
-    for group, units in pending.items():
-        for unit, taps in units.items():
-            for tap in taps:
-                rows[group, tap] += len(unit)
-    return [
-        LayerPlan(group, array.tap, array.shape, array.dtype, rows[group, array.tap])
-        for group, arrays in groups.items()
-        for array in arrays
-    ]
-
-
-def free_bytes(store: str) -> int | None:
-    """Free bytes where a local store is or will be; None for URLs, which do not say."""
-    if "://" in store:
-        return None
-    path = Path(store)
-    while not path.exists():
-        path = path.parent
-    return shutil.disk_usage(path).free
-
-
-def advise(
-    layers: Iterable[LayerPlan], budget: int, unit: int, otherwise: str = "another --store", *, frozen: bool = False
-) -> str | None:
-    """None if `layers` fit into `budget` bytes; else the options that would make them fit, in whole units of samples.
-
-    Args:
-        layers, budget, unit: What is to be written, and what may be.
-        otherwise: What gives room for all.
-        frozen: The store has the split, and its unit stays.
-    """
-    layers = list(layers)
-    total = sum(layer.bytes for layer in layers)
-    if total <= budget:
-        return None
-    maps = [layer for layer in layers if is_in_part(layer.group.view)]
-    others = total - sum(layer.bytes for layer in maps)
-    if maps and others <= budget:
-        option, left, per_sample = "--maps", budget - others, sum(layer.bytes_per_sample for layer in maps)
-        named = " and ".join(f"--view {view}" for view in dict.fromkeys(layer.group.view for layer in maps))
-        either = f"leave {named} out; or {otherwise}; or fewer --taps"
-    else:
-        option, left, per_sample = "--limit", budget, sum(layer.bytes_per_sample for layer in layers)
-        either = f"{otherwise}; or fewer --taps"
-    if most := left // per_sample // unit * unit:
-        return f"{option} {most} fits ({human(per_sample)} per image); or {either}"
-    smaller = left // per_sample
-    if frozen or smaller < SMALLEST_UNIT:
-        return either
-    fits = f"--unit {smaller} --batch-size {smaller} {option} {smaller} fits"
-    return f"{either}; or a smaller unit: {fits} (whole units of {unit} are written)"
-
-
-def check_space(layers: Iterable[LayerPlan], options: ExtractOptions, unit: int, *, frozen: bool) -> None:
-    """Refuse before the first write what will not fit.
-
-    Raises:
-        ResourceError: More bytes than `options.max_bytes`, or than the disk has free; says which option would fit.
-    """
-    layers = list(layers)
-    total = sum(layer.bytes for layer in layers)
-    for budget, why, otherwise in _budgets(options, total):
-        advice = advise(layers, budget, unit, otherwise, frozen=frozen)
-        if advice is not None:
-            raise ResourceError(
-                f"{human(total)} are to be written and {human(budget)} may be",
-                where=options.store,
-                why=why,
-                fix=advice,
-            )
-
-
 def check_together(jobs: Sequence[ExtractOptions]) -> None:
     """Before the first of several extractions: every data set is there, every name is known, all bytes fit together.
 
@@ -179,7 +77,7 @@ def check_together(jobs: Sequence[ExtractOptions]) -> None:
     if len(jobs) < 2:
         return
     total = sum(plan(job).bytes_total for job in jobs)
-    for budget, why, otherwise in _budgets(jobs[0], total):
+    for budget, why, otherwise in budgets(jobs[0], total):
         if total > budget:
             raise ResourceError(
                 f"{human(total)} are to be written for {len(jobs)} data sets together and {human(budget)} may be",
@@ -187,18 +85,6 @@ def check_together(jobs: Sequence[ExtractOptions]) -> None:
                 why=why,
                 fix=f"{otherwise}, fewer --dataset, --limit or fewer --taps; `cvbench plan` says what each takes",
             )
-
-
-def _budgets(options: ExtractOptions, total: int) -> list[tuple[int, str, str]]:
-    """Each number of bytes that may be written, why no more, and what gives room for `total`."""
-    free = free_bytes(options.store)
-    budgets = []
-    if free is not None:
-        why = f"{human(free)} are free on the disk of the store"
-        budgets.append((int(free * (1 - SPARE)), why, "another --store"))
-    if options.max_bytes is not None:
-        budgets.append((options.max_bytes, "--max-bytes", f"--max-bytes {enough(total)}"))
-    return budgets
 
 
 def plan(
@@ -229,7 +115,7 @@ def plan(
     options = resolved(options)
     dataset = _opened(options, published)
     descriptions = descriptions_of(options)
-    store = existing_store(options.store)
+    store, notes = _looked_into(options.store)
     frozen = frozen_split(store, dataset)
     size = options.unit or (frozen.unit if frozen else unit_size(len(dataset), options.batch_size or CPU_BATCH))
     groups = {
@@ -256,7 +142,7 @@ def plan(
     hours, rates = _hours(todo, total, forward, decode, workers, disk_mb_s)
     advices = (
         advise(layers, budget, size, otherwise, frozen=frozen is not None)
-        for budget, _, otherwise in _budgets(options, total)
+        for budget, _, otherwise in budgets(options, total)
     )
     advice = next(filter(None, advices), None)
     return PlanReport(
@@ -275,8 +161,17 @@ def plan(
         bottleneck=max(hours, key=lambda stage: hours[stage]),
         gpus=gpus,
         compile=compile_words(hours["forward"], gpus, len(descriptions)),
+        notes=notes,
         published=isinstance(dataset, Published),
     )
+
+
+def _looked_into(url: str) -> tuple[FeatureStore | None, tuple[str, ...]]:
+    """The store if there is one, and what is said of one that we may not look into: a plan needs none."""
+    try:
+        return existing_store(url), ()
+    except AccessError as error:
+        return None, (f"planned as for a new store: {url} cannot be looked into, {error.what}; {error.fix}",)
 
 
 def _opened(options: ExtractOptions, published: bool) -> Dataset | Published:

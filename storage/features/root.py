@@ -80,7 +80,7 @@ def _is_of_root(key: str) -> bool:
 
 
 def _stray(objects: Objects) -> str | None:
-    """What lies at a place, or instead of it, that is of no store, if anything."""
+    """Something at a place, or instead of it, that is of no store; None if there is nothing."""
     if "://" not in objects.url and (file := _file_at(objects.url)):
         return f"the file {file.name}"
     return next((key for key, kind in objects.survey() if kind != "folder" and not _is_of_root(key)), None)

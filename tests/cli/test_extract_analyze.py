@@ -6,6 +6,7 @@ import csv
 import io
 import itertools
 import json
+import os
 import re
 import resource
 import sys
@@ -17,7 +18,7 @@ import zarr
 from typer.testing import CliRunner, Result
 
 from cvbench.cli.app import app
-from cvbench.errors import CvbenchError
+from cvbench.errors import AccessError, CvbenchError
 from tests.forks import Start
 from tests.jobs.images import write_folder
 
@@ -334,3 +335,21 @@ def test_plan_of_images_that_are_not_here_reckons_with_the_published_number(tmp_
     assert isinstance(other.exception, CvbenchError)
     assert other.exception.exit_code == 3
     assert not (tmp_path / "s.zarr").exists()
+
+
+def test_a_plan_needs_no_credentials_of_the_store(monkeypatch: pytest.MonkeyPatch, pets: Path, tmp_path: Path) -> None:
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    line = ("--dataset", f"folder:{pets}", "--store", "s3://bucket/x", *SMALL, "--address", "none")
+    planned = run("plan", *line)
+    assert planned.exit_code == 0, planned.exception
+    assert "planned as for a new store" in " ".join(planned.stdout.split())
+    (note,) = json.loads(run("plan", *line, "--format", "json").stdout)["notes"]
+    assert "set AWS_ACCESS_KEY_ID" in note
+    assert "note: planned as for a new store" in run("cluster", "plan", *line).stdout
+    local = run("plan", *line[:2], *SMALL, "--store", str(tmp_path / "s.zarr"), "--format", "json")
+    assert json.loads(local.stdout)["notes"] == []
+    refused = run("extract", *line)
+    assert isinstance(refused.exception, AccessError)
