@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 SCHEMA = {"schema_version": 1}
 PLACES: dict[str, Place] = {
-    "ls": ("cvbench.cli.results", "ls", "List the results of a store: of what, when, the main number, the command."),
+    "ls": ("cvbench.cli.results", "ls", "List results: of what, when, the main number, the command."),
     "show": ("cvbench.cli.results", "show", "Show the numbers of results, as the commands that made them did."),
     "diff": ("cvbench.cli.results", "diff", "Set two results of one analysis beside each other, number by number."),
     "rm": ("cvbench.cli.results", "rm", "Remove results; the report no longer shows them. Asks nothing."),
@@ -55,7 +55,7 @@ class Every:
 
 
 def _ls(kept: shared.StorePlace, printed: shared.Printed) -> None:
-    """List the results of a store: of what, when, the main number, the command."""
+    """List results: of what, when, the main number, the command."""
     from cvbench.jobs.report.kept import listed
 
     found = listed(kept.store)

@@ -24,7 +24,9 @@ def cka(
     wheel: str | None = None,
     progress: bool = False,
 ) -> Result:
-    """Layerwise linear CKA (HSIC1, minibatch) of every pair of layers of every backbone, with 95 % intervals.
+    """Layerwise linear CKA of every pair of layers.
+
+    Of all layers of every backbone, from minibatches (HSIC1), with 95 % intervals.
 
     `cvbench analyze cka` on the command line.
 
@@ -69,7 +71,9 @@ def similarity(
     wheel: str | None = None,
     progress: bool = False,
 ) -> Result:
-    """Cosine similarity between the local features of every layer, with 95 % intervals over images.
+    """Cosine similarity between the local features of a layer.
+
+    Of every layer, with 95 % intervals over images.
 
     `cvbench analyze similarity` on the command line.
 
@@ -112,7 +116,9 @@ def spectra(
     wheel: str | None = None,
     progress: bool = False,
 ) -> Result:
-    """Fourier spectra of the stored maps of every layer of every backbone, with 95 % intervals over images.
+    """Fourier spectra of the stored maps of every layer.
+
+    Of every backbone, with 95 % intervals over images.
 
     `cvbench analyze spectra` on the command line.
 
@@ -158,7 +164,9 @@ def maps(
     wheel: str | None = None,
     progress: bool = False,
 ) -> Result:
-    """Channel-mean feature maps beside the images; foreground share and outlier tokens over all images.
+    """Channel-mean feature maps beside the images.
+
+    With the foreground share and outlier tokens over all images.
 
     `cvbench analyze maps` on the command line.
 
@@ -220,7 +228,9 @@ def cam(
     wheel: str | None = None,
     progress: bool = False,
 ) -> Result:
-    """Class activation maps (Grad-CAM and its kin), kept in the store, and what is measured on them.
+    """Class activation maps: Grad-CAM and its kin.
+
+    They are kept in the store, with what is measured on them.
 
     `cvbench analyze cam` on the command line.
 
@@ -291,7 +301,9 @@ def faithfulness(
     wheel: str | None = None,
     progress: bool = False,
 ) -> Result:
-    """Deletion and insertion along class activation maps, beside a random order, with 95 % intervals over images.
+    """Deletion and insertion along class activation maps.
+
+    Beside a random order, with 95 % intervals over images.
 
     `cvbench analyze faithfulness` on the command line.
 
@@ -358,7 +370,9 @@ def randomisation(
     wheel: str | None = None,
     progress: bool = False,
 ) -> Result:
-    """Whether class activation maps change when parameters are shuffled (Adebayo et al. 2018), with 95 % intervals.
+    """Whether class activation maps depend on the parameters.
+
+    Maps beside those of a network whose parameters are shuffled (Adebayo et al. 2018), with 95 % intervals.
 
     `cvbench analyze randomisation` on the command line.
 
@@ -414,7 +428,9 @@ def norms(
     wheel: str | None = None,
     progress: bool = False,
 ) -> Result:
-    """Norms of the tokens of every layer: histograms, and the tokens that stand out, with 95 % intervals.
+    """Norms of tokens by layer, and the tokens that stand out.
+
+    With histograms of every layer, and 95 % intervals.
 
     `cvbench analyze norms` on the command line.
 
@@ -465,9 +481,10 @@ def attention(
     wheel: str | None = None,
     progress: bool = False,
 ) -> Result:
-    """How far, how evenly and at which tokens the heads of transformers look, with 95 % intervals over images.
+    """How far, how evenly and at which tokens heads look.
 
-    The images are read and run through the backbones once more; what is measured of each is kept in the store.
+    Of the heads of transformers, with 95 % intervals over images. The images are read and run through the backbones
+    once more; what is measured of each is kept in the store.
 
     `cvbench analyze attention` on the command line.
 
@@ -527,9 +544,10 @@ def residual(
     wheel: str | None = None,
     progress: bool = False,
 ) -> Result:
-    """How much each residual branch adds to its skip connection, by tokens, with 95 % intervals over images.
+    """How much each residual branch adds to what skips it.
 
-    The images are read and run through the backbones once more; what is measured of each is kept in the store.
+    The norm of what it adds over that of its skip connection, by tokens, with 95 % intervals over images. The
+    images are read and run through the backbones once more; what is measured of each is kept in the store.
 
     `cvbench analyze residual` on the command line.
 
@@ -590,9 +608,10 @@ def receptive_field(
     wheel: str | None = None,
     progress: bool = False,
 ) -> Result:
-    """How far around a position of each layer the input changes it, with 95 % intervals over images.
+    """How far around a position of a layer the input matters.
 
-    One pass forward and one back for each layer: some hundred images and a few layers are enough.
+    Of each layer, with 95 % intervals over images. One pass forward and one back for each layer: some hundred
+    images and a few layers are enough.
 
     `cvbench analyze receptive-field` on the command line.
 
@@ -651,9 +670,10 @@ def tsne(
     threads: int | None = None,
     progress: bool = False,
 ) -> Result:
-    """t-SNE maps of the features, and how far they can be believed, with 95 % intervals over images.
+    """t-SNE maps of the features, and how far to believe them.
 
-    Each run of each layer is a task: one after the other in this process, side by side with --address local.
+    With 95 % intervals over images. Each run of each layer is a task: one after the other in this process, side by
+    side with --address local.
 
     `cvbench analyze tsne` on the command line.
 
@@ -702,10 +722,10 @@ def silhouette(
     device: str = "auto",
     progress: bool = False,
 ) -> Result:
-    """Silhouette of the classes, exact, per data set, backbone and space, with 95 % intervals.
+    """Silhouette of the classes, exact, in each space.
 
-    With the Davies-Bouldin and Calinski-Harabasz indices and the simplified silhouette. Two backbones or more: also
-    their paired differences on the same samples.
+    Per data set, backbone and space, with 95 % intervals. With the Davies-Bouldin and Calinski-Harabasz indices and
+    the simplified silhouette. Two backbones or more: also their paired differences on the same samples.
 
     `cvbench analyze silhouette` on the command line.
 

@@ -20,7 +20,9 @@ def accuracy(
     headline: str = "top1",
     progress: bool = False,
 ) -> Result:
-    """Top-1, top-5 and mean-per-class accuracy, and every pair of backbones on the same samples.
+    """Top-1, top-5 and mean-per-class accuracy.
+
+    With every pair of backbones on the same samples.
 
     `cvbench eval accuracy` on the command line.
 
@@ -53,7 +55,9 @@ def factorial(
     masked: bool = True,
     progress: bool = False,
 ) -> Result:
-    """Two crossed factors of the backbones, such as architecture and objective: what of the accuracy is of which.
+    """Two crossed factors of the backbones: what is of which.
+
+    Such as architecture and objective: how much of the accuracy is of which.
 
     `cvbench eval factorial` on the command line.
 
@@ -86,7 +90,9 @@ def calibration(
     seed: int = 0,
     progress: bool = False,
 ) -> Result:
-    """Calibration error, reliability, NLL and Brier, before and after a temperature fitted on a held-out half.
+    """Calibration error, reliability, NLL and Brier score.
+
+    Before and after a temperature fitted on a held-out half.
 
     `cvbench eval calibration` on the command line.
 
@@ -166,7 +172,9 @@ def pug(
     allow_chance: bool = False,
     progress: bool = False,
 ) -> Result:
-    """Accuracy on PUG: ImageNet per factor, sub-factor and value, with intervals over objects.
+    """Accuracy on PUG: ImageNet per factor, sub-factor and value.
+
+    With intervals over objects.
 
     `cvbench eval pug` on the command line.
 
@@ -195,7 +203,9 @@ def robustness(
     allow_chance: bool = False,
     progress: bool = False,
 ) -> Result:
-    """Accuracy on ImageNetV2, -A, -R and -Sketch, beside the clean images of the same classes.
+    """Accuracy on ImageNetV2, -A, -R and -Sketch.
+
+    Beside the clean images of the same classes.
 
     `cvbench eval robustness` on the command line.
 
@@ -221,7 +231,9 @@ def corruptions(
     allow_chance: bool = False,
     progress: bool = False,
 ) -> Result:
-    """Errors under the corruptions of ImageNet-C, and the mean corruption error.
+    """Errors under the corruptions of ImageNet-C.
+
+    With the mean corruption error.
 
     `cvbench eval corruptions` on the command line.
 
@@ -247,7 +259,9 @@ def shape_bias(
     allow_chance: bool = False,
     progress: bool = False,
 ) -> Result:
-    """Shape bias on cue-conflict images, pooled and per shape category.
+    """Shape bias on cue-conflict images.
+
+    Pooled, and per shape category.
 
     `cvbench eval shape-bias` on the command line.
 
@@ -277,10 +291,11 @@ def invariance(
     reference: str | None = None,
     progress: bool = False,
 ) -> Result:
-    """Accuracy and true-class probability as images are scaled, shifted or shown at another resolution.
+    """Accuracy as images are scaled, shifted or resized.
 
-    Extract first, one data set per setting: `cvbench extract --dataset NAME+scale --view logits`, or `NAME+shift`,
-    or `--dataset NAME --image-size 112` and so on for the resolution. What the store lacks is listed.
+    And the probability of the true class, at each setting. Extract first, one data set per setting: `cvbench
+    extract --dataset NAME+scale --view logits`, or `NAME+shift`, or `--dataset NAME --image-size 112` and so on for
+    the resolution. What the store lacks is listed.
 
     `cvbench eval invariance` on the command line.
 

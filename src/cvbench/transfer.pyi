@@ -29,7 +29,9 @@ def probe(
     device: str = "auto",
     progress: bool = False,
 ) -> Result:
-    """Fit linear classifiers on stored features of one split, test them on another. With 95 % intervals.
+    """Fit linear classifiers on one split, test them on another.
+
+    On stored features, with 95 % intervals.
 
     `cvbench transfer probe` on the command line.
 
@@ -80,10 +82,10 @@ def dense(
     device: str = "auto",
     progress: bool = False,
 ) -> Result:
-    """Fit a linear classifier of the positions of stored maps, test it against masks: IoU with 95 % intervals.
+    """Fit a linear classifier of positions, test it on masks.
 
-    It needs maps (`extract --view maps`) of two splits of a data set with masks: scenes and its kin, or a table
-    with a column `mask`.
+    Of the positions of stored maps: IoU with 95 % intervals. It needs maps (`extract --view maps`) of two splits of
+    a data set with masks: scenes and its kin, or a table with a column `mask`.
 
     `cvbench transfer dense` on the command line.
 
