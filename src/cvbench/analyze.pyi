@@ -38,11 +38,11 @@ def cka(
         view: maps (all positions), pooled (their mean), cls, head, or auto: all positions where the store has them
             or `extract --analyze cka` measured them, as in the study's Figure 5, else pooled.
         taps: Layers, names or globs; default all. One or several.
-        estimator: minibatch, debiased or biased.
+        estimator: minibatch has intervals; debiased and biased take all rows at once.
         batch: Samples per CKA batch, at least 4, or 'auto'.
         address: "none" runs in this process, "local" starts a private Ray, "auto" chooses as the command line does,
             else the address of a Ray cluster; default: the variable CVBENCH_ADDRESS, else "none".
-        device: auto, cpu or cuda.
+        device: auto: a GPU if there is one.
         gpus: How many GPUs (actors) to use; default all.
         threads: CPU cores of one actor; of one with a GPU, those that it decodes on.
         wait: Seconds to wait for nodes that a cluster starts.
@@ -88,7 +88,7 @@ def similarity(
         seed: Seed of all that is drawn at random.
         address: "none" runs in this process, "local" starts a private Ray, "auto" chooses as the command line does,
             else the address of a Ray cluster; default: the variable CVBENCH_ADDRESS, else "none".
-        device: auto, cpu or cuda.
+        device: auto: a GPU if there is one.
         gpus: How many GPUs (actors) to use; default all.
         threads: CPU cores of one actor; of one with a GPU, those that it decodes on.
         wait: Seconds to wait for nodes that a cluster starts.
@@ -132,7 +132,7 @@ def spectra(
         seed: Seed of all that is drawn at random.
         address: "none" runs in this process, "local" starts a private Ray, "auto" chooses as the command line does,
             else the address of a Ray cluster; default: the variable CVBENCH_ADDRESS, else "none".
-        device: auto, cpu or cuda.
+        device: auto: a GPU if there is one.
         gpus: How many GPUs (actors) to use; default all.
         threads: CPU cores of one actor; of one with a GPU, those that it decodes on.
         wait: Seconds to wait for nodes that a cluster starts.
@@ -177,15 +177,14 @@ def maps(
         backbones: Backbones; default all. One or several.
         taps: Layers, names or globs; default all. One or several.
         images: Sample ids to draw; default the first four of the store. One or several.
-        measure: Which map to draw: mean, abs, norm, pc1 (first principal component), pca or pca-own (three in
-            colour).
+        measure: Which map to draw; pc1: first principal component, pca and pca-own: three in colour.
         source: Where the images are, for a data set of your own: folder:PATH.
         data_root: Folder that holds the data sets.
         resamples: Resamples, for the intervals that draw any.
         seed: Seed of all that is drawn at random.
         address: "none" runs in this process, "local" starts a private Ray, "auto" chooses as the command line does,
             else the address of a Ray cluster; default: the variable CVBENCH_ADDRESS, else "none".
-        device: auto, cpu or cuda.
+        device: auto: a GPU if there is one.
         gpus: How many GPUs (actors) to use; default all.
         threads: CPU cores of one actor; of one with a GPU, those that it decodes on.
         wait: Seconds to wait for nodes that a cluster starts.
@@ -261,7 +260,7 @@ def cam(
         seed: Seed of all that is drawn at random.
         address: "none" runs in this process, "local" starts a private Ray, "auto" chooses as the command line does,
             else the address of a Ray cluster; default: the variable CVBENCH_ADDRESS, else "none".
-        device: auto, cpu or cuda.
+        device: auto: a GPU if there is one.
         gpus: How many GPUs (actors) to use; default all.
         threads: CPU cores of one actor; of one with a GPU, those that it decodes on.
         wait: Seconds to wait for nodes that a cluster starts.
@@ -331,7 +330,7 @@ def faithfulness(
         seed: Seed of all that is drawn at random.
         address: "none" runs in this process, "local" starts a private Ray, "auto" chooses as the command line does,
             else the address of a Ray cluster; default: the variable CVBENCH_ADDRESS, else "none".
-        device: auto, cpu or cuda.
+        device: auto: a GPU if there is one.
         gpus: How many GPUs (actors) to use; default all.
         threads: CPU cores of one actor; of one with a GPU, those that it decodes on.
         wait: Seconds to wait for nodes that a cluster starts.
@@ -399,7 +398,7 @@ def randomisation(
         seed: Seed of the shuffling and of the intervals.
         address: "none" runs in this process, "local" starts a private Ray, "auto" chooses as the command line does,
             else the address of a Ray cluster; default: the variable CVBENCH_ADDRESS, else "none".
-        device: auto, cpu or cuda.
+        device: auto: a GPU if there is one.
         gpus: How many GPUs (actors) to use; default all.
         threads: CPU cores of one actor; of one with a GPU, those that it decodes on.
         wait: Seconds to wait for nodes that a cluster starts.
@@ -445,7 +444,7 @@ def norms(
         seed: Seed of all that is drawn at random.
         address: "none" runs in this process, "local" starts a private Ray, "auto" chooses as the command line does,
             else the address of a Ray cluster; default: the variable CVBENCH_ADDRESS, else "none".
-        device: auto, cpu or cuda.
+        device: auto: a GPU if there is one.
         gpus: How many GPUs (actors) to use; default all.
         threads: CPU cores of one actor; of one with a GPU, those that it decodes on.
         wait: Seconds to wait for nodes that a cluster starts.
@@ -508,7 +507,7 @@ def attention(
         seed: Seed of all that is drawn at random.
         address: "none" runs in this process, "local" starts a private Ray, "auto" chooses as the command line does,
             else the address of a Ray cluster; default: the variable CVBENCH_ADDRESS, else "none".
-        device: auto, cpu or cuda.
+        device: auto: a GPU if there is one.
         gpus: How many GPUs (actors) to use; default all.
         threads: CPU cores of one actor; of one with a GPU, those that it decodes on.
         wait: Seconds to wait for nodes that a cluster starts.
@@ -571,7 +570,7 @@ def residual(
         seed: Seed of all that is drawn at random.
         address: "none" runs in this process, "local" starts a private Ray, "auto" chooses as the command line does,
             else the address of a Ray cluster; default: the variable CVBENCH_ADDRESS, else "none".
-        device: auto, cpu or cuda.
+        device: auto: a GPU if there is one.
         gpus: How many GPUs (actors) to use; default all.
         threads: CPU cores of one actor; of one with a GPU, those that it decodes on.
         wait: Seconds to wait for nodes that a cluster starts.
@@ -636,7 +635,7 @@ def receptive_field(
         seed: Seed of all that is drawn at random.
         address: "none" runs in this process, "local" starts a private Ray, "auto" chooses as the command line does,
             else the address of a Ray cluster; default: the variable CVBENCH_ADDRESS, else "none".
-        device: auto, cpu or cuda.
+        device: auto: a GPU if there is one.
         gpus: How many GPUs (actors) to use; default all.
         threads: CPU cores of one actor; of one with a GPU, those that it decodes on.
         wait: Seconds to wait for nodes that a cluster starts.
@@ -686,7 +685,7 @@ def tsne(
         taps: Layers, names or globs; default all. One or several.
         resamples: Resamples, for the intervals that draw any.
         seed: Seed of all that is drawn at random.
-        backend: auto (sklearn; cuml or opentsne from 10,001 samples), opentsne, sklearn or cuml.
+        backend: auto: sklearn; cuml or opentsne from 10,001 samples.
         perplexity: Effective number of neighbours.
         iterations: Of them 250 with exaggeration.
         preprocess: standardise, none or l2 (then distances rank as the cosine does).
@@ -696,7 +695,7 @@ def tsne(
         measured: Samples that the measures are of.
         address: "none" runs in this process, "local" starts a private Ray, "auto" chooses as the command line does,
             else the address of a Ray cluster; default: the variable CVBENCH_ADDRESS, else "none".
-        device: auto, cpu or cuda.
+        device: auto: a GPU if there is one.
         threads: CPU cores of one task (with Ray).
         progress: Print how far the work is, to stderr.
 
@@ -742,11 +741,11 @@ def silhouette(
             Default: that of its default options, else the only one; if there is none, it is made.
         resamples: Resamples, for the intervals that draw any.
         seed: Seed of the sample and of the intervals.
-        metrics: euclidean, cosine or sqeuclidean; default euclidean. One or several.
+        metrics: Distances; default euclidean. One or several.
         sample: Samples to score against all, each class in proportion, or 'all'.
         address: "none" runs in this process, "local" starts a private Ray, "auto" chooses as the command line does,
             else the address of a Ray cluster; default: the variable CVBENCH_ADDRESS, else "none".
-        device: auto, cpu or cuda.
+        device: auto: a GPU if there is one.
         progress: Print how far the work is, to stderr.
 
     Returns:

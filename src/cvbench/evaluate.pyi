@@ -36,7 +36,7 @@ def accuracy(
         per_class: The accuracy of every class too.
         real: Score ReaL labels too: their file, or its folder.
         masked: Do not select the outputs of a class subset: argmax over all.
-        headline: top1 or mean-per-class: what comes first and decides; both are there.
+        headline: What comes first and decides; both are there.
         progress: Print how far the work is, to stderr.
 
     Returns:
@@ -144,10 +144,10 @@ def imagenet_x(
         backbones: Backbones; default all. One or several.
         annotations: Folder of ImageNet-X's annotation files; not for `scenes`, whose own table says it.
         which: top: one per image; multi: all that were named.
-        overall: annotated (as the reference) or full_val: what a ratio compares with.
-        error: class, real_class or metaclass.
+        overall: What a ratio compares with; annotated is as the reference.
+        error: What counts as an error.
         real: Where the ReaL labels lie, for real_class.
-        unlabelled: Images without a ReaL label: leave-out, or wrong (as the reference).
+        unlabelled: Images without a ReaL label; wrong is as the reference.
         keep_prototypes: Count the images that annotators saw as prototypes.
         export: Folder for each backbone's predictions, in the reference's format.
         partial: Accept a part of the data set; n says how much.
@@ -343,7 +343,7 @@ def import_predictions(
         store: Path or URL of the feature store.
         split: Split of the data set; the default is the data set's own.
         data_root: Folder that holds the data sets.
-        values: What a table holds: logits, probabilities, or auto (do rows sum to 1?).
+        values: What a table holds; auto: do rows sum to 1?
         by_order: Match by the data set's order, not by file name.
         partial: Accept a part of the data set; n says how much.
         name_column: Column of the samples' names, if it is not found by its name.
