@@ -109,7 +109,7 @@ def _show(report: ExtractReport) -> None:
     say(f"  store: {report.store}")
     for path in report.results:
         say(f"  result: {path} in the store")
-    say(f"  next:  {_next(report)}")
+    shared.say_command(_next(report), "  ", "next: ")
 
 
 def _next(report: ExtractReport) -> str:

@@ -69,10 +69,14 @@ def _ls(kept: shared.StorePlace, printed: shared.Printed) -> None:
 
 def _say_listed(one: Listed) -> None:
     key, made = one.item.key, "" if one.made is None else f"  {one.made:%Y-%m-%d %H:%M} UTC"
-    say(f"{one.short}  {key.analysis}  {key.dataset}/{key.split}{made}  {len(one.item.rows)} numbers")
+    shared.say_folded(f"{one.short}  {key.analysis}  {key.dataset}/{key.split}{made}  {len(one.item.rows)} numbers")
+    indent = " " * 10
     if one.main is not None:
-        say(f"          {in_words(one.main)}")
-    say(f"          {one.item.command or one.item.problem}")
+        shared.say_folded(in_words(one.main), indent)
+    if one.item.command:
+        shared.say_command(one.item.command, indent)
+    else:
+        shared.say_folded(one.item.problem, indent)
 
 
 def _show(asked: Named, kept: shared.StorePlace, every: Every, printed: shared.Printed) -> None:
@@ -87,7 +91,7 @@ def _show(asked: Named, kept: shared.StorePlace, every: Every, printed: shared.P
         if item.entry is None:
             say(f"{item.key.path}: {item.problem}", err=True)
         elif printed.format == "table":
-            say(f"made by: {item.command}")
+            shared.say_command(item.command, head="made by:")
 
 
 def _diff(two: Two, kept: shared.StorePlace, every: Every, printed: shared.Printed) -> None:
