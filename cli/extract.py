@@ -98,8 +98,10 @@ def _echo_documents(found: list[dict[str, Any]]) -> None:
 
 
 def _show(report: ExtractReport) -> None:
+    from cvbench.jobs.running.sizes import counted
+
     done = f"{report.computed} samples computed" if report.computed else "nothing to do"
-    say(f"{report.dataset}/{report.split}: {report.samples} samples, {report.layers} layers, {done}")
+    say(f"{report.dataset}/{report.split}: {report.samples} samples, {counted(report.layers, 'layer')}, {done}")
     if report.unreadable:
         say(f"  {len(report.unreadable)} unreadable samples are kept as NaN rows:", err=True)
         for sample in report.unreadable[:10]:
@@ -158,7 +160,7 @@ def _plan_json(report: PlanReport) -> dict[str, Any]:
 
 def _plan_text(report: PlanReport, *, long: bool) -> None:
     """Print what decides first, then the layers: alike ones as one, or each."""
-    from cvbench.jobs.running.sizes import human
+    from cvbench.jobs.running.sizes import duration, human
 
     of = " as published: the images are not here" if report.published else ""
     say(f"{report.dataset}/{report.split}: {report.samples} samples{of}")
@@ -167,10 +169,10 @@ def _plan_text(report: PlanReport, *, long: bool) -> None:
     by_view = ", ".join(f"{view} {human(size)}" for view, size in report.bytes_by_view.items())
     say(f"to write: {human(report.bytes_total)} ({by_view}); free: {free}")
     hours = f"; {report.hours_expected * report.gpus:.2g} GPU-hours" if report.gpus else ""
-    say(f"expected: {_duration(report.hours_expected)}, as the stages overlap{hours}; start-up is not counted")
+    say(f"expected: {duration(report.hours_expected)}, as the stages overlap{hours}; start-up is not counted")
     for stage, its in report.hours.items():
         mark = "  <- bottleneck" if stage == report.bottleneck else ""
-        shared.say_wrapped(f"  {stage}: ", f"{_duration(its)} at {report.rates[stage]}{mark}")
+        shared.say_wrapped(f"  {stage}: ", f"{duration(its)} at {report.rates[stage]}{mark}")
     shared.say_wrapped("--compile: ", report.compile)
     for note in report.notes:
         shared.say_wrapped("note: ", note)
@@ -192,19 +194,6 @@ def _layer_table(report: PlanReport, *, long: bool) -> tuple[list[str], list[lis
         alike.setdefault((*key, layer.tap) if long else key, []).append(layer)
     rows = []
     for (backbone, view, shape, dtype, samples, *_), layers in alike.items():
-        taps = layers[0].tap if len(layers) == 1 else f"{len(layers)} layers, {layers[0].tap} to {layers[-1].tap}"
+        taps = layers[0].tap if len(layers) == 1 else f"{layers[0].tap} to {layers[-1].tap} ({len(layers)})"
         rows.append([backbone, view, taps, shape, dtype, samples, human(sum(layer.bytes for layer in layers))])
     return ["backbone", "view", "layers", "shape", "dtype", "samples to do", "bytes"], rows
-
-
-def _duration(hours: float) -> str:
-    """A time in the unit that fits it.
-
-    >>> [_duration(hours) for hours in (2.0, 0.05, 0.001, 0.00001)]
-    ['2.0 h', '3.0 min', '4 s', 'below 1 s']
-    """
-    if hours >= 1:
-        return f"{hours:.1f} h"
-    if hours >= 1 / 60:
-        return f"{hours * 60:.1f} min"
-    return f"{hours * 3600:.0f} s" if hours >= 1 / 3600 else "below 1 s"

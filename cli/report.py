@@ -51,12 +51,14 @@ def _report(place: shared.StorePlace, page: Page, own: shared.OwnClaims, printed
     if printed.format == "json":
         shared.echo_json({"schema_version": 1, **made.as_dict()})
     else:
+        from cvbench.jobs.running.sizes import counted
+
         say(f"page:    {made.page}")
         for path in made.tables:
             say(f"table:   {path}")
         for path in made.figures:
             say(f"figure:  {path}")
-        say(f"{made.results} results, {made.numbers} numbers")
+        say(f"{counted(made.results, 'result')}, {counted(made.numbers, 'number')}")
     complete(made)
 
 

@@ -154,7 +154,7 @@ def _rm(asked: Named, kept: shared.StorePlace, only: shared.DryRun, printed: sha
 
 def say_removed(report: RemoveReport, printed: shared.Printed) -> None:
     """Say what was removed of a store."""
-    from cvbench.jobs.running.sizes import human
+    from cvbench.jobs.running.sizes import counted, human
 
     if printed.format == "json":
         shared.echo_json(
@@ -165,7 +165,7 @@ def say_removed(report: RemoveReport, printed: shared.Printed) -> None:
         for path in getattr(report, kind):
             say(f"{kind[:-1]:<7} {path}")
     would = "would be " if report.dry_run else ""
-    counts = f"{len(report.layers)} layers, {len(report.results)} results"
+    counts = f"{counted(len(report.layers), 'layer')}, {counted(len(report.results), 'result')}"
     say(f"{counts}, {report.objects} objects {would}removed; {human(report.bytes)} of features")
 
 

@@ -26,3 +26,25 @@ def enough(size: int) -> str:
         if size >= factor:
             return f"{(size * 10 // factor + 1) / 10:g}{unit}"
     return f"{size + 1}B"
+
+
+def duration(hours: float) -> str:
+    """Time in the unit that fits it.
+
+    >>> [duration(hours) for hours in (2.0, 0.05, 0.001, 0.00001)]
+    ['2.0 h', '3.0 min', '4 s', 'below 1 s']
+    """
+    if hours >= 1:
+        return f"{hours:.1f} h"
+    if hours >= 1 / 60:
+        return f"{hours * 60:.1f} min"
+    return f"{hours * 3600:.0f} s" if hours >= 1 / 3600 else "below 1 s"
+
+
+def counted(number: int, thing: str) -> str:
+    """Things with their number.
+
+    >>> counted(1, "layer"), counted(2_000, "layer")
+    ('1 layer', '2000 layers')
+    """
+    return f"{number} {thing}{'' if number == 1 else 's'}"

@@ -59,13 +59,14 @@ class FeatureStore:
     def __init__(self, objects: Objects, mode: Mode, format: int = FORMAT) -> None:
         self.objects, self.mode = objects, mode
         self.ledger = Ledger(objects, format)
+        self._made = False  # by this process, as far as it knows
         self._encodings: dict[tuple[GroupKey, str], Encoding] = {}
         self._fingerprints: dict[GroupKey, dict[str, Any]] = {}
         self._splits: dict[tuple[str, str], SplitInfo] = {}
 
     @classmethod
     def open(cls, url: str | Path | Objects, mode: Mode = "r") -> FeatureStore:
-        """Open a store; with mode "a" the first `begin` makes it if there is none.
+        """Open a store; with mode "a" what is written first, a split or a result, makes it if there is none.
 
         Mode "r+" is for what reads a store and keeps something there: it opens as "r" does and makes nothing, not even
         in a place that cannot be written. Only a repair that was interrupted is finished before, where it can be.
@@ -97,6 +98,12 @@ class FeatureStore:
 
     # Writing
 
+    def make(self) -> None:
+        """Make the place a store if it is none; whoever writes first does."""
+        if not self._made:
+            make_root(self.objects, self.ledger.format)
+            self._made = True
+
     def begin(self, info: SplitInfo) -> SplitInfo:
         """Freeze a split and its sample table, or get what is frozen: unit, batch and classes then are the stored ones.
 
@@ -104,7 +111,7 @@ class FeatureStore:
             FingerprintMismatchError: Another manifest, order or seed is frozen.
         """
         self._writable()
-        make_root(self.objects, self.ledger.format)
+        self.make()
         return splits.begin(self.ledger, info)
 
     def declare(
