@@ -129,13 +129,13 @@ class Plan:
         return pd.DataFrame(rows, columns=columns)
 
     def __repr__(self) -> str:
-        from cvbench.jobs.running.sizes import human
+        from cvbench.jobs.running.sizes import duration, human
 
         names = ", ".join(f"{one.dataset}/{one.split}" for one in self.reports)
-        return f"Plan({names}: {human(self.bytes)} to write, {_duration(self.hours)}{'' if self.fits else ', no room'})"
+        return f"Plan({names}: {human(self.bytes)} to write, {duration(self.hours)}{'' if self.fits else ', no room'})"
 
     def _repr_html_(self) -> str:
-        from cvbench.jobs.running.sizes import human
+        from cvbench.jobs.running.sizes import duration, human
 
         columns = ("data set", "samples", "units done", "layers", "to write", "expected", "bottleneck")
         rows = [
@@ -145,7 +145,7 @@ class Plan:
                 f"{one.units_done} of {one.units_total}",
                 len(one.layers),
                 human(one.bytes_total),
-                _duration(one.hours_expected),
+                duration(one.hours_expected),
                 f"{one.bottleneck}: {one.rates[one.bottleneck]}",
             )
             for one in self.reports
@@ -153,10 +153,6 @@ class Plan:
         advice = [markup.line(f"does not fit: {text}") for text in self.advice]
         table = markup.table(columns, rows, numbers=columns[1:6])
         return markup.box("Plan; nothing ran", table, *advice, markup.code(self.command))
-
-
-def _duration(hours: float) -> str:
-    return f"{hours:.1f} h" if hours >= 1 else f"{hours * 60:.1f} min"
 
 
 def _extract(call: Call, listen: Listener, asked: list[ExtractOptions], hardware: Hardware) -> Extracted:

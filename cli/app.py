@@ -22,12 +22,12 @@ COMMANDS: dict[str, Place] = {
     "reproduce": (
         "cvbench.cli.study",
         "reproduce",
-        "Reproduce the reference study: every figure and table of it, at a scale. The same command again resumes.",
+        "Reproduce the reference study, at a scale.",
     ),
     "status": (
         "cvbench.cli.study",
         "status",
-        "Say what of a study is done, what is missing, and what failed last. Nothing runs.",
+        "Say what of a study is done, missing, and what failed last.",
     ),
     "config": ("cvbench.cli.study", "config", "Study files: an example, and the schema of their keys."),
     "extract": ("cvbench.cli.extract", "extract", "Stream data sets through backbones and keep layerwise features."),
@@ -35,7 +35,7 @@ COMMANDS: dict[str, Place] = {
     "report": (
         "cvbench.cli.report",
         "report",
-        "Write all results of a store as one HTML page, the figures as files, and one table of all numbers.",
+        "Write all results as an HTML page, figures and one table.",
     ),
     "claims": ("cvbench.cli.claims", "claims", "Judge what papers claim by the results of a store."),
     "analyze": ("cvbench.cli.analyze", "app", "Compute results from a feature store."),
@@ -45,9 +45,9 @@ COMMANDS: dict[str, Place] = {
     "store": (
         "cvbench.cli.store",
         "app",
-        "Look into a feature store, check it, tidy it, take layers out or remove them.",
+        "Look into a feature store, check, tidy, export or empty it.",
     ),
-    "doctor": ("cvbench.cli.doctor", "doctor", "Say what is installed, and what of this machine could be in the way."),
+    "doctor": ("cvbench.cli.doctor", "doctor", "Say what is installed, and what could be in the way here."),
     "runs": ("cvbench.cli.runs", "app", "Runs on a store: what they did, and what failed."),
     "cluster": ("cvbench.cli.cluster", "app", "Look at a cluster; plan a run on one."),
     "datasets": ("cvbench.cli.datasets", "app", "List, describe, check and download data sets."),
@@ -55,6 +55,9 @@ COMMANDS: dict[str, Place] = {
 }
 """Command -> where it is built, and its line in the help."""
 
+
+WIDEST = 100
+"""Columns of the help on a wider terminal: longer lines are hard to read."""
 
 app = typer.Typer(
     name="cvbench",
@@ -66,6 +69,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={
         "help_option_names": ["-h", "--help"],
+        "max_content_width": WIDEST,
         "token_normalize_func": lambda name: name.replace("_", "-"),
     },
 )

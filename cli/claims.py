@@ -35,31 +35,33 @@ def _echo(judged: JudgedClaims) -> None:
     lines = claim_lines(judged.outcomes, {})
     for line in lines:
         if line.run:
-            say(_numbers(line))
+            _say_numbers(line)
             say()
     absent = [line for line in lines if not line.run]
     if absent:
         say("not run:")
     for line in absent:
-        say(f"  {line.sentence} ({line.source})")
-        say(f"    {line.reason}{f': {line.command}' if line.command else ''}")
-    say(RULE)
+        shared.say_folded(f"{line.sentence} ({line.source})", "  ")
+        if line.command:
+            shared.say_command(line.command, "    ", f"{line.reason}:")
+        else:
+            shared.say_folded(line.reason, "    ")
+    shared.say_folded(RULE)
     if judged.unknown:
-        say(f"backbones {judged.unknown}")
+        shared.say_folded(f"backbones {judged.unknown}")
 
 
-def _numbers(line: ClaimLine) -> str:
+def _say_numbers(line: ClaimLine) -> None:
     why = f" ({line.reason})" if line.reason else ""
     value = f"; it gives {line.published}" if line.published else ""
     interval = f" [{line.interval}]" if line.interval else ""
-    return "\n".join(
-        [
-            f"{line.verdict}{why}: {line.sentence}",
-            f"  {line.subject}, {line.where}",
-            f"  {line.metric} {line.value}{interval}, p {line.p or 'none'}, claimed {line.expected}",
-            f"  source: {line.source}{value}",
-        ]
-    )
+    shared.say_folded(f"{line.verdict}{why}: {line.sentence}")
+    for text in (
+        f"{line.subject}, {line.where}",
+        f"{line.metric} {line.value}{interval}, p {line.p or 'none'}, claimed {line.expected}",
+        f"source: {line.source}{value}",
+    ):
+        shared.say_folded(text, "  ")
 
 
 claims = command("claims", [shared.StorePlace, shared.OwnClaims, shared.Printed], _claims)

@@ -23,7 +23,7 @@ PLACES: dict[str, Place] = {
     "plan": (
         "cvbench.cli.cluster",
         "plan",
-        "Say hours, GPU-hours, bytes, requests and cost of an extraction. Nothing runs.",
+        "Say hours, GPU-hours, bytes, requests and cost.",
     ),
 }
 app = Commands(cls=on_demand(PLACES), help="Look at a cluster; plan a run on one.", no_args_is_help=True)
@@ -60,7 +60,7 @@ def _doctor(options: ClusterOptions, printed: shared.Printed) -> None:
 def _plan(
     asked: list[ExtractOptions], hardware: shared.Hardware, rates: Rates, prices: Prices, printed: shared.Printed
 ) -> None:
-    """Say hours, GPU-hours, bytes, requests and cost of an extraction. Nothing runs."""
+    """Say hours, GPU-hours, bytes, requests and cost. Nothing runs."""
     from cvbench.jobs.catalogue.cluster_plan import cluster_plan
 
     found = cluster_plan(jobs_of(asked), hardware.gpus or 1, rates, prices)
@@ -73,6 +73,8 @@ def _plan(
 def _show_plan(found: ClusterPlan) -> None:
     for one in found.lines:
         shared.say_wrapped(f"{one.name}: {one.shown}  ", f"({one.basis})")
+    for note in found.notes:
+        shared.say_wrapped("note: ", note)
     for advice in found.advice:
         shared.say_wrapped("does not fit: ", advice)
 

@@ -13,6 +13,8 @@ from cvbench.cli.commands import Command, Commands
 from cvbench.cli.completion import completion_of
 from cvbench.options import Field, Form, Option, form_of
 
+_LONGEST = 60  # letters of values beside the name of an option: a line of a terminal has 80
+
 
 class FormCommand(Command):
     """A command whose options are those of its forms; `act` gets what each makes."""
@@ -50,7 +52,7 @@ def _default(one: Field) -> Any:
 def _annotated(one: Field) -> Any:
     option = one.option
     if option.alone:
-        complete = completion_of(one.key, one.choices)
+        complete = completion_of(one.key, one.known)
         return Annotated[one.kind, typer.Argument(help=option.help, metavar=one.key.upper(), autocompletion=complete)]
     names = [one.name] + ([option.short] if option.short else [])
     return Annotated[
@@ -59,7 +61,7 @@ def _annotated(one: Field) -> Any:
             *names,
             help=option.help,
             metavar=None if one.kind is bool else _metavar(one),
-            autocompletion=completion_of(one.key, one.choices),
+            autocompletion=completion_of(one.key, one.known or option.such_as),
             envvar=option.variable or None,
             callback=_checked(option),
             min=option.least,
@@ -69,9 +71,13 @@ def _annotated(one: Field) -> Any:
 
 
 def _metavar(one: Field) -> str:
-    """Name the value in the help: the only values there are, N for a number, X for one with a fraction."""
-    if one.choices:
-        return f"[{'|'.join(one.choices)}]"
+    """Name the value in the help: the only values there are, N for a number, X for one with a fraction.
+
+    Values that do not fit a line are in the words of the help alone.
+    """
+    shown = f"[{'|'.join(one.known)}]"
+    if one.known and len(shown) <= _LONGEST:
+        return shown
     kinds = (one.kind, *get_args(one.kind))
     return "N" if int in kinds else "X" if float in kinds else "TEXT"
 

@@ -133,12 +133,9 @@ class OnDemand(TyperGroup):
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """The list of the help, without building any."""
-        found = self.lines()
-        limit = formatter.width - 6 - max(map(len, found))
-        lines = [(name, TyperCommand(name, help=line)) for name, line in found.items()]
+        """The list of the help, without building any; a line is wrapped where it is too long, never cut."""
         with formatter.section("Commands"):
-            formatter.write_dl([(name, command.get_short_help_str(limit)) for name, command in lines])
+            formatter.write_dl([*self.lines().items()])
 
 
 def on_demand(places: Mapping[str, Place], aliases: Mapping[str, str] = NO_ALIASES) -> type[OnDemand]:

@@ -59,11 +59,40 @@ def _stores(ctx: Any, args: Sequence[str], incomplete: str) -> list[str]:
     return list(known.stores(incomplete))
 
 
+def _places(ctx: Any, args: Sequence[str], incomplete: str) -> list[str]:
+    from cvbench.jobs.reading import known
+
+    return known.places(_store(ctx), incomplete)
+
+
+def _results(ctx: Any, args: Sequence[str], incomplete: str) -> list[str]:
+    from cvbench.jobs.reading import known
+
+    return known.results(_store(ctx), incomplete)
+
+
+def _runs(ctx: Any, args: Sequence[str], incomplete: str) -> list[str]:
+    from cvbench.jobs.reading import known
+
+    return known.runs(_store(ctx), incomplete)
+
+
 _COMPLETED: dict[str, Complete] = {
     "dataset": _datasets,
     "backbone": _backbones,
     "taps": _taps,
     "tap": _taps,
     "split": _splits,
+    "train_split": _splits,
+    "val_split": _splits,
+    "test_split": _splits,
+    "target": _taps,
     "store": _stores,
+    "compare": _stores,
+    "places": _places,
+    "group": _places,
+    "results": _results,
+    "first": _results,
+    "second": _results,
+    "run": _runs,
 }

@@ -24,17 +24,17 @@ PLACES: dict[str, Place] = {
     "info": (
         "cvbench.cli.datasets",
         "info",
-        "Describe a data set: splits, counts, licence, and the files that are expected; of folder:PATH what it holds.",
+        "Describe a data set: splits, counts, licence, expected files.",
     ),
     "verify": (
         "cvbench.cli.datasets",
         "verify",
-        "Check the counts, and that every file is there; with --deep decode every image.",
+        "Check the counts and files; with --deep decode every image.",
     ),
     "download": (
         "cvbench.cli.datasets",
         "download",
-        "Fetch the official archives below the data root, check and unpack them.",
+        "Fetch the official archives, check and unpack them.",
     ),
 }
 app = Commands(
@@ -117,7 +117,7 @@ def _ls(root: Root, printed: shared.Printed) -> None:
 
 
 def _info(named: Named, table: OfTable, root: Root, printed: shared.Printed) -> None:
-    """Describe a data set: splits, counts, licence, and the files that are expected; of folder:PATH what it holds."""
+    """Describe a data set: splits, counts, licence, expected files. Of folder:PATH what it holds."""
     from cvbench.jobs.catalogue.datasets import describe_dataset
 
     row = describe_dataset(named.dataset, root.data_root, table.columns)
@@ -146,7 +146,7 @@ def _info(named: Named, table: OfTable, root: Root, printed: shared.Printed) -> 
 
 
 def _verify(named: Named, what: Checked, table: OfTable, root: Root, printed: shared.Printed) -> None:
-    """Check the counts, and that every file is there; with --deep decode every image. Exit code 4 on any problem.
+    """Check the counts and files; with --deep decode every image. Exit code 4 on any problem.
 
     Without --split every image of the data set is checked.
     """
@@ -170,7 +170,7 @@ def _verify(named: Named, what: Checked, table: OfTable, root: Root, printed: sh
 
 
 def _download(named: Named, how: Fetched, root: Root, printed: shared.Printed) -> None:
-    """Fetch the official archives below the data root, check and unpack them. The same command again resumes.
+    """Fetch the official archives, check and unpack them. The same command again resumes.
 
     The licence is shown, and must be accepted: at the prompt, or by --accept-licence.
     """

@@ -12,7 +12,7 @@ from cvbench.jobs.catalogue.doctor import DoctorOptions
 
 
 def _doctor(options: DoctorOptions, printed: shared.Printed) -> None:
-    """Say what is installed, and what of this machine could be in the way.
+    """Say what is installed, and what could be in the way here.
 
     Exit code 0 if nothing is; 8 of a cluster that does not answer or whose dashboard is open to all, else that of the
     problem.

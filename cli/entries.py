@@ -114,12 +114,16 @@ def show(found: Sequence[Shown], form: str, *, long: bool) -> None:
 
 def _say_about(one: Shown, *, long: bool) -> None:
     """Print a result's sentences, notes and place under its numbers."""
+    from cvbench.jobs.running.sizes import counted
+
     attrs = one.result.attrs
     for text in one.entry.sentences(one.result, one.rows):
-        say(text)
+        shared.say_folded(text)
     for note in attrs.get("notes", []):
-        say(f"note: {note}")
-    say(f"result: {one.path} in the store ({len(one.rows)} numbers{'' if long else '; --long shows all'})")
+        shared.say_folded(f"note: {note}")
+    shared.say_folded(
+        f"result: {one.path} in the store ({counted(len(one.rows), 'number')}{'' if long else '; --long shows all'})"
+    )
 
 
 def _warn(found: Sequence[Shown]) -> None:

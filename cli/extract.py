@@ -16,7 +16,8 @@ from cvbench.options import Option
 
 if TYPE_CHECKING:
     from cvbench.jobs.extraction.job import ExtractReport
-    from cvbench.jobs.extraction.plan import LayerPlan, PlanReport
+    from cvbench.jobs.extraction.plan import PlanReport
+    from cvbench.jobs.extraction.space import LayerPlan
 
 
 @dataclass(frozen=True)
@@ -97,8 +98,10 @@ def _echo_documents(found: list[dict[str, Any]]) -> None:
 
 
 def _show(report: ExtractReport) -> None:
+    from cvbench.jobs.running.sizes import counted
+
     done = f"{report.computed} samples computed" if report.computed else "nothing to do"
-    say(f"{report.dataset}/{report.split}: {report.samples} samples, {report.layers} layers, {done}")
+    say(f"{report.dataset}/{report.split}: {report.samples} samples, {counted(report.layers, 'layer')}, {done}")
     if report.unreadable:
         say(f"  {len(report.unreadable)} unreadable samples are kept as NaN rows:", err=True)
         for sample in report.unreadable[:10]:
@@ -108,7 +111,7 @@ def _show(report: ExtractReport) -> None:
     say(f"  store: {report.store}")
     for path in report.results:
         say(f"  result: {path} in the store")
-    say(f"  next:  {_next(report)}")
+    shared.say_command(_next(report), "  ", "next: ")
 
 
 def _next(report: ExtractReport) -> str:
@@ -171,6 +174,8 @@ def _plan_text(report: PlanReport, *, long: bool) -> None:
         mark = "  <- bottleneck" if stage == report.bottleneck else ""
         shared.say_wrapped(f"  {stage}: ", f"{duration(its)} at {report.rates[stage]}{mark}")
     shared.say_wrapped("--compile: ", report.compile)
+    for note in report.notes:
+        shared.say_wrapped("note: ", note)
     if not report.fits:
         say(f"does not fit: {report.advice}")
     shared.echo_table(*_layer_table(report, long=long))
@@ -189,6 +194,6 @@ def _layer_table(report: PlanReport, *, long: bool) -> tuple[list[str], list[lis
         alike.setdefault((*key, layer.tap) if long else key, []).append(layer)
     rows = []
     for (backbone, view, shape, dtype, samples, *_), layers in alike.items():
-        taps = layers[0].tap if len(layers) == 1 else f"{len(layers)} layers, {layers[0].tap} to {layers[-1].tap}"
+        taps = layers[0].tap if len(layers) == 1 else f"{layers[0].tap} to {layers[-1].tap} ({len(layers)})"
         rows.append([backbone, view, taps, shape, dtype, samples, human(sum(layer.bytes for layer in layers))])
     return ["backbone", "view", "layers", "shape", "dtype", "samples to do", "bytes"], rows

@@ -13,7 +13,7 @@ from cvbench.cli.say import say
 from cvbench.options import Option
 
 PLACES: dict[str, Place] = {
-    "ls": ("cvbench.cli.models", "ls", "List the models that fit a pattern; without one the forms that names have."),
+    "ls": ("cvbench.cli.models", "ls", "List the models that fit a pattern, or the forms of names."),
     "info": ("cvbench.cli.models", "info", "Describe one backbone: images, parameters, layers, head and classes."),
 }
 app = Commands(
@@ -45,7 +45,7 @@ class Named:
 
 
 def _ls(fitting: Fitting, printed: shared.Printed) -> None:
-    """List the models that fit a pattern; without one the forms that names have."""
+    """List the models that fit a pattern, or the forms of names."""
     from cvbench.jobs.catalogue.models import list_forms, list_models
 
     if not fitting.pattern:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -127,6 +128,38 @@ def say_wrapped(head: str, text: str) -> None:
         width(), initial_indent=head, subsequent_indent=" " * len(head), break_long_words=False, break_on_hyphens=False
     )
     say(lines.fill(text))
+
+
+def say_folded(text: str, indent: str = "") -> None:
+    """Print a text: on a terminal its further lines are set in by four more, no word broken; in a pipe it is a line."""
+    import sys
+    import textwrap
+
+    wide = width() if sys.stdout.isatty() else sys.maxsize
+    lines = textwrap.TextWrapper(wide, indent, f"{indent}    ", break_long_words=False, break_on_hyphens=False)
+    say(lines.fill(text))
+
+
+def say_command(command: str, indent: str = "", head: str = "") -> None:
+    """Print a command to paste behind a head: a line, or where a terminal is narrower one below the other.
+
+    The command goes on behind a backslash, as shells read it.
+    """
+    import sys
+
+    line = f"{head} {command}" if head else command
+    if not sys.stdout.isatty() or len(indent) + len(line) <= width():
+        say(f"{indent}{line}")
+        return
+    if head:
+        say_folded(head, indent)
+        indent += "  "
+    lines = [indent]
+    for word in re.findall(r"(?:'[^']*'|\S)+", command):
+        if lines[-1].strip() and len(lines[-1]) + len(word) + len(" \\") > width():
+            lines.append(f"{indent}    ")
+        lines[-1] += f"{word} "
+    say(" \\\n".join(part.rstrip() for part in lines))
 
 
 def without_empty(columns: list[str], rows: list[list[str]]) -> tuple[list[str], list[list[str]]]:

@@ -27,7 +27,9 @@ class Page:
 
 
 def _report(place: shared.StorePlace, page: Page, own: shared.OwnClaims, printed: shared.Printed) -> None:
-    """Write all results of a store as one HTML page, the figures as files, and one table of all numbers.
+    """Write all results as an HTML page, figures and one table.
+
+    All results of a store, the figures as files, and one table of all numbers.
 
     Figures are SVG, PNG and CSV, the table is Parquet, CSV and JSON. The page needs no network. Its figures can be
     walked through, and are still where scripts do not run. Points of a map show their images where these can be read:
@@ -49,12 +51,14 @@ def _report(place: shared.StorePlace, page: Page, own: shared.OwnClaims, printed
     if printed.format == "json":
         shared.echo_json({"schema_version": 1, **made.as_dict()})
     else:
+        from cvbench.jobs.running.sizes import counted
+
         say(f"page:    {made.page}")
         for path in made.tables:
             say(f"table:   {path}")
         for path in made.figures:
             say(f"figure:  {path}")
-        say(f"{made.results} results, {made.numbers} numbers")
+        say(f"{counted(made.results, 'result')}, {counted(made.numbers, 'number')}")
     complete(made)
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 SCHEMA = {"schema_version": 1}
 PLACES: dict[str, Place] = {
-    "ls": ("cvbench.cli.results", "ls", "List the results of a store: of what, when, the main number, the command."),
+    "ls": ("cvbench.cli.results", "ls", "List results: of what, when, the main number, the command."),
     "show": ("cvbench.cli.results", "show", "Show the numbers of results, as the commands that made them did."),
     "diff": ("cvbench.cli.results", "diff", "Set two results of one analysis beside each other, number by number."),
     "rm": ("cvbench.cli.results", "rm", "Remove results; the report no longer shows them. Asks nothing."),
@@ -55,7 +55,7 @@ class Every:
 
 
 def _ls(kept: shared.StorePlace, printed: shared.Printed) -> None:
-    """List the results of a store: of what, when, the main number, the command."""
+    """List results: of what, when, the main number, the command."""
     from cvbench.jobs.report.kept import listed
 
     found = listed(kept.store)
@@ -69,10 +69,14 @@ def _ls(kept: shared.StorePlace, printed: shared.Printed) -> None:
 
 def _say_listed(one: Listed) -> None:
     key, made = one.item.key, "" if one.made is None else f"  {one.made:%Y-%m-%d %H:%M} UTC"
-    say(f"{one.short}  {key.analysis}  {key.dataset}/{key.split}{made}  {len(one.item.rows)} numbers")
+    shared.say_folded(f"{one.short}  {key.analysis}  {key.dataset}/{key.split}{made}  {len(one.item.rows)} numbers")
+    indent = " " * 10
     if one.main is not None:
-        say(f"          {in_words(one.main)}")
-    say(f"          {one.item.command or one.item.problem}")
+        shared.say_folded(in_words(one.main), indent)
+    if one.item.command:
+        shared.say_command(one.item.command, indent)
+    else:
+        shared.say_folded(one.item.problem, indent)
 
 
 def _show(asked: Named, kept: shared.StorePlace, every: Every, printed: shared.Printed) -> None:
@@ -87,7 +91,7 @@ def _show(asked: Named, kept: shared.StorePlace, every: Every, printed: shared.P
         if item.entry is None:
             say(f"{item.key.path}: {item.problem}", err=True)
         elif printed.format == "table":
-            say(f"made by: {item.command}")
+            shared.say_command(item.command, head="made by:")
 
 
 def _diff(two: Two, kept: shared.StorePlace, every: Every, printed: shared.Printed) -> None:
@@ -150,7 +154,7 @@ def _rm(asked: Named, kept: shared.StorePlace, only: shared.DryRun, printed: sha
 
 def say_removed(report: RemoveReport, printed: shared.Printed) -> None:
     """Say what was removed of a store."""
-    from cvbench.jobs.running.sizes import human
+    from cvbench.jobs.running.sizes import counted, human
 
     if printed.format == "json":
         shared.echo_json(
@@ -161,7 +165,7 @@ def say_removed(report: RemoveReport, printed: shared.Printed) -> None:
         for path in getattr(report, kind):
             say(f"{kind[:-1]:<7} {path}")
     would = "would be " if report.dry_run else ""
-    counts = f"{len(report.layers)} layers, {len(report.results)} results"
+    counts = f"{counted(len(report.layers), 'layer')}, {counted(len(report.results), 'result')}"
     say(f"{counts}, {report.objects} objects {would}removed; {human(report.bytes)} of features")
 
 

@@ -24,12 +24,12 @@ def echo_rows(rows: Sequence[Row]) -> None:
         groups.setdefault((row.dataset, row.split, row.title), []).append(row)
     told = ""
     for (dataset, split, title), own in groups.items():
-        say(f"{title}, {dataset}/{split}" if dataset else title)
+        shared.say_folded(f"{title}, {dataset}/{split}" if dataset else title)
         cells = [_cells(row) for row in own]
         alike = own[0].factor
         if len(alike) > LONG and all(row.factor == alike for row in own):
             if alike != told:
-                say(alike)
+                shared.say_folded(alike)
             told = alike
             cells = [{**one, "where": ""} for one in cells]
         named = [name for name in cells[0] if any(one[name] for one in cells)]

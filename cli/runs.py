@@ -19,12 +19,12 @@ PLACES: dict[str, Place] = {
     "ls": (
         "cvbench.cli.runs",
         "ls",
-        "List the runs on a store: what, where, how fast, and how they ended.",
+        "List the runs on a store: what, where, how fast, how ended.",
     ),
     "show": (
         "cvbench.cli.runs",
         "show",
-        "Show one run: seconds of each stage, the share in which the device waited, versions.",
+        "Show one run: seconds of each stage, waiting, versions.",
     ),
     "failures": ("cvbench.cli.runs", "failures", "Show what failed in a run, and what the processes wrote last."),
 }
@@ -46,7 +46,7 @@ class Named:
 
 
 def _ls(kept: shared.StorePlace, printed: shared.Printed) -> None:
-    """List the runs on a store: what, where, how fast, and how they ended."""
+    """List the runs on a store: what, where, how fast, how ended."""
     from cvbench.jobs.catalogue.runs import list_runs
 
     found = list_runs(kept.store)
@@ -65,7 +65,10 @@ def _ls(kept: shared.StorePlace, printed: shared.Printed) -> None:
 
 
 def _show(kept: shared.StorePlace, named: Named, printed: shared.Printed) -> None:
-    """Show one run: seconds of each stage, the share in which the device waited, versions."""
+    """Show one run: seconds of each stage, waiting, versions.
+
+    Waiting is the share of the time in which the device had nothing to do.
+    """
     from cvbench.jobs.catalogue.runs import find_run
 
     run = find_run(kept.store, named.run)

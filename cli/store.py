@@ -20,7 +20,7 @@ PLACES: dict[str, Place] = {
     "verify": (
         "cvbench.cli.store",
         "verify",
-        "Compare a store with its ledger; exit code 4 if something committed is missing or damaged.",
+        "Compare a store with its ledger; exit code 4 if it is damaged.",
     ),
     "repair": (
         "cvbench.cli.store",
@@ -28,17 +28,17 @@ PLACES: dict[str, Place] = {
         "Forget what is damaged, so that the same commands make it again.",
     ),
     "gc": ("cvbench.cli.store", "gc", "Remove what killed processes left behind."),
-    "rm": ("cvbench.cli.store", "rm", "Remove data sets, backbones, views or layers, and the results of them."),
+    "rm": ("cvbench.cli.store", "rm", "Remove data sets, backbones, views or layers, and results."),
     "export": ("cvbench.cli.store", "export", "Write layers as files for other tools, with samples.csv beside them."),
 }
-_HELP = "Look into a feature store, check it, tidy it, take layers out or remove them."
+_HELP = "Look into a feature store, check, tidy, export or empty it."
 app = Commands(cls=on_demand(PLACES), help=_HELP, no_args_is_help=True)
 SCHEMA = {"schema_version": 1}
 
 
 @app.callback()
 def group() -> None:
-    """Look into a feature store, check it, tidy it, take layers out or remove them."""
+    """Look into a feature store, check, tidy, export or empty it."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def _info(kept: shared.StorePlace, printed: shared.Printed) -> None:
 
 
 def _verify(kept: shared.StorePlace, how: Deep, printed: shared.Printed) -> None:
-    """Compare a store with its ledger; exit code 4 if something committed is missing or damaged."""
+    """Compare a store with its ledger; exit code 4 if it is damaged. So it is if something committed is missing."""
     from cvbench.jobs.catalogue import store as job
     from cvbench.jobs.running.sizes import human
 
@@ -169,7 +169,7 @@ def _gc(kept: shared.StorePlace, what: Orphans, only: shared.DryRun, printed: sh
 
 
 def _rm(what: Places, kept: shared.StorePlace, only: shared.DryRun, printed: shared.Printed) -> None:
-    """Remove data sets, backbones, views or layers, and the results of them. Asks nothing, and says what it removed.
+    """Remove data sets, backbones, views or layers, and results. Asks nothing, and says what it removed.
 
     Killed at any point, the store can be read, and the next command that writes to it finishes. Only while nothing
     else writes to the store.

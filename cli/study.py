@@ -64,7 +64,10 @@ def _run(file: File, only: PlanOnly, printed: shared.Printed) -> None:
 
 
 def _reproduce(wanted: Reference, only: PlanOnly, printed: shared.Printed) -> None:
-    """Reproduce the reference study: every figure and table of it, at a scale. The same command again resumes."""
+    """Reproduce the reference study, at a scale.
+
+    Every figure and table of it. The same command again resumes.
+    """
     from cvbench.jobs.study.reference import lacking, reference_study
 
     study = reference_study(
@@ -109,7 +112,7 @@ def _carry_out(study: Any, printed: shared.Printed) -> None:
 
 
 def _status(file: File, printed: shared.Printed) -> None:
-    """Say what of a study is done, what is missing, and what failed last. Nothing runs."""
+    """Say what of a study is done, missing, and what failed last. Nothing runs."""
     from cvbench.jobs.study.states import states_of
     from cvbench.jobs.study.study import read_study
 
@@ -240,12 +243,12 @@ CONFIG: dict[str, Place] = {
     "schema": (
         "cvbench.cli.study",
         "schema",
-        "Print the JSON Schema of a study file, for editors; with the options of the packages that are installed.",
+        "Print the JSON Schema of a study file, for editors.",
     ),
     "init": (
         "cvbench.cli.study",
         "init",
-        "Write a study file with comments, to be changed; one that is there is not touched.",
+        "Write a study file with comments, to be changed.",
     ),
 }
 config = Commands(
@@ -266,14 +269,17 @@ class NewFile:
 
 
 def _schema() -> None:
-    """Print the JSON Schema of a study file, for editors; with the options of the packages that are installed."""
+    """Print the JSON Schema of a study file, for editors.
+
+    With the options of the packages that are installed.
+    """
     from cvbench.jobs.study.model import study_schema
 
     shared.echo_json(study_schema())
 
 
 def _init(new: NewFile) -> None:
-    """Write a study file with comments, to be changed; one that is there is not touched."""
+    """Write a study file with comments, to be changed. One that is there is not touched."""
     from cvbench.jobs.study.example import example, write_example
 
     if new.file == "-":

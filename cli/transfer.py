@@ -20,7 +20,7 @@ OTHERS: dict[str, Place] = {
     "finetune": (
         "cvbench.cli.transfer",
         "finetune",
-        "Fine-tune a whole backbone on a data set and test it. The same command again resumes.",
+        "Fine-tune a whole backbone on a data set and test it.",
     ),
 }
 

@@ -55,13 +55,14 @@ ENTRIES: dict[str, Place] = {
         "cvbench.jobs.analyses.cka:ENTRY",
         "cvbench.jobs.analyses.options:CKA",
         "analyze",
-        "Layerwise linear CKA (HSIC1, minibatch) of every pair of layers of every backbone, with 95 % intervals.",
+        "Layerwise linear CKA of every pair of layers.\n\n"
+        "Of all layers of every backbone, from minibatches (HSIC1), with 95 % intervals.",
     ),
     "similarity": Place(
         "cvbench.jobs.analyses.similarity:ENTRY",
         "cvbench.jobs.analyses.options:SIMILARITY",
         "analyze",
-        "Cosine similarity between the local features of every layer, with 95 % intervals over images.",
+        "Cosine similarity between the local features of a layer.\n\nOf every layer, with 95 % intervals over images.",
     ),
     "similarity-images": Place(
         "cvbench.jobs.analyses.similarity:IMAGES_ENTRY",
@@ -70,57 +71,63 @@ ENTRIES: dict[str, Place] = {
         "cvbench.jobs.analyses.spectra:ENTRY",
         "cvbench.jobs.analyses.options:SPECTRA",
         "analyze",
-        "Fourier spectra of the stored maps of every layer of every backbone, with 95 % intervals over images.",
+        "Fourier spectra of the stored maps of every layer.\n\nOf every backbone, with 95 % intervals over images.",
     ),
     "maps": Place(
         "cvbench.jobs.analyses.maps:ENTRY",
         "cvbench.jobs.analyses.options:MAPS",
         "analyze",
-        "Channel-mean feature maps beside the images; foreground share and outlier tokens over all images.",
+        "Channel-mean feature maps beside the images.\n\nWith the foreground share and outlier tokens over all images.",
     ),
     "cam": Place(
         "cvbench.jobs.analyses.cam.cam:ENTRY",
         "cvbench.jobs.analyses.options:CAM",
         "analyze",
-        "Class activation maps (Grad-CAM and its kin), kept in the store, and what is measured on them.",
+        "Class activation maps: Grad-CAM and its kin.\n\nThey are kept in the store, with what is measured on them.",
     ),
     "faithfulness": Place(
         "cvbench.jobs.analyses.faithfulness:ENTRY",
         "cvbench.jobs.analyses.options:FAITHFULNESS",
         "analyze",
-        "Deletion and insertion along class activation maps, beside a random order, with 95 % intervals over images.",
+        "Deletion and insertion along class activation maps.\n\n"
+        "Beside a random order, with 95 % intervals over images.",
     ),
     "randomisation": Place(
         "cvbench.jobs.analyses.randomisation:ENTRY",
         "cvbench.jobs.analyses.options:RANDOMISATION",
         "analyze",
-        "Whether class activation maps change when parameters are shuffled (Adebayo et al. 2018), with 95 % intervals.",
+        "Whether class activation maps depend on the parameters.\n\n"
+        "Maps beside those of a network whose parameters are shuffled (Adebayo et al. 2018), with 95 % intervals.",
     ),
     "norms": Place(
         "cvbench.jobs.analyses.norms:ENTRY",
         "cvbench.jobs.analyses.options:NORMS",
         "analyze",
-        "Norms of the tokens of every layer: histograms, and the tokens that stand out, with 95 % intervals.",
+        "Norms of tokens by layer, and the tokens that stand out.\n\n"
+        "With histograms of every layer, and 95 % intervals.",
     ),
     "attention": Place(
         "cvbench.jobs.analyses.attention:ENTRY",
         "cvbench.jobs.analyses.options:ATTENTION",
         "analyze",
-        "How far, how evenly and at which tokens the heads of transformers look, with 95 % intervals over images.\n\n"
+        "How far, how evenly and at which tokens heads look.\n\n"
+        "Of the heads of transformers, with 95 % intervals over images. "
         "The images are read and run through the backbones once more; what is measured of each is kept in the store.",
     ),
     "residual": Place(
         "cvbench.jobs.analyses.residual:ENTRY",
         "cvbench.jobs.analyses.options:RESIDUAL",
         "analyze",
-        "How much each residual branch adds to its skip connection, by tokens, with 95 % intervals over images.\n\n"
+        "How much each residual branch adds to what skips it.\n\n"
+        "The norm of what it adds over that of its skip connection, by tokens, with 95 % intervals over images. "
         "The images are read and run through the backbones once more; what is measured of each is kept in the store.",
     ),
     "receptive-field": Place(
         "cvbench.jobs.analyses.receptive_field:ENTRY",
         "cvbench.jobs.analyses.options:RECEPTIVE_FIELD",
         "analyze",
-        "How far around a position of each layer the input changes it, with 95 % intervals over images.\n\n"
+        "How far around a position of a layer the input matters.\n\n"
+        "Of each layer, with 95 % intervals over images. "
         "One pass forward and one back for each layer: some hundred images and a few layers are enough.",
     ),
     "two-way": Place(
@@ -133,14 +140,16 @@ ENTRIES: dict[str, Place] = {
         "cvbench.jobs.analyses.tsne:ENTRY",
         "cvbench.jobs.analyses.options:TSNE",
         "analyze",
-        "t-SNE maps of the features, and how far they can be believed, with 95 % intervals over images.\n\n"
+        "t-SNE maps of the features, and how far to believe them.\n\n"
+        "With 95 % intervals over images. "
         "Each run of each layer is a task: one after the other in this process, side by side with --address local.",
     ),
     "silhouette": Place(
         "cvbench.jobs.analyses.silhouette:ENTRY",
         "cvbench.jobs.analyses.options:SILHOUETTE",
         "analyze",
-        "Silhouette of the classes, exact, per data set, backbone and space, with 95 % intervals.\n\n"
+        "Silhouette of the classes, exact, in each space.\n\n"
+        "Per data set, backbone and space, with 95 % intervals. "
         "With the Davies-Bouldin and Calinski-Harabasz indices and the simplified silhouette. Two backbones or more: "
         "also their paired differences on the same samples.",
     ),
@@ -148,19 +157,21 @@ ENTRIES: dict[str, Place] = {
         "cvbench.jobs.evaluation.accuracy:ENTRY",
         "cvbench.jobs.evaluation.options:ACCURACY",
         "eval",
-        "Top-1, top-5 and mean-per-class accuracy, and every pair of backbones on the same samples.",
+        "Top-1, top-5 and mean-per-class accuracy.\n\nWith every pair of backbones on the same samples.",
     ),
     "factorial": Place(
         "cvbench.jobs.evaluation.factorial:ENTRY",
         "cvbench.jobs.evaluation.options:FACTORIAL",
         "eval",
-        "Two crossed factors of the backbones, such as architecture and objective: what of the accuracy is of which.",
+        "Two crossed factors of the backbones: what is of which.\n\n"
+        "Such as architecture and objective: how much of the accuracy is of which.",
     ),
     "calibration": Place(
         "cvbench.jobs.evaluation.calibration:ENTRY",
         "cvbench.jobs.evaluation.options:CALIBRATION",
         "eval",
-        "Calibration error, reliability, NLL and Brier, before and after a temperature fitted on a held-out half.",
+        "Calibration error, reliability, NLL and Brier score.\n\n"
+        "Before and after a temperature fitted on a held-out half.",
     ),
     "imagenet-x": Place(
         "cvbench.jobs.evaluation.imagenet_x:ENTRY",
@@ -173,33 +184,34 @@ ENTRIES: dict[str, Place] = {
         "cvbench.jobs.evaluation.pug:ENTRY",
         "cvbench.jobs.evaluation.options:PUG",
         "eval",
-        "Accuracy on PUG: ImageNet per factor, sub-factor and value, with intervals over objects.",
+        "Accuracy on PUG: ImageNet per factor, sub-factor and value.\n\nWith intervals over objects.",
         dataset="pug-imagenet",
     ),
     "robustness": Place(
         "cvbench.jobs.evaluation.robustness:ENTRY",
         "cvbench.jobs.evaluation.options:ROBUSTNESS",
         "eval",
-        "Accuracy on ImageNetV2, -A, -R and -Sketch, beside the clean images of the same classes.",
+        "Accuracy on ImageNetV2, -A, -R and -Sketch.\n\nBeside the clean images of the same classes.",
     ),
     "corruptions": Place(
         "cvbench.jobs.evaluation.corruptions:ENTRY",
         "cvbench.jobs.evaluation.options:CORRUPTIONS",
         "eval",
-        "Errors under the corruptions of ImageNet-C, and the mean corruption error.",
+        "Errors under the corruptions of ImageNet-C.\n\nWith the mean corruption error.",
     ),
     "shape-bias": Place(
         "cvbench.jobs.evaluation.shape_bias:ENTRY",
         "cvbench.jobs.evaluation.options:SHAPE_BIAS",
         "eval",
-        "Shape bias on cue-conflict images, pooled and per shape category.",
+        "Shape bias on cue-conflict images.\n\nPooled, and per shape category.",
         dataset="cue-conflict",
     ),
     "invariance": Place(
         "cvbench.jobs.evaluation.invariance:ENTRY",
         "cvbench.jobs.evaluation.options:INVARIANCE",
         "eval",
-        "Accuracy and true-class probability as images are scaled, shifted or shown at another resolution.\n\n"
+        "Accuracy as images are scaled, shifted or resized.\n\n"
+        "And the probability of the true class, at each setting. "
         "Extract first, one data set per setting: `cvbench extract --dataset NAME+scale --view logits`, "
         "or `NAME+shift`, or `--dataset NAME --image-size 112` and so on for the resolution. "
         "What the store lacks is listed.",
@@ -209,13 +221,14 @@ ENTRIES: dict[str, Place] = {
         "cvbench.jobs.transfer.probe:ENTRY",
         "cvbench.jobs.transfer.probe_options:PROBE",
         "transfer",
-        "Fit linear classifiers on stored features of one split, test them on another. With 95 % intervals.",
+        "Fit linear classifiers on one split, test them on another.\n\nOn stored features, with 95 % intervals.",
     ),
     "dense": Place(
         "cvbench.jobs.transfer.dense:ENTRY",
         "cvbench.jobs.transfer.dense_options:DENSE",
         "transfer",
-        "Fit a linear classifier of the positions of stored maps, test it against masks: IoU with 95 % intervals.\n\n"
+        "Fit a linear classifier of positions, test it on masks.\n\n"
+        "Of the positions of stored maps: IoU with 95 % intervals. "
         "It needs maps (`extract --view maps`) of two splits of a data set with masks: scenes and its kin, or a table "
         "with a column `mask`.",
     ),

@@ -89,6 +89,7 @@ def test_the_features_are_those_of_the_command_line(made: Any, store: cvbench.St
 def test_a_plan_is_that_of_the_command_line(made: Any, folder: Path) -> None:
     options: dict[str, Any] = {"backbones": MODELS, "weights": "random", "store": folder / "c.zarr", "views": "head"}
     plan = cvbench.plan(["digits", "digits+scale=2"], split="test", **options)
+    assert "0.0 min" not in repr(plan) + plan._repr_html_()
     (first, second) = json.loads(cli(plan.command, "--plan", "--format", "json"))
     assert plan.bytes == first["bytes_total"] + second["bytes_total"]
     assert plan.hours == pytest.approx(first["hours_expected"] + second["hours_expected"])

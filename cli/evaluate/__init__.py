@@ -9,7 +9,7 @@ OTHERS: dict[str, Place] = {
     "import": (
         "cvbench.cli.evaluate.predictions",
         "import_predictions",
-        "Make the predictions of another tool the logits of a backbone, so that every benchmark can score them.",
+        "Make predictions of another tool the logits of a backbone.",
     ),
 }
 app = Commands(cls=group_of("eval", OTHERS), help="Benchmarks, computed from stored logits.", no_args_is_help=True)

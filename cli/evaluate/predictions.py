@@ -8,7 +8,7 @@ from cvbench.jobs.evaluation.options import ImportOptions
 
 
 def _import(options: ImportOptions) -> None:
-    """Make the predictions of another tool the logits of a backbone, so that every benchmark can score them."""
+    """Make predictions of another tool the logits of a backbone. Every benchmark can then score them."""
     from cvbench.cli.display import progress
     from cvbench.jobs.evaluation.predictions import import_predictions as run
 

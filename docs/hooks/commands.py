@@ -42,7 +42,7 @@ def _sections(name: str, command: Any) -> Iterator[str]:
 
 def _table(command: Any) -> str:
     fields = [one for form in getattr(command, "forms", ()) for one in form.fields()]
-    choices = {one.name: one.choices for one in fields}
+    choices = {one.name: one.known for one in fields}
     rows = [
         f"| {_names(one)} | {_values(one, choices)} | {_default(one)} | {_cell(getattr(one, 'help', ''))} |"
         for one in command.params

@@ -49,8 +49,8 @@ class ProbeOptions:
         tolerance, max_iterations: Of `clip_lbfgs`.
     """
 
-    recipe: Annotated[str, Option("clip_benchmark or clip_lbfgs.")] = "clip_benchmark"
-    solver: Annotated[str, Option("Of clip_lbfgs: lbfgs (ours) or scikit-learn.")] = "lbfgs"
+    recipe: Annotated[str, Option("How a classifier is fitted.", values=RECIPES)] = "clip_benchmark"
+    solver: Annotated[str, Option("Of clip_lbfgs; lbfgs is ours.", values=SOLVERS)] = "lbfgs"
     seeds: Annotated[int, Option("How many seeds.", least=1)] = 3
     first_seed: Annotated[int, Option("The first seed.", "--seed", least=0)] = 0
     shots: Annotated[int | None, Option("Training samples per class.", least=1)] = None

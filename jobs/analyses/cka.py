@@ -31,6 +31,7 @@ from cvbench.jobs.results.row import DIFFERENCE, PAIR, Row, known
 from cvbench.jobs.running.cluster import Cluster
 from cvbench.jobs.running.hardware import Hardware
 from cvbench.jobs.running.progress import Listener, silent
+from cvbench.jobs.running.sizes import counted
 
 __all__ = ["ENTRY", "ESTIMATORS", "CkaOptions", "cka"]
 
@@ -149,10 +150,13 @@ def headline(result: Result, found: Sequence[Row]) -> list[Row]:
 
 def _said(result: Result) -> Iterator[str]:
     attrs = result.attrs
+    layers = counted(len(attrs["layers"]), "layer")
     yield (
-        f"view {attrs.get('view', 'unknown')}, {attrs['estimator']}: {len(attrs['layers'])} layers, {attrs['samples']} "
-        f"samples in {attrs['batches']} batches of {attrs['batch_size']}; another view is another question"
+        f"view {attrs.get('view', 'unknown')}, {attrs['estimator']}: {layers}, {attrs['samples']} samples in "
+        f"{attrs['batches']} batches of {attrs['batch_size']}; another view is another question"
     )
+    if len(attrs["layers"]) == 1:
+        yield "one layer: its CKA with itself is 1, and there is no other to compare it with: extract or name more"
     for one in attrs.get("undefined", ()):
         yield f"undefined: {one['backbone']}/{one['tap']}: {one['reason']}"
 

@@ -8,12 +8,12 @@ from typing import Annotated, Literal
 from cvbench.engine.analyses.silhouette.options import SilhouetteOptions
 from cvbench.engine.analyses.tsne.options import TsneOptions
 from cvbench.engine.statistics.options import USUAL, IntervalOptions
-from cvbench.jobs.analyses.cam.options import METHODS, CamOptions
+from cvbench.jobs.analyses.cam.options import METHOD_NAMES, METHODS, CamOptions
 from cvbench.jobs.extraction.options import ExtractOptions
 from cvbench.jobs.reading.options import layers
 from cvbench.jobs.results.cells import CELL, FACTORS, crossed
 from cvbench.jobs.running.hardware import HERE, SIDE_BY_SIDE, Hardware
-from cvbench.options import COMMA_SEPARATED, ONCE_EACH, Form, Option, count_or
+from cvbench.options import COMMA_SEPARATED, NAMES, Form, Option, count_or
 
 AUTO = "auto"
 _CKA_VIEW = (
@@ -31,7 +31,13 @@ class CkaOptions:
         batch: None chooses so that there are enough for the interval, see `choose_batch`.
     """
 
-    estimator: Annotated[str, Option("minibatch, debiased or biased.")] = "minibatch"
+    estimator: Annotated[
+        str,
+        Option(
+            "minibatch has intervals; debiased and biased take all rows at once.",
+            values=("minibatch", "debiased", "biased"),
+        ),
+    ] = "minibatch"
     batch: Annotated[
         int | None,
         Option("Samples per CKA batch, at least 4, or 'auto'.", "--cka-batch", text=count_or("auto"), settled=True),
@@ -69,7 +75,8 @@ class MapsOptions:
     measure: Annotated[
         str,
         Option(
-            "Which map to draw: mean, abs, norm, pc1 (first principal component), pca or pca-own (three in colour)."
+            "Which map to draw; pc1: first principal component, pca and pca-own: three in colour.",
+            values=("mean", "abs", "norm", "pc1", "pca", "pca-own"),
         ),
     ] = "mean"
     source: Annotated[str | None, Option("Where the images are, for a data set of your own: folder:PATH.")] = None
@@ -96,7 +103,7 @@ class ReceptiveOptions:
 class FaithfulnessOptions:
     """Options of deletion and insertion: along which maps, in which parts and steps."""
 
-    method: Annotated[str, Option(METHODS)] = "gradcam"
+    method: Annotated[str, Option(METHODS, values=METHOD_NAMES)] = "gradcam"
     targets: Annotated[
         tuple[str, ...], Option("Target layer, a name or glob; default by family. Repeat.", "--target")
     ] = ()
@@ -109,7 +116,7 @@ class FaithfulnessOptions:
 class RandomisationOptions:
     """Options of the randomisation test: of which maps, and in how many steps."""
 
-    method: Annotated[str, Option(METHODS)] = "gradcam"
+    method: Annotated[str, Option(METHODS, values=METHOD_NAMES)] = "gradcam"
     targets: Annotated[
         tuple[str, ...], Option("Target layer, a name or glob; default by family. Repeat.", "--target")
     ] = ()
@@ -144,7 +151,8 @@ class SpaceOptions:
         Option(
             "features, standardised, pca50 or tsne (a map of `analyze tsne`); default standardised. Repeat.",
             "--space",
-            text=ONCE_EACH,
+            text=NAMES,
+            values=("features", "standardised", "pca50", "tsne"),
             apart=True,
             meant=(SilhouetteOptions.space,),
         ),
@@ -191,7 +199,7 @@ _OWN_BACKBONES = {
 }
 _SEED = {"seed": "Seed of the sample and of the intervals."}
 
-CKA = (layers(AUTO, _CKA_VIEW), CkaOptions, Hardware)
+CKA = (layers(AUTO, _CKA_VIEW, views=("auto", "maps", "pooled", "cls", "head")), CkaOptions, Hardware)
 SIMILARITY = (layers(), SimilarityOptions, Hardware)
 SPECTRA = (layers(), IntervalOptions, Hardware)
 MAPS = (layers(), MapsOptions, Hardware)
@@ -199,6 +207,7 @@ _IMAGES = Form(
     ExtractOptions,
     _READ,
     help={**_OWN_BACKBONES, "precision": "fp32, bf16 or fp16 (autocast)."},
+    values={"precision": ("fp32", "bf16", "fp16")},
     defaults={"backbone": [], "weights": [], "precision": "fp32"},
 )
 """Images that are read once more, and the backbones that they are run through."""

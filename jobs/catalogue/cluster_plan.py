@@ -14,7 +14,8 @@ from typing import Annotated, Any
 
 from cvbench.errors import UsageError
 from cvbench.jobs.extraction.options import ExtractOptions, Rates
-from cvbench.jobs.extraction.plan import LayerPlan, PlanReport, plan
+from cvbench.jobs.extraction.plan import PlanReport, plan
+from cvbench.jobs.extraction.space import LayerPlan
 from cvbench.jobs.running.sizes import human
 from cvbench.options import Option
 
@@ -54,6 +55,7 @@ class ClusterPlan:
 
     lines: tuple[Line, ...]
     advice: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def cluster_plan(jobs: Sequence[ExtractOptions], gpus: int, rates: Rates, prices: Prices) -> ClusterPlan:
@@ -74,6 +76,7 @@ def cluster_plan(jobs: Sequence[ExtractOptions], gpus: int, rates: Rates, prices
     return ClusterPlan(
         (*lines, *_costs({line.name: line.value for line in lines}, known, prices.months)),
         tuple(report.advice for report in reports if report.advice),
+        tuple(dict.fromkeys(note for report in reports for note in report.notes)),
     )
 
 

@@ -22,8 +22,8 @@ from cvbench.engine.statistics.measure import Column, Measure, share
 from cvbench.engine.statistics.running import INTERVAL, RunningMeans
 from cvbench.engine.statistics.verdict import judge
 from cvbench.errors import IntegrityError, UsageError
-from cvbench.hints import command
 from cvbench.jobs.evaluation.compare import FAMILY, state
+from cvbench.jobs.evaluation.lacking import extract_other
 from cvbench.jobs.evaluation.options import CORRUPTIONS, CorruptionsRequest, EvalOptions
 from cvbench.jobs.evaluation.samples import VIEW, Samples, open_samples
 from cvbench.jobs.evaluation.shared import Evaluated, check_chance, keep_table, score_samples, space_of
@@ -89,7 +89,7 @@ def corruptions(
             "the store has logits of no corrupted images",
             where=opened.url,
             why=f"it has logits of {', '.join(held) or 'none'}",
-            fix=command("extract", dataset=f"{DATASET}:fog", view=VIEW, store=opened.url) + "  # or imagenet-c, all 15",
+            fix=f"{extract_other(opened, f'{DATASET}:fog', backbones)}  # or imagenet-c, all 15",
         )
     chosen = Selection(opened.url, backbones=tuple(backbones))
     return _evaluate([open_samples(opened, replace(chosen, dataset=name), options) for name in names], options, listen)

@@ -58,7 +58,7 @@ def invariance(
     if (options.grid or options.reference) and len(options.transforms) != 1:
         raise UsageError("--grid and --reference are of one transform", fix=f"--transform {TRANSFORMS[0]}")
     opened = open_store(store)
-    place = choose_dataset(opened, dataset, split)
+    place = choose_dataset(opened, dataset, split, options.transforms)
     names = tuple(dict.fromkeys(options.transforms)) or TRANSFORMS
     grids = [_find(opened, place, name, backbones, options) for name in names]
     usable = [_comparable(grid) for grid in grids]

@@ -10,7 +10,7 @@ from cvbench.errors import UnknownNameError
 from cvbench.hints import option_words
 from cvbench.jobs.reading.options import DEFAULT_STORE, SEVERAL, one_dataset
 from cvbench.jobs.results.cells import CELL, FACTORS, crossed
-from cvbench.options import COMMA_SEPARATED, NOT, Form, Option, typed_words
+from cvbench.options import COMMA_SEPARATED, NAMES, NOT, Form, Option, typed_words
 
 HEADLINES = ("top1", "mean-per-class")
 BINS = 15
@@ -49,7 +49,7 @@ class AccuracyOptions:
     per_class: Annotated[bool, Option("The accuracy of every class too.")] = False
     real: Annotated[str | None, Option("Score ReaL labels too: their file, or its folder.")] = None
     masked: Annotated[bool, _MASKED] = True
-    headline: Annotated[str, Option("top1 or mean-per-class: what comes first and decides; both are there.")] = "top1"
+    headline: Annotated[str, Option("What comes first and decides; both are there.", values=HEADLINES)] = "top1"
 
     @property
     def every_row(self) -> bool:
@@ -124,12 +124,12 @@ class ImageNetXOptions:
     which: Annotated[
         Literal["top", "multi"], Option("top: one per image; multi: all that were named.", "--factors")
     ] = "top"
-    overall: Annotated[str, Option("annotated (as the reference) or full_val: what a ratio compares with.")] = (
+    overall: Annotated[str, Option("What a ratio compares with; annotated is as the reference.", values=OVERALLS)] = (
         "annotated"
     )
-    error: Annotated[str, Option("class, real_class or metaclass.")] = "class"
+    error: Annotated[str, Option("What counts as an error.", values=ERRORS)] = "class"
     real: Annotated[str | None, Option("Where the ReaL labels lie, for real_class.")] = None
-    unlabelled: Annotated[str, Option("Images without a ReaL label: leave-out, or wrong (as the reference).")] = (
+    unlabelled: Annotated[str, Option("Images without a ReaL label; wrong is as the reference.", values=UNLABELLED)] = (
         "leave-out"
     )
     keep_prototypes: Annotated[bool, Option("Count the images that annotators saw as prototypes.")] = False
@@ -205,6 +205,8 @@ class InvarianceOptions:
             "scale, shift, shift-frame or resolution; default all that are there. Repeat.",
             "--transform",
             "-t",
+            text=NAMES,
+            values=("scale", "shift", "shift-frame", "resolution"),
             settled=True,
             apart=True,
         ),
@@ -218,6 +220,7 @@ class InvarianceOptions:
     ] = None
 
 
+VALUES = ("auto", "logits", "probabilities")
 HOW = ("auto", "index", "name")
 
 
@@ -242,19 +245,19 @@ class ImportOptions:
     store: Annotated[str, Option("Path or URL of the feature store.")] = "./cvbench.zarr"
     split: Annotated[str | None, Option("Split of the data set; the default is the data set's own.")] = None
     data_root: Annotated[str | None, Option("Folder that holds the data sets.", variable="CVBENCH_DATA")] = None
-    values: Annotated[str, Option("What a table holds: logits, probabilities, or auto (do rows sum to 1?).")] = "auto"
+    values: Annotated[str, Option("What a table holds; auto: do rows sum to 1?", values=VALUES)] = "auto"
     by_order: Annotated[bool, Option("Match by the data set's order, not by file name.")] = False
     partial: Annotated[bool, Option("Accept a part of the data set; n says how much.")] = False
     name_column: Annotated[str | None, Option("Column of the samples' names, if it is not found by its name.")] = None
     class_column: Annotated[str | None, Option("Column of the predicted class, of several or of another name.")] = None
     probability_column: Annotated[str | None, Option("Column of the predicted class's probability.")] = None
     classes: Annotated[
-        str, Option("What a number in the column of classes is: an index, the name of a class, or auto.")
+        str, Option("What a number in the column of classes is: an index, the name of a class, or auto.", values=HOW)
     ] = "auto"
 
     def __post_init__(self) -> None:
         _check("classes", self.classes, tuple(HOW))
-        _check("values", self.values, ("auto", "logits", "probabilities"))
+        _check("values", self.values, VALUES)
 
 
 def eval_words(options: Any, *but: str) -> list[str]:

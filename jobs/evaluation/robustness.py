@@ -14,9 +14,9 @@ from cvbench.engine.metrics.scores import Scores
 from cvbench.engine.statistics.estimate import Estimate
 from cvbench.engine.statistics.intervals import difference, mean_of_proportions, wilson
 from cvbench.errors import UnknownNameError, UsageError
-from cvbench.hints import command
 from cvbench.jobs.evaluation.compare import FAMILY, TOP1, Pair, add_pair, judge_pairs, pairs_of
 from cvbench.jobs.evaluation.labels import label_space
+from cvbench.jobs.evaluation.lacking import extract_other
 from cvbench.jobs.evaluation.options import ROBUSTNESS, EvalOptions, RobustnessRequest
 from cvbench.jobs.evaluation.samples import VIEW, Samples, open_samples
 from cvbench.jobs.evaluation.shared import Evaluated, check_chance, keep_table, refuse_kind, score_samples, space_of
@@ -90,7 +90,7 @@ def robustness(
             "the store has logits of no shifted data set",
             where=opened.url,
             why=f"it has logits of {', '.join(sorted(held)) or 'none'}",
-            fix=command("extract", dataset=SETS[0], view=VIEW, store=opened.url) + "  # or --dataset with one it has",
+            fix=f"{extract_other(opened, _first(opened, clean), backbones)}  # or --dataset with one it has",
         )
     known = [kind for sets in _FAMILIES.values() for kind in sets]
     others = [] if datasets else sorted(name for name in held - {*names} if registered(name) in known)
@@ -112,6 +112,13 @@ def _shifted(held: Sequence[str], clean: str | None) -> list[str]:
         if found and (given == family or given not in _FAMILIES):
             return found
     return []
+
+
+def _first(store: FeatureStore, clean: str | None) -> str:
+    """The set to extract where there is none: of the clean one, or of what the store has."""
+    held = [key_of_spec(clean)] if clean else [group.dataset for group in store.groups()]
+    known = [*map(registered, held)]
+    return next((sets[0] for family, sets in _FAMILIES.items() if family in known), SETS[0])
 
 
 def _clean(held: Sequence[str], names: Sequence[str]) -> str | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from cvbench.engine.models.forms import split_name
 from cvbench.errors import CvbenchError, DataUnavailableError, UnknownNameError, UsageError
 from cvbench.hints import command
+from cvbench.jobs.evaluation.lacking import no_logits
 from cvbench.jobs.evaluation.samples import VIEW
 from cvbench.jobs.reading.again import as_typed, is_imported, weights_of
 from cvbench.storage.datasets import dataset_info
@@ -115,22 +116,31 @@ def logits_groups(store: FeatureStore) -> list[GroupKey]:
     return [group for group in store.groups() if group.view == VIEW]
 
 
-def choose_dataset(store: FeatureStore, dataset: str | None, split: str | None) -> tuple[str, str]:
+def choose_dataset(
+    store: FeatureStore, dataset: str | None, split: str | None, transforms: Sequence[str] = ()
+) -> tuple[str, str]:
     """The data set, and the split, of which there are logits, as such or transformed.
 
+    Args:
+        store: Where.
+        dataset, split, transforms: As asked for; nothing: any.
+
     Raises:
-        UnknownNameError: The store has no logits of it.
+        UnknownNameError: The store has nothing of it.
+        DataUnavailableError: The store has no logits of it.
         UsageError: Several fit.
     """
     held = list(dict.fromkeys((parse_name(group.dataset)[0], group.split) for group in logits_groups(store)))
     names = sorted({name for name, _ in held})
+    if (not held or dataset not in (None, *names)) and (error := no_logits(store, dataset, split, transforms)):
+        raise error
     if dataset is not None and dataset not in names:
         shown = ", ".join(names) or "none"
         raise UnknownNameError.among("data set in this store:", dataset, names, fix=f"it has logits of: {shown}")
     fitting = [key for key in held if dataset in (None, key[0]) and split in (None, key[1])]
     if len(fitting) == 1:
         return fitting[0]
-    shown = ", ".join("/".join(key) for key in held) or "none: cvbench extract --dataset digits+scale --view logits"
+    shown = ", ".join("/".join(key) for key in held)
     raise UsageError(
         f"{len(fitting)} data sets of the store fit", where=store.url, fix=f"--dataset and --split; logits of {shown}"
     )

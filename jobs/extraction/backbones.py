@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from itertools import count
 from typing import TYPE_CHECKING
 
+from cvbench import hints
 from cvbench.engine.models import forms
-from cvbench.errors import UnknownNameError, UsageError
+from cvbench.errors import FingerprintMismatchError, UnknownNameError, UsageError
 from cvbench.jobs.extraction.options import ExtractOptions
 from cvbench.jobs.running.places import absolute
 
 if TYPE_CHECKING:
     from cvbench.engine.models.backbones import BackboneSpec, Description
+    from cvbench.storage.features import GroupKey
 
 
 def specs_of(options: ExtractOptions) -> list[BackboneSpec]:
@@ -49,6 +53,27 @@ def specs_of(options: ExtractOptions) -> list[BackboneSpec]:
             fix=f"name each backbone once; two trainings of it by names of your own: --backbone NAME={model}",
         )
     return specs
+
+
+def offering_name(
+    error: FingerprintMismatchError, group: GroupKey, options: ExtractOptions, held: Iterable[str]
+) -> FingerprintMismatchError:
+    """The error; where other weights are what differs, its fix keeps both, the new ones under a second name.
+
+    Args:
+        error: Of `FeatureStore.agree`.
+        group: Of which it is.
+        options: Asked for.
+        held: Backbones of the store.
+    """
+    if "weights_digest: stored" not in (error.why or ""):
+        return error
+    spec = next(spec for spec in specs_of(options) if spec.key == group.backbone)
+    first, taken = group.backbone.partition("@")[0], {one.partition("@")[0] for one in held}
+    name = next(name for number in count(2) if (name := f"{first}-{number}") not in taken)
+    words = hints.option_words({"backbone": f"{name}={spec.model}", "weights": f"{name}={spec.weights}"})
+    error.fix = f"{shlex.join(words)} keeps them beside the first; or another --store; or the same --weights as then"
+    return error
 
 
 def weights_of(entries: Iterable[str]) -> dict[str, str]:

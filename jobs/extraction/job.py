@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from cvbench.errors import IncompleteError
+from cvbench.errors import FingerprintMismatchError, IncompleteError
 from cvbench.jobs.extraction.arrays import units_of
+from cvbench.jobs.extraction.backbones import offering_name
 from cvbench.jobs.extraction.decoding.choice import settled as settled_decoding
 from cvbench.jobs.extraction.fingerprint import versions
 from cvbench.jobs.extraction.live import LiveTask, live_pending, summarise_live
@@ -186,11 +187,15 @@ def declare_all(
     options: ExtractOptions,
 ) -> None:
     """Begin the split and declare the groups, after all of them agree with the store and the bytes fit."""
-    from cvbench.jobs.extraction.plan import check_space, plan_layers
+    from cvbench.jobs.extraction.space import check_space, plan_layers
 
     for group, fingerprint in fingerprints.items():
-        store.agree(group, fingerprint, codec=options.codec)
-    check_space(plan_layers(groups, _pending(store, groups, split, options)), options, split.unit)
+        try:
+            store.agree(group, fingerprint, codec=options.codec)
+        except FingerprintMismatchError as error:
+            raise offering_name(error, group, options, {one.backbone for one in store.groups()}) from None
+    layers = plan_layers(groups, _pending(store, groups, split, options))
+    check_space(layers, options, split.unit, frozen=(split.dataset, split.split) in store.splits())
     begun = store.begin(split)
     refuse_other_sizes(replace(options, batch_size=split.batch, unit=split.unit), begun, store.url)  # a race
     for group, arrays in groups.items():

@@ -12,7 +12,7 @@ from cvbench.jobs.extraction.decoding.choice import DecodeIn
 from cvbench.jobs.reading.views import asked_views, either
 from cvbench.jobs.running.hardware import Hardware
 from cvbench.jobs.running.places import absolute
-from cvbench.options import BYTES, COMMA_SEPARATED, ONCE_EACH, Form, Option, count_or
+from cvbench.options import BYTES, COMMA_SEPARATED, NAMES, Form, Option, count_or
 
 if TYPE_CHECKING:
     from cvbench.engine.pictures.geometry import Geometry
@@ -53,14 +53,18 @@ class ExtractOptions:
     split: Annotated[str | None, Option("Split of the data set; the default is the data set's own.")] = None
     data_root: Annotated[str | None, Option("Folder that holds the data sets.", variable="CVBENCH_DATA")] = None
     weights: Annotated[
-        tuple[str, ...], Option("pretrained, random, FILE (.safetensors, .pth, ...), or NAME=FILE for one.")
+        tuple[str, ...],
+        Option(
+            "pretrained, random, FILE (.safetensors, .pth, ...), or NAME=FILE for one.",
+            such_as=("pretrained", "random"),
+        ),
     ] = ("pretrained",)
     taps: Annotated[
         tuple[str, ...], Option("blocks, paper, branches, a module name or a glob; 'list' prints what there is.")
     ] = ("blocks",)
-    views: Annotated[tuple[str, ...], Option(f"{either(asked_views())}. Repeat.", "--view", text=ONCE_EACH)] = (
-        "pooled",
-    )
+    views: Annotated[
+        tuple[str, ...], Option(f"{either(asked_views())}. Repeat, or a,b.", "--view", text=NAMES, values=asked_views())
+    ] = ("pooled",)
     maps: Annotated[
         int | None, Option("Samples that the maps view covers: a number or 'all'.", text=count_or("all"))
     ] = 1024
@@ -73,16 +77,26 @@ class ExtractOptions:
     image_size: Annotated[int | None, Option("Input size in pixels, if not the model's own.", least=8)] = None
     unit: Annotated[int | None, Option("Samples of one unit of work; frozen in the store.", least=4)] = None
     precision: Annotated[
-        str, Option("auto: the store's, else bf16 or fp16 on a GPU that has it and fp32 on a CPU; fp32, bf16 or fp16.")
+        str,
+        Option(
+            "auto: the store's, else bf16 or fp16 on a GPU that has it and fp32 on a CPU.",
+            values=("auto", "fp32", "bf16", "fp16"),
+        ),
     ] = AUTO
     compile: Annotated[
         bool, Option("Compile each network first (torch.compile); see what `plan` says of it. Part of the fingerprint.")
     ] = False
-    dtype: Annotated[str, Option("Stored type of pooled and maps: float16 or float32.")] = "float16"
+    dtype: Annotated[str, Option("Stored type of pooled and maps.", values=("float16", "float32"))] = "float16"
     keep_bits: Annotated[int | None, Option("Round mantissas to this many bits, on the device.", least=1, most=10)] = (
         None
     )
-    codec: Annotated[str, Option("none, zstd, blosc-zstd, blosc-lz4, or with a filter: bitround5+zstd.")] = "none"
+    codec: Annotated[
+        str,
+        Option(
+            "none, zstd, blosc-zstd, blosc-lz4, or with a filter: bitround5+zstd.",
+            such_as=("none", "zstd", "blosc-zstd", "blosc-lz4", "bitround5+zstd"),
+        ),
+    ] = "none"
     decoder: Annotated[
         Literal["fast", "pil"],
         Option(
@@ -124,7 +138,9 @@ class Rates:
     """Rates that a plan reckons with."""
 
     rate: Annotated[float | None, Option("For the plan: images/s per GPU or core, all backbones.", least=0.001)] = None
-    card: Annotated[str | None, Option("For the plan: h200, h100, a100 or v100; default this machine's.")] = None
+    card: Annotated[
+        str | None, Option("For the plan; default this machine's.", values=("h200", "h100", "a100", "v100"))
+    ] = None
     disk_mb_s: Annotated[float, Option("For the plan: write bandwidth of the store in MB/s.", least=0.1)] = 1000.0
 
 

@@ -2,59 +2,34 @@
 
 from __future__ import annotations
 
-import math
-import shutil
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cvbench.errors import DataUnavailableError, ResourceError, UsageError
+from cvbench.errors import AccessError, DataUnavailableError, ResourceError, UsageError
 from cvbench.jobs.extraction.arrays import Published, arrays_of, check_unit, existing_store, frozen_split, units_of
 from cvbench.jobs.extraction.backbones import descriptions_of
 from cvbench.jobs.extraction.decoding.choice import KEPT, THREADS_MOST, DecodeIn, in_processes
 from cvbench.jobs.extraction.options import AUTO, CPU_BATCH, ExtractOptions, resolved
 from cvbench.jobs.extraction.precision import held_precisions
 from cvbench.jobs.extraction.rates import CardRates, card_asked, card_named
-from cvbench.jobs.reading.views import is_in_part
+from cvbench.jobs.extraction.space import LayerPlan, advise, budgets, free_bytes, plan_layers
 from cvbench.jobs.running.place import cores_here
 from cvbench.jobs.running.sizes import human
 
 if TYPE_CHECKING:
     from cvbench.engine.models.backbones import Description
     from cvbench.storage.datasets import Dataset
-    from cvbench.storage.features import ArraySpec, GroupKey
+    from cvbench.storage.features import FeatureStore
     from cvbench.storage.features.units import Unit
 
 DECODE_SECONDS = 0.0015  # one core, one 500 x 375 JPEG, decode and antialiased resize (measured)
 ASSUMED = "v100"  # the card of a plan that names none, on a machine without one
 GFLOPS_PER_CORE = 2 * 33.0 * 1.5  # assumed: one CPU core in float32
 CORES = 4  # CPU cores of a GPU of which nobody says how many it has
-SPARE = 0.05  # share of the free disk that stays free
 COMPILE_SECONDS = 60.0  # of one backbone in one worker (assumed; `bench/compile.py` measures it)
 COMPILE_GAIN = 1.2  # assumed of a GPU: timm's published rates at 224 pixels rise by 1.13 to 1.42
-
-
-@dataclass(frozen=True)
-class LayerPlan:
-    """One array: `samples` rows are still to be written."""
-
-    group: GroupKey
-    tap: str
-    shape: tuple[int, ...]
-    dtype: str
-    samples: int
-
-    @property
-    def bytes_per_sample(self) -> int:
-        """Uncompressed bytes of one row."""
-        return math.prod(self.shape) * (2 if self.dtype == "float16" else 4)
-
-    @property
-    def bytes(self) -> int:
-        """Uncompressed bytes still to be written."""
-        return self.samples * self.bytes_per_sample
 
 
 @dataclass(frozen=True)
@@ -76,6 +51,7 @@ class PlanReport:
     bottleneck: str
     gpus: int = 0
     compile: str = ""  # whether compiling pays, in words
+    notes: tuple[str, ...] = ()
     published: bool = False  # the images are not here: their number is that of the registry
 
     @property
@@ -92,73 +68,6 @@ class PlanReport:
         return max(self.hours.values())
 
 
-def plan_layers(
-    groups: Mapping[GroupKey, Sequence[ArraySpec]], pending: Mapping[GroupKey, Mapping[Unit, Sequence[str]]]
-) -> list[LayerPlan]:
-    """One `LayerPlan` for each array; `pending` says which taps of each unit are missing."""
-    rows: dict[tuple[GroupKey, str], int] = Counter()
-    for group, units in pending.items():
-        for unit, taps in units.items():
-            for tap in taps:
-                rows[group, tap] += len(unit)
-    return [
-        LayerPlan(group, array.tap, array.shape, array.dtype, rows[group, array.tap])
-        for group, arrays in groups.items()
-        for array in arrays
-    ]
-
-
-def free_bytes(store: str) -> int | None:
-    """Free bytes where a local store is or will be; None for URLs, which do not say."""
-    if "://" in store:
-        return None
-    path = Path(store)
-    while not path.exists():
-        path = path.parent
-    return shutil.disk_usage(path).free
-
-
-def advise(layers: Iterable[LayerPlan], budget: int, unit: int) -> str | None:
-    """None if `layers` fit into `budget` bytes; else the option that would make them fit, in whole units of samples."""
-    layers = list(layers)
-    total = sum(layer.bytes for layer in layers)
-    if total <= budget:
-        return None
-    maps = [layer for layer in layers if is_in_part(layer.group.view)]
-    others = total - sum(layer.bytes for layer in maps)
-    per_sample = sum(layer.bytes_per_sample for layer in maps)
-    if maps and others <= budget:
-        most = (budget - others) // per_sample // unit * unit
-        if most:
-            return f"--maps {most} fits (maps take {human(per_sample)} per image); or fewer --taps"
-        named = " and ".join(f"--view {view}" for view in dict.fromkeys(layer.group.view for layer in maps))
-        return f"leave {named} out, name fewer --taps, or a smaller --unit (whole units of {unit} are written)"
-    per_sample = sum(layer.bytes_per_sample for layer in layers)
-    most = budget // per_sample // unit * unit
-    if most:
-        return f"--limit {most} fits, or fewer --taps, or another --store"
-    return f"another --store, fewer --taps, or a smaller --unit (whole units of {unit} are written)"
-
-
-def check_space(layers: Iterable[LayerPlan], options: ExtractOptions, unit: int) -> None:
-    """Refuse before the first write what will not fit.
-
-    Raises:
-        ResourceError: More bytes than `options.max_bytes`, or than the disk has free; says which option would fit.
-    """
-    layers = list(layers)
-    total = sum(layer.bytes for layer in layers)
-    for budget, why in _budgets(options):
-        advice = advise(layers, budget, unit)
-        if advice is not None:
-            raise ResourceError(
-                f"{human(total)} are to be written and {human(budget)} may be",
-                where=options.store,
-                why=why,
-                fix=advice,
-            )
-
-
 def check_together(jobs: Sequence[ExtractOptions]) -> None:
     """Before the first of several extractions: every data set is there, every name is known, all bytes fit together.
 
@@ -168,22 +77,14 @@ def check_together(jobs: Sequence[ExtractOptions]) -> None:
     if len(jobs) < 2:
         return
     total = sum(plan(job).bytes_total for job in jobs)
-    for budget, why in _budgets(jobs[0]):
+    for budget, why, otherwise in budgets(jobs[0], total):
         if total > budget:
             raise ResourceError(
                 f"{human(total)} are to be written for {len(jobs)} data sets together and {human(budget)} may be",
                 where=jobs[0].store,
                 why=why,
-                fix="fewer --dataset, --limit or fewer --taps; `cvbench plan` says what each takes",
+                fix=f"{otherwise}, fewer --dataset, --limit or fewer --taps; `cvbench plan` says what each takes",
             )
-
-
-def _budgets(options: ExtractOptions) -> list[tuple[int, str]]:
-    free = free_bytes(options.store)
-    budgets = [] if free is None else [(int(free * (1 - SPARE)), f"{human(free)} are free on the disk of the store")]
-    if options.max_bytes is not None:
-        budgets.append((options.max_bytes, "--max-bytes"))
-    return budgets
 
 
 def plan(
@@ -214,7 +115,7 @@ def plan(
     options = resolved(options)
     dataset = _opened(options, published)
     descriptions = descriptions_of(options)
-    store = existing_store(options.store)
+    store, notes = _looked_into(options.store)
     frozen = frozen_split(store, dataset)
     size = options.unit or (frozen.unit if frozen else unit_size(len(dataset), options.batch_size or CPU_BATCH))
     if batch := options.batch_size or (frozen.batch if frozen else None):
@@ -230,6 +131,7 @@ def plan(
         for group, taps in ((group, [array.tap for array in arrays]) for group, arrays in groups.items())
     }
     layers = plan_layers(groups, pending)
+    total = sum(layer.bytes for layer in layers)
     covered: set[Unit] = set().union(*units.values())
     waiting: set[Unit] = set().union(*pending.values())
     samples, todo = (sum(len(unit) for unit in some) for some in (covered, waiting))
@@ -239,8 +141,12 @@ def plan(
     forward = forward_rate(options.precision, descriptions, gpus, rate, card)
     decode = decode_rate(options.decode_in, gpus, cores)
     workers = gpus or cores_here()
-    hours, rates = _hours(todo, sum(layer.bytes for layer in layers), forward, decode, workers, disk_mb_s)
-    advice = next((text for budget, _ in _budgets(options) if (text := advise(layers, budget, size))), None)
+    hours, rates = _hours(todo, total, forward, decode, workers, disk_mb_s)
+    advices = (
+        advise(layers, budget, size, otherwise, frozen=frozen is not None)
+        for budget, _, otherwise in budgets(options, total)
+    )
+    advice = next(filter(None, advices), None)
     return PlanReport(
         dataset=dataset.name,
         split=dataset.split,
@@ -248,7 +154,7 @@ def plan(
         units_total=len(covered),
         units_done=len(covered) - len(waiting),
         layers=tuple(layers),
-        bytes_total=sum(layer.bytes for layer in layers),
+        bytes_total=total,
         free_bytes=free_bytes(options.store),
         fits=advice is None,
         advice=advice,
@@ -257,8 +163,17 @@ def plan(
         bottleneck=max(hours, key=lambda stage: hours[stage]),
         gpus=gpus,
         compile=compile_words(hours["forward"], gpus, len(descriptions)),
+        notes=notes,
         published=isinstance(dataset, Published),
     )
+
+
+def _looked_into(url: str) -> tuple[FeatureStore | None, tuple[str, ...]]:
+    """The store if there is one, and what is said of one that we may not look into: a plan needs none."""
+    try:
+        return existing_store(url), ()
+    except AccessError as error:
+        return None, (f"planned as for a new store: {url} cannot be looked into, {error.what}; {error.fix}",)
 
 
 def _opened(options: ExtractOptions, published: bool) -> Dataset | Published:

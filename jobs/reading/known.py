@@ -9,6 +9,7 @@ from pathlib import Path
 
 _MODEL = re.compile(r"@register_model\s+def (\w+)")
 _TAGGED = re.compile(r"^\s+['\"](\w+\.\w+)['\"]\s*:", re.MULTILINE)
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@=+-]{0,199}")
 ALIASES = ("convnext-base", "convnext-b", "vit-base-16", "vit-b16")
 
 
@@ -21,6 +22,46 @@ def stored(store: str, depth: int) -> list[str]:
         return sorted({path.name.removesuffix(".json") for path in ledger.glob("*/*/*/*/arrays/*.json")})
     inside = [path for path in ledger.glob("/".join("*" * (depth + 1))) if path.is_dir()]
     return sorted({path.name for path in inside if path.relative_to(ledger).parts[0] not in ("partials", "results")})
+
+
+def places(store: str, prefix: str) -> list[str]:
+    """Places in a local store that begin so, as "digits/test/test_vit": of the depth of what is typed, else the next.
+
+    Below a view are its layers.
+    """
+    if "://" in store:
+        return []
+    ledger, parts = Path(store) / "ledger", prefix.split("/")
+    above = parts[:-1]
+    if not all(map(_NAME.fullmatch, above)):
+        return []
+    if len(parts) == 5:
+        names = [path.name.removesuffix(".json") for path in ledger.joinpath(*above, "arrays").glob("*.json")]
+    else:
+        names = [path.name for path in ledger.joinpath(*above).glob("*") if path.is_dir()]
+    found = sorted("/".join([*above, name]) for name in names if _is_place(name, len(parts)))
+    fitting = [name for name in found if name.startswith(prefix)]
+    return places(store, f"{prefix}/") if fitting == [prefix] and len(parts) < 5 else fitting
+
+
+def _is_place(name: str, depth: int) -> bool:
+    return _NAME.fullmatch(name) is not None and not (depth == 1 and name in ("partials", "results"))
+
+
+def results(store: str, prefix: str) -> list[str]:
+    """Results of a local store that begin so: their digits, or their paths if a path is typed."""
+    if "://" in store:
+        return []
+    root = Path(store) / "ledger"
+    found = [path.relative_to(root).with_suffix("") for path in root.glob("results/*/*/*/*.json")]
+    names = [path.as_posix() if "/" in prefix else path.name for path in found]
+    return sorted(name for name in names if name.startswith(prefix))
+
+
+def runs(store: str, prefix: str) -> list[str]:
+    """Runs on a local store that begin so, the latest first."""
+    there = [] if "://" in store else [path.name for path in (Path(store) / "ledger" / "_runs").glob("*")]
+    return sorted((name for name in there if name.startswith(prefix)), reverse=True)
 
 
 def models(prefix: str) -> list[str]:

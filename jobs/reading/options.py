@@ -26,7 +26,7 @@ class Selection:
     dataset: Annotated[str | None, Option("Data set, if the store holds several.", short="-d")] = None
     split: Annotated[str | None, Option("Split of the data set; the default is the data set's own.")] = None
     backbones: Annotated[tuple[str, ...], Option("Backbones; default all. Repeat.", "--backbone", "-m")] = ()
-    view: Annotated[str, Option(f"{either(vector_views())}.", settled=True)] = "pooled"
+    view: Annotated[str, Option(f"{either(vector_views())}.", settled=True, values=vector_views())] = "pooled"
     taps: Annotated[tuple[str, ...], Option("Layers, names or globs; default all. Repeat.")] = ()
 
 
@@ -40,11 +40,12 @@ def one_dataset(help: str = "Data set, if the store holds several.") -> Form:
     return Form(Selection, _PLACE, help={"dataset": help}, defaults=_STORE)
 
 
-def layers(view: str = "", help: str = "", *, each: str = "") -> Form:
-    """Layers of a data set, or of several if `each` is "dataset"; with `--view`, if a default `view` is named."""
+def layers(view: str = "", help: str = "", *, each: str = "", views: tuple[str, ...] = ()) -> Form:
+    """Layers of a data set, or of several if `each` is "dataset"; with `--view`, if a default `view` is
+    named, of the `views` named or else those of vectors."""
     only = (*_PLACE, "taps", *(["view"] if view else []))
     said = {"view": help or f"{either(vector_views())}.", **({"dataset": _DATASETS} if each else {})}
-    return Form(Selection, only, each, said, {**_STORE, "view": view})
+    return Form(Selection, only, each, said, {**_STORE, "view": view}, {"view": views or vector_views()})
 
 
 SEVERAL = Form(Selection, _PLACE, "dataset", {"dataset": _DATASETS}, _STORE)

@@ -21,9 +21,10 @@ class Hardware:
             '"auto" is the cluster that RAY_ADDRESS names, else a private Ray with several GPUs, else this process; '
             '"none" is this process, "local" a private Ray, anything else the address of a Ray cluster.',
             variable="CVBENCH_ADDRESS",
+            such_as=("auto", "none", "local"),
         ),
     ] = "auto"
-    device: Annotated[str, Option("auto, cpu or cuda.")] = "auto"
+    device: Annotated[str, Option("auto: a GPU if there is one.", values=("auto", "cpu", "cuda"))] = "auto"
     gpus: Annotated[int | None, Option("How many GPUs (actors) to use; default all.", least=1)] = None
     threads: Annotated[
         int | None, Option("CPU cores of one actor; of one with a GPU, those that it decodes on.", least=1)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cvbench.errors import CvbenchError, ResourceError
-from cvbench.jobs.running.sizes import human
+from cvbench.jobs.running.sizes import enough, human
 from cvbench.jobs.study.forecast import Forecasts
 from cvbench.jobs.study.steps import Extraction, Fitting, steps_of
 from cvbench.jobs.study.study import Study
@@ -52,7 +52,7 @@ def check_budget(study: Study) -> None:
             f"{human(size)} are to be written and the budget is {human(study.most_bytes)}",
             where=where,
             why=f"most of it, {human(most.bytes)}, is of {most.step}",
-            fix="fewer maps, a limit, or another budget: --set extract.maps=64",
+            fix=f"fewer maps or a limit, such as --set extract.maps=64; or --set budget.bytes={enough(size)}",
         )
     if study.most_hours is not None and hours > study.most_hours:
         most = max(every, key=lambda one: one.hours)
@@ -60,5 +60,5 @@ def check_budget(study: Study) -> None:
             f"{hours:.2g} hours of extraction and training are planned and the budget is {study.most_hours:g}",
             where=where,
             why=f"most of it, {most.hours:.2g} hours, is of {most.step}",
-            fix="a limit, or another budget: --set extract.limit=500",
+            fix=f"a limit, such as --set extract.limit=500; or --set budget.hours={hours * 1.1:.2g}",
         )

@@ -10,7 +10,8 @@ from typing import Any
 from cvbench.errors import DataUnavailableError
 from cvbench.jobs.extraction.backbones import weights_of
 from cvbench.jobs.extraction.options import ExtractOptions
-from cvbench.jobs.extraction.plan import LayerPlan, PlanReport, forward_rate, plan
+from cvbench.jobs.extraction.plan import PlanReport, forward_rate, plan
+from cvbench.jobs.extraction.space import LayerPlan
 from cvbench.jobs.running.place import cores_here
 from cvbench.jobs.study.steps import Extraction, Fitting
 from cvbench.jobs.study.study import Study

@@ -26,8 +26,10 @@ class FinetuneOptions:
     dataset: Annotated[str, Option("A name of `datasets ls`, folder:PATH or table:FILE.", short="-d")]
     backbone: Annotated[str, Option("timm model or alias.", short="-m")]
     out: Annotated[str, Option("Folder for weights, curve and figure.", short="-o", check=check_folder)]
-    weights: Annotated[str, Option("pretrained, random or FILE (.safetensors, .pth, ...).")] = "pretrained"
-    recipe: Annotated[str, Option("modern, vtab_finetune or vtab_1k.")] = "modern"
+    weights: Annotated[
+        str, Option("pretrained, random or FILE (.safetensors, .pth, ...).", such_as=("pretrained", "random"))
+    ] = "pretrained"
+    recipe: Annotated[str, Option("How it is trained.", values=("modern", "vtab_finetune", "vtab_1k"))] = "modern"
     epochs: Annotated[int | None, Option("Instead of the recipe's.", least=1)] = None
     batch_size: Annotated[int | None, Option("Over all processes.", short="-b", least=1)] = None
     rate: Annotated[float | None, Option("Peak rate, above 0, instead of the recipe's.", "--lr")] = None
@@ -35,7 +37,7 @@ class FinetuneOptions:
     mixup: Annotated[float | None, Option("Mixup's alpha; off by default.", least=0)] = None
     image_size: Annotated[int | None, Option("Input size in pixels, if not the model's own.", least=8)] = None
     seed: Annotated[int, Option("Seed of all that is drawn at random.", least=0)] = 0
-    precision: Annotated[str, Option("fp32, bf16 or fp16 (autocast).")] = "fp32"
+    precision: Annotated[str, Option("fp32, bf16 or fp16 (autocast).", values=("fp32", "bf16", "fp16"))] = "fp32"
     train: Annotated[
         tuple[str, ...], Option("Splits to train on; default train and val. Repeat.", "--train-split")
     ] = ()

@@ -32,7 +32,7 @@ class ProbeRequest:
         tuple[str, ...], Option("Such as dtd, dtd:2, or a group: @transfer. Repeat.", "--dataset", "-d")
     ]
     backbones: Annotated[tuple[str, ...], Option("Backbones; default all. Repeat.", "--backbone", "-m")] = ()
-    view: Annotated[str, Option("head, pooled, cls or logits.")] = "head"
+    view: Annotated[str, Option("head, pooled, cls or logits.", values=("head", "pooled", "cls", "logits"))] = "head"
     taps: Annotated[tuple[str, ...], Option("Layers, names or globs; default all. Repeat.")] = ()
     train: Annotated[
         str | None, Option("Split to fit on; default train, else trainval.", "--train-split", settled=True)

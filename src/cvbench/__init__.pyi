@@ -80,15 +80,15 @@ def extract(
         data_root: Folder that holds the data sets.
         weights: pretrained, random, FILE (.safetensors, .pth, ...), or NAME=FILE for one.
         taps: blocks, paper, module names or globs; `cvbench.taps` lists what there is.
-        views: pooled, maps, head, logits or registers. One or several.
+        views: pooled, maps, head, logits or registers. Repeat, or a,b.
         maps: Samples that the maps view covers: a number or 'all'.
         limit: Samples to cover, rounded up to whole units.
         batch_size: Images per forward pass, or 'auto'.
         image_size: Input size in pixels, if not the model's own.
         unit: Samples of one unit of work; frozen in the store.
-        precision: auto: the store's, else bf16 or fp16 on a GPU that has it and fp32 on a CPU; fp32, bf16 or fp16.
+        precision: auto: the store's, else bf16 or fp16 on a GPU that has it and fp32 on a CPU.
         compile: Compile each network first (torch.compile); see what `plan` says of it. Part of the fingerprint.
-        dtype: Stored type of pooled and maps: float16 or float32.
+        dtype: Stored type of pooled and maps.
         keep_bits: Round mantissas to this many bits, on the device.
         codec: none, zstd, blosc-zstd, blosc-lz4, or with a filter: bitround5+zstd.
         decoder: fast: turned by EXIF, alpha on white; pil: timm's pixels, EXIF ignored, alpha dropped (as
@@ -102,7 +102,7 @@ def extract(
         columns: What the columns of a table are: label=species,path=file; see `datasets info table`.
         address: "none" runs in this process, "local" starts a private Ray, "auto" chooses as the command line does,
             else the address of a Ray cluster; default: the variable CVBENCH_ADDRESS, else "none".
-        device: auto, cpu or cuda.
+        device: auto: a GPU if there is one.
         gpus: How many GPUs (actors) to use; default all.
         threads: CPU cores of one actor; of one with a GPU, those that it decodes on.
         wait: Seconds to wait for nodes that a cluster starts.
@@ -165,15 +165,15 @@ def plan(
         data_root: Folder that holds the data sets.
         weights: pretrained, random, FILE (.safetensors, .pth, ...), or NAME=FILE for one.
         taps: blocks, paper, module names or globs; `cvbench.taps` lists what there is.
-        views: pooled, maps, head, logits or registers. One or several.
+        views: pooled, maps, head, logits or registers. Repeat, or a,b.
         maps: Samples that the maps view covers: a number or 'all'.
         limit: Samples to cover, rounded up to whole units.
         batch_size: Images per forward pass, or 'auto'.
         image_size: Input size in pixels, if not the model's own.
         unit: Samples of one unit of work; frozen in the store.
-        precision: auto: the store's, else bf16 or fp16 on a GPU that has it and fp32 on a CPU; fp32, bf16 or fp16.
+        precision: auto: the store's, else bf16 or fp16 on a GPU that has it and fp32 on a CPU.
         compile: Compile each network first (torch.compile); see what `plan` says of it. Part of the fingerprint.
-        dtype: Stored type of pooled and maps: float16 or float32.
+        dtype: Stored type of pooled and maps.
         keep_bits: Round mantissas to this many bits, on the device.
         codec: none, zstd, blosc-zstd, blosc-lz4, or with a filter: bitround5+zstd.
         decoder: fast: turned by EXIF, alpha on white; pil: timm's pixels, EXIF ignored, alpha dropped (as
@@ -187,13 +187,13 @@ def plan(
         columns: What the columns of a table are: label=species,path=file; see `datasets info table`.
         address: "none" runs in this process, "local" starts a private Ray, "auto" chooses as the command line does,
             else the address of a Ray cluster; default: the variable CVBENCH_ADDRESS, else "none".
-        device: auto, cpu or cuda.
+        device: auto: a GPU if there is one.
         gpus: How many GPUs (actors) to use; default all.
         threads: CPU cores of one actor; of one with a GPU, those that it decodes on.
         wait: Seconds to wait for nodes that a cluster starts.
         wheel: Wheel of cvbench that the actors of a joined cluster are to run.
         rate: For the plan: images/s per GPU or core, all backbones.
-        card: For the plan: h200, h100, a100 or v100; default this machine's.
+        card: For the plan; default this machine's.
         disk_mb_s: For the plan: write bandwidth of the store in MB/s.
 
     Returns:

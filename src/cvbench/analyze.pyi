@@ -24,7 +24,9 @@ def cka(
     wheel: str | None = None,
     progress: bool = False,
 ) -> Result:
-    """Layerwise linear CKA (HSIC1, minibatch) of every pair of layers of every backbone, with 95 % intervals.
+    """Layerwise linear CKA of every pair of layers.
+
+    Of all layers of every backbone, from minibatches (HSIC1), with 95 % intervals.
 
     `cvbench analyze cka` on the command line.
 
@@ -36,11 +38,11 @@ def cka(
         view: maps (all positions), pooled (their mean), cls, head, or auto: all positions where the store has them
             or `extract --analyze cka` measured them, as in the study's Figure 5, else pooled.
         taps: Layers, names or globs; default all. One or several.
-        estimator: minibatch, debiased or biased.
+        estimator: minibatch has intervals; debiased and biased take all rows at once.
         batch: Samples per CKA batch, at least 4, or 'auto'.
         address: "none" runs in this process, "local" starts a private Ray, "auto" chooses as the command line does,
             else the address of a Ray cluster; default: the variable CVBENCH_ADDRESS, else "none".
-        device: auto, cpu or cuda.
+        device: auto: a GPU if there is one.
         gpus: How many GPUs (actors) to use; default all.
         threads: CPU cores of one actor; of one with a GPU, those that it decodes on.
         wait: Seconds to wait for nodes that a cluster starts.
@@ -69,7 +71,9 @@ def similarity(
     wheel: str | None = None,
     progress: bool = False,
 ) -> Result:
-    """Cosine similarity between the local features of every layer, with 95 % intervals over images.
+    """Cosine similarity between the local features of a layer.
+
+    Of every layer, with 95 % intervals over images.
 
     `cvbench analyze similarity` on the command line.
 
@@ -84,7 +88,7 @@ def similarity(
         seed: Seed of all that is drawn at random.
         address: "none" runs in this process, "local" starts a private Ray, "auto" chooses as the command line does,
             else the address of a Ray cluster; default: the variable CVBENCH_ADDRESS, else "none".
-        device: auto, cpu or cuda.
+        device: auto: a GPU if there is one.
         gpus: How many GPUs (actors) to use; default all.
         threads: CPU cores of one actor; of one with a GPU, those that it decodes on.
         wait: Seconds to wait for nodes that a cluster starts.
@@ -112,7 +116,9 @@ def spectra(
     wheel: str | None = None,
     progress: bool = False,
 ) -> Result:
-    """Fourier spectra of the stored maps of every layer of every backbone, with 95 % intervals over images.
+    """Fourier spectra of the stored maps of every layer.
+
+    Of every backbone, with 95 % intervals over images.
 
     `cvbench analyze spectra` on the command line.
 
@@ -126,7 +132,7 @@ def spectra(
         seed: Seed of all that is drawn at random.
         address: "none" runs in this process, "local" starts a private Ray, "auto" chooses as the command line does,
             else the address of a Ray cluster; default: the variable CVBENCH_ADDRESS, else "none".
-        device: auto, cpu or cuda.
+        device: auto: a GPU if there is one.
         gpus: How many GPUs (actors) to use; default all.
         threads: CPU cores of one actor; of one with a GPU, those that it decodes on.
         wait: Seconds to wait for nodes that a cluster starts.
@@ -158,7 +164,9 @@ def maps(
     wheel: str | None = None,
     progress: bool = False,
 ) -> Result:
-    """Channel-mean feature maps beside the images; foreground share and outlier tokens over all images.
+    """Channel-mean feature maps beside the images.
+
+    With the foreground share and outlier tokens over all images.
 
     `cvbench analyze maps` on the command line.
 
@@ -169,15 +177,14 @@ def maps(
         backbones: Backbones; default all. One or several.
         taps: Layers, names or globs; default all. One or several.
         images: Sample ids to draw; default the first four of the store. One or several.
-        measure: Which map to draw: mean, abs, norm, pc1 (first principal component), pca or pca-own (three in
-            colour).
+        measure: Which map to draw; pc1: first principal component, pca and pca-own: three in colour.
         source: Where the images are, for a data set of your own: folder:PATH.
         data_root: Folder that holds the data sets.
         resamples: Resamples, for the intervals that draw any.
         seed: Seed of all that is drawn at random.
         address: "none" runs in this process, "local" starts a private Ray, "auto" chooses as the command line does,
             else the address of a Ray cluster; default: the variable CVBENCH_ADDRESS, else "none".
-        device: auto, cpu or cuda.
+        device: auto: a GPU if there is one.
         gpus: How many GPUs (actors) to use; default all.
         threads: CPU cores of one actor; of one with a GPU, those that it decodes on.
         wait: Seconds to wait for nodes that a cluster starts.
@@ -220,7 +227,9 @@ def cam(
     wheel: str | None = None,
     progress: bool = False,
 ) -> Result:
-    """Class activation maps (Grad-CAM and its kin), kept in the store, and what is measured on them.
+    """Class activation maps: Grad-CAM and its kin.
+
+    They are kept in the store, with what is measured on them.
 
     `cvbench analyze cam` on the command line.
 
@@ -251,7 +260,7 @@ def cam(
         seed: Seed of all that is drawn at random.
         address: "none" runs in this process, "local" starts a private Ray, "auto" chooses as the command line does,
             else the address of a Ray cluster; default: the variable CVBENCH_ADDRESS, else "none".
-        device: auto, cpu or cuda.
+        device: auto: a GPU if there is one.
         gpus: How many GPUs (actors) to use; default all.
         threads: CPU cores of one actor; of one with a GPU, those that it decodes on.
         wait: Seconds to wait for nodes that a cluster starts.
@@ -291,7 +300,9 @@ def faithfulness(
     wheel: str | None = None,
     progress: bool = False,
 ) -> Result:
-    """Deletion and insertion along class activation maps, beside a random order, with 95 % intervals over images.
+    """Deletion and insertion along class activation maps.
+
+    Beside a random order, with 95 % intervals over images.
 
     `cvbench analyze faithfulness` on the command line.
 
@@ -319,7 +330,7 @@ def faithfulness(
         seed: Seed of all that is drawn at random.
         address: "none" runs in this process, "local" starts a private Ray, "auto" chooses as the command line does,
             else the address of a Ray cluster; default: the variable CVBENCH_ADDRESS, else "none".
-        device: auto, cpu or cuda.
+        device: auto: a GPU if there is one.
         gpus: How many GPUs (actors) to use; default all.
         threads: CPU cores of one actor; of one with a GPU, those that it decodes on.
         wait: Seconds to wait for nodes that a cluster starts.
@@ -358,7 +369,9 @@ def randomisation(
     wheel: str | None = None,
     progress: bool = False,
 ) -> Result:
-    """Whether class activation maps change when parameters are shuffled (Adebayo et al. 2018), with 95 % intervals.
+    """Whether class activation maps depend on the parameters.
+
+    Maps beside those of a network whose parameters are shuffled (Adebayo et al. 2018), with 95 % intervals.
 
     `cvbench analyze randomisation` on the command line.
 
@@ -385,7 +398,7 @@ def randomisation(
         seed: Seed of the shuffling and of the intervals.
         address: "none" runs in this process, "local" starts a private Ray, "auto" chooses as the command line does,
             else the address of a Ray cluster; default: the variable CVBENCH_ADDRESS, else "none".
-        device: auto, cpu or cuda.
+        device: auto: a GPU if there is one.
         gpus: How many GPUs (actors) to use; default all.
         threads: CPU cores of one actor; of one with a GPU, those that it decodes on.
         wait: Seconds to wait for nodes that a cluster starts.
@@ -414,7 +427,9 @@ def norms(
     wheel: str | None = None,
     progress: bool = False,
 ) -> Result:
-    """Norms of the tokens of every layer: histograms, and the tokens that stand out, with 95 % intervals.
+    """Norms of tokens by layer, and the tokens that stand out.
+
+    With histograms of every layer, and 95 % intervals.
 
     `cvbench analyze norms` on the command line.
 
@@ -429,7 +444,7 @@ def norms(
         seed: Seed of all that is drawn at random.
         address: "none" runs in this process, "local" starts a private Ray, "auto" chooses as the command line does,
             else the address of a Ray cluster; default: the variable CVBENCH_ADDRESS, else "none".
-        device: auto, cpu or cuda.
+        device: auto: a GPU if there is one.
         gpus: How many GPUs (actors) to use; default all.
         threads: CPU cores of one actor; of one with a GPU, those that it decodes on.
         wait: Seconds to wait for nodes that a cluster starts.
@@ -465,9 +480,10 @@ def attention(
     wheel: str | None = None,
     progress: bool = False,
 ) -> Result:
-    """How far, how evenly and at which tokens the heads of transformers look, with 95 % intervals over images.
+    """How far, how evenly and at which tokens heads look.
 
-    The images are read and run through the backbones once more; what is measured of each is kept in the store.
+    Of the heads of transformers, with 95 % intervals over images. The images are read and run through the backbones
+    once more; what is measured of each is kept in the store.
 
     `cvbench analyze attention` on the command line.
 
@@ -491,7 +507,7 @@ def attention(
         seed: Seed of all that is drawn at random.
         address: "none" runs in this process, "local" starts a private Ray, "auto" chooses as the command line does,
             else the address of a Ray cluster; default: the variable CVBENCH_ADDRESS, else "none".
-        device: auto, cpu or cuda.
+        device: auto: a GPU if there is one.
         gpus: How many GPUs (actors) to use; default all.
         threads: CPU cores of one actor; of one with a GPU, those that it decodes on.
         wait: Seconds to wait for nodes that a cluster starts.
@@ -527,9 +543,10 @@ def residual(
     wheel: str | None = None,
     progress: bool = False,
 ) -> Result:
-    """How much each residual branch adds to its skip connection, by tokens, with 95 % intervals over images.
+    """How much each residual branch adds to what skips it.
 
-    The images are read and run through the backbones once more; what is measured of each is kept in the store.
+    The norm of what it adds over that of its skip connection, by tokens, with 95 % intervals over images. The
+    images are read and run through the backbones once more; what is measured of each is kept in the store.
 
     `cvbench analyze residual` on the command line.
 
@@ -553,7 +570,7 @@ def residual(
         seed: Seed of all that is drawn at random.
         address: "none" runs in this process, "local" starts a private Ray, "auto" chooses as the command line does,
             else the address of a Ray cluster; default: the variable CVBENCH_ADDRESS, else "none".
-        device: auto, cpu or cuda.
+        device: auto: a GPU if there is one.
         gpus: How many GPUs (actors) to use; default all.
         threads: CPU cores of one actor; of one with a GPU, those that it decodes on.
         wait: Seconds to wait for nodes that a cluster starts.
@@ -590,9 +607,10 @@ def receptive_field(
     wheel: str | None = None,
     progress: bool = False,
 ) -> Result:
-    """How far around a position of each layer the input changes it, with 95 % intervals over images.
+    """How far around a position of a layer the input matters.
 
-    One pass forward and one back for each layer: some hundred images and a few layers are enough.
+    Of each layer, with 95 % intervals over images. One pass forward and one back for each layer: some hundred
+    images and a few layers are enough.
 
     `cvbench analyze receptive-field` on the command line.
 
@@ -617,7 +635,7 @@ def receptive_field(
         seed: Seed of all that is drawn at random.
         address: "none" runs in this process, "local" starts a private Ray, "auto" chooses as the command line does,
             else the address of a Ray cluster; default: the variable CVBENCH_ADDRESS, else "none".
-        device: auto, cpu or cuda.
+        device: auto: a GPU if there is one.
         gpus: How many GPUs (actors) to use; default all.
         threads: CPU cores of one actor; of one with a GPU, those that it decodes on.
         wait: Seconds to wait for nodes that a cluster starts.
@@ -659,7 +677,7 @@ def two_way(
         factors: Names of the two factors, with a comma between.
         address: "none" runs in this process, "local" starts a private Ray, "auto" chooses as the command line does,
             else the address of a Ray cluster; default: the variable CVBENCH_ADDRESS, else "none".
-        device: auto, cpu or cuda.
+        device: auto: a GPU if there is one.
         gpus: How many GPUs (actors) to use; default all.
         threads: CPU cores of one actor; of one with a GPU, those that it decodes on.
         wait: Seconds to wait for nodes that a cluster starts.
@@ -693,9 +711,10 @@ def tsne(
     threads: int | None = None,
     progress: bool = False,
 ) -> Result:
-    """t-SNE maps of the features, and how far they can be believed, with 95 % intervals over images.
+    """t-SNE maps of the features, and how far to believe them.
 
-    Each run of each layer is a task: one after the other in this process, side by side with --address local.
+    With 95 % intervals over images. Each run of each layer is a task: one after the other in this process, side by
+    side with --address local.
 
     `cvbench analyze tsne` on the command line.
 
@@ -708,7 +727,7 @@ def tsne(
         taps: Layers, names or globs; default all. One or several.
         resamples: Resamples, for the intervals that draw any.
         seed: Seed of all that is drawn at random.
-        backend: auto (sklearn; cuml or opentsne from 10,001 samples), opentsne, sklearn or cuml.
+        backend: auto: sklearn; cuml or opentsne from 10,001 samples.
         perplexity: Effective number of neighbours.
         iterations: Of them 250 with exaggeration.
         preprocess: standardise, none or l2 (then distances rank as the cosine does).
@@ -718,7 +737,7 @@ def tsne(
         measured: Samples that the measures are of.
         address: "none" runs in this process, "local" starts a private Ray, "auto" chooses as the command line does,
             else the address of a Ray cluster; default: the variable CVBENCH_ADDRESS, else "none".
-        device: auto, cpu or cuda.
+        device: auto: a GPU if there is one.
         threads: CPU cores of one task (with Ray).
         progress: Print how far the work is, to stderr.
 
@@ -744,10 +763,10 @@ def silhouette(
     device: str = "auto",
     progress: bool = False,
 ) -> Result:
-    """Silhouette of the classes, exact, per data set, backbone and space, with 95 % intervals.
+    """Silhouette of the classes, exact, in each space.
 
-    With the Davies-Bouldin and Calinski-Harabasz indices and the simplified silhouette. Two backbones or more: also
-    their paired differences on the same samples.
+    Per data set, backbone and space, with 95 % intervals. With the Davies-Bouldin and Calinski-Harabasz indices and
+    the simplified silhouette. Two backbones or more: also their paired differences on the same samples.
 
     `cvbench analyze silhouette` on the command line.
 
@@ -764,11 +783,11 @@ def silhouette(
             Default: that of its default options, else the only one; if there is none, it is made.
         resamples: Resamples, for the intervals that draw any.
         seed: Seed of the sample and of the intervals.
-        metrics: euclidean, cosine or sqeuclidean; default euclidean. One or several.
+        metrics: Distances; default euclidean. One or several.
         sample: Samples to score against all, each class in proportion, or 'all'.
         address: "none" runs in this process, "local" starts a private Ray, "auto" chooses as the command line does,
             else the address of a Ray cluster; default: the variable CVBENCH_ADDRESS, else "none".
-        device: auto, cpu or cuda.
+        device: auto: a GPU if there is one.
         progress: Print how far the work is, to stderr.
 
     Returns:

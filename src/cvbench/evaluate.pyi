@@ -20,7 +20,9 @@ def accuracy(
     headline: str = "top1",
     progress: bool = False,
 ) -> Result:
-    """Top-1, top-5 and mean-per-class accuracy, and every pair of backbones on the same samples.
+    """Top-1, top-5 and mean-per-class accuracy.
+
+    With every pair of backbones on the same samples.
 
     `cvbench eval accuracy` on the command line.
 
@@ -34,7 +36,7 @@ def accuracy(
         per_class: The accuracy of every class too.
         real: Score ReaL labels too: their file, or its folder.
         masked: Do not select the outputs of a class subset: argmax over all.
-        headline: top1 or mean-per-class: what comes first and decides; both are there.
+        headline: What comes first and decides; both are there.
         progress: Print how far the work is, to stderr.
 
     Returns:
@@ -53,7 +55,9 @@ def factorial(
     masked: bool = True,
     progress: bool = False,
 ) -> Result:
-    """Two crossed factors of the backbones, such as architecture and objective: what of the accuracy is of which.
+    """Two crossed factors of the backbones: what is of which.
+
+    Such as architecture and objective: how much of the accuracy is of which.
 
     `cvbench eval factorial` on the command line.
 
@@ -86,7 +90,9 @@ def calibration(
     seed: int = 0,
     progress: bool = False,
 ) -> Result:
-    """Calibration error, reliability, NLL and Brier, before and after a temperature fitted on a held-out half.
+    """Calibration error, reliability, NLL and Brier score.
+
+    Before and after a temperature fitted on a held-out half.
 
     `cvbench eval calibration` on the command line.
 
@@ -138,10 +144,10 @@ def imagenet_x(
         backbones: Backbones; default all. One or several.
         annotations: Folder of ImageNet-X's annotation files; not for `scenes`, whose own table says it.
         which: top: one per image; multi: all that were named.
-        overall: annotated (as the reference) or full_val: what a ratio compares with.
-        error: class, real_class or metaclass.
+        overall: What a ratio compares with; annotated is as the reference.
+        error: What counts as an error.
         real: Where the ReaL labels lie, for real_class.
-        unlabelled: Images without a ReaL label: leave-out, or wrong (as the reference).
+        unlabelled: Images without a ReaL label; wrong is as the reference.
         keep_prototypes: Count the images that annotators saw as prototypes.
         export: Folder for each backbone's predictions, in the reference's format.
         partial: Accept a part of the data set; n says how much.
@@ -166,7 +172,9 @@ def pug(
     allow_chance: bool = False,
     progress: bool = False,
 ) -> Result:
-    """Accuracy on PUG: ImageNet per factor, sub-factor and value, with intervals over objects.
+    """Accuracy on PUG: ImageNet per factor, sub-factor and value.
+
+    With intervals over objects.
 
     `cvbench eval pug` on the command line.
 
@@ -195,7 +203,9 @@ def robustness(
     allow_chance: bool = False,
     progress: bool = False,
 ) -> Result:
-    """Accuracy on ImageNetV2, -A, -R and -Sketch, beside the clean images of the same classes.
+    """Accuracy on ImageNetV2, -A, -R and -Sketch.
+
+    Beside the clean images of the same classes.
 
     `cvbench eval robustness` on the command line.
 
@@ -221,7 +231,9 @@ def corruptions(
     allow_chance: bool = False,
     progress: bool = False,
 ) -> Result:
-    """Errors under the corruptions of ImageNet-C, and the mean corruption error.
+    """Errors under the corruptions of ImageNet-C.
+
+    With the mean corruption error.
 
     `cvbench eval corruptions` on the command line.
 
@@ -247,7 +259,9 @@ def shape_bias(
     allow_chance: bool = False,
     progress: bool = False,
 ) -> Result:
-    """Shape bias on cue-conflict images, pooled and per shape category.
+    """Shape bias on cue-conflict images.
+
+    Pooled, and per shape category.
 
     `cvbench eval shape-bias` on the command line.
 
@@ -277,10 +291,11 @@ def invariance(
     reference: str | None = None,
     progress: bool = False,
 ) -> Result:
-    """Accuracy and true-class probability as images are scaled, shifted or shown at another resolution.
+    """Accuracy as images are scaled, shifted or resized.
 
-    Extract first, one data set per setting: `cvbench extract --dataset NAME+scale --view logits`, or `NAME+shift`,
-    or `--dataset NAME --image-size 112` and so on for the resolution. What the store lacks is listed.
+    And the probability of the true class, at each setting. Extract first, one data set per setting: `cvbench
+    extract --dataset NAME+scale --view logits`, or `NAME+shift`, or `--dataset NAME --image-size 112` and so on for
+    the resolution. What the store lacks is listed.
 
     `cvbench eval invariance` on the command line.
 
@@ -328,7 +343,7 @@ def import_predictions(
         store: Path or URL of the feature store.
         split: Split of the data set; the default is the data set's own.
         data_root: Folder that holds the data sets.
-        values: What a table holds: logits, probabilities, or auto (do rows sum to 1?).
+        values: What a table holds; auto: do rows sum to 1?
         by_order: Match by the data set's order, not by file name.
         partial: Accept a part of the data set; n says how much.
         name_column: Column of the samples' names, if it is not found by its name.

@@ -49,6 +49,8 @@ class Option:
         settled: Where nothing is typed the command chooses, and what it prints to make its result again says what.
         apart: Each of its values gives a result of its own.
         meant: Values that are meant where nothing is typed.
+        values: All values of a text that there are, where its type does not name them; who takes it refuses others.
+        such_as: Words among the values of a text, which has others.
     """
 
     help: str
@@ -63,6 +65,8 @@ class Option:
     settled: bool = False
     apart: bool = False
     meant: tuple[str, ...] = ()
+    values: tuple[str, ...] = ()
+    such_as: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,11 @@ class Field:
     def key(self) -> str:
         """The name as Python has it: "image_size"."""
         return self.name.removeprefix("--").replace("-", "_")
+
+    @property
+    def known(self) -> tuple[str, ...]:
+        """All the values there are, if they are known: the help shows them."""
+        return self.choices or self.option.values
 
     def value(self, typed: Any) -> Any:
         """The value of the field for what is typed.
@@ -190,7 +199,7 @@ class Form:
         options: The dataclass.
         only: The keys of the options offered; empty: all.
         each: Key of an option with one value that may be repeated here: an instance for every value.
-        help, defaults: Key -> help or default as typed, where it is another here.
+        help, defaults, values: Key -> help, default as typed or all values, where they are others here.
     """
 
     options: type[Any]
@@ -198,12 +207,14 @@ class Form:
     each: str = ""
     help: Mapping[str, str] = made_by(default_factory=dict)
     defaults: Mapping[str, Any] = made_by(default_factory=dict)
+    values: Mapping[str, tuple[str, ...]] = made_by(default_factory=dict)
 
     def fields(self) -> Iterator[Field]:
         """The options offered."""
         for one in fields_of(self.options):
             if not self.only or one.key in self.only:
-                option = replace(one.option, help=self.help.get(one.key, one.option.help))
+                values = self.values.get(one.key, one.option.values)
+                option = replace(one.option, help=self.help.get(one.key, one.option.help), values=values)
                 default = self.defaults.get(one.key, one.default)
                 if one.key == self.each:
                     yield replace(one, option=option, kind=list[str], default=[] if default is None else default)
@@ -296,6 +307,11 @@ COMMA_SEPARATED = Text(
     lambda typed: tuple(name for text in typed for name in text.split(",")), lambda value: list(value)
 )
 """A tuple, of which several may be typed at once."""
+
+NAMES = Text(
+    lambda typed: tuple(dict.fromkeys(name for text in typed for name in text.split(","))), lambda value: list(value)
+)
+"""A tuple that has what is repeated once, of which several may be typed at once."""
 
 NOT = Text(lambda typed: not typed, lambda value: not value)
 """A switch that turns off what is on."""

@@ -29,7 +29,9 @@ def probe(
     device: str = "auto",
     progress: bool = False,
 ) -> Result:
-    """Fit linear classifiers on stored features of one split, test them on another. With 95 % intervals.
+    """Fit linear classifiers on one split, test them on another.
+
+    On stored features, with 95 % intervals.
 
     `cvbench transfer probe` on the command line.
 
@@ -44,8 +46,8 @@ def probe(
         test: Split to test on, once.
         partial: Accept a part of the samples: fewer than published, extracted or readable.
         keep_logits: Keep what the probe says of the test samples as logits of BACKBONE+probe, for eval.
-        recipe: clip_benchmark or clip_lbfgs.
-        solver: Of clip_lbfgs: lbfgs (ours) or scikit-learn.
+        recipe: How a classifier is fitted.
+        solver: Of clip_lbfgs; lbfgs is ours.
         seeds: How many seeds.
         first_seed: The first seed.
         shots: Training samples per class.
@@ -53,7 +55,7 @@ def probe(
         epochs: Of clip_benchmark.
         batch: Of clip_benchmark.
         rate: Of clip_benchmark; above 0.
-        device: auto, cpu or cuda.
+        device: auto: a GPU if there is one.
         progress: Print how far the work is, to stderr.
 
     Returns:
@@ -80,10 +82,10 @@ def dense(
     device: str = "auto",
     progress: bool = False,
 ) -> Result:
-    """Fit a linear classifier of the positions of stored maps, test it against masks: IoU with 95 % intervals.
+    """Fit a linear classifier of positions, test it on masks.
 
-    It needs maps (`extract --view maps`) of two splits of a data set with masks: scenes and its kin, or a table
-    with a column `mask`.
+    Of the positions of stored maps: IoU with 95 % intervals. It needs maps (`extract --view maps`) of two splits of
+    a data set with masks: scenes and its kin, or a table with a column `mask`.
 
     `cvbench transfer dense` on the command line.
 
@@ -103,7 +105,7 @@ def dense(
         hold_out: Share of the training images that chooses the penalty, if no split does.
         resamples: Resamples, for the intervals that draw any.
         seed: Seed of all that is drawn at random.
-        device: auto, cpu or cuda.
+        device: auto: a GPU if there is one.
         progress: Print how far the work is, to stderr.
 
     Returns:
@@ -149,7 +151,7 @@ def finetune(
         backbone: timm model or alias.
         out: Folder for weights, curve and figure.
         weights: pretrained, random or FILE (.safetensors, .pth, ...).
-        recipe: modern, vtab_finetune or vtab_1k.
+        recipe: How it is trained.
         epochs: Instead of the recipe's.
         batch_size: Over all processes.
         rate: Peak rate, above 0, instead of the recipe's.
@@ -167,7 +169,7 @@ def finetune(
         columns: What the columns of a table are: label=species,path=file; see `datasets info table`.
         address: "none" runs in this process, "local" starts a private Ray, "auto" chooses as the command line does,
             else the address of a Ray cluster; default: the variable CVBENCH_ADDRESS, else "none".
-        device: auto, cpu or cuda.
+        device: auto: a GPU if there is one.
         gpus: Processes, each with a GPU; default 1.
         threads: CPU cores of a process; default all.
         wait: Seconds to wait for nodes that a cluster starts.

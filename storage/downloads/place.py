@@ -19,7 +19,7 @@ from cvbench.errors import IntegrityError, ResourceError, UsageError
 from cvbench.storage.downloads.archive import Archive, Source
 from cvbench.storage.downloads.fetch import Fetched, Listener, fetch
 from cvbench.storage.downloads.unpack import unpack
-from cvbench.storage.objects.folders import listing
+from cvbench.storage.objects.folders import EMPTY, listing
 
 WORK = ".cvbench"
 RECORD = "downloads.json"
@@ -46,7 +46,7 @@ def place(source: Source, root: Path, *, listen: Listener, keep: bool = False, p
         IntegrityError, DataUnavailableError, ResourceError: As `fetch` and `unpack`.
     """
     target = root / source.folder
-    if target.exists() and listing(target) != "an empty folder":
+    if target.exists() and listing(target) != EMPTY:
         raise UsageError(
             f"the folder of {source.dataset} is there, but it is not the whole data set",
             where=str(target),

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+import os
+import shlex
+from pathlib import Path
 from typing import Literal
 
 from cvbench.errors import DataUnavailableError, IntegrityError
-from cvbench.hints import command
+from cvbench.hints import command, option_words
 from cvbench.storage.features.keys import record_key
 from cvbench.storage.features.ledger import FORMAT, unseal
 from cvbench.storage.features.nodes import create_root
@@ -18,7 +22,7 @@ Mode = Literal["r", "r+", "a"]
 
 
 def open_root(objects: Objects, mode: Mode) -> int:
-    """The format of the store that lies here; with mode "a" one is made where there is none.
+    """The format of the store that lies here; with mode "a" also of one that `make_root` may make here.
 
     Raises:
         DataUnavailableError: Nothing is there, and the mode is not "a".
@@ -27,14 +31,27 @@ def open_root(objects: Objects, mode: Mode) -> int:
     """
     root = objects.get("zarr.json")
     if root is None:
-        create_root(objects, _refuse_if_nothing(objects, mode))
+        known = _refuse_if_nothing(objects, mode)
+        if known is None:
+            return FORMAT
+        create_root(objects, known)
         root = objects.get("zarr.json") or b""  # now ours, or that of a process that was faster
     return _format_of(root, objects)
 
 
-def _refuse_if_nothing(objects: Objects, mode: Mode) -> int:
-    """Find the format of a store that may be made or mended at a place without a root node; else raise."""
+def make_root(objects: Objects, format: int) -> None:
+    """Make a place a store of ours, if it is none: the first write into it."""
+    if objects.get("zarr.json") is None:
+        create_root(objects, format)
+        _format_of(objects.get("zarr.json") or b"", objects)  # that of a process that was faster may be another's
+
+
+def _refuse_if_nothing(objects: Objects, mode: Mode) -> int | None:
+    """Find the format of a store that may be mended at a place without a root node, None where one may be made; else
+    raise."""
     known = evidence(objects)
+    stray = _stray(objects)
+    free = objects.url if stray is None else _beside(objects.url)
     if known and mode != "a":
         raise IntegrityError(
             "the root node of the store is lost", where=f"{objects.url}/zarr.json", fix=f"{REPAIR}; so does `extract`"
@@ -43,18 +60,17 @@ def _refuse_if_nothing(objects: Objects, mode: Mode) -> int:
         raise DataUnavailableError(
             "there is no feature store",
             where=objects.url,
-            why=_what_is_there(objects),
-            fix=f"{command('extract', dataset='digits', store=objects.url)}  # makes one; or name another",
+            why=None if stray is None else f"the place holds other files, such as {stray}, and is not a feature store",
+            fix=f"{command('extract', dataset='digits', store=free)}  # makes one; or name another",
         )
-    strays = [key for key, kind in objects.survey() if kind != "folder" and not _is_of_root(key)]
-    if strays and not known and objects.get("zarr.json") is None:  # else another process was faster
+    if stray is not None and not known and objects.get("zarr.json") is None:  # else another process was faster
         raise IntegrityError(
             "the place is not empty and holds no feature store",
             where=objects.url,
-            why=f"there is {strays[0]}",
-            fix="name a store of cvbench, or a place that does not exist yet, with --store",
+            why=f"there is {stray}",
+            fix=f"{shlex.join(option_words({'store': free}))}, or a store of cvbench",
         )
-    return known or FORMAT
+    return known
 
 
 def _is_of_root(key: str) -> bool:
@@ -63,10 +79,29 @@ def _is_of_root(key: str) -> bool:
     return folder in ("", LEDGER) and (name == "zarr.json" or name.startswith(TEMPORARY))
 
 
-def _what_is_there(objects: Objects) -> str | None:
-    """Say what lies at a place that is no store, if anything."""
-    other = next((key for key, kind in objects.survey() if kind != "folder"), None)
-    return None if other is None else f"the place holds other files, such as {other}, and is not a feature store"
+def _stray(objects: Objects) -> str | None:
+    """Something at a place, or instead of it, that is of no store; None if there is nothing."""
+    if "://" not in objects.url and (file := _file_at(objects.url)):
+        return f"the file {file.name}"
+    return next((key for key, kind in objects.survey() if kind != "folder" and not _is_of_root(key)), None)
+
+
+def _beside(url: str) -> str:
+    """A place for a store beside one that is taken; of a URL nobody looks whether it is free."""
+    taken = url.rstrip("/") if "://" in url else str(_file_at(url) or Path(url))
+    numbered = (f"{taken}-{number}.zarr" for number in itertools.count(2))
+    names = itertools.chain([f"{taken}.zarr"], numbered)
+    return next(name for name in names if "://" in url or not os.path.lexists(name))
+
+
+def _around(url: str) -> str | None:
+    """The store that a local place is a part of, if it is."""
+    return next((str(path) for path in Path(url).parents if (path / LEDGER / "zarr.json").is_file()), None)
+
+
+def _file_at(url: str) -> Path | None:
+    """The file that is where a folder would be, or one above it."""
+    return next((path for path in (Path(url), *Path(url).parents) if path.is_file()), None)
 
 
 def evidence(objects: Objects) -> int | None:
@@ -97,7 +132,10 @@ def _format_of(root: bytes, objects: Objects) -> int:
     except IntegrityError as error:
         _refuse_damaged_root(objects)
         raise IntegrityError(
-            "there is a zarr store, but it is not one of cvbench", where=url, why=error.why or error.what
+            "there is a zarr store, but it is not one of cvbench",
+            where=url,
+            why=error.why or error.what,
+            fix=f"{shlex.join(option_words({'store': _around(url) or _beside(url)}))}, or another store of cvbench",
         ) from error
     if version > FORMAT:
         _refuse_damaged_root(objects)

@@ -29,7 +29,7 @@ from cvbench.storage.features.keys import GroupKey
 from cvbench.storage.features.layer import FeatureLayer
 from cvbench.storage.features.ledger import FORMAT, BadSample, Commit, Ledger, ObjectRecord, TapRecord, body_digest
 from cvbench.storage.features.nodes import ArraySpec, array_document, create_groups, refuse_other_array
-from cvbench.storage.features.root import Mode, open_root
+from cvbench.storage.features.root import Mode, make_root, open_root
 from cvbench.storage.features.split import SplitInfo
 from cvbench.storage.features.units import Unit, plan_units
 from cvbench.storage.features.writer import UnitWriter
@@ -59,13 +59,14 @@ class FeatureStore:
     def __init__(self, objects: Objects, mode: Mode, format: int = FORMAT) -> None:
         self.objects, self.mode = objects, mode
         self.ledger = Ledger(objects, format)
+        self._made = False  # by this process, as far as it knows
         self._encodings: dict[tuple[GroupKey, str], Encoding] = {}
         self._fingerprints: dict[GroupKey, dict[str, Any]] = {}
         self._splits: dict[tuple[str, str], SplitInfo] = {}
 
     @classmethod
     def open(cls, url: str | Path | Objects, mode: Mode = "r") -> FeatureStore:
-        """Open a store; with mode "a" create it if there is none.
+        """Open a store; with mode "a" what is written first, a split or a result, makes it if there is none.
 
         Mode "r+" is for what reads a store and keeps something there: it opens as "r" does and makes nothing, not even
         in a place that cannot be written. Only a repair that was interrupted is finished before, where it can be.
@@ -97,6 +98,12 @@ class FeatureStore:
 
     # Writing
 
+    def make(self) -> None:
+        """Make the place a store if it is none; whoever writes first does."""
+        if not self._made:
+            make_root(self.objects, self.ledger.format)
+            self._made = True
+
     def begin(self, info: SplitInfo) -> SplitInfo:
         """Freeze a split and its sample table, or get what is frozen: unit, batch and classes then are the stored ones.
 
@@ -104,6 +111,7 @@ class FeatureStore:
             FingerprintMismatchError: Another manifest, order or seed is frozen.
         """
         self._writable()
+        self.make()
         return splits.begin(self.ledger, info)
 
     def declare(

@@ -84,7 +84,7 @@ def settings(url: str) -> dict[str, str]:
     if any(Path(name).expanduser().is_file() for name in kind.files):
         return {}
     profile = _profile() if kind is _S3 else {}
-    if not profile and not _answers(os.environ.get("AWS_METADATA_ENDPOINT") or kind.metadata):
+    if not profile and not _answers(_metadata(kind)):
         raise missing(url)
     return profile
 
@@ -98,6 +98,21 @@ def missing(url: str, why: str | None = None) -> AccessError:
         why=why or "none in the environment or a profile, and no machine of the cloud that would give some",
         fix=kind.fix,
     )
+
+
+def of_metadata(url: str, text: str) -> bool:
+    """Whether an error is of the metadata address, which is asked where nothing else says who we are.
+
+    Args:
+        url: Of the store.
+        text: Of the error.
+    """
+    kind = kind_of(url)
+    return any(urlsplit(place).netloc in text for place in (kind.metadata, _metadata(kind)))
+
+
+def _metadata(kind: _Kind) -> str:
+    return os.environ.get("AWS_METADATA_ENDPOINT") or kind.metadata
 
 
 def _set() -> list[str]:

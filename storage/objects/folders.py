@@ -199,6 +199,10 @@ def sync(at: int) -> None:
         os.close(descriptor)
 
 
+EMPTY = "an empty folder"
+"""The contents of a folder that has none."""
+
+
 def listing(folder: Path, limit: int = 8) -> str:
     """Describe the contents of a folder to a person, in a few words."""
     try:
@@ -211,6 +215,6 @@ def listing(folder: Path, limit: int = 8) -> str:
         return f"unreadable: {err.strerror}"
     shown = [name for name in names if not name.startswith(".")]
     if not shown:
-        return "an empty folder"
+        return EMPTY
     rest = f" and {len(shown) - limit} more" if len(shown) > limit else ""
     return ", ".join(shown[:limit]) + rest

@@ -24,7 +24,7 @@ RETRY_SECONDS = 120.0  # of 5xx, 429 and broken connections, with growing pauses
 _PAUSES = (0.1, 0.3, 1.0, 3.0)  # seconds between attempts of what obstore does not try again
 _RETRIED = re.compile(r"after [1-9]\d* retries")
 _EXPIRED = ("ExpiredToken", "TokenRefreshRequired", "RequestExpired", "Signature not valid in the specified time")
-_NO_CREDENTIALS = ("169.254.169.254", "metadata.google.internal", "Missing SecretAccessKey", "Missing AccessKeyId")
+_NO_CREDENTIALS = ("Missing SecretAccessKey", "Missing AccessKeyId")
 REMOTE_SCHEMES = ("s3", "s3a", "gs", "az", "adl", "azure", "abfs", "abfss")
 
 
@@ -153,14 +153,17 @@ class RemoteObjects(Objects):
                 why=why,
                 fix="renew them, then run the same command again: it resumes",
             )
+        if credentials.of_metadata(self.url, text):
+            found = "none in the environment or a profile, and the metadata address of this machine gives none"
+            return credentials.missing(self.url, f"{found}: {why}")
+        if any(word in text for word in _NO_CREDENTIALS):
+            return credentials.missing(self.url, why)
         refused = isinstance(error, (kinds.PermissionDeniedError, kinds.UnauthenticatedError))
         if refused or "403 Forbidden" in text or "401 Unauthorized" in text:  # of a listing only the text tells
             variable = "AWS_ACCESS_KEY_ID" if self.url.startswith("s3") else "the credentials in the environment"
             return AccessError(
                 "the object store refuses our credentials", where=where, why=why, fix=f"check {variable} and its rights"
             )
-        if any(word in text for word in _NO_CREDENTIALS):
-            return credentials.missing(self.url, why)
         if "NoSuchBucket" in text:
             return DataUnavailableError("the bucket does not exist", where=where)
         return ResourceError(

@@ -91,6 +91,7 @@ def put_partial(store: FeatureStore, key: ResultKey, unit: int, arrays: Mapping[
     name = key.partial(unit)
     ordered = {name: np.ascontiguousarray(arrays[name]).reshape(arrays[name].shape) for name in sorted(arrays)}
     data = save(ordered, metadata={"key": name})
+    store.make()
     created = store.objects.create(name, data, _CRC.pack(zlib.crc32(data)))
     store.objects.settle([name])
     return created
@@ -163,6 +164,7 @@ def save_result(store: FeatureStore, key: ResultKey, result: xarray.Dataset) -> 
     if store.objects.size(key.marker) is not None:
         return False
     files = _files(result)
+    store.make()  # which may hold results alone
     create_groups(store.objects, key.path.rsplit("/", 1)[0])
     recorded: dict[str, dict[str, Any]] = {}
     for name in sorted(files):

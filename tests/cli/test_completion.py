@@ -9,11 +9,15 @@ from pathlib import Path
 
 import pytest
 import timm
+import xarray
 
 from cvbench.jobs.reading import known
 from cvbench.storage.features import FeatureStore
+from cvbench.storage.results.outcomes import ResultKey, save_result
 from tests.cli.test_startup import HEAVY
 from tests.storage.small_store import GROUP, TAPS, extract
+
+RESULT = ResultKey("digits", "all", "cka", "0123abcd")
 
 PROGRAM = """
 import sys
@@ -48,6 +52,8 @@ def offered(line: str, *, folder: Path) -> list[str]:
 def folder(tmp_path: Path) -> Path:
     extract(FeatureStore.open(tmp_path / "small.zarr", "a"))
     (tmp_path / "small.images" / "a").mkdir(parents=True)
+    (tmp_path / "small.zarr" / "ledger" / "_runs" / "20261130T093837-eb9931fc").mkdir(parents=True)
+    save_result(FeatureStore.open(tmp_path / "small.zarr", "r+"), RESULT, xarray.Dataset({"cka": ("a", [1.0])}))
     return tmp_path
 
 
@@ -61,7 +67,20 @@ def folder(tmp_path: Path) -> Path:
         ("cvbench extract --dataset folder:small", ["folder:small.images", "folder:small.zarr"]),
         ("cvbench extract --backbone vit_small_patch14_dinov2", ["vit_small_patch14_dinov2.lvd142m"]),
         ("cvbench extract --decoder f", ["fast"]),
+        ("cvbench extract --device c", ["cpu", "cuda"]),
+        ("cvbench extract --codec blosc", ["blosc-lz4", "blosc-zstd"]),
+        ("cvbench plan --card h", ["h100", "h200"]),
+        ("cvbench analyze cam --method grad", ["gradcam", "gradcam++"]),
+        ("cvbench transfer probe --recipe clip_l", ["clip_lbfgs"]),
+        ("cvbench analyze silhouette --space stand", ["standardised"]),
         ("cvbench analyze cka --store sma", ["small.zarr"]),
+        ("cvbench store rm --store small.zarr dig", [GROUP.dataset]),
+        ("cvbench store rm --store small.zarr digits", ["digits/all"]),
+        (f"cvbench store rm --store small.zarr {GROUP.path}/blocks.", [f"{GROUP.path}/{TAPS[0]}"]),
+        ("cvbench store export --store small.zarr digits/all/test_vit@32/p", [GROUP.path]),
+        ("cvbench results rm --store small.zarr 01", [RESULT.digest]),
+        ("cvbench results show --store small.zarr results/dig", [RESULT.path]),
+        ("cvbench runs show --store small.zarr --run 2026", ["20261130T093837-eb9931fc"]),
         ("cvbench analyze cka --store small.zarr --backbone test_vit@", [GROUP.backbone]),
         ("cvbench analyze cka --store small.zarr --dataset dig", [GROUP.dataset]),
         ("cvbench analyze cka --store small.zarr --taps blocks.", [*TAPS]),

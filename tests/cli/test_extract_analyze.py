@@ -6,6 +6,7 @@ import csv
 import io
 import itertools
 import json
+import os
 import re
 import resource
 import sys
@@ -17,7 +18,7 @@ import zarr
 from typer.testing import CliRunner, Result
 
 from cvbench.cli.app import app
-from cvbench.errors import CvbenchError
+from cvbench.errors import AccessError, CvbenchError
 from tests.forks import Start
 from tests.jobs.images import write_folder
 
@@ -168,7 +169,7 @@ def test_taps_list(pets: Path) -> None:
         (("--taps", "block"), 2, "blocks"),
         (("--view", "poled"), 2, "did you mean: pooled"),
         (("--dataset", "cub200", "--data-root", "/nonexistent"), 3, "CUB_200_2011"),
-        (("--max-bytes", "20kB"), 6, "a smaller --unit"),
+        (("--max-bytes", "20kB"), 6, "a smaller unit"),
         (("--precision", "fp8"), 2, "fp16"),
         (("--dtype", "float64"), 2, "float16 or float32"),
         (("--codec", "bitround20"), 2, "from 1 to 10"),
@@ -326,7 +327,9 @@ def test_plan_of_images_that_are_not_here_reckons_with_the_published_number(tmp_
     assert any("of a V100 in fp16" in line for line in lines)
     named = CliRunner().invoke(app, [*words, "--data-root", str(tmp_path), "--gpus", "2", "--card", "h100"])
     assert "of a H100 in bf16" in " ".join(named.stdout.split())
-    assert sum(line.startswith("test_vit ") for line in lines) == 2  # six layers alike are one row, of each view
+    alike = [line for line in lines if line.startswith("test_vit ")]
+    assert len(alike) == 2  # six layers alike are one row, of each view
+    assert all("  blocks.0 to blocks.5 (6)  " in line for line in alike)
     assert "0.0 min" not in done.stdout
     long = CliRunner().invoke(app, [*words, "--data-root", str(tmp_path), "--long"])
     assert sum(line.startswith("test_vit ") for line in long.stdout.splitlines()) == 12
@@ -334,3 +337,21 @@ def test_plan_of_images_that_are_not_here_reckons_with_the_published_number(tmp_
     assert isinstance(other.exception, CvbenchError)
     assert other.exception.exit_code == 3
     assert not (tmp_path / "s.zarr").exists()
+
+
+def test_a_plan_needs_no_credentials_of_the_store(monkeypatch: pytest.MonkeyPatch, pets: Path, tmp_path: Path) -> None:
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    line = ("--dataset", f"folder:{pets}", "--store", "s3://bucket/x", *SMALL, "--address", "none")
+    planned = run("plan", *line)
+    assert planned.exit_code == 0, planned.exception
+    assert "planned as for a new store" in " ".join(planned.stdout.split())
+    (note,) = json.loads(run("plan", *line, "--format", "json").stdout)["notes"]
+    assert "set AWS_ACCESS_KEY_ID" in note
+    assert "note: planned as for a new store" in run("cluster", "plan", *line).stdout
+    local = run("plan", *line[:2], *SMALL, "--store", str(tmp_path / "s.zarr"), "--format", "json")
+    assert json.loads(local.stdout)["notes"] == []
+    refused = run("extract", *line)
+    assert isinstance(refused.exception, AccessError)

@@ -125,13 +125,40 @@ def test_variants_that_are_not_there(images: Path, store: Path) -> None:
     assert done.exit_code == 0, said(done)
 
 
-def test_shifted_sets_that_are_not_there(images: Path, store: Path) -> None:
-    extract(images, store, "--split test --view logits")
-    line = printed(run(f"eval robustness --store '{store}'"), "fix")
-    assert shlex.split(line)[-4:] if "#" not in line else str(store) in line
+@pytest.mark.parametrize(
+    ("asked", "dataset"),
+    [("eval robustness", "imagenetv2-matched-frequency"), ("eval corruptions", "imagenet-c:fog")],
+)
+def test_shifted_sets_that_are_not_there(asked: str, dataset: str, images: Path, store: Path) -> None:
+    extract(images, store, "--split test --view head")
+    line = printed(run(f"{asked} --store '{store}'"), "fix")
+    made = "--backbone test_vit --weights random --image-size 32 --view logits"
+    assert line.partition("  # ")[0] == f"cvbench extract --dataset {dataset} --split test {made} --store '{store}'"
     done = paste(line, images)
     assert isinstance(done.exception, CvbenchError)  # the data set is not here; the options are right
     assert done.exception.exit_code == 3
+
+
+def test_shifted_sets_are_those_of_what_the_store_has(images: Path, store: Path) -> None:
+    made = run(f"extract --dataset scenes --split test --view logits --store '{store}' {SMALL} --limit 8")
+    assert made.exit_code == 0, said(made)
+    refused = run(f"eval robustness --store '{store}'")
+    done = paste(f"{printed(refused, 'fix').partition('  #')[0]} --limit 8", images)
+    assert done.exit_code == 0, said(done)
+    assert "no shifted data set" not in said(run(f"eval robustness --store '{store}'"))
+
+
+@pytest.mark.parametrize("transform", ["scale", "resolution"])
+def test_invariance_without_logits(transform: str, images: Path, store: Path) -> None:
+    extract(images, store, "--split test --view head")
+    for chosen in ("", "--dataset folder-my-birds"):
+        line = printed(run(f"eval invariance --store '{store}' --transform {transform} {chosen}"), "fix")
+        assert "--weights random" in line
+        assert ("my birds+scale" in line) == (transform == "scale")
+    done = paste(line, images)
+    assert done.exit_code == 0, said(done)
+    refused = said(run(f"eval invariance --store '{store}' --transform {transform}"))
+    assert "holds no logits" not in refused
 
 
 def test_a_download_keeps_its_data_root(tmp_path: Path) -> None:
@@ -143,9 +170,30 @@ def test_a_download_keeps_its_data_root(tmp_path: Path) -> None:
     parsed(words)
 
 
-def test_an_empty_store_and_none(tmp_path: Path) -> None:
-    done = run(f"analyze cka --store '{tmp_path}/none.zarr' --address none")
-    assert isinstance(done.exception, CvbenchError)
+BESIDE = {
+    "none.zarr": "none.zarr",
+    "my birds": "my birds-2.zarr",
+    "a file": "a file.zarr",
+    "a file/in it": "a file.zarr",
+    "my store/digits": "my store",
+}
+
+
+@pytest.mark.parametrize("place", BESIDE)
+def test_a_place_that_is_no_store_has_one_beside_it(place: str, tmp_path: Path) -> None:
+    write_folder(tmp_path / "my birds", 4)
+    (tmp_path / "my birds.zarr").mkdir()
+    (tmp_path / "a file").write_text("")
+    made = f"extract --dataset digits {SMALL} --limit 8 --store"
+    assert run(f"{made} '{tmp_path}/my store'").exit_code == 0
+    asked = ["store info --store"] + ([] if place == "none.zarr" else [made])
+    for one in asked:
+        refused = run(f"{one} '{tmp_path}/{place}'")
+        assert isinstance(refused.exception, CvbenchError)
+        words = shlex.split(str(refused.exception.fix).replace(",", " "))
+        assert words[words.index("--store") + 1] == f"{tmp_path}/{BESIDE[place]}"
+    done = run(f"{made} '{tmp_path}/{BESIDE[place]}'")
+    assert done.exit_code == 0, said(done)
 
 
 def parsed(words: list[str]) -> None:

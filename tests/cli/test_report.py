@@ -30,7 +30,7 @@ def test_it_names_what_it_wrote(tmp_path: Path) -> None:
     assert lines[0] == f"page:    {tmp_path / 'out/report.html'}"
     written = [Path(line.split(maxsplit=1)[1]) for line in lines[:-1]]
     assert {path for path in (tmp_path / "out").rglob("*") if path.is_file()} == set(written)
-    assert lines[-1] == "1 results, 17 numbers"  # 10 pairs of 4 layers, 7 summary numbers
+    assert lines[-1] == "1 result, 17 numbers"  # 10 pairs of 4 layers, 7 summary numbers
 
 
 def test_json(tmp_path: Path) -> None:

@@ -15,7 +15,9 @@ from fcntl import ioctl
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from cvbench.cli.app import app
 from cvbench.storage.features import FeatureStore
 from tests.storage.small_store import extract
 
@@ -75,3 +77,30 @@ def test_a_terminal_of_twenty_columns(store: str, line: str, code: int) -> None:
     assert ended == code, seen
     assert "Traceback" not in seen
     assert seen.strip()
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A store with results, below a folder with a long name."""
+    store = tmp_path_factory.mktemp("a folder of results with a long name") / "s.zarr"
+    words = ["--dataset", "digits", "--store", str(store), "--backbone", "test_vit", "--backbone", "test_convnext"]
+    small = ["--weights", "random", "--image-size", "32", "--limit", "256", "--split", "test"]
+    assert CliRunner().invoke(app, ["extract", *words, *small, "--address", "none"]).exit_code == 0
+    made = ["analyze", "cka", "--store", str(store), "--address", "none"]
+    assert CliRunner().invoke(app, made).exit_code == 0
+    return str(store)
+
+
+@pytest.mark.parametrize("columns", [80, 60])
+@pytest.mark.parametrize("asked", ["results ls", "claims", "results show {}"])
+def test_what_is_printed_fits_a_terminal_and_commands_can_be_pasted(asked: str, columns: int, judged: str) -> None:
+    digits = CliRunner().invoke(app, ["results", "ls", "--store", judged]).stdout.split()[0]
+    words = [*asked.format(digits).split(), "--store", judged]
+    code, seen = typed(words, columns)
+    assert code == 0
+    for line in seen.replace("\r", "").splitlines():
+        assert len(line) <= columns or line.strip(" \\") == f"'{judged}'", line  # one word, longer than a line
+    if "show" in asked:  # a table, which is laid out in another way
+        return
+    pasted = " ".join(seen.replace("\r", "").replace(" \\\n", " ").split())
+    assert pasted == " ".join(CliRunner().invoke(app, words).stdout.split())  # nothing is left out

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cvbench.cli.app import app
-from cvbench.errors import CvbenchError
+from cvbench.errors import CvbenchError, ResourceError
 from cvbench.storage.features import FeatureStore
 from tests.jobs.images import write_folder
 from tests.storage.small_store import extract
@@ -44,7 +44,16 @@ CASES: dict[str, tuple[int, tuple[str, ...]]] = {
         2,
         ("did you mean: digits/all/test_vit@32/pooled",),
     ),
-    f"extract --dataset parquet:tables/nope.parquet {QUICK}": (3, ("some.parquet",)),
+    f"extract --dataset parquet:tables/sme.parquet {QUICK}": (3, ("did you mean: some.parquet", "tables/some.parquet")),
+    f"extract --dataset parquet:nope.parquet {QUICK}": (
+        3,
+        ("birds/", "fix: give the path of a file that ends in .par"),
+    ),
+    f"extract --dataset table:tables/nope.csv {QUICK}": (3, ("the table is not there", "fix: ", ".csv, .tsv")),
+    f"extract --dataset table:birds {QUICK}": (2, ("fix: --dataset folder:/", "/birds")),
+    f"extract --dataset coco:nope.json {QUICK}": (3, ("fix: give the path of a file that ends in .json",)),
+    f"extract --dataset folder:empty {QUICK}": (3, ("the folder is empty", "fix: put the images there")),
+    f"extract --dataset parquet:empty {QUICK}": (3, ("why: the folder is empty", "fix: ")),
     "analyze cka --store small.zarr --out taken --address none": (6, ("--out taken",)),
 }
 
@@ -62,7 +71,19 @@ def test_the_message_says_what_to_type_instead(line: str, place: Path, monkeypat
     assert found == code, text
     for words in said:
         assert words in text, text
-    assert not (place / "new.zarr").exists() or not FeatureStore.open(place / "new.zarr").groups()
+    assert not (place / "new.zarr").exists()
+
+
+@pytest.mark.parametrize(("word", "given"), [("--max-bytes", ""), ("--unit", "--max-bytes 8KB")])
+def test_of_bytes_that_are_too_many_the_fix_fits(word: str, given: str, place: Path, tmp_path: Path) -> None:
+    line = f"extract --dataset folder:{place}/birds {QUICK} --store {tmp_path}/new.zarr"
+    refused = CliRunner().invoke(app, [*line.split(), "--max-bytes", "8KB"])
+    assert isinstance(refused.exception, ResourceError)
+    assert not (tmp_path / "new.zarr").exists()
+    fix = str(refused.exception.fix)
+    typed = word + fix.partition(word)[2].partition(" fits")[0].partition(";")[0]
+    done = CliRunner().invoke(app, [*line.split(), *given.split(), *typed.split()])
+    assert done.exit_code == 0, (typed, done.output, done.exception)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from cvbench.engine.statistics.options import IntervalOptions
 from cvbench.errors import UnknownNameError
-from cvbench.options import Option, Text, count_or
+from cvbench.options import NAMES, Option, Text, count_or
 
 METRICS = ("euclidean", "cosine", "sqeuclidean")
 SPACES = {
@@ -18,7 +18,7 @@ SPACES = {
 }
 """Where distances can be taken, and how a result says so. The ranking of backbones may depend on it."""
 USUAL = ("euclidean",)
-_METRICS = Text(lambda typed: tuple(dict.fromkeys(typed)) or USUAL, lambda value: [] if value == USUAL else list(value))
+_METRICS = Text(lambda typed: NAMES.read(typed) or USUAL, lambda value: [] if value == USUAL else list(value))
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class SilhouetteOptions(IntervalOptions):
 
     metrics: Annotated[
         tuple[str, ...],
-        Option("euclidean, cosine or sqeuclidean; default euclidean. Repeat.", "--metric", text=_METRICS),
+        Option("Distances; default euclidean. Repeat.", "--metric", text=_METRICS, values=METRICS),
     ] = USUAL
     space: str = "standardised"
     sample: Annotated[

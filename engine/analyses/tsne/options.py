@@ -29,11 +29,16 @@ class TsneOptions(IntervalOptions):
     """
 
     backend: Annotated[
-        str, Option("auto (sklearn; cuml or opentsne from 10,001 samples), opentsne, sklearn or cuml.", settled=True)
+        str,
+        Option(
+            "auto: sklearn; cuml or opentsne from 10,001 samples.",
+            settled=True,
+            values=("auto", "opentsne", "sklearn", "cuml"),
+        ),
     ] = "auto"
     perplexity: Annotated[float, Option("Effective number of neighbours.", least=1.0)] = 30.0
     iterations: Annotated[int, Option(f"Of them {EARLY} with exaggeration.")] = 1000
-    preprocess: Annotated[str, Option(_PREPROCESS)] = "standardise"
+    preprocess: Annotated[str, Option(_PREPROCESS, values=PREPROCESSING)] = "standardise"
     components: Annotated[int, Option("Principal components before t-SNE.", least=2)] = 50
     repeats: Annotated[int, Option("Runs: one from PCA, which is shown, the others for the spread.", least=1)] = 5
     sample: Annotated[

@@ -9,6 +9,7 @@ from cvbench.engine.statistics.options import USUAL, IntervalOptions
 from cvbench.options import Option
 
 PREDICTED, LABEL = "predicted", "label"
+METHOD_NAMES = ("gradcam", "gradcam++", "layercam", "hirescam", "xgradcam", "eigencam", "rollout", "legrad")
 METHODS = "gradcam, gradcam++, layercam, hirescam, xgradcam, eigencam; of transformers rollout, legrad."
 
 
@@ -16,9 +17,14 @@ METHODS = "gradcam, gradcam++, layercam, hirescam, xgradcam, eigencam; of transf
 class MapOptions:
     """Options that choose the maps."""
 
-    method: Annotated[str, Option(METHODS)] = "gradcam"
+    method: Annotated[str, Option(METHODS, values=METHOD_NAMES)] = "gradcam"
     choice: Annotated[
-        str, Option("Whose evidence: predicted (each image's top-1), label, or a class index.", "--class")
+        str,
+        Option(
+            "Whose evidence: predicted (each image's top-1), label, or a class index.",
+            "--class",
+            such_as=(PREDICTED, LABEL),
+        ),
     ] = PREDICTED
     targets: Annotated[
         tuple[str, ...], Option("Target layer, a name or glob; default by family. Repeat.", "--target")

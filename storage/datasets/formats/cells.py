@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import io
 import os
-from pathlib import Path
+import shlex
 from typing import Any
 
-from cvbench.errors import DataUnavailableError, IntegrityError, UsageError
+from cvbench.errors import IntegrityError, UsageError
+from cvbench.storage.datasets.formats.absent import absent
 from cvbench.storage.datasets.formats.parquet_files import MAX_ROWS_PER_BYTE, damaged, open_parquet
 from cvbench.storage.datasets.formats.shards import Shard, Shards
 from cvbench.storage.datasets.formats.text_table import MAX_CELL, READERS, Cells, plain_text
 from cvbench.storage.objects.bucket import Bucket
-from cvbench.storage.objects.folders import listing
 
 MAX_BYTES = 2 * 1024 * 1024 * 1024
 """The largest table of text that is read."""
@@ -34,10 +34,11 @@ def read_cells(where: str) -> Cells:
     """
     suffix = os.path.splitext(where)[1].lower()
     if suffix not in SUFFIXES:
+        folder = "://" not in where and os.path.isdir(where)
         raise UsageError(
             f"a table is a file that ends in {', '.join(SUFFIXES)}",
             where=where,
-            fix=f"folder:{where}" if "://" not in where and os.path.isdir(where) else None,
+            fix=f"--dataset {shlex.quote(f'folder:{where}')}" if folder else "save it as one of these",
         )
     file = Shards([_found(where)])
     if suffix == _PARQUET:
@@ -52,13 +53,12 @@ def read_cells(where: str) -> Cells:
 def _found(where: str) -> Shard:
     if "://" not in where:
         if not os.path.isfile(where):
-            folder = Path(where).parent
-            raise DataUnavailableError("the table is not there", where=where, why=f"{folder} holds: {listing(folder)}")
+            raise absent("the table", where, SUFFIXES)
         return Shard(where, os.path.getsize(where))
     url, key = Bucket.split(where)
     size = Bucket(url).size(key)
     if size is None:
-        raise DataUnavailableError("the table is not there", where=where)
+        raise absent("the table", where, SUFFIXES)
     return Shard(where, size)
 
 

@@ -28,6 +28,7 @@ import numpy as np
 from cvbench.errors import DataUnavailableError, IntegrityError, UnknownNameError, UsageError
 from cvbench.storage.datasets.base import DatasetInfo
 from cvbench.storage.datasets.columns import pairs_text, read_columns, split_columns
+from cvbench.storage.datasets.formats.absent import absent
 from cvbench.storage.datasets.formats.files import read_bounded
 from cvbench.storage.datasets.formats.layout import ALL
 from cvbench.storage.datasets.formats.roles import BOX, PLACES, Roles
@@ -35,7 +36,6 @@ from cvbench.storage.datasets.formats.table import Labels, TableDataset, assembl
 from cvbench.storage.datasets.formats.text_table import Cells
 from cvbench.storage.datasets.left_out import SHOWN, LeftOut
 from cvbench.storage.datasets.roots import absolute_path
-from cvbench.storage.objects.folders import listing
 from cvbench.texts import parse_json
 
 MAX_BYTES = 1024 * 1024 * 1024
@@ -130,7 +130,7 @@ def _folder(where: Path, first: str) -> str:
 
 def _read(where: Path) -> _Found:
     if not where.is_file():
-        raise DataUnavailableError("the file is not there", where=str(where), why=listing(where.parent))
+        raise absent("the file", str(where), (".json",))
     data = read_bounded(where, MAX_BYTES, what="a list of boxes", too_large="the file has {size} bytes")
     content = parse_json(data, "a list of boxes is no JSON", str(where))
     ranks, names = _categories(content, where)

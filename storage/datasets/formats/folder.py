@@ -42,7 +42,7 @@ from cvbench.storage.datasets.formats.scan import check_text
 from cvbench.storage.datasets.left_out import Tally, unlabelled, without_image
 from cvbench.storage.datasets.roots import absolute_path, refuse_unreadable, unreadable
 from cvbench.storage.datasets.suffixes import SUFFIXES
-from cvbench.storage.objects.folders import listing
+from cvbench.storage.objects.folders import EMPTY, listing
 
 
 class FolderReader:
@@ -216,10 +216,17 @@ def _refuse_table(path: Path) -> None:
 
 
 def _no_images(path: Path) -> DataUnavailableError:
+    if (found := listing(path)) == EMPTY:
+        return DataUnavailableError(
+            "the folder is empty",
+            where=str(path),
+            why="its images were expected as <class>/<image>, or beside each other",
+            fix="put the images there, or name the folder that has them: --dataset folder:PATH",
+        )
     return DataUnavailableError(
         "the folder holds no image",
         where=str(path),
-        why=f"expected PATH/<class>/<image>, PATH/<image> or {', '.join(TABLES)}; found {listing(path)}",
+        why=f"expected PATH/<class>/<image>, PATH/<image> or {', '.join(TABLES)}; found {found}",
         fix="images are files that end in " + ", ".join(SUFFIXES),
     )
 

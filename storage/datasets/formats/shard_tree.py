@@ -13,10 +13,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from cvbench.errors import DataUnavailableError
+from cvbench.storage.datasets.formats.absent import holds
 from cvbench.storage.datasets.formats.layout import split_of
 from cvbench.storage.datasets.formats.shards import Shards, find_shards
 from cvbench.storage.objects.bucket import Bucket
-from cvbench.storage.objects.folders import listing
 
 
 def find_tree(pattern: str, suffixes: Sequence[str]) -> Mapping[str, Shards]:
@@ -47,7 +47,7 @@ def find_tree(pattern: str, suffixes: Sequence[str]) -> Mapping[str, Shards]:
         raise DataUnavailableError(
             "no shard matches",
             where=pattern,
-            why=_holds(Path(pattern)) if local else None,
+            why=holds(Path(pattern)) if local else None,
             fix=f"give files, a folder or a pattern of files that end in {', '.join(suffixes)}",
         )
     return {folder: find_shards(f"{pattern.rstrip('/')}/{folder}", suffixes) for folder in chosen}
@@ -56,16 +56,6 @@ def find_tree(pattern: str, suffixes: Sequence[str]) -> Mapping[str, Shards]:
 def _is_pattern(pattern: str) -> bool:
     """Whether some of its characters choose among names, and it is no folder of that name."""
     return bool(re.search(r"[{*?\[]", pattern)) and not ("://" not in pattern and os.path.isdir(pattern))
-
-
-def _holds(path: Path) -> str:
-    """Say what is there: of the folder itself, or of the nearest one above it."""
-    if path.is_dir():
-        return f"the folder holds: {listing(path)}"
-    if path.is_file():
-        return "it is a file of another kind"
-    above = next((one for one in path.parents if one.is_dir()), Path("/"))
-    return f"there is no such file or folder; {above} holds: {listing(above)}"
 
 
 def _folders(pattern: str, suffixes: tuple[str, ...]) -> Iterator[str]:

@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.errors import DataUnavailableError, IntegrityError, UsageError
+from cvbench.storage.datasets.formats.absent import absent, holds
 from cvbench.storage.objects.bucket import Bucket, RangedFile
-from cvbench.storage.objects.folders import listing
 
 MAX_SHARDS = 1_000_000
 MAX_BESIDE = 64 * 1024 * 1024
@@ -167,7 +167,7 @@ def find_shards(pattern: str, suffixes: Sequence[str]) -> Shards:
         raise DataUnavailableError(
             "no shard matches",
             where=pattern,
-            why=None if folder is None else f"the folder holds: {listing(folder)}",
+            why=None if folder is None else holds(folder),
             fix=f"give files, a folder or a pattern of files that end in {', '.join(suffixes)}",
         )
     return Shards(found)
@@ -216,7 +216,7 @@ def _local(names: list[str], suffixes: tuple[str, ...]) -> Iterator[Shard]:
         elif _MAGIC.search(name):
             found = sorted(glob.glob(name))
         else:
-            raise DataUnavailableError("a shard is not there", where=name, why=listing(Path(name).parent))
+            raise absent("a shard", name, suffixes)
         yield from (Shard(path, os.path.getsize(path)) for path in found if os.path.isfile(path))
 
 
@@ -237,5 +237,5 @@ def _remote(names: list[str], suffixes: tuple[str, ...]) -> Iterator[Shard]:
             objects = Bucket(url).sizes(within) if not key.endswith(suffixes) else {}
             found = [k for k in objects if k.endswith(suffixes) and "/" not in k[len(within) :]]
             if not found:
-                raise DataUnavailableError("a shard is not there", where=name)
+                raise absent("a shard", name, suffixes)
         yield from (Shard(f"{url}/{k}", objects[k]) for k in sorted(found))

@@ -94,6 +94,14 @@ def test_an_undefined_layer_is_named_where_its_numbers_would_be() -> None:
     assert "undefined: vit/blocks.1: constant: every sample has the same features" in said
 
 
+@pytest.mark.parametrize(("layers", "told"), [({"vit": 1}, True), ({"vit": 2}, False), ({"vit": 1, "cnn": 1}, False)])
+def test_one_layer_has_no_table_and_a_reason(layers: dict[str, int], told: bool) -> None:
+    result = named(small_cka(layers))
+    rows = ENTRY.rows_of(result)
+    assert [*ENTRY.main_rows(result, rows)] == [] if told else ENTRY.main_rows(result, rows)
+    assert any(text.startswith("one layer: ") for text in ENTRY.sentences(result, rows)) == told
+
+
 def test_one_batch_has_no_interval_and_no_verdict() -> None:
     gaps = rows_of(named(small_cka({"vit": 3, "cnn": 2}, batches=1)), kind=DIFFERENCE)
     assert len(gaps) == 2

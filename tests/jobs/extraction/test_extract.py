@@ -226,11 +226,15 @@ def test_other_weights_and_another_data_set_are_refused(tmp_path: Path) -> None:
 
 def test_bytes_that_do_not_fit_are_refused_with_the_option_that_would(tmp_path: Path) -> None:
     write_folder(tmp_path / "pets", 40)
-    job = options(tmp_path, backbones=("test_vit",), views=("maps",), maps=None, max_bytes=100_000)
+    job = options(tmp_path, backbones=("test_vit",), views=("maps",), maps=None, max_bytes=200_000)
     with pytest.raises(ResourceError, match="to be written") as caught:
         extract(job, LOOP)
     # Not even one unit fits, so a smaller unit is what helps.
-    assert "a smaller --unit" in (caught.value.fix or "")
+    assert "--max-bytes 1.1MB" in (caught.value.fix or "")
+    assert "--unit 5 --batch-size 5 --maps 5 fits" in (caught.value.fix or "")
+    with pytest.raises(ResourceError) as caught:  # of the smallest one there is
+        extract(replace(job, max_bytes=100_000), LOOP)
+    assert "--unit" not in (caught.value.fix or "")
     with pytest.raises(ResourceError) as caught:
         extract(replace(job, unit=4, batch_size=4, max_bytes=1_000_000), LOOP)  # the refused run froze nothing
     most = int((caught.value.fix or "").split("--maps ")[1].split()[0])

@@ -16,7 +16,7 @@ import cvbench
 from cvbench.cli.app import app
 from cvbench.engine.models.backbones import BackboneSpec, resolve_spec
 from cvbench.engine.models.weights import build_model, weights_digest
-from cvbench.errors import CvbenchError, UnknownNameError, UsageError
+from cvbench.errors import CvbenchError, FingerprintMismatchError, UnknownNameError, UsageError
 from cvbench.jobs.extraction.backbones import specs_of
 from cvbench.jobs.extraction.options import ExtractOptions
 from cvbench.jobs.reading.again import extract_again
@@ -130,6 +130,34 @@ def test_what_names_refuse(tuned: Path) -> None:
     with pytest.raises(UnknownNameError):
         specs("a@64=test_vit")
     assert specs("torchvision:resnet18", weights=("torchvision:resnet18=random",)) == ["torchvision.resnet18"]
+
+
+def test_other_weights_for_a_name_that_is_there_are_offered_a_second_one(tuned: Path, tmp_path: Path) -> None:
+    url = str(tmp_path / "s.zarr")
+    made = [
+        "extract",
+        "-d",
+        "digits",
+        "--split",
+        "test",
+        *SIZES,
+        "--image-size",
+        "32",
+        "--view",
+        "head",
+        "--store",
+        url,
+    ]
+    for first, second in (("test_vit", "test_vit-2"), ("other=test_vit", "other-2")):
+        run(*made, "--backbone", first, "--weights", "random")
+        refused = CliRunner().invoke(app, [*made, "--backbone", first, "--weights", str(tuned)])
+        assert isinstance(refused.exception, FingerprintMismatchError)
+        fix = str(refused.exception.fix)
+        assert fix.startswith(f"--backbone {second}=test_vit --weights {second}="), fix
+        run(*made, *shlex.split(fix.partition(" keeps")[0]))
+        assert f"{second}@32" in {group.backbone for group in FeatureStore.open(url).groups()}
+    third = CliRunner().invoke(app, [*made, "--backbone", "test_vit", "--weights", str(tuned)])
+    assert "--backbone test_vit-3=test_vit" in str(third.exception)
 
 
 def test_a_study_has_names(tmp_path: Path, tuned: Path) -> None:

@@ -394,6 +394,7 @@ def test_what_no_section_can_read_is_shown_raw_and_said(tmp_path: Path) -> None:
 
 def test_an_empty_store_says_what_to_run_first(store: str, tmp_path: Path) -> None:
     empty = by_hand("empty")
+    empty.make()
     with pytest.raises(DataUnavailableError, match="no results") as caught:
         report(empty.url, str(tmp_path / "out"))
     first, then = (f"cvbench {words} --store memory://empty" for words in ("extract --dataset digits", "analyze cka"))

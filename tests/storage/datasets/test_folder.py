@@ -170,9 +170,9 @@ def test_the_tables_of_image_folders(tmp_path: Path, form: str) -> None:
 
 
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataUnavailableError, match="holds no image") as caught:
+    with pytest.raises(DataUnavailableError, match="the folder is empty") as caught:
         open_dataset(f"folder:{tmp_path}")
-    assert "an empty folder" in str(caught.value)
+    assert "--dataset folder:PATH" in str(caught.value.fix)
 
 
 def test_a_missing_folder_names_its_neighbours(tmp_path: Path) -> None:

@@ -195,6 +195,7 @@ def test_a_bomb_in_the_sample_table_is_refused(tmp_path: Path) -> None:
 
 def test_a_bomb_in_a_result_is_refused(tmp_path: Path) -> None:
     store = FeatureStore.open(tmp_path / "s", "a")
+    extract(store)
     save_result(store, RESULT, xarray.Dataset({"cka": (("a", "b"), np.eye(2))}))
     plant(store, f"{RESULT.path}/cka/c/0/0", zstd_bomb())
     with pytest.raises(IntegrityError, match="would decode to"):

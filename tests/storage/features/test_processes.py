@@ -85,7 +85,7 @@ def test_another_user_reads_and_is_told_that_it_cannot_write(tmp_path: Path) -> 
             attempts: tuple[Callable[[], object], ...] = (
                 lambda: reader.objects.create("ledger/new.json", b"x"),
                 lambda: reader.objects.delete("ledger/zarr.json"),
-                lambda: FeatureStore.open(tmp_path / "other", "a"),
+                lambda: extract(FeatureStore.open(tmp_path / "other", "a")),
             )
             for attempt in attempts:
                 with pytest.raises(ResourceError, match=r"(?i)permission") as caught:

@@ -6,7 +6,9 @@ import os
 import socket
 import traceback
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -138,6 +140,41 @@ def test_missing_credentials_are_named_at_once(
     assert "AWS_ACCESS_KEY_ID" in (caught.value.fix or "")
     assert "AWS_PROFILE" in (caught.value.fix or "")
     assert caught.value.exit_code == 8
+    assert not proxy.requests
+
+
+class _Refusing(BaseHTTPRequestHandler):
+    """A metadata address that gives no credentials, as that of a container may be."""
+
+    code = 403
+
+    def do_PUT(self) -> None:
+        self.send_response(self.code)
+        self.end_headers()
+
+    do_GET = do_PUT
+
+    def log_message(self, *words: object) -> None:
+        """Say nothing."""
+
+
+@pytest.mark.parametrize("code", [401, 403, 404])
+def test_a_metadata_address_that_refuses_is_no_refusal_of_the_store(
+    code: int, nobody: None, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_Refusing, "code", code)
+    proxy.requests.clear()
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Refusing) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("AWS_METADATA_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+        try:
+            for call in ("get", "size", "list", "create"):
+                with pytest.raises(AccessError, match="no AWS credentials found") as caught:
+                    CALLS[call][0](open_objects("s3://objects/x"))
+                assert "the metadata address of this machine gives none" in (caught.value.why or "")
+                assert "AWS_ACCESS_KEY_ID" in (caught.value.fix or "")
+        finally:
+            server.shutdown()
     assert not proxy.requests
 
 
