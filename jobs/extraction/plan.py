@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cvbench.errors import AccessError, DataUnavailableError, ResourceError, UsageError
@@ -109,13 +109,65 @@ def plan(
         published: Reckon with the published number of images where they are not here.
         cores: CPU cores of each GPU; None assumes `CORES`.
     """
-    from cvbench.storage.features import GroupKey
-    from cvbench.storage.features.units import unit_size
-
     options = resolved(options)
     dataset = _opened(options, published)
     descriptions = descriptions_of(options)
     store, notes = _looked_into(options.store)
+    work = _work(options, dataset, descriptions, store)
+    total = sum(layer.bytes for layer in work.layers)
+    held = held_precisions(store)
+    precision = held[0] if options.precision == AUTO and len(held) == 1 else options.precision
+    forward = forward_rate(precision, descriptions, gpus, rate, card)
+    decode = decode_rate(options.decode_in, gpus, cores)
+    hours, rates = _hours(work.samples_left, total, forward, decode, gpus or cores_here(), disk_mb_s)
+    advices = (
+        advise(work.layers, budget, work.unit, otherwise, frozen=work.frozen)
+        for budget, _, otherwise in budgets(options, total)
+    )
+    advice = next(filter(None, advices), None)
+    return PlanReport(
+        dataset=dataset.name,
+        split=dataset.split,
+        samples=work.samples,
+        units_total=work.units,
+        units_done=work.units - work.units_left,
+        layers=work.layers,
+        bytes_total=total,
+        free_bytes=free_bytes(options.store),
+        fits=advice is None,
+        advice=advice,
+        hours=hours,
+        rates=rates,
+        bottleneck=max(hours, key=lambda stage: hours[stage]),
+        gpus=gpus,
+        compile=compile_words(hours["forward"], gpus, len(descriptions)),
+        notes=notes,
+        published=isinstance(dataset, Published),
+    )
+
+
+@dataclass(frozen=True)
+class _Work:
+    """Samples and units of an extraction, those that are left of them, and its arrays; `unit` is frozen or will be."""
+
+    samples: int
+    samples_left: int
+    units: int
+    units_left: int
+    unit: int
+    frozen: bool
+    layers: tuple[LayerPlan, ...]
+
+
+def _work(
+    options: ExtractOptions,
+    dataset: Dataset | Published,
+    descriptions: Sequence[Description],
+    store: FeatureStore | None,
+) -> _Work:
+    from cvbench.storage.features import GroupKey
+    from cvbench.storage.features.units import unit_size
+
     frozen = frozen_split(store, dataset)
     size = options.unit or (frozen.unit if frozen else unit_size(len(dataset), options.batch_size or CPU_BATCH))
     if batch := options.batch_size or (frozen.batch if frozen else None):
@@ -130,41 +182,16 @@ def plan(
         group: store.pending(group, taps, units[group]) if store else dict.fromkeys(units[group], taps)
         for group, taps in ((group, [array.tap for array in arrays]) for group, arrays in groups.items())
     }
-    layers = plan_layers(groups, pending)
-    total = sum(layer.bytes for layer in layers)
     covered: set[Unit] = set().union(*units.values())
-    waiting: set[Unit] = set().union(*pending.values())
-    samples, todo = (sum(len(unit) for unit in some) for some in (covered, waiting))
-    held = held_precisions(store)
-    if options.precision == AUTO and len(held) == 1:
-        options = replace(options, precision=held[0])
-    forward = forward_rate(options.precision, descriptions, gpus, rate, card)
-    decode = decode_rate(options.decode_in, gpus, cores)
-    workers = gpus or cores_here()
-    hours, rates = _hours(todo, total, forward, decode, workers, disk_mb_s)
-    advices = (
-        advise(layers, budget, size, otherwise, frozen=frozen is not None)
-        for budget, _, otherwise in budgets(options, total)
-    )
-    advice = next(filter(None, advices), None)
-    return PlanReport(
-        dataset=dataset.name,
-        split=dataset.split,
-        samples=samples,
-        units_total=len(covered),
-        units_done=len(covered) - len(waiting),
-        layers=tuple(layers),
-        bytes_total=total,
-        free_bytes=free_bytes(options.store),
-        fits=advice is None,
-        advice=advice,
-        hours=hours,
-        rates=rates,
-        bottleneck=max(hours, key=lambda stage: hours[stage]),
-        gpus=gpus,
-        compile=compile_words(hours["forward"], gpus, len(descriptions)),
-        notes=notes,
-        published=isinstance(dataset, Published),
+    left: set[Unit] = set().union(*pending.values())
+    return _Work(
+        samples=sum(map(len, covered)),
+        samples_left=sum(map(len, left)),
+        units=len(covered),
+        units_left=len(left),
+        unit=size,
+        frozen=frozen is not None,
+        layers=tuple(plan_layers(groups, pending)),
     )
 
 
