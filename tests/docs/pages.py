@@ -2,8 +2,8 @@
 
 A fenced block behind `<!-- run -->` is run as it stands, in the order of its page, in a folder of the page's own:
 commands line by line, Python in one namespace. One behind `<!-- run: NAME -->` is written to the file NAME. All other
-commands of cvbench are run between these with small data sets and networks (`tests.docs.small`, which names the few that
-are not run at all), and all other Python is compiled.
+commands of cvbench are run between these, with small data sets and networks (`tests.docs.small`, which names the few
+that are not run at all). All commands are parsed, and all other Python is compiled.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ def write_data(root: Path, *, in_shards: bool = False) -> None:
         write_tar(root / "shards" / f"{number:03d}.tar", _samples(number))
     (_write_shards if in_shards else _write_folder)(root / "birds")
     test_arrow.save_splits(root / "beans")
-    write_beans(root / "beans" / "train-00000-of-00001.parquet")
+    _write_beans(root / "beans" / "train-00000-of-00001.parquet")
 
 
 def _write_imagenet(root: Path) -> None:
@@ -70,7 +70,7 @@ def _samples(number: int) -> Iterable[tuple[str, bytes]]:
     return [file for k in range(4) for file in sample(f"{number}-{k}", 10 * number + k, k % 3)]
 
 
-def write_beans(path: Path) -> None:
+def _write_beans(path: Path) -> None:
     """A file of Parquet whose columns have names of their own."""
     rows = range(8)
     photos = pa.array([jpeg(k) for k in rows], pa.binary())

@@ -18,7 +18,7 @@ from cvbench.engine.models import backbones, timm_sources, weights
 from cvbench.engine.models.backbones import BackboneSpec
 
 EDGE = 112
-"""Pixels a side of an image: the least at which the late layers still have grids."""
+"""Pixels a side of an image: half of the real ones, at which the late layers still have grids."""
 CONVNEXT = {"depths": (1, 1, 1, 3), "dims": (8, 16, 24, 32)}  # pages name stages.3.blocks.2
 VIT = {"embed_dim": 32, "num_heads": 2, "img_size": EDGE}  # pages name blocks.11
 RESNET = {"layers": (1, 1, 1, 1), "channels": (4, 8, 8, 8), "stem_width": 4}
