@@ -1,8 +1,9 @@
 """README and the pages of docs/ as the tests read them: their blocks of code, and which of these run.
 
-A fenced block behind `<!-- run -->` is run, in the order of its page, in a folder of the page's own: commands line by
-line, Python in one namespace. One behind `<!-- run: NAME -->` is written to the file NAME. All other commands are
-parsed, and all other Python is compiled.
+A fenced block behind `<!-- run -->` is run as it stands, in the order of its page, in a folder of the page's own:
+commands line by line, Python in one namespace. One behind `<!-- run: NAME -->` is written to the file NAME. All other
+commands of cvbench are run between these, with small data sets and networks (`tests.docs.small`, which names the few
+that are not run at all). All commands are parsed, and all other Python is compiled.
 """
 
 from __future__ import annotations
@@ -80,12 +81,11 @@ def blocks() -> list[Block]:
     return [block for page in pages() for block in blocks_of(page)]
 
 
+def commands_of(block: Block) -> list[str]:
+    """Every `cvbench ...` that a block shows."""
+    return [one for one in block.commands() if one.startswith("cvbench ")] if block.language == "sh" else []
+
+
 def commands() -> list[tuple[str, str]]:
     """(page:line, command) of every `cvbench ...` that is shown."""
-    return [
-        (f"{block.page}:{block.line}", command)
-        for block in blocks()
-        if block.language == "sh"
-        for command in block.commands()
-        if command.startswith("cvbench ")
-    ]
+    return [(f"{block.page}:{block.line}", command) for block in blocks() for command in commands_of(block)]
