@@ -67,7 +67,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "analyze receptive-field --dataset digits --backbone test_vit",
         "analyze receptive-field --dataset digits --taps 'blocks.*'",
     ),
-    "analyze two-way": ("analyze two-way --of similarity --cell a=x,u --cell b=x,v --cell c=y,u --cell d=y,v",),
+    "analyze two-way": ("analyze two-way --cell a=x,u --cell b=x,v --cell c=y,u --cell d=y,v",),
     "analyze tsne": (
         "analyze tsne --view head --out figures",
         "analyze tsne --address local --repeats 10 --sample 4000",

@@ -134,7 +134,9 @@ ENTRIES: dict[str, Place] = {
         "cvbench.jobs.analyses.two_way:ENTRY",
         "cvbench.jobs.analyses.options:TWO_WAY",
         "analyze",
-        "Two crossed factors of the backbones, such as architecture and objective: what of their inside is of which.",
+        "Two crossed factors, inside: what is of which.\n\n"
+        "Such as architecture and objective: how much of what spectra or similarity measure of every image in the last "
+        "layers is of which, with 95 % intervals over images.",
     ),
     "tsne": Place(
         "cvbench.jobs.analyses.tsne:ENTRY",
