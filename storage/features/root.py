@@ -21,8 +21,8 @@ Mode = Literal["r", "r+", "a"]
 """Read; read and write what exists; read, write and make: as in h5py and zarr."""
 
 
-def open_root(objects: Objects, mode: Mode) -> int:
-    """The format of the store that lies here; with mode "a" also of one that `make_root` may make here.
+def open_root(objects: Objects, mode: Mode) -> tuple[int, bool]:
+    """The format of the store that lies here, and whether it does: with mode "a" `make_root` may make one.
 
     Raises:
         DataUnavailableError: Nothing is there, and the mode is not "a".
@@ -33,10 +33,10 @@ def open_root(objects: Objects, mode: Mode) -> int:
     if root is None:
         known = _refuse_if_nothing(objects, mode)
         if known is None:
-            return FORMAT
+            return FORMAT, False
         create_root(objects, known)
         root = objects.get("zarr.json") or b""  # now ours, or that of a process that was faster
-    return _format_of(root, objects)
+    return _format_of(root, objects), True
 
 
 def make_root(objects: Objects, format: int) -> None:

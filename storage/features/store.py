@@ -59,7 +59,7 @@ class FeatureStore:
     def __init__(self, objects: Objects, mode: Mode, format: int = FORMAT) -> None:
         self.objects, self.mode = objects, mode
         self.ledger = Ledger(objects, format)
-        self._made = False  # by this process, as far as it knows
+        self._made = True  # where it is handed over: only `open` finds that there is none
         self._encodings: dict[tuple[GroupKey, str], Encoding] = {}
         self._fingerprints: dict[GroupKey, dict[str, Any]] = {}
         self._splits: dict[tuple[str, str], SplitInfo] = {}
@@ -83,7 +83,10 @@ class FeatureStore:
         elif mode == "r+":
             with suppress(ResourceError):  # a place that cannot be written is read as it is
                 resume(objects)
-        return cls(objects, mode, open_root(objects, mode))
+        format, made = open_root(objects, mode)
+        store = cls(objects, mode, format)
+        store._made = made
+        return store
 
     @property
     def url(self) -> str:
@@ -111,7 +114,7 @@ class FeatureStore:
             FingerprintMismatchError: Another manifest, order or seed is frozen.
         """
         self._writable()
-        self.make()
+        make_root(self.objects, self.ledger.format)
         return splits.begin(self.ledger, info)
 
     def declare(

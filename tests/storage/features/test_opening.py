@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,18 @@ def test_nothing_is_made_where_no_store_is(tmp_path: Path) -> None:
     with pytest.raises(DataUnavailableError, match="there is no feature store"):
         FeatureStore.open(tmp_path / "none.zarr", "r+")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_store_is_made_by_what_is_first_written_to_it(tmp_path: Path) -> None:
+    for name in ("split", "partial"):
+        store = FeatureStore.open(tmp_path / name, "a")
+        assert store.groups() == []
+        assert not (tmp_path / name).exists()
+        if name == "split":
+            declare(copy.deepcopy(store))  # as another process has it
+        else:
+            put_partial(store, PARTIAL, 0, {"hsic": np.eye(2)})
+        assert FeatureStore.open(tmp_path / name).mode == "r"
 
 
 def test_a_lost_root_is_said_as_to_a_reader() -> None:
