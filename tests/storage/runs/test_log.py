@@ -116,6 +116,7 @@ def test_a_store_that_cannot_be_written_ends_no_run(tmp_path: Path, monkeypatch:
 
 def test_verify_and_gc_leave_logs_alone(tmp_path: Path) -> None:
     store = FeatureStore.open(str(tmp_path / "s.zarr"), mode="a")
+    store.make()
     log = RunLog(store.objects)
     log.add("started", {"job": "extract"})
     log.flush()
