@@ -38,7 +38,7 @@ def test_an_extraction(tmp_path: Path) -> None:
     assert caught.value.why == "there is no store"
     assert "s3://" in str(caught.value.fix)
     assert not there.parent.exists()
-    FeatureStore.open(there, mode="a")  # as an earlier run of something else has left one
+    FeatureStore.open(there, mode="a").make()  # as an earlier run of something else has left one
     with pytest.raises(ClusterError, match="does not see") as caught:
         replace(job.recipe, store=str(there)).build()
     assert caught.value.why == "the store there has no folder-pets/all"
