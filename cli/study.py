@@ -14,6 +14,7 @@ from cvbench.options import Option
 
 if TYPE_CHECKING:
     from cvbench.jobs.study.outcomes import StepOutcome
+    from cvbench.jobs.study.reference import Lacking
     from cvbench.jobs.study.states import StepState
 
 SCHEMA = {"schema_version": 1}
@@ -82,7 +83,7 @@ def _reproduce(wanted: Reference, only: PlanOnly, printed: shared.Printed) -> No
         _show_plan(study, printed)
         return
     for one in lacking(study):
-        say(f"not there, and left out: {one.spec}: {one.what}; {one.fix}", err=True)
+        say(f"not there, and left out: {_absent_words(one)}", err=True)
     try:
         _carry_out(study, printed)
     finally:
@@ -178,9 +179,9 @@ def _show_plan(study: Any, printed: shared.Printed) -> None:
     from cvbench.jobs.study.reference import lacking
     from cvbench.jobs.study.states import states_of
 
-    found = states_of(study)
+    found, absent = states_of(study), list(lacking(study))
     if printed.format == "json":
-        _echo(study.store, found)
+        _echo(study.store, found, absent)
         return
     numbers = {one.name: number for number, one in enumerate(found, start=1)}
     for one in found:
@@ -188,8 +189,15 @@ def _show_plan(study: Any, printed: shared.Printed) -> None:
         say(f"     {one.command}")
     for text in _plan_sums(found, study.store):
         say(text)
-    for absent in lacking(study):
-        say(f"not there: {absent.spec}: {absent.what}; {absent.fix}")
+    for missing in absent:
+        say(f"not there: {_absent_words(missing)}")
+    if absent:
+        say("a study takes its data from --set extract.data_root=DIR or CVBENCH_DATA=DIR, too")
+
+
+def _absent_words(one: Lacking) -> str:
+    named = one.what if one.what.startswith(one.spec) else f"{one.spec}: {one.what}"
+    return f"{named}; {one.fix}"
 
 
 def _plan_words(one: StepState, numbers: dict[str, int]) -> Iterator[str]:
@@ -203,7 +211,7 @@ def _plan_words(one: StepState, numbers: dict[str, int]) -> Iterator[str]:
 
 def _plan_sums(found: Sequence[StepState], store: str) -> Iterator[str]:
     """The last lines of a plan: what is left in all."""
-    from cvbench.jobs.running.sizes import human
+    from cvbench.jobs.running.sizes import counted, human
 
     left = [one for one in found if one.state != "done"]
     units = sum((one.units_total or 0) - (one.units_done or 0) for one in left)
@@ -215,9 +223,10 @@ def _plan_sums(found: Sequence[StepState], store: str) -> Iterator[str]:
             f"{_about(sum(hours))} of extraction and training at the rates that `cvbench plan` assumes; "
             "analyses and evaluations are not reckoned"
         )
-    unknown = sum(bool(one.error) and one.hours is None for one in left)
-    if unknown:
-        yield f"of {unknown} more steps nothing can be reckoned: their images or weights are not there"
+    reckoned = [one for one in left if one.command.startswith(("cvbench extract ", "cvbench transfer finetune "))]
+    unplanned = sum(one.hours is None for one in reckoned)
+    if unplanned:
+        yield f"{counted(unplanned, 'step')} cannot be planned: `cvbench status` says why"
 
 
 def _about(hours: float) -> str:
@@ -226,8 +235,9 @@ def _about(hours: float) -> str:
     return f"about {duration(hours)}" if hours >= 1 / 3600 else duration(hours)
 
 
-def _echo(store: str, found: Sequence[StepState]) -> None:
-    shared.echo_json({**SCHEMA, "store": store, "steps": [asdict(one) for one in found]})
+def _echo(store: str, found: Sequence[StepState], absent: Sequence[Lacking] = ()) -> None:
+    missing = {"absent": [asdict(one) for one in absent]} if absent else {}
+    shared.echo_json({**SCHEMA, "store": store, "steps": [asdict(one) for one in found], **missing})
 
 
 def _show_ended(one: StepOutcome) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from cvbench.engine.analyses.silhouette.options import SilhouetteOptions
 from cvbench.engine.analyses.tsne.options import TsneOptions
 from cvbench.engine.statistics.options import USUAL, IntervalOptions
+from cvbench.errors import UnknownNameError
 from cvbench.jobs.analyses.cam.options import METHOD_NAMES, METHODS, CamOptions
 from cvbench.jobs.extraction.options import ExtractOptions
 from cvbench.jobs.reading.options import layers
@@ -168,6 +169,9 @@ class SpaceOptions:
     ] = None
 
 
+MEASURED = ("spectra", "similarity")
+
+
 @dataclass(frozen=True)
 class TwoWayOptions:
     """Options of two crossed factors inside networks.
@@ -185,6 +189,8 @@ class TwoWayOptions:
     factors: Annotated[tuple[str, ...], Option(FACTORS, text=COMMA_SEPARATED)] = ("architecture", "objective")
 
     def __post_init__(self) -> None:
+        if self.of not in MEASURED:
+            raise UnknownNameError.among("--of", self.of, MEASURED, fix=f"--of {' or '.join(MEASURED)}")
         crossed(self.cells, self.factors)
 
 

@@ -20,14 +20,14 @@ from cvbench.engine.analyses.spectra.result import TABLE as SPECTRA
 from cvbench.engine.statistics.measure import Grid, Measure, grid_notes
 from cvbench.engine.statistics.running import interval_notes
 from cvbench.engine.statistics.verdict import FAMILY
-from cvbench.errors import UsageError
+from cvbench.errors import UnknownNameError, UsageError
 from cvbench.jobs.analyses import similarity, spectra
 from cvbench.jobs.analyses.measure import MeasureRecipe, measure_units, measuring
 from cvbench.jobs.analyses.options import TWO_WAY, TwoWayOptions
 from cvbench.jobs.figures.charts.intervals import interval_chart
 from cvbench.jobs.figures.evaluation_intervals import IntervalPanel, interval_figure
 from cvbench.jobs.reading.options import DEFAULT_STORE, Selection
-from cvbench.jobs.reading.reading import Reading, last_layers, open_store, read
+from cvbench.jobs.reading.reading import Reading, open_store, read
 from cvbench.jobs.reading.selection import Selected
 from cvbench.jobs.results.cells import Cells, crossed
 from cvbench.jobs.results.command import command_words
@@ -111,7 +111,7 @@ def decompose(selection: Selection, options: TwoWayOptions, cluster: Cluster, li
         UnknownNameError: The store has no maps of a backbone.
     """
     cells, measured = crossed(options.cells, options.factors), OF[options.of]
-    reading = _last(selection, cells, measured)
+    reading, cells = _last(selection, cells, measured)
     analysis = measured.make(reading)
     key, count = measure_units(analysis, reading, cluster, listen, MeasureRecipe)
     partials = list(partials_of(reading.store, key, reading.selected.units))
@@ -144,19 +144,28 @@ def _typed(selection: Selection, selected: Selected, options: TwoWayOptions) -> 
     return command_words("", TWO_WAY, place, options)
 
 
-def _last(selection: Selection, cells: Cells, measured: Measured) -> Reading:
-    """The last selected layer of each cell's backbone."""
-    chosen = replace(selection, view=VIEW, backbones=cells.backbones)
-    found = read(chosen, open_store(selection.store)).with_grids(measured.wants, selection.taps)
-    last = tuple(last_layers(found.selected.layers))
-    lacking = [name for name in cells.backbones if name not in {layer.backbone for layer in last}]
+def _last(selection: Selection, cells: Cells, measured: Measured) -> tuple[Reading, Cells]:
+    """The last selected layer of each cell's backbone, and the cells by the names that the store has."""
+    found = read(replace(selection, view=VIEW, backbones=cells.backbones), open_store(selection.store))
+    chosen = dict.fromkeys(layer.backbone for layer in found.selected.layers)
+    try:
+        cells = cells.stored(list(chosen))
+    except UnknownNameError as error:  # of those in the store none is unknown any more
+        raise UsageError(
+            f"--taps {', '.join(selection.taps)} chooses no layer of every backbone",
+            where=found.where,
+            why=f"it chooses layers of {', '.join(chosen)}",
+            fix="one --taps for each family, such as --taps 'blocks.*' --taps 'stages.*'",
+        ) from error
+    reading = found.with_grids(measured.wants, selection.taps)
+    lacking = [name for name in cells.backbones if name not in {layer.backbone for layer in reading.selected.layers}]
     if lacking:
         raise UsageError(
             f"no selected layer of {', '.join(lacking)} has a grid of positions",
             where=found.where,
             fix="--taps that name one",
         )
-    return Reading(found.store, replace(found.selected, layers=last), found.known)
+    return reading.of_last_layers(), cells
 
 
 def _values(partials: Sequence[Partial], layers: Sequence[Layer], cells: Cells, measured: Measured) -> F64:
@@ -194,11 +203,19 @@ def _measurable(
         if not all(measure.on(grid) for grid in places.values()):
             continue
         own = values[..., at]
-        if measure.name in measured.floors and (np.nanmean(own, axis=0) < measured.floors[measure.name]).any():
+        if measure.name in measured.floors and not (_means(own) >= measured.floors[measure.name]).all():
             notes.append(f"{measure.name}: {similarity.UNRESOLVED}, in a cell at least; it has no effects")
             continue
         taken.append((measure, own))
     return taken, notes
+
+
+def _means(values: F64) -> F64:
+    """(a, b) means over the images that define a number; NaN of a cell in which none does."""
+    defined = np.isfinite(values)
+    count = defined.sum(axis=0)
+    sums: F64 = np.where(defined, values, 0.0).sum(axis=0)
+    return sums / np.where(count > 0, count, np.nan)
 
 
 def _shown(rows: Sequence[Row]) -> str:

@@ -56,7 +56,10 @@ def factorial(selections: Sequence[Selection], options: FactorialOptions, listen
     store = open_store(selections[0].store)
     asked = [replace(selection, backbones=cells.backbones) for selection in selections]
     found = [open_samples(store, selection, options.shared) for selection in asked]  # all, before any is scored
-    return [_one(samples, cells, options, listen) for samples in found]
+    return [
+        _one(samples, cells.stored([layer.backbone for layer in samples.selected.layers]), options, listen)
+        for samples in found
+    ]
 
 
 def _one(samples: Samples, cells: Cells, options: FactorialOptions, listen: Listener) -> Evaluated:

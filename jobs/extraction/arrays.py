@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cvbench.engine.models.views import known_view
-from cvbench.errors import DataUnavailableError, UsageError
+from cvbench.errors import DataUnavailableError, FingerprintMismatchError, UsageError
 from cvbench.jobs.extraction.options import ExtractOptions
 from cvbench.jobs.reading.views import is_in_part
 
@@ -79,6 +79,25 @@ def check_unit(unit: int, batch: int) -> None:
             f"--unit {unit} is no multiple of the batch of {batch}",
             fix=f"--unit {unit // batch * batch + batch}, or --batch-size {unit}",
         )
+
+
+def refuse_other_sizes(options: ExtractOptions, frozen: SplitInfo, url: str) -> None:
+    """Refuse a batch or a unit that is not the one which the store has frozen.
+
+    Raises:
+        FingerprintMismatchError: One of them differs.
+    """
+    for option, asked, held in (
+        ("--batch-size", options.batch_size, frozen.batch),
+        ("--unit", options.unit, frozen.unit),
+    ):
+        if asked is not None and asked != held:
+            raise FingerprintMismatchError(
+                f"{option} {asked} differs from the store's {held}",
+                where=url,
+                why="batches and units decide which bytes lie where; they are frozen by the first run",
+                fix=f"leave {option} out, or use another --store",
+            )
 
 
 def covers_part(name: str, asked: Sequence[str]) -> bool:

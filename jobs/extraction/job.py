@@ -8,13 +8,12 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from cvbench.errors import FingerprintMismatchError, IncompleteError
-from cvbench.jobs.extraction.arrays import units_of
+from cvbench.jobs.extraction.arrays import refuse_other_sizes, units_of
 from cvbench.jobs.extraction.backbones import offering_name
 from cvbench.jobs.extraction.decoding.choice import settled as settled_decoding
 from cvbench.jobs.extraction.fingerprint import versions
 from cvbench.jobs.extraction.live import LiveTask, live_pending, summarise_live
 from cvbench.jobs.extraction.options import ExtractOptions
-from cvbench.jobs.extraction.split import refuse_other_sizes
 from cvbench.jobs.extraction.worker import ExtractRecipe, UnitReceipt, UnitTask
 from cvbench.jobs.reading.lineage import origin
 from cvbench.jobs.running.cluster import Cluster

@@ -8,7 +8,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cvbench.errors import AccessError, DataUnavailableError, ResourceError, UsageError
-from cvbench.jobs.extraction.arrays import Published, arrays_of, check_unit, existing_store, frozen_split, units_of
+from cvbench.jobs.extraction.arrays import (
+    Published,
+    arrays_of,
+    check_unit,
+    existing_store,
+    frozen_split,
+    refuse_other_sizes,
+    units_of,
+)
 from cvbench.jobs.extraction.backbones import descriptions_of
 from cvbench.jobs.extraction.decoding.choice import KEPT, THREADS_MOST, DecodeIn, in_processes
 from cvbench.jobs.extraction.options import AUTO, CPU_BATCH, ExtractOptions, resolved
@@ -169,6 +177,8 @@ def _work(
     from cvbench.storage.features.units import unit_size
 
     frozen = frozen_split(store, dataset)
+    if frozen:
+        refuse_other_sizes(options, frozen, options.store)
     size = options.unit or (frozen.unit if frozen else unit_size(len(dataset), options.batch_size or CPU_BATCH))
     if batch := options.batch_size or (frozen.batch if frozen else None):
         check_unit(size, batch)

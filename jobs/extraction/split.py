@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cvbench.errors import FingerprintMismatchError
-from cvbench.jobs.extraction.arrays import check_unit, frozen_split
+from cvbench.jobs.extraction.arrays import check_unit, frozen_split, refuse_other_sizes
 from cvbench.jobs.extraction.live import NONE
 from cvbench.jobs.extraction.options import CPU_BATCH, ExtractOptions
 from cvbench.jobs.results.entry import Live
@@ -39,7 +38,9 @@ def split_info(
         refuse_other_sizes(options, frozen, options.store)
     batch = options.batch_size or (frozen.batch if frozen else _auto_batch(options, cluster, described, live))
     if options.unit and not (options.batch_size or frozen):  # what was found is the most, not a wish
-        batch = max(size for size in range(1, batch + 1) if options.unit % size == 0)
+        most = min(batch, options.unit)
+        fitting = max(size for size in range(1, most + 1) if options.unit % size == 0)
+        batch = fitting if 2 * fitting >= most else batch  # smaller ones waste the machine: refused
     unit = options.unit or (frozen.unit if frozen else unit_size(len(dataset), batch))
     check_unit(unit, batch)
     order = sample_order(len(dataset), options.seed)
@@ -58,25 +59,6 @@ def split_info(
         left_out=tuple(entry.as_dict() for entry in read_in_part(dataset)),
         source=source_of(dataset),
     )
-
-
-def refuse_other_sizes(options: ExtractOptions, frozen: SplitInfo, url: str) -> None:
-    """Refuse a batch or a unit that is not the one which the store has frozen.
-
-    Raises:
-        FingerprintMismatchError: One of them differs.
-    """
-    for option, asked, held in (
-        ("--batch-size", options.batch_size, frozen.batch),
-        ("--unit", options.unit, frozen.unit),
-    ):
-        if asked is not None and asked != held:
-            raise FingerprintMismatchError(
-                f"{option} {asked} differs from the store's {held}",
-                where=url,
-                why="batches and units decide which bytes lie where; they are frozen by the first run",
-                fix=f"leave {option} out, or use another --store",
-            )
 
 
 def _auto_batch(

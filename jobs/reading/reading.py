@@ -98,6 +98,14 @@ class Reading:
         selected = replace(self.selected, layers=kept, notes=(*self.selected.notes, *notes))
         return Reading(self.store, selected, self.known)
 
+    def of_last_layers(self) -> Reading:
+        """The last layer of each backbone alone, of the units that these have."""
+        layers = tuple(last_layers(self.selected.layers))
+        each = [_committed(self, layer) for layer in layers]
+        units, union = tuple(sorted(set.intersection(*each))), set.union(*each)
+        selected = replace(self.selected, layers=layers, units=units, left_out=len(union) - len(units))
+        return Reading(self.store, selected, self.known)
+
     @cached_property
     def kept(self) -> list[tuple[Unit, I64]]:
         """The units, and the rows of each that are readable in every layer."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
 from cvbench.errors import UsageError
+from cvbench.jobs.reading.selection import stored_name
 
-CELL = "BACKBONE=LEVEL,LEVEL: where a backbone stands. Once for each combination of levels."
+CELL = "BACKBONE=LEVEL,LEVEL: where a backbone stands. Once for each combination of levels, which have no '='."
 FACTORS = "Names of the two factors, with a comma between."
 """The help of the options."""
 _GIVE = "--cell BACKBONE=LEVEL,LEVEL for every combination of levels, each once"
@@ -38,6 +39,20 @@ class Cells:
     def backbones(self) -> tuple[str, ...]:
         """All of them, as they were named."""
         return tuple(self.place)
+
+    def stored(self, held: Sequence[str]) -> Cells:
+        """The cells by the names that these backbones have in a store.
+
+        Raises:
+            UnknownNameError: A backbone that is not there.
+            UsageError: Two cells name the same one.
+        """
+        names = {name: stored_name(name, held) for name in self.place}
+        if len({*names.values()}) < len(names):
+            twice = _twice(list(names.values()))
+            same = ", ".join(name for name, key in names.items() if key == twice)
+            raise UsageError("a backbone stands in one cell only", where=f"{same}: {twice} in the store", fix=_GIVE)
+        return replace(self, place={names[name]: at for name, at in self.place.items()})
 
     def levels_of(self, backbone: str) -> tuple[str, str]:
         """The names of its levels."""

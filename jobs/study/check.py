@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
-from cvbench.errors import ResourceError, UsageError
+from cvbench.engine.models.forms import called
+from cvbench.engine.models.specs import key_of
+from cvbench.errors import ResourceError, UnknownNameError, UsageError
 from cvbench.jobs.study.document import At
 from cvbench.jobs.study.study import Study, refuse
 
@@ -17,6 +19,23 @@ def _check_jobs(study: Study) -> None:
             why="each step has the whole of it, and shares out its own work",
             fix="--set jobs=1, or --set address=none",
         )
+
+
+def _check_cells(study: Study, cells: Sequence[str]) -> None:
+    """Refuse cells of backbones that neither the study nor its store has; a probe is called after its backbone."""
+    from cvbench.jobs.extraction.arrays import existing_store
+    from cvbench.jobs.running.places import absolute
+    from cvbench.jobs.transfer.probe_logits import SUFFIX
+
+    known = {key_of(model).partition("@")[0]: called(model) for model, _, _ in study.backbones}
+    if (store := existing_store(absolute(study.store))) is not None:  # imported predictions, say
+        known |= {group.backbone.partition("@")[0]: group.backbone for group in store.groups()}
+    for cell in cells:
+        name = cell.rpartition("=")[0]
+        if key_of(name.removesuffix(SUFFIX)).partition("@")[0] not in known:
+            raise UnknownNameError.among(
+                "backbone of the study in a cell:", name, known.values(), fix=f"one of {', '.join(known.values())}"
+            )
 
 
 def check_study(study: Study) -> None:
@@ -45,6 +64,9 @@ def check_study(study: Study) -> None:
 
     for number, (model, weights, size) in enumerate(study.backbones):
         check(("backbones", number, "model"), partial(resolve_spec, model, weights=weights, image_size=size))
+    for request in study.asked:
+        if "cell" in request.options:
+            check(request.at, partial(_check_cells, study, request.options["cell"]))
     check(("report", "claims"), partial(own_claims, study.claims))
     check(("device",), partial(resolve_device, study.hardware.device))
     check(("report", "out"), partial(check_folder, study.out))

@@ -676,7 +676,8 @@ def two_way(
         split: Split of the data set; the default is the data set's own.
         taps: Layers, names or globs; default all. One or several.
         of: What is measured of every image: spectra or similarity.
-        cells: BACKBONE=LEVEL,LEVEL: where a backbone stands. Once for each combination of levels.
+        cells: BACKBONE=LEVEL,LEVEL: where a backbone stands. Once for each combination of levels, which have no
+            '='.
         factors: Names of the two factors, with a comma between.
         address: "none" runs in this process, "local" starts a private Ray, "auto" chooses as the command line does,
             else the address of a Ray cluster; default: the variable CVBENCH_ADDRESS, else "none".

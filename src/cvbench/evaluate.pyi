@@ -67,7 +67,8 @@ def factorial(
         split: Split of the data set; the default is the data set's own.
         partial: Accept a part of the data set; n says how much.
         allow_chance: Report an accuracy near chance (random weights), not refuse it.
-        cells: BACKBONE=LEVEL,LEVEL: where a backbone stands. Once for each combination of levels.
+        cells: BACKBONE=LEVEL,LEVEL: where a backbone stands. Once for each combination of levels, which have no
+            '='.
         factors: Names of the two factors, with a comma between.
         masked: Do not select the outputs of a class subset: argmax over all.
         progress: Print how far the work is, to stderr.

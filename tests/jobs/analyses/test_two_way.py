@@ -49,8 +49,14 @@ def smooth(rng: np.random.Generator, side: int, rough: float) -> NDArray[np.floa
     return maps
 
 
-def write_maps(store: Path, maps: Mapping[str, NDArray[np.float32]]) -> str:
-    """Backbone -> (n, H, W, C) maps of one layer, and before it a layer of noise."""
+def write_maps(
+    store: Path,
+    maps: Mapping[str, NDArray[np.float32]],
+    *,
+    first: int = N,
+    taps: Mapping[str, tuple[str, str]] | None = None,
+) -> str:
+    """Backbone -> (n, H, W, C) maps of one layer, and before it another, of the first so many images; their names."""
     opened = FeatureStore.open(store, mode="a")
     ids, labels = np.array([f"{i:03d}.png" for i in range(N)]), np.zeros(N, dtype=np.int64)
     opened.begin(SplitInfo("birds", "all", N, "digest", 0, 16, 8, ("bird",), ids, labels, {}))
@@ -58,11 +64,14 @@ def write_maps(store: Path, maps: Mapping[str, NDArray[np.float32]]) -> str:
         group = GroupKey("birds", "all", backbone, "maps")
         made = {"model": backbone, "preprocess": {"geometry": {"size": [64, 64]}}}
         axes = ("sample", "row", "column", "channel")
-        opened.declare(group, made, [ArraySpec(tap, values.shape[1:], "float32", axes) for tap in ("first", "last")])
+        names = (taps or {}).get(backbone, ("first", "last"))
+        opened.declare(group, made, [ArraySpec(tap, values.shape[1:], "float32", axes) for tap in names])
         for one in plan_units(N, 16):
-            with opened.writer(group, ["first", "last"], one) as writer:
-                writer.write("first", 0, values[one.start : one.stop][..., ::-1, :] ** 2)
-                writer.write("last", 0, values[one.start : one.stop])
+            own = names if one.stop <= first else names[1:]
+            with opened.writer(group, own, one) as writer:
+                if len(own) > 1:
+                    writer.write(own[0], 0, values[one.start : one.stop][..., ::-1, :] ** 2)
+                writer.write(own[-1], 0, values[one.start : one.stop])
                 writer.commit()
     return str(store)
 
@@ -193,6 +202,35 @@ def test_the_command_makes_the_same_result_again(store: str, taps: tuple[str, ..
     ran = CliRunner().invoke(app, words)
     assert ran.exit_code == 0, ran.output
     assert {row["run"] for row in json.loads(ran.stdout)["rows"]} == {made.path}
+
+
+def test_backbones_may_be_called_as_they_were_typed(tmp_path: Path) -> None:
+    """By their own names, without the image size that the store adds; two names of one are refused."""
+    stored = {f"{name}@64": maps for name, maps in planted({"conv": 4, "vit": 4}).items()}
+    store = write_maps(tmp_path / "s.zarr", stored)
+    by_key = tuple(cell.replace("=", "@64=") for cell in CELLS)
+    named, keyed = (decompose(Selection(store), TwoWayOptions("spectra", cells), LOOP) for cells in (CELLS, by_key))
+    assert named.path == keyed.path
+    assert [*named.result.attrs["cells"]] == [*stored]
+    with pytest.raises(UsageError, match="stands in one cell only"):
+        decompose(Selection(store), TwoWayOptions("spectra", (*CELLS[:-1], "conv-labels@64=vit,pixels")), LOOP)
+
+
+def test_taps_that_leave_a_backbone_out_are_said(tmp_path: Path, store: str) -> None:
+    more = write_maps(tmp_path / "more.zarr", planted({"conv": 4, "vit": 4}), taps={"vit-text": ("other", "one")})
+    with pytest.raises(UsageError, match="--taps last chooses no layer of every backbone") as caught:
+        decompose(Selection(more, taps=("last",)), TwoWayOptions("spectra", CELLS), LOOP)
+    assert "vit-text" not in (caught.value.why or "")
+    with pytest.raises(UnknownNameError, match="--of"):
+        TwoWayOptions("nothing", CELLS)  # type: ignore[arg-type]
+
+
+def test_images_count_that_the_measured_layers_have(tmp_path: Path) -> None:
+    """A layer that is not read may have fewer."""
+    store = write_maps(tmp_path / "s.zarr", planted({"conv": 4, "vit": 4}), first=32)
+    assert decompose(Selection(store), TwoWayOptions("spectra", CELLS), LOOP).result.attrs["samples"] == N
+    first = decompose(Selection(store, taps=("first",)), TwoWayOptions("spectra", CELLS), LOOP)
+    assert first.result.attrs["samples"] == 32
 
 
 def test_what_is_no_crossing_or_not_there_is_refused(store: str) -> None:

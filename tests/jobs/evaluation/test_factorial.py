@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -142,6 +144,13 @@ def test_it_is_kept_and_its_command_makes_it_again(store: str) -> None:
 def test_what_is_no_crossing_is_refused(cells: tuple[str, ...], said: str) -> None:
     with pytest.raises(UsageError, match=said):
         crossed(cells, ("architecture", "objective"))
+
+
+def test_backbones_may_be_called_as_they_were_typed(tmp_path: Path) -> None:
+    stored = {f"{name}@32": logits for name, logits in LOGITS.items()}
+    store = str(write_logits(tmp_path / "s.zarr", stored, LABELS, BIRDS))
+    (one,) = factorial([Selection(store)], FactorialOptions(cells=CELLS))
+    assert [*one.result.attrs["cells"]] == [*stored]
 
 
 def test_backbones_that_the_store_lacks_are_named(store: str) -> None:

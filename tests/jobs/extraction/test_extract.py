@@ -293,12 +293,20 @@ def test_a_unit_of_broken_batches_and_an_empty_limit_are_usage_errors(tmp_path: 
         extract(options(tmp_path, limit=0), LOOP)
 
 
-@pytest.mark.parametrize(("unit", "batch"), [(12, 12), (20, 20), (64, 32), (37, 1), (100, 25)])
+@pytest.mark.parametrize(("unit", "batch"), [(12, 12), (20, 20), (64, 32), (100, 25)])
 def test_a_batch_that_nobody_chose_fills_the_unit(tmp_path: Path, unit: int, batch: int) -> None:
     write_folder(tmp_path / "pets", 20)
     extract(options(tmp_path, unit=unit, batch_size=None, views=("head",), backbones=("test_vit",)), LOOP)
     info = FeatureStore.open(tmp_path / "store.zarr").split("folder-pets", "all")
     assert (info.unit, info.batch) == (unit, batch)
+
+
+@pytest.mark.parametrize("unit", [37, 61])
+def test_a_unit_that_only_small_batches_fill_is_refused(tmp_path: Path, unit: int) -> None:
+    write_folder(tmp_path / "pets", 20)
+    with pytest.raises(UsageError, match=f"--unit {unit} is no multiple of the batch of 32") as caught:
+        extract(options(tmp_path, unit=unit, batch_size=None, views=("head",), backbones=("test_vit",)), LOOP)
+    assert caught.value.fix == f"--unit 64, or --batch-size {unit}"
 
 
 def test_maps_cover_a_prefix_and_the_rest_stays_nan(tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ def test_the_plan_with_nothing_there_names_it_and_makes_nothing(tmp_path: Path) 
     assert "extract dtd/train: missing; 0 of 4 units of 1,024 samples, as published: they are not here" in result.stdout
     assert "extract digits/test: missing" in result.stdout
     (absent,) = (line for line in result.stdout.splitlines() if line.startswith("not there: "))
-    assert absent.startswith("not there: dtd: ")
+    assert absent.startswith("not there: dtd is not under the data root; ")
     assert "cvbench datasets download dtd" in absent
     assert not list(tmp_path.iterdir())
 

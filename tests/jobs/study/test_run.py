@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from cvbench.errors import IncompleteError, ResourceError, UsageError
+from cvbench.errors import IncompleteError, ResourceError, UnknownNameError, UsageError
 from cvbench.jobs.catalogue.store import gc
 from cvbench.jobs.running import session
 from cvbench.jobs.running.cluster import Cluster
@@ -281,3 +281,7 @@ def test_results_of_one_analysis_are_told_apart_by_what_was_typed(tmp_path: Path
     assert {*states(study(("spectra", TAPS))).values()} == {"done"}
     assert [*states(study(("spectra", TAPS), ("similarity", TAPS))).values()][:3] == ["done", "done", "missing"]
     assert [*states(study(("spectra", TAPS[:2]))).values()][1] == "missing"
+    cells[0] = "zz=vit,one"
+    with pytest.raises(UnknownNameError, match="backbone of the study in a cell: 'zz'") as caught:
+        states(study(("spectra", TAPS)))
+    assert "study.yaml:" in str(caught.value.where)
