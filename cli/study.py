@@ -223,7 +223,7 @@ def _plan_sums(found: Sequence[StepState], store: str) -> Iterator[str]:
             f"{_about(sum(hours))} of extraction and training at the rates that `cvbench plan` assumes; "
             "analyses and evaluations are not reckoned"
         )
-    reckoned = [one for one in left if one.command.startswith(("cvbench extract ", "cvbench transfer finetune "))]
+    reckoned = [one for one in left if {"extract", "finetune"} & {*one.command.split()[1:3]}]
     unplanned = sum(one.hours is None for one in reckoned)
     if unplanned:
         yield f"{counted(unplanned, 'step')} cannot be planned: `cvbench status` says why"

@@ -8,7 +8,6 @@ from itertools import product
 from typing import Any
 
 from cvbench.errors import UsageError
-from cvbench.jobs.reading.selection import stored_name
 
 CELL = "BACKBONE=LEVEL,LEVEL: where a backbone stands. Once for each combination of levels, which have no '='."
 FACTORS = "Names of the two factors, with a comma between."
@@ -47,6 +46,8 @@ class Cells:
             UnknownNameError: A backbone that is not there.
             UsageError: Two cells name the same one.
         """
+        from cvbench.jobs.reading.selection import stored_name
+
         names = {name: stored_name(name, held) for name in self.place}
         if len({*names.values()}) < len(names):
             twice = _twice(list(names.values()))
