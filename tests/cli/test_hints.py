@@ -186,6 +186,8 @@ BESIDE = {
     "a file": "a file.zarr",
     "a file/in it": "a file.zarr",
     "my store/digits": "my store",
+    "my store/ledger/digits": "my store",
+    "my store/none": "my store",
 }
 
 
@@ -196,7 +198,7 @@ def test_a_place_that_is_no_store_has_one_beside_it(place: str, tmp_path: Path) 
     (tmp_path / "a file").write_text("")
     made = f"extract --dataset digits {SMALL} --limit 8 --store"
     assert run(f"{made} '{tmp_path}/my store'").exit_code == 0
-    asked = ["store info --store"] + ([] if place == "none.zarr" else [made])
+    asked = ["store info --store"] + ([] if place in ("none.zarr", "my store/none") else [made])
     for one in asked:
         refused = run(f"{one} '{tmp_path}/{place}'")
         assert isinstance(refused.exception, CvbenchError)
