@@ -11,6 +11,10 @@ from cvbench.jobs.reading.options import DEFAULT_STORE as DEFAULT_STORE
 from cvbench.jobs.running.hardware import Hardware as Hardware
 from cvbench.options import Option
 
+_SHELL_WORD = re.compile(
+    r"""(?:'[^']*'|"(?:\\.|[^"\\])*"|\\.|\S)+"""
+)  # with its quotes; of any text, also a broken one
+
 
 def writable(out: str | None) -> str | None:
     """The value of an --out, if a folder can be made of it: said before the work.
@@ -155,11 +159,11 @@ def say_command(command: str, indent: str = "", head: str = "") -> None:
         say_folded(head, indent)
         indent += "  "
     lines = [indent]
-    for word in re.findall(r"(?:'[^']*'|\S)+", command):
+    for word in _SHELL_WORD.findall(command):
         if lines[-1].strip() and len(lines[-1]) + len(word) + len(" \\") > width():
             lines.append(f"{indent}    ")
         lines[-1] += f"{word} "
-    say(" \\\n".join(part.rstrip() for part in lines))
+    say(" \\\n".join(part.removesuffix(" ") for part in lines))
 
 
 def without_empty(columns: list[str], rows: list[list[str]]) -> tuple[list[str], list[list[str]]]:

@@ -21,7 +21,7 @@ def stored(store: str, depth: int) -> list[str]:
     if depth == 4:
         return sorted({path.name.removesuffix(".json") for path in ledger.glob("*/*/*/*/arrays/*.json")})
     inside = [path for path in ledger.glob("/".join("*" * (depth + 1))) if path.is_dir()]
-    return sorted({path.name for path in inside if path.relative_to(ledger).parts[0] not in ("partials", "results")})
+    return sorted({path.name for path in inside if _is_place(path.relative_to(ledger).parts[0], 1)})
 
 
 def places(store: str, prefix: str) -> list[str]:

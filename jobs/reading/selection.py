@@ -130,11 +130,12 @@ def _check_view(store: FeatureStore, views: set[str], selection: Selection, data
         raise UnknownNameError.among(
             "view", selection.view, known, fix=f"--view {', '.join(held)} of {dataset}/{split} are in the store"
         )
+    hint = "  # and --taps as before" if is_of_taps(selection.view) else ""
     raise DataUnavailableError(
         f"the store holds no view {selection.view!r} of {dataset}/{split}",
         where=store.url,
         why=f"it holds {', '.join(held)}",
-        fix=extract_again(store, (dataset, split), view=to_extract(selection.view)) + "  # and --taps as before",
+        fix=extract_again(store, (dataset, split), view=to_extract(selection.view)) + hint,
     )
 
 

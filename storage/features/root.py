@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import shlex
 from pathlib import Path
 from typing import Literal
@@ -51,24 +52,25 @@ def _refuse_if_nothing(objects: Objects, mode: Mode) -> int | None:
     raise."""
     known = evidence(objects)
     stray = _stray(objects)
-    free = objects.url if stray is None else _beside(objects.url)
     if known and mode != "a":
         raise IntegrityError(
             "the root node of the store is lost", where=f"{objects.url}/zarr.json", fix=f"{REPAIR}; so does `extract`"
         )
     if mode != "a":
+        free = objects.url if stray is None else _beside(objects.url)
+        new = f"{command('extract', dataset='digits', store=free)}  # makes one; or name another"
         raise DataUnavailableError(
             "there is no feature store",
             where=objects.url,
             why=None if stray is None else f"the place holds other files, such as {stray}, and is not a feature store",
-            fix=f"{command('extract', dataset='digits', store=free)}  # makes one; or name another",
+            fix=_another(objects.url) if _around(objects.url) else new,
         )
     if stray is not None and not known and objects.get("zarr.json") is None:  # else another process was faster
         raise IntegrityError(
             "the place is not empty and holds no feature store",
             where=objects.url,
             why=f"there is {stray}",
-            fix=f"{shlex.join(option_words({'store': free}))}, or a store of cvbench",
+            fix=_another(objects.url),
         )
     return known
 
@@ -94,8 +96,16 @@ def _beside(url: str) -> str:
     return next(name for name in names if "://" in url or not os.path.lexists(name))
 
 
+def _another(url: str) -> str:
+    """A fix for a place that is no store."""
+    return f"{shlex.join(option_words({'store': _around(url) or _beside(url)}))}, or another store of cvbench"
+
+
 def _around(url: str) -> str | None:
-    """The store that a local place is a part of, if it is."""
+    """The store that a place is a part of, if it is; of a URL nobody looks, its names tell."""
+    if "://" in url:
+        found = re.match(r"\w+://[^/]+/.*[^/]\.zarr(?=/+[^/])", url)
+        return None if found is None else found[0]
     return next((str(path) for path in Path(url).parents if (path / LEDGER / "zarr.json").is_file()), None)
 
 
@@ -135,7 +145,7 @@ def _format_of(root: bytes, objects: Objects) -> int:
             "there is a zarr store, but it is not one of cvbench",
             where=url,
             why=error.why or error.what,
-            fix=f"{shlex.join(option_words({'store': _around(url) or _beside(url)}))}, or another store of cvbench",
+            fix=_another(url),
         ) from error
     if version > FORMAT:
         _refuse_damaged_root(objects)

@@ -92,6 +92,11 @@ def test_what_a_shell_offers(line: str, some: list[str], folder: Path) -> None:
     assert all(name.startswith(line.rpartition(" ")[2].rpartition(":")[0]) for name in found)
 
 
+def test_logs_of_runs_are_no_data_sets_or_splits(folder: Path) -> None:
+    held = [known.stored(str(folder / "small.zarr"), depth) for depth in range(3)]
+    assert held == [[GROUP.dataset], [GROUP.split], [GROUP.backbone]]
+
+
 def test_the_models_of_timm_are_offered() -> None:
     there, every = {*known.models("")}, {*timm.list_models(), *timm.list_models(pretrained=True)}
     assert len(every - there) <= 0.02 * len(every)  # some names are put together by its code, and cannot be read off

@@ -100,9 +100,19 @@ def test_a_view_that_is_not_there(images: Path, store: Path, view: str) -> None:
     extract(images, store, "--split test --view head --taps blocks.0")
     asked = f"analyze cka --store '{store}' --view {view} --address none"
     line = printed(run(asked), "fix")
+    assert line.endswith("  # and --taps as before")
     done = paste(line, images)
     assert done.exit_code == 0, said(done)
     assert run(asked).exit_code == 0
+
+
+def test_logits_that_are_not_there_take_no_taps(images: Path, store: Path) -> None:
+    extract(images, store, "--split test --view maps --taps blocks.0 --limit 8")
+    line = printed(run(f"eval accuracy --store '{store}'"), "fix")
+    assert "--view logits" in line
+    assert "taps" not in line
+    done = paste(line, images)
+    assert done.exit_code == 0, said(done)
 
 
 def test_a_split_that_a_probe_lacks(images: Path, store: Path) -> None:
@@ -176,6 +186,8 @@ BESIDE = {
     "a file": "a file.zarr",
     "a file/in it": "a file.zarr",
     "my store/digits": "my store",
+    "my store/ledger/digits": "my store",
+    "my store/none": "my store",
 }
 
 
@@ -186,7 +198,7 @@ def test_a_place_that_is_no_store_has_one_beside_it(place: str, tmp_path: Path) 
     (tmp_path / "a file").write_text("")
     made = f"extract --dataset digits {SMALL} --limit 8 --store"
     assert run(f"{made} '{tmp_path}/my store'").exit_code == 0
-    asked = ["store info --store"] + ([] if place == "none.zarr" else [made])
+    asked = ["store info --store"] + ([] if place in ("none.zarr", "my store/none") else [made])
     for one in asked:
         refused = run(f"{one} '{tmp_path}/{place}'")
         assert isinstance(refused.exception, CvbenchError)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import select
+import shlex
 import struct
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cvbench.cli.app import app
+from cvbench.cli.options import say_command
 from cvbench.storage.features import FeatureStore
 from tests.storage.small_store import extract
 
@@ -104,3 +106,32 @@ def test_what_is_printed_fits_a_terminal_and_commands_can_be_pasted(asked: str, 
         return
     pasted = " ".join(seen.replace("\r", "").replace(" \\\n", " ").split())
     assert pasted == " ".join(CliRunner().invoke(app, words).stdout.split())  # nothing is left out
+
+
+WORDS = ["cvbench", "analyze", "a=d'or x y", "it's", 'the "last" one', "two  spaces  ", "", "a\\ b", "'", '"', "# 1"]
+
+
+@pytest.mark.parametrize("columns", [40, 60])
+@pytest.mark.parametrize("first", range(len(WORDS)))
+def test_a_folded_command_has_its_words_as_they_are(
+    first: int, columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    words = [*WORDS[first:], *WORDS[:first], *WORDS]
+    say_command(shlex.join(words), "  ")
+    seen = capsys.readouterr().out
+    assert seen.count(" \\\n") > 2  # it is folded
+    pasted = subprocess.run(["sh", "-c", f"printf '%s\\0' {seen}"], capture_output=True, text=True, check=True).stdout
+    assert shlex.split(seen.replace("\\\n", "")) == pasted.split("\0")[:-1] == words
+
+
+def test_a_command_that_no_shell_reads_is_said_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file of claims may hold any text."""
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    command = "cvbench analyze cka --dataset it's --store ~/mine.zarr  # all of it"
+    say_command(command)
+    assert capsys.readouterr().out.replace("\\\n", "").split() == command.split()

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cvbench.errors import DataUnavailableError, IntegrityError, ResourceError, UsageError
+from cvbench.errors import CvbenchError, DataUnavailableError, IntegrityError, ResourceError, UsageError
 from cvbench.storage.features import FeatureStore
 from cvbench.storage.features.journal import Journal, Step
 from cvbench.storage.features.keys import JOURNAL
+from cvbench.storage.features.root import Mode
 from cvbench.storage.objects.base import Buffer
 from cvbench.storage.results.outcomes import ResultKey, get_partial, put_partial
 from tests.storage.objects.faulty import FaultyObjects
@@ -122,3 +123,25 @@ def test_who_asks_for_a_fingerprint_may_change_what_is_given() -> None:
     given = store.fingerprint(GROUP)
     given["fingerprint"].clear()
     assert store.fingerprint(GROUP)["fingerprint"]
+
+
+@pytest.mark.parametrize("key", ["zarr.json", "c/0"])
+@pytest.mark.parametrize(
+    ("place", "other"),
+    [
+        ("bucket/r.zarr/digits", "bucket/r.zarr"),
+        ("bucket/a.zarr/b.zarr/ledger/_runs/", "bucket/a.zarr/b.zarr"),
+        ("bucket.zarr/digits", "bucket.zarr/digits.zarr"),
+        ("bucket/r.zarr", "bucket/r.zarr.zarr"),
+        ("bucket/birds", "bucket/birds.zarr"),
+    ],
+)
+def test_no_store_in_a_store_is_offered(place: str, other: str, key: str) -> None:
+    objects = FaultyObjects()
+    objects.url = f"s3://{place}"
+    objects.create(key, b"{}")
+    modes: tuple[Mode, ...] = ("r", "a")
+    for mode in modes:
+        with pytest.raises(CvbenchError) as caught:
+            FeatureStore.open(objects, mode)
+        assert f" --store s3://{other} " in f" {caught.value.fix} ".replace(",", " ")
