@@ -72,6 +72,9 @@ def _refuse_if_nothing(objects: Objects, mode: Mode) -> int | None:
             why=f"there is {stray}",
             fix=_another(objects.url),
         )
+    if not known and "://" not in objects.url and (around := _around(objects.url)):
+        why = f"the store {around} is around it"
+        raise IntegrityError("the place lies in a feature store", where=objects.url, why=why, fix=_another(objects.url))
     return known
 
 

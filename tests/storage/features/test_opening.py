@@ -145,3 +145,15 @@ def test_no_store_in_a_store_is_offered(place: str, other: str, key: str) -> Non
         with pytest.raises(CvbenchError) as caught:
             FeatureStore.open(objects, mode)
         assert f" --store s3://{other} " in f" {caught.value.fix} ".replace(",", " ")
+
+
+def test_no_store_is_made_in_a_store(tmp_path: Path) -> None:
+    around = tmp_path / "s.zarr"
+    FeatureStore.open(around, mode="a").make()
+    for place in (around / "none", around / "digits" / "all"):
+        with pytest.raises(IntegrityError, match="the place lies in a feature store") as caught:
+            FeatureStore.open(place, mode="a")
+        assert caught.value.why == f"the store {around} is around it"
+        assert caught.value.fix == f"--store {around}, or another store of cvbench"
+        assert not place.exists()
+    FeatureStore.open(tmp_path / "beside.zarr", mode="a").make()
