@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from cvbench.engine.analyses.silhouette.options import SilhouetteOptions
 from cvbench.engine.analyses.tsne.options import TsneOptions
@@ -169,7 +169,8 @@ class SpaceOptions:
     ] = None
 
 
-MEASURED = ("spectra", "similarity")
+MeasuredBy = Literal["spectra", "similarity"]
+MEASURED = get_args(MeasuredBy)
 
 
 @dataclass(frozen=True)
@@ -182,9 +183,7 @@ class TwoWayOptions:
         cells: "BACKBONE=LEVEL,LEVEL", see `cvbench.jobs.results.cells`.
     """
 
-    of: Annotated[
-        Literal["spectra", "similarity"], Option("What is measured of every image: spectra or similarity.")
-    ] = "spectra"
+    of: Annotated[MeasuredBy, Option("What is measured of every image: spectra or similarity.")] = "spectra"
     cells: Annotated[tuple[str, ...], Option(CELL, "--cell")] = ()
     factors: Annotated[tuple[str, ...], Option(FACTORS, text=COMMA_SEPARATED)] = ("architecture", "objective")
 
@@ -232,6 +231,7 @@ RECEPTIVE_FIELD = (
     ReceptiveOptions,
     Hardware,
 )
-TWO_WAY = (replace(layers(), only=("store", "dataset", "split", "taps")), TwoWayOptions, Hardware)
+_LAST = {"taps": "Names or globs of layers, of which each backbone's last is measured; default all. Repeat."}
+TWO_WAY = (replace(layers(), only=("store", "dataset", "split", "taps"), help=_LAST), TwoWayOptions, Hardware)
 TSNE = (layers("head"), TsneOptions, SIDE_BY_SIDE)
 SILHOUETTE = (layers("head", each="dataset"), SpaceOptions, Form(SilhouetteOptions, help=_SEED), HERE)

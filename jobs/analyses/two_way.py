@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -104,7 +104,7 @@ OF = {
 def decompose(selection: Selection, options: TwoWayOptions, cluster: Cluster, listen: Listener = silent) -> Analysed:
     """Take apart what is measured of every image in the last selected layer of each backbone; kept in the store.
 
-    Memory: 8 bytes for each image, backbone and measure.
+    Memory: one partial, and 16 bytes for each image, backbone and measure.
 
     Raises:
         UsageError: The cells are no full crossing of two factors; a layer without spatial extent, or no layer with it.
@@ -114,7 +114,7 @@ def decompose(selection: Selection, options: TwoWayOptions, cluster: Cluster, li
     reading, cells = _last(selection, cells, measured)
     analysis = measured.make(reading)
     key, count = measure_units(analysis, reading, cluster, listen, MeasureRecipe)
-    partials = list(partials_of(reading.store, key, reading.selected.units))
+    partials = partials_of(reading.store, key, reading.selected.units)
     values = _values(partials, reading.selected.layers, cells, measured)
     layers = _described(reading, measured)
     taken, notes = _measurable(values, layers, measured, analysis)
@@ -168,14 +168,16 @@ def _last(selection: Selection, cells: Cells, measured: Measured) -> tuple[Readi
     return reading.of_last_layers(), cells
 
 
-def _values(partials: Sequence[Partial], layers: Sequence[Layer], cells: Cells, measured: Measured) -> F64:
-    """(n, a, b, m) in the order of the images."""
-    of_layers = [np.concatenate([measured.numbers(part, i) for part in partials]) for i in range(len(layers))]
-    values = np.empty((len(of_layers[0]), *cells.shape, len(measured.table)))
-    for layer, numbers in zip(layers, of_layers, strict=True):
-        row, column = cells.place[layer.backbone]
-        values[:, row, column] = numbers
-    return values
+def _values(partials: Iterable[Partial], layers: Sequence[Layer], cells: Cells, measured: Measured) -> F64:
+    """(n, a, b, m) in the order of the images; of one partial at a time, which holds matrices and profiles, too."""
+    blocks = []
+    for part in partials:
+        numbers = [measured.numbers(part, i) for i in range(len(layers))]
+        block = np.empty((len(numbers[0]), *cells.shape, len(measured.table)))
+        for layer, own in zip(layers, numbers, strict=True):
+            block[(slice(None), *cells.place[layer.backbone])] = own
+        blocks.append(block)
+    return np.concatenate(blocks)
 
 
 def _described(reading: Reading, measured: Measured) -> list[dict[str, Any]]:

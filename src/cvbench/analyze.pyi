@@ -674,7 +674,7 @@ def two_way(
         store: Path or URL of the feature store.
         dataset: Data set, if the store holds several.
         split: Split of the data set; the default is the data set's own.
-        taps: Layers, names or globs; default all. One or several.
+        taps: Names or globs of layers, of which each backbone's last is measured; default all. One or several.
         of: What is measured of every image: spectra or similarity.
         cells: BACKBONE=LEVEL,LEVEL: where a backbone stands. Once for each combination of levels, which have no
             '='.

@@ -20,12 +20,12 @@ from cvbench.engine.analyses.spectra.measure import Spectra
 from cvbench.engine.analyses.spectra.result import MEASURES
 from cvbench.engine.statistics.options import IntervalOptions
 from cvbench.errors import UnknownNameError, UsageError
-from cvbench.jobs.analyses.options import TwoWayOptions
+from cvbench.jobs.analyses.options import MEASURED, TwoWayOptions
 from cvbench.jobs.analyses.similarity import ENTRY as SIMILARITY
 from cvbench.jobs.analyses.similarity import UNRESOLVED, similarity
 from cvbench.jobs.analyses.spectra import ENTRY as SPECTRA
 from cvbench.jobs.analyses.spectra import QUANTITIES, spectra
-from cvbench.jobs.analyses.two_way import ENTRY, decompose
+from cvbench.jobs.analyses.two_way import ENTRY, OF, decompose
 from cvbench.jobs.reading.options import Selection
 from cvbench.jobs.results.row import DIFFERENCE, VALUE, Row
 from cvbench.storage.features import ArraySpec, FeatureStore, GroupKey, SplitInfo
@@ -137,6 +137,10 @@ def test_effects_are_contrasts_of_what_the_plain_analysis_says(
             assert effects[name].n == N
 
 
+def test_what_the_option_takes_is_what_there_is() -> None:
+    assert (*OF,) == MEASURED
+
+
 def test_planted_effects_are_found_and_all_effects_are_one_family(store: str) -> None:
     rows = rows_of(store, "spectra")
     effects = [row for row in rows if row.kind == DIFFERENCE]
@@ -191,6 +195,7 @@ def test_the_short_table_falls_back_where_the_main_measure_has_no_room(tmp_path:
     assert ENTRY.figure is not None
     (axis,) = ENTRY.figure(made, rows).axes
     assert axis.get_title() == "effects on energy share of DC, with 95 % intervals"
+    assert not axis.figure.legends, "effects are of no backbone"
     assert len(axis.get_yticklabels()) == 7
 
 
