@@ -56,22 +56,63 @@ def passed(device: str) -> Any:
 
 
 class HostCopy:
-    """A copy on its way to the host.
+    """A copy of a tensor on its way to the host; on the CPU there is nothing to copy.
 
-    On CUDA the copy is queued behind the work that makes the tensor, and `numpy` waits for that alone; on the CPU there
-    is nothing to copy.
+    Args:
+        host: Where it goes, page-locked; a tensor of the CPU itself.
+        arrived: The event of its arrival, None where it is there.
     """
 
-    def __init__(self, tensor: torch.Tensor) -> None:
-        self._event: Any = None
-        self._host = tensor
-        if tensor.is_cuda:
-            self._host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
-            self._host.copy_(tensor, non_blocking=True)
-            self._event = passed("cuda")
+    def __init__(self, host: torch.Tensor, arrived: Any = None) -> None:
+        self._host, self._event = host, arrived
 
     def numpy(self) -> NDArray[Any]:
-        """The values, same shape and dtype as the tensor."""
+        """The values, same shape and dtype as the tensor; waits until they are there."""
         if self._event is not None:
             self._event.synchronize()
         return np.ascontiguousarray(self._host.numpy())
+
+
+class Copies:
+    """Copies between the host and one device, each way on a stream of its own: the device computes meanwhile.
+
+    Made once by whoever computes there; threads may share it. What the computing stream gives back is kept from being
+    used again while a copy still reads or writes it (`record_stream`), without the host's waiting.
+
+    Args:
+        device: "cpu" or "cuda", with or without a number.
+    """
+
+    def __init__(self, device: str) -> None:
+        self._device = device
+        self._up: Any = None
+        self._down: Any = None
+        if device.startswith("cuda"):
+            make: Any = torch.cuda.Stream  # untyped
+            self._up, self._down = make(device), make(device)
+
+    def up(self, images: torch.Tensor) -> torch.Tensor:
+        """Images of page-locked memory on the device: what it is told from now on finds them there.
+
+        Their memory must stay as it is until what is `passed` now has been waited for.
+        """
+        if self._up is None:
+            return images.to(self._device)
+        computing: Any = torch.cuda.current_stream()
+        with torch.cuda.stream(self._up):
+            there = images.to(self._device, non_blocking=True)
+        computing.wait_stream(self._up)
+        there.record_stream(computing)
+        return there
+
+    def down(self, tensor: torch.Tensor) -> HostCopy:
+        """Begin to copy what the device will have computed by what it was told until now."""
+        if not tensor.is_cuda:
+            return HostCopy(tensor)
+        self._down.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self._down):
+            host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+            host.copy_(tensor, non_blocking=True)
+            arrived = passed("cuda")
+        tensor.record_stream(self._down)
+        return HostCopy(host, arrived)

@@ -103,6 +103,7 @@ class ExtractWorker:
         import torch
 
         from cvbench.engine.models.backbones import load_backbone
+        from cvbench.engine.models.host_copy import Copies
         from cvbench.jobs.extraction.decoding.feed import Feed
         from cvbench.jobs.extraction.decoding.processes import Nursery
         from cvbench.storage.datasets import open_dataset
@@ -132,6 +133,7 @@ class ExtractWorker:
             decoding=recipe.decoding,
             nursery=nursery,
         )
+        self.copies = Copies(recipe.device)
         self._device_turn = threading.Lock()
         self._writing = ThreadPoolExecutor(1, thread_name_prefix="write")
 
@@ -179,8 +181,6 @@ class ExtractWorker:
 
     def forward(self, batch: Batch, task: UnitTask, live: LivePass) -> dict[GroupKey, dict[str, HostCopy]]:
         """One pass of every backbone that has work in this task; the copies to the host are under way on return."""
-        from cvbench.engine.models.host_copy import HostCopy
-
         outputs: dict[GroupKey, dict[str, HostCopy]] = {}
         uploaded: dict[Geometry, torch.Tensor] = {}
         recipe = self.recipe
@@ -194,7 +194,7 @@ class ExtractWorker:
             geometry = backbone.preprocess.geometry
             with device_memory(f"a batch of {recipe.batch}", name, SMALLER):
                 if geometry not in uploaded:  # once for all backbones that share it
-                    uploaded[geometry] = batch.images[geometry].to(recipe.device, non_blocking=True)
+                    uploaded[geometry] = self.copies.up(batch.images[geometry])
                 images = uploaded[geometry]
                 results = backbone.run(
                     images,
@@ -205,7 +205,7 @@ class ExtractWorker:
                     observe=live.observer(name),
                 )
             for request, tensor in results.items():
-                outputs.setdefault(groups[request.view][0], {})[request.tap] = HostCopy(tensor)
+                outputs.setdefault(groups[request.view][0], {})[request.tap] = self.copies.down(tensor)
         with device_memory(f"a batch of {recipe.batch}", "live analyses", SMALLER):
             live.end()
         return outputs

@@ -6,36 +6,14 @@ What is copied to the host without waiting is NaN there until an event recorded 
 from __future__ import annotations
 
 import types
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from tests.standin.counters import COUNTERS
 from tests.standin.cupy_array import OutOfMemoryError, poison
+from tests.standin.streams import CUPY, DEFAULT, HOST, STREAMS, Clock
 from tests.standin.surface import parameters
-
-
-class Queue:
-    """Copies to the host that are under way; the device has one."""
-
-    def __init__(self) -> None:
-        self._waiting: list[Callable[[], None]] = []
-        self.queued = self.arrived = 0
-
-    def put(self, copy: Callable[[], None]) -> None:
-        """A copy that arrives later."""
-        self._waiting.append(copy)
-        self.queued += 1
-
-    def arrive(self, until: int) -> None:
-        """Let the first `until` copies arrive."""
-        while self._waiting and self.arrived < until:
-            self._waiting.pop(0)()
-            self.arrived += 1
-
-
-QUEUE = Queue()
 
 
 def fetch(
@@ -52,44 +30,45 @@ def fetch(
         return out
     if (out.shape, out.dtype) != (source.shape, source.dtype):
         raise ValueError("out has another shape or type")
-    return later(source, out)
+    return later(source, out, CUPY.stream if stream is None else stream.ptr)
 
 
-def later(source: np.ndarray[Any, Any], out: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Copy what `source` holds now to `out`, where it arrives later."""
+def later(source: np.ndarray[Any, Any], out: np.ndarray[Any, Any], stream: int) -> np.ndarray[Any, Any]:
+    """Copy on a stream what `source` holds now to `out`, where it arrives later."""
     now = source.copy()
     poison(out)
 
     def arrive() -> None:
         out[...] = now
 
-    QUEUE.put(arrive)
+    STREAMS.later(stream, arrive)
     return out
 
 
 class Event:
-    """A place in the queue; waiting for it lets what was queued before arrive."""
+    """A place in a stream; waiting for it lets the copies that were queued before arrive."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         _checked("Event", args, kwargs)
-        self._at: int | None = None
+        self.clock: Clock | None = None
 
     def record(self, stream: Any = None) -> None:
-        self._at = QUEUE.queued
+        self.clock = STREAMS.clock(CUPY.stream if stream is None else stream.ptr)
 
     def synchronize(self) -> None:
         COUNTERS.wait()
-        if self._at is None:
+        if self.clock is None:
             raise RuntimeError("an event is waited for that was not recorded")
-        QUEUE.arrive(self._at)
+        STREAMS.join(HOST, self.clock)
 
 
 class Stream:
-    """A stream of the one device."""
+    """A stream of the one device; made without more, the default one. Within the block it is the current one."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         _checked("Stream", args, kwargs)
-        self.ptr = 0
+        self.ptr = DEFAULT
+        self._before = DEFAULT
 
     @classmethod
     def from_external(cls, stream: Any) -> Stream:
@@ -101,13 +80,21 @@ class Stream:
         return made
 
     def __enter__(self) -> Stream:
+        self._before, CUPY.stream = CUPY.stream, self.ptr
         return self
 
-    def __exit__(self, *_: object) -> None: ...
+    def __exit__(self, *_: object) -> None:
+        CUPY.stream = self._before
 
     def synchronize(self) -> None:
         COUNTERS.wait()
-        QUEUE.arrive(QUEUE.queued)
+        STREAMS.join(HOST, STREAMS.clock(self.ptr))
+
+
+def _current(device_id: int = -1) -> Stream:
+    found = Stream()
+    found.ptr = CUPY.stream
+    return found
 
 
 class Device:
@@ -125,7 +112,7 @@ class Device:
 
     def synchronize(self) -> None:
         COUNTERS.wait()
-        QUEUE.arrive(QUEUE.queued)
+        STREAMS.wait_for_all()
 
 
 def _checked(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -154,7 +141,7 @@ def make() -> types.ModuleType:
         "Device": Device,
         "Event": Event,
         "Stream": Stream,
-        "get_current_stream": lambda device_id=-1: Stream(),
+        "get_current_stream": _current,
         "is_available": lambda: True,
         "set_allocator": lambda allocator=None: allocators.append(allocator),
         "memory": memory,

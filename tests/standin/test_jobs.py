@@ -14,7 +14,7 @@ import torch
 
 from cvbench.engine.analyses.cam.graph import class_map
 from cvbench.engine.models.backbones import load_backbone, resolve_spec
-from cvbench.engine.models.host_copy import HostCopy, staging
+from cvbench.engine.models.host_copy import Copies, staging
 from cvbench.engine.statistics.options import IntervalOptions
 from cvbench.errors import UsageError
 from cvbench.jobs.analyses.cka import CkaOptions, cka
@@ -101,7 +101,8 @@ def test_a_class_map() -> None:
     with plugged(autograd=True):
         backbone = load_backbone(spec, device="cuda")
         found = class_map(backbone, target, "gradcam", images.to("cuda"))
-        copies = [HostCopy(found.raw), HostCopy(found.choice)]
+        copying = Copies("cuda")
+        copies = [copying.down(found.raw), copying.down(found.choice)]
         assert np.isnan(copies[0]._host.numpy()).all(), "a copy has arrived that nobody waited for"
         raw, choice = (copy.numpy() for copy in copies)
     np.testing.assert_allclose(raw, expected.raw.numpy(), rtol=1e-3, atol=1e-5)

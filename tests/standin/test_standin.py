@@ -119,6 +119,55 @@ def test_torch_shares_memory_both_ways_and_autocasts(standin: Any) -> None:
         assert (tensor @ tensor.T).dtype == torch.bfloat16
 
 
+class TestStreams:
+    """Races are found, whichever way it goes in truth."""
+
+    def test_a_stream_that_has_not_waited_may_not_read(self, standin: Any) -> None:
+        x = torch.ones(3, device="cuda")
+        beside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        with torch.cuda.stream(beside), pytest.raises(RuntimeError, match="reads what stream 0 may not have written"):
+            x.sum()
+
+    def test_a_stream_that_has_not_waited_may_not_write(self, standin: Any) -> None:
+        x = torch.ones(3, device="cuda")
+        beside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        beside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(beside):
+            x.sum()
+        x.record_stream(beside)
+        with pytest.raises(RuntimeError, match=r"writes what stream \d+ may still read"):
+            x.add_(1)
+        torch.cuda.current_stream().wait_stream(beside)
+        x.add_(1)
+
+    def test_memory_may_not_be_given_back_that_another_stream_uses(self) -> None:
+        def give_back() -> None:
+            with plugged():
+                x = torch.ones(3, device="cuda")
+                beside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+                beside.wait_stream(torch.cuda.current_stream())
+                with torch.cuda.stream(beside):
+                    x.sum()
+                del x
+
+        with pytest.raises(AssertionError, match="is given back while stream"):
+            give_back()
+
+    def test_an_event_of_another_stream_lets_no_copy_arrive(self, standin: Any) -> None:
+        x = torch.ones(3, device="cuda")
+        here = torch.empty(3)
+        beside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        beside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(beside):
+            here.copy_(x, non_blocking=True)
+        x.record_stream(beside)
+        for stream, arrived in ((torch.cuda.current_stream(), False), (beside, True)):
+            event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            event.record(stream)
+            event.synchronize()
+            assert bool(torch.isfinite(here).all()) is arrived
+
+
 def test_nothing_of_it_is_left() -> None:
     import sys
 

@@ -1,13 +1,15 @@
 """Torch's `cuda:0` without a card: tensors that say they lie there, over memory of the host.
 
 A dispatch mode computes each operation on the host and hands on tensors that pretend. It refuses operations that mix
-them with those of the host, counts operations and waits, and lets copies to page-locked memory arrive with their event.
+them with those of the host, counts operations and waits, lets copies to page-locked memory arrive with their event,
+and finds races between streams (`streams`).
 Autocast and autograd are torch's own: the pretended tensors carry CUDA's dispatch keys.
 """
 
 from __future__ import annotations
 
 import contextlib
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,12 +21,14 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from tests.standin import cupy_array, cupy_cuda, indexing
 from tests.standin.counters import COUNTERS
+from tests.standin.streams import HOST, STREAMS, TORCH, Use
 
 DEVICE = torch.device("cuda", 0)
 CAPABILITY = (9, 0)
 ARCHITECTURES = ["sm_90"]
 COPIES = ("_to_copy", "copy_")
 QUIET = ("detach", "alias", "lift_fresh")
+COPIES_OR_VIEWS = ("contiguous", "flatten", "reshape", "to")
 
 
 class _State:
@@ -40,6 +44,7 @@ class Pretended(torch.Tensor):
     """A tensor of the pretended device; `host` holds its values."""
 
     host: torch.Tensor
+    use: Use
 
     @staticmethod
     def __new__(cls, host: torch.Tensor) -> Pretended:
@@ -47,6 +52,7 @@ class Pretended(torch.Tensor):
         make: Any = torch.Tensor._make_subclass
         made: Pretended = make(cls, outline, host.requires_grad, dispatch_device=True, device_for_backend_keys=DEVICE)
         made.host = host
+        made.use = _use(host)
         return made
 
     @property
@@ -57,6 +63,9 @@ class Pretended(torch.Tensor):
     def is_cuda(self) -> bool:  # type: ignore[override]
         return True
 
+    def record_stream(self, s: Any) -> None:
+        self.use.recorded.add(s.number)
+
     def __repr__(self, **_: Any) -> str:  # type: ignore[override]
         return f"cuda {self.host!r}"
 
@@ -65,6 +74,32 @@ class Pretended(torch.Tensor):
         cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
         return _run(func, args, kwargs or {})
+
+
+_USES: weakref.WeakValueDictionary[int, Use] = weakref.WeakValueDictionary()
+
+
+def _use(host: torch.Tensor) -> Use:
+    """Who uses the memory of a tensor; views share it. New memory was written by the stream that is current."""
+    where = host.untyped_storage().data_ptr()
+    found = _USES.get(where)
+    if found is None or not where:
+        stream = TORCH.stream
+        found = Use(stream, (stream, STREAMS.tell(stream)))
+        _USES[where] = found
+    return found
+
+
+def _used(func: Any, args: Any, kwargs: dict[str, Any]) -> None:
+    """Note what an operation reads and writes, on the current stream."""
+    stream = TORCH.stream
+    count = STREAMS.tell(stream)
+    for number, argument in enumerate(func._schema.arguments):
+        value = args[number] if number < len(args) else kwargs.get(argument.name)
+        written = argument.alias_info is not None and argument.alias_info.is_write
+        for one in tree_leaves(value):
+            if isinstance(one, Pretended):
+                (one.use.writing if written else one.use.reading)(stream, count, str(func))
 
 
 def _host(value: Any) -> Any:
@@ -81,6 +116,8 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     if there and name not in COPIES and any(not isinstance(one, Pretended) and one.ndim for one in tensors):
         raise RuntimeError(f"Expected all tensors to be on the same device: {func}")
     goes_there = torch.device(device).type == "cuda" if device is not None else there
+    if name in COPIES_OR_VIEWS or not (func.is_view or name in QUIET):
+        _used(func, args, kwargs)
     if name == "copy_":
         return _copy(args[0], args[1], non_blocking=len(args) > 2 and bool(args[2]))
     _count(func, name, there, goes_there, tensors)
@@ -129,7 +166,7 @@ def _copy(target: torch.Tensor, source: torch.Tensor, *, non_blocking: bool) -> 
         COUNTERS.fetches += 1
         COUNTERS.fetched += values.nbytes
         if non_blocking:
-            cupy_cuda.later(values.to(target.dtype).numpy(), target.numpy())
+            cupy_cuda.later(values.to(target.dtype).numpy(), target.numpy(), TORCH.stream)
             return target
         COUNTERS.wait()
     elif isinstance(target, Pretended):
@@ -191,20 +228,46 @@ class _Event(cupy_cuda.Event):
     def __init__(self, enable_timing: bool = False, blocking: bool = False, interprocess: bool = False) -> None:
         super().__init__(blocking)
 
+    def record(self, stream: Any = None) -> None:
+        self.clock = STREAMS.clock(TORCH.stream if stream is None else stream.number)
+
     def query(self) -> bool:
         return True
 
 
 class _Stream:
-    cuda_stream = 0
+    """A stream of its own; `number` chooses one that there is."""
+
+    def __init__(self, device: Any = None, number: int | None = None) -> None:
+        self.number = STREAMS.make() if number is None else number
+
+    @property
+    def cuda_stream(self) -> int:
+        return self.number
 
     def __cuda_stream__(self) -> tuple[int, int]:
-        return 0, 0
+        return 0, self.number
 
-    def wait_stream(self, other: Any) -> None: ...
+    def wait_stream(self, other: Any) -> None:
+        STREAMS.join(self.number, STREAMS.clock(other.number))
 
     def synchronize(self) -> None:
-        cupy_cuda.Stream().synchronize()
+        COUNTERS.wait()
+        STREAMS.join(HOST, STREAMS.clock(self.number))
+
+
+@contextlib.contextmanager
+def _within(stream: _Stream) -> Iterator[None]:
+    before, TORCH.stream = TORCH.stream, stream.number
+    try:
+        yield
+    finally:
+        TORCH.stream = before
+
+
+def _synchronize(device: Any = None) -> None:
+    COUNTERS.wait()
+    STREAMS.wait_for_all()
 
 
 class _Runtime:
@@ -237,8 +300,9 @@ def pretended(*, autograd: bool = False) -> Iterator[None]:
         "get_device_name": lambda device=None: "stand-in",
         "get_arch_list": lambda: ARCHITECTURES,
         "is_bf16_supported": lambda *args, **kwargs: True,
-        "current_stream": lambda device=None: _Stream(),
-        "synchronize": lambda device=None: cupy_cuda.Stream().synchronize(),
+        "current_stream": lambda device=None: _Stream(number=TORCH.stream),
+        "stream": _within,
+        "synchronize": _synchronize,
         "empty_cache": lambda: None,
         "Event": _Event,
         "Stream": _Stream,
@@ -247,6 +311,7 @@ def pretended(*, autograd: bool = False) -> Iterator[None]:
         "caching_allocator_delete": lambda pointer: None,
     }
     overwrites = torch.__future__.get_overwrite_module_params_on_conversion()
+    STREAMS.races.clear()
     with pytest.MonkeyPatch.context() as patch:
         for name, value in patches.items():
             patch.setattr(torch.cuda, name, value)
@@ -256,5 +321,6 @@ def pretended(*, autograd: bool = False) -> Iterator[None]:
         try:
             with _Dispatch(), _Indexed():  # type: ignore[no-untyped-call]
                 yield
+            assert not STREAMS.races, STREAMS.races[0]
         finally:
             torch.__future__.set_overwrite_module_params_on_conversion(overwrites)

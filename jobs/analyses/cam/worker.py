@@ -51,16 +51,14 @@ class CamWorker(ExtractWorker):
 
     def forward(self, batch: Batch, task: UnitTask, live: LivePass) -> dict[GroupKey, dict[str, HostCopy]]:
         """The maps of every backbone that has work in this task."""
-        from cvbench.engine.models.host_copy import HostCopy
-
         outputs: dict[GroupKey, dict[str, HostCopy]] = {}
         for group, taps in task.work:
             backbone, target = self.backbones[group.backbone], self._targets[group.backbone]
             with device_memory(f"a batch of {self.recipe.batch}", group.backbone, SMALLER):
-                images = batch.images[backbone.preprocess.geometry].to(self.recipe.device, non_blocking=True)
+                images = self.copies.up(batch.images[backbone.preprocess.geometry])
                 found = class_map(backbone, target, self._method, images, self._classes(batch, task, group))
             arrays = {target: found.raw, choice_tap(target): found.choice}
-            outputs[group] = {tap: HostCopy(arrays[tap]) for tap in taps}
+            outputs[group] = {tap: self.copies.down(arrays[tap]) for tap in taps}
         return outputs
 
     def _classes(self, batch: Batch, task: UnitTask, group: GroupKey) -> torch.Tensor | None:

@@ -41,13 +41,11 @@ class PassWorker(ExtractWorker):
         """The numbers of every backbone that has work in this task."""
         import torch
 
-        from cvbench.engine.models.host_copy import HostCopy
-
         outputs: dict[GroupKey, dict[str, HostCopy]] = {}
         for group, taps in task.work:
             backbone, layers = self.backbones[group.backbone], self._kept[group.backbone]
             variants = self._variants[group.backbone]
-            images = batch.images[backbone.preprocess.geometry].to(self.recipe.device, non_blocking=True)
+            images = self.copies.up(batch.images[backbone.preprocess.geometry])
             try:
                 found = self._numbers.measure(backbone, variants, images, {tap: layers[tap] for tap in taps})
             except torch.OutOfMemoryError as error:
@@ -56,5 +54,5 @@ class PassWorker(ExtractWorker):
                     where=group.backbone,
                     fix="a smaller --batch-size (in a new store: it is part of what a store is)",
                 ) from error
-            outputs[group] = {tap: HostCopy(found[tap]) for tap in taps}
+            outputs[group] = {tap: self.copies.down(found[tap]) for tap in taps}
         return outputs
