@@ -96,8 +96,15 @@ def select(
 
 
 def choose_split(store: FeatureStore, groups: Iterable[GroupKey], selection: Selection) -> tuple[str, str]:
-    """The data set and split that `selection` means, of these groups of the store; raises as `select`."""
-    held = list(dict.fromkeys((group.dataset, group.split) for group in groups))
+    """The data set and split that `selection` means, of these groups of the store; raises as `select`.
+
+    Class activation maps and what a pass measured are no features: they alone do not make a data set one that may be
+    meant, unless theirs is the view.
+    """
+    known = {*stored_views(), selection.view}
+    groups = list(groups)
+    of_features = [group for group in groups if group.view in known]
+    held = list(dict.fromkeys((group.dataset, group.split) for group in of_features or groups))
     if not held:
         raise DataUnavailableError(
             "the store holds no features",

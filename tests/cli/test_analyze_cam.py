@@ -188,6 +188,38 @@ def test_one_backbone_of_the_store_is_named_by_its_key(features: tuple[list[str]
     assert "test_vit" not in done.stdout
 
 
+@pytest.fixture(scope="module")
+def of_one_split(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Options of features of digits' test split."""
+    words = ["--dataset", "digits", "--store", str(tmp_path_factory.mktemp("splits") / "s.zarr")]
+    words += ["--address", "none", "--limit", "8"]
+    made = ["--split", "test", "--backbone", "test_vit", "--weights", "random", "--image-size", "64"]
+    done = CliRunner().invoke(app, ["extract", *words, *made, "--batch-size", "4", "--unit", "8"])
+    assert done.exit_code == 0, done.output
+    return words
+
+
+class TestSplits:
+    """Of a data set that has several, the store holds features of one."""
+
+    def splits(self, words: list[str], view: str) -> set[str]:
+        return {group.split for group in FeatureStore.open(words[3]).groups() if group.view == view}
+
+    def test_the_only_one_is_taken(self, of_one_split: list[str]) -> None:
+        done = run(*of_one_split, "--method", "eigencam")
+        assert done.exit_code == 0, done.output
+        assert self.splits(of_one_split, "cam.eigencam") == {"test"}
+
+    def test_maps_of_another_make_no_features_of_it(self, of_one_split: list[str]) -> None:
+        made = ["--split", "train", "--backbone", "test_vit", "--weights", "random", "--image-size", "64"]
+        done = run(*of_one_split, *made, "--method", "eigencam", "--batch-size", "4", "--unit", "8")
+        assert done.exit_code == 0, done.output
+        assert self.splits(of_one_split, "cam.eigencam") == {"test", "train"}
+        for name in ("cka", "silhouette"):
+            done = CliRunner().invoke(app, ["analyze", name, "--store", of_one_split[3], "--address", "none"])
+            assert "data sets of the store fit" not in done.output
+
+
 def test_weights_whose_file_has_gone_are_asked_for(features: tuple[list[str], Path], tmp_path: Path) -> None:
     words, store = features
     file = store.parent / "mine.safetensors"

@@ -128,7 +128,8 @@ def chosen(options: ExtractOptions, name: str = "cam") -> tuple[ExtractOptions, 
 
 
 def _with_images(store: FeatureStore, options: ExtractOptions) -> ExtractOptions:
-    """The options with the spec of images that are named as the store has them, or are there under another name.
+    """The options with the spec of images that are named as the store has them, or are there under another name, and
+    with the only split of them that the store has.
 
     What a store says of a path is followed as `jobs.reading.images` says.
     """
@@ -137,8 +138,10 @@ def _with_images(store: FeatureStore, options: ExtractOptions) -> ExtractOptions
     if ":" in options.dataset:  # the person names the files, the store only the name it has them under
         return replace(options, dataset=store.source(key)) if key != key_of_spec(options.dataset) else options
     splits = [split for name, split in held if name == key and options.split in (None, split)]
-    if spec_of_key(key) != key or key in dataset_names() or len(splits) != 1:
+    if len(splits) != 1 or spec_of_key(key) != key:
         return options
+    if key in dataset_names():
+        return replace(options, split=splits[0])
     dataset = open_stored(store, key, splits[0], data_root=options.data_root)
     return replace(options, dataset=dataset.spec, split=splits[0])
 
