@@ -33,6 +33,7 @@ class PlanOnly:
     """Switch between running and planning."""
 
     plan: Annotated[bool, Option("Only say what would be done, and what is there already.", short="-n")] = False
+    long: Annotated[bool, Option("For the plan: the command of each step.")] = False
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def _run(file: File, only: PlanOnly, printed: shared.Printed) -> None:
 
     study = read_study(file.file, file.set)
     if only.plan:
-        _show_plan(study, printed)
+        _show_plan(study, printed, long=only.long)
         return
     _carry_out(study, printed)
 
@@ -80,7 +81,7 @@ def _reproduce(wanted: Reference, only: PlanOnly, printed: shared.Printed) -> No
         given=wanted.set,
     )
     if only.plan:
-        _show_plan(study, printed)
+        _show_plan(study, printed, long=only.long)
         return
     for one in lacking(study):
         say(f"not there, and left out: {_absent_words(one)}", err=True)
@@ -175,7 +176,8 @@ def _result(study: Any) -> str:
     return f"of {total} answers to what papers claim of convolutional networks and transformers: {said}."
 
 
-def _show_plan(study: Any, printed: shared.Printed) -> None:
+def _show_plan(study: Any, printed: shared.Printed, *, long: bool) -> None:
+    """What is left in all and what is missing, then each step."""
     from cvbench.jobs.study.reference import lacking
     from cvbench.jobs.study.states import states_of
 
@@ -183,16 +185,20 @@ def _show_plan(study: Any, printed: shared.Printed) -> None:
     if printed.format == "json":
         _echo(study.store, found, absent)
         return
-    numbers = {one.name: number for number, one in enumerate(found, start=1)}
-    for one in found:
-        say(f"{numbers[one.name]:3}  {one.name}: {one.state}; {'; '.join(_plan_words(one, numbers))}")
-        say(f"     {one.command}")
     for text in _plan_sums(found, study.store):
         say(text)
     for missing in absent:
         say(f"not there: {_absent_words(missing)}")
     if absent:
         say("a study takes its data from --set extract.data_root=DIR or CVBENCH_DATA=DIR, too")
+    say()
+    numbers = {one.name: number for number, one in enumerate(found, start=1)}
+    for one in found:
+        say(f"{numbers[one.name]:3}  {one.name}: {one.state}; {'; '.join(_plan_words(one, numbers))}")
+        if long:
+            say(f"     {one.command}")
+    if not long:
+        say("--long gives the command of each step")
 
 
 def _absent_words(one: Lacking) -> str:
@@ -210,7 +216,7 @@ def _plan_words(one: StepState, numbers: dict[str, int]) -> Iterator[str]:
 
 
 def _plan_sums(found: Sequence[StepState], store: str) -> Iterator[str]:
-    """The last lines of a plan: what is left in all."""
+    """The first lines of a plan: what is left in all."""
     from cvbench.jobs.running.sizes import counted, human
 
     left = [one for one in found if one.state != "done"]

@@ -47,20 +47,23 @@ def test_a_plan_says_each_step_and_runs_none(tmp_path: Path) -> None:
     result = run("run", str(path), "--plan")
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
-    assert lines[0].startswith("  1  extract digits/test: missing; 0 of 4 units of 32 samples, ")
-    assert [shlex.split(line)[:3] for line in lines[1:6:2]] == [
+    assert lines[0].startswith("3 of 3 steps to do; 4 units to extract, ")
+    assert lines[1].startswith("below 1 s of extraction and training at the rates that ")
+    assert lines[3].startswith("  1  extract digits/test: missing; 0 of 4 units of 32 samples, ")
+    assert [line.split()[0] for line in lines[3:6]] == ["1", "2", "3"]
+    long = run("run", str(path), "--plan", "--long").stdout.splitlines()
+    assert long[3:8:2] == lines[3:6]
+    assert [shlex.split(line)[:3] for line in long[4:9:2]] == [
         ["cvbench", "extract", "--dataset"],
         ["cvbench", "analyze", "spectra"],
         ["cvbench", "report", "--store"],
     ]
-    assert lines[-2].startswith("3 of 3 steps to do; 4 units to extract, ")
-    assert lines[-1].startswith("below 1 s of extraction and training at the rates that ")
     assert os.listdir(tmp_path) == ["study.yaml"]
 
 
 def test_plan_and_status_say_what_is_there(study: Path) -> None:
     plan, status = run("run", str(study), "-n"), run("status", str(study))
-    assert plan.stdout.splitlines()[-1].startswith("0 of 3 steps to do; 0 units to extract, 0 B to write")
+    assert plan.stdout.splitlines()[0].startswith("0 of 3 steps to do; 0 units to extract, 0 B to write")
     assert status.stdout.splitlines()[-1] == "3 of 3 steps are done"
     assert status.stdout.startswith("done      extract digits/test: all 4 units of 32 samples\n")
     more = run("status", str(study), "--set", "datasets.digits.limit=64")
