@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cvbench.engine.models.forms import split_name
@@ -180,10 +180,17 @@ def find_settings(
         first = given if given is not None else _start(transform, own)
         keep = {values: group for values, group in own.items() if not wanted or values in wanted or values == first}
         found[name], start[name] = dict(sorted(keep.items())), first
-        lacking = [values for values in (first, *(wanted or default_grid(transform))) if values not in own]
+        lacking = [values for values in (first, *_expected(transform, own, first, wanted)) if values not in own]
         if lacking:
             missing[name] = tuple(sorted(set(lacking)))
     return Grid(store, *place, transform, found, start, missing)
+
+
+def _expected(transform: str, own: Collection[Values], first: Values, wanted: tuple[Values, ...]) -> tuple[Values, ...]:
+    """The values that should be there: those asked for, else the study's, unless somebody chose others to compare."""
+    published = default_grid(transform)
+    chosen = first in own and any(values != first and values not in published for values in own)
+    return wanted or (() if chosen else published)
 
 
 def nothing_found(store: FeatureStore, place: tuple[str, str], grids: Sequence[Grid]) -> DataUnavailableError:

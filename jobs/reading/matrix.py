@@ -19,6 +19,9 @@ from cvbench.jobs.running.sizes import human
 if TYPE_CHECKING:
     import dask.array
 
+MUCH = 2**30
+"""Bytes of one layer in memory that are worth a word."""
+
 
 @dataclass(frozen=True, eq=False)
 class Matrices(Reading):
@@ -49,10 +52,12 @@ class Matrices(Reading):
 
     @property
     def notes(self) -> list[str]:
-        """Notes on the memory that a layer takes, and on the units that are left out."""
+        """Notes on the memory that a layer takes if that is much, and on the units that are left out."""
         n = len(self.rows)
         size = max(layer.shape[1] * layer.dtype.itemsize for layer in self.layers.values()) * n
-        notes = [f"{self.where}: a layer of {n} samples is held in memory as one array, at most {human(size)}"]
+        notes = []
+        if size >= MUCH:
+            notes.append(f"{self.where}: a layer of {n} samples is held in memory as one array, at most {human(size)}")
         if self.selected.left_out:
             notes.append(f"{self.selected.left_out} units are left out: not all layers have them")
         return notes

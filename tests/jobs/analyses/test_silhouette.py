@@ -17,6 +17,7 @@ from cvbench.jobs.analyses.silhouette_rows import OF_CLASS, comparison_notes
 from cvbench.jobs.analyses.tsne import TsneOptions, tsne
 from cvbench.jobs.extraction.extract import extract
 from cvbench.jobs.extraction.options import ExtractOptions
+from cvbench.jobs.reading import matrix
 from cvbench.jobs.reading.selection import Selection
 from cvbench.jobs.results.keep import stored_result
 from cvbench.jobs.running.cluster import Cluster
@@ -117,6 +118,13 @@ def test_several_data_sets_make_one_table(store: str) -> None:
     pair = next(row for row in rows if row.kind == "difference" and row.dataset == "folder-birds")
     assert (pair.backbone, pair.backbone_b, pair.factor) == (means[4].backbone, means[6].backbone, ways[0])
     assert pair.value == pytest.approx(float(means[4].value or 0) - float(means[6].value or 0), abs=1e-12)
+    assert not any(isinstance(event, Note) and "held in memory" in event.text for event in heard)
+
+
+def test_much_memory_is_said(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(matrix, "MUCH", 1000)
+    heard: list[Event] = []
+    silhouette([head(store)], FAST, listen=heard.append)
     assert any(isinstance(event, Note) and "held in memory" in event.text for event in heard)
 
 

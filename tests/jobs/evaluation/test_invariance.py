@@ -201,6 +201,13 @@ def test_what_is_missing_is_said_with_its_command(store: str) -> None:
         run(store, "digits", None, [], options("resolution"))
 
 
+def test_values_of_ones_own_are_not_told_of_the_studys(store: str) -> None:
+    """A shift by 1 is none of the study's: who chose it does not lack these."""
+    seen: list[Event] = []
+    run(store, "digits", None, ["test_vit@32"], options("shift"), seen.append)
+    assert not [event.text for event in seen if isinstance(event, Note) and event.text.startswith("not there")]
+
+
 def test_settings_of_another_tool_are_imported_not_extracted(tmp_path: Path) -> None:
     np.save(tmp_path / "z.npy", noisy_logits(np.arange(1797) % 10, 10, 8.0))
     store = str(tmp_path / "new.zarr")
