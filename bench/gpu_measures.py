@@ -117,7 +117,8 @@ def requests_of(backbone: Backbone) -> list[Request]:
 
 
 def forward_figures(scale: Scale, device: torch.device) -> dict[str, Any]:
-    """Per model and precision: images/s bare and tapped, their ratio, and the rounding against fp32."""
+    """Per model and precision: images/s bare and tapped, their ratio, and the rounding against fp32. In the precision
+    that suits the card also images/s tapped and compiled, and how long the first batch of that took."""
     figures: dict[str, Any] = {}
     for name in scale.models:
         exact: NDArray[np.float64] | None = None
@@ -144,7 +145,22 @@ def forward_figures(scale: Scale, device: torch.device) -> dict[str, Any]:
                 "rounding_last_block": float(np.abs(last - exact).max() / np.abs(exact).max()),
             }
             del bare, backbone
+        figures[f"{name} {precision} compiled"] = compiled_figures(name, precision, scale, device)
     return figures
+
+
+def compiled_figures(name: str, precision: str, scale: Scale, device: torch.device) -> dict[str, float]:
+    """images/s of a compiled network with every block pooled, and seconds until its first batch was through."""
+    spec = resolve_spec(name, weights="random")
+    backbone = load_backbone(spec, device=str(device), precision=precision, compiled=True)
+    images, requests = images_for(backbone, scale.batch), requests_of(backbone)
+    begin = time.perf_counter()
+    backbone.run(images, requests)
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    first = time.perf_counter() - begin
+    rate = scale.batch / seconds(lambda: backbone.run(images, requests), scale.rounds, device)
+    return {"tapped_images_s": rate, "first_batch_s": first}
 
 
 def live_analyses(scale: Scale) -> dict[str, LiveAnalysis]:

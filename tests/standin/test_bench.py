@@ -22,6 +22,16 @@ def test_the_bench_of_a_card(tmp_path: Path) -> None:
     figures = json.loads((tmp_path / "gpu.json").read_text())
     assert figures["left_out"] == []
     assert set(figures["extract"]) == {
-        f"{precision}, {kind}" for precision in ("fp32", "bf16") for kind in ("no decoding", "jpeg", "jpeg, all live")
+        "decoding alone",
+        *(
+            f"bf16, {how}"
+            for how in ("no decoding", "jpeg", "jpeg, all live", "compiled, no decoding", "compiled, jpeg")
+        ),
+        "fp32, no decoding",
     }
     assert all(rate > 0 for rate in figures["extract"].values())
+    assert set(figures["goals"]) == {
+        "bf16, jpeg: of the slower of forward and decoding",
+        "bf16, compiled, jpeg: of the slower of forward and decoding",
+        "bf16, jpeg, all live: of none live",
+    }
