@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cvbench.errors import IntegrityError
+from cvbench.errors import IntegrityError, raise_if_lacking
 from cvbench.storage.features.codecs import Chain, check_metadata, quiet
 from cvbench.storage.features.frames import decoded_bytes
 from cvbench.storage.features.ledger import ObjectRecord, damaged, digest
@@ -91,15 +91,19 @@ class Encoding:
 
         Raises:
             IntegrityError: The bytes are damaged or not those of `record`; `key` is named.
+            ResourceError: There is no memory, or no thread, to decode them.
         """
         self.check(data, key, record)
         if self.raw:
             flat = np.frombuffer(data, np.uint8)[: -_CRC.size]
             return flat.view(self.dtype).reshape(self.block_shape)
         try:
-            # Damaged bytes reach native decoders here; whatever they raise means the same.
+            # Damaged bytes reach native decoders here; whatever they raise means the same, but for what is lacking.
             return np.asarray(self._template({self._template_key: data})[1][...])
+        except OSError:  # of no decoder: nothing is read from a disk
+            raise
         except Exception as error:
+            raise_if_lacking(error)
             raise damaged(key, str(error) or type(error).__name__) from error
 
     def check(self, data: bytes, key: str, record: ObjectRecord | None = None) -> None:

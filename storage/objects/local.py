@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from cvbench.errors import CvbenchError, ResourceError
+from cvbench.errors import CvbenchError, ResourceError, TransientError
 from cvbench.storage.objects import folders, writers
 from cvbench.storage.objects.base import MOST_BYTES, TEMPORARY, Buffer, Objects, too_long
 from cvbench.storage.objects.keys import check_key
@@ -231,7 +231,8 @@ def _write(at: int, name: str, parts: Sequence[Buffer]) -> None:
 
 
 def _unreadable(error: OSError, where: str) -> ResourceError:
-    return ResourceError(
+    kind = TransientError if error.errno in _PASSING else ResourceError  # a mount of one node may be what is broken
+    return kind(
         f"cannot read an object of the store: {error.strerror or error}",
         where=where,
         why=errno.errorcode.get(error.errno or 0),

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cvbench.errors import IntegrityError, UsageError
+from cvbench.errors import IntegrityError, UsageError, raise_if_lacking
 from cvbench.hints import command
 from cvbench.storage.features.codecs import ArrayForm, check_metadata, quiet
 from cvbench.storage.features.encoding import check_chunk
@@ -207,7 +207,10 @@ def load_result(store: FeatureStore, key: ResultKey) -> xarray.Dataset | None:
         # The bytes are those that the marker names, but a marker can be anybody's: whatever is raised means the same.
         with quiet():
             result: xarray.Dataset = xarray.open_zarr(MemoryStore(buffers), consolidated=False, chunks=None).load()
+    except OSError:  # of no decoder: all is in memory
+        raise
     except Exception as error:
+        raise_if_lacking(error)
         why = str(error) or type(error).__name__
         raise IntegrityError("a stored result cannot be read", where=key.marker, why=why, fix=REPAIR) from error
     return result

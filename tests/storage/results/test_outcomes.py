@@ -11,7 +11,7 @@ import pytest
 import xarray
 import zarr
 
-from cvbench.errors import IntegrityError, UsageError
+from cvbench.errors import IntegrityError, ResourceError, UsageError
 from cvbench.storage.care.verify import verify
 from cvbench.storage.features import FeatureStore
 from cvbench.storage.features.codecs import quiet
@@ -170,3 +170,18 @@ def test_attributes_must_be_plain(store: FeatureStore) -> None:
 def test_names_are_checked(name: str) -> None:
     with pytest.raises(UsageError):
         ResultKey(name, "all", "cka", "0")
+
+
+@pytest.mark.parametrize("raised", [RuntimeError("can't start new thread"), MemoryError("9 GiB")])
+def test_a_result_for_which_there_is_no_memory_is_not_called_damaged(
+    store: FeatureStore, monkeypatch: pytest.MonkeyPatch, raised: Exception
+) -> None:
+    save_result(store, KEY, result())
+
+    def failing(*given: object, **named: object) -> None:
+        raise raised
+
+    monkeypatch.setattr(xarray, "open_zarr", failing)
+    with pytest.raises(ResourceError, match="this machine") as caught:
+        load_result(store, KEY)
+    assert "store repair" not in str(caught.value)
