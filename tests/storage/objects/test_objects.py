@@ -378,7 +378,12 @@ def test_a_folder_that_cannot_be_made_durable_is_named_and_tried_again(
         objects.settle(["a/b/c"])
     assert error.value.where == f"{tmp_path}/a/b"
     assert "it resumes" in (error.value.fix or "")
-    monkeypatch.setattr(folders, "sync", lambda at: (synced.append(os.readlink(f"/proc/self/fd/{at}")), right(at)))
+
+    def seen(at: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{at}"))
+        right(at)
+
+    monkeypatch.setattr(folders, "sync", seen)
     objects.settle(["a/b/c"])  # the folders above too: their names were not made durable either
     assert synced == [f"{tmp_path}/a/b", f"{tmp_path}/a", str(tmp_path)]
 
