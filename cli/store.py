@@ -53,6 +53,7 @@ class Orphans:
     """Things to tidy."""
 
     orphans: Annotated[bool, Option("Also objects that no commit names.")] = False
+    force: Annotated[bool, Option("Even if a run is under way, as its log says: it was stopped.")] = False
 
 
 @dataclass(frozen=True)
@@ -159,7 +160,7 @@ def _gc(kept: shared.StorePlace, what: Orphans, only: shared.DryRun, printed: sh
     """Remove what killed processes left behind. Only while nothing writes to the store."""
     from cvbench.jobs.catalogue import store as job
 
-    report = job.gc(kept.store, orphans=what.orphans, dry_run=only.dry_run)
+    report = job.gc(kept.store, orphans=what.orphans, dry_run=only.dry_run, force=what.force)
     if printed.format == "json":
         shared.echo_json({**SCHEMA, **job.as_dict(report)})
         return

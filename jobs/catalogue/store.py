@@ -94,9 +94,10 @@ def verify(url: str, *, deep: bool = False) -> VerifyReport:
     return check(open_damaged(url), deep=deep)
 
 
-def gc(url: str, *, orphans: bool = False, dry_run: bool = False) -> GcReport:
-    """Remove what killed processes left behind."""
-    return collect(FeatureStore.open(url, mode="r" if dry_run else "r+"), orphans=orphans, dry_run=dry_run)
+def gc(url: str, *, orphans: bool = False, dry_run: bool = False, force: bool = False) -> GcReport:
+    """Remove what killed processes left behind; `force`: even while a run is under way, by its log."""
+    store = FeatureStore.open(url, mode="r" if dry_run else "r+")
+    return collect(store, orphans=orphans, dry_run=dry_run, force=force)
 
 
 def repair(url: str, *, dry_run: bool = False) -> RepairReport:

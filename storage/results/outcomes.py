@@ -15,14 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.errors import IntegrityError, UsageError, raise_if_lacking
-from cvbench.hints import command
+from cvbench.storage.features.awaited import awaited, tidy
 from cvbench.storage.features.codecs import ArrayForm, check_metadata, quiet
 from cvbench.storage.features.encoding import check_chunk
 from cvbench.storage.features.ledger import FORMAT, ObjectRecord, damaged
 from cvbench.storage.features.ledger import digest as blake3_digest
 from cvbench.storage.features.nodes import create_groups
 from cvbench.storage.features.parse import Fields, read_json
-from cvbench.storage.objects.base import Objects
 from cvbench.storage.objects.keys import LEDGER, REPAIR, check_name, is_name
 
 if TYPE_CHECKING:
@@ -150,16 +149,12 @@ def list_partials(store: FeatureStore, key: ResultKey) -> list[int]:
     return sorted(int(name[: -len(_PARTIAL)]) for name in names if re.fullmatch(rf"\d{{6,18}}{_PARTIAL}", name))
 
 
-def _fix(objects: Objects) -> str:
-    return f"{command('store gc', orphans=True, store=objects.url)}  # then the same command again"
-
-
 def save_result(store: FeatureStore, key: ResultKey, result: xarray.Dataset) -> bool:
     """Keep a result as a zarr group; False if one is there, which then stands. The marker makes it exist, last.
 
     Raises:
         UsageError: Attributes that are not plain JSON.
-        IntegrityError: A crashed attempt left other bytes.
+        IntegrityError: Another run is writing, or one that was stopped left, other bytes.
     """
     if store.objects.size(key.marker) is not None:
         return False
@@ -170,7 +165,14 @@ def save_result(store: FeatureStore, key: ResultKey, result: xarray.Dataset) -> 
     for name in sorted(files):
         full = f"{key.path}/{name}"
         if not store.objects.create(full, files[name]) and store.objects.get(full) != files[name]:
-            raise IntegrityError("a crashed attempt left another result", where=full, fix=_fix(store.objects))
+            if awaited(lambda: store.objects.size(key.marker)) is not None:  # a faster one's, which stands
+                return False
+            raise IntegrityError(
+                "there is another result, which no record names yet",
+                where=full,
+                why="another run is under way, or one was stopped",
+                fix=f"the same command in a while; or, if no other run is under way, {tidy(store.objects.url)}",
+            )
         recorded[full] = {"size": len(files[name]), "blake3": blake3_digest(files[name])}
     store.objects.settle(recorded)
     return store.ledger.put(key.marker, {"objects": recorded})
