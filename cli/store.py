@@ -102,6 +102,15 @@ def _info(kept: shared.StorePlace, printed: shared.Printed) -> None:
         shared.echo_table(*shared.without_empty(columns, rows))
     for result in found.results:
         say(f"result {result.path}")
+    if not (found.splits or found.layers or found.results):
+        say("0 splits, 0 layers, 0 results")
+    if found.lost:
+        say(f"the records of the ledger are missing, and {found.lost} and the like are not: nothing says what they are")
+        say(
+            f"next: put {found.url}/ledger back from a copy; or {line('store gc', orphans=True, store=found.url)}"
+            "  # removes all of it; then the same extract",
+            err=True,
+        )
 
 
 def _verify(kept: shared.StorePlace, how: Deep, printed: shared.Printed) -> None:

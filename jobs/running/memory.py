@@ -34,7 +34,7 @@ def _free() -> Iterator[int]:
 
 
 def _of_limit() -> Iterator[int]:
-    """What RLIMIT_AS leaves."""
+    """Bytes that RLIMIT_AS leaves."""
     most = resource.getrlimit(resource.RLIMIT_AS)[0]
     with suppress(OSError, ValueError, IndexError):
         if most != resource.RLIM_INFINITY:
@@ -43,7 +43,7 @@ def _of_limit() -> Iterator[int]:
 
 
 def _of_group() -> Iterator[int]:
-    """What the container's limit leaves (cgroup v2); what is cached counts as free."""
+    """Bytes that the container's limit leaves (cgroup v2); what is cached counts as free."""
     with suppress(OSError, ValueError, KeyError):
         most, has = (int((_GROUP / name).read_text()) for name in ("memory.max", "memory.current"))
         cached = dict(line.split() for line in (_GROUP / "memory.stat").read_text().splitlines())

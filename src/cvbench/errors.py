@@ -162,7 +162,7 @@ class ResourceError(CvbenchError, OSError):
 
 
 class TransientError(ResourceError):
-    """What failed may be well a while later, or elsewhere: an object service, a network file system."""
+    """An object service or a network file system failed; it may be well a while later, or elsewhere."""
 
     code = "transient"
 

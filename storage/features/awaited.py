@@ -20,7 +20,7 @@ def tidy(url: str) -> str:
 
 
 def awaited(look: Callable[[], T | None]) -> T | None:
-    """What `look` finds, as soon as it finds anything; None if it does not for a while."""
+    """Ask `look` again and again until it finds anything; None if it does not for a while."""
     begin = time.monotonic()
     while (found := look()) is None and time.monotonic() - begin < PATIENCE:
         time.sleep(_TURN)

@@ -23,6 +23,7 @@ from cvbench.storage.features.codecs import Chain, check_metadata, quiet
 from cvbench.storage.features.frames import decoded_bytes
 from cvbench.storage.features.ledger import ObjectRecord, damaged, digest
 from cvbench.storage.features.parse import read_json
+from cvbench.storage.objects.keys import REPAIR
 
 if TYPE_CHECKING:
     from cvbench.storage.objects.base import Buffer, Objects
@@ -55,7 +56,7 @@ class Encoding:
         self.path = path
         self.shape, self.block_shape = form.shape, form.chunk
         if not self.shape or self.block_shape[1:] != self.shape[1:] or (form.inner or form.chunk)[1:] != self.shape[1:]:
-            raise IntegrityError("the chunks cut rows apart; not an array of ours", where=where)
+            raise IntegrityError("the chunks cut rows apart; not an array of ours", where=where, fix=REPAIR)
         self.rows = self.block_shape[0]
         text = form.data_type == "text"
         self.dtype: np.dtype[Any] = np.dtype(f"<U{form.itemsize // 4}" if text else form.data_type).newbyteorder("<")

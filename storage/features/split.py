@@ -20,7 +20,7 @@ from cvbench.storage.features.ledger import Ledger, ObjectRecord, digest
 from cvbench.storage.features.nodes import create_groups
 from cvbench.storage.features.parse import MOST, Fields
 from cvbench.storage.objects.base import Objects
-from cvbench.storage.objects.keys import MAX_SOURCE, check_name, is_name
+from cvbench.storage.objects.keys import MAX_SOURCE, REPAIR, check_name, is_name
 
 _ROWS = 65_536  # of one chunk of the sample table
 _MOST_SAMPLES = 2**40
@@ -253,7 +253,9 @@ def read_split(ledger: Ledger, dataset: str, split: str) -> SplitInfo | None:
     table = {name: read_column(ledger.objects, f"{path}/{name}", n, stored.objects) for name in stored.columns}
     for name, kinds in {"id": "U", "label": "i"}.items():
         if table[name].dtype.kind not in kinds:
-            raise IntegrityError("a column of the sample table is of another type", where=f"{path}/{name}/zarr.json")
+            raise IntegrityError(
+                "a column of the sample table is of another type", where=f"{path}/{name}/zarr.json", fix=REPAIR
+            )
     ids, labels = table.pop("id"), table.pop("label")
     frozen = {name: stored.identity[name] for name in ("n", "dataset_digest", "seed")}
     frozen |= {"unit": stored.unit, "batch": stored.batch, "classes": stored.classes, "left_out": stored.left_out}
@@ -313,16 +315,23 @@ def read_column(objects: Objects, path: str, n: int, records: Mapping[str, Objec
 
     def recorded(key: str) -> bytes:
         if key not in records:
-            raise IntegrityError("the record of a split does not name an object of its table", where=key)
+            raise IntegrityError("the record of a split does not name an object of its table", where=key, fix=REPAIR)
         data = objects.take(key, records[key].size)
         if data is None:
-            raise IntegrityError("an object of the sample table is missing", where=key)
+            raise IntegrityError(
+                "an object of the sample table is missing",
+                where=key,
+                why="the record of the split names it",
+                fix=REPAIR,
+            )
         records[key].check_digest(data, key)
         return data
 
     node = f"{path}/zarr.json"
     encoding = Encoding(path, recorded(node))
     if encoding.shape != (n,) or encoding.rows > max(n, _ROWS) or encoding.dtype.itemsize > _MOST_CELL:
-        raise IntegrityError("a column is not that of its split", where=node, why=f"{encoding.shape} instead of ({n},)")
+        raise IntegrityError(
+            "a column is not that of its split", where=node, why=f"{encoding.shape} instead of ({n},)", fix=REPAIR
+        )
     keys = [encoding.key(index) for index in range(-(-n // encoding.rows))]
     return np.concatenate([encoding.decode(recorded(key), key) for key in keys])[:n]

@@ -193,11 +193,15 @@ def load_result(store: FeatureStore, key: ResultKey) -> xarray.Dataset | None:
         return None
     recorded = Fields(marker, key.marker).only("objects").each("objects", ObjectRecord.parse)
     if sum(record.size for record in recorded.values()) > _MOST_RESULT:
-        raise IntegrityError("a stored result is too large", where=key.marker, why=f"at most {_MOST_RESULT} bytes")
+        raise IntegrityError(
+            "a stored result is too large", where=key.marker, why=f"at most {_MOST_RESULT} bytes", fix=REPAIR
+        )
     files: dict[str, bytes] = {}
     for full, record in recorded.items():
         if not full.startswith(f"{key.path}/"):
-            raise IntegrityError("a result names an object that is not its own", where=key.marker, why=repr(full))
+            raise IntegrityError(
+                "a result names an object that is not its own", where=key.marker, why=repr(full), fix=REPAIR
+            )
         data = store.objects.take(full, record.size)
         if data is None:
             raise IntegrityError("a stored result is missing or damaged", where=full, fix=REPAIR)
@@ -231,7 +235,9 @@ def _check_files(files: Mapping[str, bytes], path: str) -> None:
                 Fields(document, where).mapping("attributes")
     total = sum(math.prod(form.shape) * form.itemsize for form in forms.values())
     if total > _MOST_RESULT:
-        raise IntegrityError("a stored result is too large", where=path, why=f"{total} bytes, at most {_MOST_RESULT}")
+        raise IntegrityError(
+            "a stored result is too large", where=path, why=f"{total} bytes, at most {_MOST_RESULT}", fix=REPAIR
+        )
     for name, data in files.items():
         match = _CHUNK.fullmatch(name)
         form = forms.get(match[1]) if match else None
@@ -241,7 +247,7 @@ def _check_files(files: Mapping[str, bytes], path: str) -> None:
             except ValueError as error:
                 raise damaged(f"{path}/{name}", str(error)) from error
         elif name.rpartition("/")[2] != "zarr.json":
-            raise IntegrityError("a result holds what is no part of it", where=f"{path}/{name}")
+            raise IntegrityError("a result holds what is no part of it", where=f"{path}/{name}", fix=REPAIR)
 
 
 def list_results(store: FeatureStore) -> list[ResultKey]:

@@ -66,7 +66,7 @@ def _is_under_way(objects: Objects, name: str, keys: list[str], now: float) -> b
 
 
 def _last(name: str, told: list[dict[str, Any]]) -> float:
-    """When the last event was, in seconds since 1970, by the clock of the machine that wrote it."""
+    """Time of the last event, in seconds since 1970, by the clock of the machine that wrote it."""
     try:
         began = datetime.datetime.strptime(name.partition("-")[0], "%Y%m%dT%H%M%S").replace(tzinfo=datetime.UTC)
     except ValueError:  # no name that we gave

@@ -26,6 +26,7 @@ from cvbench.errors import (
 )
 from cvbench.storage.care.verify import gc, verify
 from cvbench.storage.features import ArraySpec, BadSample, FeatureLayer, FeatureStore, GroupKey, Unit
+from cvbench.storage.features import awaited as awaiting
 from cvbench.storage.features import split as splits
 from cvbench.storage.features.codecs import quiet
 from cvbench.storage.objects.base import Objects
@@ -585,7 +586,7 @@ def test_of_two_runs_with_other_seeds_the_later_is_told_of_the_seed(
     store: FeatureStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It comes between the sample table of the first and its record, and waits for that."""
-    waits, right = threading.Event(), splits.awaited
+    waits, right = threading.Event(), awaiting.awaited
     put = type(store.ledger).put
 
     def put_late(ledger: Any, key: str, record: Any, **named: Any) -> bool:
