@@ -167,16 +167,20 @@ class Store:
         self._read_anew()
         return report
 
-    def gc(self, *, orphans: bool = False, dry_run: bool = False) -> GcReport:
+    def gc(self, *, orphans: bool = False, dry_run: bool = False, force: bool = False) -> GcReport:
         """Remove what killed processes left behind; as `cvbench store gc`. Only while nothing writes to the store.
 
         Args:
             orphans: Also objects that no commit names.
             dry_run: Remove nothing, and report what would be removed.
+            force: Even if a run is under way, as its log says: it was stopped.
+
+        Raises:
+            UsageError: By its log, a run is under way.
         """
         from cvbench.jobs.catalogue.store import gc
 
-        report = gc(self.url, orphans=orphans, dry_run=dry_run)
+        report = gc(self.url, orphans=orphans, dry_run=dry_run, force=force)
         self._read_anew()
         return report
 

@@ -15,7 +15,7 @@ from cvbench.cli import streams
 from cvbench.cli.commands import Place, on_demand
 from cvbench.cli.complain import complain, interrupted, wants_json
 from cvbench.cli.say import say
-from cvbench.errors import CvbenchError, ResourceError, UsageError
+from cvbench.errors import CvbenchError, UsageError, lacking
 
 COMMANDS: dict[str, Place] = {
     "run": ("cvbench.cli.study", "run", "Run a study: all that its file names, only what is missing."),
@@ -123,8 +123,7 @@ def _run(signals: _Signals) -> int:
             if trace:
                 say(trace, err=True)
             return _interrupted(signals, as_json)
-        if isinstance(error, MemoryError):
-            error = _memory(error)
+        error = lacking(error) or error
         if isinstance(error, CvbenchError):
             complain(error, error.exit_code, as_json=as_json, trace=trace)
             return error.exit_code
@@ -134,15 +133,6 @@ def _run(signals: _Signals) -> int:
     if result == 130:  # typer turns an interrupt into this code, and says nothing
         return _interrupted(signals, as_json)
     return int(result or 0)
-
-
-def _memory(error: MemoryError) -> ResourceError:
-    """The error of ours for memory that the machine did not give."""
-    return ResourceError(
-        "the memory of this machine does not suffice",
-        why=str(error) or "an allocation was refused",
-        fix="fewer --threads or --actors, or another machine; then the same command again: it resumes",
-    )
 
 
 def _misused(error: Any, as_json: bool) -> int:

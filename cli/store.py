@@ -53,6 +53,7 @@ class Orphans:
     """Things to tidy."""
 
     orphans: Annotated[bool, Option("Also objects that no commit names.")] = False
+    force: Annotated[bool, Option("Even if a run is under way, as its log says: it was stopped.")] = False
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,15 @@ def _info(kept: shared.StorePlace, printed: shared.Printed) -> None:
         shared.echo_table(*shared.without_empty(columns, rows))
     for result in found.results:
         say(f"result {result.path}")
+    if not (found.splits or found.layers or found.results):
+        say("0 splits, 0 layers, 0 results")
+    if found.lost:
+        say(f"the records of the ledger are missing, and {found.lost} and the like are not: nothing says what they are")
+        say(
+            f"next: put {found.url}/ledger back from a copy; or {line('store gc', orphans=True, store=found.url)}"
+            "  # removes all of it; then the same extract",
+            err=True,
+        )
 
 
 def _verify(kept: shared.StorePlace, how: Deep, printed: shared.Printed) -> None:
@@ -159,7 +169,7 @@ def _gc(kept: shared.StorePlace, what: Orphans, only: shared.DryRun, printed: sh
     """Remove what killed processes left behind. Only while nothing writes to the store."""
     from cvbench.jobs.catalogue import store as job
 
-    report = job.gc(kept.store, orphans=what.orphans, dry_run=only.dry_run)
+    report = job.gc(kept.store, orphans=what.orphans, dry_run=only.dry_run, force=what.force)
     if printed.format == "json":
         shared.echo_json({**SCHEMA, **job.as_dict(report)})
         return

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import pickle
 
 import pytest
 
 from cvbench import errors
-from cvbench.errors import CvbenchError, DecodeError, UnknownNameError
+from cvbench.errors import CvbenchError, DecodeError, ResourceError, UnknownNameError, lacking
 
 EXIT_CODES = {
     "CvbenchError": 1,
@@ -19,6 +21,7 @@ EXIT_CODES = {
     "FingerprintMismatchError": 4,
     "IncompleteError": 5,
     "ResourceError": 6,
+    "TransientError": 6,
     "AccessError": 8,
     "ClusterError": 8,
     "DecodeError": 1,
@@ -28,6 +31,7 @@ KIN = {
     "UnknownNameError": KeyError,
     "DataUnavailableError": FileNotFoundError,
     "ResourceError": OSError,
+    "TransientError": OSError,
     "AccessError": OSError,
     "DecodeError": ValueError,
 }
@@ -115,3 +119,40 @@ def test_unknown_name_without_a_neighbour_proposes_none() -> None:
 def test_every_error_is_in_the_tree_of_the_module_docstring() -> None:
     assert errors.__doc__ is not None
     assert [cls.__name__ for cls in ALL if cls.__name__ not in errors.__doc__] == []
+
+
+OF_TORCH = "[enforce fail at alloc_cpu.cpp:119] . DefaultCPUAllocator: can't allocate memory: you tried 9 bytes.\ntrace"
+
+
+@pytest.mark.parametrize(
+    ("error", "what", "why"),
+    [
+        (MemoryError(), "memory of this machine", "an allocation was refused"),
+        (MemoryError("Traceback\nUnable to allocate 9 GiB"), "memory of this machine", "Unable to allocate 9 GiB"),
+        (RuntimeError(OF_TORCH), "memory of this machine", "can't allocate memory: you tried 9 bytes."),
+        (OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)), "memory of this machine", "Cannot allocate memory"),
+        (RuntimeError("can't start new thread"), "no further thread", "can't start new thread"),
+        (OSError(errno.EAGAIN, os.strerror(errno.EAGAIN)), "no further thread", "temporarily unavailable"),
+        (OSError(errno.EMFILE, os.strerror(errno.EMFILE)), "no further file", "Too many open files"),
+    ],
+)
+def test_what_a_machine_does_not_give_is_known(error: Exception, what: str, why: str) -> None:
+    found = lacking(error)
+    assert isinstance(found, ResourceError)
+    assert what in found.what
+    assert why in (found.why or "")
+    assert "it resumes" in (found.fix or "")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("a bug"),
+        OSError(errno.EIO, "EIO"),
+        ValueError("can't start new thread"),
+        CvbenchError("x"),
+        OSError(),
+    ],
+)
+def test_other_errors_are_not_of_the_machine(error: Exception) -> None:
+    assert lacking(error) is None

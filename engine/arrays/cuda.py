@@ -130,6 +130,11 @@ def _share_memory(cupy: Any) -> None:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether torch or CuPy says so that the device has no memory left; CuPy's is a `MemoryError` of its own."""
+    """Whether torch or CuPy says so that the device, be it the CPU, has no memory left.
+
+    CuPy's is a `MemoryError` of its own; torch's of the CPU is a plain `RuntimeError`.
+    """
+    if isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error):
+        return True
     kinds = {f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__}
     return bool(kinds & {"torch.OutOfMemoryError", "torch.cuda.OutOfMemoryError", "cupy.cuda.memory.OutOfMemoryError"})

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from cvbench.engine.models.forms import PICKLED_FILES
-from cvbench.errors import DataUnavailableError, IntegrityError, UsageError
+from cvbench.errors import CvbenchError, DataUnavailableError, IntegrityError, UsageError, lacking
 
 NESTED = ("state_dict_ema", "model_ema", "ema", "teacher", "state_dict", "model_state_dict", "model", "network", "net")
 """Where training checkpoints keep the weights, in the order of choice: averages before what was averaged, as timm and
@@ -122,8 +122,10 @@ def existing(path: Path) -> Path:
     return path
 
 
-def damaged(path: Path, error: Exception) -> IntegrityError:
-    """The error for a file that cannot be read."""
+def damaged(path: Path, error: Exception) -> CvbenchError:
+    """The error for a file that cannot be read: it is damaged, or there is no memory for it."""
+    if (lack := lacking(error)) is not None:
+        return lack
     why = " ".join(str(error).split())[:300]
     return IntegrityError("the weights file cannot be read", where=str(path), why=why, fix="fetch or write it again")
 
@@ -155,7 +157,7 @@ def _unpickled(path: Path) -> Checkpoint:
     return _weights_in(content, path)
 
 
-def _refused(path: Path, error: Exception) -> UsageError | IntegrityError:
+def _refused(path: Path, error: Exception) -> CvbenchError:
     text = " ".join(str(error).split())
     found = re.search(r"(?:GLOBAL|Unsupported (?:global|class|operand))[: ]+(?:GLOBAL )?([\w.]+)", text)
     if found is None:

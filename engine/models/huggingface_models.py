@@ -41,7 +41,7 @@ from cvbench.engine.models.huggingface_images import flips_channels, preprocessi
 from cvbench.engine.models.networks import Network
 from cvbench.engine.models.specs import BackboneSpec
 from cvbench.engine.models.weights import drawn, file_stamp, on_meta, undrawn
-from cvbench.errors import CvbenchError, IntegrityError, UsageError
+from cvbench.errors import CvbenchError, IntegrityError, UsageError, raise_if_lacking
 
 _ROW_MAJOR = {
     "vit", "deit", "beit", "data2vec-vision", "dinov2", "dinov2_with_registers", "dinov3_vit", "vit_msn", "vit_mae",
@@ -236,6 +236,7 @@ def _loaded(spec: BackboneSpec, where: str, source: str | None, **given: Any) ->
             dtype=torch.float32, ignore_mismatched_sizes=True, **given,
         )  # fmt: skip
     except Exception as error:  # no file, no safetensors, a damaged one: unrelated types
+        raise_if_lacking(error)
         raise IntegrityError(
             f"the weights of {spec.key} cannot be read",
             where=where,

@@ -35,7 +35,7 @@ from cvbench.engine.models.networks import Network, patch_grid, prefix_tokens
 from cvbench.engine.models.specs import BackboneSpec
 from cvbench.engine.models.timm_models import timm_network
 from cvbench.engine.models.weights import fill
-from cvbench.errors import CvbenchError, UnknownNameError, UsageError
+from cvbench.errors import CvbenchError, UnknownNameError, UsageError, raise_if_lacking
 
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
@@ -155,6 +155,7 @@ def _called(spec: BackboneSpec) -> OwnModel | nn.Module:
     except CvbenchError:
         raise
     except Exception as error:  # likewise
+        raise_if_lacking(error)
         raise UsageError(f"{spec.model} raises as it is called", why=_words(error)) from error
     module = given.module if isinstance(given, OwnModel) else given
     if not isinstance(module, nn.Module):
@@ -245,6 +246,7 @@ def _end(module: nn.Module, model: str, size: tuple[int, int]) -> tuple[str, boo
         try:
             end = main_output(module(torch.zeros((2, 3, *size))))
         except Exception as error:  # likewise
+            raise_if_lacking(error)
             raise UsageError(
                 f"{model} cannot take images (2, 3, {size[0]}, {size[1]})",
                 why=_words(error),

@@ -42,6 +42,8 @@ def image_size(image: bytes | IO[bytes] | NDArray[np.uint8]) -> tuple[int, int]:
         with Image.open(io.BytesIO(image) if isinstance(image, bytes) else image, formats=FORMATS) as header:
             width, height = header.size
             turned = _turned(header)
+    except MemoryError:
+        raise
     except Exception as error:  # PIL's plugins raise whatever hostile bytes lead them to
         raise DecodeError(f"the header of an image cannot be read: {error}") from error
     return (width, height) if turned else (height, width)

@@ -13,7 +13,6 @@ import socket
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -23,6 +22,7 @@ from urllib.parse import urlsplit
 from cvbench import __version__
 from cvbench.errors import ClusterError, CvbenchError, ResourceError
 from cvbench.jobs.reading.options import DEFAULT_STORE
+from cvbench.jobs.running.memory import machine_memory
 from cvbench.jobs.running.sizes import human
 from cvbench.jobs.running.token import is_open, token_file
 from cvbench.options import Option
@@ -140,24 +140,13 @@ def _architectures(built: list[str], capability: tuple[int, int]) -> Iterator[Ch
 def _machine() -> Iterator[Check]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     yield Check("cores", "ok", f"{cores}" if cores == os.cpu_count() else f"{cores} of {os.cpu_count()}")
-    total, free = _memory()
+    total, free = machine_memory()
     if total is not None:
         said = f"{human(total)}" + ("" if free is None else f", {human(free)} of it free")
         little = free is not None and free < LITTLE_MEMORY
         yield Check(
             "memory", "note" if little else "ok", said, "--batch-size 8, one --backbone at a time" * little or None
         )
-
-
-def _memory() -> tuple[int | None, int | None]:
-    """Bytes in all, and free; None where the system does not say."""
-    with suppress(OSError, ValueError, IndexError):
-        lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
-        total, free = (int(lines[name].split()[0]) * 1024 for name in ("MemTotal", "MemAvailable"))
-        return total, free
-    with suppress(OSError, ValueError, AttributeError):
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), None
-    return None, None
 
 
 def _store(url: str) -> Iterator[Check]:

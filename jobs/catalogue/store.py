@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from cvbench.errors import UnknownNameError, UsageError
@@ -15,6 +15,7 @@ from cvbench.storage.care.verify import gc as collect
 from cvbench.storage.care.verify import verify as check
 from cvbench.storage.datasets.left_out import text_of as left_out_text
 from cvbench.storage.features import FeatureStore, GroupKey, LayerInfo
+from cvbench.storage.objects.keys import LEDGER
 from cvbench.storage.results.export import Exported, Format
 from cvbench.storage.results.export import export as export_layers
 from cvbench.storage.results.outcomes import ResultKey, list_results
@@ -51,12 +52,13 @@ class SplitSummary:
 
 @dataclass(frozen=True)
 class StoreInfo:
-    """Contents of a store."""
+    """Contents of a store; `lost` is an object of features that no record of the ledger is left for, else ""."""
 
     url: str
     splits: tuple[SplitSummary, ...]
     layers: tuple[LayerInfo, ...]
     results: tuple[ResultKey, ...]
+    lost: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON form."""
@@ -75,7 +77,8 @@ class StoreInfo:
             for layer in self.layers
         ]
         splits = [asdict(split) for split in self.splits]
-        return {"store": self.url, "splits": splits, "layers": layers, "results": [asdict(r) for r in self.results]}
+        results = [asdict(r) for r in self.results]
+        return {"store": self.url, "splits": splits, "layers": layers, "results": results, "lost": self.lost}
 
 
 def info(url: str) -> StoreInfo:
@@ -86,7 +89,15 @@ def info(url: str) -> StoreInfo:
         SplitSummary(s.dataset, s.split, s.n, s.unit, s.batch, s.seed, tuple(map(left_out_text, s.left_out)))
         for s in frozen
     )
-    return StoreInfo(store.url, splits, tuple(store.tree()), tuple(list_results(store)))
+    found = StoreInfo(store.url, splits, tuple(store.tree()), tuple(list_results(store)))
+    empty = not (found.splits or found.layers or found.results)
+    return replace(found, lost=_unrecorded(store)) if empty else found
+
+
+def _unrecorded(store: FeatureStore) -> str:
+    """Key of a chunk in a store without records; "" if there is none."""
+    files = (key for key, kind in store.objects.survey() if kind == "file" and not key.startswith(f"{LEDGER}/"))
+    return next((key for key in files if not key.endswith("zarr.json")), "")
 
 
 def verify(url: str, *, deep: bool = False) -> VerifyReport:
@@ -94,9 +105,10 @@ def verify(url: str, *, deep: bool = False) -> VerifyReport:
     return check(open_damaged(url), deep=deep)
 
 
-def gc(url: str, *, orphans: bool = False, dry_run: bool = False) -> GcReport:
-    """Remove what killed processes left behind."""
-    return collect(FeatureStore.open(url, mode="r" if dry_run else "r+"), orphans=orphans, dry_run=dry_run)
+def gc(url: str, *, orphans: bool = False, dry_run: bool = False, force: bool = False) -> GcReport:
+    """Remove what killed processes left behind; `force`: even while a run is under way, by its log."""
+    store = FeatureStore.open(url, mode="r" if dry_run else "r+")
+    return collect(store, orphans=orphans, dry_run=dry_run, force=force)
 
 
 def repair(url: str, *, dry_run: bool = False) -> RepairReport:

@@ -73,13 +73,13 @@ def prepare(options: ExtractOptions, cluster: Cluster, live: Mapping[str, Live] 
         group: fingerprint_of(split, backbones[group.backbone], group.view, options, cluster.device) for group in groups
     }
     tasks = _live(measured, options, store, split, described, backbones, cluster.device)
-    declare_all(store, split, groups, fingerprints, options)
     recipe = replace(recipe_of(options, dataset, split, list(backbones.values()), cluster), live=tasks)
     notes = [*said, *rounding_notes(options, split), *renaming_notes(options.backbones)]
     notes += [*guessing_notes(options, described), *reading_notes(dataset), *moved_notes(store, dataset)]
     notes += [note for backbone in backbones.values() for note in backbone.notes]
     notes += [f"--analyze {task.analysis.name}: {note}" for task in tasks for note in task.notes]
-    return UnitJob(options, store, split, groups, recipe, notes, tasks)
+    log = declare_all(store, split, groups, fingerprints, options)
+    return UnitJob(options, store, split, groups, recipe, notes, tasks, log)
 
 
 def _live(

@@ -20,6 +20,7 @@ from cvbench.jobs.running.cluster import Cluster
 from cvbench.jobs.running.executor import run_tasks
 from cvbench.jobs.running.progress import Advanced, Ended, Listener, Note, Started, silent
 from cvbench.jobs.running.record import recorded
+from cvbench.storage.runs.log import RunLog
 
 if TYPE_CHECKING:
     from cvbench.engine.models.backbones import Backbone
@@ -56,6 +57,7 @@ class UnitJob:
     recipe: ExtractRecipe
     notes: list[str]
     live: tuple[LiveTask, ...] = ()
+    log: RunLog | None = None  # what `declare_all` has begun
 
     @property
     def title(self) -> str:
@@ -127,7 +129,7 @@ def run_units(job: UnitJob, cluster: Cluster, name: str, listen: Listener = sile
     Raises:
         IncompleteError: As for `extract`.
     """
-    with recorded(job.store.objects, cluster, listen) as listen:
+    with recorded(job.store.objects, cluster, listen, job.log) as listen:
         return _run_units(job, cluster, name, listen)
 
 
@@ -184,8 +186,12 @@ def declare_all(
     groups: Mapping[GroupKey, Sequence[ArraySpec]],
     fingerprints: Mapping[GroupKey, Mapping[str, Any]],
     options: ExtractOptions,
-) -> None:
-    """Begin the split and declare the groups, after all of them agree with the store and the bytes fit."""
+) -> RunLog | None:
+    """Begin the split and declare the groups, after all of them agree with the store and the bytes fit.
+
+    Returns:
+        The log of the run, begun before the first write so that nobody tidies up meanwhile; None if nothing is missing.
+    """
     from cvbench.jobs.extraction.space import check_space, plan_layers
 
     for group, fingerprint in fingerprints.items():
@@ -193,12 +199,24 @@ def declare_all(
             store.agree(group, fingerprint, codec=options.codec)
         except FingerprintMismatchError as error:
             raise offering_name(error, group, options, {one.backbone for one in store.groups()}) from None
-    layers = plan_layers(groups, _pending(store, groups, split, options))
+    pending = _pending(store, groups, split, options)
+    layers = plan_layers(groups, pending)
     check_space(layers, options, split.unit, frozen=(split.dataset, split.split) in store.splits())
-    begun = store.begin(split)
-    refuse_other_sizes(replace(options, batch_size=split.batch, unit=split.unit), begun, store.url)  # a race
-    for group, arrays in groups.items():
-        store.declare(group, fingerprints[group], arrays, codec=options.codec)
+    store.make()
+    log = RunLog(store.objects) if any(pending.values()) else None
+    try:
+        if log is not None:
+            log.begin()
+        begun = store.begin(split)
+        refuse_other_sizes(replace(options, batch_size=split.batch, unit=split.unit), begun, store.url)  # a race
+        for group, arrays in groups.items():
+            store.declare(group, fingerprints[group], arrays, codec=options.codec)
+    except BaseException:
+        if log is not None:
+            log.add("ended", {"outcome": "failed", "left_out": 0})
+            log.flush()
+        raise
+    return log
 
 
 def _pending(

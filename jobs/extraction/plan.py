@@ -22,6 +22,7 @@ from cvbench.jobs.extraction.decoding.choice import KEPT, THREADS_MOST, DecodeIn
 from cvbench.jobs.extraction.options import AUTO, CPU_BATCH, ExtractOptions, resolved
 from cvbench.jobs.extraction.precision import held_precisions
 from cvbench.jobs.extraction.rates import CardRates, card_asked, card_named
+from cvbench.jobs.extraction.room import check_sizes
 from cvbench.jobs.extraction.space import LayerPlan, advise, budgets, free_bytes, plan_layers
 from cvbench.jobs.running.place import cores_here
 from cvbench.jobs.running.sizes import human
@@ -179,6 +180,8 @@ def _work(
     frozen = frozen_split(store, dataset)
     if frozen:
         refuse_other_sizes(options, frozen, options.store)
+    else:
+        check_sizes(options, len(dataset))
     size = options.unit or (frozen.unit if frozen else unit_size(len(dataset), options.batch_size or CPU_BATCH))
     if batch := options.batch_size or (frozen.batch if frozen else None):
         check_unit(size, batch)

@@ -10,6 +10,7 @@ import numpy as np
 from cvbench.jobs.extraction.arrays import check_unit, frozen_split, refuse_other_sizes
 from cvbench.jobs.extraction.live import NONE
 from cvbench.jobs.extraction.options import CPU_BATCH, ExtractOptions
+from cvbench.jobs.extraction.room import check_memory, check_sizes
 from cvbench.jobs.results.entry import Live
 from cvbench.jobs.running.cluster import Cluster
 
@@ -27,7 +28,13 @@ def split_info(
     described: Sequence[Description],
     live: Mapping[str, Live] = NONE,
 ) -> SplitInfo:
-    """Freeze the order, unit and batch of this split, or take what the store has frozen already."""
+    """Freeze the order, unit and batch of this split, or take what the store has frozen already.
+
+    Raises:
+        UsageError: A batch or a unit that does not fit the data set, or the other.
+        FingerprintMismatchError: They are not those that are frozen.
+        ResourceError: There is no memory for such a batch.
+    """
     from cvbench.storage.datasets import read_in_part, source_of
     from cvbench.storage.features import SplitInfo
     from cvbench.storage.features.order import sample_order
@@ -36,6 +43,8 @@ def split_info(
     frozen = frozen_split(store, dataset)
     if frozen is not None:
         refuse_other_sizes(options, frozen, options.store)
+    else:
+        check_sizes(options, len(dataset))
     batch = options.batch_size or (frozen.batch if frozen else _auto_batch(options, cluster, described, live))
     if options.unit and not (options.batch_size or frozen):  # what was found is the most, not a wish
         most = min(batch, options.unit)
@@ -43,6 +52,7 @@ def split_info(
         batch = fitting if 2 * fitting >= most else batch  # smaller ones waste the machine: refused
     unit = options.unit or (frozen.unit if frozen else unit_size(len(dataset), batch))
     check_unit(unit, batch)
+    check_memory(batch, [one.preprocess.geometry for one in described], cluster, frozen=frozen is not None)
     order = sample_order(len(dataset), options.seed)
     return SplitInfo(
         dataset=dataset.name,

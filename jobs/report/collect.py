@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from urllib.parse import urlsplit, urlunsplit
 
 from cvbench.engine.analyses.base import Result
-from cvbench.errors import CvbenchError, DataUnavailableError, IntegrityError
+from cvbench.errors import CvbenchError, DataUnavailableError, IntegrityError, raise_if_lacking
 from cvbench.hints import command
 from cvbench.jobs.registry import ENTRIES, entry_of
 from cvbench.jobs.results.entry import Entry
@@ -69,6 +69,7 @@ def drawing(item: Item) -> Iterator[None]:
     except CvbenchError:
         raise
     except Exception as error:
+        raise_if_lacking(error)
         raise IntegrityError(
             "the figure of a result cannot be drawn",
             where=item.key.path,
@@ -173,6 +174,7 @@ def _item(store: FeatureStore, key: ResultKey, stored: Stored, shown: str) -> It
         headline = tuple(entry.main_rows(result, rows))
         words = ["cvbench", *entry.command(result), "--store", shown]
     except Exception as error:  # of an older version, say: shown raw, said aloud, and the other results are not lost
+        raise_if_lacking(error)
         return replace(plain, problem=f"its entry cannot read it: {type(error).__name__}: {error}")
     return replace(plain, entry=entry, rows=rows, headline=headline, command=shlex.join(words))
 

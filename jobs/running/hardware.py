@@ -10,6 +10,9 @@ from cvbench.options import Form, Option
 if TYPE_CHECKING:
     from cvbench.jobs.running.cluster import Cluster
 
+MOST_THREADS = 1024
+"""No machine has more cores for one process; each thread takes memory of its own."""
+
 
 @dataclass(frozen=True)
 class Hardware:
@@ -27,7 +30,8 @@ class Hardware:
     device: Annotated[str, Option("auto: a GPU if there is one.", values=("auto", "cpu", "cuda"))] = "auto"
     gpus: Annotated[int | None, Option("How many GPUs (actors) to use; default all.", least=1)] = None
     threads: Annotated[
-        int | None, Option("CPU cores of one actor; of one with a GPU, those that it decodes on.", least=1)
+        int | None,
+        Option("CPU cores of one actor; of one with a GPU, those that it decodes on.", least=1, most=MOST_THREADS),
     ] = None
     wait: Annotated[float, Option("Seconds to wait for nodes that a cluster starts.", least=1)] = 1200.0
     wheel: Annotated[str | None, Option("Wheel of cvbench that the actors of a joined cluster are to run.")] = None

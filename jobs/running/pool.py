@@ -8,7 +8,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
-from cvbench.errors import ClusterError, CvbenchError, IncompleteError
+from cvbench.errors import ClusterError, CvbenchError, IncompleteError, TransientError, lacking
 from cvbench.jobs.running.cluster import WorkerRecipe
 from cvbench.jobs.running.logs import LOGS
 from cvbench.jobs.running.progress import Failed, Listener, Note, Repeated, silent
@@ -217,14 +217,17 @@ class Pool(Generic[Task, Receipt]):
             self.on_done(self.tasks[number], receipt)
 
     def _failed(self, number: int, error: Any) -> None:
-        cause = error.cause
-        if isinstance(cause, CvbenchError):  # deliberate: another attempt gives the same
+        cause = lacking(error.cause) or error.cause
+        passing = isinstance(cause, TransientError) or cause is not error.cause  # of that node, or for a while
+        if isinstance(cause, CvbenchError) and not passing:  # deliberate: another attempt gives the same
             raise cause
         if number in self.done:
             return
         self.failures[number] += 1
         self.listen(Failed(f"{type(cause).__name__}: {cause}"[:500], 1))
         if self.failures[number] >= self.session.cluster.attempts:
+            if passing:
+                raise cause
             raise IncompleteError(
                 f"a unit failed {self.failures[number]} times",
                 where=str(self.tasks[number]),

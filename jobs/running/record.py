@@ -16,9 +16,16 @@ from cvbench.storage.runs.log import RunLog
 
 
 @contextmanager
-def recorded(objects: Objects, cluster: Cluster, listen: Listener) -> Iterator[Listener]:
-    """Give a listener that passes all on and records it, if there is any work; the end is recorded whatever it is."""
-    record = _Record(objects, cluster, listen)
+def recorded(objects: Objects, cluster: Cluster, listen: Listener, log: RunLog | None = None) -> Iterator[Listener]:
+    """Give a listener that passes all on and records it, if there is any work; the end is recorded whatever it is.
+
+    Args:
+        objects: Of the store.
+        cluster: Where the run is.
+        listen: What the events are passed on to.
+        log: Begun already, by whoever wrote to the store before.
+    """
+    record = _Record(objects, cluster, listen, log)
     try:
         yield record
     except BaseException as error:
@@ -28,9 +35,9 @@ def recorded(objects: Objects, cluster: Cluster, listen: Listener) -> Iterator[L
 
 
 class _Record:
-    def __init__(self, objects: Objects, cluster: Cluster, listen: Listener) -> None:
+    def __init__(self, objects: Objects, cluster: Cluster, listen: Listener, log: RunLog | None) -> None:
         self._objects, self._cluster, self._listen = objects, cluster, listen
-        self._log: RunLog | None = None
+        self._log = log
         self._counters: _Counters | None = None
 
     def __call__(self, event: Event) -> None:
@@ -41,7 +48,9 @@ class _Record:
         if isinstance(event, Started):
             if not event.units:  # a run that finds nothing to do leaves no trace
                 return
-            self._log = RunLog(self._objects)
+            if self._log is None:
+                self._log = RunLog(self._objects)
+                self._log.begin()
             cluster = self._cluster
             about = {"place": cluster.address if not cluster.joined else "cluster", "device": cluster.device}
             samples = {"total": event.total, "units": event.units, "skipped": event.skipped}

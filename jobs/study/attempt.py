@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from cvbench.errors import lacking
 from cvbench.jobs.running.progress import Listener, silent
 from cvbench.jobs.study.journal import described
 from cvbench.jobs.study.steps import Step
@@ -28,7 +29,7 @@ def attempt(step: Step, listen: Listener) -> tuple[tuple[str, ...], dict[str, An
     except Exception as error:  # of any kind, a plugin's too: the other branches go on
         if _is_interrupt(error):
             raise
-        return (), described(error)
+        return (), described(lacking(error) or error)
 
 
 def _is_interrupt(error: BaseException) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cvbench.errors import IntegrityError, ResourceError
+from cvbench.errors import CvbenchError, IntegrityError, ResourceError, lacking
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -85,7 +85,9 @@ def read_plain(path: Path) -> dict[str, Any]:
     return plain
 
 
-def _damaged(path: Path, error: Exception) -> IntegrityError:
+def _damaged(path: Path, error: Exception) -> CvbenchError:
+    if (lack := lacking(error)) is not None:
+        return lack
     return IntegrityError(
         "the file is damaged, or was not written by cvbench",
         where=str(path),

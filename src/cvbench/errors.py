@@ -9,6 +9,7 @@ CvbenchError                                       exit  meaning
 │   └── FingerprintMismatchError                      4  the store holds the same thing made in another way
 ├── IncompleteError                                   5  finished, but not everything that was asked for
 ├── ResourceError          (also OSError)             6  disk, memory or device do not suffice
+│   ├── TransientError                                6  a service or a disk failed for a while: may be well later
 │   └── AccessError                                   8  an object store refuses us, or no credentials are found
 ├── ClusterError                                      8  Ray cannot be reached or lost its workers
 └── DecodeError            (also ValueError)          -  one image cannot be read; recorded, never fatal by itself
@@ -19,6 +20,7 @@ Each error says *what* happened, and where it helps *where*, *why* and how to *f
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
 from typing import ClassVar
 
@@ -159,6 +161,12 @@ class ResourceError(CvbenchError, OSError):
     __str__ = CvbenchError.__str__
 
 
+class TransientError(ResourceError):
+    """An object service or a network file system failed; it may be well a while later, or elsewhere."""
+
+    code = "transient"
+
+
 class AccessError(ResourceError):
     """An object store refuses our credentials, or there are none."""
 
@@ -184,3 +192,42 @@ class DecodeError(CvbenchError, ValueError):
 
     def as_dict(self) -> dict[str, object]:
         return {**super().as_dict(), "reason": self.reason}
+
+
+def lacking(error: BaseException) -> ResourceError | None:
+    """The error of ours for memory, threads or open files that the machine did not give; None for any other error."""
+    number = error.errno if isinstance(error, OSError) and not isinstance(error, CvbenchError) else None
+    text = str(error)  # of a process of ours, a traceback: its last line says what
+    last = (text.splitlines() or [""])[-1]
+    of_torch = isinstance(error, RuntimeError) and "DefaultCPUAllocator" in text
+    if isinstance(error, MemoryError) or of_torch or number == errno.ENOMEM:
+        return ResourceError(
+            "the memory of this machine does not suffice",
+            why=text.partition("DefaultCPUAllocator: ")[2].partition("\n")[0] or last or "an allocation was refused",
+            fix="a smaller --batch-size in a new store, fewer --threads, or a machine that has more; "
+            "then the same command again: it resumes",
+        )
+    if (isinstance(error, RuntimeError) and "can't start new thread" in text) or number == errno.EAGAIN:
+        return ResourceError(
+            "this machine starts no further thread or process",
+            why=last,
+            fix="fewer --threads, or a higher limit of processes (ulimit -u) and of memory (ulimit -v); "
+            "then the same command again: it resumes",
+        )
+    if number in (errno.EMFILE, errno.ENFILE):
+        return ResourceError(
+            "this machine opens no further file",
+            why=last,
+            fix="a higher limit of open files (ulimit -n); then the same command again: it resumes",
+        )
+    return None
+
+
+def raise_if_lacking(error: BaseException) -> None:
+    """Raise what `lacking` is of an error, if that is anything: for whoever takes a library's errors for damage.
+
+    Raises:
+        ResourceError: The machine did not give memory, a thread or a file.
+    """
+    if (lack := lacking(error)) is not None:
+        raise lack from error

@@ -19,6 +19,7 @@ from cvbench.storage.objects.base import MOST_BYTES, TEMPORARY
 from cvbench.storage.objects.keys import LEDGER, REPAIR
 from cvbench.storage.results.outcomes import read_partial
 from cvbench.storage.runs.log import is_log
+from cvbench.storage.runs.under_way import refuse_under_way
 
 Kind = Literal["missing", "damaged", "record", "unfinished", "orphan", "foreign", "leftover"]
 _OURS = re.compile(r".*/(zarr\.json|c(\.\d+)+|c(/\d+)+|c)")
@@ -340,14 +341,20 @@ def _stray(key: str) -> Problem:
     return Problem("foreign", key, "not an object of a feature store")
 
 
-def gc(store: FeatureStore, *, orphans: bool = False, dry_run: bool = False) -> GcReport:
+def gc(store: FeatureStore, *, orphans: bool = False, dry_run: bool = False, force: bool = False) -> GcReport:
     """Remove unfinished writes and, when asked, objects that no record names. Foreign objects stay.
 
     Only while nothing writes to the store: an object of a unit under way looks like an orphan.
 
+    Args:
+        force: Whatever the logs of runs say.
+
     Raises:
+        UsageError: By its log, a run is under way.
         IntegrityError: A record is damaged, so that what it names cannot be told from an orphan.
     """
+    careful = not (dry_run or force)
+    known = refuse_under_way(store.objects) if careful else []
     removed = list(store.objects.leftovers())
     if orphans:
         report = verify(store)
@@ -358,6 +365,8 @@ def gc(store: FeatureStore, *, orphans: bool = False, dry_run: bool = False) -> 
         if unreadable:
             raise IntegrityError("orphans cannot be told while a record is damaged", where=unreadable[0], fix=REPAIR)
         removed += [p.key for p in report.problems if p.kind == "orphan"]
+    if careful:
+        refuse_under_way(store.objects, known)  # one that began meanwhile may be whose objects were found
     for key in [] if dry_run else removed:
         store.objects.delete(key)
     return GcReport(store.url, tuple(removed), dry_run)

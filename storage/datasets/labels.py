@@ -113,7 +113,12 @@ def labels_of_cells(
         )
     for word in words:
         if len(word) > MAX_WORD:
-            raise IntegrityError(f"a label of {len(word):,} characters", where=place(cells.index(word)))
+            raise IntegrityError(
+                f"a label of {len(word):,} characters",
+                where=place(cells.index(word)),
+                why=f"a class's name has {MAX_WORD:,} at most",
+                fix="name the column that holds the classes, label=NAME, or shorten the names",
+            )
     known = Counter(listed or words)
     for word in words:
         if known[word] != 1:

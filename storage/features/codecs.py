@@ -21,6 +21,7 @@ from typing import Any
 
 from cvbench.errors import IntegrityError, UnknownNameError, UsageError
 from cvbench.storage.features.parse import Fields
+from cvbench.storage.objects.keys import REPAIR
 
 NAMES = ("none", "zstd", "blosc-zstd", "blosc-lz4", "bitround5", "quantize3", "bitround5+zstd")
 _PART = re.compile(r"(?P<kind>bitround|quantize|zstd|blosc-zstd|blosc-lz4)(?:-?(?P<number>\d{1,2}))?")
@@ -145,17 +146,17 @@ def check_metadata(document: Any, where: str) -> ArrayForm:
     """
     fields = Fields(document, where)
     if fields.integer("zarr_format") != 3 or fields.text("node_type") != "array":
-        raise IntegrityError("not a regular Zarr v3 array", where=where)
+        raise IntegrityError("not a regular Zarr v3 array", where=where, fix=REPAIR)
     grid, keys = fields.object("chunk_grid"), fields.object("chunk_key_encoding")
     shape, chunk = fields.integers("shape"), grid.object("configuration").integers("chunk_shape", least=1)
     if grid.text("name") != "regular" or len(shape) != len(chunk):
-        raise IntegrityError("not a regular Zarr v3 array", where=where)
+        raise IntegrityError("not a regular Zarr v3 array", where=where, fix=REPAIR)
     data_type, itemsize = _data_type(fields)
     chain, inner = _codecs(fields, chunk)
     if math.prod(shape) > _MOST_ELEMENTS:
-        raise IntegrityError(f"shape {list(shape)} with chunks {list(chunk)} is not accepted", where=where)
+        raise IntegrityError(f"shape {list(shape)} with chunks {list(chunk)} is not accepted", where=where, fix=REPAIR)
     if math.prod(chunk) * itemsize > _MOST_CHUNK_BYTES:
-        raise IntegrityError(f"chunks of {math.prod(chunk) * itemsize} bytes are not accepted", where=where)
+        raise IntegrityError(f"chunks of {math.prod(chunk) * itemsize} bytes are not accepted", where=where, fix=REPAIR)
     separator = keys.object("configuration").text("separator") if "configuration" in keys else "/"
     if keys.text("name") != "default" or separator not in ("/", "."):
         raise keys.wrong("separator", "not accepted")
@@ -172,7 +173,7 @@ def _data_type(fields: Fields) -> tuple[str, int]:
         size = fields.object("data_type").object("configuration").integer("length_bytes", most=_MOST_CHUNK_BYTES)
         if size and size % 4 == 0:
             return "text", size
-    raise IntegrityError("a data type is not accepted", where=fields.where, why=repr(value)[:80])
+    raise IntegrityError("a data type is not accepted", where=fields.where, why=repr(value)[:80], fix=REPAIR)
 
 
 def _codecs(fields: Fields, chunk: tuple[int, ...]) -> tuple[Chain, tuple[int, ...] | None]:
@@ -193,7 +194,7 @@ def _chain(codecs: list[Fields], fields: Fields) -> Chain:
     """Filters, then `bytes`, then at most one compressor, then crc32c or nothing: no other order has been written."""
     names = [codec.text("name") for codec in codecs]
     if set(names) - _CODECS:
-        raise IntegrityError(f"codec {sorted(set(names) - _CODECS)} is not accepted", where=fields.where)
+        raise IntegrityError(f"codec {sorted(set(names) - _CODECS)} is not accepted", where=fields.where, fix=REPAIR)
     if names.count("bytes") != 1:
         raise fields.wrong("codecs", "expected one codec bytes")
     at = names.index("bytes")

@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cvbench.errors import IntegrityError
+from cvbench.errors import IntegrityError, raise_if_lacking
 from cvbench.storage.features.codecs import Chain, check_metadata, quiet
 from cvbench.storage.features.frames import decoded_bytes
 from cvbench.storage.features.ledger import ObjectRecord, damaged, digest
 from cvbench.storage.features.parse import read_json
+from cvbench.storage.objects.keys import REPAIR
 
 if TYPE_CHECKING:
     from cvbench.storage.objects.base import Buffer, Objects
@@ -55,7 +56,7 @@ class Encoding:
         self.path = path
         self.shape, self.block_shape = form.shape, form.chunk
         if not self.shape or self.block_shape[1:] != self.shape[1:] or (form.inner or form.chunk)[1:] != self.shape[1:]:
-            raise IntegrityError("the chunks cut rows apart; not an array of ours", where=where)
+            raise IntegrityError("the chunks cut rows apart; not an array of ours", where=where, fix=REPAIR)
         self.rows = self.block_shape[0]
         text = form.data_type == "text"
         self.dtype: np.dtype[Any] = np.dtype(f"<U{form.itemsize // 4}" if text else form.data_type).newbyteorder("<")
@@ -91,15 +92,19 @@ class Encoding:
 
         Raises:
             IntegrityError: The bytes are damaged or not those of `record`; `key` is named.
+            ResourceError: There is no memory, or no thread, to decode them.
         """
         self.check(data, key, record)
         if self.raw:
             flat = np.frombuffer(data, np.uint8)[: -_CRC.size]
             return flat.view(self.dtype).reshape(self.block_shape)
         try:
-            # Damaged bytes reach native decoders here; whatever they raise means the same.
+            # Damaged bytes reach native decoders here; whatever they raise means the same, but for what is lacking.
             return np.asarray(self._template({self._template_key: data})[1][...])
+        except OSError:  # of no decoder: nothing is read from a disk
+            raise
         except Exception as error:
+            raise_if_lacking(error)
             raise damaged(key, str(error) or type(error).__name__) from error
 
     def check(self, data: bytes, key: str, record: ObjectRecord | None = None) -> None:

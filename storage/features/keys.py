@@ -173,7 +173,9 @@ def named_by(key: RecordKey, record: Mapping[str, Any]) -> dict[str, Mapping[str
             fix=REPAIR,
         ) from error
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise IntegrityError("a record of the ledger lacks fields", where=key.key, why=f"it lacks {error}") from error
+        raise IntegrityError(
+            "a record of the ledger lacks fields", where=key.key, why=f"it lacks {error}", fix=REPAIR
+        ) from error
     return found
 
 

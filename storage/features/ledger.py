@@ -219,9 +219,13 @@ def unseal(data: bytes, key: str) -> dict[str, Any]:
     try:
         record = Fields(read_json(data, key), key).raw("record")
     except IntegrityError as error:
-        raise IntegrityError("a record of the ledger is damaged", where=key, why=error.why or error.what) from error
+        raise IntegrityError(
+            "a record of the ledger is damaged", where=key, why=error.why or error.what, fix=REPAIR
+        ) from error
     if not isinstance(record, dict) or not _is_sealed(data):
-        raise IntegrityError("a record of the ledger is damaged", where=key, why="its digest does not match")
+        raise IntegrityError(
+            "a record of the ledger is damaged", where=key, why="its digest does not match", fix=REPAIR
+        )
     return record
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NoReturn, TypeVar
 
 from cvbench.errors import IntegrityError
+from cvbench.storage.objects.keys import REPAIR
 
 _T = TypeVar("_T")
 _MOST_DEPTH = 64  # of nested lists and objects; ours have at most ten
@@ -98,7 +99,10 @@ class Fields:
         """The error for a field."""
         field = f"{self.at}{name}".rstrip(".")
         return IntegrityError(
-            "a record of the store cannot be understood", where=self.where, why=f"{field}: {why}" if field else why
+            "a record of the store cannot be understood",
+            where=self.where,
+            why=f"{field}: {why}" if field else why,
+            fix=REPAIR,
         )
 
     def only(self, *names: str) -> Fields:

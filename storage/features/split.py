@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.errors import FingerprintMismatchError, IntegrityError, UsageError
-from cvbench.hints import command
+from cvbench.storage.features.awaited import awaited, tidy
 from cvbench.storage.features.codecs import quiet
 from cvbench.storage.features.encoding import Encoding
 from cvbench.storage.features.fingerprint import refuse_if_different
@@ -20,7 +20,7 @@ from cvbench.storage.features.ledger import Ledger, ObjectRecord, digest
 from cvbench.storage.features.nodes import create_groups
 from cvbench.storage.features.parse import MOST, Fields
 from cvbench.storage.objects.base import Objects
-from cvbench.storage.objects.keys import MAX_SOURCE, check_name, is_name
+from cvbench.storage.objects.keys import MAX_SOURCE, REPAIR, check_name, is_name
 
 _ROWS = 65_536  # of one chunk of the sample table
 _MOST_SAMPLES = 2**40
@@ -102,27 +102,45 @@ def begin(ledger: Ledger, info: SplitInfo) -> SplitInfo:
 
     Raises:
         FingerprintMismatchError: The split was begun with another manifest, order or seed.
-        IntegrityError: A crashed attempt left a sample table of other content.
+        IntegrityError: Another run is writing, or one that was stopped left, a sample table of other content.
     """
     key = split_key(info.dataset, info.split)
     stored = _settings(ledger, info.dataset, info.split)
     if stored is None:
         table = info.columns()
-        objects = write_samples(ledger.objects, f"{info.dataset}/{info.split}/samples", table)
-        ledger.objects.settle(objects)
-        record = _identity(info) | {"unit": info.unit, "batch": info.batch, "classes": list(info.classes)}
-        record |= {"format": ledger.format, "columns": list(table)}
-        record |= {"left_out": [dict(entry) for entry in info.left_out]} if info.left_out else {}
-        record |= {"source": info.source} if info.source else {}
-        record |= {"objects": {name: {"size": o.size, "blake3": o.blake3} for name, o in objects.items()}}
-        ledger.put(key, record)
-        stored = _settings(ledger, info.dataset, info.split)
-        if stored is None:
-            raise IntegrityError("a record vanished right after it was written", where=key)
+        try:
+            objects = write_samples(ledger.objects, f"{info.dataset}/{info.split}/samples", table)
+        except IntegrityError:  # it is that of another run, which is about to write the record, or was stopped
+            stored = awaited(lambda: _settings(ledger, info.dataset, info.split))
+            if stored is None:
+                raise
+        else:
+            stored = _freeze(ledger, info, objects, list(table))
     _refuse_other(stored, info, key)
     refuse_if_different(stored.identity, _identity(info), key)
     frozen = replace(info, unit=stored.unit, batch=stored.batch, classes=stored.classes)
     return replace(frozen, left_out=stored.left_out, source=stored.source)
+
+
+def _freeze(ledger: Ledger, info: SplitInfo, objects: Mapping[str, ObjectRecord], columns: Sequence[str]) -> _Settings:
+    """Write the record of a split whose sample table is there; what is recorded then, ours or a faster one's."""
+    key = split_key(info.dataset, info.split)
+    ledger.objects.settle(objects)
+    record = _identity(info) | {"unit": info.unit, "batch": info.batch, "classes": list(info.classes)}
+    record |= {"format": ledger.format, "columns": list(columns)}
+    record |= {"left_out": [dict(entry) for entry in info.left_out]} if info.left_out else {}
+    record |= {"source": info.source} if info.source else {}
+    record |= {"objects": {name: {"size": o.size, "blake3": o.blake3} for name, o in objects.items()}}
+    ledger.put(key, record)
+    stored = _settings(ledger, info.dataset, info.split)
+    if stored is None:
+        raise IntegrityError(
+            "a record vanished right after it was written",
+            where=key,
+            why="somebody removed it, or the disk or service does not keep what it said it kept",
+            fix="the same command again",
+        )
+    return stored
 
 
 def _refuse_other(stored: _Settings, info: SplitInfo, key: str) -> None:
@@ -235,7 +253,9 @@ def read_split(ledger: Ledger, dataset: str, split: str) -> SplitInfo | None:
     table = {name: read_column(ledger.objects, f"{path}/{name}", n, stored.objects) for name in stored.columns}
     for name, kinds in {"id": "U", "label": "i"}.items():
         if table[name].dtype.kind not in kinds:
-            raise IntegrityError("a column of the sample table is of another type", where=f"{path}/{name}/zarr.json")
+            raise IntegrityError(
+                "a column of the sample table is of another type", where=f"{path}/{name}/zarr.json", fix=REPAIR
+            )
     ids, labels = table.pop("id"), table.pop("label")
     frozen = {name: stored.identity[name] for name in ("n", "dataset_digest", "seed")}
     frozen |= {"unit": stored.unit, "batch": stored.batch, "classes": stored.classes, "left_out": stored.left_out}
@@ -252,9 +272,10 @@ def write_samples(objects: Objects, path: str, table: Mapping[str, NDArray[Any]]
             full = f"{path}/{name}/{key}"
             if not objects.create(full, data) and objects.get(full) != data:
                 raise IntegrityError(
-                    "a crashed attempt left another sample table",
+                    "there is another sample table, which no record names yet",
                     where=full,
-                    fix=command("store gc", orphans=True, store=objects.url),
+                    why="another run is under way, or one was stopped",
+                    fix=f"the same command in a while; or, if no other run is under way, {tidy(objects.url)}",
                 )
             written[full] = ObjectRecord(len(data), digest(data))
     return written
@@ -294,16 +315,23 @@ def read_column(objects: Objects, path: str, n: int, records: Mapping[str, Objec
 
     def recorded(key: str) -> bytes:
         if key not in records:
-            raise IntegrityError("the record of a split does not name an object of its table", where=key)
+            raise IntegrityError("the record of a split does not name an object of its table", where=key, fix=REPAIR)
         data = objects.take(key, records[key].size)
         if data is None:
-            raise IntegrityError("an object of the sample table is missing", where=key)
+            raise IntegrityError(
+                "an object of the sample table is missing",
+                where=key,
+                why="the record of the split names it",
+                fix=REPAIR,
+            )
         records[key].check_digest(data, key)
         return data
 
     node = f"{path}/zarr.json"
     encoding = Encoding(path, recorded(node))
     if encoding.shape != (n,) or encoding.rows > max(n, _ROWS) or encoding.dtype.itemsize > _MOST_CELL:
-        raise IntegrityError("a column is not that of its split", where=node, why=f"{encoding.shape} instead of ({n},)")
+        raise IntegrityError(
+            "a column is not that of its split", where=node, why=f"{encoding.shape} instead of ({n},)", fix=REPAIR
+        )
     keys = [encoding.key(index) for index in range(-(-n // encoding.rows))]
     return np.concatenate([encoding.decode(recorded(key), key) for key in keys])[:n]

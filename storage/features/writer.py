@@ -122,7 +122,12 @@ class UnitWriter:
         self._ledger.put(key, ours.as_dict())
         stored = self._ledger.commit(key)
         if stored is None:
-            raise IntegrityError("a commit record vanished right after it was written", where=key)
+            raise IntegrityError(
+                "a commit record vanished right after it was written",
+                where=key,
+                why="somebody removed it, or the disk or service does not keep what it said it kept",
+                fix="the same command again",
+            )
         if not stored.same_work(ours):
             raise IntegrityError(
                 "another writer committed this unit with other results",
@@ -201,7 +206,12 @@ class UnitWriter:
         """
         data = self._objects.get(key)
         if data is None:
-            raise IntegrityError("an object vanished while it was being adopted", where=key)
+            raise IntegrityError(
+                "an object vanished while it was being adopted",
+                where=key,
+                why="somebody removed it meanwhile",
+                fix="the same command again, while nobody tidies the store",
+            )
         if (len(data), digest(data)) == (ours.size, ours.blake3):
             return
         try:

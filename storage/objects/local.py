@@ -7,13 +7,14 @@ import errno
 import io
 import os
 import secrets
+import stat
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from cvbench.errors import CvbenchError, ResourceError
+from cvbench.errors import CvbenchError, ResourceError, TransientError
 from cvbench.storage.objects import folders, writers
 from cvbench.storage.objects.base import MOST_BYTES, TEMPORARY, Buffer, Objects, too_long
 from cvbench.storage.objects.keys import check_key
@@ -153,7 +154,7 @@ class LocalObjects(Objects):
         except CvbenchError:
             raise
         except OSError as error:
-            raise _unwritable(error, f"{self.url}/{key}", "remove") from error
+            raise _unwritable(error, f"{self.url}/{key}", "remove an object") from error
 
     def part(self, key: str, start: int, stop: int) -> bytes:
         try:
@@ -188,10 +189,13 @@ class LocalObjects(Objects):
     def settle(self, keys: Iterable[str]) -> None:
         leaves = {tuple(check_key(key).split("/")[:-1]) for key in keys}
         ways = leaves | {leaf[:depth] for leaf in leaves - self._settled for depth in range(len(leaf))}
-        self._settled |= leaves
         for way in sorted(ways, key=lambda way: -len(way)):  # deepest first: a name before its parent's name
-            with folders.folder(self.root, way) as at:
-                folders.sync(at)
+            try:
+                with folders.folder(self.root, way) as at:
+                    folders.sync(at)
+            except OSError as error:
+                raise _unwritable(error, "/".join((self.url, *way)), "keep the names in a folder") from error
+        self._settled |= leaves  # not before: what failed is done again
 
 
 def _is_temporary(key: str) -> bool:
@@ -227,7 +231,8 @@ def _write(at: int, name: str, parts: Sequence[Buffer]) -> None:
 
 
 def _unreadable(error: OSError, where: str) -> ResourceError:
-    return ResourceError(
+    kind = TransientError if error.errno in _PASSING else ResourceError  # a mount of one node may be what is broken
+    return kind(
         f"cannot read an object of the store: {error.strerror or error}",
         where=where,
         why=errno.errorcode.get(error.errno or 0),
@@ -235,8 +240,24 @@ def _unreadable(error: OSError, where: str) -> ResourceError:
     )
 
 
-def _unwritable(error: OSError, where: str, verb: str = "write") -> ResourceError:
-    full = error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
-    what = "no space left for an object of the store" if full else f"cannot {verb} an object of the store: {error}"
-    fix = "free space, then run the same command again: it resumes" if full else "check the path and its permissions"
-    return ResourceError(what, where=where, why=error.strerror, fix=fix)
+def _unwritable(error: OSError, where: str, verb: str = "write an object") -> ResourceError:
+    what, why, fix = f"cannot {verb} of the store: {error}", error.strerror, "check the disk and the mount"
+    if error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
+        what, fix = "no space left for an object of the store", "free space"
+    elif error.errno in (errno.EACCES, errno.EPERM):
+        why, fix = f"{error.strerror}: {_owned(where)}", "let this user write there, or use another --store"
+    elif error.errno == errno.EROFS:
+        fix = "mount it for writing, or use another --store"
+    elif error.errno == errno.ENOENT:
+        why = "the folder, or one above it, was removed meanwhile, or its mount is gone"
+    return ResourceError(what, where=where, why=why, fix=f"{fix}; then run the same command again: it resumes")
+
+
+def _owned(place: str) -> str:
+    """Whose the innermost folder is that lies above a place, and who this process is."""
+    for path in Path(place).parents:
+        with contextlib.suppress(OSError):
+            found = path.stat()
+            mode = f"mode {stat.filemode(found.st_mode)}"
+            return f"{path} is of user {found.st_uid}, {mode}, and this is user {os.geteuid()}"
+    return "nothing above it can be looked at"

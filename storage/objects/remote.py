@@ -10,7 +10,14 @@ from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from cvbench.errors import AccessError, CvbenchError, DataUnavailableError, ResourceError, UsageError
+from cvbench.errors import (
+    AccessError,
+    CvbenchError,
+    DataUnavailableError,
+    ResourceError,
+    TransientError,
+    UsageError,
+)
 from cvbench.storage.objects import credentials
 from cvbench.storage.objects.base import Objects, too_long
 from cvbench.storage.objects.keys import check_key
@@ -20,8 +27,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-RETRY_SECONDS = 120.0  # of 5xx, 429 and broken connections, with growing pauses
-_PAUSES = (0.1, 0.3, 1.0, 3.0)  # seconds between attempts of what obstore does not try again
+RETRY_SECONDS = 120.0  # that a request may take with all that is tried again
+_QUICK = 4  # times that obstore itself tries again, within a second
+_PAUSES = (0.1, 0.3, 1.0, 3.0)  # seconds between attempts of what obstore gave up, or does not try again
+_OUTAGE = (5.0, 10.0, *(15.0,) * 6)  # and on, where the service is there and does not serve
+_UNAVAILABLE = re.compile(r"status code: (?:429|500|502|503|504)\b|operation timed out")
 _RETRIED = re.compile(r"after [1-9]\d* retries")
 _EXPIRED = ("ExpiredToken", "TokenRefreshRequired", "RequestExpired", "Signature not valid in the specified time")
 _NO_CREDENTIALS = ("Missing SecretAccessKey", "Missing AccessKeyId")
@@ -36,6 +46,7 @@ class RemoteObjects(Objects):
     def __init__(self, url: str) -> None:
         _refuse_secrets(url)
         self.url = url.rstrip("/")
+        self._answered = False  # whether there is such a service at all: the name of another breaks off too
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (type(self), (self.url,))
@@ -46,7 +57,7 @@ class RemoteObjects(Objects):
 
         # Plain http is refused by default; an endpoint the user spelt with http:// is meant that way (MinIO, tests).
         plain = os.environ.get("AWS_ENDPOINT_URL", os.environ.get("AWS_ENDPOINT", "")).startswith("http://")
-        retry: Any = {"max_retries": 8, "retry_timeout": timedelta(seconds=RETRY_SECONDS)}
+        retry: Any = {"max_retries": _QUICK, "retry_timeout": timedelta(seconds=RETRY_SECONDS / 4)}
         found: Any = credentials.settings(self.url)
         options: Any = {"allow_http": True} if plain else None
         return from_url(self.url, config=found or None, retry_config=retry, client_options=options)
@@ -122,7 +133,8 @@ class RemoteObjects(Objects):
         return self._tried(prefix, pages, [])
 
     def _tried(self, key: str, call: Callable[[], T], absent: T) -> T:
-        """`call()`, again where a connection broke that obstore does not retry; `absent` where nothing is there.
+        """`call()`, again with growing pauses where the service failed or a connection broke; `absent` where nothing is
+        there.
 
         A broken put, or one whose answer was lost, may be sent again since it is create-if-absent.
 
@@ -131,16 +143,28 @@ class RemoteObjects(Objects):
         """
         import obstore
 
-        for pause in (*_PAUSES, None):
+        begin = time.monotonic()
+        for attempt, pause in enumerate((*_PAUSES, *_OUTAGE, None)):
             try:
-                return call()
+                found = call()
+                self._answered = True
+                return found
             except FileNotFoundError:
+                self._answered = True
                 return absent
             except obstore.exceptions.BaseError as error:
-                if pause is None or not _is_broken(str(error)):
+                again = self._passes(str(error), attempt)
+                if pause is None or not again or time.monotonic() - begin + pause > RETRY_SECONDS:
                     raise self._translated(error, key) from None
                 time.sleep(pause)
         raise AssertionError  # the last pass returns or raises
+
+    def _passes(self, text: str, attempt: int) -> bool:
+        """Whether another attempt may do: of what a service says itself, and of connections once it has answered, for
+        as long as an outage lasts; else a few times."""
+        if _UNAVAILABLE.search(text) or (self._answered and _of_connection(text)):
+            return True
+        return attempt < len(_PAUSES) and _of_connection(text) and not _RETRIED.search(text)
 
     def _translated(self, error: Exception, key: str) -> CvbenchError:
         import obstore.exceptions as kinds
@@ -166,7 +190,8 @@ class RemoteObjects(Objects):
             )
         if "NoSuchBucket" in text:
             return DataUnavailableError("the bucket does not exist", where=where)
-        return ResourceError(
+        kind = TransientError if _UNAVAILABLE.search(text) or _of_connection(text) else ResourceError
+        return kind(
             "the object store failed after retries",
             where=where,
             why=why,
@@ -174,9 +199,9 @@ class RemoteObjects(Objects):
         )
 
 
-def _is_broken(text: str) -> bool:
-    """Whether a connection broke in a request that obstore gave up at once, as it does for puts and listings."""
-    return "HTTP error" in text and "status code" not in text and not _RETRIED.search(text)
+def _of_connection(text: str) -> bool:
+    """Whether a connection broke, or none came about."""
+    return "HTTP error" in text and "status code" not in text
 
 
 def _refuse_secrets(url: str) -> None:

@@ -12,7 +12,7 @@ import re
 from functools import cache
 from pathlib import Path
 
-_MARK = re.compile(r"(?P<place>[0-9a-f]{8})-(?P<process>\d+)-(?P<began>\d+)-[0-9a-f]{12}")
+_MARK = re.compile(r"(?P<place>[0-9a-f]{8})-(?P<process>\d+)-(?P<began>\d+)")
 
 
 def mark() -> str:
@@ -31,12 +31,21 @@ def is_dead(marked: str) -> bool:
     >>> is_dead("1-abc"), is_dead(f"{mark()}-0123456789ab")
     (False, False)
     """
-    match = _MARK.fullmatch(marked)
+    return is_alive(marked.rpartition("-")[0]) is False
+
+
+def is_alive(mark: str) -> bool | None:
+    """Whether the process of a mark is there; None of another machine, or of a time before marks: only its owner knows.
+
+    >>> is_alive(mark()), is_alive("1")
+    (True, None)
+    """
+    match = _MARK.fullmatch(mark)
     if match is None or match["place"] != _place():
-        return False  # of another machine, or of a time before marks: only its owner knows
+        return None
     process = int(match["process"])
     began = _began(process)
-    return not _exists(process) if began is None else began != int(match["began"])
+    return _exists(process) if began is None else began == int(match["began"])
 
 
 @cache

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from cvbench.errors import CvbenchError, IntegrityError, ResourceError
+from cvbench.errors import CvbenchError, IntegrityError, ResourceError, raise_if_lacking
 from cvbench.storage.predictions.base import Predictions
 from cvbench.storage.predictions.columns import VALUE_KEYS, Asked, find_columns
 from cvbench.storage.predictions.table import from_rows
@@ -50,6 +50,7 @@ def read_parquet(path: Path, values: str, asked: Asked) -> Predictions:
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, CvbenchError):
             raise
+        raise_if_lacking(error)
         raise IntegrityError("the predictions are no Parquet file, or damaged", where=where, why=str(error)) from error
 
 

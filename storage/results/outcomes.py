@@ -14,15 +14,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cvbench.errors import IntegrityError, UsageError
-from cvbench.hints import command
+from cvbench.errors import IntegrityError, UsageError, raise_if_lacking
+from cvbench.storage.features.awaited import awaited, tidy
 from cvbench.storage.features.codecs import ArrayForm, check_metadata, quiet
 from cvbench.storage.features.encoding import check_chunk
 from cvbench.storage.features.ledger import FORMAT, ObjectRecord, damaged
 from cvbench.storage.features.ledger import digest as blake3_digest
 from cvbench.storage.features.nodes import create_groups
 from cvbench.storage.features.parse import Fields, read_json
-from cvbench.storage.objects.base import Objects
 from cvbench.storage.objects.keys import LEDGER, REPAIR, check_name, is_name
 
 if TYPE_CHECKING:
@@ -150,16 +149,12 @@ def list_partials(store: FeatureStore, key: ResultKey) -> list[int]:
     return sorted(int(name[: -len(_PARTIAL)]) for name in names if re.fullmatch(rf"\d{{6,18}}{_PARTIAL}", name))
 
 
-def _fix(objects: Objects) -> str:
-    return f"{command('store gc', orphans=True, store=objects.url)}  # then the same command again"
-
-
 def save_result(store: FeatureStore, key: ResultKey, result: xarray.Dataset) -> bool:
     """Keep a result as a zarr group; False if one is there, which then stands. The marker makes it exist, last.
 
     Raises:
         UsageError: Attributes that are not plain JSON.
-        IntegrityError: A crashed attempt left other bytes.
+        IntegrityError: Another run is writing, or one that was stopped left, other bytes.
     """
     if store.objects.size(key.marker) is not None:
         return False
@@ -170,7 +165,14 @@ def save_result(store: FeatureStore, key: ResultKey, result: xarray.Dataset) -> 
     for name in sorted(files):
         full = f"{key.path}/{name}"
         if not store.objects.create(full, files[name]) and store.objects.get(full) != files[name]:
-            raise IntegrityError("a crashed attempt left another result", where=full, fix=_fix(store.objects))
+            if awaited(lambda: store.objects.size(key.marker)) is not None:  # a faster one's, which stands
+                return False
+            raise IntegrityError(
+                "there is another result, which no record names yet",
+                where=full,
+                why="another run is under way, or one was stopped",
+                fix=f"the same command in a while; or, if no other run is under way, {tidy(store.objects.url)}",
+            )
         recorded[full] = {"size": len(files[name]), "blake3": blake3_digest(files[name])}
     store.objects.settle(recorded)
     return store.ledger.put(key.marker, {"objects": recorded})
@@ -191,11 +193,15 @@ def load_result(store: FeatureStore, key: ResultKey) -> xarray.Dataset | None:
         return None
     recorded = Fields(marker, key.marker).only("objects").each("objects", ObjectRecord.parse)
     if sum(record.size for record in recorded.values()) > _MOST_RESULT:
-        raise IntegrityError("a stored result is too large", where=key.marker, why=f"at most {_MOST_RESULT} bytes")
+        raise IntegrityError(
+            "a stored result is too large", where=key.marker, why=f"at most {_MOST_RESULT} bytes", fix=REPAIR
+        )
     files: dict[str, bytes] = {}
     for full, record in recorded.items():
         if not full.startswith(f"{key.path}/"):
-            raise IntegrityError("a result names an object that is not its own", where=key.marker, why=repr(full))
+            raise IntegrityError(
+                "a result names an object that is not its own", where=key.marker, why=repr(full), fix=REPAIR
+            )
         data = store.objects.take(full, record.size)
         if data is None:
             raise IntegrityError("a stored result is missing or damaged", where=full, fix=REPAIR)
@@ -207,7 +213,10 @@ def load_result(store: FeatureStore, key: ResultKey) -> xarray.Dataset | None:
         # The bytes are those that the marker names, but a marker can be anybody's: whatever is raised means the same.
         with quiet():
             result: xarray.Dataset = xarray.open_zarr(MemoryStore(buffers), consolidated=False, chunks=None).load()
+    except OSError:  # of no decoder: all is in memory
+        raise
     except Exception as error:
+        raise_if_lacking(error)
         why = str(error) or type(error).__name__
         raise IntegrityError("a stored result cannot be read", where=key.marker, why=why, fix=REPAIR) from error
     return result
@@ -226,7 +235,9 @@ def _check_files(files: Mapping[str, bytes], path: str) -> None:
                 Fields(document, where).mapping("attributes")
     total = sum(math.prod(form.shape) * form.itemsize for form in forms.values())
     if total > _MOST_RESULT:
-        raise IntegrityError("a stored result is too large", where=path, why=f"{total} bytes, at most {_MOST_RESULT}")
+        raise IntegrityError(
+            "a stored result is too large", where=path, why=f"{total} bytes, at most {_MOST_RESULT}", fix=REPAIR
+        )
     for name, data in files.items():
         match = _CHUNK.fullmatch(name)
         form = forms.get(match[1]) if match else None
@@ -236,7 +247,7 @@ def _check_files(files: Mapping[str, bytes], path: str) -> None:
             except ValueError as error:
                 raise damaged(f"{path}/{name}", str(error)) from error
         elif name.rpartition("/")[2] != "zarr.json":
-            raise IntegrityError("a result holds what is no part of it", where=f"{path}/{name}")
+            raise IntegrityError("a result holds what is no part of it", where=f"{path}/{name}", fix=REPAIR)
 
 
 def list_results(store: FeatureStore) -> list[ResultKey]:

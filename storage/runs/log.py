@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from cvbench.errors import CvbenchError
+from cvbench.storage.objects import writers
 from cvbench.storage.objects.base import Objects
 from cvbench.storage.objects.keys import LEDGER
 
@@ -64,6 +65,11 @@ class RunLog:
         self._lines: list[bytes] = []
         self._size = self._segments = 0
         self._tidy()
+
+    def begin(self) -> None:
+        """Say at once that a run is under way, and whose: see `under_way`."""
+        self.add("begun", {"writer": writers.mark()})
+        self.flush()
 
     def add(self, event: str, fields: Mapping[str, Any], *, matters: bool = True) -> None:
         """Add an event; one that does not matter may be left out once the log is nearly full."""

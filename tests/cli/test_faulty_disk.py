@@ -18,7 +18,7 @@ from tests.jobs.images import write_folder
 from tests.jobs.study.studies import write_study
 from tests.storage.small_store import flip_bit
 
-KINDS = ("read", "full", "killed")
+KINDS = ("read", "full", "killed", "sync")
 SEED = 20
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,8 +13,9 @@ import pytest
 from typer.testing import CliRunner
 
 from cvbench.cli.store import app
-from cvbench.errors import DataUnavailableError, UnknownNameError, UsageError
+from cvbench.errors import DataUnavailableError, IntegrityError, UnknownNameError, UsageError
 from cvbench.storage.features import FeatureStore
+from cvbench.storage.runs.log import RunLog
 from tests.storage.small_store import GROUP, SPECS, UNITS, declare, features, write_unit
 
 run = CliRunner().invoke
@@ -36,6 +38,38 @@ def test_info_shows_what_is_there(store: str) -> None:
     lines = done.stdout.splitlines()
     assert lines[1] == GROUP.path
     assert [line.split()[0] for line in lines[2:5]] == ["layer", "blocks.0", "blocks.1"]
+
+
+def test_info_of_a_store_whose_ledger_is_gone(store: str) -> None:
+    shutil.rmtree(Path(store) / "ledger")
+    done = run(app, ["info", "--store", store])
+    assert done.exit_code == 0, done.output
+    assert "0 splits, 0 layers, 0 results" in done.stdout
+    assert f"the records of the ledger are missing, and {GROUP.path}/blocks." in done.stdout
+    assert f"cvbench store gc --orphans --store {store}" in done.stderr
+    lost = json.loads(run(app, ["info", "--store", store, "--format", "json"]).stdout)["lost"]
+    assert lost.startswith(f"{GROUP.path}/blocks.")
+    assert run(app, ["gc", "--orphans", "--store", store]).exit_code == 0  # what it says
+    done = run(app, ["info", "--store", store])
+    assert (done.stdout, done.stderr) == ("0 splits, 0 layers, 0 results\n", "")
+
+
+def test_gc_under_a_run_and_when_it_is_told_that_none_is(store: str) -> None:
+    RunLog(FeatureStore.open(store).objects).begin()
+    done = run(app, ["gc", "--orphans", "--store", store])
+    assert isinstance(done.exception, UsageError)
+    assert "a run writes to the store" in str(done.exception)
+    assert run(app, ["gc", "--orphans", "--force", "--store", store]).exit_code == 0
+
+
+@pytest.mark.parametrize("lost", ["ledger/digits/all/split.json", "digits/all/samples/id/c.0"])
+def test_damage_is_said_with_the_way_back(store: str, lost: str) -> None:
+    path = Path(store) / lost
+    path.write_bytes(b"{}") if lost.startswith("ledger") else path.unlink()
+    done = run(app, ["info", "--store", store])
+    assert isinstance(done.exception, IntegrityError)
+    assert done.exception.why
+    assert "store repair" in (done.exception.fix or "")
 
 
 def test_info_as_json(store: str) -> None:

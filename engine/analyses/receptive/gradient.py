@@ -28,7 +28,7 @@ from cvbench.engine.models.backbones import Backbone
 from cvbench.engine.models.layouts import TapLayout, in_rows
 from cvbench.engine.models.precision import exact_arithmetic
 from cvbench.engine.models.views import spatial
-from cvbench.errors import UsageError
+from cvbench.errors import UsageError, lacking
 
 Output = Literal["sum", "signs"]
 SHARES = (0.5, 0.95)
@@ -133,7 +133,7 @@ def position_gradients(
             for tap in taps:
                 take(tap, _gradient(scores.pop(tap), inputs, last=not scores))
         except RuntimeError as error:
-            if isinstance(error, torch.OutOfMemoryError):
+            if isinstance(error, torch.OutOfMemoryError) or lacking(error) is not None:
                 raise
             raise UsageError(
                 f"no gradient can be taken through {backbone.spec.key}", why=" ".join(str(error).split())[:200]

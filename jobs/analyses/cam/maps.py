@@ -119,7 +119,7 @@ def prepare_maps(
         group: fingerprint_of(split, backbone, maps.view, options, cluster.device) | made
         for group, backbone in zip(groups, backbones, strict=True)
     }
-    declare_all(store, split, groups, fingerprints, options)
+    job.log = declare_all(store, split, groups, fingerprints, options)
     job.notes += [*rounding_notes(options, split), *notes]
     return MapJob(job, dataset, maps, targets, described, notes)
 

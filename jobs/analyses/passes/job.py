@@ -116,7 +116,7 @@ def run_pass(
         | {key: value for one in kept[group.backbone].values() for key, value in one.made.items()}
         for group in groups
     }
-    declare_all(store, split, groups, fingerprints, options)
+    job.log = declare_all(store, split, groups, fingerprints, options)
     job.notes += rounding_notes(options, split)
     weights = ", ".join(f"{name} {Path(described[name].spec.weights).name}" for name in backbones)
     for note in (f"weights: {weights}", *notes):

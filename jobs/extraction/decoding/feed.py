@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from cvbench.engine.models.host_copy import staging
 from cvbench.engine.pictures.geometry import Geometry
-from cvbench.errors import DecodeError
+from cvbench.errors import DecodeError, raise_if_lacking
 from cvbench.jobs.extraction.decoding.choice import Decoding
 from cvbench.jobs.extraction.decoding.fill import Refusal, fill
 from cvbench.jobs.extraction.decoding.layout import Layout
@@ -176,8 +176,15 @@ class Feed:
         place, step = self._place(size), 1 if self._ring is None else ROWS
         first = unit.start + offset
         parts = [range(row, min(row + step, size)) for row in range(0, size, step)]
-        futures = [self._pool.submit(self._load, first, rows, place) for rows in parts]
-        return _Coming(Batch(offset, size, place.images, []), place, futures)
+        coming = _Coming(Batch(offset, size, place.images, []), place, [])
+        try:
+            for rows in parts:
+                coming.futures.append(self._pool.submit(self._load, first, rows, place))
+        except RuntimeError as error:  # no thread: what was handed in may be waiting for one
+            coming.drop()
+            raise_if_lacking(error)
+            raise
+        return coming
 
     def _load(self, first: int, rows: range, place: Place) -> list[BadSample]:
         """Read and decode some rows of the batch that begins at position `first` of the order."""
@@ -220,8 +227,12 @@ class UnitBatches(Iterator[Batch]):
         self._queue: deque[_Coming] = deque()
         self._last: Place | None = None
         self._open = True
-        for _ in range(feed._ahead):
-            self._submit()
+        try:
+            for _ in range(feed._ahead):
+                self._submit()
+        except BaseException:
+            self.close()  # another unit may have what this one had
+            raise
 
     def __next__(self) -> Batch:
         self._give_back()

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from cvbench.errors import CvbenchError, DecodeError, IntegrityError
+from cvbench.errors import CvbenchError, DecodeError, IntegrityError, raise_if_lacking
 from cvbench.storage.datasets.formats.parquet_files import NOTHING, ParquetDataset, Table
 from cvbench.storage.datasets.formats.row_columns import choose, described, features_of, plain_values, values_of
 from cvbench.storage.datasets.formats.shards import Shards
@@ -103,6 +103,7 @@ def damaged(where: str) -> Iterator[None]:
     except (pa.ArrowException, OSError, struct.error, ValueError) as err:
         if isinstance(err, CvbenchError):
             raise
+        raise_if_lacking(err)
         raise IntegrityError("no Arrow stream, or damaged", where=where, why=str(err)[:300]) from err
 
 

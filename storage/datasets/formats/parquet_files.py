@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cvbench.errors import CvbenchError, DecodeError, IntegrityError
+from cvbench.errors import CvbenchError, DecodeError, IntegrityError, raise_if_lacking
 from cvbench.storage.datasets.formats.listed import Listed
 from cvbench.storage.datasets.formats.row_columns import (
     choose,
@@ -214,6 +214,7 @@ def open_parquet(shards: Shards, number: int, *, folded: tuple[str, ...] = ()) -
         except (pa.ArrowException, OSError) as err:
             if isinstance(err, CvbenchError):
                 raise
+            raise_if_lacking(err)
             raise IntegrityError("no Parquet file, or damaged", where=shards[number].where, why=str(err)) from err
         yield file
 
@@ -228,6 +229,7 @@ def damaged(where: str) -> Iterator[None]:
     except (pa.ArrowException, OSError) as err:
         if isinstance(err, CvbenchError):
             raise
+        raise_if_lacking(err)
         raise IntegrityError("the Parquet file is damaged", where=where, why=str(err)) from err
 
 

@@ -204,7 +204,10 @@ def check_words(column: Any, name: str, where: str) -> None:
             at = pc.index(lengths, longest).as_py()
             row = start + (pc.index(chunk.indices, at).as_py() if words is not chunk else at)
             raise IntegrityError(
-                f"the column {name} has a label of {longest:,} characters", where=f"{where}: row {row}"
+                f"the column {name} has a label of {longest:,} characters",
+                where=f"{where}: row {row}",
+                why=f"a class's name has {MAX_WORD:,} at most",
+                fix="name the column that holds the classes, label=NAME, or shorten the names",
             )
         start += len(chunk)
 

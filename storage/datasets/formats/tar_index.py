@@ -157,7 +157,13 @@ def _place(member: Member, offset: int, size: int, where: str) -> None:
 def _label(handle: BinaryIO, offset: int, size: int, extension: str, where: str) -> Label:
     """Read the label in a .cls or .json file; -1 if the latter says nothing."""
     if size > (_MAX_LABEL if extension == "cls" else _MAX_JSON):
-        raise IntegrityError(f"a label of {size:,} bytes", where=where)
+        most = _MAX_LABEL if extension == "cls" else _MAX_JSON
+        raise IntegrityError(
+            f"a label of {size:,} bytes",
+            where=where,
+            why=f"a .{extension} file holds a class and has {most:,} bytes at most",
+            fix="put the number or the name of the class there, and nothing else",
+        )
     handle.seek(offset)
     text = handle.read(size)
     if len(text) != size:

@@ -68,7 +68,12 @@ def test_cupy_takes_its_memory_from_torch() -> None:
 
 @pytest.mark.parametrize(
     ("error", "expected"),
-    [(torch.OutOfMemoryError("x"), True), (MemoryError(), False), (RuntimeError("out of memory"), False)],
+    [
+        (torch.OutOfMemoryError("x"), True),
+        (RuntimeError("[enforce fail] . DefaultCPUAllocator: can't allocate memory: you tried to ..."), True),
+        (MemoryError(), False),
+        (RuntimeError("out of memory"), False),
+    ],
 )
 def test_whose_memory_is_at_its_end(error: BaseException, expected: bool) -> None:
     assert cuda.is_out_of_memory(error) is expected

@@ -23,6 +23,7 @@ from cvbench.errors import (
 )
 from cvbench.jobs.extraction.extract import extract
 from cvbench.jobs.extraction.options import ExtractOptions
+from cvbench.jobs.extraction.plan import plan
 from cvbench.jobs.running.cluster import Cluster
 from cvbench.jobs.running.progress import Event, Note
 from cvbench.storage.features import FeatureStore, GroupKey
@@ -333,3 +334,35 @@ def test_logits_and_head_are_the_models_own(tmp_path: Path) -> None:
     with torch.inference_mode():
         expected = backbone._model.get_classifier()(torch.from_numpy(head)).numpy()
     np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("sizes", [{"batch_size": 1_000_000, "unit": None}, {"batch_size": 8, "unit": 1_000_000}])
+def test_sizes_far_beyond_the_data_set_are_refused_before_anything_is_written(
+    tmp_path: Path, sizes: dict[str, int | None]
+) -> None:
+    write_folder(tmp_path / "pets", 20)
+    asked = options(tmp_path, backbones=("test_vit",), **sizes)
+    for refused in (lambda: extract(asked, LOOP), lambda: plan(asked)):
+        with pytest.raises(UsageError, match="1000000 is more than there is") as caught:
+            refused()
+        assert "it has 20 samples" in (caught.value.why or "")
+    assert not (tmp_path / "store.zarr").exists()
+
+
+def test_a_batch_without_memory_is_refused_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_folder(tmp_path / "pets", 20)
+    asked = options(tmp_path, backbones=("test_vit",), batch_size=16)
+    least = 16 * 3 * 64 * 64 * (3 + 4)  # three batches of uint8, one of float32
+    monkeypatch.setattr("cvbench.jobs.extraction.room.memory_left", lambda: least - 1)
+    with pytest.raises(ResourceError, match=r"a batch of 16 images takes 1\.4 MB") as caught:
+        extract(asked, LOOP)
+    assert "--batch-size 4" in (caught.value.fix or "")
+    assert not (tmp_path / "store.zarr").exists()
+    monkeypatch.setattr("cvbench.jobs.extraction.room.memory_left", lambda: least)
+    assert extract(asked, LOOP).computed == 20
+    monkeypatch.setattr("cvbench.jobs.extraction.room.memory_left", lambda: 1)
+    with pytest.raises(ResourceError, match="a batch of 16") as caught:
+        extract(asked, LOOP)
+    assert "another --store" in (caught.value.fix or "")

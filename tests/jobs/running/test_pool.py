@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cvbench.errors import ClusterError
+from cvbench.errors import ClusterError, IntegrityError, ResourceError, TransientError
 from cvbench.jobs.running import pool
 from cvbench.jobs.running.cluster import Cluster
 from cvbench.jobs.running.progress import Failed
@@ -40,6 +40,31 @@ def test_every_task_is_reported_once_whatever_happens(monkeypatch: pytest.Monkey
     ray = VirtualRay(fate, Cluster(address="virtual", actors=64, attempts=8), seed)
     reported = drive(monkeypatch, ray, 2_000)
     assert reported == dict.fromkeys(range(2_000), 1)
+
+
+PASSING = [TransientError("503"), MemoryError("9 GiB"), RuntimeError("can't start new thread")]
+
+
+@pytest.mark.parametrize("cause", PASSING, ids=repr)
+def test_what_may_be_well_elsewhere_is_tried_again_and_then_said_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, cause: Exception
+) -> None:
+    few = VirtualRay(Fate(failing=0.05, cause=cause), Cluster(address="virtual", actors=4, attempts=8))
+    assert drive(monkeypatch, few, 200) == dict.fromkeys(range(200), 1)
+    all_of_them = VirtualRay(Fate(failing=1.0, cause=cause), Cluster(address="virtual", actors=4, in_flight=1))
+    with pytest.raises(ResourceError):
+        drive(monkeypatch, all_of_them, 1)
+    assert all_of_them.now > 3 * 0.8 * 20  # three attempts
+
+
+@pytest.mark.parametrize("cause", [ResourceError("no space left"), IntegrityError("damaged")], ids=repr)
+def test_what_another_attempt_does_not_cure_ends_the_run_at_once(
+    monkeypatch: pytest.MonkeyPatch, cause: Exception
+) -> None:
+    ray = VirtualRay(Fate(failing=1.0, cause=cause), Cluster(address="virtual", actors=4))
+    with pytest.raises(type(cause)):
+        drive(monkeypatch, ray, 100)
+    assert ray.now < 2 * 20
 
 
 @pytest.mark.parametrize(("actors", "deaths"), [(1, 7), (2, 7), (10, 31)])

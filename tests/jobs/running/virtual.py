@@ -36,7 +36,8 @@ class Fate:
     Attributes:
         seconds: Of a usual task; drawn within a fifth of it.
         dying: Share of the actors that die within a minute.
-        failing: Share of the runs of a task that raise an error which another attempt cures.
+        failing: Share of the runs of a task that raise an error.
+        cause: That error; another attempt cures it.
         lagging: Share of the runs that take twenty times as long.
         tick: Answers arrive together, at multiples of so many seconds.
     """
@@ -44,6 +45,7 @@ class Fate:
     seconds: float = 20.0
     dying: float = 0.0
     failing: float = 0.0
+    cause: Exception = field(default_factory=lambda: OSError("a read failed"))
     lagging: float = 0.0
     tick: float = 0.0
 
@@ -109,7 +111,7 @@ class VirtualRay:
         if actor.dies < ends:
             ends, answer = max(self.now, actor.dies), ActorError("the node is gone")
         elif draw.random() < self.fate.failing:
-            answer = TaskError(OSError("a read failed"))
+            answer = TaskError(self.fate.cause)
         actor.free[0] = ends
         actor.running.add(ref)
         self._answers[ref] = (actor, ends - begins, answer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from io import FileIO
 from pathlib import Path
@@ -13,7 +14,7 @@ import zarr
 from numpy.typing import NDArray
 from zarr.storage import MemoryStore
 
-from cvbench.errors import IntegrityError, UnknownNameError, UsageError
+from cvbench.errors import IntegrityError, ResourceError, UnknownNameError, UsageError
 from cvbench.storage.features.codecs import check_metadata, parse_codec, quiet
 from cvbench.storage.features.encoding import Encoding
 from cvbench.storage.features.nodes import ArraySpec, array_document
@@ -73,6 +74,30 @@ def test_any_flipped_bit_or_lost_byte_is_seen(codec: str) -> None:
     for cut in (0, 1, len(data) // 2, len(data) - 1):
         with pytest.raises(IntegrityError):
             encoding.decode(data[:cut], "some/key")
+
+
+@pytest.mark.parametrize(
+    ("raised", "expected", "said"),
+    [
+        (RuntimeError("can't start new thread"), ResourceError, "no further thread"),
+        (MemoryError("9 GiB"), ResourceError, "memory of this machine"),
+        (OSError(errno.EIO, "a disk"), OSError, "a disk"),
+        (RuntimeError("zstd: corrupt"), IntegrityError, "damaged"),
+    ],
+)
+def test_only_what_a_decoder_raises_is_damage(
+    monkeypatch: pytest.MonkeyPatch, raised: Exception, expected: type[Exception], said: str
+) -> None:
+    encoding = encoding_of("zstd")
+    data = b"".join(encoding.encode(block_of(encoding)))
+
+    def failing(*given: object) -> Any:
+        raise raised
+
+    monkeypatch.setattr(encoding, "_template", failing)
+    with pytest.raises(expected, match=said) as caught:
+        encoding.decode(data, "k")
+    assert ("store repair" in str(caught.value)) == (expected is IntegrityError)
 
 
 def test_a_file_is_read_into_place_and_checked(tmp_path: Path) -> None:

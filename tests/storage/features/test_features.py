@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import threading
+import time
 import uuid
 import warnings
 from collections.abc import Callable
@@ -22,8 +24,10 @@ from cvbench.errors import (
     UnknownNameError,
     UsageError,
 )
-from cvbench.storage.care.verify import gc
+from cvbench.storage.care.verify import gc, verify
 from cvbench.storage.features import ArraySpec, BadSample, FeatureLayer, FeatureStore, GroupKey, Unit
+from cvbench.storage.features import awaited as awaiting
+from cvbench.storage.features import split as splits
 from cvbench.storage.features.codecs import quiet
 from cvbench.storage.objects.base import Objects
 from cvbench.storage.objects.open import open_objects
@@ -573,3 +577,53 @@ def test_readers_name_the_key_and_unit_of_damage(store: FeatureStore, codec: str
             read(layer)
         assert key in str(error.value)
         assert "unit 1" in str(error.value)
+
+
+# I2, F16: two runs that begin a split
+
+
+def test_of_two_runs_with_other_seeds_the_later_is_told_of_the_seed(
+    store: FeatureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It comes between the sample table of the first and its record, and waits for that."""
+    waits, right = threading.Event(), awaiting.awaited
+    put = type(store.ledger).put
+
+    def put_late(ledger: Any, key: str, record: Any, **named: Any) -> bool:
+        if record.get("seed") == 0:
+            assert waits.wait(60)
+        return put(ledger, key, record, **named)
+
+    def awaited(look: Any) -> Any:
+        assert look() is None
+        waits.set()
+        return right(look)
+
+    monkeypatch.setattr(type(store.ledger), "put", put_late)
+    monkeypatch.setattr(splits, "awaited", awaited)
+    monkeypatch.setattr("cvbench.storage.features.awaited.PATIENCE", 60.0)
+    first = threading.Thread(target=store.begin, args=(split_info(),))
+    first.start()
+    while store.objects.get("digits/all/samples/id/zarr.json") is None:
+        time.sleep(0.01)
+    turned = split_info(seed=1, ids=split_info().ids[::-1].copy())
+    with pytest.raises(FingerprintMismatchError, match="seed"):
+        FeatureStore.open(store.objects, "a").begin(turned)
+    first.join(60)
+    assert store.split("digits", "all").seed == 0
+    assert verify(store, deep=True).ok
+
+
+def test_a_sample_table_that_a_stopped_run_left_is_said_as_such(
+    store: FeatureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cvbench.storage.features.awaited.PATIENCE", 0.0)
+    store.make()
+    splits.write_samples(store.objects, "digits/all/samples", split_info().columns())
+    turned = split_info(seed=1, ids=split_info().ids[::-1].copy())
+    with pytest.raises(IntegrityError, match="no record names yet") as caught:
+        store.begin(turned)
+    assert caught.value.why == "another run is under way, or one was stopped"
+    assert "cvbench store gc --orphans" in (caught.value.fix or "")
+    gc(store, orphans=True)  # what the message says
+    assert store.begin(turned).seed == 1

@@ -37,6 +37,8 @@ def service() -> Iterator[FaultProxy]:
 @pytest.fixture
 def proxy(service: FaultProxy, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultProxy]:
     monkeypatch.setattr("cvbench.storage.objects.remote._PAUSES", (0.01, 0.02, 0.05, 0.1))
+    monkeypatch.setattr("cvbench.storage.objects.remote._OUTAGE", (0.01,) * 2)
+    monkeypatch.setattr("cvbench.storage.objects.remote._QUICK", 1)
     service.well()
     service.count.clear()
     yield service

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import pickle
+import shutil
 import socket
 import subprocess
 import sys
@@ -338,6 +339,64 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(ResourceError, match="cannot write"):
         LocalObjects(tmp_path / "file").create("a/b", b"1")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becoming another user needs root")
+def test_a_place_of_another_user_is_named_with_its_owner(tmp_path: Path) -> None:
+    for place in (tmp_path, *tmp_path.parents):  # so that the other user can look at it
+        if place.stat().st_uid == 0 and place != Path("/"):
+            place.chmod(place.stat().st_mode | 0o755)
+    code = """
+import os, sys
+from cvbench.storage.objects.local import LocalObjects
+from cvbench.errors import ResourceError
+os.setuid(65534)
+try:
+    LocalObjects(sys.argv[1] + "/s").create("a/b", b"1")
+except ResourceError as error:
+    print(error)
+"""
+    said = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], timeout=300, capture_output=True, text=True, check=False
+    )
+    assert f"{tmp_path} is of user 0, mode drwxr-xr-x, and this is user 65534" in said.stdout, said
+    assert "another --store; then run the same command again" in said.stdout
+
+
+@pytest.mark.parametrize(("number", "said"), [(errno.EIO, "cannot keep the names"), (errno.ENOSPC, "no space left")])
+def test_a_folder_that_cannot_be_made_durable_is_named_and_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, said: str
+) -> None:
+    objects, synced, right = LocalObjects(tmp_path), [], folders.sync
+
+    def failing(at: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    objects.create("a/b/c", b"1")
+    monkeypatch.setattr(folders, "sync", failing)
+    with pytest.raises(ResourceError, match=said) as error:
+        objects.settle(["a/b/c"])
+    assert error.value.where == f"{tmp_path}/a/b"
+    assert "it resumes" in (error.value.fix or "")
+
+    def seen(at: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{at}"))
+        right(at)
+
+    monkeypatch.setattr(folders, "sync", seen)
+    objects.settle(["a/b/c"])  # the folders above too: their names were not made durable either
+    assert synced == [f"{tmp_path}/a/b", f"{tmp_path}/a", str(tmp_path)]
+
+
+@pytest.mark.parametrize("removed", [".", "a"])
+def test_a_folder_that_was_removed_meanwhile_is_an_error_of_ours(tmp_path: Path, removed: str) -> None:
+    objects = LocalObjects(tmp_path / "s")
+    objects.create("a/b", b"1")
+    shutil.rmtree(tmp_path / "s" / removed)
+    with pytest.raises(ResourceError, match="No such file") as error:
+        objects.settle(["a/b"])
+    assert error.value.where == f"{tmp_path}/s/a"
+    assert "was removed meanwhile" in (error.value.why or "")
 
 
 def test_urls() -> None:

@@ -12,7 +12,8 @@ from threading import Thread
 
 import pytest
 
-from cvbench.errors import AccessError, CvbenchError, ResourceError, UsageError
+from cvbench.errors import AccessError, CvbenchError, ResourceError, TransientError, UsageError
+from cvbench.storage.objects import remote
 from cvbench.storage.objects.base import Objects
 from cvbench.storage.objects.bucket import Bucket
 from cvbench.storage.objects.open import open_objects
@@ -20,6 +21,7 @@ from tests.storage.objects.fault_proxy import Fault, FaultProxy
 from tests.storage.s3_service import CANARY, CREDENTIALS, proxied_service
 
 BODY = bytes(range(256)) * 40
+PAUSES = (*remote._PAUSES, *remote._OUTAGE)  # before they are shortened
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +33,8 @@ def proxy() -> Iterator[FaultProxy]:
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cvbench.storage.objects.remote._PAUSES", (0.01, 0.02, 0.05, 0.1))
+    monkeypatch.setattr("cvbench.storage.objects.remote._OUTAGE", (0.01,) * 2)
+    monkeypatch.setattr("cvbench.storage.objects.remote._QUICK", 1)
 
 
 @pytest.fixture
@@ -95,13 +99,61 @@ def test_refused_credentials_are_named_and_not_shown(
     assert CANARY not in "".join(traceback.format_exception(caught.value))
 
 
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("fault", ["500", "503", "429"])
+def test_an_outage_is_ridden_out(
+    proxy: FaultProxy, objects: Objects, monkeypatch: pytest.MonkeyPatch, call: str, fault: Fault
+) -> None:
+    monkeypatch.setattr(remote, "_QUICK", 0)
+    other = open_objects(objects.url)
+    run, expected = CALLS[call]
+    proxy.script(fault, times=6)
+    assert run(other) == expected
+    assert proxy.count[fault] == 6
+    proxy.script(fault)
+    with pytest.raises(TransientError, match="after retries"):
+        run(other)
+    assert proxy.count[fault] == 6 + 1 + len(remote._PAUSES) + len(remote._OUTAGE)
+
+
+def test_an_outage_may_last_about_as_long_as_is_said() -> None:
+    assert remote.RETRY_SECONDS - 15 < sum(PAUSES) < remote.RETRY_SECONDS
+    assert "about 120 s" in (Path(__file__).parents[3] / "docs" / "reliability.md").read_text()
+
+
+def test_an_outage_is_given_up_when_its_time_is_over(
+    proxy: FaultProxy, objects: Objects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "_QUICK", 0)
+    monkeypatch.setattr(remote, "RETRY_SECONDS", 0.0)
+    proxy.script("503")
+    with pytest.raises(TransientError):
+        open_objects(objects.url).get("b")
+    assert proxy.count["503"] == 1
+
+
+def test_a_connection_is_tried_for_longer_once_the_service_has_answered(
+    proxy: FaultProxy, objects: Objects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name that is no service's is said soon; a service that starts anew is waited for."""
+    asked = []
+    for place in (open_objects(objects.url), objects):
+        proxy.script("reset")
+        proxy.count.clear()
+        with pytest.raises(TransientError):
+            place.get("b")
+        asked.append(proxy.count["reset"])
+    assert asked[0] == 2
+    assert asked[1] > 7
+
+
 def test_a_service_that_stays_broken_is_asked_a_few_times(proxy: FaultProxy, objects: Objects) -> None:
     for fault in ("cut", "reset"):
         proxy.script(fault)
         with pytest.raises(ResourceError, match="after retries") as caught:
             [*objects.list("a/")]
         assert "same command again" in (caught.value.fix or "")
-        assert proxy.count[fault] <= 10
+        assert proxy.count[fault] <= 15
 
 
 def test_ranges_and_sizes_of_a_bucket(proxy: FaultProxy, objects: Objects) -> None:

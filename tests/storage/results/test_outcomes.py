@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 import xarray
 import zarr
 
-from cvbench.errors import IntegrityError, UsageError
+from cvbench.errors import IntegrityError, ResourceError, UsageError
 from cvbench.storage.care.verify import verify
 from cvbench.storage.features import FeatureStore
 from cvbench.storage.features.codecs import quiet
@@ -134,14 +135,15 @@ def test_saving_twice_elsewhere_gives_the_same_bytes(tmp_path: Path) -> None:
     assert contents(LocalObjects(tmp_path / "one")) == contents(LocalObjects(tmp_path / "two"))
 
 
-def test_a_result_exists_only_with_its_marker(store: FeatureStore) -> None:
+def test_a_result_exists_only_with_its_marker(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cvbench.storage.features.awaited.PATIENCE", 0.0)
     save_result(store, KEY, result())
     store.objects.delete(KEY.marker)  # as after a crash just before it was written
     again = FeatureStore.open(store.url, "a")
     assert load_result(again, KEY) is None
     assert save_result(again, KEY, result())
     store.objects.delete(KEY.marker)
-    with pytest.raises(IntegrityError, match="left another result"):
+    with pytest.raises(IntegrityError, match="there is another result"):
         save_result(FeatureStore.open(store.url, "a"), KEY, result() * 2)
 
 
@@ -170,3 +172,41 @@ def test_attributes_must_be_plain(store: FeatureStore) -> None:
 def test_names_are_checked(name: str) -> None:
     with pytest.raises(UsageError):
         ResultKey(name, "all", "cka", "0")
+
+
+@pytest.mark.parametrize("raised", [RuntimeError("can't start new thread"), MemoryError("9 GiB")])
+def test_a_result_for_which_there_is_no_memory_is_not_called_damaged(
+    store: FeatureStore, monkeypatch: pytest.MonkeyPatch, raised: Exception
+) -> None:
+    save_result(store, KEY, result())
+
+    def failing(*given: object, **named: object) -> None:
+        raise raised
+
+    monkeypatch.setattr(xarray, "open_zarr", failing)
+    with pytest.raises(ResourceError, match="this machine") as caught:
+        load_result(store, KEY)
+    assert "store repair" not in str(caught.value)
+
+
+def test_a_result_that_another_run_is_about_to_record_stands(
+    store: FeatureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_result(store, KEY, result())
+    marker = store.objects.get(KEY.marker) or b""
+    other = result().assign_attrs(estimator="biased")
+    store.objects.delete(KEY.marker)
+    monkeypatch.setattr("cvbench.storage.features.awaited.PATIENCE", 0.0)
+    with pytest.raises(IntegrityError, match="no record names yet") as caught:
+        save_result(store, KEY, other)
+    assert caught.value.why == "another run is under way, or one was stopped"
+
+    def awaited(look: Callable[[], int | None]) -> int | None:
+        store.objects.create(KEY.marker, marker)
+        return look()
+
+    monkeypatch.setattr("cvbench.storage.results.outcomes.awaited", awaited)
+    assert save_result(store, KEY, other) is False
+    found = load_result(store, KEY)
+    assert found is not None
+    assert found.attrs["estimator"] == "unbiased"

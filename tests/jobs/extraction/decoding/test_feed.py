@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import itertools
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +106,31 @@ def test_two_units_at_once_and_a_third_that_waits(feed: Feed, pets: Path) -> Non
         assert sum(batch.size for batch in one) == 20
         one.close()
     check_same(batches(feed, units[0]), batches(feed_of(open_dataset(f"folder:{pets}"), THREADS), units[0]))
+
+
+@pytest.mark.parametrize("decoding", [THREADS, PROCESSES], ids=["threads", "processes"])
+def test_threads_that_cannot_be_started_are_said_and_hold_nothing(
+    pets: Path, monkeypatch: pytest.MonkeyPatch, decoding: Decoding
+) -> None:
+    """As often as one likes: neither slots nor the places of units are lost; then all goes on."""
+    feed = feed_of(open_dataset(f"folder:{pets}"), decoding)
+    right = ThreadPoolExecutor.submit
+    left = itertools.count()
+
+    def submit(pool: ThreadPoolExecutor, *given: Any) -> Any:
+        if next(left) % 2:
+            raise RuntimeError("can't start new thread")
+        return right(pool, *given)
+
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", submit)
+    for _ in range(7):
+        with pytest.raises(ResourceError, match="no further thread") as caught:
+            feed.start(Unit(0, 0, COUNT))
+        assert "fewer --threads" in (caught.value.fix or "")
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", right)
+    found = batches(feed, Unit(0, 0, COUNT))
+    feed.close()
+    check_same(found, batches(feed_of(open_dataset(f"folder:{pets}"), THREADS), Unit(0, 0, COUNT)))
 
 
 def test_the_errors_of_threads(pets: Path, feed: Feed, tmp_path: Path) -> None:
