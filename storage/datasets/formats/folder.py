@@ -27,7 +27,7 @@ from cvbench.storage.datasets.base import DatasetInfo
 from cvbench.storage.datasets.formats.cells import SUFFIXES as TABLE_SUFFIXES
 from cvbench.storage.datasets.formats.cells import read_cells
 from cvbench.storage.datasets.formats.files import FileDataset, Samples
-from cvbench.storage.datasets.formats.layout import ALL, Layout, folders, is_hidden, layout, split_named
+from cvbench.storage.datasets.formats.layout import ALL, Layout, folders, is_hidden, layout
 from cvbench.storage.datasets.formats.metadata import (
     TABLES,
     Table,
@@ -39,6 +39,7 @@ from cvbench.storage.datasets.formats.metadata import (
 )
 from cvbench.storage.datasets.formats.roles import find_roles
 from cvbench.storage.datasets.formats.scan import check_text
+from cvbench.storage.datasets.formats.split_names import split_named
 from cvbench.storage.datasets.left_out import Tally, unlabelled, without_image
 from cvbench.storage.datasets.roots import absolute_path, refuse_unreadable, unreadable
 from cvbench.storage.datasets.suffixes import SUFFIXES

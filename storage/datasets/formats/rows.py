@@ -14,7 +14,7 @@ from cvbench.storage.datasets.formats.row_columns import LABELS
 from cvbench.storage.datasets.formats.sharded import listed_classes
 from cvbench.storage.datasets.formats.shards import Shards
 from cvbench.storage.datasets.labels import classes_for, labels_of_cells
-from cvbench.storage.datasets.left_out import SHOWN, LeftOut, unlabelled
+from cvbench.storage.datasets.left_out import SHOWN, LeftOut, shown_of, unlabelled
 
 _Made = TypeVar("_Made", bound=ParquetDataset)
 
@@ -114,7 +114,7 @@ def _joined(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
 
 def _columns(table: Table, others: tuple[str, ...]) -> tuple[LeftOut, ...]:
     """The columns that are not read, and that the labels were chosen among several."""
-    found = [LeftOut("column", len(others), others[:SHOWN])] if others else []
+    found = [LeftOut("column", len(others), others[: shown_of("column")])] if others else []
     named = tuple(name for name in table.names if name != table.label)
     if table.label in table.names and table.label not in LABELS and named:
         found.append(LeftOut("choice", len(named), named[:SHOWN], f"the labels are those of {table.label}"))

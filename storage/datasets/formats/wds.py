@@ -21,12 +21,13 @@ from numpy.typing import NDArray
 
 from cvbench.errors import DataUnavailableError, UnknownNameError
 from cvbench.storage.datasets.base import DatasetInfo, check_unique
-from cvbench.storage.datasets.formats.layout import ALL, split_named, split_of
+from cvbench.storage.datasets.formats.layout import ALL
 from cvbench.storage.datasets.formats.listed import Listed
 from cvbench.storage.datasets.formats.numbered import not_read
 from cvbench.storage.datasets.formats.shard_tree import find_tree
 from cvbench.storage.datasets.formats.sharded import ShardReader, is_whole, labels_of_words, listed_classes, store_key
 from cvbench.storage.datasets.formats.shards import Shards
+from cvbench.storage.datasets.formats.split_names import split_named, split_of
 from cvbench.storage.datasets.formats.tar_index import Index, index_tar
 from cvbench.storage.datasets.labels import classes_for
 from cvbench.storage.datasets.left_out import merged, sorts_text, unlabelled
