@@ -79,7 +79,7 @@ class HfReader:
         shards = _files(splits[chosen])
         tables = read_arrow(shards, asked)
         others = [_files(splits[name]) for name in splits if name != chosen] if are_words(tables) else []
-        words = sorted_words([*tables, *(table for some in others for table in read_arrow(some, asked))])
+        words = sorted_words([*tables, *(table for some in others for table in read_arrow(some, asked))], str(folder))
         dataset = assemble(ArrowDataset, str(folder), chosen, shards, tables, words)
         return replace(dataset, name=self.key(str(folder)), spec=f"hf:{folder}{pairs_text(asked)}")
 

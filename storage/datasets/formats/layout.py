@@ -71,9 +71,20 @@ def layout(path: Path) -> Layout:
 def folders(path: Path) -> list[str]:
     """Names of the folders in a folder, links included, sorted; not hidden ones, nor what a Mac adds to archives."""
     try:
-        return sorted(entry.name for entry in os.scandir(path) if entry.is_dir() and not is_hidden(entry.name))
+        return sorted(entry.name for entry in os.scandir(path) if is_folder(entry) and not is_hidden(entry.name))
     except OSError as err:
         raise unreadable(err) from err
+
+
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a folder, or a link to one; a link to itself, or up to a folder that it lies in, is none."""
+    try:
+        if not entry.is_dir():
+            return False
+    except OSError:  # too many links
+        return False
+    above = os.path.realpath(os.path.dirname(entry.path))
+    return not entry.is_symlink() or not f"{above}/".startswith(f"{os.path.realpath(entry.path).rstrip('/')}/")
 
 
 def is_hidden(name: str) -> bool:

@@ -80,7 +80,7 @@ class ParquetReader(ShardReader):
         shards = splits[chosen]
         tables = read_tables(shards, asked)
         others = [splits[name] for name in splits if name != chosen] if are_words(tables) else []
-        words = sorted_words([*tables, *(table for some in others for table in read_tables(some, asked))])
+        words = sorted_words([*tables, *(table for some in others for table in read_tables(some, asked))], pattern)
         dataset = assemble(ParquetDataset, pattern, chosen, shards, tables, words)
         whole = is_whole(pattern, (".parquet",))
         return replace(

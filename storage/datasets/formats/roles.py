@@ -236,7 +236,7 @@ def _edges(table: Cells, roles: Roles) -> tuple[NDArray[np.float64], ...]:
         raise IntegrityError(
             "a box has no extent", where=table.place(row), why=f"it is {w[row]:g} wide and {h[row]:g} high"
         )
-    if np.nanmax([w, h], initial=0) <= 1 and there.any():
+    if there.any() and np.nanmax([w, h]) <= 1:
         raise IntegrityError(
             "the boxes are at most one pixel wide",
             where=table.where,

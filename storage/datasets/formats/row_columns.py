@@ -167,7 +167,10 @@ def _bytes_path(name: str, kind: Any) -> str | None:
 
 
 def values_of(column: Any, name: str, chosen: Chosen, where: str) -> NDArray[Any]:
-    """(rows,) int64 of a column, -1 for null; or text, "" for null, of a column of labels without a list of names."""
+    """(rows,) int64 of a column, -1 for null; or text, "" for null, of a column of labels without a list of names.
+
+    Truth values are the names "false" and "true", as in a table.
+    """
     import pyarrow as pa
     import pyarrow.types as kinds
 
@@ -178,6 +181,8 @@ def values_of(column: Any, name: str, chosen: Chosen, where: str) -> NDArray[Any
     if is_label and not known and (kinds.is_string(column.type) or kinds.is_large_string(column.type)):
         check_words(column, name, where)
         return np.array(column.fill_null("").to_pylist(), dtype=np.str_)
+    if is_label and not known and kinds.is_boolean(column.type):
+        return np.array(column.cast(pa.string()).fill_null("").to_pylist(), dtype=np.str_)
     if is_label and not known and kinds.is_floating(column.type):
         column = _whole(column, name, where)
     if not kinds.is_integer(column.type):

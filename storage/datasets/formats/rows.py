@@ -24,8 +24,21 @@ def are_words(tables: Sequence[Table]) -> bool:
     return any(table.words for table in tables)
 
 
-def sorted_words(tables: Iterable[Table]) -> tuple[str, ...]:
-    """The names that labels are in any of the tables."""
+def sorted_words(tables: Iterable[Table], pattern: str) -> tuple[str, ...]:
+    """The names that labels are in any of the tables, of all splits.
+
+    Raises:
+        IntegrityError: They are names in one table and numbers in another, so that one split's are not the other's.
+    """
+    tables = list(tables)
+    labels = [table.values[table.label] for table in tables if table.label]
+    kinds = {values.dtype.kind for values in labels if len(values) and (values.dtype.kind == "U" or values.max() >= 0)}
+    if len(kinds) > 1:
+        raise IntegrityError(
+            "labels are names in one split and numbers in another",
+            where=pattern,
+            fix="write both alike; or name the files of one split",
+        )
     return tuple(sorted({word for table in tables for word in table.words}))
 
 

@@ -209,13 +209,7 @@ def assemble(
         for some in (taken_places, taken_masks or ()):
             reach.check(some, rows[: len(some)], table)
     taken_ids = tuple(ids[row] for row in rows)
-    why = (
-        known.why
-        if known
-        else ""
-        if roles.label
-        else f"no column label; --columns label=COLUMN, one of {', '.join([*table.columns][:8])}"
-    )
+    why = known.why if known else "" if roles.label else _why_none(table, roles)
     left = (*tally.result(), *unlabelled(taken_ids, labels[chosen], why))
     if (labels[chosen] >= 0).any():
         left = (*left, *without_image(classes, labels[chosen]))
@@ -286,6 +280,14 @@ def _ids(places: Sequence[str], base: str, table: Cells, roles: Roles) -> list[s
             )
     check_unique(ids, table.where)
     return ids
+
+
+def _why_none(table: Cells, roles: Roles) -> str:
+    """Why no sample has a label."""
+    if "label" in table.left:
+        return "the column label holds lists or records: write one name or number for each image"
+    others = [name for name in table.columns if name != roles.path]
+    return "no column label" + (f"; --columns label=COLUMN, one of {', '.join(others[:8])}" if others else "")
 
 
 def _labels(table: Cells, roles: Roles, within: str) -> tuple[NDArray[np.int64], tuple[str, ...]]:

@@ -147,7 +147,7 @@ def read_jsonl(handle: BinaryIO, where: str) -> Cells:
             if not line.strip():
                 continue
             place = f"{where}:{number}"
-            record = parse_json(line, "a line of the table is no JSON", place)
+            record = parse_json(line, "a line of the table is no JSON", place, once=True)
             if not isinstance(record, dict):
                 raise IntegrityError("a line of the table is no JSON object", where=place)
             _add(record, columns, left, len(lines), place)

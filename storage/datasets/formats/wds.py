@@ -120,7 +120,7 @@ def _assemble(pattern: str, split: str, shards: Shards, indices: list[Index]) ->
         raise DataUnavailableError(
             "the shards hold no image",
             where=pattern,
-            why="; ".join(entry.text for entry in left_out) or None,
+            why="; ".join([*(entry.text for entry in left_out), *_fields(indices)]) or None,
             fix="images are found by their extension: <key>.jpg",
         )
     ids = tuple(f"{name}/{m.key}" for name, index in zip(shards.names(), indices, strict=True) for m in index.members)
@@ -129,8 +129,7 @@ def _assemble(pattern: str, split: str, shards: Shards, indices: list[Index]) ->
     words = {row: m.label for row, m in enumerate(members) if isinstance(m.label, str)}
     known = labels_of_words(words, names, ids, pattern)
     labels = np.array([known.get(row, m.label) for row, m in enumerate(members)], dtype=np.int64)
-    fields = sum((index.fields for index in indices), Counter[str]())
-    why = "no .cls, no label or cls in .json" + (f"; other fields: {sorts_text(fields)}" if fields else "")
+    why = "; ".join(["no .cls, no label or cls in .json", *_fields(indices)])
     return TarDataset(
         name=store_key("wds", pattern),
         split=split,
@@ -144,3 +143,9 @@ def _assemble(pattern: str, split: str, shards: Shards, indices: list[Index]) ->
         sizes=np.array([member.size for member in members], dtype=np.int64),
         left_out=(*left_out, *unlabelled(ids, labels, why), *not_read(shards, is_whole(pattern, (".tar",)))),
     )
+
+
+def _fields(indices: list[Index]) -> list[str]:
+    """The other fields of the keys, in words; empty for none."""
+    fields = sum((index.fields for index in indices), Counter[str]())
+    return [f"other fields: {sorts_text(fields)}"] if fields else []
