@@ -28,7 +28,12 @@ def torch_dataset(
 
     Each item is a dict: `features` (a tensor, or layer -> tensor for several layers), `label` (-1 for none) and `row`,
     the place in the store, which `Store.samples` knows. With `batch_size` the items are batches, for
-    `DataLoader(data, batch_size=None)`: as fast as the store is read. Without, they are samples.
+    `DataLoader(data, batch_size=None)`: as fast as the store is read. Without, they are samples. `len` counts items.
+
+    Each pass is the next epoch, from 0 on, also with persistent workers; `set_epoch(epoch, start)` says which the next
+    one is, and how many of its items were taken before. With `batch_size` the batches of an epoch are the same for any
+    number of workers, which hand them out in turns. `state_dict` and `load_state_dict` are for torchdata's
+    `StatefulDataLoader`.
 
     Args:
         store: A store, or its path or URL.
@@ -36,10 +41,10 @@ def torch_dataset(
         dataset: Such as "digits/test"; None: the only one of the store.
         backbone: As the store or as `extract` names it; None: the only one.
         view: One of `Store.views`.
-        batch_size: Samples of a batch; the last one may be smaller.
-        shuffle: Chunks, and the rows of each; another order for every `set_epoch`.
+        batch_size: Samples of a batch; one of an epoch may be smaller.
+        shuffle: Chunks, and the rows of each; another order for every epoch.
         seed: Of the orders.
-        drop_last: Leave a smaller last batch out.
+        drop_last: Leave a smaller batch out.
 
     Returns:
         The data set; `samples` says how many there are.

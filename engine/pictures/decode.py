@@ -1,7 +1,7 @@
 """Bytes to RGB: one rule for each kind of image that real data sets hold.
 
 An image is recognised by its content, never by its name, and only as JPEG, PNG, WEBP, GIF, BMP, TIFF or PPM (PGM,
-PBM). The rules:
+PBM): not AVIF or JPEG 2000, whose headers do not bound what is decoded. The rules:
 
     grey, 1-bit                the value is repeated in R, G and B
     palette                    looked up
@@ -59,6 +59,15 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 REASONS = ("empty", "not-an-image", "truncated", "corrupt", "too-large", "unsupported-mode")
 
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"II*\0", b"MM\0*")
+_BRANDS = {
+    **dict.fromkeys((b"avif", b"avis"), "AVIF"),
+    **dict.fromkeys((b"heic", b"heix", b"hevc", b"mif1", b"msf1"), "HEIF"),
+}
+_OTHERS = (
+    *((start, "JPEG 2000") for start in (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")),
+    *((start, "JPEG XL") for start in (b"\0\0\0\x0cJXL ", b"\xff\x0a")),
+    (b"version https://git-lfs", "a pointer of Git LFS in the place of the file"),
+)
 _ORIENTATION = 0x0112
 _SIXTEEN_BIT = {"I;16", "I;16L", "I;16B", "I;16N", "I"}
 _MOST_SCANS = 1_000
@@ -175,13 +184,21 @@ def _open(payload: bytes) -> Image.Image:
             raise DecodeError("the file is cut short", reason="truncated") from err
         if payload.startswith(_SIGNATURES) or _is_webp(payload):
             raise DecodeError("it starts like an image, but its header cannot be read", reason="corrupt") from err
-        raise DecodeError(
-            f"not one of {', '.join(FORMATS)}; it starts with {payload[:12]!r}", reason="not-an-image"
-        ) from err
+        known = f"not one of {', '.join(FORMATS)}; it "
+        other = _other_format(payload)
+        said = f"is {other}, which is not decoded" if other else f"starts with {payload[:12]!r}"
+        raise DecodeError(known + said, reason="not-an-image") from err
 
 
 def _is_webp(payload: bytes) -> bool:
     return payload[:4] == b"RIFF" and payload[8:12] == b"WEBP"
+
+
+def _other_format(payload: bytes) -> str | None:
+    """The name of a format that is common and not decoded."""
+    if payload[4:8] == b"ftyp":
+        return _BRANDS.get(payload[8:12])
+    return next((name for start, name in _OTHERS if payload.startswith(start)), None)
 
 
 def _is_cut_short(payload: bytes, err: Exception) -> bool:

@@ -25,11 +25,13 @@ from cvbench.storage.datasets import (
     open_listed,
     with_columns,
 )
+from cvbench.storage.datasets.base import Masked
 from cvbench.storage.datasets.formats.files import ABSENT, FileDataset
 from cvbench.storage.datasets.formats.parquet_files import ParquetDataset
 from cvbench.storage.datasets.formats.pictures import PictureDataset
 from cvbench.storage.datasets.formats.pixels import PixelDataset
 from cvbench.storage.datasets.formats.rendered import RenderedDataset
+from cvbench.storage.datasets.formats.table_dataset import TableDataset
 from cvbench.storage.datasets.formats.wds import TarDataset
 from cvbench.storage.datasets.left_out import LeftOut
 
@@ -83,7 +85,7 @@ class Problem:
     """One thing that is wrong.
 
     Attributes:
-        kind: "count", "classes", "missing", "shards", "empty", or with `deep` a reason of `DecodeError`, "changed".
+        kind: "count", "classes", "missing", "shards", "empty", "mask"; with `deep` "changed" or why it is not decoded.
         where: Split, or sample id.
     """
 
@@ -159,7 +161,7 @@ def verify(
 
     Args:
         split: One split; else as many as hold every image.
-        deep: Also read and decode every image.
+        deep: Also read and decode every image and its mask, which must be as large.
         threads: For decoding; else one for each core.
         columns: Of a table, as `--columns` has them.
         listen: Receives progress of decoding.
@@ -176,6 +178,7 @@ def verify(
         present = _present(dataset)
         problems += _check_counts(dataset, info)
         problems += _check_files(dataset)
+        problems += _check_masks(dataset)
         problems += [Problem("shards", dataset.split, e.text) for e in dataset.left_out if e.kind == "missing"]
         if deep:
             listen(Started(JOB, f"{info.name}/{dataset.split}", len(present), -(-len(present) // GROUP), 0))
@@ -223,6 +226,13 @@ def _check_files(dataset: Dataset) -> Iterator[Problem]:
                 yield Problem("empty", name, "the file is empty")
 
 
+def _check_masks(dataset: Dataset) -> Iterator[Problem]:
+    """The masks that are not there, as far as that can be seen without a request."""
+    if isinstance(dataset, TableDataset) and dataset.masks is not None:
+        for row in dataset.missing_masks:
+            yield Problem("mask", dataset.ids[row], f"the mask is not there: {dataset.masks[row]}")
+
+
 def _present(dataset: Dataset) -> list[int]:
     """Indices of the samples that have something to decode."""
     if isinstance(dataset, FileDataset):
@@ -241,18 +251,8 @@ def _bytes(dataset: Dataset) -> int:
 
 
 def _decode_all(dataset: Dataset, indices: Sequence[int], threads: int, listen: Listener) -> list[Problem]:
-    from cvbench.engine.pictures.decode import decode  # imports torch
-
     def check(index: int) -> Problem | None:
-        try:
-            decode(dataset.read(index))
-        except DecodeError as err:
-            return Problem(err.reason, dataset.ids[index], err.what)
-        except IntegrityError as err:
-            return Problem("changed", dataset.ids[index], err.what)
-        except DataUnavailableError as err:
-            return Problem("missing", dataset.ids[index], err.why or err.what)
-        return None
+        return _decoded(dataset, index)
 
     found: list[Problem] = []
     with ThreadPoolExecutor(threads) as pool:
@@ -263,3 +263,38 @@ def _decode_all(dataset: Dataset, indices: Sequence[int], threads: int, listen: 
             listen(Advanced(JOB, unit, size, len(problems)))
             found += problems
     return found
+
+
+def _decoded(dataset: Dataset, index: int) -> Problem | None:
+    """The problem of a sample's image, else of its mask; None if it has none."""
+    from cvbench.engine.pictures.decode import decode  # imports torch
+
+    name = dataset.ids[index]
+    try:
+        height, width, _ = decode(dataset.read(index)).shape
+    except DecodeError as err:
+        return Problem(err.reason, name, err.what)
+    except IntegrityError as err:
+        return Problem("changed", name, err.what)
+    except DataUnavailableError as err:
+        return Problem("missing", name, err.why or err.what)
+    if not isinstance(dataset, Masked) or not dataset.has_masks:
+        return None
+    if isinstance(dataset, TableDataset) and dataset.is_mask_missing(index):
+        return None  # said already
+    return _masked(dataset, index, name, (height, width))
+
+
+def _masked(dataset: Masked, index: int, name: str, size: tuple[int, int]) -> Problem | None:
+    """The problem of a sample's mask, whose image is (height, width); None if it has none."""
+    from cvbench.engine.pictures.masks import check_mask, object_pixels
+
+    try:
+        mask = dataset.mask(index)
+        if mask is not None:
+            check_mask(object_pixels(mask), size, name)
+    except DecodeError as err:
+        return Problem("mask", name, f"the mask cannot be decoded ({err.reason}): {err.what}")
+    except (IntegrityError, DataUnavailableError) as err:
+        return Problem("mask", name, err.what + (f": {err.why}" if err.why else ""))
+    return None

@@ -1,13 +1,14 @@
 """Stored layers as a torch data set: read chunk by chunk in a shuffled order, shuffled within each chunk.
 
 The store's order is a random permutation of the data set already, so a chunk is a fair sample; shuffling the chunks and
-the rows of each gives every epoch its own order without a random access. The next chunk is read while the last is
-handed out. Memory: two chunks of every layer, in each worker.
+the rows of each gives every epoch its own order without a random access. Batches are cut from that order, so that they
+are the same however many workers there are: each takes a run of whole batches, and a chunk that two of them share is
+read twice. The next chunk is read while the last is handed out. Memory: two chunks of every layer, in each worker.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from cvbench.errors import DataUnavailableError, UsageError
 from cvbench.jobs.catalogue.layers import find_layer
+from cvbench.jobs.catalogue.passes import Passes
 from cvbench.storage.features import FeatureLayer, FeatureStore
 
 
@@ -42,7 +44,10 @@ class TorchFeatures(IterableDataset[dict[str, Any]]):
 
     Yields dicts: `features` (a tensor, or layer -> tensor where several were named), `label` (class number, -1 for
     none) and `row` (place in the store). With `batch_size` these are batches, for `DataLoader(batch_size=None)`: the
-    fast way. Workers of a `DataLoader` share the chunks out.
+    fast way. `len` is the number of items: of batches, else of samples. Workers of a `DataLoader` share the batches
+    out, and their own come in turns, so that the smaller one at the end of an epoch may not be the last.
+
+    Each pass is the next epoch, in all workers, persistent ones too; `set_epoch` says which.
 
     Attributes:
         samples: How many there are, in all workers together.
@@ -63,7 +68,9 @@ class TorchFeatures(IterableDataset[dict[str, Any]]):
             raise UsageError(f"batch_size is {batch_size}", fix="a positive number, or None for single samples")
         self._layers, self._single = tuple(layers), single
         self._batch, self._shuffle, self._seed, self._drop_last = batch_size, shuffle, seed, drop_last
-        self._epoch = 0
+        self._passes = Passes()
+        self._pass: dict[str, int] = {}
+        self._resumed: dict[str, int] = {}
         first = layers[0]
         self._labels = first.store.samples(first.group.dataset, first.group.split)["label"]
         rows = first.rows
@@ -74,30 +81,77 @@ class TorchFeatures(IterableDataset[dict[str, Any]]):
         self._rows, self.samples = rows, len(rows)
         # Of the layer with the largest chunks: the others' are read whole within these.
         pieces = min((list(layer.pieces()) for layer in layers), key=len)
-        self._pieces = [piece for piece in pieces if np.searchsorted(rows, piece[1]) > np.searchsorted(rows, piece[0])]
+        held = [int(np.diff(np.searchsorted(rows, piece))[0]) for piece in pieces]
+        self._pieces = [piece for piece, size in zip(pieces, held, strict=True) if size]
+        self._sizes = np.array([size for size in held if size], dtype=np.int64)
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the order: each epoch has its own, the same again for the same seed."""
-        self._epoch = epoch
+    def __len__(self) -> int:
+        size = self._batch or 1
+        return self.samples // size if self._drop_last else -(-self.samples // size)
+
+    def set_epoch(self, epoch: int, start: int = 0) -> None:
+        """Choose the order of the next pass: each epoch has its own, the same again for the same seed.
+
+        Without it the first pass is epoch 0, and each further one the next.
+
+        Args:
+            epoch: Which.
+            start: Items of it that are left out, such as the batches that were taken before a restart: the pass goes
+                on behind them, with as many workers as then. Items that are samples are taken by one process.
+
+        Raises:
+            UsageError: There is no such epoch or item.
+        """
+        if epoch < 0 or not 0 <= start <= len(self):
+            raise UsageError(
+                f"there is no item {start} of epoch {epoch}", fix=f"epochs from 0, items from 0 to {len(self)}"
+            )
+        self._passes.choose(epoch, start)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         worker = get_worker_info()
         own, of = (0, 1) if worker is None else (worker.id, worker.num_workers)
-        order = np.arange(len(self._pieces))
-        if self._shuffle:
-            order = np.random.default_rng((self._seed, self._epoch)).permutation(order)
-        mixed = np.random.default_rng((self._seed, self._epoch, own, 1))
-        for batch in self._batches(order[own::of].tolist(), mixed):
-            if self._batch is not None:
-                yield self._item(batch)
-            else:
-                yield from (self._sample(batch, at) for at in range(len(batch.rows)))
+        resumed, self._resumed = self._resumed, {}
+        epoch, start = self._passes.begin(resumed.get("epoch"))
+        if start and of > 1 and self._batch is None:
+            raise UsageError(
+                "which samples were taken cannot be told with several workers",
+                fix="batch_size of torch_dataset and DataLoader(batch_size=None), or num_workers=0",
+            )
+        if resumed.get("given") and (resumed["worker"], resumed["workers"]) != (own, of):
+            raise UsageError(
+                f"the state is of worker {resumed['worker']} of {resumed['workers']}, not of {own} of {of}",
+                fix="as many workers as when it was saved, each with its own state, as torchdata's StatefulDataLoader "
+                "gives them; or set_epoch(epoch, start)",
+            )
+        share = resumed.get("share", (own + start) % of)  # items come from the workers in turns, from the first on
+        each, more = divmod(len(self), of)
+        first, last = (one * each + min(one, more) for one in (share, share + 1))
+        taken = resumed.get("given", -(-max(0, start - share) // of))
+        self._pass = {"epoch": epoch, "given": taken, "share": share, "worker": own, "workers": of}
+        return self._items(self._pass, min(first + taken, last), last)
 
-    def _batches(self, order: Sequence[int], mixed: np.random.Generator) -> Iterator[_Piece]:
-        """Batches of full size, the last apart; whole pieces where single samples are asked for."""
+    def state_dict(self) -> dict[str, int]:
+        """The state of the last pass of this process; torchdata's `StatefulDataLoader` asks each worker for its own."""
+        return dict(self._pass or {"epoch": self._passes.following})
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Let the next pass of this process go on where the one of a state was."""
+        self._resumed = dict(state)
+
+    def _items(self, state: dict[str, int], first: int, last: int) -> Iterator[dict[str, Any]]:
+        """Items `first` to `last` of an epoch, counted in the state of the pass."""
+        size = self._batch or 1
+        for batch in self._batches(state["epoch"], first * size, min(last * size, self.samples)):
+            for at in range(1 if self._batch else len(batch.rows)):
+                item = self._item(batch) if self._batch else self._sample(batch, at)
+                state["given"] += 1
+                yield item
+
+    def _batches(self, epoch: int, first: int, last: int) -> Iterator[_Piece]:
+        """Rows `first` to `last` of the order in batches; in parts of any size where single samples are asked for."""
         rest: _Piece | None = None
-        for piece in self._read_ahead(order):
-            chosen = mixed.permutation(len(piece.rows)) if self._shuffle else np.arange(len(piece.rows))
+        for piece, chosen in self._parts(epoch, first, last):
             size = self._batch or len(chosen)
             at = 0
             if rest is not None:
@@ -110,8 +164,22 @@ class TorchFeatures(IterableDataset[dict[str, Any]]):
                 yield piece.take(chosen[at : at + size])
                 at += size
             rest = piece.take(chosen[at:]) if at < len(chosen) else None
-        if rest is not None and not self._drop_last:
+        if rest is not None:
             yield rest
+
+    def _parts(self, epoch: int, first: int, last: int) -> Iterator[tuple[_Piece, NDArray[np.int64]]]:
+        """Rows `first` to `last` of the order: chunk by chunk, and which of its rows in their order."""
+        order = np.arange(len(self._pieces))
+        if self._shuffle:
+            order = np.random.default_rng((self._seed, epoch)).permutation(order)
+        stops = np.cumsum(self._sizes[order])
+        starts = stops - self._sizes[order]
+        places = np.flatnonzero((starts < last) & (stops > first)).tolist()
+        for place, piece in zip(places, self._read_ahead(order[places].tolist()), strict=True):
+            chosen = np.arange(len(piece.rows))
+            if self._shuffle:
+                chosen = np.random.default_rng((self._seed, epoch, int(order[place]), 1)).permutation(chosen)
+            yield piece, chosen[max(0, first - int(starts[place])) : last - int(starts[place])]
 
     def _read_ahead(self, order: Sequence[int]) -> Iterator[_Piece]:
         with ThreadPoolExecutor(1, thread_name_prefix="features") as pool:

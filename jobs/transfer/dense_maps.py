@@ -29,7 +29,7 @@ Cells = NDArray[np.bool_]
 Way: TypeAlias = tuple[Geometry, tuple[int, int]]
 """Geometry of a backbone and a grid on its input: what labels depend on."""
 
-WITH_MASKS = "scenes and all data sets of its kind (scenes-...) have masks, and so has table:FILE with a column `mask`"
+WITH_MASKS = "scenes and its kin (scenes-...) have masks, and so has table:FILE with a column `mask` of paths"
 
 
 @dataclass(frozen=True, eq=False)

@@ -44,20 +44,28 @@ def read_text(path: Path, what: str, encoding: str = "utf-8-sig") -> str:
         raise IntegrityError(f"{what} cannot be read", where=str(path), why=str(err)) from err
 
 
-def parse_json(text: str | bytes, what: str, where: str) -> Any:
+def parse_json(text: str | bytes, what: str, where: str, *, once: bool = False) -> Any:
     """The value of somebody else's JSON.
 
     Args:
         what: What is wrong if it is none, for the error.
         where: Its file, and its line if it is a part of it.
+        once: Whether a key that stands twice in an object is refused; else its last value counts.
 
     Raises:
         IntegrityError: It is no JSON, or nested too deeply.
     """
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_once if once else None)
     except (ValueError, RecursionError) as err:
         raise IntegrityError(what, where=where, why=str(err)) from err
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError(f"the key {repeated([key for key, _ in pairs])!r} stands twice")
+    return found
 
 
 def read_records(path: Path, what: str) -> tuple[tuple[str, ...], list[tuple[str, dict[str, str]]]]:

@@ -19,7 +19,9 @@ from cvbench.errors import IntegrityError
 from cvbench.texts import printable
 
 SHOWN = 3
-"""Names that are kept of each kind."""
+"""Names that are kept of each kind but columns."""
+
+_COLUMNS = 20
 
 KINDS: Mapping[str, str] = MappingProxyType(
     {
@@ -41,7 +43,7 @@ KINDS: Mapping[str, str] = MappingProxyType(
         "label": "samples without a label",
         "split": "rows without a split",
         "box": "columns taken as the box of the object, in pixels",
-        "no-box": "columns with the names of a box that stay factors, as some row holds none in pixels",
+        "no-box": "columns with names as of a box that stay factors",
         "mask": "masks that are not there",
         "objects": "images with several objects, a crowd or an empty box, which have no box",
         "shards": "shards of the same numbered set that are not read",
@@ -49,6 +51,11 @@ KINDS: Mapping[str, str] = MappingProxyType(
     }
 )
 """Kind -> what its entries are."""
+
+
+def shown_of(kind: str) -> int:
+    """Number of names that are kept of a kind: more of columns, among which one that is missed is looked for."""
+    return _COLUMNS if kind == "column" else SHOWN
 
 
 @dataclass(frozen=True)
@@ -102,12 +109,13 @@ class Tally:
         self._counts: Counter[str] = Counter()
         self._names: dict[str, list[str]] = {}
         self._sorts: dict[str, Counter[str]] = {}
+        self._why: dict[str, str] = {}
 
     def add(self, kind: str, name: str, sort: str = "") -> None:
         """One entry; `sort`, such as its extension, is counted within its kind."""
         self._counts[kind] += 1
         first = self._names.setdefault(kind, [])
-        if len(first) < SHOWN:
+        if len(first) < shown_of(kind):
             first.append(_text(name))
         sorts = self._sorts.setdefault(kind, Counter())
         if sort and (sort in sorts or len(sorts) < 100):
@@ -118,17 +126,27 @@ class Tally:
         stem, dot, extension = name.rpartition("/")[2].rpartition(".")
         self.add("extension", name, extension.lower()[:20] if dot and stem else "none")
 
+    def say(self, kind: str, why: str) -> None:
+        """Why entries of a kind are left out; of several reasons the first."""
+        self._why.setdefault(kind, _text(why))
+
     def extend(self, other: Tally) -> None:
         """Count what another tally counted, after what is here."""
         self._counts += other._counts
         for kind, names in other._names.items():
-            self._names[kind] = [*self._names.get(kind, ()), *names][:SHOWN]
+            self._names[kind] = [*self._names.get(kind, ()), *names][: shown_of(kind)]
             self._sorts[kind] = self._sorts.get(kind, Counter()) + other._sorts[kind]
+        self._why = other._why | self._why
 
     def result(self) -> tuple[LeftOut, ...]:
         """The entries by kind, in the order of KINDS."""
         return tuple(
-            LeftOut(kind, self._counts[kind], tuple(self._names[kind]), sorts_text(self._sorts[kind]))
+            LeftOut(
+                kind,
+                self._counts[kind],
+                tuple(self._names[kind]),
+                self._why.get(kind) or sorts_text(self._sorts[kind]),
+            )
             for kind in KINDS
             if kind in self._counts
         )
@@ -151,7 +169,9 @@ def joined(entries: Sequence[LeftOut]) -> tuple[LeftOut, ...]:
     found: dict[str, LeftOut] = {}
     for one in entries:
         held = found.get(one.kind, LeftOut(one.kind, 0, (), one.why))
-        found[one.kind] = LeftOut(one.kind, held.count + one.count, (*held.names, *one.names)[:SHOWN], held.why)
+        found[one.kind] = LeftOut(
+            one.kind, held.count + one.count, (*held.names, *one.names)[: shown_of(one.kind)], held.why
+        )
     return tuple(found.values())
 
 

@@ -120,7 +120,8 @@ def prepare_maps(
         for group, backbone in zip(groups, backbones, strict=True)
     }
     job.log = declare_all(store, split, groups, fingerprints, options)
-    job.notes += [*rounding_notes(options, split), *notes]
+    notes = [*rounding_notes(options, split), *notes]
+    job.notes += notes
     return MapJob(job, dataset, maps, targets, described, notes)
 
 

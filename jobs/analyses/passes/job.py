@@ -117,7 +117,7 @@ def run_pass(
         for group in groups
     }
     job.log = declare_all(store, split, groups, fingerprints, options)
-    job.notes += rounding_notes(options, split)
+    notes += rounding_notes(options, split)
     weights = ", ".join(f"{name} {Path(described[name].spec.weights).name}" for name in backbones)
     for note in (f"weights: {weights}", *notes):
         listen(Note(note))

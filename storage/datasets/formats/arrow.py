@@ -21,11 +21,12 @@ from cvbench.storage.datasets.base import DatasetInfo
 from cvbench.storage.datasets.columns import pairs_text, read_columns, split_columns
 from cvbench.storage.datasets.formats.arrow_files import ArrowDataset, read_arrow
 from cvbench.storage.datasets.formats.files import read_bounded
-from cvbench.storage.datasets.formats.layout import ALL, split_named, split_of
+from cvbench.storage.datasets.formats.layout import ALL
 from cvbench.storage.datasets.formats.lists import below
 from cvbench.storage.datasets.formats.row_columns import ROLES
 from cvbench.storage.datasets.formats.rows import are_words, assemble, sorted_words
 from cvbench.storage.datasets.formats.shards import MAX_BESIDE, Shard, Shards
+from cvbench.storage.datasets.formats.split_names import split_named, split_of
 from cvbench.storage.datasets.roots import absolute_path
 from cvbench.storage.objects.folders import listing
 from cvbench.texts import parse_json
@@ -78,7 +79,7 @@ class HfReader:
         shards = _files(splits[chosen])
         tables = read_arrow(shards, asked)
         others = [_files(splits[name]) for name in splits if name != chosen] if are_words(tables) else []
-        words = sorted_words([*tables, *(table for some in others for table in read_arrow(some, asked))])
+        words = sorted_words([*tables, *(table for some in others for table in read_arrow(some, asked))], str(folder))
         dataset = assemble(ArrowDataset, str(folder), chosen, shards, tables, words)
         return replace(dataset, name=self.key(str(folder)), spec=f"hf:{folder}{pairs_text(asked)}")
 

@@ -9,9 +9,10 @@ from typing import Any
 
 from cvbench.errors import IntegrityError, UsageError
 from cvbench.storage.datasets.formats.absent import absent
+from cvbench.storage.datasets.formats.list_boxes import without_lists
 from cvbench.storage.datasets.formats.parquet_files import MAX_ROWS_PER_BYTE, damaged, open_parquet
 from cvbench.storage.datasets.formats.shards import Shard, Shards
-from cvbench.storage.datasets.formats.text_table import MAX_CELL, READERS, Cells, plain_text
+from cvbench.storage.datasets.formats.text_table import LISTS, MAX_CELL, READERS, Cells, list_text, plain_text
 from cvbench.storage.objects.bucket import Bucket
 
 MAX_BYTES = 2 * 1024 * 1024 * 1024
@@ -42,12 +43,12 @@ def read_cells(where: str) -> Cells:
         )
     file = Shards([_found(where)])
     if suffix == _PARQUET:
-        return _parquet(file, where)
+        return without_lists(_parquet(file, where))
     if file.nbytes > MAX_BYTES:
         raise IntegrityError(f"the table has more than {MAX_BYTES:,} bytes", where=where, fix="write it as Parquet")
     with file.open(0) as handle:
         buffered: Any = io.BufferedReader(handle) if isinstance(handle, io.RawIOBase) else handle
-        return READERS[suffix](buffered, where)
+        return without_lists(READERS[suffix](buffered, where))
 
 
 def _found(where: str) -> Shard:
@@ -76,12 +77,15 @@ def _parquet(file: Shards, where: str) -> Cells:
             field.name for field in schema if kinds.is_string(field.type) or kinds.is_large_string(field.type)
         )
         plain = {field.name for field in schema if _is_plain(field.type)}
-        taken = [name for name in schema.names if name in texts or name in plain]
+        lists = {field.name for field in schema if field.name.lower() in LISTS and _is_list(field.type)}
+        lists = {name for name in lists if _is_short(found.metadata, name, rows)}
+        taken = [name for name in schema.names if name in texts or name in plain or name in lists]
     columns: dict[str, list[str]] = {name: [] for name in taken}
     with open_parquet(file, 0, folded=texts) as found, damaged(where):
         for batch in found.iter_batches(columns=taken, use_threads=False) if taken else ():
             for name in taken:
-                columns[name] += _texts(batch.column(batch.schema.get_field_index(name)), name, where)
+                column = batch.column(batch.schema.get_field_index(name))
+                columns[name] += map(list_text, column.to_pylist()) if name in lists else _texts(column, name, where)
     left = tuple(name for name in schema.names if name not in columns)
     return Cells(where, columns, range(1, rows + 1), left)
 
@@ -93,6 +97,26 @@ def _is_plain(kind: Any) -> bool:
         test(kind)
         for test in (kinds.is_integer, kinds.is_floating, kinds.is_boolean, kinds.is_date, kinds.is_timestamp)
     ) or (kinds.is_dictionary(kind) and (kinds.is_string(kind.value_type) or kinds.is_large_string(kind.value_type)))
+
+
+def _is_list(kind: Any) -> bool:
+    """Whether a type is a list of numbers."""
+    import pyarrow.types as kinds
+
+    lists = (kinds.is_list, kinds.is_large_list, kinds.is_fixed_size_list)
+    return any(test(kind) for test in lists) and (
+        kinds.is_integer(kind.value_type) or kinds.is_floating(kind.value_type)
+    )
+
+
+def _is_short(footer: Any, name: str, rows: int) -> bool:
+    """Whether a column of lists has as many values as boxes have: a list may be long, however few bytes it takes."""
+    values = 0
+    for number in range(footer.num_row_groups):
+        group = footer.row_group(number)
+        columns = (group.column(at) for at in range(group.num_columns))
+        values += sum(column.num_values for column in columns if column.path_in_schema.split(".")[0] == name)
+    return values <= 4 * rows
 
 
 def _texts(column: Any, name: str, where: str) -> list[str]:

@@ -10,7 +10,8 @@ A sample is an image, whatever the number of its objects:
 
 Images lie where `@root=FOLDER` says, relative to the file; else in the first of these where the first image is: the
 file's folder, images/ in it, and above it a folder called as the end of the file's name (instances_val2017.json:
-val2017/), images/ and images/val2017/. Outlines of objects are not read. Memory: some six times the file.
+val2017/), images/ and images/val2017/; none of them where `within` does not allow it. Outlines of
+objects are not read. Memory: some six times the file.
 """
 
 from __future__ import annotations
@@ -31,8 +32,10 @@ from cvbench.storage.datasets.columns import pairs_text, read_columns, split_col
 from cvbench.storage.datasets.formats.absent import absent
 from cvbench.storage.datasets.formats.files import read_bounded
 from cvbench.storage.datasets.formats.layout import ALL
+from cvbench.storage.datasets.formats.reach import Reach
 from cvbench.storage.datasets.formats.roles import BOX, PLACES, Roles
-from cvbench.storage.datasets.formats.table import Labels, TableDataset, assemble, slug
+from cvbench.storage.datasets.formats.table import Labels, assemble, slug
+from cvbench.storage.datasets.formats.table_dataset import TableDataset
 from cvbench.storage.datasets.formats.text_table import Cells
 from cvbench.storage.datasets.left_out import SHOWN, LeftOut
 from cvbench.storage.datasets.roots import absolute_path
@@ -88,7 +91,8 @@ class CocoReader:
             raise UsageError(f"boxes are read from this machine, not from {path}", fix="copy the file")
         where = Path(absolute_path(path, root))
         found = _read(where)
-        folder = asked.get("root") or _folder(where, found.cells.columns["file_name"][0])
+        within = asked.get("within", "")
+        folder = asked.get("root") or _folder(where, found.cells.columns["file_name"][0], within)
         dataset = assemble(
             str(where),
             found.cells,
@@ -97,7 +101,7 @@ class CocoReader:
             ALL,
             folder,
             found.labels,
-            within=asked.get("within", ""),
+            within=within,
         )
         return replace(
             dataset,
@@ -121,10 +125,19 @@ class _Found:
     left_out: tuple[LeftOut, ...]
 
 
-def _folder(where: Path, first: str) -> str:
-    """The folder of the images relative to the file's, "" for its own; where none fits, its own."""
+def _folder(where: Path, first: str, within: str) -> str:
+    """The folder of the images relative to the file's, "" for its own; where none fits, its own.
+
+    Args:
+        where: The file.
+        first: The name of its first image.
+        within: Where images may be, as of a table; a folder elsewhere is not looked into.
+    """
     end = where.stem.rpartition("_")[2]
-    places = ("", "images", f"../{end}", "../images", f"../images/{end}")
+    places: tuple[str, ...] = ("", "images", f"../{end}", "../images", f"../images/{end}")
+    reach = Reach(str(where.parent), within) if within else None
+    if reach:  # a link may be such a folder
+        places = tuple(place for place in places if not place or reach.allows(f"{place}/{first}"))
     return next((place for place in places if os.path.isfile(where.parent / place / first)), "")
 
 

@@ -106,16 +106,19 @@ def read_bounded(path: Path, most: int, *, what: str, too_large: str) -> bytes:
         too_large: What is said of a larger one; "{size}" in it is its bytes.
 
     Raises:
-        DataUnavailableError: It cannot be read.
+        DataUnavailableError: It cannot be read, or is no regular file.
         IntegrityError: It is too large.
     """
     try:
-        size = path.stat().st_size
-        if size > most:
-            raise IntegrityError(too_large.format(size=f"{size:,}"), where=str(path))
-        return path.read_bytes()
+        found = path.stat()
+        data = path.read_bytes() if stat.S_ISREG(found.st_mode) and found.st_size <= most else b""
     except OSError as err:
         raise DataUnavailableError(f"cannot read {what}", where=str(path), why=str(err)) from err
+    if not stat.S_ISREG(found.st_mode):  # a pipe or a device would block a reader for ever
+        raise DataUnavailableError(f"cannot read {what}", where=str(path), why="it is no regular file")
+    if found.st_size > most:
+        raise IntegrityError(too_large.format(size=f"{found.st_size:,}"), where=str(path))
+    return data
 
 
 def file_sizes(folder: Path, names: Sequence[str]) -> NDArray[np.int64]:

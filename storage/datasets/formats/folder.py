@@ -27,7 +27,7 @@ from cvbench.storage.datasets.base import DatasetInfo
 from cvbench.storage.datasets.formats.cells import SUFFIXES as TABLE_SUFFIXES
 from cvbench.storage.datasets.formats.cells import read_cells
 from cvbench.storage.datasets.formats.files import FileDataset, Samples
-from cvbench.storage.datasets.formats.layout import ALL, Layout, folders, is_hidden, layout, split_named
+from cvbench.storage.datasets.formats.layout import ALL, Layout, folders, is_folder, is_hidden, layout
 from cvbench.storage.datasets.formats.metadata import (
     TABLES,
     Table,
@@ -39,6 +39,7 @@ from cvbench.storage.datasets.formats.metadata import (
 )
 from cvbench.storage.datasets.formats.roles import find_roles
 from cvbench.storage.datasets.formats.scan import check_text
+from cvbench.storage.datasets.formats.split_names import split_named
 from cvbench.storage.datasets.left_out import Tally, unlabelled, without_image
 from cvbench.storage.datasets.roots import absolute_path, refuse_unreadable, unreadable
 from cvbench.storage.datasets.suffixes import SUFFIXES
@@ -240,7 +241,7 @@ def _key(path: Path) -> str:
 def _files(path: Path) -> list[str]:
     """Names of what is in a folder and is no folder, hidden ones apart; sorted."""
     try:
-        return sorted(entry.name for entry in os.scandir(path) if not entry.is_dir() and not is_hidden(entry.name))
+        return sorted(entry.name for entry in os.scandir(path) if not is_folder(entry) and not is_hidden(entry.name))
     except OSError as err:
         raise unreadable(err) from err
 

@@ -8,28 +8,19 @@ and none of them holds class folders of its own ("train" between "bus" and "bicy
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 
 from cvbench.errors import DataUnavailableError
 from cvbench.storage.datasets.formats.metadata import TABLES
+from cvbench.storage.datasets.formats.split_names import SPLITS, split_of
 from cvbench.storage.datasets.roots import refuse_unreadable, unreadable
 from cvbench.storage.datasets.suffixes import SUFFIXES
 from cvbench.storage.objects.folders import listing
 
 ALL = "all"
 """The split of a tree without splits."""
-
-_NAMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {
-        "test": ("test", "testing"),
-        "val": ("val", "valid", "validation", "dev"),
-        "train": ("train", "training"),
-    }
-)
-_SPLIT_OF = {name: split for split, names in _NAMES.items() for name in names}
 
 
 @dataclass(frozen=True)
@@ -38,27 +29,6 @@ class Layout:
 
     splits: Mapping[str, str]
     unused: tuple[str, ...] = ()
-
-
-def split_of(name: str) -> str | None:
-    """The split that a folder's name means, if it means one.
-
-    >>> split_of("Validation"), split_of("birds")
-    ('val', None)
-    """
-    return _SPLIT_OF.get(name.lower())
-
-
-def split_named(given: str, known: Sequence[str]) -> str:
-    """The split of `known` that a person means: by its own name, or by another that means the same.
-
-    >>> split_named("validation", ["train", "val"]), split_named("val", ["Validation", "train"])
-    ('val', 'Validation')
-    """
-    if given in known:
-        return given
-    alike = [name for name in known if split_of(name) is not None and split_of(name) == split_of(given)]
-    return alike[0] if len(alike) == 1 else given
 
 
 def layout(path: Path) -> Layout:
@@ -89,7 +59,7 @@ def layout(path: Path) -> Layout:
             )
         return Layout({ALL: ""})
     chosen: dict[str, str] = {}
-    for name in sorted(splits, key=lambda name: (not _labelled(path / name), list(_NAMES).index(str(split_of(name))))):
+    for name in sorted(splits, key=lambda name: (not _labelled(path / name), SPLITS.index(str(split_of(name))))):
         other = chosen.setdefault(str(split_of(name)), name)
         if other != name:
             raise DataUnavailableError(
@@ -101,9 +71,20 @@ def layout(path: Path) -> Layout:
 def folders(path: Path) -> list[str]:
     """Names of the folders in a folder, links included, sorted; not hidden ones, nor what a Mac adds to archives."""
     try:
-        return sorted(entry.name for entry in os.scandir(path) if entry.is_dir() and not is_hidden(entry.name))
+        return sorted(entry.name for entry in os.scandir(path) if is_folder(entry) and not is_hidden(entry.name))
     except OSError as err:
         raise unreadable(err) from err
+
+
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a folder, or a link to one; a link to itself, or up to a folder that it lies in, is none."""
+    try:
+        if not entry.is_dir():
+            return False
+    except OSError:  # too many links
+        return False
+    above = os.path.realpath(os.path.dirname(entry.path))
+    return not entry.is_symlink() or not f"{above}/".startswith(f"{os.path.realpath(entry.path).rstrip('/')}/")
 
 
 def is_hidden(name: str) -> bool:

@@ -20,7 +20,7 @@ from cvbench.errors import DataUnavailableError, IntegrityError, UsageError
 from cvbench.storage.datasets.base import check_unique
 from cvbench.storage.datasets.formats.cells import read_cells
 from cvbench.storage.datasets.formats.lists import below
-from cvbench.storage.datasets.formats.roles import column_values, is_too_long
+from cvbench.storage.datasets.formats.roles import column_values, is_too_long, usual
 from cvbench.storage.datasets.labels import labels_of_cells, whole_number
 from cvbench.storage.datasets.left_out import Tally
 from cvbench.storage.objects.keys import check_name
@@ -57,13 +57,15 @@ def read_table(folder: Path) -> Table | None:
             f"two tables of images: {paths[0].name} and {paths[1].name}", where=str(folder), fix="keep one of them"
         )
     found = read_cells(str(paths[0]))
-    if _FILE not in found.columns:
+    file = usual(found.columns, (_FILE,), "file_name", found.where)
+    if file is None:
         return None
-    names = tuple(below(name, found.place(row)) for row, name in enumerate(found.columns[_FILE]))
+    names = tuple(below(name, found.place(row)) for row, name in enumerate(found.columns[file]))
     check_unique(names, found.where)
     if not names:
         raise DataUnavailableError("the table names no image", where=found.where)
-    columns = {name: cells for name, cells in found.columns.items() if name != _FILE}
+    label = usual(found.columns, (_LABEL,), _LABEL, found.where)
+    columns = {_LABEL if name == label else name: cells for name, cells in found.columns.items() if name != file}
     return Table(found.where, names, columns, found.left)
 
 

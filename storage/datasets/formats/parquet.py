@@ -24,7 +24,6 @@ from pathlib import Path
 from cvbench.errors import UnknownNameError
 from cvbench.storage.datasets.base import DatasetInfo
 from cvbench.storage.datasets.columns import pairs_text, read_columns, split_columns
-from cvbench.storage.datasets.formats.layout import split_named, split_of
 from cvbench.storage.datasets.formats.numbered import not_read
 from cvbench.storage.datasets.formats.parquet_files import ParquetDataset, read_tables
 from cvbench.storage.datasets.formats.row_columns import ROLES
@@ -32,6 +31,7 @@ from cvbench.storage.datasets.formats.rows import are_words, assemble, sorted_wo
 from cvbench.storage.datasets.formats.shard_tree import find_tree
 from cvbench.storage.datasets.formats.sharded import ShardReader, is_whole, store_key
 from cvbench.storage.datasets.formats.shards import Shards
+from cvbench.storage.datasets.formats.split_names import split_named, split_of
 
 _SPLIT_NAME = re.compile(r"(?P<split>[A-Za-z0-9_.]+)-\d+-of-\d+(-[0-9a-f]+)?\.parquet")
 _DEFAULTS = ("test", "validation", "val", "train", "all")
@@ -80,7 +80,7 @@ class ParquetReader(ShardReader):
         shards = splits[chosen]
         tables = read_tables(shards, asked)
         others = [splits[name] for name in splits if name != chosen] if are_words(tables) else []
-        words = sorted_words([*tables, *(table for some in others for table in read_tables(some, asked))])
+        words = sorted_words([*tables, *(table for some in others for table in read_tables(some, asked))], pattern)
         dataset = assemble(ParquetDataset, pattern, chosen, shards, tables, words)
         whole = is_whole(pattern, (".parquet",))
         return replace(

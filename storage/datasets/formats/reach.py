@@ -27,12 +27,13 @@ class Reach:
     Args:
         base: Folder or URL that its relative paths start from.
         within: Further folders and URLs, with `;` between them; "." adds none.
+        own: The list's own folder, where the base lies in it: then the base may be no link that leads out of it.
 
     Raises:
         UsageError: One of them is neither an absolute path nor the URL of an object store.
     """
 
-    def __init__(self, base: str, within: str) -> None:
+    def __init__(self, base: str, within: str, own: str = "") -> None:
         more = [place for place in within.split(";") if place not in ("", OWN)]
         for place in more:
             if "://" in place:
@@ -40,10 +41,11 @@ class Reach:
             elif not place.startswith("/"):
                 raise UsageError(f"within={place} is no absolute path", fix="within=/FOLDER or within=s3://BUCKET")
         self._base = base
-        folders = [place for place in (base, *more) if "://" not in place]
+        own = own if own and base.startswith(f"{own.rstrip('/')}/") else base
+        folders = [place for place in (own, *more) if "://" not in place]
         self._folders = tuple(_real(folder or "/") for folder in folders)
-        own = [Bucket.split(base)[0]] if "://" in base else []  # whoever opens a list of a bucket opens the bucket
-        self._urls = tuple(f"{url.rstrip('/')}/" for url in (*own, *(place for place in more if "://" in place)))
+        opened = [Bucket.split(base)[0]] if "://" in base else []  # who opens a list of a bucket opens the bucket
+        self._urls = tuple(f"{url.rstrip('/')}/" for url in (*opened, *(place for place in more if "://" in place)))
         self._seen: dict[str, str] = {}  # folder -> where it is, links resolved
 
     def check(self, places: Sequence[str], rows: Sequence[int], table: Cells) -> None:
@@ -65,6 +67,10 @@ class Reach:
                     why="`within` says where its images may be",
                     fix=f"if this one may be read: --columns {shlex.quote(allow[1:])}, or {allow} behind its name",
                 )
+
+    def allows(self, place: str) -> bool:
+        """Whether a place, as of `check`, does not lead out."""
+        return not self._out(place)
 
     def _out(self, place: str) -> str:
         """The folder or bucket that a place leads to, if that is not allowed; else ""."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.errors import IntegrityError, UnknownNameError
-from cvbench.storage.datasets.formats.roles import is_too_long
+from cvbench.storage.datasets.columns import pairs_text
+from cvbench.storage.datasets.formats.roles import is_too_long, usual
 from cvbench.storage.datasets.formats.shards import Shards
 from cvbench.storage.datasets.labels import OTHER_COLUMN
 from cvbench.storage.objects.keys import is_name
@@ -71,6 +73,7 @@ def choose(schema: Any, features: Mapping[str, Any], asked: Mapping[str, str], w
         if feature.get("_type") == "ClassLabel" and _is_list(feature.get("names")) and column in schema.names
     }
     label = next((name for name in (*LABELS, *names) if name in schema.names), None)
+    label = label or usual(schema.names, LABELS, "label", where)
     label = asked.get("label", label) or None
     image = _image_column(schema, features, asked.get("image", ""), where)
     known = {*names, *([label] if label else []), image.partition(".")[0]}
@@ -136,27 +139,38 @@ def _plain(features: object) -> dict[str, Any]:
 
 
 def _image_column(schema: Any, features: Mapping[str, Any], asked: str, where: str) -> str:
-    import pyarrow.types as kinds
-
     typed = [name for name, feature in features.items() if feature.get("_type") == "Image"]
-    for name in [asked] if asked else (*typed, *_IMAGES):
-        if name not in schema.names:
-            continue
-        kind = schema.field(name).type
-        if kinds.is_binary(kind) or kinds.is_large_binary(kind):
-            return str(name)
-        if kinds.is_struct(kind) and kind.get_field_index("bytes") >= 0:
-            return f"{name}.bytes"
+    alike = usual(schema.names, _IMAGES, "image", where)
+    for name in [asked] if asked else (*typed, *_IMAGES, *([alike] if alike else [])):
+        if name in schema.names and (path := _bytes_path(name, schema.field(name).type)):
+            return path
+    able = [name for name in schema.names if _bytes_path(name, schema.field(name).type)]
+    named = [pairs_text({"image": name})[1:] for name in able]
     raise IntegrityError(
         f"the column {asked} holds no images" if asked else "no column of images",
         where=where,
         why=f"expected image {{bytes, path}}, or bytes; the columns are {', '.join(schema.names)}",
-        fix="--columns image=COLUMN,label=COLUMN",
+        fix=" or ".join(f"--columns {shlex.quote(pairs)}" for pairs in named[:3])
+        or "write the files with the images' bytes in a column, or name their paths in a table: table:FILE",
     )
 
 
+def _bytes_path(name: str, kind: Any) -> str | None:
+    """Dotted path of the bytes in a column of a type; None if it has none."""
+    import pyarrow.types as kinds
+
+    if kinds.is_binary(kind) or kinds.is_large_binary(kind):
+        return name
+    if kinds.is_struct(kind) and kind.get_field_index("bytes") >= 0:
+        return f"{name}.bytes"
+    return None
+
+
 def values_of(column: Any, name: str, chosen: Chosen, where: str) -> NDArray[Any]:
-    """(rows,) int64 of a column, -1 for null; or text, "" for null, of a column of labels without a list of names."""
+    """(rows,) int64 of a column, -1 for null; or text, "" for null, of a column of labels without a list of names.
+
+    Truth values are the names "false" and "true", as in a table.
+    """
     import pyarrow as pa
     import pyarrow.types as kinds
 
@@ -167,6 +181,8 @@ def values_of(column: Any, name: str, chosen: Chosen, where: str) -> NDArray[Any
     if is_label and not known and (kinds.is_string(column.type) or kinds.is_large_string(column.type)):
         check_words(column, name, where)
         return np.array(column.fill_null("").to_pylist(), dtype=np.str_)
+    if is_label and not known and kinds.is_boolean(column.type):
+        return np.array(column.cast(pa.string()).fill_null("").to_pylist(), dtype=np.str_)
     if is_label and not known and kinds.is_floating(column.type):
         column = _whole(column, name, where)
     if not kinds.is_integer(column.type):

@@ -14,7 +14,7 @@ from cvbench.storage.datasets.formats.row_columns import LABELS
 from cvbench.storage.datasets.formats.sharded import listed_classes
 from cvbench.storage.datasets.formats.shards import Shards
 from cvbench.storage.datasets.labels import classes_for, labels_of_cells
-from cvbench.storage.datasets.left_out import SHOWN, LeftOut, unlabelled
+from cvbench.storage.datasets.left_out import SHOWN, LeftOut, shown_of, unlabelled
 
 _Made = TypeVar("_Made", bound=ParquetDataset)
 
@@ -24,8 +24,21 @@ def are_words(tables: Sequence[Table]) -> bool:
     return any(table.words for table in tables)
 
 
-def sorted_words(tables: Iterable[Table]) -> tuple[str, ...]:
-    """The names that labels are in any of the tables."""
+def sorted_words(tables: Iterable[Table], pattern: str) -> tuple[str, ...]:
+    """The names that labels are in any of the tables, of all splits.
+
+    Raises:
+        IntegrityError: They are names in one table and numbers in another, so that one split's are not the other's.
+    """
+    tables = list(tables)
+    labels = [table.values[table.label] for table in tables if table.label]
+    kinds = {values.dtype.kind for values in labels if len(values) and (values.dtype.kind == "U" or values.max() >= 0)}
+    if len(kinds) > 1:
+        raise IntegrityError(
+            "labels are names in one split and numbers in another",
+            where=pattern,
+            fix="write both alike; or name the files of one split",
+        )
     return tuple(sorted({word for table in tables for word in table.words}))
 
 
@@ -114,7 +127,7 @@ def _joined(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
 
 def _columns(table: Table, others: tuple[str, ...]) -> tuple[LeftOut, ...]:
     """The columns that are not read, and that the labels were chosen among several."""
-    found = [LeftOut("column", len(others), others[:SHOWN])] if others else []
+    found = [LeftOut("column", len(others), others[: shown_of("column")])] if others else []
     named = tuple(name for name in table.names if name != table.label)
     if table.label in table.names and table.label not in LABELS and named:
         found.append(LeftOut("choice", len(named), named[:SHOWN], f"the labels are those of {table.label}"))

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from cvbench.errors import DataUnavailableError
 from cvbench.storage.datasets.formats.absent import holds
-from cvbench.storage.datasets.formats.layout import split_of
 from cvbench.storage.datasets.formats.shards import Shards, find_shards
+from cvbench.storage.datasets.formats.split_names import split_of
 from cvbench.storage.objects.bucket import Bucket
 
 

@@ -217,7 +217,11 @@ def _local(names: list[str], suffixes: tuple[str, ...]) -> Iterator[Shard]:
             found = sorted(glob.glob(name))
         else:
             raise absent("a shard", name, suffixes)
-        yield from (Shard(path, os.path.getsize(path)) for path in found if os.path.isfile(path))
+        for path in found:
+            if os.path.islink(path) and not os.path.exists(path):
+                raise DataUnavailableError("a shard is a link to what is not there", where=path)
+            if os.path.isfile(path):
+                yield Shard(path, os.path.getsize(path))
 
 
 def _remote(names: list[str], suffixes: tuple[str, ...]) -> Iterator[Shard]:

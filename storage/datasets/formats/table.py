@@ -4,16 +4,18 @@
     images/i0.jpg,dog,train,sun     label: a class's name, or its number from 0
                                     every other column is a factor, text or numbers
 
-FILE is .csv, .tsv, .jsonl or .parquet, on disk or in an object store. Columns of other names are named behind it, or by
-`--columns`: `table:birds.csv@label=species,path=file` (`columns`). The roles:
+FILE is .csv, .tsv, .jsonl or .parquet, on disk or in an object store. Usual names are found in any case; others are
+named behind it, or by `--columns`: `table:birds.csv@label=species,path=file` (`columns`). The roles:
 
     path     else path, file_name, filename, file, filepath, image_path, image: the first that is there
     label    else label; without it no sample has one
     name     the class's name, where the label is a number; else classes.txt beside the table, a class a line
     split    else split; "training", "validation" and the like mean train and val; without it there is one split, "all"
-    id       the sample's id; else its path. An image may stand in several rows only if each has an id of its own
-    mask     the path of a picture as large as the image, bright where the object is; as the factor `mask`
-    bbox_x, bbox_y, bbox_w, bbox_h, or xmin, ymin, xmax, ymax    the object's box, in pixels of the image file
+    id       else id, if each is of one row; else the ids are the paths. An image may stand in several rows only if each
+             has an id of its own
+    mask     else mask, if its cells name pictures: as large as the image, bright where the object is; a factor too
+    bbox_x, bbox_y, bbox_w, bbox_h, or xmin, ymin, xmax, ymax    the object's box, in pixels of the image file; or a
+             column bbox of lists [x, y, width, height]
     root     no column: the folder that relative paths start from, itself relative to the table
     within   no column: for a table of somebody else, the folders and buckets (`;` between them) that absolute paths,
              links and URLs may lead to besides the table's own; `.` for its own alone. Without it they are followed
@@ -29,9 +31,7 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,13 +40,15 @@ from cvbench.errors import DataUnavailableError, IntegrityError, UnknownNameErro
 from cvbench.storage.datasets.base import DatasetInfo, check_unique
 from cvbench.storage.datasets.columns import pairs_text, read_columns, split_columns
 from cvbench.storage.datasets.formats.cells import SUFFIXES, read_cells
-from cvbench.storage.datasets.formats.files import ABSENT, FileDataset, file_sizes, read_bounded
-from cvbench.storage.datasets.formats.layout import ALL, split_named, split_of
+from cvbench.storage.datasets.formats.files import ABSENT, file_sizes
+from cvbench.storage.datasets.formats.layout import ALL
 from cvbench.storage.datasets.formats.lists import below
 from cvbench.storage.datasets.formats.reach import Reach
 from cvbench.storage.datasets.formats.roles import ROLES, Roles, boxes, factors, find_roles
 from cvbench.storage.datasets.formats.sharded import CLASS_FILES, class_lines
 from cvbench.storage.datasets.formats.shards import Shard, Shards
+from cvbench.storage.datasets.formats.split_names import split_named, split_of
+from cvbench.storage.datasets.formats.table_dataset import TableDataset, is_missing
 from cvbench.storage.datasets.formats.text_table import Cells
 from cvbench.storage.datasets.labels import labels_of_cells
 from cvbench.storage.datasets.left_out import Tally, unlabelled, without_image
@@ -55,76 +57,6 @@ from cvbench.storage.objects.bucket import Bucket
 from cvbench.storage.objects.keys import is_name
 
 _ORDER = ("test", "val", "train")
-MOST_MASK = 64_000_000
-"""Bytes of a mask's file."""
-
-
-@dataclass(frozen=True, eq=False)
-class TableDataset(FileDataset):
-    """A data set whose sample `i` is at `places[i]`: a path below `root`, an absolute path, or a URL."""
-
-    places: tuple[str, ...]
-
-    def where(self, index: int) -> str:
-        """The place of a sample's file."""
-        return self._where(self.places[index])
-
-    def _where(self, place: str) -> str:
-        return place if "://" in place else os.path.join(self.root, place)
-
-    def path(self, index: int) -> Path:
-        """The file of a sample that is on this machine."""
-        return Path(self.where(index))
-
-    def read(self, index: int) -> bytes:
-        """The file's bytes; refused if its size is not the one found when the data set was opened."""
-        place, size = self.places[index], int(self.sizes[index])
-        if "://" not in place:
-            return super().read(index)
-        url, key = Bucket.split(place)
-        data, total = self._bucket(url).read(key, 0, size + 1)
-        if total != size or len(data) != size:
-            raise IntegrityError(
-                "the object changed after the data set was opened",
-                where=place,
-                why=f"it had {size:,} bytes, now {total:,}",
-                fix="leave the files alone while a job runs, then start it again",
-            )
-        return data
-
-    @property
-    def has_masks(self) -> bool:
-        """Whether the table has a column of masks."""
-        return "mask" in self.factors
-
-    def mask(self, index: int) -> bytes | None:
-        """The bytes of the sample's mask, None where its row names none.
-
-        Raises:
-            DataUnavailableError: It cannot be read.
-            IntegrityError: It is larger than `MOST_MASK`.
-        """
-        place = str(self.factors["mask"][index]) if self.has_masks else ""
-        if not place:
-            return None
-        too_large = f"a mask has {{size}} bytes, more than {MOST_MASK:,}"
-        if "://" not in place:
-            return read_bounded(Path(self._where(place)), MOST_MASK, what="a mask", too_large=too_large)
-        url, key = Bucket.split(place)
-        data, total = self._bucket(url).read(key, 0, MOST_MASK)
-        if total > MOST_MASK:
-            raise IntegrityError(too_large.format(size=f"{total:,}"), where=place)
-        return data
-
-    @cached_property
-    def _buckets(self) -> dict[str, Bucket]:
-        return {}
-
-    def _bucket(self, url: str) -> Bucket:
-        return self._buckets.setdefault(url, Bucket(url))
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_buckets"}
 
 
 class TableReader:
@@ -256,12 +188,13 @@ def assemble(
             raise UsageError("root must be a URL, as the table's place is", where=where)
     places = [_place(cell, base, table, row) for row, cell in enumerate(table.columns[roles.path])]
     ids = _ids(places, base, table, roles)
-    labels, classes = (known.values, known.classes) if known else _labels(table, roles, where)
+    labels, classes = (known.values, known.classes) if known else _labels(table, roles, within)
     columns = boxes(table, roles, tally)
     taken = roles.taken if columns else roles.taken - set(roles.box)  # what is no box after all is a factor
-    if roles.mask:
-        columns["mask"] = _masks(table, roles.mask, base, tally)
-    columns = {**columns, **factors(table, taken | set(columns), tally)}
+    masks = _masks(table, roles.mask, base, tally) if roles.mask else None
+    if masks is not None:
+        columns["mask"] = np.array(masks, dtype=np.str_)
+    columns = {**columns, **factors(table, taken, tally, set(columns))}
     without = len(table) - sum(map(len, splits.values()))
     if without:
         named = {row for rows in splits.values() for row in rows}
@@ -270,17 +203,13 @@ def assemble(
     rows = splits[split]
     chosen = np.array(rows, dtype=np.int64)
     taken_places = tuple(places[row] for row in rows)
+    taken_masks = None if masks is None else tuple(masks[row] for row in rows)
     if within:
-        masks = columns["mask"][chosen].tolist() if roles.mask else []
-        Reach(base, within).check([*taken_places, *masks], [*rows, *rows[: len(masks)]], table)
+        reach = Reach(base, within, where.rpartition("/")[0])
+        for some in (taken_places, taken_masks or ()):
+            reach.check(some, rows[: len(some)], table)
     taken_ids = tuple(ids[row] for row in rows)
-    why = (
-        known.why
-        if known
-        else ""
-        if roles.label
-        else f"no column label; --columns label=COLUMN, one of {', '.join([*table.columns][:8])}"
-    )
+    why = known.why if known else "" if roles.label else _why_none(table, roles)
     left = (*tally.result(), *unlabelled(taken_ids, labels[chosen], why))
     if (labels[chosen] >= 0).any():
         left = (*left, *without_image(classes, labels[chosen]))
@@ -296,6 +225,7 @@ def assemble(
         factors={name: values[chosen] for name, values in columns.items()},
         left_out=left,
         places=taken_places,
+        masks=taken_masks,
     )
 
 
@@ -352,12 +282,20 @@ def _ids(places: Sequence[str], base: str, table: Cells, roles: Roles) -> list[s
     return ids
 
 
-def _labels(table: Cells, roles: Roles, where: str) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+def _why_none(table: Cells, roles: Roles) -> str:
+    """Why no sample has a label."""
+    if "label" in table.left:
+        return "the column label holds lists or records: write one name or number for each image"
+    others = [name for name in table.columns if name != roles.path]
+    return "no column label" + (f"; --columns label=COLUMN, one of {', '.join(others[:8])}" if others else "")
+
+
+def _labels(table: Cells, roles: Roles, within: str) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     if roles.label is None:
         return np.full(len(table), -1, dtype=np.int64), ()
     cells = table.columns[roles.label]
     if roles.name is None:
-        return labels_of_cells(cells, _listed(where), table.place)
+        return labels_of_cells(cells, _listed(table.where, within), table.place)
     labels, numbers = labels_of_cells(cells, (), table.place)
     names = dict[int, str]()
     for row, (label, name) in enumerate(zip(labels.tolist(), table.columns[roles.name], strict=True)):
@@ -368,19 +306,37 @@ def _labels(table: Cells, roles: Roles, where: str) -> tuple[NDArray[np.int64], 
     return labels, tuple(names.get(label, number) for label, number in enumerate(numbers))
 
 
-def _listed(where: str) -> tuple[str, ...]:
-    """The classes listed beside the table, in its own folder only."""
+def _listed(where: str, within: str) -> tuple[str, ...]:
+    """The classes listed beside the table, in its own folder only; `within` as `assemble` takes it.
+
+    Raises:
+        UsageError: The list is a link to a place where nothing may be read.
+    """
+    folder = os.path.dirname(where)
+    if within and "://" not in where:
+        reach = Reach(folder, within)
+        if out := next((name for name in CLASS_FILES if not reach.allows(name)), None):
+            raise UsageError(
+                f"{out} leads out of the table's folder",
+                where=where,
+                why="`within` says what may be read with the table",
+                fix="put the list itself there",
+            )
     found = Shards([Shard(where, 0)]).beside(*CLASS_FILES, above=False)
     return class_lines(*found) if found is not None else ()
 
 
-def _masks(table: Cells, column: str, base: str, tally: Tally) -> NDArray[np.str_]:
-    """The paths of the masks; those that are not there are counted, where that can be looked at without requests."""
-    places = [_place(cell, base, table, row) if cell else "" for row, cell in enumerate(table.columns[column])]
+def _masks(table: Cells, column: str, base: str, tally: Tally) -> list[str]:
+    """The places of the masks; those that are not there are counted, where that can be looked at without requests."""
+    try:
+        places = [_place(cell, base, table, row) if cell else "" for row, cell in enumerate(table.columns[column])]
+    except (IntegrityError, UsageError) as err:
+        err.fix = err.fix or f"if {column} holds no masks: --columns mask="
+        raise
     for place in places:
-        if place and "://" not in place and not os.path.isfile(os.path.join(base, place)):
+        if is_missing(os.path.join(base, place), place):
             tally.add("mask", place)
-    return np.array(places, dtype=np.str_)
+    return places
 
 
 def _sizes(base: Path, places: Sequence[str]) -> NDArray[np.int64]:

@@ -2,7 +2,8 @@
 
 A sample is the files that share a key, the name up to the first dot of its last part: `n01/0012.jpg`, `n01/0012.cls`.
 Its image is the file with an image's extension. Where there is none, names with more dots are cut at the last one, so
-that `22.05.png` is the image of `22.05`, with the label of `22.05.cls`, else of `22.cls`. A label is what `.cls` holds,
+that `22.05.png` is the image of `22.05`, with the label of `22.05.cls`, else of `22.cls`; but of `22.image.png` and
+`22.mask.png` the first is the image of `22`, and the other is left out. A label is what `.cls` holds,
 else `label` or `cls` of `.json`: a number, or the name of a class. What is left out, such as links, keys without an
 image and hidden names, is counted.
 """
@@ -26,6 +27,7 @@ Label = int | str
 _NAME = re.compile(r"((?:.*/)?[^./][^./]*)\.([^/]*)", re.DOTALL)
 _IMAGES = {suffix[1:] for suffix in SUFFIXES}
 _LABELS = ("cls", "json")
+_FIELDS = ("image", "img", "input", "rgb")  # of several images of a key, the one that is the sample's
 _MAX_LABEL = 64
 _MAX_JSON = 1_000_000
 _MAX_FIELDS = 1_000
@@ -128,6 +130,12 @@ def _take(
 def _samples(key: _Key, handle: BinaryIO, tally: Tally, where: str) -> list[Member]:
     """The samples of a key: one if it has an image of its own, else one for each image with more dots in its name."""
     images = [piece for piece in key.rest if piece[1] in _IMAGES]
+    if key.member.offset < 0 and len(images) > 1:
+        named = [piece for piece in images if piece[0][len(key.member.key) + 1 :].split(".")[0].lower() in _FIELDS]
+        if len(named) == 1:
+            (name, _, offset, size), *_ = named
+            _place(key.member, offset, size, f"{where}: {name}")
+            images.remove(named[0])
     if key.member.offset >= 0:
         for name, *_ in images:
             tally.add("second", name)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -23,6 +24,11 @@ MAX_LINE = 1 << 22
 """Characters of a line, and of a JSON record."""
 
 MAX_COLUMNS = 4_096
+
+LISTS = ("bbox",)
+"""Columns whose lists are kept, as the text of a JSON list; in lower case, names count in any."""
+
+_LONGEST_LIST = 400  # characters; a longer one is no box
 
 _DELIMITERS = ",;\t|"
 _MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
@@ -141,7 +147,7 @@ def read_jsonl(handle: BinaryIO, where: str) -> Cells:
             if not line.strip():
                 continue
             place = f"{where}:{number}"
-            record = parse_json(line, "a line of the table is no JSON", place)
+            record = parse_json(line, "a line of the table is no JSON", place, once=True)
             if not isinstance(record, dict):
                 raise IntegrityError("a line of the table is no JSON object", where=place)
             _add(record, columns, left, len(lines), place)
@@ -158,7 +164,9 @@ def _add(
 ) -> None:
     """One record behind `rows` others."""
     for name, value in record.items():
-        if isinstance(value, list | dict):
+        if isinstance(value, list) and name.lower() in LISTS:
+            value = list_text(value)
+        elif isinstance(value, list | dict):
             left[name] = None
         column = columns.setdefault(name, [])
         column += [""] * (rows - len(column))
@@ -169,6 +177,18 @@ def _add(
         raise IntegrityError(f"the table has more than {MAX_COLUMNS:,} columns", where=where)
     for column in columns.values():
         column += [""] * (rows + 1 - len(column))
+
+
+def list_text(value: list[Any] | None) -> str:
+    """A list as a cell of one of `LISTS` has it: of a longer one, that it is none of numbers.
+
+    >>> list_text([1, 2.5, 3, 4]), list_text(None), list_text([0] * 500)
+    ('[1, 2.5, 3, 4]', '', '[[]]')
+    """
+    if value is None:
+        return ""
+    text = json.dumps(value) if len(value) <= 16 else ""
+    return text if 0 < len(text) <= _LONGEST_LIST else "[[]]"
 
 
 def plain_text(value: Any) -> str:

@@ -21,12 +21,13 @@ from numpy.typing import NDArray
 
 from cvbench.errors import DataUnavailableError, UnknownNameError
 from cvbench.storage.datasets.base import DatasetInfo, check_unique
-from cvbench.storage.datasets.formats.layout import ALL, split_named, split_of
+from cvbench.storage.datasets.formats.layout import ALL
 from cvbench.storage.datasets.formats.listed import Listed
 from cvbench.storage.datasets.formats.numbered import not_read
 from cvbench.storage.datasets.formats.shard_tree import find_tree
 from cvbench.storage.datasets.formats.sharded import ShardReader, is_whole, labels_of_words, listed_classes, store_key
 from cvbench.storage.datasets.formats.shards import Shards
+from cvbench.storage.datasets.formats.split_names import split_named, split_of
 from cvbench.storage.datasets.formats.tar_index import Index, index_tar
 from cvbench.storage.datasets.labels import classes_for
 from cvbench.storage.datasets.left_out import merged, sorts_text, unlabelled
@@ -119,7 +120,7 @@ def _assemble(pattern: str, split: str, shards: Shards, indices: list[Index]) ->
         raise DataUnavailableError(
             "the shards hold no image",
             where=pattern,
-            why="; ".join(entry.text for entry in left_out) or None,
+            why="; ".join([*(entry.text for entry in left_out), *_fields(indices)]) or None,
             fix="images are found by their extension: <key>.jpg",
         )
     ids = tuple(f"{name}/{m.key}" for name, index in zip(shards.names(), indices, strict=True) for m in index.members)
@@ -128,8 +129,7 @@ def _assemble(pattern: str, split: str, shards: Shards, indices: list[Index]) ->
     words = {row: m.label for row, m in enumerate(members) if isinstance(m.label, str)}
     known = labels_of_words(words, names, ids, pattern)
     labels = np.array([known.get(row, m.label) for row, m in enumerate(members)], dtype=np.int64)
-    fields = sum((index.fields for index in indices), Counter[str]())
-    why = "no .cls, no label or cls in .json" + (f"; other fields: {sorts_text(fields)}" if fields else "")
+    why = "; ".join(["no .cls, no label or cls in .json", *_fields(indices)])
     return TarDataset(
         name=store_key("wds", pattern),
         split=split,
@@ -143,3 +143,9 @@ def _assemble(pattern: str, split: str, shards: Shards, indices: list[Index]) ->
         sizes=np.array([member.size for member in members], dtype=np.int64),
         left_out=(*left_out, *unlabelled(ids, labels, why), *not_read(shards, is_whole(pattern, (".tar",)))),
     )
+
+
+def _fields(indices: list[Index]) -> list[str]:
+    """The other fields of the keys, in words; empty for none."""
+    fields = sum((index.fields for index in indices), Counter[str]())
+    return [f"other fields: {sorts_text(fields)}"] if fields else []

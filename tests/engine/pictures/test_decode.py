@@ -90,6 +90,37 @@ class TestFormats:
         pixels[:, 4:] = (255, 0, 51)
         assert np.array_equal(decode(encode(Image.fromarray(pixels), "GIF")), pixels)
 
+    @pytest.mark.parametrize(
+        ("payload", "name"),
+        [
+            (b"\0\0\0\x20ftypavif" + b"\0" * 40, "AVIF"),
+            (b"\0\0\0\x18ftypheic" + b"\0" * 40, "HEIF"),
+            (b"\0\0\0\x0cjP  \r\n\x87\n" + b"\0" * 40, "JPEG 2000"),
+            (b"\xff\x4f\xff\x51" + b"\0" * 40, "JPEG 2000"),
+            (b"\xff\x0a" + b"\0" * 40, "JPEG XL"),
+            (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a pointer of Git LFS"),
+        ],
+    )
+    def test_a_format_that_is_not_decoded_is_called_by_its_name(self, payload: bytes, name: str) -> None:
+        """It may have the name of another: photo.jpg."""
+        error = rejected(payload)
+        assert error.reason == "not-an-image"
+        assert f"it is {name}" in error.what
+
+    @pytest.mark.parametrize("form", ["AVIF", "JPEG2000"])
+    def test_formats_whose_headers_bound_no_memory_are_not_decoded(self, form: str) -> None:
+        """Where Pillow can: 16 x 16 pixels by the container of the AVIF, 4,000 x 4,000 by its stream."""
+        Image.init()
+        if form not in Image.SAVE:
+            pytest.skip(f"this Pillow writes no {form}")
+        payload = encode(Image.new("RGB", (4_000, 4_000) if form == "AVIF" else (16, 16), "red"), form)
+        place = payload.find(b"ispe") + 8
+        if form == "AVIF":
+            payload = payload[:place] + struct.pack(">II", 16, 16) + payload[place + 8 :]
+            with Image.open(io.BytesIO(payload)) as image:
+                assert image.size == (16, 16), "what a check of the header would see"
+        assert rejected(payload).reason == "not-an-image"
+
     @pytest.mark.parametrize("form", ["PCX", "TGA", "ICO", "EPS", "SGI"])
     def test_other_formats_are_no_images_to_us(self, form: str) -> None:
         payload = encode(Image.fromarray(smooth(16, 16)), form)

@@ -188,3 +188,14 @@ def test_too_few_images_have_no_interval() -> None:
     result: Result = summarise_attention([layer], [table], QUICK)
     assert np.isnan(result.data["layers_low"][1]).all()
     assert any("n too small" in note for note in result.attrs["notes"])
+
+
+def test_a_limit_that_covers_whole_units_is_said_with_the_result(pets: Path, tmp_path: Path) -> None:
+    events: list[Event] = []
+    made = attention(
+        options(pets, tmp_path / "s.zarr", limit=5, backbones=("test_vit",)), QUICK, LOOP, events.append
+    ).result
+    said = "--limit 5 covers 8 samples: whole units of 8"
+    assert (made.attrs["samples"], made.attrs["notes"].count(said), events.count(Note(said))) == (8, 1, 1)
+    exact = attention(options(pets, tmp_path / "t.zarr", limit=16, backbones=("test_vit",)), QUICK, LOOP).result
+    assert not [note for note in exact.attrs["notes"] if "--limit" in note]

@@ -447,13 +447,15 @@ def test_rows_say_which_differences_are_not_resolved(made: Analysed) -> None:
 
 def test_whole_units_are_covered_and_it_is_said(pets: Path, tmp_path: Path) -> None:
     events: list[Event] = []
-    cam(
+    made = cam(
         options(pets, tmp_path / "s.zarr", limit=5, backbones=("test_vit",), weights=("random",)),
         QUICK,
         LOOP,
         events.append,
     )
-    assert Note("--limit 5 covers 8 samples: whole units of 8") in events
+    said = "--limit 5 covers 8 samples: whole units of 8"
+    assert events.count(Note(said)) == 1
+    assert said in made.result.attrs["notes"]
 
 
 def test_importing_the_figure_imports_neither_torch_nor_matplotlib() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -93,13 +92,122 @@ def test_a_part_of_a_split_is_what_is_there(store: str) -> None:
     assert max(rows) < 16
 
 
-def test_workers_share_the_chunks_out(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    data, seen = pickle.loads(pickle.dumps(made(store))), []  # noqa: S301 - our own bytes
-    for number in range(3):
-        info = SimpleNamespace(id=number, num_workers=3)
-        monkeypatch.setattr("cvbench.jobs.catalogue.torch_features.get_worker_info", lambda info=info: info)
-        seen += [item["row"] for item in data]
-    assert len(seen) == len({*seen}) == 31
+Batches = list[tuple[int, ...]]
+
+
+def rows_of(loader: Any) -> Batches:
+    return [tuple(batch["row"].tolist()) for batch in loader]
+
+
+@pytest.fixture(scope="module")
+def epochs(store: str) -> list[Batches]:
+    """Batches of 4 of the first epochs, in one process."""
+    data = made(store, batch_size=4)
+    return [rows_of(data) for _ in range(4)]
+
+
+def test_each_pass_is_the_next_epoch(store: str, epochs: list[Batches]) -> None:
+    assert len({tuple(batches) for batches in epochs}) == 4
+    data = made(store, batch_size=4)
+    for epoch in (2, 0, 3):
+        data.set_epoch(epoch)
+        assert rows_of(data) == epochs[epoch]
+    data.set_epoch(1)
+    assert [rows_of(data), rows_of(data)] == epochs[1:3], "as from 0 on"
+    copied = pickle.loads(pickle.dumps(data))  # noqa: S301 - our own bytes
+    assert rows_of(copied) == rows_of(data) == epochs[3], "a copy goes on by itself"
+
+
+@pytest.mark.parametrize(("workers", "persistent", "how"), [(2, True, "fork"), (3, False, "fork"), (2, True, "spawn")])
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning", "ignore:This DataLoader will create:UserWarning")
+def test_workers_make_the_batches_of_one_process(
+    store: str, epochs: list[Batches], workers: int, persistent: bool, how: str
+) -> None:
+    """In turns, of the same epoch, whoever begins first; and another order is chosen while they live."""
+    data = made(store, batch_size=4)
+    loader: Any = DataLoader(
+        data,
+        batch_size=None,
+        num_workers=workers,
+        persistent_workers=persistent,
+        multiprocessing_context=how,
+    )
+    found = [rows_of(loader) for _ in range(3)]
+    assert [sorted(batches) for batches in found] == [sorted(batches) for batches in epochs[:3]]
+    assert len(loader) == len(data) == len(found[0]) == 8
+    data.set_epoch(1)
+    assert rows_of(loader) == found[1]
+    for start in (5, 6):
+        data.set_epoch(2, start)
+        assert rows_of(loader) == found[2][start:], "the rest of an epoch"
+    assert sorted(rows_of(loader)) == sorted(epochs[3]), "and then the next"
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_passes_under_way_at_once_are_epochs_of_their_own(store: str, epochs: list[Batches]) -> None:
+    loader: Any = DataLoader(made(store, batch_size=4), batch_size=None, num_workers=2, multiprocessing_context="fork")
+    pairs = list(zip(iter(loader), iter(loader), strict=True))
+    found = [sorted(tuple(side["row"].tolist()) for side in sides) for sides in zip(*pairs, strict=True)]
+    assert sorted(found) == sorted(sorted(batches) for batches in epochs[:2])
+
+
+def test_the_length_is_that_of_the_pass(store: str) -> None:
+    for size in (None, 1, 4, 31, 40):
+        for drop_last in (False, True):
+            data = made(store, batch_size=size, drop_last=drop_last)
+            assert len(data) == len(list(data)), (size, drop_last)
+    assert len(made(store)) == 31
+
+
+def test_a_pass_goes_on_where_it_was(store: str, epochs: list[Batches]) -> None:
+    for start in range(9):
+        data = made(store, batch_size=4)
+        data.set_epoch(1, start)
+        assert rows_of(data) == epochs[1][start:]
+        assert rows_of(data) == epochs[2]
+    single = made(store)
+    single.set_epoch(3, 7)
+    later = [item["row"] for item in single]
+    single.set_epoch(3)
+    assert [item["row"] for item in single][7:] == later
+    for epoch, start in ((-1, 0), (0, -1), (0, 9)):
+        with pytest.raises(UsageError, match="there is no item"):
+            made(store, batch_size=4).set_epoch(epoch, start)
+
+
+@pytest.mark.parametrize("taken", [0, 3, 8])
+def test_a_state_is_that_of_a_pass(store: str, epochs: list[Batches], taken: int) -> None:
+    data = made(store, batch_size=4)
+    assert rows_of(data) == epochs[0]
+    passing = iter(data)
+    assert rows_of(next(passing) for _ in range(taken)) == epochs[1][:taken]
+    state = data.state_dict()
+    other = made(store, batch_size=4)
+    other.load_state_dict(state)
+    assert rows_of(other) == epochs[1][taken:]
+    assert rows_of(other) == epochs[2]
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_what_cannot_be_resumed_is_refused(store: str) -> None:
+    """By a worker: torch says its error again, as a UsageError of the same text."""
+    data = made(store)
+    data.set_epoch(0, 5)
+    loader: Any = DataLoader(data, batch_size=4, num_workers=2, multiprocessing_context="fork")
+    with pytest.raises(Exception, match="cannot be told with several workers"):
+        next(iter(loader))
+    batched = made(store, batch_size=4)
+    batched.load_state_dict({"epoch": 0, "given": 2, "worker": 0, "workers": 1})
+    loader = DataLoader(batched, batch_size=None, num_workers=2, multiprocessing_context="fork")
+    with pytest.raises(Exception, match=r"not of \d of 2"):
+        next(iter(loader))
+
+
+def test_single_samples_are_shared_out(store: str) -> None:
+    data = made(store)
+    loader: Any = DataLoader(data, batch_size=4, num_workers=2, multiprocessing_context="fork")
+    seen = [row for batch in loader for row in batch["row"].tolist()]
+    assert sorted(seen) == sorted(item["row"] for item in data)
 
 
 def test_it_is_what_a_data_loader_takes(store: str) -> None:

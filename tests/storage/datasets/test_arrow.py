@@ -112,7 +112,7 @@ def test_one_split_and_columns_of_other_names(tmp_path: Path) -> None:
     (tmp_path / "one/dataset_info.json").unlink()
     with pytest.raises(IntegrityError, match="no column of images") as caught:
         open_dataset(f"hf:{tmp_path}/one")
-    assert "--columns image=COLUMN" in str(caught.value)
+    assert "--columns image=photo" in str(caught.value)
     dataset = open_dataset(f"hf:{tmp_path}/one@image=photo,label=kind")
     assert (dataset.split, dataset.classes, dataset.labels.tolist()) == ("all", ("0", "1", "2"), [0, 1, 2])
     assert dataset.name == "hf-one"

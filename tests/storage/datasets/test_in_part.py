@@ -19,7 +19,7 @@ import pytest
 from cvbench.errors import DataUnavailableError, DecodeError, IntegrityError
 from cvbench.storage.datasets import Dataset, every_split, open_dataset, read_in_part
 from cvbench.storage.datasets.base import check_unique
-from cvbench.storage.datasets.formats.layout import split_named
+from cvbench.storage.datasets.formats.split_names import split_named
 from cvbench.storage.datasets.left_out import KINDS, LeftOut, Tally, merged, text_of
 from tests.storage.datasets.dataset_suite import jpeg
 from tests.storage.datasets.shard_trees import NAMES, sample, write_parquet, write_tar

@@ -248,7 +248,7 @@ def test_masks_are_read_where_rows_name_them(tmp_path: Path, monkeypatch: pytest
     assert found.mask(first[""]) is None
     with pytest.raises(DataUnavailableError, match="cannot read a mask"):
         found.mask(first["gone.png"])
-    monkeypatch.setattr("cvbench.storage.datasets.formats.table.MOST_MASK", 5)
+    monkeypatch.setattr("cvbench.storage.datasets.formats.table_dataset.MOST_MASK", 5)
     with pytest.raises(IntegrityError, match="a mask has 6 bytes, more than 5"):
         found.mask(first["a.png"])
     plain = open_dataset(f"table:{write(tmp_path / 'plain.csv', 'csv')}", split="train")
@@ -379,7 +379,8 @@ def test_paths_below_the_table_are_relative_however_they_are_written(tmp_path: P
         ('path,label\n0.jpg,"a\n', IntegrityError, "no csv"),
         ("path,bbox_x,bbox_y,bbox_w,bbox_h\n0.jpg,1,1,0,5\n", IntegrityError, "no extent"),
         ("path,bbox_x,bbox_y,bbox_w,bbox_h\n0.jpg,1,1,wide,5\n", IntegrityError, "'wide' in the column bbox_w"),
-        ("", UsageError, "no column of paths"),
+        ("", UsageError, "the table is empty"),
+        ("\n\n", UsageError, "the table is empty"),
         ("path,label\n", DataUnavailableError, "no rows"),
         ("path,label\n0.jpg,a\ngone.jpg,a\n", DataUnavailableError, "1 of 2 listed images are not there"),
     ],
@@ -431,13 +432,16 @@ def test_names_that_do_not_exist(tmp_path: Path) -> None:
 
 
 def test_rows_without_a_split_and_lost_columns_are_counted(tmp_path: Path) -> None:
-    rows = [{**row, "split": row["split"] if k else None, "id": k, "text": "x" * 2_000} for k, row in enumerate(ROWS)]
+    rows = [
+        {**row, "split": row["split"] if k else None, "id": k // 2, "text": "x" * 2_000} for k, row in enumerate(ROWS)
+    ]
     images(tmp_path)
     dataset = open_dataset(f"table:{write(tmp_path / 'birds', 'csv', rows)}", split="train")
     assert len(dataset) == 2
     said = {entry.kind: (entry.count, entry.names) for entry in dataset.left_out}
     assert said["split"] == (1, ("images/0.jpg",))
     assert said["column"] == (2, ("id", "text"))
+    assert "id is not of one row each, so paths are the ids" in "\n".join(entry.text for entry in dataset.left_out)
 
 
 def test_an_id_lets_an_image_stand_in_several_rows(tmp_path: Path) -> None:
