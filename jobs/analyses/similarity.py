@@ -25,6 +25,7 @@ from cvbench.jobs.results.command import command_words, interval_options, select
 from cvbench.jobs.results.entry import Entry, Live, LiveSetting
 from cvbench.jobs.results.keep import Analysed, keep
 from cvbench.jobs.results.measured import curve_rows, end_rows, grid_text, left_out, measure_rows, on_common_grid
+from cvbench.jobs.results.question import Question
 from cvbench.jobs.results.row import DIFFERENCE, Row, known
 from cvbench.jobs.running.cluster import Cluster
 from cvbench.jobs.running.hardware import Hardware
@@ -201,6 +202,8 @@ ENTRY = Entry(
         "together (Holm), and not resolved where their interval contains 0. A measure that a grid is too small for is "
         "not printed. Intervals are over images. Sources: Gong et al. 2021 for the mean patch similarity."
     ),
+    question=Question(MAIN[0], "In the last layer, the positions of {more} are more alike than those of {less}"),
+    unit="images",
     rows=rows,
     command=_command,
     run=_run,

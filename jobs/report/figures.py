@@ -52,7 +52,8 @@ def draw_item(item: Item, folder: Path, formats: Sequence[str] = FORMATS) -> Pic
         return None
     with drawing(item):
         files = draw(entry, item.result, item.rows, folder / FOLDER / item.name, formats)
-        said = " ".join(filter(None, (f"{entry.title}, {item.key.dataset}/{item.key.split}.", finding(item.headline))))
+        found = finding(item.headline, entry.question)
+        said = " ".join(filter(None, (f"{entry.title}, {item.key.dataset}/{item.key.split}.", found)))
     return picture(files, said) if files else None
 
 
@@ -63,7 +64,7 @@ def draw_items(items: Sequence[Item], folder: Path, formats: Sequence[str] = FOR
         return None
     rows = [row for item in items for row in item.rows]
     files = draw_overview(entry, [item.result for item in items], rows, folder / FOLDER / entry.name, formats)
-    said = finding([row for item in items for row in item.headline])
+    said = finding([row for item in items for row in item.headline], entry.question)
     return picture(files, f"{entry.title}, side by side. {said}".rstrip()) if files else None
 
 

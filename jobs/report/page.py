@@ -185,7 +185,7 @@ def _blocks(
             run=item.key.path,
             backbones=tuple(_backbones(item)),
             level=f"{attrs.get('confidence', 0.95):.0%}".replace("%", " %"),
-            found=finding(item.headline),
+            found=finding(item.headline, None if item.entry is None else item.entry.question),
             picture=pictures.get(item.name),
             live=live.figures.get(item.name),
             notes=tuple(_notes(item)),
