@@ -99,8 +99,10 @@ def _info(kept: shared.StorePlace, printed: shared.Printed) -> None:
     for path, rows in groups.items():
         say(path)
         shared.echo_table(*shared.without_empty(columns, rows))
-    for result in found.results:
-        say(f"result {result.path}")
+    if found.results:
+        say(f"{len(found.results)} result{'' if len(found.results) == 1 else 's'}")
+        rows = [[one.short, one.analysis, f"{one.dataset}/{one.split}"] for one in found.results]
+        shared.echo_table(["result", "analysis", "of"], rows)
 
 
 def _verify(kept: shared.StorePlace, how: Deep, printed: shared.Printed) -> None:
