@@ -11,7 +11,7 @@ import numpy as np
 from cvbench.engine.analyses.base import Result
 from cvbench.engine.analyses.checks import check_grid
 from cvbench.engine.analyses.similarity.measure import WANTS, Similarity, image_matrices
-from cvbench.engine.analyses.similarity.result import FLOOR, MEASURES, TABLE, VERSIONS
+from cvbench.engine.analyses.similarity.result import FLOOR, MEASURES, TABLE, UNRESOLVED, VERSIONS
 from cvbench.engine.statistics.options import IntervalOptions
 from cvbench.engine.statistics.running import outdated_notes
 from cvbench.jobs.analyses.measure import analyze, measuring
@@ -149,8 +149,6 @@ def _without_direction(result: Result, layer: int, version: int) -> int:
     return int(result.data["n_undefined"][1][layer, version, MEASURES.index("mean")])
 
 
-UNRESOLVED = "not measurable on this grid: a length below one step"
-"""Note of a correlation length that the grid does not resolve, and of a difference from one, which has no number."""
 MAIN = (f"{QUANTITIES['mean']}, raw", f"{QUANTITIES['contrast']}, centred")
 
 
