@@ -170,6 +170,7 @@ ENTRY = Entry(
         "silhouette (another number), the Davies-Bouldin and the Calinski-Harabasz index. Sources: Rousseeuw 1987, "
         "Hruschka 2004, Davies and Bouldin 1979, Calinski and Harabasz 1974; interval: Tukey 1958."
     ),
+    unit="samples",
     question=Question("silhouette, mean over samples", "The classes lie further apart in {more} than in {less}"),
     rows=rows,
     command=_command,

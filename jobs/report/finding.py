@@ -24,7 +24,7 @@ def finding(rows: Sequence[Row], question: Question | None = None) -> str:
     >>> finding([Row(backbone="a", metric="top1", value=0.5), row])
     'b is above a in top1, by 0.10 [0.05, 0.20].'
     >>> finding([row], Question("top1", "{more} is right more often than {less}", percent=True))
-    'b is right more often than a: top1 differs by 10 points [5, 20].'
+    'b is right more often than a: top1, difference 10 points [5, 20].'
     >>> finding([Row(metric="effect on top1", factor="objective: text", value=0.5)])  # of no backbone
     'effect on top1 (objective: text) 0.500.'
     """
@@ -81,9 +81,9 @@ def _answer(rows: Sequence[Row], question: Question) -> str:
 
 def _turned(row: Row) -> Row:
     """The difference the other way round."""
-    ends = {} if row.low is None or row.high is None else {"low": -row.high, "high": -row.low}
-    sides = {"backbone": row.backbone_b, "backbone_b": row.backbone, "layer": row.layer_b, "layer_b": row.layer}
-    return replace(row, **sides, **ends, value=-(row.value or 0.0))
+    low, high = (None if end is None else -end for end in (row.high, row.low))
+    turned = replace(row, backbone=row.backbone_b, backbone_b=row.backbone, layer=row.layer_b, layer_b=row.layer)
+    return replace(turned, value=-(row.value or 0.0), low=low, high=high)
 
 
 def _of(row: Row, *, first: bool = False) -> str:
@@ -110,7 +110,7 @@ def _numbers(found: Row, ends: tuple[Row, Row] | None, question: Question) -> st
     of = [f"{found.layer} and {found.layer_b}"] if apart else []
     of += [] if "{where}" in question.answer or not found.factor else [found.factor]
     inside = f" ({'; '.join(of)})" if of else ""
-    return f"{found.metric} differs by {_size(found, question)}{inside}"
+    return f"{found.metric}, difference {_size(found, question)}{inside}"
 
 
 def _value(row: Row, question: Question) -> str:
