@@ -16,14 +16,13 @@ from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Layer, Result
 from cvbench.engine.analyses.similarity.measure import Similarity
-from cvbench.engine.analyses.similarity.result import FLOOR, MEASURES
+from cvbench.engine.analyses.similarity.result import FLOOR, MEASURES, UNRESOLVED
 from cvbench.engine.statistics.options import IntervalOptions
 from cvbench.errors import DataUnavailableError, UnknownNameError, UsageError
 from cvbench.jobs.analyses.similarity import (
     ENTRY,
     IMAGES_ENTRY,
     QUANTITIES,
-    UNRESOLVED,
     image_similarity,
     similarity,
 )
