@@ -48,8 +48,8 @@ def place(item: Item) -> str:
 
 
 def marks(items: Sequence[Item]) -> list[str]:
-    """What tells each of several results of one analysis from the others of the same data: as few parameters as do,
-    such as the method; at last the digest.
+    """Tell each of several results of one analysis from the others of the same data: by as few parameters as do, such as
+    the method; at last by the digest.
 
     Args:
         items: Those of one chapter.
@@ -73,7 +73,7 @@ def marks(items: Sequence[Item]) -> list[str]:
 
 
 def _candidates(item: Item) -> dict[str, str]:
-    """What could tell a result from others, the plainest first. The options say it again, in words of the command."""
+    """Parameters that could tell a result from others, the plainest first; the options say the same in other words."""
     found = parameters(item)
     view = {"view": str(item.result.attrs["view"])} if "view" in item.result.attrs else {}
     title = {"title": found["title"]} if "title" in found else {}
@@ -82,7 +82,7 @@ def _candidates(item: Item) -> dict[str, str]:
 
 
 def heading(item: Item, mark: str) -> str:
-    """Of a result: its data, how many layers, and what tells it from its siblings."""
+    """Heading of a result: its data, what tells it from its siblings, and how many layers it is of."""
     layers = [name for names in taps(item).values() for name in names]
     one = layers[0] if layers and len(set(layers)) == 1 else ""
     count = [f"layer {one}" if one else f"{len(layers)} layers"] if layers else []
@@ -90,7 +90,7 @@ def heading(item: Item, mark: str) -> str:
 
 
 def facts(item: Item) -> str:
-    """Of what a result is: backbones with their layers, samples, view."""
+    """Line below the heading of a result: backbones with their layers, samples, view."""
     attrs = item.result.attrs
     layers = taps(item)
     some = any(len(names) > 1 for names in layers.values())
@@ -104,7 +104,7 @@ def facts(item: Item) -> str:
 
 
 def title(names: Sequence[str], items: Sequence[Item]) -> str:
-    """Of the page: whose results, on which data; of many data sets the one of the most results."""
+    """Title of the page: whose results, on which data; of many data sets the one of the most results."""
     data = Counter(item.key.dataset for item in items)
     sets = list(data) if len(data) <= _NAMED_DATA else [max(data, key=data.__getitem__)]
     who = " and ".join(names) if len(names) <= 2 else f"{len(names)} backbones"

@@ -127,6 +127,17 @@ def test_a_page_of_many_results_stays_below_its_size(tmp_path: Path) -> None:
     assert report(store.url, str(tmp_path)).page.stat().st_size < MOST_PAGE
 
 
+def test_results_that_stand_together_have_no_form_of_their_own() -> None:
+    store = FeatureStore.open("memory://together", mode="a")
+    for digest in ("a1", "a2", "a3"):
+        put(store, small_cka({"vit": 3, "cnn": 2}), digest)
+    entry = replace(ENTRY, charts=lambda results, rows: cka_chart(results[0], rows), charted=lambda found: found[:2])
+    items = [replace(item, entry=entry) for item in collect(store, "x")]
+    forms = interactive_forms(items, store)
+    assert [*forms.figures] == ["cka", items[2].name]
+    assert forms.joint == {items[0].name, items[1].name}
+
+
 def row(value: float, **columns: Any) -> Row:
     ends = {"low": value - 0.1, "high": value + 0.1, "n": 50}
     return Row(backbone="a", backbone_b="b", kind=DIFFERENCE, value=value, **{"metric": "top1", **ends, **columns})
