@@ -48,8 +48,8 @@ def place(item: Item) -> str:
 
 
 def marks(items: Sequence[Item]) -> list[str]:
-    """Tell each of several results of one analysis from the others of the same data: by as few parameters as do, such as
-    the method; at last by the digest.
+    """Tell each of several results of one analysis from the others of the same data: by as few parameters as do, such
+    as the method; at last by the digest.
 
     Args:
         items: Those of one chapter.
