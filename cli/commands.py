@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -59,8 +60,10 @@ class Command(TyperCommand):
         for param in self.get_params(ctx):
             record = param.get_help_record(ctx)
             if record is not None:
-                heading = "Arguments" if param.param_type_name == "argument" else section_of(param.name)
-                records.setdefault(heading, []).append(record)
+                argument = param.param_type_name == "argument"
+                if argument:  # its name says what it is, as that of an option's value does
+                    record = (re.sub(r" <[^<>]*>$", "", record[0]), record[1])
+                records.setdefault("Arguments" if argument else section_of(param.name), []).append(record)
         for heading in ORDER:
             if heading in records:
                 with formatter.section(heading):

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from cvbench.jobs.running.progress import Event, Listener
 
 INTERVAL = 10.0  # seconds between JSON lines
+NARROW = 100  # columns; on fewer there is no room for a bar
 
 
 @contextmanager
@@ -39,6 +40,7 @@ _BARS: list[Any] = []
 def _started() -> Any:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn
+    from rich.table import Column
     from rich.text import Text
 
     class Left(ProgressColumn):
@@ -47,15 +49,15 @@ def _started() -> Any:
         def render(self, task: Task) -> Text:
             return Text(time_left(task), style="progress.remaining")
 
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        Left(),
-    )
+    console = Console(stderr=True)
+    # A line a job at any width: of a long name its beginning, and what is said twice not on a narrow terminal.
+    name = TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1))
+    counts = MofNCompleteColumn(table_column=Column(no_wrap=True)), Left(table_column=Column(no_wrap=True))
+    wide = BarColumn(24), counts[0], TextColumn("{task.fields[rate]}"), counts[1]
     # Results that are printed meanwhile go above the bars, but only where both are on the terminal.
-    bars = Progress(*columns, console=Console(stderr=True), redirect_stdout=sys.stdout.isatty())
+    redirect = sys.stdout.isatty()
+    columns = counts if console.width < NARROW else wide
+    bars = Progress(name, *columns, console=console, redirect_stdout=redirect, expand=True)
     bars.start()
     return bars
 

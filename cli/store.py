@@ -100,8 +100,10 @@ def _info(kept: shared.StorePlace, printed: shared.Printed) -> None:
     for path, rows in groups.items():
         say(path)
         shared.echo_table(*shared.without_empty(columns, rows))
-    for result in found.results:
-        say(f"result {result.path}")
+    if found.results:
+        say(f"{len(found.results)} result{'' if len(found.results) == 1 else 's'}")
+        rows = [[one.short, one.analysis, f"{one.dataset}/{one.split}"] for one in found.results]
+        shared.echo_table(["result", "analysis", "of"], rows)
     if not (found.splits or found.layers or found.results):
         say("0 splits, 0 layers, 0 results")
     if found.lost:

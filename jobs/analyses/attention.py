@@ -19,6 +19,7 @@ from cvbench.jobs.figures.charts.base import Twin
 from cvbench.jobs.figures.charts.curves import DEPTH, Curves, curves_panel, depth_panel, depths, point
 from cvbench.jobs.results.entry import Entry
 from cvbench.jobs.results.keep import Analysed, keep
+from cvbench.jobs.results.question import Question
 from cvbench.jobs.results.row import DIFFERENCE, REFERENCE, VALUE, Row
 from cvbench.jobs.running.cluster import Cluster
 from cvbench.jobs.running.hardware import Hardware
@@ -203,6 +204,8 @@ ENTRY = Entry(
         "images; differences are judged together (Holm), and with fewer than 30 images none is resolved. Attention "
         "says where a head reads, not what its values carry. Sources: Dosovitskiy et al. 2021, Raghu et al. 2021."
     ),
+    question=Question("attention distance*", "Heads of {more} look further than those of {less}"),
+    unit="images",
     rows=rows,
     command=_command,
     run=_run,

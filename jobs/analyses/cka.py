@@ -27,6 +27,7 @@ from cvbench.jobs.results.command import command_words, selection_of
 from cvbench.jobs.results.entry import Entry, Live, LiveSetting
 from cvbench.jobs.results.keep import Analysed, keep
 from cvbench.jobs.results.measured import left_out, verdict_text
+from cvbench.jobs.results.question import Question
 from cvbench.jobs.results.row import DIFFERENCE, PAIR, Row, known
 from cvbench.jobs.running.cluster import Cluster
 from cvbench.jobs.running.hardware import Hardware
@@ -212,6 +213,12 @@ ENTRY = Entry(
         "unreadable or filled no batch. Source: Kornblith et al. 2019; minibatch estimator with the unbiased "
         "HSIC of Song et al. 2012 as in Nguyen et al. 2021; intervals: Tukey 1958, Hall 1992."
     ),
+    question=Question(
+        "mean linear CKA*",
+        "Early and late layers of {more} are more alike than those of {less}",
+        factor="first quarter against last quarter",
+    ),
+    unit="batches",
     rows=rows,
     command=_command,
     run=_run,

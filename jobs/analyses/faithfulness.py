@@ -23,6 +23,7 @@ from cvbench.jobs.figures.faithfulness import faithfulness_figure
 from cvbench.jobs.results.entry import Entry
 from cvbench.jobs.results.keep import Analysed, keep
 from cvbench.jobs.results.measured import curve_rows, left_out
+from cvbench.jobs.results.question import Question
 from cvbench.jobs.results.row import CURVE, DIFFERENCE, Row
 from cvbench.jobs.running.cluster import Cluster
 from cvbench.jobs.running.hardware import Hardware
@@ -193,6 +194,8 @@ ENTRY = Entry(
         " n counts, with intervals over images; differences are judged together (Holm), and with fewer than 30 "
         "images none is resolved. Source: Petsiuk et al. 2018."
     ),
+    question=Question(METRICS["deletion_gain"], "Taking away what its map points at costs {more} more than {less}"),
+    unit="images",
     rows=rows,
     command=_command,
     run=_run,

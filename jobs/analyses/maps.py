@@ -23,6 +23,7 @@ from cvbench.jobs.results.command import command_words, interval_options, select
 from cvbench.jobs.results.entry import Entry
 from cvbench.jobs.results.keep import Analysed, keep, partials_of
 from cvbench.jobs.results.measured import end_rows, grid_text, measure_rows, on_common_grid
+from cvbench.jobs.results.question import Question
 from cvbench.jobs.results.row import DIFFERENCE, Row
 from cvbench.jobs.running.cluster import Cluster
 from cvbench.jobs.running.hardware import Hardware
@@ -145,6 +146,10 @@ ENTRY = Entry(
         "last layers averaged to one grid, image by image, and judged together (Holm). A measure that a grid is too "
         "small for is not printed. Intervals are over images. Source for outliers: Darcet et al. 2024."
     ),
+    question=Question(
+        "foreground share less the box's", "The last maps of {more} lie more on the object than those of {less}"
+    ),
+    unit="images",
     rows=rows,
     command=_command,
     run=_run,

@@ -18,6 +18,7 @@ from cvbench.jobs.results.command import command_words, interval_options, select
 from cvbench.jobs.results.entry import Entry, Live
 from cvbench.jobs.results.keep import Analysed
 from cvbench.jobs.results.measured import end_rows, left_out
+from cvbench.jobs.results.question import Question
 from cvbench.jobs.results.row import CURVE, DIFFERENCE, REFERENCE, VALUE, Row
 from cvbench.jobs.running.hardware import Hardware
 from cvbench.jobs.running.progress import Listener
@@ -101,6 +102,8 @@ ENTRY = Entry(
         " over images; differences are judged together (Holm), and with fewer than 30 images none is resolved. "
         "Source: Darcet et al. 2024."
     ),
+    question=Question(METRICS["outliers"], "{more} has more tokens of outlying norm than {less}"),
+    unit="images",
     rows=rows,
     command=_command,
     run=_run,

@@ -22,6 +22,7 @@ from cvbench.jobs.figures.randomisation import randomisation_figure
 from cvbench.jobs.results.entry import Entry
 from cvbench.jobs.results.keep import Analysed, keep
 from cvbench.jobs.results.measured import curve_rows, left_out
+from cvbench.jobs.results.question import Question
 from cvbench.jobs.results.row import CURVE, DIFFERENCE, Row
 from cvbench.jobs.running.cluster import Cluster
 from cvbench.jobs.running.hardware import Hardware
@@ -175,6 +176,8 @@ ENTRY = Entry(
         "ranks and is left out. Differences are judged together (Holm), and with fewer than 30 images none is "
         "resolved; maps on grids of other sizes have correlations of other spreads. Source: Adebayo et al. 2018."
     ),
+    question=Question(METRICS["evidence"], "Maps of {less} depend more on its parameters than those of {more}"),
+    unit="images",
     rows=rows,
     command=_command,
     run=_run,

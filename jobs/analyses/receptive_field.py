@@ -21,6 +21,7 @@ from cvbench.jobs.figures.receptive_field import receptive_field_figure
 from cvbench.jobs.results.entry import Entry
 from cvbench.jobs.results.keep import Analysed, keep
 from cvbench.jobs.results.measured import curve_rows, end_rows, left_out
+from cvbench.jobs.results.question import Question
 from cvbench.jobs.results.row import CURVE, DIFFERENCE, REFERENCE, VALUE, Row
 from cvbench.jobs.running.cluster import Cluster
 from cvbench.jobs.running.hardware import Hardware
@@ -242,6 +243,8 @@ ENTRY = Entry(
         "together (Holm), and with fewer than 30 images none is resolved. A gradient says what a small change of a "
         "pixel would do, not what the layer responds to. Source: Luo et al. 2016."
     ),
+    question=Question("receptive field, radius of half*", "Positions of {more} see further than those of {less}"),
+    unit="images",
     rows=rows,
     command=_command,
     run=_run,

@@ -20,6 +20,7 @@ from cvbench.jobs.figures.residual import residual_figure
 from cvbench.jobs.results.entry import Entry
 from cvbench.jobs.results.keep import Analysed, keep
 from cvbench.jobs.results.measured import end_rows
+from cvbench.jobs.results.question import Question
 from cvbench.jobs.results.row import DIFFERENCE, VALUE, Row
 from cvbench.jobs.running.cluster import Cluster
 from cvbench.jobs.running.hardware import Hardware
@@ -154,6 +155,8 @@ ENTRY = Entry(
         "images; differences are judged together (Holm), and with fewer than 30 images none is resolved. "
         "Source: Raghu et al. 2021."
     ),
+    question=Question(METRICS["patches"], "Branches of {more} change its patches more than those of {less}"),
+    unit="images",
     rows=rows,
     command=_command,
     run=_run,

@@ -25,6 +25,7 @@ from cvbench.jobs.reading.reading import open_store, read
 from cvbench.jobs.results.command import command_words, interval_options, selection_of
 from cvbench.jobs.results.entry import Entry
 from cvbench.jobs.results.keep import Analysed, keep
+from cvbench.jobs.results.question import Question
 from cvbench.jobs.running.cluster import Cluster
 from cvbench.jobs.running.hardware import Hardware
 from cvbench.jobs.running.progress import Advanced, Ended, Listener, Note, Started, silent
@@ -169,6 +170,8 @@ ENTRY = Entry(
         "silhouette (another number), the Davies-Bouldin and the Calinski-Harabasz index. Sources: Rousseeuw 1987, "
         "Hruschka 2004, Davies and Bouldin 1979, Calinski and Harabasz 1974; interval: Tukey 1958."
     ),
+    unit="samples",
+    question=Question("silhouette, mean over samples", "The classes lie further apart in {more} than in {less}"),
     rows=rows,
     command=_command,
     run=_run,

@@ -11,7 +11,7 @@ import numpy as np
 from cvbench.engine.analyses.base import Result
 from cvbench.engine.analyses.checks import check_grid
 from cvbench.engine.analyses.similarity.measure import WANTS, Similarity, image_matrices
-from cvbench.engine.analyses.similarity.result import FLOOR, MEASURES, TABLE, VERSIONS
+from cvbench.engine.analyses.similarity.result import FLOOR, MEASURES, TABLE, UNRESOLVED, VERSIONS
 from cvbench.engine.statistics.options import IntervalOptions
 from cvbench.engine.statistics.running import outdated_notes
 from cvbench.jobs.analyses.measure import analyze, measuring
@@ -25,6 +25,7 @@ from cvbench.jobs.results.command import command_words, interval_options, select
 from cvbench.jobs.results.entry import Entry, Live, LiveSetting
 from cvbench.jobs.results.keep import Analysed, keep
 from cvbench.jobs.results.measured import curve_rows, end_rows, grid_text, left_out, measure_rows, on_common_grid
+from cvbench.jobs.results.question import Question
 from cvbench.jobs.results.row import DIFFERENCE, Row, known
 from cvbench.jobs.running.cluster import Cluster
 from cvbench.jobs.running.hardware import Hardware
@@ -148,8 +149,6 @@ def _without_direction(result: Result, layer: int, version: int) -> int:
     return int(result.data["n_undefined"][1][layer, version, MEASURES.index("mean")])
 
 
-UNRESOLVED = "not measurable on this grid: a length below one step"
-"""Note of a correlation length that the grid does not resolve, and of a difference from one, which has no number."""
 MAIN = (f"{QUANTITIES['mean']}, raw", f"{QUANTITIES['contrast']}, centred")
 
 
@@ -201,6 +200,8 @@ ENTRY = Entry(
         "together (Holm), and not resolved where their interval contains 0. A measure that a grid is too small for is "
         "not printed. Intervals are over images. Sources: Gong et al. 2021 for the mean patch similarity."
     ),
+    question=Question(MAIN[0], "In the last layer, the positions of {more} are more alike than those of {less}"),
+    unit="images",
     rows=rows,
     command=_command,
     run=_run,

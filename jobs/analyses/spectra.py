@@ -22,6 +22,7 @@ from cvbench.jobs.results.command import command_words, interval_options, select
 from cvbench.jobs.results.entry import Entry, Live, LiveSetting
 from cvbench.jobs.results.keep import Analysed
 from cvbench.jobs.results.measured import class_verdict, curve_rows, end_rows, left_out, measure_rows, verdict_text
+from cvbench.jobs.results.question import Question
 from cvbench.jobs.results.row import DIFFERENCE, REFERENCE, VALUE, Row
 from cvbench.jobs.running.cluster import Cluster
 from cvbench.jobs.running.hardware import Hardware
@@ -152,6 +153,8 @@ ENTRY = Entry(
         "one whose interval contains 0 is not resolved. A measure that a grid is too small for is not printed. Source: "
         "Park and Kim 2022, with a true radial axis."
     ),
+    question=Question("energy share above 0.5 π", "{more} keeps more of its energy in high frequencies than {less}"),
+    unit="images",
     rows=rows,
     command=_command,
     run=_run,

@@ -30,6 +30,7 @@ from cvbench.jobs.results.command import command_words, interval_options, select
 from cvbench.jobs.results.entry import Entry
 from cvbench.jobs.results.keep import Analysed, keep, result_key, stored_result
 from cvbench.jobs.results.measured import class_verdict, end_rows, ends_at, verdict_text
+from cvbench.jobs.results.question import Question
 from cvbench.jobs.results.row import DIFFERENCE, Row, known
 from cvbench.jobs.running.cluster import Cluster
 from cvbench.jobs.running.hardware import Hardware
@@ -233,6 +234,12 @@ ENTRY = Entry(
         "differences between two backbones are of the same images, judged together (Holm), and not resolved where the "
         "interval contains 0. Sources: van der Maaten and Hinton 2008, Kobak and Berens 2019, Venna and Kaski 2001."
     ),
+    question=Question(
+        NAMES["purity_map"],
+        "On the map of {more} {more_value} of the nearest neighbours are of one class, on that of {less} {less_value}",
+        percent=True,
+    ),
+    unit="samples",
     rows=rows,
     command=_command,
     run=_run,

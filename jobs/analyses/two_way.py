@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from cvbench.engine.analyses.base import Analysis, Layer, Partial, Result
 from cvbench.engine.analyses.similarity.measure import WANTS as SIMILARITY_WANTS
 from cvbench.engine.analyses.similarity.measure import Similarity
-from cvbench.engine.analyses.similarity.result import FLOOR, MEASURES, VERSIONS
+from cvbench.engine.analyses.similarity.result import FLOOR, MEASURES, UNRESOLVED, VERSIONS
 from cvbench.engine.analyses.similarity.result import TABLE as SIMILARITIES
 from cvbench.engine.analyses.spectra.measure import WANTS as SPECTRA_WANTS
 from cvbench.engine.analyses.spectra.measure import Spectra
@@ -206,7 +206,7 @@ def _measurable(
             continue
         own = values[..., at]
         if measure.name in measured.floors and not (_means(own) >= measured.floors[measure.name]).all():
-            notes.append(f"{measure.name}: {similarity.UNRESOLVED}, in a cell at least; it has no effects")
+            notes.append(f"{measure.name}: {UNRESOLVED}, in a cell at least; it has no effects")
             continue
         taken.append((measure, own))
     return taken, notes

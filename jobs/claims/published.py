@@ -30,6 +30,16 @@ def published() -> tuple[Claim, ...]:
     return read_claims(files(__package__).joinpath(name).read_text(encoding="utf-8"), name)
 
 
+def study_places() -> dict[str, str]:
+    """Analysis -> the figure or table of the reference study that it makes again, such as "Fig. 5"; in its order."""
+    study = published()[0].source
+    places: dict[str, str] = {}
+    for claim in published():
+        if claim.source == study:
+            places.setdefault(claim.analysis, claim.place)
+    return places
+
+
 def read_file(path: str) -> tuple[Claim, ...]:
     """The claims of a file in the form of published.toml.
 

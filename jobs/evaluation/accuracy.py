@@ -31,6 +31,7 @@ from cvbench.jobs.figures.evaluation_intervals import IntervalPanel, interval_fi
 from cvbench.jobs.reading.reading import open_store
 from cvbench.jobs.reading.selection import Selection
 from cvbench.jobs.results.entry import Entry
+from cvbench.jobs.results.question import Question
 from cvbench.jobs.results.row import VALUE, Row
 from cvbench.jobs.results.table import Table, again, of_metrics, table_result, table_rows
 from cvbench.jobs.running.progress import Advanced, Ended, Listener, Started, silent
@@ -171,6 +172,8 @@ ENTRY = Entry(
     "means over classes both are taken at the effective number of images. Two backbones are compared on the same "
     "images by McNemar's test: one is said to be above the other only if the p value, adjusted for the number of "
     "pairs, is below 0.05, the interval of the difference leaves out 0, and there are 30 images.",
+    question=Question("*", "{more} is right more often than {less}", percent=True),
+    unit="images",
     rows=table_rows,
     run=accuracy,
     command=lambda result: again(result, NAME),

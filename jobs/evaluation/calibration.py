@@ -41,6 +41,7 @@ from cvbench.jobs.figures.evaluation_reliability import reliability_figure
 from cvbench.jobs.reading.reading import open_store
 from cvbench.jobs.reading.selection import Selection
 from cvbench.jobs.results.entry import Entry
+from cvbench.jobs.results.question import Question
 from cvbench.jobs.results.row import DIFFERENCE
 from cvbench.jobs.results.table import Table, again, of_metrics, table_result, table_rows
 from cvbench.jobs.running.progress import Advanced, Ended, Listener, Started, silent
@@ -208,6 +209,8 @@ ENTRY = Entry(
     "that out and has the interval; the test says whether a calibrated model could have the plain value. One "
     "temperature is fitted on half of the samples by the least negative log-likelihood and judged on the other half "
     "(Guo et al. 2017). NLL is in nats; Brier is the sum over classes.",
+    question=Question(DEBIASED, "{less} is better calibrated than {more}", factor=""),
+    unit="images",
     rows=table_rows,
     run=calibrate,
     command=lambda result: again(result, NAME, draws=True),

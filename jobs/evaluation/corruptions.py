@@ -34,6 +34,7 @@ from cvbench.jobs.reading.reading import open_store
 from cvbench.jobs.reading.selection import Selection
 from cvbench.jobs.results.command import command_words
 from cvbench.jobs.results.entry import Entry
+from cvbench.jobs.results.question import Question
 from cvbench.jobs.results.row import DIFFERENCE, Row
 from cvbench.jobs.results.table import Table, again, of_metrics, table_result, table_rows
 from cvbench.jobs.running.progress import Advanced, Ended, Listener, Started, silent
@@ -284,6 +285,8 @@ ENTRY = Entry(
     "network takes high frequencies. An image stands under all corruptions, so intervals are over "
     "images, not over the 3.75 million samples. Differences are judged together (Holm). Source: Hendrycks and "
     "Dietterich 2019.",
+    question=Question(MCE, "{more} errs more often under corruptions than {less}"),
+    unit="images",
     rows=table_rows,
     run=_run,
     command=lambda result: again(result, NAME),

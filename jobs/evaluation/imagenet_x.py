@@ -37,6 +37,7 @@ from cvbench.jobs.figures.evaluation_intervals import IntervalPanel, interval_fi
 from cvbench.jobs.reading.reading import open_store
 from cvbench.jobs.reading.selection import Selection
 from cvbench.jobs.results.entry import Entry
+from cvbench.jobs.results.question import Question
 from cvbench.jobs.results.row import VALUE, Row
 from cvbench.jobs.results.table import Table, again, of_metrics, table_result, table_rows
 from cvbench.jobs.running.progress import Advanced, Ended, Listener, Note, Started, silent
@@ -310,6 +311,10 @@ ENTRY = Entry(
     "factor on the same images; p values are adjusted for the number of factors (Holm). Overall is over all annotated "
     "images, or with --overall full_val over the whole validation set, the study's wording. The calibration error "
     "(ECE, 15 bins) of each factor is among the rows.",
+    question=Question(
+        RATIO, "With {where} {more} errs more often than {less}, each against its own average", widest=True
+    ),
+    unit="images",
     rows=table_rows,
     run=lambda selection, options, listen: [imagenet_x(selection, options, listen)],
     command=lambda result: again(result, NAME, draws=True),

@@ -23,6 +23,7 @@ from cvbench.jobs.figures.evaluation_invariance import invariance_figure
 from cvbench.jobs.reading.options import Selection
 from cvbench.jobs.reading.reading import open_store
 from cvbench.jobs.results.entry import Entry
+from cvbench.jobs.results.question import Question
 from cvbench.jobs.results.row import DIFFERENCE
 from cvbench.jobs.results.table import Table, again, of_metrics, table_result, table_rows
 from cvbench.jobs.running.progress import Advanced, Ended, Listener, Note, Started, silent
@@ -236,6 +237,10 @@ ENTRY = Entry(
     "in the original image, along its longer axis only: its effect depends on the size of the image. shift-frame "
     "moves the crop after the resize. Bands are 95 % intervals over images; verdicts are adjusted for the number of "
     "settings and pairs (Holm).",
+    question=Question(
+        CHANGE, "At {where} {less} falls to {less_value}, {more} to {more_value}", own=TOP1, percent=True, widest=True
+    ),
+    unit="images",
     rows=table_rows,
     run=_run,
     command=lambda result: again(result, NAME),

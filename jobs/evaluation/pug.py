@@ -26,6 +26,7 @@ from cvbench.jobs.figures.evaluation_pug import pug_figure
 from cvbench.jobs.reading.reading import open_store
 from cvbench.jobs.reading.selection import Selection
 from cvbench.jobs.results.entry import Entry
+from cvbench.jobs.results.question import Question
 from cvbench.jobs.results.row import VALUE, Row
 from cvbench.jobs.results.table import Table, again, of_metrics, table_result, table_rows
 from cvbench.jobs.running.progress import Advanced, Ended, Listener, Started, silent
@@ -193,6 +194,13 @@ ENTRY = Entry(
     "texture, the background, the light (Bordes et al. 2023). A factor is the plain mean of its subsets; curves show "
     "every value of what varies. Renders of one object are alike, so the intervals are over objects. Backbones are "
     "compared factor by factor on the same images; p values are adjusted for the number of factors (Holm).",
+    question=Question(
+        GROUP,
+        "The widest gap is of {where}: {more} is right in {more_value} of the renders, {less} in {less_value}",
+        percent=True,
+        widest=True,
+    ),
+    unit="renders",
     rows=table_rows,
     run=lambda selection, options, listen: [pug(selection, options, listen)],
     command=lambda result: again(result, NAME),

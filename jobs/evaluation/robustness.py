@@ -27,6 +27,7 @@ from cvbench.jobs.reading.reading import open_store
 from cvbench.jobs.reading.selection import Selection
 from cvbench.jobs.results.command import command_words
 from cvbench.jobs.results.entry import Entry
+from cvbench.jobs.results.question import Question
 from cvbench.jobs.results.row import DIFFERENCE, VALUE, Row
 from cvbench.jobs.results.table import Table, again, of_metrics, table_result, table_rows
 from cvbench.jobs.running.progress import Advanced, Ended, Listener, Note, Started, silent
@@ -331,6 +332,13 @@ ENTRY = Entry(
     "sketches (ImageNet-Sketch). Beside each stands the accuracy on the clean validation images of the same classes, "
     "scored over the same outputs (200 for ImageNet-A and -R). Intervals: Wilson's, and Newcombe's for differences to "
     "the clean images. Backbones are compared on the same images; p values are adjusted for all sets and pairs (Holm).",
+    question=Question(
+        TOP1,
+        "The widest gap is on {where}: {more} is right in {more_value} of the images, {less} in {less_value}",
+        percent=True,
+        widest=True,
+    ),
+    unit="images",
     rows=table_rows,
     run=_run,
     command=lambda result: again(result, NAME),

@@ -21,6 +21,7 @@ from cvbench.jobs.figures.evaluation_intervals import IntervalPanel, interval_fi
 from cvbench.jobs.reading.reading import open_store
 from cvbench.jobs.reading.selection import Selection
 from cvbench.jobs.results.entry import Entry
+from cvbench.jobs.results.question import Question
 from cvbench.jobs.results.row import VALUE, Row
 from cvbench.jobs.results.table import Table, again, of_metrics, table_result, table_rows
 from cvbench.jobs.running.progress import Advanced, Ended, Listener, Started, silent
@@ -143,6 +144,8 @@ ENTRY = Entry(
     about="Images with the shape of one object and the texture of another (Geirhos et al. 2019): of those decided as "
     "one of the two, the share decided by shape. The decision is the largest mean probability over the classes of "
     "each of 16 categories. The value of all images is pooled; it is not the mean of the categories.",
+    question=Question(BIAS, "{more} decides by shape more often than {less}", percent=True),
+    unit="images",
     rows=table_rows,
     run=lambda selection, options, listen: [evaluate(selection, options, listen)],
     command=lambda result: again(result, NAME),

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Result
+from cvbench.engine.analyses.similarity.result import FLOOR
 from cvbench.jobs.figures.base import COLOURS, LEGEND, MARKERS
 from cvbench.jobs.results.row import Row
 
@@ -131,8 +132,9 @@ def _profiles(axis: Axes, result: Result, last: dict[str, int], version: str) ->
         axis.fill_between(steps * scale, low, high, color=colour, alpha=0.25, linewidth=0)
         axis.plot(steps * scale, value, label=_name(result, row), **_line(i, colour))
         if version == "centred":
-            length = result.data["measures"][1][row, at, result.coords["measure"].index("length")] * scale
-            axis.axvline(length, color=colour, linewidth=0.8, linestyle=":")
+            length = result.data["measures"][1][row, at, result.coords["measure"].index("length")]
+            if length >= FLOOR:
+                axis.axvline(length * scale, color=colour, linewidth=0.8, linestyle=":")
     known = all(result.attrs["layers"][row]["stride"] for row in last.values())
     axis.set_xlabel("distance (pixels of the input)" if known else "distance (grid steps)")
     axis.set_ylabel(f"{version} cosine")
@@ -163,7 +165,9 @@ def _depth_length(axis: Axes, result: Result) -> None:
     known = all(layer["stride"] for layer in result.attrs["layers"])
     _depth(axis, result, "centred", "length", known)
     axis.set_ylabel(f"correlation length ({'pixels' if known else 'grid steps'})")
-    axis.set_title("correlation length by depth, centred")
+    lengths = result.data["measures"][1][:, VERSIONS.index("centred"), result.coords["measure"].index("length")]
+    below = "\n(left out below one grid step)" if (lengths < FLOOR).any() else ""
+    axis.set_title(f"correlation length by depth, centred{below}")
 
 
 def _depth(axis: Axes, result: Result, version: str, measure: str, pixels: bool) -> None:
@@ -174,6 +178,8 @@ def _depth(axis: Axes, result: Result, version: str, measure: str, pixels: bool)
         rows = [j for j, layer in enumerate(layers) if layer["backbone"] == backbone]
         scale = np.array([layers[j]["stride"] if pixels else 1.0 for j in rows])
         value, low, high = (result.data[f"measures{s}"][1][(rows, *place)] * scale for s in ("", "_low", "_high"))
+        if measure == "length":  # a grid does not resolve what is shorter than its step
+            value, low, high = (np.where(value < FLOOR * scale, np.nan, ends) for ends in (value, low, high))
         depth, colour = np.linspace(0, 1, len(rows)), COLOURS[i % len(COLOURS)]
         if len(rows) == 1:
             axis.errorbar(depth, value, [value - low, high - value], color=colour, linewidth=1.0, capsize=2)

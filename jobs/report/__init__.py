@@ -214,7 +214,7 @@ def _write(
 
     def made(shown: Mapping[str, Picture | None]) -> bytes:
         parts = chapters(items, shown, live, anchors)
-        return render(store, facts, parts, claims, live).encode(errors="backslashreplace")
+        return render(store, facts, items, parts, claims, live).encode(errors="backslashreplace")
 
     write_whole(page, made(fit(pictures, MOST_BYTES - len(made(linked(pictures))))))
     figures = [folder / href for picture in pictures.values() if picture for _, href in picture.files]

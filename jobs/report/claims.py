@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from cvbench.errors import UsageError
 from cvbench.jobs.claims.claim import Claim
-from cvbench.jobs.claims.judge import RULE, Outcome, judge_claims
+from cvbench.jobs.claims.judge import RULE, ClaimVerdict, Outcome, judge_claims
 from cvbench.jobs.claims.published import published, read_file
 from cvbench.jobs.claims.sides import Side, sides_of
 from cvbench.jobs.reading.options import DEFAULT_STORE
 from cvbench.jobs.report.collect import Item, collect, public_url
-from cvbench.jobs.report.lines import decimals, number
+from cvbench.jobs.report.lines import decimals, number, p_text
 from cvbench.jobs.report.provenance import Provenance, provenance
 from cvbench.jobs.results.row import Row
 from cvbench.jobs.running.places import absolute
@@ -54,12 +55,14 @@ class ClaimLine:
 
     sentence: str
     estimator: str
-    source: str
+    paper: str
+    place: str
     published: str
     metric: str
     subject: str
     where: str
     expected: str
+    number: float | None
     value: str
     interval: str
     p: str
@@ -69,6 +72,30 @@ class ClaimLine:
     anchor: str
     row: str
     command: str
+
+    @property
+    def source(self) -> str:
+        """The paper, and where in it."""
+        return f"{self.paper}, {self.place}"
+
+    @property
+    def found(self) -> str:
+        """Value and interval."""
+        return f"{self.value} [{self.interval.replace(' to ', ', ')}]" if self.interval else self.value
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A claim with all its answers.
+
+    Attributes:
+        verdicts: Verdict -> how many of the lines have it, in the order in which they are counted above.
+        found: Value and interval of the one line, or from which to which value several are.
+    """
+
+    lines: tuple[ClaimLine, ...]
+    verdicts: tuple[tuple[str, int], ...]
+    found: str
 
 
 def judge_store(store: str, files: Sequence[str] = ()) -> JudgedClaims:
@@ -149,15 +176,17 @@ def _line(one: Outcome, anchors: Mapping[str, str], rows: Mapping[Row, str]) -> 
     return ClaimLine(
         sentence=claim.sentence,
         estimator=claim.estimator,
-        source=f"{claim.source}, {claim.place}",
+        paper=claim.source,
+        place=claim.place,
         published=claim.published,
         metric=claim.metric,
         subject=one.subject,
         where=where,
         expected=f"{'above' if claim.direction > 0 else 'below'} {claim.direction * claim.smallest + 0.0:g}",
+        number=one.value,
         value="" if row is None else number(one.value, places),
         interval=f"{number(one.low, places)} to {number(one.high, places)}" if known else "",
-        p=_p(one.p),
+        p="" if one.p is None else p_text(one.p),
         verdict=one.verdict.value,
         reason=one.reason,
         run="" if row is None else row.run,
@@ -167,6 +196,22 @@ def _line(one: Outcome, anchors: Mapping[str, str], rows: Mapping[Row, str]) -> 
     )
 
 
-def _p(p: float | None) -> str:
-    """A p value as text; 0 is what is too small for a float."""
-    return "" if p is None else f"{p:.2g}" if p else "< 1e-300"
+def by_paper(found: Sequence[ClaimLine]) -> dict[str, list[Answered]]:
+    """Paper -> its claims, each with its lines together, in their order."""
+    groups: dict[tuple[str, str, str], list[ClaimLine]] = {}
+    for line in found:
+        groups.setdefault((line.paper, line.sentence, line.place), []).append(line)
+    papers: dict[str, list[Answered]] = {}
+    for (paper, _, _), mine in groups.items():
+        papers.setdefault(paper, []).append(_answered(mine))
+    return papers
+
+
+def _answered(mine: Sequence[ClaimLine]) -> Answered:
+    counts = Counter(line.verdict for line in mine)
+    verdicts = tuple((name.value, counts[name.value]) for name in ClaimVerdict if name.value in counts)
+    if len(mine) == 1:
+        return Answered(tuple(mine), verdicts, mine[0].found)
+    ends = sorted((line for line in mine if line.number is not None), key=lambda line: line.number or 0.0)
+    spread = f"{ends[0].value} to {ends[-1].value}" if ends else "undefined"
+    return Answered(tuple(mine), verdicts, f"{spread}, {len(mine)} answers")

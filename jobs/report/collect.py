@@ -12,6 +12,7 @@ from urllib.parse import urlsplit, urlunsplit
 from cvbench.engine.analyses.base import Result
 from cvbench.errors import CvbenchError, DataUnavailableError, IntegrityError, raise_if_lacking
 from cvbench.hints import command
+from cvbench.jobs.claims.published import study_places
 from cvbench.jobs.registry import ENTRIES, entry_of
 from cvbench.jobs.results.entry import Entry
 from cvbench.jobs.results.keep import stored_result
@@ -79,7 +80,8 @@ def drawing(item: Item) -> Iterator[None]:
 
 
 def collect(store: FeatureStore, shown: str) -> list[Item]:
-    """Every result of the store, in the order of `ENTRIES`, then by data set, split and digest.
+    """Every result of the store, in the order of the reference study's figures, those that it has not in that of
+    `ENTRIES`; then by data set, split and digest.
 
     Memory: all results at once.
 
@@ -100,7 +102,7 @@ def collect(store: FeatureStore, shown: str) -> list[Item]:
             where=shown,
             fix=analyse if stored else f"{command('extract', dataset='digits', store=shown)}  # then {analyse}",
         )
-    order = {analysis: at for at, analysis in enumerate(ENTRIES)}
+    order = {analysis: at for at, analysis in enumerate(dict.fromkeys([*study_places(), *ENTRIES]))}
     keys.sort(key=lambda key: (order.get(key.analysis, len(order)), key.analysis, key))
     return [_item(store, key, stored, shown) for key in keys]
 

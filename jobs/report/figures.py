@@ -30,13 +30,14 @@ class Picture:
             scripts, and its ids meet no other's.
         alt: What it shows, with what is found, for who cannot see it.
         smaller: The PNG where `source` is an SVG, another data URI; "" if it is the larger of the two.
-        width: In CSS pixels, as it was drawn.
+        width, height: In CSS pixels, as it was drawn.
         files: (suffix, path relative to the page), to take along.
     """
 
     source: str
     alt: str
     width: int
+    height: int
     files: tuple[tuple[str, str], ...]
     smaller: str = ""
 
@@ -52,7 +53,8 @@ def draw_item(item: Item, folder: Path, formats: Sequence[str] = FORMATS) -> Pic
         return None
     with drawing(item):
         files = draw(entry, item.result, item.rows, folder / FOLDER / item.name, formats)
-        said = " ".join(filter(None, (f"{entry.title}, {item.key.dataset}/{item.key.split}.", finding(item.headline))))
+        found = finding(item.headline, entry.question)
+        said = " ".join(filter(None, (f"{entry.title}, {item.key.dataset}/{item.key.split}.", found)))
     return picture(files, said) if files else None
 
 
@@ -63,7 +65,7 @@ def draw_items(items: Sequence[Item], folder: Path, formats: Sequence[str] = FOR
         return None
     rows = [row for item in items for row in item.rows]
     files = draw_overview(entry, [item.result for item in items], rows, folder / FOLDER / entry.name, formats)
-    said = finding([row for item in items for row in item.headline])
+    said = finding([row for item in items for row in item.headline], entry.question)
     return picture(files, f"{entry.title}, side by side. {said}".rstrip()) if files else None
 
 
@@ -73,10 +75,10 @@ def picture(files: Sequence[Path], alt: str) -> Picture:
     svg, png = paths["svg"].read_bytes(), paths["png"].read_bytes()
     drawing, pixels = _uri("svg+xml", svg), _uri("png", png)
     source = drawing if len(svg) <= MAX_SVG else pixels
-    (dots,) = struct.unpack(">I", png[16:20])  # the width in the PNG's header
+    width, height = (round(dots * _PIXELS / _DOTS) for dots in struct.unpack(">II", png[16:24]))  # of the PNG's header
     links = tuple((suffix, f"{FOLDER}/{path.name}") for suffix, path in paths.items())
     smaller = pixels if len(pixels) < len(source) else ""
-    return Picture(source, alt, round(dots * _PIXELS / _DOTS), links, smaller)
+    return Picture(source, alt, width, height, links, smaller)
 
 
 def _uri(kind: str, data: bytes) -> str:

@@ -44,10 +44,13 @@ class Live:
 
 @dataclass(frozen=True)
 class Interactive:
-    """All of a page; `figures`: by the name of an item, and by analysis for several; `sheets`: id and JSON of each."""
+    """All of a page; `figures`: by the name of an item, and by analysis for several; `sheets`: id and JSON of each;
+    `joint`: the names of the items that their analysis shows together, and which have none of their own.
+    """
 
     figures: Mapping[str, Live]
     sheets: Sequence[tuple[str, str]]
+    joint: frozenset[str] = frozenset()
 
 
 NOTHING = Interactive({}, ())
@@ -64,7 +67,10 @@ def interactive_forms(items: Sequence[Item], store: FeatureStore, data_root: str
     figures: dict[str, Live] = {}
     sheets: dict[tuple[str, str], tuple[str, Sheet | None, str]] = {}
     room = MOST_BYTES
-    for number, (name, twin) in enumerate(_twins(items)):
+    joint: set[str] = set()
+    for number, (name, twin, together) in enumerate(_twins(items)):
+        if name in joint:
+            continue
         data = script_json(twin.as_dict())
         if len(data) > room:
             about = f"Its interactive form ({len(data) / 1e6:.1f} MB) is left out: the page would be too large."
@@ -77,8 +83,9 @@ def interactive_forms(items: Sequence[Item], store: FeatureStore, data_root: str
             about = " ".join(filter(None, (twin.about, f"{why[:1].upper()}{why[1:]}." if why else "")))
             live = replace(live, about=about, sheet=sheet if found is not None else "")
         figures[name] = live
+        joint |= set(together)
     kept = [(sheet, script_json(found.as_dict())) for sheet, found, _ in sheets.values() if found is not None]
-    return Interactive(figures, kept)
+    return Interactive(figures, kept, frozenset(joint))
 
 
 def _sheet(
@@ -95,8 +102,8 @@ def _sheet(
     return sheets[place]
 
 
-def _twins(items: Sequence[Item]) -> Iterable[tuple[str, Twin]]:
-    """Name -> interactive form: of several results of an analysis, then of each."""
+def _twins(items: Sequence[Item]) -> Iterable[tuple[str, Twin, Sequence[str]]]:
+    """Name, interactive form and the names of the results that it shows together: of several, then of each."""
     for analysis in dict.fromkeys(item.key.analysis for item in items):
         mine = [item for item in items if item.key.analysis == analysis and item.entry is not None]
         entry = mine[0].entry if mine else None
@@ -105,12 +112,13 @@ def _twins(items: Sequence[Item]) -> Iterable[tuple[str, Twin]]:
         if entry.charts is not None and entry.charted is not None:
             results = entry.charted([item.result for item in mine])
             if len(results) > 1 and isinstance(twin := entry.charts(results, ()), Twin):
-                yield analysis, twin
+                shown = set(map(id, results))
+                yield analysis, twin, [item.name for item in mine if id(item.result) in shown]
         for item in mine:
             with drawing(item):
                 one = None if entry.chart is None else entry.chart(item.result, item.rows)
             if isinstance(one, Twin):
-                yield item.name, one
+                yield item.name, one, ()
 
 
 def script_json(value: Any) -> str:

@@ -28,9 +28,6 @@ __all__ = [
     "remove_results",
 ]
 
-SHORT = 8
-"""Digits of a digest that name a result for a person."""
-
 
 @dataclass(frozen=True)
 class Listed:
@@ -46,7 +43,7 @@ class Listed:
     @property
     def short(self) -> str:
         """Name in commands."""
-        return self.item.key.digest[:SHORT]
+        return self.item.key.short
 
     @property
     def main(self) -> Row | None:

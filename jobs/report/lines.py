@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from cvbench.jobs.results.row import DIFFERENCE, Row
+from cvbench.jobs.results.row import DIFFERENCE, TEST, Row
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,15 @@ def number(value: float | None, places: int = 3) -> str:
     return f"{value + 0.0:,.{places}f}"
 
 
+def p_text(p: float) -> str:
+    """A p value as text; what is below 0.0001 is said to be.
+
+    >>> p_text(0.00954), p_text(2.7e-28), p_text(0.0), p_text(1.0)
+    ('0.0095', '< 0.0001', '< 0.0001', '1')
+    """
+    return f"{p:.2g}" if p >= 1e-4 else "< 0.0001"
+
+
 def decimals(row: Row) -> int:
     """Decimal places that give the interval of a row two digits, and three without one."""
     if row.low is None or row.high is None or not row.high > row.low:
@@ -84,11 +93,12 @@ def _line(row: Row, seen: Sequence[float], where: str, anchor: str) -> Line:
 
     places = decimals(row)
     known = row.low is not None and row.high is not None
+    is_p = row.kind == TEST and row.metric.endswith(" p")
     return Line(
         row.subject,
         row.title,
         ", ".join(filter(None, (where, row.factor, "" if row.at is None else f"at {row.at:.4g}", row.note))),
-        number(row.value, places),
+        p_text(row.value) if is_p and row.value is not None else number(row.value, places),
         f"{number(row.low, places)} to {number(row.high, places)}" if known else "none",
         _over_classes(row, places),
         row.verdict,

@@ -271,6 +271,16 @@
 
   if (matchMedia("(max-width: 62rem)").matches) document.querySelector("nav details").open = false;
 
+  // A link may lead into what is folded.
+  function unfold() {
+    const target = location.hash && document.getElementById(location.hash.slice(1));
+    if (!target) return;
+    for (let one = target.closest("details"); one; one = one.parentElement.closest("details")) one.open = true;
+    target.scrollIntoView();
+  }
+  addEventListener("hashchange", unfold);
+  if (location.hash) unfold();
+
   // What is folded is printed too, but for tables of all numbers, which fill a book: results.csv has them.
   const opened = [];
   addEventListener("beforeprint", () => document.querySelectorAll("details:not([open], .every)").forEach(one => { one.open = true; opened.push(one); }));

@@ -6,7 +6,7 @@ import json
 import math
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
@@ -14,22 +14,23 @@ import numpy as np
 
 from cvbench.engine.statistics.running import outdated_notes
 from cvbench.jobs.claims.judge import RULE, Outcome
-from cvbench.jobs.report.claims import ClaimLine, JudgedClaims, claim_lines, row_anchors
+from cvbench.jobs.claims.published import study_places
+from cvbench.jobs.report import headings
+from cvbench.jobs.report.claims import JudgedClaims, by_paper, claim_lines, row_anchors
 from cvbench.jobs.report.collect import Item
 from cvbench.jobs.report.figures import Picture
 from cvbench.jobs.report.finding import finding
+from cvbench.jobs.report.headings import BOOKKEEPING, parameters
 from cvbench.jobs.report.interactive import NOTHING, Interactive, Live, library, policy, script
 from cvbench.jobs.report.lines import Line, lines, number
 from cvbench.jobs.report.provenance import Provenance
-from cvbench.jobs.results.row import COLUMNS, DIFFERENCE, Row
+from cvbench.jobs.results.row import COLUMNS, Row
 
 FEW = 80  # rows that are all put into the page; more are in the tables beside it
 SHOWN = 24  # rows of a result without a headline of its own
-KEY_NUMBERS = 3  # rows of a result in the summary
-_BOOKKEEPING = {"dataset", "split", "run", "view", "all_taps", "layers", "notes", "undefined", "summary", "labels"}
+OPEN = 12  # of those, that are not folded
+SPARED = 3  # more than these are folded
 _JUDGED = ("similarity", "spectra", "maps", "cam", "tsne")  # whose intervals have a version
-_BOOKKEEPING |= {"intervals", "interval", "family", "verdicts"}  # said under the numbers
-_BOOKKEEPING |= {"space_option"}  # says the same as `space`
 
 
 @dataclass(frozen=True)
@@ -37,28 +38,35 @@ class Block:
     """One result.
 
     Attributes:
-        heading: Data set, split, view, and the parameters in which it differs from its siblings.
+        heading, mark: Data set, split, layers, and what tells it from its siblings; that alone.
+        facts: Of what it is.
+        unit: What n counts.
         notes, said: What a reader must know before the numbers, and what is said of them below.
-        lines: The short table; `rest`: all rows if they are few and more than those; `total`: how many there are.
-        key: The lines of the summary: differences between backbones first, since these are what a report is read for.
+        lines: The first of the short table; `more`: what follows; `rest`: all rows if they are few and more than those;
+            `total`: how many there are.
         found: One sentence of what is seen.
         live: The interactive form of its figure; None if it has none.
+        folded: Whether its figure is, as the chapter shows it with those of others.
         command: What makes it again, cut where a line may break: before options.
         variables: (name, dimensions, shape, values) of a result that no entry can read.
     """
 
     anchor: str
     heading: str
+    mark: str
+    facts: str
     run: str
     backbones: tuple[str, ...]
+    unit: str
     level: str
     found: str
     picture: Picture | None
     live: Live | None
+    folded: bool
     notes: tuple[str, ...]
     said: tuple[str, ...]
     lines: tuple[Line, ...]
-    key: tuple[Line, ...]
+    more: tuple[Line, ...]
     rest: tuple[Line, ...]
     total: int
     command: tuple[str, ...]
@@ -68,9 +76,10 @@ class Block:
 
 @dataclass(frozen=True)
 class Chapter:
-    """One analysis with its results."""
+    """One analysis with its results; `place`: the figure or table of the reference study that it makes again."""
 
     anchor: str
+    place: str
     title: str
     about: str
     overview: Picture | None
@@ -92,14 +101,14 @@ def chapters(
         live: The interactive forms of the same.
         anchors: Names of the rows that claims point to; each stands in its result's short table.
     """
-    found, named = [], anchors or {}
+    found, named, study = [], anchors or {}, headings.places_of_study(study_places())
     for analysis in dict.fromkeys(item.key.analysis for item in items if item.entry is not None):
         mine = [item for item in items if item.key.analysis == analysis and item.entry is not None]
         entry = mine[0].entry
         assert entry is not None
         blocks = tuple(_blocks(mine, pictures, live, named))
         overview = pictures.get(analysis), live.figures.get(analysis)
-        found.append(Chapter(analysis, entry.title, entry.about, *overview, blocks))
+        found.append(Chapter(analysis, study.get(analysis, ""), entry.title, entry.about, *overview, blocks))
     raw = [item for item in items if item.entry is None]
     if raw:
         about = (
@@ -107,12 +116,17 @@ def chapters(
             "listed as they are kept."
         )
         blocks = tuple(_blocks(raw, pictures, live, named))
-        found.append(Chapter("raw-results", "Other results", about, None, None, blocks))
+        found.append(Chapter("raw-results", "", "Other results", about, None, None, blocks))
     return found
 
 
 def render(
-    store: str, facts: Provenance, parts: Sequence[Chapter], claims: JudgedClaims, live: Interactive = NOTHING
+    store: str,
+    facts: Provenance,
+    items: Sequence[Item],
+    parts: Sequence[Chapter],
+    claims: JudgedClaims,
+    live: Interactive = NOTHING,
 ) -> str:
     """The HTML page, with claims if one of them at least could be judged.
 
@@ -140,13 +154,14 @@ def render(
         policy=policy(style, scripts),
         scripts=scripts,
         sheets=live.sheets,
-        marks={block.run: block.heading.partition(" · ")[2] for block in blocks},
+        marks={block.run: block.mark for block in blocks},
+        title=headings.title(list(dict.fromkeys(names)), items),
         counts=_counts(judged, claims.outcomes),
         names=list(dict.fromkeys(names)),
         results=len(blocks),
         numbers=sum(block.total for block in blocks),
         columns=COLUMNS,
-        claims=_by_claim(claim_lines(judged, anchors, row_anchors(judged))),
+        claims=by_paper(claim_lines(judged, anchors, row_anchors(judged))),
         not_run=claim_lines([one for one in claims.outcomes if not one.judged], anchors),
         no_side=claims.unknown,
         rule=RULE,
@@ -162,49 +177,39 @@ def _counts(judged: Sequence[Outcome], outcomes: Sequence[Outcome]) -> str:
     return f"Of {len(outcomes)} verdicts: {', '.join([*words, f'{len(outcomes) - len(judged)} not run'])}."
 
 
-def _by_claim(found: Sequence[ClaimLine]) -> list[list[ClaimLine]]:
-    """The lines of each claim together, in the order of the claims."""
-    groups: dict[tuple[str, str], list[ClaimLine]] = {}
-    for line in found:
-        groups.setdefault((line.sentence, line.source), []).append(line)
-    return list(groups.values())
-
-
 def _blocks(
     items: Sequence[Item], pictures: Mapping[str, Picture | None], live: Interactive, anchors: Mapping[Row, str]
 ) -> Iterator[Block]:
-    for item, heading in zip(items, _headings(items), strict=True):
+    for item, mark in zip(items, headings.marks(items), strict=True):
         attrs = item.result.attrs
         few = len(item.rows) <= FEW
         shown = item.headline if len(item.headline) < len(item.rows) or few else item.headline[:SHOWN]
         claimed = [row for row in item.rows if row in anchors and row not in shown]
         short = lines([*shown, *claimed], anchors)
+        first = [line for at, line in enumerate(short) if at < OPEN or line.anchor or len(short) <= OPEN + SPARED]
         yield Block(
             anchor=item.name,
-            heading=heading,
+            heading=headings.heading(item, mark),
+            mark=mark,
+            facts=headings.facts(item),
             run=item.key.path,
-            backbones=tuple(_backbones(item)),
+            backbones=tuple(headings.backbones(item)),
+            unit="n" if item.entry is None else item.entry.unit or "n",
             level=f"{attrs.get('confidence', 0.95):.0%}".replace("%", " %"),
-            found=finding(item.headline),
+            found=finding(item.headline, None if item.entry is None else item.entry.question),
             picture=pictures.get(item.name),
             live=live.figures.get(item.name),
+            folded=item.name in live.joint,
             notes=tuple(_notes(item)),
             said=tuple(_said(item)),
-            lines=short,
-            key=lines(_key(shown))[:KEY_NUMBERS],
+            lines=tuple(first),
+            more=tuple(line for line in short if line not in first),
             rest=lines(item.rows) if few and len(short) < len(item.rows) else (),
             total=len(item.rows),
             command=tuple(_phrases(item.command)),
-            parameters=tuple((name.replace("_", " "), text) for name, text in _parameters(item).items()),
+            parameters=tuple((name.replace("_", " "), text) for name, text in parameters(item).items()),
             variables=tuple(_variables(item)) if item.entry is None else (),
         )
-
-
-def _key(shown: Sequence[Row]) -> list[Row]:
-    """Rows for the summary, differences first; what is said of every one of them is left to their section."""
-    found = sorted(shown, key=lambda row: row.kind != DIFFERENCE)
-    same = len(found) > 1 and len({row.factor for row in found}) == 1
-    return [replace(row, factor="") for row in found] if same else found
 
 
 def _phrases(command: str) -> Iterator[str]:
@@ -217,54 +222,6 @@ def _phrases(command: str) -> Iterator[str]:
         phrase.append(word)
     if phrase:
         yield " ".join(phrase)
-
-
-def _headings(items: Sequence[Item]) -> list[str]:
-    """Data set, split and view; where several results share these, the parameters that differ; at last the digest."""
-
-    def place(item: Item) -> str:
-        view = [f"view {item.result.attrs['view']}"] if "view" in item.result.attrs else []
-        name = [] if item.entry is not None else [item.key.analysis]
-        return " · ".join([*name, f"{item.key.dataset} / {item.key.split}", *view])
-
-    def marks(item: Item) -> dict[str, str]:
-        layers = item.result.attrs.get("layers", ())
-        return {**_parameters(item), "layers": f"{len(layers)} of {', '.join(_backbones(item))}"}
-
-    headings = []
-    for item in items:
-        own = marks(item)
-        others = [marks(other) for other in items if place(other) == place(item)]
-        differing = [  # the options say the same again, in the words of the command
-            name
-            for name, text in own.items()
-            if name != "options" and any(other.get(name, text) != text for other in others)
-        ]
-        words = [f"{name.replace('_', ' ')} {own[name]}" for name in differing[:4]]
-        headings.append(" · ".join([place(item), *words]))
-    return [
-        heading if headings.count(heading) == 1 else f"{heading} · {item.key.digest[:8]}"
-        for heading, item in zip(headings, items, strict=True)
-    ]
-
-
-def _parameters(item: Item) -> dict[str, str]:
-    """The attributes that are plain values, as text."""
-    return {
-        str(name): ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-        for name, value in item.result.attrs.items()
-        if name not in _BOOKKEEPING and (_plain(value) or (isinstance(value, list) and all(map(_plain, value))))
-    }
-
-
-def _plain(value: object) -> bool:
-    return value is None or isinstance(value, str | int | float)
-
-
-def _backbones(item: Item) -> list[str]:
-    layers = item.result.attrs.get("layers", ())
-    named = [str(layer["backbone"]) for layer in layers if isinstance(layer, dict) and "backbone" in layer]
-    return list(dict.fromkeys(named or [row.backbone for row in item.rows]))
 
 
 def _said(item: Item) -> list[str]:
@@ -295,7 +252,7 @@ def _notes(item: Item) -> Iterator[str]:
 def _variables(item: Item) -> Iterator[tuple[str, str, str, str]]:
     for name, (dims, values) in item.result.data.items():
         yield name, ", ".join(dims), "x".join(map(str, values.shape)) or "one number", _glance(values)
-    kept = {name: value for name, value in item.result.attrs.items() if name in _BOOKKEEPING and name != "all_taps"}
+    kept = {name: value for name, value in item.result.attrs.items() if name in BOOKKEEPING and name != "all_taps"}
     for name, value in kept.items():
         yield name, "attribute", "", _cut(value if isinstance(value, str) else json.dumps(value, sort_keys=True))
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from cvbench.engine.analyses.base import Layer
 from cvbench.engine.analyses.base import Result as Result
 from cvbench.engine.analyses.live import LiveAnalysis
+from cvbench.jobs.results.question import Question
 from cvbench.jobs.results.row import Row, placed
 from cvbench.options import Form
 
@@ -82,6 +83,8 @@ class Entry:
         run: Called with what each form makes, and a listener; gives what it kept. None: it has no command of its own.
         forms: The options; empty where the registry says where they stand apart from what is slow to import.
         headline: (result, its rows) -> the few of them that a short table shows, the main ones first; None: all.
+        question: What a reader asks of it first; None: the first difference of the main ones is told.
+        unit: What n counts, such as "images"; "" where it is not the same for all numbers.
         figure: (result, its rows) -> its figure, drawn with matplotlib; None if a table says all.
         chart: (result, its rows) -> the interactive form of its figure; None if it has none.
         charts: The same of several results of the analysis together, of those that `charted` chooses; None: of none.
@@ -106,6 +109,8 @@ class Entry:
     run: Callable[..., Sequence[Kept]] | None = None
     forms: Sequence[Form | type[Any]] = ()
     headline: Callable[[Result, Sequence[Row]], Iterable[Row]] | None = None
+    question: Question | None = None
+    unit: str = ""
     figure: Callable[[Result, Sequence[Row]], Figure] | None = None
     chart: Callable[[Result, Sequence[Row]], Interactive | None] | None = None
     charts: Callable[[Sequence[Result], Sequence[Row]], Interactive | None] | None = None

@@ -25,13 +25,14 @@ from cvbench.jobs.reading.reading import Reading, last_layers, open_store
 from cvbench.jobs.results.command import command_words, interval_options, selection_of
 from cvbench.jobs.results.entry import Entry
 from cvbench.jobs.results.keep import Analysed, keep
+from cvbench.jobs.results.question import Question
 from cvbench.jobs.results.table import Table, table_result, table_rows
 from cvbench.jobs.running.device import choose
 from cvbench.jobs.running.hardware import Hardware
 from cvbench.jobs.running.progress import Advanced, Ended, Listener, Started, silent
 from cvbench.jobs.transfer.dense_maps import LabelledMaps, Way, open_masked
 from cvbench.jobs.transfer.dense_options import DENSE, DenseOptions, DenseRequest
-from cvbench.jobs.transfer.dense_rows import BACKGROUND, Tested, add_rows, compared_pairs, headline, told
+from cvbench.jobs.transfer.dense_rows import BACKGROUND, NAMES, Tested, add_rows, compared_pairs, headline, told
 from cvbench.jobs.transfer.probe_splits import check_same, read_split, training_split
 from cvbench.storage.datasets import Dataset
 from cvbench.storage.datasets.groups import expand
@@ -336,6 +337,8 @@ ENTRY = Entry(
         "Backbones are compared on the same images, by their last layers and, where these are on different grids, by "
         "the last on the finest grid that both have, and judged together (Holm). Source: Oquab et al. 2023, 7.4."
     ),
+    question=Question(NAMES["miou"], "A linear classifier of positions finds objects better in {more} than in {less}"),
+    unit="images",
     rows=table_rows,
     command=_command,
     run=_run,

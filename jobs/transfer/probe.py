@@ -17,6 +17,7 @@ from cvbench.jobs.reading.reading import open_store
 from cvbench.jobs.results.command import command_words, selection_of
 from cvbench.jobs.results.entry import Entry
 from cvbench.jobs.results.keep import Analysed, keep
+from cvbench.jobs.results.question import Question
 from cvbench.jobs.results.row import VALUE, Row
 from cvbench.jobs.results.table import of_metrics
 from cvbench.jobs.running.device import choose
@@ -184,6 +185,12 @@ ENTRY = Entry(
         "and the solver stand with each number: compare only what has the same. Sources: Radford et al. 2021 "
         "(clip_lbfgs), CLIP_benchmark (clip_benchmark)."
     ),
+    question=Question(
+        NAMES["top1"],
+        "A linear classifier on the features of {more} is right more often than on those of {less}",
+        percent=True,
+    ),
+    unit="samples",
     rows=rows,
     command=_command,
     run=_run,

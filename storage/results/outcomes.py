@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 _CRC = struct.Struct("<I")
 _PARTIAL = ".safetensors"
+_SHORT = 8  # digits
 _CHUNK = re.compile(r"(.+)/c(?:[./]\d+)*")
 _MOST_PARTIAL, _MOST_RESULT = 2**30, 2**31  # bytes; ours have a few million
 
@@ -52,6 +53,11 @@ class ResultKey:
     def name(self) -> str:
         """The four joined by `/`."""
         return f"{self.dataset}/{self.split}/{self.analysis}/{self.digest}"
+
+    @property
+    def short(self) -> str:
+        """The first digits of the digest, which name a result for a person."""
+        return self.digest[:_SHORT]
 
     @property
     def path(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 
 import pytest
@@ -40,6 +41,25 @@ def test_bars_of_two_jobs_stand_below_each_other_and_results_stay_on_stdout(monk
     with progress() as third:  # the bars of jobs that are over are not drawn again
         third(Started("report", "c", 1, 1, 0))
     assert "extract" not in err.getvalue()[before:]
+
+
+@pytest.mark.parametrize("width", [40, 80, 100, 160])
+def test_a_bar_has_one_line_at_any_width(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    err = Terminal()
+    monkeypatch.setattr(sys, "stderr", err)
+    monkeypatch.setenv("COLUMNS", str(width))
+    name = "convnext_base.fb_in22k_ft_in1k_384 on a/train"
+    with progress() as listen:
+        listen(Started("transfer finetune", name, 100_000, 1000, 0))
+        listen(Advanced("transfer finetune", 0, 100_000))
+        listen(Ended("transfer finetune"))
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", err.getvalue())
+    lines = [line for line in re.split(r"[\r\n]", text) if line.strip()]
+    assert all(line.lstrip().startswith("transfer") for line in lines), "each line is a whole bar"
+    assert max(map(len, lines)) <= width
+    assert "100000/100000" in lines[-1]
+    assert lines[-1].rstrip().endswith("in below 1 s")
+    assert ("samples/s" in lines[-1]) is (width >= 100)
 
 
 def test_the_time_left_is_known_after_the_first_step() -> None:

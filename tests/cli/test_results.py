@@ -54,7 +54,7 @@ def test_a_list_tells_results_apart(store: str) -> None:
     assert done.exit_code == 0, done.output
     lines = done.stdout.splitlines()
     heads = [line for line in lines if not line.startswith(" ")][:-1]
-    assert [line.split()[1] for line in heads] == ["cka", "cka", "similarity"]
+    assert [line.split()[1] for line in heads] == ["similarity", "cka", "cka"], "by figure"
     assert all("folder-pets/all" in line and " UTC  " in line and "numbers" in line for line in heads)
     assert any("--cka-batch 4" in line for line in lines)
     assert any("--cka-batch 8" in line for line in lines)
@@ -62,6 +62,14 @@ def test_a_list_tells_results_apart(store: str) -> None:
     found = json.loads(run("results", "ls", "--store", store, "--format", "json").stdout)
     assert sorted(one["digest"] for one in found["results"]) == sorted(digests(store))
     assert all(one["made"].startswith("20") and one["main"]["value"] is not None for one in found["results"])
+
+
+def test_what_a_store_holds_names_results_as_the_list_does(store: str) -> None:
+    said = run("store", "info", "--store", store).stdout.partition("3 results\n")[2].splitlines()
+    assert [line.split() for line in said[1:]] == [
+        [one.short, one.analysis, "folder-pets/all"] for one in list_results(FeatureStore.open(store))
+    ]
+    assert run("results", "show", said[1].split()[0], "--store", store).exit_code == 0
 
 
 def test_a_result_is_shown_as_its_command_showed_it(store: str) -> None:

@@ -36,6 +36,8 @@ mean is the level it falls to: the length is 1 - 1/e whatever the features."""
 MEASURES = tuple(measure.name for measure in TABLE[: len(TABLE) // 2])
 
 FLOOR = 1.0
+UNRESOLVED = "not measurable on this grid: a length below one step"
+"""Note of a correlation length that the grid does not resolve, and of a difference from one, which has no number."""
 """Grid steps: a correlation length below that of the next position lies between a position and its neighbours, where
 nothing is measured; it is at its floor, 1 - 1/e, where neighbours are no more alike than any two positions."""
 

@@ -33,6 +33,7 @@ from cvbench.jobs.reading.pictures import boxes_of, inputs_of
 from cvbench.jobs.reading.reading import Reading
 from cvbench.jobs.results.entry import Entry
 from cvbench.jobs.results.keep import Analysed, keep
+from cvbench.jobs.results.question import Question
 from cvbench.jobs.running.cluster import Cluster
 from cvbench.jobs.running.hardware import Hardware
 from cvbench.jobs.running.progress import Listener, Note, silent
@@ -223,6 +224,9 @@ ENTRY = Entry(
         "these. n counts images "
         "with a map, or classes; left out are unreadable images and maps without any positive cell. A map says where a "
         "class is read off this layer, not what a backbone needs. Source: Selvaraju et al. 2017."
+    ),
+    question=Question(
+        "effective area, share of the grid", "The maps of {more} cover more of the image than those of {less}"
     ),
     rows=rows,
     command=_command,

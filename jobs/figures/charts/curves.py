@@ -102,8 +102,13 @@ def depths(layers: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], float]:
     return found
 
 
-def depth_panel(result: Result, rows: Sequence[Row], metric: str, title: str, **said: Any) -> Panel | None:
-    """The number `metric` of every layer by its depth, a curve for each backbone; None if there is none."""
+def depth_panel(
+    result: Result, rows: Sequence[Row], metric: str, title: str, *, without: str = "", **said: Any
+) -> Panel | None:
+    """The number `metric` of every layer by its depth, a curve for each backbone; None if there is none.
+
+    `without`: the note of rows that are no points; "": all are.
+    """
     place = depths(result.attrs["layers"])
     own = [
         row
@@ -115,6 +120,7 @@ def depth_panel(result: Result, rows: Sequence[Row], metric: str, title: str, **
     points = [
         point(row.backbone, place[key], row, name=f"{row.backbone} {row.layer}")
         for key, row in sorted(first.items(), key=lambda item: list(place).index(item[0]))
+        if not without or row.note != without
     ]
     return curves_panel(points, Curves(title, DEPTH, metric, **said)) if points else None
 
@@ -125,15 +131,18 @@ def spectra_chart(result: Result, rows: Sequence[Row]) -> Twin:
     place, metric = depths(layers), "relative log amplitude (nat)"
     radial = [row for row in rows if row.kind == CURVE and row.layer and row.value is not None]
     first = radial[0].metric if radial else metric
-    panels = []
+    panels, level = [], float(result.attrs["null_level"])
+    ends = [end for row in radial if row.metric == first for end in (row.value, row.low, row.high) if end is not None]
+    room = 0.05 * (max([*ends, level]) - min([*ends, level]))
+    one_axis = (min([*ends, level]) - room, max([*ends, level]) + room)
     for name in dict.fromkeys(layer["backbone"] for layer in layers):
         points = [
             point(row.layer, row.at, row, name=row.layer, depth=place[name, row.layer])
             for row in radial
             if row.backbone == name and row.metric == first and row.at is not None
         ]
-        said = Curves(name, "radial frequency / π of the layer's grid", first, by_depth=True)
-        panels.append(curves_panel(points, Curves(**{**vars(said), "level": float(result.attrs["null_level"])})))
+        across = "radial frequency / π of the layer's grid"
+        panels.append(curves_panel(points, Curves(name, across, first, by_depth=True, level=level, unit=one_axis)))
     shares = depth_panel(result, rows, "energy share above 0.5 π", "high frequencies, without DC", unit=(0.0, 1.0))
     about = "Dashed: white noise. The static figure also has layer by frequency, and the frequencies of the image."
     return Twin([*panels, *([] if shares is None else [shares])], about=about)

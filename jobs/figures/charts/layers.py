@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from cvbench.engine.analyses.base import Result
+from cvbench.engine.analyses.similarity.result import UNRESOLVED
 from cvbench.jobs.figures.charts.base import Panel, Twin, columns_of
 from cvbench.jobs.figures.charts.cka import heat_map
 from cvbench.jobs.figures.charts.curves import Curves, curves_panel, depth_panel, point
@@ -36,9 +37,12 @@ def similarity_chart(result: Result, rows: Sequence[Row]) -> Twin:
             curves_panel(points, Curves(f"last layers, {version}", f"distance ({unit})", f"{version} cosine"))
         )
     panels += [_correlogram(result, name, i) for name, i in last.items()]
-    found = [depth_panel(result, rows, metric, metric) for metric in BY_DEPTH]
+    found = [depth_panel(result, rows, metric, metric, without=UNRESOLVED) for metric in BY_DEPTH]
     panels += [panel for panel in found if panel is not None]
-    return Twin(panels, about="The static figure also has the matrices of all pairs of positions.")
+    about = "The static figure also has the matrices of all pairs of positions."
+    if any((row.metric, row.note) == (BY_DEPTH[1], UNRESOLVED) for row in rows):
+        about += " A correlation length below one step of its grid is not measurable, and left out."
+    return Twin(panels, about=about)
 
 
 def _correlogram(result: Result, name: str, number: int) -> Panel:

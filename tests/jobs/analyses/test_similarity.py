@@ -16,19 +16,19 @@ from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Layer, Result
 from cvbench.engine.analyses.similarity.measure import Similarity
-from cvbench.engine.analyses.similarity.result import FLOOR, MEASURES
+from cvbench.engine.analyses.similarity.result import FLOOR, MEASURES, UNRESOLVED
 from cvbench.engine.statistics.options import IntervalOptions
 from cvbench.errors import DataUnavailableError, UnknownNameError, UsageError
 from cvbench.jobs.analyses.similarity import (
     ENTRY,
     IMAGES_ENTRY,
     QUANTITIES,
-    UNRESOLVED,
     image_similarity,
     similarity,
 )
 from cvbench.jobs.extraction.extract import extract
 from cvbench.jobs.extraction.options import ExtractOptions
+from cvbench.jobs.figures.charts.layers import similarity_chart
 from cvbench.jobs.figures.similarity import similarity_figure
 from cvbench.jobs.reading.selection import Selection
 from cvbench.jobs.results.document import document
@@ -40,6 +40,7 @@ from cvbench.storage.results.outcomes import list_results
 from cvbench.texts import json_value
 from tests.engine.analyses.similarity_reference import matrices, measures
 from tests.jobs.elsewhere import draw_elsewhere, drawn
+from tests.jobs.figures.within import cut, saved
 from tests.jobs.images import write_folder
 from tests.jobs.maps_store import LOOP, copy, maps_store, options
 from tests.jobs.travel import travelling
@@ -346,6 +347,25 @@ def test_matrices_side_by_side_have_one_scale() -> None:
         assert len(images) == 3
         assert len({(image.get_clim(), image.get_cmap().name) for image in images}) == 1
     assert raw[0].get_clim() != centred[0].get_clim()
+
+
+def test_a_length_below_one_step_is_no_point(tmp_path: Path) -> None:
+    """What the notes call not measurable: the last layer's length is in no curve, still or interactive."""
+    result = result_of({"a": [8, 8, 8]})
+    at = (1, MEASURES.index("length"))
+    for layer, length in enumerate((3.0, 2.0, 0.65)):
+        result.data["measures"][1][(layer, *at)] = length
+    rows = ENTRY.rows_of(result)
+    figure = saved(lambda: similarity_figure(result, rows), tmp_path)
+    assert cut(figure) == []
+    (axis,) = (one for part in figure.subfigs for one in part.axes if "length by depth" in one.get_title())
+    assert "left out below one grid step" in axis.get_title()
+    (curve,) = (line for line in axis.lines if line.get_marker() == "o")
+    np.testing.assert_array_equal(np.isnan(np.asarray(curve.get_ydata())), [False, False, True])
+    twin = similarity_chart(result, rows)
+    (panel,) = (one for one in twin.panels if one.title.startswith("correlation length"))
+    assert list(panel.columns["x"]) == [0.0, 0.5]
+    assert "left out" in twin.about
 
 
 def test_an_unknown_format_is_refused_before_anything_is_written(tmp_path: Path) -> None:

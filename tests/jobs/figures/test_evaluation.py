@@ -21,6 +21,7 @@ from cvbench.jobs.figures.charts.base import Panel, Twin
 from cvbench.jobs.results.entry import Entry
 from cvbench.jobs.results.row import DIFFERENCE
 from cvbench.jobs.results.table import Table, table_result
+from tests.jobs.figures.within import cut, saved
 
 NAMES = ("vit", "convnext")
 
@@ -122,6 +123,13 @@ def test_a_figure_is_the_same_twice(entry: Entry, result: Result, tmp_path: Path
     assert rows[0]["backbone"] == "vit"
     with pytest.raises(UsageError, match="figure format"):
         draw(entry, result, tmp_path / "c", ("gif",))
+
+
+@pytest.mark.parametrize(("entry", "result"), CASES, ids=lambda case: getattr(case, "name", ""))
+def test_no_text_leaves_the_picture(entry: Entry, result: Result, tmp_path: Path) -> None:
+    make = entry.figure
+    assert make is not None
+    assert cut(saved(lambda: make(result, entry.rows_of(result)), tmp_path)) == []
 
 
 @pytest.mark.parametrize(("entry", "result"), CASES, ids=lambda case: getattr(case, "name", ""))

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import re
 import shlex
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +22,7 @@ from cvbench.errors import CvbenchError, DataUnavailableError
 from cvbench.jobs.claims.judge import RULE
 from cvbench.jobs.claims.published import published
 from cvbench.jobs.report import report
-from cvbench.jobs.report.claims import claim_lines, judge_store, row_anchors
+from cvbench.jobs.report.claims import by_paper, claim_lines, judge_store, row_anchors
 from cvbench.storage.features import FeatureStore
 from tests.cli.test_hints import parsed
 from tests.jobs.report.test_report import Page
@@ -52,10 +55,10 @@ def summary(html: str) -> str:
 def test_the_page_begins_with_the_claims(tmp_path: Path) -> None:
     html = report(store("page").url, str(tmp_path)).page.read_text(encoding="utf-8")
     page, head = Page(html), summary(html)
-    assert head.index('<h2 id="claims">') < head.index("<h2>Key numbers</h2>")
+    assert head.index('<h2 id="claims">') < head.index("What is seen in each result")
     assert RULE in page.text
     anchors = {attrs["id"] for _, attrs in page.elements if "id" in attrs}
-    links = re.findall(r'<a href="#([\w-]+)">', head.partition('id="claims"')[2].partition("Key numbers")[0])
+    links = re.findall(r'<a href="#([\w-]+)">', head.partition('id="claims"')[2].partition("What is seen")[0])
     sections, rows = ({link for link in links if link.startswith("row-") is row} for row in (False, True))
     assert sections == {"cka-birds-test-a1", "silhouette-cub200-test-b1"} <= anchors
     assert rows <= anchors
@@ -64,6 +67,34 @@ def test_the_page_begins_with_the_claims(tmp_path: Path) -> None:
         shown = (line.estimator, line.interval, line.value, line.subject) if line.run else (line.command,)
         for text in (line.sentence, line.reason, *shown):
             assert text in page.text, line
+
+
+def test_a_claim_is_one_line_with_its_answers_folded(tmp_path: Path) -> None:
+    head = summary(report(store("lines").url, str(tmp_path)).page.read_text(encoding="utf-8"))
+    folds = re.findall(r'<details class="claim[^>]*><summary>(.*?)</summary>(.*?)</details>', head, re.DOTALL)
+    judged = [one for one in judge_store(store("lines").url).outcomes if one.judged]
+    assert len(folds) == len({(one.claim.source, one.claim.sentence) for one in judged})
+    assert sum(folded.count("<tr>") - 1 for _, folded in folds) == len(judged)
+    for line, folded in folds:
+        shown = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", line))
+        answers = [one for one in claim_lines(judged, {}) if one.sentence in unescape(shown)]
+        assert answers, shown
+        for one in answers:
+            assert one.verdict in shown
+            assert one.value in folded
+        if len(answers) == 1:
+            assert answers[0].found in shown
+        else:
+            assert f"{len(answers)} answers" in shown
+
+
+def test_several_answers_are_counted_by_verdict() -> None:
+    one = next(one for one in judge_store(store("counted").url).outcomes if one.judged and one.row is not None)
+    lines = claim_lines([replace(one, value=value) for value in (0.3, -0.1)], {})
+    other = replace(lines[1], verdict="not resolved")
+    ((found,),) = by_paper([lines[0], other]).values()
+    assert dict(found.verdicts) == Counter([lines[0].verdict, "not resolved"])
+    assert found.found == f"{other.value} to {lines[0].value}, 2 answers"
 
 
 def test_a_claim_leads_to_the_row_that_answers_it(tmp_path: Path) -> None:

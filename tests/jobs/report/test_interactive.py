@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import string
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,16 +13,19 @@ import numpy as np
 import pytest
 
 from cvbench.jobs.analyses.cka import ENTRY
+from cvbench.jobs.claims.published import study_places
 from cvbench.jobs.figures.charts.base import columns_of, packed
 from cvbench.jobs.figures.charts.cka import cka_chart
 from cvbench.jobs.figures.charts.tsne import MOST_POINTS, tsne_chart
+from cvbench.jobs.registry import ENTRIES, entry_of
 from cvbench.jobs.report import report
 from cvbench.jobs.report.collect import collect
 from cvbench.jobs.report.figures import MOST_BYTES, Picture, fit
 from cvbench.jobs.report.finding import finding
 from cvbench.jobs.report.interactive import interactive_forms, library, script_json
 from cvbench.jobs.report.thumbnails import sheet_of
-from cvbench.jobs.results.row import DIFFERENCE, Row
+from cvbench.jobs.results.question import Question
+from cvbench.jobs.results.row import DIFFERENCE, VALUE, Row
 from cvbench.storage.features import FeatureStore
 from tests.jobs.report_store import HOSTILE, put, small_cka, small_tsne
 
@@ -87,7 +91,7 @@ def test_a_chart_too_many_is_left_out_and_it_is_said(tmp_path: Path, monkeypatch
 
 def test_figures_beyond_the_room_become_pixels_then_links() -> None:
     def drawn(size: int, smaller: int) -> Picture:
-        return Picture("d" * size, "x", 100, (), "p" * smaller)
+        return Picture("d" * size, "x", 100, 80, (), "p" * smaller)
 
     pictures = {"a": drawn(9000, 1000), "b": drawn(900, 0), "c": None}
     assert fit(pictures, 9900) == pictures
@@ -123,9 +127,20 @@ def test_a_page_of_many_results_stays_below_its_size(tmp_path: Path) -> None:
     assert report(store.url, str(tmp_path)).page.stat().st_size < MOST_PAGE
 
 
+def test_results_that_stand_together_have_no_form_of_their_own() -> None:
+    store = FeatureStore.open("memory://together", mode="a")
+    for digest in ("a1", "a2", "a3"):
+        put(store, small_cka({"vit": 3, "cnn": 2}), digest)
+    entry = replace(ENTRY, charts=lambda results, rows: cka_chart(results[0], rows), charted=lambda found: found[:2])
+    items = [replace(item, entry=entry) for item in collect(store, "x")]
+    forms = interactive_forms(items, store)
+    assert [*forms.figures] == ["cka", items[2].name]
+    assert forms.joint == {items[0].name, items[1].name}
+
+
 def row(value: float, **columns: Any) -> Row:
     ends = {"low": value - 0.1, "high": value + 0.1, "n": 50}
-    return Row(backbone="a", backbone_b="b", metric="top1", kind=DIFFERENCE, value=value, **{**ends, **columns})
+    return Row(backbone="a", backbone_b="b", kind=DIFFERENCE, value=value, **{"metric": "top1", **ends, **columns})
 
 
 @pytest.mark.parametrize(
@@ -145,6 +160,77 @@ def row(value: float, **columns: Any) -> Row:
 )
 def test_a_sentence_says_what_its_row_says(rows: list[Row], said: str) -> None:
     assert finding(rows) == said
+
+
+def of_two(a: float, b: float, **columns: Any) -> list[Row]:
+    """The difference of two, and the number of each."""
+    own = [replace(row(value), backbone=name, backbone_b="", kind=VALUE) for name, value in (("a", a), ("b", b))]
+    both = row(a - b, **{"verdict": "resolved", **columns})
+    return [both, *(replace(one, factor=both.factor, dataset=both.dataset) for one in own)]
+
+
+BETTER = Question("top1", "{more} is right more often than {less}", percent=True)
+WORSE = Question("top1", "{less} errs less than {more}")
+FALLS = Question(
+    "change", "At {where} {less} falls to {less_value}, {more} to {more_value}", own="top1", percent=True, widest=True
+)
+
+
+@pytest.mark.parametrize(
+    ("rows", "question", "said"),
+    [
+        (
+            of_two(0.5, 0.8),
+            BETTER,
+            "b is right more often than a: top1 80 % against 50 %, difference 30 points [20, 40], resolved.",
+        ),
+        (  # the numbers stand in the order of the names
+            of_two(0.5, 0.8),
+            WORSE,
+            "a errs less than b: top1 0.50 against 0.80, difference 0.30 [0.20, 0.40], resolved.",
+        ),
+        (
+            of_two(0.5, 0.52, verdict="not resolved"),
+            BETTER,
+            "b and a are not told apart: top1 52 % against 50 %, difference 2 points [-8, 12], not resolved.",
+        ),
+        (  # of layers on other grids there are no two numbers to set beside each other
+            [row(0.3, verdict="resolved", factor="grid 4x4", layer="l.3", layer_b="l.5")],
+            BETTER,
+            "a is right more often than b: top1, difference 30 points [20, 40], resolved (l.3 and l.5; grid 4x4).",
+        ),
+        (
+            [
+                *(replace(one, metric="top1") for one in of_two(0.5, 0.73, factor="scale=3")[1:]),
+                row(-0.1, metric="change", factor="scale=2", verdict="resolved"),
+                row(-0.23, metric="change", factor="scale=3", verdict="resolved"),
+                row(-0.9, metric="change", factor="scale=9", verdict="not resolved"),
+            ],
+            FALLS,
+            "At scale 3 a falls to 50 %, b to 73 %; difference 23 points [13, 33], resolved.",
+        ),
+        (
+            [row(-0.1, metric="change", factor=f"scale={at}", verdict="not resolved") for at in (2, 3)],
+            FALLS,
+            "No difference in change is resolved; the widest is of scale 2: change, difference 10 points [0, 20], "
+            "not resolved.",
+        ),
+        ([replace(row(0.4), kind=VALUE, backbone_b="")], BETTER, "a: top1 0.40 [0.30, 0.50]."),
+        ([row(0.3, metric="another")], BETTER, "a is above b in another, by 0.30 [0.20, 0.40]."),
+    ],
+)
+def test_the_question_of_an_analysis_is_answered_from_its_rows(rows: list[Row], question: Question, said: str) -> None:
+    assert finding(rows, question) == said
+
+
+def test_every_question_can_be_put() -> None:
+    """Its words name what they are filled with, and its metric is one that the code writes."""
+    asked = {name: entry.question for name in ENTRIES if (entry := entry_of(name)) and entry.question}
+    assert {*study_places()} <= {*asked}
+    for name, question in asked.items():
+        names = {field for _, field, _, _ in string.Formatter().parse(question.answer) if field}
+        assert {"more", "less"} <= names <= {"more", "less", "where", "more_value", "less_value"}, name
+        assert not question.answer.endswith("."), name
 
 
 def test_images_that_can_be_read_have_small_pictures(tmp_path: Path) -> None:
