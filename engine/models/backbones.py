@@ -378,9 +378,7 @@ _FLOPS: dict[tuple[str, tuple[int, int], int], int] = {}
 def _flops(network: Network, size: tuple[int, int]) -> int:
     from torch.utils.flop_counter import FlopCounterMode
 
-    module = network.module.requires_grad_(
-        False
-    )  # else the counter looks for the graph of an input
+    module = network.module.requires_grad_(False)  # else the counter looks for the graph of an input
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         module(torch.zeros((1, 3, *size), device=network.device))
     return int(counter.get_total_flops())
