@@ -9,9 +9,9 @@ features = backbone.run(images, requests)       # {request: tensor on the device
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -59,6 +59,7 @@ class Description:
         guessed: Whether no name tells its blocks, see `TapTable.resolve`.
         sequences: Of these taps, those whose tokens are no grid, see `TapTable`.
         repeated: Modules that run several times in a pass, and are no taps.
+        places: Tap -> which it is in the order of computation; some channels of a layer are where that is.
     """
 
     spec: BackboneSpec
@@ -70,6 +71,7 @@ class Description:
     guessed: bool = False
     sequences: tuple[str, ...] = ()
     repeated: tuple[str, ...] = ()
+    places: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def flops(self) -> int:
@@ -104,6 +106,7 @@ def describe(spec: BackboneSpec, *, taps: Sequence[str]) -> Description:
         table.guessed,
         tuple(tap for tap in layouts if tap in table.sequences),
         table.repeated,
+        table.places(),
     )
 
 

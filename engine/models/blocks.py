@@ -71,7 +71,7 @@ def own_blocks(order: Sequence[str]) -> tuple[str, ...]:
 
 
 def inner_blocks(order: Sequence[str]) -> list[str]:
-    """The same of a network that holds one of a usual make, all of whose names begin alike.
+    """Blocks of a network that holds one of a usual make, all of whose names begin alike; none if it does not.
 
     >>> inner_blocks(["backbone.patch_embed", "backbone.blocks.0", "backbone.blocks.1", "backbone.norm", "fc"])
     ['backbone.blocks.0', 'backbone.blocks.1']

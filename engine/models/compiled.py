@@ -186,7 +186,7 @@ def _function(
 
 
 def _cause(error: Exception) -> str:
-    """What the compiler could not take, without the lines of code that it adds."""
+    """Reason of the compiler, without the lines of code that it adds."""
     return str(error).strip().partition("\n")[0][:200]
 
 

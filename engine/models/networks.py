@@ -82,7 +82,7 @@ class Network:
 
 
 class InputOf:
-    """What a module reads in a pass, kept by a hook.
+    """Input of a module in a pass, kept by a hook.
 
     Attributes:
         placed: Whether the hook is.
@@ -93,7 +93,7 @@ class InputOf:
         self._read: list[Any] = []
 
     def last(self, default: Any) -> Any:
-        """What the module read last, which is forgotten; another value if it did not run."""
+        """The last input, which is then forgotten; another value if the module did not run."""
         found = self._read[-1] if self._read else default
         self._read.clear()
         return found

@@ -141,6 +141,11 @@ class TapTable:
         found = usual_blocks(self._modules())
         return found or (list(self.stages) if len(self.stages) > 1 else [])
 
+    def places(self) -> dict[str, int]:
+        """Tap -> which it is in the order of computation; some channels of a layer are where that is."""
+        order = {name: place for place, name in enumerate(self._modules())}
+        return {name: order[name] if name in order else order[self.items[name][0]] for name in self.layouts}
+
     def _modules(self) -> list[str]:
         """The taps without those that are some channels of another."""
         return [name for name in self.layouts if not isinstance(self.items.get(name, ("", None))[1], slice)]

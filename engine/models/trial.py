@@ -25,7 +25,7 @@ _ELSEWHERE = ("same device", "meta", "cuda", "cudnn", "hip", "mps", "nvidia")
 
 @dataclass(frozen=True)
 class Ending:
-    """How a network ends.
+    """End of a network.
 
     Attributes:
         classifier: The linear layer whose output is the network's; "" if none's is.
@@ -140,7 +140,7 @@ def _sampled(module: nn.Module, images: Tensor) -> _Samples:
 def _run(
     module: nn.Module, images: Tensor, see: Callable[[str, nn.Module, Any], None], kinds: tuple[type[nn.Module], ...]
 ) -> Any:
-    """What the network gives; `see` gets (name, module, output) of the modules of these kinds as they run."""
+    """Output of the network; `see` gets (name, module, output) of the modules of these kinds as they run."""
 
     def watch(name: str) -> Callable[[nn.Module, Any, Any], None]:
         return lambda part, _inputs, output: see(name, part, output)

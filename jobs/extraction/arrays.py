@@ -52,7 +52,7 @@ def arrays_of(backbone: Description, options: ExtractOptions) -> dict[str, list[
             attrs: dict[str, Any] = {}
             if view.source == "tap":
                 # Names do not sort by depth ("blocks.10" before "blocks.2"): the position among all taps does.
-                depth = backbone.tap_names.index(tap)
+                depth = backbone.places[tap]
                 attrs = {"grid": [layout.height, layout.width], "prefix_tokens": layout.prefix, "position": depth}
             spec = ArraySpec(tap, shape, view.dtype or options.dtype, ("sample", *dims), attrs)
             arrays.setdefault(view.name, []).append(spec)

@@ -125,7 +125,7 @@ class UnitJob:
         )
 
     def _advice(self, nonfinite: Mapping[str, int], receipts: Sequence[UnitReceipt]) -> dict[str, str]:
-        """What to do about values that are not finite, by layer."""
+        """Advice on values that are not finite, by layer."""
         readable = sum(receipt.samples - len(receipt.bad) for receipt in receipts)
         return {
             layer: nonfinite_advice(self.options.precision, array.dtype, whole=count >= readable * prod(array.shape))

@@ -60,7 +60,7 @@ def settled(options: ExtractOptions, store: FeatureStore | None, cluster: Cluste
 
 
 def nonfinite_advice(precision: str, dtype: str, *, whole: bool) -> str:
-    """What to do about values of a layer that are not finite.
+    """Advice on values of a layer that are not finite.
 
     Args:
         precision: Of the matrix products.

@@ -107,7 +107,7 @@ def test_the_help_lists_it_and_imports_nothing(package: Path, tmp_path: Path) ->
     )
     done = python(broken, "extract", "--help", code=MAIN)
     assert done.returncode == 0, done.stderr
-    assert "pooled, maps, head, logits, registers, norms or spread" in " ".join(done.stdout.split())
+    assert "pooled, cls, maps, head, logits, registers, norms or spread" in " ".join(done.stdout.split())
 
 
 CASES = {

@@ -56,6 +56,9 @@ def test_queries_keys_and_values_are_taps_behind_their_layer(vit: TapTable) -> N
     assert names[at : at + 4] == ["blocks.0.attn.qkv", *(f"blocks.0.attn.{letter}" for letter in "qkv")]
     for letter in "qkv":
         assert vit.layouts[f"blocks.0.attn.{letter}"] == replace(vit.layouts["blocks.0.attn.qkv"], channels=64)
+    without = {name: place for name, place in vit.places().items() if name[-2:] not in (".q", ".k", ".v")}
+    assert [*without.values()] == list(range(len(without)))  # as stores keep them that were begun before
+    assert {vit.places()[f"blocks.3.attn.{letter}"] for letter in "qkv"} == {without["blocks.3.attn.qkv"]}
     assert vit.resolve(["blocks.*.attn.k"]) == [f"blocks.{i}.attn.k" for i in range(6)]
 
 
