@@ -107,7 +107,7 @@ def _show(report: ExtractReport) -> None:
         for sample in report.unreadable[:10]:
             say(f"    {sample.id}: {sample.reason}", err=True)
     for layer, count in report.nonfinite.items():
-        say(f"  {count} non-finite values in {layer}: try --precision bf16 or --dtype float32", err=True)
+        say(f"  {count} non-finite values in {layer}: {report.advice[layer]}", err=True)
     say(f"  store: {report.store}")
     for path in report.results:
         say(f"  result: {path} in the store")

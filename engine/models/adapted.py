@@ -5,8 +5,8 @@ Its parts keep their own names, so that taps are called as in that library.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -16,11 +16,10 @@ from torch import Tensor, nn
 
 from cvbench.engine.models import fitting
 from cvbench.engine.models.checkpoints import Checkpoint, shapes_of
-from cvbench.engine.models.networks import Network
+from cvbench.engine.models.networks import InputOf, Network
 
 ADDED = "classifier"
 """Name of the classifier that fine-tuning adds to a network that has none."""
-_LISTED = re.compile(r"(?:.*\.)?(?:layers?|blocks?|stages?|resblocks)\.\d+")
 
 
 @dataclass(frozen=True)
@@ -59,6 +58,7 @@ class Adapted(nn.Module):
             self.__dict__[shared] = inner.__dict__[shared]
         self.__dict__["_inner"] = inner  # not a part: else every name would begin with it
         self._call, self.last, self._added, self.size = call, classifier, False, (224, 224)
+        self._input = InputOf()
         self.train(inner.training)
 
     def end(self, images: Tensor) -> End:
@@ -69,13 +69,16 @@ class Adapted(nn.Module):
             head = self._call(self._inner, images).head
             logits: Tensor = self.get_submodule(ADDED)(head)
             return End(head, logits)
-        read: list[Tensor] = []
-        hook = self.get_submodule(self.last).register_forward_pre_hook(lambda _, inputs: read.append(inputs[0]))
-        try:
-            found = self._call(self._inner, images)
-        finally:
-            hook.remove()
-        return End(read[-1], found.logits)
+        if not self._input.placed:
+            with self.reading():
+                return self.end(images)
+        found = self._call(self._inner, images)
+        return End(self._input.last(found.head), found.logits)
+
+    def reading(self) -> AbstractContextManager[None]:
+        """Within it `end` places no hook to read what the classifier does."""
+        own = self.last and not self._added
+        return self._input.reading(self.get_submodule(self.last)) if own else nullcontext()
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, h, w) float32 -> its logits, or its head if it has none."""
@@ -155,6 +158,7 @@ def network_of(model: Adapted, *, logits: bool = False, **known: Any) -> Network
         outputs=("head", "logits") if model.last or logits else ("head",),
         stages=(),
         opens=True,
+        reading=model.reading,
         **known,
     )
 
@@ -181,27 +185,6 @@ def final_classifier(model: nn.Module, call: Callable[[nn.Module, Tensor], Any],
         for hook in hooks:
             hook.remove()
     return next((name for name, output in outputs.items() if output is end), "")
-
-
-def listed_blocks(names: Sequence[str]) -> tuple[str, ...]:
-    """The blocks of a network among the names of its modules: the entries of its outermost list of layers, or those
-    within each of them where these are stages.
-
-    >>> listed_blocks(["encoder.layer.0", "encoder.layer.0.mlp", "encoder.layer.1"])
-    ('encoder.layer.0', 'encoder.layer.1')
-    >>> listed_blocks(["stages.0", "stages.0.layers.0", "stages.0.layers.0.layer.0", "stages.0.layers.1"])
-    ('stages.0.layers.0', 'stages.0.layers.1')
-    """
-    listed = [name for name in names if _LISTED.fullmatch(name)]
-    if not listed:
-        return ()
-    least = min(name.count(".") for name in listed)
-    outer = [name for name in listed if name.count(".") == least]
-    inner = [
-        [one for one in names if re.fullmatch(rf"{re.escape(name)}\.(?:(?:layers?|blocks?)\.)?\d+", one)]
-        for name in outer
-    ]
-    return tuple(one for part in inner for one in part) if all(inner) else tuple(outer)
 
 
 def main_output(found: Any) -> Any:

@@ -9,9 +9,9 @@ features = backbone.run(images, requests)       # {request: tensor on the device
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from cvbench.engine.models.compiled import CompiledPlan
 from cvbench.engine.models.devices import resolve_device
+from cvbench.engine.models.fused import Item
 from cvbench.engine.models.layouts import TapLayout
 from cvbench.engine.models.makers import maker_of
 from cvbench.engine.models.networks import Network
@@ -56,6 +57,9 @@ class Description:
         head_sizes: {"head": D, "logits": K}; no "logits" without a classifier.
         parameters: Number of parameters.
         guessed: Whether no name tells its blocks, see `TapTable.resolve`.
+        sequences: Of these taps, those whose tokens are no grid, see `TapTable`.
+        repeated: Modules that run several times in a pass, and are no taps.
+        places: Tap -> which it is in the order of computation; some channels of a layer are where that is.
     """
 
     spec: BackboneSpec
@@ -65,6 +69,9 @@ class Description:
     head_sizes: dict[str, int]
     parameters: int
     guessed: bool = False
+    sequences: tuple[str, ...] = ()
+    repeated: tuple[str, ...] = ()
+    places: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def flops(self) -> int:
@@ -90,7 +97,16 @@ def describe(spec: BackboneSpec, *, taps: Sequence[str]) -> Description:
     layouts = {name: table.layouts[name] for name in table.resolve(taps)}
     parameters = sum(parameter.numel() for parameter in network.module.parameters())
     return Description(
-        spec, preprocess, tuple(table.layouts), layouts, dict(table.head_sizes), parameters, table.guessed
+        spec,
+        preprocess,
+        tuple(table.layouts),
+        layouts,
+        dict(table.head_sizes),
+        parameters,
+        table.guessed,
+        tuple(tap for tap in layouts if tap in table.sequences),
+        table.repeated,
+        table.places(),
     )
 
 
@@ -120,7 +136,7 @@ class Backbone:
         preprocess: What its images need.
         weights_digest: Hex sha256 of the state dict.
         source: What the fingerprint says of its code; nothing of a timm model.
-        notes: What of a file of weights was left out or renamed, in words.
+        notes: What of a file of weights was left out or renamed, in words; and how it is compiled, if not in one graph.
         device: Where it computes.
         precision: Of its matrix products.
         compiled: Whether `run` compiles.
@@ -156,8 +172,8 @@ class Backbone:
                 raise UnknownNameError.among("tap", tap, self._table.layouts, fix="--taps list")
         return {tap: self._table.layouts[tap] for tap in taps}
 
-    def source_of(self, tap: str) -> tuple[str, int | None]:
-        """Name of the module that a tap is an output of, and which of its outputs it is where it gives several."""
+    def source_of(self, tap: str) -> tuple[str, Item]:
+        """Name of the module that a tap is an output of, and which part of that it is, see `part_of`."""
         return self._table.items.get(tap, (tap, None))
 
     def head_sizes(self) -> dict[str, int]:
@@ -290,9 +306,13 @@ class Backbone:
 
     def _compiled_plan(self, asked: tuple[Request, ...], plan: Plan, dtype: str) -> CompiledPlan:
         if (asked, dtype) not in self._compiled:
-            compiled = CompiledPlan(self.spec.key, self._network, self._modules, self._table, plan, dtype)
+            compiled = CompiledPlan(self.spec.key, self._network, self._modules, self._table, plan, dtype, self._say)
             self._compiled[asked, dtype] = compiled
         return self._compiled[asked, dtype]
+
+    def _say(self, note: str) -> None:
+        if note not in self.notes:
+            self.notes = (*self.notes, note)
 
     def _plan(self, requests: tuple[Request, ...]) -> Plan:
         if requests not in self._plans:
@@ -361,6 +381,7 @@ _FLOPS: dict[tuple[str, tuple[int, int], int], int] = {}
 def _flops(network: Network, size: tuple[int, int]) -> int:
     from torch.utils.flop_counter import FlopCounterMode
 
+    module = network.module.requires_grad_(False)  # else the counter looks for the graph of an input
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
-        network.module(torch.zeros((1, 3, *size), device=network.device))
+        module(torch.zeros((1, 3, *size), device=network.device))
     return int(counter.get_total_flops())

@@ -16,6 +16,7 @@ import json
 import pathlib
 import re
 import threading
+import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -126,7 +127,7 @@ def damaged(path: Path, error: Exception) -> CvbenchError:
     """The error for a file that cannot be read: it is damaged, or there is no memory for it."""
     if (lack := lacking(error)) is not None:
         return lack
-    why = " ".join(str(error).split())[:300]
+    why = " ".join(str(error).split())[:300] or type(error).__name__
     return IntegrityError("the weights file cannot be read", where=str(path), why=why, fix="fetch or write it again")
 
 
@@ -150,7 +151,8 @@ def _sharded(path: Path) -> dict[str, Tensor]:
 def _unpickled(path: Path) -> Checkpoint:
     existing(path)
     try:
-        with _READING, torch.serialization.safe_globals([*ALLOWED]):
+        with _READING, torch.serialization.safe_globals([*ALLOWED]), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a pickle that torch did not write: an error says it
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except Exception as error:  # torch's own, and whatever a damaged file makes it raise
         raise _refused(path, error) from error
@@ -158,8 +160,20 @@ def _unpickled(path: Path) -> Checkpoint:
 
 
 def _refused(path: Path, error: Exception) -> CvbenchError:
+    if (lack := lacking(error)) is not None:
+        return lack
+    ill = _ill(path)
+    if ill:
+        return damaged(path, ValueError(ill))
     text = " ".join(str(error).split())
-    found = re.search(r"(?:GLOBAL|Unsupported (?:global|class|operand))[: ]+(?:GLOBAL )?([\w.]+)", text)
+    if re.search(r"Unsupported operand \d+", text):
+        return UsageError(
+            "the checkpoint is a pickle that torch.save did not write",
+            where=str(path),
+            why="what is in it could only be read by running code",
+            fix="where you trust it, save the weights alone: safetensors.torch.save_file(model.state_dict(), FILE)",
+        )
+    found = re.search(r"(?:GLOBAL|Unsupported (?:global|class))[: ]+(?:GLOBAL )?([\w.]+)", text)
     if found is None:
         return damaged(path, error)
     return UsageError(
@@ -168,6 +182,21 @@ def _refused(path: Path, error: Exception) -> CvbenchError:
         why="tensors, plain values, argparse.Namespace, paths and numbers are read; a pickle could run anything else",
         fix="where you trust it, save the weights alone: safetensors.torch.save_file(model.state_dict(), FILE)",
     )
+
+
+def _ill(path: Path) -> str:
+    """Why a file is none that torch.save wrote, as its first bytes tell; "" if they do not."""
+    with path.open("rb") as file:
+        begin = file.read(4)
+    if not begin:
+        return "it is empty"
+    if begin == b"PK\x03\x04":
+        return (
+            ""
+            if zipfile.is_zipfile(path)
+            else "it is cut short: its table of contents, which is at the end, is missing"
+        )
+    return "" if begin[:1] == b"\x80" else f"it is no file that torch.save wrote: it begins with {begin!r}"
 
 
 def _weights_in(content: Any, path: Path) -> Checkpoint:

@@ -11,7 +11,6 @@ Compiled arithmetic is float32 arithmetic in another order; `engine.models.backb
 from __future__ import annotations
 
 import itertools
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cvbench.engine.models.fused import part_of
 from cvbench.engine.models.layouts import TapLayout
 from cvbench.engine.models.networks import Network
 from cvbench.engine.models.plans import OBSERVED, Plan, Wanted, as_read
@@ -63,7 +63,14 @@ class CompiledPlan:
     """
 
     def __init__(
-        self, name: str, network: Network, modules: Mapping[str, nn.Module], table: TapTable, plan: Plan, dtype: str
+        self,
+        name: str,
+        network: Network,
+        modules: Mapping[str, nn.Module],
+        table: TapTable,
+        plan: Plan,
+        dtype: str,
+        say: Callable[[str], None],
     ) -> None:
         """Make the hooks and the function; nothing is compiled yet.
 
@@ -74,8 +81,9 @@ class CompiledPlan:
             table: Its taps.
             plan: What to compute.
             dtype: Of the views that have no type of their own.
+            say: Told where no one graph holds the network.
         """
-        self._name = name
+        self._name, self._reading, self._say = name, network.reading, say
         self._requests: list[tuple[Request, TapLayout, torch.dtype]] = []
         self._kept = _Kept()
         self._hooks = [
@@ -93,7 +101,7 @@ class CompiledPlan:
             ResourceError: There is no compiler on this machine.
             UsageError: The network cannot be compiled; or a plugin's view gives something else than it says.
         """
-        with ExitStack() as hooks:
+        with self._reading(), ExitStack() as hooks:
             for module, hook in self._hooks:
                 hooks.callback(module.register_forward_hook(hook).remove)
             try:
@@ -109,8 +117,7 @@ class CompiledPlan:
             try:
                 found = self._compiled(inputs, whole=True)
             except torch._dynamo.exc.Unsupported as error:
-                why = " ".join(str(error).split())[:200]
-                warnings.warn(f"{self._name} is compiled in parts, as no one graph holds it: {why}", stacklevel=2)
+                self._say(f"{self._name} is compiled in parts, as no one graph holds it: {_cause(error)}")
                 found = self._compiled(inputs, whole=False)
         except Exception as error:  # whatever the compiler, or the compiler of its kernels, raises
             if not _of_compiler(error):
@@ -150,7 +157,7 @@ class CompiledPlan:
         kept, item = self._kept, table.items[tap][1] if tap in table.items else None
 
         def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
-            kept.take(steps, output if item is None else output[item])
+            kept.take(steps, part_of(output, item))
 
         return hook
 
@@ -176,6 +183,11 @@ def _function(
     code = run.__code__.replace(co_name=f"plan_{next(_NUMBER)}")
     own: Any = FunctionType(code, run.__globals__, run.__name__, run.__defaults__, run.__closure__)
     return own  # type: ignore[no-any-return]
+
+
+def _cause(error: Exception) -> str:
+    """Reason of the compiler, without the lines of code that it adds."""
+    return str(error).strip().partition("\n")[0][:200]
 
 
 def _of_compiler(error: Exception) -> bool:

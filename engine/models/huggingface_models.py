@@ -31,9 +31,9 @@ from cvbench.engine.models.adapted import (
     End,
     final_classifier,
     head_in_file,
-    listed_blocks,
     network_of,
 )
+from cvbench.engine.models.blocks import listed_blocks
 from cvbench.engine.models.checkpoints import existing, read_checkpoint, shapes_of
 from cvbench.engine.models.forms import folder_of
 from cvbench.engine.models.hub import hub_folder, revision_of

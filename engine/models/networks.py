@@ -5,12 +5,13 @@ A `Maker` gives it, one for each form of names, see `engine.models.makers`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cvbench.engine.models.layouts import Digit
 from cvbench.engine.models.specs import BackboneSpec
@@ -52,6 +53,8 @@ class Network:
         strides: Of its stages, where every sequence of tokens is known to lie row by row on a grid of such a stride, or
             on that of one of its maps; empty: nothing is known but `grid`.
         orders: Of tokens that lie otherwise.
+        own: Whether it is a module of one's own, whose parts may lie in other modules.
+        reading: Within it `features` places no hook of its own: a compiled pass is traced so.
     """
 
     module: Any
@@ -69,11 +72,46 @@ class Network:
     notes: tuple[str, ...] = ()
     strides: tuple[int, ...] = ()
     orders: tuple[TokenOrder, ...] = ()
+    own: bool = False
+    reading: Callable[[], AbstractContextManager[None]] = nullcontext
 
     @property
     def device(self) -> torch.device:
         """The device of its weights; the CPU if it has none."""
         return next((parameter.device for parameter in self.module.parameters()), torch.device("cpu"))
+
+
+class InputOf:
+    """Input of a module in a pass, kept by a hook.
+
+    Attributes:
+        placed: Whether the hook is.
+    """
+
+    def __init__(self) -> None:
+        self.placed = False
+        self._read: list[Any] = []
+
+    def last(self, default: Any) -> Any:
+        """The last input, which is then forgotten; another value if the module did not run."""
+        found = self._read[-1] if self._read else default
+        self._read.clear()
+        return found
+
+    @contextmanager
+    def reading(self, module: nn.Module) -> Iterator[None]:
+        """Within it the module has the hook."""
+        handle = module.register_forward_pre_hook(self._keep)
+        self.placed = True
+        try:
+            yield
+        finally:
+            handle.remove()
+            self.placed = False
+            self._read.clear()
+
+    def _keep(self, _module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        self._read.append(inputs[0])
 
 
 class Maker(Protocol):

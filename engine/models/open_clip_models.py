@@ -7,6 +7,9 @@ probes of the CLIP paper read what is before it (Radford et al. 2021, appendix A
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,8 @@ from typing import Any
 from torch import Tensor
 
 from cvbench.engine.models import fitting
-from cvbench.engine.models.adapted import Adapted, AddedHead, End, head_in_file, listed_blocks, network_of
+from cvbench.engine.models.adapted import Adapted, AddedHead, End, head_in_file, network_of
+from cvbench.engine.models.blocks import listed_blocks
 from cvbench.engine.models.checkpoints import existing, read_checkpoint
 from cvbench.engine.models.forms import folder_of
 from cvbench.engine.models.hub import hub_file
@@ -99,14 +103,15 @@ def _tower(spec: BackboneSpec, size: tuple[int, int] | None = None, device: str 
     name, tag = _named(spec)
     edge = size or (None if spec.image_size is None else (spec.image_size, spec.image_size))
     try:
-        model = open_clip.create_model(
-            name,
-            load_weights=False,
-            pretrained_text=False,
-            device=device,
-            force_image_size=edge,
-            force_quick_gelu=bool(_preset(name, tag).get("quick_gelu", False)),
-        )
+        with _quiet():
+            model = open_clip.create_model(
+                name,
+                load_weights=False,
+                pretrained_text=False,
+                device=device,
+                force_image_size=edge,
+                force_quick_gelu=bool(_preset(name, tag).get("quick_gelu", False)),
+            )
     except (RuntimeError, ValueError, TypeError, KeyError, AssertionError, OSError) as error:
         raise UsageError(
             f"{spec.model} cannot be built",
@@ -114,6 +119,21 @@ def _tower(spec: BackboneSpec, size: tuple[int, int] | None = None, device: str 
             fix="open_clip:NAME/WEIGHTS, or a folder with open_clip_config.json",
         ) from error
     return model.visual.eval()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what open_clip logs of a model that has no weights yet: they are loaded afterwards."""
+
+    def other(record: logging.LogRecord) -> bool:
+        return "initialized" not in record.getMessage()
+
+    root = logging.getLogger()
+    root.addFilter(other)  # open_clip logs by the root
+    try:
+        yield
+    finally:
+        root.removeFilter(other)
 
 
 def _network(module: Any, spec: BackboneSpec, notes: tuple[str, ...] = ()) -> Network:

@@ -20,9 +20,8 @@ import math
 import os
 import sys
 from collections.abc import Callable
-from contextlib import ExitStack
-from dataclasses import dataclass
-from functools import partial
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +30,11 @@ from torch import Tensor, nn
 
 from cvbench.engine.models.adapted import main_output
 from cvbench.engine.models.checkpoints import read_checkpoint
-from cvbench.engine.models.networks import Network, patch_grid, prefix_tokens
+from cvbench.engine.models.networks import InputOf, Network, patch_grid, prefix_tokens
 from cvbench.engine.models.specs import BackboneSpec
 from cvbench.engine.models.timm_models import timm_network
+from cvbench.engine.models.trial import check_alone, ending
+from cvbench.engine.models.unready import refuse_unready, uncompiled
 from cvbench.engine.models.weights import fill
 from cvbench.errors import CvbenchError, UnknownNameError, UsageError, raise_if_lacking
 
@@ -54,9 +55,10 @@ class OwnModel:
         classifier: Name of the module whose input is the head, where the network ends in logits; "" if it does not;
             None: the linear layer whose output is the network's, if there is one.
         grid: (rows, columns) of the patches behind a sequence of tokens; None: as its patch embedding says, if it does.
-        prefix: Tokens in front of these; None: the module's `num_prefix_tokens`, else none.
-        class_token: Whether the first is a class token; None: whether the module has a `cls_token`.
-        stages: Modules that `--taps blocks` means, where no usual name does.
+        prefix: Tokens in front of these; None: its `num_prefix_tokens`, or those of the one module in it that has
+            some; else none.
+        class_token: Whether the first is a class token; None: whether that module has a `cls_token`.
+        stages: Modules that `--taps blocks` means; empty: as usual names say.
     """
 
     module: nn.Module
@@ -77,8 +79,15 @@ class OwnModels:
     """The `Maker` of models by `module:function`."""
 
     def outline(self, spec: BackboneSpec, size: tuple[int, int] | None = None) -> Network:
-        """Build the network in full: code of one's own need not run without memory."""
-        return self.build(spec)
+        """Build the network in full: code of one's own need not run without memory.
+
+        Raises:
+            UsageError: As `build`; or what it gives for an image is not of that image alone, see `trial.check_alone`.
+        """
+        network = self.build(spec)
+        if size is None:
+            check_alone(network.module, spec.model, network.preprocessing["input_size"][1:])
+        return network
 
     def build(self, spec: BackboneSpec) -> Network:
         """Call the callable.
@@ -91,15 +100,13 @@ class OwnModels:
         """
         given = _called(spec)
         own = given if isinstance(given, OwnModel) else OwnModel(given)
+        own = replace(own, module=uncompiled(own.module))
+        refuse_unready(own.module, spec.model)
         _check(own, spec.model)
-        if any(one.is_meta for one in own.module.parameters()):
-            raise UsageError(
-                f"{spec.model} has no weights", why="they are on the meta device", fix="build it on the CPU"
-            )
         module = own.module.cpu().float().eval()
         notes = fill(module, read_checkpoint(Path(spec.file)), spec) if spec.file is not None else ()
         module.requires_grad_(False)
-        if own is not given and hasattr(module, "pretrained_cfg") and hasattr(module, "forward_head"):
+        if not isinstance(given, OwnModel) and hasattr(module, "pretrained_cfg") and hasattr(module, "forward_head"):
             return timm_network(module, spec.image_size, notes)
         return _network(own, spec, notes)
 
@@ -127,7 +134,7 @@ def _found(model: str) -> Callable[[], Any]:
         sys.path.append(os.getcwd())  # last: it hides nothing that is installed
     try:
         found: Any = importlib.import_module(name)
-    except Exception as error:  # whatever the code of a stranger raises as it is imported
+    except (Exception, SystemExit) as error:  # whatever the code of a stranger raises as it is imported
         missing = isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}.")
         raise UsageError(
             f"there is no module {name!r} to import" if missing else f"{name} cannot be imported",
@@ -154,7 +161,7 @@ def _called(spec: BackboneSpec) -> OwnModel | nn.Module:
             given = make()
     except CvbenchError:
         raise
-    except Exception as error:  # likewise
+    except (Exception, SystemExit) as error:  # likewise
         raise_if_lacking(error)
         raise UsageError(f"{spec.model} raises as it is called", why=_words(error)) from error
     module = given.module if isinstance(given, OwnModel) else given
@@ -200,65 +207,51 @@ def _check(own: OwnModel, model: str) -> None:
 def _network(own: OwnModel, spec: BackboneSpec, notes: tuple[str, ...]) -> Network:
     module = own.module
     size = own.size if spec.image_size is None else (spec.image_size, spec.image_size)
-    last, matrix = _end(module, spec.model, size)
-    name = last if own.classifier is None else own.classifier
+    end = ending(module, spec.model, size)
+    name = end.classifier if own.classifier is None else own.classifier
     modules = dict(module.named_modules())
     if name and name not in modules:
         raise UnknownNameError.among(f"classifier of {spec.model}:", name, modules)
 
-    def features(images: Tensor) -> tuple[Any, Any]:
-        read: list[Any] = []
-        with ExitStack() as hooks:
-            if name:
-                handle = modules[name].register_forward_pre_hook(lambda _module, inputs: read.append(inputs[0]))
-                hooks.callback(handle.remove)
-            end = main_output(module(images))
-        return (read[-1] if read else end), end
+    read = InputOf()
 
-    tokens, class_token = prefix_tokens(module)
+    def reading() -> AbstractContextManager[None]:
+        return read.reading(modules[name]) if name else nullcontext()
+
+    def features(images: Tensor) -> tuple[Any, Any]:
+        if name and not read.placed:
+            with reading():
+                return features(images)
+        end = main_output(module(images))
+        return read.last(end), end
+
+    tokens, class_token = _leading(module)
     names = ("mean", "std", "interpolation", "crop_pct")
     return Network(
         module=module,
         features=features,
         head=lambda found: found[0],
         logits=lambda found: found[1],
-        outputs=(("head", "logits") if name else ("head",)) if matrix else (),
+        outputs=(("head", "logits") if name else ("head",)) if end.matrix else (),
         grid=patch_grid(module) if own.grid is None else own.grid,
         prefix=tokens if own.prefix is None else own.prefix,
         class_token=class_token if own.class_token is None else own.class_token,
-        stages=own.stages,
+        stages=(),
+        blocks=own.stages,
         preprocessing={"input_size": (3, *size), "crop_mode": own.crop, **{one: getattr(own, one) for one in names}},
         notes=notes,
+        own=True,
+        reading=reading,
     )
 
 
-def _end(module: nn.Module, model: str, size: tuple[int, int]) -> tuple[str, bool]:
-    """The linear layer whose output is the network's, "" if none's is; and whether that output is (B, K).
-
-    Raises:
-        UsageError: The network cannot take images of this size.
-    """
-    outputs: dict[str, Any] = {}
-    with ExitStack() as hooks, torch.no_grad():
-        for name, part in module.named_modules():
-            if isinstance(part, nn.Linear):
-                hooks.callback(part.register_forward_hook(partial(_note, outputs, name)).remove)
-        try:
-            end = main_output(module(torch.zeros((2, 3, *size))))
-        except Exception as error:  # likewise
-            raise_if_lacking(error)
-            raise UsageError(
-                f"{model} cannot take images (2, 3, {size[0]}, {size[1]})",
-                why=_words(error),
-                fix="say what it takes: OwnModel(module, size=(height, width)), or --image-size",
-            ) from error
-    matrix = isinstance(end, Tensor) and end.ndim == 2
-    return next((name for name, output in outputs.items() if output is end), ""), matrix
+def _leading(module: nn.Module) -> tuple[int, bool]:
+    """Tokens in front of the grid, as the module says them, or else the modules in it that do, if they agree."""
+    if getattr(module, "num_prefix_tokens", None) is not None:
+        return prefix_tokens(module)
+    said = {prefix_tokens(part) for part in module.modules() if getattr(part, "num_prefix_tokens", None) is not None}
+    return said.pop() if len(said) == 1 else prefix_tokens(module)
 
 
-def _note(outputs: dict[str, Any], name: str, _module: nn.Module, _inputs: Any, output: Any) -> None:
-    outputs[name] = output
-
-
-def _words(error: Exception) -> str:
+def _words(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"

@@ -13,12 +13,14 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from cvbench.engine.models.blocks import BRANCHES, PAPER, own_blocks, usual_blocks
+from cvbench.engine.models.fused import part_of, queries_keys_values
 from cvbench.engine.models.layouts import (
     Shape,
     TapLayout,
@@ -36,26 +38,6 @@ _TRACE_ERRORS = (AssertionError, RuntimeError, ValueError, TypeError, AttributeE
 _BATCH = 2  # more than one, so that a constant (1, ...) is told from an activation
 
 SETS = ("blocks", "paper", "branches")
-# The first pattern that matches names the blocks: the deepest nesting first, so that a stage is not taken for a block.
-_BLOCKS = (
-    r"layer1\.\d+|stage\d+\.\d+\.branches\.\d+\.\d+|incre_modules\.\d+\.\d+|final_layer",  # HRNet
-    r"(stages|layers)\.\d+\.blocks\.\d+",  # ConvNeXt, Swin, MaxViT
-    r"(blocks|stages|layers)\.\d+\.\d+",  # EfficientNet, NFNet
-    r"layer\d+\.\d+",  # ResNet
-    r"s\d+\.b\d+",  # RegNet
-    r"(blocks|block|layers|stages)\.\d+",  # ViT and its kin
-    r"blocks\.\d+\.(blocks\.\d+\.\d+|out\d+)",  # CrossViT: those of each branch, and the branches after their exchange
-    r"(serial_blocks\d+|parallel_blocks)\.\d+(\.out\d+)?",  # CoaT
-    r"transformers\.\d+\.blocks\.\d+",  # PiT
-    r"levels\.\d+\.transformer_encoder\.\d+",  # NesT
-    r"stage\d+\.\d+",  # Visformer
-    r"stages\.\d+\.blocks\.\d+\.out0",  # EfficientViM: what goes on, and not the hidden states beside it
-    r"features\.\d+\.out0|head\.\d+",  # SelecSLS
-    r"encoder\.blocks\.\d+",  # classifiers around an encoder
-)
-_PAPER = r"blocks\.\d+\.attn|stages\.\d+\.blocks\.\d+\.conv_dw"
-# What a block adds to its input: attention or convolution, MLP, and these after a layer scale, before the residual sum.
-_BRANCHES = r"(.*\.)?blocks\.\d+\.(attn|conv_dw|mlp|ls1|ls2)"
 
 
 @dataclass(frozen=True)
@@ -69,7 +51,10 @@ class TapTable:
         head_sizes: {"head": channels before the classifier, "logits": classes}; no "logits" without a classifier.
         unknown: What is no tap since its shape (B, ...) does not tell where its grid is.
         blocks: What `blocks` means, where the network says it.
-        items: Taps whose module returns several tensors -> (name of the module, which of them).
+        items: Taps that are a part of what a module returns -> (name of the module, which part), see `part_of`.
+        lacking: Blocks that must be taps and are none -> why.
+        sequences: Taps whose tokens are no grid, nor prefix tokens and a grid: sequences, every token of which counts.
+        repeated: Modules with weights that run several times in a pass, which therefore are no taps.
     """
 
     layouts: dict[str, TapLayout]
@@ -78,7 +63,10 @@ class TapTable:
     head_sizes: dict[str, int]
     unknown: Mapping[str, Shape] = field(default_factory=dict)
     blocks: tuple[str, ...] = ()
-    items: Mapping[str, tuple[str, int]] = field(default_factory=dict)
+    items: Mapping[str, tuple[str, int | slice]] = field(default_factory=dict)
+    lacking: Mapping[str, str] = field(default_factory=dict)
+    sequences: frozenset[str] = frozenset()
+    repeated: tuple[str, ...] = ()
 
     def module_of(self, tap: str) -> str:
         """The module that a tap is an output of."""
@@ -86,8 +74,7 @@ class TapTable:
 
     def output_of(self, tap: str, output: Any) -> Tensor:
         """A tap's raw activation in what its module returns."""
-        raw: Tensor = output[self.items[tap][1]] if tap in self.items else output
-        return raw
+        return part_of(output, self.items[tap][1] if tap in self.items else None)
 
     def resolve(self, patterns: Sequence[str]) -> list[str]:
         """Tap names for sets (`blocks`, `paper`, `branches`), globs (`*` also matches dots) and exact names.
@@ -109,11 +96,12 @@ class TapTable:
 
     def _matches(self, pattern: str) -> list[str]:
         if pattern == "blocks":
+            self._check_declared()
             found = self._blocks()
         elif pattern == "paper":
-            found = [name for name in self.layouts if re.fullmatch(_PAPER, name)]
+            found = [name for name in self.layouts if re.fullmatch(PAPER, name)]
         elif pattern == "branches":
-            found = [name for name in self.layouts if re.fullmatch(_BRANCHES, name)]
+            found = [name for name in self.layouts if re.fullmatch(BRANCHES, name)]
         else:
             found = fnmatch.filter(self.layouts, pattern)
         if pattern in self.unknown:
@@ -128,6 +116,17 @@ class TapTable:
             raise UnknownNameError.among("tap", pattern, [*SETS, *self.layouts], fix="--taps list")
         return found
 
+    def _check_declared(self) -> None:
+        if not self.lacking:
+            return
+        name, why = next(iter(self.lacking.items()))
+        raise UsageError(
+            f"the block {name} can be no tap" if self.blocks else "none of its blocks can be a tap",
+            where=name,
+            why=why,
+            fix="other --taps (--taps list), or for a model of one's own OwnModel(stages=..., grid=..., prefix=...)",
+        )
+
     @property
     def guessed(self) -> bool:
         """Whether no name tells the blocks, so that `blocks` means the network's parts, see `resolve`."""
@@ -139,17 +138,24 @@ class TapTable:
     def _named_blocks(self) -> list[str]:
         if self.blocks:
             return list(self.blocks)
-        order = list(self.layouts)
-        for pattern in _BLOCKS:
-            found = [name for name in order if re.fullmatch(pattern, name)]
-            # A pattern that fits the first stages only, such as a stem of another make, does not name the blocks.
-            if found and 2 * order.index(found[-1]) >= len(order):
-                return found
-        return list(self.stages) if len(self.stages) > 1 else []
+        found = usual_blocks(self._modules())
+        return found or (list(self.stages) if len(self.stages) > 1 else [])
+
+    def places(self) -> dict[str, int]:
+        """Tap -> which it is in the order of computation; some channels of a layer are where that is."""
+        order = {name: place for place, name in enumerate(self._modules())}
+        return {name: order[name] if name in order else order[self.items[name][0]] for name in self.layouts}
+
+    def _modules(self) -> list[str]:
+        """The taps without those that are some channels of another."""
+        return [name for name in self.layouts if not isinstance(self.items.get(name, ("", None))[1], slice)]
 
     def _parts(self) -> list[str]:
-        """The taps of the outermost modules that are two at least, without those of the head, and without vectors."""
-        features = [name for name in self.layouts if name not in self.in_head and self.layouts[name].kind != "vector"]
+        """The taps of the outermost modules that are two at least, without those of the head; vectors if there is
+        nothing else.
+        """
+        taps = [name for name in self._modules() if name not in self.in_head]
+        features = [name for name in taps if self.layouts[name].kind != "vector"] or taps
         for depth in range(max((name.count(".") for name in features), default=-1) + 1):
             found = [name for name in features if name.count(".") == depth]
             if len(found) > 1:
@@ -164,7 +170,9 @@ class _Trace:
     shapes: dict[str, Shape] = field(default_factory=dict)
     in_head: set[str] = field(default_factory=set)
     head_sizes: dict[str, int] = field(default_factory=dict)
-    items: dict[str, tuple[str, int]] = field(default_factory=dict)
+    items: dict[str, tuple[str, int | slice]] = field(default_factory=dict)
+    repeated: set[str] = field(default_factory=set)
+    modules: frozenset[str] = frozenset()
 
 
 def trace_taps(build: Callable[[tuple[int, int]], Network], size: tuple[int, int]) -> TapTable:
@@ -188,12 +196,78 @@ def trace_taps(build: Callable[[tuple[int, int]], Network], size: tuple[int, int
             fix="another --image-size, a multiple of the model's patch or stride",
         ) from error
     layouts = _layouts(network, trace, size, build)
-    taps = {name: layout for name, layout in layouts.items() if layout is not None}
+    declared = network.blocks or (own_blocks(list(trace.shapes)) if network.own else ())
+    sequences = _sequences(layouts, trace.shapes, declared)
+    layouts |= sequences
+    taps, items = _with_fused(network, {name: one for name, one in layouts.items() if one is not None}, trace)
     named = tuple(name for name in taps if name in network.stages)
     unknown = {name: shape for name, shape in trace.shapes.items() if name not in taps}
+    blocks = tuple(name for name in taps if name in declared)
+    return TapTable(
+        taps,
+        frozenset(trace.in_head & taps.keys()),
+        named,
+        trace.head_sizes,
+        unknown,
+        blocks,
+        items,
+        _lacking(network, blocks, trace),
+        frozenset(sequences),
+        _repeated(network, trace) if network.own else (),
+    )
+
+
+def _sequences(
+    layouts: Mapping[str, TapLayout | None], shapes: Mapping[str, Shape], blocks: Sequence[str]
+) -> dict[str, TapLayout]:
+    """Layouts of tokens that are no grid, in blocks and where there are as many as in a block."""
+    open_ = {name: shapes[name] for name, layout in layouts.items() if layout is None and len(shapes[name]) == 3}
+    lengths = {open_[name][1] for name in blocks if name in open_}
+    return {
+        name: TapLayout(tokens, 1, channels, kind="tokens")
+        for name, (_, tokens, channels) in open_.items()
+        if tokens in lengths
+    }
+
+
+def _with_fused(
+    network: Network, taps: Mapping[str, TapLayout], trace: _Trace
+) -> tuple[dict[str, TapLayout], dict[str, tuple[str, int | slice]]]:
+    """The taps with queries, keys and values behind the layer that they come of; and what of them is a part."""
+    fused = queries_keys_values(network.module)
     items = {name: item for name, item in trace.items.items() if name in taps}
-    blocks = tuple(name for name in taps if name in network.blocks)
-    return TapTable(taps, frozenset(trace.in_head & taps.keys()), named, trace.head_sizes, unknown, blocks, items)
+    found: dict[str, TapLayout] = {}
+    for name, layout in taps.items():
+        found[name] = layout
+        third = layout.channels // 3
+        for place, letter in enumerate("qkv" if name in fused else ""):
+            part = f"{fused[name]}.{letter}".lstrip(".")
+            if part not in trace.modules:
+                found[part] = replace(layout, channels=third)
+                items[part] = (name, slice(place * third, (place + 1) * third))
+    return found, items
+
+
+def _lacking(network: Network, blocks: Sequence[str], trace: _Trace) -> dict[str, str]:
+    """Blocks that the network names and that are no taps, with why: all of one's own, of others if none is a tap."""
+    if blocks and not network.own:
+        return {}
+
+    def why(name: str) -> str:
+        if name in trace.repeated:
+            return "it runs several times in a pass"
+        if name in trace.shapes:
+            return f"it gives {trace.shapes[name]} for {_BATCH} images, and where its grid is cannot be told"
+        return "it gives no new tensor with the images in front, or does not run"
+
+    return {name: why(name) for name in network.blocks if name not in blocks}
+
+
+def _repeated(network: Network, trace: _Trace) -> tuple[str, ...]:
+    """The outermost modules with weights that run several times."""
+    modules = dict(network.module.named_modules())
+    names = [name for name in modules if name in trace.repeated and any(True for _ in modules[name].parameters())]
+    return tuple(name for name in names if not any(name.startswith(f"{other}.") for other in names))
 
 
 def _layouts(
@@ -260,8 +334,9 @@ def _larger_shapes(build: Callable[[tuple[int, int]], Network], size: tuple[int,
 
 
 def _trace(network: Network, size: tuple[int, int]) -> _Trace:
-    trace, repeated = _Trace(), set()
+    trace = _Trace()
     names = {module: name for name, module in network.module.named_modules() if name}
+    trace.modules = frozenset(names.values())
     versions: dict[nn.Module, list[int]] = {}
 
     def before(module: nn.Module, inputs: tuple[Any, ...]) -> None:
@@ -270,7 +345,7 @@ def _trace(network: Network, size: tuple[int, int]) -> _Trace:
     def after(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         for name, item, values in _activations(names[module], output, network.opens):
             if name in trace.shapes:
-                repeated.add(name)
+                trace.repeated.add(name)
             # An in-place activation returns its input as well, but has changed it.
             handed_on = any(values is i and i._version == v for i, v in zip(inputs, versions[module], strict=True))
             if not handed_on:
@@ -292,7 +367,7 @@ def _trace(network: Network, size: tuple[int, int]) -> _Trace:
             trace.head_sizes["head"] = network.head(features).shape[1]
     if "logits" in network.outputs:
         trace.head_sizes["logits"] = logits.shape[1]
-    for name in repeated:
+    for name in trace.repeated:
         del trace.shapes[name]
     return trace
 

@@ -1,7 +1,7 @@
 """Views: what is kept of an activation, reduced where it is computed.
 
 pooled  (B, C)        mean over the grid, prefix tokens left out, accumulated in float32
-cls     (B, C)        the class token; comes with `pooled` and `maps` where the tap has one
+cls     (B, C)        the class token; comes with `pooled` and `maps` where the tap has one, or alone
 maps    (B, H, W, C)  the whole grid, prefix tokens left out
 head    (B, D)        what the classifier reads: ViT's class token after the norm, ConvNeXt's pooled and normed features
 logits  (B, K)        before the softmax
@@ -55,7 +55,7 @@ class View:
         dtype: Stored type, whatever is asked for; such values are never rounded. "": the one asked for.
         needs: Whether it can be taken of a tap of this layout; there is no array of the others.
         lacking: What these do not have, for the message.
-        comes_with: Views that it is taken beside, unasked; such a view cannot be asked for by itself.
+        comes_with: Views that it is taken beside, unasked; a plugin's with none.
         in_part: Whether the samples of `--maps` are enough, as it is large.
         version: To be raised when its numbers change; a plugin's is part of the features' fingerprint.
     """
@@ -192,13 +192,8 @@ BUILT_IN = {
 
 
 def stored_views() -> tuple[str, ...]:
-    """Names of all views that a store may hold; nothing is imported."""
+    """Names of all views that a store may hold and `--view` of an extraction takes; nothing is imported."""
     return (*BUILT_IN, *(name for name in plugins(GROUP) if name not in BUILT_IN))
-
-
-def asked_views() -> tuple[str, ...]:
-    """Names of the views that `--view` of an extraction takes; nothing is imported."""
-    return tuple(name for name in stored_views() if name not in BUILT_IN or not BUILT_IN[name].comes_with)
 
 
 def vector_views() -> tuple[str, ...]:
@@ -223,7 +218,7 @@ def find_view(name: str) -> View:
     if name in BUILT_IN:
         return BUILT_IN[name]
     if name not in plugins(GROUP):
-        raise UnknownNameError.among("view", name, stored_views(), fix=f"--view {', '.join(asked_views())}")
+        raise UnknownNameError.among("view", name, stored_views(), fix=f"--view {', '.join(stored_views())}")
     found = load_plugin(GROUP, name, View)
     if found.name != name or found.comes_with:
         raise UsageError(

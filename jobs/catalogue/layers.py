@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from cvbench.errors import DataUnavailableError, UnknownNameError, UsageError
 from cvbench.jobs.reading.again import extract_again
 from cvbench.jobs.reading.selection import in_depth_order, stored_name
-from cvbench.jobs.reading.views import stored_views, to_extract
+from cvbench.jobs.reading.views import stored_views
 from cvbench.storage.datasets import key_of_spec
 from cvbench.storage.features import FeatureLayer, FeatureStore, GroupKey
 
@@ -79,7 +79,7 @@ def find_group(store: FeatureStore, dataset: str | None, backbone: str | None, v
         f"the store holds no view {view!r} of {name} on {where}",
         where=store.url,
         why=f"it holds {', '.join(found)}",
-        fix=extract_again(store, place, backbones=[name], view=to_extract(view)),
+        fix=extract_again(store, place, backbones=[name], view=view),
     )
 
 

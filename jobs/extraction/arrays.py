@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from cvbench.engine.models.views import known_view
+from cvbench.engine.models.views import find_view, known_view
 from cvbench.errors import DataUnavailableError, FingerprintMismatchError, UsageError
 from cvbench.jobs.extraction.options import ExtractOptions
 from cvbench.jobs.reading.views import is_in_part
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from cvbench.storage.datasets import Dataset
     from cvbench.storage.features import ArraySpec, FeatureStore, SplitInfo
     from cvbench.storage.features.units import Unit
+
+
+_OTHER_MODEL = ", or take a model with a head"
 
 
 @dataclass(frozen=True)
@@ -31,11 +34,10 @@ class Published:
 
 
 def arrays_of(backbone: Description, options: ExtractOptions) -> dict[str, list[ArraySpec]]:
-    """The arrays of one backbone, by view.
+    """The arrays of one backbone, by view; none of a view that neither it nor one of its taps has.
 
     Raises:
         UnknownNameError: No such view.
-        UsageError: The backbone, or none of its taps, has a view that is asked for.
     """
     from cvbench.engine.models.views import Request, sample_shape, with_companions
     from cvbench.storage.features import ArraySpec
@@ -43,18 +45,39 @@ def arrays_of(backbone: Description, options: ExtractOptions) -> dict[str, list[
     key, heads = backbone.spec.key, backbone.head_sizes
     arrays: dict[str, list[ArraySpec]] = {}
     for view in with_companions(options.views):
+        if view.source != "tap" and view.source not in heads:
+            continue
         for tap, layout in view.layouts(backbone.layouts, heads, key).items():
             shape, dims = sample_shape(Request(view.name, tap), backbone.layouts, heads)
             attrs: dict[str, Any] = {}
             if view.source == "tap":
                 # Names do not sort by depth ("blocks.10" before "blocks.2"): the position among all taps does.
-                depth = backbone.tap_names.index(tap)
+                depth = backbone.places[tap]
                 attrs = {"grid": [layout.height, layout.width], "prefix_tokens": layout.prefix, "position": depth}
             spec = ArraySpec(tap, shape, view.dtype or options.dtype, ("sample", *dims), attrs)
             arrays.setdefault(view.name, []).append(spec)
-        if view.name in options.views and view.name not in arrays:
-            raise UsageError(f"no tap of {key} has {view.lacking or view.name}", fix=f"leave --view {view.name} out")
     return arrays
+
+
+def check_views_of(described: Sequence[Description], options: ExtractOptions) -> list[str]:
+    """Notes on backbones without a view that is asked for.
+
+    Raises:
+        UnknownNameError: No such view.
+        UsageError: No backbone has it.
+    """
+    notes = []
+    arrays = {backbone.spec.key: arrays_of(backbone, options) for backbone in described}
+    for name in dict.fromkeys(options.views):
+        view = find_view(name)
+        what = view.lacking or name if view.source == "tap" else f"classifier, so no {name}"
+        lacking = [key for key, found in arrays.items() if name not in found]
+        if len(lacking) == len(arrays):
+            who = lacking[0] if len(lacking) == 1 else "these backbones"
+            of = f"no tap of {who} has {what}" if view.source == "tap" else f"{who} has no {what}"
+            raise UsageError(of, fix=f"leave --view {name} out" + ("" if view.source == "tap" else _OTHER_MODEL))
+        notes += [f"{key} has no {what}: there is no --view {name} of it" for key in lacking]
+    return notes
 
 
 def units_of(options: ExtractOptions, n: int, size: int, view: str) -> list[Unit]:
@@ -103,7 +126,7 @@ def refuse_other_sizes(options: ExtractOptions, frozen: SplitInfo, url: str) -> 
 def covers_part(name: str, asked: Sequence[str]) -> bool:
     """Whether a view covers what --maps says: by itself, or as all the views asked for that it comes with."""
     view = known_view(name)
-    beside = [] if view is None else [one for one in view.comes_with if one in asked]
+    beside = [] if view is None or name in asked else [one for one in view.comes_with if one in asked]
     return all(is_in_part(one) for one in beside or [name])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -136,11 +136,23 @@ def descriptions_of(options: ExtractOptions) -> list[Description]:
 
 
 def guessing_notes(options: ExtractOptions, described: Iterable[Description]) -> Iterator[str]:
-    """Notes on backbones whose blocks no name tells."""
+    """Notes on backbones whose blocks no name tells, whose tokens are no grid, or whose parts run several times."""
     for one in described:
+        if one.sequences:
+            tokens = ", ".join(dict.fromkeys(str(one.layouts[tap].height) for tap in one.sequences))
+            yield (
+                f"{one.spec.key}: the {tokens} tokens of {_some(one.sequences)} are no grid of patches behind prefix "
+                "tokens: they are kept as a sequence, and pooled is the mean of all"
+            )
+        if one.repeated:
+            yield f"{one.spec.key}: {_some(one.repeated)} run several times in a pass, and are no taps"
         if one.guessed and one.layouts and "blocks" in options.taps:
             parts = ", ".join(list(one.layouts)[:4])
             yield f"{one.spec.key}: no name tells its blocks; {len(one.layouts)} parts are taken, {parts} ... (--taps)"
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def weights_path(weights: str) -> str:

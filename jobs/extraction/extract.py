@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cvbench.engine.arrays.cuda import require_usable
-from cvbench.jobs.extraction.arrays import arrays_of, existing_store, units_of
+from cvbench.jobs.extraction.arrays import arrays_of, check_views_of, existing_store, units_of
 from cvbench.jobs.extraction.backbones import descriptions_of, guessing_notes
 from cvbench.jobs.extraction.fingerprint import fingerprint_of
 from cvbench.jobs.extraction.job import ExtractReport, UnitJob, declare_all, recipe_of, run_units
@@ -63,6 +63,7 @@ def prepare(options: ExtractOptions, cluster: Cluster, live: Mapping[str, Live] 
     options, said = settled(options, existing_store(options.store), cluster)
     described = descriptions_of(options)
     specs = [description.spec for description in described]
+    said += check_views_of(described, options)
     declared = {description.spec.key: arrays_of(description, options) for description in described}
     backbones = {spec.key: load_backbone(spec, device="cpu", precision=options.precision) for spec in specs}
     measured = {name: live[name] for name in dict.fromkeys(options.analyses)}

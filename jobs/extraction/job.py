@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 from cvbench.errors import FingerprintMismatchError, IncompleteError
@@ -14,6 +15,7 @@ from cvbench.jobs.extraction.decoding.choice import settled as settled_decoding
 from cvbench.jobs.extraction.fingerprint import versions
 from cvbench.jobs.extraction.live import LiveTask, live_pending, summarise_live
 from cvbench.jobs.extraction.options import ExtractOptions
+from cvbench.jobs.extraction.precision import nonfinite_advice
 from cvbench.jobs.extraction.worker import ExtractRecipe, UnitReceipt, UnitTask
 from cvbench.jobs.reading.lineage import origin
 from cvbench.jobs.running.cluster import Cluster
@@ -44,6 +46,7 @@ class ExtractReport:
     layers: int = 0
     views: tuple[str, ...] = ()
     results: tuple[str, ...] = ()  # paths of what was measured live
+    advice: dict[str, str] = field(default_factory=dict)  # of `nonfinite`
 
 
 @dataclass
@@ -120,7 +123,18 @@ class UnitJob:
             seconds=dict(seconds),
             layers=sum(len(arrays) for arrays in self.groups.values()),
             views=self.options.views,
+            advice=self._advice(nonfinite, receipts),
         )
+
+    def _advice(self, nonfinite: Mapping[str, int], receipts: Sequence[UnitReceipt]) -> dict[str, str]:
+        """Advice on values that are not finite, by layer."""
+        readable = sum(receipt.samples - len(receipt.bad) for receipt in receipts)
+        return {
+            layer: nonfinite_advice(self.options.precision, array.dtype, whole=count >= readable * prod(array.shape))
+            for group, arrays in self.groups.items()
+            for array in arrays
+            if (count := nonfinite.get(layer := f"{group.backbone}/{group.view}/{array.tap}", 0))
+        }
 
 
 def run_units(job: UnitJob, cluster: Cluster, name: str, listen: Listener = silent) -> ExtractReport:
@@ -145,6 +159,10 @@ def _run_units(job: UnitJob, cluster: Cluster, name: str, listen: Listener) -> E
 
     def done(task: UnitTask, receipt: UnitReceipt) -> None:
         receipts.append(receipt)
+        for note in receipt.notes:
+            if note not in job.notes:  # what only a run tells, such as how a network is compiled
+                job.notes.append(note)
+                listen(Note(note))
         listen(Advanced(name, receipt.unit, receipt.samples, len(receipt.bad), dict(receipt.seconds)))
 
     run_tasks(job.recipe, tasks, cluster, done, listen)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from cvbench.errors import UnknownNameError, UsageError
 from cvbench.jobs.extraction.decoding.choice import DecodeIn
-from cvbench.jobs.reading.views import asked_views, either
+from cvbench.jobs.reading.views import either, stored_views
 from cvbench.jobs.running.hardware import Hardware
 from cvbench.jobs.running.places import absolute
 from cvbench.options import BYTES, COMMA_SEPARATED, NAMES, Form, Option, count_or
@@ -63,7 +63,8 @@ class ExtractOptions:
         tuple[str, ...], Option("blocks, paper, branches, a module name or a glob; 'list' prints what there is.")
     ] = ("blocks",)
     views: Annotated[
-        tuple[str, ...], Option(f"{either(asked_views())}. Repeat, or a,b.", "--view", text=NAMES, values=asked_views())
+        tuple[str, ...],
+        Option(f"{either(stored_views())}. Repeat, or a,b.", "--view", text=NAMES, values=stored_views()),
     ] = ("pooled",)
     maps: Annotated[
         int | None, Option("Samples that the maps view covers: a number or 'all'.", text=count_or("all"))
@@ -168,7 +169,7 @@ def resolved(options: ExtractOptions) -> ExtractOptions:
     """Absolute paths, so that actors with another working directory mean the same files; and early checks."""
     from cvbench.storage.datasets import absolute_spec
 
-    known = asked_views()
+    known = stored_views()
     for view in options.views:
         if view not in known:
             raise UnknownNameError.among("view", view, known, fix=f"views: {', '.join(known)}")

@@ -12,6 +12,7 @@ from cvbench.jobs.extraction.arrays import (
     Published,
     arrays_of,
     check_unit,
+    check_views_of,
     existing_store,
     frozen_split,
     refuse_other_sizes,
@@ -122,6 +123,7 @@ def plan(
     dataset = _opened(options, published)
     descriptions = descriptions_of(options)
     store, notes = _looked_into(options.store)
+    notes = (*notes, *check_views_of(descriptions, options))
     work = _work(options, dataset, descriptions, store)
     total = sum(layer.bytes for layer in work.layers)
     held = held_precisions(store)

@@ -59,6 +59,21 @@ def settled(options: ExtractOptions, store: FeatureStore | None, cluster: Cluste
     return replace(options, precision=chosen), [*_said(chosen, suited, card, bool(held))]
 
 
+def nonfinite_advice(precision: str, dtype: str, *, whole: bool) -> str:
+    """Advice on values of a layer that are not finite.
+
+    Args:
+        precision: Of the matrix products.
+        dtype: As stored.
+        whole: Whether no value of the layer is finite.
+    """
+    if precision == "fp32" and (whole or dtype == "float32"):
+        return "the network gives them, in float32: look at its weights and at what its forward pass does"
+    tried = {"fp16": ["--precision bf16 or fp32"], "bf16": ["--precision fp32"]}.get(precision, [])
+    tried += ["--dtype float32"] if dtype == "float16" else []
+    return f"try {', or '.join(tried)}; what stays is of the network"
+
+
 def held_precisions(store: FeatureStore | None) -> list[str]:
     """The precisions of the networks' features in a store, sorted; imported features say none."""
     if store is None:

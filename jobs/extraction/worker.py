@@ -59,6 +59,7 @@ class UnitReceipt:
     bad: tuple[BadSample, ...]
     nonfinite: Mapping[str, int]  # "<backbone>/<view>/<tap>" -> values
     seconds: Mapping[str, float]
+    notes: tuple[str, ...] = ()  # of the backbones
 
 
 @dataclass(frozen=True)
@@ -177,7 +178,8 @@ class ExtractWorker:
             commit_live(self.store, task.unit, measured, live)
             seconds["commit"] = time.perf_counter() - tick
         seconds["total"] = time.perf_counter() - begin
-        return UnitReceipt(task.unit.index, len(task.unit), tuple(bad), nonfinite, seconds)
+        notes = tuple(note for backbone in self.backbones.values() for note in backbone.notes)
+        return UnitReceipt(task.unit.index, len(task.unit), tuple(bad), nonfinite, seconds, notes)
 
     def forward(self, batch: Batch, task: UnitTask, live: LivePass) -> dict[GroupKey, dict[str, HostCopy]]:
         """One pass of every backbone that has work in this task; the copies to the host are under way on return."""

@@ -14,7 +14,7 @@ from cvbench.hints import command
 from cvbench.jobs.reading.again import extract_again
 from cvbench.jobs.reading.images import stored_key
 from cvbench.jobs.reading.options import Selection
-from cvbench.jobs.reading.views import is_of_taps, stored_views, to_extract
+from cvbench.jobs.reading.views import is_of_taps, stored_views
 from cvbench.storage.features import Commit, FeatureStore, GroupKey
 from cvbench.storage.features.units import Unit
 
@@ -89,7 +89,7 @@ def select(
         raise DataUnavailableError(
             f"no unit of {dataset}/{split} is there for all {len(layers)} layers",
             where=store.url,
-            fix=extract_again(store, (dataset, split), backbones=names, view=to_extract(selection.view), taps=taps),
+            fix=extract_again(store, (dataset, split), backbones=names, view=selection.view, taps=taps),
         )
     selected = Selected(dataset, split, selection.view, layers, tuple(common), len(union) - len(common))
     return selected, commits
@@ -142,7 +142,7 @@ def _check_view(store: FeatureStore, views: set[str], selection: Selection, data
         f"the store holds no view {selection.view!r} of {dataset}/{split}",
         where=store.url,
         why=f"it holds {', '.join(held)}",
-        fix=extract_again(store, (dataset, split), view=to_extract(selection.view)) + hint,
+        fix=extract_again(store, (dataset, split), view=selection.view) + hint,
     )
 
 

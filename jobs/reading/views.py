@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from cvbench.engine.models.views import (
@@ -10,7 +10,6 @@ from cvbench.engine.models.views import (
     MAPS,
     POOLED,
     VECTOR,
-    asked_views,
     known_view,
     stored_views,
     vector_views,
@@ -19,14 +18,12 @@ from cvbench.engine.models.views import (
 __all__ = [
     "MAPS",
     "POOLED",
-    "asked_views",
     "either",
     "follows_dtype",
     "is_in_part",
     "is_of_taps",
     "is_vector",
     "stored_views",
-    "to_extract",
     "vector_views",
     "view_words",
     "was_asked_for",
@@ -78,12 +75,14 @@ def is_in_part(name: str) -> bool:
     return view is not None and view.in_part
 
 
-def to_extract(name: str) -> str:
-    """The view to ask `extract` for in order to get one: the class token comes with `pooled`."""
+def was_asked_for(name: str, fingerprint: Mapping[str, Any], stored: Collection[str]) -> bool:
+    """Whether `extract --view` with this name made a group of this fingerprint: a plugin may be gone since.
+
+    Args:
+        name: Of the view.
+        fingerprint: Of the group.
+        stored: The views beside it, some of which it comes with unasked.
+    """
     view = known_view(name)
-    return view.comes_with[0] if view is not None and view.comes_with else name
-
-
-def was_asked_for(name: str, fingerprint: Mapping[str, Any]) -> bool:
-    """Whether `extract --view` with this name made a group of this fingerprint: a plugin may be gone since."""
-    return name in asked_views() or MADE_BY in fingerprint
+    comes = view is not None and not {*view.comes_with}.isdisjoint(stored)
+    return (name in stored_views() and not comes) or MADE_BY in fingerprint

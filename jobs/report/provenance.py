@@ -168,7 +168,8 @@ def _extract(
 ) -> Iterator[str]:
     """The options that the fingerprints tell; those that every group has alike, the usual ones left out."""
     records = {group: store.fingerprint(group) for group in groups}
-    asked = [group for group, record in records.items() if was_asked_for(group.view, record["fingerprint"])]
+    views = {group.view for group in groups}
+    asked = [group for group, record in records.items() if was_asked_for(group.view, record["fingerprint"], views)]
     groups = [group for group in asked if "model" in records[group]["fingerprint"]]
     if not groups:  # imported predictions, say
         return

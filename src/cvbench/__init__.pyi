@@ -80,7 +80,7 @@ def extract(
         data_root: Folder that holds the data sets.
         weights: pretrained, random, FILE (.safetensors, .pth, ...), or NAME=FILE for one.
         taps: blocks, paper, module names or globs; `cvbench.taps` lists what there is.
-        views: pooled, maps, head, logits or registers. Repeat, or a,b.
+        views: pooled, cls, maps, head, logits or registers. Repeat, or a,b.
         maps: Samples that the maps view covers: a number or 'all'.
         limit: Samples to cover, rounded up to whole units.
         batch_size: Images per forward pass, or 'auto'.
@@ -165,7 +165,7 @@ def plan(
         data_root: Folder that holds the data sets.
         weights: pretrained, random, FILE (.safetensors, .pth, ...), or NAME=FILE for one.
         taps: blocks, paper, module names or globs; `cvbench.taps` lists what there is.
-        views: pooled, maps, head, logits or registers. Repeat, or a,b.
+        views: pooled, cls, maps, head, logits or registers. Repeat, or a,b.
         maps: Samples that the maps view covers: a number or 'all'.
         limit: Samples to cover, rounded up to whole units.
         batch_size: Images per forward pass, or 'auto'.

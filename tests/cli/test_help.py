@@ -23,7 +23,7 @@ from cvbench.engine.analyses.silhouette.options import SPACES
 from cvbench.engine.analyses.tsne.backends import LIMITS
 from cvbench.engine.finetune.recipes import RECIPES
 from cvbench.engine.models.precision import PRECISIONS, STORE_DTYPES
-from cvbench.engine.models.views import asked_views
+from cvbench.engine.models.views import stored_views
 from cvbench.jobs import registry
 from cvbench.jobs.analyses.cka import ESTIMATORS
 from cvbench.jobs.evaluation.settings import TRANSFORMS
@@ -94,7 +94,7 @@ def test_the_values_that_are_shown_are_those_that_are_taken() -> None:
     for words, name, taken in (
         (("extract",), "--precision", ("auto", *PRECISIONS)),
         (("extract",), "--dtype", STORE_DTYPES),
-        (("extract",), "--view", asked_views()),
+        (("extract",), "--view", stored_views()),
         (("plan",), "--card", [card.name for card in CARDS]),
         (("analyze", "cam"), "--precision", PRECISIONS),
         (("analyze", "cam"), "--method", METHODS),

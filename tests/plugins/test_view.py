@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cvbench.cli.app import app
-from cvbench.engine.models.views import BUILT_IN, asked_views, stored_views
+from cvbench.engine.models.views import BUILT_IN, stored_views
 from cvbench.jobs.reading.views import view_words
 from cvbench.storage.features import FeatureStore, GroupKey
 from tests.forks import Start
@@ -107,7 +107,7 @@ def test_the_help_lists_it_and_imports_nothing(package: Path, tmp_path: Path) ->
     )
     done = python(broken, "extract", "--help", code=MAIN)
     assert done.returncode == 0, done.stderr
-    assert "pooled, maps, head, logits, registers, norms or spread" in " ".join(done.stdout.split())
+    assert "pooled, cls, maps, head, logits, registers, norms or spread" in " ".join(done.stdout.split())
 
 
 CASES = {
@@ -176,6 +176,5 @@ def test_two_packages_with_the_same_view_are_refused(tmp_path: Path) -> None:
 
 
 def test_without_packages_the_views_are_these() -> None:
-    assert asked_views() == ("pooled", "maps", "head", "logits", "registers")
     assert stored_views() == tuple(BUILT_IN) == ("pooled", "cls", "maps", "head", "logits", "registers")
     assert GroupKey("digits", "all", BACKBONE, "spread").path.endswith("/spread")

@@ -28,6 +28,7 @@ from cvbench.errors import UsageError
 _MIXES = "proj_w"
 """Attribute of timm's layers of talking heads (Shazeer et al. 2020)."""
 _CHANNELS = "it attends over channels, or that cannot be told from positions"
+_NO_TAPS = "its attention is of layers that are no taps: where their tokens lie on a grid is not known"
 _See = Callable[[str, Products | Weights], None]
 """Gets the name of a layer, and an attention that it computes."""
 
@@ -47,6 +48,7 @@ class _Found:
     numbers: dict[str, Tensor] = field(default_factory=dict)  # (B, heads, 5)
     refused: dict[str, str] = field(default_factory=dict)  # why
     doubtful: dict[str, int] = field(default_factory=dict)  # keys, where heads have as many channels
+    outside: bool = False  # of layers that are no taps
 
 
 def attention_layers(backbone: Backbone) -> tuple[dict[str, Heads], dict[str, str]]:
@@ -70,12 +72,14 @@ def attention_layers(backbone: Backbone) -> tuple[dict[str, Heads], dict[str, st
         if tap not in found.refused
     }
     if not layers:
-        (tap, why), *_ = [*found.refused.items(), ("", "it has no self-attention that torch computes")]
+        none = _NO_TAPS if found.outside else "it has no self-attention that torch computes"
+        (tap, why), *_ = [*found.refused.items(), ("", none)]
         raise UsageError(
             f"{backbone.spec.key} has no attention of all positions over all positions",
             where=tap or None,
             why=why,
-            fix="a ViT; for any network `analyze receptive-field` says how far a position looks",
+            fix="a ViT, or for a module of one's own OwnModel(grid=..., prefix=...); for any network `analyze "
+            "receptive-field` says how far a position looks",
         )
     return layers, found.refused
 
@@ -112,6 +116,7 @@ def _pass(
     found = _Found()
 
     def see(tap: str, attention: Products | Weights) -> None:
+        found.outside = found.outside or tap not in layouts
         if tap not in layouts or (only is not None and tap not in only):
             return
         why = not_global(layouts[tap], attention.shape, len(images))

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from cvbench.engine.analyses.attention.capture import not_global
 from cvbench.engine.analyses.attention.watch import AttentionWatch, Products, Weights
 from cvbench.engine.models.backbones import Backbone
+from cvbench.engine.models.fused import Item, part_of, with_part
 from cvbench.engine.models.layouts import TapLayout
 from cvbench.engine.models.precision import trunk_mode
 from cvbench.errors import UsageError
@@ -100,11 +101,11 @@ def _walk(backbone: Backbone, method: str, images: Tensor, blocks: list[str], la
     def enter(block: str) -> Any:
         return lambda _module, _inputs: inside.append(block)
 
-    def leave(block: str, item: int | None) -> Any:
+    def leave(block: str, item: Item) -> Any:
         def hook(_module: nn.Module, _inputs: Any, output: Any) -> Any:
             inside.clear()
-            tokens = walk.leave(output if item is None else output[item], block == blocks[-1])
-            return tokens if item is None else type(output)([*output[:item], tokens, *output[item + 1 :]])
+            tokens = walk.leave(part_of(output, item), block == blocks[-1])
+            return with_part(output, item, tokens)
 
         return hook
 

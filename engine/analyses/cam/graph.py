@@ -21,6 +21,7 @@ from cvbench.engine.analyses.cam.attended import attention_map
 from cvbench.engine.analyses.cam.methods import find_method
 from cvbench.engine.analyses.cam.target import dead_target, has_grid
 from cvbench.engine.models.backbones import Backbone
+from cvbench.engine.models.fused import part_of, with_part
 from cvbench.engine.models.layouts import TapLayout, in_rows
 from cvbench.engine.models.precision import trunk_mode
 from cvbench.engine.models.views import spatial
@@ -106,14 +107,14 @@ def trace(
     with trunk_mode(backbone.device, backbone.compute), ExitStack() as tail:
 
         def cut(_module: nn.Module, _inputs: Any, output: Any) -> Any:
-            leaf = (output if item is None else output[item]).detach().float()
+            leaf = part_of(output, item).detach().float()
             leaves.append(leaf)
             tail.enter_context(torch.autocast(backbone.device.type, enabled=False))
             if gradient:
                 leaf.requires_grad_()
                 tail.enter_context(torch.enable_grad())
             passed = leaf.clone() if gradient else leaf  # an activation behind it may work in place: no leaf can
-            return passed if item is None else type(output)([*output[:item], passed, *output[item + 1 :]])
+            return with_part(output, item, passed)
 
         def widen(_module: nn.Module, inputs: Any) -> Any:
             """Behind the target autocast is off: what comes past it, still in the trunk's type, becomes float32."""

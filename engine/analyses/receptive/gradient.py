@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from cvbench.engine.models.backbones import Backbone
+from cvbench.engine.models.fused import Item, part_of
 from cvbench.engine.models.layouts import TapLayout, in_rows
 from cvbench.engine.models.precision import exact_arithmetic
 from cvbench.engine.models.views import spatial
@@ -111,11 +112,11 @@ def position_gradients(
     layouts, scores = backbone.layouts(taps), dict[str, Tensor]()
     inputs = backbone.inputs(images).float().detach().requires_grad_()
 
-    def watch(tap: str, item: int | None) -> Callable[[nn.Module, Any, Any], None]:
+    def watch(tap: str, item: Item) -> Callable[[nn.Module, Any, Any], None]:
         layout = layouts[tap]
 
         def hook(_module: nn.Module, _inputs: Any, given: Any) -> None:
-            activation: Tensor = given if item is None else given[item]
+            activation: Tensor = part_of(given, item)
             row, column = Field.of(layout, (1, 1)).position
             values = spatial(in_rows(activation, layout), layout)[:, row, column]
             # At once: what follows may change the activation in place.

@@ -233,7 +233,10 @@ def _pass(backbone: Backbone, images: Tensor, blocks: Sequence[str], see: _See) 
 
     with ExitStack() as hooks, forward_mode(backbone.device, backbone.compute):
         for tap in backbone.tap_names():
-            module = backbone.network.get_submodule(backbone.source_of(tap)[0])
+            name, item = backbone.source_of(tap)
+            module = backbone.network.get_submodule(name)
+            if isinstance(item, slice):  # the layer that it is of has begun
+                continue
             if tap in blocks:
                 hooks.callback(module.register_forward_pre_hook(enter(tap)).remove)
                 hooks.callback(module.register_forward_hook(leave, always_call=True).remove)

@@ -232,7 +232,7 @@ def _load(
 def _arrays(description: Description, target: str) -> list[ArraySpec]:
     layout = description.layouts[target]
     grid = (layout.height, layout.width)
-    attrs = {"grid": list(grid), "position": description.tap_names.index(target)}
+    attrs = {"grid": list(grid), "position": description.places[target]}
     return [
         ArraySpec(target, grid, "float32", ("sample", "row", "column"), attrs),
         ArraySpec(choice_tap(target), (len(CHOICE),), "float32", ("sample", "choice"), {"columns": list(CHOICE)}),

@@ -170,7 +170,7 @@ def _arrays(description: Description, kept: Mapping[str, Tapped]) -> list[ArrayS
             one.shape,
             "float32",
             ("sample", *one.dims),
-            {**one.attrs, "position": description.tap_names.index(tap)},
+            {**one.attrs, "position": description.places[tap]},
         )
         for tap, one in kept.items()
     ]

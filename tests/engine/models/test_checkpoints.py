@@ -5,6 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import pickle
+import re
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -120,6 +123,40 @@ def test_what_holds_no_weights_is_refused(tmp_path: Path) -> None:
         read_checkpoint(path)
     with pytest.raises(DataUnavailableError, match="not there"):
         read_checkpoint(tmp_path / "none.pt")
+
+
+def test_what_is_no_file_of_torch_is_said_to_be_none(tmp_path: Path, state: State) -> None:
+    path = tmp_path / "w.pth"
+    torch.save(state, path)
+    whole = path.read_bytes()
+    for content, why in (
+        (b"", "it is empty"),
+        (b"hello", "it is no file that torch.save wrote: it begins with b'hell'"),
+        (b"version https://git-lfs.github.com/spec/v1", "it begins with b'vers'"),
+        (whole[: len(whole) // 2], "it is cut short"),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(IntegrityError, match="cannot be read") as caught:
+            read_checkpoint(path)
+        assert why in (caught.value.why or "")
+    (tmp_path / "w.safetensors").write_bytes(b"")
+    with pytest.raises(IntegrityError, match="cannot be read") as caught:
+        read_checkpoint(tmp_path / "w.safetensors")
+    assert caught.value.why
+
+
+@pytest.mark.parametrize("protocol", [2, 4, 5])
+def test_a_pickle_of_another_make_is_refused_without_a_warning(tmp_path: Path, protocol: int) -> None:
+    marker, path = tmp_path / "ran", tmp_path / "w.pth"
+    path.write_bytes(pickle.dumps(Runs(marker), protocol))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(UsageError) as caught:
+            read_checkpoint(path)
+    assert not marker.exists()
+    said = str(caught.value)
+    assert "running code" in said
+    assert not re.search(r"\d{2,}", said.replace(str(path), ""))  # no number of an instruction
 
 
 def test_a_sharded_file_is_put_together(tmp_path: Path, state: State) -> None:

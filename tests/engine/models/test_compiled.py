@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import warnings
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +16,8 @@ from torch import Tensor, nn
 from torch._dynamo.backends.common import aot_autograd
 
 from cvbench.engine.models import backbones, compiled
-from cvbench.engine.models.backbones import Backbone, BackboneSpec, Request, load_backbone
+from cvbench.engine.models.backbones import Backbone, BackboneSpec, Request, load_backbone, resolve_spec
+from cvbench.engine.models.own_models import OwnModel
 from cvbench.engine.models.views import expand_views
 from cvbench.errors import UsageError
 
@@ -72,15 +76,74 @@ def check(plain: dict[Request, Tensor], found: dict[Request, Tensor], bound: flo
 def test_all_views_in_one_graph(images: Tensor, traced: list[Any], model: str) -> None:
     plain, other = pair(model)
     requests = expand_views(["pooled", "maps", "head", "logits"], plain.layouts(plain.resolve_taps(["blocks"])))
-    with warnings.catch_warnings():
-        warnings.filterwarnings("error", message=".*compiled in parts.*")
-        found = other.run(images, requests, dtype="float32")
+    found = other.run(images, requests, dtype="float32")
     check(plain.run(images, requests, dtype="float32"), found)
     assert len(traced) == 1
+    assert other.notes == ()
     again = other.run(images, requests, dtype="float32")
     assert all(torch.equal(again[request], found[request]) for request in requests)
     assert len(traced) == 1  # and not once for each batch
     assert not any(module._forward_hooks for module in other.network.modules())
+
+
+class Named(nn.Module):
+    """Ends in a dictionary, as some networks of one's own do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stages = nn.Sequential(*(nn.Conv2d(3 if not at else 8, 8, 3, stride=2) for at in range(3)))
+        self.classifier = nn.Linear(8, 4)
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        maps = self.stages(images)
+        return {"maps": maps, "logits": self.classifier(maps.mean(dim=(2, 3)))}
+
+
+def named() -> OwnModel:
+    return OwnModel(Named(), size=(SIZE, SIZE), stages=("stages.0", "stages.1", "stages.2"))
+
+
+def saved_vit(folder: Path) -> str:
+    transformers = pytest.importorskip("transformers")
+    config = transformers.ViTConfig(
+        hidden_size=24, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32, image_size=SIZE,
+        patch_size=16, num_labels=5,
+    )  # fmt: skip
+    transformers.ViTForImageClassification(config).save_pretrained(folder)
+    transformers.ViTImageProcessor(size={"height": SIZE, "width": SIZE}).save_pretrained(folder)
+    return f"hf:{folder}"
+
+
+def saved_clip(folder: Path) -> str:
+    pytest.importorskip("open_clip")
+    vision = {"image_size": SIZE, "layers": 2, "width": 24, "head_width": 12, "patch_size": 16}
+    text = {"context_length": 8, "vocab_size": 64, "width": 16, "heads": 2, "layers": 1}
+    config = {"model_cfg": {"embed_dim": 12, "vision_cfg": vision, "text_cfg": text}, "preprocess_cfg": {}}
+    (folder / "open_clip_config.json").write_text(json.dumps(config))
+    return f"open_clip:local-dir:{folder}"
+
+
+MAKES: dict[str, Callable[[Path], str]] = {
+    "torchvision": lambda _folder: "torchvision:resnet18",
+    "transformers": saved_vit,
+    "open_clip": saved_clip,
+    "own": lambda _folder: "tests.engine.models.test_compiled:named",
+}
+
+
+@pytest.mark.parametrize("make", MAKES)
+def test_networks_of_every_make_are_one_graph(images: Tensor, traced: list[Any], tmp_path: Path, make: str) -> None:
+    """Also where what the classifier reads is taken by a hook."""
+    name = MAKES[make](tmp_path)
+    spec = resolve_spec(name, weights="pretrained" if make == "own" else "random", image_size=SIZE)
+    plain, other = load_backbone(spec), load_backbone(spec, compiled=True)
+    views = ["pooled", *plain.head_sizes()]
+    requests = expand_views(views, plain.layouts(plain.resolve_taps(["blocks"])))
+    for batch in (images, images.flip(0)):
+        check(plain.run(batch, requests, dtype="float32"), other.run(batch, requests, dtype="float32"))
+    assert other.notes == ()
+    assert len(traced) == 1
+    assert not any(part._forward_hooks or part._forward_pre_hooks for part in other.network.modules())
 
 
 def test_what_comes_behind_the_last_tap_is_not_computed(images: Tensor, traced: list[Any]) -> None:
@@ -138,10 +201,16 @@ def test_a_network_that_no_graph_holds_is_compiled_in_parts(
 
     monkeypatch.setattr(norm, "forward", forward)
     requests = [Request("pooled", "blocks.2"), Request("logits", "logits")]
-    with pytest.warns(UserWarning, match="test_vit@64 is compiled in parts"):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
         found = other.run(images, requests, dtype="float32")
     check(plain.run(images, requests, dtype="float32"), found)
     assert len(traced) > 1
+    (note,) = other.notes
+    assert note.startswith("test_vit@64 is compiled in parts, as no one graph holds it: ")
+    assert "\n" not in note
+    other.run(images, [Request("pooled", "blocks.1"), Request("logits", "logits")])
+    assert len(other.notes) == 1
 
 
 def test_a_compiler_that_fails_is_named(images: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:

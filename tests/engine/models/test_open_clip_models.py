@@ -46,6 +46,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+def test_nothing_is_logged_of_weights_that_are_yet_to_come(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("WARNING"):
+        load_backbone(resolve_spec(f"open_clip:local-dir:{folder}"))
+        assert caplog.messages == []
+        open_clip.create_model(f"local-dir:{folder}", load_weights=False)
+    assert "initialized randomly" in caplog.text  # else it proves nothing
+
+
 def test_the_tower_is_what_open_clip_computes(folder: Path) -> None:
     spec = resolve_spec(f"open_clip:local-dir:{folder}")
     assert spec.key == "open_clip.local-dir.tiny"

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import timm
 import torch
+from torch.overrides import TorchFunctionMode
 
+from cvbench.engine.models.backbones import Request, load_backbone, resolve_spec
 from cvbench.engine.models.layouts import TapLayout, token_layout
 from cvbench.engine.models.networks import Network
 from cvbench.engine.models.taps import TapTable, trace_taps
@@ -45,6 +48,71 @@ def test_vit_blocks_and_attention_in_order(vit: TapTable) -> None:
     assert vit.resolve(["branches"]) == [f"blocks.{i}.{part}" for i in range(6) for part in ("attn", "mlp")]
     scaled = table("test_vit3").resolve(["branches"])
     assert scaled[:4] == ["blocks.0.attn", "blocks.0.ls1", "blocks.0.mlp", "blocks.0.ls2"]
+
+
+def test_queries_keys_and_values_are_taps_behind_their_layer(vit: TapTable) -> None:
+    names = list(vit.layouts)
+    at = names.index("blocks.0.attn.qkv")
+    assert names[at : at + 4] == ["blocks.0.attn.qkv", *(f"blocks.0.attn.{letter}" for letter in "qkv")]
+    for letter in "qkv":
+        assert vit.layouts[f"blocks.0.attn.{letter}"] == replace(vit.layouts["blocks.0.attn.qkv"], channels=64)
+    without = {name: place for name, place in vit.places().items() if name[-2:] not in (".q", ".k", ".v")}
+    assert [*without.values()] == list(range(len(without)))  # as stores keep them that were begun before
+    assert {vit.places()[f"blocks.3.attn.{letter}"] for letter in "qkv"} == {without["blocks.3.attn.qkv"]}
+    assert vit.resolve(["blocks.*.attn.k"]) == [f"blocks.{i}.attn.k" for i in range(6)]
+
+
+@pytest.mark.parametrize("model", ["test_vit", "xcit_nano_12_p16_224", "cait_xxs24_224"])
+def test_queries_keys_and_values_are_what_the_attention_takes(model: str) -> None:
+    """Against the rows of the layer's matrix that make them, in float64."""
+    size = None if model != "test_vit" else 32
+    backbone = load_backbone(resolve_spec(model, weights="random", image_size=size))
+    edges = backbone.preprocess.geometry.size
+    images = torch.randint(0, 256, (2, 3, *edges), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    fused = next(name for name in backbone.tap_names() if name.endswith(".qkv"))
+    attention = fused.rpartition(".")[0]
+    taps = [f"{attention}.{letter}" for letter in "qkv"]
+    found = backbone.run(images, [Request("maps", tap) for tap in taps], dtype="float32")
+    layer = backbone.network.get_submodule(fused)
+    read: list[torch.Tensor] = []
+    layer.register_forward_pre_hook(lambda _part, inputs: read.append(inputs[0].double()))
+    with torch.no_grad():
+        backbone.network(backbone.inputs(images))
+    for place, tap in enumerate(taps):
+        layout = backbone.layouts([tap])[tap]
+        rows = slice(place * layout.channels, (place + 1) * layout.channels)
+        bias = None if layer.bias is None else layer.bias[rows].double()
+        tokens = torch.nn.functional.linear(read[0], layer.weight[rows].double(), bias)[:, layout.prefix :]
+        made = found[Request("maps", tap)].flatten(1, 2).double()
+        torch.testing.assert_close(made, tokens, rtol=1e-4, atol=1e-4 * float(tokens.abs().max()))
+
+
+def test_of_a_layer_that_is_not_run_there_are_no_parts() -> None:
+    """EVA adds the biases of queries and values apart, and multiplies by the layer's matrix itself."""
+    names = table("eva02_tiny_patch14_224", (224, 224)).layouts
+    assert "blocks.0.attn.proj" in names
+    assert not {"blocks.0.attn.qkv", "blocks.0.attn.q", "blocks.0.attn.k", "blocks.0.attn.v"} & names.keys()
+
+
+def test_the_split_is_that_of_the_softmax() -> None:
+    """Queries and keys, as they are kept, give the products that the network's own kernel is given."""
+    backbone = load_backbone(resolve_spec("test_vit", weights="random", image_size=32))
+    given: list[torch.Tensor] = []
+    images = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+
+    class Watch(TorchFunctionMode):
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if func is torch.nn.functional.scaled_dot_product_attention and not given:
+                given.extend(args[:3])
+            return func(*args, **(kwargs or {}))
+
+    with Watch(), torch.no_grad():
+        backbone.network(backbone.inputs(images))
+    for letter, taken in zip("qkv", given, strict=True):
+        tap = f"blocks.0.attn.{letter}"
+        (found,) = backbone.run(images, [Request("maps", tap)], dtype="float32").values()
+        expected = taken.transpose(1, 2).flatten(2)[:, 1:]  # (B, T, heads x channels), behind the class token
+        torch.testing.assert_close(found.flatten(1, 2), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_layouts_inside_a_block_differ(convnext: TapTable) -> None:
