@@ -6,6 +6,7 @@
     scenes-varied              to train on: some whose surface says nothing of their class, some renditions
     scenes-x                   factors of ImageNet-X, style among them
     scenes-pug                 one factor varied at a time; a split is a factor
+    scenes-pug-loose           the same of objects in the colour and before the background of other classes
     scenes-cue-conflict        the shape of one class, the texture of another
     scenes-fine                twenty species of birds that differ in small parts
     scenes-textures, ...       seven tasks to transfer to
@@ -29,7 +30,7 @@ from cvbench.storage.datasets.formats.rendered import Measured, RenderedDataset
 from cvbench.storage.datasets.forms import form_of
 from cvbench.storage.datasets.scenes.columns import BOX, boxes_of, columns_of
 from cvbench.storage.datasets.scenes.cues import CUES
-from cvbench.storage.datasets.scenes.grid import GRID
+from cvbench.storage.datasets.scenes.grid import GRID, LOOSE
 from cvbench.storage.datasets.scenes.samples import SceneSet
 from cvbench.storage.datasets.scenes.shifts import SHIFTS
 from cvbench.storage.datasets.scenes.species import FINE
@@ -145,6 +146,6 @@ def _info(known: SceneSet) -> DatasetInfo:
 
 
 _BY_NAME = {
-    known.name: SceneReader(known, _info(known)) for known in (*SHIFTS, VARIED, MARKED, GRID, CUES, FINE, *TASKS)
+    known.name: SceneReader(known, _info(known)) for known in (*SHIFTS, VARIED, MARKED, GRID, LOOSE, CUES, FINE, *TASKS)
 }
 READERS = tuple(_BY_NAME.values())
