@@ -1,4 +1,4 @@
-"""`cvbench analyze residual`: how much each residual branch adds to its skip connection."""
+"""`cvbench analyze residual`: how much each residual branch adds to its skip connection, and what that changes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from cvbench.engine.analyses.base import Result
-from cvbench.engine.analyses.residual.result import TABLE, ResidualLayer, summarise_residual
+from cvbench.engine.analyses.residual.result import CHANGES, TABLE, ResidualLayer, summarise_residual
 from cvbench.engine.statistics.options import IntervalOptions
 from cvbench.jobs.analyses.passes.job import made_words, run_pass
 from cvbench.jobs.analyses.passes.numbers import Tapped
@@ -36,6 +36,8 @@ METRICS = {
     "patches": "branch norm / skip norm, patches",
     "class_token": "branch norm / skip norm, class token",
     "registers": "branch norm / skip norm, registers",
+    "high_frequency": "energy share above 0.5 π, behind the sum less before",
+    "variance": "ln of the spatial variance, behind the sum over before",
 }
 """Measure -> its metric."""
 NAMES = [measure.name for measure in TABLE]
@@ -51,7 +53,7 @@ class ResidualNumbers:
     @property
     def made(self) -> Mapping[str, Any]:
         """The version of what computes the numbers."""
-        return {"residual_version": 1}
+        return {"residual_version": 2}
 
     def layers(self, backbone: Backbone) -> tuple[dict[str, Tapped], list[str]]:
         """Every sum of a block's own input or last sum with a branch; see `engine.analyses.residual.sums`."""
@@ -102,17 +104,21 @@ def residual(
 
 
 def rows(result: Result) -> Iterator[Row]:
-    """Every branch by each kind of tokens, and the differences."""
+    """Every branch by kind of tokens and by what it changes, that over all branches of a kind, and the differences."""
     for i, layer in enumerate(result.attrs["layers"]):
         template = Row(backbone=layer["backbone"], layer=layer["tap"])
         yield from block_rows(result, "layers", i, NAMES, METRICS, template)
+    for i, kind in enumerate(result.attrs.get("kinds", [])):
+        template = Row(backbone=kind["backbone"], factor=f"all branches {kind['part']}".strip())
+        yield from block_rows(result, "kinds", i, CHANGES, METRICS, template)
     yield from pair_rows(result, NAMES, METRICS)
 
 
 def headline(result: Result, found: Sequence[Row]) -> Iterator[Row]:
-    """The differences, then the first and the last branch of each backbone."""
+    """The differences, what all branches of a kind change, then the first and the last branch of each backbone."""
     yield from (row for row in found if row.kind == DIFFERENCE)
-    ends = list(end_rows(found))
+    yield from (row for row in found if row.factor)
+    ends = list(end_rows([row for row in found if not row.factor]))
     for metric in METRICS.values():
         yield from (row for row in ends if (row.kind, row.metric) == (VALUE, metric))
 
@@ -130,8 +136,18 @@ def residual_chart(result: Result, found: Sequence[Row]) -> Twin:
             if (key := (row.backbone, row.layer)) in place
         ]
         points.sort(key=lambda one: str(one["series"]))
-        panels += [curves_panel(points, Curves(metric, DEPTH, metric, level=1.0, zero=True))] if points else []
-    return Twin(panels, about="At 1 the branch is as large as what it is added to.")
+        change = metric in map(METRICS.get, CHANGES)
+        look = (
+            Curves(metric, DEPTH, metric, level=0.0) if change else Curves(metric, DEPTH, metric, level=1.0, zero=True)
+        )
+        panels += [curves_panel(points, look)] if points else []
+    return Twin(
+        panels,
+        about=(
+            "At 1 the branch is as large as what it is added to; below 0 a sum has less high-frequency energy, or "
+            "variance, behind it than before."
+        ),
+    )
 
 
 def _command(result: Result) -> list[str]:
@@ -151,9 +167,13 @@ ENTRY = Entry(
         "a block hardly changes its tokens, and above 1 it replaces them. Of each image it is the median over the "
         "patches, and class token and registers apart. Raghu et al. 2021 show the inverse, and that in ViTs the class "
         "token passes through skip connections in the first half of the network, and patches in the second. Sums whose "
-        "skip is a projection are left out. Numbers are means over images, which n counts, with intervals over "
+        "skip is a projection are left out. Below: what the sum changes, over the positions: the share of energy above "
+        "0.5 π without DC, and the logarithm of the spatial variance of a channel, each behind the sum less before; "
+        "`all branches` is the mean over those of a kind (Park and Kim 2022, of whom also that attention lowers both "
+        "and convolutions raise them; a convolution block has its MLP in the same branch). "
+        "Numbers are means over images, which n counts, with intervals over "
         "images; differences are judged together (Holm), and with fewer than 30 images none is resolved. "
-        "Source: Raghu et al. 2021."
+        "Sources: Raghu et al. 2021, Park and Kim 2022."
     ),
     question=Question(METRICS["patches"], "Branches of {more} change its patches more than those of {less}"),
     unit="images",

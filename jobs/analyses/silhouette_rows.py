@@ -12,7 +12,7 @@ from cvbench.engine.analyses.silhouette.companions import COMPANIONS
 from cvbench.engine.analyses.silhouette.pairs import CLASSES, Difference, differences
 from cvbench.engine.statistics.verdict import Verdict
 from cvbench.jobs.results.measured import end_rows, ends_at, left_out
-from cvbench.jobs.results.row import DIFFERENCE, Row, known, numbers_of
+from cvbench.jobs.results.row import CHANCE, DIFFERENCE, REFERENCE, Row, known, numbers_of
 
 NAMES = {
     "micro": "silhouette, mean over samples",
@@ -42,6 +42,8 @@ def rows(result: Result) -> Iterator[Row]:
         for name in (name for name in COMPANIONS if name in data):
             own = replace(row, metric=COMPANIONS[name], factor=f"euclidean, {attrs['space']}", n=attrs["samples"])
             yield replace(own, **ends_at(result, name, i))  # type: ignore[arg-type]
+    for name in ("micro", "macro"):  # of labels that have nothing to do with the features it is 0 or a little below
+        yield Row(metric=NAMES[name], factor=CHANCE, kind=REFERENCE, value=0.0)
     yield from _differences(result)
 
 

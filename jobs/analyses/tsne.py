@@ -31,7 +31,7 @@ from cvbench.jobs.results.entry import Entry
 from cvbench.jobs.results.keep import Analysed, keep, result_key, stored_result
 from cvbench.jobs.results.measured import class_verdict, end_rows, ends_at, verdict_text
 from cvbench.jobs.results.question import Question
-from cvbench.jobs.results.row import DIFFERENCE, Row, known
+from cvbench.jobs.results.row import CHANCE, DIFFERENCE, REFERENCE, Row, known
 from cvbench.jobs.running.cluster import Cluster
 from cvbench.jobs.running.hardware import Hardware
 from cvbench.jobs.running.progress import Advanced, Ended, Listener, Note, Started, silent
@@ -150,6 +150,9 @@ def rows(result: Result) -> Iterator[Row]:
             row = Row(backbone=layer["backbone"], layer=layer["tap"], metric=metric, factor=factor)
             counts = {"n": int(data["n"][1][i, j]), "n_failed": lost + int(data["n_undefined"][1][i, j])}
             yield replace(row, **ends_at(result, "measures", (i, j)), **counts)  # type: ignore[arg-type]
+    if (level := result.attrs.get("chance_purity")) is not None:
+        for of in ("features", "map"):
+            yield Row(metric=f"kNN purity, {of}", factor=CHANCE, kind=REFERENCE, value=level)
     for i, pair in enumerate(result.attrs["pairs"]):
         first, second = (layers[at] for at in pair)
         for j, name in enumerate(result.coords["measure"]):

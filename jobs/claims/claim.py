@@ -25,6 +25,7 @@ class Claim:
         datasets: Patterns of their data sets, one of which must fit.
         contrast: A difference of two backbones, or a number of each backbone of a side.
         layer: Which layer a number of one backbone is of.
+        view: Of the store, that the result is of, such as "cam.gradcam"; "" for any.
         direction: +1 if it says that the contrast is above 0, -1 if below.
         smallest: The smallest effect that counts, in the unit of the metric. Chosen here: no paper gives one.
         published: The value that the paper gives; "" if it gives none, or none is known for certain.
@@ -44,6 +45,7 @@ class Claim:
     datasets: tuple[str, ...] = ("*",)
     contrast: Contrast = "convolutional less transformer"
     layer: Literal["last", "first"] = "last"
+    view: str = ""
     direction: Literal[1, -1] = 1
     smallest: float = 0.0
     published: str = ""

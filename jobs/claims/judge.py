@@ -2,9 +2,10 @@
 
 A claim **holds** if its number is resolved in the direction that is claimed and the estimate is at least the smallest
 effect that counts; it **does not hold** if the number is resolved the other way, or the whole interval is smaller than
-that effect; else it is **not resolved**. Resolved needs the verdict of the row itself, which has Holm's p over its
-result, and that p, adjusted by Holm once more over all numbers of the claim's family, at 5 %: conservative. That an
-interval is too small to count is judged by the interval alone.
+that effect; else it is **not resolved**. Two numbers that are both at chance resolve nothing whatever their difference,
+nor do two at the ceiling unless they are apart (`claims.limits`). Resolved needs the verdict of the row itself, which
+has Holm's p over its result, and that p, adjusted by Holm once more over all numbers of the claim's family, at 5 %:
+conservative. That an interval is too small to count is judged by the interval alone.
 """
 
 from __future__ import annotations
@@ -14,23 +15,27 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from fnmatch import fnmatchcase
+from types import MappingProxyType
 from typing import Any
 
 from cvbench.engine.statistics.estimate import Estimate, normal, two_sided
 from cvbench.engine.statistics.holm import holm
 from cvbench.engine.statistics.verdict import Verdict, verdict
 from cvbench.jobs.claims.claim import Claim
+from cvbench.jobs.claims.limits import AT_CEILING, Limits, ResultFacts, limits_of
 from cvbench.jobs.claims.sides import TRANSFORMER, Side
 from cvbench.jobs.results.row import DIFFERENCE, VALUE, Row, known
 
 RULE = (
     "holds: resolved in the direction that is claimed, and at least the smallest effect that counts; does not hold: "
-    "resolved the other way, or an interval wholly within that effect; else not resolved. p is Holm's within its "
+    "resolved the other way, or an interval wholly within that effect; else not resolved, as are two numbers that are "
+    "both at chance, or both at the ceiling. p is Holm's within its "
     "result, and once more over the claims of one paper, which is conservative; that of a number of one backbone "
     "follows from its interval as if it were normal."
 )
 """What a legend says of verdicts on claims."""
 CONFIDENCE = 0.95
+OTHER_WAY = "it is the other way"
 
 
 class ClaimVerdict(Enum):
@@ -54,6 +59,7 @@ class Outcome:
         first, second: The backbones: the number is of the first less the second; "" of a number of one.
         value, low, high: In this order of the backbones.
         p: After Holm within the family; None of what is not tested.
+        repeatable: Whether the claim's command may still answer it; False where its data lack what is claimed about.
     """
 
     claim: Claim
@@ -66,6 +72,12 @@ class Outcome:
     low: float | None = None
     high: float | None = None
     p: float | None = None
+    repeatable: bool = True
+
+    @property
+    def command(self) -> str:
+        """What makes its rows, to paste; "" if nothing does."""
+        return f"cvbench {self.claim.command}" if self.claim.command and self.repeatable else ""
 
     @property
     def judged(self) -> bool:
@@ -74,8 +86,11 @@ class Outcome:
 
     @property
     def subject(self) -> str:
-        """The backbones of the number."""
-        return f"{self.first} less {self.second}" if self.second else self.first
+        """The backbones of the number, with its layers."""
+        row = self.row or Row()
+        layers = {row.backbone: row.layer, row.backbone_b: row.layer_b}
+        sides = ["/".join(filter(None, (name, layers.get(name, "")))) for name in (self.first, self.second) if name]
+        return " less ".join(sides)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON form."""
@@ -84,15 +99,17 @@ class Outcome:
         return {
             **{name: getattr(claim, name) for name in names},
             "estimator": claim.estimator,
-            "command": f"cvbench {claim.command}" if claim.command else "",
+            "command": self.command,
             "verdict": self.verdict.value,
             "reason": self.reason,
             "analysis": claim.analysis,
             "metric": claim.metric,
             "factor": row.factor,
+            "view": claim.view,
             "run": row.run,
             "dataset": row.dataset,
             "split": row.split,
+            "subject": self.subject,
             "backbone": self.first,
             "backbone_b": self.second,
             "value": self.value,
@@ -103,15 +120,25 @@ class Outcome:
         }
 
 
-def judge_claims(claims: Sequence[Claim], rows: Sequence[Row], sides: Mapping[str, Side | None]) -> list[Outcome]:
+def judge_claims(
+    claims: Sequence[Claim],
+    rows: Sequence[Row],
+    sides: Mapping[str, Side | None],
+    facts: Mapping[str, ResultFacts] = MappingProxyType({}),
+) -> list[Outcome]:
     """Judge every claim by every row that answers it: one outcome for each, in the order of the claims.
 
     Args:
         claims: What is claimed.
         rows: All of a store.
         sides: Of each backbone; None or left out: not known.
+        facts: Run -> what is known of it; of runs that are left out nothing is.
     """
-    matched = [(claim, list(_answers(claim, rows, sides))) for claim in claims]
+    limits = limits_of(rows, facts)
+    matched = []
+    for claim in claims:
+        of_view = [row for row in rows if not claim.view or facts.get(row.run, ResultFacts()).view == claim.view]
+        matched.append((claim, list(_answers(claim, of_view, sides))))
     tests = [one for _, answers in matched for one in answers]
     adjusted: dict[int, float] = {}
     for family in dict.fromkeys(one.claim.family for one in tests):
@@ -119,9 +146,10 @@ def judge_claims(claims: Sequence[Claim], rows: Sequence[Row], sides: Mapping[st
         adjusted |= dict(zip(map(id, own), holm([_p(one) for one in own]).tolist(), strict=True))
     outcomes: list[Outcome] = []
     for claim, answers in matched:
-        outcomes += [_judged(one, adjusted[id(one)]) for one in answers]
+        outcomes += [_within(limits, _judged(one, adjusted[id(one)])) for one in answers]
         if not answers:
-            outcomes.append(Outcome(claim, ClaimVerdict.NOT_RUN, _why_not(claim, rows, sides)))
+            why, repeatable = _why_not(claim, rows, sides)
+            outcomes.append(Outcome(claim, ClaimVerdict.NOT_RUN, why, repeatable=repeatable))
     return outcomes
 
 
@@ -188,7 +216,7 @@ def _judged(one: Outcome, p: float) -> Outcome:
     resolved = said is Verdict.RESOLVED and row.verdict in ("", Verdict.RESOLVED.value)
     too_few = Verdict.TOO_FEW.value in (said.value, row.verdict)
     if resolved and high < 0:
-        return replace(found, verdict=ClaimVerdict.DOES_NOT_HOLD, reason="it is the other way")
+        return replace(found, verdict=ClaimVerdict.DOES_NOT_HOLD, reason=OTHER_WAY)
     if -claim.smallest < low and high < claim.smallest and not too_few:
         return replace(found, verdict=ClaimVerdict.DOES_NOT_HOLD, reason=f"smaller than {claim.smallest:g}")
     if resolved and value >= claim.smallest:
@@ -198,20 +226,35 @@ def _judged(one: Outcome, p: float) -> Outcome:
     return replace(found, reason=f"it may be smaller than {claim.smallest:g}" if resolved else "")
 
 
-def _why_not(claim: Claim, rows: Sequence[Row], sides: Mapping[str, Side | None]) -> str:
+def _within(limits: Limits, found: Outcome) -> Outcome:
+    """The outcome, not resolved if both numbers are at chance, or at the ceiling and not apart."""
+    if found.row is None or not found.claim.of_two:
+        return found
+    said = limits.of(found.row)
+    apart = found.verdict is ClaimVerdict.HOLDS or found.reason == OTHER_WAY
+    if not said or (said == AT_CEILING and apart):
+        return found
+    return replace(found, verdict=ClaimVerdict.NOT_RESOLVED, reason=said)
+
+
+def _why_not(claim: Claim, rows: Sequence[Row], sides: Mapping[str, Side | None]) -> tuple[str, bool]:
+    """Why no row answers a claim, and whether its command may change that."""
     if not claim.metric:
-        return claim.missing
+        return claim.missing, True
     absent = [side for side in claim.sides if side not in sides.values()]
     if absent if claim.of_two else len(absent) == len(claim.sides):
         unknown = [name for name, side in sides.items() if side is None]
         also = f"; whether {', '.join(unknown)} is one, its name does not tell" if unknown else ""
-        return f"there is no {' and no '.join(absent)} network{also}"
+        return f"there is no {' and no '.join(absent)} network{also}", True
     own = [row for row in rows if row.analysis == claim.analysis]
     if not own:
-        return f"there is no result of {claim.analysis}"
+        return f"there is no result of {claim.analysis}", True
     fitting = [row for row in own if _fits(claim, row)]
     note = next((row.note for row in fitting if row.note), "")
     if note:
-        return note
+        return note, True
     place = "" if claim.datasets == ("*",) else f" on {' or '.join(claim.datasets)}"
-    return f"no result of {claim.analysis} has the number{place}"
+    other = {row.factor for row in own if _fits(replace(claim, factor="*"), row) and row.factor}
+    if other and not fitting:
+        return f"the data of {claim.analysis}{place} have no factor {claim.factor!r}", False
+    return f"no result of {claim.analysis} has the number{place}", True

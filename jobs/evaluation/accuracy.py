@@ -81,6 +81,7 @@ def _one(samples: Samples, options: AccuracyOptions, listen: Listener) -> Evalua
         protocol[layer.backbone], correct[layer.backbone] = space.protocol, scores.correct
         listen(Advanced("eval accuracy", number, len(samples.rows)))
     listen(Ended("eval accuracy"))
+    table.chance(TOP1, 1 / space.width)
     verdicts = compare_pairs(correct, table)
     if options.headline != "top1":
         verdicts = compare_class_means(correct, samples.labels, table)

@@ -98,8 +98,7 @@ def _title(grid: Grid) -> str:
 def _find(
     store: FeatureStore, place: tuple[str, str], name: str, backbones: Sequence[str], options: InvarianceOptions
 ) -> Grid:
-    # Nobody names a backbone with and without its size: without asking for a transform, those that fit it count.
-    if not options.transforms and name == RESOLUTION:
+    if name == RESOLUTION:  # a backbone is one of several sizes there, however it is named
         backbones = list(dict.fromkeys(backbone.partition("@")[0] for backbone in backbones))
     return find_settings(store, place, name, backbones, options.grid, options.reference)
 

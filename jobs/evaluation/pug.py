@@ -76,14 +76,14 @@ def pug(selection: Selection, options: PugOptions, listen: Listener = silent) ->
     subset, objects = samples.factor("subset"), samples.factor("character_name")
     curves, groups = _curves(samples, subset), _groups(subset)
     table = Table(samples.info.dataset, samples.info.split, samples.failed)
-    notes, correct = list(samples.notes), {}
+    notes, correct, level = list(samples.notes), {}, float(right[samples.labels].mean())
     layers = samples.selected.layers
     listen(Started("eval pug", samples.where, len(samples.rows) * len(layers), len(layers), 0))
     for number, layer in enumerate(layers):
         space = label_space(answers, samples.outputs(layer), f"{samples.where}: {layer.backbone}")
         predicted = _predicted(samples, layer, space)
         hit = right[samples.labels, predicted]
-        chance = chance_of(int(hit.sum()), len(hit), float(right[samples.labels].mean()), predicted)
+        chance = chance_of(int(hit.sum()), len(hit), level, predicted)
         if chance.near:
             notes.append(suspect(samples, layer, len(answers), chance, options.shared))
         _add(table, layer.backbone, pug_accuracies(hit, subset, objects, groups, curves))
@@ -94,6 +94,8 @@ def pug(selection: Selection, options: PugOptions, listen: Listener = silent) ->
         correct[layer.backbone] = hit
         listen(Advanced("eval pug", number, len(samples.rows)))
     listen(Ended("eval pug"))
+    for metric in (MEAN, GROUP, TOP1):
+        table.chance(metric, level)
     # Renders of one object are alike, and McNemar's test takes them for independent: the objects are the units.
     verdicts = compare_clusters(correct, objects, table)
     verdicts += _by_factor(correct, subset, objects, groups, table)

@@ -166,6 +166,7 @@ def _evaluate(sets: _Sets, options: EvalOptions, listen: Listener) -> Evaluated:
             hits.setdefault(layer.backbone, {})[samples.info.dataset] = int(scores.correct.sum()), len(scores)
             correct[layer.backbone] = scores.correct
             protocol[f"{samples.where}: {layer.backbone}"] = space.protocol
+        table.chance(TOP1, 1 / space.width)
         pairs += [(samples, pair) for pair in pairs_of(samples.info.dataset, correct)]
         listen(Advanced("eval robustness", number, len(samples.rows) * len(samples.selected.layers)))
     listen(Ended("eval robustness"))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from cvbench.engine.analyses.base import Result
 from cvbench.engine.statistics.verdict import Verdict
 from cvbench.jobs.figures.base import COLOURS, MARKERS
-from cvbench.jobs.results.row import DIFFERENCE, Row
+from cvbench.jobs.results.row import CHANCE, DIFFERENCE, REFERENCE, Row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -50,6 +50,18 @@ def differences_of(rows: Sequence[Row], metric: str) -> list[Row]:
     return [row for row in rows if (row.metric, row.kind) == (metric, DIFFERENCE) and row.value is not None]
 
 
+def chance_levels(rows: Sequence[Row], shown: Sequence[tuple[str, Row]]) -> dict[str, float]:
+    """Line -> what guessing would give there, of the lines for which the rows say it.
+
+    Args:
+        rows: All of a result.
+        shown: Each line with one of its rows.
+    """
+    known = {(row.dataset, row.metric): row.value for row in rows if (row.kind, row.factor) == (REFERENCE, CHANCE)}
+    found = {line: known.get((row.dataset, row.metric)) for line, row in shown}
+    return {line: level for line, level in found.items() if level is not None}
+
+
 def _draw(rows: Sequence[Row], panel: IntervalPanel) -> Figure:
     from matplotlib.figure import Figure
 
@@ -66,6 +78,10 @@ def _draw(rows: Sequence[Row], panel: IntervalPanel) -> Figure:
         number = names.index(row.backbone)
         at = lines.index(line) + (number - (len(names) - 1) / 2) * step
         _mark(axis, at, row, number, panel)
+    levels = chance_levels(rows, shown)
+    for line, level in levels.items():
+        at, by = lines.index(line), 100 if panel.percent else 1
+        axis.plot([by * level] * 2, [at - 0.45, at + 0.45], color="0.4", linewidth=1.0, linestyle=":", zorder=1)
     for y in range(len(lines) - 1):
         axis.axhline(y + 0.5, color="0.9", linewidth=0.6, zorder=0)
     if panel.reference is not None:
@@ -81,7 +97,7 @@ def _draw(rows: Sequence[Row], panel: IntervalPanel) -> Figure:
     axis.set_xlabel(f"{panel.axis} (%)" if panel.percent else panel.axis)
     axis.set_title(panel.title)
     axis.spines[["top", "right"]].set_visible(False)
-    _legend(figure, names, panel, any(panel.hollow(row) for _, row in shown))
+    _legend(figure, names, panel, any(panel.hollow(row) for _, row in shown), guessing=bool(levels))
     if compared:
         place_of = {row.factor: lines.index(line) for line, row in shown if row.factor}
         beside = figure.add_subplot(grid[0, 1], sharey=axis)
@@ -126,7 +142,7 @@ def _mark(axis: Axes, at: float, row: Row, number: int, panel: IntervalPanel) ->
     axis.plot([by * row.value], [at], marker=marker, ms=4.5, mfc=face, mec=colour, mew=1.0, linestyle="")
 
 
-def _legend(figure: Figure, names: Sequence[str], panel: IntervalPanel, hollow: bool) -> None:
+def _legend(figure: Figure, names: Sequence[str], panel: IntervalPanel, hollow: bool, *, guessing: bool) -> None:
     from matplotlib.lines import Line2D
 
     handles = [
@@ -137,5 +153,7 @@ def _legend(figure: Figure, names: Sequence[str], panel: IntervalPanel, hollow: 
     if hollow:
         empty = Line2D([], [], color="0.3", marker="o", mfc="white", linestyle="", ms=4.5, label=panel.hollow_means)
         handles.append(empty)
+    if guessing:
+        handles.append(Line2D([], [], color="0.4", linestyle=":", label=CHANCE))
     if handles:
         figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False, fontsize=7)

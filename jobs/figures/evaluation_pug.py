@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from cvbench.engine.analyses.base import Result
 from cvbench.jobs.figures.base import COLOURS, MARKERS
 from cvbench.jobs.figures.evaluation_intervals import differences_of, draw_differences
-from cvbench.jobs.results.row import VALUE, Row
+from cvbench.jobs.results.row import CHANCE, REFERENCE, VALUE, Row
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,7 +24,8 @@ MANY = 12  # values beyond which their names do not fit
 def pug_figure(result: Result, rows: Sequence[Row]) -> Figure:
     """The factors, their differences, then a curve per subset: accuracy at every value, with intervals over objects.
 
-    Subsets of many values (the worlds) are sorted by the first backbone's accuracy and not named one by one.
+    Dotted: what guessing gives, where the rows say it. Subsets of many values (the worlds) are sorted by the first
+    backbone's accuracy and not named one by one.
     """
     from matplotlib.figure import Figure
 
@@ -34,6 +35,7 @@ def pug_figure(result: Result, rows: Sequence[Row]) -> Figure:
     panels = [("factors", groups)]
     panels += [(s, [r for r in rows if r.metric == AT_VALUE and r.factor.startswith(f"{s}=")]) for s in subsets]
     compared = differences_of(rows, GROUP)
+    level = next((row.value for row in rows if (row.metric, row.kind) == (GROUP, REFERENCE)), None)
     panels[1:1] = [("", compared)] if compared else []
     deep = math.ceil(len(panels) / COLUMNS)
     figure = Figure(figsize=(9.5, 2.5 * deep + 0.4), layout="constrained")
@@ -45,6 +47,8 @@ def pug_figure(result: Result, rows: Sequence[Row]) -> Figure:
         axis = figure.add_subplot(deep, COLUMNS, number + 1, sharey=first)
         first = first or axis
         _panel(axis, title, own, names)
+        if level is not None:
+            axis.axhline(100 * level, color="0.4", linewidth=1.0, linestyle=":", zorder=1, label=CHANCE)
         if number % COLUMNS == 0:
             axis.set_ylabel("accuracy (%)")
         else:

@@ -79,6 +79,9 @@ def _draw(results: Sequence[Result]) -> Figure:
             mine = [probe for probe in probes if _series(probe, many) == name]
             shift = (s - (len(names) - 1) / 2) * 0.7 / len(names)
             _points(axis, key, mine, [places.index(_place(probe, probes)) + shift for probe in mine], s, name)
+        for result in results:
+            own = [places.index(_place(probe, probes)) for probe in probes if probe.dataset == result.attrs["dataset"]]
+            _guess(axis, 100 * _level(result, key), own)
         axis.set_xlabel(label)
         axis.grid(axis="x", color="0.9", linewidth=0.6)
         axis.set_axisbelow(True)
@@ -88,8 +91,20 @@ def _draw(results: Sequence[Result]) -> Figure:
     axes[0].set_ylim(len(places) - 0.4, -0.6)  # the first on top
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper left", ncols=2, frameon=False)
-    figure.supxlabel(f"linear probes on frozen features; bars: {confidence:.0%} interval over test samples", fontsize=7)
+    told = f"bars: {confidence:.0%} interval over test samples; dotted: chance"
+    figure.supxlabel(f"linear probes on frozen features; {told}", fontsize=7)
     return figure
+
+
+def _level(result: Result, key: str) -> float:
+    """What the best guess without an image gives."""
+    members = result.data["members"][1]
+    return float(members.max() / members.sum()) if key == "top1" else 1 / len(members)
+
+
+def _guess(axis: Axes, level: float, at: Sequence[int]) -> None:
+    for y in dict.fromkeys(at):
+        axis.plot([level, level], [y - 0.4, y + 0.4], color="0.4", linewidth=1.0, linestyle=":", zorder=1)
 
 
 def _place(probe: Probe, probes: Sequence[Probe]) -> str:

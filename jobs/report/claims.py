@@ -11,6 +11,7 @@ from typing import Any
 from cvbench.errors import UsageError
 from cvbench.jobs.claims.claim import Claim
 from cvbench.jobs.claims.judge import RULE, ClaimVerdict, Outcome, judge_claims
+from cvbench.jobs.claims.limits import ResultFacts
 from cvbench.jobs.claims.published import published, read_file
 from cvbench.jobs.claims.sides import Side, sides_of
 from cvbench.jobs.reading.options import DEFAULT_STORE
@@ -48,7 +49,7 @@ class ClaimLine:
     Attributes:
         expected: What the claim says of the number.
         value, interval, p: "" of what is not run.
-        where: Data set, split, and the factor of the number.
+        where: Data set, split, the view if the claim is of one, and the factor of the number.
         anchor: The section of its result in the page; "" of what is not run.
         command: What makes its rows; "" if nothing does.
     """
@@ -139,7 +140,11 @@ def judge_items(items: Sequence[Item], facts: Provenance, shown: str, more: Sequ
     models = {name: name for name in named} | {one.name: one.model for one in facts.backbones if one.name in named}
     sides = sides_of(models)
     claims = [_in_store(claim, shown) for claim in (*published(), *more)]
-    return JudgedClaims(tuple(judge_claims(claims, rows, sides)), sides)
+    known = {
+        item.key.path: ResultFacts(str(item.result.attrs.get("view", "")), tuple(item.result.attrs.get("notes", ())))
+        for item in items
+    }
+    return JudgedClaims(tuple(judge_claims(claims, rows, sides, known)), sides)
 
 
 def _in_store(claim: Claim, shown: str) -> Claim:
@@ -171,7 +176,7 @@ def claim_lines(
 def _line(one: Outcome, anchors: Mapping[str, str], rows: Mapping[Row, str]) -> ClaimLine:
     claim, row = one.claim, one.row
     places = 3 if row is None else decimals(row)
-    where = "" if row is None else ", ".join(filter(None, (f"{row.dataset}/{row.split}", row.factor)))
+    where = "" if row is None else ", ".join(filter(None, (f"{row.dataset}/{row.split}", claim.view, row.factor)))
     known = one.low is not None and one.high is not None
     return ClaimLine(
         sentence=claim.sentence,
@@ -192,7 +197,7 @@ def _line(one: Outcome, anchors: Mapping[str, str], rows: Mapping[Row, str]) -> 
         run="" if row is None else row.run,
         anchor="" if row is None else anchors.get(row.run, ""),
         row="" if row is None else rows.get(row, ""),
-        command=f"cvbench {claim.command}" if claim.command else "",
+        command=one.command,
     )
 
 

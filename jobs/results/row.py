@@ -17,6 +17,8 @@ SCHEMA = 2
 VALUE, DIFFERENCE, PAIR, CURVE, TEST, REFERENCE = "value", "difference", "pair", "curve", "test", "reference"
 """A number of one backbone; the first less the second; a number of two layers or backbones together; a point of a
 curve; a p value or another number that only judges; what a fixed reference, such as white noise, would give."""
+CHANCE = "chance"
+"""Factor of the reference that guessing would give in a metric."""
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,11 @@ from cvbench.engine.statistics.estimate import Estimate
 from cvbench.engine.statistics.verdict import Judged
 from cvbench.jobs.results.earlier import of_version_1
 from cvbench.jobs.results.row import (
+    CHANCE,
     COUNTS,
     DIFFERENCE,
     NUMBERS,
+    REFERENCE,
     TEST,
     TEXTS,
     Row,
@@ -50,6 +52,10 @@ class Table:
     def difference(self, pair: tuple[str, str], metric: str, factor: str, judged: Judged) -> None:
         """The first backbone less the second, with its verdict; "" as the second: less what the metric names."""
         self.add(pair[0], metric, factor, judged.found, backbone_b=pair[1], kind=DIFFERENCE, **judged_columns(judged))
+
+    def chance(self, metric: str, level: float) -> None:
+        """What guessing would give in a metric."""
+        self.add("", metric, CHANCE, Estimate(level), kind=REFERENCE)
 
     def test(self, backbone: str, metric: str, factor: str, value: float, n: int, **columns: Any) -> None:
         """A number that only judges, such as an unadjusted p value."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, replace
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn, Protocol, TypeAlias
 
 from cvbench.errors import UsageError
 from cvbench.hints import command
@@ -18,6 +19,7 @@ from cvbench.jobs.results.command import command_words
 from cvbench.jobs.running.hardware import Hardware
 from cvbench.jobs.running.place import cores_here
 from cvbench.jobs.running.progress import Listener
+from cvbench.jobs.study.document import At
 from cvbench.jobs.study.study import DatasetSplit, Request, Study, Training, made
 from cvbench.jobs.transfer.finetune_options import FinetuneOptions
 from cvbench.jobs.transfer.probe_splits import TRAINING
@@ -160,12 +162,12 @@ def steps_of(study: Study) -> list[Step]:
     Raises:
         UsageError: An analysis that fits none of the data sets; with the line.
     """
-    found: dict[tuple[str, str | None], list[Extraction]] = {}
+    found: _Found = {}
     trained = {one.weights: _fitting(one, study.hardware) for one in study.trainings}
     steps: list[Step] = list(trained.values())
     for images in study.images:
         of_images = list(_extractions(study, images, {step.name for step in steps}, trained))
-        found.setdefault((images.key, images.split), []).extend(of_images)
+        found.setdefault(images.place, []).extend(of_images)
         steps += of_images
     probes: list[str] = []  # evaluations follow them, as they may give them their logits
     for asked in sorted(study.asked, key=lambda one: one.group == "eval"):
@@ -188,7 +190,7 @@ def _extractions(
     every = study.extractions(images)
     for options in every:
         name = f"{EXTRACT} {_where(images)}"
-        name += f" at {options.image_size or 'their own size'}" if len(every) > 1 else ""
+        name += f" at {options.image_size or 'their own size'}" if len(every) > 1 or images.size else ""
         if name in taken:
             raise UsageError(
                 f"{_where(images)} is given twice, with other options",
@@ -212,13 +214,17 @@ def _numbered(step: Computation, taken: set[str]) -> Computation:
     return replace(step, name=name)
 
 
+_Found: TypeAlias = dict[tuple[str, str | None, At], list[Extraction]]
+"""Data set, split and its place in the file -> its extractions: the same images may be there at several sizes."""
+
+
 @dataclass(frozen=True)
 class _Planner:
     """Makes the steps of one analysis of the study."""
 
     study: Study
     asked: Request
-    found: Mapping[tuple[str, str | None], Sequence[Extraction]]
+    found: _Found
 
     @property
     def forms(self) -> tuple[Form, ...]:
@@ -260,8 +266,9 @@ class _Planner:
         return images.key in named if named else images.takes(self.asked.name)
 
     def _is_beside(self, one: DatasetSplit, images: DatasetSplit) -> bool:
-        """Whether a step of `images` reads it too, as variants of the same split."""
-        return self.asked.place.of_variants and (one.base, one.split) == (images.base, images.split)
+        """Whether a step of `images` reads it too, as variants of the same split; other sizes are of the resolution."""
+        of_sizes = one.size is None or "resolution" in self.asked.options.get("transform", ("resolution",))
+        return self.asked.place.of_variants and of_sizes and (one.base, one.split) == (images.base, images.split)
 
     def _chosen(self) -> list[DatasetSplit]:
         """The data sets that it is of, each alone."""
@@ -269,10 +276,9 @@ class _Planner:
         named = [key_of_spec(spec) for spec in expand(asked.options.get("dataset", ()))]
         every = [one for one in self.study.images if asked.options.get("split") in (None, one.split)]
         if named:
-            chosen, lacking = (
-                [one for one in every if one.key in named],
-                f"none named has the split {asked.options.get('split')}",
-            )
+            of_name = [one for one in every if one.key in named]
+            chosen = [one for one in of_name if one.takes(asked.name)] or of_name
+            lacking = f"none named has the split {asked.options.get('split')}"
         elif place.dataset:
             key = key_of_spec(place.dataset)
             chosen = [one for one in every if one.key == key and one.takes(asked.name)]
@@ -290,10 +296,11 @@ class _Planner:
     def _with_variants(self, every: Sequence[DatasetSplit]) -> list[DatasetSplit]:
         """One of each data set and split that has variants, or is extracted at several sizes."""
         first: dict[tuple[str, str | None], DatasetSplit] = {}
+        sizes = Counter(place[:2] for place, steps in self.found.items() for _ in steps)
         for one in sorted(every, key=lambda one: one.is_variant):
-            if one.is_variant or len(self.found[one.key, one.split]) > 1:
+            if one.is_variant or sizes[one.key, one.split] > 1:
                 first.setdefault((one.base, one.split), one)
-        plain = {(one.base, one.split): one for one in every if not one.is_variant}
+        plain = {(one.base, one.split): one for one in reversed(every) if not one.is_variant}
         return [plain.get(place, one) for place, one in first.items()]
 
     def _refuse(self, lacking: str) -> NoReturn:
@@ -304,7 +311,7 @@ class _Planner:
         )
 
     def _of(self, images: Sequence[DatasetSplit]) -> list[Extraction]:
-        return [step for one in images for step in self.found[one.key, one.split]]
+        return [step for one in images for step in self.found[one.place]]
 
     def _step(
         self,

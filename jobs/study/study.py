@@ -55,6 +55,7 @@ class DatasetSplit:
         split: None only where a data set has no split of its own to go by.
         typed: What is said of its extraction, as on the command line.
         only: Names of what is of it; None: all.
+        size: Image size of its own, whatever that of the backbones; None: theirs.
     """
 
     spec: str
@@ -62,6 +63,12 @@ class DatasetSplit:
     typed: Mapping[str, Any]
     only: tuple[str, ...] | None
     at: At
+    size: int | None = None
+
+    @property
+    def place(self) -> tuple[str, str | None, At]:
+        """What tells it from the same images at another size."""
+        return self.key, self.split, self.at
 
     @property
     def key(self) -> str:
@@ -159,10 +166,14 @@ class Study:
         return shlex.join(self.words)
 
     def extractions(self, images: DatasetSplit) -> list[ExtractOptions]:
-        """One for each image size: a command has one for all its backbones."""
+        """One for each image size: a command has one for all its backbones.
+
+        The size is the data set's own, if it has one, else the backbone's, else that of all extractions.
+        """
         sizes: dict[int | None, list[tuple[str, str]]] = {}
         for model, weights, size in self.backbones:
-            sizes.setdefault(size or images.typed.get("image_size"), []).append((model, weights))
+            wanted = images.size or size or images.typed.get("image_size")
+            sizes.setdefault(wanted, []).append((model, weights))
         found = []
         for size, members in sizes.items():
             given = {**images.typed, "image_size": size, "store": self.store, "backbone": [name for name, _ in members]}
@@ -291,7 +302,8 @@ class _Builder:
                 whole = {**typed, "dataset": spec, "split": split}
                 # What is typed can be read: sizes such as 20GB, views, numbers or "all".
                 self._made(make_options, ExtractOptions, {**whole, "store": ""}, at=place)
-                yield DatasetSplit(spec, split, whole, None if only is None else tuple(only), place)
+                kept = None if only is None else tuple(only)
+                yield DatasetSplit(spec, split, whole, kept, place, own.get("image_size"))
 
     def _check_only(self, images: Sequence[DatasetSplit], asked: Sequence[Request]) -> None:
         names = [one.name for one in asked]

@@ -9,7 +9,7 @@ from cvbench.engine.analyses.base import Result
 from cvbench.engine.probe.compare import COMPARED
 from cvbench.engine.probe.result import NUMBERS
 from cvbench.jobs.results.measured import ends_at, verdict_text
-from cvbench.jobs.results.row import DIFFERENCE, Row, known
+from cvbench.jobs.results.row import CHANCE, DIFFERENCE, REFERENCE, Row, known
 
 NAMES = {
     "top1": "linear probe, top-1",
@@ -21,7 +21,8 @@ ARRAYS = ("members", "penalty", *(f"seed_{name}" for name in NUMBERS))
 
 
 def rows(result: Result) -> Iterator[Row]:
-    """Every layer's top-1, top-5 and mean per class, the recall of every class, and the differences of backbones."""
+    """Every layer's top-1, top-5 and mean per class, the recall of every class, what the best guess gives, and the
+    differences of backbones."""
     attrs = result.attrs
     layers = [Row(backbone=layer["backbone"], layer=layer["tap"]) for layer in attrs["layers"]]
     counts = {"n": attrs["samples"], "n_failed": attrs["failed"]}
@@ -33,6 +34,10 @@ def rows(result: Result) -> Iterator[Row]:
         for c, name in enumerate(result.coords["class"]):
             own = replace(row, metric=RECALL, factor=f"{attrs['recipe']}: {name}", n=int(result.data["members"][1][c]))
             yield replace(own, **ends_at(result, "recall", (i, c)))  # type: ignore[arg-type]
+    members = result.data["members"][1]
+    levels = {"top1": members.max() / members.sum(), "mean_per_class": 1 / len(members)}
+    for name, level in levels.items():
+        yield Row(metric=NAMES[name], factor=CHANCE, kind=REFERENCE, value=known(float(level)))
     for pair, (one, two) in enumerate(attrs.get("pairs", ())):  # an earlier version compared none
         row = replace(layers[one], backbone_b=layers[two].backbone, layer_b=layers[two].layer, kind=DIFFERENCE)
         yield from _differences(result, pair, replace(row, factor=attrs["variant"], **counts))

@@ -1,4 +1,4 @@
-"""The residual sums of a network while it runs, and |branch| / |skip| of every token in each.
+"""The residual sums of a network while it runs, |branch| / |skip| of every token in each, and what each changes.
 
 Where a block adds two activations of one shape, and one of them is the block's own input or its last such sum, that one
 is the skip connection; the other is the branch as it is added, behind a layer scale or a gate. So nothing of a block
@@ -18,12 +18,16 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from cvbench.engine.analyses.residual.changes import change_numbers
 from cvbench.engine.models.backbones import Backbone
 from cvbench.engine.models.layouts import TapLayout
 from cvbench.engine.models.precision import forward_mode
 from cvbench.errors import UsageError
 
 PATCHES, CLASS_TOKEN, REGISTERS = "patches", "class_token", "registers"
+HIGH_FREQUENCY, VARIANCE = "high_frequency", "variance"
+LEAST = {HIGH_FREQUENCY: 4, VARIANCE: 2}
+"""Least height and width of the grid on which a change means anything."""
 _SUMS = frozenset({torch.add, Tensor.add, Tensor.add_, Tensor.__add__, Tensor.__radd__, Tensor.__iadd__})
 _NONE = "nothing is added to its input as it is"
 
@@ -46,9 +50,9 @@ class ResidualSum:
 
     @property
     def measures(self) -> tuple[str, ...]:
-        """Kinds of tokens that it has."""
+        """Kinds of tokens that it has, and the changes that its grid can show."""
         own = {CLASS_TOKEN: self.layout.class_token, REGISTERS: self.layout.prefix > int(self.layout.class_token)}
-        return (PATCHES, *(name for name, there in own.items() if there))
+        return (PATCHES, *(name for name, there in own.items() if there), *_changes(self.layout))
 
 
 def residual_sums(backbone: Backbone) -> tuple[dict[str, ResidualSum], dict[str, str]]:
@@ -114,13 +118,27 @@ def measure_residual(backbone: Backbone, images: Tensor, sums: Mapping[str, tupl
     def see(block: _Inside, skip: Tensor, branch: Tensor) -> None:
         tap = taps.get((block.tap, block.sums))
         if tap is not None and _fits(branch, layouts[block.tap]):
-            numbers[tap] = ratio_numbers(skip, branch, layouts[block.tap])
+            numbers[tap] = _numbers(skip, branch, layouts[block.tap])
 
     _pass(backbone, images, blocks, see)
     for tap in sums:
         if tap not in numbers:
             raise UsageError(f"{tap} is added in another way than it was", where=backbone.spec.key)
     return numbers
+
+
+def _changes(layout: TapLayout) -> list[str]:
+    """The changes that a grid can show, in the order of `change_numbers`."""
+    return [name for name, least in LEAST.items() if min(layout.height, layout.width) >= least]
+
+
+def _numbers(skip: Tensor, branch: Tensor, layout: TapLayout) -> Tensor:
+    """(B, measures) float32, the `measures` of a sum."""
+    ratios, shown = ratio_numbers(skip, branch, layout), _changes(layout)
+    if not shown:
+        return ratios
+    changes = change_numbers(skip, branch, layout)
+    return torch.cat([ratios, changes[:, [list(LEAST).index(name) for name in shown]]], dim=1)
 
 
 def ratio_numbers(skip: Tensor, branch: Tensor, layout: TapLayout) -> Tensor:

@@ -138,8 +138,22 @@ def said(result: Result) -> Iterator[str]:
         yield f"weights: {weights}"
     if "box_share" in result.coords["measure"]:
         yield attrs["baseline"]
+        yield from _no_better_than_a_guess(result)
     if attrs.get("class_interval"):
         yield f"intervals over classes: {attrs['class_interval']}"
+
+
+def _no_better_than_a_guess(result: Result) -> Iterator[str]:
+    """Name the backbones whose maps have no more in the box than the centred Gaussian, on the common grid."""
+    common = [row for row in rows(result) if row.factor.startswith(COMMON) and not row.factor.endswith(CENTRED_MAPS)]
+    found = [row for row in common if row.metric == MEASURES["energy_in_box"] and not row.backbone_b]
+    guess = next((row.value for row in found if row.kind == REFERENCE), None)
+    for row in found:
+        if guess is not None and row.value is not None and row.kind != REFERENCE and row.value <= guess:
+            yield (
+                f"{row.subject}: {row.value:.3f} of the map lies in the box, of the centred Gaussian {guess:.3f}: "
+                "these maps say no more of where the object is than that it is in the middle"
+            )
 
 
 def points(result: Result) -> Iterator[dict[str, Any]]:

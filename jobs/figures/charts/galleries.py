@@ -80,7 +80,7 @@ def compared_cams(results: Sequence[Result]) -> Sequence[Result]:
 
 
 def maps_chart(result: Result, rows: Sequence[Row]) -> Twin | None:
-    """The drawn layers' maps: the slider chooses the layer by depth, or the kind of map where one layer is drawn."""
+    """The drawn layers' maps: the slider chooses the layer by depth, or, where one is drawn, the kind of map."""
     drawn: dict[str, list[dict[str, Any]]] = {}
     for one in result.attrs.get("drawn", ()):
         drawn.setdefault(result.attrs["layers"][one["layer"]]["backbone"], []).append(one)
@@ -88,7 +88,8 @@ def maps_chart(result: Result, rows: Sequence[Row]) -> Twin | None:
     if not names or not drawn:
         return None
     most = max(map(len, drawn.values()))
-    kinds = list(result.coords["kind"])
+    asked = str(result.attrs["measure"])
+    kinds = sorted(result.coords["kind"], key=lambda kind: kind != asked)  # the one asked for is shown first
     steps: list[tuple[float, str]]
     if most > 1:
         steps = [(i / (most - 1), str(result.attrs["measure"])) for i in range(most)]

@@ -8,7 +8,7 @@ from typing import Any
 from cvbench.engine.analyses.base import Result
 from cvbench.engine.statistics.verdict import Verdict
 from cvbench.jobs.figures.charts.base import ROWS, Panel, Told, Twin, columns_of, looked_at, spec_of
-from cvbench.jobs.figures.evaluation_intervals import IntervalPanel, differences_of
+from cvbench.jobs.figures.evaluation_intervals import IntervalPanel, chance_levels, differences_of
 from cvbench.jobs.results.row import Row
 
 AROUND = 90  # pixels: axis, its title and the legend
@@ -28,16 +28,18 @@ def _twin(rows: Sequence[Row], said: IntervalPanel) -> Twin | None:
     by, axis = (100.0, f"{said.axis} (%)") if said.percent else (1.0, said.axis)
     points = [_point(line, row.backbone, row, by, said.hollow(row)) for line, row in shown]
     level = None if said.reference is None else said.reference[0]
-    panels = [_panel(said.title, axis, points, lines, level)]
+    levels = {line: by * one for line, one in chance_levels(rows, shown).items()}
+    panels = [_panel(said.title, axis, points, lines, level, levels)]
     line_of = {row.factor: line for line, row in shown if row.factor}
     compared = [row for row in differences_of(rows, said.difference) if row.factor in line_of]
     if compared:
         beside = [_point(line_of[r.factor], r.subject, r, 1.0, r.verdict != Verdict.RESOLVED.value) for r in compared]
         title = f"{said.difference} difference; filled: resolved, after Holm"
-        panels.append(_panel(title, f"{said.difference} difference", beside, lines, 0.0))
+        panels.append(_panel(title, f"{said.difference} difference", beside, lines, 0.0, {}))
     hollow = f"Hollow: {said.hollow_means}." if any(point["hollow"] for point in points) and said.hollow_means else ""
     dashed = f"Dashed: {said.reference[1]}." if said.reference is not None else ""
-    return Twin(panels, about=" ".join(filter(None, (hollow, dashed))))
+    guessed = "Grey tick: chance." if levels else ""
+    return Twin(panels, about=" ".join(filter(None, (hollow, dashed, guessed))))
 
 
 def _point(line: str, series: str, row: Row, by: float, hollow: bool) -> dict[str, Any]:
@@ -55,7 +57,12 @@ def _point(line: str, series: str, row: Row, by: float, hollow: bool) -> dict[st
 
 
 def _panel(
-    title: str, axis: str, points: Sequence[Mapping[str, Any]], lines: Sequence[str], level: float | None
+    title: str,
+    axis: str,
+    points: Sequence[Mapping[str, Any]],
+    lines: Sequence[str],
+    level: float | None,
+    levels: Mapping[str, float],
 ) -> Panel:
     import altair as alt
 
@@ -94,6 +101,10 @@ def _panel(
     if level is not None:
         ruled = alt.Chart(alt.InlineData([{"level": level}])).mark_rule(strokeDash=[4, 3])
         layers.insert(0, ruled.encode(x=alt.X("level:Q", title=axis)))
+    if levels:
+        guessed = [{"line": line, "level": one} for line, one in levels.items()]
+        ticks = alt.Chart(alt.InlineData(guessed)).mark_tick(thickness=2, bandSize=16, color="gray", opacity=0.7)
+        layers.insert(0, ticks.encode(x=alt.X("level:Q", title=axis), y=down))
     height = AROUND + len(lines) * max(LEAST, PER_MARK * len(names))
     full = [(line, name) for line in lines for name in names] == [(one["line"], one["series"]) for one in ordered]
     spec = spec_of(alt.layer(*layers).resolve_scale(shape="shared"), height)

@@ -3,7 +3,10 @@
     scenes                     objects of ten classes, with a texture, colour and background that each usually has
     scenes-v2, -r, -sketch     a new draw, renditions, outlines
     scenes-a                   scenes that trained networks get wrong
+    scenes-varied              to train on: some whose surface says nothing of their class, some renditions
+    scenes-x                   factors of ImageNet-X, style among them
     scenes-pug                 one factor varied at a time; a split is a factor
+    scenes-pug-loose           the same of objects in the colour and before the background of other classes
     scenes-cue-conflict        the shape of one class, the texture of another
     scenes-fine                twenty species of birds that differ in small parts
     scenes-textures, ...       seven tasks to transfer to
@@ -27,11 +30,12 @@ from cvbench.storage.datasets.formats.rendered import Measured, RenderedDataset
 from cvbench.storage.datasets.forms import form_of
 from cvbench.storage.datasets.scenes.columns import BOX, boxes_of, columns_of
 from cvbench.storage.datasets.scenes.cues import CUES
-from cvbench.storage.datasets.scenes.grid import GRID
+from cvbench.storage.datasets.scenes.grid import GRID, LOOSE
 from cvbench.storage.datasets.scenes.samples import SceneSet
 from cvbench.storage.datasets.scenes.shifts import SHIFTS
 from cvbench.storage.datasets.scenes.species import FINE
 from cvbench.storage.datasets.scenes.tasks import TASKS
+from cvbench.storage.datasets.scenes.varied import MARKED, VARIED
 
 USUAL, SMALLEST, LARGEST = 128, 96, 224
 """Edges of the images, pixels."""
@@ -141,5 +145,7 @@ def _info(known: SceneSet) -> DatasetInfo:
     )
 
 
-_BY_NAME = {known.name: SceneReader(known, _info(known)) for known in (*SHIFTS, GRID, CUES, FINE, *TASKS)}
+_BY_NAME = {
+    known.name: SceneReader(known, _info(known)) for known in (*SHIFTS, VARIED, MARKED, GRID, LOOSE, CUES, FINE, *TASKS)
+}
 READERS = tuple(_BY_NAME.values())

@@ -12,7 +12,7 @@
     render              scene -> pixels, mask and bounding box
     samples             what a data set of scenes is
     shifts, grid, cues, the data sets
-      species, tasks
+      species, tasks, varied
     hard                the seeds of `scenes-a`
     columns             what sample tables say of scenes
 

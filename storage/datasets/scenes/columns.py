@@ -43,6 +43,8 @@ RAREST = (
     "background",
 )
 """Factors of ImageNet-X that scenes have, the rarer first."""
+STYLE = "style"
+"""One more, which only `scenes-x` has beside photographs."""
 
 
 def columns_of(scenes: Sequence[Scene]) -> Columns:
@@ -69,18 +71,18 @@ def boxes_of(scenes: Sequence[Scene], size: int) -> Columns:
     return {name: np.ascontiguousarray(corners[:, k]) for k, name in enumerate(BOX)}
 
 
-def flags_of(scenes: Sequence[Scene]) -> Columns:
-    """For each factor of ImageNet-X that scenes have, whether it is there: what is unusual in a scene of its class.
+def flags_of(scenes: Sequence[Scene], names: Sequence[str] = RAREST) -> Columns:
+    """For each of some factors of ImageNet-X, whether it is there: what is unusual in a scene of its class.
 
-    `x_top` is the name of the first of `RAREST` that is there, "" if none is.
+    `x_top` is the first of `names` that is there, "" if none is.
     """
-    present = [flags(scene) for scene in scenes]
-    found: Columns = {f"{FLAG}{name}": np.array([name in own for own in present]) for name in RAREST}
+    present = [flags(scene, names) for scene in scenes]
+    found: Columns = {f"{FLAG}{name}": np.array([name in own for own in present]) for name in names}
     return found | {f"{FLAG}top": _text(own[0] if own else "" for own in present)}
 
 
-def flags(scene: Scene) -> list[str]:
-    """The names in `RAREST` that fit a scene, in that order."""
+def flags(scene: Scene, names: Sequence[str] = RAREST) -> list[str]:
+    """Those of the names that fit a scene, in their order."""
     turned = (scene.angle + 180) % 360 - 180
     there = {
         "multiple_objects": scene.count > 1,
@@ -93,8 +95,9 @@ def flags(scene: Scene) -> list[str]:
         "pattern": scene.texture != scene.kind,
         "color": scene.colour != scene.kind,
         "background": scene.background != scene.kind,
+        STYLE: scene.style > 0,
     }
-    return [name for name in RAREST if there[name]]
+    return [name for name in names if there[name]]
 
 
 def renditions_of(scenes: Sequence[Scene]) -> Columns:

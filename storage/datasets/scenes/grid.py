@@ -1,6 +1,7 @@
 """`scenes-pug`: thirty objects, of which one factor varies at a time while the others stay as they are (as in PUG).
 
-A split is one factor, or all. The sample table has the name of the factor that varies as `subset`, the object as
+In `scenes-pug-loose` the others are of no help: an object has the colour and the background of another class. A split
+is one factor, or all. The sample table has the name of the factor that varies as `subset`, the object as
 `character_name`, and every factor's value under its own name.
 """
 
@@ -12,12 +13,13 @@ from dataclasses import replace
 import numpy as np
 
 from cvbench.storage.datasets.scenes.columns import Columns
+from cvbench.storage.datasets.scenes.draws import Draws
 from cvbench.storage.datasets.scenes.factors import BACKGROUNDS, CLASSES, COLOURS, LIGHTS, TEXTURES
 from cvbench.storage.datasets.scenes.placed import MOST
 from cvbench.storage.datasets.scenes.samples import RANGE, Sample, SceneSet
 from cvbench.storage.datasets.scenes.scene import Scene
 
-_FIRST = 9 * RANGE
+_FIRST, _FIRST_LOOSE = 9 * RANGE, 53 * RANGE
 _OBJECTS = 3  # of each class
 _BLURS = 5
 _ALONG = {"left": 300, "middle": 500, "right": 700}
@@ -44,14 +46,14 @@ FACTORS = tuple(_VALUES)
 """What varies, one at a time."""
 
 
-def scenes_of(split: str) -> list[Sample]:
-    """The samples of one factor, or of all."""
+def _scenes(split: str, make: Callable[[int, int], Scene]) -> list[Sample]:
+    """The samples of one factor, or of all; `make` makes the objects."""
     found = []
     for factor in FACTORS if split == "all" else (split,):
         change, values = _VALUES[factor]
         for kind, name in enumerate(CLASSES):
             for number in range(_OBJECTS):
-                scene = _object(kind, number)
+                scene = make(kind, number)
                 found += [Sample(f"{factor}/{name}-{number}/{value}", kind, change(scene, value)) for value in values]
     return found
 
@@ -81,6 +83,14 @@ def _object(kind: int, number: int) -> Scene:
     )
 
 
+def _loose(kind: int, number: int) -> Scene:
+    """An object in the colour and before the background of two other classes."""
+    seed, classes = _FIRST_LOOSE + kind * _OBJECTS + number, len(CLASSES)
+    draws = Draws(seed)
+    others = {name: (kind + 1 + draws.below(name, classes - 1)) % classes for name in ("colour", "background")}
+    return replace(_object(kind, number), seed=seed, colour=others["colour"], background=others["background"])
+
+
 _EACH = {factor: len(values) * len(CLASSES) * _OBJECTS for factor, (_, values) in _VALUES.items()}
 
 GRID = SceneSet(
@@ -88,7 +98,16 @@ GRID = SceneSet(
     "one factor varied at a time",
     CLASSES,
     {"all": sum(_EACH.values())} | _EACH,
-    scenes_of,
+    lambda split: _scenes(split, _object),
+    columns_of,
+    whole=("all",),
+)
+LOOSE = SceneSet(
+    "scenes-pug-loose",
+    "one factor varied at a time, of objects in the colour and before the background of other classes",
+    CLASSES,
+    {"all": sum(_EACH.values())} | _EACH,
+    lambda split: _scenes(split, _loose),
     columns_of,
     whole=("all",),
 )

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cvbench.engine.analyses.base import Layer
+from cvbench.engine.analyses.residual.changes import change_numbers
 from cvbench.engine.analyses.residual.result import ResidualLayer, residual_pairs, summarise_residual
-from cvbench.engine.analyses.residual.sums import measure_residual, ratio_numbers, residual_sums
+from cvbench.engine.analyses.residual.sums import LEAST, measure_residual, ratio_numbers, residual_sums
 from cvbench.engine.models.backbones import Backbone, load_backbone, resolve_spec
 from cvbench.engine.models.layouts import TapLayout
 from cvbench.engine.models.own_models import OwnModel
@@ -107,6 +108,26 @@ def ratios(skip: F64, branch: F64, axis: int) -> F64:
     return found
 
 
+def changes(skip: F64, branch: F64) -> F64:
+    """(B, 2) of maps (B, C, H, W), by the definition: the whole plane of `fft2`, and NumPy's variance."""
+
+    def share(maps: F64) -> F64:
+        energy = (np.abs(np.fft.fft2(maps)) ** 2).sum(axis=1)
+        down, across = (2 * np.fft.fftfreq(side) for side in maps.shape[2:])
+        rho = np.hypot(down[:, None], across[None, :])
+        found: F64 = energy[:, rho > 0.5].sum(axis=1) / energy[:, rho > 0].sum(axis=1)
+        return found
+
+    after = skip + branch
+    variance = [maps.var(axis=(2, 3)).mean(axis=1) for maps in (after, skip)]
+    return np.stack([share(after) - share(skip), np.log(variance[0] / variance[1])], axis=1)
+
+
+def on_grid(tokens: F64, prefix: int, side: int) -> F64:
+    """(B, C, side, side) of tokens."""
+    return tokens[:, prefix:].reshape(len(tokens), side, side, -1).transpose(0, 3, 1, 2)
+
+
 @pytest.mark.parametrize(
     ("model", "leading"), [("test_vit", ("class_token",)), ("test_vit2", ("registers",))], ids=["class", "register"]
 )
@@ -120,11 +141,13 @@ def test_a_vit_has_attention_and_mlp_behind_their_layer_scale(model: str, leadin
     expected = seen_in_float64(backbone, shown, of_vit)
     assert list(found) == list(expected)
     for tap, (skip, branch) in expected.items():
-        assert found[tap].measures == ("patches", *leading)
+        assert found[tap].measures == ("patches", *leading, "high_frequency", "variance")
         assert found[tap].part == tap.rpartition(".")[2]
         ratio = ratios(skip, branch, 2)
         wanted = np.stack([np.median(ratio[:, 1:], axis=1), ratio[:, 0]], axis=1)
-        np.testing.assert_allclose(numbers[tap].numpy(), wanted, rtol=1e-4)
+        np.testing.assert_allclose(numbers[tap][:, :2].numpy(), wanted, rtol=1e-4)
+        own = changes(*(on_grid(values, 1, found[tap].layout.height) for values in (skip, branch)))
+        np.testing.assert_allclose(numbers[tap][:, 2:].numpy(), own, rtol=1e-3, atol=1e-5)
 
 
 def test_a_convnext_has_whole_blocks_behind_their_layer_scale() -> None:
@@ -141,9 +164,12 @@ def test_a_convnext_has_whole_blocks_behind_their_layer_scale() -> None:
     assert not refused
     assert list(found) == list(expected)
     for tap, one in found.items():
-        assert (one.part, one.measures) == ("", ("patches",))
+        shown_there = [name for name, least in LEAST.items() if one.layout.height >= least]
+        assert (one.part, one.measures) == ("", ("patches", *shown_there))
         wanted = np.median(ratios(*expected[tap], 1), axis=1)
         np.testing.assert_allclose(numbers[tap][:, 0].numpy(), wanted, rtol=1e-4)
+        own = changes(*expected[tap])[:, 2 - len(shown_there) :]
+        np.testing.assert_allclose(numbers[tap][:, 1:].numpy(), own, rtol=1e-3, atol=1e-5)
 
 
 def test_a_sum_in_place_and_a_block_without_one() -> None:
@@ -171,6 +197,45 @@ def test_class_token_and_registers_are_apart_and_a_token_without_a_skip_counts_a
     np.testing.assert_allclose(ratio_numbers(skip, branch, layout).numpy(), wanted, rtol=1e-5)
     found = ratio_numbers(torch.zeros_like(skip), branch, layout)
     assert bool(found.isnan().all())
+
+
+def test_what_a_sum_changes_on_a_grid_that_is_not_square() -> None:
+    """A mean over neighbours takes away high frequencies and variance, a branch that undoes it the other way."""
+    rng = np.random.default_rng(0)
+    skip = rng.normal(size=(3, 5, 4, 7)) + 100
+    smoothed = (np.roll(skip, 1, axis=3) + np.roll(skip, 1, axis=2) - 2 * skip) / 3
+    layout = TapLayout(4, 7, 5, prefix=0, kind="nchw")
+    for branch, sign in ((smoothed, -1), (-0.5 * smoothed, 1)):
+        found = change_numbers(torch.from_numpy(skip), torch.from_numpy(branch), layout).numpy()
+        np.testing.assert_allclose(found, changes(skip, branch), rtol=1e-3)
+        assert (np.sign(found) == sign).all()
+    last = [torch.from_numpy(np.moveaxis(values, 1, -1)) for values in (skip, smoothed)]
+    np.testing.assert_allclose(
+        change_numbers(*last, TapLayout(4, 7, 5, prefix=0, kind="nhwc")).numpy(), changes(skip, smoothed), rtol=1e-3
+    )
+    constant = torch.ones(2, 5, 4, 7)
+    assert bool(change_numbers(constant, constant, layout).isnan().all())
+
+
+def test_changes_are_averaged_over_the_branches_of_a_kind_that_have_them() -> None:
+    both = ("patches", "high_frequency", "variance")
+    layers = [
+        ResidualLayer(Layer("a", "blocks.0.attn"), "attn", both),
+        ResidualLayer(Layer("a", "blocks.0.mlp"), "mlp", both),
+        ResidualLayer(Layer("a", "blocks.1.attn"), "attn", ("patches", "variance")),
+        ResidualLayer(Layer("b", "stages.0"), "", ("patches",)),
+    ]
+    rng = np.random.default_rng(0)
+    tables = [{one.layer: rng.random((5, len(one.measures))) for one in layers} for _ in range(2)]
+    result = summarise_residual(layers, tables, IntervalOptions(resamples=20))
+    first, second, third, _ = (np.concatenate([table[one.layer] for table in tables]) for one in layers)
+    wanted = [[first[:, 1].mean(), (first[:, 2] + third[:, 1]).mean() / 2], second[:, 1:].mean(axis=0), [np.nan] * 2]
+    np.testing.assert_allclose(result.data["kinds"][1], np.array([list(one) for one in wanted]), rtol=1e-12)
+    assert [(one["backbone"], one["part"], one["branches"]) for one in result.attrs["kinds"]] == [
+        ("a", "attn", 2),
+        ("a", "mlp", 1),
+        ("b", "", 1),
+    ]
 
 
 def test_blocks_whose_skip_is_projected_are_named() -> None:

@@ -297,7 +297,11 @@ def test_boxes_of_birds(tmp_path: Path) -> None:
     assert MEASURES["energy_in_box"] in {entry.metric for entry in gaussian}
     assert not {MEASURES[name] for name in MAP_MEASURES} & {entry.metric for entry in gaussian}
     assert gaussian == [entry for entry in rows if entry.kind == REFERENCE]
-    assert result.attrs["baseline"] in ENTRY.sentences(result, rows)
+    told = ENTRY.sentences(result, rows)
+    assert result.attrs["baseline"] in told
+    values = result.data["value"][1][:, at]
+    worse = {one for one, value in zip(names, values, strict=False) if value <= values[-1]}
+    assert {text.partition("/")[0] for text in told if "no more of where the object is" in text} == worse
     assert draw(ENTRY, result, rows, tmp_path / "figure" / "cam", ["png"])[0].stat().st_size > 10_000
 
 

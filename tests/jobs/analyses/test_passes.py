@@ -134,13 +134,13 @@ def test_residual_sums(pets: Path, tmp_path: Path) -> None:
         expected = measure_residual(backbone, shown, {layer.tap: place})[layer.tap][0]
         np.testing.assert_allclose(stored.read(row, row + 1)[0], expected, rtol=1e-4)
         values = stored.numpy().astype(np.float64)
-        np.testing.assert_allclose(
-            found.result.data["layers"][1][i, : values.shape[1]], values.mean(axis=0), rtol=1e-12
-        )
+        own = [of_branches.NAMES.index(name) for name in found.result.attrs["layers"][i]["measures"]]
+        np.testing.assert_allclose(found.result.data["layers"][1][i, own], values.mean(axis=0), rtol=1e-12)
     rows = checked(of_branches.ENTRY, found, tmp_path)
+    assert {row.factor for row in rows} == {"", "all branches", "all branches attn", "all branches mlp"}
     assert {row.n for row in rows if row.kind != DIFFERENCE} == {11}
     convnext = [row.metric for row in rows if row.backbone.startswith("test_convnext")]
-    assert set(convnext) == {of_branches.METRICS["patches"]}
+    assert set(convnext) == {of_branches.METRICS[name] for name in ("patches", "high_frequency", "variance")}
     assert of_branches.residual(options(pets, path), QUICK, LOOP).measured == 0
 
 

@@ -136,6 +136,11 @@ def test_what_the_report_asks_for(store: str, tmp_path: Path) -> None:
     (key,) = list_results(opened)
     result = stored_result(opened, key)
     rows = ENTRY.rows_of(result)
+    guessed = [row for row in rows if row.factor == "chance"]
+    assert [(row.metric, row.value) for row in guessed] == [
+        (f"kNN purity, {of}", result.attrs["chance_purity"]) for of in ("features", "map")
+    ]
+    rows = [row for row in rows if row not in guessed]
     assert len(rows) == 3 * len(result.coords["measure"]), "two backbones, and the difference"
     assert all(row.class_low is None for row in rows), "two classes are too few to be drawn"
     differences = [row for row in rows if row.kind == "difference"]

@@ -11,8 +11,9 @@ from scipy.stats import norm
 
 from cvbench.jobs.claims.claim import Contrast
 from cvbench.jobs.claims.judge import ClaimVerdict, Outcome, judge_claims
+from cvbench.jobs.claims.limits import ResultFacts
 from cvbench.jobs.claims.sides import side_of
-from cvbench.jobs.results.row import Row
+from cvbench.jobs.results.row import CHANCE, REFERENCE, Row
 from tests.jobs.claims.rows import CLAIM, SIDES, alone, between
 
 HOLDS, NOT, OPEN, NOT_RUN = ClaimVerdict
@@ -121,6 +122,66 @@ def test_what_is_not_run_says_why() -> None:
     assert elsewhere.reason == "no result of silhouette has the number on fish* or crabs"
     (found,) = judge_claims([CLAIM], [between(0.3, 0.2, 0.4)], {"conv": "convolutional", "mixed": None})
     assert found.reason == "there is no transformer network; whether mixed is one, its name does not tell"
+
+
+def test_data_without_the_factor_are_not_asked_again() -> None:
+    found = only(between(0.3, 0.2, 0.4), factor="of style", command="analyze silhouette")
+    assert (found.verdict, found.command) == (NOT_RUN, "")
+    assert found.reason == "the data of silhouette have no factor 'of style'"
+    assert only(None, command="analyze silhouette").command == "cvbench analyze silhouette"
+
+
+def test_a_claim_on_maps_of_one_method_is_judged_by_no_other() -> None:
+    rows = [between(value, value - 0.1, value + 0.1, run=run) for value, run in ((0.3, "a"), (-0.3, "b"))]
+    facts = {"a": ResultFacts("cam.gradcam"), "b": ResultFacts("cam.hirescam")}
+    (one,) = judge_claims([replace(CLAIM, view="cam.gradcam")], rows, SIDES, facts)
+    assert (one.verdict, one.p) == (HOLDS, 0.001), "the other method's p is no part of the family"
+    assert one.as_dict()["view"] == "cam.gradcam"
+    assert len(judge_claims([CLAIM], rows, SIDES, facts)) == 2
+
+
+def test_the_subject_names_the_layers_of_both() -> None:
+    found = only(between(-0.3, -0.5, -0.2, pair=("vit", "conv"), layer="blocks.1", layer_b="stages.2"))
+    assert found.subject == "conv/stages.2 less vit/blocks.1"
+
+
+def around(value: float, backbone: str, **columns: Any) -> Row:
+    """A share of one backbone."""
+    return replace(alone(value, value - 0.02, value + 0.02, backbone, ""), **columns)
+
+
+GUESSED = Row(run="results/r", dataset="birds", metric="score", factor=CHANCE, kind=REFERENCE, value=0.1)
+
+
+@pytest.mark.parametrize(
+    ("conv", "vit", "difference", "verdict", "reason"),
+    [
+        (0.11, 0.09, 0.02, OPEN, "both at chance, 0.1"),  # without the level: smaller than what counts
+        (0.09, 0.11, 0.4, OPEN, "both at chance, 0.1"),  # whatever the difference is said to be
+        (0.11, 0.3, 0.02, NOT, "smaller than 0.1"),  # one is above it
+        (0.995, 1.0, 0.005, OPEN, "both at ceiling"),
+        (0.995, 1.0, 0.3, HOLDS, ""),  # apart all the same
+        (0.995, 0.9, 0.02, NOT, "smaller than 0.1"),
+    ],
+)
+def test_two_numbers_at_chance_or_at_the_ceiling_resolve_nothing(
+    conv: float, vit: float, difference: float, verdict: ClaimVerdict, reason: str
+) -> None:
+    row = between(difference, difference - 0.01, difference + 0.01)
+    rows = [around(conv, "conv"), around(vit, "vit"), row]
+    (found,) = judge_claims([CLAIM], [*rows, GUESSED], SIDES)
+    assert (found.verdict, found.reason) == (verdict, reason)
+    for other in ({"metric": "other"}, {"run": "results/s"}, {"factor": "white noise"}):
+        (found,) = judge_claims([CLAIM], [*rows, replace(GUESSED, **other)], SIDES)
+        assert "both at" not in found.reason
+
+
+def test_notes_that_name_both_as_near_chance_count_too() -> None:
+    row = between(0.3, 0.2, 0.4)
+    notes = [f"birds/test: {name} is near chance: 10 % are right" for name in ("conv", "vit")]
+    for kept, reason in ((notes, "both at chance"), (notes[:1], ""), ([n.replace("birds", "fish") for n in notes], "")):
+        (found,) = judge_claims([CLAIM], [row], SIDES, {row.run: ResultFacts(notes=tuple(kept))})
+        assert found.reason == reason
 
 
 def test_an_outcome_as_json_has_the_same_fields_whether_it_is_run_or_not() -> None:

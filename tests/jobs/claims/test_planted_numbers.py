@@ -134,7 +134,7 @@ def transfers(rng: Rng, better: float, seeds: int = 1) -> Outcome:
 @pytest.mark.parametrize("seeds", [1, 3])
 def test_probes_of_which_one_is_better(seeds: int) -> None:
     up = transfers(seeded(8), 0.28, seeds)
-    assert (up.verdict, up.subject) == (HOLDS, "convnext less vit")
+    assert (up.verdict, up.subject) == (HOLDS, "convnext/head less vit/head")
     assert transfers(seeded(9), -0.4, seeds).verdict is NOT
 
 

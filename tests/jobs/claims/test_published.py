@@ -7,8 +7,10 @@ from itertools import product
 
 import pytest
 
-from cvbench.jobs.analyses import attention, maps, silhouette_rows, similarity, spectra, tsne
+from cvbench.engine.analyses.residual.result import CHANGES
+from cvbench.jobs.analyses import attention, maps, residual, silhouette_rows, similarity, spectra, tsne
 from cvbench.jobs.analyses.cam import rows as cam
+from cvbench.jobs.analyses.cam.options import MapOptions
 from cvbench.jobs.claims.claim import Claim
 from cvbench.jobs.claims.published import published
 from cvbench.jobs.evaluation import calibration, compare, corruptions, imagenet_x, invariance, pug, shape_bias
@@ -36,6 +38,7 @@ METRICS: dict[str, set[str]] = {
     "calibration": {calibration.DEBIASED},
     "attention": set(attention.METRICS.values()),
     "corruptions": {corruptions.EXCESS},
+    "residual": {residual.METRICS[name] for name in CHANGES},
     "probe": set(probe_rows.NAMES.values()),
 }
 FACTORS = {
@@ -54,6 +57,7 @@ FACTORS = {
     "silhouette": {"euclidean, features*"},
     "attention": {""},
     "corruptions": {""},
+    "residual": {"all branches", "all branches *att*"},
     "probe": {"*"},
 }
 ANSWERED = [claim for claim in published() if claim.metric]
@@ -88,7 +92,8 @@ def test_a_claim_says_what_is_needed(claim: Claim) -> None:
     assert claim.source
     assert claim.place
     assert claim.smallest >= 0
-    assert claim.contrast == "convolutional less transformer" or claim.direction == 1
+    assert claim.view in ("", MapOptions().view)
+    assert bool(claim.view) == (claim.analysis == "cam"), "the study's maps are Grad-CAM's, and a store may have others"
     if claim.command:
         words = claim.command.split()
         command = find(words)

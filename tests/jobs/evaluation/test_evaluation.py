@@ -24,7 +24,7 @@ from cvbench.jobs.evaluation.robustness import robustness
 from cvbench.jobs.reading.selection import Selection
 from cvbench.jobs.registry import entry_of
 from cvbench.jobs.results.keep import stored_result
-from cvbench.jobs.results.row import DIFFERENCE, TEST, VALUE, Row
+from cvbench.jobs.results.row import CHANCE, DIFFERENCE, TEST, VALUE, Row
 from cvbench.jobs.results.table import again
 from cvbench.storage.annotations.synsets import classifier_synsets
 from cvbench.storage.datasets.readers.imagenet_classes import (
@@ -47,11 +47,12 @@ LOGITS = {"good": noisy_logits(LABELS, 7, 3.0), "fair": noisy_logits(LABELS, 7, 
 
 
 def rows(result: Result, **wanted: str) -> list[Row]:
-    """The rows whose columns are as given; of one backbone, if no second is given."""
+    """The rows whose columns are as given; of one backbone, if no second is given, and not what chance gives."""
     entry = entry_of(result.name)
     assert entry is not None
     wanted = {"backbone_b": "", **wanted}
-    return [row for row in entry.rows_of(result) if all(getattr(row, k) == v for k, v in wanted.items())]
+    found = [row for row in entry.rows_of(result) if "factor" in wanted or row.factor != CHANCE]
+    return [row for row in found if all(getattr(row, k) == v for k, v in wanted.items())]
 
 
 def one(result: Result, **wanted: str) -> Row:
@@ -323,6 +324,8 @@ def test_a_class_subset_is_scored_over_its_columns_on_both_sides(tmp_path: Path)
     (whole,) = accuracy([Selection(url, "imagenet-r")], AccuracyOptions(PART, masked=False))
     everything = made["shifted"].argmax(axis=1) == made["columns"][made["labels"]]
     assert one(whole.result, metric="top1").value == everything.mean()
+    guessed = one(whole.result, metric="top1", factor=CHANCE), one(found, metric="top1", factor=CHANCE)
+    assert [row.value for row in guessed] == [1 / 1000, 1 / 200], "over the outputs that take part"
 
 
 def test_natural_adversarial_images_near_chance_refuse_no_other_set(tmp_path: Path) -> None:

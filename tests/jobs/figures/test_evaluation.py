@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from cvbench.errors import UsageError
 from cvbench.jobs.evaluation import accuracy, calibration, compare, imagenet_x, pug, robustness, shape_bias
 from cvbench.jobs.figures import draw as figures
 from cvbench.jobs.figures.charts.base import Panel, Twin
+from cvbench.jobs.figures.evaluation_intervals import chance_levels
 from cvbench.jobs.results.entry import Entry
 from cvbench.jobs.results.row import DIFFERENCE
 from cvbench.jobs.results.table import Table, table_result
@@ -28,6 +30,7 @@ NAMES = ("vit", "convnext")
 
 def accuracies() -> Result:
     table = Table("birds", "all")
+    table.chance(compare.TOP1, 0.1)
     for i, name in enumerate(NAMES):
         for metric in (compare.TOP1, accuracy.TOP5, compare.MEAN):
             table.add(name, metric, "", wilson(30 + 5 * i, 60))
@@ -120,7 +123,7 @@ def test_a_figure_is_the_same_twice(entry: Entry, result: Result, tmp_path: Path
     with open(first[-1], newline="") as handle:
         rows = list(csv.DictReader(handle))
     assert len(rows) == len(entry.rows_of(result))
-    assert rows[0]["backbone"] == "vit"
+    assert next(row["backbone"] for row in rows if row["kind"] != "reference") == "vit"
     with pytest.raises(UsageError, match="figure format"):
         draw(entry, result, tmp_path / "c", ("gif",))
 
@@ -238,3 +241,19 @@ def test_without_numbers_there_is_no_interactive_form() -> None:
     empty = table_result("accuracy", table.rows, {})
     assert accuracy.ENTRY.chart is not None
     assert accuracy.ENTRY.chart(empty, accuracy.ENTRY.rows_of(empty)) is None
+
+
+def test_chance_is_marked_on_the_lines_of_its_data_set() -> None:
+    rows = accuracy.ENTRY.rows_of(accuracies())
+    shown = [(row.metric, row) for row in rows if row.kind == "value"]
+    assert chance_levels(rows, shown) == {compare.TOP1: 0.1}
+    elsewhere = [(line, replace(row, dataset="fish")) for line, row in shown]
+    assert chance_levels(rows, elsewhere) == {}
+    assert accuracy.ENTRY.chart is not None
+    (twin, plain) = (
+        accuracy.ENTRY.chart(accuracies(), given) for given in (rows, [row for row in rows if row.backbone])
+    )
+    assert isinstance(twin, Twin)
+    assert isinstance(plain, Twin)
+    assert "chance" in twin.about
+    assert "chance" not in plain.about

@@ -27,14 +27,13 @@ FIGURES = {
     *("imagenet-x", "robustness", "pug", "shape-bias", "invariance", "calibration", "accuracy", "probe"),
 }
 """Analyses of Figures 3 to 12 and of Table 1."""
-CLAIMED = {"attention"}
+CLAIMED = {"attention", "residual"}
 """Analyses for claims of other papers."""
 BEYOND = {
     "dense",
     "faithfulness",
     "randomisation",
     "receptive-field",
-    "residual",
     "norms",
     "factorial",
     "two-way",
@@ -159,10 +158,10 @@ def test_networks_are_trained_and_a_map_an_accuracy_and_a_probe_are_made_of_them
 
 def test_weights_that_are_not_there_yet_are_waited_for(tmp_path: Path) -> None:
     found = {one.name: one for one in states_of(reference_study("smoke", out=str(tmp_path)))}
-    assert found["transfer finetune test_vit scenes"].state == "missing"
+    assert found["transfer finetune test_vit scenes-varied"].state == "missing"
     waiting = found["extract scenes/test"]
     assert waiting.said.startswith("0 of 2 units of 500 samples, ")
-    assert waiting.waits == ("transfer finetune test_convnext3 scenes", "transfer finetune test_vit scenes")
+    assert waiting.waits == tuple(f"transfer finetune {name} scenes-varied" for name in ("test_convnext3", "test_vit"))
     assert waiting.words == f"{waiting.said}; after {', '.join(waiting.waits)}"
     assert found["report"].hours is None
     assert found["analyze cka scenes/test"].said == "to be computed"

@@ -142,3 +142,18 @@ def test_a_split_that_is_given_twice_is_refused() -> None:
     with pytest.raises(UsageError, match="given twice") as caught:
         steps("datasets:\n  - digits\n  - {dataset: digits, limit: 8}\n" + EXTRACT)
     assert caught.value.where == "s.yaml:3"
+
+
+def test_images_at_other_sizes_are_of_what_names_them_alone() -> None:
+    sized = "backbones: [{model: test_vit, weights: random, image_size: 64}]\n"
+    found = steps(
+        sized + "datasets: [digits, {dataset: digits, image_size: 32, only: invariance}, digits+scale=2]\n"
+        "evaluations: [accuracy: {dataset: digits}, invariance: {transform: scale}, "
+        "invariance: {transform: resolution, reference: '64'}]\n"
+    )
+    assert list(found)[:3] == ["extract digits/all", "extract digits/all at 32", "extract digits+scale=2/all"]
+    assert words(found["extract digits/all at 32"]).count("32") == 1
+    assert found["eval accuracy digits/all"].needs == ("extract digits/all",)
+    assert "test_vit@32" not in words(found["eval accuracy digits/all"])
+    assert found["eval invariance digits/all"].needs == ("extract digits/all", "extract digits+scale=2/all")
+    assert "extract digits/all at 32" in found["eval invariance digits/all (2)"].needs

@@ -25,7 +25,7 @@ from cvbench.storage.datasets import READERS, key_of_spec, open_dataset, registe
 from cvbench.storage.datasets.formats.rendered import RenderedDataset
 from cvbench.storage.datasets.scenes.angles import cosine, sine
 from cvbench.storage.datasets.scenes.birds import SPECIES
-from cvbench.storage.datasets.scenes.columns import BOX, FLAG, RAREST
+from cvbench.storage.datasets.scenes.columns import BOX, FLAG, RAREST, STYLE
 from cvbench.storage.datasets.scenes.factors import BACKGROUNDS, CLASSES, COLOURS, LIGHTS, SUBCLASSES, TEXTURES
 from cvbench.storage.datasets.scenes.grid import FACTORS
 from cvbench.storage.datasets.scenes.render import box, mask, render
@@ -129,7 +129,7 @@ def test_pixels_are_the_same_in_threads_and_processes() -> None:
 
 
 def test_no_scene_is_in_two_splits() -> None:
-    every = [(name, split) for name in NAMES for split in READERS[name].info.splits if name != "scenes-pug"]
+    every = [(name, split) for name in NAMES for split in READERS[name].info.splits if "-pug" not in name]
     seeds = {key: {scene.seed for scene in opened(*key).scenes} for key in every}
     assert all(len(own) == len(opened(*key)) for key, own in seeds.items())
     assert not [(a, b) for a, b in combinations(every, 2) if seeds[a] & seeds[b]]
@@ -321,16 +321,47 @@ def test_the_base_set_has_usual_and_unusual_values() -> None:
 USUAL = {"texture": TEXTURES, "colour": COLOURS, "background": BACKGROUNDS}
 
 
-def test_the_grid_varies_one_factor_at_a_time() -> None:
-    dataset = opened("scenes-pug")
+def test_the_loose_grid_has_other_colours_and_backgrounds() -> None:
+    usual, loose = opened("scenes-pug"), opened("scenes-pug-loose")
+    assert loose.ids == usual.ids
+    assert not {scene.seed for scene in usual.scenes} & {scene.seed for scene in loose.scenes}
+    for name, names in (("colour", COLOURS), ("background", BACKGROUNDS)):
+        others = loose.factors["subset"] != name
+        own = np.array(names)[loose.labels] == loose.factors[name]
+        assert not own[others].any()
+        assert (np.array(names)[usual.labels] == usual.factors[name])[others].all()
+
+
+def test_what_is_trained_on_has_loose_cues_and_no_outlines() -> None:
+    dataset = opened("scenes-varied", "train")
+    styles = np.array([scene.style for scene in dataset.scenes])
+    assert STYLES.index("sketch") not in styles
+    assert 0.07 < np.mean(styles > 0) < 0.12
+    own = np.mean(dataset.factors["texture"] == np.array(TEXTURES)[dataset.labels])
+    assert 0.65 < own < 0.8, "a quarter have any texture"
+
+
+def test_style_is_a_factor_beside_photographs() -> None:
+    dataset = opened("scenes-x")
+    styled = np.array([scene.style > 0 for scene in dataset.scenes])
+    assert np.array_equal(dataset.factors[f"{FLAG}{STYLE}"], styled)
+    assert set(dataset.factors["x_top"][styled]) == {STYLE}
+    assert 0.1 < styled.mean() < 0.2
+    assert STYLE in IMAGENET_X_FACTORS
+    assert f"{FLAG}{STYLE}" not in opened("scenes").factors
+
+
+@pytest.mark.parametrize("name", ["scenes-pug", "scenes-pug-loose"])
+def test_the_grid_varies_one_factor_at_a_time(name: str) -> None:
+    dataset = opened(name)
     for object_name in np.unique(dataset.factors["character_name"])[::7]:
         for subset in FACTORS:
             rows = (dataset.factors["character_name"] == object_name) & (dataset.factors["subset"] == subset)
-            values = {name: len(np.unique(dataset.factors[name][rows])) for name in FACTORS}
+            values = {factor: len(np.unique(dataset.factors[factor][rows])) for factor in FACTORS}
             assert values.pop(subset) == rows.sum() > 4
             assert set(values.values()) == {1}, subset
-    parts = [opened("scenes-pug", subset) for subset in FACTORS]
-    assert sorted(name for part in parts for name in part.ids) == sorted(dataset.ids)
+    parts = [opened(name, subset) for subset in FACTORS]
+    assert sorted(one for part in parts for one in part.ids) == sorted(dataset.ids)
 
 
 def test_cues_are_of_two_classes() -> None:
