@@ -209,10 +209,9 @@ def test_what_a_sum_changes_on_a_grid_that_is_not_square() -> None:
         found = change_numbers(torch.from_numpy(skip), torch.from_numpy(branch), layout).numpy()
         np.testing.assert_allclose(found, changes(skip, branch), rtol=1e-3)
         assert (np.sign(found) == sign).all()
-    last = [torch.from_numpy(np.moveaxis(values, 1, -1)) for values in (skip, smoothed)]
-    np.testing.assert_allclose(
-        change_numbers(*last, TapLayout(4, 7, 5, prefix=0, kind="nhwc")).numpy(), changes(skip, smoothed), rtol=1e-3
-    )
+    first, second = (torch.from_numpy(np.moveaxis(values, 1, -1)) for values in (skip, smoothed))
+    found = change_numbers(first, second, TapLayout(4, 7, 5, prefix=0, kind="nhwc")).numpy()
+    np.testing.assert_allclose(found, changes(skip, smoothed), rtol=1e-3)
     constant = torch.ones(2, 5, 4, 7)
     assert bool(change_numbers(constant, constant, layout).isnan().all())
 

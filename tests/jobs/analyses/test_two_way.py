@@ -16,13 +16,14 @@ from typer.testing import CliRunner
 
 from cvbench.cli.app import app
 from cvbench.engine.analyses.base import Layer
+from cvbench.engine.analyses.similarity.result import UNRESOLVED
 from cvbench.engine.analyses.spectra.measure import Spectra
 from cvbench.engine.analyses.spectra.result import MEASURES
 from cvbench.engine.statistics.options import IntervalOptions
 from cvbench.errors import UnknownNameError, UsageError
 from cvbench.jobs.analyses.options import MEASURED, TwoWayOptions
 from cvbench.jobs.analyses.similarity import ENTRY as SIMILARITY
-from cvbench.jobs.analyses.similarity import UNRESOLVED, similarity
+from cvbench.jobs.analyses.similarity import similarity
 from cvbench.jobs.analyses.spectra import ENTRY as SPECTRA
 from cvbench.jobs.analyses.spectra import QUANTITIES, spectra
 from cvbench.jobs.analyses.two_way import ENTRY, OF, decompose

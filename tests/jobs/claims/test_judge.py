@@ -171,8 +171,12 @@ def test_two_numbers_at_chance_or_at_the_ceiling_resolve_nothing(
     rows = [around(conv, "conv"), around(vit, "vit"), row]
     (found,) = judge_claims([CLAIM], [*rows, GUESSED], SIDES)
     assert (found.verdict, found.reason) == (verdict, reason)
-    for other in ({"metric": "other"}, {"run": "results/s"}, {"factor": "white noise"}):
-        (found,) = judge_claims([CLAIM], [*rows, replace(GUESSED, **other)], SIDES)
+    for other in (
+        replace(GUESSED, metric="other"),
+        replace(GUESSED, run="results/s"),
+        replace(GUESSED, factor="white noise"),
+    ):
+        (found,) = judge_claims([CLAIM], [*rows, other], SIDES)
         assert "both at" not in found.reason
 
 
