@@ -27,6 +27,8 @@ DEVICE = torch.device("cuda", 0)
 CAPABILITY = (9, 0)
 ARCHITECTURES = ["sm_90"]
 COPIES = ("_to_copy", "copy_")
+RAW_POINTER, PUBLIC_POINTER = 1, 2
+"""What the pretended pool gives, asked in C++ and by torch's public functions."""
 QUIET = ("detach", "alias", "lift_fresh")
 COPIES_OR_VIEWS = ("contiguous", "flatten", "reshape", "to")
 
@@ -307,7 +309,7 @@ def pretended(*, autograd: bool = False) -> Iterator[None]:
         "Event": _Event,
         "Stream": _Stream,
         "cudart": _Runtime,
-        "caching_allocator_alloc": lambda size, device=None, stream=None: 1,
+        "caching_allocator_alloc": lambda size, device=None, stream=None: PUBLIC_POINTER,
         "caching_allocator_delete": lambda pointer: None,
     }
     overwrites = torch.__future__.get_overwrite_module_params_on_conversion()
@@ -315,6 +317,8 @@ def pretended(*, autograd: bool = False) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in patches.items():
             patch.setattr(torch.cuda, name, value)
+        patch.setattr(torch._C, "_cuda_cudaCachingAllocator_raw_alloc", lambda size, stream: RAW_POINTER, raising=False)
+        patch.setattr(torch._C, "_cuda_cudaCachingAllocator_raw_delete", lambda pointer: None, raising=False)
         patch.setattr(torch, "from_dlpack", _from_dlpack)
         patch.setattr(_State, "autograd", autograd)
         torch.__future__.set_overwrite_module_params_on_conversion(True)
