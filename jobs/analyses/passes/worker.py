@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cvbench.errors import ResourceError
 from cvbench.jobs.analyses.passes.numbers import Numbers, Tapped
+from cvbench.jobs.extraction.memory import SMALLER_BATCH, device_memory
 from cvbench.jobs.extraction.worker import ExtractRecipe, ExtractWorker, UnitTask
 from cvbench.storage.features import GroupKey
 
@@ -39,20 +39,12 @@ class PassWorker(ExtractWorker):
 
     def forward(self, batch: Batch, task: UnitTask, live: LivePass) -> dict[GroupKey, dict[str, HostCopy]]:
         """The numbers of every backbone that has work in this task."""
-        import torch
-
         outputs: dict[GroupKey, dict[str, HostCopy]] = {}
         for group, taps in task.work:
             backbone, layers = self.backbones[group.backbone], self._kept[group.backbone]
             variants = self._variants[group.backbone]
-            images = self.copies.up(batch.images[backbone.preprocess.geometry])
-            try:
+            with device_memory(f"a batch of {self.recipe.batch}", group.backbone, SMALLER_BATCH):
+                images = self.copies.up(batch.images[backbone.preprocess.geometry])
                 found = self._numbers.measure(backbone, variants, images, {tap: layers[tap] for tap in taps})
-            except torch.OutOfMemoryError as error:
-                raise ResourceError(
-                    f"the device has not enough memory for a batch of {self.recipe.batch}",
-                    where=group.backbone,
-                    fix="a smaller --batch-size (in a new store: it is part of what a store is)",
-                ) from error
-            outputs[group] = {tap: self.copies.down(found[tap]) for tap in taps}
+            outputs[group] = self.copies.down({tap: found[tap] for tap in taps})
         return outputs
