@@ -31,11 +31,16 @@ OutOfMemoryError.__module__ = "cupy.cuda.memory"
 
 
 class Memory:
-    """Limits of the pretended memory: bytes of one array of CuPy's, and of one result and copy of torch's."""
+    """Limits of the pretended memory: bytes of one array of CuPy's, and of one result and copy of torch's.
+
+    Attributes:
+        held, most: Bytes of all tensors of torch's, now and at most since it was set.
+    """
 
     largest: int | None = None
     largest_result: int | None = None
     largest_copy: int | None = None
+    held = most = 0
 
 
 class Block:

@@ -8,12 +8,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
+from cvbench.engine.models.backbones import describe, load_backbone, resolve_spec
+from cvbench.engine.models.views import expand_views
 from cvbench.errors import IntegrityError, ResourceError
+from cvbench.jobs.extraction.calibrate import CalibrationRecipe, CalibrationTask
 from cvbench.jobs.extraction.extract import extract
 from cvbench.jobs.extraction.options import ExtractOptions
-from cvbench.jobs.extraction.worker import ExtractWorker
+from cvbench.jobs.extraction.worker import WRITES_AHEAD, ExtractWorker
 from cvbench.jobs.registry import find_live
 from cvbench.jobs.running.cluster import Cluster
 from cvbench.storage.features import FeatureStore
@@ -194,3 +198,22 @@ def test_the_automatic_batch_leaves_room_for_what_observes(images: Path, tmp_pat
         (place,) = FeatureStore.open(where).splits()
         sizes[name] = FeatureStore.open(where).split(*place).batch
     assert sizes["observed"] < sizes["alone"]
+
+
+def test_the_automatic_batch_leaves_room_for_copies_under_way(tmp_path: Path) -> None:
+    """A run holds what earlier batches still send home: of maps more than all that a batch computes with."""
+    spec = resolve_spec("test_vit", weights="random", image_size=64)
+    taps = tuple(describe(spec, taps=["*"]).layouts)
+    with plugged():
+        worker = CalibrationRecipe(((spec, taps),), ("maps",), "cuda", "fp32", "float16").build()
+        worker.run(CalibrationTask(((8, ()),)))  # of a run with batches of 4
+        backbone = load_backbone(spec, device="cuda")
+        weights, Memory.most = Memory.held, 0
+        found = backbone.run(
+            torch.zeros(4, 3, 64, 64, dtype=torch.uint8).to("cuda"), expand_views(("maps",), backbone.layouts(taps))
+        )
+        computing, leaving = Memory.most - weights, sum(one.nbytes for one in found.values())
+        del found
+        Memory.most = 0
+        worker.run(CalibrationTask(((8, ()),)))
+        assert Memory.most - 2 * weights >= 2 * computing + WRITES_AHEAD * leaving
