@@ -31,7 +31,7 @@ ARCHITECTURES = ["sm_90"]
 COPIES = ("_to_copy", "copy_")
 RAW_POINTER, PUBLIC_POINTER = 1, 2
 """What the pretended pool gives, asked in C++ and by torch's public functions."""
-QUIET = ("detach", "alias", "lift_fresh")
+QUIET = ("detach", "alias", "lift_fresh", "_unsafe_view")
 COPIES_OR_VIEWS = ("contiguous", "flatten", "reshape", "to")
 
 
@@ -146,6 +146,9 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     found = _computed(func, name, tree_map(_host, args), tree_map(_host, given))
     if kwargs.get("pin_memory"):
         locked(found)
+    if goes_there and there and name not in QUIET and not func.is_view:
+        touched = [_host(one) for one in [*tensors, *tree_leaves(found)] if isinstance(one, torch.Tensor)]
+        COUNTERS.torch_moved += sum(min(one.nbytes, one.untyped_storage().nbytes()) for one in touched)
     return _pretending(func, found, tensors) if goes_there else found
 
 
