@@ -103,7 +103,11 @@ def test_a_class_map() -> None:
     expected = class_map(plain, target, "gradcam", images)
     with plugged(autograd=True):
         backbone = load_backbone(spec, device="cuda")
-        found = class_map(backbone, target, "gradcam", images.to("cuda"))
+        there = images.to("cuda")
+        found = class_map(backbone, target, "gradcam", there)
+        before = COUNTERS.copy()
+        class_map(backbone, target, "gradcam", there, torch.zeros(4, dtype=torch.int64))
+        assert (COUNTERS - before).waits == 0, "only the first batch is asked whether its gradient is zero"
         copies = Copies("cuda").down({"raw": found.raw, "choice": found.choice})
         assert len({id(copy._event) for copy in copies.values()}) == 1, "they go down together"
         assert np.isnan(copies["raw"]._host.numpy()).all(), "a copy has arrived that nobody waited for"
