@@ -144,7 +144,7 @@ def _share_memory(cupy: Any) -> None:
 
 
 def _public_alloc(size: int, stream: int) -> int:
-    """As torch's own function does it, on the current device."""
+    """Ask torch's public function, on the current device."""
     import torch
 
     return int(torch.cuda.caching_allocator_alloc(size, None, stream))

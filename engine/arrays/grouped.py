@@ -80,7 +80,7 @@ class Cells:
         return np.flatnonzero(self.parts == part)
 
     def placed(self, like: Array) -> PlacedCells:
-        """What sums over cells are made into sums over classes with, where `like` is."""
+        """Bring what makes sums over classes of sums over cells to where `like` is."""
         xp, parts = namespace(like), range(-1, self.count)
         members = [self.members if part < 0 else self.members_without(part) for part in parts]
         cells = [self.of(part) for part in parts]

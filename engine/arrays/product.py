@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import numpy as np
 
 from cvbench.engine.arrays.array import Array, from_torch, namespace, to_torch
@@ -17,7 +20,19 @@ def product(a: Array, b: Array) -> Array:
         return a @ b
     import torch
 
-    from cvbench.engine.models.precision import exact_arithmetic
-
-    with exact_arithmetic(torch.device("cuda")):
+    with exact_products():
         return from_torch(torch.matmul(to_torch(a), to_torch(b)))
+
+
+@contextlib.contextmanager
+def exact_products() -> Iterator[None]:
+    """Let torch multiply float32 as float32 on a card, whatever the caller or the environment has set."""
+    import torch
+
+    products = torch.backends.cuda.matmul
+    before = products.allow_tf32
+    products.allow_tf32 = False
+    try:
+        yield
+    finally:
+        products.allow_tf32 = before

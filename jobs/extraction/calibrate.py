@@ -101,7 +101,7 @@ class CalibrationWorker:
         batch: int,
         watched: Sequence[Watch],
     ) -> list[torch.Tensor]:
-        """What of a batch goes to the host."""
+        """Compute a batch; gives what of it goes to the host."""
         import torch
 
         from cvbench.engine.models.views import expand_views
