@@ -23,6 +23,7 @@ import torch
 from gpu_extract import write_images
 from numpy.typing import NDArray
 
+from cvbench.engine.models.host_copy import Copies
 from cvbench.engine.pictures.geometry import Geometry
 from cvbench.jobs.extraction.decoding.choice import Decoding
 from cvbench.jobs.extraction.decoding.feed import Feed
@@ -100,7 +101,9 @@ def _rows(
     pace: float,
 ) -> None:
     feeds = {
-        how: Feed(dataset, order, geometries, batch=BATCH, device="cpu", decoding=Decoding(number, how == "processes"))
+        how: Feed(
+            dataset, order, geometries, batch=BATCH, copies=Copies("cpu"), decoding=Decoding(number, how == "processes")
+        )
         for how in ("threads", "processes")
     }
     found: dict[str, list[tuple[float, float, float, float]]] = {how: [] for how in feeds}

@@ -7,6 +7,7 @@ need it. What a kernel needs of constant arrays comes from a `table`, which lies
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import is_dataclass, replace
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 from cvbench.engine.arrays.cuda import device_module
 from cvbench.engine.arrays.cuda import forget as forget_cuda
+from cvbench.engine.arrays.stream import on_stream_of
 
 if TYPE_CHECKING:
     import torch
@@ -87,6 +89,7 @@ def table(build: Callable[Given, Made]) -> Table[Given, Made]:
 def _placed(made: Made) -> Made:
     """A copy on the current device, complete on return: any stream may read it."""
     cupy = device_module()
+    _forget_at_exit()
     if isinstance(made, np.ndarray):
         found: Any = cupy.asarray(made)
     else:
@@ -156,7 +159,7 @@ def torch_stream(tensor: torch.Tensor) -> Iterator[None]:
     if not tensor.is_cuda:
         yield
         return
-    with _stream_of(tensor.device):
+    with on_stream_of(device_module(), tensor.device):
         yield
 
 
@@ -168,23 +171,23 @@ def device_stream(device: str) -> Iterator[None]:
         return
     import torch
 
-    with _stream_of(torch.device("cuda", torch.cuda.current_device())):
-        yield
-
-
-@contextlib.contextmanager
-def _stream_of(device: torch.device) -> Iterator[None]:
-    import torch
-
-    cupy, stream = device_module(), torch.cuda.current_stream(device)
-    external = getattr(cupy.cuda.Stream, "from_external", None)  # CuPy 14; before, `ExternalStream`
-    ours = external(stream) if external else cupy.cuda.ExternalStream(stream.cuda_stream)
-    with cupy.cuda.Device(device.index), ours:
+    with on_stream_of(device_module(), torch.device("cuda", torch.cuda.current_device())):
         yield
 
 
 def forget_device() -> None:
     """Let go what lies on devices, and which module they have: the next array asks anew."""
+    forget_tables()
+    forget_cuda()
+
+
+def forget_tables() -> None:
+    """Let go the tables that lie on devices."""
     for one in _TABLES:
         one.forget_devices()
-    forget_cuda()
+
+
+@lru_cache(maxsize=1)
+def _forget_at_exit() -> None:
+    """Before the interpreter takes apart what would free them."""
+    atexit.register(forget_tables)

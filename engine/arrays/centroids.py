@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 
 from cvbench.engine.arrays.array import Array, namespace, to_host
 from cvbench.engine.arrays.distances import FLOOR, Rows, squared_distances
-from cvbench.engine.arrays.grouped import BLOCK, Cells, blocks, cells_of, prepare
+from cvbench.engine.arrays.fetch import fetched
+from cvbench.engine.arrays.grouped import BLOCK, PlacedCells, blocks, cells_of, prepare
 
 F64 = NDArray[np.float64]
 I64 = NDArray[np.int64]
@@ -67,61 +68,66 @@ def centroid_distances(
         1 + g; without `parts` one.
     """
     xp, cells, n = namespace(x), cells_of(labels, parts), len(labels)
-    groups, own = cells.rows, cells.own
+    groups, there = cells.rows, cells.placed(x)
     points = prepare(x, groups, standardise=standardise, unit=False, block=block)
     sums = xp.zeros((len(cells.classes), x.shape[1]))
     for rows in blocks(n, block):
         values = points.at(rows)
-        its, member = groups.indicator(rows, values)
+        its, member = points.indicator(rows)
         sums[its] += member.T @ values
-    totals = cells.totals(sums.T).T
-    every = [_Centres.of(cells, totals, sums, part) for part in range(-1, cells.count)]
+    totals = there.totals(sums.T).T
+    every = [_Centres.of(there, totals, sums, part) for part in range(-1, cells.count)]
     found = np.empty((len(every), 2, n))
     for rows in blocks(n, block):
         of = Rows.of(points.at(rows))
-        found[:, :, groups.order[rows]] = [each.distances(of, own[rows]) for each in every]
+        gaps = [gap for each in every for gap in each.distances(of, there.own[rows])]
+        found[:, :, groups.order[rows]] = to_host(xp.stack(gaps)).reshape(len(every), 2, -1)
     classes_of = np.empty(n, dtype=np.int64)
-    classes_of[groups.order] = own
+    classes_of[groups.order] = cells.own
+    aparts = fetched([each.apart() for each in every])
+    between = to_host(xp.stack([each.between for each in every]))
     out: list[CentroidDistances] = []
-    for part, each in enumerate(every, start=-1):
+    for part, apart in enumerate(aparts, start=-1):
         kept = slice(None) if part < 0 or parts is None else np.flatnonzero(parts != part)
-        gaps = squared_distances(each.middle, each.middle)
-        xp.fill_diagonal(gaps, 0.0)
-        apart = to_host(xp.sqrt(gaps))
         own_gap, nearest = found[1 + part][:, kept]
-        out.append(CentroidDistances(own_gap, nearest, classes_of[kept], cells.members, apart, each.between))
+        spread = float(between[1 + part])
+        out.append(CentroidDistances(own_gap, nearest, classes_of[kept], cells.members, apart, spread))
     return out
 
 
 @dataclass(frozen=True, eq=False)
 class _Centres:
-    """Centroids (K, d) of the classes without one group, and what `CentroidDistances.between` is."""
+    """Centroids (K, d) of the classes without one group, and () what `CentroidDistances.between` is."""
 
     middle: Rows
-    between: float
+    between: Array
 
     @classmethod
-    def of(cls, cells: Cells, totals: Array, sums: Array, part: int) -> _Centres:
+    def of(cls, cells: PlacedCells, totals: Array, sums: Array, part: int) -> _Centres:
         """Divide the sums of the classes (K, d), less those (cells, d) of group `part`; -1: of no group."""
-        xp = namespace(sums)
         if part >= 0:
-            out = cells.of(part)
+            classes, its = cells.parts[1 + part]
             totals = totals.copy()
-            totals[xp.asarray(cells.classes[out])] -= sums[xp.asarray(out)]
-        left = cells.members if part < 0 else cells.members_without(part)
-        weight = xp.asarray(cells.members.astype(np.float64))[:, None]
-        centres = totals / xp.asarray(left.astype(np.float64))[:, None]
+            totals[classes] -= sums[its]
+        weight = cells.members[0][:, None]
+        centres = totals / cells.members[1 + part][:, None]
         offset = centres - (weight * centres).sum(axis=0) / weight.sum()
-        return cls(Rows.of(centres), float((weight * offset**2).sum()))
+        return cls(Rows.of(centres), (weight * offset**2).sum())
 
-    def distances(self, found: Rows, own: I64) -> tuple[F64, F64]:
-        """To the centroid of the own class and to the nearest other one, (b,) each on the host."""
+    def distances(self, found: Rows, own: Array) -> tuple[Array, Array]:
+        """To the centroid of the own class and to the nearest other one, (b,) each."""
         centres = self.middle.values
-        xp, at = namespace(centres), namespace(centres).asarray(own)
-        gap = ((found.values - centres[at]) ** 2).sum(axis=1)
+        xp = namespace(centres)
+        gap = ((found.values - centres[own]) ** 2).sum(axis=1)
         tile = squared_distances(found, self.middle)
-        tile[xp.arange(len(at)), at] = xp.inf
-        return to_host(xp.sqrt(gap * (gap > FLOOR * found.squares))), to_host(xp.sqrt(tile.min(axis=1)))
+        tile[xp.arange(len(own)), own] = xp.inf
+        return xp.sqrt(gap * (gap > FLOOR * found.squares)), xp.sqrt(tile.min(axis=1))
+
+    def apart(self) -> Array:
+        """(K, K) distances between the centroids."""
+        xp, gaps = namespace(self.middle.values), squared_distances(self.middle, self.middle)
+        xp.fill_diagonal(gaps, 0.0)
+        return xp.sqrt(gaps)
 
 
 def simplified_silhouette(found: CentroidDistances) -> F64:

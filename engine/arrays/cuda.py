@@ -7,12 +7,14 @@ allocator: two pools would keep from each other what they have freed.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import subprocess
 import sys
 from functools import lru_cache
 from typing import Any
 
+from cvbench.engine.arrays.stream import on_stream_of
 from cvbench.errors import ResourceError
 
 EXTRAS = ("12", "13")
@@ -64,11 +66,16 @@ def device_module() -> Any:
 
 
 def _tried(cupy: Any) -> float:
-    """One kernel (NVRTC) and one product (cuBLAS), on torch's memory."""
+    """One kernel (NVRTC) and one product (cuBLAS), on torch's memory and on its stream, as all that follows."""
+    import torch
+
     cupy.cuda.runtime.getDeviceCount()
-    _share_memory(cupy)
-    ones = cupy.ones((2, 2), dtype=cupy.float32)
-    return float((ones @ ones)[0, 0])
+    with contextlib.ExitStack() as stack:
+        if torch.cuda.is_available():
+            _share_memory(cupy)
+            stack.enter_context(on_stream_of(cupy, torch.device("cuda", torch.cuda.current_device())))
+        ones = cupy.ones((2, 2), dtype=cupy.float32)
+        return float((ones @ ones)[0, 0])
 
 
 def forget() -> None:
@@ -112,21 +119,35 @@ def require_usable(*, by_others: bool) -> None:
 
 
 def _share_memory(cupy: Any) -> None:
-    """Let CuPy take its memory from torch's pool, on the stream that it works on."""
+    """Let CuPy take its memory from torch's pool, on the stream that it works on.
+
+    Each temporary of CuPy's comes this way, so torch is asked in C++: its public functions first look up which device
+    is meant and enter it, which is the current one already.
+    """
     import torch
 
-    if not torch.cuda.is_available():
-        return
+    torch.cuda.init()  # type: ignore[no-untyped-call]  # the pool is there from then on
+    raw_alloc = getattr(torch._C, "_cuda_cudaCachingAllocator_raw_alloc", None)
+    raw_delete = getattr(torch._C, "_cuda_cudaCachingAllocator_raw_delete", None)
+    if raw_alloc is None or raw_delete is None:
+        raw_alloc, raw_delete = _public_alloc, torch.cuda.caching_allocator_delete
+    current = cupy.cuda.get_current_stream
 
     def take(size: int, device: int) -> int:
-        stream = cupy.cuda.get_current_stream().ptr
-        return int(torch.cuda.caching_allocator_alloc(size, device, stream)) if size else 0
+        return int(raw_alloc(size, current().ptr)) if size else 0
 
     def give_back(pointer: int, device: int) -> None:
         if pointer:
-            torch.cuda.caching_allocator_delete(pointer)  # type: ignore[no-untyped-call]
+            raw_delete(pointer)
 
     cupy.cuda.set_allocator(cupy.cuda.memory.PythonFunctionAllocator(take, give_back).malloc)
+
+
+def _public_alloc(size: int, stream: int) -> int:
+    """Ask torch's public function, on the current device."""
+    import torch
+
+    return int(torch.cuda.caching_allocator_alloc(size, None, stream))
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -3,14 +3,17 @@
 Rounding. In float64 what lies below `FLOOR` of the squares it is the difference of is rounding, and taken as 0: so
 duplicates are at 0. In float32 the product is twice as fast and errs by about 1e-7 of |x||y|. That is harmless where
 the difference is of the size of the squares; rows with a pair closer than `NEAR` of them are computed again in float64.
-So a mean of distances errs by less than 1e-6 of itself, whatever the data.
+So a mean of distances errs by less than 1e-6 of itself, whatever the data. On a device all is in float64: the host
+would have to ask for the rows that are near, and wait, for every tile.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cvbench.engine.arrays.array import Array, namespace, to_host
+import numpy as np
+
+from cvbench.engine.arrays.array import Array, namespace
 
 FLOOR = 1e-13
 NEAR = 1 / 16
@@ -20,7 +23,8 @@ TINY = 1e-12
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """A block of rows: values (b, d) float64, squares (b,) of their lengths; single (b, d) float32 if that suffices."""
+    """A block of rows: values (b, d) float64, squares (b,) of their lengths; single (b, d) float32 if that suffices,
+    on the host alone."""
 
     values: Array
     squares: Array
@@ -30,8 +34,8 @@ class Rows:
     def of(cls, values: Array, *, single: bool = False) -> Rows:
         """`values` are (b, d) float64, centred; for `single`, of length 1 at most, the longest of all rows near 1."""
         squares = (values * values).sum(axis=1)
-        wanted = single and bool(squares.min() > TINY**2)
-        return cls(values, squares, values.astype(namespace(values).float32) if wanted else None)
+        wanted = single and namespace(values) is np and bool(squares.min() > TINY**2)
+        return cls(values, squares, values.astype(np.float32) if wanted else None)
 
     def at(self, index: Array) -> Rows:
         """Some of the rows, in float64."""
@@ -44,16 +48,16 @@ def distances(x: Rows, y: Rows) -> Array:
     if x.single is None or y.single is None:
         tile = squared_distances(x, y)
     else:
-        across = x.squares.astype(xp.float32)[:, None]
+        across = x.squares.astype(np.float32)[:, None]
         tile = x.single @ y.single.T
         tile *= -2.0
         tile += across
-        tile += y.squares.astype(xp.float32)
+        tile += y.squares.astype(np.float32)
         if y is x:
-            xp.fill_diagonal(tile, xp.inf)  # is not near
-        near = to_host(xp.flatnonzero((tile < NEAR * across).any(axis=1)))
+            np.fill_diagonal(tile, np.inf)  # is not near
+        near = np.flatnonzero((tile < NEAR * across).any(axis=1))
         if len(near):
-            tile[near] = squared_distances(x.at(xp.asarray(near)), y)
+            tile[near] = squared_distances(x.at(near), y)
     if y is x:
         xp.fill_diagonal(tile, 0.0)
     return xp.sqrt(tile, out=tile)

@@ -7,7 +7,7 @@ beside the O(block^2 d) of a product with it, and the input stays as it is store
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -18,8 +18,6 @@ from cvbench.engine.arrays.distances import FLOOR
 
 BLOCK = 1024
 """Rows per block, the side of a tile."""
-MANY = 64
-"""Classes in a tile above which a matrix product adds them up sooner than one sum each, on a GPU."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,31 +35,6 @@ class Groups:
     own: NDArray[np.int64]
     counts: NDArray[np.int64]
     labels: NDArray[np.int64]
-
-    def indicator(self, positions: slice, like: Array) -> tuple[slice, Array]:
-        """The classes that these positions span, and (positions, classes) float64, 1 where one belongs to the other."""
-        own = self.own[positions]
-        classes = slice(int(own[0]), int(own[-1]) + 1)
-        member = own[:, None] == np.arange(classes.start, classes.stop)
-        return classes, namespace(like).asarray(member.astype(np.float64))
-
-    def sums(self, positions: slice, tile: Array) -> tuple[slice, Array]:
-        """The classes that these positions span, and (b, classes) float64 sums of the columns of each.
-
-        Args:
-            positions: What the columns of the tile are.
-            tile: (b, positions), float32 or float64; either is added up in float64.
-        """
-        own = self.own[positions]
-        classes = slice(int(own[0]), int(own[-1]) + 1)
-        ends = np.searchsorted(own, np.arange(classes.start, classes.stop + 1))
-        if namespace(tile) is np and tile.flags.c_contiguous:
-            return classes, np.add.reduceat(tile, ends[:-1], axis=1, dtype=np.float64)
-        if namespace(tile) is not np and len(ends) - 1 > MANY:
-            _, member = self.indicator(positions, tile)
-            return classes, tile.astype(np.float64) @ member
-        parts = [tile[:, a:b].sum(axis=1, dtype=np.float64) for a, b in pairwise(ends.tolist())]
-        return classes, namespace(tile).stack(parts, axis=1)
 
 
 def group_rows(labels: NDArray[np.int64]) -> Groups:
@@ -106,15 +79,42 @@ class Cells:
         """The cells of a group: at most one in a class."""
         return np.flatnonzero(self.parts == part)
 
+    def placed(self, like: Array) -> PlacedCells:
+        """Bring what makes sums over classes of sums over cells to where `like` is."""
+        xp, parts = namespace(like), range(-1, self.count)
+        members = [self.members if part < 0 else self.members_without(part) for part in parts]
+        cells = [self.of(part) for part in parts]
+        places = xp.asarray(np.concatenate([np.stack([self.classes[one], one]) for one in cells], axis=1))
+        ends = np.cumsum([0, *map(len, cells)]).tolist()
+        return PlacedCells(
+            xp.asarray(self.own),
+            xp.asarray(np.stack(members).astype(np.float64)),
+            [(places[0, a:b], places[1, a:b]) for a, b in pairwise(ends)] if self.count else [],
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class PlacedCells:
+    """Cells where the rows are, brought there once.
+
+    Attributes:
+        own: (n,) int64 class of each position.
+        members: (1 + g, K) float64 rows of each class: of all, then without each group.
+        parts: Of the rows that are never left out, then of each group: the classes of its cells, and the cells, int64;
+            empty without groups.
+    """
+
+    own: Array
+    members: Array
+    parts: list[tuple[Array, Array]]
+
     def totals(self, sums: Array) -> Array:
         """(b, K) sums over classes from (b, cells) sums over cells."""
-        if not self.count:
+        if not self.parts:
             return sums  # a cell is a class
-        xp = namespace(sums)
-        total = xp.zeros((len(sums), len(self.members)))
-        for part in range(-1, self.count):
-            cells = self.of(part)
-            total[:, xp.asarray(self.classes[cells])] += sums[:, xp.asarray(cells)]
+        total = namespace(sums).zeros((len(sums), self.members.shape[1]))
+        for classes, cells in self.parts:
+            total[:, classes] += sums[:, cells]
         return total
 
     def without(self, totals: Array, sums: Array, part: int) -> Array:
@@ -125,9 +125,9 @@ class Cells:
             sums: (b, cells).
             part: The group.
         """
-        xp, cells = namespace(sums), self.of(part)
+        classes, cells = self.parts[1 + part]
         left = totals.copy()
-        left[:, xp.asarray(self.classes[cells])] -= sums[:, xp.asarray(cells)]
+        left[:, classes] -= sums[:, cells]
         left *= left > FLOOR * totals
         return left
 
@@ -152,20 +152,23 @@ def cells_of(labels: NDArray[np.int64], parts: NDArray[np.int64] | None = None) 
 class Points:
     """Rows of `x` by their position in `groups`, made ready when they are read: (x - shift) * factor.
 
-    With `centre`: then over their length, less `centre`; rows of length 0 stay 0, and `zero` (n,) names them.
+    With `centre`: then over their length, less `centre`; rows of length 0 stay 0, and `zero` (n,) names them. The
+    `order` and `own` of `groups` are here once more, where `x` is.
     """
 
     x: Array
     groups: Groups
+    order: Array
+    own: Array
     shift: Array
     factor: Array
     centre: Array | None = None
     zero: Array | None = None
 
-    def at(self, positions: slice | NDArray[np.int64]) -> Array:
+    def at(self, positions: slice | Array) -> Array:
         """(len(positions), d) float64."""
         xp = namespace(self.x)
-        values = self.x[xp.asarray(self.groups.order[positions])].astype(xp.float64)
+        values = self.x[self.order[positions]].astype(xp.float64)
         values -= self.shift
         values *= self.factor
         if self.centre is None:
@@ -174,6 +177,32 @@ class Points:
         values /= xp.where(length > 0, length, 1.0)
         values -= self.centre
         return xp.where(length > 0, values, 0.0)
+
+    def indicator(self, positions: slice) -> tuple[slice, Array]:
+        """The classes that these positions span, and (positions, classes) float64, 1 where one belongs to the other."""
+        xp, classes = namespace(self.x), self._spanned(positions)
+        return classes, (self.own[positions, None] == xp.arange(classes.start, classes.stop)).astype(xp.float64)
+
+    def sums(self, positions: slice, tile: Array) -> tuple[slice, Array]:
+        """The classes that these positions span, and (b, classes) float64 sums of the columns of each.
+
+        Args:
+            positions: What the columns of the tile are.
+            tile: (b, positions), float32 or float64; either is added up in float64.
+        """
+        if namespace(tile) is not np:  # one product instead of a sum for each class
+            classes, member = self.indicator(positions)
+            return classes, tile.astype(np.float64, copy=False) @ member
+        classes = self._spanned(positions)
+        ends = np.searchsorted(self.groups.own[positions], np.arange(classes.start, classes.stop + 1))
+        if tile.flags.c_contiguous:
+            return classes, np.add.reduceat(tile, ends[:-1], axis=1, dtype=np.float64)
+        parts = [tile[:, a:b].sum(axis=1, dtype=np.float64) for a, b in pairwise(ends.tolist())]
+        return classes, np.stack(parts, axis=1)
+
+    def _spanned(self, positions: slice) -> slice:
+        own = self.groups.own[positions]
+        return slice(int(own[0]), int(own[-1]) + 1)
 
 
 def prepare(x: Array, groups: Groups, *, standardise: bool, unit: bool, block: int = BLOCK) -> Points:
@@ -197,16 +226,17 @@ def prepare(x: Array, groups: Groups, *, standardise: bool, unit: bool, block: i
         factor = xp.where(deviation > 0, 1.0 / xp.where(deviation > 0, deviation, 1.0), 0.0)
     elif not unit:
         shift = column_means(read, len(x), block)
+    plain = Points(x, groups, xp.asarray(groups.order), xp.asarray(groups.own), shift, factor)
     if not unit:
-        return Points(x, groups, shift, factor)
-    plain, zero, centre = Points(x, groups, shift, factor), [], xp.zeros_like(shift)
+        return plain
+    zero, centre = [], xp.zeros_like(shift)
     for rows in blocks(len(x), block):
         values = plain.at(rows)
         length = lengths(values)
         zero.append(length[:, 0] == 0)
         values /= xp.where(length > 0, length, 1.0)
         centre += values.sum(axis=0)
-    return Points(x, groups, shift, factor, centre / len(x), xp.concatenate(zero))
+    return replace(plain, centre=centre / len(x), zero=xp.concatenate(zero))
 
 
 def moments(read: Callable[[slice], Array], n: int, block: int = BLOCK) -> tuple[Array, Array]:
@@ -224,8 +254,8 @@ def column_means(read: Callable[[slice], Array], n: int, block: int = BLOCK) -> 
 
 def longest(points: Points, block: int = BLOCK) -> float:
     """Length of the longest row, 1 if all are 0."""
-    found = max(float(lengths(points.at(rows)).max()) for rows in blocks(len(points.groups.own), block))
-    return found or 1.0
+    found = [lengths(points.at(rows)).max() for rows in blocks(len(points.groups.own), block)]
+    return float(namespace(points.x).stack(found).max()) or 1.0
 
 
 def lengths(values: Array) -> Array:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.engine.arrays.array import Array, namespace, table
+from cvbench.engine.arrays.product import product
 
 
 def pool_to(maps: Array, grid: tuple[int, int]) -> Array:
@@ -26,8 +27,8 @@ def pool_to(maps: Array, grid: tuple[int, int]) -> Array:
         _shares.on(maps, fine, coarse, np.dtype(work).str) for fine, coarse in zip(maps.shape[1:3], grid, strict=True)
     )
     n, height, width, channels = maps.shape
-    merged = rows @ maps.astype(work, copy=False).reshape(n, height, width * channels)
-    return columns @ merged.reshape(n, grid[0], width, channels)
+    merged = product(rows, maps.astype(work, copy=False).reshape(n, height, width * channels))
+    return product(columns, merged.reshape(n, grid[0], width, channels))
 
 
 @table

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
+
+from cvbench.engine.models.host_copy import sent
 
 
 def draw(*key: int) -> np.random.Generator:
@@ -24,14 +25,12 @@ def shift(images: Tensor, share: float, rng: np.random.Generator) -> Tensor:
     b, _, h, w = images.shape
     if share <= 0:
         return images
-    rows, columns = (_moved(rng, b, size, round(share * size)) for size in (h, w))
+    moves = [rng.integers(-round(share * size), round(share * size) + 1, size=(b, 1)) for size in (h, w)]
+    down, right = sent(np.stack(moves), images.device).unbind()
     at = torch.arange(b, device=images.device)[:, None, None]
-    where = (
-        at,
-        torch.from_numpy(rows).to(images.device)[:, :, None],
-        torch.from_numpy(columns).to(images.device)[:, None, :],
-    )
-    moved = images.permute(0, 2, 3, 1)[where]  # (B, H, W, C)
+    moved = images.permute(0, 2, 3, 1)[
+        at, _sources(down, h)[:, :, None], _sources(right, w)[:, None, :]
+    ]  # (B, H, W, C)
     return moved.permute(0, 3, 1, 2)
 
 
@@ -47,12 +46,10 @@ def mix(inputs: Tensor, targets: Tensor, alpha: float, rng: np.random.Generator)
     if alpha <= 0:
         return inputs, targets
     share = float(rng.beta(alpha, alpha))
-    partner = torch.from_numpy(rng.permutation(len(inputs))).to(inputs.device)
+    partner = sent(rng.permutation(len(inputs)), inputs.device)
     return torch.lerp(inputs[partner], inputs, share), torch.lerp(targets[partner], targets, share)
 
 
-def _moved(rng: np.random.Generator, batch: int, size: int, most: int) -> NDArray[np.int64]:
-    """(batch, size) where each row or column comes from."""
-    by = rng.integers(-most, most + 1, size=(batch, 1))
-    source: NDArray[np.int64] = np.clip(np.arange(size)[None, :] + by, 0, size - 1)
-    return source
+def _sources(moves: Tensor, size: int) -> Tensor:
+    """(B, 1) whole pixels -> (B, size) where each row or column comes from."""
+    return (torch.arange(size, device=moves.device) + moves).clamp(0, size - 1)

@@ -79,7 +79,7 @@ class Trainer:
         if self._rank.size > 1:
             self._forward = torch.nn.parallel.DistributedDataParallel(self.model)
 
-    def train(self, images: Tensor, labels: Tensor) -> tuple[float, int]:
+    def train(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """One step on this process's share of a batch.
 
         Args:
@@ -87,12 +87,13 @@ class Trainer:
             labels: (B,) int64 on the device.
 
         Returns:
-            The mean loss, and how many images were right before the step (0 with mixup).
+            On the device, without waiting for it: the mean loss, () float32, and how many images were right before the
+            step, () int64 (0 with mixup).
         """
         with exact_arithmetic(self._device):
             return self._train(images, labels)
 
-    def _train(self, images: Tensor, labels: Tensor) -> tuple[float, int]:
+    def _train(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         key = (self.seed, self.step, self._rank.number)
         torch.manual_seed(int(draw(*key, 0).integers(2**62)))
         rng = draw(*key, 1)
@@ -117,8 +118,8 @@ class Trainer:
         self._scaler.update()
         self.step += 1
         self._follow()
-        right = 0 if recipe.mixup > 0 else int((logits.argmax(dim=1) == labels).sum())
-        return float(loss.detach()), right
+        right = labels.new_zeros(()) if recipe.mixup > 0 else (logits.argmax(dim=1) == labels).sum()
+        return loss.detach(), right
 
     def test(self, images: Tensor) -> Tensor:
         """(B, K) float32 logits of (B, 3, h, w) uint8 images, by the averaged weights if there are any."""

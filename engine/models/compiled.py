@@ -30,6 +30,8 @@ from cvbench.engine.models.views import Request, find_view, spatial
 from cvbench.errors import ResourceError, UsageError
 
 BACKEND = "inductor"
+TRITONS = "failed to find c compiler"
+"""What Triton says, which compiles the kernels for a card."""
 """The compiler; its name joins the fingerprint of what it has computed."""
 _NUMBER = itertools.count()
 
@@ -192,13 +194,19 @@ def _cause(error: Exception) -> str:
 
 def _of_compiler(error: Exception) -> bool:
     kinds = (torch._dynamo.exc.TorchDynamoException, torch._inductor.exc.InductorError)
+    if TRITONS in str(error).lower():  # Triton builds what launches a kernel at the first launch, and raises as it is
+        return True
     return isinstance(error, kinds) or type(error).__module__.startswith(("torch._inductor", "torch._dynamo", "triton"))
 
 
 def _refusal(name: str, error: Exception) -> UsageError | ResourceError:
     why = " ".join(str(error).split())[:300]
-    if "compiler" in why.lower() and ("not found" in why.lower() or "cpp" in why.lower()):
+    lower = " ".join(str(error).split()).lower()
+    if TRITONS in lower or ("compiler" in lower and ("not found" in lower or "cpp" in lower)):
+        kind, package = ("C", "gcc") if TRITONS in lower else ("C++", "g++")
         return ResourceError(
-            f"{name} cannot be compiled: there is no C++ compiler", why=why, fix="install g++, or leave --compile out"
+            f"{name} cannot be compiled: there is no {kind} compiler",
+            why=why,
+            fix=f"install {package}, or leave --compile out",
         )
     return UsageError(f"{name} cannot be compiled", why=why, fix="leave --compile out")

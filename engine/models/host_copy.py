@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from cvbench.errors import ResourceError
+
+K = TypeVar("K")
 
 
 def staging(shape: tuple[int, ...], device: str) -> torch.Tensor:
@@ -21,7 +23,7 @@ def staging(shape: tuple[int, ...], device: str) -> torch.Tensor:
 def page_locked(memory: NDArray[np.uint8]) -> Callable[[], None]:
     """Page-lock memory that is not torch's, as `staging` does with its own; gives what undoes it.
 
-    Unlike with torch's own memory, nothing keeps it from being written to before an upload has read it: see `passed`.
+    Unlike with torch's own memory, nothing keeps it from being written to before an upload has read it: see `uploaded`.
 
     Args:
         memory: (n,) uint8, contiguous.
@@ -45,14 +47,15 @@ def page_locked(memory: NDArray[np.uint8]) -> Callable[[], None]:
     return undo
 
 
-def passed(device: str) -> Any:
-    """An event of what the device was told until now, whose `synchronize` waits for it; None on the CPU."""
-    if not device.startswith("cuda"):
-        return None
-    make: Any = torch.cuda.Event  # untyped
-    event = make()
-    event.record()
-    return event
+def sent(array: NDArray[Any], device: torch.device) -> torch.Tensor:
+    """A small array on a device, by page-locked memory: the host does not wait for what the device does before.
+
+    Args:
+        array: Any shape and type; copied, but for the CPU.
+        device: "cpu" or a CUDA device.
+    """
+    here = torch.from_numpy(array)
+    return here.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else here
 
 
 class HostCopy:
@@ -79,12 +82,12 @@ class Copies:
     Made once by whoever computes there; threads may share it. What the computing stream gives back is kept from being
     used again while a copy still reads or writes it (`record_stream`), without the host's waiting.
 
-    Args:
+    Attributes:
         device: "cpu" or "cuda", with or without a number.
     """
 
     def __init__(self, device: str) -> None:
-        self._device = device
+        self.device = device
         self._up: Any = None
         self._down: Any = None
         if device.startswith("cuda"):
@@ -94,25 +97,43 @@ class Copies:
     def up(self, images: torch.Tensor) -> torch.Tensor:
         """Images of page-locked memory on the device: what it is told from now on finds them there.
 
-        Their memory must stay as it is until what is `passed` now has been waited for.
+        Memory that is not torch's must stay as it is until what is `uploaded` now has been waited for.
         """
         if self._up is None:
-            return images.to(self._device)
-        computing: Any = torch.cuda.current_stream()
+            return images.to(self.device)
+        computing: Any = torch.cuda.current_stream(self.device)
         with torch.cuda.stream(self._up):
-            there = images.to(self._device, non_blocking=True)
+            there = images.to(self.device, non_blocking=True)
         computing.wait_stream(self._up)
         there.record_stream(computing)
         return there
 
-    def down(self, tensor: torch.Tensor) -> HostCopy:
-        """Begin to copy what the device will have computed by what it was told until now."""
-        if not tensor.is_cuda:
-            return HostCopy(tensor)
-        self._down.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(self._down):
-            host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
-            host.copy_(tensor, non_blocking=True)
-            arrived = passed("cuda")
-        tensor.record_stream(self._down)
-        return HostCopy(host, arrived)
+    def uploaded(self) -> Any:
+        """An event whose `synchronize` waits until all that was sent `up` until now has been read; None on the CPU."""
+        return None if self._up is None else _recorded(self._up)
+
+    def down(self, tensors: Mapping[K, torch.Tensor]) -> dict[K, HostCopy]:
+        """Begin to copy what the device will have computed by what it was told until now; all arrive together."""
+        there = {name: tensor for name, tensor in tensors.items() if tensor.is_cuda}
+        found = {name: HostCopy(tensor) for name, tensor in tensors.items()}
+        if there:
+            self._down.wait_stream(torch.cuda.current_stream(self.device))
+            with torch.cuda.stream(self._down):
+                here = {name: _copied(tensor) for name, tensor in there.items()}
+            arrived = _recorded(self._down)
+            for name, tensor in there.items():
+                tensor.record_stream(self._down)
+                found[name] = HostCopy(here[name], arrived)
+        return found
+
+
+def _copied(tensor: torch.Tensor) -> torch.Tensor:
+    host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    return host.copy_(tensor, non_blocking=True)
+
+
+def _recorded(stream: Any) -> Any:
+    make: Any = torch.cuda.Event  # untyped
+    event = make()
+    event.record(stream)
+    return event

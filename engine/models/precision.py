@@ -13,6 +13,7 @@ from contextlib import contextmanager, nullcontext
 import torch
 from torch import Tensor
 
+from cvbench.engine.arrays.product import exact_products
 from cvbench.errors import UnknownNameError, UsageError
 
 PRECISIONS: dict[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -74,19 +75,13 @@ def exact_arithmetic(device: torch.device) -> Iterator[None]:
     Both have a switch of their own. That of products may be on from outside: by `TORCH_ALLOW_TF32_CUBLAS_OVERRIDE`,
     which some containers set, or by the caller; that of convolutions is on by default.
     """
-    products = torch.backends.cuda.matmul
-    before = products.allow_tf32
     convolutions = (
         torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
         if device.type == "cuda"
         else nullcontext()
     )
-    products.allow_tf32 = False
-    try:
-        with convolutions:
-            yield
-    finally:
-        products.allow_tf32 = before
+    with convolutions, exact_products():
+        yield
 
 
 def round_mantissa(values: Tensor, keep_bits: int) -> Tensor:

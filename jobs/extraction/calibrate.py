@@ -10,15 +10,20 @@ from cvbench.engine.arrays.cuda import is_out_of_memory
 from cvbench.errors import ResourceError
 from cvbench.jobs.extraction.live import NONE, LivePass, Watch, watch
 from cvbench.jobs.extraction.memory import device_memory
+from cvbench.jobs.extraction.worker import WRITES_AHEAD
 from cvbench.jobs.results.entry import Live
 from cvbench.jobs.running.cluster import Cluster
 from cvbench.jobs.running.executor import run_tasks
 
 if TYPE_CHECKING:
+    import torch
+
     from cvbench.engine.models.backbones import Backbone, BackboneSpec, Description
     from cvbench.jobs.extraction.options import ExtractOptions
 
 CANDIDATES = (256, 128, 64, 32, 16, 8)
+LEAVING = -(-WRITES_AHEAD // 2)
+"""Batches whose copies to the host are under way while the next is computed, of twice the size that will run."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +88,20 @@ class CalibrationWorker:
         batch: int,
         watched: Sequence[Watch],
     ) -> None:
-        """One batch of zeros through everything that a batch goes through."""
+        """A batch of zeros through everything that a batch goes through, beside what earlier ones leave behind."""
+        import torch
+
+        left = [torch.empty_like(one) for one in self._forward(backbones, batch, watched) for _ in range(LEAVING)]
+        self._forward(backbones, batch, watched)
+        del left
+
+    def _forward(
+        self,
+        backbones: Sequence[tuple[Backbone, tuple[str, ...]]],
+        batch: int,
+        watched: Sequence[Watch],
+    ) -> list[torch.Tensor]:
+        """Compute a batch; gives what of it goes to the host."""
         import torch
 
         from cvbench.engine.models.views import expand_views
@@ -91,13 +109,16 @@ class CalibrationWorker:
         recipe = self.recipe
         live = LivePass(watched, 1, recipe.device)
         live.begin(0, batch, ())
+        leaving: list[torch.Tensor] = []
         for backbone, taps in backbones:
             requests = expand_views(recipe.views, backbone.layouts(taps))
             size = backbone.preprocess.geometry.size
             images = torch.zeros((batch, 3, *size), dtype=torch.uint8, device=recipe.device)
-            name = backbone.spec.key
-            backbone.run(images, requests, dtype=recipe.dtype, observed=live.taps(name), observe=live.observer(name))
+            name, seen = backbone.spec.key, live.observer(backbone.spec.key)
+            found = backbone.run(images, requests, dtype=recipe.dtype, observed=live.taps(name), observe=seen)
+            leaving += found.values()
         live.end()
+        return leaving
 
 
 def calibrate_batch(
@@ -105,7 +126,7 @@ def calibrate_batch(
 ) -> int:
     """Run the calibration where the extraction will run, with what will observe it.
 
-    Twice the size is tried that is returned: half of the memory is left to the batch in flight and to fragmentation.
+    Twice the size is tried that is returned: half of the memory is left to fragmentation and to what varies.
     """
     recipe = CalibrationRecipe(
         tuple((d.spec, tuple(d.layouts)) for d in described),

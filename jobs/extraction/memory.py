@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from cvbench.engine.arrays.cuda import is_out_of_memory
 from cvbench.errors import ResourceError
 
+SMALLER_BATCH = "a smaller --batch-size (in a new store: it is part of what a store is)"
+"""What helps where a batch is too large."""
+
 
 @contextlib.contextmanager
 def device_memory(what: str, where: str, fix: str) -> Iterator[None]:

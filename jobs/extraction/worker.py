@@ -22,7 +22,7 @@ from cvbench.engine.arrays.cuda import device_module
 from cvbench.engine.models.views import Request
 from cvbench.errors import IntegrityError
 from cvbench.jobs.extraction.live import LivePass, LiveTask, commit_live
-from cvbench.jobs.extraction.memory import device_memory
+from cvbench.jobs.extraction.memory import SMALLER_BATCH, device_memory
 from cvbench.jobs.running.seen import seen_store
 from cvbench.jobs.running.versions import versions
 from cvbench.storage.features import BadSample, GroupKey, UnitWriter
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from cvbench.jobs.extraction.decoding.feed import Batch
 
 WRITES_AHEAD = 3  # batches that may wait for the writing thread
-SMALLER = "a smaller --batch-size (in a new store: it is part of what a store is), or fewer --taps or --analyze"
+SMALLER = f"{SMALLER_BATCH}, or fewer --taps or --analyze"
 
 
 @dataclass(frozen=True)
@@ -125,16 +125,16 @@ class ExtractWorker:
                 backbone = load_backbone(spec, device=recipe.device, **made)
             _same("weights", spec.key, digest, backbone.weights_digest)
             self.backbones[spec.key] = backbone
+        self.copies = Copies(recipe.device)
         self.feed = Feed(
             dataset,
             sample_order(len(dataset), recipe.seed),
             [backbone.preprocess.geometry for backbone in self.backbones.values()],
             batch=recipe.batch,
-            device=recipe.device,
+            copies=self.copies,
             decoding=recipe.decoding,
             nursery=nursery,
         )
-        self.copies = Copies(recipe.device)
         self._device_turn = threading.Lock()
         self._writing = ThreadPoolExecutor(1, thread_name_prefix="write")
 
@@ -206,8 +206,8 @@ class ExtractWorker:
                     observed=observed,
                     observe=live.observer(name),
                 )
-            for request, tensor in results.items():
-                outputs.setdefault(groups[request.view][0], {})[request.tap] = self.copies.down(tensor)
+            for request, copy in self.copies.down(results).items():
+                outputs.setdefault(groups[request.view][0], {})[request.tap] = copy
         with device_memory(f"a batch of {recipe.batch}", "live analyses", SMALLER):
             live.end()
         return outputs

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from cvbench.engine.models.host_copy import staging
 from cvbench.engine.pictures.decode import Geometry, decode
 from cvbench.engine.pictures.transforms import render
 from cvbench.errors import DecodeError, IncompleteError, UsageError
@@ -32,8 +33,8 @@ class Loaded:
 
     Attributes:
         rows: (b,) int64.
-        images: (b, 3, h, w) uint8 on the host.
-        labels: (b,) int64 on the host.
+        images: (b, 3, h, w) uint8 on the host, page-locked for a CUDA device.
+        labels: (b,) int64, likewise.
     """
 
     rows: I64
@@ -76,11 +77,20 @@ class ReadOutcome:
 class Images:
     """The samples of one or more splits in one row of numbers, split after split.
 
-    Memory: all images if they take no more than `cache` bytes, else 3 batches.
+    Memory: all images if they take no more than `cache` bytes, and 3 batches.
+
+    Args:
+        splits: In their order.
+        geometry: What the images are fitted to.
+        threads: That decode.
+        cache: Bytes of images that are decoded once.
+        device: That the batches go to.
     """
 
-    def __init__(self, splits: Sequence[Dataset], geometry: Geometry, *, threads: int, cache: int) -> None:
-        self._splits, self._geometry = list(splits), geometry
+    def __init__(
+        self, splits: Sequence[Dataset], geometry: Geometry, *, threads: int, cache: int, device: str = "cpu"
+    ) -> None:
+        self._splits, self._geometry, self._device = list(splits), geometry, device
         self._starts = np.cumsum([0, *(len(split) for split in splits)])
         self.labels: I64 = np.concatenate([split.labels for split in splits])
         if len(self.labels) == 0 or self.labels.min() < 0:
@@ -90,7 +100,7 @@ class Images:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
         self._kept: NDArray[np.uint8] | None = None
         if len(self) * 3 * geometry.size[0] * geometry.size[1] <= cache:
-            kept = self._empty(len(self))
+            kept = np.zeros((len(self), *self._shape), np.uint8)
             list(self._pool.map(lambda row: self._load(row, kept[row]), range(len(self))))
             self._kept = kept
             self._pool.shutdown()
@@ -102,21 +112,24 @@ class Images:
         """The rows of each group, in order; unreadable ones are left out and named in `bad`."""
         if self._kept is not None:
             for rows in groups:
-                yield self._made(rows, self._kept[rows])
+                yield self._loaded(*self._gathered(self._kept, rows, rows))
             return
-        waiting: deque[tuple[I64, NDArray[np.uint8], list[Future[None]]]] = deque()
+        waiting: deque[tuple[I64, Tensor, list[Future[None]]]] = deque()
         todo = iter(groups)
         while True:
             while len(waiting) <= AHEAD and (following := next(todo, None)) is not None:
-                images = self._empty(len(following))
-                futures = [self._pool.submit(self._load, int(r), images[i]) for i, r in enumerate(following)]
+                images = staging((len(following), *self._shape), self._device)
+                outs = images.numpy()
+                futures = [self._pool.submit(self._load, int(r), outs[i]) for i, r in enumerate(following)]
                 waiting.append((following, images, futures))
             if not waiting:
                 return
             rows, images, futures = waiting.popleft()
             for future in futures:
                 future.result()
-            yield self._made(rows, images)
+            if not self._readable(rows).all():
+                rows, images = self._gathered(images.numpy(), np.arange(len(rows)), rows)
+            yield self._loaded(rows, images)
 
     def read_outcomes(self, rows: I64) -> dict[str, ReadOutcome]:
         """Split -> the outcome of reading those of the rows that are its own, so far."""
@@ -127,13 +140,25 @@ class Images:
             found[split.split] = ReadOutcome(len(own), tuple(self.bad[row] for row in own if row in self.bad))
         return found
 
-    def _made(self, rows: I64, images: NDArray[np.uint8]) -> Loaded:
+    @property
+    def _shape(self) -> tuple[int, int, int]:
+        return 3, *self._geometry.size
+
+    def _readable(self, rows: I64) -> NDArray[np.bool_]:
+        return np.array([row not in self.bad for row in rows.tolist()], dtype=bool)
+
+    def _gathered(self, source: NDArray[np.uint8], places: I64, rows: I64) -> tuple[I64, Tensor]:
+        """Those of the rows that could be read, and their images, which lie at `places` of `source`."""
+        good = self._readable(rows)
+        images = staging((int(good.sum()), *self._shape), self._device)
+        source.take(places[good], axis=0, out=images.numpy(), mode="clip")  # as "raise", without a copy between
+        return rows[good], images
+
+    def _loaded(self, rows: I64, images: Tensor) -> Loaded:
         import torch
 
-        good = np.array([row not in self.bad for row in rows.tolist()], dtype=bool)
-        if not good.all():
-            rows, images = rows[good], images[good]
-        return Loaded(rows, torch.from_numpy(images), torch.from_numpy(self.labels[rows]))
+        labels = torch.from_numpy(self.labels[rows])
+        return Loaded(rows, images, labels.pin_memory() if self._device.startswith("cuda") else labels)
 
     def _load(self, row: int, out: NDArray[np.uint8]) -> None:
         split = int(np.searchsorted(self._starts, row, side="right")) - 1
@@ -142,6 +167,3 @@ class Images:
             out[:] = render(decode(dataset.read(index), self._geometry.rules), self._geometry, dataset.transform)
         except DecodeError as error:
             self.bad[row] = f"{dataset.ids[index]}: {error.what}"
-
-    def _empty(self, count: int) -> NDArray[np.uint8]:
-        return np.zeros((count, 3, *self._geometry.size), np.uint8)

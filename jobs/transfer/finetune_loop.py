@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 
 from cvbench.engine.finetune.augment import draw
 from cvbench.engine.finetune.recipes import TrainingRecipe
+from cvbench.engine.finetune.tally import Tally
 from cvbench.engine.finetune.trainer import Rank, Trainer
 from cvbench.engine.metrics.accuracy import mean_per_class
+from cvbench.engine.models.host_copy import Copies, sent
 from cvbench.engine.pictures.geometry import Geometry
 from cvbench.engine.statistics.estimate import Estimate
 from cvbench.engine.statistics.intervals import wilson
@@ -54,30 +56,30 @@ def run(task: FinetuneTask, rank: Rank, device: torch.device, on_epoch: Callable
     splits = _open(task)
     rows = rows_of(task, [splits[name] for name in task.train])
     trainer, geometry = _prepare(task, rank, device, splits, len(rows.train))
-    data = _data(task, splits, rows, geometry)
+    data, copies = _data(task, splits, rows, geometry, str(device)), Copies(str(device))
     torch.set_num_threads(task.threads)
     total, each = task.recipe.total(len(rows.train))
     curve, sums = _resume(task, trainer)
+    tally = Tally(device, sums)
     saved = time.monotonic()
     while trainer.step < total:
         epoch, at = divmod(trainer.step, each)
         groups = _epoch(task, rows.train, epoch, each)[at : at + total - trainer.step]
         for loaded in data["train"].images.batches([group[rank.number :: rank.size] for group in groups]):
-            loss, right = trainer.train(loaded.images.to(device), loaded.labels.to(device))
-            sums = [sums[0] + loss * len(loaded.rows), sums[1] + right, sums[2] + len(loaded.rows)]
+            tally.add(*trainer.train(copies.up(loaded.images), copies.up(loaded.labels)), len(loaded.rows))
             if trainer.step % each == 0 or trainer.step == total:
-                val = _accuracy(trainer, data["val"], rank, device) if "val" in data else None
+                val = _accuracy(trainer, data["val"], rank, copies) if "val" in data else None
                 _check_readable(task, data, rank)
-                curve.append(_row(task.recipe, trainer.step, total, each, sums, val))
-                sums = [0.0, 0.0, 0.0]
+                curve.append(_row(task.recipe, trainer.step, total, each, tally.fetch(), val))
+                tally = Tally(device)
                 if rank.number == 0:
                     on_epoch(curve[-1])
             if rank.number == 0 and trainer.step < total and time.monotonic() - saved >= task.checkpoint_seconds:
                 tensors, plain = trainer.state()
-                extra = {**plain, "identity": task.identity, "curve": curve, "sums": sums}
+                extra = {**plain, "identity": task.identity, "curve": curve, "sums": tally.fetch()}
                 checkpoint.save(task.file("checkpoint.safetensors"), tensors, extra)
                 saved = time.monotonic()
-    hits = _hits(trainer, data["test"], rank, device)
+    hits = _hits(trainer, data["test"], rank, copies)
     _gather_unreadable(data, rank)
     if rank.number == 0:
         _keep(task, trainer, curve, hits, data, len(splits[task.test].classes))
@@ -98,7 +100,9 @@ def _open(task: FinetuneTask) -> dict[str, Dataset]:
     return {name: open_dataset(task.dataset, data_root=task.data_root, split=name) for name in names}
 
 
-def _data(task: FinetuneTask, splits: dict[str, Dataset], rows: Rows, geometry: Geometry) -> dict[str, Used]:
+def _data(
+    task: FinetuneTask, splits: dict[str, Dataset], rows: Rows, geometry: Geometry, device: str
+) -> dict[str, Used]:
     """The samples of "train", "test" and, if something validates, "val"; decoded already where they fit in memory.
 
     Raises:
@@ -106,7 +110,8 @@ def _data(task: FinetuneTask, splits: dict[str, Dataset], rows: Rows, geometry: 
     """
 
     def images(names: Sequence[str]) -> Images:
-        return Images([splits[name] for name in names], geometry, threads=task.decode_threads, cache=task.cache)
+        chosen = [splits[name] for name in names]
+        return Images(chosen, geometry, threads=task.decode_threads, cache=task.cache, device=device)
 
     train = images(task.train)
     data = {"train": Used(train, rows.train)}
@@ -215,28 +220,26 @@ def _row(recipe: TrainingRecipe, step: int, total: int, each: int, sums: list[fl
     }
 
 
-def _hits(trainer: Trainer, used: Used, rank: Rank, device: torch.device) -> NDArray[np.int64]:
+def _hits(trainer: Trainer, used: Used, rank: Rank, copies: Copies) -> NDArray[np.int64]:
     """(n, 2) predicted class + 1 (0: unreadable), and whether the true one is among the first five."""
     import torch
 
-    found = torch.zeros((len(used.images), 2), dtype=torch.int64)
+    device = torch.device(copies.device)
+    found = torch.zeros((len(used.images), 2), dtype=torch.int64, device=device)
     mine = used.rows[rank.number :: rank.size]
     groups = [mine[at : at + TEST_BATCH] for at in range(0, len(mine), TEST_BATCH)]
     for loaded in used.images.batches(groups):
-        logits = trainer.test(loaded.images.to(device)).cpu()
+        logits, labels = trainer.test(copies.up(loaded.images)), copies.up(loaded.labels)
         five = logits.topk(min(5, logits.shape[1]), dim=1).indices
-        rows = torch.from_numpy(loaded.rows)
-        found[rows, 0] = logits.argmax(dim=1) + 1
-        found[rows, 1] = (five == loaded.labels[:, None]).any(dim=1).long()
+        own = torch.stack([logits.argmax(dim=1) + 1, (five == labels[:, None]).any(dim=1).long()], dim=1)
+        found.index_copy_(0, sent(loaded.rows, device), own)
     if rank.size > 1:
-        everywhere = found.to(device)
-        torch.distributed.all_reduce(everywhere)  # each row is of one process
-        found = everywhere.cpu()
-    return found.numpy()[used.rows]
+        torch.distributed.all_reduce(found)  # each row is of one process
+    return found.cpu().numpy()[used.rows]
 
 
-def _accuracy(trainer: Trainer, used: Used, rank: Rank, device: torch.device) -> float:
-    predicted = _hits(trainer, used, rank, device)[:, 0]
+def _accuracy(trainer: Trainer, used: Used, rank: Rank, copies: Copies) -> float:
+    predicted = _hits(trainer, used, rank, copies)[:, 0]
     read = predicted > 0
     return float((predicted[read] - 1 == used.images.labels[used.rows][read]).mean())
 

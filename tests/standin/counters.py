@@ -18,6 +18,7 @@ class Counters:
         uploads, fetches: Copies to the device and to the host.
         uploaded, fetched: Their bytes.
         moved: Bytes that launches of CuPy's face read and wrote.
+        torch_moved: The same of torch's; an operand that is repeated counts as often as it lies there.
     """
 
     launches: int = 0
@@ -29,6 +30,7 @@ class Counters:
     uploaded: int = 0
     fetched: int = 0
     moved: int = 0
+    torch_moved: int = 0
     thread: int = field(default_factory=threading.get_ident)
 
     def reset(self) -> None:

@@ -79,6 +79,28 @@ def _fill_diagonal(a: ndarray, val: Any, wrap: bool = False) -> None:
     np.fill_diagonal(a._host, host_of(val), wrap)
 
 
+def _histogram(x: ndarray, bins: Any = 10, **_: Any) -> tuple[ndarray, Any]:
+    """Of edges: CuPy asks whether they ascend."""
+    COUNTERS.wait()
+    return launch(lambda values, edges: np.histogram(values, bins=edges)[0], x, bins), bins
+
+
+def _rfft2(a: ndarray, s: Any = None, axes: Any = (-2, -1), **_: Any) -> Any:
+    """Of other axes than the last two, one after the other: each is copied to the end first."""
+    found = launch(np.fft.rfft2, a, axes=axes)
+    if sorted(axis % a.ndim for axis in axes) != [a.ndim - 2, a.ndim - 1]:
+        count(a._host, a._host)
+        count(found._host, found._host)
+        count(found._host, found._host)
+    return found.astype(np.complex64) if a.dtype == np.float32 and found.dtype != np.complex64 else found
+
+
+def _irfft(a: ndarray, n: Any = None, axis: int = -1, **_: Any) -> Any:
+    """CUDA writes to what it transforms back, so that is a copy."""
+    count(a._host, a._host)
+    return launch(np.fft.irfft, a, n=n, axis=axis)
+
+
 def _flatnonzero(a: ndarray) -> ndarray:
     return a.ravel().nonzero()[0]  # type: ignore[no-any-return]
 
@@ -101,7 +123,10 @@ OWN: dict[str, Callable[..., Any]] = {
     "stack": _joined(np.stack),
     "from_dlpack": _from_dlpack,
     "fill_diagonal": _fill_diagonal,
+    "fft.irfft": _irfft,
+    "fft.rfft2": _rfft2,
     "flatnonzero": _flatnonzero,
+    "histogram": _histogram,
     "nonzero": lambda a: a.nonzero(),
     "diagonal": _viewing(np.diagonal),
     "broadcast_to": _viewing(np.broadcast_to),

@@ -31,11 +31,16 @@ OutOfMemoryError.__module__ = "cupy.cuda.memory"
 
 
 class Memory:
-    """Limits of the pretended memory: bytes of one array of CuPy's, and of one result and copy of torch's."""
+    """Limits of the pretended memory: bytes of one array of CuPy's, and of one result and copy of torch's.
+
+    Attributes:
+        held, most: Bytes of all tensors of torch's, now and at most since it was set.
+    """
 
     largest: int | None = None
     largest_result: int | None = None
     largest_copy: int | None = None
+    held = most = 0
 
 
 class Block:
@@ -241,12 +246,28 @@ def view_of(source: ndarray, found: Any) -> Any:
     return ndarray(found)
 
 
+def _copied_for_product(a: Any, b: Any) -> None:
+    """What CuPy does before a product: operands that do not lie as it wants them are copied, and of operands that are
+    repeated along an axis it makes lists of pointers, by a kernel for each axis and each of the three arrays."""
+    if not (isinstance(a, np.ndarray) and isinstance(b, np.ndarray)):
+        return
+    axes = max(a.ndim, b.ndim) - 2
+    for one in (a, b):
+        if not (one.flags.c_contiguous or (axes <= 0 and one.flags.f_contiguous)):
+            count(one, one)
+    if axes > 0:
+        of_a, of_b = ((1,) * (axes + 2 - one.ndim) + one.shape[:-2] for one in (a, b))
+        COUNTERS.launches += 3 * axes * (of_a != of_b)
+
+
 def launch(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Run `function` of NumPy's on what the operands hold: one launch."""
     given = [host_of(value) for value in args]
     named = {name: _inner(value) for name, value in kwargs.items()}
     with np.errstate(all="ignore"):
         found = function(*given, **named)
+    if function is np.matmul:
+        _copied_for_product(*given[:2])
     out = kwargs.get("out")
     touched = [value for value in given if isinstance(value, np.ndarray)]
     if isinstance(out, ndarray):

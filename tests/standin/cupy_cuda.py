@@ -45,6 +45,10 @@ def later(source: np.ndarray[Any, Any], out: np.ndarray[Any, Any], stream: int) 
     return out
 
 
+ANY = -1
+"""The device of a stream that keeps none."""
+
+
 class Event:
     """A place in a stream; waiting for it lets the copies that were queued before arrive."""
 
@@ -68,6 +72,7 @@ class Stream:
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         _checked("Stream", args, kwargs)
         self.ptr = DEFAULT
+        self.device_id = CUPY.device
         self._before = DEFAULT
 
     @classmethod
@@ -80,6 +85,11 @@ class Stream:
         return made
 
     def __enter__(self) -> Stream:
+        if self.device_id not in (ANY, CUPY.device):
+            raise RuntimeError(
+                f"The device that the stream is created on ({self.device_id})"
+                f" does not match with the current device ({CUPY.device})"
+            )
         self._before, CUPY.stream = CUPY.stream, self.ptr
         return self
 
@@ -91,6 +101,14 @@ class Stream:
         STREAMS.join(HOST, STREAMS.clock(self.ptr))
 
 
+class ExternalStream(Stream):
+    """As before CuPy 14: of a pointer."""
+
+    def __init__(self, ptr: int, device_id: int = ANY) -> None:
+        super().__init__()
+        self.ptr, self.device_id = ptr, device_id
+
+
 def _current(device_id: int = -1) -> Stream:
     found = Stream()
     found.ptr = CUPY.stream
@@ -98,17 +116,22 @@ def _current(device_id: int = -1) -> Stream:
 
 
 class Device:
-    """The one device."""
+    """A device; there is one, or as many as `number` says."""
+
+    number = 1
 
     def __init__(self, device: int | None = None) -> None:
-        self.id = device or 0
-        if self.id:
+        self.id = CUPY.device if device is None else device
+        self._before = CUPY.device
+        if self.id >= self.number:
             raise RuntimeError("cudaErrorInvalidDevice: invalid device ordinal")
 
     def __enter__(self) -> Device:
+        self._before, CUPY.device = CUPY.device, self.id
         return self
 
-    def __exit__(self, *_: object) -> None: ...
+    def __exit__(self, *_: object) -> None:
+        CUPY.device = self._before
 
     def synchronize(self) -> None:
         COUNTERS.wait()
@@ -140,6 +163,7 @@ def make() -> types.ModuleType:
     everything: dict[str, Any] = {
         "Device": Device,
         "Event": Event,
+        "ExternalStream": ExternalStream,
         "Stream": Stream,
         "get_current_stream": _current,
         "is_available": lambda: True,

@@ -9,6 +9,22 @@ import torch
 
 def taken(tensor: torch.Tensor, key: Any) -> torch.Tensor:
     """`tensor[key]` of integers, slices, None, Ellipsis and tensors or lists of indices; differentiable."""
+    found, there = _viewed(tensor, key)
+    return torch.ops.aten.index(found, there) if there else found
+
+
+def put(tensor: torch.Tensor, key: Any, value: Any) -> None:
+    """`tensor[key] = value`."""
+    found, there = _viewed(tensor, key)
+    given = value if isinstance(value, torch.Tensor) else torch.full((), value, dtype=tensor.dtype, device="cuda:0")
+    if there:
+        torch.ops.aten.index_put_(found, there, given)
+    else:
+        torch.ops.aten.copy_(found, given)
+
+
+def _viewed(tensor: torch.Tensor, key: Any) -> tuple[torch.Tensor, list[torch.Tensor | None]]:
+    """The view that integers, slices and None take, and the indices of its axes; none if there are no tensors."""
     parts = list(key) if isinstance(key, tuple) else [key]
     if any(part is Ellipsis for part in parts):
         at = next(i for i, part in enumerate(parts) if part is Ellipsis)
@@ -30,12 +46,6 @@ def taken(tensor: torch.Tensor, key: Any) -> torch.Tensor:
             axis += 1
         else:
             found = torch.ops.aten.select(found, axis, int(part))
-    if any(index is not None for index in indices):
-        there = [None if i is None else i.to(found.device) for i in indices]
-        found = torch.ops.aten.index(found, there)
-    return found
-
-
-def put(tensor: torch.Tensor, key: Any, value: Any) -> None:
-    """`tensor[key] = value`, of what `taken` gives as a view."""
-    taken(tensor, key).copy_(torch.as_tensor(value, dtype=tensor.dtype, device=tensor.device))
+    if not any(index is not None for index in indices):
+        return found, []
+    return found, [i if i is None or i.is_cuda else torch.ops.aten._to_copy(i, device="cuda:0") for i in indices]

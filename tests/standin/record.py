@@ -16,11 +16,11 @@ from typing import Any
 SURFACE = Path(__file__).with_name("surface.json")
 
 FUNCTIONS = """
-abs add arange argmax argmin argpartition argsort array asarray broadcast_to concatenate count_nonzero diagonal divide
-einsum empty empty_like exp fill_diagonal flatnonzero frexp from_dlpack full hypot isfinite isnan ldexp linalg.norm log
-sum matmul maximum mean median minimum moveaxis multiply nonzero ones ones_like pad percentile sort sqrt square stack
-subtract take take_along_axis tensordot tril triu where zeros zeros_like fft.fft2 fft.ifft fft.irfft fft.irfft2 fft.rfft
-fft.rfft2
+abs add arange argmax argmin argpartition argsort array asarray broadcast_to clip concatenate count_nonzero diagonal
+divide einsum empty empty_like exp fill_diagonal flatnonzero frexp from_dlpack full histogram hypot isfinite isnan
+ldexp linalg.norm log sum matmul maximum mean median minimum moveaxis multiply nonzero ones ones_like pad percentile
+sort sqrt square stack subtract take take_along_axis tensordot tril triu where zeros zeros_like fft.fft2 fft.ifft
+fft.irfft fft.irfft2 fft.rfft fft.rfft2
 """
 CONSTANTS = "inf nan newaxis pi"
 TYPES = "bool_ complex64 complex128 float16 float32 float64 int32 int64 intp uint8"

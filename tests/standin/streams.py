@@ -80,9 +80,10 @@ STREAMS = Streams()
 
 
 class Current(threading.local):
-    """The stream that a thread tells; torch has one and CuPy has another."""
+    """The stream that a thread tells, and the number of its device; torch has one and CuPy has another."""
 
     stream = DEFAULT
+    device = 0
 
 
 TORCH, CUPY = Current(), Current()

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
+from cvbench.engine.models.backbones import describe, load_backbone, resolve_spec
+from cvbench.engine.models.views import expand_views
 from cvbench.errors import IntegrityError, ResourceError
+from cvbench.jobs.extraction.calibrate import CalibrationRecipe, CalibrationTask
 from cvbench.jobs.extraction.extract import extract
 from cvbench.jobs.extraction.options import ExtractOptions
-from cvbench.jobs.extraction.worker import ExtractWorker
+from cvbench.jobs.extraction.worker import WRITES_AHEAD, ExtractWorker
 from cvbench.jobs.registry import find_live
 from cvbench.jobs.running.cluster import Cluster
 from cvbench.storage.features import FeatureStore
@@ -194,3 +199,29 @@ def test_the_automatic_batch_leaves_room_for_what_observes(images: Path, tmp_pat
         (place,) = FeatureStore.open(where).splits()
         sizes[name] = FeatureStore.open(where).split(*place).batch
     assert sizes["observed"] < sizes["alone"]
+
+
+def test_the_automatic_batch_leaves_room_for_copies_under_way(tmp_path: Path) -> None:
+    """A run holds what earlier batches still send home: of maps more than all that a batch computes with."""
+    spec = resolve_spec("test_vit", weights="random", image_size=64)
+    taps = tuple(describe(spec, taps=["*"]).layouts)
+    with plugged():
+        worker = CalibrationRecipe(((spec, taps),), ("maps",), "cuda", "fp32", "float16").build()
+        task = CalibrationTask(((8, ()),))  # of a run with batches of 4
+        worker.run(task)
+        backbone, before = load_backbone(spec, device="cuda"), held()
+        requests = expand_views(("maps",), backbone.layouts(taps))
+        found = backbone.run(torch.zeros(4, 3, 64, 64, dtype=torch.uint8).to("cuda"), requests)
+        computing, leaving = Memory.most - before, sum(one.nbytes for one in found.values())
+        weights = sum(one.nbytes for one in backbone.network.state_dict().values())
+        del found
+        before = held()
+        worker.run(task)
+        assert Memory.most - before - weights >= 2 * computing + WRITES_AHEAD * leaving
+
+
+def held() -> int:
+    """Bytes of torch's that are held now; from now on the most is counted."""
+    gc.collect()
+    Memory.most = Memory.held
+    return Memory.held

@@ -82,7 +82,7 @@ def test_launches_and_copies_are_counted_and_views_are_not(standin: Any) -> None
     assert (COUNTERS.launches, COUNTERS.uploads, COUNTERS.uploaded) == (0, 1, 48)
     y += 1
     (y @ y.T).sum(axis=0)
-    assert COUNTERS.launches == 3
+    assert COUNTERS.launches == 3 + 2  # CuPy copies both operands of the product, which lie with gaps
     np.testing.assert_array_equal(x.get(), [0, 2, 3, 3, 5, 6])
 
 

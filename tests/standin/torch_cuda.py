@@ -15,19 +15,23 @@ from typing import Any
 
 import pytest
 import torch
+from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from tests.standin import cupy_array, cupy_cuda, indexing
 from tests.standin.counters import COUNTERS
+from tests.standin.locked import is_locked, lock, locked, unlock
 from tests.standin.streams import HOST, STREAMS, TORCH, Use
 
 DEVICE = torch.device("cuda", 0)
 CAPABILITY = (9, 0)
 ARCHITECTURES = ["sm_90"]
 COPIES = ("_to_copy", "copy_")
-QUIET = ("detach", "alias", "lift_fresh")
+RAW_POINTER, PUBLIC_POINTER = 1, 2
+"""What the pretended pool gives, asked in C++ and by torch's public functions."""
+QUIET = ("detach", "alias", "lift_fresh", "_unsafe_view")
 COPIES_OR_VIEWS = ("contiguous", "flatten", "reshape", "to")
 
 
@@ -76,6 +80,21 @@ class Pretended(torch.Tensor):
         return _run(func, args, kwargs or {})
 
 
+class _Held(Use):
+    """Adds its bytes to those that torch holds, until it goes."""
+
+    def __init__(self, stream: int, size: int) -> None:
+        super().__init__(stream, (stream, STREAMS.tell(stream)))
+        self._size = size
+        memory = cupy_array.Memory
+        memory.held += size
+        memory.most = max(memory.most, memory.held)
+
+    def __del__(self) -> None:
+        cupy_array.Memory.held -= self._size
+        super().__del__()
+
+
 _USES: weakref.WeakValueDictionary[int, Use] = weakref.WeakValueDictionary()
 
 
@@ -84,8 +103,7 @@ def _use(host: torch.Tensor) -> Use:
     where = host.untyped_storage().data_ptr()
     found = _USES.get(where)
     if found is None or not where:
-        stream = TORCH.stream
-        found = Use(stream, (stream, STREAMS.tell(stream)))
+        found = _Held(TORCH.stream, host.untyped_storage().nbytes())
         _USES[where] = found
     return found
 
@@ -121,9 +139,16 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     if name == "copy_":
         return _copy(args[0], args[1], non_blocking=len(args) > 2 and bool(args[2]))
     _count(func, name, there, goes_there, tensors)
+    if name == "_to_copy" and goes_there and not there and not (kwargs.get("non_blocking") and is_locked(tensors[0])):
+        COUNTERS.wait()
     given = {**kwargs, **({"device": "cpu"} if goes_there and device is not None else {})}
     given = {key: False if key in ("pin_memory", "non_blocking") else value for key, value in given.items()}
     found = _computed(func, name, tree_map(_host, args), tree_map(_host, given))
+    if kwargs.get("pin_memory"):
+        locked(found)
+    if goes_there and there and name not in QUIET and not func.is_view:
+        touched = [_host(one) for one in [*tensors, *tree_leaves(found)] if isinstance(one, torch.Tensor)]
+        COUNTERS.torch_moved += sum(min(one.nbytes, one.untyped_storage().nbytes()) for one in touched)
     return _pretending(func, found, tensors) if goes_there else found
 
 
@@ -171,12 +196,18 @@ def _copy(target: torch.Tensor, source: torch.Tensor, *, non_blocking: bool) -> 
         COUNTERS.wait()
     elif isinstance(target, Pretended):
         COUNTERS.torch_launches += 1
+        if not isinstance(source, Pretended):
+            COUNTERS.uploads += 1
+            COUNTERS.uploaded += values.nbytes
+            if not (non_blocking and is_locked(source)):
+                COUNTERS.wait()
     _host(target).copy_(values)
     return target
 
 
 def _count(func: Any, name: str, there: bool, goes_there: bool, tensors: list[torch.Tensor]) -> None:
-    if name in ("_local_scalar_dense", "equal", "nonzero") and there:
+    asks = name == "index" and any(one.dtype == torch.bool for one in tensors[1:])
+    if (asks or name in ("_local_scalar_dense", "equal", "nonzero")) and there:
         COUNTERS.wait()
     elif name == "_to_copy" and there != goes_there:
         size = sum(one.nbytes for one in tensors)
@@ -203,7 +234,13 @@ class _Indexed(TorchFunctionMode):
         if func is torch.device:
             return func(*args, **(kwargs or {}))
         if func is torch.Tensor.pin_memory:
-            return args[0]
+            return locked(args[0].clone())
+        if func is torch.Tensor.to and len(args) > 1 and isinstance(args[1], Pretended):
+            return torch.ops.aten._to_copy(args[0], dtype=args[1].dtype, device=DEVICE)
+        if func is torch.Tensor.copy_ and isinstance(args[0], Pretended) and not torch.is_grad_enabled():
+            return _run(torch.ops.aten.copy_.default, args, kwargs or {})
+        if func is torch.Tensor.cpu and isinstance(args[0], Pretended):
+            return torch.ops.aten._to_copy(args[0], device="cpu")
         if func is torch.Tensor.contiguous and isinstance(args[0], Pretended):
             return torch.ops.aten.contiguous(*args, **(kwargs or {}))
         if func in (torch.Tensor.__getitem__, torch.Tensor.__setitem__) and isinstance(args[0], Pretended):
@@ -213,6 +250,9 @@ class _Indexed(TorchFunctionMode):
                 raise TypeError("can't convert cuda:0 device type tensor to numpy")
             COUNTERS.wait()
             return args[0].host.tolist()
+        if func is functional.one_hot and isinstance(args[0], Pretended):  # asks for no value where there is a device
+            made = torch.zeros((*args[0].shape, args[1]), dtype=torch.int64, device=DEVICE)
+            return made.scatter_(-1, args[0].unsqueeze(-1), 1)
         given = {name: _indexed(value) for name, value in (kwargs or {}).items()}
         if func in (torch.tensor, torch.as_tensor) and given.get("device") == DEVICE:
             return func(*args, **{**given, "device": "cpu"}).to(DEVICE)
@@ -255,6 +295,9 @@ class _Stream:
         COUNTERS.wait()
         STREAMS.join(HOST, STREAMS.clock(self.number))
 
+    def is_capturing(self) -> bool:
+        return False
+
 
 @contextlib.contextmanager
 def _within(stream: _Stream) -> Iterator[None]:
@@ -274,9 +317,11 @@ class _Runtime:
     """What of CUDA's own library is asked for."""
 
     def cudaHostRegister(self, address: int, size: int, flags: int) -> int:
+        lock(address, size)
         return 0
 
     def cudaHostUnregister(self, address: int) -> int:
+        unlock(address)
         return 0
 
 
@@ -307,7 +352,7 @@ def pretended(*, autograd: bool = False) -> Iterator[None]:
         "Event": _Event,
         "Stream": _Stream,
         "cudart": _Runtime,
-        "caching_allocator_alloc": lambda size, device=None, stream=None: 1,
+        "caching_allocator_alloc": lambda size, device=None, stream=None: PUBLIC_POINTER,
         "caching_allocator_delete": lambda pointer: None,
     }
     overwrites = torch.__future__.get_overwrite_module_params_on_conversion()
@@ -315,6 +360,9 @@ def pretended(*, autograd: bool = False) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in patches.items():
             patch.setattr(torch.cuda, name, value)
+        patch.setattr(torch._C, "_cuda_cudaCachingAllocator_raw_alloc", lambda size, stream: RAW_POINTER, raising=False)
+        patch.setattr(torch._C, "_cuda_cudaCachingAllocator_raw_delete", lambda pointer: None, raising=False)
+        patch.setattr(torch.accelerator, "current_stream", lambda device=None: _Stream(number=TORCH.stream))
         patch.setattr(torch, "from_dlpack", _from_dlpack)
         patch.setattr(_State, "autograd", autograd)
         torch.__future__.set_overwrite_module_params_on_conversion(True)

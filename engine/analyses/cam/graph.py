@@ -13,6 +13,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +23,7 @@ from cvbench.engine.analyses.cam.methods import find_method
 from cvbench.engine.analyses.cam.target import dead_target, has_grid
 from cvbench.engine.models.backbones import Backbone
 from cvbench.engine.models.fused import part_of, with_part
+from cvbench.engine.models.host_copy import sent
 from cvbench.engine.models.layouts import TapLayout, in_rows
 from cvbench.engine.models.precision import trunk_mode
 from cvbench.engine.models.views import spatial
@@ -138,16 +140,34 @@ def trace(
             ) from error
         finally:
             hooks.close()
-        picked = logits.argmax(dim=1) if classes is None else classes.to(logits.device)
+        picked = logits.argmax(dim=1) if classes is None else _there(classes, logits.device)
         found = _gradient(logits, picked, leaves[0]) if gradient else None
     activation = spatial(in_rows(leaves[0].detach(), layout), layout)
     logits = logits.detach().float()
     if not gradient:
         return Evidence(activation, None, logits, picked)
     patches = None if found is None else spatial(in_rows(found, layout), layout)
-    if patches is None or not bool(patches.any()):
+    if patches is None or not _leads(backbone, target, patches):
         raise dead_target(target)
     return Evidence(activation, patches, logits, picked)
+
+
+_LEADING: WeakKeyDictionary[Backbone, set[str]] = WeakKeyDictionary()
+"""Targets from which a gradient was seen: which there are, the network decides and not the images."""
+
+
+def _leads(backbone: Backbone, target: str, patches: Tensor) -> bool:
+    """Whether the gradient at a target is not zero everywhere; a device is asked, and waited for, once a target."""
+    known = _LEADING.setdefault(backbone, set())
+    if not (patches.is_cuda and target in known):
+        if not bool(patches.any()):
+            return False
+        known.add(target)
+    return True
+
+
+def _there(classes: Tensor, device: torch.device) -> Tensor:
+    return classes if classes.is_cuda else sent(classes.numpy(), device)
 
 
 def _gradient(logits: Tensor, classes: Tensor, leaf: Tensor) -> Tensor | None:

@@ -15,12 +15,13 @@ With the classes cut into g groups, the sums over each part of a class give besi
 if these rows were not there: the sum over the class less that over the part. One pass over the distances for all.
 
 Rounding: rows are read a block at a time as they are stored, then centred in float64, in which the rest is done. Only
-the Euclidean tiles of features stored in float32 or float16 are in float32, where `cvbench.engine.arrays.distances`
-says that it is harmless: s is within 1e-6 then, else within 1e-12.
+the Euclidean tiles of features stored in float32 or float16 are in float32, on the host, where
+`cvbench.engine.arrays.distances` says that it is harmless: s is within 1e-6 then, else within 1e-12.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -69,33 +70,34 @@ def silhouette_samples(
     queries = np.unique(wanted)
     points = prepare(x, cells.rows, standardise=standardise, unit=metric == "cosine", block=block)
     sums = {"euclidean": euclidean_sums, "cosine": cosine_sums, "sqeuclidean": squared_sums}[metric]
+    xp, there, at = namespace(x), cells.placed(x), namespace(x).asarray(queries)
     found = np.empty((1 + cells.count, len(queries)))
     for cut, part in sums(points, queries, block):
-        own, its = cells.own[queries[cut]], cells.parts[cells.rows.own[queries[cut]]]
-        totals = cells.totals(part)
-        found[0, cut] = to_host(scores(totals, own, cells.members))
-        for out in range(cells.count):
-            s = to_host(scores(cells.without(totals, part, out), own, cells.members_without(out)))
-            found[1 + out, cut] = np.where(its == out, np.nan, s)
+        own, totals = there.own[at[cut]], there.totals(part)
+        left = (there.without(totals, part, out) for out in range(cells.count))
+        s = [scores(its, own, there.members[out]) for out, its in enumerate(itertools.chain([totals], left))]
+        found[:, cut] = to_host(xp.stack(s))
+    its = cells.parts[cells.rows.own[queries]]
+    for out in range(cells.count):
+        found[1 + out, its == out] = np.nan
     found = found[:, np.searchsorted(queries, wanted)]
     return found[0] if parts is None else found
 
 
-def scores(sums: Array, own: NDArray[np.int64], counts: NDArray[np.int64]) -> Array:
+def scores(sums: Array, own: Array, counts: Array) -> Array:
     """s from sums of distances.
 
     Args:
         sums: (m, K) float64 sum of distances to the members of each class, the row itself at 0.
-        own: (m,) class of each row.
-        counts: (K,) members of each class.
+        own: (m,) int64 class of each row.
+        counts: (K,) float64 members of each class.
 
     Returns:
         (m,) float64.
     """
-    xp = namespace(sums)
-    rows, columns = xp.arange(len(sums)), xp.asarray(own)
-    members = xp.asarray(counts[own].astype(np.float64))
-    means = sums / xp.asarray(counts.astype(np.float64))
+    xp, members = namespace(sums), counts[own]
+    rows, columns = xp.arange(len(sums)), own
+    means = sums / counts
     a = sums[rows, columns] / xp.maximum(members - 1, 1)
     means[rows, columns] = xp.inf
     b = means.min(axis=1)
@@ -111,14 +113,15 @@ def squared_sums(points: Points, queries: NDArray[np.int64], block: int = BLOCK)
     xp, groups = namespace(points.x), points.groups
     size, width = len(groups.counts), points.x.shape[1]
     totals, squares, members = xp.zeros((size, width)), xp.zeros(size), xp.zeros(size)
+    wanted = xp.asarray(queries)
     for rows in blocks(len(groups.own), block):
         x = points.at(rows)
-        classes, member = groups.indicator(rows, x)
+        classes, member = points.indicator(rows)
         totals[classes] += member.T @ x
         squares[classes] += member.T @ (x * x).sum(axis=1)
         members[classes] += member.sum(axis=0) if points.zero is None else member.T @ (~points.zero[rows] * 1.0)
     for cut in blocks(len(queries), block):
-        x = points.at(queries[cut])
+        x = points.at(wanted[cut])
         scale = (x * x).sum(axis=1)[:, None] * members + squares
         sums = x @ totals.T
         sums *= -2.0
@@ -152,20 +155,22 @@ def euclidean_sums(points: Points, queries: NDArray[np.int64], block: int = BLOC
     n, size = len(groups.own), len(groups.counts)
     single, unit = points.x.dtype.itemsize < 8, longest(points, block)
 
-    def read(positions: slice | NDArray[np.int64]) -> Rows:
+    def read(positions: slice | Array) -> Rows:
         return Rows.of(points.at(positions) / unit, single=single)
 
     if len(queries) == n and n * size * 8 <= SYMMETRIC_BYTES:
         yield slice(0, n), _all_by_symmetry(points, read, block)
         return
+    wanted = xp.asarray(queries)
     for cut in blocks(len(queries), block):
-        x = read(queries[cut])
+        x = read(wanted[cut])
         sums = xp.zeros((len(x.values), size))
         for rows in blocks(n, block):
             tile = distances(x, read(rows))
-            inside = np.flatnonzero((queries[cut] >= rows.start) & (queries[cut] < rows.stop))
-            tile[xp.asarray(inside), xp.asarray(queries[cut][inside] - rows.start)] = 0.0
-            classes, part = groups.sums(rows, tile)
+            first, last = np.searchsorted(queries[cut], [rows.start, rows.stop]).tolist()  # they ascend
+            if first < last:
+                tile[xp.arange(first, last), wanted[cut][first:last] - rows.start] = 0.0
+            classes, part = points.sums(rows, tile)
             sums[:, classes] += part
         yield cut, sums
 
@@ -177,11 +182,11 @@ def _all_by_symmetry(points: Points, read: Callable[[slice], Rows], block: int) 
     sums = xp.zeros((n, len(groups.counts)))
     for rows in blocks(n, block):
         x = read(rows)
-        classes, part = groups.sums(rows, distances(x, x))
+        classes, part = points.sums(rows, distances(x, x))
         sums[rows, classes] += part
         for columns in blocks(n, block, start=rows.stop):
             tile = distances(x, read(columns))
             for mine, others, seen in ((rows, columns, tile), (columns, rows, tile.T)):
-                classes, part = groups.sums(others, seen)
+                classes, part = points.sums(others, seen)
                 sums[mine, classes] += part
     return sums

@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 
 from cvbench.engine.arrays.array import Array, namespace, table
 from cvbench.engine.arrays.dft import row_transform
+from cvbench.engine.arrays.product import product
 
 EPSILON = 1e-12
 """The least norm that a feature is divided by."""
@@ -147,7 +148,7 @@ def pair_statistics(units: Array, grid: tuple[int, int], *, matrix: bool, block:
         own = units[images]
         top, below = row * width, end * width
         # With all rows in one block both factors are the same memory: BLAS then computes one triangle only.
-        cosines = own[:, top:below] @ own[:, top:].transpose(0, 2, 1)
+        cosines = product(own[:, top:below], own[:, top:].transpose(0, 2, 1))
         whole = end - row == height
         means[images] += (
             _whole_lag_sums(cosines, height, width)
@@ -187,7 +188,10 @@ def lag_statistics(units: Array, grid: tuple[int, int], *, block: int | None = N
         images = slice(start, start + step)
         rows = row_transform(units[images].reshape(-1, height, width, channels), 2 * width)
         by_frequency = rows.reshape(-1, 2 * height, width + 1, channels).transpose(0, 2, 1, 3)
-        products = by_frequency @ by_frequency.transpose(0, 1, 3, 2)  # (b, width + 1, 2 H, 2 H), (y, part) twice
+        if xp is not np:
+            by_frequency = by_frequency.copy()  # once: for a product it would be, for each of its operands
+        # (b, width + 1, 2 H, 2 H), (y, part) twice
+        products = product(by_frequency, by_frequency.transpose(0, 1, 3, 2))
         sums = xp.fft.irfft(_row_pairs(products, height), n=2 * width, axis=1).transpose(0, 2, 1)
         means[images] = xp.concatenate([sums[:, :, width + 1 :], sums[:, :, :width]], axis=2).reshape(-1, len(counts))
     return Pairs(means / counts, xp.full(n, math.nan), None)
@@ -198,7 +202,7 @@ def _row_pairs(products: Array, height: int) -> Array:
     xp = namespace(products)
     b, v = products.shape[:2]
     if xp is not np:
-        sums = products.reshape(b, v, -1) @ _row_pair_matrix.on(products, height, products.dtype.str)
+        sums = product(products.reshape(b, v, -1), _row_pair_matrix.on(products, height, products.dtype.str))
         return sums[:, :, :height] + 1j * sums[:, :, height:].astype(xp.float64)
     parts = products.reshape(b, v, height, 2, height, 2)
     found = []
@@ -246,8 +250,8 @@ def _whole_lag_sums(cosines: Array, height: int, width: int) -> Array:
     xp = namespace(cosines)
     b = len(cosines)
     by_rows = cosines.reshape(b, height, width, height, width).transpose(0, 1, 3, 2, 4).reshape(b, height**2, width**2)
-    across = (by_rows @ _offsets.on(cosines, width, True, cosines.dtype.str)).astype(xp.float64)
-    return (_offsets.on(cosines, height, False, "<f8").T @ across).reshape(b, -1)
+    across = product(by_rows, _offsets.on(cosines, width, True, cosines.dtype.str)).astype(xp.float64)
+    return product(_offsets.on(cosines, height, False, "<f8").T, across).reshape(b, -1)
 
 
 @table

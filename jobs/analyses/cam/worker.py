@@ -9,7 +9,7 @@ import numpy as np
 
 from cvbench.engine.analyses.cam.graph import class_map
 from cvbench.jobs.analyses.cam.options import LABEL, PREDICTED
-from cvbench.jobs.extraction.memory import device_memory
+from cvbench.jobs.extraction.memory import SMALLER_BATCH, device_memory
 from cvbench.jobs.extraction.worker import ExtractRecipe, ExtractWorker, UnitTask
 from cvbench.storage.features import GroupKey
 
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from cvbench.engine.models.host_copy import HostCopy
     from cvbench.jobs.extraction.decoding.feed import Batch
     from cvbench.jobs.extraction.live import LivePass
-
-SMALLER = "a smaller --batch-size (in a new store: it is part of what a store is)"
-"""Whose evidence: each image's own top-1, or its label; else a class index."""
 
 
 def choice_tap(target: str) -> str:
@@ -54,11 +51,11 @@ class CamWorker(ExtractWorker):
         outputs: dict[GroupKey, dict[str, HostCopy]] = {}
         for group, taps in task.work:
             backbone, target = self.backbones[group.backbone], self._targets[group.backbone]
-            with device_memory(f"a batch of {self.recipe.batch}", group.backbone, SMALLER):
+            with device_memory(f"a batch of {self.recipe.batch}", group.backbone, SMALLER_BATCH):
                 images = self.copies.up(batch.images[backbone.preprocess.geometry])
                 found = class_map(backbone, target, self._method, images, self._classes(batch, task, group))
             arrays = {target: found.raw, choice_tap(target): found.choice}
-            outputs[group] = {tap: self.copies.down(arrays[tap]) for tap in taps}
+            outputs[group] = self.copies.down({tap: arrays[tap] for tap in taps})
         return outputs
 
     def _classes(self, batch: Batch, task: UnitTask, group: GroupKey) -> torch.Tensor | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cvbench.jobs.analyses.passes.numbers import Numbers, Tapped
-from cvbench.jobs.extraction.memory import device_memory
+from cvbench.jobs.extraction.memory import SMALLER_BATCH, device_memory
 from cvbench.jobs.extraction.worker import ExtractRecipe, ExtractWorker, UnitTask
 from cvbench.storage.features import GroupKey
 
@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from cvbench.engine.models.host_copy import HostCopy
     from cvbench.jobs.extraction.decoding.feed import Batch
     from cvbench.jobs.extraction.live import LivePass
-
-SMALLER = "a smaller --batch-size (in a new store: it is part of what a store is)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +43,8 @@ class PassWorker(ExtractWorker):
         for group, taps in task.work:
             backbone, layers = self.backbones[group.backbone], self._kept[group.backbone]
             variants = self._variants[group.backbone]
-            images = self.copies.up(batch.images[backbone.preprocess.geometry])
-            with device_memory(f"a batch of {self.recipe.batch}", group.backbone, SMALLER):
+            with device_memory(f"a batch of {self.recipe.batch}", group.backbone, SMALLER_BATCH):
+                images = self.copies.up(batch.images[backbone.preprocess.geometry])
                 found = self._numbers.measure(backbone, variants, images, {tap: layers[tap] for tap in taps})
-            outputs[group] = {tap: self.copies.down(found[tap]) for tap in taps}
+            outputs[group] = self.copies.down({tap: found[tap] for tap in taps})
         return outputs

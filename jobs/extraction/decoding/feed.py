@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from cvbench.engine.models.host_copy import staging
+from cvbench.engine.models.host_copy import Copies, staging
 from cvbench.engine.pictures.geometry import Geometry
 from cvbench.errors import DecodeError, raise_if_lacking
 from cvbench.jobs.extraction.decoding.choice import Decoding
@@ -43,7 +43,7 @@ class Batch:
         offset: Row of the first sample within the unit.
         size: How many rows are samples.
         images: For each geometry (batch, 3, height, width) uint8 on the host; theirs until the next batch is asked for,
-            when the device must have been told all that it is to do with them.
+            when all that is to go to the device must have been sent by the feed's `Copies`.
         bad: The samples that could not be read; their images are black.
     """
 
@@ -116,7 +116,7 @@ class Feed:
         order: (N,) position -> sample.
         geometries: What the images are fitted to; each once.
         batch: Images of a batch.
-        device: That the batches go to.
+        copies: By which the batches go to the device.
         decoding: Who decodes.
         ahead: Batches of a unit that are decoded before they are asked for.
         nursery: Of the processes, if one was begun already.
@@ -132,7 +132,7 @@ class Feed:
         geometries: Sequence[Geometry],
         *,
         batch: int,
-        device: str,
+        copies: Copies,
         decoding: Decoding,
         ahead: int = 2,
         nursery: Nursery | None = None,
@@ -141,7 +141,7 @@ class Feed:
         self._order = order
         self._geometries = tuple(dict.fromkeys(geometries))
         self._batch = batch
-        self._device = device
+        self._copies = copies
         self._ahead = ahead
         self._ring: Ring | None = None
         self._decoders: Decoders | None = None
@@ -149,7 +149,7 @@ class Feed:
         threads = decoding.number
         if decoding.processes:
             threads = 2 * decoding.number  # one reads the next samples while another waits for a decoder
-            self._ring = Ring(Layout(self._geometries, batch, UNITS * (ahead + 1)), device)
+            self._ring = Ring(Layout(self._geometries, batch, UNITS * (ahead + 1)), copies)
             self._decoders = Decoders(self._ring, dataset.transform, decoding.number, nursery)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
 
@@ -168,7 +168,7 @@ class Feed:
     def _place(self, size: int) -> Place:
         if self._ring is not None and self._decoders is not None:
             return _Slot(self._ring, self._decoders, size)
-        images = {g: staging((self._batch, 3, *g.size), self._device) for g in self._geometries}
+        images = {g: staging((self._batch, 3, *g.size), self._copies.device) for g in self._geometries}
         return _Own(images, self._dataset.transform)
 
     def _submit(self, unit: Unit, offset: int) -> _Coming:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cvbench.engine.models.host_copy import page_locked, passed
+from cvbench.engine.models.host_copy import Copies, page_locked
 from cvbench.engine.pictures.geometry import Geometry
 from cvbench.errors import ResourceError
 from cvbench.jobs.extraction.decoding.layout import Layout
@@ -27,19 +27,23 @@ class Ring:
 
     The block has no name in any file system, so that nothing of it stays however this process ends.
 
+    Args:
+        layout: Of a slot, and how many.
+        copies: By which the slots go to the device.
+
     Raises:
         ResourceError: There is no memory for the block, or it cannot be page-locked.
     """
 
-    def __init__(self, layout: Layout, device: str) -> None:
+    def __init__(self, layout: Layout, copies: Copies) -> None:
         self.layout = layout
         self.file = _nameless(layout.nbytes)
         weakref.finalize(self, os.close, self.file)
         self._block = mmap.mmap(self.file, layout.nbytes)
-        self._device = device
+        self._copies = copies
         self._free: deque[tuple[int, Any]] = deque((slot, None) for slot in range(layout.slots))
         self._lock = threading.Lock()
-        if device.startswith("cuda"):
+        if copies.device.startswith("cuda"):
             whole = np.frombuffer(self._block, np.uint8)
             weakref.finalize(self, page_locked(whole))
 
@@ -52,8 +56,8 @@ class Ring:
         return slot
 
     def give_back(self, slot: int) -> None:
-        """Let a slot be used again, once the device has done what it was told until now."""
-        read = passed(self._device)
+        """Let a slot be used again, once the device has read what it was sent until now."""
+        read = self._copies.uploaded()
         with self._lock:
             self._free.append((slot, read))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import weakref
 from typing import Any
 
 import numpy as np
@@ -10,10 +12,14 @@ import torch
 
 from cvbench.engine.arrays import array, cuda
 from cvbench.engine.arrays.fetch import Fetch, fetched
+from cvbench.engine.arrays.stream import on_stream_of
 from cvbench.errors import ResourceError
 from cvbench.jobs.analyses.measure import analysis_device
 from cvbench.jobs.running.progress import Event, Note
+from tests.standin import cupy_cuda, torch_cuda
 from tests.standin.plug import plugged
+from tests.standin.streams import CUPY
+from tests.standin.torch_cuda import PUBLIC_POINTER, RAW_POINTER
 
 
 @pytest.mark.parametrize(
@@ -58,12 +64,47 @@ def test_auto_takes_a_card_that_can_be_used() -> None:
         assert analysis_device("auto", "none") == "cuda"
 
 
-def test_cupy_takes_its_memory_from_torch() -> None:
+@pytest.mark.parametrize(("has", "pointer"), [(True, RAW_POINTER), (False, PUBLIC_POINTER)])
+def test_cupy_takes_its_memory_from_torch(monkeypatch: pytest.MonkeyPatch, has: bool, pointer: int) -> None:
+    """In C++ where torch lets us: its public function enters the device for every temporary."""
     with plugged() as cupy:
+        if not has:
+            monkeypatch.delattr(torch._C, "_cuda_cudaCachingAllocator_raw_alloc")
         cuda.device_module()
         (allocator,) = cupy.cuda.allocators
         assert allocator(0) == 0
-        assert allocator(64) == 1  # the pointer that torch's pretended pool gives
+        assert allocator(64) == pointer
+
+
+class TestStream:
+    """CuPy on torch's stream, with either release of each."""
+
+    @pytest.mark.parametrize("torch_knows", [True, False])
+    @pytest.mark.parametrize("cupy_14", [True, False])
+    def test_it_is_torchs(self, monkeypatch: pytest.MonkeyPatch, cupy_14: bool, torch_knows: bool) -> None:
+        with plugged() as cupy:
+            if not torch_knows:  # before 2.10
+                monkeypatch.delattr(torch_cuda._Stream, "__cuda_stream__")
+            if not cupy_14:
+                monkeypatch.delattr(cupy_cuda.Stream, "from_external")
+            beside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+            with torch.cuda.stream(beside), array.device_stream("cuda"):
+                assert cupy.cuda.get_current_stream().ptr == beside.cuda_stream
+            assert cupy.cuda.get_current_stream().ptr != beside.cuda_stream
+
+    def test_it_is_of_the_device_that_is_entered(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(cupy_cuda.Device, "number", 2)
+        with plugged() as cupy, on_stream_of(cupy, torch.device("cuda", 1)):
+            assert cupy.cuda.Device().id == 1
+        assert CUPY.device == 0
+
+    def test_a_stream_that_cannot_be_entered_fails_the_probe(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def refuse(*_: Any) -> None:
+            raise AttributeError("no stream")
+
+        monkeypatch.setattr(cupy_cuda.Stream, "from_external", refuse)
+        with plugged():
+            assert "no stream" in cuda.usable()
 
 
 @pytest.mark.parametrize(
@@ -103,3 +144,20 @@ def test_a_table_lies_on_the_device_once(cupy: Any) -> None:
     there = numbers.on(cupy.zeros(1), 4)
     assert there is numbers.on(cupy.ones(2), 4)
     np.testing.assert_array_equal(there.get(), numbers(4))
+
+
+def test_a_table_is_let_go_before_the_interpreter_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    @array.table
+    def numbers(n: int) -> Any:
+        return np.arange(n)
+
+    at_exit: list[Any] = []
+    monkeypatch.setattr(atexit, "register", at_exit.append)
+    array._forget_at_exit.cache_clear()
+    with plugged() as cupy:
+        first, second = (weakref.ref(numbers.on(cupy.zeros(1), n)) for n in (3, 4))
+        assert first() is not None
+        (forget,) = at_exit
+        forget()
+        assert (first(), second()) == (None, None)
+    array._forget_at_exit.cache_clear()

@@ -10,7 +10,7 @@ import pytest
 from cvbench.engine.arrays import dft
 from tests.seeds import seeded
 
-GRIDS = [(2, 2), (7, 7), (3, 8), (8, 3), (16, 16), (dft.SMALL + 1, 4), (28, 20)]
+GRIDS = [(2, 2), (7, 7), (3, 8), (8, 3), (16, 16), (dft.HOST_SMALL + 1, 4), (28, 20)]
 
 
 @pytest.fixture
@@ -30,9 +30,9 @@ def test_power(rng: np.random.Generator, grid: tuple[int, int], dtype: type[Any]
 
 
 def test_both_ways_agree_at_the_border(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
-    maps = rng.normal(size=(2, dft.SMALL, dft.SMALL, 3))
+    maps = rng.normal(size=(2, dft.HOST_SMALL, dft.HOST_SMALL, 3))
     by_matrix = dft.power(maps)
-    monkeypatch.setattr(dft, "SMALL", 1)
+    monkeypatch.setattr(dft, "HOST_SMALL", 1)
     np.testing.assert_allclose(dft.power(maps), by_matrix, rtol=1e-9)
 
 
@@ -56,3 +56,13 @@ def test_cupy_gives_what_numpy_gives(rng: np.random.Generator, cupy: Any) -> Non
     np.testing.assert_allclose(
         dft.row_transform(cupy.asarray(maps), 28).get(), dft.row_transform(maps, 28), rtol=1e-5, atol=1e-5
     )
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("grid", [*GRIDS, (56, 56), (64, 64), (dft.DEVICE_SMALL + 1, 8)])
+def test_a_device_keeps_float32s_digits(rng: np.random.Generator, cupy: Any, grid: tuple[int, int]) -> None:
+    maps = rng.normal(size=(2, *grid, 5)).astype(np.float32)
+    expected = np.abs(np.fft.rfft2(maps.astype(np.float64), axes=(1, 2))) ** 2
+    found = dft.power(cupy.asarray(maps)).get()
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, atol=1e-6 * expected.max())

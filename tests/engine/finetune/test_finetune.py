@@ -133,7 +133,7 @@ def test_one_step_is_plain_torchs() -> None:
     expected: Any = torch.nn.functional.cross_entropy(logits, labels)
     expected.backward()
     optimizer.step()
-    assert loss == pytest.approx(expected.item(), abs=1e-5)
+    assert loss.item() == pytest.approx(expected.item(), abs=1e-5)
     assert right == int((logits.argmax(dim=1) == labels).sum())
     for name, value in ours.model.state_dict().items():
         if name.endswith("qkv.bias"):  # the keys' part of it changes nothing: its gradient is rounding
@@ -194,6 +194,6 @@ def test_a_checkpoint_of_another_model_is_refused() -> None:
 
 def test_half_precision_stays_close() -> None:
     exact, coarse = trainer(), trainer(precision="bf16")
-    losses = [(exact.train(*batch(step))[0], coarse.train(*batch(step))[0]) for step in range(3)]
+    losses = [[float(one.train(*batch(step))[0]) for one in (exact, coarse)] for step in range(3)]
     assert losses[0][1] == pytest.approx(losses[0][0], rel=0.05)
     assert all(value.dtype == torch.float32 for value in coarse.weights().values())

@@ -19,7 +19,7 @@ from cvbench.engine.models import backbones, compiled
 from cvbench.engine.models.backbones import Backbone, BackboneSpec, Request, load_backbone, resolve_spec
 from cvbench.engine.models.own_models import OwnModel
 from cvbench.engine.models.views import expand_views
-from cvbench.errors import UsageError
+from cvbench.errors import ResourceError, UsageError
 
 SIZE = 64
 ROUNDING = 2.0**-18
@@ -223,6 +223,22 @@ def test_a_compiler_that_fails_is_named(images: Tensor, monkeypatch: pytest.Monk
         backbone.run(images, [Request("pooled", "blocks.0")])
     assert "no such kernel" in str(caught.value)
     assert not any(module._forward_hooks for module in backbone.network.modules())
+
+
+def test_tritons_lack_of_a_compiler_is_one_of_the_machine(images: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It raises at the first launch, past torch's own errors."""
+
+    def broken(graph: Any, inputs: Any) -> Any:
+        def launch(*_: Any) -> Any:
+            raise RuntimeError("Failed to find C compiler. Please specify via CC environment variable")
+
+        return launch
+
+    monkeypatch.setattr(compiled, "BACKEND", broken)
+    backbone = load_backbone(BackboneSpec("test_vit", "random", image_size=SIZE), compiled=True)
+    with pytest.raises(ResourceError, match="there is no C compiler") as caught:
+        backbone.run(images, [Request("pooled", "blocks.0")])
+    assert "install gcc" in str(caught.value)
 
 
 def test_inductor_differs_by_rounding_only(images: Tensor) -> None:

@@ -22,6 +22,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from cvbench.engine.models.host_copy import Copies
 from cvbench.engine.pictures.geometry import Geometry
 from cvbench.errors import DataUnavailableError, ResourceError, UsageError
 from cvbench.jobs.extraction.decoding import processes
@@ -46,7 +47,7 @@ def pets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def feed_of(dataset: Dataset, decoding: Decoding, geometries: tuple[Geometry, ...] = PAIR) -> Feed:
     order = np.random.default_rng(0).permutation(len(dataset))
-    return Feed(dataset, order, geometries, batch=4, device="cpu", decoding=decoding)
+    return Feed(dataset, order, geometries, batch=4, copies=Copies("cpu"), decoding=decoding)
 
 
 @pytest.fixture(scope="module")
@@ -209,11 +210,12 @@ import sys, time, numpy as np
 from cvbench.jobs.extraction.decoding import processes
 from cvbench.jobs.extraction.decoding.choice import Decoding
 from cvbench.jobs.extraction.decoding.feed import Feed
+from cvbench.engine.models.host_copy import Copies
 from cvbench.engine.pictures.geometry import Geometry
 from cvbench.storage.datasets import open_dataset
 from cvbench.storage.features.units import Unit
 dataset = open_dataset(sys.argv[1])
-feed = Feed(dataset, np.arange(len(dataset)), [Geometry((48, 48), 56)], batch=4, device="cpu",
+feed = Feed(dataset, np.arange(len(dataset)), [Geometry((48, 48), 56)], batch=4, copies=Copies("cpu"),
             decoding=Decoding(2, processes=True))
 reading = feed.start(Unit(0, 0, 60))
 next(reading)

@@ -11,8 +11,9 @@ from typing import Any, Literal
 
 import numpy as np
 import pytest
+import torch
 
-from cvbench.engine.models.host_copy import page_locked
+from cvbench.engine.models.host_copy import Copies, page_locked
 from cvbench.engine.pictures.geometry import Geometry
 from cvbench.engine.pictures.room import ProcessRoom
 from cvbench.errors import IntegrityError, ResourceError, UnknownNameError
@@ -24,6 +25,9 @@ from cvbench.jobs.extraction.decoding.wire import packed, raised, told, unpacked
 from cvbench.jobs.extraction.plan import decode_rate
 from cvbench.jobs.running.cluster import Cluster
 from cvbench.jobs.running.messages import receive, send
+from tests.standin.counters import COUNTERS
+from tests.standin.plug import plugged
+from tests.standin.streams import DEFAULT, HOST, STREAMS
 
 
 @pytest.mark.parametrize(
@@ -99,7 +103,7 @@ def test_samples_and_errors_travel() -> None:
 
 
 def test_one_large_image_among_all_processes() -> None:
-    ring = Ring(Layout((Geometry((8, 8), 8),), 1, 1), "cpu")
+    ring = Ring(Layout((Geometry((8, 8), 8),), 1, 1), Copies("cpu"))
     read, write = os.pipe()
     with ProcessRoom(ring.file, 100).taken(101):
         pid = os.fork()
@@ -137,40 +141,39 @@ class Driver:
         return 0
 
 
-class Event:
-    """An event whose device is told when it is asked."""
-
-    order: list[str] = []  # noqa: RUF012
-
-    def record(self) -> None:
-        self.order.append("record")
-
-    def synchronize(self) -> None:
-        self.order.append("synchronize")
-
-
 def test_the_memory_is_page_locked_as_long_as_it_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    import torch
-
     driver = Driver(0)
-    monkeypatch.setattr(torch.cuda, "cudart", lambda: driver)
-    monkeypatch.setattr(torch.cuda, "Event", Event)
     layout = Layout((Geometry((8, 8), 8),), 2, 2)
-    ring: Any = Ring(layout, "cuda")
-    assert list(driver.locked.values()) == [layout.nbytes]
-    assert next(iter(driver.locked)) == ring.views(0)[layout.geometries[0]].ctypes.data
-    first, second = ring.take(), ring.take()
-    assert not Event.order
-    ring.give_back(first)
-    assert ring.take() == first  # after the device has read it
-    assert Event.order == ["record", "synchronize"]
-    del ring
-    assert not driver.locked
-    assert second == 1
-    driver.code = 2
-    with pytest.raises(ResourceError, match="cannot be page-locked") as caught:
-        page_locked(np.zeros(4, np.uint8))
-    assert caught.value.why == "CUDA error 2"
+    with plugged():
+        monkeypatch.setattr(torch.cuda, "cudart", lambda: driver)
+        ring: Any = Ring(layout, Copies("cuda"))
+        assert list(driver.locked.values()) == [layout.nbytes]
+        assert next(iter(driver.locked)) == ring.views(0)[layout.geometries[0]].ctypes.data
+        del ring
+        assert not driver.locked
+        driver.code = 2
+        with pytest.raises(ResourceError, match="cannot be page-locked") as caught:
+            page_locked(np.zeros(4, np.uint8))
+        assert caught.value.why == "CUDA error 2"
+
+
+def test_a_slot_is_free_once_the_device_has_read_it() -> None:
+    """Whatever it still has to compute of it: only the stream of the uploads is waited for."""
+    geometry = Geometry((8, 8), 8)
+    with plugged():
+        copies = Copies("cuda")
+        ring = Ring(Layout((geometry,), 2, 1), copies)
+        slot = ring.take()
+        there = copies.up(ring.tensors(slot)[geometry])
+        before = COUNTERS.copy()
+        there.float().sum()
+        ring.give_back(slot)
+        assert (COUNTERS - before).waits == 0
+        assert ring.take() == slot
+        assert (COUNTERS - before).waits == 1
+        done = STREAMS.clock(HOST)
+        assert done[copies._up.number] == STREAMS.clock(copies._up.number)[copies._up.number]
+        assert done.get(DEFAULT, 0) < STREAMS.clock(DEFAULT)[DEFAULT]
 
 
 def test_what_a_plan_says_of_decoding() -> None:
