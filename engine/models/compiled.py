@@ -30,9 +30,9 @@ from cvbench.engine.models.views import Request, find_view, spatial
 from cvbench.errors import ResourceError, UsageError
 
 BACKEND = "inductor"
+"""The compiler; its name joins the fingerprint of what it has computed."""
 TRITONS = "failed to find c compiler"
 """What Triton says, which compiles the kernels for a card."""
-"""The compiler; its name joins the fingerprint of what it has computed."""
 _NUMBER = itertools.count()
 
 
