@@ -76,7 +76,7 @@ class Outcome:
 
     @property
     def command(self) -> str:
-        """What makes its rows, to paste; "" if nothing does."""
+        """The command that makes its rows, to paste; "" if none does."""
         return f"cvbench {self.claim.command}" if self.claim.command and self.repeatable else ""
 
     @property

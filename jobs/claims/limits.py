@@ -17,7 +17,7 @@ _Place = tuple[str, str, str]
 
 @dataclass(frozen=True)
 class ResultFacts:
-    """What is known of a result beside its rows.
+    """Facts of a result beside its rows.
 
     Attributes:
         view: Of the store, that it is of, such as "cam.gradcam".
@@ -82,6 +82,6 @@ def limits_of(rows: Sequence[Row], facts: Mapping[str, ResultFacts]) -> Limits:
 
 
 def _near(note: str, backbones: Iterable[str]) -> tuple[str, str] | None:
-    """Where and of which backbone a note says that it is near chance, see `evaluation.shared.suspect`."""
+    """The place and the backbone that a note calls near chance, see `evaluation.shared.suspect`; None for none."""
     where, _, rest = note.partition(": ")
     return next(((where, name) for name in backbones if rest.startswith(f"{name} is near chance")), None)

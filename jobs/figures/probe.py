@@ -97,7 +97,7 @@ def _draw(results: Sequence[Result]) -> Figure:
 
 
 def _level(result: Result, key: str) -> float:
-    """What the best guess without an image gives."""
+    """Accuracy of the best guess without an image."""
     members = result.data["members"][1]
     return float(members.max() / members.sum()) if key == "top1" else 1 / len(members)
 

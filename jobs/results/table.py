@@ -54,7 +54,7 @@ class Table:
         self.add(pair[0], metric, factor, judged.found, backbone_b=pair[1], kind=DIFFERENCE, **judged_columns(judged))
 
     def chance(self, metric: str, level: float) -> None:
-        """What guessing would give in a metric."""
+        """Add what guessing would give in a metric."""
         self.add("", metric, CHANCE, Estimate(level), kind=REFERENCE)
 
     def test(self, backbone: str, metric: str, factor: str, value: float, n: int, **columns: Any) -> None:

@@ -67,7 +67,7 @@ class DatasetSplit:
 
     @property
     def place(self) -> tuple[str, str | None, At]:
-        """What tells it from the same images at another size."""
+        """Key that tells it from the same images at another size."""
         return self.key, self.split, self.at
 
     @property

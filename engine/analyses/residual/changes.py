@@ -18,7 +18,7 @@ CUT = CUTS[-1]
 
 
 def change_numbers(skip: Tensor, branch: Tensor, layout: TapLayout) -> Tensor:
-    """How skip + branch differs from skip, over the positions of each image; prefix tokens are left out.
+    """Compare skip + branch with skip, over the positions of each image; prefix tokens are left out.
 
     Memory: three float32 copies of the patches of one of them.
 

@@ -3,7 +3,7 @@
     scenes                     objects of ten classes, with a texture, colour and background that each usually has
     scenes-v2, -r, -sketch     a new draw, renditions, outlines
     scenes-a                   scenes that trained networks get wrong
-    scenes-varied              to train on: some whose surface says nothing of their class, some renditions
+    scenes-varied              to train on: some of any surface, renditions, outlines
     scenes-x                   factors of ImageNet-X, style among them
     scenes-pug                 one factor varied at a time; a split is a factor
     scenes-pug-loose           the same of objects in the colour and before the background of other classes

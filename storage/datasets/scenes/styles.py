@@ -11,6 +11,7 @@ from cvbench.storage.datasets.scenes.distances import F32
 STYLES = ("photo", "poster", "negative", "mosaic", "engraving", "neon", "sketch")
 """What a scene counts its `style` by: none first, outlines in the colour of the object (`scenes-sketch`) last."""
 
+OUTLINES = STYLES[-1]
 RENDITIONS = STYLES[1:-1]
 """Those of `scenes-r`."""
 

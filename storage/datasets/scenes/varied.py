@@ -9,11 +9,11 @@ from cvbench.storage.datasets.scenes.columns import RAREST, STYLE, Columns, flag
 from cvbench.storage.datasets.scenes.draws import Draws
 from cvbench.storage.datasets.scenes.factors import BACKGROUNDS, CLASSES, COLOURS, TEXTURES
 from cvbench.storage.datasets.scenes.samples import Sample, SceneSet, seeded, usual_sample
-from cvbench.storage.datasets.scenes.styles import RENDITIONS, STYLES
+from cvbench.storage.datasets.scenes.styles import OUTLINES, RENDITIONS, STYLES
 
 _COUNTS = {"train": 6_600, "test": 600}
 _MARKED = {"test": 900}
-_LOOSE, _STYLED = 25, 9  # of a hundred scenes: whose surface says nothing of their class; in another manner
+_LOOSE, _STYLED = 25, 15  # of a hundred scenes: whose surface says nothing of their class; in another manner
 _MARKED_STYLE = 15
 
 
@@ -30,16 +30,15 @@ def _varied(seed: int) -> Sample:
             background=draws.below("any background", len(BACKGROUNDS)),
         )
         return replace(found, scene=scene)
-    return _in_a_manner(seed) if at < _LOOSE + _STYLED else found
+    return _in_a_manner(seed, (*RENDITIONS, OUTLINES, OUTLINES)) if at < _LOOSE + _STYLED else found
 
 
 def _marked(seed: int) -> Sample:
-    return _in_a_manner(seed) if Draws(seed).chance("in a manner", _MARKED_STYLE) else usual_sample(seed)
+    return _in_a_manner(seed, RENDITIONS) if Draws(seed).chance("in a manner", _MARKED_STYLE) else usual_sample(seed)
 
 
-def _in_a_manner(seed: int) -> Sample:
-    """A scene in one of the manners of `scenes-r`."""
-    style = STYLES.index(Draws(seed).pick("manner", RENDITIONS))
+def _in_a_manner(seed: int, manners: Sequence[str]) -> Sample:
+    style = STYLES.index(Draws(seed).pick("manner", manners))
     return usual_sample(seed, style=style, blur=0, light=0)
 
 
@@ -58,8 +57,8 @@ VARIED = SceneSet(
     _COUNTS,
     seeded(50, _COUNTS, _varied),
     _renditions,
-    notes="A quarter have any texture, colour and background, one in eleven is a rendition as in scenes-r; "
-    "none is an outline as in scenes-sketch.",
+    notes="A quarter have any texture, colour and background, one in ten is a rendition as in scenes-r, "
+    "one in 23 an outline as in scenes-sketch.",
 )
 MARKED = SceneSet(
     "scenes-x",

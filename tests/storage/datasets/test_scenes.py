@@ -332,13 +332,13 @@ def test_the_loose_grid_has_other_colours_and_backgrounds() -> None:
         assert (np.array(names)[usual.labels] == usual.factors[name])[others].all()
 
 
-def test_what_is_trained_on_has_loose_cues_and_no_outlines() -> None:
+def test_what_is_trained_on_has_loose_cues_and_some_outlines() -> None:
     dataset = opened("scenes-varied", "train")
     styles = np.array([scene.style for scene in dataset.scenes])
-    assert STYLES.index("sketch") not in styles
-    assert 0.07 < np.mean(styles > 0) < 0.12
+    assert 0.03 < np.mean(styles == STYLES.index("sketch")) < 0.06
+    assert 0.12 < np.mean(styles > 0) < 0.18
     own = np.mean(dataset.factors["texture"] == np.array(TEXTURES)[dataset.labels])
-    assert 0.65 < own < 0.8, "a quarter have any texture"
+    assert 0.65 < own < 0.85, "a quarter have any texture"
 
 
 def test_style_is_a_factor_beside_photographs() -> None:
