@@ -177,7 +177,7 @@ def _result(study: Any) -> str:
 
 
 def _show_plan(study: Any, printed: shared.Printed, *, long: bool) -> None:
-    """What is left in all and what is missing, then each step."""
+    """Say what is left in all and what is missing, then each step."""
     from cvbench.jobs.study.reference import lacking
     from cvbench.jobs.study.states import states_of
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
@@ -38,6 +39,30 @@ _NO_CREDENTIALS = ("Missing SecretAccessKey", "Missing AccessKeyId")
 REMOTE_SCHEMES = ("s3", "s3a", "gs", "az", "adl", "azure", "abfs", "abfss")
 
 
+class _Services:
+    """Services that have answered this process: that there is one at all. The name of another breaks off, too."""
+
+    def __init__(self) -> None:
+        self._names: set[str] = set()
+        self._lock = threading.Lock()
+
+    def answered(self, url: str) -> None:
+        with self._lock:
+            self._names.add(self._name(url))
+
+    def has_answered(self, url: str) -> bool:
+        with self._lock:
+            return self._name(url) in self._names
+
+    @staticmethod
+    def _name(url: str) -> str:
+        """Bucket, and the endpoint that is asked for it."""
+        return f"{os.environ.get('AWS_ENDPOINT_URL', '')} {'/'.join(url.split('/')[:3])}"
+
+
+_SERVICES = _Services()
+
+
 class RemoteObjects(Objects):
     """Objects under one URL prefix. `create` is the service's conditional put: exactly one of many writers wins."""
 
@@ -46,7 +71,6 @@ class RemoteObjects(Objects):
     def __init__(self, url: str) -> None:
         _refuse_secrets(url)
         self.url = url.rstrip("/")
-        self._answered = False  # whether there is such a service at all: the name of another breaks off too
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (type(self), (self.url,))
@@ -147,10 +171,10 @@ class RemoteObjects(Objects):
         for attempt, pause in enumerate((*_PAUSES, *_OUTAGE, None)):
             try:
                 found = call()
-                self._answered = True
+                _SERVICES.answered(self.url)
                 return found
             except FileNotFoundError:
-                self._answered = True
+                _SERVICES.answered(self.url)
                 return absent
             except obstore.exceptions.BaseError as error:
                 again = self._passes(str(error), attempt)
@@ -162,7 +186,7 @@ class RemoteObjects(Objects):
     def _passes(self, text: str, attempt: int) -> bool:
         """Whether another attempt may do: of what a service says itself, and of connections once it has answered, for
         as long as an outage lasts; else a few times."""
-        if _UNAVAILABLE.search(text) or (self._answered and _of_connection(text)):
+        if _UNAVAILABLE.search(text) or (_SERVICES.has_answered(self.url) and _of_connection(text)):
             return True
         return attempt < len(_PAUSES) and _of_connection(text) and not _RETRIED.search(text)
 

@@ -19,7 +19,7 @@ from cvbench.errors import DataUnavailableError, UnknownNameError, UsageError
 from cvbench.jobs.extraction.extract import extract
 from cvbench.jobs.extraction.options import ExtractOptions
 from cvbench.jobs.figures.draw import draw, draw_overview
-from cvbench.jobs.results.row import COLUMNS, DIFFERENCE, plain
+from cvbench.jobs.results.row import COLUMNS, DIFFERENCE, REFERENCE, plain
 from cvbench.jobs.running.cluster import Cluster
 from cvbench.jobs.transfer.probe import ENTRY, ProbeOptions, ProbeRequest, probe
 from cvbench.jobs.transfer.probe_rows import NAMES
@@ -104,12 +104,15 @@ def test_the_section_rows_and_figure(store: str, tmp_path: Path) -> None:
     (found,) = probe(ProbeRequest(store, ("digits",)), FAST)
     result = found.named
     rows = ENTRY.rows_of(result)
-    assert len(rows) == 2 * (3 + 10) + 2
+    guessed = [row for row in rows if row.kind == REFERENCE]
+    assert [(row.metric, row.value) for row in guessed] == [(NAMES[name], 0.1) for name in ("top1", "mean_per_class")]
+    assert len(rows) == 2 * (3 + 10) + 2 + len(guessed)
     assert [(row.backbone, row.backbone_b, row.metric) for row in rows if row.kind == DIFFERENCE] == [
         ("test_convnext@32", "test_vit@32", name) for name in (NAMES["top1"], NAMES["mean_per_class"])
     ]
     assert {row.metric for row in rows} >= {"linear probe, top-1", "linear probe, mean per class"}
-    assert all(row.low is not None and row.value is not None and row.low <= row.value for row in rows)
+    fitted = [row for row in rows if row.kind != REFERENCE]
+    assert all(row.low is not None and row.value is not None and row.low <= row.value for row in fitted)
     words = ENTRY.command(result)
     again = CliRunner().invoke(app, [*words, "--store", store, "--format", "json"])
     assert again.exit_code == 0, again.output

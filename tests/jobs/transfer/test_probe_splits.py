@@ -17,6 +17,7 @@ from cvbench.errors import IncompleteError
 from cvbench.jobs.extraction.extract import extract
 from cvbench.jobs.extraction.options import ExtractOptions
 from cvbench.jobs.results.keep import Analysed
+from cvbench.jobs.results.row import CHANCE
 from cvbench.jobs.running.cluster import Cluster
 from cvbench.jobs.transfer.probe import ENTRY, ProbeRequest, probe
 from cvbench.jobs.transfer.probe_splits import open_splits
@@ -75,7 +76,8 @@ def test_it_runs_on_several_transfer_sets(store: Path) -> None:
     assert pets.result.attrs["fitted_on"] == [[[3, 1, 4]]]
     assert (textures.result.attrs["val_split"], pets.result.attrs["train_split"]) == ("val", "trainval")
     line = textures.result.attrs["variant"]
-    assert {row.factor for row in ENTRY.main_rows(textures.result, ENTRY.rows_of(textures.named))} == {line}
+    main = ENTRY.main_rows(textures.result, ENTRY.rows_of(textures.named))
+    assert {row.factor for row in main} == {line, CHANCE}
     assert "penalty chosen on val; fitted on train + val, tested on test" in line
     assert "dtd:2/train has 2 samples, published are 1,880" in line
     assert run(store, "dtd-2")[0].path == textures.path  # by its name in the store
