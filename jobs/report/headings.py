@@ -104,10 +104,14 @@ def facts(item: Item) -> str:
 
 
 def title(names: Sequence[str], items: Sequence[Item]) -> str:
-    """Title of the page: whose results, on which data; of many data sets the one of the most results."""
+    """Title of the page: whose results, on which data; of many data sets the one of the most results.
+
+    Networks that stand there at several sizes are named, or counted, once.
+    """
+    models = list(dict.fromkeys(name.partition("@")[0] for name in names))
     data = Counter(item.key.dataset for item in items)
     sets = list(data) if len(data) <= _NAMED_DATA else [max(data, key=data.__getitem__)]
-    who = " and ".join(names) if len(names) <= 2 else f"{len(names)} backbones"
+    who = next((" and ".join(own) for own in (names, models) if len(own) <= 2), f"{len(models)} backbones")
     more = f" and {len(data) - 1} more data sets" if len(data) > _NAMED_DATA else ""
     return f"{who} on {' and '.join(sets)}{more}"
 

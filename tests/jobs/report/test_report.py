@@ -28,7 +28,7 @@ from cvbench.jobs.analyses.spectra import spectra
 from cvbench.jobs.extraction.extract import extract
 from cvbench.jobs.extraction.options import ExtractOptions
 from cvbench.jobs.reading.selection import Selection
-from cvbench.jobs.report import Report, complete, report
+from cvbench.jobs.report import Report, complete, headings, report
 from cvbench.jobs.report.figures import MAX_SVG, picture
 from cvbench.jobs.report.finding import finding
 from cvbench.jobs.report.interactive import digest, library, script
@@ -530,3 +530,15 @@ def test_a_line_says_what_its_row_says() -> None:
 
 def test_small_numbers_do_not_look_like_zero() -> None:
     assert [number(v) for v in (0.0, -0.0, 4e-4, -3e-6, 2e-4)] == ["0.000", "0.000", "0.0004", "-3.0e-06", "0.0002"]
+
+
+@pytest.mark.parametrize(
+    ("names", "who"),
+    [
+        (["vit@96", "cnn@96"], "vit@96 and cnn@96"),
+        (["vit@96", "cnn@96", "vit@128"], "vit and cnn"),
+        (["vit@96", "cnn", "mlp", "vit@128"], "3 backbones"),
+    ],
+)
+def test_networks_at_several_sizes_are_counted_once_in_the_title(names: list[str], who: str) -> None:
+    assert headings.title(names, []).startswith(f"{who} on ")
