@@ -16,6 +16,7 @@ from gpu_measures import Scale, precisions
 from PIL import Image
 
 from cvbench.engine.models.backbones import describe, resolve_spec
+from cvbench.engine.models.host_copy import Copies
 from cvbench.jobs.extraction.decoding import feed
 from cvbench.jobs.extraction.decoding.choice import settled
 from cvbench.jobs.extraction.extract import extract
@@ -134,7 +135,7 @@ def decoded_per_second(images: Path, scale: Scale, cluster: Cluster) -> float:
     geometries = list(dict.fromkeys(describe(spec, taps=()).preprocess.geometry for spec in specs))
     order = np.arange(len(dataset), dtype=np.int64)
     decoding = settled("auto", cluster)
-    reading = feed.Feed(dataset, order, geometries, batch=scale.batch, device=cluster.device, decoding=decoding)
+    reading = feed.Feed(dataset, order, geometries, batch=scale.batch, copies=Copies(cluster.device), decoding=decoding)
     batches = iter(reading.start(Unit(0, 0, len(dataset))))
     first = next(batches)  # processes have started
     begin = time.perf_counter()

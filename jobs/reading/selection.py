@@ -95,6 +95,10 @@ def select(
     return selected, commits
 
 
+_PARTS = {"q": 1, "k": 2, "v": 3}
+"""Parts of a layer, which have its position: they stand behind it, in this order (`engine.models.fused`)."""
+
+
 def choose_split(store: FeatureStore, groups: Iterable[GroupKey], selection: Selection) -> tuple[str, str]:
     """The data set and split that `selection` means, of these groups of the store; raises as `select`.
 
@@ -176,7 +180,12 @@ def stored_name(name: str, held: Sequence[str]) -> str:
 
 def in_depth_order(store: FeatureStore, group: GroupKey, taps: Sequence[str]) -> list[str]:
     """Layers of a group, the first of the network first."""
-    return sorted(taps, key=lambda tap: int(store.encoding(group, tap).document["attributes"].get("position", 0)))
+
+    def depth(tap: str) -> tuple[int, int]:
+        position = int(store.encoding(group, tap).document["attributes"].get("position", 0))
+        return position, _PARTS.get(tap.rpartition(".")[2], 0)
+
+    return sorted(taps, key=depth)
 
 
 def is_wanted(tap: str, patterns: Sequence[str]) -> bool:

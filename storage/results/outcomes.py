@@ -219,8 +219,6 @@ def load_result(store: FeatureStore, key: ResultKey) -> xarray.Dataset | None:
         # The bytes are those that the marker names, but a marker can be anybody's: whatever is raised means the same.
         with quiet():
             result: xarray.Dataset = xarray.open_zarr(MemoryStore(buffers), consolidated=False, chunks=None).load()
-    except OSError:  # of no decoder: all is in memory
-        raise
     except Exception as error:
         raise_if_lacking(error)
         why = str(error) or type(error).__name__
