@@ -80,7 +80,11 @@ def check_alone(module: nn.Module, model: str, size: tuple[int, int]) -> None:
     image, first, second = (torch.randn((1, 3, *size), generator=draw) for _ in range(3))
     beside = torch.cat([image, second])
     with torch.random.fork_rng(devices=[]):
-        before, after = _sampled(module, torch.cat([image, first])), _sampled(module, beside)
+        try:
+            before, after = _sampled(module, torch.cat([image, first])), _sampled(module, beside)
+        except Exception as error:  # whatever the code of a stranger raises, of noise and not of zeros
+            raise_if_lacking(error)
+            raise _refused(model, error, size) from error
         apart = _apart(before, after)
         if apart is None:
             return

@@ -239,3 +239,14 @@ def test_a_compiled_module_is_taken_as_it_was(name: str, monkeypatch: pytest.Mon
     found, expected = (load_backbone(resolve_spec(f"{HERE}:{one}")) for one in (name, "plain"))
     assert found.tap_names() == expected.tap_names()
     assert found.weights_digest == expected.weights_digest
+
+
+def test_what_is_raised_of_noise_alone_is_an_error_of_ours() -> None:
+    class Picky(nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            if bool((images != 0).any()):
+                raise ValueError("zeros alone")
+            return images
+
+    with pytest.raises(UsageError, match="zeros alone"):
+        check_alone(Picky(), "mine:net", (8, 8))
