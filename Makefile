@@ -42,7 +42,7 @@ test-slow: $(VENV)/.dev
 	$(PYTEST) -m slow </dev/null
 
 test-numerics: $(VENV)/.dev
-	$(BIN)/python -m tests.numerics --draws $(DRAWS)
+	$(BIN)/python -m tests.numerics --draws $(DRAWS) --jobs $(JOBS)
 
 test-all: test test-slow test-numerics
 

@@ -7,6 +7,7 @@ import math
 import os
 import shutil
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,6 +44,8 @@ settings.load_profile("cvbench")
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 """What libraries read, when they are loaded, for how many threads a process may have."""
 
+GIVEN_BACK = 120.0
+"""Seconds within which Ray gets its slots back from what a test has ended; on a busy machine it takes some."""
 MEMORY, ROOM = Path("/dev/shm"), 4 * 2**30
 """A file system in memory, where there is one; free bytes that the files of a run may need at most.
 
@@ -162,6 +165,20 @@ def ray_here(one_ray: pytest.MonkeyPatch, only_here: Callable[[str], None]) -> I
     with RaySession(Cluster(address="local", actors=2)):
         yield
     assert not ray.is_initialized()
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_held(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A test gives back what it took of the Ray that all share: the next that needs both slots would wait for ever."""
+    yield
+    if "ray_here" not in request.fixturenames:
+        return
+    import ray
+
+    whole, end = ray.cluster_resources().get("CPU", 0), time.monotonic() + GIVEN_BACK
+    while ray.available_resources().get("CPU", 0) < whole:
+        assert time.monotonic() < end, "the test left actors or placement groups that hold Ray's slots"
+        time.sleep(0.1)
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Runs the numeric tests with other BLAS kernels and other draws: `python -m tests.numerics [--draws N]`.
+"""Runs the numeric tests with other BLAS kernels and other draws: `python -m tests.numerics [--draws N] [--jobs N]`.
 
 OpenBLAS chooses its kernels by the processor, and each adds in an order of its own. A test that holds on one machine
 by the luck of that order is red on the next. So the tests that draw by `tests.seeds` run once with each of the kernels
@@ -54,11 +54,14 @@ def main() -> int:
     """Run them all; 1 if any fails."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--draws", type=int, default=10)
-    draws, failed = parser.parse_args().draws, []
-    for given in runs(draws):
+    parser.add_argument("--jobs", type=int, default=2, help="processes that share the tests of a run")
+    words = parser.parse_args()
+    shared = ["-n", str(words.jobs), "--dist", "loadgroup"]
+    failed = []
+    for given in runs(words.draws):
         name = " ".join(f"{key}={value}" for key, value in given.items())
         print(f"== {name}", flush=True)
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *files()]
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *shared, *files()]
         if subprocess.run(command, cwd=ROOT, env={**os.environ, **given}, stdin=subprocess.DEVNULL).returncode:
             failed.append(name)
     print(f"failed with: {', '.join(failed)}" if failed else "all passed", flush=True)

@@ -159,6 +159,8 @@ class RaySession:
         )
 
 
+_GLOO = "GLOO_SOCKET_IFNAME"
+"""How Gloo is told its interface."""
 FIRST_ASKED = 4
 """Actors that a cluster which grows is asked for at first, if there are fewer places."""
 CARRIED = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "HF_HUB_OFFLINE")
@@ -228,21 +230,37 @@ def on_loopback() -> Iterator[None]:
     """Within it a Ray that starts listens on this machine's loopback alone.
 
     Ray does so on systems where it supports one node only, and asks a variable which these are; the address of a node
-    that is given to it is changed to the machine's own.
+    that is given to it is changed to the machine's own. Gloo, by which processes train together, takes the interface
+    that the machine's name leads to, which may be any, unless it is given one.
     """
     from ray._private import ray_constants
 
-    variable, before = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR, ray_constants.ENABLE_RAY_CLUSTER
-    held = os.environ.get(variable)
-    os.environ[variable], ray_constants.ENABLE_RAY_CLUSTER = "0", False
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    given = {ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR: "0"}
+    loopback = [name for _, name in socket.if_nameindex() if name in ("lo", "lo0")]
+    if loopback and _GLOO not in os.environ:
+        given[_GLOO] = loopback[0]
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        with set_variables(given):
+            yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
+
+
+@contextmanager
+def set_variables(given: Mapping[str, str]) -> Iterator[None]:
+    """Within it these variables of the environment are set; after it they are as before."""
+    held = {name: os.environ.get(name) for name in given}
+    os.environ.update(given)
     try:
         yield
     finally:
-        ray_constants.ENABLE_RAY_CLUSTER = before
-        if held is None:
-            del os.environ[variable]
-        else:
-            os.environ[variable] = held
+        for name, before in held.items():
+            if before is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = before
 
 
 class _Actor:

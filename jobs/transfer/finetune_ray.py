@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import json
+import math
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from cvbench.errors import ClusterError, CvbenchError, IncompleteError
 from cvbench.jobs.running.cluster import Cluster
-from cvbench.jobs.running.session import RaySession
+from cvbench.jobs.running.session import RaySession, set_variables
 from cvbench.jobs.transfer import checkpoint
 from cvbench.jobs.transfer.finetune_loop import Epoch, run
 from cvbench.jobs.transfer.finetune_task import FinetuneTask
 
 MAX_FAILURES = 3
 """How often lost processes are replaced before the run is given up."""
+TURN = 60.0
+"""Seconds after which Ray Train asks anew for places that do not come: left to itself for ever, and silently."""
+_VARIABLE = "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"
+"""How Ray Train is told so."""
+COLLECTIVE_SECONDS = 600
+"""How long a process waits for the others at a step before it counts as lost."""
 
 
 def train_on_ray(task: FinetuneTask, cluster: Cluster, on_epoch: Callable[[Epoch], None]) -> None:
@@ -23,14 +30,14 @@ def train_on_ray(task: FinetuneTask, cluster: Cluster, on_epoch: Callable[[Epoch
 
     Raises:
         IncompleteError: Too many samples cannot be read.
-        ClusterError: Ray Train gave up.
+        ClusterError: Ray Train gave up, or there were no places for the processes within `cluster.wait`.
         CvbenchError: What a process raised.
     """
     import shutil
 
     refused = task.file("refused.json")
     refused.unlink(missing_ok=True)
-    with RaySession(cluster):
+    with RaySession(cluster) as session:
         from ray.train import FailureConfig, RunConfig, ScalingConfig
         from ray.train.torch import TorchConfig, TorchTrainer
 
@@ -46,18 +53,23 @@ def train_on_ray(task: FinetuneTask, cluster: Cluster, on_epoch: Callable[[Epoch
             num_workers=workers, use_gpu=gpu, resources_per_worker={"GPU": 1} if gpu else {"CPU": cluster.threads}
         )
         folder = task.file("ray")  # what Ray Train writes down for itself; all nodes see it, as they see the checkpoint
-        failures = FailureConfig(max_failures=MAX_FAILURES)
+        turn = min(TURN, max(cluster.wait, 1.0))
+        failures = FailureConfig(
+            max_failures=MAX_FAILURES, controller_failure_limit=max(math.ceil(cluster.wait / turn) - 1, 0)
+        )
         trainer = Trainer(
             _process,
             train_loop_config={"task": task},
             scaling_config=scaling,
             run_config=RunConfig(name="run", storage_path=str(folder), failure_config=failures),
-            torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
+            torch_config=TorchConfig(backend="nccl" if gpu else "gloo", timeout_s=COLLECTIVE_SECONDS),
         )
         try:
-            with _following(task, on_epoch):
+            with set_variables({_VARIABLE: str(turn)}), _following(task, on_epoch):
                 trainer.fit()
         except Exception as error:
+            if _never_placed(error):
+                raise session.lacking(cluster.wait, workers) from error
             raise _cause(error) from error
         finally:
             shutil.rmtree(folder, ignore_errors=True)
@@ -119,6 +131,11 @@ class _following:
         for line in complete[self._seen :]:
             self._on_epoch(json.loads(line))
         self._seen = len(complete)
+
+
+def _never_placed(error: Exception) -> bool:
+    """Whether it is that the places of the processes never came."""
+    return type(getattr(error, "controller_failure", None)).__name__ == "WorkerGroupStartupTimeoutError"
 
 
 def _cause(error: BaseException) -> CvbenchError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from cvbench.errors import IncompleteError
+from cvbench.errors import ClusterError, IncompleteError
 from cvbench.jobs.running.cluster import Cluster
 from cvbench.jobs.transfer import checkpoint, finetune_ray
 from cvbench.jobs.transfer.finetune import FinetuneOptions, finetune, make_task
@@ -84,3 +85,48 @@ def test_what_one_of_two_processes_could_not_read_is_counted(ray_here: None, tmp
     assert sorted(line.split(":")[0].rpartition("/")[2] for line in report.unreadable) == [
         *("001.png", "002.png", "004.png", "005.png", "007.png")
     ]
+
+
+@pytest.mark.ray
+def test_places_that_never_come_are_waited_for_as_long_as_was_said(ray_here: None, tmp_path: Path) -> None:
+    import ray
+
+    @ray.remote(num_cpus=1)
+    class Holder:
+        def ready(self) -> bool:
+            return True
+
+    holder = Holder.remote()
+    assert ray.get(holder.ready.remote())
+    given = FinetuneOptions("digits", "test_convnext", str(tmp_path / "out"), weights="random", image_size=32)
+    try:
+        with pytest.raises(ClusterError, match="no actor has started in 3 s, and 2 were asked for"):
+            finetune(given, Cluster(address="local", device="cpu", threads=1, actors=2, wait=3))
+    finally:
+        ray.kill(holder)
+
+
+def heard(config: dict[str, Any]) -> None:
+    """A process that trains nothing, but writes down by which addresses it speaks to the other and is heard."""
+    import psutil
+    import torch
+
+    torch.distributed.all_reduce(torch.ones(1))
+    found = {at.laddr.ip for at in psutil.Process().net_connections("inet")}
+    config["task"].file(f"heard-{os.getpid()}").write_text("\n".join(sorted(found)))
+
+
+@pytest.mark.ray
+@pytest.mark.skipif(sys.platform != "linux", reason="reads a process's sockets")
+def test_processes_of_a_private_ray_speak_by_loopback(
+    ray_here: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = FinetuneOptions("digits", "test_convnext", str(tmp_path / "out"), weights="random", image_size=32)
+    two = replace(ALONE, actors=2)
+    monkeypatch.setattr(finetune_ray, "_process", heard)
+    finetune_ray.train_on_ray(make_task(given, two), two, lambda row: None)
+    found = [path.read_text().split() for path in tmp_path.rglob("*heard-*")]
+    assert len(found) == 2
+    # The store by which the processes find one another is torch's, and listens on all interfaces: SECURITY.md says so.
+    allowed = {"127.0.0.1", "::1", "::ffff:127.0.0.1", "::"}
+    assert {address for one in found for address in one} <= allowed
