@@ -173,8 +173,9 @@ def nothing_is_held(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     if "ray_here" not in request.fixturenames:
         return
-    import ray
+    import ray as untyped
 
+    ray: Any = untyped
     whole, end = ray.cluster_resources().get("CPU", 0), time.monotonic() + GIVEN_BACK
     while ray.available_resources().get("CPU", 0) < whole:
         assert time.monotonic() < end, "the test left actors or placement groups that hold Ray's slots"

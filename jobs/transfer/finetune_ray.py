@@ -54,14 +54,13 @@ def train_on_ray(task: FinetuneTask, cluster: Cluster, on_epoch: Callable[[Epoch
         )
         folder = task.file("ray")  # what Ray Train writes down for itself; all nodes see it, as they see the checkpoint
         turn = min(TURN, max(cluster.wait, 1.0))
-        failures = FailureConfig(
-            max_failures=MAX_FAILURES, controller_failure_limit=max(math.ceil(cluster.wait / turn) - 1, 0)
-        )
+        turns = math.ceil(cluster.wait / turn)
+        limits: dict[str, Any] = {"max_failures": MAX_FAILURES, "controller_failure_limit": max(turns - 1, 0)}
         trainer = Trainer(
             _process,
             train_loop_config={"task": task},
             scaling_config=scaling,
-            run_config=RunConfig(name="run", storage_path=str(folder), failure_config=failures),
+            run_config=RunConfig(name="run", storage_path=str(folder), failure_config=FailureConfig(**limits)),
             torch_config=TorchConfig(backend="nccl" if gpu else "gloo", timeout_s=COLLECTIVE_SECONDS),
         )
         try:

@@ -91,12 +91,12 @@ def test_what_one_of_two_processes_could_not_read_is_counted(ray_here: None, tmp
 def test_places_that_never_come_are_waited_for_as_long_as_was_said(ray_here: None, tmp_path: Path) -> None:
     import ray
 
-    @ray.remote(num_cpus=1)
     class Holder:
         def ready(self) -> bool:
             return True
 
-    holder = Holder.remote()
+    remote: Any = ray.remote(num_cpus=1)(Holder)
+    holder = remote.remote()
     assert ray.get(holder.ready.remote())
     given = FinetuneOptions("digits", "test_convnext", str(tmp_path / "out"), weights="random", image_size=32)
     try:
@@ -113,7 +113,8 @@ def heard(config: dict[str, Any]) -> None:
 
     torch.distributed.all_reduce(torch.ones(1))
     found = {at.laddr.ip for at in psutil.Process().net_connections("inet")}
-    config["task"].file(f"heard-{os.getpid()}").write_text("\n".join(sorted(found)))
+    named = os.environ["GLOO_SOCKET_IFNAME"]  # left to itself, Gloo goes where this machine's name leads
+    config["task"].file(f"heard-{os.getpid()}").write_text("\n".join([named, *sorted(found)]))
 
 
 @pytest.mark.ray
@@ -129,4 +130,5 @@ def test_processes_of_a_private_ray_speak_by_loopback(
     assert len(found) == 2
     # The store by which the processes find one another is torch's, and listens on all interfaces: SECURITY.md says so.
     allowed = {"127.0.0.1", "::1", "::ffff:127.0.0.1", "::"}
-    assert {address for one in found for address in one} <= allowed
+    assert {address for _, *addresses in found for address in addresses} <= allowed
+    assert {name for name, *_ in found} == {"lo"}
