@@ -14,7 +14,8 @@ from typer.testing import CliRunner, Result
 from cvbench.cli.app import app
 from cvbench.errors import CvbenchError, UsageError
 from cvbench.jobs.results.row import COLUMNS
-from tests.jobs.evaluation.test_evaluation import BIRDS, LABELS, LOGITS, imagenet_store
+from tests.jobs.evaluation.birds import BIRDS, LABELS, LOGITS
+from tests.jobs.evaluation.imagenet_logits import imagenet_store
 from tests.jobs.logits_store import noisy_logits, write_logits
 
 
