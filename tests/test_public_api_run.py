@@ -20,9 +20,9 @@ import xarray
 import cvbench
 from cvbench.errors import DataUnavailableError, IncompleteError, ResourceError, UnknownNameError, UsageError
 from cvbench.jobs.results.row import COLUMNS, DIFFERENCE
+from tests.commands import cli
 from tests.jobs.digit_heads import write_heads
 from tests.markup import HOSTILE, Tags, check_markup
-from tests.pasted import cli
 
 MODELS = ("test_vit", "test_convnext")
 TAPS = ["blocks.?", "stages.[012].blocks.0"]

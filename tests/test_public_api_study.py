@@ -9,8 +9,8 @@ import pytest
 
 import cvbench
 from cvbench.errors import IncompleteError
+from tests.commands import cli
 from tests.jobs.study.studies import write_study
-from tests.pasted import cli
 
 
 def test_a_study_runs_and_its_status_is_told(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ import os
 import pickle
 import socket
 import sys
-import threading
 import uuid
 from collections.abc import Callable
 from functools import partial
@@ -23,6 +22,7 @@ from cvbench.storage.objects.local import LocalObjects
 from cvbench.storage.objects.memory import MemoryObjects
 from cvbench.storage.objects.open import open_objects
 from cvbench.storage.objects.remote import RemoteObjects
+from tests.storage.objects.creators import check_one_wins
 
 
 @pytest.fixture(params=["local", "memory"])
@@ -61,20 +61,7 @@ def test_delete_is_idempotent(objects: Objects) -> None:
 
 
 def test_of_many_creators_one_wins(objects: Objects) -> None:
-    barrier, won = threading.Barrier(8), []
-
-    def attempt(i: int) -> None:
-        barrier.wait()
-        if objects.create("k/k", bytes([i]) * 10_000):
-            won.append(i)
-
-    threads = [threading.Thread(target=attempt, args=(i,)) for i in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(won) == 1
-    assert objects.get("k/k") == bytes(won) * 10_000
+    check_one_wins(objects, "k/k", 10_000)
 
 
 def test_it_travels_to_another_process_by_its_url(objects: Objects) -> None:
