@@ -1,4 +1,4 @@
-"""The arrows between the folders, and what no file may do, read from the imports and calls of every file."""
+"""The arrows between the folders and their rooms, read from the imports of every file; and how long a piece may be."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
-FOLDERS = ("engine", "jobs", "storage", "cli", "api")
+from tests.sources import FOLDERS, ROOT, imports, package_modules, package_of, parse, sources, walk
 
 # cli, api -> jobs -> engine, storage. `errors` and the package itself are everybody's.
 MAY_IMPORT = {
@@ -61,65 +60,6 @@ FLOORS: dict[str, tuple[set[str], ...]] = {
     ),
 }
 MODULE = re.compile(r"(cvbench(?:\.\w+)+)(?::\w+)?")  # "cvbench.jobs.analyses.cka:ENTRY": imported later, by its name
-
-RUNS_CODE_MODULES = {"joblib", "cPickle", "dill", "marshal", "shelve", "jsonpickle"}
-RUNS_CODE_CALLS = {
-    "eval",
-    "exec",
-    "os.system",
-    "pickle.load",
-    "pickle.loads",
-    "pickle.Unpickler",
-    "cloudpickle.load",
-    "cloudpickle.loads",
-    "torch.load",
-    "yaml.load",
-    "yaml.full_load",
-    "yaml.unsafe_load",
-    "yaml.load_all",
-    "pandas.read_pickle",
-}
-
-
-parse = functools.cache(ast.parse)
-"""Text -> its tree. Every file is read by many of these tests, and none changes what it reads."""
-
-
-@functools.cache
-def walk(tree: ast.AST) -> tuple[ast.AST, ...]:
-    """Every node of a tree."""
-    return tuple(ast.walk(tree))
-
-
-def sources(*tops: str) -> list[Path]:
-    """Every Python file under these folders of the repository."""
-    return sorted(path for top in tops for path in (ROOT / top).rglob("*.py"))
-
-
-def imports(tree: ast.AST, package: str) -> Iterator[tuple[str, ast.stmt]]:
-    """(absolute name of an imported module or member, statement), wherever in the file it stands."""
-    for node in walk(tree):
-        if isinstance(node, ast.Import):
-            yield from ((alias.name, node) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                above = package.split(".")[: len(package.split(".")) - node.level + 1]
-                base = ".".join([*above, *([base] if base else [])])
-            yield from ((f"{base}.{alias.name}", node) for alias in node.names)
-
-
-def package_of(path: Path) -> str:
-    """The dotted package that relative imports of this file start from."""
-    return ".".join(["cvbench", *path.relative_to(ROOT).parent.parts])
-
-
-def package_modules() -> dict[str, Path]:
-    """Dotted name -> file of every module of the package; a folder's name stands for its `__init__`."""
-    files = {path: path.relative_to(ROOT) for path in sources(*FOLDERS)}
-    files |= {path: path.relative_to(ROOT / "src/cvbench") for path in (ROOT / "src/cvbench").glob("*.py")}
-    names = {".".join(["cvbench", *place.with_suffix("").parts]): path for path, place in files.items()}
-    return {name.removesuffix(".__init__"): path for name, path in names.items()}
 
 
 def named_modules(tree: ast.AST) -> Iterator[tuple[str, int]]:
@@ -188,17 +128,6 @@ def floor_faults(name: str, needs: Mapping[str, int], floors: Mapping[str, tuple
     return faults
 
 
-def dotted(node: ast.expr, names: dict[str, str]) -> str:
-    """`a.b.c` of a called expression, its first name resolved through the file's imports; "" if it is none."""
-    parts: list[str] = []
-    while isinstance(node, ast.Attribute):
-        parts.append(node.attr)
-        node = node.value
-    if not isinstance(node, ast.Name):
-        return ""
-    return ".".join([names.get(node.id, node.id), *reversed(parts)])
-
-
 def import_faults(text: str, folder: str, package: str) -> list[str]:
     """Imports in a file of `folder` that go against the arrows."""
     faults = []
@@ -211,82 +140,6 @@ def import_faults(text: str, folder: str, package: str) -> list[str]:
         elif against or top in MAY_NOT_IMPORT[folder]:
             faults.append(f"{node.lineno}: {folder} imports {name}")
     return faults
-
-
-def bound_names(tree: ast.AST) -> dict[str, str]:
-    """Names that absolute imports bind in the file, and what they stand for: {"np": "numpy", "load": "torch.load"}."""
-    names: dict[str, str] = {}
-    for node in walk(tree):
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                top = alias.name.partition(".")[0]
-                names[alias.asname or top] = alias.name if alias.asname else top
-        elif isinstance(node, ast.ImportFrom) and not node.level:
-            names.update({alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names})
-    return names
-
-
-def has_restricted_unpickler(tree: ast.AST, names: dict[str, str]) -> bool:
-    """Whether the file defines a subclass of pickle's Unpickler with its own `find_class`."""
-    return any(
-        isinstance(node, ast.ClassDef)
-        and "pickle.Unpickler" in {dotted(base, names) for base in node.bases}
-        and any(isinstance(part, ast.FunctionDef) and part.name == "find_class" for part in node.body)
-        for node in walk(tree)
-    )
-
-
-READS_CHECKPOINTS = "engine/models/checkpoints.py"
-"""The one file that may call `torch.load`, and only with its restricted unpickler, said in so many words."""
-
-
-def is_restricted_load(call: ast.Call, called: str) -> bool:
-    """Whether a call is `torch.load(..., weights_only=True)`, the constant itself."""
-    given = {keyword.arg: keyword.value for keyword in call.keywords}
-    only = given.get("weights_only")
-    return called == "torch.load" and None not in given and isinstance(only, ast.Constant) and only.value is True
-
-
-def danger_faults(text: str, package: str, file: str = "") -> list[str]:
-    """Calls and imports that can run code from the bytes they read.
-
-    `pickle` itself may be imported only where a restricted unpickler is defined.
-    """
-    tree = parse(text)
-    names = bound_names(tree)
-    banned = RUNS_CODE_MODULES | (set() if has_restricted_unpickler(tree, names) else {"pickle"})
-    faults = [f"{at.lineno}: imports {name}" for name, at in imports(tree, package) if name.partition(".")[0] in banned]
-    for node in walk(tree):
-        if not isinstance(node, ast.Call):
-            continue
-        called = dotted(node.func, names)
-        if called in RUNS_CODE_CALLS and not (file == READS_CHECKPOINTS and is_restricted_load(node, called)):
-            faults.append(f"{node.lineno}: calls {called}")
-        for keyword in node.keywords:
-            off = isinstance(keyword.value, ast.Constant) and keyword.value.value is False
-            if keyword.arg in {"allow_pickle", "trust_remote_code", "shell"} and not off:
-                faults.append(f"{node.lineno}: {called}({keyword.arg}=...)")
-    return faults
-
-
-def worker_faults(text: str) -> list[str]:
-    """Where a class with `run(self, task)` sets something of itself outside `__init__`: two threads share a worker."""
-    return [
-        f"{node.lineno}: {found.name}.{part.name} changes self.{node.attr}"
-        for found in walk(parse(text))
-        if isinstance(found, ast.ClassDef) and _is_worker(found)
-        for part in found.body
-        if isinstance(part, ast.FunctionDef) and part.name != "__init__"
-        for node in walk(part)
-        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store | ast.Del)
-        if isinstance(node.value, ast.Name) and node.value.id == "self"
-    ]
-
-
-def _is_worker(found: ast.ClassDef) -> bool:
-    runs = [part for part in found.body if isinstance(part, ast.FunctionDef) and part.name == "run"]
-    takes_task = any("task" in {given.arg for given in part.args.args} for part in runs)
-    return takes_task or any(isinstance(base, ast.Name) and base.id.endswith("Worker") for base in found.bases)
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
@@ -347,117 +200,47 @@ def test_nobody_imports_a_folder_by_its_bare_name() -> None:
     assert not faults, "\n".join(faults)
 
 
-def test_nothing_reads_bytes_that_could_run() -> None:
-    faults = [
-        f"{path.relative_to(ROOT)}:{fault}"
-        for path in [*sources(*FOLDERS), *(ROOT / "src/cvbench").glob("*.py")]
-        for fault in danger_faults(path.read_text(), package_of(path), str(path.relative_to(ROOT)))
-    ]
-    assert not faults, "\n".join(faults)
-
-
-def typed_commands(text: str) -> Iterator[str]:
-    """Texts that begin as a command of cvbench and were not made by `hints.command`: they are pasted."""
-    tree = parse(text)
-    prose = {id(node.value) for node in walk(tree) if isinstance(node, ast.Expr)}  # docstrings
-    constants = [node for node in walk(tree) if isinstance(node, ast.Constant) and id(node) not in prose]
-    for node in constants:
-        if isinstance(node.value, str) and re.match(r"`?cvbench [a-z]+ ", node.value):
-            yield f"{node.lineno}: {node.value[:60]}"
-
-
-def test_printed_commands_come_from_one_builder() -> None:
-    """Else one of them lacks the store, a quote or an option some day."""
-    faults = [
-        f"{path.relative_to(ROOT)}:{fault}"
-        for path in sources(*FOLDERS)
-        for fault in typed_commands(path.read_text())
-        if "cvbench datasets ls" not in fault and path.name != "provenance.py"  # phrases of a long one, each quoted
-    ]
-    assert not faults, "\n".join(faults)
-
-
-@pytest.mark.parametrize(
-    ("text", "faults"),
-    [
-        ("fix = 'cvbench store gc --orphans'", 1),
-        ("fix = f'cvbench store info --store {url}'", 1),
-        ("fix = '`cvbench extract --analyze cka` measures them'", 1),
-        ("def f():\n    'cvbench run and more.'", 0),
-        ("fix = command('store gc', orphans=True)", 0),
-    ],
-)
-def test_the_reader_sees_a_command_that_is_typed(text: str, faults: int) -> None:
-    assert len([*typed_commands(text)]) == faults
-
-
-def unguarded(text: str) -> Iterator[str]:
-    """Calls whose errors at hostile bytes are not all caught around them, by `try` or `suppress`."""
-    needed = {
-        "json.loads": {"RecursionError"},
-        "csv.reader": {"csv.Error"},
-        "csv.DictReader": {"csv.Error"},
-        "yaml.compose": {"RecursionError"},
-    }
-    functions = [node for node in walk(parse(text)) if isinstance(node, ast.FunctionDef)]
-    for function in functions:
-        caught = set()
-        for node in walk(function):
-            if isinstance(node, ast.ExceptHandler) and node.type is not None:
-                caught |= {*ast.unparse(node.type).strip("()").split(", ")}
-            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("suppress", "contextlib.suppress"):
-                caught |= {ast.unparse(argument) for argument in node.args}
-        for node in (node for node in walk(function) if isinstance(node, ast.Call)):
-            name = ast.unparse(node.func)
-            if name in needed and "Exception" not in caught and not needed[name] <= caught:
-                yield f"{node.lineno}: {name} in {function.name}, where nothing catches {', '.join(needed[name])}"
-
-
-OWN_JSON = {"storage/features/fingerprint.py", "jobs/transfer/finetune_ray.py", "jobs/running/messages.py"}
-"""Files that read back only what the same process, or one that it started, has written."""
-
-
-def test_what_reads_text_of_others_ends_in_an_error_of_ours() -> None:
-    """Deep nesting is no ValueError, nor is a cell that the csv module finds too long."""
-    faults = [
-        f"{path.relative_to(ROOT)}:{fault}"
-        for path in [*sources(*FOLDERS), *(ROOT / "src/cvbench").glob("*.py")]
-        if str(path.relative_to(ROOT)) not in OWN_JSON
-        for fault in unguarded(path.read_text())
-    ]
-    assert not faults, "\n".join(faults)
-
-
-@pytest.mark.parametrize(
-    ("text", "faults"),
-    [
-        ("def f(x):\n    try:\n        return json.loads(x)\n    except ValueError: ...", 1),
-        ("def f(x):\n    try:\n        return json.loads(x)\n    except (ValueError, RecursionError): ...", 0),
-        ("def f(x):\n    with suppress(OSError, RecursionError):\n        return json.loads(x)", 0),
-        ("def f(x):\n    return list(csv.reader(x))", 1),
-        ("def f(x):\n    try:\n        return list(csv.reader(x))\n    except csv.Error: ...", 0),
-    ],
-)
-def test_the_reader_sees_a_parser_that_is_not_guarded(text: str, faults: int) -> None:
-    assert len([*unguarded(text)]) == faults
-
-
-def test_no_worker_changes_after_it_is_built() -> None:
-    # The executor's own actor builds its worker on the first task, under a lock.
-    faults = [
-        f"{path.relative_to(ROOT)}:{fault}"
-        for path in sources("jobs")
-        for fault in worker_faults(path.read_text())
-        if "_Actor.run changes self._worker" not in fault
-    ]
-    assert not faults, "\n".join(faults)
-
-
 def test_the_package_links_to_the_folders() -> None:
     for folder in FOLDERS:
         link = ROOT / "src/cvbench" / folder
         assert link.is_symlink()
         assert link.readlink() == Path("../..") / folder
+
+
+LONGEST_FUNCTION, LONGEST_FILE = 60, 400
+"""Lines, decorators and docstring among them."""
+
+
+def long_functions(text: str, most: int = LONGEST_FUNCTION) -> Iterator[str]:
+    """Functions with more lines than that."""
+    for node in walk(parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            first = min(part.lineno for part in (node, *node.decorator_list))
+            lines = (node.end_lineno or first) - first + 1
+            if lines > most:
+                yield f"{first}: {node.name} has {lines} lines, {most} at most: give one of its steps or values a name"
+
+
+def test_no_function_is_long() -> None:
+    faults = [
+        f"{path.relative_to(ROOT)}:{fault}"
+        for path in [*sources(*FOLDERS, "tests", "bench"), *(ROOT / "src/cvbench").glob("*.py")]
+        for fault in long_functions(path.read_text())
+    ]
+    assert not faults, "\n".join(faults)
+
+
+def test_no_file_is_long() -> None:
+    lengths = {
+        path: len(path.read_text().splitlines())
+        for path in [*sources(*FOLDERS, "tests", "bench"), *(ROOT / "src/cvbench").glob("*.py")]
+    }
+    faults = [
+        f"{path.relative_to(ROOT)} has {lines} lines, {LONGEST_FILE} at most: which of its ideas is a file of its own?"
+        for path, lines in lengths.items()
+        if lines > LONGEST_FILE
+    ]
+    assert not faults, "\n".join(faults)
 
 
 # The reader itself: each rule finds what it is there for.
@@ -555,74 +338,14 @@ def test_the_reader_sees_an_import_from_a_higher_floor(name: str, needs: set[str
 
 
 @pytest.mark.parametrize(
-    "change", ["self.x = task", "self.x += 1", "del self.x", "self.x, y = task", "self.x: int = 1"]
-)
-def test_the_reader_sees_a_worker_that_changes(change: str) -> None:
-    assert worker_faults(f"class A:\n    def run(self, task):\n        {change}")
-    assert worker_faults(f"class A(MeasureWorker):\n    def prepare(self, unit):\n        {change}")
-    assert not worker_faults(f"class A:\n    def __init__(self, task):\n        {change}\n    def run(self, task): ...")
-
-
-@pytest.mark.parametrize(
-    "text",
+    ("text", "faults"),
     [
-        "import pickle",
-        "from pickle import loads",
-        "import joblib",
-        "import torch\ntorch.load('x')",
-        "from torch import load as read\nread('x')",
-        "import torch as t\nt.load('x', weights_only=True)",
-        "import yaml\nyaml.load('x')",
-        "eval('1')",
-        "import numpy as np\nnp.load('x', allow_pickle=True)",
-        "import subprocess\nsubprocess.run('x', shell=True)",
-        "import pickle\nclass U(pickle.Unpickler):\n    def find_class(self, m, n): ...\npickle.loads(b'')",
+        ("def f():\n    a = 1\n    return a", 0),
+        ("def f():\n    a = 1\n    b = 2\n    return a", 1),
+        ("@cache\ndef f():\n    a = 1\n    return a", 1),
+        ("class A:\n    async def f(self):\n        a = 1\n        b = 2\n        return a", 1),
+        ("class A:\n    a = 1\n    b = 2\n    c = 3\n    d = 4", 0),
     ],
 )
-def test_the_reader_sees_what_could_run_code(text: str) -> None:
-    assert danger_faults(text, "cvbench.storage")
-
-
-@pytest.mark.parametrize(
-    ("options", "faults"),
-    [("weights_only=True", 0), ("weights_only=False", 1), ("weights_only=safe", 1), ("**options", 1), ("", 1)],
-)
-def test_torch_may_load_tensors_alone_and_in_one_file(options: str, faults: int) -> None:
-    text = f"import torch\ntorch.load('x', {options})"
-    assert len(danger_faults(text, "cvbench.engine.models", READS_CHECKPOINTS)) == faults
-    assert danger_faults(text, "cvbench.engine.models", "engine/models/weights.py")
-
-
-def test_the_one_file_that_reads_checkpoints_does() -> None:
-    """Else its permission stands for nothing."""
-    tree = parse((ROOT / READS_CHECKPOINTS).read_text())
-    calls = [node for node in walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load"]
-    assert len(calls) == 1
-
-
-def test_the_reader_lets_a_restricted_unpickler_pass() -> None:
-    text = "import pickle\nclass U(pickle.Unpickler):\n    def find_class(self, m, n): ...\nU(None).load()"
-    assert danger_faults(text, "cvbench.storage") == []
-
-
-def test_a_cache_of_arrays_is_read_only() -> None:
-    """In the kernels and analyses `lru_cache` stands nowhere by itself: `engine.arrays.array.table` makes what it keeps
-    so."""
-    faults = [
-        f"{path.relative_to(ROOT)}:{node.lineno}"
-        for path in sources("engine/arrays", "engine/analyses")
-        if path.name not in {"array.py", "cuda.py", "threads.py"}  # `table` itself; no arrays
-        for name, node in imports(parse(path.read_text()), package_of(path))
-        if name in {"functools.lru_cache", "functools.cache"}
-    ]
-    assert not faults, faults
-
-
-def test_one_file_alone_writes_to_the_terminal() -> None:
-    """Names of files and classes may hold what a terminal obeys: `cvbench.cli.say` writes it as codes."""
-    for path in sources("cli"):
-        if path.name == "say.py":
-            continue
-        called = {ast.unparse(node.func) for node in walk(parse(path.read_text())) if isinstance(node, ast.Call)}
-        assert not called & {"typer.echo", "typer.secho", "click.echo", "sys.stdout.write"}, path
-        assert "print" not in called or path.name == "display.py", path  # JSON lines, in ASCII
+def test_the_reader_sees_a_long_function(text: str, faults: int) -> None:
+    assert len([*long_functions(text, most=3)]) == faults

@@ -7,8 +7,7 @@ import io
 import json
 import re
 import shlex
-from collections.abc import Callable, Iterator
-from html.parser import HTMLParser
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,33 +16,17 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import xarray
-from typer.testing import CliRunner
 
 import cvbench
-from cvbench.api.result import Part
-from cvbench.cli.app import app
-from cvbench.engine.analyses.base import Result as Arrays
-from cvbench.errors import (
-    DataUnavailableError,
-    IncompleteError,
-    ResourceError,
-    UnknownNameError,
-    UsageError,
-)
-from cvbench.jobs.results.row import COLUMNS, DIFFERENCE, Row
+from cvbench.errors import DataUnavailableError, IncompleteError, ResourceError, UnknownNameError, UsageError
+from cvbench.jobs.results.row import COLUMNS, DIFFERENCE
+from tests.commands import cli
 from tests.jobs.digit_heads import write_heads
-from tests.jobs.study.studies import write_study
+from tests.markup import HOSTILE, Tags, check_markup
 
 MODELS = ("test_vit", "test_convnext")
 TAPS = ["blocks.?", "stages.[012].blocks.0"]
 """Layers with a grid of 2 x 2 at least, at 32 pixels."""
-
-
-def cli(line: str, *more: str) -> str:
-    """What a pasted command prints."""
-    done = CliRunner().invoke(app, [*shlex.split(line)[1:], *more])
-    assert done.exit_code == 0, (done.output, done.exception)
-    return done.stdout
 
 
 @pytest.fixture(scope="module")
@@ -318,34 +301,6 @@ def test_two_splits_at_once_are_refused(store: cvbench.Store) -> None:
         cvbench.analyze.spectra(store, dataset="digits/test", split="val")
 
 
-def test_a_study_runs_and_its_status_is_told(tmp_path: Path) -> None:
-    path = write_study(tmp_path)
-    before = cvbench.status(path)
-    assert {step.state for step in before.steps} == {"missing"}
-    assert not before.done
-    study = cvbench.run(path, set={"analyses": [{"spectra": {"resamples": 20}}]})
-    assert study.done
-    assert [step.name for step in study.steps] == ["extract digits/test", "analyze spectra digits/test", "report"]
-    (spectra,) = study.results
-    assert study.steps[1].paths == spectra.paths
-    assert (tmp_path / "report" / "report.html").exists()
-    listed = json.loads(cli(f"cvbench status {path} --format json --set 'analyses=[spectra: {{resamples: 20}}]'"))
-    after = cvbench.status(path, set=["analyses=[spectra: {resamples: 20}]"])
-    assert [step.state for step in after.steps] == [step["state"] for step in listed["steps"]] == ["done"] * 3
-    assert repr(after) == f"Study({str(path)!r}: 3 steps, 3 done)"
-    assert list(after.to_pandas()["state"]) == ["done"] * 3
-
-
-def test_a_study_with_a_failing_step_raises_or_says_so(tmp_path: Path) -> None:
-    path = write_study(tmp_path, datasets=[{"dataset": f"folder:{tmp_path}/none"}])
-    with pytest.raises(IncompleteError, match="1 of 3 steps failed"):
-        cvbench.run(path)
-    study = cvbench.run(path, check=False)
-    assert [step.state for step in study.steps] == ["failed", "skipped", "skipped"]
-    assert study.steps[0].error["code"] == "data-unavailable"
-    assert not study.done
-
-
 def test_a_fine_tuning_and_a_probe_give_results(store: cvbench.Store, tmp_path: Path) -> None:
     tuned = cvbench.transfer.finetune(
         "digits", "test_vit", str(tmp_path), weights="random", epochs=1, image_size=32, train="val"
@@ -362,54 +317,6 @@ def test_a_fine_tuning_and_a_probe_give_results(store: cvbench.Store, tmp_path: 
     assert json.loads(cli(probe.command, "--format", "json")) == probe.to_dict()
 
 
-class Tags(HTMLParser):
-    """Everything of a page that is not text."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: set[tuple[str, tuple[str, ...]]] = set()
-        self.text = ""
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found.add((tag, tuple(f"{name}={value}" for name, value in attrs)))
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-
-HOSTILE = "<script>alert(1)</script>\x1b[2J\u202e'\"&<img src=x onerror=alert(2)>"
-PLAIN = {"div", "style", "p", "strong", "table", "thead", "tbody", "tr", "th", "td", "pre", "code"}
-
-
-def hostile() -> Iterator[tuple[str, Any]]:
-    """Objects with names that a page or a terminal would act on."""
-    row = Row(backbone=HOSTILE, layer=HOSTILE, metric=HOSTILE, factor=HOSTILE, value=1.0, note=HOSTILE, dataset=HOSTILE)
-    arrays = Arrays(HOSTILE, {}, {}, {"notes": [HOSTILE], "run": HOSTILE})
-    yield "rows", cvbench.Rows([row] * 30)
-    yield "result", cvbench.Result(HOSTILE, [Part(None, arrays, (row,), HOSTILE, HOSTILE, HOSTILE)], HOSTILE)
-    step = cvbench.Step(HOSTILE, HOSTILE, HOSTILE, HOSTILE)
-    yield "study", cvbench.Study(HOSTILE, HOSTILE, HOSTILE, [step])
-    yield "plan", cvbench.Plan([], HOSTILE)
-
-
-@pytest.mark.parametrize(("name", "shown"), list(hostile()), ids=lambda given: given if isinstance(given, str) else "")
-def test_hostile_names_are_text(name: str, shown: Any) -> None:
-    _check_markup(shown._repr_html_())
-    assert "\x1b" not in repr(shown)
-
-
-def _check_markup(page: str) -> None:
-    tags = Tags()
-    tags.feed(page)
-    assert {tag for tag, _ in tags.found} <= PLAIN
-    attributes = {one for _, own in tags.found for one in own}
-    assert attributes <= {"class=cvbench", "class=n", "scope=col"}
-    assert "\x1b" not in page
-    assert "\u202e" not in page
-    assert "http" not in page
-    assert len(page) < 30_000
-
-
 def test_reprs_are_small_and_have_no_colours_of_their_own(
     made: Any, store: cvbench.Store, results: dict[str, cvbench.Result], folder: Path
 ) -> None:
@@ -418,7 +325,7 @@ def test_reprs_are_small_and_have_no_colours_of_their_own(
     shown.append(cvbench.plan("digits", split="test", backbones="test_vit", weights="random", store=place))
     for one in shown:
         page = one._repr_html_()
-        _check_markup(page)
+        check_markup(page)
         (style,) = re.findall(r"<style>(.*?)</style>", page)
         assert not re.search(r"(?<!-)color:|background", style)
         assert len(repr(one)) < 300

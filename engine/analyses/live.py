@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Analysis, Layer, Partial, Result, Rows
+from cvbench.engine.analyses.checks import check_samples
 from cvbench.engine.arrays.array import Array
 from cvbench.engine.arrays.fetch import fetched
 
@@ -110,6 +111,32 @@ class _Awaited:
     def taken(self) -> _Awaited:
         """Without its numbers, whose memory the device may have back."""
         return replace(self, numbers=[], count=len(self.numbers))
+
+
+def layer_by_layer(
+    measure_layer: Callable[[int, Layer, Array], Partial],
+    layers: Sequence[Layer],
+    read: Callable[[Layer], Array],
+    rows: Rows,
+) -> Partial:
+    """The partial of a stored unit, of an analysis that looks at each layer and image by itself.
+
+    Memory: one layer's unit as `read` gives it, and what `measure_layer` says.
+
+    Args:
+        measure_layer: Makes the part of layer number i, of (n, H, W, C) maps, and refuses others.
+        layers, read, rows: As every analysis takes them.
+
+    Raises:
+        UsageError, IntegrityError: As `measure_layer`; a layer of another number of samples.
+    """
+    partial: Partial = {}
+    for index, layer in enumerate(layers):
+        maps = read(layer)
+        check_samples(layer, len(maps), len(rows))
+        partial |= measure_layer(index, layer, maps)
+        del maps  # before the next is read
+    return partial
 
 
 class LayerwiseUnit:

@@ -73,22 +73,8 @@ def probe_result(
     """
     count = len(tested.classes)
     members = np.bincount(tested.labels, minlength=count)
-    seeds = len(runs[0])
-    shape = (len(layers),)
-    data: dict[str, Any] = {f"{name}{end}": np.full(shape, np.nan) for name in NUMBERS for end in ("", "_low", "_high")}
-    data |= {f"recall{end}": np.full((*shape, count), np.nan) for end in ("", "_low", "_high")}
-    data |= {f"seed_{name}": np.full((*shape, seeds), np.nan) for name in NUMBERS}
-    data["penalty"] = np.array([[run.penalty for run in its] for its in runs])
-    data["predicted"] = np.array([[run.logits.argmax(axis=1) for run in its] for its in runs], dtype=np.int64)
     found = [np.stack([ranks(run.logits, tested.labels) for run in its]) for its in runs]
-    for at, rank in enumerate(found):
-        for name, value in summarise(rank, tested.labels, count, confidence).items():
-            data[name][at] = value
-    dims = {1: ("layer",), 2: ("layer", "class"), 3: ("layer", "seed", "sample")}
-    named = {
-        key: (("layer", "seed") if key.startswith("seed_") or key == "penalty" else dims[value.ndim], value)
-        for key, value in data.items()
-    }
+    named = _by_layer(runs, found, tested, confidence)
     named["members"] = (("class",), members)
     pairs = last_pairs(layers) if count > 1 else []
     apart = differences([rank < 1 for rank in found], pairs, tested.labels, confidence) if pairs else {}
@@ -97,7 +83,7 @@ def probe_result(
         name="probe",
         coords={
             "layer": [str(layer) for layer in layers],
-            "seed": list(range(seeds)),
+            "seed": list(range(len(runs[0]))),
             "class": list(tested.classes),
             "sample": tested.positions.tolist(),
         },
@@ -116,6 +102,31 @@ def probe_result(
             "notes": list(_notes(layers, runs, members)),
         },
     )
+
+
+def _by_layer(
+    runs: Sequence[Sequence[ProbeRun]], found: Sequence[I64], tested: Targets, confidence: float
+) -> dict[str, tuple[tuple[str, ...], NDArray[Any]]]:
+    """The numbers of every layer with their dimensions, by name as in `probe_result`.
+
+    Args:
+        runs: For each layer its runs.
+        found: For each layer (S, n) ranks.
+    """
+    shape, seeds, count = (len(runs),), len(runs[0]), len(tested.classes)
+    data: dict[str, Any] = {f"{name}{end}": np.full(shape, np.nan) for name in NUMBERS for end in ("", "_low", "_high")}
+    data |= {f"recall{end}": np.full((*shape, count), np.nan) for end in ("", "_low", "_high")}
+    data |= {f"seed_{name}": np.full((*shape, seeds), np.nan) for name in NUMBERS}
+    data["penalty"] = np.array([[run.penalty for run in its] for its in runs])
+    data["predicted"] = np.array([[run.logits.argmax(axis=1) for run in its] for its in runs], dtype=np.int64)
+    for at, rank in enumerate(found):
+        for name, value in summarise(rank, tested.labels, count, confidence).items():
+            data[name][at] = value
+    dims = {1: ("layer",), 2: ("layer", "class"), 3: ("layer", "seed", "sample")}
+    return {
+        key: (("layer", "seed") if key.startswith("seed_") or key == "penalty" else dims[value.ndim], value)
+        for key, value in data.items()
+    }
 
 
 def summarise(rank: I64, labels: I64, classes: int, confidence: float) -> dict[str, float | F64]:

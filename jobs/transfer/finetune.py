@@ -6,7 +6,7 @@ The same command again goes on from the last checkpoint, and does nothing once t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,7 @@ from cvbench.jobs.transfer.finetune_task import FinetuneTask
 from cvbench.storage.features.fingerprint import canonical, differences
 
 if TYPE_CHECKING:
+    from cvbench.engine.models.specs import BackboneSpec
     from cvbench.storage.datasets import Dataset
 
 __all__ = ["FinetuneOptions", "FinetuneReport", "finetune", "finetune_result", "finetune_rows", "make_task"]
@@ -68,8 +69,6 @@ def make_task(options: FinetuneOptions, cluster: Cluster) -> FinetuneTask:
     """Resolve names, splits and digests; nothing is trained, but the first weights are loaded for their digest."""
     from cvbench.engine.models.backbones import resolve_spec
     from cvbench.engine.models.forms import recorded
-    from cvbench.engine.models.makers import maker_of
-    from cvbench.engine.models.weights import weights_digest
     from cvbench.jobs.extraction.backbones import weights_path
     from cvbench.jobs.extraction.options import absolute_root
     from cvbench.storage.datasets import absolute_spec, dataset_info
@@ -83,15 +82,11 @@ def make_task(options: FinetuneOptions, cluster: Cluster) -> FinetuneTask:
     spec = resolve_spec(
         options.backbone, weights=weights_path(options.weights), image_size=options.image_size, seed=options.seed
     )
-    maker = maker_of(spec)
-    if spec.is_own:
-        maker.trainable(spec)  # refuses it
-    first = maker.build(spec)
-    notes += first.notes
+    first_weights, said = _first_weights(spec)
     identity = {
         "backbone": recorded(spec.model),
         "image_size": spec.image_size,
-        "first_weights": weights_digest(first.module),
+        "first_weights": first_weights,
         "data": {name: opened.digest for name, opened in splits.items()},
         "recipe": chosen.as_dict(),
         "seed": options.seed,
@@ -114,7 +109,7 @@ def make_task(options: FinetuneOptions, cluster: Cluster) -> FinetuneTask:
         share=share,
         validate=options.validate,
         rule=dataset_info(dataset).split_rule,
-        notes=tuple(notes),
+        notes=(*notes, *said),
         partial=options.partial,
         spec=spec,
         recipe=chosen,
@@ -128,6 +123,22 @@ def make_task(options: FinetuneOptions, cluster: Cluster) -> FinetuneTask:
         checkpoint_seconds=options.checkpoint_seconds,
         cache=options.cache,
     )
+
+
+def _first_weights(spec: BackboneSpec) -> tuple[str, Sequence[str]]:
+    """The digest of the weights that training begins with, and what is said of them.
+
+    Raises:
+        UsageError: A network of the user's own that cannot be trained.
+    """
+    from cvbench.engine.models.makers import maker_of
+    from cvbench.engine.models.weights import weights_digest
+
+    maker = maker_of(spec)
+    if spec.is_own:
+        maker.trainable(spec)  # refuses it
+    first = maker.build(spec)
+    return weights_digest(first.module), first.notes
 
 
 def _recipe(options: FinetuneOptions, processes: int) -> TrainingRecipe:

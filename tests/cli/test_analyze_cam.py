@@ -17,6 +17,7 @@ from cvbench.jobs.analyses.cam.cam import ENTRY
 from cvbench.jobs.results.keep import stored_result
 from cvbench.storage.features import FeatureStore
 from cvbench.storage.results.outcomes import list_results
+from tests.commands import check_refused
 from tests.jobs.images import write_folder
 
 
@@ -127,12 +128,7 @@ def test_bad_input_has_a_message_and_an_exit_code(
     asked: list[str], changed: tuple[str, ...], code: int, said: str
 ) -> None:
     result = run(*asked, *changed)
-    if isinstance(result.exception, CvbenchError):
-        assert result.exception.exit_code == code
-        assert said in str(result.exception)
-    else:
-        assert result.exit_code == code, result.output
-        assert said in result.output
+    check_refused(result, code, said)
     assert result.stdout == ""
 
 

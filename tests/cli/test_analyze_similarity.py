@@ -9,18 +9,14 @@ import re
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
-from cvbench.cli.app import app
 from cvbench.errors import CvbenchError
 from cvbench.jobs.analyses.similarity import QUANTITIES
+from tests.commands import run
 from tests.jobs.images import write_folder
 
 INTERVAL = re.compile(r"-?\d+\.\d+ \[-?\d+\.\d+, -?\d+\.\d+\]")
-
-
-def run(*arguments: str) -> Result:
-    return CliRunner().invoke(app, arguments)
 
 
 def analyze(name: str, store: Path, *arguments: str) -> Result:

@@ -9,15 +9,11 @@ import re
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
-from cvbench.cli.app import app
 from cvbench.errors import CvbenchError
+from tests.commands import run
 from tests.jobs.images import write_folder
-
-
-def run(*arguments: str) -> Result:
-    return CliRunner().invoke(app, arguments)
 
 
 def analyze(store: str, *arguments: str) -> Result:

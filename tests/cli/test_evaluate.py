@@ -9,17 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner, Result
 
-from cvbench.cli.app import app
-from cvbench.errors import CvbenchError, UsageError
+from cvbench.errors import UsageError
 from cvbench.jobs.results.row import COLUMNS
-from tests.jobs.evaluation.test_evaluation import BIRDS, LABELS, LOGITS, imagenet_store
+from tests.commands import check_refused, run
+from tests.jobs.evaluation.birds import BIRDS, LABELS, LOGITS
+from tests.jobs.evaluation.imagenet_logits import imagenet_store
 from tests.jobs.logits_store import noisy_logits, write_logits
-
-
-def run(*arguments: str) -> Result:
-    return CliRunner().invoke(app, arguments)
 
 
 @pytest.fixture(scope="module")
@@ -132,12 +128,7 @@ def test_predictions_are_imported_and_scored(store: str, tmp_path: Path) -> None
 )
 def test_bad_input_has_a_message_and_an_exit_code(store: str, words: tuple[str, ...], code: int, said: str) -> None:
     result = run("eval", *words, "--store", store)
-    if isinstance(result.exception, CvbenchError):
-        assert result.exception.exit_code == code
-        assert said in str(result.exception)
-    else:
-        assert result.exit_code == code, result.output
-        assert said in result.output
+    check_refused(result, code, said)
     assert result.stdout == ""
 
 

@@ -9,17 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner, Result
 
-from cvbench.cli.app import app
 from cvbench.errors import CvbenchError, DataUnavailableError, UsageError
+from tests.commands import run
 from tests.jobs.logits_store import noisy_logits, write_logits
 
 LABELS = np.random.default_rng(1).integers(0, 4, 64)
-
-
-def run(*arguments: str) -> Result:
-    return CliRunner().invoke(app, arguments)
 
 
 def error(*arguments: str) -> CvbenchError:

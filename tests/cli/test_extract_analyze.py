@@ -15,17 +15,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zarr
-from typer.testing import CliRunner, Result
+from typer.testing import CliRunner
 
 from cvbench.cli.app import app
 from cvbench.errors import AccessError, CvbenchError
+from tests.commands import check_refused, run
 from tests.forks import Start
 from tests.jobs.images import write_folder
-
-
-def run(*arguments: str) -> Result:
-    return CliRunner().invoke(app, arguments)
-
 
 SIZES = ("--image-size", "64", "--batch-size", "8", "--unit", "16")
 SMALL = ("--backbone", "test_vit", "--backbone", "test_convnext", "--weights", "random", *SIZES)
@@ -188,12 +184,7 @@ def test_bad_input_has_a_message_and_an_exit_code(
     given += [] if "--dataset" in changed else ["--dataset", f"folder:{pets}"]
     given += [] if "--backbone" in changed else ["--backbone", "test_vit"]
     result = run("extract", *given, *changed)
-    if isinstance(result.exception, CvbenchError):
-        assert result.exception.exit_code == code
-        assert said in str(result.exception)
-    else:
-        assert result.exit_code == code, result.output
-        assert said in result.output
+    check_refused(result, code, said)
     assert not (tmp_path / "s.zarr").exists() or code == 6
 
 

@@ -8,19 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zarr
-from typer.testing import CliRunner, Result
 
-from cvbench.cli.app import app
 from cvbench.errors import UnknownNameError
 from cvbench.storage.datasets import open_dataset
 from cvbench.storage.datasets.groups import GROUPS
+from tests.commands import run
 from tests.storage.datasets.imagenet_trees import write_a, write_r, write_sketch, write_v2
 
 SMALL = ("--backbone", "test_vit", "--weights", "random", "--image-size", "64", "--batch-size", "8", "--unit", "8")
-
-
-def run(*arguments: str) -> Result:
-    return CliRunner().invoke(app, arguments)
 
 
 @pytest.fixture(scope="module")

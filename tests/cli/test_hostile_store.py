@@ -12,19 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
-from cvbench.cli.app import app
 from cvbench.errors import CvbenchError
 from cvbench.storage.features.keys import JOURNAL
 from cvbench.storage.features.ledger import seal
+from tests.commands import run
 from tests.jobs.images import write_folder
 
 SECONDS = 60  # a pipe or a device would be waited for, or read, without an end
-
-
-def run(*arguments: str) -> Result:
-    return CliRunner().invoke(app, arguments)
 
 
 def extract(place: Path) -> tuple[str, ...]:

@@ -7,17 +7,12 @@ import shutil
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner, Result
 
-from cvbench.cli.app import app
 from cvbench.errors import CvbenchError
 from cvbench.storage.features import FeatureStore
 from cvbench.storage.results.outcomes import list_results
+from tests.commands import run
 from tests.jobs.images import write_folder
-
-
-def run(*words: str) -> Result:
-    return CliRunner().invoke(app, [*words])
 
 
 @pytest.fixture(scope="module")

@@ -8,17 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner, Result
 
-from cvbench.cli.app import app
 from cvbench.jobs.catalogue.runs import read_run
 from cvbench.storage.objects.open import open_objects
 from cvbench.storage.runs.log import RUNS, runs
+from tests.commands import run
 from tests.jobs.images import write_folder
-
-
-def run(*words: str) -> Result:
-    return CliRunner().invoke(app, [*words])
 
 
 @pytest.fixture(scope="module")

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
-from cvbench.cli.app import app
 from cvbench.storage.objects.open import open_objects
+from tests.commands import run
 from tests.jobs.images import write_folder
 from tests.storage.objects.fault_proxy import FaultProxy
 from tests.storage.s3_service import CANARY, CREDENTIALS, proxied_service
@@ -26,10 +26,6 @@ ROOT = Path(__file__).parents[2]
 def proxy() -> Iterator[FaultProxy]:
     with proxied_service("secrets") as proxy:
         yield proxy
-
-
-def run(*words: str) -> Result:
-    return CliRunner().invoke(app, words)
 
 
 def said(done: Result) -> str:

@@ -11,11 +11,10 @@ from pathlib import Path
 import jsonschema
 import pytest
 import yaml
-from typer.testing import CliRunner, Result
 
-from cvbench.cli.app import app
 from cvbench.errors import CvbenchError, IncompleteError, ResourceError, UnknownNameError, UsageError
 from tests.cli.test_startup import HEAVY, HELP, modules_after
+from tests.commands import run
 from tests.forks import Start
 from tests.jobs.extraction.test_extract import contents
 from tests.jobs.study.studies import write_study
@@ -24,10 +23,6 @@ from tests.waiting import looks
 DEADLINE = 150
 ATTEMPTS = 5
 """How often a study may be over before this process, which others may hold up, has looked at its store."""
-
-
-def run(*arguments: str) -> Result:
-    return CliRunner().invoke(app, arguments)
 
 
 @pytest.fixture(scope="module")

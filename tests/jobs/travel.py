@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pytest
 
+from cvbench.engine.analyses.base import Result
 from cvbench.jobs.running import executor
+from cvbench.jobs.running.cluster import Cluster
 
 
 def _carried(given: Any) -> Any:
@@ -50,3 +53,19 @@ def travelling() -> Iterator[None]:
         patch.setattr(executor, "_in_this_process", loop)
         yield
     assert count[0], "nothing has travelled"
+
+
+def check_same_bits(run: Callable[[str, Cluster], Result], way: AbstractContextManager[None], cluster: Cluster) -> None:
+    """Refuse a result that is another this way than from a plain loop.
+
+    Args:
+        run: Runs the job on a cluster, in a place of that name.
+        way: Held around it.
+        cluster: Of this way.
+    """
+    loop = run("loop", Cluster(address="none"))
+    with way:
+        other = run("other", cluster)
+    for variable, (_, values) in loop.data.items():
+        np.testing.assert_array_equal(values, other.data[variable][1])
+    assert loop.attrs == other.attrs

@@ -23,16 +23,28 @@ OTHER = {"AWS_REGION": "us-east-1", "AWS_DEFAULT_REGION": "us-east-1", "NO_PROXY
 
 
 @contextmanager
-def proxied_service(bucket: str) -> Iterator[FaultProxy]:
-    """A service with one bucket, behind a proxy; the environment names the proxy and credentials."""
+def service() -> Iterator[str]:
+    """A service without buckets; its URL."""
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
     try:
-        with FaultProxy(f"http://{host}:{port}") as proxy:
-            named = {"AWS_ENDPOINT_URL": proxy.url, **CREDENTIALS, **OTHER}
-            with mock.patch.dict(os.environ, named):
-                boto3.client("s3", endpoint_url=f"http://{host}:{port}").create_bucket(Bucket=bucket)
-                yield proxy
+        yield f"http://{host}:{port}"
     finally:
         server.stop()
+
+
+@contextmanager
+def new_bucket(endpoint: str, name: str) -> Iterator[None]:
+    """An empty bucket of a service; the environment names the service and credentials."""
+    with mock.patch.dict(os.environ, {"AWS_ENDPOINT_URL": endpoint, **CREDENTIALS, **OTHER}):
+        boto3.client("s3").create_bucket(Bucket=name)
+        yield
+
+
+@contextmanager
+def proxied_service(bucket: str) -> Iterator[FaultProxy]:
+    """A service with one bucket, behind a proxy; the environment names the proxy and credentials."""
+    with service() as endpoint, FaultProxy(endpoint) as proxy, new_bucket(endpoint, bucket):
+        os.environ["AWS_ENDPOINT_URL"] = proxy.url
+        yield proxy

@@ -30,9 +30,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Layer, Partial, Result, Rows
-from cvbench.engine.analyses.checks import check_grid, check_samples, not_finite
+from cvbench.engine.analyses.checks import check_grid, not_finite
 from cvbench.engine.analyses.common_grid import image_numbers, last_on_common_grid, number_columns
-from cvbench.engine.analyses.live import LayerwiseUnit, Measured
+from cvbench.engine.analyses.live import LayerwiseUnit, Measured, layer_by_layer
 from cvbench.engine.analyses.similarity import kernel
 from cvbench.engine.analyses.similarity.result import LARGEST_MATRIX, MEASURES, TABLE, VERSIONS, similarity_result
 from cvbench.engine.arrays.array import Array, namespace, table, to_host
@@ -82,22 +82,8 @@ class Similarity:
         return cls(*last_on_common_grid(grids), tuple(inputs.items()), **options)
 
     def measure(self, layers: Sequence[Layer], read: Callable[[Layer], Array], rows: Rows) -> Partial:
-        """Similarities of every image of one unit: `measure_layer` of each layer.
-
-        Memory: one layer's unit as `read` gives it, and what `measure_layer` says.
-
-        Raises:
-            UsageError: A layer without spatial extent.
-            IntegrityError: A layer with values that are not finite, or of another number of samples.
-        """
-        partial: Partial = {}
-        for index, layer in enumerate(layers):
-            maps = read(layer)
-            check_grid(layer, maps.shape, WANTS)
-            check_samples(layer, len(maps), len(rows))
-            partial |= self.measure_layer(index, layer, maps)
-            del maps
-        return partial
+        """Similarities of every image of one unit, see `layer_by_layer`."""
+        return layer_by_layer(self.measure_layer, layers, read, rows)
 
     def live(self, layers: Sequence[Layer]) -> LayerwiseUnit:
         """A collector for one unit."""

@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Layer, Partial, Result, Rows
-from cvbench.engine.analyses.checks import check_grid, check_samples, not_finite
-from cvbench.engine.analyses.live import LayerwiseUnit, Measured
+from cvbench.engine.analyses.checks import check_grid, not_finite
+from cvbench.engine.analyses.live import LayerwiseUnit, Measured, layer_by_layer
 from cvbench.engine.analyses.spectra import kernel as spectrum
 from cvbench.engine.analyses.spectra.result import MEASURES, spectra_result
 from cvbench.engine.arrays.array import Array
@@ -47,22 +47,8 @@ class Spectra:
     name: ClassVar[str] = "spectra"
 
     def measure(self, layers: Sequence[Layer], read: Callable[[Layer], Array], rows: Rows) -> Partial:
-        """Spectra of every image of one unit: `measure_layer` of each layer.
-
-        Memory: one layer's unit as `read` gives it, and what `measure_layer` says.
-
-        Raises:
-            UsageError: A layer without spatial extent.
-            IntegrityError: A layer with values that are not finite, or of another number of samples.
-        """
-        partial: Partial = {}
-        for index, layer in enumerate(layers):
-            maps = read(layer)
-            check_grid(layer, maps.shape, WANTS)
-            check_samples(layer, len(maps), len(rows))
-            partial |= self.measure_layer(index, layer, maps)
-            del maps
-        return partial
+        """Spectra of every image of one unit, see `layer_by_layer`."""
+        return layer_by_layer(self.measure_layer, layers, read, rows)
 
     def measure_layer(self, index: int, layer: Layer, maps: Array) -> Partial:
         """One layer's part of a partial, of any number of images; `merge` joins those of several batches.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -71,6 +72,41 @@ def spectra_result(
     Raises:
         DataUnavailableError: No image.
     """
+    found = _summed(layers, partials, intervals, classes)
+    means = found.means
+    result = _labelled(layers, found.sums, means, inputs, intervals.confidence)
+    small = grid_notes(TABLE, {str(layer): grid for layer, grid in zip(layers, found.grids, strict=True)})
+    result.attrs.update(
+        **said,
+        samples=means.images,
+        notes=[*interval_notes(means.images), *thin_notes(_names(layers, found.pairs), means), *small],
+        family=FAMILY,
+        differences=list(_differences(layers, found.grids, found.pairs, means)),
+    )
+    return result
+
+
+@dataclass(frozen=True, eq=False)
+class _Summed:
+    """All units together.
+
+    Attributes:
+        sums: Of the curves, and the grid of each layer, by the keys of a partial.
+        grids: Of each layer: height, width, channels.
+        pairs: Layers that are compared, by number.
+        means: Of the measures of every layer, then of the differences of the pairs.
+    """
+
+    sums: Partial
+    grids: Sequence[F64]
+    pairs: Sequence[tuple[int, int]]
+    means: Means
+
+
+def _summed(
+    layers: Sequence[Layer], partials: Iterable[Partial], intervals: IntervalOptions, classes: NDArray[np.int64] | None
+) -> _Summed:
+    """Take the partials together, one after another; as `spectra_result` takes and refuses them."""
     sums: Partial = {}
     running: RunningMeans | None = None
     pairs: list[tuple[int, int]] = []
@@ -87,17 +123,7 @@ def spectra_result(
                 sums[key] = sums[key] + values if key in sums and kind != "grid" else values
     if running is None or not running.images:
         raise DataUnavailableError("there is no readable image", fix="extract more samples (a larger --limit)")
-    means = running.means()
-    result = _labelled(layers, sums, means, inputs, intervals.confidence)
-    small = grid_notes(TABLE, {str(layer): grid for layer, grid in zip(layers, grids, strict=True)})
-    result.attrs.update(
-        **said,
-        samples=running.images,
-        notes=[*interval_notes(running.images), *thin_notes(_names(layers, pairs), means), *small],
-        family=FAMILY,
-        differences=list(_differences(layers, grids, pairs, means)),
-    )
-    return result
+    return _Summed(sums, grids, pairs, running.means())
 
 
 def common_axis(axes: Sequence[F64]) -> F64:

@@ -100,28 +100,21 @@ def tsne(
         IntegrityError: A layer with values that are not finite.
     """
     rows, backend = plan(samples, options, device)
+    mapped = _MappedRows(read, samples, rows)
     labels = samples.labels[rows]
     queries = _queries(labels, options)
-
-    def values(layer: Layer) -> NDArray[Any]:
-        features = read(layer)
-        check_features(features, samples, layer)
-        host = to_host(features)
-        return host[rows] if len(rows) < len(host) else host
-
     runs = _runs_of(options)
     at_once = max(1, SCORES_BYTES // (8 * len(rows) * options.components))
     found = []
     for start in range(0, len(layers), at_once):
         some = layers[start : start + at_once]
-        prepared = [prepare(values(layer), options) for layer in some]
+        prepared = [prepare(mapped.features(layer), options) for layer in some]
         tasks = [MapTask(i, settings) for i in range(len(some)) for settings in runs]
         maps = make_maps([one.scores for one in prepared], backend, tasks, advanced)
         for i, (layer, one) in enumerate(zip(some, prepared, strict=True)):
             mine = [maps[MapTask(i, settings)] for settings in runs]
-            found.append(_measured(one.compared(values(layer)), mine, labels, queries, options.seed, device))
+            found.append(_measured(one.compared(mapped.features(layer)), mine, labels, queries, options.seed, device))
             advanced()
-    what = Samples(samples.where, samples.positions[rows], labels, samples.classes)
     more = {
         "backend": backend,
         "backend_version": backend_version(backend),
@@ -131,7 +124,35 @@ def tsne(
         "device": device,
         "intervals": INTERVALS,
     }
-    return tsne_result(layers, found, what, labels[queries], {**options.as_dict(), **more}, options)
+    return tsne_result(layers, found, mapped.samples, labels[queries], {**options.as_dict(), **more}, options)
+
+
+@dataclass(frozen=True, eq=False)
+class _MappedRows:
+    """The rows that are mapped, among all that a layer has.
+
+    Attributes:
+        read: Layer -> (n, d) features of all rows.
+        among: What all rows are.
+        rows: (m,) int64 numbers of the mapped ones.
+    """
+
+    read: Callable[[Layer], Array]
+    among: Samples
+    rows: NDArray[np.int64]
+
+    @property
+    def samples(self) -> Samples:
+        """The samples that the mapped rows are of."""
+        whole = self.among
+        return Samples(whole.where, whole.positions[self.rows], whole.labels[self.rows], whole.classes)
+
+    def features(self, layer: Layer) -> NDArray[Any]:
+        """(m, d) on the host, read anew and checked."""
+        features = self.read(layer)
+        check_features(features, self.among, layer)
+        host = to_host(features)
+        return host[self.rows] if len(self.rows) < len(host) else host
 
 
 def _measured(

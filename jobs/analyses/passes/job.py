@@ -20,12 +20,13 @@ from cvbench.jobs.extraction.job import run_units as compute
 from cvbench.jobs.extraction.notes import rounding_notes
 from cvbench.jobs.extraction.options import AUTO, ExtractOptions, resolved
 from cvbench.jobs.extraction.split import split_info
+from cvbench.jobs.extraction.worker import ExtractRecipe
 from cvbench.jobs.reading.reading import Reading
 from cvbench.jobs.reading.selection import Selected
 from cvbench.jobs.running.cluster import Cluster
 from cvbench.jobs.running.progress import Listener, Note
 from cvbench.options import Form
-from cvbench.storage.features import ArraySpec, FeatureStore, GroupKey
+from cvbench.storage.features import ArraySpec, FeatureStore, GroupKey, SplitInfo
 
 if TYPE_CHECKING:
     from cvbench.engine.analyses.base import Layer
@@ -87,52 +88,86 @@ def run_pass(
     from cvbench.storage.datasets import open_dataset
 
     options, digests = chosen(options, numbers.name)
-    precision = "fp32" if options.precision == AUTO else options.precision
-    view = "logits" if head else "pooled"
-    options = replace(options, views=(view,), taps=(), maps=None, dtype="float32", keep_bits=None)
-    options = resolved(replace(options, precision=precision, compile=False))
+    options = _settled(options, "logits" if head else "pooled")
     dataset = open_dataset(options.dataset, data_root=options.data_root, split=options.split)
     if taps:
         descriptions_of(replace(options, taps=tuple(taps)))
     described = {spec.key: describe(spec, taps=["*"]) for spec in specs_of(options)}
-    backbones, kept, notes = _look(numbers, described, options)
-    check_digests(list(backbones.values()), digests)
+    looked, notes = _look(numbers, described, options)
+    backbones = list(looked.backbones.values())
+    check_digests(backbones, digests)
     store = FeatureStore.open(options.store, mode="a")
-    notes += differing(store, dataset.name, list(backbones.values()), "numbers")
+    notes += differing(store, dataset.name, backbones, "numbers")
     frozen = frozen_split(store, dataset)
     options = replace(options, seed=frozen.seed if frozen else options.seed)
-    split = split_info(store, dataset, options, cluster, [described[name] for name in backbones])
-    groups = {
-        GroupKey(split.dataset, split.split, name, numbers.view): _arrays(described[name], kept[name])
-        for name in backbones
-    }
-    plain = recipe_of(options, dataset, split, list(backbones.values()), cluster)
-    shared: dict[str, Any] = {field.name: getattr(plain, field.name) for field in fields(plain)}
-    layers = tuple((name, tuple(kept[name].items())) for name in backbones)
-    job = UnitJob(options, store, split, groups, PassRecipe(**shared, numbers=numbers, kept=layers), [])
-    fingerprints = {
-        group: fingerprint_of(split, backbones[group.backbone], numbers.view, options, cluster.device)
-        | dict(numbers.made)
-        | {key: value for one in kept[group.backbone].values() for key, value in one.made.items()}
-        for group in groups
-    }
-    job.log = declare_all(store, split, groups, fingerprints, options)
+    split = split_info(store, dataset, options, cluster, [described[name] for name in looked.backbones])
+    recipe = _recipe(numbers, looked, recipe_of(options, dataset, split, backbones, cluster))
+    job = UnitJob(options, store, split, looked.groups(split, numbers.view), recipe, [])
+    job.log = declare_all(store, split, job.groups, _fingerprints(numbers, looked, job, cluster.device), options)
     notes += rounding_notes(options, split)
-    weights = ", ".join(f"{name} {Path(described[name].spec.weights).name}" for name in backbones)
+    weights = ", ".join(f"{name} {Path(described[name].spec.weights).name}" for name in looked.backbones)
     for note in (f"weights: {weights}", *notes):
         listen(Note(note))
     report = compute(job, cluster, f"analyze {numbers.name}", listen)
-    tapped = {Layer(name, tap): one for name in backbones for tap, one in kept[name].items()}
-    units = tuple(job.units(next(iter(groups))))
+    tapped = {Layer(name, tap): one for name, layers in looked.kept.items() for tap, one in layers.items()}
+    units = tuple(job.units(next(iter(job.groups))))
     selected = Selected(split.dataset, split.split, numbers.view, tuple(tapped), units, left_out=0)
-    sizes = {name: described[name].preprocess.geometry.size for name in backbones}
+    sizes = {name: described[name].preprocess.geometry.size for name in looked.backbones}
     return Passed(Reading(store, selected), tapped, sizes, notes, report.computed, len(report.unreadable))
 
 
-def _look(
-    numbers: Numbers, described: Mapping[str, Description], options: ExtractOptions
-) -> tuple[dict[str, Backbone], dict[str, dict[str, Tapped]], list[str]]:
-    """The backbones on the CPU, what is kept of each, and notes; those that refuse are named in these."""
+def _settled(options: ExtractOptions, view: str) -> ExtractOptions:
+    """The options of a pass: of `view` for what asks for one, without what has no meaning here."""
+    precision = "fp32" if options.precision == AUTO else options.precision
+    options = replace(options, views=(view,), taps=(), maps=None, dtype="float32", keep_bits=None)
+    return resolved(replace(options, precision=precision, compile=False))
+
+
+@dataclass(frozen=True)
+class _Looked:
+    """The backbones that are measured, by name, and what is kept of each.
+
+    Attributes:
+        described: These and perhaps others.
+        backbones: On the CPU.
+        kept: Tap -> what, for each.
+    """
+
+    described: Mapping[str, Description]
+    backbones: Mapping[str, Backbone]
+    kept: Mapping[str, Mapping[str, Tapped]]
+
+    def groups(self, split: SplitInfo, view: str) -> dict[GroupKey, list[ArraySpec]]:
+        """The arrays of each."""
+        return {
+            GroupKey(split.dataset, split.split, name, view): _arrays(self.described[name], self.kept[name])
+            for name in self.backbones
+        }
+
+    def made(self, name: str) -> dict[str, Any]:
+        """Everything that changes the numbers of some layer of a backbone."""
+        return {key: value for one in self.kept[name].values() for key, value in one.made.items()}
+
+
+def _recipe(numbers: Numbers, looked: _Looked, plain: ExtractRecipe) -> PassRecipe:
+    """The recipe of an extraction from the same images, with what is measured instead."""
+    shared: dict[str, Any] = {field.name: getattr(plain, field.name) for field in fields(plain)}
+    layers = tuple((name, tuple(kept.items())) for name, kept in looked.kept.items())
+    return PassRecipe(**shared, numbers=numbers, kept=layers)
+
+
+def _fingerprints(numbers: Numbers, looked: _Looked, job: UnitJob, device: str) -> dict[GroupKey, dict[str, Any]]:
+    """Everything that the numbers of each group depend on."""
+    return {
+        group: fingerprint_of(job.split, looked.backbones[group.backbone], numbers.view, job.options, device)
+        | dict(numbers.made)
+        | looked.made(group.backbone)
+        for group in job.groups
+    }
+
+
+def _look(numbers: Numbers, described: Mapping[str, Description], options: ExtractOptions) -> tuple[_Looked, list[str]]:
+    """The backbones that can be measured, and notes; those that refuse are named in these."""
     from cvbench.engine.models.backbones import load_backbone
 
     backbones: dict[str, Backbone] = {}
@@ -152,7 +187,7 @@ def _look(
     if not backbones:
         raise refused[0]
     _check_precision(options)
-    return backbones, kept, notes
+    return _Looked(described, backbones, kept), notes
 
 
 def _check_precision(options: ExtractOptions) -> None:

@@ -180,12 +180,7 @@ def assemble(
         known: The labels, if the table does not say them.
         within: Where its images may be, see `Reach`; "" follows every path, link and URL.
     """
-    tally = Tally()
-    base = where.rpartition("/")[0]
-    if root:
-        base = root if "://" in root else os.path.normpath(os.path.join(base, root)) if "://" not in base else ""
-        if not base:
-            raise UsageError("root must be a URL, as the table's place is", where=where)
+    tally, base = Tally(), _base(where, root)
     places = [_place(cell, base, table, row) for row, cell in enumerate(table.columns[roles.path])]
     ids = _ids(places, base, table, roles)
     labels, classes = (known.values, known.classes) if known else _labels(table, roles, within)
@@ -195,11 +190,7 @@ def assemble(
     if masks is not None:
         columns["mask"] = np.array(masks, dtype=np.str_)
     columns = {**columns, **factors(table, taken, tally, set(columns))}
-    without = len(table) - sum(map(len, splits.values()))
-    if without:
-        named = {row for rows in splits.values() for row in rows}
-        for row in (row for row in range(len(table)) if row not in named):
-            tally.add("split", ids[row])
+    _count_without_split(ids, splits, tally)
     rows = splits[split]
     chosen = np.array(rows, dtype=np.int64)
     taken_places = tuple(places[row] for row in rows)
@@ -227,6 +218,28 @@ def assemble(
         places=taken_places,
         masks=taken_masks,
     )
+
+
+def _base(where: str, root: str) -> str:
+    """The folder that relative paths start from; as `assemble` takes them.
+
+    Raises:
+        UsageError: A relative folder, but the table is at a URL.
+    """
+    own = where.rpartition("/")[0]
+    if not root or "://" in root:
+        return root or own
+    if "://" in own:
+        raise UsageError("root must be a URL, as the table's place is", where=where)
+    return os.path.normpath(os.path.join(own, root))
+
+
+def _count_without_split(ids: Sequence[str], splits: Mapping[str, list[int]], tally: Tally) -> None:
+    """Count the rows that are in no split."""
+    if len(ids) > sum(map(len, splits.values())):
+        named = {row for rows in splits.values() for row in rows}
+        for row in (row for row in range(len(ids)) if row not in named):
+            tally.add("split", ids[row])
 
 
 def _place(cell: str, base: str, table: Cells, row: int) -> str:

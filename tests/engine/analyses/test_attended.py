@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from cvbench.engine.analyses.cam.graph import class_map
 from cvbench.engine.models.backbones import Backbone, load_backbone, resolve_spec
 from cvbench.errors import UsageError
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 NETWORKS = {
     "test_vit": 96,  # a class token, which the head reads
     "test_vit3": 96,  # pools by attention to all tokens; queries and keys are normalised
@@ -24,14 +25,6 @@ NETWORKS = {
 }
 ROUNDING = 3e-4
 """Of the largest value: float32 through some ten layers, whose sharpened softmax makes more of it."""
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -21,16 +21,9 @@ from cvbench.engine.models.layouts import TapLayout
 from cvbench.engine.models.weights import build_model
 from cvbench.errors import UnknownNameError, UsageError
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 SIZE = 96
 TARGETS = {"test_convnext": "stages.3.blocks.1", "test_vit": "blocks.5.norm1", "test_resnet": "layer4.0"}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Any:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 import torch
@@ -23,15 +21,8 @@ from cvbench.engine.analyses.cam.faithfulness import (
 from cvbench.engine.models.backbones import load_backbone, resolve_spec
 from cvbench.engine.statistics.options import IntervalOptions
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 CELLS, STEPS = 5, 7
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def blur_by_hand(image: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 import torch
@@ -14,16 +13,9 @@ from cvbench.engine.models.views import expand_views, sample_shape
 from cvbench.engine.models.weights import build_model
 from cvbench.errors import UnknownNameError, UsageError
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 SIZE = 64
 MODELS = ["test_convnext", "test_vit", "test_resnet"]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Any:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

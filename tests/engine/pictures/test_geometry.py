@@ -16,7 +16,7 @@ from timm.data.transforms_factory import create_transform
 from cvbench.engine.pictures import geometry
 from cvbench.engine.pictures.geometry import Geometry, fit
 from cvbench.errors import UsageError
-from tests.engine.pictures.test_decode import smooth
+from tests.engine.pictures.small_files import smooth
 
 Crop = Literal["center", "squash", "border"]
 

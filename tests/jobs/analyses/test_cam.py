@@ -1,4 +1,4 @@
-"""Heat maps of a store: computed once, the same anywhere, measured as defined; what is refused; and the figure."""
+"""Heat maps of a store: computed once, the same anywhere, measured as defined; and the figure."""
 
 from __future__ import annotations
 
@@ -13,74 +13,28 @@ from typing import Any
 
 import numpy as np
 import pytest
-import timm
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
 
 from cvbench.engine.analyses.cam.graph import CHOICE, class_map
 from cvbench.engine.analyses.cam.measures import MAP_MEASURES, map_measures
 from cvbench.engine.models.backbones import load_backbone, resolve_spec
 from cvbench.engine.pictures.decode import decode, fit
-from cvbench.engine.statistics.options import IntervalOptions
 from cvbench.errors import DataUnavailableError, FingerprintMismatchError, UnknownNameError, UsageError
 from cvbench.jobs.analyses.cam.cam import ENTRY, cam
-from cvbench.jobs.analyses.cam.options import CamOptions, MapOptions
-from cvbench.jobs.analyses.cam.rows import MEASURES, UNJUDGED
+from cvbench.jobs.analyses.cam.options import MapOptions
+from cvbench.jobs.analyses.cam.rows import UNJUDGED
 from cvbench.jobs.extraction.extract import extract
-from cvbench.jobs.extraction.options import ExtractOptions
 from cvbench.jobs.figures.draw import draw
 from cvbench.jobs.results.document import document
 from cvbench.jobs.results.keep import Analysed, stored_result
-from cvbench.jobs.results.row import DIFFERENCE, REFERENCE
+from cvbench.jobs.results.row import DIFFERENCE
 from cvbench.jobs.running.cluster import Cluster
 from cvbench.jobs.running.progress import Event, Note
-from cvbench.storage.datasets import READERS, DatasetInfo
-from cvbench.storage.datasets.formats.pixels import PixelDataset
 from cvbench.storage.features import FeatureStore, GroupKey
 from cvbench.storage.results.outcomes import list_results
-from tests.jobs.images import write_folder
+from tests.jobs.analyses.pets import LOOP, QUICK, SIZE, TARGETS, options, vit
 from tests.jobs.travel import travelling
-from tests.storage.datasets.cub_tree import write_cub
-
-LOOP = Cluster(address="none")
-QUICK = CamOptions(intervals=IntervalOptions(resamples=50), examples=2)
-SIZE = 96
-TARGETS = {"test_vit": "blocks.5.norm1", "test_convnext": "stages.3.blocks.1"}
-
-
-@pytest.fixture(scope="module")
-def pets(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """24 images of 2 classes, one unreadable, and weights of both small backbones with a head of 2 classes."""
-    folder = tmp_path_factory.mktemp("cam")
-    write_folder(folder / "pets", 24, broken=(9,))
-    for model in TARGETS:
-        spec = resolve_spec(model, weights="random", image_size=SIZE)
-        state = dict(load_backbone(spec).network.state_dict())
-        head = "head" if model == "test_vit" else "head.fc"
-        state |= {f"{head}.{part}": state[f"{head}.{part}"][:2].clone() for part in ("weight", "bias")}
-        save_file({name: tensor.contiguous() for name, tensor in state.items()}, folder / f"{model}.safetensors")
-    return folder
-
-
-def options(pets: Path, store: Path, **changes: object) -> ExtractOptions:
-    base = ExtractOptions(
-        dataset=f"folder:{pets / 'pets'}",
-        backbones=tuple(TARGETS),
-        store=str(store),
-        weights=tuple(f"{model}={pets / model}.safetensors" for model in TARGETS),
-        batch_size=4,
-        unit=8,
-        image_size=SIZE,
-        max_unreadable=0.2,
-    )
-    return replace(base, **changes)  # type: ignore[arg-type]
-
-
-def vit(pets: Path, store: Path, **changes: object) -> ExtractOptions:
-    """As `options`, of one backbone."""
-    one = {"backbones": ("test_vit",), "weights": (str(pets / "test_vit.safetensors"),)}
-    return options(pets, store, **{**one, **changes})
 
 
 @pytest.fixture(scope="module")
@@ -256,100 +210,6 @@ def test_maps_of_attention_are_those_of_each_image_alone(pets: Path, tmp_path: P
     assert cam(job, replace(QUICK, maps=MapOptions(method)), LOOP).measured == 0
 
 
-def test_boxes_of_birds(tmp_path: Path) -> None:
-    write_cub(tmp_path / "data" / "CUB_200_2011")
-    job = ExtractOptions(
-        dataset="cub200",
-        split="all",
-        data_root=str(tmp_path / "data"),
-        backbones=tuple(TARGETS),
-        store=str(tmp_path / "s.zarr"),
-        weights=("random",),
-        batch_size=4,
-        image_size=SIZE,
-    )
-    analysed = cam(job, replace(QUICK, maps=MapOptions(choice="3"), tolerance=2.0), LOOP)
-    result, store = analysed.result, FeatureStore.open(job.store)
-    names = [row["backbone"] for row in result.attrs["rows"]]
-    assert names[-1] == "centred Gaussian"
-    assert result.coords["measure"][len(MAP_MEASURES) :][0] == "energy_in_box"
-    group = GroupKey("cub200", "all", "test_convnext@96", "cam.gradcam.3")
-    maps = np.maximum(store.layer(group, TARGETS["test_convnext"]).numpy().astype(np.float64), 0)
-    table = store.samples("cub200", "all")
-    geometry = load_backbone(resolve_spec("test_convnext", weights="random", image_size=SIZE)).preprocess.geometry
-    energies = []
-    for row, name in enumerate(table["id"]):
-        image = decode((tmp_path / "data" / "CUB_200_2011" / "images" / name).read_bytes())
-        x, y, width, height = (float(table[f"bbox_{key}"][row]) for key in "xywh")
-        # the box painted in, and sent through the same resize and crop: right to a pixel's blur
-        painted = np.zeros_like(image)
-        painted[round(y) : round(y + height), round(x) : round(x + width)] = 255
-        seen = fit(painted, geometry)[0].astype(np.float64) / 255
-        cells = seen.reshape(3, SIZE // 3, 3, SIZE // 3).mean((1, 3))
-        if maps[row].any():
-            energies.append((maps[row] * cells).sum() / maps[row].sum())
-    at = result.coords["measure"].index("energy_in_box")
-    row = names.index("test_convnext@96")
-    assert result.data["value"][1][row, at] == pytest.approx(np.mean(energies), abs=0.03)
-    assert 0 < result.data["value"][1][-1, at] < 1
-    rows = ENTRY.rows_of(analysed.named)
-    gaussian = [entry for entry in rows if entry.backbone == "centred Gaussian"]
-    assert MEASURES["energy_in_box"] in {entry.metric for entry in gaussian}
-    assert not {MEASURES[name] for name in MAP_MEASURES} & {entry.metric for entry in gaussian}
-    assert gaussian == [entry for entry in rows if entry.kind == REFERENCE]
-    told = ENTRY.sentences(result, rows)
-    assert result.attrs["baseline"] in told
-    energy = [row for row in rows if row.metric == MEASURES["energy_in_box"] and not row.backbone_b]
-    common = {
-        row.backbone: row.value
-        for row in energy
-        if row.factor.partition(",")[0] == row.factor and "common" in row.factor
-    }
-    guess = common.pop("centred Gaussian")
-    assert guess is not None
-    worse = {name for name, value in common.items() if value is not None and value <= guess}
-    assert {text.partition("/")[0] for text in told if "no more of where the object is" in text} == worse
-    assert draw(ENTRY, result, rows, tmp_path / "figure" / "cam", ["png"])[0].stat().st_size > 10_000
-
-
-@pytest.mark.parametrize(
-    ("maps", "changes", "kind", "said"),
-    [
-        (MapOptions("grad-cam"), {}, UnknownNameError, "gradcam"),
-        (MapOptions(choice="labels"), {}, UnknownNameError, "label"),
-        (MapOptions(choice="2"), {}, UsageError, "no class 2"),
-        (MapOptions(choice="-1"), {}, UnknownNameError, "unknown class choice"),
-        (MapOptions(choice="label"), {"weights": ("random",)}, UsageError, "does not know the labels"),
-        (MapOptions(targets=("blocks.5.attn",)), {}, UsageError, "do not depend on the patches of blocks.5.attn"),
-        (MapOptions(targets=("blocks.9.norm1",)), {}, UnknownNameError, "blocks.5.norm1"),
-        (MapOptions("rollout"), {}, UsageError, "test_convnext@96 is none"),
-        (MapOptions("rollout", targets=("blocks.5",)), {}, UsageError, "rollout has no target"),
-        (MapOptions("legrad"), {"precision": "bf16"}, UsageError, "legrad is computed in float32"),
-        (MapOptions(), {"backbones": ("test_vitt",)}, UnknownNameError, "test_vit"),
-        (MapOptions(), {"precision": "fp8"}, UnknownNameError, "precision"),
-        (MapOptions(), {"limit": 0}, UsageError, "no sample"),
-    ],
-)
-def test_what_cannot_be_is_refused_before_there_is_a_store(
-    pets: Path, tmp_path: Path, maps: MapOptions, changes: dict[str, object], kind: type[Exception], said: str
-) -> None:
-    job = options(pets, tmp_path / "s.zarr", **changes)
-    if "backbones" in changes:
-        job = replace(job, weights=("random",))
-    with pytest.raises(kind) as caught:
-        cam(job, replace(QUICK, maps=maps), LOOP)
-    assert said in str(caught.value)
-    assert not (tmp_path / "s.zarr").exists()
-
-
-def test_a_model_without_a_classifier_is_refused(pets: Path, tmp_path: Path) -> None:
-    headless = timm.create_model("test_vit", pretrained=False, img_size=SIZE, num_classes=0)
-    save_file(headless.state_dict(), tmp_path / "headless.safetensors")
-    weights = (str(tmp_path / "headless.safetensors"),)
-    with pytest.raises(UsageError, match="has no classifier"):
-        cam(options(pets, tmp_path / "s.zarr", backbones=("test_vit",), weights=weights), QUICK, LOOP)
-
-
 def test_maps_made_in_another_way_are_refused(made: Analysed, pets: Path) -> None:
     before = contents(pets / "store.zarr")
     with pytest.raises(FingerprintMismatchError, match="precision"):
@@ -357,41 +217,6 @@ def test_maps_made_in_another_way_are_refused(made: Analysed, pets: Path) -> Non
     with pytest.raises(FingerprintMismatchError, match="weights_digest"):
         cam(options(pets, pets / "store.zarr", weights=("random",)), QUICK, LOOP)
     assert contents(pets / "store.zarr") == before
-
-
-class HalfLabelled:
-    """A reader of 16 noise images, of which half have a label."""
-
-    info = DatasetInfo("half", "Half", ("all",), "all", {}, 2, "none", "nowhere", "")
-
-    def locate(self, argument: str, root: Path | None) -> Path | None:
-        return None
-
-    def every_split(self, argument: str, root: Path | None) -> tuple[str, ...]:
-        return ("all",)
-
-    def open(self, argument: str, root: Path | None, split: str | None) -> PixelDataset:
-        pixels = np.random.default_rng(0).integers(0, 256, (16, 8, 8), dtype=np.uint8)
-        labels = np.array([0, -1] * 8, dtype=np.int64)
-        names = tuple(f"half/{i}" for i in range(16))
-        return PixelDataset("half", "all", "half", ("a", "b"), names, labels, pixels, self)
-
-
-def test_samples_without_a_label_have_no_map_of_their_label(
-    pets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(READERS, "half", HalfLabelled())
-    job = vit(pets, tmp_path / "s.zarr", dataset="half")
-    with pytest.raises(UsageError, match="8 of 16 samples have no label"):
-        cam(job, replace(QUICK, maps=MapOptions(choice="label")), LOOP)
-    assert not (tmp_path / "s.zarr").exists()
-    assert cam(job, QUICK, LOOP).measured == 16
-
-
-def test_answers_are_right_only_where_the_head_knows_the_labels(pets: Path, tmp_path: Path) -> None:
-    job = options(pets, tmp_path / "s.zarr", weights=("random",))
-    with pytest.raises(UsageError, match="does not know the labels"):
-        cam(job, replace(QUICK, correct_only=True), LOOP)
 
 
 def test_examples_by_id(made: Analysed, pets: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cvbench.engine.analyses.base import Result
 from cvbench.engine.analyses.maps.colours import principal_colours
 from cvbench.engine.analyses.maps.kernel import KINDS, channel_maps
 from cvbench.engine.pictures.boxes import cell_fractions, to_input
@@ -35,7 +36,7 @@ from cvbench.storage.features import FeatureStore
 from cvbench.storage.results.outcomes import list_results
 from cvbench.texts import json_value
 from tests.jobs.images import write_folder
-from tests.jobs.travel import travelling
+from tests.jobs.travel import check_same_bits, travelling
 from tests.storage.datasets.cub_tree import write_cub
 
 LOOP = Cluster(address="none")
@@ -131,14 +132,12 @@ def test_the_pictures_are_what_the_backbone_saw(birds: Path, tmp_path: Path) -> 
 def same_bits(birds: Path, tmp_path: Path, way: AbstractContextManager[None], cluster: Cluster) -> None:
     """Those of the plain loop, this way too."""
     options = replace(QUICK, data_root=str(birds / "data"))
-    for name in ("loop", "other"):
+
+    def run(name: str, cluster: Cluster) -> Result:
         (tmp_path / name).mkdir()
-    loop = maps(Selection(copy(birds, tmp_path / "loop")), options, LOOP).result
-    with way:
-        other = maps(Selection(copy(birds, tmp_path / "other")), options, cluster).result
-    for variable, (_, values) in loop.data.items():
-        np.testing.assert_array_equal(values, other.data[variable][1])
-    assert loop.attrs == other.attrs
+        return maps(Selection(copy(birds, tmp_path / name)), options, cluster).result
+
+    check_same_bits(run, way, cluster)
 
 
 @pytest.mark.ray

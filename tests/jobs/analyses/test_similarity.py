@@ -43,7 +43,7 @@ from tests.jobs.elsewhere import draw_elsewhere, drawn
 from tests.jobs.figures.within import cut, saved
 from tests.jobs.images import write_folder
 from tests.jobs.maps_store import LOOP, copy, maps_store, options
-from tests.jobs.travel import travelling
+from tests.jobs.travel import check_same_bits, travelling
 
 QUICK = IntervalOptions(resamples=50)
 
@@ -105,14 +105,12 @@ def test_a_partial_is_never_computed_twice(made: Path, tmp_path: Path) -> None:
 
 def same_bits(made: Path, tmp_path: Path, way: AbstractContextManager[None], cluster: Cluster) -> None:
     """Those of the plain loop, this way too."""
-    for name in ("loop", "other"):
+
+    def run(name: str, cluster: Cluster) -> Result:
         (tmp_path / name).mkdir()
-    loop = similarity(Selection(copy(made, tmp_path / "loop")), QUICK, LOOP).result
-    with way:
-        other = similarity(Selection(copy(made, tmp_path / "other")), QUICK, cluster).result
-    for variable, (_, values) in loop.data.items():
-        np.testing.assert_array_equal(values, other.data[variable][1])
-    assert loop.attrs == other.attrs
+        return similarity(Selection(copy(made, tmp_path / name)), QUICK, cluster).result
+
+    check_same_bits(run, way, cluster)
 
 
 @pytest.mark.ray

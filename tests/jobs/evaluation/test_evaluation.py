@@ -11,53 +11,23 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from cvbench.engine.analyses.base import Result
 from cvbench.engine.statistics.holm import holm
-from cvbench.engine.statistics.options import IntervalOptions
 from cvbench.errors import EvaluationSuspectError, IncompleteError, IntegrityError, UnknownNameError, UsageError
 from cvbench.jobs.evaluation.accuracy import ENTRY as ACCURACY
 from cvbench.jobs.evaluation.accuracy import accuracy
 from cvbench.jobs.evaluation.calibration import calibrate
 from cvbench.jobs.evaluation.labels import label_space
 from cvbench.jobs.evaluation.options import AccuracyOptions, CalibrationOptions, EvalOptions
-from cvbench.jobs.evaluation.robustness import robustness
 from cvbench.jobs.reading.selection import Selection
-from cvbench.jobs.registry import entry_of
 from cvbench.jobs.results.keep import stored_result
-from cvbench.jobs.results.row import CHANCE, DIFFERENCE, TEST, VALUE, Row
+from cvbench.jobs.results.row import DIFFERENCE, TEST, VALUE
 from cvbench.jobs.results.table import again
 from cvbench.storage.annotations.synsets import classifier_synsets
-from cvbench.storage.datasets.readers.imagenet_classes import (
-    imagenet_a_wnids,
-    imagenet_columns,
-    imagenet_r_wnids,
-    imagenet_wnids,
-)
+from cvbench.storage.datasets.readers.imagenet_classes import imagenet_columns, imagenet_r_wnids, imagenet_wnids
 from cvbench.storage.features import FeatureStore
 from cvbench.storage.results.outcomes import list_results
+from tests.jobs.evaluation.birds import BIRDS, DRAWN, FAST, LABELS, LOGITS, PART, SHARED, one, rows
 from tests.jobs.logits_store import noisy_logits, write_logits
-
-SHARED = EvalOptions()
-DRAWN = IntervalOptions(resamples=100)
-PART = replace(SHARED, partial=True)
-FAST = AccuracyOptions(SHARED)
-BIRDS = ("wren", "crow", "duck", "swan", "gull", "kite", "tern")
-LABELS = np.arange(70) % 7
-LOGITS = {"good": noisy_logits(LABELS, 7, 3.0), "fair": noisy_logits(LABELS, 7, 1.5, seed=1)}
-
-
-def rows(result: Result, **wanted: str) -> list[Row]:
-    """The rows whose columns are as given; of one backbone, if no second is given, and not what chance gives."""
-    entry = entry_of(result.name)
-    assert entry is not None
-    wanted = {"backbone_b": "", **wanted}
-    found = [row for row in entry.rows_of(result) if "factor" in wanted or row.factor != CHANCE]
-    return [row for row in found if all(getattr(row, k) == v for k, v in wanted.items())]
-
-
-def one(result: Result, **wanted: str) -> Row:
-    (found,) = rows(result, **wanted)
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -279,100 +249,6 @@ def test_two_backbones_are_compared_by_their_calibration(store: str) -> None:
         "birds, ECE, debiased",
         "birds, ECE, debiased, held-out half, T fitted",
     ]
-
-
-def imagenet_store(folder: Path) -> tuple[str, dict[str, Any]]:
-    """Clean images of all classes once, and 400 renditions."""
-    wnids, renditions = imagenet_wnids(), imagenet_r_wnids()
-    clean, shifted = np.arange(1000), np.arange(400) % 200
-    columns = imagenet_columns(renditions)
-    logits = {
-        "clean": noisy_logits(clean, 1000, 4.5),
-        "shifted": noisy_logits(columns[shifted], 1000, 3.0, seed=1),
-    }
-    place = folder / "in.zarr"
-    write_logits(place, {"vit": logits["clean"]}, clean, wnids, dataset="imagenet-val", split="val", unit=256)
-    kinds = np.array(["art", "toy"])[np.arange(400) % 2]
-    url = write_logits(
-        place,
-        {"vit": logits["shifted"]},
-        shifted,
-        renditions,
-        dataset="imagenet-r",
-        split="test",
-        unit=256,
-        factors={"rendition": kinds},
-    )
-    return url, logits | {"columns": columns, "kinds": kinds, "labels": shifted}
-
-
-def test_a_class_subset_is_scored_over_its_columns_on_both_sides(tmp_path: Path) -> None:
-    url, made = imagenet_store(tmp_path)
-    found = robustness(url, [], None, [], PART).result
-    right = made["shifted"][:, made["columns"]].argmax(axis=1) == made["labels"]
-    assert one(found, metric="top1", factor="", dataset="imagenet-r").value == right.mean()
-    assert one(found, metric="top1", factor="toy").value == right[made["kinds"] == "toy"].mean()
-    inside = made["clean"][np.ix_(made["columns"], made["columns"])].argmax(axis=1) == np.arange(200)
-    counterpart = one(found, metric="clean top1")
-    assert (counterpart.value, counterpart.n) == (inside.mean(), 200)
-    drop = one(found, metric="top1 less clean")
-    assert drop.value == pytest.approx(right.mean() - inside.mean())
-    assert one(found, metric="mean top1 over sets").value == right.mean()
-    assert found.attrs["protocol"] == {
-        "imagenet-r/test: vit": "200 of 1000 outputs, selected before argmax and softmax"
-    }
-    (whole,) = accuracy([Selection(url, "imagenet-r")], AccuracyOptions(PART, masked=False))
-    everything = made["shifted"].argmax(axis=1) == made["columns"][made["labels"]]
-    assert one(whole.result, metric="top1").value == everything.mean()
-    guessed = one(whole.result, metric="top1", factor=CHANCE), one(found, metric="top1", factor=CHANCE)
-    assert [row.value for row in guessed] == [1 / 1000, 1 / 200], "over the outputs that take part"
-
-
-def test_natural_adversarial_images_near_chance_refuse_no_other_set(tmp_path: Path) -> None:
-    """A weak backbone is near 0 on ImageNet-A by design; on any other set that is explained, not reported."""
-    url, _ = imagenet_store(tmp_path)
-    labels = np.arange(2000) % 200
-    noise = {"vit": noisy_logits(imagenet_columns(imagenet_a_wnids())[labels], 1000, 0.0, seed=5)}
-    kind: dict[str, Any] = {"dataset": "imagenet-a", "split": "test", "unit": 512}
-    write_logits(tmp_path / "in.zarr", noise, labels, imagenet_a_wnids(), **kind)
-    found = robustness(url, [], None, [], PART).result
-    assert {row.dataset for row in rows(found, metric="top1", factor="")} == {"imagenet-a", "imagenet-r"}
-    assert any("imagenet-a/test: vit is near chance" in note for note in found.attrs["notes"])
-    guess = {"vit": noisy_logits(np.arange(1000), 1000, 0.0, seed=6)}
-    kind = {"dataset": "imagenet-sketch", "split": "test", "unit": 512}
-    write_logits(tmp_path / "in.zarr", guess, np.arange(1000), imagenet_wnids(), **kind)
-    with pytest.raises(EvaluationSuspectError, match="near chance"):
-        robustness(url, [], None, [], PART)
-
-
-def test_the_mean_over_sets_counts_imagenetv2_once(tmp_path: Path) -> None:
-    url, _ = imagenet_store(tmp_path)
-    variants = ("imagenetv2-threshold-0.7", "imagenetv2-matched-frequency", "imagenetv2-top-images")
-    for seed, name in enumerate(variants):
-        logits = {"vit": noisy_logits(np.arange(1000), 1000, 3.0 + seed, seed=seed)}
-        kind: dict[str, Any] = {"dataset": name, "split": "test", "unit": 512}
-        write_logits(tmp_path / "in.zarr", logits, np.arange(1000), imagenet_wnids(), **kind)
-    found = robustness(url, [], None, [], PART).result
-    top1 = {row.dataset: row.value or 0.0 for row in rows(found, metric="top1", factor="")}
-    assert set(top1) == {*variants, "imagenet-r"}, "every set is still shown"
-    mean = one(found, metric="mean top1 over sets")
-    assert mean.factor == "imagenetv2-matched-frequency, imagenet-r"
-    assert mean.value == pytest.approx((top1["imagenetv2-matched-frequency"] + top1["imagenet-r"]) / 2)
-    assert mean.n == 1400
-    said = "the mean over sets counts ImageNetV2 once, without imagenetv2-threshold-0.7, imagenetv2-top-images"
-    assert said in found.attrs["notes"]
-    other = robustness(url, ["imagenetv2-top-images", "imagenet-r"], None, [], PART).result
-    assert one(other, metric="mean top1 over sets").factor == "imagenetv2-top-images, imagenet-r"
-
-
-def test_robustness_says_what_is_missing(store: str, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="logits of no shifted data set"):
-        robustness(store, [], None, [], SHARED)
-    url, _ = imagenet_store(tmp_path)
-    with pytest.raises(UsageError, match="800 classes of the shifted set are not in imagenet-r"):
-        robustness(url, ["imagenet-val"], "imagenet-r", [], PART)
-    alone = robustness(url, ["imagenet-r"], "imagenet-val", [], PART)
-    assert alone.path.startswith("results/imagenet-val/val/robustness/")
 
 
 def test_a_download_that_is_not_whole_is_no_benchmark(tmp_path: Path) -> None:

@@ -5,17 +5,15 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-from cvbench.engine.statistics.options import IntervalOptions
 from cvbench.errors import FingerprintMismatchError, IntegrityError, UsageError
 from cvbench.jobs.evaluation.accuracy import accuracy
 from cvbench.jobs.evaluation.calibration import calibrate
 from cvbench.jobs.evaluation.imported import compact, expand, outputs
-from cvbench.jobs.evaluation.options import AccuracyOptions, CalibrationOptions, EvalOptions, ImportOptions
+from cvbench.jobs.evaluation.options import AccuracyOptions, CalibrationOptions, ImportOptions
 from cvbench.jobs.evaluation.predictions import import_predictions
 from cvbench.jobs.reading.options import Selection
 from cvbench.jobs.reading.reading import read
@@ -24,20 +22,8 @@ from cvbench.storage.datasets.readers.imagenet_classes import imagenet_wnids
 from cvbench.storage.features import ArraySpec, FeatureStore, GroupKey
 from cvbench.storage.features.units import plan_units
 from cvbench.storage.predictions import write_predictions
-from tests.jobs.evaluation.test_evaluation import BIRDS, LABELS, LOGITS, one, rows
+from tests.jobs.evaluation.birds import BIRDS, DRAWN, LABELS, SHARED, imported, one, rows
 from tests.jobs.logits_store import noisy_logits, write_logits
-
-SHARED = EvalOptions()
-DRAWN = IntervalOptions(resamples=100)
-
-
-@pytest.fixture
-def birds(tmp_path: Path) -> str:
-    return write_logits(tmp_path / "s.zarr", LOGITS, LABELS, BIRDS)
-
-
-def imported(birds: str, path: Path, **changes: Any) -> ImportOptions:
-    return ImportOptions(str(path), "birds", "theirs", birds, **changes)
 
 
 def test_what_is_kept_gives_the_argmax_and_the_confidence() -> None:

@@ -27,7 +27,7 @@ from cvbench.jobs.running.cluster import Cluster
 from cvbench.storage.annotations import IMAGENET_X_FACTORS, SHAPE_CATEGORIES
 from cvbench.storage.features import FeatureStore
 from cvbench.storage.results.outcomes import list_results
-from tests.jobs.evaluation.test_evaluation import one, rows
+from tests.jobs.evaluation.birds import one, rows
 from tests.storage.datasets import imagenet_trees as trees
 
 SETS = ("imagenet-val", "imagenetv2-matched-frequency", "imagenet-a", "imagenet-r", "imagenet-sketch")

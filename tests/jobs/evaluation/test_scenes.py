@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from cvbench.errors import UsageError
 from cvbench.jobs.evaluation.accuracy import accuracy
 from cvbench.jobs.evaluation.imagenet_x import imagenet_x
-from cvbench.jobs.evaluation.options import AccuracyOptions, EvalOptions, ImageNetXOptions, PugOptions
+from cvbench.jobs.evaluation.options import AccuracyOptions, ImageNetXOptions, PugOptions
 from cvbench.jobs.evaluation.pug import pug
 from cvbench.jobs.evaluation.robustness import SCENES_SETS, robustness
 from cvbench.jobs.evaluation.shape_bias import evaluate
@@ -20,10 +20,8 @@ from cvbench.jobs.reading.pictures import boxes_of
 from cvbench.jobs.reading.selection import Selection
 from cvbench.storage.datasets import Dataset, open_dataset
 from cvbench.storage.features import FeatureStore
-from tests.jobs.evaluation.test_evaluation import one, rows
+from tests.jobs.evaluation.birds import SHARED, one, rows
 from tests.jobs.logits_store import noisy_logits, write_logits
-
-SHARED = EvalOptions()
 
 
 def write(store: Path, spec: str, logits: dict[str, NDArray[Any]] | None = None, split: str | None = None) -> Dataset:

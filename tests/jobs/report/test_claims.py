@@ -25,7 +25,7 @@ from cvbench.jobs.report import report
 from cvbench.jobs.report.claims import by_paper, claim_lines, judge_store, row_anchors
 from cvbench.storage.features import FeatureStore
 from tests.cli.test_hints import parsed
-from tests.jobs.report.test_report import Page
+from tests.jobs.report.page import Page
 from tests.jobs.report_store import put, small_cka, small_silhouette
 
 HOSTILE = 'features <img src=x onerror="alert(1)">'

@@ -14,7 +14,7 @@ from cvbench.cli.app import app
 from cvbench.errors import DataUnavailableError
 from cvbench.jobs.report.comparison import compare
 from cvbench.storage.features import FeatureStore
-from tests.jobs.report.test_report import Page
+from tests.jobs.report.page import Page
 from tests.jobs.report_store import put, small_cka, small_silhouette
 
 PAIR = {"convnext_tiny": 3, "vit_small": 2}

@@ -26,6 +26,7 @@ from cvbench.jobs.transfer.probe_rows import NAMES
 from cvbench.storage.features import FeatureStore, GroupKey
 from cvbench.storage.results.outcomes import list_results, load_result
 from tests.jobs.images import write_folder
+from tests.jobs.transfer.digits import extract_digits
 
 FAST = ProbeOptions("clip_lbfgs", seeds=1)
 
@@ -34,18 +35,7 @@ FAST = ProbeOptions("clip_lbfgs", seeds=1)
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with head features of all three splits of digits, and pooled ones of the test split."""
     path = tmp_path_factory.mktemp("probe") / "store.zarr"
-    for split in ("train", "val", "test"):
-        options = ExtractOptions(
-            dataset="digits",
-            split=split,
-            backbones=("test_vit", "test_convnext"),
-            store=str(path),
-            weights=("random",),
-            views=("head", "pooled") if split == "test" else ("head",),
-            image_size=32,
-            unit=128,
-        )
-        extract(options, Cluster(address="none"))
+    extract_digits(path, "test_vit", "test_convnext")
     return path
 
 

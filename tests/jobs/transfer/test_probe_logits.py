@@ -14,13 +14,11 @@ from typer.testing import CliRunner
 from cvbench.cli.app import app
 from cvbench.engine.analyses.base import Layer
 from cvbench.errors import FingerprintMismatchError, UsageError
-from cvbench.jobs.extraction.extract import extract
-from cvbench.jobs.extraction.options import ExtractOptions
-from cvbench.jobs.running.cluster import Cluster
 from cvbench.jobs.running.progress import Event, Note
 from cvbench.jobs.transfer.probe import ENTRY, ProbeOptions, ProbeRequest, probe
 from cvbench.jobs.transfer.probe_logits import _finite, check_kept
 from cvbench.storage.features import FeatureStore, GroupKey
+from tests.jobs.transfer.digits import extract_digits
 
 FAST = ProbeOptions("clip_lbfgs", seeds=1)
 TOP1 = "top1"
@@ -31,18 +29,7 @@ KEPT = GroupKey("digits", "test", "test_convnext@32+probe", "logits")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with head features of digits, of a network whose own head knows other classes."""
     path = tmp_path_factory.mktemp("logits") / "store.zarr"
-    for split in ("train", "val", "test"):
-        options = ExtractOptions(
-            dataset="digits",
-            split=split,
-            backbones=("test_convnext",),
-            store=str(path),
-            weights=("random",),
-            views=("head", "pooled") if split == "test" else ("head",),
-            image_size=32,
-            unit=128,
-        )
-        extract(options, Cluster(address="none"))
+    extract_digits(path, "test_convnext")
     return path
 
 

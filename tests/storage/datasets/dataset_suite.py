@@ -135,3 +135,8 @@ class DatasetTests:
 
 def _same(a: bytes | NDArray[Any], b: bytes | NDArray[Any]) -> bool:
     return np.array_equal(a, b) if isinstance(a, np.ndarray) else a == b
+
+
+def said(dataset: Dataset) -> dict[str, LeftOut]:
+    """What is left out of a data set, by its kind."""
+    return {entry.kind: entry for entry in dataset.left_out}

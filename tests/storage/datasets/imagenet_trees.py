@@ -11,9 +11,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from cvbench.storage.datasets import open_dataset
 from cvbench.storage.datasets.readers.imagenet_classes import imagenet_a_wnids, imagenet_r_wnids, imagenet_wnids
 from tests.storage.datasets.dataset_suite import jpeg
 
+FLAT = "ILSVRC2012_img_val"
 CLASSES = (0, 1, 9, 10, 100, 999)
 """Class indices that the trees of 1000 classes hold; as strings they sort otherwise."""
 
@@ -203,3 +205,9 @@ def write_cue(folder: Path, categories: Iterable[str]) -> None:
     for k, shape in enumerate(names):
         for texture in (names[(k + 1) % len(names)], names[(k + 5) % len(names)], shape):
             put(folder / shape / f"{shape}{k}-{texture}{k + 1}.png", picture(k, form="PNG"))
+
+
+def labels_by_number(root: Path) -> dict[int, int]:
+    """The labels of the validation images that are found there, by their numbers."""
+    dataset = open_dataset("imagenet-val", data_root=root)
+    return dict(zip(dataset.factors["image_number"].tolist(), dataset.labels.tolist(), strict=True))

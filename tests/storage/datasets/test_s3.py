@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterator
 from pathlib import Path
 
 import boto3
 import numpy as np
 import pytest
-from moto.server import ThreadedMotoServer
 
 from cvbench.errors import DataUnavailableError, IntegrityError, ResourceError, UsageError
 from cvbench.storage.datasets import Dataset, locate, open_dataset
@@ -17,33 +15,14 @@ from tests.storage.datasets.dataset_suite import jpeg
 from tests.storage.datasets.shard_trees import NAMES, sample, write_hub, write_shards, write_tar
 
 
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
 @pytest.fixture
-def bucket(endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> str:
-    for name, value in {
-        "AWS_ENDPOINT_URL": endpoint,
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_REGION": "us-east-1",
-        "NO_PROXY": "127.0.0.1",
-    }.items():
-        monkeypatch.setenv(name, value)
-    name = f"b{abs(hash(request.node.name))}"
-    boto3.client("s3").create_bucket(Bucket=name)
+def bucket(empty_bucket: str, tmp_path: Path) -> str:
     write_shards(tmp_path / "birds")
     write_hub(tmp_path / "beans")
     for path in tmp_path.rglob("*"):
         if path.is_file():
-            upload(name, tmp_path, path)
-    return name
+            upload(empty_bucket, tmp_path, path)
+    return empty_bucket
 
 
 def upload(bucket: str, root: Path, path: Path) -> None:

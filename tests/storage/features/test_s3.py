@@ -7,16 +7,15 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar
 
-import boto3
 import numpy as np
 import pytest
-from moto.server import ThreadedMotoServer
 
 from cvbench.errors import DataUnavailableError, ResourceError
 from cvbench.storage.care.verify import gc, verify
 from cvbench.storage.features import FeatureStore
 from cvbench.storage.objects.base import Objects
 from cvbench.storage.objects.open import open_objects
+from tests.storage.objects.creators import check_one_wins
 from tests.storage.small_store import (
     GROUP,
     MAP_SPEC,
@@ -32,28 +31,9 @@ from tests.storage.small_store import (
 )
 
 
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
 @pytest.fixture
-def objects(endpoint: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Objects:
-    for name, value in {
-        "AWS_ENDPOINT_URL": endpoint,
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_REGION": "us-east-1",
-        "NO_PROXY": "127.0.0.1",
-    }.items():
-        monkeypatch.setenv(name, value)
-    bucket = f"b{abs(hash(request.node.name))}"
-    boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1").create_bucket(Bucket=bucket)
-    return open_objects(f"s3://{bucket}/runs/one")
+def objects(empty_bucket: str) -> Objects:
+    return open_objects(f"s3://{empty_bucket}/runs/one")
 
 
 def test_objects(objects: Objects) -> None:
@@ -71,20 +51,7 @@ def test_objects(objects: Objects) -> None:
 
 
 def test_of_many_creators_one_wins(objects: Objects) -> None:
-    barrier, won = threading.Barrier(8), []
-
-    def attempt(i: int) -> None:
-        barrier.wait()
-        if objects.create("k", bytes([i]) * 1000):
-            won.append(i)
-
-    threads = [threading.Thread(target=attempt, args=(i,)) for i in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(won) == 1
-    assert objects.get("k") == bytes(won) * 1000
+    check_one_wins(objects, "k", 1000)
 
 
 def test_a_store_is_written_read_verified_and_extended(objects: Objects, monkeypatch: pytest.MonkeyPatch) -> None:

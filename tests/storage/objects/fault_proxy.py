@@ -19,9 +19,10 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 Fault = Literal["500", "503", "429", "slow", "cut", "lost", "reset", "expired", "denied"]
@@ -35,7 +36,7 @@ class FaultProxy:
 
     def __init__(self, endpoint: str) -> None:
         self._at = urlsplit(endpoint)
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, self))
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
         self._lock = threading.Lock()
@@ -86,7 +87,8 @@ class FaultProxy:
             fault if method in ("", asked) and re.search(path, at) and drawn.random() < share else None
         )
 
-    def _next(self, method: str, path: str) -> Fault | None:
+    def next_fault(self, method: str, path: str) -> Fault | None:
+        """Note a request; what the plan does to it."""
         with self._lock:
             self.requests.append((method, path))
             fault = self._plan(method, path)
@@ -94,71 +96,10 @@ class FaultProxy:
                 self.count[fault] += 1
             return fault
 
-    def _handler(self) -> type[BaseHTTPRequestHandler]:
-        proxy = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-            disable_nagle_algorithm = True  # else a body waits 40 ms until the client has acknowledged the header
-
-            def handle_one_request(self) -> None:
-                try:
-                    super().handle_one_request()
-                except ConnectionError:  # the client went away
-                    self.close_connection = True
-
-            def _any(self) -> None:
-                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                fault = proxy._next(self.command, self.path)
-                if fault == "reset":
-                    self._drop()
-                elif fault in ("500", "503", "429"):
-                    self._answer(int(fault), {}, _ERROR.format("SlowDown", "later", "").encode())
-                elif fault in ("expired", "denied"):
-                    self._answer(400 if fault == "expired" else 403, {}, _refusal(fault, dict(self.headers)))
-                else:
-                    if fault == "slow":
-                        time.sleep(SLOW)
-                    status, headers, data = proxy._forward(self.command, self.path, dict(self.headers), body)
-                    if fault == "lost":
-                        self._drop()
-                    else:
-                        self._answer(status, headers, data, cut=fault == "cut")
-
-            do_GET = do_PUT = do_HEAD = do_DELETE = do_POST = _any
-
-            def _answer(self, status: int, headers: dict[str, str], data: bytes, *, cut: bool = False) -> None:
-                self.send_response(status)
-                kept = {name: value for name, value in headers.items() if name.lower() not in _HOP}
-                length = headers.get("content-length") if self.command == "HEAD" else None
-                for name, value in (kept | {"Content-Length": length or str(len(data))}).items():
-                    self.send_header(name, value)
-                self.end_headers()
-                if self.command != "HEAD":
-                    self.wfile.write(data[: len(data) // 2] if cut else data)
-                if cut:
-                    self.wfile.flush()
-                    self._end(linger=False)
-
-            def _drop(self) -> None:
-                self._end(linger=True)
-
-            def _end(self, *, linger: bool) -> None:
-                self.close_connection = True
-                if linger:  # a reset instead of an end
-                    self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                    self.connection.close()
-                else:
-                    self.connection.shutdown(socket.SHUT_RDWR)
-
-            def log_message(self, *_: object) -> None:
-                """Silent."""
-
-        return Handler
-
-    def _forward(
+    def forward(
         self, method: str, path: str, headers: dict[str, str], body: bytes
     ) -> tuple[int, dict[str, str], bytes]:
+        """Ask the service: status, headers by name in small letters, body."""
         connection = http.client.HTTPConnection(self._at.hostname or "", self._at.port, timeout=60)
         try:
             connection.request(method, path, body or None, headers)
@@ -167,6 +108,70 @@ class FaultProxy:
             return answer.status, kept, answer.read()
         finally:
             connection.close()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """Answers the requests of one connection as the proxy says."""
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # else a body waits 40 ms until the client has acknowledged the header
+
+    def __init__(self, proxy: FaultProxy, *connection: Any) -> None:
+        self._proxy = proxy
+        super().__init__(*connection)  # answers them all
+
+    def handle_one_request(self) -> None:
+        try:
+            super().handle_one_request()
+        except ConnectionError:  # the client went away
+            self.close_connection = True
+
+    def _any(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        fault = self._proxy.next_fault(self.command, self.path)
+        if fault == "reset":
+            self._drop()
+        elif fault in ("500", "503", "429"):
+            self._answer(int(fault), {}, _ERROR.format("SlowDown", "later", "").encode())
+        elif fault in ("expired", "denied"):
+            self._answer(400 if fault == "expired" else 403, {}, _refusal(fault, dict(self.headers)))
+        else:
+            if fault == "slow":
+                time.sleep(SLOW)
+            status, headers, data = self._proxy.forward(self.command, self.path, dict(self.headers), body)
+            if fault == "lost":
+                self._drop()
+            else:
+                self._answer(status, headers, data, cut=fault == "cut")
+
+    do_GET = do_PUT = do_HEAD = do_DELETE = do_POST = _any
+
+    def _answer(self, status: int, headers: dict[str, str], data: bytes, *, cut: bool = False) -> None:
+        self.send_response(status)
+        kept = {name: value for name, value in headers.items() if name.lower() not in _HOP}
+        length = headers.get("content-length") if self.command == "HEAD" else None
+        for name, value in (kept | {"Content-Length": length or str(len(data))}).items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(data[: len(data) // 2] if cut else data)
+        if cut:
+            self.wfile.flush()
+            self._end(linger=False)
+
+    def _drop(self) -> None:
+        self._end(linger=True)
+
+    def _end(self, *, linger: bool) -> None:
+        self.close_connection = True
+        if linger:  # a reset instead of an end
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.connection.close()
+        else:
+            self.connection.shutdown(socket.SHUT_RDWR)
+
+    def log_message(self, *_: object) -> None:
+        """Silent."""
 
 
 def _refusal(fault: Fault, headers: dict[str, str]) -> bytes:

@@ -1,15 +1,11 @@
-"""Create-if-absent, on every kind of place."""
+"""Create-if-absent, on every kind of place; what a key or a link could lead to."""
 
 from __future__ import annotations
 
-import errno
 import os
 import pickle
-import shutil
 import socket
-import subprocess
 import sys
-import threading
 import uuid
 from collections.abc import Callable
 from functools import partial
@@ -19,14 +15,14 @@ from typing import Any
 
 import pytest
 
-from cvbench.errors import IntegrityError, ResourceError, UsageError
-from cvbench.storage.objects import folders, writers
+from cvbench.errors import IntegrityError, UsageError
 from cvbench.storage.objects.base import Objects
 from cvbench.storage.objects.bucket import Bucket
 from cvbench.storage.objects.local import LocalObjects
 from cvbench.storage.objects.memory import MemoryObjects
 from cvbench.storage.objects.open import open_objects
 from cvbench.storage.objects.remote import RemoteObjects
+from tests.storage.objects.creators import check_one_wins
 
 
 @pytest.fixture(params=["local", "memory"])
@@ -65,20 +61,7 @@ def test_delete_is_idempotent(objects: Objects) -> None:
 
 
 def test_of_many_creators_one_wins(objects: Objects) -> None:
-    barrier, won = threading.Barrier(8), []
-
-    def attempt(i: int) -> None:
-        barrier.wait()
-        if objects.create("k/k", bytes([i]) * 10_000):
-            won.append(i)
-
-    threads = [threading.Thread(target=attempt, args=(i,)) for i in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(won) == 1
-    assert objects.get("k/k") == bytes(won) * 10_000
+    check_one_wins(objects, "k/k", 10_000)
 
 
 def test_it_travels_to_another_process_by_its_url(objects: Objects) -> None:
@@ -108,44 +91,6 @@ def test_leftovers_are_not_objects(tmp_path: Path) -> None:
     (tmp_path / "a" / ".tmp-1-abc").write_bytes(b"half")
     assert list(objects.list()) == ["a/b"]
     assert objects.leftovers() == ["a/.tmp-1-abc"]
-
-
-def test_a_full_disk_names_the_key_and_leaves_nothing(tmp_path: Path) -> None:
-    # A child, since the limit cannot be raised again everywhere: no file of more than 1 MB, as if the disk ended there.
-    code = """
-import resource, signal, sys
-from cvbench.storage.objects.local import LocalObjects
-from cvbench.errors import ResourceError
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-objects = LocalObjects(sys.argv[1])
-resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
-try:
-    objects.create("x/big", b"a" * 3_000_000)
-except ResourceError as error:
-    assert "x/big" in str(error) and "resumes" in str(error), error
-    assert objects.create("x/small", b"b")
-    sys.exit(error.exit_code)
-"""
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], timeout=300, check=False)
-    assert done.returncode == ResourceError.exit_code == 6
-    assert [p.name for p in (tmp_path / "x").iterdir()] == ["small"]
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
-def test_a_truly_full_disk(tmp_path: Path) -> None:
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(tmp_path)], check=False)
-    if mounted.returncode:
-        pytest.skip("mounting is not permitted here")
-    try:
-        objects = LocalObjects(tmp_path)
-        assert objects.create("one", b"a" * 600_000)
-        with pytest.raises(ResourceError, match="no space left"):
-            objects.create("two", b"a" * 600_000)
-        assert [p.name for p in tmp_path.iterdir()] == ["one"]
-        objects.delete("one")
-        assert objects.create("two", b"a" * 600_000)
-    finally:
-        subprocess.run(["umount", str(tmp_path)], check=True)
 
 
 WRONG = ("", "/a", "../a", "a/../b", "a/..", "./a", "a//b", "a/", "a\\b", "a\0b", "a\nb", "\x1b[2J")
@@ -264,59 +209,6 @@ def test_a_file_that_is_too_long_is_not_read(tmp_path: Path) -> None:
         LocalObjects(tmp_path).get("sparse")
 
 
-@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EACCES])
-def test_a_disk_that_cannot_be_read_is_named_with_the_key(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
-) -> None:
-    objects = LocalObjects(tmp_path)
-    objects.create("a/b", b"1")
-    tried = []
-
-    def failing(at: int, name: str, key: str) -> tuple[int, int]:
-        tried.append(key)
-        raise OSError(number, os.strerror(number))
-
-    right = folders.open_file
-    monkeypatch.setattr(folders, "open_file", failing)
-    monkeypatch.setattr("cvbench.storage.objects.local._PAUSES", (0.0, 0.0))
-    for call in (objects.get, objects.blake3):
-        tried.clear()
-        with pytest.raises(ResourceError, match="cannot read an object") as error:
-            call("a/b")
-        assert "a/b" in str(error.value)
-        assert errno.errorcode[number] in str(error.value)
-        assert len(tried) == (1 if number == errno.EACCES else 3)
-    with pytest.raises(ResourceError), objects.reading("a/b"):
-        pytest.fail("it was opened")
-    broken = iter([True, False])  # what passes is tried again
-    monkeypatch.setattr(folders, "open_file", lambda *at: failing(*at) if next(broken) else right(*at))
-    if number != errno.EACCES:
-        assert objects.get("a/b") == b"1"
-
-
-def test_unfinished_writes_of_dead_writers_are_told_from_those_of_live_ones(tmp_path: Path) -> None:
-    code = """
-import os, sys
-from cvbench.storage.objects import local as objects
-def killed(at, name, parts):
-    open(os.path.join(sys.argv[1], "a", name), "wb").write(b"half")
-    os.kill(os.getpid(), 9)
-objects._write = killed
-os.makedirs(os.path.join(sys.argv[1], "a"))
-objects.LocalObjects(sys.argv[1]).create("a/b", b"whole")
-"""
-    subprocess.run([sys.executable, "-c", code, str(tmp_path)], timeout=300, check=False)
-    (dead,) = (tmp_path / "a").iterdir()
-    mine = f".tmp-{writers.mark()}-0123456789ab"
-    elsewhere = dead.name.replace(dead.name.split("-")[1], "00000000")
-    (tmp_path / "a" / mine).write_bytes(b"half")
-    (tmp_path / "a" / elsewhere).write_bytes(b"half")
-    (tmp_path / "a" / ".tmp-1-abc").write_bytes(b"half")  # of a version before marks
-    objects = LocalObjects(tmp_path)
-    assert objects.sweep() == [f"a/{dead.name}"]
-    assert {path.name for path in (tmp_path / "a").iterdir()} == {mine, elsewhere, ".tmp-1-abc"}
-
-
 @pytest.mark.parametrize(
     "url",
     [
@@ -333,70 +225,6 @@ def test_a_url_with_credentials_is_refused_and_not_shown(url: str) -> None:
     assert "hunter" not in str(error.value)
     assert "AKIAKEY" not in str(error.value)
     assert open_objects("abfss://container@account.dfs.core.windows.net/x").url.startswith("abfss://container@account")
-
-
-def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
-    (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(ResourceError, match="cannot write"):
-        LocalObjects(tmp_path / "file").create("a/b", b"1")
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="becoming another user needs root")
-def test_a_place_of_another_user_is_named_with_its_owner(tmp_path: Path) -> None:
-    for place in (tmp_path, *tmp_path.parents):  # so that the other user can look at it
-        if place.stat().st_uid == 0 and place != Path("/"):
-            place.chmod(place.stat().st_mode | 0o755)
-    code = """
-import os, sys
-from cvbench.storage.objects.local import LocalObjects
-from cvbench.errors import ResourceError
-os.setuid(65534)
-try:
-    LocalObjects(sys.argv[1] + "/s").create("a/b", b"1")
-except ResourceError as error:
-    print(error)
-"""
-    said = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path)], timeout=300, capture_output=True, text=True, check=False
-    )
-    assert f"{tmp_path} is of user 0, mode drwxr-xr-x, and this is user 65534" in said.stdout, said
-    assert "another --store; then run the same command again" in said.stdout
-
-
-@pytest.mark.parametrize(("number", "said"), [(errno.EIO, "cannot keep the names"), (errno.ENOSPC, "no space left")])
-def test_a_folder_that_cannot_be_made_durable_is_named_and_tried_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, said: str
-) -> None:
-    objects, synced, right = LocalObjects(tmp_path), [], folders.sync
-
-    def failing(at: int) -> None:
-        raise OSError(number, os.strerror(number))
-
-    objects.create("a/b/c", b"1")
-    monkeypatch.setattr(folders, "sync", failing)
-    with pytest.raises(ResourceError, match=said) as error:
-        objects.settle(["a/b/c"])
-    assert error.value.where == f"{tmp_path}/a/b"
-    assert "it resumes" in (error.value.fix or "")
-
-    def seen(at: int) -> None:
-        synced.append(os.readlink(f"/proc/self/fd/{at}"))
-        right(at)
-
-    monkeypatch.setattr(folders, "sync", seen)
-    objects.settle(["a/b/c"])  # the folders above too: their names were not made durable either
-    assert synced == [f"{tmp_path}/a/b", f"{tmp_path}/a", str(tmp_path)]
-
-
-@pytest.mark.parametrize("removed", [".", "a"])
-def test_a_folder_that_was_removed_meanwhile_is_an_error_of_ours(tmp_path: Path, removed: str) -> None:
-    objects = LocalObjects(tmp_path / "s")
-    objects.create("a/b", b"1")
-    shutil.rmtree(tmp_path / "s" / removed)
-    with pytest.raises(ResourceError, match="No such file") as error:
-        objects.settle(["a/b"])
-    assert error.value.where == f"{tmp_path}/s/a"
-    assert "was removed meanwhile" in (error.value.why or "")
 
 
 def test_urls() -> None:

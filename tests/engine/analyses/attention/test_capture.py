@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,15 +15,8 @@ from cvbench.engine.models.backbones import Backbone, load_backbone, resolve_spe
 from cvbench.errors import UsageError
 from tests.engine.analyses.attention.test_kernel import reference
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 SIZES = {"test_vit": 96, "test_vit2": 64, "test_vit3": 96, "eva02_tiny_patch14_224": 56}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

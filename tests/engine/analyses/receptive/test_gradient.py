@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 import torch
@@ -22,16 +20,9 @@ from cvbench.engine.analyses.receptive.gradient import (
 from cvbench.engine.models.backbones import Backbone, load_backbone, resolve_spec
 from tests.engine.analyses.receptive.stacks import KERNELS, SIZE, weights
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 F64 = NDArray[np.float64]
 STACKS = "tests.engine.analyses.receptive.stacks"
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def load(model: str, size: int | None = None, **options: str) -> Backbone:
