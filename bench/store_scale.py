@@ -1,6 +1,6 @@
 """How commands grow with the units of a store: CPU seconds, peak memory and files, up to 10,000 units of 100 layers.
 
-    python bench/store_scale.py [--units 0 625 1250 2500 5000 10000] [--layers 100] [--read-layers 10] [--folder DIR]
+    python bench/store_scale.py [--units 625 1250 2500 5000 10000] [--layers 100] [--read-layers 10] [--folder DIR]
 
 Each store is declared by the real `prepare` for a network of one's own and written by the real `UnitWriter`, a unit at
 a time. Two kinds:
