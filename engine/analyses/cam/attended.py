@@ -111,7 +111,7 @@ def _walk(backbone: Backbone, method: str, images: Tensor, blocks: list[str], la
 
     with ExitStack() as hooks, trunk_mode(backbone.device, backbone.compute):
         for block in blocks:
-            name, item = backbone.source_of(block)
+            name, item = backbone.output_of(block)
             module = backbone.network.get_submodule(name)
             hooks.callback(module.register_forward_pre_hook(enter(block)).remove)
             hooks.callback(module.register_forward_hook(leave(block, item)).remove)
