@@ -74,7 +74,7 @@ def no_projection(module: nn.Module, inputs: tuple[Any, ...], named: Mapping[str
 
 
 def grouped(shape: tuple[int, ...], batch: int) -> str:
-    """What is said of tensors of another first axis than that of the images.
+    """Words for tensors of another first axis than that of the images.
 
     >>> grouped((8, 49, 96), 2)
     'it is (8, 49, 96) for 2 images: each window or group has tokens of its own'
@@ -84,7 +84,7 @@ def grouped(shape: tuple[int, ...], batch: int) -> str:
 
 
 def _read(module: nn.Module, inputs: tuple[Any, ...], named: Mapping[str, Any]) -> tuple[Tensor, Tensor, Tensor]:
-    """What a layer projects to queries, keys and values."""
+    """Inputs that a layer projects to queries, keys and values."""
     if isinstance(module, nn.MultiheadAttention):
         query, key, value = (
             inputs[place] if place < len(inputs) else named[name]

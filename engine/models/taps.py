@@ -76,7 +76,7 @@ class TapTable:
         return self.items[tap][0] if tap in self.items else tap
 
     def item_of(self, tap: str) -> Read:
-        """How a tap is read of a call of that module; None: all that it returns."""
+        """Way in which a tap is read of a call of that module; None: all that it returns."""
         return self.items[tap][1] if tap in self.items else None
 
     def resolve(self, patterns: Sequence[str]) -> list[str]:
@@ -253,7 +253,7 @@ def _with_fused(
 
 
 def _apart(network: Network, trace: Trace, taps: Collection[str]) -> dict[str, str]:
-    """What can be no tap -> why; parts of what is apart are, too."""
+    """Names that can be no tap -> why; parts of what is apart are, too."""
     parts = {
         f"{attention}.{letter}": trace.apart[name]
         for name, attention in queries_keys_values(network.module).items()
