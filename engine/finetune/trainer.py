@@ -18,7 +18,7 @@ from torch.nn import functional
 from cvbench.engine.finetune.augment import draw, mix, shift
 from cvbench.engine.finetune.model import make_optimizer, parameter_groups
 from cvbench.engine.finetune.recipes import TrainingRecipe
-from cvbench.engine.models.backbones import placed
+from cvbench.engine.models.devices import placed
 from cvbench.engine.models.precision import PRECISIONS, check_precision, exact_arithmetic
 from cvbench.engine.models.preprocess import Preprocess
 from cvbench.errors import IntegrityError

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from cvbench.engine.models.compiled import CompiledPlan
-from cvbench.engine.models.devices import resolve_device
+from cvbench.engine.models.devices import placed, resolve_device
 from cvbench.engine.models.fused import Item
 from cvbench.engine.models.layouts import TapLayout
 from cvbench.engine.models.makers import maker_of
@@ -27,6 +27,7 @@ from cvbench.engine.models.networks import Network
 from cvbench.engine.models.plans import OBSERVED, Plan, Wanted, as_read, make_plan
 from cvbench.engine.models.precision import check_precision, forward_mode, round_mantissa, store_dtype
 from cvbench.engine.models.preprocess import Preprocess, preprocess_from_config
+from cvbench.engine.models.projections import Projection, Read, tapped
 from cvbench.engine.models.specs import BackboneSpec, resolve_spec
 from cvbench.engine.models.taps import TapTable, trace_taps
 from cvbench.engine.models.views import Request, apply_view, find_view, spatial
@@ -172,9 +173,23 @@ class Backbone:
                 raise UnknownNameError.among("tap", tap, self._table.layouts, fix="--taps list")
         return {tap: self._table.layouts[tap] for tap in taps}
 
-    def source_of(self, tap: str) -> tuple[str, Item]:
-        """Name of the module that a tap is an output of, and which part of that it is, see `part_of`."""
-        return self._table.items.get(tap, (tap, None))
+    def source_of(self, tap: str) -> tuple[str, Read]:
+        """Name of the module that a tap is read of, and how, see `tapped`."""
+        return self._table.module_of(tap), self._table.item_of(tap)
+
+    def output_of(self, tap: str) -> tuple[str, Item]:
+        """Find where a tap flows on: the module that returns it, and which part of that it is, see `part_of`.
+
+        Raises:
+            UsageError: It is a projection that the network makes out of sight: nothing can be put in its place.
+        """
+        module, item = self.source_of(tap)
+        if isinstance(item, Projection):
+            raise UsageError(
+                f"{tap} can be kept and not replaced: its layer makes queries, keys and values out of sight",
+                fix=f"the layer itself, {module}, or its block",
+            )
+        return module, item
 
     def head_sizes(self) -> dict[str, int]:
         """{"head": D, "logits": K}; no "logits" without a classifier."""
@@ -282,9 +297,11 @@ class Backbone:
                     made = apply_view(request.view, read, layout, store_dtype(fixed) if fixed else stored)
                 found[request] = finish(request, made)
 
-        def watch(tap: str, wanted: Wanted) -> Callable[[nn.Module, Any, Any], None]:
-            def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
-                take(wanted, self._table.output_of(tap, output))
+        def watch(tap: str, wanted: Wanted) -> Callable[[nn.Module, Any, Any, Any], None]:
+            item = self._table.item_of(tap)
+
+            def hook(module: nn.Module, inputs: Any, named: Any, output: Any) -> None:
+                take(wanted, tapped(item, module, inputs, named, output))
                 if tap == plan.stop:
                     raise _Enough
 
@@ -292,8 +309,8 @@ class Backbone:
 
         with ExitStack() as hooks:
             for tap, wanted in plan.taps.items():
-                handle = self._modules[self._table.module_of(tap)].register_forward_hook(watch(tap, wanted))
-                hooks.callback(handle.remove)
+                module = self._modules[self._table.module_of(tap)]
+                hooks.callback(module.register_forward_hook(watch(tap, wanted), with_kwargs=True).remove)
             try:
                 features = self._network.features(inputs)
                 if plan.logits or plan.taps_in_head:
@@ -322,19 +339,6 @@ class Backbone:
 
 class _Enough(Exception):
     """Raised in the last hook that is needed, to leave the network."""
-
-
-def placed(model: Any, device: torch.device) -> Any:
-    """The model on the device, channels last where it can be: convolutions run faster so.
-
-    A network with tensors of five axes cannot (torch has no such layout of them) and stays as it is.
-    """
-    try:
-        return model.to(device, memory_format=torch.channels_last)
-    except RuntimeError as error:
-        if "channels_last" not in str(error):
-            raise
-        return model.to(device, memory_format=torch.contiguous_format)  # undoes what was done already
 
 
 def _outline(spec: BackboneSpec) -> tuple[Network, Preprocess, TapTable]:

@@ -20,11 +20,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cvbench.engine.models.fused import part_of
 from cvbench.engine.models.layouts import TapLayout
 from cvbench.engine.models.networks import Network
 from cvbench.engine.models.plans import OBSERVED, Plan, Wanted, as_read
 from cvbench.engine.models.precision import store_dtype
+from cvbench.engine.models.projections import tapped
 from cvbench.engine.models.taps import TapTable
 from cvbench.engine.models.views import Request, find_view, spatial
 from cvbench.errors import ResourceError, UsageError
@@ -105,7 +105,7 @@ class CompiledPlan:
         """
         with self._reading(), ExitStack() as hooks:
             for module, hook in self._hooks:
-                hooks.callback(module.register_forward_hook(hook).remove)
+                hooks.callback(module.register_forward_hook(hook, with_kwargs=True).remove)
             try:
                 found = self._run(inputs)
             finally:
@@ -155,11 +155,11 @@ class CompiledPlan:
             self._requests.append((request, layout, stored))
         return steps
 
-    def _hook(self, table: TapTable, tap: str, steps: list[_Step]) -> Callable[[nn.Module, Any, Any], None]:
-        kept, item = self._kept, table.items[tap][1] if tap in table.items else None
+    def _hook(self, table: TapTable, tap: str, steps: list[_Step]) -> Callable[[nn.Module, Any, Any, Any], None]:
+        kept, item = self._kept, table.item_of(tap)
 
-        def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
-            kept.take(steps, part_of(output, item))
+        def hook(module: nn.Module, inputs: Any, named: Any, output: Any) -> None:
+            kept.take(steps, tapped(item, module, inputs, named, output))
 
         return hook
 

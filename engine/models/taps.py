@@ -6,21 +6,21 @@ module that runs once, returns one new tensor with the batch in front, and whose
 ...; where only one has the batch in front, it has the module's name.
 
 Identity and inactive dropout hand on their input untouched and are no taps; neither are per-window or per-head tensors.
+Queries, keys and values are, by the names NAME.q, NAME.k and NAME.v of their layer (`engine.models.fused`,
+`engine.models.projections`).
 """
 
 from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from cvbench.engine.models.blocks import BRANCHES, PAPER, own_blocks, usual_blocks
-from cvbench.engine.models.fused import part_of, queries_keys_values
+from cvbench.engine.models.fused import queries_keys_values
 from cvbench.engine.models.layouts import (
     Shape,
     TapLayout,
@@ -32,10 +32,11 @@ from cvbench.engine.models.layouts import (
     token_layout,
 )
 from cvbench.engine.models.networks import Network
+from cvbench.engine.models.projections import LETTERS, Projection, Read
+from cvbench.engine.models.tracing import BATCH, Trace, trace_shapes
 from cvbench.errors import UnknownNameError, UsageError
 
 _TRACE_ERRORS = (AssertionError, RuntimeError, ValueError, TypeError, AttributeError, IndexError)
-_BATCH = 2  # more than one, so that a constant (1, ...) is told from an activation
 
 SETS = ("blocks", "paper", "branches")
 
@@ -51,10 +52,11 @@ class TapTable:
         head_sizes: {"head": channels before the classifier, "logits": classes}; no "logits" without a classifier.
         unknown: What is no tap since its shape (B, ...) does not tell where its grid is.
         blocks: What `blocks` means, where the network says it.
-        items: Taps that are a part of what a module returns -> (name of the module, which part), see `part_of`.
+        items: Taps that are not all that a module returns -> (name of the module, how they are read), see `tapped`.
         lacking: Blocks that must be taps and are none -> why.
         sequences: Taps whose tokens are no grid, nor prefix tokens and a grid: sequences, every token of which counts.
         repeated: Modules with weights that run several times in a pass, which therefore are no taps.
+        apart: What can be no tap since it is of windows or groups, or of no image as a whole -> why.
     """
 
     layouts: dict[str, TapLayout]
@@ -63,18 +65,19 @@ class TapTable:
     head_sizes: dict[str, int]
     unknown: Mapping[str, Shape] = field(default_factory=dict)
     blocks: tuple[str, ...] = ()
-    items: Mapping[str, tuple[str, int | slice]] = field(default_factory=dict)
+    items: Mapping[str, tuple[str, Read]] = field(default_factory=dict)
     lacking: Mapping[str, str] = field(default_factory=dict)
     sequences: frozenset[str] = frozenset()
     repeated: tuple[str, ...] = ()
+    apart: Mapping[str, str] = field(default_factory=dict)
 
     def module_of(self, tap: str) -> str:
         """The module that a tap is an output of."""
         return self.items[tap][0] if tap in self.items else tap
 
-    def output_of(self, tap: str, output: Any) -> Tensor:
-        """A tap's raw activation in what its module returns."""
-        return part_of(output, self.items[tap][1] if tap in self.items else None)
+    def item_of(self, tap: str) -> Read:
+        """Way in which a tap is read of a call of that module; None: all that it returns."""
+        return self.items[tap][1] if tap in self.items else None
 
     def resolve(self, patterns: Sequence[str]) -> list[str]:
         """Tap names for sets (`blocks`, `paper`, `branches`), globs (`*` also matches dots) and exact names.
@@ -107,8 +110,15 @@ class TapTable:
         if pattern in self.unknown:
             raise UsageError(
                 f"{pattern} can be no tap: where its grid is cannot be told",
-                why=f"it gives {self.unknown[pattern]} for {_BATCH} images",
+                why=f"it gives {self.unknown[pattern]} for {BATCH} images",
                 fix="another tap (--taps list); a model of one's own names its grid: OwnModel(grid=..., prefix=...)",
+            )
+        refused = [] if found else fnmatch.filter(self.apart, pattern)
+        if refused:
+            raise UsageError(
+                f"{refused[0]} can be no tap: it has no tokens of an image as a whole",
+                why=self.apart[refused[0]],
+                fix="the block that it is of, whose output is (--taps blocks)",
             )
         if not found and pattern in SETS:
             raise UnknownNameError(f"this model has no taps for the set {pattern!r}", fix="name them; see --taps list")
@@ -144,11 +154,12 @@ class TapTable:
     def places(self) -> dict[str, int]:
         """Tap -> which it is in the order of computation; some channels of a layer are where that is."""
         order = {name: place for place, name in enumerate(self._modules())}
-        return {name: order[name] if name in order else order[self.items[name][0]] for name in self.layouts}
+        first = {self.module_of(name): place for name, place in reversed(order.items())}
+        return {name: order[name] if name in order else first[self.module_of(name)] for name in self.layouts}
 
     def _modules(self) -> list[str]:
-        """The taps without those that are some channels of another."""
-        return [name for name in self.layouts if not isinstance(self.items.get(name, ("", None))[1], slice)]
+        """The taps without those that are some channels of another, or beside what a module returns."""
+        return [name for name in self.layouts if not isinstance(self.item_of(name), slice | Projection)]
 
     def _parts(self) -> list[str]:
         """The taps of the outermost modules that are two at least, without those of the head; vectors if there is
@@ -161,18 +172,6 @@ class TapTable:
             if len(found) > 1:
                 return found
         return features
-
-
-@dataclass
-class _Trace:
-    """Raw shapes of one meta forward, without the modules that ran twice or returned something else."""
-
-    shapes: dict[str, Shape] = field(default_factory=dict)
-    in_head: set[str] = field(default_factory=set)
-    head_sizes: dict[str, int] = field(default_factory=dict)
-    items: dict[str, tuple[str, int | slice]] = field(default_factory=dict)
-    repeated: set[str] = field(default_factory=set)
-    modules: frozenset[str] = frozenset()
 
 
 def trace_taps(build: Callable[[tuple[int, int]], Network], size: tuple[int, int]) -> TapTable:
@@ -188,7 +187,7 @@ def trace_taps(build: Callable[[tuple[int, int]], Network], size: tuple[int, int
     """
     network = build(size)
     try:
-        trace = _trace(network, size)
+        trace = trace_shapes(network, size)
     except _TRACE_ERRORS as error:
         raise UsageError(
             f"this model cannot take images of {size[0]} x {size[1]}",
@@ -196,7 +195,7 @@ def trace_taps(build: Callable[[tuple[int, int]], Network], size: tuple[int, int
             fix="another --image-size, a multiple of the model's patch or stride",
         ) from error
     layouts = _layouts(network, trace, size, build)
-    declared = network.blocks or (own_blocks(list(trace.shapes)) if network.own else ())
+    declared = network.blocks or (own_blocks(trace.returned) if network.own else ())
     sequences = _sequences(layouts, trace.shapes, declared)
     layouts |= sequences
     taps, items = _with_fused(network, {name: one for name, one in layouts.items() if one is not None}, trace)
@@ -214,6 +213,7 @@ def trace_taps(build: Callable[[tuple[int, int]], Network], size: tuple[int, int
         _lacking(network, blocks, trace),
         frozenset(sequences),
         _repeated(network, trace) if network.own else (),
+        _apart(network, trace, taps),
     )
 
 
@@ -231,16 +231,20 @@ def _sequences(
 
 
 def _with_fused(
-    network: Network, taps: Mapping[str, TapLayout], trace: _Trace
-) -> tuple[dict[str, TapLayout], dict[str, tuple[str, int | slice]]]:
+    network: Network, taps: Mapping[str, TapLayout], trace: Trace
+) -> tuple[dict[str, TapLayout], dict[str, tuple[str, Read]]]:
     """The taps with queries, keys and values behind the layer that they come of; and what of them is a part."""
     fused = queries_keys_values(network.module)
     items = {name: item for name, item in trace.items.items() if name in taps}
+    tapped = {items[name][0] if name in items else name for name in trace.returned if name in taps}
     found: dict[str, TapLayout] = {}
     for name, layout in taps.items():
+        if isinstance(items.get(name, ("", None))[1], Projection) and items[name][0] not in tapped:
+            del items[name]  # where its layer stands among the others is not known
+            continue
         found[name] = layout
         third = layout.channels // 3
-        for place, letter in enumerate("qkv" if name in fused else ""):
+        for place, letter in enumerate(LETTERS if name in fused else ""):
             part = f"{fused[name]}.{letter}".lstrip(".")
             if part not in trace.modules:
                 found[part] = replace(layout, channels=third)
@@ -248,7 +252,18 @@ def _with_fused(
     return found, items
 
 
-def _lacking(network: Network, blocks: Sequence[str], trace: _Trace) -> dict[str, str]:
+def _apart(network: Network, trace: Trace, taps: Collection[str]) -> dict[str, str]:
+    """Names that can be no tap -> why; parts of what is apart are, too."""
+    parts = {
+        f"{attention}.{letter}": trace.apart[name]
+        for name, attention in queries_keys_values(network.module).items()
+        if name in trace.apart
+        for letter in LETTERS
+    }
+    return {name: why for name, why in (trace.apart | parts).items() if name not in taps}
+
+
+def _lacking(network: Network, blocks: Sequence[str], trace: Trace) -> dict[str, str]:
     """Blocks that the network names and that are no taps, with why: all of one's own, of others if none is a tap."""
     if blocks and not network.own:
         return {}
@@ -257,13 +272,13 @@ def _lacking(network: Network, blocks: Sequence[str], trace: _Trace) -> dict[str
         if name in trace.repeated:
             return "it runs several times in a pass"
         if name in trace.shapes:
-            return f"it gives {trace.shapes[name]} for {_BATCH} images, and where its grid is cannot be told"
+            return f"it gives {trace.shapes[name]} for {BATCH} images, and where its grid is cannot be told"
         return "it gives no new tensor with the images in front, or does not run"
 
     return {name: why(name) for name in network.blocks if name not in blocks}
 
 
-def _repeated(network: Network, trace: _Trace) -> tuple[str, ...]:
+def _repeated(network: Network, trace: Trace) -> tuple[str, ...]:
     """The outermost modules with weights that run several times."""
     modules = dict(network.module.named_modules())
     names = [name for name in modules if name in trace.repeated and any(True for _ in modules[name].parameters())]
@@ -271,7 +286,7 @@ def _repeated(network: Network, trace: _Trace) -> tuple[str, ...]:
 
 
 def _layouts(
-    network: Network, trace: _Trace, size: tuple[int, int], build: Callable[[tuple[int, int]], Network]
+    network: Network, trace: Trace, size: tuple[int, int], build: Callable[[tuple[int, int]], Network]
 ) -> dict[str, TapLayout | None]:
     """The layouts in the order of the trace; None, or none at all, of what is not known."""
     ordered, spatial = _ordered(network, trace), _spatial(network, trace, size, build)
@@ -292,7 +307,7 @@ def _layouts(
     return layouts
 
 
-def _ordered(network: Network, trace: _Trace) -> dict[str, TapLayout]:
+def _ordered(network: Network, trace: Trace) -> dict[str, TapLayout]:
     """Layouts of the tokens that the network says to lie in an order of their own."""
     names, found = list(trace.shapes), {}
     for order in network.orders:
@@ -305,7 +320,7 @@ def _ordered(network: Network, trace: _Trace) -> dict[str, TapLayout]:
 
 
 def _spatial(
-    network: Network, trace: _Trace, size: tuple[int, int], build: Callable[[tuple[int, int]], Network]
+    network: Network, trace: Trace, size: tuple[int, int], build: Callable[[tuple[int, int]], Network]
 ) -> dict[str, TapLayout]:
     """Layouts of the activations of four axes that are maps."""
     modules = dict(network.module.named_modules())
@@ -328,65 +343,6 @@ def _spatial(
 def _larger_shapes(build: Callable[[tuple[int, int]], Network], size: tuple[int, int]) -> dict[str, Shape]:
     doubled = (2 * size[0], 2 * size[1])
     try:
-        return _trace(build(doubled), doubled).shapes
+        return trace_shapes(build(doubled), doubled).shapes
     except _TRACE_ERRORS:  # a model for one size only: what its shapes leave open stays open, and is no tap
         return {}
-
-
-def _trace(network: Network, size: tuple[int, int]) -> _Trace:
-    trace = _Trace()
-    names = {module: name for name, module in network.module.named_modules() if name}
-    trace.modules = frozenset(names.values())
-    versions: dict[nn.Module, list[int]] = {}
-
-    def before(module: nn.Module, inputs: tuple[Any, ...]) -> None:
-        versions[module] = [item._version if isinstance(item, Tensor) else 0 for item in inputs]
-
-    def after(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-        for name, item, values in _activations(names[module], output, network.opens):
-            if name in trace.shapes:
-                trace.repeated.add(name)
-            # An in-place activation returns its input as well, but has changed it.
-            handed_on = any(values is i and i._version == v for i, v in zip(inputs, versions[module], strict=True))
-            if not handed_on:
-                trace.shapes[name] = tuple(values.shape)
-                trace.items |= {} if item is None else {name: (names[module], item)}
-                if in_head:
-                    trace.in_head.add(name)
-
-    hooks = [module.register_forward_pre_hook(before) for module in names]
-    hooks += [module.register_forward_hook(after) for module in names]
-    in_head = False
-    with torch.no_grad():  # not inference mode, where tensors have no version
-        features = network.features(torch.zeros((_BATCH, 3, *size), device=network.device))
-        in_head = True
-        logits = network.logits(features)
-        for hook in hooks:
-            hook.remove()
-        if "head" in network.outputs:
-            trace.head_sizes["head"] = network.head(features).shape[1]
-    if "logits" in network.outputs:
-        trace.head_sizes["logits"] = logits.shape[1]
-    for name in trace.repeated:
-        del trace.shapes[name]
-    return trace
-
-
-def _activations(name: str, output: Any, opens: bool) -> list[tuple[str, int | None, Tensor]]:
-    """(name, place in the output, tensor) of all that a module returns with the batch in front.
-
-    Args:
-        name: Of the module.
-        output: What it returns.
-        opens: Whether a tuple stands for its first.
-    """
-    if opens and isinstance(output, tuple):
-        output = output[:1]
-
-    def is_one(values: Any) -> bool:
-        return isinstance(values, Tensor) and values.ndim > 1 and values.shape[0] == _BATCH
-
-    if not isinstance(output, list | tuple):
-        return [(name, None, output)] if is_one(output) else []
-    places = [place for place, values in enumerate(output) if is_one(values)]
-    return [(name if len(places) == 1 else f"{name}.out{place}", place, output[place]) for place in places]

@@ -68,6 +68,11 @@ def check_alone(module: nn.Module, model: str, size: tuple[int, int]) -> None:
     One image of noise runs twice, each time beside another; every module's output for it must be the same up to
     `ROUNDING`. The CPU's kernels do the same sums for batches of one shape, so that mostly not a bit differs.
 
+    There is no way in for a network that mixes its batch on purpose, since no batch of ours is one that its maker could
+    mean. Images stand side by side as a seed has drawn them; an extraction fills its last batch, and the places of what
+    cannot be read, with black images, and what cannot be read may be another the next time; some analyses run it
+    again in batches of their own. Its numbers would be of all these, and no fingerprint could say which.
+
     Args:
         module: On the CPU, in eval mode.
         model: Its name, for messages.
@@ -94,7 +99,8 @@ def check_alone(module: nn.Module, model: str, size: tuple[int, int]) -> None:
     raise UsageError(
         f"{model} gives an image other features beside other images",
         where=apart.name or None,
-        why=f"{apart.words}: it reckons with the whole batch",
+        why=f"{apart.words}: it reckons with the whole batch, where images stand side by side by chance, black ones "
+        "among them",
         fix="a forward pass that reads each image alone: batch norms that stay in eval mode, no mean over the batch",
     )
 

@@ -58,7 +58,7 @@ class AttentionNumbers:
         """The measures, and the version of what computes them."""
         from cvbench.engine.analyses.attention.kernel import MEASURES
 
-        return {"measures": list(MEASURES), "attention_version": 2}
+        return {"measures": list(MEASURES), "attention_version": 3}
 
     def layers(self, backbone: Backbone) -> tuple[dict[str, Tapped], list[str]]:
         """Every layer in which all tokens attend to all; see `engine.analyses.attention.capture`."""

@@ -1,6 +1,7 @@
 """The attention of a network while it runs, taken where its softmax takes queries and keys (see `watch`).
 
-The network itself runs as always, with its fused kernel.
+The network itself runs as always, with its fused kernel; or, where the numbers have cost a softmax already, with what
+that mixes, which is the same up to rounding (see `together`).
 
 What is no attention of all tokens of the grid over all tokens is refused: windows, pooled keys, class attention, and
 attention of channels over channels, which on a grid of as many positions has the same shape (XCiT, DaViT): there an
@@ -29,8 +30,8 @@ _MIXES = "proj_w"
 """Attribute of timm's layers of talking heads (Shazeer et al. 2020)."""
 _CHANNELS = "it attends over channels, or that cannot be told from positions"
 _NO_TAPS = "its attention is of layers that are no taps: where their tokens lie on a grid is not known"
-_See = Callable[[str, Products | Weights], None]
-"""Gets the name of a layer, and an attention that it computes."""
+_See = Callable[[str, Products | Weights], Tensor | None]
+"""Gets the name of a layer, and an attention that it computes; returns as `watch.See`."""
 
 
 @dataclass(frozen=True)
@@ -115,10 +116,10 @@ def _pass(
     size = backbone.preprocess.geometry.size
     found = _Found()
 
-    def see(tap: str, attention: Products | Weights) -> None:
+    def see(tap: str, attention: Products | Weights) -> Tensor | None:
         found.outside = found.outside or tap not in layouts
         if tap not in layouts or (only is not None and tap not in only):
-            return
+            return None
         why = not_global(layouts[tap], attention.shape, len(images))
         if not why and hasattr(backbone.network.get_submodule(tap), _MIXES):
             why = "its heads are mixed after the softmax"
@@ -126,10 +127,11 @@ def _pass(
             why = "it computes several attentions"
         if why:
             found.refused.setdefault(tap, why)
-            return
-        found.numbers[tap] = attention.numbers(Tokens.of(layouts[tap], size))
+            return None
+        found.numbers[tap], mixed = attention.numbers(Tokens.of(layouts[tap], size))
         if attention.shape[-1] == layouts[tap].channels // attention.shape[1]:
             found.doubtful[tap] = attention.shape[-1]
+        return mixed
 
     maps = [name for name, layout in layouts.items() if layout.kind != "vector"]
     with forward_mode(backbone.device, backbone.compute):
@@ -159,8 +161,8 @@ def _watched(network: Any, inputs: Tensor, names: Collection[str], see: _See) ->
     """Run a network; `see` is told of each attention, and of the innermost of these modules that computes it."""
     inside: list[str] = []
 
-    def told(attention: Products | Weights) -> None:
-        see(inside[-1] if inside else "", attention)
+    def told(attention: Products | Weights) -> Tensor | None:
+        return see(inside[-1] if inside else "", attention)
 
     with ExitStack() as hooks:
         for name, module in network.named_modules():

@@ -11,10 +11,10 @@ class_mass       mean over q of A on the class token
 register_mass    mean over q of A on the other prefix tokens
 
 The softmax is computed anew from queries and keys, some heads or a block of queries at a time: memory does not grow
-with the square of the tokens, and the network may use any fused kernel. Products are in float64, whatever the network's
-own precision. What each falls short of the largest of its query's patches is in float32 (in float64 if the queries
-are), with a relative error of 2^-24 of its weight however large the products are; all that is of a query is in float64
-again.
+with the square of the tokens, and the network may use any fused kernel. (Of small logits on a CPU one softmax is
+enough, see `together`.) Products are in float64, whatever the network's own precision. What each falls short of the
+largest of its query's patches is in float32 (in float64 if the queries are), with a relative error of 2^-24 of its
+weight however large the products are; all that is of a query is in float64 again.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def weight_numbers(weights: Tensor, tokens: Tokens, *, block: int | None = None)
         entropy = -torch.special.xlogy(wide, wide).sum(dim=-1)
         prefix, patches = wide[..., : tokens.prefix], wide[..., tokens.prefix :]
         reach, there = torch.linalg.vecdot(patches, away), patches.sum(dim=-1)
-        return _sums(prefix, reach / there.clamp(min=_TINY), reach, entropy, tokens)
+        return query_numbers(prefix, reach / there.clamp(min=_TINY), reach, entropy, tokens)
 
     return _over_blocks(numbers, weights, tokens, torch.float64, block)
 
@@ -163,7 +163,7 @@ def _masked(logits: Tensor, mask: Tensor) -> Tensor:
 
 
 def _of_logits(logits: Tensor, away: Tensor, tokens: Tokens, narrow: torch.dtype, *, masked: bool) -> Tensor:
-    """Sums over the queries of a block, see `_sums`.
+    """Sums over the queries of a block, see `query_numbers`.
 
     Args:
         logits: (heads of images, queries, keys) float64, which are overwritten.
@@ -190,10 +190,12 @@ def _of_logits(logits: Tensor, away: Tensor, tokens: Tokens, narrow: torch.dtype
     factor = below.exp()
     total = factor * there + before.sum(dim=-1)
     entropy = total.log() - (factor * (falls + below * there) + (before * lower).sum(dim=-1)) / total
-    return _sums(before / total[..., None], reach / there.clamp(min=_TINY), factor * reach / total, entropy, tokens)
+    return query_numbers(
+        before / total[..., None], reach / there.clamp(min=_TINY), factor * reach / total, entropy, tokens
+    )
 
 
-def _sums(prefix: Tensor, distance: Tensor, raw: Tensor, entropy: Tensor, tokens: Tokens) -> Tensor:
+def query_numbers(prefix: Tensor, distance: Tensor, raw: Tensor, entropy: Tensor, tokens: Tokens) -> Tensor:
     """(heads of images, 5) float64 sums over queries, of what each has.
 
     Args:

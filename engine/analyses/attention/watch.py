@@ -19,6 +19,7 @@ from torch.nn.functional import linear, multi_head_attention_forward, scaled_dot
 from torch.overrides import TorchFunctionMode
 
 from cvbench.engine.analyses.attention.kernel import Tokens, attention_numbers, weight_numbers
+from cvbench.engine.analyses.attention.together import fits, numbers_and_mixed
 
 _PACKED = inspect.signature(multi_head_attention_forward)
 _SOFTMAX = (torch.softmax, torch.Tensor.softmax, torch.nn.functional.softmax)
@@ -32,24 +33,30 @@ class Products:
         query: (B, heads, queries, channels), or of another rank where it attends within groups.
         key: (B, heads, keys, channels).
         scale: Of their products.
+        value: Gives (B, heads, keys, any), what is mixed.
         mask: As `attention_numbers` takes it.
         more: Keys that are not there, as a layer makes them itself.
+        whole: Whether the network takes what is mixed, and nothing else.
     """
 
     query: Tensor
     key: Tensor
     scale: float
+    value: Callable[[], Tensor]
     mask: Tensor | None = None
     more: int = 0
+    whole: bool = True
 
     @property
     def shape(self) -> tuple[int, ...]:
         """(B, heads, queries, keys), or of the rank that it has."""
         return (*self.query.shape[:-1], self.key.shape[-2] + self.more)
 
-    def numbers(self, tokens: Tokens) -> Tensor:
-        """(B, heads, 5) float64 of the softmax, see `attention_numbers`."""
-        return attention_numbers(self.query, self.key, tokens, self.scale, self.mask)
+    def numbers(self, tokens: Tokens) -> tuple[Tensor, Tensor | None]:
+        """(B, heads, 5) float64 of the softmax, see `attention_numbers`; and what it mixes, where that is at hand."""
+        if self.whole and self.mask is None and fits(self.query, tokens):
+            return numbers_and_mixed(self.query, self.key, self.value(), tokens, self.scale)
+        return attention_numbers(self.query, self.key, tokens, self.scale, self.mask), None
 
     def weights(self) -> Tensor:
         """(B, heads, queries, keys): the softmax, whole."""
@@ -59,6 +66,10 @@ class Products:
         elif self.mask is not None:
             logits = logits + self.mask
         return logits.softmax(dim=-1)
+
+    def mixed(self, weights: Tensor) -> Tensor:
+        """(B, heads, queries, any): the values mixed by other weights."""
+        return weights @ self.value()
 
 
 @dataclass(frozen=True)
@@ -72,21 +83,26 @@ class Weights:
         """Theirs."""
         return tuple(self.values.shape)
 
-    def numbers(self, tokens: Tokens) -> Tensor:
-        """(B, heads, 5) float64, see `weight_numbers`."""
-        return weight_numbers(self.values, tokens)
+    def numbers(self, tokens: Tokens) -> tuple[Tensor, None]:
+        """(B, heads, 5) float64, see `weight_numbers`; and None: the network goes on with its own."""
+        return weight_numbers(self.values, tokens), None
 
     def weights(self) -> Tensor:
         """Themselves."""
         return self.values
 
+    def mixed(self, weights: Tensor) -> Tensor:
+        """Other weights, as they are: the network mixes its values itself."""
+        return weights
+
 
 See = Callable[[Products | Weights], Tensor | None]
-"""Is told of an attention; returns None, and the network goes on with its own kernel, or the weights to go on with."""
+"""Is told of an attention; returns None, and the network goes on with its own kernel, or what `mixed` gives, to go on
+with that."""
 
 
 class AttentionWatch(TorchFunctionMode):
-    """Tells of each attention that is computed while it is entered, and lets its weights be replaced.
+    """Tells of each attention that is computed while it is entered, and lets what it gives be replaced.
 
     Args:
         see: See `See`.
@@ -106,8 +122,8 @@ class AttentionWatch(TorchFunctionMode):
             return func(*args, **given) if made is None else made
         output = func(*args, **given)
         if func in _SOFTMAX and output.ndim == 4 and output.shape[-1] == output.shape[-2]:
-            weights = self._see(Weights(output))
-            return output if weights is None else weights
+            found = self._see(Weights(output))
+            return output if found is None else found
         return output
 
     def _fused(
@@ -126,9 +142,8 @@ class AttentionWatch(TorchFunctionMode):
             key, value = (tensor.repeat_interleave(groups, dim=-3) for tensor in (key, value))
         if is_causal:
             attn_mask = torch.ones((query.shape[-2], key.shape[-2]), dtype=torch.bool, device=query.device).tril()
-        products = Products(query, key, query.shape[-1] ** -0.5 if scale is None else scale, attn_mask)
-        weights = self._see(products)
-        return None if weights is None else weights @ value
+        given = query.shape[-1] ** -0.5 if scale is None else scale
+        return self._see(Products(query, key, given, lambda: value, attn_mask))
 
     def _packed(
         self,
@@ -147,6 +162,7 @@ class AttentionWatch(TorchFunctionMode):
         q_proj_weight: Tensor | None = None,
         k_proj_weight: Tensor | None = None,
         v_proj_weight: Tensor | None = None,
+        need_weights: bool = True,
         **_others: Any,
     ) -> tuple[Tensor, Tensor | None] | None:
         """Tell of torch's layer, which projects (tokens, B, channels) out of sight: they are projected once more."""
@@ -164,11 +180,11 @@ class AttentionWatch(TorchFunctionMode):
 
         queries, keys = heads(0), heads(1)
         mask, more = _added(attn_mask, key_padding_mask, num_heads), int(bias_k is not None) + int(add_zero_attn)
-        weights = self._see(Products(queries, keys, queries.shape[-1] ** -0.5, mask, more))
-        if weights is None:
+        scale, whole = queries.shape[-1] ** -0.5, not need_weights
+        found = self._see(Products(queries, keys, scale, lambda: heads(2), mask, more, whole))
+        if found is None:
             return None
-        mixed = (weights @ heads(2)).permute(2, 0, 1, 3).flatten(2)
-        return linear(mixed, out_proj_weight, out_proj_bias), None
+        return linear(found.permute(2, 0, 1, 3).flatten(2), out_proj_weight, out_proj_bias), None
 
 
 def _added(mask: Tensor | None, padding: Tensor | None, heads: int) -> Tensor | None:

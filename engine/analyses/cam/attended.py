@@ -96,7 +96,7 @@ def _walk(backbone: Backbone, method: str, images: Tensor, blocks: list[str], la
         if why or inside[0] in attended:
             raise _no_map(backbone, method, inside[0], why or "it computes several attentions")
         attended.append(inside[0])
-        return walk.attend(attention.weights())
+        return attention.mixed(walk.attend(attention.weights()))
 
     def enter(block: str) -> Any:
         return lambda _module, _inputs: inside.append(block)
@@ -111,7 +111,7 @@ def _walk(backbone: Backbone, method: str, images: Tensor, blocks: list[str], la
 
     with ExitStack() as hooks, trunk_mode(backbone.device, backbone.compute):
         for block in blocks:
-            name, item = backbone.source_of(block)
+            name, item = backbone.output_of(block)
             module = backbone.network.get_submodule(name)
             hooks.callback(module.register_forward_pre_hook(enter(block)).remove)
             hooks.callback(module.register_forward_hook(leave(block, item)).remove)

@@ -103,7 +103,7 @@ def trace(
     """Run the network once, and back from the logits to the target layer; arguments and errors as for `class_map`."""
     layout = backbone.layouts([target])[target]
     _check(backbone, target, layout, classes)
-    module, item = backbone.source_of(target)
+    module, item = backbone.output_of(target)
     leaves: list[Tensor] = []
     hooks = ExitStack()
     with trunk_mode(backbone.device, backbone.compute), ExitStack() as tail:

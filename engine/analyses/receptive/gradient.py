@@ -25,9 +25,9 @@ import torch
 from torch import Tensor, nn
 
 from cvbench.engine.models.backbones import Backbone
-from cvbench.engine.models.fused import Item, part_of
 from cvbench.engine.models.layouts import TapLayout, in_rows
 from cvbench.engine.models.precision import exact_arithmetic
+from cvbench.engine.models.projections import Read, tapped
 from cvbench.engine.models.views import spatial
 from cvbench.errors import UsageError, lacking
 
@@ -112,11 +112,11 @@ def position_gradients(
     layouts, scores = backbone.layouts(taps), dict[str, Tensor]()
     inputs = backbone.inputs(images).float().detach().requires_grad_()
 
-    def watch(tap: str, item: Item) -> Callable[[nn.Module, Any, Any], None]:
+    def watch(tap: str, item: Read) -> Callable[[nn.Module, Any, Any, Any], None]:
         layout = layouts[tap]
 
-        def hook(_module: nn.Module, _inputs: Any, given: Any) -> None:
-            activation: Tensor = part_of(given, item)
+        def hook(module: nn.Module, inputs: Any, named: Any, given: Any) -> None:
+            activation = tapped(item, module, inputs, named, given)
             row, column = Field.of(layout, (1, 1)).position
             values = spatial(in_rows(activation, layout), layout)[:, row, column]
             # At once: what follows may change the activation in place.
@@ -126,8 +126,9 @@ def position_gradients(
 
     with ExitStack() as hooks, torch.enable_grad(), exact_arithmetic(backbone.device):
         for tap in taps:
-            module, item = backbone.source_of(tap)
-            hooks.callback(backbone.network.get_submodule(module).register_forward_hook(watch(tap, item)).remove)
+            name, item = backbone.source_of(tap)
+            module = backbone.network.get_submodule(name)
+            hooks.callback(module.register_forward_hook(watch(tap, item), with_kwargs=True).remove)
         try:
             backbone.network(inputs)
             hooks.close()

@@ -22,6 +22,7 @@ from cvbench.engine.analyses.residual.changes import change_numbers
 from cvbench.engine.models.backbones import Backbone
 from cvbench.engine.models.layouts import TapLayout
 from cvbench.engine.models.precision import forward_mode
+from cvbench.engine.models.projections import Projection
 from cvbench.errors import UsageError
 
 PATCHES, CLASS_TOKEN, REGISTERS = "patches", "class_token", "registers"
@@ -253,7 +254,7 @@ def _pass(backbone: Backbone, images: Tensor, blocks: Sequence[str], see: _See) 
         for tap in backbone.tap_names():
             name, item = backbone.source_of(tap)
             module = backbone.network.get_submodule(name)
-            if isinstance(item, slice):  # the layer that it is of has begun
+            if isinstance(item, slice | Projection):  # the layer that it is of begins, or has begun
                 continue
             if tap in blocks:
                 hooks.callback(module.register_forward_pre_hook(enter(tap)).remove)

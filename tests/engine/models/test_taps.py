@@ -87,13 +87,6 @@ def test_queries_keys_and_values_are_what_the_attention_takes(model: str) -> Non
         torch.testing.assert_close(made, tokens, rtol=1e-4, atol=1e-4 * float(tokens.abs().max()))
 
 
-def test_of_a_layer_that_is_not_run_there_are_no_parts() -> None:
-    """EVA adds the biases of queries and values apart, and multiplies by the layer's matrix itself."""
-    names = table("eva02_tiny_patch14_224", (224, 224)).layouts
-    assert "blocks.0.attn.proj" in names
-    assert not {"blocks.0.attn.qkv", "blocks.0.attn.q", "blocks.0.attn.k", "blocks.0.attn.v"} & names.keys()
-
-
 def test_the_split_is_that_of_the_softmax() -> None:
     """Queries and keys, as they are kept, give the products that the network's own kernel is given."""
     backbone = load_backbone(resolve_spec("test_vit", weights="random", image_size=32))

@@ -94,7 +94,7 @@ def skipping() -> OwnModel:
 
 DEPENDENT = {
     "thawed": ("other features beside other images", "norm", "norm (BatchNorm2d), which runs in training mode"),
-    "centred": ("other features beside other images", "stem", "stem (Conv2d) differs"),
+    "centred": ("other features beside other images", "stem", "by chance, black ones among them"),
     "slightly_mixed": ("other features beside other images", "stem", "stem (Conv2d) differs"),
     "noisy": ("other features each time it runs", "stem", "it draws random numbers"),
     "dropped": ("other features each time it runs", "stem", "it draws random numbers"),
