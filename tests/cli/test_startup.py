@@ -31,6 +31,9 @@ HEAVY = (
     "cupy",
 )
 
+COMPUTING = ("torch", "torchvision", "timm", "ray", "cupy")
+"""What only those commands import that compute on a device."""
+
 EACH = [[place.group, name, "--help"] for name, place in ENTRIES.items() if place.group]
 
 IMPORT = """
@@ -77,6 +80,15 @@ def test_help_is_light(arguments: list[str]) -> None:
     printed, modules = modules_after(HELP.format(arguments=arguments))
     assert "Usage" in printed
     assert modules.isdisjoint(HEAVY), sorted(modules.intersection(HEAVY))
+
+
+def test_results_are_read_judged_and_reported_without_torch() -> None:
+    of_all = (
+        "import cvbench.jobs.report\nfrom cvbench.jobs.registry import ENTRIES, entry_of\nlist(map(entry_of, ENTRIES))"
+    )
+    _, modules = modules_after(of_all)
+    assert "cvbench" in modules
+    assert modules.isdisjoint(COMPUTING), sorted(modules.intersection(COMPUTING))
 
 
 def test_the_reader_sees_a_heavy_import() -> None:

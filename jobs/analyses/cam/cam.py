@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Result
 from cvbench.engine.analyses.cam.boxed import GAUSSIAN_WIDTH
-from cvbench.engine.analyses.cam.graph import CHOICE
-from cvbench.engine.analyses.cam.methods import find_method
+from cvbench.engine.analyses.cam.choice import CHOICE
 from cvbench.engine.analyses.cam.summary import CENTRED, RAW, summarise
 from cvbench.engine.statistics.running import INTERVALS
 from cvbench.errors import DataUnavailableError, UnknownNameError, UsageError
@@ -103,6 +102,8 @@ def _check_images(job: MapJob, images: Sequence[str]) -> None:
 
 
 def _attrs(job: MapJob, choices: dict[str, F64], options: ExtractOptions, asked: CamOptions) -> dict[str, Any]:
+    from cvbench.engine.analyses.cam.methods import find_method
+
     method = find_method(job.options.method)
     backbones = [
         {

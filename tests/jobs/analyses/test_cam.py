@@ -18,7 +18,8 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 
-from cvbench.engine.analyses.cam.graph import CHOICE, class_map
+from cvbench.engine.analyses.cam.choice import CHOICE
+from cvbench.engine.analyses.cam.graph import class_map
 from cvbench.engine.analyses.cam.measures import MAP_MEASURES, map_measures
 from cvbench.engine.models.backbones import load_backbone, resolve_spec
 from cvbench.engine.pictures.decode import decode, fit
