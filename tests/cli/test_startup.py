@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from cvbench.cli.app import app
 from cvbench.jobs.registry import ENTRIES
+from cvbench.jobs.running.place import may_have_gpu
 
 HEAVY = (
     "torch",
@@ -87,6 +88,15 @@ def test_results_are_read_judged_and_reported_without_torch() -> None:
         "import cvbench.jobs.report\nfrom cvbench.jobs.registry import ENTRIES, entry_of\nlist(map(entry_of, ENTRIES))"
     )
     _, modules = modules_after(of_all)
+    assert "cvbench" in modules
+    assert modules.isdisjoint(COMPUTING), sorted(modules.intersection(COMPUTING))
+
+
+@pytest.mark.skipif(may_have_gpu(), reason="torch is asked for the GPU")
+@pytest.mark.parametrize("command", ["analyze cka", "analyze cam --dataset digits", "transfer probe --dataset digits"])
+def test_a_store_that_is_not_there_is_said_without_torch(command: str, tmp_path: Path) -> None:
+    arguments = [*command.split(), "--store", str(tmp_path / "nowhere.zarr")]
+    _, modules = modules_after(HELP.format(arguments=arguments).replace("not stop.code", "stop.code in (2, 3)"))
     assert "cvbench" in modules
     assert modules.isdisjoint(COMPUTING), sorted(modules.intersection(COMPUTING))
 
