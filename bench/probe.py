@@ -52,8 +52,9 @@ def child(options: argparse.Namespace) -> None:
 
     from cvbench.engine.probe.logistic import fit_logistic, prepare
     from cvbench.engine.probe.options import ProbeOptions
+    from cvbench.engine.probe.parts import Part
     from cvbench.engine.probe.peer import fit_peer
-    from cvbench.engine.probe.recipes import Part, probe
+    from cvbench.engine.probe.recipes import probe
 
     torch.set_num_threads(options.threads)
     LogisticRegression(max_iter=5).fit(np.eye(3), [0, 1, 2])

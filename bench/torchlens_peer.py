@@ -106,7 +106,7 @@ def compared(model: str, rounds: int, *how: int) -> dict[str, Any]:
     errors = [np.abs(np.subtract(ours[tap], theirs[tap])).max() / np.abs(theirs[tap]).max() for tap in ours]
     return {
         "model": model,
-        "gflop": round(describe(resolve_spec(model, weights="random"), taps=["blocks"]).flops / 1e9, 1),
+        "gflop": round(describe(resolve_spec(model, weights="random"), taps=["blocks"]).work.flops / 1e9, 1),
         "blocks": len(ours),
         "cvbench_over_forward": round(seconds["cvbench"] / seconds["forward"], 3),
         "torchlens_over_forward": round(seconds["torchlens"] / seconds["forward"], 3),

@@ -13,6 +13,8 @@ from cvbench.cli.say import say
 from cvbench.options import Option
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from cvbench.jobs.study.outcomes import StepOutcome
     from cvbench.jobs.study.reference import Lacking
     from cvbench.jobs.study.states import StepState
@@ -151,8 +153,9 @@ def _show_where_to_look(study: Any) -> None:
     if not page.is_file():
         return
     say()
-    say(f"Result: {_result(study)}")
-    say()
+    if result := _result(page.parent):
+        say(f"Result: {result}")
+        say()
     say("What to look at:")
     rows = {
         str(page): "everything on one page: open it in a browser",
@@ -165,15 +168,18 @@ def _show_where_to_look(study: Any) -> None:
         say(f"      {text}")
 
 
-def _result(study: Any) -> str:
+def _result(folder: Path) -> str:
+    """Count what the report in a folder says of the claims of papers; "" if it judges none."""
     from collections import Counter
 
-    from cvbench.jobs.report.claims import judge_store
+    from cvbench.jobs.report.tables import written_verdicts
 
-    found = Counter(one.verdict for one in judge_store(study.store).outcomes)
+    found = Counter(written_verdicts(folder))
+    said = ", ".join(f"{count} {verdict}" for verdict, count in found.most_common())
     total = sum(found.values())
-    said = ", ".join(f"{count} {verdict.value}" for verdict, count in found.most_common())
-    return f"of {total} answers to what papers claim of convolutional networks and transformers: {said}."
+    return (
+        f"of {total} answers to what papers claim of convolutional networks and transformers: {said}." if said else ""
+    )
 
 
 def _show_plan(study: Any, printed: shared.Printed, *, long: bool) -> None:

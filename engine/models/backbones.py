@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +33,9 @@ from cvbench.engine.models.taps import TapTable, trace_taps
 from cvbench.engine.models.views import Request, apply_view, find_view, spatial
 from cvbench.engine.models.weights import file_stamp, weights_digest
 from cvbench.errors import UnknownNameError, UsageError
+
+if TYPE_CHECKING:
+    from cvbench.engine.models.work import Work
 
 __all__ = [
     "Backbone",
@@ -75,11 +78,13 @@ class Description:
     places: Mapping[str, int] = field(default_factory=dict)
 
     @property
-    def flops(self) -> int:
-        """Floating-point operations of one image, a multiply-add counted as two; takes a second the first time."""
+    def work(self) -> Work:
+        """Work of one image; takes a second the first time."""
+        from cvbench.engine.models.work import work_of  # its counter is only needed for plans
+
         network, preprocess, _ = _outline(self.spec)
         key = (self.spec.model, preprocess.geometry.size, self.parameters)
-        found = _FLOPS[key] = _FLOPS.get(key) or _flops(network, preprocess.geometry.size)
+        found = _WORK[key] = _WORK.get(key) or work_of(network.module, preprocess.geometry.size, network.device)
         return found
 
 
@@ -378,14 +383,5 @@ def _check_patches(model: Any, size: int) -> None:
         return
 
 
-_FLOPS: dict[tuple[str, tuple[int, int], int], int] = {}
+_WORK: dict[tuple[str, tuple[int, int], int], Work] = {}
 """Counted once per model, image size and number of parameters."""
-
-
-def _flops(network: Network, size: tuple[int, int]) -> int:
-    from torch.utils.flop_counter import FlopCounterMode
-
-    module = network.module.requires_grad_(False)  # else the counter looks for the graph of an input
-    with FlopCounterMode(display=False) as counter, torch.inference_mode():
-        module(torch.zeros((1, 3, *size), device=network.device))
-    return int(counter.get_total_flops())

@@ -19,7 +19,6 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -133,6 +132,8 @@ def _resize_pil(image: NDArray[np.uint8], geometry: Geometry, height: int, width
 
 
 def _resize_torch(image: NDArray[np.uint8], geometry: Geometry, height: int, width: int) -> NDArray[np.uint8]:
+    import torch  # not for who only asks where a pixel lies
+
     if not image.flags.writeable or min(image.strides) < 0:
         image = image.copy()  # torch wants a writable, forward-strided buffer
     batch = torch.from_numpy(image).permute(2, 0, 1).unsqueeze(0)

@@ -19,7 +19,8 @@ from torch import Tensor
 from cvbench.engine.probe.logistic import Fit
 from cvbench.engine.probe.options import ProbeOptions
 from cvbench.engine.probe.overlap import image_counts, overlaps
-from cvbench.engine.probe.recipes import UNVALIDATED, Logistic, Part, penalties, search
+from cvbench.engine.probe.parts import Part
+from cvbench.engine.probe.recipes import UNVALIDATED, Logistic, penalties, search
 
 I64 = NDArray[np.int64]
 F32 = NDArray[np.float32]

@@ -13,7 +13,6 @@ training samples only.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,54 +23,15 @@ from torch import Tensor
 from cvbench.engine.probe.linear import train_linear, unit_length
 from cvbench.engine.probe.logistic import Fit, fit_logistic, prepare
 from cvbench.engine.probe.options import ProbeOptions
+from cvbench.engine.probe.parts import Part, ProbeRun, few, stratified
 from cvbench.engine.probe.peer import fit_peer
 from cvbench.errors import UsageError
-
-I64 = NDArray[np.int64]
 
 GRID = 97
 COARSE = 16  # 7 points: 0, 16, ..., 96
 UNVALIDATED = {"clip_lbfgs": 0.316, "clip_benchmark": 0.0}
 """The penalty where nothing validates: C of CLIP's own example; no weight decay."""
 _TOGETHER = 2**24  # logits of the penalties that are fitted at once
-
-
-@dataclass(frozen=True, eq=False)
-class Part:
-    """The samples of a split: features (n, d) float32, labels (n,) int64, both on the host."""
-
-    features: NDArray[np.float32]
-    labels: I64
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def rows(self, rows: I64) -> Part:
-        """Some of them."""
-        return Part(self.features[rows], self.labels[rows])
-
-    def joined(self, other: Part) -> Part:
-        """Both."""
-        return Part(np.concatenate([self.features, other.features]), np.concatenate([self.labels, other.labels]))
-
-
-@dataclass(frozen=True, eq=False)
-class ProbeRun:
-    """Result of one seed.
-
-    Attributes:
-        logits: (n_test, k) float32 of the test samples; -inf for a class without a training sample.
-        penalty: The one chosen: C for `clip_lbfgs`, the weight decay for `clip_benchmark`.
-        tried: (penalty, validation top-1) of each tried, strongest penalty first; empty without validation.
-        samples: Training and validation samples of the search, and samples of the final fit.
-        converged: Whether the final fit met its tolerance; None where nothing says so.
-    """
-
-    logits: NDArray[np.float32]
-    penalty: float
-    tried: tuple[tuple[float, float], ...]
-    samples: tuple[int, int, int]
-    converged: bool | None
 
 
 def penalties(recipe: str) -> NDArray[np.float64]:
@@ -148,31 +108,6 @@ def search(evaluate: Callable[[Sequence[int]], Sequence[float]], tried: dict[int
         if wanted:
             tried.update(zip(wanted, evaluate(wanted), strict=True))
     return best()
-
-
-def stratified(labels: I64, share: float, rng: np.random.Generator) -> I64:
-    """Rows, ascending: `share` of each class, rounded, never all of it."""
-    parts = []
-    for name in np.unique(labels):
-        own = np.flatnonzero(labels == name)
-        parts.append(rng.permutation(own)[: min(round(share * len(own)), len(own) - 1)])
-    return np.sort(np.concatenate(parts))
-
-
-def few(labels: I64, shots: int, rng: np.random.Generator) -> I64:
-    """Rows, ascending: `shots` of each class.
-
-    Raises:
-        UsageError: A class has fewer.
-    """
-    names, counts = np.unique(labels, return_counts=True)
-    if shots < 1 or counts.min() < shots:
-        raise UsageError(
-            f"class {names[counts.argmin()]} has {counts.min()} training samples, not {shots}",
-            where="--shots",
-            fix=f"--shots {counts.min()} or fewer",
-        )
-    return np.sort(np.concatenate([rng.permutation(np.flatnonzero(labels == name))[:shots] for name in names]))
 
 
 class _Candidates:

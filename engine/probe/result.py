@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Layer, Result
 from cvbench.engine.probe.compare import differences, last_pairs
-from cvbench.engine.probe.recipes import ProbeRun
+from cvbench.engine.probe.parts import ProbeRun
 from cvbench.engine.statistics.estimate import Estimate
 from cvbench.engine.statistics.intervals import mean_share, stratified, wilson
 from cvbench.engine.statistics.verdict import FAMILY

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from cvbench.engine.analyses.base import Result
 from cvbench.engine.analyses.cam.faithful import TABLE, summarise_faithfulness
-from cvbench.engine.analyses.cam.methods import find_method
 from cvbench.errors import UsageError
 from cvbench.jobs.analyses.options import FaithfulnessOptions
 from cvbench.jobs.analyses.passes.job import made_words, run_pass
@@ -110,6 +109,8 @@ def faithfulness(
         UsageError: A model without a classifier, or a dead target.
         CvbenchError: As `run_pass`.
     """
+    from cvbench.engine.analyses.cam.methods import find_method
+
     method = find_method(asked.method)
     numbers = FaithfulnessNumbers(asked.method, asked.targets, asked.cells, asked.steps)
     found = run_pass(numbers, options, cluster, listen, head=True)

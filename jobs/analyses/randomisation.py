@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from cvbench.engine.analyses.base import Result
-from cvbench.engine.analyses.cam.methods import find_method
 from cvbench.engine.analyses.cam.randomisation import TABLE, summarise_randomisation
 from cvbench.jobs.analyses.options import RandomisationOptions
 from cvbench.jobs.analyses.passes.job import made_words, run_pass
@@ -97,6 +96,8 @@ def randomisation(
         UsageError: A model without a classifier, or a dead target.
         CvbenchError: As `run_pass`.
     """
+    from cvbench.engine.analyses.cam.methods import find_method
+
     method = find_method(asked.method)
     numbers = RandomisationNumbers(asked.method, asked.targets, asked.steps, asked.intervals.seed)
     found = run_pass(numbers, options, cluster, listen, head=True)

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 
 DECODE_SECONDS = 0.0015  # one core, one 500 x 375 JPEG, decode and antialiased resize (measured)
 ASSUMED = "v100"  # the card of a plan that names none, on a machine without one
-GFLOPS_PER_CORE = 2 * 33.0 * 1.5  # assumed: one CPU core in float32
+GFLOPS_PER_CORE = 2 * 33.0 * 1.5  # assumed: one CPU core in float32, of its products
+WRITE_SECONDS = 1e-9  # assumed: one core, one value that an operation writes; of small networks half of the time
 CORES = 4  # CPU cores of a GPU of which nobody says how many it has
 COMPILE_SECONDS = 60.0  # of one backbone in one worker (assumed; `bench/compile.py` measures it)
 COMPILE_GAIN = 1.2  # assumed of a GPU: timm's published rates at 224 pixels rise by 1.13 to 1.42
@@ -271,10 +272,13 @@ def forward_rate(
     kind = "GPU" if gpus else "CPU core"
     if rate is not None:
         return rate, f"{rate:,.1f} images/s per {kind}, given by --rate"
-    giga = max(sum(description.flops for description in descriptions) / 1e9, 1e-6)
+    work = [description.work for description in descriptions]
+    giga = max(sum(one.flops for one in work) / 1e9, 1e-6)
     if not gpus:
-        each = GFLOPS_PER_CORE / giga
-        return each, f"{each:,.1f} images/s per {kind}, assumed of one core in float32 for {giga:.1f} GFLOP per image"
+        written = sum(one.elements for one in work)
+        each = 1 / (giga / GFLOPS_PER_CORE + written * WRITE_SECONDS)
+        basis = f"assumed of one core in float32 for {giga:.3g} GFLOP and {written / 1e6:.3g} M values per image"
+        return each, f"{each:,.1f} images/s per {kind}, {basis}"
     known = card_asked(card) if card else _card_here()
     precision = known.named(precision)
     if precision not in known.images:

@@ -216,7 +216,10 @@ def _write(
         parts = chapters(items, shown, live, anchors)
         return render(store, facts, items, parts, claims, live).encode(errors="backslashreplace")
 
-    write_whole(page, made(fit(pictures, MOST_BYTES - len(made(linked(pictures))))))
+    whole = made(pictures)
+    if len(whole) > MOST_BYTES:  # seldom: then with what all but the figures leaves
+        whole = made(fit(pictures, MOST_BYTES - len(made(linked(pictures)))))
+    write_whole(page, whole)
     figures = [folder / href for picture in pictures.values() if picture for _, href in picture.files]
     raw = tuple(item.key.path for item in items if item.entry is None)
     return Report(page, tuple(tables), tuple(figures), len(items), sum(len(item.rows) for item in items), raw)

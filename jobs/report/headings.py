@@ -10,6 +10,7 @@ from cvbench.jobs.report.collect import Item
 BOOKKEEPING = {"dataset", "split", "run", "view", "all_taps", "layers", "notes", "undefined", "summary", "labels"}
 """Attributes of a result that are no parameters of it."""
 BOOKKEEPING |= {"intervals", "interval", "family", "verdicts"}  # said under the numbers
+BOOKKEEPING |= {"drawn"}  # said with the figure
 BOOKKEEPING |= {"space_option"}  # says the same as `space`
 _NAMED_DATA = 2  # data sets in the title of a page
 

@@ -103,7 +103,12 @@ def _sheet(
 
 
 def _twins(items: Sequence[Item]) -> Iterable[tuple[str, Twin, Sequence[str]]]:
-    """Name, interactive form and the names of the results that it shows together: of several, then of each."""
+    """Name, interactive form and the names of the results that it shows together: of several, then of each.
+
+    Altair checks each chart when it is whole, not every part of it as it is put together.
+    """
+    from altair.utils.schemapi import debug_mode
+
     for analysis in dict.fromkeys(item.key.analysis for item in items):
         mine = [item for item in items if item.key.analysis == analysis and item.entry is not None]
         entry = mine[0].entry if mine else None
@@ -111,11 +116,13 @@ def _twins(items: Sequence[Item]) -> Iterable[tuple[str, Twin, Sequence[str]]]:
             continue
         if entry.charts is not None and entry.charted is not None:
             results = entry.charted([item.result for item in mine])
-            if len(results) > 1 and isinstance(twin := entry.charts(results, ()), Twin):
+            with debug_mode(False):
+                twin = entry.charts(results, ()) if len(results) > 1 else None
+            if isinstance(twin, Twin):
                 shown = set(map(id, results))
                 yield analysis, twin, [item.name for item in mine if id(item.result) in shown]
         for item in mine:
-            with drawing(item):
+            with drawing(item), debug_mode(False):
                 one = None if entry.chart is None else entry.chart(item.result, item.rows)
             if isinstance(one, Twin):
                 yield item.name, one, ()

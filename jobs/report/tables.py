@@ -24,6 +24,15 @@ def shows(folder: Path, items: Sequence[Item]) -> bool:
     return written == csv_text([row for item in items for row in item.rows]).encode()
 
 
+def written_verdicts(folder: Path) -> list[str]:
+    """The verdict of each claim that the table in a report's folder has; none if it cannot be read."""
+    try:
+        content = json.loads((folder / f"{STEM}.json").read_bytes())
+        return [str(one["verdict"]) for one in content["claims"]]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return []
+
+
 def write_tables(items: Sequence[Item], folder: Path, claims: Sequence[Outcome] = ()) -> list[Path]:
     """Write `results.parquet`, `results.csv` and `results.json`, see `cvbench.jobs.results.document`.
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from cvbench.errors import ClusterError
 from cvbench.jobs.running.cluster import Cluster
-from cvbench.jobs.running.place import cores_here
+from cvbench.jobs.running.place import cores_here, may_have_gpu
 from cvbench.jobs.running.session import RaySession
 from cvbench.jobs.running.supply import QUIET, cores_for_each, nodes, outlook
 
@@ -38,6 +38,8 @@ def choose(device: str, address: str) -> Chosen:
         ResourceError: CUDA is asked for on this machine, and there is none.
         ClusterError: The cluster does not answer; or it has an autoscaler, and that starts nothing with a GPU.
     """
+    if address in ("none", "local") and (device == "cpu" or (device == "auto" and not may_have_gpu())):
+        return Chosen("cpu")
     from cvbench.engine.models.devices import resolve_device
 
     if address in ("none", "local"):

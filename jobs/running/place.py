@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 from cvbench.errors import UsageError
 
@@ -57,7 +58,22 @@ def shares(number: int) -> list[list[int]]:
     return [cores[i * len(cores) // number : (i + 1) * len(cores) // number] for i in range(number)]
 
 
+_DRIVERS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg", "/dev/nvmap")
+"""What a driver of GPUs opens on Linux: NVIDIA's, AMD's, those of WSL and of Tegra."""
+
+
+def may_have_gpu() -> bool:
+    """Whether this machine may have a GPU that torch uses: a look at files, where torch takes seconds to be asked.
+
+    >>> may_have_gpu() or not _gpus_here()
+    True
+    """
+    return sys.platform != "linux" or any(map(os.path.exists, _DRIVERS))
+
+
 def _gpus_here() -> int:
+    if not may_have_gpu():
+        return 0
     import torch
 
     return torch.cuda.device_count() if torch.cuda.is_available() else 0

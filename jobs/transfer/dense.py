@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Layer, Result
-from cvbench.engine.probe.dense import RECIPE, DenseFit, fit_positions, perfect_cells, predict_cells
 from cvbench.engine.probe.options import ProbeOptions
 from cvbench.engine.probe.overlap import INTERVAL, image_counts, overlap_estimates
-from cvbench.engine.probe.recipes import Part, stratified
+from cvbench.engine.probe.parts import Part, stratified
 from cvbench.engine.statistics.verdict import FAMILY
 from cvbench.errors import UsageError
 from cvbench.jobs.figures.charts.dense import dense_chart
@@ -37,6 +36,9 @@ from cvbench.jobs.transfer.probe_splits import check_same, read_split, training_
 from cvbench.storage.datasets import Dataset
 from cvbench.storage.datasets.groups import expand
 from cvbench.storage.features import FeatureStore
+
+if TYPE_CHECKING:
+    from cvbench.engine.probe.dense import DenseFit
 
 __all__ = ["ENTRY", "DenseOptions", "DenseRequest", "dense"]
 
@@ -120,6 +122,8 @@ def _open(store: FeatureStore, dataset: str, request: DenseRequest, options: Den
 
 
 def _one(splits: _Splits, request: DenseRequest, options: DenseOptions, device: str, listen: Listener) -> Analysed:
+    from cvbench.engine.probe.dense import RECIPE
+
     test, reading = splits.test, splits.test.reading
     layers = reading.selected.layers
     listen(Started(JOB, reading.where, len(layers), len(layers), 0))
@@ -187,6 +191,8 @@ def _notes(splits: _Splits) -> list[str]:
 
 def _fit(roles: Mapping[str, LabelledMaps], layer: Layer, options: DenseOptions, device: str) -> tuple[DenseFit, int]:
     """The probe of one layer, and how many training positions there are."""
+    from cvbench.engine.probe.dense import RECIPE, fit_positions
+
     seed, train = options.intervals.seed, roles["train"]
     given = train.positions(layer, options.positions, seed)
     height, width = train.way(layer)[1]
@@ -205,6 +211,8 @@ def _fit(roles: Mapping[str, LabelledMaps], layer: Layer, options: DenseOptions,
 
 def _test(test: LabelledMaps, layer: Layer, probe: DenseFit, resolution: int, drawn: I64) -> tuple[I64, I64]:
     """(n, 3 k + 1) the counts of every image, and (m, R, R) the predictions for those drawn."""
+    from cvbench.engine.probe.dense import predict_cells
+
     way, classes = test.way(layer, resolution), len(test.reading.info.classes) + 1
     counts, examples = [], np.zeros((len(drawn), resolution, resolution), dtype=np.int64)
     for part, maps in test.maps(layer):
@@ -225,6 +233,8 @@ class _References:
 
     def of(self, layer: Layer) -> tuple[I64, I64]:
         """(3 k + 1,) each: of the labels of the layer's grid, and of the background everywhere."""
+        from cvbench.engine.probe.dense import perfect_cells
+
         test, own = self.test, self.test.way(layer)
         if own not in self.made:
             classes, wide = len(test.reading.info.classes) + 1, test.way(layer, self.resolution)

@@ -15,7 +15,7 @@ from cvbench.engine.analyses.base import NOT_FINITE, Layer
 from cvbench.engine.pictures.boxes import image_size
 from cvbench.engine.pictures.geometry import Geometry
 from cvbench.engine.pictures.masks import check_mask, object_cells, object_pixels
-from cvbench.engine.probe.recipes import Part
+from cvbench.engine.probe.parts import Part
 from cvbench.errors import DataUnavailableError, IntegrityError
 from cvbench.jobs.reading.images import open_stored
 from cvbench.jobs.reading.reading import Reading

@@ -6,8 +6,7 @@ from dataclasses import replace
 
 from cvbench.engine.analyses.base import Result
 from cvbench.engine.probe.options import ProbeOptions, Schedule
-from cvbench.engine.probe.recipes import ProbeRun
-from cvbench.engine.probe.recipes import probe as fit
+from cvbench.engine.probe.parts import ProbeRun
 from cvbench.engine.probe.result import Targets, probe_result
 from cvbench.jobs.figures.charts.intervals import interval_chart
 from cvbench.jobs.figures.evaluation_intervals import IntervalPanel
@@ -58,6 +57,8 @@ def probe(
 
 
 def _one(splits: Splits, request: ProbeRequest, options: ProbeOptions, device: str, listen: Listener) -> Analysed:
+    from cvbench.engine.probe.recipes import probe as fit
+
     test = splits.roles["test"]
     layers, samples = test.selected.layers, test.samples
     if request.keep_logits:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Layer
-from cvbench.engine.probe.recipes import ProbeRun
+from cvbench.engine.probe.parts import ProbeRun
 from cvbench.errors import UsageError
 from cvbench.jobs.reading.matrix import Matrices
 from cvbench.storage.features import ArraySpec, BadSample, GroupKey

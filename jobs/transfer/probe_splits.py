@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import NOT_FINITE, Layer
 from cvbench.engine.probe.options import ProbeOptions
-from cvbench.engine.probe.recipes import Part
+from cvbench.engine.probe.parts import Part
 from cvbench.errors import (
     CvbenchError,
     DataUnavailableError,

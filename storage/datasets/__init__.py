@@ -11,7 +11,6 @@ cvbench names its reader in the entry-point group `cvbench.datasets`.
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -51,6 +50,7 @@ from cvbench.storage.datasets.readers import (
 )
 from cvbench.storage.datasets.roots import absolute_path
 from cvbench.storage.datasets.roots import data_root as resolve_root
+from cvbench.storage.datasets.spec import spec_parts
 from cvbench.storage.datasets.unknown import unknown
 from cvbench.storage.datasets.variant import VariantDataset, parse_name, split_transform, suffix, variant_name
 from cvbench.storage.objects.keys import MAX_SOURCE
@@ -242,16 +242,18 @@ def absolute_spec(spec: str, *, data_root: str | Path | None = None) -> str:
 
 
 def path_of_spec(spec: str) -> str | None:
-    """The path, pattern or URL in a spec of files, with its transform but without columns; None of another spec.
+    """The path, pattern or URL in a spec of files, with its transform but without columns; None of another spec, and of
+    none. Nothing is looked up: a spec may be of somebody else's store.
 
     >>> path_of_spec("aviary=table:/birds.csv@label=species"), path_of_spec("folder:/a+scale=2"), path_of_spec("dtd")
     ('/birds.csv', '/a+scale=2', None)
     """
     try:
-        reader, argument, _ = _split_spec(spec)
+        name, argument, _ = spec_parts(spec)
+        reader = _reader(name)
     except UsageError:
         return None
-    if not reader.info.of_files or not argument:
+    if reader is None or not reader.info.of_files or not argument:
         return None
     return split_columns(argument)[0] + suffix(split_transform(spec)[1])
 
@@ -374,24 +376,18 @@ def _info(reader: Reader, argument: str) -> DatasetInfo:
     return reader.variant(argument) if argument and isinstance(reader, Variants) else reader.info
 
 
-_NAMED = re.compile(r"(?P<own>[A-Za-z0-9][A-Za-z0-9._-]{0,99})=(?P<spec>(?P<kind>[a-z0-9-]+):.*)", re.DOTALL)
-
-
 def _split_spec(spec: str) -> tuple[Reader, str, str]:
     """The reader, what follows the colon, and the name of one's own, "" if there is none."""
-    base, _ = split_transform(spec)
-    named = _NAMED.fullmatch(base)
-    own = named["own"] if named is not None else ""
-    name, colon, argument = (named["spec"] if named is not None else base).partition(":")
+    name, argument, own = spec_parts(spec)
     reader = _reader(name)
     if reader is None:
         kinds = [f"{one}:" for one in dataset_names() if isinstance(_usable(one), OfFiles)]
-        raise unknown(spec, name, argument if colon else None, dataset_names(), kinds, _opened)
-    if colon and not reader.info.argument:
+        raise unknown(spec, name, argument, dataset_names(), kinds, _opened)
+    if argument is not None and not reader.info.argument:
         raise UsageError(f"{name} takes no argument", where=spec, fix=name)
     if own and not reader.info.of_files:
         raise UsageError(f"{name} has a name already", where=spec, fix=f"{name}, or {own}=folder:PATH")
-    return reader, argument, own
+    return reader, argument or "", own
 
 
 def _opened(spec: str) -> list[Dataset]:

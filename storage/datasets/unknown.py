@@ -30,8 +30,9 @@ def unknown(
         kinds: Beginnings of the specs of files, such as "folder:".
         opened: Spec of files -> the splits of them.
     """
-    path = Path(spec if argument is None else argument)
-    kind = "folder" if path.is_dir() else _ENDS.get(path.suffix.lower(), "") if path.is_file() else ""
+    given = spec if argument is None else argument
+    path = Path(given)
+    kind = "folder" if given and path.is_dir() else _ENDS.get(path.suffix.lower(), "") if path.is_file() else ""
     if f"{kind}:" in kinds:
         held = _held(opened, f"{kind}:{path}")
         return UnknownNameError(

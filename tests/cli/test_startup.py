@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from cvbench.cli.app import app
 from cvbench.jobs.registry import ENTRIES
+from cvbench.jobs.running.place import may_have_gpu
 
 HEAVY = (
     "torch",
@@ -30,6 +31,9 @@ HEAVY = (
     "sklearn",
     "cupy",
 )
+
+COMPUTING = ("torch", "torchvision", "timm", "ray", "cupy")
+"""What only those commands import that compute on a device."""
 
 EACH = [[place.group, name, "--help"] for name, place in ENTRIES.items() if place.group]
 
@@ -77,6 +81,24 @@ def test_help_is_light(arguments: list[str]) -> None:
     printed, modules = modules_after(HELP.format(arguments=arguments))
     assert "Usage" in printed
     assert modules.isdisjoint(HEAVY), sorted(modules.intersection(HEAVY))
+
+
+def test_results_are_read_judged_and_reported_without_torch() -> None:
+    of_all = (
+        "import cvbench.jobs.report\nfrom cvbench.jobs.registry import ENTRIES, entry_of\nlist(map(entry_of, ENTRIES))"
+    )
+    _, modules = modules_after(of_all)
+    assert "cvbench" in modules
+    assert modules.isdisjoint(COMPUTING), sorted(modules.intersection(COMPUTING))
+
+
+@pytest.mark.skipif(may_have_gpu(), reason="torch is asked for the GPU")
+@pytest.mark.parametrize("command", ["analyze cka", "analyze cam --dataset digits", "transfer probe --dataset digits"])
+def test_a_store_that_is_not_there_is_said_without_torch(command: str, tmp_path: Path) -> None:
+    arguments = [*command.split(), "--store", str(tmp_path / "nowhere.zarr")]
+    _, modules = modules_after(HELP.format(arguments=arguments).replace("not stop.code", "stop.code in (2, 3)"))
+    assert "cvbench" in modules
+    assert modules.isdisjoint(COMPUTING), sorted(modules.intersection(COMPUTING))
 
 
 def test_the_reader_sees_a_heavy_import() -> None:

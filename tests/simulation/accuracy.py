@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Layer
 from cvbench.engine.metrics.accuracy import mean_per_class
-from cvbench.engine.probe.recipes import ProbeRun
+from cvbench.engine.probe.parts import ProbeRun
 from cvbench.engine.probe.result import Targets, probe_result
 from cvbench.engine.statistics.estimate import Estimate
 from cvbench.engine.statistics.intervals import difference, mean_of_proportions, wilson

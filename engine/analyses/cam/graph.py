@@ -53,15 +53,11 @@ class ClassMap:
 
     Attributes:
         raw: (B, H, W) float32, signed: before any ReLU.
-        choice: (B, 4) float32: class whose evidence it is, the model's own top-1, and of the former the logit and the
-            softmax probability.
+        choice: (B, 4) float32, columns `CHOICE` of `engine.analyses.cam.choice`.
     """
 
     raw: Tensor
     choice: Tensor
-
-
-CHOICE = ("class", "predicted", "logit", "probability")
 
 
 def class_map(backbone: Backbone, target: str, method: str, images: Tensor, classes: Tensor | None = None) -> ClassMap:

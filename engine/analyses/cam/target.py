@@ -18,12 +18,13 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
-
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from cvbench.engine.models.layouts import TapLayout
 from cvbench.errors import UnknownNameError, UsageError
+
+if TYPE_CHECKING:
+    from torch import nn
 
 _END = 0.1
 """Share of a network's layers, at its end, in which the target lies of a network whose blocks are not known."""
@@ -121,7 +122,9 @@ def uses_batch_statistics(network: nn.Module) -> list[str]:
 
     In eval mode with stored statistics, which is the rule, there are none.
     """
-    kind: Any = nn.modules.batchnorm._BatchNorm
+    from torch.nn import modules
+
+    kind: Any = modules.batchnorm._BatchNorm
     return [
         name
         for name, module in network.named_modules()

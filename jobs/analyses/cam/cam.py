@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Result
 from cvbench.engine.analyses.cam.boxed import GAUSSIAN_WIDTH
-from cvbench.engine.analyses.cam.graph import CHOICE
-from cvbench.engine.analyses.cam.methods import find_method
-from cvbench.engine.analyses.cam.summary import CENTRED, RAW, summarise
+from cvbench.engine.analyses.cam.choice import CHOICE
+from cvbench.engine.analyses.cam.measures import MAP_MEASURES
+from cvbench.engine.analyses.cam.summary import CENTRED, RAW, Measured, summarise
 from cvbench.engine.statistics.running import INTERVALS
 from cvbench.errors import DataUnavailableError, UnknownNameError, UsageError
 from cvbench.hints import option_words
@@ -79,9 +79,12 @@ def cam(options: ExtractOptions, asked: CamOptions, cluster: Cluster, listen: Li
     attrs = _attrs(job, choices, options, asked) | {"samples": len(there), "unreadable": len(report.unreadable)}
     labels = job.units.split.labels[there]
     result = summarise(tables, asked.intervals, attrs, labels)
-    _add_examples(result, reading, job, asked, there)
+    if asked.images:
+        _add_examples(result, reading, job, _named_rows(reading, asked.images), "drawn: the images that were named")
+    else:
+        _add_examples(result, reading, job, *drawn(tables, there, asked.examples))
     settings = {**asdict(asked), "maps": asdict(job.options), "pooled": attrs["pooled"]}
-    settings |= {"intervals": [INTERVALS, asdict(asked.intervals)], "versions": [RAW, CENTRED]}
+    settings |= {"intervals": [INTERVALS, asdict(asked.intervals)], "versions": [RAW, CENTRED], "drawn": DRAWN}
     path = keep(reading, result, [settings, reading.identity])
     return Analysed(result, reading.selected, path, report.computed)
 
@@ -103,6 +106,8 @@ def _check_images(job: MapJob, images: Sequence[str]) -> None:
 
 
 def _attrs(job: MapJob, choices: dict[str, F64], options: ExtractOptions, asked: CamOptions) -> dict[str, Any]:
+    from cvbench.engine.analyses.cam.methods import find_method
+
     method = find_method(job.options.method)
     backbones = [
         {
@@ -145,7 +150,7 @@ def _weights(job: MapJob) -> dict[str, str]:
 
 def _words(options: ExtractOptions, asked: CamOptions) -> list[str]:
     """Arguments after `cvbench` of the command that makes this result again, without `--store`."""
-    made = {key: value for key, value in typed_words(asked).items() if key not in _DRAWN}
+    made = {key: value for key, value in typed_words(asked).items() if key not in _UNSAID}
     return ["analyze", "cam", *option_words({**_READ.words(options), **made})]
 
 
@@ -154,14 +159,37 @@ _READ = Form(
     ("dataset", "split", "backbone", "weights", "limit", "image_size", "precision", "decoder"),
     defaults={"backbone": [], "weights": []},
 )  # what the result depends on, not where it was or how fast
-_DRAWN = ("image", "examples")  # what is drawn, not what is measured
+_UNSAID = ("image", "examples")  # what is drawn, not what is measured
 
 
-def _add_examples(result: Result, reading: Reading, job: MapJob, asked: CamOptions, rows: NDArray[np.int64]) -> None:
+DRAWN = 2  # raised when images are chosen in another way; 1: the first, whatever their maps
+
+
+def drawn(tables: Sequence[Measured], rows: NDArray[np.int64], most: int) -> tuple[NDArray[np.int64], str]:
+    """Choose the images to be drawn: an empty map has nothing to look at.
+
+    Args:
+        tables: Measures of the images at `rows`; all of a map without a positive cell are NaN.
+        rows: (n,) store positions.
+        most: How many to choose.
+
+    Returns:
+        Store positions, and the rule in words.
+    """
+    common = [one.table for one in tables if one.common and one.version == RAW and one.backbone != BASELINE]
+    positive = np.logical_and.reduce([np.isfinite(one[:, : len(MAP_MEASURES)]).any(axis=1) for one in common])
+    empty = f"{int((~positive).sum()):,} of {len(rows):,} images have a map without any"
+    if not positive.any():
+        return rows[:most], f"drawn: the first images; {empty}"
+    rule = "drawn: the first images with a positive cell in the map of every backbone"
+    return rows[positive][:most], f"{rule}; {empty}"
+
+
+def _add_examples(result: Result, reading: Reading, job: MapJob, shown: NDArray[np.int64], rule: str) -> None:
     """Put the images to be drawn into the result, each as every backbone sees it, with raw map, choice and box."""
-    shown = _named_rows(reading, asked.images) if asked.images else rows[: asked.examples]
     if not len(shown):
         return
+    result.attrs["drawn"] = rule
     split = job.units.split
     geometries = {name: job.described[name].preprocess.geometry for name in job.targets}
     inputs = inputs_of(job.dataset, split, shown, geometries)
@@ -240,5 +268,5 @@ ENTRY = Entry(
     points=points,
     said=said,
     named_by=("view",),
-    unsaid=_DRAWN,
+    unsaid=_UNSAID,
 )

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cvbench.engine.analyses.cam.graph import CHOICE, class_map
-from cvbench.engine.analyses.cam.methods import Method, find_method
+from cvbench.engine.analyses.cam.choice import CHOICE
 from cvbench.engine.analyses.cam.target import default_target, named_target, uses_batch_statistics
 from cvbench.errors import UnknownNameError, UsageError
 from cvbench.jobs.analyses.cam.backbones import check_digests, differing
@@ -33,6 +32,7 @@ from cvbench.jobs.running.cluster import Cluster
 from cvbench.storage.features import ArraySpec, FeatureStore, GroupKey
 
 if TYPE_CHECKING:
+    from cvbench.engine.analyses.cam.methods import Method
     from cvbench.engine.models.backbones import Backbone, Description
     from cvbench.storage.datasets import Dataset
 
@@ -85,6 +85,7 @@ def prepare_maps(
         UsageError: A model without classifier, a class it does not have, samples without label, a dead target.
         FingerprintMismatchError: The store holds these maps made in another way; nothing is written.
     """
+    from cvbench.engine.analyses.cam.methods import find_method
     from cvbench.storage.datasets import open_dataset
 
     method = find_method(maps.method)
@@ -212,6 +213,7 @@ def _load(
     """The backbones on the CPU, each tried on one image of noise: a dead target shows before anything is written."""
     import torch
 
+    from cvbench.engine.analyses.cam.graph import class_map
     from cvbench.engine.models.backbones import load_backbone
     from cvbench.engine.models.precision import check_precision
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Layer
 from cvbench.engine.analyses.cam.boxed import BOX_MEASURES, box_measures, centred_gaussian
-from cvbench.engine.analyses.cam.graph import CHOICE
+from cvbench.engine.analyses.cam.choice import CHOICE
 from cvbench.engine.analyses.cam.grids import centred_evidence, common_grid, pool_evidence
 from cvbench.engine.analyses.cam.measures import MAP_MEASURES, map_measures
 from cvbench.engine.analyses.cam.summary import CENTRED, RAW, Measured

@@ -136,6 +136,8 @@ def said(result: Result) -> Iterator[str]:
     weights = ", ".join(f"{one['backbone']} {one['weights']}" for one in attrs["backbones"] if "weights" in one)
     if weights:
         yield f"weights: {weights}"
+    if "drawn" in attrs:
+        yield attrs["drawn"]
     if "box_share" in result.coords["measure"]:
         yield attrs["baseline"]
         yield from _no_better_than_a_guess(result)

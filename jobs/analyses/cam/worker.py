@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cvbench.engine.analyses.cam.graph import class_map
 from cvbench.jobs.analyses.cam.options import LABEL, PREDICTED
 from cvbench.jobs.extraction.memory import SMALLER_BATCH, device_memory
 from cvbench.jobs.extraction.worker import ExtractRecipe, ExtractWorker, UnitTask
@@ -48,6 +47,8 @@ class CamWorker(ExtractWorker):
 
     def forward(self, batch: Batch, task: UnitTask, live: LivePass) -> dict[GroupKey, dict[str, HostCopy]]:
         """The maps of every backbone that has work in this task."""
+        from cvbench.engine.analyses.cam.graph import class_map
+
         outputs: dict[GroupKey, dict[str, HostCopy]] = {}
         for group, taps in task.work:
             backbone, target = self.backbones[group.backbone], self._targets[group.backbone]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from cvbench.engine.analyses.cam.methods import find_method
 from cvbench.errors import UsageError
 from cvbench.jobs.analyses.cam.maps import targets_of
 
@@ -23,6 +22,7 @@ def target_of(backbone: Backbone, method: str, patterns: Sequence[str]) -> str:
     import torch
 
     from cvbench.engine.analyses.cam.graph import class_map
+    from cvbench.engine.analyses.cam.methods import find_method
     from cvbench.engine.models.backbones import describe
 
     key, size = backbone.spec.key, backbone.preprocess.geometry.size

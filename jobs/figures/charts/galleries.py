@@ -31,25 +31,34 @@ def cam_chart(result: Result, rows: Sequence[Row]) -> Twin | None:
 
 
 def cams_chart(results: Sequence[Result], rows: Sequence[Row]) -> Twin | None:
-    """The maps of several methods over the same images: the slider chooses the method. None without a picture."""
+    """The maps of several methods over the images that all have, the method by a slider; None without a picture."""
     first = results[0]
-    names = [str(name) for name in first.coords.get("example", [])][:MOST_IMAGES]
+    every = [str(name) for name in first.coords.get("example", [])]
+    shared = _shared(results)
+    kept = [k for k, name in enumerate(every) if name in shared][:MOST_IMAGES]
+    names = [every[k] for k in kept]
     backbones = [one["backbone"] for one in first.attrs["backbones"]]
     if not names:
         return None
-    images = [[picture_uri(first.data[f"image_{i}"][1][k]) for i in range(len(backbones))] for k in range(len(names))]
-    cells = [
-        [[_cam_cell(one, backbone, names[k]) for one in results] for backbone in backbones] for k in range(len(names))
-    ]
+    images = [[picture_uri(first.data[f"image_{i}"][1][k]) for i in range(len(backbones))] for k in kept]
+    cells = [[[_cam_cell(one, backbone, name) for one in results] for backbone in backbones] for name in names]
     steps = [str(one.attrs["title"]) for one in results]
-    labels = first.attrs["example_labels"]
+    labels = [first.attrs["example_labels"][k] for k in kept]
     titles = [
-        f"{name}; label {label}" if label is not None else name for name, label in zip(names, labels, strict=False)
+        f"{name}; label {label}" if label is not None else name for name, label in zip(names, labels, strict=True)
     ]
     gallery = Gallery("method", steps, backbones, titles, images, cells)
-    return Twin(
-        gallery=gallery, about=f"Each map on its own grid, from nothing (dark) to its greatest value (bright).{MORE}"
-    )
+    rules = dict.fromkeys(str(one.attrs["drawn"]) for one in results if "drawn" in one.attrs)
+    chosen = "".join(f" {rule[:1].upper()}{rule[1:]}." for rule in rules) if len(results) == 1 else ""
+    if len(results) > 1 and rules:
+        chosen = " Shown are the images that are drawn by every method; the tables below say how each chose."
+    about = f"Each map on its own grid, from nothing (dark) to its greatest value (bright).{chosen}{MORE}"
+    return Twin(gallery=gallery, about=about)
+
+
+def _shared(results: Sequence[Result]) -> set[str]:
+    """The examples that all results have."""
+    return set.intersection(*({str(name) for name in one.coords.get("example", ())} for one in results))
 
 
 def _cam_cell(result: Result, backbone: str, name: str) -> Cell:
@@ -69,13 +78,15 @@ def _cam_cell(result: Result, backbone: str, name: str) -> Cell:
 
 
 def compared_cams(results: Sequence[Result]) -> Sequence[Result]:
-    """The results of several methods of the same backbones and images; of the first such group."""
+    """The results of several methods of the same backbones, as far as they have images in common; of the first such
+    group."""
     groups: dict[tuple[Any, ...], list[Result]] = {}
     for result in results:
         attrs = result.attrs
         names = tuple(one["backbone"] for one in attrs["backbones"])
-        examples = tuple(map(str, result.coords.get("example", ())))
-        groups.setdefault((attrs.get("dataset"), attrs.get("split"), names, examples), []).append(result)
+        group = groups.setdefault((attrs.get("dataset"), attrs.get("split"), names), [])
+        if not group or _shared([*group, result]):
+            group.append(result)
     return next((found for found in groups.values() if len(found) > 1), ())
 
 

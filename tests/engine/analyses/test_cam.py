@@ -12,7 +12,8 @@ import timm
 import torch
 from torch import Tensor
 
-from cvbench.engine.analyses.cam.graph import CHOICE, class_map, trace
+from cvbench.engine.analyses.cam.choice import CHOICE
+from cvbench.engine.analyses.cam.graph import class_map, trace
 from cvbench.engine.analyses.cam.grids import display
 from cvbench.engine.analyses.cam.methods import METHODS, gradcam_plus_plus, xgradcam
 from cvbench.engine.analyses.cam.target import default_target, has_grid, named_target, uses_batch_statistics

@@ -19,7 +19,8 @@ from cvbench.engine.probe import dense
 from cvbench.engine.probe.dense import RECIPE, fit_positions, interpolate, perfect_cells, predict_cells
 from cvbench.engine.probe.options import ProbeOptions
 from cvbench.engine.probe.overlap import image_counts, overlaps
-from cvbench.engine.probe.recipes import UNVALIDATED, Part
+from cvbench.engine.probe.parts import Part
+from cvbench.engine.probe.recipes import UNVALIDATED
 from cvbench.storage.datasets import open_dataset
 
 I64 = NDArray[np.int64]

@@ -19,8 +19,9 @@ from cvbench.engine.analyses.base import Layer
 from cvbench.engine.probe.linear import train_linear, unit_length
 from cvbench.engine.probe.logistic import fit_logistic, prepare
 from cvbench.engine.probe.options import ProbeOptions, Schedule
+from cvbench.engine.probe.parts import Part, ProbeRun, few, stratified
 from cvbench.engine.probe.peer import fit_peer
-from cvbench.engine.probe.recipes import GRID, Part, ProbeRun, few, penalties, probe, search, stratified
+from cvbench.engine.probe.recipes import GRID, penalties, probe, search
 from cvbench.engine.probe.result import Targets, probe_result, ranks
 from cvbench.errors import UnknownNameError, UsageError
 

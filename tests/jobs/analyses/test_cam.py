@@ -16,7 +16,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from cvbench.engine.analyses.cam.graph import CHOICE, class_map
+from cvbench.engine.analyses.cam.choice import CHOICE
+from cvbench.engine.analyses.cam.graph import class_map
 from cvbench.engine.analyses.cam.measures import MAP_MEASURES, map_measures
 from cvbench.engine.models.backbones import load_backbone, resolve_spec
 from cvbench.engine.pictures.decode import decode, fit

@@ -10,15 +10,18 @@ import numpy as np
 import pytest
 
 from cvbench.engine.analyses.base import Result
+from cvbench.engine.analyses.cam.measures import MAP_MEASURES
+from cvbench.engine.analyses.cam.summary import Measured
 from cvbench.engine.statistics.estimate import FEW_IMAGES
 from cvbench.engine.statistics.options import IntervalOptions
-from cvbench.jobs.analyses.cam.cam import ENTRY, cam
+from cvbench.jobs.analyses.cam.cam import ENTRY, cam, drawn
 from cvbench.jobs.analyses.cam.maps import MapJob, prepare_maps
 from cvbench.jobs.analyses.cam.measure import measure_maps, selected_maps
 from cvbench.jobs.analyses.cam.options import CamOptions, MapOptions
-from cvbench.jobs.analyses.cam.rows import MEASURES, UNJUDGED
+from cvbench.jobs.analyses.cam.rows import MEASURES, UNJUDGED, said
 from cvbench.jobs.analyses.cam.worker import choice_tap
 from cvbench.jobs.extraction.options import ExtractOptions
+from cvbench.jobs.figures.charts.galleries import cam_chart, cams_chart, compared_cams
 from cvbench.jobs.figures.draw import draw
 from cvbench.jobs.reading.reading import Reading
 from cvbench.jobs.results.keep import Analysed
@@ -78,6 +81,57 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Analysed:
     folder = tmp_path_factory.mktemp("noise")
     job = noise(folder / "s.zarr", 2 * CLASSES, "test_vit", "test_convnext")
     return cam(job, CamOptions(intervals=IntervalOptions(resamples=200), examples=1), LOOP)
+
+
+def test_images_are_drawn_of_which_every_backbone_has_a_positive_cell(tmp_path: Path) -> None:
+    job = noise(tmp_path / "s.zarr", 64, "test_vit", "test_convnext")
+    maps = MapOptions(method="hirescam", targets=("blocks.0", "stages.1.blocks.0"))
+    asked = CamOptions(maps=maps, intervals=IntervalOptions(resamples=50), examples=24)
+    result = cam(job, asked, LOOP).result
+    store = FeatureStore.open(tmp_path / "s.zarr")
+    positive = []
+    for layer in result.attrs["layers"]:
+        (group,) = (one for one in store.groups() if one.backbone == layer["backbone"])
+        every = store.layer(group, layer["tap"]).read(0, 64)
+        positive.append((every > 0).any(axis=(1, 2)))
+    both = np.logical_and.reduce(positive)
+    ids = np.array([str(name) for name in store.split(group.dataset, group.split).ids])
+    assert 24 < both.sum() < 64  # some have none, among the first
+    assert not both[:24].all(), np.flatnonzero(~both)
+    assert result.coords["example"] == ids[both][:24].tolist()
+    words = result.attrs["drawn"]
+    assert words.startswith("drawn: the first images with a positive cell in the map of every backbone")
+    assert words.endswith(f"{64 - both.sum()} of 64 images have a map without any")
+    assert words in list(said(result))
+    chart = cam_chart(result, ())
+    assert chart is not None
+    assert f"{64 - both.sum()} of 64" in chart.about
+
+
+def test_where_no_map_has_a_positive_cell_the_first_images_are_drawn_and_it_is_said() -> None:
+    empty = Measured("a", "layer", (2, 2), True, np.full((3, len(MAP_MEASURES)), np.nan))
+    full = replace(empty, backbone="b", table=np.ones((3, len(MAP_MEASURES))))
+    rows, words = drawn([empty, full], np.arange(3), 2)
+    assert rows.tolist() == [0, 1]
+    assert words == "drawn: the first images; 3 of 3 images have a map without any"
+
+
+def test_methods_are_shown_over_the_images_that_all_have(made: Analysed) -> None:
+    def of(title: str, *names: str) -> Result:
+        data = {
+            key: (dims, np.repeat(values, len(names), axis=0)) if dims[0] == "example" else (dims, values)
+            for key, (dims, values) in made.result.data.items()
+        }
+        backbones = [{**one, "examples": one["examples"] * len(names)} for one in made.result.attrs["backbones"]]
+        attrs = {**made.result.attrs, "title": title, "example_labels": ["x"] * len(names), "backbones": backbones}
+        return replace(made.result, data=data, coords={**made.result.coords, "example": list(names)}, attrs=attrs)
+
+    first, second, other = of("A", "p", "q", "r"), of("B", "r", "q"), of("C", "s")
+    assert [one.attrs["title"] for one in compared_cams([first, second, other])] == ["A", "B"]
+    chart = cams_chart([first, second], ())
+    assert chart is not None
+    assert chart.gallery is not None
+    assert list(chart.gallery.names) == ["q; label x", "r; label x"]
 
 
 CENTRED = ", centred maps"

@@ -16,7 +16,7 @@ from cvbench.engine.analyses.attention.result import AttentionLayer, summarise_a
 from cvbench.engine.analyses.base import Layer, Result
 from cvbench.engine.analyses.maps.measure import ChannelMaps, InputBoxes
 from cvbench.engine.metrics.corruption import ALEXNET
-from cvbench.engine.probe.recipes import ProbeRun
+from cvbench.engine.probe.parts import ProbeRun
 from cvbench.engine.probe.result import Targets, probe_result
 from cvbench.engine.statistics.options import IntervalOptions
 from cvbench.jobs.claims.judge import ClaimVerdict, Outcome, judge_claims

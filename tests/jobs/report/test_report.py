@@ -10,6 +10,7 @@ import shutil
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -25,6 +26,8 @@ from cvbench.jobs.reading.selection import Selection
 from cvbench.jobs.report import Report, complete, report
 from cvbench.jobs.report.figures import MAX_SVG, picture
 from cvbench.jobs.report.interactive import digest, library, script
+from cvbench.jobs.report.page import render
+from cvbench.jobs.report.tables import written_verdicts
 from cvbench.jobs.results.document import csv_text, document, parquet_bytes
 from cvbench.jobs.results.row import COLUMNS, Row
 from cvbench.jobs.running.cluster import Cluster
@@ -277,3 +280,30 @@ def test_a_large_drawing_is_carried_as_pixels(tmp_path: Path, made: Report) -> N
     assert ("svg", "figures/large.svg") in shown.files
     assert 200 < shown.width < 3000
     assert 100 < shown.height < 3000
+
+
+def test_the_page_is_rendered_once_unless_its_figures_are_too_large(
+    store: str, html: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rendered: list[int] = []
+
+    def counted(*given: Any) -> str:
+        rendered.append(1)
+        return render(*given)
+
+    monkeypatch.setattr("cvbench.jobs.report.render", counted)
+    assert report(store, str(tmp_path / "whole")).page.read_text(encoding="utf-8") == html
+    assert len(rendered) == 1
+    most = len(html.encode()) - 1000
+    monkeypatch.setattr("cvbench.jobs.report.MOST_BYTES", most)
+    made = report(store, str(tmp_path / "fitted"))
+    assert made.page.stat().st_size <= most
+    assert len(rendered) == 4  # whole, with links alone, and with the figures that fit
+
+
+def test_the_verdicts_of_a_report_are_read_from_its_table(made: Report, tmp_path: Path) -> None:
+    claims = json.loads((made.page.parent / "results.json").read_text(encoding="utf-8"))["claims"]
+    assert written_verdicts(made.page.parent) == [one["verdict"] for one in claims]
+    assert "not run" in written_verdicts(made.page.parent)
+    (tmp_path / "results.json").write_text('{"rows": []}')
+    assert written_verdicts(tmp_path) == written_verdicts(tmp_path / "nowhere") == []

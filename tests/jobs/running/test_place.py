@@ -23,8 +23,23 @@ def nothing_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def with_gpus(patch: pytest.MonkeyPatch, count: int) -> None:
+    patch.setattr("cvbench.jobs.running.place.may_have_gpu", lambda: True)
     patch.setattr(torch.cuda, "is_available", lambda: count > 0)
     patch.setattr(torch.cuda, "device_count", lambda: count)
+
+
+def test_torch_is_asked_only_where_a_driver_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setattr("cvbench.jobs.running.place.sys.platform", "linux")
+    monkeypatch.setattr("cvbench.jobs.running.place._DRIVERS", (str(tmp_path / "nvidiactl"),))
+    assert settle("auto", "auto", None) == "none"
+    assert choose("auto", "none").device == "cpu"
+    (tmp_path / "nvidiactl").touch()
+    assert settle("auto", "auto", None) == "local"
+    (tmp_path / "nvidiactl").unlink()
+    monkeypatch.setattr("cvbench.jobs.running.place.sys.platform", "win32")
+    assert settle("auto", "auto", None) == "local"
 
 
 @pytest.mark.parametrize(

@@ -8,15 +8,17 @@ from pathlib import Path
 
 import pytest
 
+from cvbench.engine.models.backbones import describe, resolve_spec
 from cvbench.errors import DataUnavailableError, ResourceError
 from cvbench.jobs.extraction.extract import extract
-from cvbench.jobs.extraction.plan import plan
+from cvbench.jobs.extraction.plan import GFLOPS_PER_CORE, WRITE_SECONDS, forward_rate, plan
 from cvbench.jobs.running.progress import Event, Started
 from cvbench.jobs.study.budget import check_budget, costs
-from cvbench.jobs.study.forecast import PASSES, Forecasts
+from cvbench.jobs.study.forecast import PASSES, STEP_SECONDS, Forecasts
 from cvbench.jobs.study.states import states_of
 from cvbench.jobs.study.steps import Extraction, Fitting, steps_of
 from cvbench.jobs.study.study import Study, read_study
+from cvbench.storage.datasets import open_dataset
 from tests.jobs.study.studies import write_study
 
 
@@ -46,7 +48,12 @@ def test_what_waits_for_a_training_is_planned_as_it_is_when_the_weights_are_ther
     fitting.run(events.append)
     (started,) = (one for one in events if isinstance(one, Started))
     assert images == started.total
-    assert hours == pytest.approx(PASSES * images / 32 * planned.hours["forward"])
+    once = len(open_dataset("digits", split="val"))
+    passed, of_steps = PASSES * images / 32 * planned.hours["forward"], images / 50 * STEP_SECONDS / 3600
+    assert hours == pytest.approx(passed + once / 32 * planned.hours["decode"] + of_steps)
+    without_memory = replace(fitting, options=replace(fitting.options, cache=0))
+    _, longer = Forecasts(study).training(without_memory)
+    assert longer == pytest.approx(hours + (images - once) / 32 * planned.hours["decode"])
     after = plan(extraction.options)
     assert (planned.units_total, planned.units_done, planned.bytes_total) == (after.units_total, 0, after.bytes_total)
     assert planned.layers == after.layers  # ten classes, not the thousand of the network as it is published
@@ -54,6 +61,16 @@ def test_what_waits_for_a_training_is_planned_as_it_is_when_the_weights_are_ther
     extract(extraction.options, study.hardware.cluster())
     done, _ = Forecasts(study).extraction(extraction)
     assert (done.units_done, done.bytes_total, done.hours_expected) == (planned.units_total, 0, 0)
+
+
+@pytest.mark.parametrize("name", ["test_vit", "test_convnext"])
+def test_a_core_is_reckoned_with_what_a_network_writes_beside_its_products(name: str) -> None:
+    described = describe(resolve_spec(name, weights="random", image_size=64), taps=[])
+    each, words = forward_rate("fp32", [described, described], 0)
+    products = described.work.flops / (GFLOPS_PER_CORE * 1e9)
+    assert 1 / each == pytest.approx(2 * (products + described.work.elements * WRITE_SECONDS))
+    assert 1 / each > 2 * 2 * products  # as measured of these: products are less than half of the time
+    assert "M values per image" in words
 
 
 def test_a_budget_counts_what_waits_for_a_training(tmp_path: Path) -> None:

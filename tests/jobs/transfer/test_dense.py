@@ -19,7 +19,7 @@ from cvbench.engine.pictures.masks import object_cells
 from cvbench.engine.probe.dense import fit_positions, predict_cells
 from cvbench.engine.probe.options import ProbeOptions
 from cvbench.engine.probe.overlap import image_counts, overlaps
-from cvbench.engine.probe.recipes import Part
+from cvbench.engine.probe.parts import Part
 from cvbench.engine.statistics.options import IntervalOptions
 from cvbench.errors import DataUnavailableError, IntegrityError, UnknownNameError, UsageError
 from cvbench.jobs.extraction.extract import extract
