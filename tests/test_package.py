@@ -11,11 +11,13 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 import cvbench
@@ -149,6 +151,19 @@ def test_the_lock_has_every_tested_version_with_a_hash() -> None:
     assert all(name.startswith(("nvidia-", "cuda-")) or name == "triton" for name in beside), beside
     assert len(set(locked.values())) == len(lines), "two packages with one hash"
     assert "://" not in (ROOT / "requirements.lock").read_text(), "it names no index"
+
+
+def test_what_is_pinned_runs_on_the_oldest_python(project: dict[str, Any]) -> None:
+    """Else pip looks for other versions that fit together, without end: Debian 12 has 3.11.2."""
+    oldest = project["project"]["requires-python"].removeprefix(">=") + ".0"
+    installed = {canonicalize_name(one.name): one for one in distributions()}
+    pins = (line for line in (ROOT / "constraints.txt").read_text().splitlines() if line and not line.startswith("#"))
+    wanted = {
+        pin: str(installed[name].metadata["Requires-Python"] or "")
+        for pin in pins
+        if (name := canonicalize_name(pin.split("==")[0])) in installed
+    }
+    assert [pin for pin, asked in wanted.items() if not SpecifierSet(asked).contains(oldest)] == []
 
 
 def test_floors_exclude_releases_with_known_holes(project: dict[str, Any]) -> None:
