@@ -56,7 +56,7 @@ def main() -> int:
     parser.add_argument("--draws", type=int, default=10)
     parser.add_argument("--jobs", type=int, default=2, help="processes that share the tests of a run")
     words = parser.parse_args()
-    shared = ["-n", str(words.jobs), "--dist", "loadgroup"]
+    shared = ["--randomly-seed=1", "-n", str(words.jobs), "--dist", "loadgroup"]
     failed = []
     for given in runs(words.draws):
         name = " ".join(f"{key}={value}" for key, value in given.items())
