@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -17,12 +16,8 @@ from cvbench.jobs.transfer.finetune_task import FinetuneTask
 
 MAX_FAILURES = 3
 """How often lost processes are replaced before the run is given up."""
-TURN = 60.0
-"""Seconds after which Ray Train asks anew for places that do not come: left to itself for ever, and silently."""
-_VARIABLE = "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"
-"""How Ray Train is told so."""
-COLLECTIVE_SECONDS = 600
-"""How long a process waits for the others at a step before it counts as lost."""
+_TURN = "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"
+"""How Ray Train is told after how long it asks anew for places that do not come: left to itself for ever, silently."""
 
 
 def train_on_ray(task: FinetuneTask, cluster: Cluster, on_epoch: Callable[[Epoch], None]) -> None:
@@ -53,18 +48,18 @@ def train_on_ray(task: FinetuneTask, cluster: Cluster, on_epoch: Callable[[Epoch
             num_workers=workers, use_gpu=gpu, resources_per_worker={"GPU": 1} if gpu else {"CPU": cluster.threads}
         )
         folder = task.file("ray")  # what Ray Train writes down for itself; all nodes see it, as they see the checkpoint
-        turn = min(TURN, max(cluster.wait, 1.0))
-        turns = math.ceil(cluster.wait / turn)
-        limits: dict[str, Any] = {"max_failures": MAX_FAILURES, "controller_failure_limit": max(turns - 1, 0)}
+        # Its tries are counted over the whole run, so each is long: places that come within one cost none.
+        turn = cluster.wait / (MAX_FAILURES + 1)
+        limits: dict[str, Any] = {"max_failures": MAX_FAILURES, "controller_failure_limit": MAX_FAILURES}
         trainer = Trainer(
             _process,
             train_loop_config={"task": task},
             scaling_config=scaling,
             run_config=RunConfig(name="run", storage_path=str(folder), failure_config=FailureConfig(**limits)),
-            torch_config=TorchConfig(backend="nccl" if gpu else "gloo", timeout_s=COLLECTIVE_SECONDS),
+            torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
         )
         try:
-            with set_variables({_VARIABLE: str(turn)}), _following(task, on_epoch):
+            with set_variables({_TURN: str(turn)}), _following(task, on_epoch):
                 trainer.fit()
         except Exception as error:
             if _never_placed(error):

@@ -8,12 +8,13 @@ the numbers of `kernel`, in float64, and the network's own kernel.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 from cvbench.engine.analyses.attention.kernel import MEASURES, Tokens, attention_numbers, query_numbers
-from cvbench.engine.arrays.array import table
 
 LOGITS = 32.0
 """Largest size of a logit whose product is in float32."""
@@ -108,9 +109,9 @@ def _together(query: Tensor, key: Tensor, value: Tensor, tokens: Tokens, block: 
     return numbers.view(batch, heads, -1) / (count - tokens.prefix), mixed.view(batch, heads, count, -1)
 
 
-@table
+@lru_cache(maxsize=4)  # grids of the networks of a run
 def _away(tokens: Tokens) -> Tensor:
-    """(tokens, tokens) float32 pixels from patch to patch; 0 from and to prefix tokens. Only to be read."""
+    """(tokens, tokens) float32 pixels from patch to patch; 0 from and to prefix tokens. Shared: only read."""
     places = tokens.places(torch.device("cpu"))
     found = torch.zeros((tokens.count, tokens.count))
     found[tokens.prefix :, tokens.prefix :] = torch.cdist(places, places)
