@@ -49,7 +49,7 @@ def train_on_ray(task: FinetuneTask, cluster: Cluster, on_epoch: Callable[[Epoch
         )
         folder = task.file("ray")  # what Ray Train writes down for itself; all nodes see it, as they see the checkpoint
         # Its tries are counted over the whole run, so each is long: places that come within one cost none.
-        turn = cluster.wait / (MAX_FAILURES + 1)
+        turn = max(cluster.wait / (MAX_FAILURES + 1), 1.0)
         limits: dict[str, Any] = {"max_failures": MAX_FAILURES, "controller_failure_limit": MAX_FAILURES}
         trainer = Trainer(
             _process,

@@ -8,8 +8,6 @@ the numbers of `kernel`, in float64, and the network's own kernel.
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
@@ -109,9 +107,9 @@ def _together(query: Tensor, key: Tensor, value: Tensor, tokens: Tokens, block: 
     return numbers.view(batch, heads, -1) / (count - tokens.prefix), mixed.view(batch, heads, count, -1)
 
 
-@lru_cache(maxsize=4)  # grids of the networks of a run
 def _away(tokens: Tokens) -> Tensor:
-    """(tokens, tokens) float32 pixels from patch to patch; 0 from and to prefix tokens. Shared: only read."""
+    """(tokens, tokens) float32 pixels from patch to patch; 0 from and to prefix tokens. Costs 1 % of the softmax: not
+    kept."""
     places = tokens.places(torch.device("cpu"))
     found = torch.zeros((tokens.count, tokens.count))
     found[tokens.prefix :, tokens.prefix :] = torch.cdist(places, places)
