@@ -58,7 +58,7 @@ def finetune(options: FinetuneOptions, cluster: Cluster, listen: Listener = sile
         if cluster.address == "none":
             _here(task, cluster, _epoch_listener(train, listen))
         else:
-            train_on_ray(task, cluster, _epoch_listener(train, listen))
+            train_on_ray(task, cluster, _epoch_listener(train, listen), listen)
         listen(Ended(JOB))
     else:
         listen(Note("the weights are there already; nothing was trained"))

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from cvbench.errors import ClusterError, CvbenchError, IncompleteError
 from cvbench.jobs.running.cluster import Cluster
+from cvbench.jobs.running.progress import Listener, silent
 from cvbench.jobs.running.session import RaySession, set_variables
 from cvbench.jobs.transfer import checkpoint
 from cvbench.jobs.transfer.finetune_loop import Epoch, run
+from cvbench.jobs.transfer.finetune_progress import Following, say_begun, say_ended, say_epoch
 from cvbench.jobs.transfer.finetune_task import FinetuneTask
 
 MAX_FAILURES = 3
@@ -20,8 +22,16 @@ _TURN = "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"
 """How Ray Train is told after how long it asks anew for places that do not come: left to itself for ever, silently."""
 
 
-def train_on_ray(task: FinetuneTask, cluster: Cluster, on_epoch: Callable[[Epoch], None]) -> None:
+def train_on_ray(
+    task: FinetuneTask, cluster: Cluster, on_epoch: Callable[[Epoch], None], listen: Listener = silent
+) -> None:
     """Train and test; if a process is lost, all go on from the checkpoint.
+
+    Args:
+        task: What to do.
+        cluster: Where; one process per GPU, or `actors` processes on CPUs.
+        on_epoch: Told of every epoch, by a thread of its own.
+        listen: Told of places that are waited for and of processes that end early, likewise.
 
     Raises:
         IncompleteError: Too many samples cannot be read.
@@ -30,36 +40,16 @@ def train_on_ray(task: FinetuneTask, cluster: Cluster, on_epoch: Callable[[Epoch
     """
     import shutil
 
-    refused = task.file("refused.json")
+    refused, workers = task.file("refused.json"), cluster.actors or 1
     refused.unlink(missing_ok=True)
     with RaySession(cluster) as session:
-        from ray.train import FailureConfig, RunConfig, ScalingConfig
-        from ray.train.torch import TorchConfig, TorchTrainer
-
-        class Trainer(TorchTrainer):
-            """Ray's trainer, but an interrupt stays what it is for every job: Ray's handler would end with code 1."""
-
-            def _register_sigint_handler(self, controller: Any) -> None:
-                pass
-
-        gpu = cluster.device == "cuda"
-        workers = cluster.actors or 1
-        scaling = ScalingConfig(
-            num_workers=workers, use_gpu=gpu, resources_per_worker={"GPU": 1} if gpu else {"CPU": cluster.threads}
-        )
         folder = task.file("ray")  # what Ray Train writes down for itself; all nodes see it, as they see the checkpoint
         # Its tries are counted over the whole run, so each is long: places that come within one cost none.
         turn = max(cluster.wait / (MAX_FAILURES + 1), 1.0)
-        limits: dict[str, Any] = {"max_failures": MAX_FAILURES, "controller_failure_limit": MAX_FAILURES}
-        trainer = Trainer(
-            _process,
-            train_loop_config={"task": task},
-            scaling_config=scaling,
-            run_config=RunConfig(name="run", storage_path=str(folder), failure_config=FailureConfig(**limits)),
-            torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
-        )
+        trainer = _trainer(task, cluster, workers, str(folder))
+        following = Following(task, on_epoch, listen, partial(session.waiting, 0, workers))
         try:
-            with set_variables({_TURN: str(turn)}), _following(task, on_epoch):
+            with set_variables({_TURN: str(turn)}), following:
                 trainer.fit()
         except Exception as error:
             if _never_placed(error):
@@ -73,6 +63,37 @@ def train_on_ray(task: FinetuneTask, cluster: Cluster, on_epoch: Callable[[Epoch
         raise IncompleteError(said["what"], **{name: said[name] for name in ("where", "why", "fix")})
 
 
+def _trainer(task: FinetuneTask, cluster: Cluster, workers: int, folder: str) -> Any:
+    """Ray's trainer of so many processes, which writes into a folder that is its own."""
+    from ray.train import FailureConfig, RunConfig, ScalingConfig, UserCallback
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    class Trainer(TorchTrainer):
+        """Ray's own, but an interrupt stays what it is for every job: Ray's handler would end with code 1."""
+
+        def _register_sigint_handler(self, controller: Any) -> None:
+            pass
+
+    class Losses(UserCallback):
+        """Passes on which processes ended early, from the process of Ray Train that sees it."""
+
+        def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
+            for rank, error in worker_exceptions.items():
+                say_ended(task, rank, error)
+
+    gpu = cluster.device == "cuda"
+    needs = {"GPU": 1} if gpu else {"CPU": cluster.threads}
+    limits: dict[str, Any] = {"max_failures": MAX_FAILURES, "controller_failure_limit": MAX_FAILURES}
+    losses: dict[str, Any] = {"callbacks": [Losses()]}  # Ray's types know callbacks of its first Train only
+    return Trainer(
+        _process,
+        train_loop_config={"task": task},
+        scaling_config=ScalingConfig(num_workers=workers, use_gpu=gpu, resources_per_worker=needs),
+        run_config=RunConfig(name="run", storage_path=folder, failure_config=FailureConfig(**limits), **losses),
+        torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
+    )
+
+
 def _process(config: dict[str, Any]) -> None:
     """Train in one process of Ray Train."""
     from ray import train
@@ -82,49 +103,14 @@ def _process(config: dict[str, Any]) -> None:
 
     task: FinetuneTask = config["task"]
     context = train.get_context()
-    lines = task.file("progress.jsonl")
     rank = Rank(context.get_world_rank(), context.get_world_size())
-
-    def on_epoch(row: Epoch) -> None:
-        with lines.open("a") as file:
-            file.write(json.dumps(row) + "\n")
-
+    if rank.number == 0:
+        say_begun(task)
     try:
-        run(task, rank, get_device(), on_epoch)
+        run(task, rank, get_device(), partial(say_epoch, task))
     except IncompleteError as error:  # of every process at once, and of every further attempt: so it is none's failure
         if rank.number == 0:
             checkpoint.replace_file(task.file("refused.json"), json.dumps(error.as_dict()).encode())
-
-
-class _following:
-    """Passes on the rows that a process writes, while Ray Train holds this one."""
-
-    def __init__(self, task: FinetuneTask, on_epoch: Callable[[Epoch], None]) -> None:
-        self._path, self._on_epoch = task.file("progress.jsonl"), on_epoch
-        self._stop = threading.Event()
-        self._seen = 0
-        self._thread = threading.Thread(target=self._follow, daemon=True)
-
-    def __enter__(self) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._path.write_text("")
-        self._thread.start()
-
-    def __exit__(self, *exc: object) -> None:
-        self._stop.set()
-        self._thread.join()
-        self._pass_on()
-        self._path.unlink(missing_ok=True)
-
-    def _follow(self) -> None:
-        while not self._stop.wait(0.5):
-            self._pass_on()
-
-    def _pass_on(self) -> None:
-        complete = self._path.read_text().split("\n")[:-1]  # the last may be half written
-        for line in complete[self._seen :]:
-            self._on_epoch(json.loads(line))
-        self._seen = len(complete)
 
 
 def _never_placed(error: Exception) -> bool:

@@ -14,7 +14,8 @@ import pytest
 
 from cvbench.errors import ClusterError, IncompleteError
 from cvbench.jobs.running.cluster import Cluster
-from cvbench.jobs.transfer import checkpoint, finetune_ray
+from cvbench.jobs.running.progress import Event, Note
+from cvbench.jobs.transfer import checkpoint, finetune_progress, finetune_ray
 from cvbench.jobs.transfer.finetune import FinetuneOptions, finetune, make_task
 from tests.jobs.images import write_folder
 
@@ -54,7 +55,9 @@ def test_a_killed_worker_is_replaced_and_the_weights_are_the_same(
     given = FinetuneOptions("digits", "test_convnext", str(tmp_path / "there"), checkpoint_seconds=0, **job)
     task = make_task(given, ALONE)
     monkeypatch.setattr(finetune_ray, "_process", killed_once)
-    there = finetune(given, ALONE)
+    events: list[Event] = []
+    there = finetune(given, ALONE, events.append)
+    assert [one.text for one in events if isinstance(one, Note) and "ended early" in one.text], events
     assert task.file("steps").read_text().split() == [str(step) for step in range(1, 50)], "it went on from the fifth"
     assert Path(there.weights).read_bytes() == Path(here.weights).read_bytes()
     assert not task.file("checkpoint.safetensors").exists()
@@ -88,7 +91,9 @@ def test_what_one_of_two_processes_could_not_read_is_counted(ray_here: None, tmp
 
 
 @pytest.mark.ray
-def test_places_that_never_come_are_waited_for_as_long_as_was_said(ray_here: None, tmp_path: Path) -> None:
+def test_places_that_never_come_are_waited_for_as_long_as_was_said(
+    ray_here: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import ray
 
     class Holder:
@@ -99,11 +104,14 @@ def test_places_that_never_come_are_waited_for_as_long_as_was_said(ray_here: Non
     holder = remote.remote()
     assert ray.get(holder.ready.remote())
     given = FinetuneOptions("digits", "test_convnext", str(tmp_path / "out"), weights="random", image_size=32)
+    monkeypatch.setattr(finetune_progress, "SAID_EVERY", 1.0)
+    events: list[Event] = []
     try:
         with pytest.raises(ClusterError, match="no actor has started in 3 s, and 2 were asked for"):
-            finetune(given, Cluster(address="local", device="cpu", threads=1, actors=2, wait=3))
+            finetune(given, Cluster(address="local", device="cpu", threads=1, actors=2, wait=3), events.append)
     finally:
         ray.kill(holder)
+    assert Note("waiting for CPU slots: 0 of 2 are there") in events
 
 
 def heard(config: dict[str, Any]) -> None:
