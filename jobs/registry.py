@@ -135,8 +135,8 @@ ENTRIES: dict[str, Place] = {
         "cvbench.jobs.analyses.options:TWO_WAY",
         "analyze",
         "Two crossed factors, inside: what is of which.\n\n"
-        "Such as architecture and objective: how much of what spectra or similarity measure of every image in the last "
-        "layers is of which, with 95 % intervals over images.",
+        "Such as architecture and objective: how much of what spectra, similarity or maps measure of every image in "
+        "the last layers is of which, with 95 % intervals over images.",
     ),
     "tsne": Place(
         "cvbench.jobs.analyses.tsne:ENTRY",

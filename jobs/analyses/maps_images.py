@@ -31,7 +31,7 @@ _BOX = ("bbox_x", "bbox_y", "bbox_w", "bbox_h")
 
 
 def open_images(reading: Reading, source: str | None, data_root: str | None) -> tuple[Dataset | None, list[str]]:
-    """The data set that the features are of, or None and why."""
+    """The data set that the features are of, or None; and why, or where it is."""
     from cvbench.storage.datasets import typed_spec
 
     selected = reading.selected
@@ -39,11 +39,11 @@ def open_images(reading: Reading, source: str | None, data_root: str | None) -> 
     try:
         dataset = open_stored(reading.store, *place, given=source, data_root=data_root)
     except FingerprintMismatchError as error:
-        return None, [f"drawn without the images: {error.what}"]
+        return None, [f"without the images: {error.what}"]
     except CvbenchError as error:
         own = typed_spec(selected.dataset)
         hint = f" (give --source {own})" if ":PATH" in own and not source else ""
-        return None, [f"drawn without the images, which cannot be opened: {error.what}{hint}"]
+        return None, [f"without the images, which cannot be opened: {error.what}{hint}"]
     followed = source is None and reading.store.source(*place)
     return dataset, [f"the images are from {dataset.spec}, as the store says"] if followed else []
 

@@ -59,6 +59,10 @@ class SimilarityOptions:
     intervals: IntervalOptions = USUAL
 
 
+_SOURCE = Option("Where the images are, for a data set of your own: folder:PATH.")
+_DATA_ROOT = Option("Folder that holds the data sets.", variable="CVBENCH_DATA")
+
+
 @dataclass(frozen=True)
 class MapsOptions:
     """Options of the maps: the images to draw, and the intervals.
@@ -80,8 +84,8 @@ class MapsOptions:
             values=("mean", "abs", "norm", "pc1", "pca", "pca-own"),
         ),
     ] = "mean"
-    source: Annotated[str | None, Option("Where the images are, for a data set of your own: folder:PATH.")] = None
-    data_root: Annotated[str | None, Option("Folder that holds the data sets.", variable="CVBENCH_DATA")] = None
+    source: Annotated[str | None, _SOURCE] = None
+    data_root: Annotated[str | None, _DATA_ROOT] = None
     intervals: IntervalOptions = USUAL
 
 
@@ -169,7 +173,7 @@ class SpaceOptions:
     ] = None
 
 
-MeasuredBy = Literal["spectra", "similarity"]
+MeasuredBy = Literal["spectra", "similarity", "maps"]
 MEASURED = get_args(MeasuredBy)
 
 
@@ -181,11 +185,14 @@ class TwoWayOptions:
         of: Which analysis measures every image.
         factors: Their names.
         cells: "BACKBONE=LEVEL,LEVEL", see `cvbench.jobs.results.cells`.
+        source, data_root: As of `MapsOptions`; only maps are measured beside the images' boxes.
     """
 
-    of: Annotated[MeasuredBy, Option("What is measured of every image: spectra or similarity.")] = "spectra"
+    of: Annotated[MeasuredBy, Option("What is measured of every image: spectra, similarity or maps.")] = "spectra"
     cells: Annotated[tuple[str, ...], Option(CELL, "--cell")] = ()
     factors: Annotated[tuple[str, ...], Option(FACTORS, text=COMMA_SEPARATED)] = ("architecture", "objective")
+    source: Annotated[str | None, _SOURCE] = None
+    data_root: Annotated[str | None, _DATA_ROOT] = None
 
     def __post_init__(self) -> None:
         if self.of not in MEASURED:

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cvbench.engine.analyses.base import Analysis, Layer, Partial, Result
-from cvbench.engine.analyses.similarity.measure import WANTS as SIMILARITY_WANTS
-from cvbench.engine.analyses.similarity.measure import Similarity
-from cvbench.engine.analyses.similarity.result import FLOOR, MEASURES, UNRESOLVED, VERSIONS
-from cvbench.engine.analyses.similarity.result import TABLE as SIMILARITIES
-from cvbench.engine.analyses.spectra.measure import WANTS as SPECTRA_WANTS
-from cvbench.engine.analyses.spectra.measure import Spectra
-from cvbench.engine.analyses.spectra.result import TABLE as SPECTRA
+from cvbench.engine.analyses.base import Layer, Partial, Result
+from cvbench.engine.analyses.similarity.result import UNRESOLVED
 from cvbench.engine.statistics.measure import Grid, Measure, grid_notes
 from cvbench.engine.statistics.running import interval_notes
 from cvbench.engine.statistics.verdict import FAMILY
 from cvbench.errors import UnknownNameError, UsageError
-from cvbench.jobs.analyses import similarity, spectra
-from cvbench.jobs.analyses.measure import MeasureRecipe, measure_units, measuring
+from cvbench.jobs.analyses.measure import measure_units, measuring
 from cvbench.jobs.analyses.options import TWO_WAY, TwoWayOptions
+from cvbench.jobs.analyses.two_way_measured import OF, Measured
 from cvbench.jobs.figures.charts.intervals import interval_chart
 from cvbench.jobs.figures.evaluation_intervals import IntervalPanel, interval_figure
 from cvbench.jobs.reading.options import DEFAULT_STORE, Selection
@@ -45,62 +39,6 @@ F64 = NDArray[np.float64]
 NAME, VIEW = "two-way", "maps"
 
 
-@dataclass(frozen=True)
-class Measured:
-    """An analysis whose partials hold numbers of every image.
-
-    Attributes:
-        table: What is measured, by metric.
-        main: The metric that a short table shows.
-        make: What measures the layers of a reading.
-        numbers: (partial, number of a layer) -> (n, m) as in `table`.
-        floors: Metric -> what is below it lies between two positions of a grid, so it is not measured.
-    """
-
-    table: Sequence[Measure]
-    main: str
-    wants: str
-    make: Callable[[Reading], Analysis]
-    numbers: Callable[[Partial, int], F64]
-    floors: dict[str, float]
-
-
-def _lagged(reading: Reading) -> Similarity:
-    return Similarity.between(reading.grids(SIMILARITY_WANTS), reading.input_sizes)
-
-
-def _common(partial: Partial, index: int) -> F64:
-    """The numbers on the common grid, all versions side by side."""
-    found = partial.get(f"common/{index}", partial[f"scalars/{index}"])
-    return found.reshape(len(found), -1)
-
-
-_SIMILAR = [
-    replace(measure, name=f"{similarity.QUANTITIES[name]}, {version}")
-    for (version, name), measure in zip(
-        ((version, name) for version in VERSIONS for name in MEASURES), SIMILARITIES, strict=True
-    )
-]
-OF = {
-    "spectra": Measured(
-        [replace(measure, name=spectra.QUANTITIES[measure.name]) for measure in SPECTRA],
-        spectra.QUANTITIES["share_above_0.5"],
-        SPECTRA_WANTS,
-        lambda reading: Spectra(tuple(reading.input_sizes.items())),
-        lambda partial, index: partial[f"measures/{index}"],
-        {},
-    ),
-    "similarity": Measured(
-        _SIMILAR,
-        similarity.MAIN[0],
-        SIMILARITY_WANTS,
-        _lagged,
-        _common,
-        {f"{similarity.QUANTITIES['length']}, {version}": FLOOR for version in VERSIONS},
-    ),
-}
-
-
 def decompose(selection: Selection, options: TwoWayOptions, cluster: Cluster, listen: Listener = silent) -> Analysed:
     """Take apart what is measured of every image in the last selected layer of each backbone; kept in the store.
 
@@ -112,12 +50,12 @@ def decompose(selection: Selection, options: TwoWayOptions, cluster: Cluster, li
     """
     cells, measured = crossed(options.cells, options.factors), OF[options.of]
     reading, cells = _last(selection, cells, measured)
-    analysis = measured.make(reading)
-    key, count = measure_units(analysis, reading, cluster, listen, MeasureRecipe)
+    made = measured.make(reading, options)
+    key, count = measure_units(made.analysis, reading, cluster, listen, made.recipe)
     partials = partials_of(reading.store, key, reading.selected.units)
     values = _values(partials, reading.selected.layers, cells, measured)
     layers = _described(reading, measured)
-    taken, notes = _measurable(values, layers, measured, analysis)
+    taken, notes = _measurable(values, layers, measured, made.common)
     selected = reading.selected
     table = Table(selected.dataset, selected.split, selected.samples - len(values))
     add_decompositions(table, cells, taken)
@@ -127,7 +65,7 @@ def decompose(selection: Selection, options: TwoWayOptions, cluster: Cluster, li
         "cells": {name: list(cells.levels_of(name)) for name in cells.place},
         "layers": layers,
         "samples": len(values),
-        "notes": [*interval_notes(len(values)), *notes, *selected.notes],
+        "notes": [*interval_notes(len(values)), *notes, *made.notes, *selected.notes],
         "effects": EFFECTS,
         "intervals": INTERVALS,
         "family": FAMILY,
@@ -141,7 +79,7 @@ def decompose(selection: Selection, options: TwoWayOptions, cluster: Cluster, li
 def _typed(selection: Selection, selected: Selected, options: TwoWayOptions) -> list[str]:
     """The options that make the result again."""
     place = replace(selection, store=DEFAULT_STORE, dataset=selected.dataset, split=selected.split, backbones=())
-    return command_words("", TWO_WAY, place, options)
+    return command_words("", TWO_WAY, place, replace(options, data_root=None))
 
 
 def _last(selection: Selection, cells: Cells, measured: Measured) -> tuple[Reading, Cells]:
@@ -173,7 +111,7 @@ def _values(partials: Iterable[Partial], layers: Sequence[Layer], cells: Cells, 
     blocks = []
     for part in partials:
         numbers = [measured.numbers(part, i) for i in range(len(layers))]
-        block = np.empty((len(numbers[0]), *cells.shape, len(measured.table)))
+        block = np.empty((len(numbers[0]), *cells.shape, numbers[0].shape[1]))
         for layer, own in zip(layers, numbers, strict=True):
             block[(slice(None), *cells.place[layer.backbone])] = own
         blocks.append(block)
@@ -186,13 +124,13 @@ def _described(reading: Reading, measured: Measured) -> list[dict[str, Any]]:
 
 
 def _measurable(
-    values: F64, layers: Sequence[dict[str, Any]], measured: Measured, analysis: Analysis
+    values: F64, layers: Sequence[dict[str, Any]], measured: Measured, common: tuple[int, int] | None
 ) -> tuple[list[tuple[Measure, F64]], list[str]]:
     """The measures that every layer's grid is large enough for, with their values; and notes on the others."""
-    common = analysis.common if isinstance(analysis, Similarity) else None
     grids = {f"{one['backbone']}/{one['tap']}": one["grid"] for one in layers}
     places: dict[str, Grid] = {"common": common} if common is not None else {**grids}
-    notes, taken = grid_notes(measured.table, places), []
+    table = measured.table[: values.shape[-1]]
+    notes, taken = grid_notes(table, places), []
     if common is not None:
         notes.append(f"measured on the common grid {grid_text(common)}")
     elif len({tuple(one["grid"]) for one in layers}) > 1:
@@ -201,7 +139,7 @@ def _measurable(
             f"grids differ ({shown}): effects are of all that differs between these layers, their stride too; --taps "
             "names layers of one grid"
         )
-    for at, measure in enumerate(measured.table):
+    for at, measure in enumerate(table):
         if not all(measure.on(grid) for grid in places.values()):
             continue
         own = values[..., at]
@@ -223,7 +161,7 @@ def _means(values: F64) -> F64:
 def _shown(rows: Sequence[Row]) -> str:
     """The measure that the short table and the figure show: the main one, or the first if no grid had room for it."""
     named = [row.metric for row in rows if row.kind == DIFFERENCE and row.value is not None]
-    mains = [effect_of(one.main) for one in OF.values()]
+    mains = [effect_of(main) for one in OF.values() for main in one.mains]
     chosen = next((metric for metric in mains if metric in named), next(iter(named), ""))
     return chosen.removeprefix(effect_of(""))
 
@@ -256,7 +194,7 @@ ENTRY = Entry(
     title="Two factors apart, inside",
     about="Backbones that cross two factors, such as architecture and training objective, every combination once and "
     "on the same images: how much of the spread between their last layers is of the one, of the other, and of both "
-    "together. What is measured of every image is what `analyze spectra` or `analyze similarity` measures. An effect "
+    "together. What is measured of every image is what `analyze spectra`, `similarity` or `maps` measures. An effect "
     "of a level is what its backbones have above the mean of all; a sum of squared effects says how much of the spread "
     "a part has.",
     rows=table_rows,

@@ -652,9 +652,11 @@ def two_way(
     dataset: str | None = None,
     split: str | None = None,
     taps: str | Sequence[str] | None = None,
-    of: Literal["spectra", "similarity"] = "spectra",
+    of: Literal["spectra", "similarity", "maps"] = "spectra",
     cells: str | Sequence[str] | None = None,
     factors: str | Sequence[str] = ("architecture", "objective"),
+    source: str | None = None,
+    data_root: str | None = None,
     address: str | None = None,
     device: str = "auto",
     gpus: int | None = None,
@@ -665,8 +667,8 @@ def two_way(
 ) -> Result:
     """Two crossed factors, inside: what is of which.
 
-    Such as architecture and objective: how much of what spectra or similarity measure of every image in the last
-    layers is of which, with 95 % intervals over images.
+    Such as architecture and objective: how much of what spectra, similarity or maps measure of every image in the
+    last layers is of which, with 95 % intervals over images.
 
     `cvbench analyze two-way` on the command line.
 
@@ -675,10 +677,12 @@ def two_way(
         dataset: Data set, if the store holds several.
         split: Split of the data set; the default is the data set's own.
         taps: Names or globs of layers, of which each backbone's last is measured; default all. One or several.
-        of: What is measured of every image: spectra or similarity.
+        of: What is measured of every image: spectra, similarity or maps.
         cells: BACKBONE=LEVEL,LEVEL: where a backbone stands. Once for each combination of levels, which have no
             '='.
         factors: Names of the two factors, with a comma between.
+        source: Where the images are, for a data set of your own: folder:PATH.
+        data_root: Folder that holds the data sets.
         address: "none" runs in this process, "local" starts a private Ray, "auto" chooses as the command line does,
             else the address of a Ray cluster; default: the variable CVBENCH_ADDRESS, else "none".
         device: auto: a GPU if there is one.

@@ -156,7 +156,7 @@ class TestWithoutTheFiles:
         result = analysed.named
         assert result.coords["measure"] == ["outlier_rate"]
         assert "picture_0" not in result.data
-        assert any("drawn without the images, which cannot be opened" in note for note in result.attrs["notes"])
+        assert any("without the images, which cannot be opened" in note for note in result.attrs["notes"])
         assert any("boxes need the sizes of the images" in note for note in result.attrs["notes"])
         assert len(draw(ENTRY, result, ENTRY.rows_of(result), tmp_path / "maps", ("svg",))) == 2
 

@@ -26,7 +26,8 @@ from cvbench.jobs.analyses.similarity import ENTRY as SIMILARITY
 from cvbench.jobs.analyses.similarity import similarity
 from cvbench.jobs.analyses.spectra import ENTRY as SPECTRA
 from cvbench.jobs.analyses.spectra import QUANTITIES, spectra
-from cvbench.jobs.analyses.two_way import ENTRY, OF, decompose
+from cvbench.jobs.analyses.two_way import ENTRY, decompose
+from cvbench.jobs.analyses.two_way_measured import OF
 from cvbench.jobs.reading.options import Selection
 from cvbench.jobs.results.row import DIFFERENCE, VALUE, Row
 from cvbench.storage.features import ArraySpec, FeatureStore, GroupKey, SplitInfo
