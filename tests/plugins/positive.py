@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from cvbench.engine.analyses.base import Layer, Partial, Result
-from cvbench.engine.analyses.live import Layerwise
+from cvbench.engine.analyses.layerwise import Layerwise
 from cvbench.engine.arrays.array import Array, to_host
 from cvbench.engine.statistics.intervals import mean_share
 from cvbench.jobs.analyses.measure import analyze_maps

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from cvbench.engine.analyses.base import Layer, Partial, Result
 from cvbench.engine.analyses.checks import not_finite
 from cvbench.engine.analyses.layer_means import Block, end_pairs, layer_means
-from cvbench.engine.analyses.live import Layerwise
+from cvbench.engine.analyses.layerwise import Layerwise
 from cvbench.engine.analyses.maps.kernel import NORMAL, OUTLIER_DEVIATIONS, channel_norm, outliers
 from cvbench.engine.arrays.array import Array, namespace, to_host
 from cvbench.engine.statistics.measure import Measure, share

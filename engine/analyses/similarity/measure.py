@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from cvbench.engine.analyses.base import Layer, Partial, Result, Rows
 from cvbench.engine.analyses.checks import check_grid, not_finite
 from cvbench.engine.analyses.common_grid import image_numbers, last_on_common_grid, number_columns
-from cvbench.engine.analyses.live import LayerwiseUnit, Measured, layer_by_layer
+from cvbench.engine.analyses.layerwise import LayerwiseUnit, Measured, layer_by_layer
 from cvbench.engine.analyses.similarity import kernel
 from cvbench.engine.analyses.similarity.result import LARGEST_MATRIX, MEASURES, TABLE, VERSIONS, similarity_result
 from cvbench.engine.arrays.array import Array, namespace, table, to_host

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from cvbench.engine.analyses.base import Layer, Partial, Result, Rows
 from cvbench.engine.analyses.checks import check_grid, not_finite
-from cvbench.engine.analyses.live import LayerwiseUnit, Measured, layer_by_layer
+from cvbench.engine.analyses.layerwise import LayerwiseUnit, Measured, layer_by_layer
 from cvbench.engine.analyses.spectra import kernel as spectrum
 from cvbench.engine.analyses.spectra.result import MEASURES, spectra_result
 from cvbench.engine.arrays.array import Array
