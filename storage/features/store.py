@@ -31,7 +31,7 @@ from cvbench.storage.features.ledger import FORMAT, BadSample, Commit, Ledger, O
 from cvbench.storage.features.nodes import ArraySpec, array_document, create_groups, refuse_other_array
 from cvbench.storage.features.root import Mode, make_root, open_root
 from cvbench.storage.features.split import SplitInfo
-from cvbench.storage.features.units import Unit, plan_units
+from cvbench.storage.features.units import Unit, is_unit
 from cvbench.storage.features.writer import UnitWriter
 from cvbench.storage.objects.base import Objects
 from cvbench.storage.objects.keys import LEDGER, is_name
@@ -176,7 +176,7 @@ class FeatureStore:
         """A writer of these taps of one unit. The group must be declared."""
         self._writable()
         frozen = self.split(group.dataset, group.split)
-        if unit not in plan_units(frozen.n, frozen.unit)[unit.index : unit.index + 1]:
+        if not is_unit(unit, frozen.n, frozen.unit):
             raise UsageError(f"{unit} is no unit of {group.dataset}/{group.split}, which has units of {frozen.unit}")
         encodings = {tap: self.encoding(group, tap) for tap in taps}
         return UnitWriter(self.ledger, group, encodings, unit, body_digest(self.fingerprint(group)))

@@ -50,6 +50,16 @@ def plan_units(n: int, size: int, limit: int | None = None) -> list[Unit]:
     return [Unit(i, start, min(start + size, n)) for i, start in enumerate(range(0, stop, size))]
 
 
+def is_unit(unit: Unit, n: int, size: int) -> bool:
+    """Whether it is one of the units of n samples; no list of all is made.
+
+    >>> is_unit(Unit(2, 8, 10), 10, 4), is_unit(Unit(2, 8, 12), 10, 4), is_unit(Unit(3, 12, 10), 10, 4)
+    (True, False, False)
+    """
+    start = unit.index * size
+    return 0 <= start < n and unit == Unit(unit.index, start, min(start + size, n))
+
+
 def chunk_rows(unit: int, row_bytes: int, target: int = CHUNK_BYTES) -> int:
     """The largest divisor of the unit whose rows fit into `target` bytes; 1 if a single row does not fit.
 

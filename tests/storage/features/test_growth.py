@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+from collections import Counter
 from collections.abc import Callable
+from functools import partial
+from types import FrameType
 
 import numpy as np
 import pytest
@@ -64,6 +68,33 @@ def test_calls_are_linear_in_units(use: str) -> None:
     counted = {units: calls(units, call) for units in STORES}
     assert counted[16] - counted[8] == 8 * each
     assert counted[32] - counted[16] == 16 * each
+
+
+def steps(use: Callable[[], object]) -> int:
+    """Calls of functions, Python's and C's, of one use."""
+    counted = Counter[str]()
+
+    def profile(frame: FrameType, event: str, _: object) -> None:
+        counted[event] += 1
+
+    sys.setprofile(profile)
+    try:
+        use()
+    finally:
+        sys.setprofile(None)
+    return counted["call"] + counted["c_call"]
+
+
+def test_a_writer_is_made_in_as_many_steps_in_any_store() -> None:
+    """Not after a list of all units, which once cost more than what is written of one."""
+    stores = {units: FeatureStore.open(STORES[units], "a") for units in STORES}
+    for store in stores.values():  # what a store reads once, it has read
+        store.writer(GROUP, TAPS, plan_units(8, UNIT)[0])
+    counted = {
+        units: steps(partial(store.writer, GROUP, TAPS, plan_units(units * UNIT, UNIT)[-1]))
+        for units, store in stores.items()
+    }
+    assert len({*counted.values()}) == 1, counted
 
 
 def test_a_listing_of_the_store_keeps_no_commit() -> None:

@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cvbench.storage.features.units import CHUNK_BYTES, SHARD_BYTES, chunk_rows, layout, plan_units, unit_size
+from cvbench.storage.features.units import (
+    CHUNK_BYTES,
+    SHARD_BYTES,
+    Unit,
+    chunk_rows,
+    is_unit,
+    layout,
+    plan_units,
+    unit_size,
+)
 
 
 @given(n=st.integers(1, 10**7), batch=st.integers(1, 2048))
@@ -26,6 +35,19 @@ def test_units_tile_the_prefix_exactly(n: int, size: int, limit: int | None) -> 
     assert all(len(unit) == size for unit in units[:-1])
     assert [unit.index for unit in units] == list(range(len(units)))
     assert not units or units[-1].stop == n or units[-1].stop % size == 0
+
+
+@given(
+    n=st.integers(1, 60),
+    size=st.integers(1, 20),
+    index=st.integers(-2, 12),
+    start=st.integers(-3, 60),
+    stop=st.integers(0, 63),
+)
+def test_what_is_a_unit_is_told_without_a_list(n: int, size: int, index: int, start: int, stop: int) -> None:
+    units = plan_units(n, size)
+    for unit in (*units, Unit(index, start, stop), Unit(index, index * size, index * size + size)):
+        assert is_unit(unit, n, size) == (unit in units)
 
 
 @given(unit=st.integers(1, 4096), row=st.integers(1, 10**8), target=st.integers(1, 10**9))
