@@ -3,14 +3,17 @@
 The store's order is a random permutation of the data set already, so a chunk is a fair sample; shuffling the chunks and
 the rows of each gives every epoch its own order without a random access. Batches are cut from that order, so that they
 are the same however many workers there are: each takes a run of whole batches, and a chunk that two of them share is
-read twice. The next chunk is read while the last is handed out. Memory: two chunks of every layer, in each worker.
+read twice. The next chunks are read while the last is handed out. Memory: a batch, and three chunks of every layer, in
+each worker.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -23,6 +26,9 @@ from cvbench.jobs.catalogue.layers import find_layer
 from cvbench.jobs.catalogue.passes import Passes
 from cvbench.storage.features import FeatureLayer, FeatureStore
 
+AHEAD = 2
+"""Chunks that are read at a time."""
+
 
 @dataclass(frozen=True)
 class _Piece:
@@ -31,12 +37,17 @@ class _Piece:
     rows: NDArray[np.int64]
     values: tuple[NDArray[Any], ...]
 
-    def take(self, chosen: NDArray[np.int64]) -> _Piece:
-        return _Piece(self.rows[chosen], tuple(values[chosen] for values in self.values))
+    def empty(self, count: int) -> _Piece:
+        """Room for so many rows of the same layers."""
+        return _Piece(
+            np.empty(count, np.int64), tuple(np.empty((count, *own.shape[1:]), own.dtype) for own in self.values)
+        )
 
-    def joined(self, other: _Piece) -> _Piece:
-        pairs = zip(self.values, other.values, strict=True)
-        return _Piece(np.concatenate([self.rows, other.rows]), tuple(np.concatenate(pair) for pair in pairs))
+    def put(self, at: int, other: _Piece, chosen: NDArray[np.int64]) -> None:
+        """Copy chosen rows of another to the place `at`."""
+        for own, values in zip((self.rows, *self.values), (other.rows, *other.values), strict=True):
+            # All are there; "raise" would copy once more.
+            np.take(values, chosen, axis=0, out=own[at : at + len(chosen)], mode="clip")
 
 
 class TorchFeatures(IterableDataset[dict[str, Any]]):
@@ -150,22 +161,17 @@ class TorchFeatures(IterableDataset[dict[str, Any]]):
 
     def _batches(self, epoch: int, first: int, last: int) -> Iterator[_Piece]:
         """Rows `first` to `last` of the order in batches; in parts of any size where single samples are asked for."""
-        rest: _Piece | None = None
+        batch, filled = None, 0
         for piece, chosen in self._parts(epoch, first, last):
-            size = self._batch or len(chosen)
-            at = 0
-            if rest is not None:
-                at = size - len(rest.rows)
-                rest = rest.joined(piece.take(chosen[:at]))
-                if len(rest.rows) < size:
-                    continue
-                yield rest
-            while at + size <= len(chosen):
-                yield piece.take(chosen[at : at + size])
-                at += size
-            rest = piece.take(chosen[at:]) if at < len(chosen) else None
-        if rest is not None:
-            yield rest
+            while len(chosen):
+                if batch is None:
+                    batch, filled = piece.empty(min(self._batch or len(chosen), last - first)), 0
+                own = chosen[: len(batch.rows) - filled]
+                batch.put(filled, piece, own)
+                filled, first, chosen = filled + len(own), first + len(own), chosen[len(own) :]
+                if filled == len(batch.rows):
+                    yield batch
+                    batch = None
 
     def _parts(self, epoch: int, first: int, last: int) -> Iterator[tuple[_Piece, NDArray[np.int64]]]:
         """Rows `first` to `last` of the order: chunk by chunk, and which of its rows in their order."""
@@ -182,22 +188,36 @@ class TorchFeatures(IterableDataset[dict[str, Any]]):
             yield piece, chosen[max(0, first - int(starts[place])) : last - int(starts[place])]
 
     def _read_ahead(self, order: Sequence[int]) -> Iterator[_Piece]:
-        with ThreadPoolExecutor(1, thread_name_prefix="features") as pool:
-            ahead = pool.submit(self._read, order[0]) if order else None
-            for following in [*order[1:], None]:
-                if ahead is None:
-                    return
-                piece = ahead.result()
-                ahead = None if following is None else pool.submit(self._read, following)
-                yield piece
+        """The pieces of that order, each good until the next is asked for: memory that was touched before is faster."""
+        longest = max((stop - start for start, stop in self._pieces), default=0)
+        free = [
+            [np.empty((longest, *layer.shape[1:]), layer.dtype) for layer in self._layers] for _ in range(AHEAD + 1)
+        ]
+        following, ahead = iter(order), deque[tuple[list[NDArray[Any]], Future[_Piece]]]()
 
-    def _read(self, number: int) -> _Piece:
+        def begin(pool: ThreadPoolExecutor, count: int) -> None:
+            for number in islice(following, count):
+                room = free.pop()
+                ahead.append((room, pool.submit(self._read, number, room)))
+
+        with ThreadPoolExecutor(AHEAD, thread_name_prefix="features") as pool:
+            begin(pool, AHEAD)
+            while ahead:
+                room, reading = ahead.popleft()
+                piece = reading.result()
+                begin(pool, 1)
+                yield piece
+                free.append(room)
+
+    def _read(self, number: int, room: Sequence[NDArray[Any]]) -> _Piece:
         start, stop = self._pieces[number]
         first, last = np.searchsorted(self._rows, (start, stop))
         rows = self._rows[first:last]
         if len(rows) < stop - start and any(not _covers(layer, start, stop) for layer in self._layers):
             start, stop = int(rows[0]), int(rows[-1]) + 1  # units that one of the layers lacks
-        values = tuple(layer.read(start, stop) for layer in self._layers)
+        values = tuple(
+            layer.read(start, stop, own[: stop - start]) for layer, own in zip(self._layers, room, strict=True)
+        )
         if len(rows) < stop - start:
             values = tuple(one[rows - start] for one in values)
         return _Piece(rows, values)

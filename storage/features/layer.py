@@ -93,14 +93,15 @@ class FeatureLayer:
         """The record of a unit: statistics, bad samples, digests."""
         return self._commits[unit.index]
 
-    def read(self, start: int, stop: int) -> NDArray[Any]:
-        """Rows start <= i < stop, (stop - start, ...); bad samples are NaN.
+    def read(self, start: int, stop: int, out: NDArray[Any] | None = None) -> NDArray[Any]:
+        """Rows start <= i < stop, (stop - start, ...); bad samples are NaN. With `out`, of that shape and type, there.
 
         Raises:
             DataUnavailableError: Some of the rows are not committed.
             IntegrityError: An object is missing or damaged; its key and unit are named.
         """
-        out = np.empty((max(stop - start, 0), *self.shape[1:]), self.dtype)
+        if out is None:
+            out = np.empty((max(stop - start, 0), *self.shape[1:]), self.dtype)
         self._fill(start, stop, out)
         return out
 

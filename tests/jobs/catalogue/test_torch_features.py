@@ -12,9 +12,11 @@ from torch.utils.data import DataLoader
 
 import cvbench
 from cvbench.errors import UnknownNameError, UsageError
+from cvbench.jobs.catalogue.torch_features import AHEAD
 from cvbench.jobs.extraction.extract import extract
-from cvbench.storage.features import FeatureStore, GroupKey
+from cvbench.storage.features import FeatureLayer, FeatureStore, GroupKey
 from tests.jobs.maps_store import LOOP, maps_store, options
+from tests.waiting import looks
 
 DATASET, BACKBONE = "folder-pets", "test_vit@64"
 
@@ -60,6 +62,29 @@ def test_batches_are_full_but_the_last(store: str, size: int) -> None:
             assert torch.equal(features, single[row])
     whole = list(made(store, batch_size=size, drop_last=True))
     assert [len(batch["row"]) for batch in whole] == [size] * (31 // size)
+
+
+def test_what_is_read_ahead_is_not_written_over_what_is_handed_out(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each piece is looked at once all have been read that may be read beside it."""
+    layer = FeatureStore.open(store).layer(GroupKey(DATASET, "all", BACKBONE, "maps"), "blocks.5")
+    stored = layer.read(0, 32)
+    ended: list[int] = []
+    read = FeatureLayer.read
+
+    def counted(self: FeatureLayer, start: int, stop: int, out: Any = None) -> Any:
+        found = read(self, start, stop, out)
+        ended.append(start)
+        return found
+
+    monkeypatch.setattr(FeatureLayer, "read", counted)
+    monkeypatch.setattr(FeatureLayer, "pieces", lambda self: iter([(at, at + 4) for at in range(0, 32, 4)]))
+    data = made(store)
+    for at, piece in enumerate(data._read_ahead(range(8))):
+        for _ in looks(30):
+            if len(ended) == min(at + 1 + AHEAD, 8):
+                break
+        np.testing.assert_array_equal(piece.values[0], stored[piece.rows])
+    assert sorted(ended) == list(range(0, 32, 4))
 
 
 def test_epochs_have_orders_of_their_own_that_come_again(store: str) -> None:
