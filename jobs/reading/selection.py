@@ -75,7 +75,7 @@ def select(
     groups = {group.backbone: group for group in own if group.view == selection.view}
     names = [stored_name(name, list(groups)) for name in selection.backbones] or list(groups)
     wanted = {name: [tap for tap in there[groups[name]].taps if is_wanted(tap, selection.taps)] for name in names}
-    _check_taps(selection, {name: there[groups[name]].taps for name in names}, wanted)
+    _check_taps(selection, {name: there[group].taps for name, group in groups.items()}, wanted)
     if not imported:
         _refuse_imported(store, [(groups[name], tap) for name, taps in wanted.items() for tap in taps])
     layers = tuple(Layer(name, tap) for name in names for tap in in_depth_order(store, groups[name], wanted[name]))
@@ -153,13 +153,14 @@ def _check_taps(selection: Selection, held: Mapping[str, Collection[str]], wante
     """Refuse a name or glob that no tap fits, and a backbone that is named and has no tap that one fits.
 
     Args:
-        held, wanted: Backbone -> its taps, and those that the selection means.
+        held: Backbone -> its taps, of all that the store has.
+        wanted: Backbone -> those that the selection means, of the backbones that it means.
     """
     every = [tap for taps in held.values() for tap in taps]
     idle = [pattern for pattern in selection.taps if not any(fnmatchcase(tap, pattern) for tap in every)]
     if idle or not every:
         raise UnknownNameError.among("tap in this store:", ", ".join(idle), every)
-    for name in held if selection.backbones else ():
+    for name in wanted if selection.backbones else ():
         if not wanted[name]:
             raise UsageError(
                 f"no tap of {name} fits {', '.join(selection.taps)}",
