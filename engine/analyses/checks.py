@@ -7,6 +7,9 @@ from collections.abc import Mapping, Sequence
 from cvbench.engine.analyses.base import NOT_FINITE, Layer
 from cvbench.errors import IntegrityError, UsageError
 
+WITHOUT_GRID = "left out, as they have no grid of 2x2 at least"
+"""How the note begins that a result has on layers without spatial extent."""
+
 
 def has_extent(shape: Sequence[int]) -> bool:
     """Whether maps of this shape, (n, H, W, C), have a grid of 2x2 at least."""
@@ -50,7 +53,7 @@ def with_extent(shapes: Mapping[Layer, Sequence[int]], wants: str) -> tuple[tupl
     if not kept and without:
         check_grid(without[0], shapes[without[0]], wants)
     shown = ", ".join(map(str, without[:5])) + (f" and {len(without) - 5} more" if len(without) > 5 else "")
-    note = f"left out, as they have no grid of 2x2 at least, which {wants} needs: {shown}"
+    note = f"{WITHOUT_GRID}, which {wants} needs: {shown}"
     return kept, (note,) if without else ()
 
 

@@ -76,6 +76,23 @@ def split_name(entry: str) -> tuple[str, str]:
     return (found[1], found[2]) if found else ("", entry)
 
 
+def check_name(entry: str) -> None:
+    """Refuse NAME=MODEL whose name is of other characters than a name has.
+
+    Raises:
+        UsageError: It is; another name is proposed.
+    """
+    name, equals, model = entry.partition("=")
+    if not (equals and model) or _NAMED.fullmatch(entry):
+        return
+    proposed = re.sub(r"[^A-Za-z0-9_.+-]+", "-", name).strip("_.+-")[:100] or "mine"
+    raise UsageError(
+        f"{name[:100]!r} is no name for a backbone",
+        why="a name has letters of ASCII, digits, and _ . + - behind the first of them, 100 at most",
+        fix=f"--backbone {proposed}={model}",
+    )
+
+
 def called(entry: str) -> str:
     """Name by which --weights and other options call a backbone that is typed so.
 

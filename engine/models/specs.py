@@ -104,6 +104,7 @@ def _timm_name(name: str, head: bool) -> str:
     tagged = "." in model
     known = re.fullmatch(r"[\w.\-]+", model) is not None and timm.is_model(model)
     if not known or (tagged and model not in timm.list_models(pretrained=True)):
+        forms.check_name(name)
         raise _unknown(name, [*PRETRAINED_21K, *timm.list_models(), *timm.list_models(pretrained=True)])
     return model
 

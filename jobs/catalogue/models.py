@@ -133,7 +133,8 @@ def _names(pattern: str) -> Iterator[str]:
 
         for name in list_models(module=torchvision.models):
             yield f"torchvision:{name}"
-            yield from (f"torchvision:{name}.{weights.name}" for weights in get_model_weights(name))
+            trained = (weights for weights in get_model_weights(name) if weights.meta["categories"])  # as `forms` takes
+            yield from (f"torchvision:{name}.{weights.name}" for weights in trained)
     if (form is None or form.prefix == "open_clip") and find_spec("open_clip"):
         import open_clip
 

@@ -167,7 +167,7 @@ def _depth(axis: Axes, result: Result, measure: str) -> None:
     if measure == "outlier_rate":  # without any outlier the axis ends at one token of the finest grid
         finest = max(layer["grid"][0] * layer["grid"][1] for layer in layers)
         highest = result.data["measures_high"][1][:, at] if result.attrs["samples"] > 1 else value
-        axis.set_ylim(0, 1.05 * max(1 / finest, float(np.nanmax(highest))))
+        axis.set_ylim(0, 1.05 * max(1 / finest, float(np.nanmax(highest, initial=0.0))))
 
 
 def _differences(axis: Axes, result: Result, measure: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -63,7 +63,8 @@ def select(
 
     Raises:
         UnknownNameError: A data set, backbone or tap that the store does not hold, or a view that does not exist.
-        UsageError: The data set is not named and the store holds several.
+        UsageError: The data set is not named and the store holds several, or a backbone that is named has none of
+            the taps.
         DataUnavailableError: The view is not in the store, or no unit is committed for all layers.
         UsageError: Imported predictions of which only the winner is known, and logits are needed.
     """
@@ -74,9 +75,7 @@ def select(
     groups = {group.backbone: group for group in own if group.view == selection.view}
     names = [stored_name(name, list(groups)) for name in selection.backbones] or list(groups)
     wanted = {name: [tap for tap in there[groups[name]].taps if is_wanted(tap, selection.taps)] for name in names}
-    if not any(wanted.values()):
-        held = [tap for group in groups.values() for tap in there[group].taps]
-        raise UnknownNameError.among("tap in this store:", ", ".join(selection.taps), held)
+    _check_taps(selection, {name: there[group].taps for name, group in groups.items()}, wanted)
     if not imported:
         _refuse_imported(store, [(groups[name], tap) for name, taps in wanted.items() for tap in taps])
     layers = tuple(Layer(name, tap) for name in names for tap in in_depth_order(store, groups[name], wanted[name]))
@@ -148,6 +147,27 @@ def _check_view(store: FeatureStore, views: set[str], selection: Selection, data
         why=f"it holds {', '.join(held)}",
         fix=extract_again(store, (dataset, split), view=selection.view) + hint,
     )
+
+
+def _check_taps(selection: Selection, held: Mapping[str, Collection[str]], wanted: Mapping[str, Sequence[str]]) -> None:
+    """Refuse a name or glob that no tap fits, and a backbone that is named and has no tap that one fits.
+
+    Args:
+        held: Backbone -> its taps, of all that the store has.
+        wanted: Backbone -> those that the selection means, of the backbones that it means.
+    """
+    every = [tap for taps in held.values() for tap in taps]
+    idle = [pattern for pattern in selection.taps if not any(fnmatchcase(tap, pattern) for tap in every)]
+    if idle or not every:
+        raise UnknownNameError.among("tap in this store:", ", ".join(idle), every)
+    for name in wanted if selection.backbones else ():
+        if not wanted[name]:
+            raise UsageError(
+                f"no tap of {name} fits {', '.join(selection.taps)}",
+                where=selection.store,
+                why=f"it has {', '.join(sorted(held[name])[:8])}{', ...' if len(held[name]) > 8 else ''}",
+                fix="a --taps for each backbone, or --backbone for those that have these",
+            )
 
 
 def _refuse_imported(store: FeatureStore, arrays: Iterable[tuple[GroupKey, str]]) -> None:

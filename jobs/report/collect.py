@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit, urlunsplit
 
 from cvbench.engine.analyses.base import Result
+from cvbench.engine.analyses.checks import WITHOUT_GRID, has_extent
 from cvbench.errors import CvbenchError, DataUnavailableError, IntegrityError, raise_if_lacking
 from cvbench.hints import command
 from cvbench.jobs.claims.published import study_places
@@ -156,7 +157,7 @@ def _item(store: FeatureStore, key: ResultKey, stored: Stored, shown: str) -> It
     result = replace(
         found,
         data=dict(sorted(found.data.items())),  # a zarr group lists its arrays in any order
-        attrs={**found.attrs, "all_taps": bool(own) and beside == set(own)},
+        attrs={**found.attrs, "all_taps": bool(own) and beside - _without_grid(store, found, beside) == set(own)},
     )
     covered = found.attrs.get("samples_in_units")
     common = set.intersection(*(stored.get(place, set()) for place in own)) if own else set()
@@ -179,6 +180,17 @@ def _item(store: FeatureStore, key: ResultKey, stored: Stored, shown: str) -> It
         raise_if_lacking(error)
         return replace(plain, problem=f"its entry cannot read it: {type(error).__name__}: {error}")
     return replace(plain, entry=entry, rows=rows, headline=headline, command=shlex.join(words))
+
+
+def _without_grid(store: FeatureStore, result: Result, places: set[tuple[GroupKey, str]]) -> set[tuple[GroupKey, str]]:
+    """Those of the layers that a result of maps leaves out of itself, as they have no spatial extent: it notes that."""
+    if not any(str(note).startswith(WITHOUT_GRID) for note in result.attrs.get("notes", ())):
+        return set()
+    shapes: dict[tuple[GroupKey, str], tuple[int, ...]] = {}
+    for group, tap in places:
+        with suppress(CvbenchError):  # a damaged array; the reader of its numbers says so
+            shapes[group, tap] = store.encoding(group, tap).shape
+    return {place for place, shape in shapes.items() if not has_extent(shape)}
 
 
 def _layers(key: ResultKey, result: Result) -> Iterator[tuple[GroupKey, str]]:

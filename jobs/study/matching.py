@@ -28,7 +28,7 @@ _PLACE = {"store", "dataset", "split", "backbone", "taps", "data_root", "source"
 """Options that say of what a result is, and where; its layers are compared instead."""
 _GUARDS = {"allow_chance"}
 """Options that refuse a result, and change none."""
-_ALWAYS_SAID = {"limit"}
+_ALWAYS_SAID = {"limit", "taps"}
 """Of the options of an extraction a result says only what it depends on; but where this is not said, it is of all."""
 _NOTHING: tuple[Any, ...] = (None, (), [], "", "auto")
 
@@ -178,7 +178,7 @@ def _has_taps(item: Item, patterns: Sequence[str], said: Sequence[str]) -> bool:
 
     One that has kept what was typed, as it is of some of the layers that are chosen, says it itself.
     """
-    if "options" in item.result.attrs:
+    if {"options", "command"} & item.result.attrs.keys():
         return {*patterns} == {*said}
     if not patterns:
         return item.live or bool(item.result.attrs.get("all_taps"))

@@ -19,6 +19,7 @@ from cvbench.jobs.results.command import command_words
 from cvbench.jobs.running.hardware import Hardware
 from cvbench.jobs.running.place import cores_here
 from cvbench.jobs.running.progress import Listener
+from cvbench.jobs.study.chosen import loaded, stored_names
 from cvbench.jobs.study.document import At
 from cvbench.jobs.study.study import DatasetSplit, Request, Study, Training, made
 from cvbench.jobs.transfer.finetune_options import FinetuneOptions
@@ -328,6 +329,8 @@ class _Planner:
         name += f" at {alone.options.image_size}" if alone is not None and len(self._of(near)) > 1 else ""
         known = self._known(images, specs, needed)
         first = alone or next(iter(needed), None)
+        if named := self.asked.options.get("backbone"):
+            known["backbone"] = stored_names(named, [one.options for one in needed])
         asked = tuple(made(form, self._typed(form, known, first)) for form in self.forms)
         kept = [] if images is None else [(key_of_spec(specs[0]), images.split)]
         return Computation(
@@ -350,7 +353,11 @@ class _Planner:
         given = dict(known)
         if form.options is ExtractOptions and extraction is not None:
             given = _typed_of(extraction.options, fields)
-        given |= {key: value for key, value in self.asked.options.items() if key not in ("dataset", "split")}
+            if named := self.asked.options.get("backbone"):
+                given |= loaded(named, extraction.options)
+        given |= {
+            key: value for key, value in self.asked.options.items() if key not in ("dataset", "split", "backbone")
+        }
         return {one.key: given[one.key] for one in fields if one.key in given and not _is_less(one, given[one.key])}
 
 

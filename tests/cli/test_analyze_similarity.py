@@ -106,6 +106,12 @@ class TestMaps:
         names = sorted(path.name for path in tmp_path.iterdir())
         assert names == [f"maps-folder-pets-all.{suffix}" for suffix in ("csv", "png", "svg")]
 
+    def test_what_no_grid_is_large_enough_for_is_drawn_without_numbers(self, store: Path, tmp_path: Path) -> None:
+        result = analyze("maps", store, "--taps", "stages.3.*", "--out", str(tmp_path))
+        assert result.exit_code == 0, result.output
+        assert "not measurable below a 4x4 grid" in result.output
+        assert (tmp_path / "maps-folder-pets-all.svg").is_file()
+
 
 @pytest.mark.parametrize("name", ["similarity", "maps"])
 @pytest.mark.parametrize(
@@ -115,6 +121,8 @@ class TestMaps:
         (("--backbone", "resnet18"), 2, "the store holds test_"),
         (("--dataset", "folder-pet"), 2, "did you mean: folder-pets"),
         (("--taps", "stem"), 2, "unknown tap in this store: 'stem'"),
+        (("--taps", "blocks.*", "--taps", "stem"), 2, "unknown tap in this store: 'stem'"),
+        (("--taps", "blocks.*", "--backbone", "test_vit", "--backbone", "test_convnext"), 2, "no tap of test_convnext"),
         (("--image", "class-0/04.png"), 2, "did you mean: class-0/0"),
     ],
 )

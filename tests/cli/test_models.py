@@ -43,6 +43,7 @@ def test_a_pattern_is_a_part_or_a_glob() -> None:
         "torchvision:resnet18.IMAGENET1K_V1",
     ]
     assert "224" in table
+    assert "torchvision:vgg16.IMAGENET1K_V1" in run("ls", "vgg16")
     result = CliRunner().invoke(app, ["models", "ls", "no-such-net"])
     assert isinstance(result.exception, UnknownNameError)
 

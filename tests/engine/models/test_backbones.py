@@ -209,6 +209,17 @@ def test_an_unknown_backbone_names_its_neighbours(name: str, near: str) -> None:
     assert near in caught.value.did_you_mean
 
 
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [("A b=test_vit", "A-b=test_vit"), ("[x] é=test_vit", "x=test_vit"), ("=test_vit", "mine=test_vit")],
+)
+def test_a_name_of_other_characters_is_refused_as_a_name(typed: str, meant: str) -> None:
+    with pytest.raises(UsageError, match="is no name for a backbone") as caught:
+        resolve_spec(typed)
+    assert caught.value.fix == f"--backbone {meant}"
+    assert resolve_spec(meant).key == meant.partition("=")[0]
+
+
 def test_other_pickles_are_refused() -> None:
     with pytest.raises(UsageError, match="cannot read weights") as caught:
         resolve_spec("test_vit", weights="model.pkl")

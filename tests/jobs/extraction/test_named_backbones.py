@@ -127,7 +127,7 @@ def test_what_names_refuse(tuned: Path) -> None:
         specs("a=test_vit", "a=test_convnext")
     with pytest.raises(UnknownNameError, match="backbone in --weights"):
         specs("a=test_vit", weights=("b=random",))
-    with pytest.raises(UnknownNameError):
+    with pytest.raises(UsageError, match="'a@64' is no name for a backbone"):
         specs("a@64=test_vit")
     assert specs("torchvision:resnet18", weights=("torchvision:resnet18=random",)) == ["torchvision.resnet18"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -143,3 +144,15 @@ def test_what_has_a_result_for_each_value_is_done_when_all_are_there() -> None:
     assert lacking(step, [one, two]) == []
     assert lacking(step_of("silhouette"), [item("silhouette", "")]) == []
     assert lacking(step_of("spectra"), [item("spectra", "")]) == []
+
+
+def test_layers_of_a_pass_are_compared_as_they_were_typed() -> None:
+    def made(words: str) -> Item:
+        found = item("receptive-field", f"--image-size 32 --weights random {words}")
+        attrs = {**found.result.attrs, "command": ["analyze", "receptive-field"], "all_taps": False}
+        return replace(found, result=replace(found.result, attrs=attrs))
+
+    assert is_of(step_of("receptive-field"), made(""))
+    assert is_of(step_of("receptive-field: {taps: [norm]}"), made("--taps norm"))
+    assert not is_of(step_of("receptive-field"), made("--taps norm"))
+    assert not is_of(step_of("receptive-field: {taps: [norm]}"), made(""))

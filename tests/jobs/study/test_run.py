@@ -14,6 +14,7 @@ import pytest
 
 from cvbench.errors import IncompleteError, ResourceError, UnknownNameError, UsageError
 from cvbench.jobs.catalogue.store import gc
+from cvbench.jobs.report.collect import collect
 from cvbench.jobs.running import session
 from cvbench.jobs.running.cluster import Cluster
 from cvbench.jobs.running.progress import Event, Listener, Started
@@ -22,6 +23,7 @@ from cvbench.jobs.study.outcomes import StepOutcome, check_outcomes
 from cvbench.jobs.study.run import run_study
 from cvbench.jobs.study.states import states_of
 from cvbench.jobs.study.study import Study, read_study
+from cvbench.storage.features import FeatureStore
 from tests.forks import Start
 from tests.jobs.extraction.test_extract import contents
 from tests.jobs.images import write_folder
@@ -285,3 +287,16 @@ def test_results_of_one_analysis_are_told_apart_by_what_was_typed(tmp_path: Path
     with pytest.raises(UnknownNameError, match="backbone of the study in a cell: 'zz'") as caught:
         states(study(("spectra", TAPS)))
     assert "study.yaml:" in str(caught.value.where)
+
+
+def test_layers_without_a_grid_make_no_step_that_is_never_done(tmp_path: Path) -> None:
+    """At 32 pixels the last stage of the one network is a single position, which a spectrum leaves out."""
+    extract = {"image_size": 32, "unit": 8, "batch_size": 8, "view": "maps"}
+    study = read_study(str(write_study(tmp_path, extract=extract)))
+    run_study(study)
+    assert {*states(study).values()} == {"done"}
+    (item,) = collect(FeatureStore.open(str(tmp_path / "study.zarr")), "study.zarr")
+    taps = {layer["tap"] for layer in item.result.attrs["layers"]}
+    assert "stages.2.blocks.0" in taps
+    assert "stages.3.blocks.0" not in taps
+    assert "--taps" not in item.command

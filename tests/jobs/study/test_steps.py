@@ -157,3 +157,18 @@ def test_images_at_other_sizes_are_of_what_names_them_alone() -> None:
     assert "test_vit@32" not in words(found["eval accuracy digits/all"])
     assert found["eval invariance digits/all"].needs == ("extract digits/all", "extract digits+scale=2/all")
     assert "extract digits/all at 32" in found["eval invariance digits/all (2)"].needs
+
+
+@pytest.mark.parametrize("named", ["[A, other]", "[A@32, 'hf:x/y=z']", "A"])
+def test_backbones_that_an_analysis_names_are_those_of_the_study(named: str) -> None:
+    text = (
+        "datasets: [{dataset: digits, split: test}]\n"
+        "backbones: [{model: test_vit, name: A, weights: random}, {model: test_convnext, weights: b.pth}, test_vit2]\n"
+        f"analyses: [cka: {{backbone: {named}}}, residual: {{backbone: {named}}}]\n" + EXTRACT
+    )
+    found = steps(text)
+    stored, loaded = words(found["analyze cka digits/test"]), words(found["analyze residual digits/test"])
+    others = [name for name in ("other", "hf:x/y=z") if name in named]
+    assert [word for at, word in enumerate(stored) if stored[at - 1] == "--backbone"] == ["A@32", *others]
+    assert [word for at, word in enumerate(loaded) if loaded[at - 1] == "--backbone"] == ["A=test_vit", *others]
+    assert [word for at, word in enumerate(loaded) if loaded[at - 1] == "--weights"] == ["A=random"]
