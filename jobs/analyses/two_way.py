@@ -14,7 +14,7 @@ from cvbench.engine.analyses.similarity.result import UNRESOLVED
 from cvbench.engine.statistics.measure import Grid, Measure, grid_notes
 from cvbench.engine.statistics.running import interval_notes
 from cvbench.engine.statistics.verdict import FAMILY
-from cvbench.errors import UnknownNameError, UsageError
+from cvbench.errors import UsageError
 from cvbench.jobs.analyses.measure import measure_units, measuring
 from cvbench.jobs.analyses.options import TWO_WAY, TwoWayOptions
 from cvbench.jobs.analyses.two_way_measured import OF, Measured
@@ -45,7 +45,8 @@ def decompose(selection: Selection, options: TwoWayOptions, cluster: Cluster, li
     Memory: one partial, and 16 bytes for each image, backbone and measure.
 
     Raises:
-        UsageError: The cells are no full crossing of two factors; a layer without spatial extent, or no layer with it.
+        UsageError: The cells are no full crossing of two factors; a layer without spatial extent, or no layer with it;
+            a backbone without any of the taps.
         UnknownNameError: The store has no maps of a backbone.
     """
     cells, measured = crossed(options.cells, options.factors), OF[options.of]
@@ -85,16 +86,7 @@ def _typed(selection: Selection, selected: Selected, options: TwoWayOptions) -> 
 def _last(selection: Selection, cells: Cells, measured: Measured) -> tuple[Reading, Cells]:
     """The last selected layer of each cell's backbone, and the cells by the names that the store has."""
     found = read(replace(selection, view=VIEW, backbones=cells.backbones), open_store(selection.store))
-    chosen = dict.fromkeys(layer.backbone for layer in found.selected.layers)
-    try:
-        cells = cells.stored(list(chosen))
-    except UnknownNameError as error:  # of those in the store none is unknown any more
-        raise UsageError(
-            f"--taps {', '.join(selection.taps)} chooses no layer of every backbone",
-            where=found.where,
-            why=f"it chooses layers of {', '.join(chosen)}",
-            fix="one --taps for each family, such as --taps 'blocks.*' --taps 'stages.*'",
-        ) from error
+    cells = cells.stored(list(dict.fromkeys(layer.backbone for layer in found.selected.layers)))
     reading = found.with_grids(measured.wants, selection.taps)
     lacking = [name for name in cells.backbones if name not in {layer.backbone for layer in reading.selected.layers}]
     if lacking:
