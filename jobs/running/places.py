@@ -10,13 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cvbench.errors import ResourceError, UsageError
+from cvbench.storage.objects.keys import LEDGER
 
 
 def check_folder(out: str) -> None:
     """See that files can be made in a folder, by making one that has no name; nothing stays, not even the folder.
 
     Raises:
-        UsageError: It is a URL: figures and tables are files.
+        UsageError: It is a URL: figures and tables are files; or it lies in a feature store, which holds its own alone.
         ResourceError: It cannot be made, or not be written to.
     """
     if "://" in out:
@@ -26,6 +27,13 @@ def check_folder(out: str) -> None:
             fix="--out DIR, then copy it",
         )
     path = Path(out).expanduser()
+    if store := next((one for one in (path, *path.resolve().parents) if (one / LEDGER / "zarr.json").is_file()), None):
+        raise UsageError(
+            f"--out {out} lies in a feature store",
+            where=str(store),
+            why="what is not the store's own is foreign there, and goes with it",
+            fix="--out with a folder beside it",
+        )
     made = _missing(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
