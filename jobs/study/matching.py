@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -23,6 +24,7 @@ from cvbench.jobs.study.steps import Computation
 from cvbench.jobs.study.study import made
 from cvbench.options import Field, Form
 from cvbench.storage.datasets import key_of_spec
+from cvbench.storage.datasets.variant import RESOLUTION
 
 _PLACE = {"store", "dataset", "split", "backbone", "taps", "data_root", "source"}
 """Options that say of what a result is, and where; its layers are compared instead."""
@@ -30,6 +32,8 @@ _GUARDS = {"allow_chance"}
 """Options that refuse a result, and change none."""
 _ALWAYS_SAID = {"limit", "taps"}
 """Of the options of an extraction a result says only what it depends on; but where this is not said, it is of all."""
+_SIZED = f"{RESOLUTION}="
+"""How the factor begins of a network that is one at several sizes."""
 _NOTHING: tuple[Any, ...] = (None, (), [], "", "auto")
 
 Said = dict[str, Any]
@@ -46,7 +50,7 @@ def is_of(step: Computation, item: Item) -> bool:
         return False
     if not step.images and wanted.get("dataset") and _keys(wanted["dataset"]) != _keys(its.get("dataset") or ()):
         return False
-    if wanted.get("backbone") and _wanted_backbones(step, wanted["backbone"]) != backbones_of(item):
+    if wanted.get("backbone") and not _has_backbones(step, item, wanted["backbone"]):
         return False
     if "taps" in wanted and not _has_taps(item, wanted["taps"], its["taps"]):
         return False
@@ -72,9 +76,14 @@ def lacking(step: Computation, items: Sequence[Item]) -> list[str]:
 
 
 def backbones_of(item: Item) -> set[str]:
-    """The backbones that a result is of."""
+    """The stored names of the backbones that a result is of; of one at several sizes, rows say which they are of."""
     named = {str(layer["backbone"]) for layer in _layers(item)}
-    return named or {name for row in item.rows for name in (row.backbone, row.backbone_b) if name}
+    return named or {
+        f"{name}@{row.factor.removeprefix(_SIZED)}" if row.factor.startswith(_SIZED) else name
+        for row in item.rows
+        for name in (row.backbone, row.backbone_b)
+        if name
+    }
 
 
 def _of_extraction(step: Computation) -> set[str]:
@@ -111,9 +120,8 @@ def _same(one: Any, two: Any) -> bool:
 
 def _fields(step: Computation) -> Iterator[Field]:
     """Every option of a step but where it runs."""
-    for form in step.forms:
-        if form.options is not Hardware:
-            yield from form.fields()
+    for form in _forms(step):
+        yield from form.fields()
 
 
 def _wanted(step: Computation) -> Said:
@@ -122,14 +130,25 @@ def _wanted(step: Computation) -> Said:
 
 def _said(step: Computation, item: Item) -> Said | None:
     """The options that the command of a result says, of an extraction only those typed; None if it cannot be read."""
-    forms = [form for form in step.forms if form.options is not Hardware]
+    found = _asked(step, item)
+    if found is None:
+        return None
+    typed, asked = found
+    unsaid = _of_extraction(step) - _ALWAYS_SAID - typed.keys()
+    return {key: value for key, value in _values(_forms(step), asked) if key not in unsaid}
+
+
+def _asked(step: Computation, item: Item) -> tuple[Said, list[Any]] | None:
+    """What the command of a result types, and what each form of the step makes of it; None if it cannot be read."""
     try:
         typed = dict(_typed(shlex.split(item.command), list(_fields(step))))
-        asked = [made(form, typed) for form in forms]
+        return typed, [made(form, typed) for form in _forms(step)]
     except (CvbenchError, ValidationError):
         return None
-    unsaid = _of_extraction(step) - _ALWAYS_SAID - typed.keys()
-    return {key: value for key, value in _values(forms, asked) if key not in unsaid}
+
+
+def _forms(step: Computation) -> list[Form]:
+    return [form for form in step.forms if form.options is not Hardware]
 
 
 def _values(forms: Sequence[Form], asked: Sequence[Any]) -> Iterator[tuple[str, Any]]:
@@ -161,12 +180,28 @@ def _typed(words: Sequence[str], fields: Sequence[Field]) -> Iterator[tuple[str,
         yield one.key, TypeAdapter(one.kind).validate_python(value)
 
 
-def _wanted_backbones(step: Computation, typed: Sequence[str]) -> set[str]:
-    """Names that the results have: of a step that loads models itself these are not what is typed."""
-    for one in step.asked:
+def _has_backbones(step: Computation, item: Item, typed: Sequence[str]) -> bool:
+    """Whether a result is of the backbones that are wanted.
+
+    A step that loads models itself types other names than the results have, and its result may leave some of them out,
+    such as networks without attention: then its command names them all.
+    """
+    loaded = _loaded(step.asked)
+    found = backbones_of(item)
+    if loaded is None:
+        return {*typed} == found
+    asked = _asked(step, item)
+    return loaded == found or (asked is not None and "backbone" in asked[0] and loaded == _loaded(asked[1]))
+
+
+def _loaded(asked: Sequence[Any]) -> set[str] | None:
+    """Stored names of the backbones that options of an extraction load; None if there are none."""
+    for one in asked:
         if isinstance(one, ExtractOptions):
-            return {spec.key for spec in specs_of(one)}
-    return {*typed}
+            with suppress(CvbenchError):  # names that are no model's any more
+                return {spec.key for spec in specs_of(one)}
+            return set()
+    return None
 
 
 def _keys(specs: str | Iterable[str]) -> set[str]:
