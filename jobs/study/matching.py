@@ -139,7 +139,7 @@ def _said(step: Computation, item: Item) -> Said | None:
 
 
 def _asked(step: Computation, item: Item) -> tuple[Said, list[Any]] | None:
-    """What the command of a result types, and what each form of the step makes of it; None if it cannot be read."""
+    """Values that the command of a result types, and what each form makes of them; None if it cannot be read."""
     try:
         typed = dict(_typed(shlex.split(item.command), list(_fields(step))))
         return typed, [made(form, typed) for form in _forms(step)]
