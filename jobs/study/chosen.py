@@ -13,10 +13,9 @@ from cvbench.jobs.extraction.options import ExtractOptions
 def stored_names(typed: Sequence[str], extractions: Iterable[ExtractOptions]) -> list[str]:
     """The stored names of the backbones that are typed; one that no extraction is of, as imported ones, stays so."""
     names: list[str] = []
-    every = list(extractions)
+    every = [pair for options in extractions for pair in _entries(options)]
     for name in typed:
-        own = [key for options in every for entry, key in _entries(options) if name in _names(entry, key)]
-        names += own or [name]
+        names += [key for entry, key in every if name in _names(entry, key)] or [name]
     return list(dict.fromkeys(names))
 
 
@@ -26,8 +25,9 @@ def loaded(typed: Sequence[str], options: ExtractOptions) -> dict[str, Any]:
     One that the extraction is not of is loaded by the model that is typed, with the weights that are said for all.
     """
     entries: list[str] = []
+    every = _entries(options)
     for name in typed:
-        entries += [entry for entry, key in _entries(options) if name in _names(entry, key)] or [name]
+        entries += [entry for entry, key in every if name in _names(entry, key)] or [name]
     theirs = {"", *map(called, entries)}
     words = [word for word in options.weights if not theirs.isdisjoint(weights_of([word]))]
     return {"backbone": list(dict.fromkeys(entries)), "weights": words}
